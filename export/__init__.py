@@ -1,0 +1,1 @@
+"""Files people run: extract, calibrate, write, reload, compare, measure."""

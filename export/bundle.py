@@ -1,0 +1,101 @@
+"""The bundle: one network as a folder and an archive, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from export.verify import verify
+from search_space import plugins
+from search_space.layers import LayerSpec
+
+FORMATS = ["safetensors", "onnx"]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The network to export and what its card says.
+
+    Attributes:
+        network: extracted and calibrated, in evaluation mode.
+        layers: its layer specs by slot, in forward order.
+        facts: what `architecture.json` says besides the layers.
+        card: the model card without the part about files, as Markdown.
+    """
+
+    network: nn.Module
+    layers: dict[str, LayerSpec]
+    facts: dict[str, Any]
+    card: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A finished export."""
+
+    folder: Path
+    archive: Path
+    report: dict[str, Any]
+    sha256: str
+    size_bytes: int
+
+
+def write_bundle(subject: Subject, inputs: Tensor, labels: Tensor, folder: Path) -> Bundle:
+    """Write, verify and pack. The folder appears under its name only when all of that has succeeded.
+
+    Args:
+        inputs: samples to compare on; the first two also trace the ONNX graph.
+        labels: their labels, for the accuracy in the report.
+
+    Raises:
+        VerificationError: what was written does not behave like the network.
+        OSError: the disk is full, say; nothing is left behind.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = folder.with_name(f".{folder.name}.draft")
+    archive = folder.with_name(f"{folder.name}.tar.gz")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    try:
+        _write_files(subject, inputs, draft)
+        report = verify(draft, subject.network, inputs, labels, FORMATS)
+        (draft / "verification.json").write_text(json.dumps(report, indent=2))
+        (draft / "README.md").write_text(subject.card + _files_table(draft))
+        packed = archive.with_name(f".{archive.name}.draft")
+        with tarfile.open(packed, "w:gz") as tar:
+            tar.add(draft, arcname=folder.name)
+        shutil.rmtree(folder, ignore_errors=True)
+        draft.rename(folder)
+        packed.rename(archive)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        archive.with_name(f".{archive.name}.draft").unlink(missing_ok=True)
+    return Bundle(folder, archive, report, sha256_of(archive), archive.stat().st_size)
+
+
+def _write_files(subject: Subject, inputs: Tensor, folder: Path) -> None:
+    layers = [{"slot": slot, "kind": layer.kind, "fields": layer.fields()} for slot, layer in subject.layers.items()]
+    (folder / "architecture.json").write_text(json.dumps({**subject.facts, "layers": layers}, indent=2))
+    for name in FORMATS:
+        plugins.load("export.formats", name, "export format").write(subject.network, inputs, folder)
+
+
+def _files_table(folder: Path) -> str:
+    lines = ["\n## Files\n", "| file | bytes | sha256 |", "|---|---:|---|"]
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.name != "README.md":
+            lines.append(f"| `{path.name}` | {path.stat().st_size} | `{sha256_of(path)}` |")
+    return "\n".join(lines) + "\n"
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

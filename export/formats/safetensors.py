@@ -1,0 +1,80 @@
+"""`model.safetensors` with `network.py` and `load.py`: plain PyTorch, no Winnow needed."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+# The reloaded network runs the same code on the same weights.
+TOLERANCE = 0.0
+
+RELOAD = """
+def reload(folder):
+    import sys, torch
+    sys.path.insert(0, folder)
+    from load import model
+    def run(x):
+        with torch.no_grad():
+            return model(torch.from_numpy(x)).numpy()
+    return run
+"""
+
+LOAD_PY = '''\
+"""Loads this network. Needs torch and safetensors, nothing else."""
+import json
+from pathlib import Path
+
+from network import build
+from safetensors.torch import load_file
+
+here = Path(__file__).parent
+model = build(json.loads((here / "architecture.json").read_text())["layers"])
+model.load_state_dict(load_file(here / "model.safetensors"))
+model.eval()
+'''
+
+BUILD = '''
+def build(layers):
+    """The network of `architecture.json`, with fresh weights."""
+    blocks = ((layer["slot"], BLOCKS[layer["kind"]](**layer["fields"])) for layer in layers)
+    return nn.Sequential(OrderedDict(blocks)).to(memory_format=torch.channels_last)
+'''
+
+
+def write(network: nn.Module, example: Tensor, folder: Path) -> None:
+    """Write the weights, the source of the network's blocks, and the script that joins them."""
+    tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
+    save_file(tensors, folder / "model.safetensors")
+    (folder / "network.py").write_text(network_source([type(block) for block in network.children()]))
+    (folder / "load.py").write_text(LOAD_PY)
+
+
+def network_source(blocks: list[type[nn.Module]]) -> str:
+    """One Python file with the source of these block classes and a function that builds from layers."""
+    modules = {block.__module__: inspect.getmodule(block) for block in blocks}
+    imports = {"import torch", "from collections import OrderedDict", "from torch import nn"}
+    bodies: list[str] = []
+    kinds: list[str] = []
+    for name, module in modules.items():
+        assert module is not None, name
+        source = inspect.getsource(module)
+        for node in ast.parse(source).body:
+            text = ast.get_source_segment(source, node) or ""
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                imports.add(text)
+            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "BLOCK":
+                kinds.append(f'    "{name.rsplit(".", 1)[1]}": {ast.unparse(node.value)},')
+            elif not isinstance(node, ast.Expr):  # the module's docstring stays behind
+                bodies.append(text)
+    return "\n\n\n".join(
+        [
+            '"""The blocks of this network, in plain PyTorch."""\n\n' + "\n".join(sorted(imports)),
+            *bodies,
+            "BLOCKS = {\n" + "\n".join(kinds) + "\n}",
+            BUILD.strip() + "\n",
+        ]
+    )

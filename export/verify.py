@@ -1,0 +1,85 @@
+"""Proof that an export loads elsewhere: reload it in a clean process and compare."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from search_space import plugins
+
+# Imports nothing of ours: what it loads is what a user without Winnow would load.
+CHECKER = """
+import json, sys, time
+import numpy
+folder, work = sys.argv[1:]
+begin = time.perf_counter()
+run = reload(folder)
+outputs = run(numpy.load(work + "/inputs.npy"))
+numpy.save(work + "/outputs.npy", outputs)
+ours = {"search_space", "search", "predictors", "supernet", "export", "service", "workers"}
+leaked = sorted(ours & {name.split(".")[0] for name in sys.modules})
+print(json.dumps({"seconds": time.perf_counter() - begin, "leaked": leaked}))
+"""
+
+
+class VerificationError(RuntimeError):
+    """What was written does not behave like the network it was written from."""
+
+
+def verify(folder: Path, network: nn.Module, inputs: Tensor, labels: Tensor, formats: list[str]) -> dict[str, Any]:
+    """Reload every format in a clean process and compare its logits on `inputs` with the network's.
+
+    Returns:
+        The report: per format, the largest difference, whether every prediction is the same, and accuracy.
+
+    Raises:
+        VerificationError: a format does not load, or differs by more than it may.
+    """
+    with torch.no_grad():
+        expected = network.eval()(inputs).cpu().numpy()
+    truth = labels.cpu().numpy()
+    report: dict[str, Any] = {"samples": len(inputs), "formats": {}}
+    for name in formats:
+        module = plugins.load("export.formats", name, "export format")
+        got, facts = _run_clean(module.RELOAD + CHECKER, folder, inputs.cpu().numpy(), name)
+        difference = float(np.abs(got - expected).max()) if got.shape == expected.shape else float("inf")
+        same = bool(got.shape == expected.shape and (got.argmax(1) == expected.argmax(1)).all())
+        report["formats"][name] = {
+            "max_abs_difference": difference,
+            "tolerance": module.TOLERANCE,
+            "same_predictions": same,
+            "accuracy": float((got.argmax(1) == truth).mean()),
+            "seconds": facts["seconds"],
+        }
+        if facts["leaked"]:
+            raise VerificationError(f"Loading {name} imported {facts['leaked']}; an export must not need Winnow.")
+        if not difference <= module.TOLERANCE or not same:
+            raise VerificationError(
+                f"The reloaded {name} differs from the network: largest difference {difference:g}, "
+                f"allowed {module.TOLERANCE:g}; same predictions: {same}."
+            )
+    return report
+
+
+def _run_clean(script: str, folder: Path, inputs: np.ndarray, name: str) -> tuple[np.ndarray, dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as work:
+        np.save(Path(work) / "inputs.npy", inputs)
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", script, str(folder), work],
+            cwd=work,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            tail = " ".join(done.stderr.strip().split("\n")[-2:])
+            raise VerificationError(f"The written {name} does not load in a clean process: {tail}")
+        return np.load(Path(work) / "outputs.npy"), json.loads(done.stdout)

@@ -1,0 +1,1 @@
+"""Which architectures are best. Numbers in, numbers out: no torch."""

@@ -1,0 +1,27 @@
+"""Evaluation: what one architecture scored, and how each number was obtained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from search.metrics import Source
+from search_space.architecture import Architecture
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Scores of one architecture.
+
+    Attributes:
+        metrics: metric name -> value, in the unit that the metric's name carries.
+        source: how the numbers were obtained: one word for all, or one per metric.
+    """
+
+    architecture: Architecture
+    metrics: Mapping[str, float]
+    source: Source | Mapping[str, Source] = "measured"
+
+    def source_of(self, metric: str) -> Source:
+        """How this metric's number was obtained."""
+        return self.source if isinstance(self.source, str) else self.source[metric]

@@ -1,0 +1,44 @@
+"""The metrics a search can speak of: their direction, unit, and how each number is obtained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Goal = Literal["minimize", "maximize"]
+Source = Literal["analytic", "predicted", "measured"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        goal: the direction that is better.
+        unit: shown beside every number; empty for a share between 0 and 1.
+        source: how the number is obtained during a search.
+        meaning: one sentence for the catalogue.
+    """
+
+    name: str
+    goal: Goal
+    unit: str
+    source: Source
+    meaning: str
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            "accuracy",
+            "maximize",
+            "",
+            "measured",
+            "Top-1 accuracy, from 0 to 1, of the calibrated sub-network on the validation split.",
+        ),
+        Metric("macs", "minimize", "MACs", "analytic", "Multiply-accumulates of one sample's forward pass."),
+        Metric("params", "minimize", "parameters", "analytic", "Number of trainable parameters."),
+        Metric("size_bytes", "minimize", "bytes", "analytic", "Bytes of the stored weights."),
+    )
+}

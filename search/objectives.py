@@ -1,0 +1,54 @@
+"""Objectives, limits and feasibility."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from search.metrics import Goal
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """A metric to optimise, perhaps with a hard limit, perhaps on a target device.
+
+    Attributes:
+        limit: the worst value that is feasible: an upper bound when minimizing, a lower bound when
+            maximizing. None: no limit.
+        target: the device that the metric is measured on, for metrics that need one.
+    """
+
+    metric: str
+    goal: Goal = "minimize"
+    limit: float | None = None
+    target: str | None = None
+
+    def cost(self, value: float) -> float:
+        """The value with its sign turned so that less is better."""
+        return -value if self.goal == "maximize" else value
+
+    def violation(self, value: float) -> float:
+        """How far the value lies beyond the limit, relative to the limit's size; 0 if feasible.
+
+        A value that is not a number is infinitely infeasible.
+        """
+        if math.isnan(value):
+            return math.inf
+        if self.limit is None:
+            return 0.0
+        return max(0.0, self.cost(value) - self.cost(self.limit)) / max(abs(self.limit), 1e-12)
+
+
+def violation(objectives: Sequence[Objective], metrics: Mapping[str, float]) -> float:
+    """Sum of the violations of all limits; 0 exactly when the metrics are feasible and are numbers."""
+    return sum(objective.violation(metrics[objective.metric]) for objective in objectives)
+
+
+def cost_matrix(objectives: Sequence[Objective], rows: Sequence[Mapping[str, float]]) -> np.ndarray:
+    """Metrics of several architectures as costs, shape (num_rows, num_objectives), less is better."""
+    return np.array(
+        [[objective.cost(row[objective.metric]) for objective in objectives] for row in rows], dtype=float
+    ).reshape(len(rows), len(objectives))

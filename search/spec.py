@@ -1,0 +1,243 @@
+"""JobSpec: what a client asks for, with every default of its recipe filled in.
+
+These models are the wire format and the stored form. They refuse unknown fields, so nothing that a
+client writes is ignored.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from search.metrics import METRICS, Goal
+from search.objectives import Objective
+from search_space import plugins
+
+# A search that asks for more than this is a slip of the keyboard: at a second each it would take a day.
+MAX_EVALUATIONS = 100_000
+
+DEFAULT_RECIPE = "bignas"
+
+
+class Part(BaseModel):
+    """A part of a job: immutable, and without unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SupernetSpec(Part):
+    """Which search space the supernet spans."""
+
+    family: str = Field(description="A model family, such as `mobilenet`.", examples=["mobilenet"])
+    preset: str = Field(description="A named space of that family.", examples=["digits"])
+
+    @model_validator(mode="after")
+    def _known(self) -> SupernetSpec:
+        known = plugins.presets(self.family)
+        if self.preset not in known:
+            raise plugins.UnknownPluginError(f"preset of family {self.family!r}", self.preset, known)
+        return self
+
+
+# Kept equal to `supernet.data.SOURCES` and `supernet.trainer.OPTIMIZERS` by tests/contracts: those need
+# torch, and a request is judged without it.
+DATA_SOURCES = ("digits",)
+OPTIMIZERS = ("adamw", "rmsprop", "sgd")
+
+
+class DataSpec(Part):
+    """What the supernet is trained, searched and tested on."""
+
+    source: str = Field(description="A data source, such as `digits`.", examples=["digits"])
+
+    @field_validator("source")
+    @classmethod
+    def _known(cls, source: str) -> str:
+        return _one_of("data source", source, DATA_SOURCES)
+
+
+class BigNASOptions(Part):
+    """Options of the training method `bignas`."""
+
+    num_random: Annotated[
+        int, Field(ge=0, le=16, description="Random sub-networks a step, besides biggest and smallest.")
+    ] = 2
+    label_smoothing: Annotated[float, Field(ge=0, lt=1, description="Of the biggest network's loss.")] = 0.1
+
+
+# Training method -> its options. One entry per file of `supernet/methods` (tests/contracts).
+METHOD_OPTIONS: dict[str, type[Part]] = {"bignas": BigNASOptions}
+
+
+class TrainingSpec(Part):
+    """How the supernet's weights are trained."""
+
+    method: str = Field(description="A training method, such as `bignas`.")
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    batch_size: Annotated[int, Field(ge=2, le=1_000_000)]
+    optimizer: str = Field(description="`rmsprop`, `sgd` or `adamw`.")
+    learning_rate: Annotated[float, Field(gt=0, le=100)]
+    lr_decay: Annotated[float, Field(gt=0, le=1, description="Factor every `lr_decay_epochs` epochs.")]
+    lr_decay_epochs: Annotated[float, Field(gt=0)] | None = Field(
+        description="Null: a 150th of the epochs, so that the floor is reached at two thirds, as in BigNAS."
+    )
+    lr_floor: Annotated[float, Field(ge=0, le=1, description="Least rate, as a share of `learning_rate`.")]
+    weight_decay: Annotated[float, Field(ge=0, le=1)]
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    clip_norm: Annotated[float, Field(ge=0, description="Largest gradient norm; 0: no clipping.")]
+    seed: Annotated[int, Field(ge=0, lt=2**31, description="Split, initial weights and batches.")] = 0
+    options: dict[str, float | int | bool | str] = Field(
+        default_factory=dict, validate_default=True, description="Options of the method itself."
+    )
+
+    @field_validator("method")
+    @classmethod
+    def _known_method(cls, method: str) -> str:
+        return _one_of("training method", method, tuple(METHOD_OPTIONS))
+
+    @field_validator("optimizer")
+    @classmethod
+    def _known_optimizer(cls, optimizer: str) -> str:
+        return _one_of("optimizer", optimizer, OPTIMIZERS)
+
+    @field_validator("options")
+    @classmethod
+    def _options_of_the_method(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        return _complete_options(METHOD_OPTIONS, info.data.get("method"), options)
+
+
+class ObjectiveSpec(Part):
+    """A metric to optimise, with an optional hard limit."""
+
+    metric: str = Field(description="One of the catalogue's metrics.", examples=["accuracy"])
+    goal: Goal | None = Field(default=None, description="The metric's own direction; may be left out.")
+    limit: float | None = Field(default=None, description="Worst feasible value: least accuracy, or most of a cost.")
+
+    @field_validator("metric")
+    @classmethod
+    def _known(cls, metric: str) -> str:
+        return _one_of("metric", metric, tuple(METRICS))
+
+    @model_validator(mode="after")
+    def _sensible(self) -> ObjectiveSpec:
+        metric = METRICS[self.metric]
+        if self.goal is not None and self.goal != metric.goal:
+            raise ValueError(f"Metric {self.metric!r} can only be {metric.goal}d, not {self.goal}d.")
+        if self.limit is not None:
+            if self.metric == "accuracy" and not 0 <= self.limit <= 1:
+                raise ValueError(f"Got an accuracy limit of {self.limit}; it is a share from 0 to 1.")
+            if self.limit < 0 or not math.isfinite(self.limit):
+                raise ValueError(f"Got a limit of {self.limit} on {self.metric!r}; it must not be negative.")
+        return self
+
+    def objective(self) -> Objective:
+        """The objective as the search sees it."""
+        return Objective(self.metric, METRICS[self.metric].goal, self.limit)
+
+
+class NSGA2Options(Part):
+    """Options of the search algorithm `nsga2`."""
+
+    population: Annotated[int, Field(ge=2, le=10_000, description="Architectures kept, and in a batch.")] = 50
+    mutation: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None, description="Probability that a gene changes; null: one over the number of choices."
+    )
+
+
+class RandomOptions(Part):
+    """Options of the search algorithm `random`."""
+
+    batch: Annotated[int, Field(ge=1, le=10_000, description="Architectures asked for at a time.")] = 10
+
+
+# Search algorithm -> its options. One entry per file of `search/algorithms` (tests/contracts).
+ALGORITHM_OPTIONS: dict[str, type[Part]] = {"nsga2": NSGA2Options, "random": RandomOptions}
+
+
+class SearchSpec(Part):
+    """Which algorithm looks for the front, and for how long."""
+
+    algorithm: str = Field(description="A search algorithm, such as `nsga2`.")
+    evaluations: Annotated[int, Field(ge=1, le=MAX_EVALUATIONS)]
+    calibration_images: Annotated[
+        int, Field(ge=2, le=1_000_000, description="Training images that re-estimate batch-norm statistics.")
+    ]
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    options: dict[str, float | int | None] = Field(
+        default_factory=dict, validate_default=True, description="Options of the algorithm itself."
+    )
+
+    @field_validator("algorithm")
+    @classmethod
+    def _known_algorithm(cls, algorithm: str) -> str:
+        return _one_of("search algorithm", algorithm, tuple(ALGORITHM_OPTIONS))
+
+    @field_validator("options")
+    @classmethod
+    def _options_of_the_algorithm(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        return _complete_options(ALGORITHM_OPTIONS, info.data.get("algorithm"), options)
+
+
+class JobSpec(Part):
+    """A job. Only the recipe is needed; it fills every default, and what is written here wins."""
+
+    # Parts that the recipe fills are required of a complete job but not of a client.
+    model_config = ConfigDict(
+        json_schema_extra=lambda schema: schema.pop("required", None),
+    )
+
+    name: Annotated[str, Field(max_length=200, description="For people; need not be unique.")] = ""
+    recipe: str = Field(default=DEFAULT_RECIPE, description="A paper's defaults, such as `bignas`.")
+    supernet: SupernetSpec
+    data: DataSpec
+    training: TrainingSpec
+    objectives: Annotated[tuple[ObjectiveSpec, ...], Field(min_length=1, max_length=4)]
+    search: SearchSpec
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_recipe(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        recipe = given.get("recipe", DEFAULT_RECIPE)
+        if not isinstance(recipe, str):
+            return given
+        defaults = plugins.load("search.recipes", recipe, "recipe").DEFAULTS
+        return _merge(copy.deepcopy(defaults), given)
+
+    @field_validator("objectives")
+    @classmethod
+    def _different(cls, objectives: tuple[ObjectiveSpec, ...]) -> tuple[ObjectiveSpec, ...]:
+        metrics = [objective.metric for objective in objectives]
+        twice = sorted({metric for metric in metrics if metrics.count(metric) > 1})
+        if twice:
+            raise ValueError(f"Objective {twice[0]!r} is listed twice; list each metric once.")
+        return objectives
+
+    @property
+    def title(self) -> str:
+        """The job's name, or what stands for it."""
+        return self.name or f"{self.recipe} on {self.data.source}"
+
+
+def _complete_options(models: dict[str, type[Part]], name: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """Options checked and completed by the model of their plug-in (whose own name is checked elsewhere)."""
+    return models[name].model_validate(options).model_dump() if name in models else options
+
+
+def _one_of(kind: str, got: str, known: tuple[str, ...]) -> str:
+    if got not in known:
+        raise plugins.UnknownPluginError(kind, got, known)
+    return got
+
+
+def _merge(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """`given` over `defaults`: dicts are merged key by key, anything else is replaced whole."""
+    merged = dict(defaults)
+    for key, value in given.items():
+        both = isinstance(value, dict) and isinstance(defaults.get(key), dict)
+        merged[key] = _merge(defaults[key], value) if both else value
+    return merged

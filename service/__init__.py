@@ -1,0 +1,1 @@
+"""What the user talks to: HTTP, rows, pages and the command line. No torch."""

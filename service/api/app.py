@@ -1,0 +1,86 @@
+"""The API application. Importing it loads no torch (tests/service/test_imports.py)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api import catalog, events, exports, health, jobs, problems, results
+from service.dashboard import pages
+from service.errors import TooLarge
+from service.queue import Queue
+from service.settings import Settings, get_settings
+from service.store.session import Database
+from service.version import version
+
+DESCRIPTION = """Self-hosted neural architecture search.
+
+Submit a job with `POST /v1/jobs`, follow it on `/v1/jobs/{id}/events`, read its Pareto front from
+`/v1/jobs/{id}/front` and ask for a network as files with `POST /v1/jobs/{id}/exports`. Every error is a
+`application/problem+json` document that says what was got and what is right. Times are seconds, latencies
+milliseconds, accuracies shares from 0 to 1.
+"""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application, connected to the servers that the settings name.
+
+    Raises:
+        ValueError: the settings name no database or broker, or not as a URL.
+    """
+    settings = settings or get_settings()
+    if settings.database_url is None or settings.redis_url is None:
+        raise ValueError("Set WINNOW_DATABASE_URL and WINNOW_REDIS_URL, or run `winnow up`, which starts both servers.")
+    database, queue = Database(settings.database_url), Queue(settings.redis_url)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        database.close()
+
+    app = FastAPI(title="Winnow", version=version(), description=DESCRIPTION, lifespan=lifespan)
+    app.state.settings, app.state.database, app.state.queue = settings, database, queue
+    for noun in (jobs, results, events, exports, catalog, health):
+        app.include_router(noun.router)
+    pages.install(app)
+    problems.install(app)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    return app
+
+
+class BodyLimit:
+    """Refuses a request body that is too large, before it is read into memory."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app, self._max_bytes = app, max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Count the body as it arrives, whatever Content-Length says."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > self._max_bytes:
+            await self._refuse(int(declared), scope, receive, send)
+            return
+        read = 0
+
+        async def limited() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self._max_bytes:
+                raise TooLarge(self._detail(read))
+            return message
+
+        await self._app(scope, limited, send)
+
+    async def _refuse(self, got: int, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = problems.problem(TooLarge.status, TooLarge.slug, TooLarge.title, self._detail(got))
+        await answer(scope, receive, send)
+
+    def _detail(self, got: int) -> str:
+        return f"The body has {got} bytes or more; at most {self._max_bytes} are read (WINNOW_MAX_BODY_BYTES)."

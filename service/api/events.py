@@ -1,0 +1,85 @@
+"""Server-sent events of one job: what happened, in order, and where it is now."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+
+from service import jobs
+from service.api.deps import DatabaseDep, SettingsDep
+from service.api.schemas import JobOut
+from service.errors import InvalidRequest
+from service.store import queries
+from service.store.models import TERMINAL_STATES, JobEvent
+from service.store.session import Database
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+# Events sent in one go; a late listener gets the rest in the next.
+CHUNK = 500
+# Seconds of silence after which a comment keeps proxies from closing the stream.
+KEEP_ALIVE_SECONDS = 15
+
+
+def _position(
+    database: DatabaseDep,
+    job_id: str,
+    last_event_id: Annotated[str | None, Header(description="Number of the last event already seen.")] = None,
+    after: Annotated[int, Query(ge=0, description="As Last-Event-ID, for those who cannot set headers.")] = 0,
+) -> int:
+    """Where to begin; refuses before the stream has started, so that the error has its status."""
+    with database.transaction() as session:
+        jobs.get(session, job_id)
+    if last_event_id is None or last_event_id == "":
+        return after
+    if not last_event_id.isdigit():
+        raise InvalidRequest(f"Last-Event-ID must be the number of an event, got {last_event_id!r}.")
+    return int(last_event_id)
+
+
+PositionDep = Annotated[int, Depends(_position)]
+
+
+@router.get("/{job_id}/events", response_class=EventSourceResponse)
+async def events(
+    job_id: str, request: Request, database: DatabaseDep, settings: SettingsDep, position: PositionDep
+) -> AsyncIterator[ServerSentEvent]:
+    """The job's events from the beginning or after `Last-Event-ID`, then live.
+
+    Events `state`, `stage`, `curve`, `evaluation`, `finalist` and `message` carry their number as id.
+    `job` is a snapshot of the row, sent whenever it changed, without an id. The stream ends after the
+    last event of a finished job.
+    """
+    snapshot: JobOut | None = None
+    silence = 0.0
+    while not await request.is_disconnected():
+        news, now = await run_in_threadpool(_read, database, job_id, position)
+        for event in news:
+            position = event.seq
+            yield ServerSentEvent(data=_payload(event), event=event.kind, id=str(event.seq))
+        if now != snapshot:
+            snapshot = now
+            yield ServerSentEvent(data=now.model_dump(mode="json", exclude={"spec"}), event="job")
+            silence = 0.0
+        if len(news) == CHUNK:
+            continue
+        if now.state in TERMINAL_STATES and not news:
+            return
+        await asyncio.sleep(settings.poll_seconds / 2)
+        silence += settings.poll_seconds / 2
+        if silence >= KEEP_ALIVE_SECONDS:
+            silence = 0.0
+            yield ServerSentEvent(comment="still here")
+
+
+def _read(database: Database, job_id: str, position: int) -> tuple[list[JobEvent], JobOut]:
+    with database.transaction() as session:
+        now = JobOut.model_validate(jobs.get(session, job_id))
+        return list(queries.events_after(session, job_id, position, CHUNK)), now
+
+
+def _payload(event: JobEvent) -> dict[str, Any]:
+    return {"at": event.created_at.isoformat(), **event.data}

@@ -1,0 +1,56 @@
+"""Exports: an architecture as files that other tools load."""
+
+from __future__ import annotations
+
+import structlog
+from fastapi import APIRouter, status
+from fastapi.responses import FileResponse
+
+from service import jobs
+from service.api.deps import DatabaseDep, QueueDep, SessionDep, SettingsDep
+from service.api.schemas import ExportOut, ExportRequest
+from service.errors import Conflict, NotFound, Unavailable
+from service.queue import RUN_EXPORT
+from service.store import queries
+
+log = structlog.get_logger()
+router = APIRouter(prefix="/v1", tags=["exports"])
+
+
+@router.post("/jobs/{job_id}/exports", status_code=status.HTTP_202_ACCEPTED)
+def request_export(job_id: str, body: ExportRequest, database: DatabaseDep, queue: QueueDep) -> ExportOut:
+    """Export an architecture. Asking again gives the same export; a failed one is tried again."""
+    with database.transaction() as session:
+        export, waits = jobs.request_export(session, job_id, body.architecture_id)
+        answer = ExportOut.of(export)
+    if waits:
+        try:
+            queue.wake(RUN_EXPORT, export.id)
+        except Unavailable as error:
+            log.warning("wake-up not sent; the reaper will send it", export=export.id, reason=error.detail)
+    return answer
+
+
+@router.get("/jobs/{job_id}/exports")
+def list_exports(job_id: str, session: SessionDep) -> list[ExportOut]:
+    """A job's exports, newest first."""
+    jobs.get(session, job_id)
+    return [ExportOut.of(export) for export in queries.exports_of(session, job_id)]
+
+
+@router.get("/exports/{export_id}")
+def read(export_id: str, session: SessionDep) -> ExportOut:
+    """One export with its verification report."""
+    return ExportOut.of(jobs.get_export(session, export_id))
+
+
+@router.get("/exports/{export_id}/download", response_class=FileResponse)
+def download(export_id: str, session: SessionDep, settings: SettingsDep) -> FileResponse:
+    """The archive (`.tar.gz`)."""
+    export = jobs.get_export(session, export_id)
+    if export.archive is None:
+        raise Conflict(f"Export {export_id} is {export.state}; there is nothing to download yet.", state=export.state)
+    path = settings.artifacts_dir / export.archive
+    if not path.is_file():
+        raise NotFound(f"The archive of export {export_id} is gone from {path}; export the architecture again.")
+    return FileResponse(path, media_type="application/gzip", filename=path.name)

@@ -1,0 +1,49 @@
+"""Operations: is the process alive, can it work, what does it count."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+
+from service.api.deps import DatabaseDep, QueueDep
+from service.api.problems import problem
+from service.errors import Unavailable
+from service.store import queries
+from service.store.models import JOB_STATES
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/healthz")
+def healthz() -> dict[str, str]:
+    """Whether the process answers; asks nobody else."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", response_model=None)
+def readyz(database: DatabaseDep, queue: QueueDep) -> dict[str, Any] | Response:
+    """Whether PostgreSQL and Redis answer; 503 with the reason if one does not."""
+    missing = {}
+    for name, server in (("database", database), ("broker", queue)):
+        try:
+            server.check()
+        except Unavailable as error:
+            missing[name] = error.detail
+    if missing:
+        detail = "; ".join(missing.values())
+        return problem(Unavailable.status, Unavailable.slug, Unavailable.title, detail, missing=missing)
+    return {"status": "ready", "database": "ok", "broker": "ok"}
+
+
+@router.get("/metrics", response_class=Response)
+def metrics(database: DatabaseDep) -> Response:
+    """Number of jobs by state, for Prometheus."""
+    registry = CollectorRegistry()
+    gauge = Gauge("winnow_jobs", "Number of jobs by state.", ["state"], registry=registry)
+    with database.transaction() as session:
+        counts = queries.count_jobs(session)
+    for state in JOB_STATES:
+        gauge.labels(state).set(counts.get(state, 0))
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,139 @@
+"""Jobs: submit, list, read, and the verbs."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from datetime import datetime
+from typing import Annotated, Any
+
+import structlog
+from fastapi import APIRouter, Body, Header, Query, Response, status
+
+from search.spec import JobSpec
+from service import jobs
+from service.api.deps import DatabaseDep, QueueDep, SessionDep
+from service.api.schemas import JobOut, JobPage, job_page
+from service.errors import InvalidRequest, Unavailable
+from service.queue import RUN_JOB, Queue
+from service.store import queries
+from service.store.models import JOB_STATES
+
+log = structlog.get_logger()
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+Spec = Annotated[
+    JobSpec,
+    Body(
+        openapi_examples={
+            "smallest": {"summary": "Everything from the recipe", "value": {"recipe": "bignas"}},
+            "with a limit": {
+                "summary": "At most 100,000 MACs",
+                "value": {
+                    "name": "digits on my laptop",
+                    "recipe": "bignas",
+                    "objectives": [{"metric": "accuracy"}, {"metric": "macs", "limit": 100000}],
+                    "search": {"evaluations": 250, "seed": 1},
+                },
+            },
+        }
+    ),
+]
+
+
+@router.post("", status_code=status.HTTP_201_CREATED)
+def submit(
+    spec: Spec,
+    response: Response,
+    database: DatabaseDep,
+    queue: QueueDep,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
+) -> JobOut:
+    """Submit a job. With an `Idempotency-Key`, sending the same request again gives the same job (200)."""
+    with database.transaction() as session:
+        job, is_new = jobs.submit(session, spec, idempotency_key)
+        answer = JobOut.model_validate(job)
+    if is_new:
+        wake(queue, job.id)
+    else:
+        response.status_code = status.HTTP_200_OK
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return answer
+
+
+def wake(queue: Queue, job_id: str) -> None:
+    """Wake a worker after the commit. If the broker is away the job waits in its row for the reaper."""
+    try:
+        queue.wake(RUN_JOB, job_id)
+    except Unavailable as error:
+        log.warning("wake-up not sent; the reaper will send it", job=job_id, reason=error.detail)
+
+
+@router.get("")
+def list_jobs(
+    session: SessionDep,
+    state: Annotated[str | None, Query(description="Only jobs in this state.")] = None,
+    recipe: Annotated[str | None, Query(description="Only jobs of this recipe.")] = None,
+    text: Annotated[str | None, Query(max_length=200, description="Part of a name or id.")] = None,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> JobPage:
+    """Jobs, newest first."""
+    if state is not None and state not in JOB_STATES:
+        raise InvalidRequest(f"No state {state!r}. Known: {', '.join(JOB_STATES)}.", known=list(JOB_STATES))
+    before = None
+    if cursor is not None:
+        created_at, job_id = read_cursor(cursor, 2)
+        before = (datetime.fromisoformat(created_at), job_id)
+    rows = queries.list_jobs(session, state=state, recipe=recipe, text=text, before=before, limit=limit + 1)
+    page, more = rows[:limit], len(rows) > limit
+    next_cursor = make_cursor(page[-1].created_at.isoformat(), page[-1].id) if more else None
+    return job_page(page, next_cursor)
+
+
+@router.get("/{job_id}")
+def read(job_id: str, session: SessionDep) -> JobOut:
+    """One job with its progress."""
+    return JobOut.model_validate(jobs.get(session, job_id))
+
+
+@router.post("/{job_id}/cancel")
+def cancel(job_id: str, session: SessionDep) -> JobOut:
+    """Drop a job. A running one stops within seconds; what it has stored stays readable."""
+    return JobOut.model_validate(jobs.cancel(session, job_id))
+
+
+@router.post("/{job_id}/pause")
+def pause(job_id: str, session: SessionDep) -> JobOut:
+    """Checkpoint a job and free its device."""
+    return JobOut.model_validate(jobs.pause(session, job_id))
+
+
+@router.post("/{job_id}/resume")
+def resume(job_id: str, database: DatabaseDep, queue: QueueDep) -> JobOut:
+    """Continue a paused job where it stopped."""
+    with database.transaction() as session:
+        answer = JobOut.model_validate(jobs.resume(session, job_id))
+    wake(queue, job_id)
+    return answer
+
+
+def make_cursor(*parts: Any) -> str:
+    """An opaque cursor."""
+    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
+
+
+def read_cursor(cursor: str, num_parts: int) -> list[Any]:
+    """The parts of a cursor.
+
+    Raises:
+        InvalidRequest: it is not one that `make_cursor` made.
+    """
+    try:
+        parts = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except (binascii.Error, ValueError):
+        parts = None
+    if not isinstance(parts, list) or len(parts) != num_parts:
+        raise InvalidRequest("The cursor is not one that this API gave; leave it out for the first page.")
+    return parts

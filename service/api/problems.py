@@ -1,0 +1,78 @@
+"""Every error as `application/problem+json` (RFC 9457)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
+
+from search_space.plugins import UnknownPluginError
+from service.errors import InvalidRequest, ServiceError, Unavailable
+from service.store.session import first_line
+
+
+def problem(status: int, slug: str, title: str, detail: str, **extra: Any) -> JSONResponse:
+    """One problem document."""
+    body = {"type": f"urn:winnow:problem:{slug}", "title": title, "status": status, "detail": detail, **extra}
+    return JSONResponse(body, status_code=status, media_type="application/problem+json")
+
+
+def install(app: FastAPI) -> None:
+    """Make the app answer every error with a problem document."""
+    app.add_exception_handler(ServiceError, _service_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(OperationalError, _database_error)
+
+
+async def _service_error(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ServiceError)
+    return problem(error.status, error.slug, error.title, error.detail, **error.extra)
+
+
+async def _database_error(_request: Request, error: Exception) -> JSONResponse:
+    detail = f"PostgreSQL does not answer: {first_line(error)}"
+    return problem(Unavailable.status, Unavailable.slug, Unavailable.title, detail)
+
+
+async def _http_error(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    slug = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error")
+    return problem(error.status_code, slug, str(error.detail), str(error.detail))
+
+
+async def _validation_error(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    errors = [_explain(item) for item in error.errors()]
+    malformed = any(item["type"] in ("json_invalid", "value_error.jsondecode") for item in error.errors())
+    if malformed:
+        return problem(400, "not-json", "The body is not JSON", errors[0]["message"])
+    known = {name: value for item in error.errors() for name, value in _known(item).items()}
+    detail = "; ".join(f"{e['field']}: {e['message']}" if e["field"] else e["message"] for e in errors)
+    return problem(InvalidRequest.status, InvalidRequest.slug, InvalidRequest.title, detail, errors=errors, **known)
+
+
+def _explain(item: Mapping[str, Any]) -> dict[str, str]:
+    location: Sequence[Any] = [part for part in item["loc"] if part not in ("body", "query", "path", "header")]
+    field = ".".join(str(part) for part in location)
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] == "json_invalid":
+        return {"field": "", "message": f"{item['ctx']['error']} at character {item['loc'][-1]}."}
+    if item["type"] == "extra_forbidden":
+        return {
+            "field": field,
+            "message": "There is no such field. GET /v1/catalog shows what a job may say.",
+        }
+    if "input" in item and isinstance(item["input"], str | int | float | bool):
+        message = message if repr(item["input"]) in message else f"{message}, got {item['input']!r}"
+    return {"field": field, "message": message}
+
+
+def _known(item: Mapping[str, Any]) -> dict[str, Any]:
+    cause = (item.get("ctx") or {}).get("error")
+    return {"known": list(cause.known)} if isinstance(cause, UnknownPluginError) else {}

@@ -1,0 +1,141 @@
+"""Results of a job: front, evaluations, one architecture with its layers."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import Response, StreamingResponse
+from sqlalchemy.orm import Session
+
+from search.metrics import METRICS
+from search.spec import JobSpec
+from search_space.plugins import load_family
+from service import fronts, jobs
+from service.api.deps import DatabaseDep, SessionDep
+from service.api.jobs import make_cursor, read_cursor
+from service.api.schemas import (
+    ArchitectureOut,
+    EvaluationOut,
+    EvaluationPage,
+    FrontOut,
+    LayerOut,
+    ObjectiveOut,
+    PointOut,
+)
+from service.errors import NotFound
+from service.store import queries
+from service.store.models import EvaluationRow, Finalist, Job
+from service.store.session import Database
+
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
+Format = Annotated[Literal["json", "csv"], Query(description="JSON, or CSV with one row per architecture.")]
+
+# Rows of a CSV read in one query.
+CSV_CHUNK = 1000
+
+
+@router.get("/front", response_model=FrontOut)
+def front(job_id: str, session: SessionDep, format: Format = "json") -> FrontOut | Response:  # noqa: A002
+    """The Pareto front: so far while the search runs, with measured latency once it is final."""
+    answer = read_front(session, job_id)
+    if format == "csv":
+        names = sorted({name for point in answer.points for name in point.metrics})
+        rows = [[p.architecture_id, *(p.metrics.get(name, "") for name in names)] for p in answer.points]
+        text = "".join(_csv_line(row) for row in [["architecture_id", *names], *rows])
+        return Response(text, media_type="text/csv", headers=_attachment(f"front-{job_id}.csv"))
+    return answer
+
+
+def read_front(session: Session, job_id: str) -> FrontOut:
+    """The front of a job as the API gives it."""
+    job = jobs.get(session, job_id)
+    found = fronts.front_of(session, job)
+    return FrontOut(
+        job_id=job.id,
+        state=job.state,
+        final=found.final,
+        objectives=objectives_of(job),
+        knee=found.knee,
+        points=[PointOut.of(row, finalist) for row, finalist in found.points],
+    )
+
+
+def objectives_of(job: Job) -> list[ObjectiveOut]:
+    """A job's objectives with their units."""
+    objectives = [objective.objective() for objective in JobSpec.model_validate(job.spec).objectives]
+    return [ObjectiveOut(metric=o.metric, goal=o.goal, limit=o.limit, unit=METRICS[o.metric].unit) for o in objectives]
+
+
+@router.get("/evaluations", response_model=EvaluationPage)
+def evaluations(
+    job_id: str,
+    database: DatabaseDep,
+    session: SessionDep,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+    format: Format = "json",  # noqa: A002
+) -> EvaluationPage | StreamingResponse:
+    """Every architecture that was evaluated, in order. As CSV: all of them, streamed."""
+    job = jobs.get(session, job_id)
+    if format == "csv":
+        lines = _csv(database, job)
+        return StreamingResponse(lines, media_type="text/csv", headers=_attachment(f"evaluations-{job.id}.csv"))
+    after = int(read_cursor(cursor, 1)[0]) if cursor else 0
+    rows = queries.evaluations(session, job_id, after, limit + 1)
+    page, more = rows[:limit], len(rows) > limit
+    return EvaluationPage(
+        evaluations=[EvaluationOut.model_validate(row) for row in page],
+        next_cursor=make_cursor(page[-1].number) if more else None,
+    )
+
+
+@router.get("/architectures/{architecture_id}")
+def architecture(job_id: str, architecture_id: str, session: SessionDep) -> ArchitectureOut:
+    """One evaluated architecture with its layers in forward order."""
+    job = jobs.get(session, job_id)
+    row = session.get(EvaluationRow, (job_id, architecture_id))
+    if row is None:
+        raise NotFound(f"Job {job_id} has not evaluated an architecture {architecture_id!r}.")
+    spec = JobSpec.model_validate(job.spec).supernet
+    space = load_family(spec.family, spec.preset)
+    layers = space.layers(space.architecture(**row.values))
+    point = PointOut.of(row, session.get(Finalist, (job_id, architecture_id)))
+    return ArchitectureOut(
+        **point.model_dump(),
+        job_id=job_id,
+        layers=[
+            LayerOut(slot=slot, kind=layer.kind, fields=layer.fields(), params=layer.params(), macs=layer.macs())
+            for slot, layer in layers.items()
+        ],
+    )
+
+
+def _csv(database: Database, job: Job) -> Iterator[str]:
+    metrics, choices = list(METRICS), None
+    after = 0
+    while True:
+        with database.transaction() as session:
+            rows = queries.evaluations(session, job.id, after, CSV_CHUNK)
+        if choices is None:
+            choices = list(rows[0].values) if rows else []
+            yield _csv_line(["number", "architecture_id", *metrics, *choices])
+        for row in rows:
+            numbers = [row.metrics.get(metric, "") for metric in metrics]
+            yield _csv_line([row.number, row.architecture_id, *numbers, *(row.values[c] for c in choices)])
+        if len(rows) < CSV_CHUNK:
+            return
+        after = rows[-1].number
+
+
+def _csv_line(cells: list[Any]) -> str:
+    line = io.StringIO()
+    csv.writer(line).writerow(cells)
+    return line.getvalue()
+
+
+def _attachment(filename: str) -> dict[str, str]:
+    return {"Content-Disposition": f'attachment; filename="{filename}"'}

@@ -1,0 +1,159 @@
+"""What the API answers, as pydantic models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.store.models import EvaluationRow, Export, Finalist, Job
+
+
+class Answer(BaseModel):
+    """Base of all answers; reads rows."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class JobOut(Answer):
+    """A job and where it is."""
+
+    id: str
+    name: str
+    recipe: str
+    state: str = Field(description="queued, running, pausing, paused, cancelling, cancelled, succeeded, failed")
+    stage: str | None = Field(description="Stage of a running job.")
+    progress: float = Field(description="Share of the whole job, 0 to 1.")
+    stage_progress: float = Field(description="Share of the current stage, 0 to 1.")
+    eta_seconds: float | None = Field(description="Estimated time to the end.")
+    message: str | None = Field(description="Why it failed, paused or waits.")
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    environment: dict[str, Any] | None = Field(description="Device and versions of the run.")
+    spec: dict[str, Any] = Field(description="The job with every default filled in.")
+
+
+class JobPage(Answer):
+    """One page of jobs."""
+
+    jobs: list[JobOut]
+    next_cursor: str | None = Field(description="Give it as `cursor` to get the next page; null at the end.")
+
+
+class ObjectiveOut(Answer):
+    """An objective of the job."""
+
+    metric: str
+    goal: str
+    limit: float | None
+    unit: str
+
+
+class PointOut(Answer):
+    """One architecture with its numbers and how each was obtained."""
+
+    architecture_id: str
+    values: dict[str, Any]
+    metrics: dict[str, float]
+    sources: dict[str, str] = Field(description="analytic, predicted or measured, per metric.")
+    measurements: list[dict[str, Any]] = Field(
+        default_factory=list, description="Latency with device, runtime, threads, batch and spread."
+    )
+
+    @classmethod
+    def of(cls, row: EvaluationRow, finalist: Finalist | None = None) -> PointOut:
+        """A point from its evaluation and, if it is a finalist, its measurements."""
+        return cls(
+            architecture_id=row.architecture_id,
+            values=row.values,
+            metrics={**row.metrics, **(finalist.metrics if finalist else {})},
+            sources={**row.sources, **(finalist.sources if finalist else {})},
+            measurements=finalist.measurements if finalist else [],
+        )
+
+
+class FrontOut(Answer):
+    """The Pareto front of a job."""
+
+    job_id: str
+    state: str
+    final: bool = Field(description="Whether the points are measured finalists of a finished search.")
+    objectives: list[ObjectiveOut]
+    knee: str | None = Field(description="Architecture nearest to the ideal point.")
+    points: list[PointOut] = Field(description="Best in the first objective first.")
+
+
+class EvaluationOut(Answer):
+    """The scores of one architecture."""
+
+    number: int = Field(description="Position in the order of evaluation, from 1.")
+    architecture_id: str
+    values: dict[str, Any]
+    metrics: dict[str, float]
+    sources: dict[str, str]
+    seconds: float
+    created_at: datetime
+
+
+class EvaluationPage(Answer):
+    """One page of evaluations."""
+
+    evaluations: list[EvaluationOut]
+    next_cursor: str | None
+
+
+class LayerOut(Answer):
+    """One layer of a network."""
+
+    slot: str
+    kind: str
+    fields: dict[str, Any]
+    params: int
+    macs: int
+
+
+class ArchitectureOut(PointOut):
+    """One architecture with its layers in forward order."""
+
+    job_id: str
+    layers: list[LayerOut]
+
+
+class ExportRequest(BaseModel):
+    """Which architecture to export."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    architecture_id: str = Field(description="An architecture that the job has evaluated.")
+
+
+class ExportOut(Answer):
+    """An export and the report of its verification."""
+
+    id: str
+    job_id: str
+    architecture_id: str
+    state: str = Field(description="queued, running, succeeded or failed")
+    message: str | None
+    created_at: datetime
+    finished_at: datetime | None
+    sha256: str | None = Field(description="Of the archive.")
+    size_bytes: int | None = Field(description="Of the archive.")
+    report: dict[str, Any] | None = Field(description="What was compared after reloading, and how it agreed.")
+    download_url: str | None = None
+
+    @classmethod
+    def of(cls, export: Export) -> ExportOut:
+        """An export with its download address once there is something to download."""
+        answer = cls.model_validate(export)
+        if export.archive is not None:
+            answer.download_url = f"/v1/exports/{export.id}/download"
+        return answer
+
+
+def job_page(jobs: Sequence[Job], next_cursor: str | None) -> JobPage:
+    """A page of jobs from rows."""
+    return JobPage(jobs=[JobOut.model_validate(job) for job in jobs], next_cursor=next_cursor)

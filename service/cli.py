@@ -1,0 +1,277 @@
+"""`winnow`: the command line. Everything that concerns jobs goes through the HTTP API."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+
+from service.client import Client, ClientError
+from service.errors import Unavailable
+from service.settings import Settings, get_settings
+from service.stack import Stack, StackError, port_is_taken, running_stack
+from service.terminal import amount, front_plot, front_table, jobs_table, watch
+
+app = typer.Typer(
+    help="Self-hosted neural architecture search.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+db = typer.Typer(help="The database.", no_args_is_help=True)
+app.add_typer(db, name="db")
+console = Console(highlight=False)
+
+JobId = Annotated[str, typer.Argument(help="Id of a job.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def main() -> None:
+    """Run the command line; an expected error is one line on standard error and exit code 1."""
+    try:
+        app()
+    except (ClientError, StackError, Unavailable, ValueError, RuntimeError, OSError) as error:
+        sys.stderr.write(f"winnow: {error}\n")
+        sys.exit(1)
+
+
+# --- the whole service on this machine -------------------------------------------------------------
+
+
+@app.command()
+def demo(
+    exit_: Annotated[bool, typer.Option("--exit", help="Stop everything that was started, then exit.")] = False,
+    port: Annotated[
+        int | None, typer.Option(help="Port of the dashboard; default: the usual one, or a free one.")
+    ] = None,
+) -> None:
+    """The whole journey on real data, in about a minute and a half."""
+    from service.demo import run_demo
+
+    settings = get_settings()
+    if port is None:
+        port = 0 if port_is_taken(settings.host, settings.port) else settings.port
+    with _until_signal(), running_stack(settings, port) as stack:
+        console.print(f"Winnow is up: PostgreSQL, Redis, API and worker, with their data in {settings.data_dir}.\n")
+        run_demo(console, stack, Path.cwd() / "exports")
+        console.print(f"\nDashboard: [bold]{stack.url}[/]")
+        if not exit_:
+            console.print("It runs until you press Ctrl-C.")
+            _wait(stack)
+
+
+@app.command()
+def up(port: Annotated[int | None, typer.Option(help="Port of the API and dashboard.")] = None) -> None:
+    """API, worker and dashboard on this machine; PostgreSQL and Redis too unless outside ones are named."""
+    settings = get_settings()
+    with _until_signal(), running_stack(settings, settings.port if port is None else port) as stack:
+        console.print(f"Winnow is up: [bold]{stack.url}[/] (API documentation at /docs). Ctrl-C stops it.")
+        for name, value in stack.environment().items():
+            console.print(f"  {name}={value}", style="dim", soft_wrap=True)
+        _wait(stack)
+
+
+class _Stop(Exception):
+    """Somebody pressed Ctrl-C or sent SIGTERM."""
+
+
+@contextmanager
+def _until_signal() -> Iterator[None]:
+    """Turn SIGTERM and Ctrl-C into an orderly end of the block."""
+
+    def stop(_number: int, _frame: object) -> None:
+        raise _Stop
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    try:
+        yield
+    except _Stop:
+        console.print("Stopped.")
+
+
+def _wait(stack: Stack) -> None:
+    while True:
+        stack.check()
+        time.sleep(1)
+
+
+@app.command()
+def api(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+) -> None:
+    """The API and dashboard alone, on servers that the environment names."""
+    settings = _with_servers()
+    arguments = ["--host", host or settings.host, "--port", str(settings.port if port is None else port)]
+    _become("uvicorn", "service.api.app:create_app", "--factory", "--proxy-headers", *arguments)
+
+
+@app.command()
+def worker(
+    queues: Annotated[list[str] | None, typer.Option("--queue", help="Only this queue; may be repeated.")] = None,
+) -> None:
+    """A worker: one slot for trainings and searches, one for exports."""
+    _with_servers()
+    _become("workers.node", *(["--queues", *queues] if queues else []))
+
+
+@db.command()
+def upgrade() -> None:
+    """Bring the database's schema to the newest version."""
+    from service.store import schema
+    from service.store.session import Database
+
+    settings = _with_servers(broker=False)
+    assert settings.database_url is not None
+    database = Database(settings.database_url)
+    database.check()
+    schema.upgrade(settings.database_url)
+    console.print("The schema is current.")
+
+
+def _with_servers(*, broker: bool = True) -> Settings:
+    settings = get_settings()
+    needed = {
+        "WINNOW_DATABASE_URL": settings.database_url,
+        "WINNOW_REDIS_URL": settings.redis_url or not broker,
+    }
+    missing = [name for name, value in needed.items() if not value]
+    if missing:
+        raise ValueError(f"Set {' and '.join(missing)}; `winnow up` starts servers and prints their addresses.")
+    return settings
+
+
+def _become(module: str, *arguments: str) -> None:
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+
+
+# --- jobs ------------------------------------------------------------------------------------------
+
+
+@app.command()
+def submit(
+    file: Annotated[Path, typer.Argument(help="A job as YAML or JSON; - reads standard input.")],
+    follow: Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")] = False,
+    key: Annotated[str | None, typer.Option(help="Idempotency key: submitting again gives the same job.")] = None,
+) -> None:
+    """Submit a job."""
+    text = sys.stdin.read() if str(file) == "-" else file.read_text()
+    try:
+        spec = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file} is neither YAML nor JSON: {error}".replace("\n", " ")) from None
+    if not isinstance(spec, dict):
+        raise ValueError(f"{file} must hold one job, a mapping such as `recipe: bignas`; got {type(spec).__name__}.")
+    with _client() as client:
+        job = client.submit(spec, key)
+        console.print(f"{job['id']}  {client.url}/jobs/{job['id']}")
+        if follow:
+            _follow(client, job["id"])
+
+
+@app.command(name="watch")
+def watch_(job_id: JobId) -> None:
+    """Follow a job to its end."""
+    with _client() as client:
+        _follow(client, job_id)
+
+
+def _follow(client: Client, job_id: str) -> None:
+    job = watch(console, client, job_id)
+    if job["state"] != "succeeded":
+        raise RuntimeError(f"Job {job_id} {job['state']}: {job['message']}")
+    _show_front(client.front(job_id))
+
+
+@app.command(name="list")
+def list_(
+    state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
+    text: Annotated[str | None, typer.Option(help="Part of a name or id.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Jobs, newest first."""
+    with _client() as client:
+        page = client.jobs(state=state, text=text, limit=limit)
+    if as_json:
+        _print_json(page)
+    elif not page["jobs"]:
+        console.print("No jobs. `winnow submit FILE` makes one.")
+    else:
+        console.print(jobs_table(page["jobs"]))
+
+
+@app.command()
+def front(job_id: JobId, as_json: AsJson = False) -> None:
+    """The Pareto front of a job."""
+    with _client() as client:
+        found = client.front(job_id)
+    if as_json:
+        _print_json(found)
+    else:
+        _show_front(found)
+
+
+def _show_front(found: dict[str, Any]) -> None:
+    if not found["points"]:
+        console.print("Nothing has been evaluated yet.")
+        return
+    console.print(front_table(found))
+    console.print(front_plot(found))
+    if not found["final"]:
+        console.print("This is the front so far; latency is measured at the end.", style="yellow")
+
+
+@app.command()
+def export(
+    job_id: JobId,
+    architecture_id: Annotated[str | None, typer.Argument(help="Default: the knee of the front.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the archive.")] = Path("exports"),
+) -> None:
+    """An architecture as files: verified, packed and downloaded."""
+    with _client() as client:
+        architecture_id = architecture_id or client.front(job_id)["knee"]
+        if architecture_id is None:
+            raise ValueError(f"Job {job_id} has no front yet.")
+        with console.status(f"Exporting and verifying {architecture_id}"):
+            made = client.export(job_id, architecture_id)
+            path = client.download(made, output)
+    console.print(f"{path}  {amount('size_bytes', made['size_bytes'])}  sha256 {made['sha256']}", soft_wrap=True)
+
+
+def _verb(name: str, meaning: str) -> None:
+    def run(job_id: JobId) -> None:
+        with _client() as client:
+            console.print(f"{job_id} {client.verb(job_id, name)['state']}")
+
+    run.__doc__ = meaning
+    app.command(name=name)(run)
+
+
+_verb("cancel", "Drop a job.")
+_verb("pause", "Checkpoint a job and free its device.")
+_verb("resume", "Continue a paused job where it stopped.")
+
+
+def _client() -> Client:
+    return Client(get_settings().url)
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""Client of the HTTP API: what the command line talks through, and scripts may."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+# A stream that broke is taken up again after so long.
+RECONNECT_SECONDS = 1.0
+
+
+class ClientError(Exception):
+    """The API refused, or cannot be reached. The message is one line for a person."""
+
+    def __init__(self, message: str, problem: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.problem = problem or {}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One server-sent event; `id` is None for snapshots."""
+
+    kind: str
+    data: dict[str, Any]
+    id: str | None
+
+
+class Client:
+    """Talks to one API.
+
+    Args:
+        url: such as `http://127.0.0.1:8420`.
+    """
+
+    def __init__(self, url: str, timeout_seconds: float = 30) -> None:
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(base_url=self.url, timeout=timeout_seconds)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    # --- verbs ----------------------------------------------------------------------------------
+
+    def submit(self, spec: dict[str, Any], idempotency_key: str | None = None) -> dict[str, Any]:
+        """Submit a job."""
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        return self._json("POST", "/v1/jobs", json=spec, headers=headers)
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """One job."""
+        return self._json("GET", f"/v1/jobs/{job_id}")
+
+    def jobs(self, **filters: Any) -> dict[str, Any]:
+        """One page of jobs."""
+        return self._json("GET", "/v1/jobs", params={k: v for k, v in filters.items() if v is not None})
+
+    def verb(self, job_id: str, verb: str) -> dict[str, Any]:
+        """`cancel`, `pause` or `resume`."""
+        return self._json("POST", f"/v1/jobs/{job_id}/{verb}")
+
+    def front(self, job_id: str) -> dict[str, Any]:
+        """The job's Pareto front."""
+        return self._json("GET", f"/v1/jobs/{job_id}/front")
+
+    def evaluations(self, job_id: str) -> Iterator[dict[str, Any]]:
+        """Every evaluation of a job, page by page."""
+        cursor: str | None = None
+        while True:
+            params = {"limit": 1000, **({"cursor": cursor} if cursor else {})}
+            page = self._json("GET", f"/v1/jobs/{job_id}/evaluations", params=params)
+            yield from page["evaluations"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def export(self, job_id: str, architecture_id: str) -> dict[str, Any]:
+        """Ask for an export and wait until it has succeeded.
+
+        Raises:
+            ClientError: the export failed.
+        """
+        export = self._json("POST", f"/v1/jobs/{job_id}/exports", json={"architecture_id": architecture_id})
+        while export["state"] in ("queued", "running"):
+            time.sleep(0.3)
+            export = self._json("GET", f"/v1/exports/{export['id']}")
+        if export["state"] == "failed":
+            raise ClientError(f"Export {export['id']} failed: {export['message']}")
+        return export
+
+    def download(self, export: dict[str, Any], folder: Path) -> Path:
+        """Save an export's archive in a folder; the file appears only when it is whole."""
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / f"{export['architecture_id']}.tar.gz"
+        draft = target.with_name(f".{target.name}.part")
+        try:
+            with self._http.stream("GET", export["download_url"]) as answer, draft.open("wb") as file:
+                if answer.is_error:
+                    answer.read()
+                    raise _error(answer)
+                for chunk in answer.iter_bytes():
+                    file.write(chunk)
+            draft.rename(target)
+        except httpx.HTTPError as error:
+            raise ClientError(f"The download from {self.url} broke off: {error}") from None
+        finally:
+            draft.unlink(missing_ok=True)
+        return target
+
+    def events(self, job_id: str, patience_seconds: float = 60) -> Iterator[Event]:
+        """A job's events until it is finished; a broken stream is taken up where it broke.
+
+        Raises:
+            ClientError: no such job, or no connection for longer than the patience.
+        """
+        last: str | None = None
+        heard = time.monotonic()
+        while True:
+            headers = {"Last-Event-ID": last} if last else {}
+            try:
+                with self._http.stream(
+                    "GET", f"/v1/jobs/{job_id}/events", headers=headers, timeout=httpx.Timeout(30, read=60)
+                ) as answer:
+                    if answer.is_error:
+                        answer.read()
+                        raise _error(answer)
+                    for event in _parse(answer.iter_lines()):
+                        heard = time.monotonic()
+                        last = event.id or last
+                        yield event
+                    return
+            except httpx.HTTPError as error:
+                if time.monotonic() - heard > patience_seconds:
+                    raise ClientError(f"Lost the connection to {self.url}: {error}") from None
+                time.sleep(RECONNECT_SECONDS)
+
+    def ready(self) -> bool:
+        """Whether the API and its servers answer."""
+        try:
+            return self._http.get("/readyz").is_success
+        except httpx.HTTPError:
+            return False
+
+    # --- wire -----------------------------------------------------------------------------------
+
+    def _json(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        try:
+            answer = self._http.request(method, path, **arguments)
+        except httpx.HTTPError as error:
+            raise ClientError(
+                f"No Winnow answers at {self.url} ({error}). Start one with `winnow up`, or set WINNOW_URL."
+            ) from None
+        if answer.is_error:
+            raise _error(answer)
+        body: dict[str, Any] = answer.json()
+        return body
+
+
+def _error(answer: httpx.Response) -> ClientError:
+    try:
+        problem = answer.json()
+    except ValueError:
+        problem = {}
+    return ClientError(str(problem.get("detail") or f"HTTP {answer.status_code}"), problem)
+
+
+def _parse(lines: Iterator[str]) -> Iterator[Event]:
+    """Server-sent events from lines (WHATWG HTML, section 9.2)."""
+    kind, data, event_id = "message", [], None
+    for line in lines:
+        if line == "":
+            if data:
+                yield Event(kind, json.loads("\n".join(data)), event_id)
+            kind, data, event_id = "message", [], None
+            continue
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if field == "event":
+            kind = value
+        elif field == "data":
+            data.append(value)
+        elif field == "id":
+            event_id = value

@@ -1,0 +1,1 @@
+"""The web dashboard: pages from templates, charts from our own copy of ECharts, no internet."""

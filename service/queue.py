@@ -1,0 +1,103 @@
+"""Wake-ups. A message carries one id and no truth: losing it costs seconds, because the reaper repeats it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis import Redis
+from redis.exceptions import RedisError
+
+from service.errors import Unavailable
+
+RUN_JOB = "winnow.run_job"
+RUN_EXPORT = "winnow.run_export"
+
+# Task -> queue. Each queue has its own worker slot, so an export does not wait behind a training.
+QUEUES: dict[str, str] = {RUN_JOB: "train", RUN_EXPORT: "export"}
+
+Task = Literal["winnow.run_job", "winnow.run_export"]
+
+# A dead broker must cost a request a moment, not a minute.
+CONNECT_TIMEOUT_SECONDS = 2
+
+
+def celery_url(url: str) -> str:
+    """The broker's URL as Celery spells it: a socket path becomes `redis+socket://`."""
+    return url.replace("unix://", "redis+socket://", 1) if url.startswith("unix://") else url
+
+
+def make_celery(redis_url: str) -> Celery:
+    """The Celery app, the same for those who send and those who work. Its choices: docs/decisions/0002."""
+    app = Celery("winnow", broker=celery_url(redis_url))
+    app.conf.update(
+        task_routes={task: {"queue": queue} for task, queue in QUEUES.items()},
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_acks_late=False,
+        task_track_started=False,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_hijack_root_logger=False,
+        worker_send_task_events=False,
+        broker_connection_retry_on_startup=True,
+        broker_transport_options={
+            "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            "socket_timeout": 30,
+            "retry_on_timeout": True,
+        },
+    )
+    return app
+
+
+class Queue:
+    """Sends wake-ups.
+
+    Args:
+        redis_url: `redis://host:port/0`, or `unix:///path/to/socket`.
+    """
+
+    def __init__(self, redis_url: str) -> None:
+        self._app = make_celery(redis_url)
+        try:
+            self._redis = Redis.from_url(redis_url, socket_connect_timeout=CONNECT_TIMEOUT_SECONDS)
+        except ValueError as error:
+            raise ValueError(f"WINNOW_REDIS_URL is not a Redis URL: {error}") from None
+
+    def wake(self, task: Task, row_id: str) -> None:
+        """Tell a worker that a row wants attention.
+
+        Raises:
+            Unavailable: the broker cannot be reached. The row is safe; the reaper will try again.
+        """
+        try:
+            self._app.send_task(task, args=[row_id], retry=False, ignore_result=True)
+        except (OperationalError, RedisError, OSError) as error:
+            raise Unavailable(f"Redis does not answer: {error}") from None
+
+    def waiting(self, task: Task) -> int:
+        """Number of wake-ups that no worker has taken yet.
+
+        Raises:
+            Unavailable: the broker cannot be reached.
+        """
+        try:
+            length = self._redis.llen(QUEUES[task])
+        except (RedisError, OSError) as error:
+            raise Unavailable(f"Redis does not answer: {error}") from None
+        assert isinstance(length, int)
+        return length
+
+    def check(self) -> None:
+        """Ask the broker for an answer.
+
+        Raises:
+            Unavailable: it gives none.
+        """
+        try:
+            self._redis.ping()
+        except (RedisError, OSError) as error:
+            raise Unavailable(f"Redis does not answer: {error}") from None

@@ -1,0 +1,52 @@
+"""Settings: every one is an environment variable that starts with `WINNOW_`."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """How this installation runs. `docs/settings.md` lists the same facts for operators."""
+
+    model_config = SettingsConfigDict(env_prefix="WINNOW_", extra="ignore")
+
+    data_dir: Path = Field(
+        default_factory=lambda: Path.home() / ".winnow",
+        description="Folder of checkpoints, exports, logs and, by default, the database.",
+    )
+    database_url: str | None = Field(
+        default=None, description="PostgreSQL to use; without it `winnow up` starts its own."
+    )
+    redis_url: str | None = Field(default=None, description="Redis to use; without it `winnow up` starts its own.")
+    host: str = Field(default="127.0.0.1", description="Address that the API listens on.")
+    port: int = Field(default=8420, ge=0, le=65535, description="Port that the API listens on.")
+    url: str = Field(default="http://127.0.0.1:8420", description="API that the command line talks to.")
+    lease_seconds: float = Field(default=60, gt=0, description="A worker that is silent for so long has lost its job.")
+    heartbeat_seconds: float = Field(default=15, gt=0, description="How often a lease is renewed.")
+    poll_seconds: float = Field(
+        default=1, gt=0, description="How often a worker looks for pause and cancel, and a stream for news."
+    )
+    reap_seconds: float = Field(
+        default=5, gt=0, description="How often lost leases and unheard wake-ups are looked for."
+    )
+    checkpoint_seconds: float = Field(default=60, ge=0, description="Least time between two checkpoints of a training.")
+    max_attempts: int = Field(
+        default=3, ge=1, description="Runs of a job in a row that may end badly without any progress."
+    )
+    max_body_bytes: int = Field(default=1_000_000, ge=1, description="Largest request body that is read.")
+    keep_checkpoints: int = Field(default=2, ge=1, description="Checkpoints kept of a running training.")
+
+    @property
+    def artifacts_dir(self) -> Path:
+        """Folder of checkpoints, supernets and exports."""
+        return self.data_dir / "artifacts"
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process, read from its environment once."""
+    return Settings()

@@ -1,0 +1,180 @@
+"""The whole service on one machine: servers, API and worker. What `winnow up` and the demo run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from service.client import Client
+from service.embedded import EmbeddedServers
+from service.errors import Unavailable
+from service.settings import Settings
+from service.store import schema
+from service.store.session import Database
+
+START_SECONDS = 60.0
+STOP_SECONDS = 15.0
+
+
+class StackError(Exception):
+    """The service does not come up; the message is one line for a person."""
+
+
+class Stack:
+    """Starts what the settings do not name, applies migrations, then runs API and worker.
+
+    Args:
+        settings: outside servers are used if it names them; otherwise embedded ones are started.
+        port: that the API listens on; 0 for any free one.
+    """
+
+    def __init__(self, settings: Settings, port: int) -> None:
+        self._settings = settings
+        self._servers: EmbeddedServers | None = None
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._port = port or free_port(settings.host)
+        host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+        self.url = f"http://{host}:{self._port}"
+
+    def start(self) -> None:
+        """Start everything and wait until the API is ready.
+
+        Raises:
+            StackError: something does not come up, with its reason.
+        """
+        settings = self._settings
+        if port_is_taken(settings.host, self._port):
+            raise StackError(
+                f"Port {self._port} of {settings.host} is taken. Is Winnow running already? "
+                "Stop it, or choose another with --port."
+            )
+        self._settings = settings = self._with_servers(settings)
+        try:
+            assert settings.database_url is not None
+            database = Database(settings.database_url)
+            database.check()
+            schema.upgrade(settings.database_url)
+            database.close()
+        except (Unavailable, ValueError) as error:
+            raise StackError(str(error)) from None
+        arguments = ("--host", settings.host, "--port", str(self._port), "--log-level", "warning")
+        self._spawn("api", "uvicorn", "service.api.app:create_app", "--factory", *arguments)
+        self._spawn("worker", "workers.node")
+        self._wait_until_ready()
+
+    def _with_servers(self, settings: Settings) -> Settings:
+        if settings.database_url and settings.redis_url:
+            return settings
+        self._servers = EmbeddedServers(settings.data_dir)
+        try:
+            self._servers.start()
+        except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+            raise StackError(f"The embedded servers do not start: {error}") from None
+        return settings.model_copy(
+            update={
+                "database_url": settings.database_url or self._servers.database_url,
+                "redis_url": settings.redis_url or self._servers.redis_url,
+            }
+        )
+
+    def environment(self) -> dict[str, str]:
+        """Environment variables with which other processes join this stack."""
+        assert self._settings.database_url is not None
+        assert self._settings.redis_url is not None
+        return {
+            "WINNOW_DATABASE_URL": self._settings.database_url,
+            "WINNOW_REDIS_URL": self._settings.redis_url,
+            "WINNOW_DATA_DIR": str(self._settings.data_dir),
+            "WINNOW_URL": self.url,
+        }
+
+    def _spawn(self, name: str, module: str, *arguments: str) -> None:
+        path = self.log_path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as log:
+            self._children[name] = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                env={**os.environ, **self.environment()},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def log_path(self, name: str) -> Path:
+        """Where a child writes what it has to say."""
+        return self._settings.data_dir / "logs" / f"{name}.log"
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        with Client(self.url, timeout_seconds=2) as client:
+            while not client.ready():
+                self.check()
+                if time.monotonic() > deadline:
+                    raise StackError(f"The API does not answer; its log is {self.log_path('api')}.")
+                time.sleep(0.1)
+
+    def check(self) -> None:
+        """Look after the children.
+
+        Raises:
+            StackError: one has ended.
+        """
+        for name, child in self._children.items():
+            if child.poll() is not None:
+                tail = self.log_path(name).read_text(errors="replace").strip().split("\n")[-1]
+                raise StackError(f"The {name} process ended: {tail} (log: {self.log_path(name)})")
+
+    def stop(self) -> None:
+        """Stop everything that was started, worker first."""
+        for name in ("worker", "api"):
+            child = self._children.pop(name, None)
+            if child is None:
+                continue
+            child.send_signal(signal.SIGTERM)
+            try:
+                child.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+        if self._servers is not None:
+            self._servers.stop()
+            self._servers = None
+
+
+@contextlib.contextmanager
+def running_stack(settings: Settings, port: int) -> Iterator[Stack]:
+    """A stack for the length of a block; stopped however the block ends."""
+    stack = Stack(settings, port)
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.stop()
+
+
+def free_port(host: str) -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def port_is_taken(host: str, port: int) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return True
+    return False

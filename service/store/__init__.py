@@ -1,0 +1,1 @@
+"""Rows: the truth about every job. The queue only wakes people up."""

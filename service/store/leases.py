@@ -1,0 +1,127 @@
+"""Leases: at most one worker per row, and a number that unmasks whoever lost it.
+
+All times are the database's clock. See DESIGN "Lease" and docs/decisions/0002.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.orm import Session
+
+from service.store.models import ACTIVE_STATES, Export, Job
+
+
+class LeaseLost(Exception):
+    """A fenced write touched no row: somebody else holds the lease, or the row is finished. Stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A claim on a row: the epoch to write with, and how often the row was tried without progress."""
+
+    id: str
+    epoch: int
+    attempts: int
+    state: str
+
+
+def claim(session: Session, table: type[Job | Export], row_id: str, owner: str, seconds: float) -> Lease | None:
+    """Take the lease of a row that needs work and that nobody holds.
+
+    One UPDATE decides between any number of claimants: the second finds the lease taken.
+
+    Returns:
+        The lease; None if the row is finished, paused, unknown, or held by somebody else.
+    """
+    row = session.execute(
+        update(table)
+        .where(
+            table.id == row_id,
+            table.state.in_(ACTIVE_STATES),
+            or_(table.lease_until.is_(None), table.lease_until < func.now()),
+        )
+        .values(
+            lease_owner=owner,
+            lease_until=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds),
+            epoch=table.epoch + 1,
+            attempts=table.attempts + 1,
+        )
+        .returning(table.id, table.epoch, table.attempts, table.state)
+    ).one_or_none()
+    return None if row is None else Lease(*row)
+
+
+def renew(session: Session, table: type[Job | Export], row_id: str, epoch: int, seconds: float) -> str:
+    """Extend a lease; returns the row's state, which is how pause and cancel reach the worker.
+
+    Raises:
+        LeaseLost: the epoch is no longer the row's, or the row is finished.
+    """
+    state = session.execute(
+        update(table)
+        .where(table.id == row_id, table.epoch == epoch, table.state.in_(ACTIVE_STATES))
+        .values(lease_until=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds))
+        .returning(table.state)
+    ).scalar_one_or_none()
+    if state is None:
+        raise LeaseLost(f"{table.__tablename__} {row_id}: epoch {epoch} is over")
+    return state
+
+
+def peek(session: Session, table: type[Job | Export], row_id: str, epoch: int) -> str:
+    """The row's state without renewing its lease.
+
+    Raises:
+        LeaseLost: the epoch is no longer the row's, or the row is finished.
+    """
+    state = session.scalar(
+        select(table.state).where(table.id == row_id, table.epoch == epoch, table.state.in_(ACTIVE_STATES))
+    )
+    if state is None:
+        raise LeaseLost(f"{table.__tablename__} {row_id}: epoch {epoch} is over")
+    return state
+
+
+def release(session: Session, table: type[Job | Export], row_id: str, epoch: int) -> bool:
+    """End a lease before its time. False if it was not this epoch's or the row is finished."""
+    released = session.execute(
+        update(table)
+        .where(table.id == row_id, table.epoch == epoch, table.state.in_(ACTIVE_STATES))
+        .values(lease_owner=None, lease_until=None)
+        .returning(table.id)
+    ).scalar_one_or_none()
+    return released is not None
+
+
+def set_export_running(session: Session, export_id: str) -> None:
+    """A worker has claimed an export."""
+    session.execute(update(Export).where(Export.id == export_id).values(state="running"))
+
+
+def release_all(session: Session, owner: str) -> None:
+    """Give back every lease of a worker that is shutting down, so that others need not wait."""
+    for table in (Job, Export):
+        session.execute(
+            update(table)
+            .where(table.lease_owner == owner, table.state.in_(ACTIVE_STATES))
+            .values(lease_owner=None, lease_until=None)
+        )
+
+
+def unheld(session: Session, table: type[Job | Export], waiting_seconds: float) -> list[str]:
+    """Rows that need work and that no worker holds: lost leases, and wake-ups that nobody heard."""
+    patience = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, waiting_seconds)
+    rows = session.scalars(
+        select(table.id)
+        .where(
+            table.state.in_(ACTIVE_STATES),
+            or_(
+                table.lease_until < func.now(),
+                table.lease_until.is_(None) & (table.queued_at < patience),
+            ),
+        )
+        .order_by(table.created_at)
+    )
+    return list(rows)

@@ -1,0 +1,165 @@
+"""Tables. Every schema change is a migration in `migrations/versions`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, MetaData, String, Text, UniqueConstraint, func
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+# A job's life. `pausing` and `cancelling` ask the runner; a terminal state is never left.
+JOB_STATES = ("queued", "running", "pausing", "paused", "cancelling", "cancelled", "succeeded", "failed")
+TERMINAL_STATES = ("cancelled", "succeeded", "failed")
+# States in which a worker should hold the job's lease.
+ACTIVE_STATES = ("queued", "running", "pausing", "cancelling")
+# The stages of a running job, in order.
+STAGES = ("prepare data", "train supernet", "search", "measure finalists", "done")
+
+EXPORT_STATES = ("queued", "running", "succeeded", "failed")
+
+
+class Base(DeclarativeBase):
+    """Base of all tables; constraint names are fixed so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own interface
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+        list[dict[str, Any]]: JSONB,
+    }
+
+
+class Leased:
+    """Columns of a row that one worker at a time may work on.
+
+    `epoch` grows with every claim. Every write of a worker names the epoch it was given; a write that
+    touches no row means that somebody else holds the lease now, and the writer stops.
+    """
+
+    lease_owner: Mapped[str | None] = mapped_column(String(200), default=None)
+    lease_until: Mapped[datetime | None] = mapped_column(default=None)
+    epoch: Mapped[int] = mapped_column(default=0)
+    # Runs since the last sign of progress.
+    attempts: Mapped[int] = mapped_column(default=0)
+
+
+class Job(Leased, Base):
+    """A request and its life."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (Index(None, "created_at", "id"), Index(None, "state"))
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    # When the row last became queued: the reaper repeats wake-ups that nobody heard.
+    queued_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    name: Mapped[str] = mapped_column(String(200))
+    recipe: Mapped[str] = mapped_column(String(100))
+    spec: Mapped[dict[str, Any]]
+    idempotency_key: Mapped[str | None] = mapped_column(String(200), unique=True)
+    request_sha256: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(20), default="queued")
+    stage: Mapped[str | None] = mapped_column(String(40))
+    progress: Mapped[float] = mapped_column(default=0.0)
+    stage_progress: Mapped[float] = mapped_column(default=0.0)
+    eta_seconds: Mapped[float | None]
+    # Why it failed, paused or waits, in one sentence.
+    message: Mapped[str | None] = mapped_column(Text)
+    # Device and versions of the run.
+    environment: Mapped[dict[str, Any] | None]
+    event_seq: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class JobEvent(Base):
+    """What happened to a job, append-only. `seq` counts from 1 within a job, without gaps."""
+
+    __tablename__ = "job_events"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    kind: Mapped[str] = mapped_column(String(20))
+    data: Mapped[dict[str, Any]]
+
+
+class EvaluationRow(Base):
+    """The scores of one architecture in one job; the key makes a second evaluation impossible."""
+
+    __tablename__ = "evaluations"
+    __table_args__ = (UniqueConstraint("job_id", "number"),)
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    architecture_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    # Position in the order of evaluation, from 1.
+    number: Mapped[int]
+    values: Mapped[dict[str, Any]]
+    metrics: Mapped[dict[str, Any]]
+    sources: Mapped[dict[str, Any]]
+    seconds: Mapped[float]
+    epoch: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Finalist(Base):
+    """A network of the final front, with what only finalists get: test accuracy and measured latency."""
+
+    __tablename__ = "finalists"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    architecture_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    # Position on the front, best in the first objective first, from 1.
+    position: Mapped[int]
+    metrics: Mapped[dict[str, Any]]
+    sources: Mapped[dict[str, Any]]
+    measurements: Mapped[list[dict[str, Any]]]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Artifact(Base):
+    """A file that a job wrote: a checkpoint of its training, or the trained supernet."""
+
+    __tablename__ = "artifacts"
+    __table_args__ = (Index(None, "job_id", "kind"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(20))
+    step: Mapped[int]
+    # Relative to the artifacts folder.
+    path: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str] = mapped_column(String(64))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Export(Leased, Base):
+    """One architecture of one job as files, with the report of their verification."""
+
+    __tablename__ = "exports"
+    __table_args__ = (UniqueConstraint("job_id", "architecture_id"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    architecture_id: Mapped[str] = mapped_column(String(32))
+    state: Mapped[str] = mapped_column(String(20), default="queued")
+    message: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    queued_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    finished_at: Mapped[datetime | None]
+    # Folder and archive, relative to the artifacts folder.
+    folder: Mapped[str | None] = mapped_column(Text)
+    archive: Mapped[str | None] = mapped_column(Text)
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    size_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    report: Mapped[dict[str, Any] | None]

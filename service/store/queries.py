@@ -1,0 +1,237 @@
+"""Every other SQL statement: the life of a job, its events and its results.
+
+Functions whose first arguments are `(session, job_id, epoch)` are a runner's writes and are fenced:
+they raise `LeaseLost` instead of writing after the lease has passed to somebody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import and_, delete, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from service.store.leases import LeaseLost
+from service.store.models import (
+    ACTIVE_STATES,
+    TERMINAL_STATES,
+    Artifact,
+    EvaluationRow,
+    Export,
+    Finalist,
+    Job,
+    JobEvent,
+)
+
+# --- events --------------------------------------------------------------------------------------
+
+
+def add_event(session: Session, job: Job, kind: str, data: Mapping[str, Any]) -> None:
+    """Append an event to a job whose row this transaction holds locked."""
+    job.event_seq += 1
+    session.add(JobEvent(job_id=job.id, seq=job.event_seq, kind=kind, data=dict(data)))
+
+
+def events_after(session: Session, job_id: str, seq: int, limit: int) -> Sequence[JobEvent]:
+    """Events with a larger number, oldest first."""
+    return session.scalars(
+        select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.seq > seq).order_by(JobEvent.seq).limit(limit)
+    ).all()
+
+
+# --- jobs ----------------------------------------------------------------------------------------
+
+
+def locked_job(session: Session, job_id: str) -> Job | None:
+    """A job, locked until the transaction ends."""
+    return session.get(Job, job_id, with_for_update=True)
+
+
+def job_of_key(session: Session, key: str) -> Job | None:
+    """The job that was submitted with an idempotency key."""
+    return session.scalars(select(Job).where(Job.idempotency_key == key)).one_or_none()
+
+
+def list_jobs(
+    session: Session,
+    *,
+    state: str | None,
+    recipe: str | None,
+    text: str | None,
+    before: tuple[Any, str] | None,
+    limit: int,
+) -> Sequence[Job]:
+    """Jobs, newest first. `before` is the (created_at, id) of the last job of the page before."""
+    query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
+    if state is not None:
+        query = query.where(Job.state == state)
+    if recipe is not None:
+        query = query.where(Job.recipe == recipe)
+    if text:
+        pattern = "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        query = query.where(or_(Job.name.ilike(pattern), Job.id.ilike(pattern)))
+    if before is not None:
+        created_at, job_id = before
+        query = query.where(or_(Job.created_at < created_at, and_(Job.created_at == created_at, Job.id < job_id)))
+    return session.scalars(query).all()
+
+
+def count_jobs(session: Session) -> dict[str, int]:
+    """Number of jobs by state."""
+    rows = session.execute(select(Job.state, func.count()).group_by(Job.state))
+    return dict(rows)
+
+
+def set_state(session: Session, job: Job, state: str, message: str | None) -> None:
+    """Move a locked job to a state and say so in its events. A terminal state is never left."""
+    assert job.state not in TERMINAL_STATES, f"{job.id} is {job.state}"
+    job.state, job.message = state, message
+    if state in TERMINAL_STATES:
+        job.finished_at = session.scalar(select(func.now()))
+        job.eta_seconds = 0.0
+    if state in TERMINAL_STATES or state == "paused":
+        job.lease_owner = job.lease_until = None
+    if state == "queued":
+        job.queued_at = session.scalar(select(func.now())) or job.queued_at
+        job.lease_owner = job.lease_until = None
+        job.attempts = 0
+    add_event(session, job, "state", {"state": state, "message": message})
+
+
+def set_running(session: Session, job: Job) -> None:
+    """A worker has claimed a queued job."""
+    job.state, job.message = "running", None
+    job.started_at = job.started_at or session.scalar(select(func.now()))
+    add_event(session, job, "state", {"state": "running", "message": None})
+
+
+# --- a runner's writes ---------------------------------------------------------------------------
+
+
+def fenced_job(session: Session, job_id: str, epoch: int) -> Job:
+    """The job, locked, if this epoch still holds it.
+
+    Raises:
+        LeaseLost: it does not, or the job is finished.
+    """
+    job = locked_job(session, job_id)
+    if job is None or job.epoch != epoch or job.state not in ACTIVE_STATES:
+        raise LeaseLost(f"job {job_id}: epoch {epoch} is over")
+    return job
+
+
+def set_progress(
+    session: Session,
+    job_id: str,
+    epoch: int,
+    *,
+    stage: str,
+    progress: float,
+    stage_progress: float,
+    eta_seconds: float | None,
+) -> str:
+    """Where the job is now. Returns its state, which is how pause and cancel reach the runner."""
+    state = session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.epoch == epoch, Job.state.in_(ACTIVE_STATES))
+        .values(stage=stage, progress=progress, stage_progress=stage_progress, eta_seconds=eta_seconds)
+        .returning(Job.state)
+    ).scalar_one_or_none()
+    if state is None:
+        raise LeaseLost(f"job {job_id}: epoch {epoch} is over")
+    return state
+
+
+def add_evaluation(session: Session, job_id: str, epoch: int, row: EvaluationRow, event: Mapping[str, Any]) -> None:
+    """Store one architecture's scores and announce them; progress, so attempts start again."""
+    job = fenced_job(session, job_id, epoch)
+    job.attempts = 0
+    number = session.scalar(select(func.max(EvaluationRow.number)).where(EvaluationRow.job_id == job_id)) or 0
+    inserted = session.execute(
+        insert(EvaluationRow)
+        .values(
+            job_id=job_id,
+            architecture_id=row.architecture_id,
+            number=number + 1,
+            values=row.values,
+            metrics=row.metrics,
+            sources=row.sources,
+            seconds=row.seconds,
+            epoch=epoch,
+        )
+        .on_conflict_do_nothing(index_elements=["job_id", "architecture_id"])
+        .returning(EvaluationRow.number)
+    ).scalar_one_or_none()
+    # A retried transaction whose first commit did reach the server finds its own row: nothing to add.
+    if inserted is not None:
+        add_event(session, job, "evaluation", {"number": inserted, **event})
+
+
+def add_finalist(session: Session, job_id: str, epoch: int, finalist: Finalist) -> None:
+    """Store one finalist with its measurements, and announce it."""
+    job = fenced_job(session, job_id, epoch)
+    job.attempts = 0
+    if session.get(Finalist, (job_id, finalist.architecture_id)) is None:
+        session.add(finalist)
+        add_event(
+            session,
+            job,
+            "finalist",
+            {"architecture_id": finalist.architecture_id, "metrics": finalist.metrics},
+        )
+
+
+def add_artifact(session: Session, job_id: str, epoch: int, artifact: Artifact) -> None:
+    """Record a written file; progress, so attempts start again."""
+    job = fenced_job(session, job_id, epoch)
+    job.attempts = 0
+    session.add(artifact)
+
+
+def artifacts(session: Session, job_id: str, kind: str) -> Sequence[Artifact]:
+    """Files of a kind, newest first."""
+    return session.scalars(
+        select(Artifact).where(Artifact.job_id == job_id, Artifact.kind == kind).order_by(Artifact.id.desc())
+    ).all()
+
+
+def forget_artifacts(session: Session, ids: Sequence[int]) -> None:
+    """Remove the rows of files that are no longer needed."""
+    session.execute(delete(Artifact).where(Artifact.id.in_(ids)))
+
+
+# --- results -------------------------------------------------------------------------------------
+
+
+def evaluations(session: Session, job_id: str, after: int = 0, limit: int | None = None) -> Sequence[EvaluationRow]:
+    """Evaluations in the order in which they were made, after a number."""
+    query = (
+        select(EvaluationRow)
+        .where(EvaluationRow.job_id == job_id, EvaluationRow.number > after)
+        .order_by(EvaluationRow.number)
+    )
+    return session.scalars(query.limit(limit)).all()
+
+
+def finalists(session: Session, job_id: str) -> Sequence[Finalist]:
+    """The measured front, best in the first objective first."""
+    return session.scalars(select(Finalist).where(Finalist.job_id == job_id).order_by(Finalist.position)).all()
+
+
+def exports_of(session: Session, job_id: str) -> Sequence[Export]:
+    """A job's exports, newest first."""
+    return session.scalars(select(Export).where(Export.job_id == job_id).order_by(Export.created_at.desc())).all()
+
+
+def finish_export(session: Session, export_id: str, epoch: int, values: Mapping[str, Any]) -> None:
+    """End an export, if this epoch still holds it."""
+    done = session.execute(
+        update(Export)
+        .where(Export.id == export_id, Export.epoch == epoch, Export.state.in_(ACTIVE_STATES))
+        .values(finished_at=func.now(), lease_owner=None, lease_until=None, **values)
+        .returning(Export.id)
+    ).scalar_one_or_none()
+    if done is None:
+        raise LeaseLost(f"export {export_id}: epoch {epoch} is over")

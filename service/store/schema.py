@@ -1,0 +1,36 @@
+"""The schema's version: apply migrations, and refuse to work on an old one."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from service.store.session import Database
+
+
+def _config(url: str) -> Config:
+    # By name, not by import: `migrations` is a row above.
+    found = importlib.util.find_spec("migrations")
+    assert found is not None
+    assert found.origin is not None
+    config = Config()
+    config.set_main_option("script_location", str(Path(found.origin).parent))
+    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    return config
+
+
+def upgrade(url: str) -> None:
+    """Bring the schema of a database to the newest version. Does nothing if it is there."""
+    command.upgrade(_config(url), "head")
+
+
+def is_current(database: Database) -> bool:
+    """Whether the database has the schema that this code expects."""
+    head = ScriptDirectory.from_config(_config(database.url)).get_current_head()
+    with database.engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision() == head

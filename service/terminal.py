@@ -1,0 +1,140 @@
+"""What the command line shows: progress, tables and a plot of the front."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from service.client import Client
+
+PLOT_WIDTH, PLOT_HEIGHT = 64, 14
+
+STATE_STYLES = {
+    "succeeded": "green",
+    "failed": "red",
+    "cancelled": "dim",
+    "running": "cyan",
+    "paused": "yellow",
+}
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them."""
+    if seconds is None:
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def amount(metric: str, value: float | None) -> str:
+    """A metric's value with its unit, short."""
+    if value is None:
+        return "-"
+    if metric.endswith("accuracy"):
+        return f"{100 * value:.2f} %"
+    if metric == "latency_ms":
+        return f"{value:.3g} ms"
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / limit:.3g} {unit}{'B' if metric == 'size_bytes' else ''}"
+    return f"{value:.4g}"
+
+
+def watch(console: Console, client: Client, job_id: str) -> dict[str, Any]:
+    """Follow a job to its end with a progress bar; returns the finished job."""
+    columns = (
+        TextColumn("{task.description:<18}"),
+        BarColumn(bar_width=32),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[detail]}"),
+    )
+    best: float | None = None
+    evaluations = 0
+    detail = ""
+    with Progress(*columns, console=console, refresh_per_second=4) as progress:
+        task = progress.add_task("queued", total=1.0, detail="")
+        for event in client.events(job_id):
+            if event.kind == "job":
+                job = event.data
+                left = job["eta_seconds"]
+                eta = f"about {duration(left)} left" if left and job["state"] == "running" else ""
+                description = (job["stage"] if job["state"] == "running" else None) or job["state"]
+                progress.update(task, completed=job["progress"], description=description, detail=f"{eta}  {detail}")
+            elif event.kind == "curve":
+                losses = [f"{k.removeprefix('loss_')} {v:.2f}" for k, v in event.data.items() if k.startswith("loss_")]
+                detail = f"epoch {event.data['epoch']}: loss {', '.join(losses)}"
+            elif event.kind == "evaluation":
+                evaluations = event.data["number"]
+                score = event.data["metrics"].get("accuracy")
+                best = score if best is None else max(best, score or 0)
+                detail = f"{evaluations} architectures, best accuracy {amount('accuracy', best)}"
+            elif event.kind == "message":
+                console.print(f"[yellow]{event.data['text']}[/]")
+    return client.job(job_id)
+
+
+def jobs_table(jobs: list[dict[str, Any]]) -> Table:
+    """Jobs as a table."""
+    table = Table("id", "name", "state", "stage", "progress", "left", "submitted")
+    for job in jobs:
+        style = STATE_STYLES.get(job["state"], "")
+        table.add_row(
+            job["id"],
+            job["name"],
+            f"[{style}]{job['state']}[/]" if style else job["state"],
+            job["stage"] or "",
+            f"{100 * job['progress']:.0f} %",
+            duration(job["eta_seconds"]) if job["state"] == "running" else "",
+            job["created_at"][:19].replace("T", " "),
+        )
+    return table
+
+
+def front_table(front: dict[str, Any]) -> Table:
+    """A front as a table, the knee marked."""
+    shown = [objective["metric"] for objective in front["objectives"]]
+    present = {metric for point in front["points"] for metric in point["metrics"]}
+    extra = ["accuracy", "test_accuracy", "macs", "params", "latency_ms"]
+    shown += [metric for metric in extra if metric in present and metric not in shown]
+    table = Table("", "architecture")
+    for metric in shown:
+        table.add_column(metric, justify="right")
+    for point in front["points"]:
+        cells = [amount(metric, point["metrics"].get(metric)) for metric in shown]
+        table.add_row("knee" if point["architecture_id"] == front["knee"] else "", point["architecture_id"], *cells)
+    return table
+
+
+def front_plot(front: dict[str, Any]) -> str:
+    """The front over its first two objectives as text; the second axis is logarithmic where it spans much."""
+    if len(front["objectives"]) < 2 or not front["points"]:
+        return ""
+    y_metric, x_metric = (objective["metric"] for objective in front["objectives"][:2])
+    xs = [point["metrics"][x_metric] for point in front["points"]]
+    ys = [point["metrics"][y_metric] for point in front["points"]]
+    logarithmic = min(xs) > 0 and max(xs) > 10 * min(xs)
+    scaled = [math.log(x) for x in xs] if logarithmic else xs
+    cells = [[" "] * PLOT_WIDTH for _ in range(PLOT_HEIGHT)]
+    for x, y, point in zip(scaled, ys, front["points"], strict=True):
+        column = _cell(x, min(scaled), max(scaled), PLOT_WIDTH)
+        row = PLOT_HEIGHT - 1 - _cell(y, min(ys), max(ys), PLOT_HEIGHT)
+        cells[row][column] = "◆" if point["architecture_id"] == front["knee"] else "●"
+    top, bottom = amount(y_metric, max(ys)), amount(y_metric, min(ys))
+    margin = max(len(top), len(bottom))
+    labels = [top, *[""] * (PLOT_HEIGHT - 2), bottom]
+    lines = [f"{label:>{margin}} │{''.join(row)}" for label, row in zip(labels, cells, strict=True)]
+    left, right = amount(x_metric, min(xs)), amount(x_metric, max(xs))
+    middle = f"{x_metric}{', logarithmic' if logarithmic else ''}"
+    gap = PLOT_WIDTH - len(left) - len(right)
+    axis = f"{'':>{margin}} └{'─' * PLOT_WIDTH}"
+    return "\n".join([f"{y_metric}  (◆ knee)", *lines, axis, f"{'':>{margin}}  {left}{middle:^{gap}}{right}"])
+
+
+def _cell(value: float, low: float, high: float, cells: int) -> int:
+    return 0 if high == low else round((value - low) / (high - low) * (cells - 1))

@@ -1,0 +1,1 @@
+"""One set of weights for a whole search space. PyTorch lives here."""

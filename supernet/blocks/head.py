@@ -1,0 +1,22 @@
+"""Image classifier: 1x1 convolution, global average pooling, linear layer."""
+
+from torch import Tensor, nn
+
+
+class HeadBlock(nn.Module):
+    """`x_NCHW` to `logits_NK`."""
+
+    def __init__(self, in_channels: int, hidden_channels: int, classes: int, size: int, activation: str) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, hidden_channels, 1, bias=False)
+        self.norm = nn.BatchNorm2d(hidden_channels)
+        self.activation = getattr(nn, activation)()
+        self.classifier = nn.Linear(hidden_channels, classes)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        pooled_NC = self.activation(self.norm(self.conv(x_NCHW))).mean((2, 3))
+        logits_NK: Tensor = self.classifier(pooled_NC)
+        return logits_NK
+
+
+BLOCK = HeadBlock

@@ -1,0 +1,1 @@
+"""Hands: they do what a row asks for. Binds every other package together."""

@@ -1,0 +1,37 @@
+"""The Celery app of a worker slot: `celery -A workers.celery_app worker`. Imports no torch."""
+
+from __future__ import annotations
+
+from service.queue import RUN_EXPORT, RUN_JOB, make_celery
+from service.settings import get_settings
+from service.store.session import Database
+from workers.logs import configure_logging
+from workers.supervisor import Kind, Supervisor, worker_name
+
+settings = get_settings()
+if settings.database_url is None or settings.redis_url is None:
+    raise SystemExit("A worker needs WINNOW_DATABASE_URL and WINNOW_REDIS_URL; `winnow up` sets both.")
+app = make_celery(settings.redis_url)
+
+
+def _supervise(kind: Kind, row_id: str) -> None:
+    """One task: a fresh connection pool, because a pool must not cross a fork."""
+    configure_logging()
+    assert settings.database_url is not None
+    database = Database(settings.database_url)
+    try:
+        Supervisor(database, settings, worker_name()).run(kind, row_id)
+    finally:
+        database.close()
+
+
+@app.task(name=RUN_JOB)
+def run_job(job_id: str, **_later: object) -> None:
+    """Run a job, unless somebody else does."""
+    _supervise("job", job_id)
+
+
+@app.task(name=RUN_EXPORT)
+def run_export(export_id: str, **_later: object) -> None:
+    """Make an export, unless somebody else does."""
+    _supervise("export", export_id)

@@ -1,0 +1,43 @@
+"""The reaper: finds rows that need work and that nobody holds, and wakes a worker for them.
+
+That covers a killed worker (its lease runs out), a lost message (Redis flushed or away at submission)
+and a worker that missed its message. Sending a wake-up twice does no harm: the lease decides.
+"""
+
+from __future__ import annotations
+
+import structlog
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from service.errors import Unavailable
+from service.queue import RUN_EXPORT, RUN_JOB, Queue, Task
+from service.store import leases
+from service.store.models import Export, Job
+from service.store.session import Database, first_line
+
+log = structlog.get_logger()
+
+# A row that nobody claimed for so long after it was queued has an unheard wake-up.
+UNHEARD_SECONDS = 5.0
+
+TASKS: tuple[tuple[type[Job | Export], Task], ...] = ((Job, RUN_JOB), (Export, RUN_EXPORT))
+
+
+def reap(database: Database, queue: Queue) -> int:
+    """Wake workers for every unheld row; the number of wake-ups sent. Servers that are away are skipped."""
+    sent = 0
+    try:
+        for table, task in TASKS:
+            with database.transaction() as session:
+                waiting = leases.unheld(session, table, UNHEARD_SECONDS)
+            # Wake-ups that nobody has taken are not lost: every worker is busy. More of them would not help.
+            if not waiting or queue.waiting(task):
+                continue
+            for row_id in waiting:
+                queue.wake(task, row_id)
+                sent += 1
+    except (OperationalError, InterfaceError) as error:
+        log.warning("reaper: database away", reason=first_line(error))
+    except Unavailable as error:
+        log.warning("reaper: broker away", reason=error.detail)
+    return sent

@@ -1,0 +1,176 @@
+"""What a runner tells the database: progress, events, results. Every write carries the epoch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import structlog
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.orm import Session
+
+from service.store import queries
+from service.store.models import STAGES, Artifact, EvaluationRow, Finalist, Job
+from service.store.session import Database, first_line
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+# How long a runner holds its breath while PostgreSQL restarts, and between two tries.
+DATABASE_PATIENCE_SECONDS = 600.0
+RETRY_SECONDS = 1.0
+# Progress is written at most so often.
+PROGRESS_SECONDS = 0.5
+
+# What each stage usually costs, relative to the others; only for percent and ETA.
+STAGE_WEIGHTS = dict(zip(STAGES, (0.02, 0.45, 0.28, 0.25, 0.0), strict=True))
+
+
+class Interrupted(Exception):
+    """The job is to be paused or cancelled: its row says so. `state` is `pausing` or `cancelling`."""
+
+    def __init__(self, state: str) -> None:
+        super().__init__(state)
+        self.state = state
+
+
+def patiently(database: Database, write: Callable[[Session], T], patience_seconds: float) -> T:
+    """Run a transaction, again and again while the server is away.
+
+    A transaction whose commit did reach the server may run a second time, so `write` must not mind.
+    """
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        try:
+            with database.transaction() as session:
+                return write(session)
+        except (OperationalError, InterfaceError) as error:
+            if time.monotonic() > deadline:
+                raise
+            log.warning("database away, trying again", reason=first_line(error))
+            time.sleep(RETRY_SECONDS)
+
+
+class Reporter:
+    """The runner's only way to the database."""
+
+    def __init__(self, database: Database, job_id: str, epoch: int) -> None:
+        self._database, self.job_id, self.epoch = database, job_id, epoch
+        self._stage = STAGES[0]
+        self._stage_began = time.monotonic()
+        self._done_at_begin = 0.0
+        self._written = 0.0
+
+    # --- progress -------------------------------------------------------------------------------
+
+    def stage(self, name: str, done: float = 0.0) -> None:
+        """A stage begins, with this share of it already done by an earlier run."""
+        self._stage, self._stage_began, self._done_at_begin = name, time.monotonic(), done
+
+        def write(session: Session) -> None:
+            job = queries.fenced_job(session, self.job_id, self.epoch)
+            if job.stage != name:
+                queries.add_event(session, job, "stage", {"stage": name})
+
+        self._write(write)
+        self.progress(done, force=True)
+
+    def progress(self, done: float, *, force: bool = False) -> None:
+        """This share of the stage is done.
+
+        Raises:
+            Interrupted: the job is to be paused or cancelled.
+            LeaseLost: somebody else holds the job now.
+        """
+        now = time.monotonic()
+        if not force and now - self._written < PROGRESS_SECONDS:
+            return
+        self._written = now
+        before = sum(STAGE_WEIGHTS[s] for s in STAGES[: STAGES.index(self._stage)])
+        state = self._write(
+            lambda session: queries.set_progress(
+                session,
+                self.job_id,
+                self.epoch,
+                stage=self._stage,
+                progress=before + STAGE_WEIGHTS[self._stage] * done,
+                stage_progress=done,
+                eta_seconds=self._eta(done, now),
+            )
+        )
+        if state in ("pausing", "cancelling"):
+            raise Interrupted(state)
+
+    def _eta(self, done: float, now: float) -> float | None:
+        """This stage at its own pace, and later stages by what they usually cost beside it."""
+        fresh = done - self._done_at_begin
+        if fresh <= 0.01:
+            return None
+        whole_stage = (now - self._stage_began) / fresh
+        later = sum(STAGE_WEIGHTS[s] for s in STAGES[STAGES.index(self._stage) + 1 :])
+        return whole_stage * (1 - done + later / STAGE_WEIGHTS[self._stage])
+
+    # --- events and results ---------------------------------------------------------------------
+
+    def event(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Something worth keeping happened: `curve`, `message`."""
+        self._write(
+            lambda session: queries.add_event(session, queries.fenced_job(session, self.job_id, self.epoch), kind, data)
+        )
+
+    def environment(self, facts: Mapping[str, Any]) -> None:
+        """Device and versions of this run."""
+
+        def write(session: Session) -> None:
+            job = queries.fenced_job(session, self.job_id, self.epoch)
+            job.environment = dict(facts)
+
+        self._write(write)
+
+    def evaluation(self, row: EvaluationRow) -> None:
+        """Store one architecture's scores."""
+        event = {"architecture_id": row.architecture_id, "metrics": row.metrics}
+        self._write(lambda session: queries.add_evaluation(session, self.job_id, self.epoch, row, event))
+
+    def evaluations(self) -> Sequence[EvaluationRow]:
+        """Everything evaluated so far, in order."""
+        return self._write(lambda session: queries.evaluations(session, self.job_id))
+
+    def finalist(self, finalist: Finalist) -> None:
+        """Store one measured finalist."""
+        self._write(lambda session: queries.add_finalist(session, self.job_id, self.epoch, finalist))
+
+    def finalists(self) -> Sequence[Finalist]:
+        """Finalists measured so far."""
+        return self._write(lambda session: queries.finalists(session, self.job_id))
+
+    def artifact(self, artifact: Callable[[], Artifact]) -> None:
+        """Record a file that is on the disk."""
+        self._write(lambda session: queries.add_artifact(session, self.job_id, self.epoch, artifact()))
+
+    def artifacts(self, kind: str) -> Sequence[Artifact]:
+        """Recorded files of a kind, newest first."""
+        return self._write(lambda session: queries.artifacts(session, self.job_id, kind))
+
+    def forget(self, artifact_ids: Sequence[int]) -> None:
+        """Drop the rows of deleted files."""
+        self._write(lambda session: queries.forget_artifacts(session, artifact_ids))
+
+    def end(self, state: str, message: str | None) -> None:
+        """The job is over, or paused: `succeeded`, `failed`, `paused`, `cancelled`."""
+
+        def write(session: Session) -> None:
+            job = queries.fenced_job(session, self.job_id, self.epoch)
+            if state == "succeeded":
+                job.stage, job.progress, job.stage_progress = "done", 1.0, 1.0
+            queries.set_state(session, job, state, message)
+
+        self._write(write)
+
+    def job(self) -> Job:
+        """The row as it is now."""
+        return self._write(lambda session: queries.fenced_job(session, self.job_id, self.epoch))
+
+    def _write(self, write: Callable[[Session], T]) -> T:
+        return patiently(self._database, write, DATABASE_PATIENCE_SECONDS)

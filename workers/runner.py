@@ -1,0 +1,149 @@
+"""The runner: a fresh process that does the work of one job or one export, then exits.
+
+Started by the supervisor as `python -m workers.runner job|export ID EPOCH`. It says how it ended in the
+row; its exit code only tells the supervisor whether the row was written:
+
+    0   the row says how it ended (succeeded, failed, paused, cancelled)
+    1   it did not get so far: try again
+    3   the lease passed to somebody else: nothing to do
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable
+
+import structlog
+
+from export.verify import VerificationError
+from search.spec import JobSpec
+from search_space.plugins import load_family
+from service.settings import Settings, get_settings
+from service.store import queries
+from service.store.leases import LeaseLost
+from service.store.models import EvaluationRow, Export, Finalist, Job
+from service.store.session import Database
+from workers import environment, exporting, pipeline
+from workers.artifacts import ArtifactDamaged, ArtifactStore, DiskFull, is_disk_full
+from workers.lifeline import die_with_parent
+from workers.logs import configure_logging
+from workers.reporter import DATABASE_PATIENCE_SECONDS, Interrupted, Reporter, patiently
+
+log = structlog.get_logger()
+
+DONE, TRY_AGAIN, LEASE_LOST = 0, 1, 3
+
+
+def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> None:
+    """Run a job to its end, and say in its row how it ended."""
+    reporter = Reporter(database, job_id, epoch)
+    job = reporter.job()
+    spec = JobSpec.model_validate(job.spec)
+    num_threads = environment.fix_threads((job.environment or {}).get("threads"))
+    device = environment.choose_device()
+    reporter.environment(environment.describe(device, num_threads))
+    shop = pipeline.Workshop(
+        job_id=job_id,
+        spec=spec,
+        space=load_family(spec.supernet.family, spec.supernet.preset),
+        reporter=reporter,
+        artifacts=ArtifactStore(settings.artifacts_dir),
+        settings=settings,
+        device=device,
+    )
+    try:
+        pipeline.run(shop)
+    except Interrupted as interrupted:
+        ended = {"pausing": "paused", "cancelling": "cancelled"}[interrupted.state]
+        reporter.end(ended, f"{ended} by request")
+    except DiskFull as error:
+        reporter.end("paused", f"{error} Make room, then resume the job; nothing that was stored is lost.")
+    except (pipeline.JobFailed, ArtifactDamaged) as error:
+        reporter.end("failed", str(error))
+
+
+def run_export(database: Database, settings: Settings, export_id: str, epoch: int) -> None:
+    """Write and verify one export, and say in its row how it ended."""
+
+    def order(session: queries.Session) -> exporting.ExportOrder:
+        export = session.get(Export, export_id)
+        if export is None or export.epoch != epoch:
+            raise LeaseLost(f"export {export_id}: epoch {epoch} is over")
+        job = session.get(Job, export.job_id)
+        assert job is not None
+        key = (export.job_id, export.architecture_id)
+        return exporting.export_order(
+            job,
+            session.get(EvaluationRow, key),
+            session.get(Finalist, key),
+            queries.finalists(session, job.id),
+            queries.artifacts(session, job.id, "supernet"),
+        )
+
+    asked = patiently(database, order, DATABASE_PATIENCE_SECONDS)
+    num_threads = environment.fix_threads((asked.job.environment or {}).get("threads"))
+    store = ArtifactStore(settings.artifacts_dir)
+    try:
+        bundle = exporting.make_export(asked, store, num_threads)
+        values = {
+            "state": "succeeded",
+            "message": None,
+            "folder": str(bundle.folder.relative_to(store.root)),
+            "archive": str(bundle.archive.relative_to(store.root)),
+            "sha256": bundle.sha256,
+            "size_bytes": bundle.size_bytes,
+            "report": bundle.report,
+        }
+    except (ArtifactDamaged, VerificationError) as error:
+        values = {"state": "failed", "message": str(error)}
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        values = {"state": "failed", "message": f"No room on the disk: {error}. Make room and export again."}
+    patiently(database, lambda s: queries.finish_export(s, export_id, epoch, values), DATABASE_PATIENCE_SECONDS)
+
+
+def fail(database: Database, kind: str, row_id: str, epoch: int, message: str) -> None:
+    """Say in the row that it failed."""
+
+    def write(session: queries.Session) -> None:
+        if kind == "export":
+            queries.finish_export(session, row_id, epoch, {"state": "failed", "message": message})
+        else:
+            queries.set_state(session, queries.fenced_job(session, row_id, epoch), "failed", message)
+
+    patiently(database, write, DATABASE_PATIENCE_SECONDS)
+
+
+RUNS: dict[str, Callable[[Database, Settings, str, int], None]] = {"job": run_job, "export": run_export}
+
+
+def main() -> int:
+    """Run what the command line names; the exit code is described above."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=tuple(RUNS))
+    parser.add_argument("id")
+    parser.add_argument("epoch", type=int)
+    arguments = parser.parse_args()
+    die_with_parent()
+    configure_logging()
+    settings = get_settings()
+    assert settings.database_url is not None
+    database = Database(settings.database_url)
+    try:
+        RUNS[arguments.kind](database, settings, arguments.id, arguments.epoch)
+    except LeaseLost as error:
+        log.warning("stopping: the lease is somebody else's", reason=str(error))
+        return LEASE_LOST
+    except Exception as error:
+        # A mistake of ours, deterministic more often than not: told to the user, not tried again.
+        log.error("the run failed", traceback=traceback.format_exc())
+        reason = f"{type(error).__name__}: {error}"
+        fail(database, arguments.kind, arguments.id, arguments.epoch, f"Internal error. {reason}")
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,198 @@
+"""The supervisor: claims a row, runs it in a child process, keeps the lease alive, records a bad end.
+
+It runs inside a Celery task and imports no torch. Everything that can crash, leak or hang happens in
+the child (docs/decisions/0002).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Literal
+
+import structlog
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.orm import Session
+
+from service.settings import Settings
+from service.store import leases, queries
+from service.store.leases import Lease, LeaseLost
+from service.store.models import Export, Job
+from service.store.session import Database, first_line
+
+log = structlog.get_logger()
+
+# After SIGTERM a child has this long; with the poll interval it keeps a cancel within five seconds.
+GRACE_SECONDS = 2.0
+# Lines of a runner's log that are shown when it dies.
+TAIL_LINES = 5
+
+Kind = Literal["job", "export"]
+TABLES: dict[Kind, type[Job | Export]] = {"job": Job, "export": Export}
+
+
+class Supervisor:
+    """Runs rows of one kind, one at a time.
+
+    Args:
+        owner: name of this worker, written into the leases it takes.
+    """
+
+    def __init__(self, database: Database, settings: Settings, owner: str) -> None:
+        self._database, self._settings, self._owner = database, settings, owner
+
+    def run(self, kind: Kind, row_id: str) -> None:
+        """Do what the row asks for, unless somebody else does or it is finished."""
+        table = TABLES[kind]
+        while (lease := self._claim(kind, row_id)) is not None:
+            if lease.attempts > self._settings.max_attempts:
+                tail = self._log_tail(kind, row_id)
+                reason = f"Its runner died {lease.attempts - 1} times in a row without any progress. {tail}"
+                self._fail(kind, row_id, lease.epoch, reason)
+                return
+            log.info("running", kind=kind, id=row_id, epoch=lease.epoch, attempt=lease.attempts)
+            code = self._supervise(kind, row_id, lease)
+            if code in (0, 3):
+                return
+            log.warning("runner died", kind=kind, id=row_id, reason=describe_exit(code))
+            if not self._give_back(table, row_id, lease.epoch, describe_exit(code)):
+                return
+
+    # --- the life of one child ------------------------------------------------------------------
+
+    def _supervise(self, kind: Kind, row_id: str, lease: Lease) -> int:
+        """Run the child until it ends; the exit code, negative for a signal."""
+        path = self._log_path(kind, row_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "workers.runner", kind, row_id, str(lease.epoch)]
+        with path.open("ab") as output:
+            child = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+        renewed = time.monotonic()
+        cancel_seen: float | None = None
+        try:
+            while True:
+                try:
+                    return child.wait(self._settings.poll_seconds)
+                except subprocess.TimeoutExpired:
+                    pass
+                try:
+                    state = self._look(kind, row_id, lease.epoch, renew=self._due(renewed))
+                except LeaseLost:
+                    stop(child)
+                    return 3
+                if state is None:
+                    continue  # the database is away; the child waits for it as well
+                if self._due(renewed):
+                    renewed = time.monotonic()
+                if state == "cancelling":
+                    cancel_seen = cancel_seen or time.monotonic()
+                    if time.monotonic() - cancel_seen >= self._settings.poll_seconds:
+                        stop(child)
+                        return self._cancelled(row_id, lease.epoch)
+        finally:
+            stop(child)
+
+    def _due(self, renewed: float) -> bool:
+        return time.monotonic() - renewed >= self._settings.heartbeat_seconds
+
+    def _look(self, kind: Kind, row_id: str, epoch: int, *, renew: bool) -> str | None:
+        """The row's state, with the lease renewed if it is time; None while the database is away."""
+        try:
+            with self._database.transaction() as session:
+                if renew:
+                    return leases.renew(session, TABLES[kind], row_id, epoch, self._settings.lease_seconds)
+                return leases.peek(session, TABLES[kind], row_id, epoch)
+        except (OperationalError, InterfaceError) as error:
+            log.warning("database away", reason=first_line(error))
+            return None
+
+    def _cancelled(self, row_id: str, epoch: int) -> int:
+        """The child was busy and did not see the request itself: end the row here."""
+        with self._database.transaction() as session:
+            try:
+                job = queries.fenced_job(session, row_id, epoch)
+            except LeaseLost:
+                return 3
+            if job.state == "cancelling":
+                queries.set_state(session, job, "cancelled", "cancelled by request")
+        return 0
+
+    # --- rows -----------------------------------------------------------------------------------
+
+    def _claim(self, kind: Kind, row_id: str) -> Lease | None:
+        with self._database.transaction() as session:
+            lease = leases.claim(session, TABLES[kind], row_id, self._owner, self._settings.lease_seconds)
+            if lease is None:
+                return None
+            if kind == "export":
+                leases.set_export_running(session, row_id)
+                return lease
+            job = queries.fenced_job(session, row_id, lease.epoch)
+            if job.state == "cancelling":
+                queries.set_state(session, job, "cancelled", "cancelled by request")
+                return None
+            if job.state == "pausing":
+                queries.set_state(session, job, "paused", "paused by request")
+                return None
+            if job.state == "queued":
+                queries.set_running(session, job)
+            return lease
+
+    def _give_back(self, table: type[Job | Export], row_id: str, epoch: int, reason: str) -> bool:
+        """End the lease of a dead child so that the row can be claimed again; False if it is not ours."""
+        with self._database.transaction() as session:
+            if not leases.release(session, table, row_id, epoch):
+                return False
+            if table is Job:
+                job = queries.fenced_job(session, row_id, epoch)
+                text = f"The runner died ({reason}); it starts again from what is stored."
+                queries.add_event(session, job, "message", {"level": "warning", "text": text})
+        return True
+
+    def _fail(self, kind: Kind, row_id: str, epoch: int, reason: str) -> None:
+        def write(session: Session) -> None:
+            if kind == "export":
+                queries.finish_export(session, row_id, epoch, {"state": "failed", "message": reason})
+            else:
+                queries.set_state(session, queries.fenced_job(session, row_id, epoch), "failed", reason)
+
+        with self._database.transaction() as session:
+            write(session)
+
+    def _log_path(self, kind: Kind, row_id: str) -> Path:
+        return self._settings.data_dir / "logs" / f"{kind}-{row_id}.log"
+
+    def _log_tail(self, kind: Kind, row_id: str) -> str:
+        path = self._log_path(kind, row_id)
+        lines = path.read_text(errors="replace").strip().split("\n")[-TAIL_LINES:] if path.exists() else []
+        return f"The end of its log, {path}: " + " | ".join(lines) if lines else f"Its log, {path}, is empty."
+
+
+def stop(child: subprocess.Popen[bytes]) -> None:
+    """SIGTERM, a moment of grace, SIGKILL. Does nothing to a child that has ended."""
+    if child.poll() is not None:
+        return
+    child.terminate()
+    try:
+        child.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def describe_exit(code: int) -> str:
+    """An exit code in words."""
+    if code == -signal.SIGKILL:
+        return "killed by SIGKILL; out of memory, unless somebody did it by hand"
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exit code {code}"
+
+
+def worker_name() -> str:
+    """The name of this worker: given by its node, or made from host and process."""
+    return os.environ.get("WINNOW_WORKER_NAME") or f"{os.uname().nodename}:{os.getpid()}"
