@@ -178,7 +178,8 @@ def _error(answer: httpx.Response) -> ClientError:
 
 def _parse(lines: Iterator[str]) -> Iterator[Event]:
     """Server-sent events from lines (WHATWG HTML, section 9.2)."""
-    kind, data, event_id = "message", [], None
+    kind, event_id = "message", None
+    data: list[str] = []
     for line in lines:
         if line == "":
             if data:

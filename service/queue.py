@@ -11,13 +11,13 @@ from redis.exceptions import RedisError
 
 from service.errors import Unavailable
 
-RUN_JOB = "winnow.run_job"
-RUN_EXPORT = "winnow.run_export"
+Task = Literal["winnow.run_job", "winnow.run_export"]
+
+RUN_JOB: Task = "winnow.run_job"
+RUN_EXPORT: Task = "winnow.run_export"
 
 # Task -> queue. Each queue has its own worker slot, so an export does not wait behind a training.
-QUEUES: dict[str, str] = {RUN_JOB: "train", RUN_EXPORT: "export"}
-
-Task = Literal["winnow.run_job", "winnow.run_export"]
+QUEUES: dict[Task, str] = {RUN_JOB: "train", RUN_EXPORT: "export"}
 
 # A dead broker must cost a request a moment, not a minute.
 CONNECT_TIMEOUT_SECONDS = 2

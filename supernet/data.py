@@ -7,7 +7,7 @@ Every source gives three splits. The supernet trains on `train`; the search rank
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,8 +51,12 @@ class Dataset:
 
     def to(self, device: torch.device) -> Dataset:
         """The same dataset on a device."""
-        splits = (split.to(device) for split in (self.train, self.validation, self.test))
-        return Dataset(self.name, self.origin, self.preprocessing, *splits, self.num_classes)
+        return replace(
+            self,
+            train=self.train.to(device),
+            validation=self.validation.to(device),
+            test=self.test.to(device),
+        )
 
 
 def digits(seed: int) -> Dataset:
@@ -82,8 +86,15 @@ def digits(seed: int) -> Dataset:
         "std": std,
         "labels": [str(digit) for digit in range(10)],
     }
-    parts = (split(index) for index in (train, validation, test))
-    return Dataset("digits", "scikit-learn load_digits", preprocessing, *parts, num_classes=10)
+    return Dataset(
+        name="digits",
+        origin="scikit-learn load_digits",
+        preprocessing=preprocessing,
+        train=split(train),
+        validation=split(validation),
+        test=split(test),
+        num_classes=10,
+    )
 
 
 SOURCES: dict[str, Callable[[int], Dataset]] = {"digits": digits}

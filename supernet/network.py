@@ -30,8 +30,14 @@ class Supernet(nn.Module):
         """Logits of one sub-network, computed on slices of the shared weights."""
         x = inputs
         for name, spec in self._layers(architecture).items():
-            x = self.slots[name](x, spec)
+            x = self.slot(name)(x, spec)
         return x
+
+    def slot(self, name: str) -> Slot:
+        """The slot of that name."""
+        slot = self.slots[name]
+        assert isinstance(slot, Slot)
+        return slot
 
     def zero_last_scales(self) -> None:
         """Start every residual block as its shortcut (BigNAS, section 3.1)."""
@@ -53,7 +59,5 @@ def extract(supernet: Supernet, architecture: Architecture) -> nn.Sequential:
     """
     blocks: OrderedDict[str, nn.Module] = OrderedDict()
     for name, spec in supernet.space.layers(architecture).items():
-        slot = supernet.slots[name]
-        assert isinstance(slot, Slot)
-        blocks[name] = slot.extract(spec)
+        blocks[name] = supernet.slot(name).extract(spec)
     return nn.Sequential(blocks).train(supernet.training)

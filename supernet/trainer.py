@@ -51,7 +51,7 @@ class TrainingOptions:
 
     def rate(self, epoch: float) -> float:
         """Learning rate at a (fractional) epoch."""
-        decayed = self.learning_rate * self.lr_decay ** (epoch / self.lr_decay_epochs)
+        decayed: float = self.learning_rate * self.lr_decay ** (epoch / self.lr_decay_epochs)
         return max(decayed, self.lr_floor * self.learning_rate)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from predictors.cost import costs
@@ -31,7 +32,7 @@ class Evaluator:
         self.supernet, self.data = supernet, data
         chosen = derived_rng(seed, "calibration", 0).permutation(len(data.train))[:calibration_images]
         images = data.train.x[chosen]
-        self._calibration: list[Tensor] = list(images.split(CALIBRATION_BATCH))
+        self._calibration: list[Tensor] = list(torch.split(images, CALIBRATION_BATCH))
 
     def network(self, architecture: Architecture) -> nn.Sequential:
         """The architecture as a plain network with its own weights and statistics, ready for use."""

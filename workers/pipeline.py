@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -178,9 +179,9 @@ class _Checkpoints:
         self._remove(shop.reporter.artifacts("checkpoint")[shop.settings.keep_checkpoints :])
 
     def remove_all(self) -> None:
-        self._remove(list(self._shop.reporter.artifacts("checkpoint")))
+        self._remove(self._shop.reporter.artifacts("checkpoint"))
 
-    def _remove(self, old: list[Artifact]) -> None:
+    def _remove(self, old: Sequence[Artifact]) -> None:
         kept = {a.path for a in self._shop.reporter.artifacts("checkpoint")} - {a.path for a in old}
         self._shop.reporter.forget([artifact.id for artifact in old])
         for path in {artifact.path for artifact in old} - kept:

@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable
 
 import structlog
+from sqlalchemy.orm import Session
 
 from export.verify import VerificationError
 from search.spec import JobSpec
@@ -67,7 +68,7 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
 def run_export(database: Database, settings: Settings, export_id: str, epoch: int) -> None:
     """Write and verify one export, and say in its row how it ended."""
 
-    def order(session: queries.Session) -> exporting.ExportOrder:
+    def order(session: Session) -> exporting.ExportOrder:
         export = session.get(Export, export_id)
         if export is None or export.epoch != epoch:
             raise LeaseLost(f"export {export_id}: epoch {epoch} is over")
@@ -108,7 +109,7 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
 def fail(database: Database, kind: str, row_id: str, epoch: int, message: str) -> None:
     """Say in the row that it failed."""
 
-    def write(session: queries.Session) -> None:
+    def write(session: Session) -> None:
         if kind == "export":
             queries.finish_export(session, row_id, epoch, {"state": "failed", "message": message})
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -44,8 +44,9 @@ def front(job_id: str, session: SessionDep, format: Format = "json") -> FrontOut
     answer = read_front(session, job_id)
     if format == "csv":
         names = sorted({name for point in answer.points for name in point.metrics})
-        rows = [[p.architecture_id, *(p.metrics.get(name, "") for name in names)] for p in answer.points]
-        text = "".join(_csv_line(row) for row in [["architecture_id", *names], *rows])
+        lines = [_csv_line(["architecture_id", *names])]
+        lines += [_csv_line([p.architecture_id, *(p.metrics.get(n, "") for n in names)]) for p in answer.points]
+        text = "".join(lines)
         return Response(text, media_type="text/csv", headers=_attachment(f"front-{job_id}.csv"))
     return answer
 
@@ -131,7 +132,7 @@ def _csv(database: Database, job: Job) -> Iterator[str]:
         after = rows[-1].number
 
 
-def _csv_line(cells: list[Any]) -> str:
+def _csv_line(cells: Sequence[Any]) -> str:
     line = io.StringIO()
     csv.writer(line).writerow(cells)
     return line.getvalue()

@@ -36,7 +36,7 @@ class MBConvBlock(nn.Module):
         self.has_expand, self.has_shortcut = expand, project_shortcut
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        out = x_NCHW
+        out: Tensor = x_NCHW
         if self.has_expand:
             out = self.activation(self.expand_norm(self.expand(out)))
         out = self.activation(self.depthwise_norm(self.depthwise(out)))
