@@ -42,8 +42,9 @@ class Supernet(nn.Module):
     def zero_last_scales(self) -> None:
         """Start every residual block as its shortcut (BigNAS, section 3.1)."""
         for module in self.modules():
-            if hasattr(module, "zero_last_scale"):
-                module.zero_last_scale()
+            zero_last_scale = getattr(module, "zero_last_scale", None)
+            if zero_last_scale is not None:
+                zero_last_scale()
 
 
 def build_network(layers: dict[str, LayerSpec]) -> nn.Sequential:

@@ -1,0 +1,41 @@
+# Every verb of the project. Each makes .venv by itself, from pyproject.toml and constraints.txt.
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+unexport PYTHONPATH PYTHONHOME
+
+.PHONY: help demo test check bench up clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+demo: $(VENV)/ready ## The whole journey on real data (ARGS=--exit stops everything at the end)
+	@$(BIN)/winnow demo $(ARGS)
+
+up: $(VENV)/ready ## API, worker and dashboard on this machine
+	@$(BIN)/winnow up
+
+test: $(VENV)/ready ## All tests (installs Debian's chromium for the browser tests where it may)
+	@.ci/chromium
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/ready ## ruff, mypy strict, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(VENV)/ready ## Benchmarks that run on a CPU in minutes
+	@$(BIN)/python benchmarks/supernet_overhead.py
+
+clean: ## Remove the environment and caches (not your data in ~/.winnow)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Winnow needs Python 3.11 or newer, with venv. Set PYTHON=/path/to/python." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) (a few minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[all,dev]"
+	@touch $@
