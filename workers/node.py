@@ -20,11 +20,11 @@ import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from service.errors import Unavailable
+from service.lifeline import tied_to_parent
 from service.queue import QUEUES, Queue
 from service.settings import get_settings
 from service.store import leases
 from service.store.session import Database, first_line
-from workers.lifeline import die_with_parent
 from workers.logs import configure_logging
 from workers.reaper import reap
 
@@ -77,7 +77,10 @@ class Node:
             ),
         ]
         environment = {**os.environ, "WINNOW_WORKER_NAME": self._name}
-        return subprocess.Popen(command, env=environment, start_new_session=True)
+        # SIGQUIT is Celery's cold shutdown: SIGTERM would wait for the running job.
+        return subprocess.Popen(
+            command, env=environment, start_new_session=True, preexec_fn=tied_to_parent(signal.SIGQUIT)
+        )
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
@@ -117,7 +120,6 @@ def main() -> int:
     parser.add_argument("--queues", nargs="+", choices=sorted(QUEUES.values()), default=sorted(QUEUES.values()))
     arguments = parser.parse_args()
     configure_logging()
-    die_with_parent()
     settings = get_settings()
     if settings.database_url is None or settings.redis_url is None:
         sys.stderr.write("A worker needs WINNOW_DATABASE_URL and WINNOW_REDIS_URL; `winnow up` sets both.\n")
