@@ -10,7 +10,6 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from predictors.cost import ANALYTIC
 from search.spec import JobSpec
 from search_space.plugins import load_family
 from service.errors import Conflict, Infeasible, InvalidRequest, NotFound
@@ -81,6 +80,8 @@ def check_possible(spec: JobSpec) -> None:
     Raises:
         Infeasible: a limit on an exact cost lies below the smallest architecture.
     """
+    from predictors.cost import ANALYTIC  # numpy: not needed to start
+
     space = load_family(spec.supernet.family, spec.supernet.preset)
     smallest = space.smallest()
     for objective in spec.objectives:
