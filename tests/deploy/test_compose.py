@@ -224,7 +224,7 @@ def test_redis_takes_its_options(compose: dict[str, Any], tmp_path: Path) -> Non
             _until(lambda: _answers(redis), 20)
             assert redis.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
             assert redis.config_get("appendonly") == {"appendonly": "yes"}
-        with Redis(port=port) as stranger, pytest.raises(RedisError, match="Authentication required"):
+        with Redis(port=port) as stranger, pytest.raises(RedisError, match="authenticat"):
             stranger.ping()
     finally:
         process.terminate()
