@@ -124,7 +124,11 @@ def main() -> int:
     if importlib.util.find_spec("torch") is None:
         sys.stderr.write("This installation has no torch and cannot work; install the distribution winnow[worker].\n")
         return 2
-    settings = get_settings()
+    try:
+        settings = get_settings()
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     if settings.database_url is None or settings.redis_url is None:
         sys.stderr.write("A worker needs WINNOW_DATABASE_URL and WINNOW_REDIS_URL; `winnow up` sets both.\n")
         return 2

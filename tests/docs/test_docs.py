@@ -12,7 +12,7 @@ import typer
 from service import errors
 from service.api.app import create_app
 from service.cli import app as command_line
-from service.settings import Settings
+from service.settings import Settings, get_settings
 from service.store.models import EXPORT_STATES, JOB_STATES
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -42,6 +42,14 @@ def test_default_of_a_setting_is_the_documented_one(name: str) -> None:
         assert documented == "none"
     else:
         assert Path(documented).expanduser() == default if isinstance(default, Path) else documented == str(default)
+
+
+@pytest.mark.parametrize(("variable", "value"), [("WINNOW_PORT", "70000"), ("WINNOW_LEASE_SECONDS", "-1")])
+def test_a_wrong_value_is_refused_in_one_line(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, value)
+    get_settings.cache_clear()
+    with pytest.raises(ValueError, match=f"^{variable}: .*, got '{value}'$"):
+        get_settings()
 
 
 def test_every_route_is_documented() -> None:
