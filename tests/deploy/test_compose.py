@@ -209,6 +209,7 @@ def test_services_run(start: Start, tmp_path: Path) -> None:
         _until(runs, START_SECONDS)
         assert http.post(f"{url}/cancel").raise_for_status().json()["state"] == "cancelling"
         _until(lambda: http.get(url).json()["state"] == "cancelled", CANCEL_SECONDS)
+        assert 'winnow_jobs{state="cancelled"} 1.0' in http.get("/metrics").raise_for_status().text
         worker.terminate()
         assert worker.wait(30) == 0
 
