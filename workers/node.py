@@ -122,7 +122,7 @@ def main() -> int:
     arguments = parser.parse_args()
     configure_logging()
     if importlib.util.find_spec("torch") is None:
-        sys.stderr.write("This installation has no torch and cannot work; install the distribution winnow[worker].\n")
+        sys.stderr.write("This installation has no torch and cannot work; install Winnow with its extra `worker`.\n")
         return 2
     try:
         settings = get_settings()
