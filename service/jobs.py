@@ -7,7 +7,6 @@ import json
 import secrets
 
 from sqlalchemy import func, select
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from search.spec import JobSpec
@@ -29,6 +28,8 @@ def submit(session: Session, spec: JobSpec, idempotency_key: str | None) -> tupl
         InvalidRequest: the key was used with another body, or the spec asks for the impossible.
         Infeasible: no architecture of the space meets a limit.
     """
+    from sqlalchemy.dialects.postgresql import insert  # slow to import, not needed to start
+
     stored = spec.model_dump(mode="json")
     digest = hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
     if idempotency_key is not None and (earlier := queries.job_of_key(session, idempotency_key)):
@@ -170,6 +171,8 @@ def request_export(session: Session, job_id: str, architecture_id: str) -> tuple
         NotFound: the job has not evaluated that architecture.
         Conflict: the job has no trained supernet yet.
     """
+    from sqlalchemy.dialects.postgresql import insert  # slow to import, not needed to start
+
     job = get(session, job_id)
     if session.get(EvaluationRow, (job_id, architecture_id)) is None:
         raise NotFound(

@@ -14,7 +14,7 @@ from service.stack import Stack
 
 
 def wait_for(
-    client: Client, job_id: str, reached: Callable[[dict[str, Any]], bool], seconds: float = 180
+    client: Client, job_id: str, reached: Callable[[dict[str, Any]], bool], seconds: float = 300
 ) -> dict[str, Any]:
     """The job as soon as it is where it should be; fails with what it was instead."""
     deadline = time.monotonic() + seconds
