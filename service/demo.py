@@ -91,7 +91,7 @@ def _reload(archive: Path) -> str:
 
 
 def _predict(bundle: Path) -> str:
-    command = [sys.executable, "-I", "-c", CLEAN_RELOAD, str(bundle)]
+    command = [sys.executable, "-I", "-B", "-c", CLEAN_RELOAD, str(bundle)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"The exported network does not load: {done.stderr.strip().splitlines()[-1]}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -32,13 +34,22 @@ TINY_JOB = {
 }
 
 
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A temporary folder for servers. Run as root, PostgreSQL works as a user of its own, and pytest closes
+    its own temporary folders to other users whenever another pytest starts."""
+    with tempfile.TemporaryDirectory(prefix="winnow-test-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack() -> Iterator[Stack]:
     """The whole service on embedded servers and a free port."""
     os.environ.update(FAST)
-    settings = Settings(data_dir=tmp_path_factory.mktemp("winnow"), database_url=None, redis_url=None)
-    with running_stack(settings, port=0) as running:
-        yield running
+    with open_folder() as folder:
+        settings = Settings(data_dir=folder, database_url=None, redis_url=None)
+        with running_stack(settings, port=0) as running:
+            yield running
 
 
 @pytest.fixture(scope="session")
@@ -49,13 +60,14 @@ def client(stack: Stack) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
+def servers() -> Iterator[EmbeddedServers]:
     """Bare servers with the schema, without API or worker."""
-    embedded = EmbeddedServers(tmp_path_factory.mktemp("servers"))
-    embedded.start()
-    schema.upgrade(embedded.database_url)
-    yield embedded
-    embedded.stop()
+    with open_folder() as folder:
+        embedded = EmbeddedServers(folder)
+        embedded.start()
+        schema.upgrade(embedded.database_url)
+        yield embedded
+        embedded.stop()
 
 
 @pytest.fixture
