@@ -1,0 +1,236 @@
+"""Every bad request gets a clear problem document, and nothing is stored."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import func, select
+
+from service.api.app import create_app
+from service.settings import Settings
+from service.store.models import Job
+from service.store.session import Database
+from tests.conftest import TINY_JOB
+
+
+@pytest.fixture
+def api(settings: Settings) -> Iterator[TestClient]:
+    """The API on bare servers: no worker takes its jobs."""
+    with TestClient(create_app(settings)) as client:
+        yield client
+
+
+def count(database: Database) -> int:
+    with database.transaction() as session:
+        return session.scalar(select(func.count()).select_from(Job)) or 0
+
+
+def search(**values: Any) -> dict[str, Any]:
+    return {"recipe": "bignas", "search": values}
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"recipe": "magic"}, "No recipe named 'magic'. Known: bignas"),
+        ({"recipe": 7}, "recipe: Input should be a valid string"),
+        ({"supernet": {"family": "cnn"}}, "No family named 'cnn'. Known: mobilenet"),
+        ({"supernet": {"preset": "imagenet"}}, "No preset of family 'mobilenet' named 'imagenet'. Known: digits"),
+        ({"data": {"source": "mnist"}}, "No data source named 'mnist'. Known: digits"),
+        ({"training": {"method": "sgd"}}, "No training method named 'sgd'. Known: bignas"),
+        ({"training": {"epochs": 0}}, "greater than or equal to 1"),
+        ({"training": {"learning_rate": -1}}, "greater than 0"),
+        ({"training": {"options": {"num_randoms": 2}}}, "num_randoms"),
+        (search(algorithm="annealing"), "No search algorithm named 'annealing'. Known: nsga2, random"),
+        (search(evaluations=0), "search.evaluations: Input should be greater than or equal to 1, got 0"),
+        (search(evaluations=-5), "greater than or equal to 1, got -5"),
+        (search(evaluations=1_000_000), "less than or equal to 100000, got 1000000"),
+        (search(evaluations="many"), "valid integer"),
+        (search(options={"population": 1}), "population"),
+        (search(seed=1.5), "search.seed"),
+        ({"objectives": []}, "at least 1 item"),
+        ({"objectives": [{"metric": "happiness"}]}, "Known: accuracy, macs, params, size_bytes"),
+        ({"objectives": [{"metric": "latency_ms"}]}, "Known: accuracy, macs, params, size_bytes"),
+        ({"objectives": [{"metric": "macs"}, {"metric": "macs"}]}, "listed twice"),
+        ({"objectives": [{"metric": "macs", "goal": "maximize"}]}, "can only be minimized"),
+        ({"objectives": [{"metric": "accuracy", "limit": 97}]}, "a share from 0 to 1"),
+        ({"quantization": {"bits": [8]}}, "There is no such field"),
+        ({"supernet": None}, "supernet"),
+        ([1, 2], "JobSpec"),
+    ],
+)
+def test_impossible_job_is_refused_with_what_is_right(
+    api: TestClient, database: Database, body: Any, expected: str
+) -> None:
+    before = count(database)
+    answer = api.post("/v1/jobs", json=body)
+    problem = answer.json()
+    assert answer.status_code == 422, problem
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert expected in problem["detail"], problem["detail"]
+    assert count(database) == before
+
+
+def test_unknown_name_comes_with_the_known_ones_for_programs(api: TestClient) -> None:
+    problem = api.post("/v1/jobs", json={"objectives": [{"metric": "happiness"}]}).json()
+    assert problem["known"] == ["accuracy", "macs", "params", "size_bytes"]
+
+
+def test_limit_below_the_smallest_network_names_it(api: TestClient, database: Database) -> None:
+    before = count(database)
+    body = {"objectives": [{"metric": "accuracy"}, {"metric": "macs", "limit": 100}]}
+    answer = api.post("/v1/jobs", json=body)
+    problem = answer.json()
+    assert answer.status_code == 422
+    assert problem["type"] == "urn:winnow:problem:infeasible"
+    assert problem["nearest"]["macs"] > 100
+    assert str(problem["nearest"]["macs"]) in problem["detail"]
+    assert count(database) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "expected"),
+    [
+        (b"recipe: bignas", 400, "character"),
+        (b'{"recipe": "bignas"', 400, "character"),
+        (b"", 422, "Field required"),
+        (b'{"name": "' + b"x" * 10_000_000 + b'"}', 413, "at most 1000000 are read"),
+    ],
+    ids=["yaml", "truncated", "empty", "ten megabytes"],
+)
+def test_body_that_is_no_job_is_refused(
+    api: TestClient, database: Database, content: bytes, status: int, expected: str
+) -> None:
+    before = count(database)
+    answer = api.post("/v1/jobs", content=content, headers={"Content-Type": "application/json"})
+    assert answer.status_code == status, answer.text
+    assert expected in answer.json()["detail"]
+    assert count(database) == before
+
+
+def test_body_without_a_declared_length_is_counted_as_it_arrives(api: TestClient) -> None:
+    answer = api.post(
+        "/v1/jobs", content=(b"x" * 100_000 for _ in range(30)), headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code == 413
+
+
+def test_same_key_gives_the_same_job_and_another_body_is_refused(api: TestClient, database: Database) -> None:
+    headers = {"Idempotency-Key": "weekly-17"}
+    first = api.post("/v1/jobs", json=TINY_JOB, headers=headers)
+    again = api.post("/v1/jobs", json=TINY_JOB, headers=headers)
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.json()["id"] == again.json()["id"]
+    before = count(database)
+    other = api.post("/v1/jobs", json={**TINY_JOB, "name": "other"}, headers=headers)
+    assert other.status_code == 422
+    assert first.json()["id"] in other.json()["detail"]
+    assert count(database) == before
+
+
+@pytest.mark.parametrize("path", ["", "/front", "/evaluations", "/events", "/exports"])
+def test_unknown_job_is_not_found(api: TestClient, path: str) -> None:
+    answer = api.get(f"/v1/jobs/nope{path}")
+    assert answer.status_code == 404
+    assert "'nope'" in answer.json()["detail"]
+
+
+def test_export_of_an_architecture_that_is_not_in_the_job_is_not_found(api: TestClient) -> None:
+    job = api.post("/v1/jobs", json=TINY_JOB).json()["id"]
+    answer = api.post(f"/v1/jobs/{job}/exports", json={"architecture_id": "ffffffffffffffff"})
+    assert answer.status_code == 404
+    assert "ffffffffffffffff" in answer.json()["detail"]
+
+
+def test_verbs_of_a_finished_job_are_refused(api: TestClient) -> None:
+    job = api.post("/v1/jobs", json=TINY_JOB).json()["id"]
+    assert api.post(f"/v1/jobs/{job}/cancel").json()["state"] == "cancelled"
+    assert api.post(f"/v1/jobs/{job}/cancel").status_code == 200
+    for verb in ("pause", "resume"):
+        answer = api.post(f"/v1/jobs/{job}/{verb}")
+        assert answer.status_code == 409
+        assert "is cancelled and cannot be" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("query", ["?cursor=abc", "?limit=0", "?limit=1000", "?state=happy"])
+def test_bad_queries_are_refused(api: TestClient, query: str) -> None:
+    assert api.get(f"/v1/jobs{query}").status_code == 422
+
+
+def test_bad_last_event_id_is_refused(api: TestClient) -> None:
+    job = api.post("/v1/jobs", json=TINY_JOB).json()["id"]
+    assert api.get(f"/v1/jobs/{job}/events", headers={"Last-Event-ID": "yesterday"}).status_code == 422
+
+
+def test_pages_of_jobs_are_complete_and_without_overlap(api: TestClient) -> None:
+    mine = [api.post("/v1/jobs", json={**TINY_JOB, "name": f"paged 100% {n}"}).json()["id"] for n in range(5)]
+    api.post("/v1/jobs", json={**TINY_JOB, "name": "paged 1000"})
+    seen: list[str] = []
+    cursor = None
+    while True:
+        params = {"text": "paged 100%", "limit": 2, **({"cursor": cursor} if cursor else {})}
+        page = api.get("/v1/jobs", params=params).json()
+        seen += [job["id"] for job in page["jobs"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert seen == mine[::-1]
+
+
+def test_without_a_database_every_request_says_so(tmp_path: Path, settings: Settings) -> None:
+    gone = settings.model_copy(update={"database_url": f"postgresql://postgres@/x?host={tmp_path}"})
+    with TestClient(create_app(gone)) as client:
+        assert client.get("/healthz").status_code == 200
+        for answer in (client.get("/readyz"), client.post("/v1/jobs", json=TINY_JOB), client.get("/v1/jobs")):
+            assert answer.status_code == 503
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert "PostgreSQL does not answer" in answer.json()["detail"]
+
+
+def test_without_a_broker_the_job_is_kept_and_readiness_says_why(
+    tmp_path: Path, settings: Settings, database: Database
+) -> None:
+    gone = settings.model_copy(update={"redis_url": f"unix://{tmp_path}/none.sock"})
+    with TestClient(create_app(gone)) as client:
+        answer = client.get("/readyz")
+        assert answer.status_code == 503
+        assert "Redis does not answer" in answer.json()["detail"]
+        before = count(database)
+        assert client.post("/v1/jobs", json=TINY_JOB).status_code == 201
+        assert count(database) == before + 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "expected"),
+    [
+        (["list"], {"WINNOW_URL": "http://127.0.0.1:9"}, "No Winnow answers at http://127.0.0.1:9"),
+        (["submit", "missing.yaml"], {}, "missing.yaml"),
+        (["worker"], {}, "Set WINNOW_DATABASE_URL and WINNOW_REDIS_URL"),
+        (["db", "upgrade"], {"WINNOW_DATABASE_URL": "mysql://x/y"}, "Winnow needs PostgreSQL"),
+        (["db", "upgrade"], {"WINNOW_DATABASE_URL": "postgresql://127.0.0.1:9/x"}, "PostgreSQL does not answer"),
+        (
+            ["worker"],
+            {"WINNOW_DATABASE_URL": "postgresql://127.0.0.1:9/x", "WINNOW_REDIS_URL": "redis://127.0.0.1:9"},
+            "PostgreSQL does not answer",
+        ),
+    ],
+)
+def test_command_line_errors_are_one_line(arguments: list[str], environment: dict[str, str], expected: str) -> None:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("WINNOW_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "service.cli", *arguments],
+        env={**clean, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert expected in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
