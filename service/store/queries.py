@@ -84,6 +84,23 @@ def count_jobs(session: Session) -> dict[str, int]:
     return dict(rows)
 
 
+def summaries(session: Session, job_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What jobs have found, by id: number of evaluations, best accuracy, size of the measured front."""
+    accuracy = EvaluationRow.metrics["accuracy"].as_float()
+    evaluated = session.execute(
+        select(EvaluationRow.job_id, func.count(), func.max(accuracy))
+        .where(EvaluationRow.job_id.in_(job_ids))
+        .group_by(EvaluationRow.job_id)
+    )
+    measured = session.execute(
+        select(Finalist.job_id, func.count()).where(Finalist.job_id.in_(job_ids)).group_by(Finalist.job_id)
+    )
+    found = {job_id: {"evaluations": number, "best_accuracy": best} for job_id, number, best in evaluated}
+    for job_id, number in measured:
+        found[job_id]["front_size"] = number
+    return found
+
+
 def set_state(session: Session, job: Job, state: str, message: str | None) -> None:
     """Move a locked job to a state and say so in its events. A terminal state is never left."""
     assert job.state not in TERMINAL_STATES, f"{job.id} is {job.state}"

@@ -1,0 +1,47 @@
+// Elements from data. Text is always set as text, so nothing that a user typed becomes markup.
+
+/** An element; `props` are attributes, `on…` functions are listeners, null and false are left out. */
+export function el(tag, props = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(props)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+/** The element with this id. */
+export function byId(id) {
+  return document.getElementById(id);
+}
+
+/** A state as a coloured badge that also says it in words. */
+export function badge(state) {
+  return el("span", { class: "badge", "data-state": state }, state);
+}
+
+/** Calls `work` at most once every `pause` milliseconds, and once more after the last call. */
+export function throttle(work, pause) {
+  let timer = null;
+  let last = -Infinity;
+  return () => {
+    if (timer !== null) return;
+    timer = setTimeout(() => {
+      timer = null;
+      last = performance.now();
+      work();
+    }, Math.max(0, last + pause - performance.now()));
+  };
+}
+
+/** A value of the stylesheet. */
+export function token(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+/** Calls `redraw` when the system changes between light and dark. */
+export function onThemeChange(redraw) {
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+}
