@@ -34,10 +34,12 @@ export class Curve {
     const keys = [...new Set(rows.flatMap(([, numbers]) => Object.keys(numbers)))];
     const losses = keys.filter((key) => key === "loss" || key.startsWith("loss_"));
     const scores = keys.filter((key) => key.startsWith("accuracy"));
+    // Fixed sides, so that an epoch stands at the same place in both.
+    const sides = { left: 62, right: 18, outerBoundsMode: "none" };
     const split = losses.length && scores.length;
     const grids = split
-      ? [{ left: 52, right: 18, top: 40, height: "40%" }, { left: 52, right: 18, bottom: 44, height: "30%" }]
-      : [{ left: 52, right: 18, top: 40, bottom: 44 }];
+      ? [{ ...sides, top: 40, height: "37%" }, { ...sides, bottom: 44, height: "32%" }]
+      : [{ ...sides, top: 40, bottom: 44 }];
     const panels = [losses, scores].filter((panel) => panel.length);
     const last = rows.length ? rows.at(-1)[0] : 1;
     this.#element.setAttribute("aria-label", `Training curve. ${this.#inWords(rows.at(-1))}`);
@@ -45,7 +47,7 @@ export class Curve {
       {
         animation: false,
         textStyle: font(),
-        legend: { top: 4, left: 44, itemWidth: 22, itemHeight: 8, textStyle: font(), data: names(keys), inactiveColor: token("--line-2") },
+        legend: { top: 4, left: 56, itemWidth: 22, itemHeight: 8, textStyle: font(), data: names(keys), inactiveColor: token("--line-2") },
         tooltip: { trigger: "axis", ...tooltip((items) => this.#tip(items)) },
         axisPointer: { link: [{ xAxisIndex: "all" }], lineStyle: { color: token("--ink-3") } },
         grid: grids,
@@ -69,8 +71,8 @@ export class Curve {
           scale: true,
           splitNumber: 4,
           minorTick: { show: false },
-          name: panel === losses ? "loss" : "validation",
-          nameGap: 40,
+          name: panel === losses ? "loss" : "accuracy",
+          nameGap: 44,
           axisLabel: { ...axis().axisLabel, formatter: panel === scores ? (v) => `${Math.round(100 * v)} %` : undefined },
         })),
         series: panels.flatMap((panel, i) => panel.map((key) => series(key, i, rows))),

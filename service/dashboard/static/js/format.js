@@ -68,6 +68,14 @@ export function duration(seconds) {
   return `${rest}\u00a0s`;
 }
 
+/** An estimate: no finer than it can be known. */
+export function roughly(seconds) {
+  if (seconds === null || seconds === undefined) return "–";
+  const step = seconds < 60 ? 5 : seconds < 600 ? 10 : 60;
+  const rounded = Math.max(step, Math.round(seconds / step) * step);
+  return rounded < 600 ? duration(rounded) : duration(rounded).replace(/\s00\ss$/u, "");
+}
+
 const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const exact = new Intl.DateTimeFormat("en-GB", { dateStyle: "long", timeStyle: "long" });

@@ -5,7 +5,7 @@ import { Curve } from "./curve.js";
 import { Detail } from "./detail.js";
 import { byId, el, throttle } from "./dom.js";
 import { Exports } from "./exports.js";
-import { ago, amount, duration, exactTime, label, percent, timeOfDay } from "./format.js";
+import { ago, amount, duration, exactTime, label, percent, roughly, timeOfDay } from "./format.js";
 import { follow } from "./live.js";
 import { ParetoPlot } from "./plot.js";
 import { Results } from "./results.js";
@@ -58,9 +58,8 @@ function showJob() {
 
 function showTimes() {
   byId("submitted").textContent = ago(job.created_at);
-  const end = job.finished_at ? Date.parse(job.finished_at) : Date.now();
-  byId("r-elapsed").textContent = job.started_at ? duration((end - Date.parse(job.started_at)) / 1000) : "–";
-  const left = job.state === "running" && job.eta_seconds !== null ? `~ ${duration(job.eta_seconds)}` : "–";
+  byId("r-elapsed").textContent = duration(stages.elapsed);
+  const left = job.state === "running" && job.eta_seconds !== null ? `~ ${roughly(job.eta_seconds)}` : "–";
   byId("r-left").textContent = left;
   stages.tick(job);
 }
@@ -75,7 +74,7 @@ function showPhase() {
 
 /** What is going on while there is nothing to plot. */
 function expectation() {
-  const left = job.eta_seconds ? `, about ${duration(job.eta_seconds)} left for the whole job` : "";
+  const left = job.eta_seconds ? `, about ${roughly(job.eta_seconds)} left for the whole job` : "";
   if (job.state === "queued") return "The job waits for a worker. It starts as soon as one is free.";
   if (job.state === "paused" || job.state === "pausing") return "The job is paused before its first evaluation. Resume it to go on.";
   if (ENDED.includes(job.state)) return `The job ${job.state === "failed" ? "failed" : "ended"} before an architecture was evaluated.`;

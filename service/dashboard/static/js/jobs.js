@@ -2,7 +2,7 @@
 
 import { get, post } from "./api.js";
 import { badge, byId, el } from "./dom.js";
-import { ago, amount, duration, exactTime, percent } from "./format.js";
+import { ago, amount, duration, exactTime, percent, roughly } from "./format.js";
 
 const PAGE = 25;
 // The API's largest page; rows beyond it are refreshed when they are loaded again.
@@ -192,7 +192,7 @@ function progressOf(job) {
   const took = job.started_at && job.finished_at ? (Date.parse(job.finished_at) - Date.parse(job.started_at)) / 1000 : null;
   const words = ended
     ? [job.state === "succeeded" ? "done" : job.stage ? `ended in ${job.stage}` : "never started", took === null ? null : `took ${duration(took)}`]
-    : [job.stage ?? "waits for a worker", job.state === "running" && job.eta_seconds !== null ? `about ${duration(job.eta_seconds)} left` : null];
+    : [job.stage ?? "waits for a worker", job.state === "running" && job.eta_seconds !== null ? `about ${roughly(job.eta_seconds)} left` : null];
   const bar = el("div", { class: "bar small", "data-state": job.state, "data-testid": "progress", role: "progressbar", "aria-label": "Progress", "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.floor(100 * job.progress) }, el("i"));
   bar.firstChild.style.width = `${100 * job.progress}%`;
   return [

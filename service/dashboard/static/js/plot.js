@@ -150,7 +150,7 @@ export class ParetoPlot {
             symbol: "diamond",
             symbolSize: 19,
             itemStyle: { color: grain, borderColor: token("--ink"), borderWidth: 1.5 },
-            label: { show: true, formatter: "knee", position: "bottom", distance: 5, ...font(), color: token("--ink"), fontSize: 11, fontWeight: 600 },
+            label: { show: true, formatter: "knee", position: "bottom", distance: 9, ...font(), color: token("--ink"), fontSize: 11, fontWeight: 600 },
             emphasis: { scale: 1.15 },
             z: 5,
           },

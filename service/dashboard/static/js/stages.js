@@ -8,6 +8,8 @@ export class Stages {
   #items;
   #seconds = new Map(); // stage -> seconds of closed intervals
   #open = null; // {stage, since}
+  #worked = 0; // seconds of closed intervals in which a worker held the job
+  #since = null;
 
   constructor(list) {
     this.#items = [...list.children];
@@ -20,7 +22,15 @@ export class Stages {
       this.#open = { stage: data.stage, since: Date.parse(data.at) };
     } else if (kind === "state" && data.state !== "pausing" && data.state !== "cancelling") {
       this.#close(data.at);
+      if (this.#since !== null) this.#worked += (Date.parse(data.at) - this.#since) / 1000;
+      this.#since = data.state === "running" ? Date.parse(data.at) : null;
     }
+  }
+
+  /** Seconds in which a worker held the job, pauses left out; null before the first. */
+  get elapsed() {
+    if (this.#since === null) return this.#worked || null;
+    return this.#worked + Math.max(0, (Date.now() - this.#since) / 1000);
   }
 
   #close(at) {
