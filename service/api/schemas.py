@@ -40,8 +40,8 @@ class JobSummaryOut(JobOut):
     """A job in a list: with what it has found so far."""
 
     evaluations: int = Field(default=0, description="Architectures evaluated.")
-    best_accuracy: float | None = Field(default=None, description="Best validation accuracy so far.")
-    front_size: int | None = Field(default=None, description="Measured finalists; null before there are any.")
+    front_size: int = Field(default=0, description="Networks of the front that are measured.")
+    best_accuracy: float | None = Field(default=None, description="Best validation accuracy among those.")
 
 
 class JobPage(Answer):
@@ -162,9 +162,7 @@ class ExportOut(Answer):
         return answer
 
 
-def job_page(
-    jobs: Sequence[Job], summaries: Mapping[str, Mapping[str, Any]], next_cursor: str | None
-) -> JobPage:
+def job_page(jobs: Sequence[Job], summaries: Mapping[str, Mapping[str, Any]], next_cursor: str | None) -> JobPage:
     """A page of jobs from rows and what they have found, by id."""
     listed = [JobSummaryOut.model_validate(job).model_copy(update=dict(summaries.get(job.id, {}))) for job in jobs]
     return JobPage(jobs=listed, next_cursor=next_cursor)

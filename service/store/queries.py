@@ -85,20 +85,30 @@ def count_jobs(session: Session) -> dict[str, int]:
 
 
 def summaries(session: Session, job_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What jobs have found, by id: number of evaluations, best accuracy, size of the measured front."""
+    """What jobs have found, by id: number of evaluations, and of the measured front its size and best accuracy."""
     accuracy = EvaluationRow.metrics["accuracy"].as_float()
-    evaluated = session.execute(
-        select(EvaluationRow.job_id, func.count(), func.max(accuracy))
+    # Only finalists count for the best: what was evaluated may break a limit of the job.
+    rows = session.execute(
+        select(
+            EvaluationRow.job_id,
+            func.count(),
+            func.count(Finalist.architecture_id),
+            func.max(accuracy).filter(Finalist.architecture_id.is_not(None)),
+        )
+        .outerjoin(
+            Finalist,
+            and_(
+                Finalist.job_id == EvaluationRow.job_id,
+                Finalist.architecture_id == EvaluationRow.architecture_id,
+            ),
+        )
         .where(EvaluationRow.job_id.in_(job_ids))
         .group_by(EvaluationRow.job_id)
     )
-    measured = session.execute(
-        select(Finalist.job_id, func.count()).where(Finalist.job_id.in_(job_ids)).group_by(Finalist.job_id)
-    )
-    found = {job_id: {"evaluations": number, "best_accuracy": best} for job_id, number, best in evaluated}
-    for job_id, number in measured:
-        found[job_id]["front_size"] = number
-    return found
+    return {
+        job_id: {"evaluations": evaluated, "front_size": measured, "best_accuracy": best}
+        for job_id, evaluated, measured, best in rows
+    }
 
 
 def set_state(session: Session, job: Job, state: str, message: str | None) -> None:

@@ -121,6 +121,10 @@ export function exportPart(one, ask) {
   return part;
 }
 
+function tiny(value) {
+  return value === 0 ? "0" : value.toExponential(1);
+}
+
 function report(one) {
   const formats = Object.entries(one.report?.formats ?? {});
   const took = (Date.parse(one.finished_at) - Date.parse(one.created_at)) / 1000;
@@ -128,16 +132,17 @@ function report(one) {
     "div",
     { class: "report", "data-testid": "export-result", "data-state": one.state },
     el("p", { class: "good" }, el("strong", {}, "Verified"), ` on ${one.report?.samples ?? "–"} samples, reloaded without Winnow`),
-    el("dl", { class: "formats" }, ...formats.map(([name, found]) =>
-      el("div", {},
-        el("dt", {}, name),
-        el("dd", {},
-          `differs by at most ${found.max_abs_difference === 0 ? "0" : found.max_abs_difference.toExponential(1)} (allowed ${found.tolerance.toExponential(0)}), `,
-          found.same_predictions ? "same predictions" : "other predictions",
-          `, accuracy ${amount("accuracy", found.accuracy)}`,
+    el("table", { class: "numbers formats" },
+      el("thead", {}, el("tr", {}, ...["Format", "Differs by", "Predictions", "Accuracy"].map((name, i) => el("th", { scope: "col", class: i ? "end" : "" }, name)))),
+      el("tbody", {}, ...formats.map(([name, found]) =>
+        el("tr", { "data-format": name },
+          el("th", { scope: "row" }, name),
+          el("td", { class: "num end", title: `largest difference of a logit; at most ${tiny(found.tolerance)} is allowed` }, tiny(found.max_abs_difference)),
+          el("td", { class: "end" }, found.same_predictions ? "same" : "differ"),
+          el("td", { class: "num end" }, amount("accuracy", found.accuracy)),
         ),
-      ),
-    )),
+      )),
+    ),
     el("p", {}, el("a", { class: "button primary wide", href: one.download_url, download: true, "data-testid": "download" }, `Download .tar.gz, ${scaled(one.size_bytes, "B")}`)),
     el("p", { class: "quiet small" }, `Made ${ago(one.finished_at)} in ${duration(took)}. sha256 `, el("code", { class: "hash" }, one.sha256)),
   );

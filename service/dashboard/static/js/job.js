@@ -27,7 +27,7 @@ const curve = new Curve(byId("curve"));
 const exports = new Exports(job.id, byId("exports"), (id) => detail.refresh(id), select);
 const detail = new Detail(byId("detail"), job.id, results, exports);
 const controls = { x: byId("axis-x"), y: byId("axis-y"), logX: byId("log-x"), logY: byId("log-y") };
-const plot = new ParetoPlot(byId("plot"), controls, select);
+const plot = new ParetoPlot(byId("plot"), controls, byId("plot-note"), select);
 const table = new FrontTable(byId("front-table"), select);
 
 // --- the job itself -------------------------------------------------------------------------------
@@ -106,13 +106,8 @@ function showResults() {
 }
 
 function showCaption() {
-  const caption = byId("plot-caption");
-  const parts = [
-    el("span", { class: "key chaff" }, `${results.count} evaluated`),
-    el("span", { class: "key grain" }, `${results.front.length} on the ${results.final ? "front, measured" : "front so far"}`),
-    el("span", { class: "quiet hint" }, "Click a point to see it. Ctrl and wheel zoom."),
-  ];
-  caption.replaceChildren(...parts);
+  byId("key-chaff").textContent = `${results.count} evaluated`;
+  byId("key-grain").textContent = `${results.front.length} on the ${results.final ? "front, measured" : "front so far"}`;
 }
 
 const loadFront = throttle(async () => {
@@ -224,6 +219,11 @@ for (const button of document.querySelectorAll("[data-verb]")) {
     confirm.showModal();
   });
 }
+
+byId("save-plot").addEventListener("click", () => {
+  const image = plot.image();
+  if (image) el("a", { href: image, download: `front-${job.id}.png` }).click();
+});
 
 // --- begin ----------------------------------------------------------------------------------------
 

@@ -202,11 +202,12 @@ function progressOf(job) {
 }
 
 function resultOf(job) {
-  if (job.best_accuracy === null && !job.evaluations) return [el("span", { class: "quiet" }, "–")];
-  const size = job.front_size ? `${job.front_size} on the front` : `${job.evaluations} evaluated`;
+  if (!job.evaluations) return [el("span", { class: "quiet" }, "–")];
+  const evaluated = el("span", { class: "quiet" }, `${job.evaluations} evaluated`);
+  if (!job.front_size) return [evaluated];
   return [
-    el("span", { class: "num", title: "Best validation accuracy" }, amount("accuracy", job.best_accuracy)),
-    el("span", { class: "quiet" }, size),
+    el("span", { class: "num", title: "Best validation accuracy on the front" }, amount("accuracy", job.best_accuracy)),
+    el("span", { class: "quiet", title: `${job.evaluations} evaluated` }, `${job.front_size} on the front`),
   ];
 }
 

@@ -6,11 +6,14 @@ import { amount, label, mark } from "./format.js";
 
 // How near a click must be to a point, in pixels: more generous for the front, and for fingers.
 const [REACH_FRONT, REACH_OTHER] = [18, 9];
+// Room on both sides of a logarithmic axis, as a factor.
+const LOG_MARGIN = 1.25;
 
 export class ParetoPlot {
   #chart = null;
   #element;
   #controls;
+  #note;
   #choose;
   #draw;
   #results = null;
@@ -20,9 +23,11 @@ export class ParetoPlot {
   /**
    * @param {HTMLElement} element
    * @param {{x: HTMLSelectElement, y: HTMLSelectElement, logX: HTMLInputElement, logY: HTMLInputElement}} controls
+   * @param {HTMLElement} note says what the chosen axes cannot show
    * @param {(id: string) => void} choose called with the architecture that was clicked
    */
-  constructor(element, controls, choose) {
+  constructor(element, controls, note, choose) {
+    this.#note = note;
     this.#element = element;
     this.#controls = controls;
     this.#choose = choose;
@@ -50,7 +55,7 @@ export class ParetoPlot {
 
   /** The plot as a PNG data address. */
   image() {
-    return this.#chart.getDataURL({ pixelRatio: 2, backgroundColor: token("--panel") });
+    return this.#chart?.getDataURL({ pixelRatio: 2, backgroundColor: token("--panel") }) ?? null;
   }
 
   // --- axes ---------------------------------------------------------------------------------------
@@ -174,17 +179,30 @@ export class ParetoPlot {
 
   #axis(metric, logarithmic, name) {
     const goal = this.#results.goalOf(metric);
+    const steps = logarithmic ? this.#steps(metric) : undefined;
     const better = { "maximize x": "more is better →", "minimize x": "← less is better", "maximize y": "more is better →", "minimize y": "← less is better" }[`${goal} ${name}`];
     return {
       ...axis(),
       type: logarithmic ? "log" : "value",
       scale: true,
-      min: logarithmic ? (range) => range.min / 1.25 : undefined,
-      max: logarithmic ? (range) => range.max * 1.25 : undefined,
+      min: logarithmic ? (range) => range.min / LOG_MARGIN : undefined,
+      max: logarithmic ? (range) => range.max * LOG_MARGIN : undefined,
+      axisTick: { ...axis().axisTick, customValues: steps },
       name: better ? `${label(metric)}  {dim|${better}}` : label(metric),
       nameTextStyle: { ...font(), color: token("--ink"), fontWeight: 600, rich: { dim: { ...font(), color: token("--ink-3") } } },
-      axisLabel: { ...axis().axisLabel, formatter: (value) => mark(metric, value) },
+      axisLabel: { ...axis().axisLabel, customValues: steps, formatter: (value) => mark(metric, value) },
     };
+  }
+
+  /** Marks of a logarithmic axis at 1, 2 and 5 times the powers of ten, which a short range has few of. */
+  #steps(metric) {
+    const values = this.#results.evaluated.map((point) => point.metrics[metric]).filter((value) => value > 0);
+    const [low, high] = [values.reduce((a, b) => Math.min(a, b), Infinity) / LOG_MARGIN, values.reduce((a, b) => Math.max(a, b), 0) * LOG_MARGIN];
+    const steps = [];
+    for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += 1) {
+      for (const digit of [1, 2, 5]) steps.push(Number(`${digit}e${power}`));
+    }
+    return steps.filter((step) => step >= low && step <= high);
   }
 
   /** Limits of the job as lines: what lies beyond is not feasible. */
@@ -209,14 +227,18 @@ export class ParetoPlot {
     const { x, y } = this.#controls;
     const text = `Pareto plot of ${label(y.value)} against ${label(x.value)}: ${front} architectures on the front, ${others} others. The table below holds the front.`;
     if (this.#element.getAttribute("aria-label") !== text) this.#element.setAttribute("aria-label", text);
+    const missing = this.#results.count - front - others;
+    const lacking = [x.value, y.value].find((metric) => this.#results.evaluated.some((point) => !(metric in point.metrics)));
+    this.#note.textContent = missing && lacking ? `${missing} not shown: only the front has ${label(lacking).toLowerCase()}` : "";
   }
 
   #tip(id) {
     const point = this.#results.find(id);
     if (!point) return "";
     const role = id === this.#results.knee ? "knee of the front" : point.onFront ? "on the front" : "evaluated";
-    const lines = Object.entries(point.metrics).map(([metric, value]) =>
-      el("div", {}, el("dt", {}, label(metric)), el("dd", {}, amount(metric, value))),
+    const metrics = this.#results.metrics().filter((metric) => metric in point.metrics);
+    const lines = metrics.map((metric) =>
+      el("div", {}, el("dt", {}, label(metric)), el("dd", {}, amount(metric, point.metrics[metric]))),
     );
     return el("div", { class: "tip" }, el("strong", {}, role), el("code", {}, id), el("dl", {}, ...lines));
   }

@@ -63,11 +63,11 @@ export class Results {
     return this.objectives.find((objective) => objective.metric === metric)?.goal ?? GOALS[metric] ?? null;
   }
 
-  /** The best value of a metric so far, or null. */
+  /** The best value of a metric on the front, which leaves out what breaks a limit; null without a front. */
   best(metric) {
     const sign = this.goalOf(metric) === "minimize" ? -1 : 1;
     let best = null;
-    for (const { metrics } of this.#points.values()) {
+    for (const { metrics } of this.#front) {
       const value = metrics[metric];
       if (value !== undefined && (best === null || sign * value > sign * best)) best = value;
     }
