@@ -22,18 +22,31 @@ export function badge(state) {
   return el("span", { class: "badge", "data-state": state }, state);
 }
 
-/** Calls `work` at most once every `pause` milliseconds, and once more after the last call. */
+/**
+ * Calls `work` at most once every `pause` milliseconds, and once more after the last call. While a
+ * promise that it gave is open it is not called again, so answers cannot overtake each other.
+ */
 export function throttle(work, pause) {
-  let timer = null;
   let last = -Infinity;
-  return () => {
-    if (timer !== null) return;
-    timer = setTimeout(() => {
-      timer = null;
+  let waits = false;
+  let again = false;
+  async function run() {
+    again = false;
+    try {
+      await work();
+    } finally {
       last = performance.now();
-      work();
-    }, Math.max(0, last + pause - performance.now()));
-  };
+      waits = false;
+      if (again) call();
+    }
+  }
+  function call() {
+    again = waits;
+    if (waits) return;
+    waits = true;
+    setTimeout(run, Math.max(0, last + pause - performance.now()));
+  }
+  return call;
 }
 
 /** A value of the stylesheet. */

@@ -107,14 +107,15 @@ function showResults() {
 
 function showCaption() {
   byId("key-chaff").textContent = `${results.count} evaluated`;
-  byId("key-grain").textContent = `${results.front.length} on the ${results.final ? "front, measured" : "front so far"}`;
+  byId("key-grain").textContent = `${results.front.length} on the front${results.final ? ", measured" : ENDED.includes(job.state) ? "" : " so far"}`;
 }
 
 const loadFront = throttle(async () => {
   try {
     results.setFront(await get(`/v1/jobs/${job.id}/front`));
   } catch {
-    return; // the next event asks again
+    setTimeout(loadFront, FRONT_MS); // the server is away for a moment
+    return;
   }
   if (results.isEmpty) return;
   showResults();

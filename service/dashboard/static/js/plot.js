@@ -194,15 +194,18 @@ export class ParetoPlot {
     };
   }
 
-  /** Marks of a logarithmic axis at 1, 2 and 5 times the powers of ten, which a short range has few of. */
+  /** Marks of a logarithmic axis: 1, 2 and 5 times the powers of ten, in a short range every digit. */
   #steps(metric) {
     const values = this.#results.evaluated.map((point) => point.metrics[metric]).filter((value) => value > 0);
     const [low, high] = [values.reduce((a, b) => Math.min(a, b), Infinity) / LOG_MARGIN, values.reduce((a, b) => Math.max(a, b), 0) * LOG_MARGIN];
-    const steps = [];
-    for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += 1) {
-      for (const digit of [1, 2, 5]) steps.push(Number(`${digit}e${power}`));
+    for (const digits of [[1, 2, 5], [1, 2, 3, 4, 5, 6, 7, 8, 9]]) {
+      const steps = [];
+      for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += 1) {
+        steps.push(...digits.map((digit) => Number(`${digit}e${power}`)).filter((step) => step >= low && step <= high));
+      }
+      if (steps.length > 2) return steps;
     }
-    return steps.filter((step) => step >= low && step <= high);
+    return undefined;
   }
 
   /** Limits of the job as lines: what lies beyond is not feasible. */

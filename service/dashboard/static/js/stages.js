@@ -50,6 +50,7 @@ export class Stages {
       if (status === "current") item.setAttribute("aria-current", "step");
       else item.removeAttribute("aria-current");
     });
+    this.#items[0].parentElement.dataset.state = job.state;
     this.tick(job);
   }
 

@@ -23,7 +23,7 @@ export class FrontTable {
 
   select(id) {
     this.#selected = id;
-    for (const row of this.#table.tBodies[0].rows) mark(row, row.dataset.architectureId === id);
+    for (const row of this.#table.tBodies[0].querySelectorAll("[data-architecture-id]")) mark(row, row.dataset.architectureId === id);
   }
 
   #render() {
@@ -31,7 +31,9 @@ export class FrontTable {
     const focused = document.activeElement?.closest?.("#front-table [data-focus]")?.dataset.focus;
     const heads = metrics.map((metric) => this.#head(metric));
     this.#table.tHead.replaceChildren(el("tr", {}, el("th", { scope: "col" }, "Network"), ...heads));
-    this.#table.tBodies[0].replaceChildren(...this.#sorted().map((point) => this.#row(point, metrics)));
+    const rows = this.#sorted().map((point) => this.#row(point, metrics));
+    const none = el("tr", { class: "none" }, el("td", {}, "No network that was evaluated meets the limits."));
+    this.#table.tBodies[0].replaceChildren(...(rows.length ? rows : [none]));
     if (focused) this.#table.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus();
   }
 
