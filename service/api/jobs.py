@@ -89,7 +89,7 @@ def list_jobs(
     rows = queries.list_jobs(session, state=state, recipe=recipe, text=text, before=before, limit=limit + 1)
     page, more = rows[:limit], len(rows) > limit
     next_cursor = make_cursor(page[-1].created_at.isoformat(), page[-1].id) if more else None
-    return job_page(page, next_cursor)
+    return job_page(page, queries.summaries(session, [job.id for job in page]), next_cursor)
 
 
 @router.get("/{job_id}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -36,10 +36,18 @@ class JobOut(Answer):
     spec: dict[str, Any] = Field(description="The job with every default filled in.")
 
 
+class JobSummaryOut(JobOut):
+    """A job in a list: with what it has found so far."""
+
+    evaluations: int = Field(default=0, description="Architectures evaluated.")
+    front_size: int = Field(default=0, description="Networks of the front that are measured.")
+    best_accuracy: float | None = Field(default=None, description="Best validation accuracy among those.")
+
+
 class JobPage(Answer):
     """One page of jobs."""
 
-    jobs: list[JobOut]
+    jobs: list[JobSummaryOut]
     next_cursor: str | None = Field(description="Give it as `cursor` to get the next page; null at the end.")
 
 
@@ -154,6 +162,7 @@ class ExportOut(Answer):
         return answer
 
 
-def job_page(jobs: Sequence[Job], next_cursor: str | None) -> JobPage:
-    """A page of jobs from rows."""
-    return JobPage(jobs=[JobOut.model_validate(job) for job in jobs], next_cursor=next_cursor)
+def job_page(jobs: Sequence[Job], summaries: Mapping[str, Mapping[str, Any]], next_cursor: str | None) -> JobPage:
+    """A page of jobs from rows and what they have found, by id."""
+    listed = [JobSummaryOut.model_validate(job).model_copy(update=dict(summaries.get(job.id, {}))) for job in jobs]
+    return JobPage(jobs=listed, next_cursor=next_cursor)

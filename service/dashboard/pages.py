@@ -2,8 +2,88 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from service import jobs
+from service.api.schemas import JobOut
+from service.errors import NotFound
+from service.store.models import STAGES
+from service.store.session import Database
+from service.version import version
+
+HERE = Path(__file__).parent
+
+# States offered as a filter; `pausing` and `cancelling` last for seconds and are found under "All".
+FILTERS = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
+
+# Everything comes from this server. ECharts positions its tooltip with style attributes, hence
+# 'unsafe-inline' for styles; scripts are files, never inline.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+templates = Environment(
+    loader=FileSystemLoader(HERE / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+router = APIRouter(include_in_schema=False)
 
 
 def install(app: FastAPI) -> None:
     """Add the pages and their static files to the app."""
+    app.include_router(router)
+    app.mount("/static", _Static(directory=HERE / "static"), name="static")
+
+
+@router.get("/", response_class=HTMLResponse)
+def job_list(request: Request) -> HTMLResponse:
+    """The list of jobs; its rows are fetched by the browser."""
+    return page("jobs.html", origin=str(request.base_url).rstrip("/"), filters=FILTERS)
+
+
+@router.get("/jobs/{job_id}", response_class=HTMLResponse)
+def one_job(job_id: str, request: Request) -> HTMLResponse:
+    """One job; what changes while it runs is fetched by the browser."""
+    # Taken from the app and not from service.api.deps, so that the API's modules may import this one.
+    database: Database = request.app.state.database
+    try:
+        with database.transaction() as session:
+            job = JobOut.model_validate(jobs.get(session, job_id))
+    except NotFound:
+        return page("not_found.html", status=404, job_id=job_id)
+    return page("job.html", job=job, data=job.model_dump(mode="json"), stages=STAGES)
+
+
+def page(template: str, *, status: int = 200, **context: Any) -> HTMLResponse:
+    """A rendered template with the headers that every page has."""
+    text = templates.get_template(template).render(version=version(), **context)
+    return HTMLResponse(text, status_code=status, headers=HEADERS)
+
+
+class _Static(StaticFiles):
+    """Static files: names of vendored ones carry their version, all others are revalidated."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        vendored = path.replace("\\", "/").startswith("vendor/")
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if vendored else "no-cache"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response

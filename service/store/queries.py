@@ -83,6 +83,33 @@ def count_jobs(session: Session) -> dict[str, int]:
     return dict(rows.tuples().all())  # a Result has `keys()`: dict() would take it for a mapping
 
 
+def summaries(session: Session, job_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What jobs have found, by id: number of evaluations, and of the measured front its size and best accuracy."""
+    accuracy = EvaluationRow.metrics["accuracy"].as_float()
+    # Only finalists count for the best: what was evaluated may break a limit of the job.
+    rows = session.execute(
+        select(
+            EvaluationRow.job_id,
+            func.count(),
+            func.count(Finalist.architecture_id),
+            func.max(accuracy).filter(Finalist.architecture_id.is_not(None)),
+        )
+        .outerjoin(
+            Finalist,
+            and_(
+                Finalist.job_id == EvaluationRow.job_id,
+                Finalist.architecture_id == EvaluationRow.architecture_id,
+            ),
+        )
+        .where(EvaluationRow.job_id.in_(job_ids))
+        .group_by(EvaluationRow.job_id)
+    )
+    return {
+        job_id: {"evaluations": evaluated, "front_size": measured, "best_accuracy": best}
+        for job_id, evaluated, measured, best in rows
+    }
+
+
 def set_state(session: Session, job: Job, state: str, message: str | None) -> None:
     """Move a locked job to a state and say so in its events. A terminal state is never left."""
     assert job.state not in TERMINAL_STATES, f"{job.id} is {job.state}"

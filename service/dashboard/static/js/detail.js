@@ -1,0 +1,168 @@
+// The panel of the selected network: its numbers and where they come from, its layers, its export.
+
+import { get } from "./api.js";
+import { el } from "./dom.js";
+import { exportPart } from "./exports.js";
+import { amount, label, milliseconds, scaled } from "./format.js";
+
+export class Detail {
+  #panel;
+  #jobId;
+  #results;
+  #exports;
+  #id = null;
+  #architecture = null;
+  #folds = { layers: true, values: false };
+
+  constructor(panel, jobId, results, exports) {
+    this.#panel = panel;
+    this.#jobId = jobId;
+    this.#results = results;
+    this.#exports = exports;
+    this.#invite();
+  }
+
+  get shown() {
+    return this.#id;
+  }
+
+  /** Show an architecture, or none. */
+  async show(id) {
+    this.#id = id;
+    this.#panel.dataset.architectureId = id ?? "";
+    if (id === null) {
+      this.#architecture = null;
+      this.#invite();
+      return;
+    }
+    try {
+      const found = await get(`/v1/jobs/${this.#jobId}/architectures/${encodeURIComponent(id)}`);
+      if (this.#id !== id) return; // another one was chosen meanwhile
+      this.#architecture = found;
+      this.#render();
+    } catch (error) {
+      if (this.#id !== id) return;
+      this.#architecture = null;
+      this.#panel.replaceChildren(el("h2", {}, "Selected network"), el("p", { class: "notice bad" }, error.message));
+    }
+  }
+
+  /** Draw again if this architecture is shown: its export has news. */
+  refresh(id) {
+    if (this.#id === id && this.#architecture) this.#render();
+  }
+
+  #invite() {
+    this.#panel.replaceChildren(
+      el("h2", {}, "Selected network"),
+      el("p", { class: "quiet" }, "Select a point of the plot or a row of the table to see a network's numbers and layers, and to export it."),
+    );
+  }
+
+  #render() {
+    const found = this.#architecture;
+    const point = this.#results.find(found.architecture_id);
+    const tags = [
+      found.architecture_id === this.#results.knee ? el("span", { class: "tag grain" }, "knee") : null,
+      point?.onFront ? el("span", { class: "tag" }, "on the front") : el("span", { class: "tag dim" }, "dominated"),
+      point?.number ? el("span", { class: "tag dim" }, `evaluation ${point.number}`) : null,
+    ];
+    this.#panel.replaceChildren(
+      el("h2", {}, "Selected network"),
+      el("p", { class: "chosen" }, el("code", {}, found.architecture_id)),
+      el("p", { class: "tags" }, ...tags),
+      this.#numbers(found),
+      exportPart(this.#exports.of(found.architecture_id), () => this.#exports.request(found.architecture_id)),
+      ...this.#latency(found),
+      this.#fold("layers", `Layers (${found.layers.length})`, layers(found)),
+      this.#fold("values", `Choices (${Object.keys(found.values).length})`, values(found)),
+    );
+  }
+
+  #numbers(found) {
+    const order = this.#results.metrics();
+    const metrics = Object.keys(found.metrics).sort((a, b) => order.indexOf(a) - order.indexOf(b));
+    return el(
+      "table",
+      { class: "numbers" },
+      el("caption", { class: "hidden-visually" }, "Numbers and how each was obtained"),
+      el("tbody", {}, ...metrics.map((metric) =>
+        el("tr", { "data-metric": metric },
+          el("th", { scope: "row" }, metric === "accuracy" ? "Validation accuracy" : label(metric)),
+          el("td", { class: "num end" }, amount(metric, found.metrics[metric])),
+          el("td", { class: "source", "data-source": found.sources[metric] }, found.sources[metric] ?? "–"),
+        ),
+      )),
+    );
+  }
+
+  #latency(found) {
+    if (!found.measurements.length) {
+      const soon = this.#results.find(found.architecture_id)?.onFront && !this.#results.final;
+      return soon ? [el("p", { class: "quiet small" }, "Latency is measured when the search has ended.")] : [];
+    }
+    const first = found.measurements[0];
+    const versions = Object.entries(first.versions ?? {}).map(([name, version]) => `${name} ${version}`).join(", ");
+    return [
+      el("h3", {}, "Measured latency"),
+      el("table", { class: "numbers" },
+        el("thead", {}, el("tr", {}, ...["Threads", "Median", "p95", "Runs"].map((name, i) => el("th", { scope: "col", class: i ? "end" : "" }, name)))),
+        el("tbody", {}, ...found.measurements.map((one) =>
+          el("tr", {},
+            el("td", { class: "num" }, String(one.threads)),
+            el("td", { class: "num end", title: one.mad_ms === undefined ? null : `median absolute deviation ${milliseconds(one.mad_ms)}` }, milliseconds(one.median_ms)),
+            el("td", { class: "num end" }, milliseconds(one.p95_ms)),
+            el("td", { class: "num end" }, scaled(one.runs)),
+          ),
+        )),
+      ),
+      el("p", { class: "quiet small" }, [first.device, first.target, `batch ${first.batch}`, first.dtype, versions].filter(Boolean).join(" · ")),
+    ];
+  }
+
+  #fold(name, title, content) {
+    const fold = el("details", { class: "inner", open: this.#folds[name] }, el("summary", {}, title), content);
+    fold.addEventListener("toggle", () => (this.#folds[name] = fold.open));
+    return fold;
+  }
+}
+
+function layers({ layers: all }) {
+  const most = Math.max(1, ...all.map((layer) => layer.macs));
+  const rows = all.map((layer) => {
+    const share = el("i");
+    share.style.width = `${(100 * layer.macs) / most}%`;
+    return el("tr", {},
+      el("th", { scope: "row" }, el("span", { class: "slot" }, layer.slot), el("span", { class: "quiet" }, inWords(layer))),
+      el("td", { class: "num end" }, scaled(layer.params)),
+      el("td", { class: "num end" }, scaled(layer.macs), el("span", { class: "share", "aria-hidden": "true" }, share)),
+    );
+  });
+  return el("table", { class: "numbers layers", "data-testid": "layers" },
+    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Layer"), el("th", { scope: "col", class: "end" }, "Params"), el("th", { scope: "col", class: "end" }, "MACs"))),
+    el("tbody", {}, ...rows),
+  );
+}
+
+/** A layer's kind and the sizes that differ from one network to another. */
+function inWords({ kind, fields }) {
+  const rest = { ...fields };
+  const parts = [kind];
+  for (const [from, to] of [["in_channels", "out_channels"], ["in_features", "out_features"]]) {
+    if (from in rest && to in rest) {
+      parts.push(`${rest[from]} → ${rest[to]}`);
+      delete rest[from];
+      delete rest[to];
+    }
+  }
+  for (const [name, unit] of [["kernel", "k"], ["kernel_size", "k"], ["stride", "s"], ["expansion", "e"]]) {
+    if (name in rest) parts.push(`${unit}${rest[name]}`);
+  }
+  return parts.join("  ");
+}
+
+function values({ values: all }) {
+  return el("dl", { class: "values", "data-testid": "values" }, ...Object.entries(all).map(([name, value]) =>
+    el("div", {}, el("dt", {}, name), el("dd", {}, typeof value === "object" ? JSON.stringify(value) : String(value))),
+  ));
+}

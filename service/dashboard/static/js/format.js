@@ -1,0 +1,99 @@
+// Numbers and times as people read them. The API speaks in shares, bytes, seconds and milliseconds.
+
+const LABELS = {
+  accuracy: "Accuracy",
+  test_accuracy: "Test accuracy",
+  macs: "MACs",
+  params: "Parameters",
+  size_bytes: "Size",
+  latency_ms: "Latency",
+};
+
+/** A metric's name for people. */
+export function label(metric) {
+  const words = metric.replace(/_(ms|bytes|mj)$/, "").replaceAll("_", " ");
+  return LABELS[metric] ?? words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+/** Whether a metric is a share between 0 and 1. */
+export function isShare(metric) {
+  return metric.endsWith("accuracy");
+}
+
+const digits3 = new Intl.NumberFormat("en", { maximumSignificantDigits: 3, useGrouping: false });
+const PREFIXES = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
+
+/** Three significant digits with a decimal prefix: 513472 is 513 k. */
+export function scaled(value, unit = "") {
+  for (const [limit, prefix] of PREFIXES) {
+    // 999,600 rounds to 1,000 k, which is said as 1 M.
+    if (Math.abs(value) >= limit * 0.9995) return `${digits3.format(value / limit)}\u00a0${prefix}${unit}`;
+  }
+  return unit ? `${digits3.format(value)}\u00a0${unit}` : digits3.format(value);
+}
+
+/** A metric's value with its unit. */
+export function amount(metric, value) {
+  if (value === null || value === undefined) return "–";
+  if (isShare(metric)) return `${(100 * value).toFixed(2)}\u00a0%`;
+  if (metric.endsWith("_ms")) return milliseconds(value);
+  if (metric.endsWith("_bytes")) return scaled(value, "B");
+  return scaled(value);
+}
+
+/** The same, short, for the marks of an axis. */
+export function mark(metric, value) {
+  if (isShare(metric)) return `${digits3.format(100 * value)}\u00a0%`;
+  return amount(metric, value);
+}
+
+export function milliseconds(value) {
+  if (value === null || value === undefined) return "–";
+  return `${digits3.format(value)}\u00a0ms`;
+}
+
+export function percent(share) {
+  return `${Math.floor(100 * share + 1e-9)}\u00a0%`;
+}
+
+/** Seconds as people say them. */
+export function duration(seconds) {
+  if (seconds === null || seconds === undefined) return "–";
+  const whole = Math.max(0, Math.round(seconds));
+  const [days, hours] = [Math.floor(whole / 86400), Math.floor(whole / 3600) % 24];
+  const [minutes, rest] = [Math.floor(whole / 60) % 60, whole % 60];
+  if (days) return `${days}\u00a0d ${hours}\u00a0h`;
+  if (hours) return `${hours}\u00a0h ${String(minutes).padStart(2, "0")}\u00a0min`;
+  if (minutes) return `${minutes}\u00a0min ${String(rest).padStart(2, "0")}\u00a0s`;
+  return `${rest}\u00a0s`;
+}
+
+/** An estimate: no finer than it can be known. */
+export function roughly(seconds) {
+  if (seconds === null || seconds === undefined) return "–";
+  const step = seconds < 60 ? 5 : seconds < 600 ? 10 : 60;
+  const rounded = Math.max(step, Math.round(seconds / step) * step);
+  return rounded < 600 ? duration(rounded) : duration(rounded).replace(/\s00\ss$/u, "");
+}
+
+const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const exact = new Intl.DateTimeFormat("en-GB", { dateStyle: "long", timeStyle: "long" });
+
+/** How long ago, or the date if it is more than a day. */
+export function ago(iso) {
+  const seconds = (Date.now() - Date.parse(iso)) / 1000;
+  if (seconds < 10) return "just now";
+  if (seconds < 60) return `${Math.floor(seconds)}\u00a0s ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)}\u00a0min ago`;
+  if (seconds < 86400) return `${Math.floor(seconds / 3600)}\u00a0h ago`;
+  return day.format(new Date(iso));
+}
+
+export function timeOfDay(iso) {
+  return clock.format(new Date(iso));
+}
+
+export function exactTime(iso) {
+  return exact.format(new Date(iso));
+}

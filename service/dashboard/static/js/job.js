@@ -1,0 +1,238 @@
+// One job: what it does now, what it has found, and what may be done with it.
+
+import { get, post } from "./api.js";
+import { Curve } from "./curve.js";
+import { Detail } from "./detail.js";
+import { byId, el, throttle } from "./dom.js";
+import { Exports } from "./exports.js";
+import { ago, amount, duration, exactTime, label, percent, roughly, timeOfDay } from "./format.js";
+import { follow } from "./live.js";
+import { ParetoPlot } from "./plot.js";
+import { Results } from "./results.js";
+import { Stages } from "./stages.js";
+import { FrontTable } from "./table.js";
+
+// The front is asked for at most this often while architectures arrive.
+const FRONT_MS = 2000;
+const ENDED = ["succeeded", "failed", "cancelled"];
+// A verb is offered in the states in which the API accepts it.
+const VERBS = { pause: ["queued", "running"], resume: ["paused"], cancel: ["queued", "running", "pausing", "paused"] };
+
+const submitted = JSON.parse(byId("job-data").textContent);
+let job = submitted;
+
+const results = new Results();
+const stages = new Stages(byId("stages"));
+const curve = new Curve(byId("curve"));
+const exports = new Exports(job.id, byId("exports"), (id) => detail.refresh(id), select);
+const detail = new Detail(byId("detail"), job.id, results, exports);
+const controls = { x: byId("axis-x"), y: byId("axis-y"), logX: byId("log-x"), logY: byId("log-y") };
+const plot = new ParetoPlot(byId("plot"), controls, byId("plot-note"), select);
+const table = new FrontTable(byId("front-table"), select);
+
+// --- the job itself -------------------------------------------------------------------------------
+
+function showJob() {
+  const state = byId("state");
+  if (state.textContent !== job.state) state.textContent = job.state;
+  state.dataset.state = job.state;
+  for (const button of document.querySelectorAll("[data-verb]")) {
+    button.hidden = !VERBS[button.dataset.verb].includes(job.state);
+  }
+  const message = byId("job-message");
+  message.hidden = !job.message;
+  message.textContent = job.message ?? "";
+  message.classList.toggle("bad", job.state === "failed");
+  byId("environment-card").hidden = !job.environment;
+  if (job.environment) byId("environment").textContent = JSON.stringify(job.environment, null, 2);
+  stages.show(job);
+  const bar = byId("bar");
+  bar.dataset.state = job.state;
+  bar.setAttribute("aria-valuenow", String(Math.floor(100 * job.progress)));
+  bar.firstElementChild.style.width = `${100 * job.progress}%`;
+  byId("r-progress").textContent = percent(job.progress);
+  document.title = `${ENDED.includes(job.state) ? job.state : percent(job.progress)} · ${job.name} · Winnow`;
+  showTimes();
+  showPhase();
+}
+
+function showTimes() {
+  byId("submitted").textContent = ago(job.created_at);
+  byId("r-elapsed").textContent = duration(stages.elapsed);
+  const left = job.state === "running" && job.eta_seconds !== null ? `~ ${roughly(job.eta_seconds)}` : "–";
+  byId("r-left").textContent = left;
+  stages.tick(job);
+}
+
+function showPhase() {
+  const found = !results.isEmpty;
+  byId("bench").dataset.phase = found ? "results" : "before";
+  byId("plot-waiting").textContent = found ? "" : expectation();
+  byId("curve-waiting").textContent = curve.isEmpty ? curveExpectation() : "";
+  byId("curve").hidden = curve.isEmpty;
+}
+
+/** What is going on while there is nothing to plot. */
+function expectation() {
+  const left = job.eta_seconds ? `, about ${roughly(job.eta_seconds)} left for the whole job` : "";
+  if (job.state === "queued") return "The job waits for a worker. It starts as soon as one is free.";
+  if (job.state === "paused" || job.state === "pausing") return "The job is paused before its first evaluation. Resume it to go on.";
+  if (ENDED.includes(job.state)) return `The job ${job.state === "failed" ? "failed" : "ended"} before an architecture was evaluated.`;
+  if (job.stage === "train supernet") {
+    return `The supernet is being trained: one set of weights for every architecture of the space. ${percent(job.stage_progress)} of the training is done${left}. Then the first points appear here.`;
+  }
+  if (job.stage === "search") return "The search has begun. The first architectures are being evaluated.";
+  return "The data is being loaded and split into training, validation and test.";
+}
+
+function curveExpectation() {
+  if (ENDED.includes(job.state)) return "No epoch was finished.";
+  return job.stage === "train supernet" ? "The first epoch is running." : "Begins with the first epoch of training.";
+}
+
+// --- what was found -------------------------------------------------------------------------------
+
+function showResults() {
+  if (results.isEmpty) return;
+  const metric = results.objectives[0]?.metric ?? "accuracy";
+  byId("r-best-name").textContent = `Best ${label(metric).toLowerCase()}`;
+  byId("r-best").textContent = amount(metric, results.best(metric));
+  const asked = job.spec?.search?.evaluations ?? submitted.spec.search?.evaluations;
+  byId("r-evaluated").textContent = asked ? `${results.count} of ${asked}` : String(results.count);
+  byId("r-front").textContent = results.front.length ? String(results.front.length) : "–";
+  showCaption();
+  showPhase();
+  plot.show(results);
+}
+
+function showCaption() {
+  byId("key-chaff").textContent = `${results.count} evaluated`;
+  byId("key-grain").textContent = `${results.front.length} on the front${results.final ? ", measured" : ENDED.includes(job.state) ? "" : " so far"}`;
+}
+
+const loadFront = throttle(async () => {
+  try {
+    results.setFront(await get(`/v1/jobs/${job.id}/front`));
+  } catch {
+    setTimeout(loadFront, FRONT_MS); // the server is away for a moment
+    return;
+  }
+  if (results.isEmpty) return;
+  showResults();
+  table.show(results);
+  if (detail.shown === null && results.final && results.knee) choose(results.knee);
+  else detail.refresh(detail.shown);
+}, FRONT_MS);
+
+const showSoon = throttle(showResults, 250);
+
+// --- selection: plot, table, panel and address agree ----------------------------------------------
+
+function choose(id) {
+  plot.select(id);
+  table.select(id);
+  return detail.show(id);
+}
+
+function select(id) {
+  history.replaceState(null, "", `#architecture=${encodeURIComponent(id)}`);
+  choose(id);
+}
+
+function fromAddress() {
+  const id = new URLSearchParams(location.hash.slice(1)).get("architecture");
+  if (id) choose(id);
+}
+
+// --- events ---------------------------------------------------------------------------------------
+
+function hear(kind, data) {
+  if (kind === "job") {
+    const before = job.state;
+    job = { ...job, ...data };
+    showJob();
+    if (before !== job.state && ENDED.includes(job.state)) loadFront();
+  } else if (kind === "curve") {
+    curve.add(data);
+    showPhase();
+  } else if (kind === "evaluation") {
+    results.add(data);
+    showSoon();
+    loadFront();
+  } else if (kind === "finalist") {
+    loadFront();
+    if (data.architecture_id === detail.shown) detail.show(data.architecture_id);
+  } else {
+    stages.hear(kind, data);
+    stages.show(job);
+    log(kind, data);
+  }
+}
+
+function log(kind, data) {
+  const text = { state: () => (data.message ? `${data.state}: ${data.message}` : data.state), stage: () => data.stage, message: () => data.text }[kind]();
+  const list = byId("log");
+  const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 24;
+  list.append(
+    el("li", { "data-kind": kind, "data-level": data.level ?? (data.state === "failed" ? "error" : null) },
+      el("time", { datetime: data.at, title: exactTime(data.at) }, timeOfDay(data.at)),
+      el("span", { class: "log-kind" }, kind),
+      el("span", {}, text),
+    ),
+  );
+  if (atEnd) list.scrollTop = list.scrollHeight;
+}
+
+function sayLink(link) {
+  const node = byId("link-state");
+  node.dataset.state = link;
+  node.textContent = { live: "Live", lost: "Reconnecting…", ended: "" }[link];
+}
+
+// --- verbs ----------------------------------------------------------------------------------------
+
+async function act(verb) {
+  const buttons = document.querySelectorAll("[data-verb]");
+  for (const button of buttons) button.disabled = true;
+  try {
+    job = { ...job, ...(await post(`/v1/jobs/${job.id}/${verb}`)) };
+    byId("trouble").hidden = true;
+    showJob();
+  } catch (error) {
+    byId("trouble").textContent = error.message;
+    byId("trouble").hidden = false;
+  } finally {
+    for (const button of buttons) button.disabled = false;
+  }
+}
+
+const confirm = byId("confirm");
+confirm.addEventListener("close", () => {
+  if (confirm.returnValue === "yes") act("cancel");
+});
+for (const button of document.querySelectorAll("[data-verb]")) {
+  button.addEventListener("click", () => {
+    if (button.dataset.verb !== "cancel") {
+      act(button.dataset.verb);
+      return;
+    }
+    confirm.returnValue = "";
+    confirm.showModal();
+  });
+}
+
+byId("save-plot").addEventListener("click", () => {
+  const image = plot.image();
+  if (image) el("a", { href: image, download: `front-${job.id}.png` }).click();
+});
+
+// --- begin ----------------------------------------------------------------------------------------
+
+byId("submitted").title = exactTime(job.created_at);
+byId("spec").textContent = JSON.stringify(submitted.spec, null, 2);
+showJob();
+exports.load().catch(() => {});
+fromAddress();
+addEventListener("hashchange", fromAddress);
+setInterval(showTimes, 1000);
+follow(job.id, hear, sayLink);

@@ -1,0 +1,76 @@
+// What a job has found so far: every evaluation from the event stream, the front from the API.
+
+const KNOWN = ["accuracy", "test_accuracy", "latency_ms", "macs", "params", "size_bytes"];
+// Direction of metrics that only finalists have and that are therefore no objectives.
+const GOALS = { accuracy: "maximize", test_accuracy: "maximize", latency_ms: "minimize", macs: "minimize", params: "minimize", size_bytes: "minimize" };
+
+export class Results {
+  objectives = [];
+  knee = null;
+  final = false;
+  #points = new Map(); // id -> {id, number, metrics, sources, onFront}
+  #front = [];
+
+  get isEmpty() {
+    return this.#points.size === 0;
+  }
+
+  get evaluated() {
+    return [...this.#points.values()];
+  }
+
+  get front() {
+    return this.#front;
+  }
+
+  get count() {
+    return this.#points.size;
+  }
+
+  find(id) {
+    return this.#points.get(id) ?? null;
+  }
+
+  /** An `evaluation` event. */
+  add({ architecture_id: id, number, metrics }) {
+    const known = this.#points.get(id);
+    this.#points.set(id, { id, number, metrics: { ...metrics, ...known?.metrics }, onFront: known?.onFront ?? false });
+  }
+
+  /** The answer of `/front`. */
+  setFront({ objectives, points, knee, final }) {
+    for (const point of this.#front) point.onFront = false;
+    this.objectives = objectives;
+    this.knee = knee;
+    this.final = final;
+    this.#front = points.map(({ architecture_id: id, metrics, sources, measurements }) => {
+      const point = { ...this.#points.get(id), id, metrics, sources, measured: measurements.length > 0, onFront: true };
+      this.#points.set(id, point);
+      return point;
+    });
+  }
+
+  /** Metrics present, objectives first. */
+  metrics() {
+    const present = new Set();
+    for (const point of this.#points.values()) for (const metric of Object.keys(point.metrics)) present.add(metric);
+    const order = [...this.objectives.map((objective) => objective.metric), ...KNOWN];
+    const place = (metric) => (order.includes(metric) ? order.indexOf(metric) : order.length);
+    return [...present].sort((a, b) => place(a) - place(b) || (a < b ? -1 : 1));
+  }
+
+  goalOf(metric) {
+    return this.objectives.find((objective) => objective.metric === metric)?.goal ?? GOALS[metric] ?? null;
+  }
+
+  /** The best value of a metric on the front, which leaves out what breaks a limit; null without a front. */
+  best(metric) {
+    const sign = this.goalOf(metric) === "minimize" ? -1 : 1;
+    let best = null;
+    for (const { metrics } of this.#front) {
+      const value = metrics[metric];
+      if (value !== undefined && (best === null || sign * value > sign * best)) best = value;
+    }
+    return best;
+  }
+}

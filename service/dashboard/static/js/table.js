@@ -1,0 +1,94 @@
+// The front as a table: the same points as the plot, for eyes, keyboards and screen readers.
+
+import { el } from "./dom.js";
+import { amount, label } from "./format.js";
+
+export class FrontTable {
+  #table;
+  #choose;
+  #results = null;
+  #selected = null;
+  #sort = null; // {metric, down}
+
+  constructor(table, choose) {
+    this.#table = table;
+    this.#choose = choose;
+    table.tBodies[0].addEventListener("keydown", (event) => this.#move(event));
+  }
+
+  show(results) {
+    this.#results = results;
+    this.#render();
+  }
+
+  select(id) {
+    this.#selected = id;
+    for (const row of this.#table.tBodies[0].querySelectorAll("[data-architecture-id]")) mark(row, row.dataset.architectureId === id);
+  }
+
+  #render() {
+    const metrics = this.#results.metrics().filter((metric) => this.#results.front.some((point) => metric in point.metrics));
+    const focused = document.activeElement?.closest?.("#front-table [data-focus]")?.dataset.focus;
+    const heads = metrics.map((metric) => this.#head(metric));
+    this.#table.tHead.replaceChildren(el("tr", {}, el("th", { scope: "col" }, "Network"), ...heads));
+    const rows = this.#sorted().map((point) => this.#row(point, metrics));
+    const none = el("tr", { class: "none" }, el("td", {}, "No network that was evaluated meets the limits."));
+    this.#table.tBodies[0].replaceChildren(...(rows.length ? rows : [none]));
+    if (focused) this.#table.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus();
+  }
+
+  #sorted() {
+    if (!this.#sort) return this.#results.front;
+    const { metric, down } = this.#sort;
+    const of = (point) => point.metrics[metric] ?? (down ? -Infinity : Infinity);
+    return [...this.#results.front].sort((a, b) => (down ? of(b) - of(a) : of(a) - of(b)));
+  }
+
+  #head(metric) {
+    const current = this.#sort?.metric === metric;
+    const order = current ? (this.#sort.down ? "descending" : "ascending") : null;
+    const button = el(
+      "button",
+      { type: "button", "data-focus": `head ${metric}`, onclick: () => this.#sortBy(metric) },
+      label(metric),
+      el("span", { class: "arrow", "aria-hidden": "true" }, current ? (this.#sort.down ? "↓" : "↑") : ""),
+    );
+    return el("th", { scope: "col", class: "end", "aria-sort": order }, button);
+  }
+
+  #sortBy(metric) {
+    const first = this.#results.goalOf(metric) === "maximize"; // best first
+    const down = this.#sort?.metric === metric ? !this.#sort.down : first;
+    this.#sort = { metric, down };
+    this.#render();
+  }
+
+  #row(point, metrics) {
+    const isKnee = point.id === this.#results.knee;
+    const name = el("button", { type: "button", class: "pick", "data-focus": `row ${point.id}` }, point.id);
+    const row = el(
+      "tr",
+      { "data-testid": "front-row", "data-architecture-id": point.id, onclick: () => this.#choose(point.id) },
+      el("th", { scope: "row" }, name, isKnee ? el("span", { class: "tag grain" }, "knee") : null),
+      ...metrics.map((metric) => el("td", { class: "num end" }, amount(metric, point.metrics[metric]))),
+    );
+    mark(row, point.id === this.#selected);
+    return row;
+  }
+
+  #move(event) {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!step) return;
+    const buttons = [...this.#table.tBodies[0].querySelectorAll("button.pick")];
+    const next = buttons[buttons.indexOf(document.activeElement) + step];
+    if (!next) return;
+    event.preventDefault();
+    next.focus();
+  }
+}
+
+function mark(row, isSelected) {
+  row.classList.toggle("selected", isSelected);
+  const button = row.querySelector("button.pick");
+  button.setAttribute("aria-pressed", String(isSelected));
+}
