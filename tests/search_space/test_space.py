@@ -300,7 +300,7 @@ def test_layers_of_another_spaces_architecture_are_refused():
 
 
 def test_an_unknown_choice_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="no choice 'dept'.*depth, branch, heads, kernel, width"):
+    with pytest.raises(ValueError, match=r"no choice 'dept'.*depth, branch, heads, kernel, width"):
         nested_space().architecture(dept=1, width=8)
 
 

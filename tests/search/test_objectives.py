@@ -1,0 +1,61 @@
+"""Objectives: signs, limits, feasibility."""
+
+import math
+
+import numpy as np
+import pytest
+
+from search.objectives import Objective, cost_matrix, violation
+
+ACCURACY = Objective("accuracy", "maximize", limit=0.9)
+MACS = Objective("macs", "minimize", limit=100)
+
+
+def test_less_cost_is_better_in_both_directions():
+    assert ACCURACY.cost(0.8) == -0.8
+    assert MACS.cost(5) == 5
+
+
+@pytest.mark.parametrize("objective", [ACCURACY, MACS])
+def test_a_value_at_the_limit_is_feasible(objective):
+    assert objective.violation(objective.limit) == 0.0
+
+
+def test_violation_is_relative_to_the_limit():
+    assert MACS.violation(150) == pytest.approx(0.5)
+    assert ACCURACY.violation(0.45) == pytest.approx(0.5)
+
+
+def test_a_value_on_the_right_side_of_the_limit_is_feasible():
+    assert MACS.violation(1) == 0.0
+    assert ACCURACY.violation(1.0) == 0.0
+
+
+def test_without_a_limit_every_number_is_feasible():
+    assert Objective("macs").violation(1e30) == 0.0
+
+
+@pytest.mark.parametrize("objective", [ACCURACY, MACS, Objective("macs")])
+def test_what_is_not_a_number_is_infinitely_infeasible(objective):
+    assert objective.violation(math.nan) == math.inf
+
+
+def test_a_limit_of_zero_can_be_met_and_missed():
+    objective = Objective("errors", limit=0)
+    assert objective.violation(0) == 0.0
+    assert objective.violation(1) > 0.0
+
+
+def test_violations_of_all_limits_are_summed():
+    assert violation([ACCURACY, MACS], {"accuracy": 0.45, "macs": 150}) == pytest.approx(1.0)
+    assert violation([ACCURACY, MACS], {"accuracy": 0.95, "macs": 50}) == 0.0
+
+
+def test_the_cost_matrix_has_a_row_per_architecture_and_a_column_per_objective():
+    rows = [{"accuracy": 0.5, "macs": 10}, {"accuracy": 0.6, "macs": 20}, {"accuracy": 0.7, "macs": 30}]
+    costs = cost_matrix([ACCURACY, MACS], rows)
+    assert np.array_equal(costs, [[-0.5, 10], [-0.6, 20], [-0.7, 30]])
+
+
+def test_the_cost_matrix_of_nothing_has_no_rows():
+    assert cost_matrix([ACCURACY, MACS], []).shape == (0, 2)
