@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from search_space.layers import ConvSpec, HeadSpec, MBConvSpec
-from supernet.slot import CACHED_SUB_BLOCKS, Slot, build_block, slice_bounds
+from supernet.slot import Slot, build_block, slice_bounds
 
 CAPACITY = MBConvSpec(
     in_channels=6,
@@ -209,12 +209,13 @@ def test_the_weights_of_a_slot_are_those_of_its_block_alone(slot):
     assert set(slot.state_dict()) == expected
 
 
-def test_only_so_many_sub_blocks_are_remembered():
-    slot = Slot(HeadSpec(1, CACHED_SUB_BLOCKS + 3, 2, 2, "ReLU"))
-    x = torch.randn(2, 1, 2, 2)
-    for hidden in range(1, CACHED_SUB_BLOCKS + 4):
-        slot(x, HeadSpec(1, hidden, 2, 2, "ReLU"))
-    assert len(slot._sub_blocks) == CACHED_SUB_BLOCKS
+def test_only_so_many_sub_blocks_are_remembered(monkeypatch):
+    monkeypatch.setattr("supernet.slot.CACHED_SUB_BLOCKS", 3)
+    slot = Slot(HeadSpec(1, 8, 2, 2, "ReLU"))
+    specs = [HeadSpec(1, hidden, 2, 2, "ReLU") for hidden in range(1, 9)]
+    for spec in specs:
+        slot(torch.randn(2, 1, 2, 2), spec)
+    assert list(slot._sub_blocks) == specs[-3:]
 
 
 # --- blocks -----------------------------------------------------------------------------------------

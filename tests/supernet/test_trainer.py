@@ -36,7 +36,7 @@ def split(count: int = 64) -> Split:
 
 def trainer(options: TrainingOptions = OPTIONS, seed: int = 0, weights: int = 0) -> Trainer:
     torch.manual_seed(weights)
-    return Trainer(Supernet(SPACE), BigNAS(), split(), options, seed)
+    return Trainer(Supernet(SPACE), BigNAS(num_random=1), split(), options, seed)
 
 
 def saved(of: Trainer) -> dict[str, torch.Tensor]:
@@ -54,8 +54,7 @@ def assert_same_tensors(first: Trainer, second: Trainer) -> None:
 # --- resume -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
-@pytest.mark.parametrize("momentum", [0.9, 0.0])
+@pytest.mark.parametrize(("optimizer", "momentum"), [*((name, 0.9) for name in sorted(OPTIMIZERS)), ("sgd", 0.0)])
 def test_six_steps_equal_three_saved_restored_and_three_more(optimizer, momentum):
     options = replace(OPTIONS, optimizer=optimizer, momentum=momentum)
     undisturbed = trainer(options)
@@ -75,9 +74,9 @@ def test_six_steps_equal_three_saved_restored_and_three_more(optimizer, momentum
     assert_same_tensors(undisturbed, resumed)
 
 
-@pytest.mark.parametrize("step", [0, 1, 4, 5])
+@pytest.mark.parametrize("step", [1, 4])
 def test_resume_is_exact_at_any_step(step):
-    # Four steps an epoch: the resume falls at the start, within and at the end of an epoch.
+    # Four steps an epoch: the resume falls within an epoch and between two.
     undisturbed, interrupted = trainer(), trainer()
     for _ in range(6):
         undisturbed.step()
