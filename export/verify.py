@@ -73,7 +73,7 @@ def _run_clean(script: str, folder: Path, inputs: np.ndarray, name: str) -> tupl
     with tempfile.TemporaryDirectory() as work:
         np.save(Path(work) / "inputs.npy", inputs)
         done = subprocess.run(
-            [sys.executable, "-I", "-B", "-c", script, str(folder), work],  # -B: no __pycache__ in the bundle
+            [sys.executable, "-I", "-B", "-c", script, str(folder), work],
             cwd=work,
             capture_output=True,
             text=True,
