@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from search.metrics import Goal
 
 
@@ -45,10 +43,3 @@ class Objective:
 def violation(objectives: Sequence[Objective], metrics: Mapping[str, float]) -> float:
     """Sum of the violations of all limits; 0 exactly when the metrics are feasible and are numbers."""
     return sum(objective.violation(metrics[objective.metric]) for objective in objectives)
-
-
-def cost_matrix(objectives: Sequence[Objective], rows: Sequence[Mapping[str, float]]) -> np.ndarray:
-    """Metrics of several architectures as costs, shape (num_rows, num_objectives), less is better."""
-    return np.array(
-        [[objective.cost(row[objective.metric]) for objective in objectives] for row in rows], dtype=float
-    ).reshape(len(rows), len(objectives))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import moocore
 import numpy as np
 
 from search.evaluation import Evaluation
-from search.objectives import Objective, cost_matrix, violation
+from search.objectives import Objective, violation
 
 
 def pareto_front(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -> list[Evaluation]:
@@ -54,3 +54,10 @@ def knee(front: Sequence[Evaluation], objectives: Sequence[Objective]) -> Evalua
     span = np.ptp(costs, axis=0)
     scaled = (costs - costs.min(axis=0)) / np.where(span > 0, span, 1.0)
     return front[int(np.argmin((scaled**2).sum(axis=1)))]
+
+
+def cost_matrix(objectives: Sequence[Objective], rows: Sequence[Mapping[str, float]]) -> np.ndarray:
+    """Metrics of several architectures as costs, shape (num_rows, num_objectives), less is better."""
+    return np.array(
+        [[objective.cost(row[objective.metric]) for objective in objectives] for row in rows], dtype=float
+    ).reshape(len(rows), len(objectives))

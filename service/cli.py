@@ -32,6 +32,9 @@ db = typer.Typer(help="The database.", no_args_is_help=True)
 app.add_typer(db, name="db")
 console = Console(highlight=False)
 
+# An open stream of events would keep the API from ending on SIGTERM.
+GRACE = ("--timeout-graceful-shutdown", "5")
+
 JobId = Annotated[str, typer.Argument(help="Id of a job.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
@@ -114,7 +117,7 @@ def api(
     """The API and dashboard alone, on servers that the environment names."""
     settings = _with_servers()
     arguments = ["--host", host or settings.host, "--port", str(settings.port if port is None else port)]
-    _become("uvicorn", "service.api.app:create_app", "--factory", "--proxy-headers", *arguments)
+    _become("uvicorn", "service.api.app:create_app", "--factory", "--proxy-headers", *GRACE, *arguments)
 
 
 @app.command()

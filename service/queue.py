@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from celery import Celery
-from kombu.exceptions import OperationalError
-from redis import Redis
-from redis.exceptions import RedisError
+from typing import TYPE_CHECKING, Literal
 
 from service.errors import Unavailable
+
+# Celery and the Redis client take longer to import than the rest of the API together, so each is imported
+# when a queue is made.
+if TYPE_CHECKING:
+    from celery import Celery
 
 Task = Literal["winnow.run_job", "winnow.run_export"]
 
@@ -30,6 +30,8 @@ def celery_url(url: str) -> str:
 
 def make_celery(redis_url: str) -> Celery:
     """The Celery app, the same for those who send and those who work. Its choices: docs/decisions/0002."""
+    from celery import Celery
+
     app = Celery("winnow", broker=celery_url(redis_url))
     app.conf.update(
         task_routes={task: {"queue": queue} for task, queue in QUEUES.items()},
@@ -61,6 +63,11 @@ class Queue:
     """
 
     def __init__(self, redis_url: str) -> None:
+        from kombu.exceptions import OperationalError
+        from redis import Redis
+        from redis.exceptions import RedisError
+
+        self._away = (OperationalError, RedisError, OSError)
         self._app = make_celery(redis_url)
         try:
             self._redis = Redis.from_url(redis_url, socket_connect_timeout=CONNECT_TIMEOUT_SECONDS)
@@ -75,7 +82,7 @@ class Queue:
         """
         try:
             self._app.send_task(task, args=[row_id], retry=False, ignore_result=True)
-        except (OperationalError, RedisError, OSError) as error:
+        except self._away as error:
             raise Unavailable(f"Redis does not answer: {error}") from None
 
     def waiting(self, task: Task) -> int:
@@ -86,7 +93,7 @@ class Queue:
         """
         try:
             length = self._redis.llen(QUEUES[task])
-        except (RedisError, OSError) as error:
+        except self._away as error:
             raise Unavailable(f"Redis does not answer: {error}") from None
         assert isinstance(length, int)
         return length
@@ -99,5 +106,5 @@ class Queue:
         """
         try:
             self._redis.ping()
-        except (RedisError, OSError) as error:
+        except self._away as error:
             raise Unavailable(f"Redis does not answer: {error}") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -48,5 +48,15 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """The settings of this process, read from its environment once."""
-    return Settings()
+    """The settings of this process, read from its environment once.
+
+    Raises:
+        ValueError: a variable has a value that cannot be right; one line names it.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = [
+            f"WINNOW_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}, got {e['input']!r}" for e in error.errors()
+        ]
+        raise ValueError("; ".join(wrong)) from None

@@ -15,6 +15,7 @@ from pathlib import Path
 from service.client import Client
 from service.embedded import EmbeddedServers
 from service.errors import Unavailable
+from service.lifeline import tied_to_parent
 from service.settings import Settings
 from service.store import schema
 from service.store.session import Database
@@ -37,8 +38,8 @@ class Stack:
 
     def __init__(self, settings: Settings, port: int) -> None:
         self._settings = settings
-        self._servers: EmbeddedServers | None = None
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self.servers: EmbeddedServers | None = None
+        self.children: dict[str, subprocess.Popen[bytes]] = {}
         self._port = port or free_port(settings.host)
         host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
         self.url = f"http://{host}:{self._port}"
@@ -64,25 +65,38 @@ class Stack:
             database.close()
         except (Unavailable, ValueError) as error:
             raise StackError(str(error)) from None
-        arguments = ("--host", settings.host, "--port", str(self._port), "--log-level", "warning")
-        self._spawn("api", "uvicorn", "service.api.app:create_app", "--factory", *arguments)
-        self._spawn("worker", "workers.node")
+        self.spawn_api()
+        self.spawn_worker()
         self._wait_until_ready()
+
+    def spawn_api(self) -> None:
+        """Start the API process."""
+        arguments = ("--host", self._settings.host, "--port", str(self._port), "--log-level", "warning")
+        self._spawn("api", "uvicorn", "service.api.app:create_app", "--factory", *arguments)
+
+    def spawn_worker(self) -> None:
+        """Start the worker node."""
+        self._spawn("worker", "workers.node")
 
     def _with_servers(self, settings: Settings) -> Settings:
         if settings.database_url and settings.redis_url:
             return settings
-        self._servers = EmbeddedServers(settings.data_dir)
+        self.servers = EmbeddedServers(settings.data_dir)
         try:
-            self._servers.start()
+            self.servers.start()
         except (RuntimeError, OSError, subprocess.SubprocessError) as error:
             raise StackError(f"The embedded servers do not start: {error}") from None
         return settings.model_copy(
             update={
-                "database_url": settings.database_url or self._servers.database_url,
-                "redis_url": settings.redis_url or self._servers.redis_url,
+                "database_url": settings.database_url or self.servers.database_url,
+                "redis_url": settings.redis_url or self.servers.redis_url,
             }
         )
+
+    @property
+    def data_dir(self) -> Path:
+        """Folder of everything this stack stores."""
+        return self._settings.data_dir
 
     def environment(self) -> dict[str, str]:
         """Environment variables with which other processes join this stack."""
@@ -99,13 +113,14 @@ class Stack:
         path = self.log_path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as log:
-            self._children[name] = subprocess.Popen(
+            self.children[name] = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
                 env={**os.environ, **self.environment()},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=tied_to_parent(),
             )
 
     def log_path(self, name: str) -> Path:
@@ -127,7 +142,7 @@ class Stack:
         Raises:
             StackError: one has ended.
         """
-        for name, child in self._children.items():
+        for name, child in self.children.items():
             if child.poll() is not None:
                 tail = self.log_path(name).read_text(errors="replace").strip().split("\n")[-1]
                 raise StackError(f"The {name} process ended: {tail} (log: {self.log_path(name)})")
@@ -135,7 +150,7 @@ class Stack:
     def stop(self) -> None:
         """Stop everything that was started, worker first."""
         for name in ("worker", "api"):
-            child = self._children.pop(name, None)
+            child = self.children.pop(name, None)
             if child is None:
                 continue
             child.send_signal(signal.SIGTERM)
@@ -145,9 +160,9 @@ class Stack:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
-        if self._servers is not None:
-            self._servers.stop()
-            self._servers = None
+        if self.servers is not None:
+            self.servers.stop()
+            self.servers = None
 
 
 @contextlib.contextmanager

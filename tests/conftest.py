@@ -1,14 +1,82 @@
-"""Settings that all tests share."""
+"""Shared fixtures: one PostgreSQL, Redis, API and worker for the whole run, started from wheels."""
+
+from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
-from hypothesis import settings
+import hypothesis
+import pytest
+
+from service.client import Client
+from service.embedded import EmbeddedServers
+from service.settings import Settings
+from service.stack import Stack, running_stack
+from service.store import schema
+from service.store.session import Database
+
+# The same examples on every run and every machine, however slow it is.
+hypothesis.settings.register_profile("winnow", derandomize=True, deadline=None, database=None, max_examples=100)
+hypothesis.settings.load_profile("winnow")
 
 # Threads of OpenMP that wait should sleep: where other programs use the cores, spinning ones made a
 # training step of these tests six times as slow. The number of threads stays torch's default.
 # Read when torch is loaded, so it is set before any test imports it.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-# The same examples on every run and every machine, however slow it is.
-settings.register_profile("winnow", derandomize=True, deadline=None, database=None, max_examples=100)
-settings.load_profile("winnow")
+# Short patience, so that tests see recoveries in seconds. The ratios are those of the defaults.
+FAST = {
+    "WINNOW_POLL_SECONDS": "0.3",
+    "WINNOW_REAP_SECONDS": "1",
+    "WINNOW_LEASE_SECONDS": "8",
+    "WINNOW_HEARTBEAT_SECONDS": "2",
+    "WINNOW_CHECKPOINT_SECONDS": "0.5",
+}
+
+# A job that takes seconds, and is real in every stage.
+TINY_JOB = {
+    "recipe": "bignas",
+    "training": {"epochs": 2},
+    "search": {"evaluations": 24, "options": {"population": 12}, "calibration_images": 128},
+}
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The whole service on embedded servers and a free port."""
+    os.environ.update(FAST)
+    settings = Settings(data_dir=tmp_path_factory.mktemp("winnow"), database_url=None, redis_url=None)
+    with running_stack(settings, port=0) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client(stack: Stack) -> Iterator[Client]:
+    """A client of the stack's API."""
+    with Client(stack.url) as talking:
+        yield talking
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
+    """Bare servers with the schema, without API or worker."""
+    embedded = EmbeddedServers(tmp_path_factory.mktemp("servers"))
+    embedded.start()
+    schema.upgrade(embedded.database_url)
+    yield embedded
+    embedded.stop()
+
+
+@pytest.fixture
+def database(servers: EmbeddedServers) -> Iterator[Database]:
+    """A connection to the bare servers' database."""
+    connected = Database(servers.database_url)
+    yield connected
+    connected.close()
+
+
+@pytest.fixture
+def settings(servers: EmbeddedServers, tmp_path: Path) -> Settings:
+    """Settings that name the bare servers."""
+    return Settings(data_dir=tmp_path, database_url=servers.database_url, redis_url=servers.redis_url)

@@ -8,6 +8,7 @@ need not wait for them to run out.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import signal
 import subprocess
@@ -20,11 +21,11 @@ import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from service.errors import Unavailable
+from service.lifeline import tied_to_parent
 from service.queue import QUEUES, Queue
 from service.settings import get_settings
 from service.store import leases
 from service.store.session import Database, first_line
-from workers.lifeline import die_with_parent
 from workers.logs import configure_logging
 from workers.reaper import reap
 
@@ -77,7 +78,10 @@ class Node:
             ),
         ]
         environment = {**os.environ, "WINNOW_WORKER_NAME": self._name}
-        return subprocess.Popen(command, env=environment, start_new_session=True)
+        # SIGQUIT is Celery's cold shutdown: SIGTERM would wait for the running job.
+        return subprocess.Popen(
+            command, env=environment, start_new_session=True, preexec_fn=tied_to_parent(signal.SIGQUIT)
+        )
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
@@ -117,8 +121,14 @@ def main() -> int:
     parser.add_argument("--queues", nargs="+", choices=sorted(QUEUES.values()), default=sorted(QUEUES.values()))
     arguments = parser.parse_args()
     configure_logging()
-    die_with_parent()
-    settings = get_settings()
+    if importlib.util.find_spec("torch") is None:
+        sys.stderr.write("This installation has no torch and cannot work; install Winnow with its extra `worker`.\n")
+        return 2
+    try:
+        settings = get_settings()
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     if settings.database_url is None or settings.redis_url is None:
         sys.stderr.write("A worker needs WINNOW_DATABASE_URL and WINNOW_REDIS_URL; `winnow up` sets both.\n")
         return 2

@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 import torch
 
-from export.formats.onnx import write_graph
+from export.formats import onnx
 from export.measure import measure
 from search.algorithms import make_algorithm
 from search.evaluation import Evaluation
@@ -282,9 +282,8 @@ def _measured(shop: Workshop, evaluator: Evaluator, evaluation: Evaluation, posi
     network = evaluator.network(evaluation.architecture)
     test_accuracy = accuracy(network, evaluator.data.test)
     with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
-        path = Path(folder) / f"{evaluation.architecture.id}.onnx"
-        write_graph(network.cpu(), evaluator.data.test.x[:1].cpu(), path)
-        results = measure(path, threads=sorted({1, torch.get_num_threads()}))
+        onnx.write(network.cpu(), evaluator.data.test.x[:1].cpu(), Path(folder))
+        results = measure(Path(folder) / "model.onnx", threads=sorted({1, torch.get_num_threads()}))
     metrics = {"test_accuracy": test_accuracy, "latency_ms": results[0]["median_ms"]}
     return Finalist(
         job_id=shop.job_id,

@@ -28,7 +28,6 @@ from service.store.models import EvaluationRow, Export, Finalist, Job
 from service.store.session import Database
 from workers import environment, exporting, pipeline
 from workers.artifacts import ArtifactDamaged, ArtifactStore, DiskFull, is_disk_full
-from workers.lifeline import die_with_parent
 from workers.logs import configure_logging
 from workers.reporter import DATABASE_PATIENCE_SECONDS, Interrupted, Reporter, patiently
 
@@ -128,7 +127,6 @@ def main() -> int:
     parser.add_argument("id")
     parser.add_argument("epoch", type=int)
     arguments = parser.parse_args()
-    die_with_parent()
     configure_logging()
     settings = get_settings()
     assert settings.database_url is not None

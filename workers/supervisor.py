@@ -18,6 +18,7 @@ import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
+from service.lifeline import tied_to_parent
 from service.settings import Settings
 from service.store import leases, queries
 from service.store.leases import Lease, LeaseLost
@@ -70,7 +71,9 @@ class Supervisor:
         path.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "workers.runner", kind, row_id, str(lease.epoch)]
         with path.open("ab") as output:
-            child = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+            child = subprocess.Popen(
+                command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, preexec_fn=tied_to_parent()
+            )
         renewed = time.monotonic()
         cancel_seen: float | None = None
         try:

@@ -7,7 +7,6 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from predictors.cost import costs
 from search.metrics import METRICS
 from search.spec import ALGORITHM_OPTIONS, DATA_SOURCES, METHOD_OPTIONS, OPTIMIZERS, JobSpec
 from search_space import plugins
@@ -45,6 +44,8 @@ def _catalog() -> dict[str, Any]:
 
 
 def _preset(family: str, preset: str) -> dict[str, Any]:
+    from predictors.cost import costs  # numpy: not needed to start
+
     space = plugins.load_family(family, preset)
     return {
         "architectures": space.size(),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import structlog
+import logging
+
 from fastapi import APIRouter, status
 from fastapi.responses import FileResponse
 
@@ -13,7 +14,7 @@ from service.errors import Conflict, NotFound, Unavailable
 from service.queue import RUN_EXPORT
 from service.store import queries
 
-log = structlog.get_logger()
+log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1", tags=["exports"])
 
 
@@ -27,7 +28,7 @@ def request_export(job_id: str, body: ExportRequest, database: DatabaseDep, queu
         try:
             queue.wake(RUN_EXPORT, export.id)
         except Unavailable as error:
-            log.warning("wake-up not sent; the reaper will send it", export=export.id, reason=error.detail)
+            log.warning("wake-up for export %s not sent, the reaper will send it: %s", export.id, error.detail)
     return answer
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
 from service.api.deps import DatabaseDep, QueueDep
 from service.api.problems import problem
@@ -40,6 +39,8 @@ def readyz(database: DatabaseDep, queue: QueueDep) -> dict[str, Any] | Response:
 @router.get("/metrics", response_class=Response)
 def metrics(database: DatabaseDep) -> Response:
     """Number of jobs by state, for Prometheus."""
+    from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+
     registry = CollectorRegistry()
     gauge = Gauge("winnow_jobs", "Number of jobs by state.", ["state"], registry=registry)
     with database.transaction() as session:

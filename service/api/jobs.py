@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import logging
 from datetime import datetime
 from typing import Annotated, Any
 
-import structlog
 from fastapi import APIRouter, Body, Header, Query, Response, status
 
 from search.spec import JobSpec
@@ -20,7 +20,7 @@ from service.queue import RUN_JOB, Queue
 from service.store import queries
 from service.store.models import JOB_STATES
 
-log = structlog.get_logger()
+log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 Spec = Annotated[
@@ -67,7 +67,7 @@ def wake(queue: Queue, job_id: str) -> None:
     try:
         queue.wake(RUN_JOB, job_id)
     except Unavailable as error:
-        log.warning("wake-up not sent; the reaper will send it", job=job_id, reason=error.detail)
+        log.warning("wake-up for job %s not sent, the reaper will send it: %s", job_id, error.detail)
 
 
 @router.get("")

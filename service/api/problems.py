@@ -28,6 +28,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(OperationalError, _database_error)
+    app.add_exception_handler(Exception, _internal_error)
 
 
 async def _service_error(_request: Request, error: Exception) -> JSONResponse:
@@ -38,6 +39,12 @@ async def _service_error(_request: Request, error: Exception) -> JSONResponse:
 async def _database_error(_request: Request, error: Exception) -> JSONResponse:
     detail = f"PostgreSQL does not answer: {first_line(error)}"
     return problem(Unavailable.status, Unavailable.slug, Unavailable.title, detail)
+
+
+async def _internal_error(_request: Request, _error: Exception) -> JSONResponse:
+    """A mistake of ours: uvicorn writes it into its log, and the client learns no more than that."""
+    detail = "Winnow made a mistake; the API's log has the details. Please report it."
+    return problem(ServiceError.status, ServiceError.slug, ServiceError.title, detail)
 
 
 async def _http_error(_request: Request, error: Exception) -> JSONResponse:

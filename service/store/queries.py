@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import and_, delete, func, or_, select, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from service.store.leases import LeaseLost
@@ -81,7 +80,7 @@ def list_jobs(
 def count_jobs(session: Session) -> dict[str, int]:
     """Number of jobs by state."""
     rows = session.execute(select(Job.state, func.count()).group_by(Job.state))
-    return dict(rows)
+    return dict(rows.tuples().all())  # a Result has `keys()`: dict() would take it for a mapping
 
 
 def set_state(session: Session, job: Job, state: str, message: str | None) -> None:
@@ -146,6 +145,8 @@ def set_progress(
 
 def add_evaluation(session: Session, job_id: str, epoch: int, row: EvaluationRow, event: Mapping[str, Any]) -> None:
     """Store one architecture's scores and announce them; progress, so attempts start again."""
+    from sqlalchemy.dialects.postgresql import insert  # slow to import, not needed to start
+
     job = fenced_job(session, job_id, epoch)
     job.attempts = 0
     number = session.scalar(select(func.max(EvaluationRow.number)).where(EvaluationRow.job_id == job_id)) or 0

@@ -121,8 +121,9 @@ def test_the_global_generators_play_no_part():
     assert second.step() == losses
 
 
-def test_one_epoch_sees_every_example_once():
-    seen = []
+def examples_seen(epochs: int) -> list[list[tuple[float, ...]]]:
+    """Per epoch, the examples in the order in which the method was given them."""
+    seen: list[tuple[float, ...]] = []
 
     class Watcher(BigNAS):
         def step(self, supernet, x, y, rng):
@@ -130,11 +131,21 @@ def test_one_epoch_sees_every_example_once():
             return {}
 
     torch.manual_seed(0)
-    data = split()
-    watching = Trainer(Supernet(SPACE), Watcher(), data, replace(OPTIONS, clip_norm=0.0), 0)
-    for _ in range(watching.steps_per_epoch):
+    watching = Trainer(Supernet(SPACE), Watcher(), split(), replace(OPTIONS, clip_norm=0.0), 0)
+    for _ in range(epochs * watching.steps_per_epoch):
         watching.step()
-    assert sorted(seen) == sorted(tuple(image.flatten().tolist()) for image in data.x)
+    return [seen[start : start + 64] for start in range(0, len(seen), 64)]
+
+
+def test_an_epoch_sees_every_example_once():
+    (epoch,) = examples_seen(1)
+    assert sorted(epoch) == sorted(tuple(image.flatten().tolist()) for image in split().x)
+
+
+def test_every_epoch_has_an_order_of_its_own():
+    first, second = examples_seen(2)
+    assert sorted(first) == sorted(second)
+    assert first != second
 
 
 def test_the_number_of_steps_follows_from_epochs_and_batches():

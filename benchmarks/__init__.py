@@ -1,0 +1,1 @@
+"""One script per question. Results are dated files with hardware and versions."""

@@ -1,0 +1,163 @@
+"""Nothing is lost: kill -9, cancel, pause, a flushed broker, a restarted database."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from service.client import Client
+from service.stack import Stack
+from tests.e2e.helpers import in_stage, is_finished, kill_runner, restart_database, result, runner_pids, wait_for
+
+pytestmark = pytest.mark.e2e
+
+# Long enough to be killed in the middle of every stage.
+JOB = {
+    "recipe": "bignas",
+    "training": {"epochs": 4},
+    "search": {"evaluations": 60, "options": {"population": 20}, "calibration_images": 128},
+}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(client: Client) -> tuple[list[tuple[Any, ...]], list[str]]:
+    """Front and evaluations of the job when nothing happens to it."""
+    job = client.submit({**JOB, "name": "undisturbed"})
+    assert wait_for(client, job["id"], is_finished)["state"] == "succeeded"
+    return result(client, job["id"])
+
+
+def messages(client: Client, job_id: str) -> list[str]:
+    """What the job's events say in words."""
+    return [event.data["text"] for event in client.events(job_id) if event.kind == "message"]
+
+
+def test_killed_runner_ends_with_the_same_front_bit_for_bit(
+    client: Client, undisturbed: tuple[list[tuple[Any, ...]], list[str]]
+) -> None:
+    job = client.submit({**JOB, "name": "killed twice"})
+    wait_for(client, job["id"], in_stage("train supernet", 0.4))
+    kill_runner(job["id"])
+    wait_for(client, job["id"], in_stage("search", 0.3))
+    kill_runner(job["id"])
+    assert wait_for(client, job["id"], is_finished)["state"] == "succeeded"
+    assert result(client, job["id"]) == undisturbed
+    said = messages(client, job["id"])
+    assert sum("SIGKILL" in text for text in said) == 2
+    assert any("Resumed at step" in text for text in said)
+
+
+def test_paused_and_resumed_ends_with_the_same_front(
+    client: Client, undisturbed: tuple[list[tuple[Any, ...]], list[str]]
+) -> None:
+    job = client.submit({**JOB, "name": "paused twice"})
+    for stage in ("train supernet", "search"):
+        wait_for(client, job["id"], in_stage(stage, 0.2))
+        client.verb(job["id"], "pause")
+        wait_for(client, job["id"], lambda j: j["state"] == "paused", seconds=10)
+        assert not runner_pids(f"job {job['id']}")
+        client.verb(job["id"], "resume")
+    assert wait_for(client, job["id"], is_finished)["state"] == "succeeded"
+    assert result(client, job["id"]) == undisturbed
+
+
+@pytest.mark.parametrize(
+    ("stage", "share"), [("prepare data", -1.0), ("train supernet", 0.1), ("search", 0.1), ("measure finalists", 0.01)]
+)
+def test_cancel_takes_less_than_five_seconds(client: Client, stage: str, share: float) -> None:
+    quick = {**JOB, "training": {"epochs": 1}} if stage in ("search", "measure finalists") else JOB
+    job = client.submit({**quick, "name": f"cancelled in {stage}"})
+    wait_for(client, job["id"], in_stage(stage, share))
+    began = time.monotonic()
+    client.verb(job["id"], "cancel")
+    wait_for(client, job["id"], lambda j: j["state"] == "cancelled", seconds=10)
+    assert time.monotonic() - began < 5
+    assert not runner_pids(f"job {job['id']}")
+
+
+def test_queued_job_is_cancelled_at_once_and_stays_so(client: Client) -> None:
+    blocker = client.submit({**JOB, "name": "in the way"})
+    wait_for(client, blocker["id"], lambda j: j["state"] == "running")
+    job = client.submit({**JOB, "name": "never starts"})
+    assert client.verb(job["id"], "cancel")["state"] == "cancelled"
+    client.verb(blocker["id"], "cancel")
+    wait_for(client, blocker["id"], is_finished)
+    time.sleep(2)
+    assert client.job(job["id"])["state"] == "cancelled"
+
+
+def test_flushed_broker_costs_seconds_not_the_job(client: Client, stack: Stack) -> None:
+    blocker = client.submit({**JOB, "name": "in the way"})
+    wait_for(client, blocker["id"], lambda j: j["state"] == "running")
+    job = client.submit({**JOB, "training": {"epochs": 1}, "search": {"evaluations": 4}, "name": "message lost"})
+    Redis.from_url(stack.environment()["WINNOW_REDIS_URL"]).flushall()
+    client.verb(blocker["id"], "cancel")
+    assert wait_for(client, job["id"], is_finished)["state"] == "succeeded"
+
+
+def test_restarted_database_costs_seconds_not_the_job(
+    client: Client, stack: Stack, undisturbed: tuple[list[tuple[Any, ...]], list[str]]
+) -> None:
+    job = client.submit({**JOB, "name": "database restarted"})
+    wait_for(client, job["id"], in_stage("search", 0.2))
+    restart_database(stack)
+    assert wait_for(client, job["id"], is_finished)["state"] == "succeeded"
+    assert result(client, job["id"]) == undisturbed
+
+
+def test_runner_that_always_dies_fails_with_the_reason(client: Client) -> None:
+    job = client.submit({**JOB, "training": {"epochs": 400}, "name": "unlucky"})
+    deaths: Counter[str] = Counter()
+    deadline = time.monotonic() + 120
+    while not is_finished(client.job(job["id"])) and time.monotonic() < deadline:
+        if runner_pids(f"job {job['id']}"):
+            kill_runner(job["id"])
+            deaths["killed"] += 1
+        time.sleep(0.05)
+    ended = client.job(job["id"])
+    assert ended["state"] == "failed"
+    assert "died 3 times in a row" in ended["message"]
+    assert deaths["killed"] == 3
+
+
+def test_killed_worker_hands_its_job_to_the_next(
+    client: Client, stack: Stack, undisturbed: tuple[list[tuple[Any, ...]], list[str]]
+) -> None:
+    job = client.submit({**JOB, "name": "worker killed"})
+    wait_for(client, job["id"], in_stage("train supernet", 0.3))
+    stack.children["worker"].kill()
+    stack.children["worker"].wait()
+    orphans = runner_pids(f"job {job['id']}")
+    time.sleep(3)
+    assert not set(runner_pids(f"job {job['id']}")) & set(orphans), "the runner outlived its worker"
+    stack.spawn_worker()
+    assert wait_for(client, job["id"], is_finished)["state"] == "succeeded"
+    assert result(client, job["id"]) == undisturbed
+
+
+def test_full_disk_pauses_the_job_and_leaves_nothing_half_written(
+    stack: Stack, client: Client, undisturbed: tuple[list[tuple[Any, ...]], list[str]]
+) -> None:
+    artifacts = stack.data_dir / "artifacts"
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(artifacts)], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("cannot mount a small disk here; tests/workers/test_artifacts.py covers the write itself")
+    try:
+        job = client.submit({**JOB, "name": "disk full"})
+        paused = wait_for(client, job["id"], lambda j: j["state"] == "paused" or is_finished(j))
+        assert paused["state"] == "paused"
+        assert "No room on the disk" in paused["message"]
+        left = [path for path in artifacts.rglob("*") if path.is_file()]
+    finally:
+        subprocess.run(["umount", str(artifacts)], check=True)
+    assert left == []
+    client.verb(job["id"], "resume")
+    assert wait_for(client, job["id"], is_finished)["state"] == "succeeded"
+    assert result(client, job["id"]) == undisturbed
