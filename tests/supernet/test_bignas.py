@@ -50,17 +50,18 @@ def test_the_summed_gradient_equals_separate_backward_passes(supernet):
 
     total: list[torch.Tensor | None] = [None] * len(gradients(supernet))
 
-    def add_gradients_of(loss):
+    def add_gradients(architecture, **target):
+        # Cleared before the pass: a pass ties its sub-network's gradients to those of the supernet.
         supernet.zero_grad(set_to_none=True)
-        loss.backward()
+        F.cross_entropy(supernet(x, architecture), **target).backward()
         for i, grad in enumerate(gradients(supernet)):
             if grad is not None:
                 total[i] = grad if total[i] is None else total[i] + grad
 
     teacher = supernet(x, biggest).detach().softmax(1)
-    add_gradients_of(F.cross_entropy(supernet(x, biggest), y, label_smoothing=0.1))
+    add_gradients(biggest, target=y, label_smoothing=0.1)
     for architecture in others:
-        add_gradients_of(F.cross_entropy(supernet(x, architecture), teacher))
+        add_gradients(architecture, target=teacher)
 
     supernet.zero_grad(set_to_none=True)
     method.step(supernet, x, y, np.random.default_rng(2))
