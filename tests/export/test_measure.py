@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from export import measure as measuring
-from export.formats.onnx import write_graph
+from export.formats.onnx import write
 from export.measure import MeasurementError, cpu_name, describe_machine, measure
 from search_space.plugins import load_family
 from supernet.network import build_network
@@ -18,9 +18,9 @@ SPACE = load_family("mobilenet", "digits")
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("models") / "model.onnx"
-    write_graph(build_network(SPACE.layers(SPACE.smallest())).eval(), torch.randn(1, 1, 8, 8), path)
-    return path
+    folder = tmp_path_factory.mktemp("models")
+    write(build_network(SPACE.layers(SPACE.smallest())).eval(), torch.randn(2, 1, 8, 8), folder)
+    return folder / "model.onnx"
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,9 @@
 
 import math
 
-import numpy as np
 import pytest
 
-from search.objectives import Objective, cost_matrix, violation
+from search.objectives import Objective, violation
 
 ACCURACY = Objective("accuracy", "maximize", limit=0.9)
 MACS = Objective("macs", "minimize", limit=100)
@@ -49,13 +48,3 @@ def test_a_limit_of_zero_can_be_met_and_missed():
 def test_violations_of_all_limits_are_summed():
     assert violation([ACCURACY, MACS], {"accuracy": 0.45, "macs": 150}) == pytest.approx(1.0)
     assert violation([ACCURACY, MACS], {"accuracy": 0.95, "macs": 50}) == 0.0
-
-
-def test_the_cost_matrix_has_a_row_per_architecture_and_a_column_per_objective():
-    rows = [{"accuracy": 0.5, "macs": 10}, {"accuracy": 0.6, "macs": 20}, {"accuracy": 0.7, "macs": 30}]
-    costs = cost_matrix([ACCURACY, MACS], rows)
-    assert np.array_equal(costs, [[-0.5, 10], [-0.6, 20], [-0.7, 30]])
-
-
-def test_the_cost_matrix_of_nothing_has_no_rows():
-    assert cost_matrix([ACCURACY, MACS], []).shape == (0, 2)

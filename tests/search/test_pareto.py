@@ -2,13 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from search.evaluation import Evaluation
 from search.objectives import Objective
-from search.pareto import hypervolume, knee, pareto_front
+from search.pareto import cost_matrix, hypervolume, knee, pareto_front
 from search_space import Choice, SearchSpace
 
 SPACE = SearchSpace("points", [Choice("i", tuple(range(1000)))])
@@ -153,3 +154,13 @@ def test_the_knee_of_one_point_is_that_point():
 
 def test_an_empty_front_has_no_knee():
     assert knee([], MINIMIZE_BOTH) is None
+
+
+def test_the_cost_matrix_has_a_row_per_architecture_and_a_column_per_objective():
+    rows = [{"accuracy": 0.5, "macs": 10}, {"accuracy": 0.6, "macs": 20}, {"accuracy": 0.7, "macs": 30}]
+    costs = cost_matrix(ACCURACY_AND_MACS, rows)
+    assert np.array_equal(costs, [[-0.5, 10], [-0.6, 20], [-0.7, 30]])
+
+
+def test_the_cost_matrix_of_nothing_has_no_rows():
+    assert cost_matrix(ACCURACY_AND_MACS, []).shape == (0, 2)
