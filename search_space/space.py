@@ -108,7 +108,7 @@ class SearchSpace:
         for i, choice in enumerate(self.choices):
             if choice.name in values:
                 value = values[choice.name]
-                if value not in self._index[i]:
+                if value not in choice.options:
                     raise ValueError(f"{value!r} is not an option of {choice.name!r}; options: {choice.options}.")
                 genes[i] = self._index[i][value]
             elif self._is_active(i, genes):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -18,18 +19,25 @@ def calibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
     Args:
         network: a plain network, such as `extract` gives.
         batches: inputs, each with the batch as its first dimension.
+
+    Raises:
+        ValueError: there are no batches, so there is nothing to average.
     """
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     network.eval()
     if not norms:
         return
+    remaining = iter(batches)
+    first = next(remaining, None)
+    if first is None:
+        raise ValueError("Calibration needs at least one batch of inputs; got none.")
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
     with torch.no_grad():
-        for inputs in batches:
+        for inputs in chain([first], remaining):
             network(inputs)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -181,7 +181,8 @@ class Slot(nn.Module):
     def extract(self, spec: LayerSpec) -> nn.Module:
         """A block of size `spec` with its own copy of the weights and running statistics."""
         self._check(spec)
-        block = build_block(spec).to(next(self.block.parameters()).device)
+        like = next(self.block.parameters())
+        block = build_block(spec).to(like.device, like.dtype)
         with torch.no_grad():
             for kind in ("_parameters", "_buffers"):
                 for binding in _bindings(block, self.block, kind):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from service.client import Client
@@ -16,6 +17,15 @@ from service.settings import Settings
 from service.stack import Stack, running_stack
 from service.store import schema
 from service.store.session import Database
+
+# The same examples on every run and every machine, however slow it is.
+hypothesis.settings.register_profile("winnow", derandomize=True, deadline=None, database=None, max_examples=100)
+hypothesis.settings.load_profile("winnow")
+
+# Threads of OpenMP that wait should sleep: where other programs use the cores, spinning ones made a
+# training step of these tests six times as slow. The number of threads stays torch's default.
+# Read when torch is loaded, so it is set before any test imports it.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # Short patience, so that tests see recoveries in seconds. The ratios are those of the defaults.
 FAST = {

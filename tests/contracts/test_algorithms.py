@@ -1,0 +1,186 @@
+"""Contract of a search algorithm, whatever it is."""
+
+import math
+
+import pytest
+
+from search.algorithms import make_algorithm, option_names
+from search.evaluation import Evaluation
+from search.loop import run_search
+from search.objectives import Objective
+from search.pareto import pareto_front
+from search.spec import ALGORITHM_OPTIONS
+from search_space import Choice, SearchSpace, plugins
+
+NAMES = plugins.names("search.algorithms")
+pytestmark = pytest.mark.parametrize("name", NAMES)
+
+SPACE = SearchSpace(
+    "contract",
+    [
+        Choice("depth", (1, 2, 3)),
+        *(Choice(f"block{b}", (0, 1, 2, 3), when=("depth", tuple(range(b, 4))) if b > 1 else None) for b in (1, 2, 3)),
+        *(Choice(f"free{i}", (0, 1, 2)) for i in range(4)),
+    ],
+)
+OBJECTIVES = [Objective("m0", "maximize"), Objective("m1"), Objective("m2"), Objective("m3", "maximize")]
+
+
+def score(architecture) -> Evaluation:
+    """Four metrics that disagree."""
+    genes = architecture.genes
+    metrics = {
+        "m0": float(sum(genes)),
+        "m1": float(sum(g * g for g in genes)),
+        "m2": float(sum((g - 1) ** 2 * (i + 1) for i, g in enumerate(genes))),
+        "m3": float(genes[0] - genes[-1]),
+    }
+    return Evaluation(architecture, metrics, "analytic")
+
+
+def search(name, *, space=SPACE, objectives=OBJECTIVES[:2], seed=0, evaluations=120, evaluate=score, known=None):
+    """Run to the end; the batches that were asked, as ids, and the evaluations."""
+    algorithm = make_algorithm(name, space, objectives, seed=seed, evaluations=evaluations)
+    batches, done = [], []
+    while batch := algorithm.ask():
+        told = [(known or {}).get(architecture.id) or evaluate(architecture) for architecture in batch]
+        algorithm.tell(told)
+        batches.append([architecture.id for architecture in batch])
+        done += told
+        assert len(done) <= evaluations, "the budget is overspent"
+    return batches, done
+
+
+def test_no_architecture_is_asked_twice(name):
+    batches, _ = search(name)
+    asked = [architecture_id for batch in batches for architecture_id in batch]
+    assert len(set(asked)) == len(asked)
+
+
+@pytest.mark.parametrize("evaluations", [1, 7, 50, 120])
+def test_the_budget_is_spent_to_the_last_evaluation(name, evaluations):
+    _, done = search(name, evaluations=evaluations)
+    assert len(done) == evaluations
+
+
+def test_after_the_budget_nothing_is_asked(name):
+    algorithm = make_algorithm(name, SPACE, OBJECTIVES[:2], seed=0, evaluations=5)
+    while batch := algorithm.ask():
+        algorithm.tell([score(architecture) for architecture in batch])
+    assert algorithm.ask() == []
+
+
+@pytest.mark.parametrize("options", [(1, 2), (1, 2, 3)])
+def test_a_space_smaller_than_the_budget_is_searched_whole_and_then_the_search_ends(name, options):
+    small = SearchSpace("small", [Choice(f"c{i}", options) for i in range(3)])
+    _, done = search(name, space=small, evaluations=200)
+    assert len({evaluation.architecture.id for evaluation in done}) == len(done) == small.size()
+
+
+def test_a_space_of_one_architecture_is_searched(name):
+    _, done = search(name, space=SearchSpace("one", [Choice("c", (1,))]))
+    assert len(done) == 1
+
+
+def test_the_same_seed_and_scores_give_the_same_proposals(name):
+    assert search(name, seed=3)[0] == search(name, seed=3)[0]
+
+
+def test_another_seed_gives_other_proposals(name):
+    assert search(name, seed=3)[0] != search(name, seed=4)[0]
+
+
+@pytest.mark.parametrize("stored", [1, 60, 119])
+def test_replay_of_stored_evaluations_gives_the_same_proposals(name, stored):
+    batches, done = search(name)
+    known = {evaluation.architecture.id: evaluation for evaluation in done[:stored]}
+    assert search(name, known=known)[0] == batches
+
+
+def test_the_order_within_a_batch_does_not_matter(name):
+    forward = search(name)[0]
+    algorithm = make_algorithm(name, SPACE, OBJECTIVES[:2], seed=0, evaluations=120)
+    backward = []
+    while batch := algorithm.ask():
+        backward.append([architecture.id for architecture in batch])
+        algorithm.tell([score(architecture) for architecture in reversed(batch)])
+    assert backward == forward
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_one_to_four_objectives_are_searched(name, count):
+    _, done = search(name, objectives=OBJECTIVES[:count])
+    assert len(done) == 120
+    assert pareto_front(done, OBJECTIVES[:count])
+
+
+def test_with_limits_the_front_is_feasible(name):
+    objectives = [Objective("m0", "maximize", limit=5), Objective("m1", limit=14)]
+    _, done = search(name, objectives=objectives)
+    front = pareto_front(done, objectives)
+    assert front
+    assert all(e.metrics["m0"] >= 5 and e.metrics["m1"] <= 14 for e in front)
+
+
+def test_limits_that_nothing_meets_end_with_an_empty_front(name):
+    objectives = [Objective("m0", "maximize", limit=1000), Objective("m1")]
+    _, done = search(name, objectives=objectives)
+    assert len(done) == 120
+    assert pareto_front(done, objectives) == []
+
+
+def some_not_a_number(architecture) -> Evaluation:
+    """Every network with an odd first choice fails to give a score."""
+    good = score(architecture)
+    broken = {**good.metrics, "m0": math.nan} if architecture.genes[0] % 2 else good.metrics
+    return Evaluation(architecture, broken, "measured")
+
+
+def test_scores_that_are_not_numbers_neither_stop_the_search_nor_reach_the_front(name):
+    for objectives in (OBJECTIVES[:2], [Objective("m0", "maximize", limit=2), Objective("m1")]):
+        _, done = search(name, objectives=objectives, evaluate=some_not_a_number)
+        assert len(done) == 120
+        assert any(math.isnan(e.metrics["m0"]) for e in done)
+        front = pareto_front(done, objectives)
+        assert front
+        assert not any(math.isnan(value) for e in front for value in e.metrics.values())
+
+
+def test_scores_that_are_never_numbers_end_with_an_empty_front(name):
+    def broken(architecture):
+        return Evaluation(architecture, dict.fromkeys(("m0", "m1"), math.nan), "measured")
+
+    _, done = search(name, evaluate=broken)
+    assert len(done) == 120
+    assert pareto_front(done, OBJECTIVES[:2]) == []
+
+
+def test_an_endless_score_does_not_stop_the_search(name):
+    def endless(architecture):
+        return Evaluation(architecture, {"m0": math.inf, "m1": -math.inf}, "measured")
+
+    assert len(search(name, evaluate=endless)[1]) == 120
+
+
+@pytest.mark.parametrize("evaluations", [0, -1])
+def test_a_budget_below_one_is_refused(name, evaluations):
+    with pytest.raises(ValueError, match=f"Got a budget of {evaluations} evaluations; it must be at least 1"):
+        make_algorithm(name, SPACE, OBJECTIVES, evaluations=evaluations)
+
+
+def test_a_search_without_objectives_is_refused(name):
+    with pytest.raises(ValueError, match="at least one objective"):
+        make_algorithm(name, SPACE, [])
+
+
+def test_options_of_a_job_are_the_algorithms_own(name):
+    algorithm = plugins.load("search.algorithms", name, "search algorithm").ALGORITHM
+    assert set(ALGORITHM_OPTIONS[name].model_fields) == set(option_names(algorithm))
+
+
+def test_default_options_of_a_job_make_the_same_search(name):
+    options = ALGORITHM_OPTIONS[name]().model_dump()
+    algorithm = make_algorithm(name, SPACE, OBJECTIVES, seed=5, evaluations=40, **options)
+    default = make_algorithm(name, SPACE, OBJECTIVES, seed=5, evaluations=40)
+    ids = [[e.architecture.id for e in run_search(made, score, known={})] for made in (algorithm, default)]
+    assert ids[0] == ids[1]

@@ -1,0 +1,53 @@
+"""Contract of a training method, whatever it is."""
+
+from dataclasses import MISSING, fields
+
+import pytest
+import torch
+
+from search.spec import METHOD_OPTIONS, JobSpec
+from search_space import plugins
+from supernet.data import load_dataset
+from supernet.network import Supernet
+from supernet.trainer import Trainer, TrainingOptions
+
+NAMES = plugins.names("supernet.methods")
+pytestmark = pytest.mark.parametrize("name", NAMES)
+
+
+def method_class(name: str):
+    return plugins.load("supernet.methods", name, "training method").METHOD
+
+
+def trainer(name: str) -> Trainer:
+    training = JobSpec.model_validate({"training": {"epochs": 2, "lr_decay_epochs": 1}}).training
+    options = TrainingOptions(**training.model_dump(include=set(TrainingOptions.__dataclass_fields__)))
+    torch.manual_seed(0)
+    supernet = Supernet(plugins.load_family("mobilenet", "digits"))
+    return Trainer(supernet, method_class(name)(), load_dataset("digits", 0).train, options, seed=0)
+
+
+def test_options_of_a_job_are_the_methods_fields_with_the_same_defaults(name):
+    of_the_job = {field: info.default for field, info in METHOD_OPTIONS[name].model_fields.items()}
+    of_the_method = {field.name: field.default for field in fields(method_class(name))}
+    assert MISSING not in of_the_method.values()
+    assert of_the_job == of_the_method
+
+
+def test_a_job_may_name_the_method_alone(name):
+    assert JobSpec.model_validate({"training": {"method": name}}).training.method == name
+
+
+def test_losses_fall_in_twenty_steps(name):
+    made = trainer(name)
+    curves = [made.step() for _ in range(20)]
+    losses = [sum(value for key, value in step.items() if key.startswith("loss")) for step in curves]
+    assert losses
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+
+
+def test_a_step_reports_finite_numbers(name):
+    for key, value in trainer(name).step().items():
+        assert isinstance(value, float), key
+        assert value == value, key
+        assert abs(value) < 1e6, key

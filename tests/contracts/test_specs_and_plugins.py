@@ -1,0 +1,54 @@
+"""What a request may name is what is there: the service judges requests without importing torch."""
+
+import pytest
+
+from search.metrics import METRICS
+from search.spec import ALGORITHM_OPTIONS, DATA_SOURCES, METHOD_OPTIONS, OPTIMIZERS, JobSpec
+from search_space import plugins
+from supernet import data, trainer
+from supernet.methods.bignas import BigNAS
+
+RECIPES = plugins.names("search.recipes")
+
+
+def test_data_sources_are_those_of_the_supernet():
+    assert set(DATA_SOURCES) == set(data.SOURCES)
+
+
+def test_optimizers_are_those_of_the_trainer():
+    assert set(OPTIMIZERS) == set(trainer.OPTIMIZERS)
+
+
+def test_training_methods_are_the_files_that_are_there():
+    assert set(METHOD_OPTIONS) == set(plugins.names("supernet.methods"))
+
+
+def test_search_algorithms_are_the_files_that_are_there():
+    assert set(ALGORITHM_OPTIONS) == set(plugins.names("search.algorithms"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_is_a_whole_job_by_itself(recipe):
+    spec = JobSpec.model_validate({"recipe": recipe})
+    assert spec.recipe == recipe
+    assert all(objective.metric in METRICS for objective in spec.objectives)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_everything_a_recipe_names_can_be_loaded(recipe):
+    spec = JobSpec.model_validate({"recipe": recipe})
+    plugins.load_family(spec.supernet.family, spec.supernet.preset)
+    plugins.load("supernet.methods", spec.training.method, "training method").METHOD(**spec.training.options)
+    plugins.load("search.algorithms", spec.search.algorithm, "search algorithm")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("algorithm", sorted(ALGORITHM_OPTIONS))
+def test_every_algorithm_can_take_the_place_of_a_recipes_own(recipe, algorithm):
+    spec = JobSpec.model_validate({"recipe": recipe, "search": {"algorithm": algorithm}})
+    assert spec.search.algorithm == algorithm
+
+
+def test_bignas_trains_as_the_paper_says():
+    """Four networks a step: biggest, smallest and two random (section 3.1)."""
+    assert BigNAS() == BigNAS(num_random=2, label_smoothing=0.1)

@@ -1,0 +1,214 @@
+"""Trainer: schedule, randomness and exact resume."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from search_space.plugins import load_family
+from supernet.data import Split
+from supernet.methods.bignas import BigNAS
+from supernet.network import Supernet
+from supernet.trainer import OPTIMIZERS, Trainer, TrainingOptions
+
+SPACE = load_family("mobilenet", "digits")
+
+OPTIONS = TrainingOptions(
+    epochs=3,
+    batch_size=16,
+    optimizer="rmsprop",
+    learning_rate=0.004,
+    lr_decay=0.97,
+    lr_decay_epochs=2.4,
+    lr_floor=0.05,
+    weight_decay=1e-5,
+    momentum=0.9,
+    clip_norm=5.0,
+)
+
+
+def split(count: int = 64) -> Split:
+    generator = torch.Generator().manual_seed(0)
+    return Split(torch.randn(count, 1, 8, 8, generator=generator), torch.randint(0, 10, (count,), generator=generator))
+
+
+def trainer(options: TrainingOptions = OPTIONS, seed: int = 0, weights: int = 0) -> Trainer:
+    torch.manual_seed(weights)
+    return Trainer(Supernet(SPACE), BigNAS(num_random=1), split(), options, seed)
+
+
+def saved(of: Trainer) -> dict[str, torch.Tensor]:
+    """What a checkpoint file would hold: the trainer's own tensors are live."""
+    return {name: tensor.detach().clone() for name, tensor in of.tensors().items()}
+
+
+def assert_same_tensors(first: Trainer, second: Trainer) -> None:
+    a, b = first.tensors(), second.tensors()
+    assert set(a) == set(b)
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+# --- resume -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("optimizer", "momentum"), [*((name, 0.9) for name in sorted(OPTIMIZERS)), ("sgd", 0.0)])
+def test_six_steps_equal_three_saved_restored_and_three_more(optimizer, momentum):
+    options = replace(OPTIONS, optimizer=optimizer, momentum=momentum)
+    undisturbed = trainer(options)
+    for _ in range(6):
+        undisturbed.step()
+
+    interrupted = trainer(options)
+    for _ in range(3):
+        interrupted.step()
+    checkpoint = saved(interrupted)
+
+    resumed = trainer(options, weights=99)  # other initial weights: all must come from the checkpoint
+    resumed.restore(checkpoint, steps_done=3)
+    for _ in range(3):
+        resumed.step()
+    assert resumed.steps_done == 6
+    assert_same_tensors(undisturbed, resumed)
+
+
+@pytest.mark.parametrize("step", [1, 4])
+def test_resume_is_exact_at_any_step(step):
+    # Four steps an epoch: the resume falls within an epoch and between two.
+    undisturbed, interrupted = trainer(), trainer()
+    for _ in range(6):
+        undisturbed.step()
+    for _ in range(step):
+        interrupted.step()
+    resumed = trainer(weights=99)
+    resumed.restore(saved(interrupted), step)
+    for _ in range(6 - step):
+        resumed.step()
+    assert_same_tensors(undisturbed, resumed)
+
+
+def test_a_checkpoint_goes_through_a_file(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    first = trainer()
+    for _ in range(2):
+        first.step()
+    save_file({name: tensor.contiguous() for name, tensor in first.tensors().items()}, tmp_path / "c.safetensors")
+    second = trainer(weights=99)
+    second.restore(load_file(tmp_path / "c.safetensors"), 2)
+    first.step()
+    second.step()
+    assert_same_tensors(first, second)
+
+
+def test_the_same_seed_gives_the_same_losses():
+    first, second = trainer(), trainer()
+    assert [first.step() for _ in range(3)] == [second.step() for _ in range(3)]
+
+
+def test_another_seed_gives_other_batches():
+    assert trainer(seed=0).step() != trainer(seed=1).step()
+
+
+def test_the_global_generators_play_no_part():
+    first, second = trainer(), trainer()
+    np.random.seed(1)
+    torch.manual_seed(1)
+    losses = first.step()
+    torch.manual_seed(2)
+    assert second.step() == losses
+
+
+def examples_seen(epochs: int) -> list[list[tuple[float, ...]]]:
+    """Per epoch, the examples in the order in which the method was given them."""
+    seen: list[tuple[float, ...]] = []
+
+    class Watcher(BigNAS):
+        def step(self, supernet, x, y, rng):
+            seen.extend(tuple(image.flatten().tolist()) for image in x)
+            return {}
+
+    torch.manual_seed(0)
+    watching = Trainer(Supernet(SPACE), Watcher(), split(), replace(OPTIONS, clip_norm=0.0), 0)
+    for _ in range(epochs * watching.steps_per_epoch):
+        watching.step()
+    return [seen[start : start + 64] for start in range(0, len(seen), 64)]
+
+
+def test_an_epoch_sees_every_example_once():
+    (epoch,) = examples_seen(1)
+    assert sorted(epoch) == sorted(tuple(image.flatten().tolist()) for image in split().x)
+
+
+def test_every_epoch_has_an_order_of_its_own():
+    first, second = examples_seen(2)
+    assert sorted(first) == sorted(second)
+    assert first != second
+
+
+def test_the_number_of_steps_follows_from_epochs_and_batches():
+    made = trainer(replace(OPTIONS, epochs=3, batch_size=20))  # 64 examples: three whole batches an epoch
+    assert (made.steps_per_epoch, made.num_steps) == (3, 9)
+
+
+def test_a_split_smaller_than_a_batch_still_trains():
+    made = trainer(replace(OPTIONS, batch_size=1000))
+    assert made.steps_per_epoch == 1
+    assert math.isfinite(made.step()["loss_largest"])
+
+
+# --- optimiser --------------------------------------------------------------------------------------
+
+
+def test_clipping_bounds_the_gradient_and_zero_switches_it_off():
+    def norm_after_a_step(clip_norm: float) -> float:
+        made = trainer(replace(OPTIONS, clip_norm=clip_norm))
+        made.step()
+        grads = [p.grad.flatten() for p in made.supernet.parameters() if p.grad is not None]
+        return float(torch.cat(grads).norm())
+
+    free = norm_after_a_step(0.0)
+    assert free > 0.01
+    assert norm_after_a_step(0.01) == pytest.approx(0.01, rel=1e-3)
+    assert norm_after_a_step(2 * free) == pytest.approx(free, rel=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+def test_every_optimizer_uses_the_schedules_rate(optimizer):
+    made = trainer(replace(OPTIONS, optimizer=optimizer))
+    for _ in range(5):
+        reported = made.step()["learning_rate"]
+    assert reported == OPTIONS.rate(4 / 4)
+    assert [group["lr"] for group in made.optimizer.param_groups] == [reported]
+
+
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+def test_every_optimizer_uses_the_weight_decay(optimizer):
+    made = trainer(replace(OPTIONS, optimizer=optimizer, weight_decay=0.125))
+    assert [group["weight_decay"] for group in made.optimizer.param_groups] == [0.125]
+
+
+# --- learning rate: the paper's constants -----------------------------------------------------------
+
+
+def test_training_starts_at_the_full_rate():
+    assert OPTIONS.rate(0) == OPTIONS.learning_rate
+
+
+def test_the_rate_falls_to_97_percent_in_2_4_epochs():
+    assert OPTIONS.rate(2.4) == pytest.approx(0.97 * OPTIONS.learning_rate)
+    assert OPTIONS.rate(4.8) == pytest.approx(0.97**2 * OPTIONS.learning_rate)
+
+
+def test_the_rate_is_continuous():
+    assert OPTIONS.rate(1.2) == pytest.approx(0.97**0.5 * OPTIONS.learning_rate)
+
+
+def test_the_floor_is_reached_at_about_epoch_236():
+    reached = 2.4 * math.log(0.05) / math.log(0.97)
+    assert reached == pytest.approx(236, abs=0.5)
+    floor = 0.05 * OPTIONS.learning_rate
+    assert OPTIONS.rate(235) > floor
+    assert OPTIONS.rate(237) == OPTIONS.rate(360) == floor
