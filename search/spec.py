@@ -205,8 +205,13 @@ class JobSpec(Part):
         recipe = given.get("recipe", DEFAULT_RECIPE)
         if not isinstance(recipe, str):
             return given
-        defaults = plugins.load("search.recipes", recipe, "recipe").DEFAULTS
-        return _merge(copy.deepcopy(defaults), given)
+        defaults = copy.deepcopy(plugins.load("search.recipes", recipe, "recipe").DEFAULTS)
+        for part, plugin in (("training", "method"), ("search", "algorithm")):
+            chosen = given.get(part)
+            # Options belong to their method: whoever names another one starts from that one's own defaults.
+            if isinstance(chosen, dict) and chosen.get(plugin, defaults[part][plugin]) != defaults[part][plugin]:
+                defaults[part].pop("options", None)
+        return _merge(defaults, given)
 
     @field_validator("objectives")
     @classmethod

@@ -72,7 +72,9 @@ class Stack:
     def spawn_api(self) -> None:
         """Start the API process."""
         arguments = ("--host", self._settings.host, "--port", str(self._port), "--log-level", "warning")
-        self._spawn("api", "uvicorn", "service.api.app:create_app", "--factory", *arguments)
+        # An open event stream must not keep a stopping API alive.
+        grace = ("--timeout-graceful-shutdown", "3")
+        self._spawn("api", "uvicorn", "service.api.app:create_app", "--factory", *arguments, *grace)
 
     def spawn_worker(self) -> None:
         """Start the worker node."""

@@ -54,10 +54,10 @@ def slice_bounds(large: torch.Size, small: torch.Size) -> tuple[tuple[int, int, 
 class _Binding:
     """One tensor of a sub-block: a lasting view of its part of the slot's tensor.
 
-    A parameter's view is a leaf of autograd whose `.grad` is, likewise, a view of the whole parameter's
-    `.grad`. So backward adds into the right part of the shared gradient, with no graph of slices to walk
-    and no full-size gradient to fill with zeros: on the digits space a training step costs 1.02 times the
-    static network's instead of 1.10 (docs/decisions/0003, with what this rules out).
+    A parameter's view is a leaf of autograd. Just before backward adds to the leaf's gradient, a hook makes
+    that gradient the same view of the whole parameter's `.grad`. So the sum lands in the right part of the
+    shared gradient, with no graph of slices to walk and no full-size gradient to fill with zeros
+    (docs/decisions/0003, with numbers and with what this rules out).
     """
 
     __slots__ = ("bounds", "grad", "holder", "name", "source", "tensor")
@@ -84,26 +84,29 @@ class _Binding:
             whole = whole.narrow(*bound)
         return whole
 
-    def bind(self) -> None:
-        """Let the sub-block hold its part of the current weights."""
-        whole = self.whole
-        self.tensor = self.cut(whole.detach()).requires_grad_(whole.requires_grad) if self.bounds else whole
-        self.holder[self.name], self.grad = self.tensor, None
-
-    def link_grad(self) -> None:
-        """Let backward add into the current gradient of the whole parameter."""
-        whole = self.whole
-        if not whole.is_leaf:  # weights computed by somebody else's graph: leave the slicing to autograd
+    def bind(self) -> bool:
+        """Let the sub-block hold its part of the current weights; False if that lasts for this pass only."""
+        whole, self.grad = self.whole, None
+        if not whole.is_leaf or not self.bounds:
+            # Weights computed by somebody else's graph are left to autograd; a whole tensor is its own slice.
             self.holder[self.name] = self.cut(whole)
-            return
-        if self.tensor.requires_grad != whole.requires_grad:
-            self.bind()
-        if self.bounds and whole.requires_grad:
-            if whole.grad is None:
-                whole.grad = torch.zeros_like(whole)
-            if self.grad is not whole.grad:
-                self.grad = whole.grad
-                self.tensor.grad = self.cut(whole.grad)
+            return whole.is_leaf
+        self.tensor = self.cut(whole.detach()).requires_grad_(whole.requires_grad)
+        if whole.requires_grad:
+            self.tensor.register_hook(self._link_grad)
+        self.holder[self.name] = self.tensor
+        return True
+
+    def _link_grad(self, _grad: Tensor) -> None:
+        """Let the sum that follows go into the gradient that the whole parameter has at this moment."""
+        if torch.is_grad_enabled():
+            raise RuntimeError("Backward through a supernet with create_graph=True is not supported.")
+        whole = self.whole
+        if whole.grad is None:
+            whole.grad = torch.zeros_like(whole)
+        if self.grad is not whole.grad:
+            self.grad = whole.grad
+            self.tensor.grad = self.cut(whole.grad)
 
     def release(self) -> None:
         """Let the sub-block hold nothing here."""
@@ -113,37 +116,34 @@ class _Binding:
 class _SubBlock:
     """A block of one spec without storage of its own, and what is bound to it."""
 
-    __slots__ = ("_buffers", "_parameters", "_pointers", "module")
+    __slots__ = ("_buffers", "_parameters", "_places", "module")
 
     def __init__(self, spec: LayerSpec, largest: nn.Module) -> None:
         with torch.device("meta"):
             self.module = build_block(spec)
         self._parameters = list(_bindings(self.module, largest, "_parameters"))
         self._buffers = list(_bindings(self.module, largest, "_buffers"))
-        self._pointers: list[int] = []
+        self._places: list[int] = []
         for binding in self._buffers:
             binding.release()
 
     def prepare(self, training: bool) -> None:
-        """Bind what this pass needs, where it is not bound already; costs about a microsecond a tensor.
+        """Bind what this pass needs, where it is not bound already; costs a fraction of a microsecond a tensor.
 
         Running statistics are bound for evaluation only. Views stay valid while the slot's tensors stay
-        where they are, which is what the pointers are compared for.
+        where they are and keep needing a gradient or not.
         """
         if self.module.training != training:
             self.module.train(training)
-            self._pointers = []
+            self._places = []
             for binding in self._buffers:
                 binding.release()
         bound = self._parameters if training else self._parameters + self._buffers
-        pointers = [b.source[b.name].data_ptr() for b in bound]  # type: ignore[union-attr]
-        if pointers != self._pointers:
-            for binding in bound:
-                binding.bind()
-            self._pointers = pointers
-        if torch.is_grad_enabled():
-            for binding in self._parameters:
-                binding.link_grad()
+        # An address is even, so adding whether a gradient is needed loses nothing.
+        places = [(t := b.source[b.name]).data_ptr() + t.requires_grad for b in bound]  # type: ignore[union-attr]
+        if places != self._places:
+            lasting = [binding.bind() for binding in bound]
+            self._places = places if all(lasting) else []
 
 
 def _bindings(sub_block: nn.Module, largest: nn.Module, kind: str) -> Iterator[_Binding]:

@@ -41,7 +41,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         yield
         database.close()
 
-    app = FastAPI(title="Winnow", version=version(), description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="Winnow",
+        version=version(),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # the dashboard serves it without the internet
+        redoc_url=None,
+    )
     app.state.settings, app.state.database, app.state.queue = settings, database, queue
     for noun in (jobs, results, events, exports, catalog, health):
         app.include_router(noun.router)
@@ -66,17 +73,20 @@ class BodyLimit:
         if declared.isdigit() and int(declared) > self._max_bytes:
             await self._refuse(int(declared), scope, receive, send)
             return
-        read = 0
+        # Read whole before anything is parsed, so that a body without a declared length is refused as well.
+        messages = [await receive()]
+        read = len(messages[0].get("body", b""))
+        while messages[-1].get("more_body") and read <= self._max_bytes:
+            messages.append(await receive())
+            read += len(messages[-1].get("body", b""))
+        if read > self._max_bytes:
+            await self._refuse(read, scope, receive, send)
+            return
 
-        async def limited() -> Message:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > self._max_bytes:
-                raise TooLarge(self._detail(read))
-            return message
+        async def replay() -> Message:
+            return messages.pop(0) if messages else await receive()
 
-        await self._app(scope, limited, send)
+        await self._app(scope, replay, send)
 
     async def _refuse(self, got: int, scope: Scope, receive: Receive, send: Send) -> None:
         answer = problems.problem(TooLarge.status, TooLarge.slug, TooLarge.title, self._detail(got))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -18,6 +19,9 @@ from service.errors import NotFound
 from service.store.models import STAGES
 from service.store.session import Database
 from service.version import version
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 HERE = Path(__file__).parent
 
@@ -37,13 +41,6 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 
-templates = Environment(
-    loader=FileSystemLoader(HERE / "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
 router = APIRouter(include_in_schema=False)
 
 
@@ -59,6 +56,18 @@ def job_list(request: Request) -> HTMLResponse:
     return page("jobs.html", origin=str(request.base_url).rstrip("/"), filters=FILTERS)
 
 
+@router.get("/docs", response_class=HTMLResponse)
+def api_documentation(request: Request) -> HTMLResponse:
+    """The OpenAPI description in Swagger UI, from our own copy: the framework's page needs the internet."""
+    return get_swagger_ui_html(
+        openapi_url=str(request.app.openapi_url),
+        title="Winnow API",
+        swagger_js_url="/static/vendor/swagger-ui/swagger-ui-bundle.js",
+        swagger_css_url="/static/vendor/swagger-ui/swagger-ui.css",
+        swagger_favicon_url="/static/favicon.svg",
+    )
+
+
 @router.get("/jobs/{job_id}", response_class=HTMLResponse)
 def one_job(job_id: str, request: Request) -> HTMLResponse:
     """One job; what changes while it runs is fetched by the browser."""
@@ -72,9 +81,23 @@ def one_job(job_id: str, request: Request) -> HTMLResponse:
     return page("job.html", job=job, data=job.model_dump(mode="json"), stages=STAGES)
 
 
+@lru_cache(maxsize=1)
+def templates() -> Environment:
+    """The templates; Jinja is imported with the first page, not with the app."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
 def page(template: str, *, status: int = 200, **context: Any) -> HTMLResponse:
     """A rendered template with the headers that every page has."""
-    text = templates.get_template(template).render(version=version(), **context)
+    text = templates().get_template(template).render(version=version(), **context)
     return HTMLResponse(text, status_code=status, headers=HEADERS)
 
 

@@ -51,6 +51,14 @@ def runner_pids(kind_and_id: str) -> list[int]:
     return found
 
 
+def wait_until_gone(job_id: str, seconds: float = 5) -> None:
+    """The runner of a job has ended, or ends in time."""
+    deadline = time.monotonic() + seconds
+    while runner_pids(f"job {job_id}"):
+        assert time.monotonic() < deadline, "the runner lives on"
+        time.sleep(0.05)
+
+
 def kill_runner(job_id: str) -> None:
     """kill -9 the runner of a job."""
     pids = runner_pids(f"job {job_id}")

@@ -12,7 +12,16 @@ from redis import Redis
 
 from service.client import Client
 from service.stack import Stack
-from tests.e2e.helpers import in_stage, is_finished, kill_runner, restart_database, result, runner_pids, wait_for
+from tests.e2e.helpers import (
+    in_stage,
+    is_finished,
+    kill_runner,
+    restart_database,
+    result,
+    runner_pids,
+    wait_for,
+    wait_until_gone,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -60,7 +69,7 @@ def test_paused_and_resumed_ends_with_the_same_front(
         wait_for(client, job["id"], in_stage(stage, 0.2))
         client.verb(job["id"], "pause")
         wait_for(client, job["id"], lambda j: j["state"] == "paused", seconds=10)
-        assert not runner_pids(f"job {job['id']}")
+        wait_until_gone(job["id"])
         client.verb(job["id"], "resume")
     assert wait_for(client, job["id"], is_finished)["state"] == "succeeded"
     assert result(client, job["id"]) == undisturbed
@@ -77,7 +86,7 @@ def test_cancel_takes_less_than_five_seconds(client: Client, stage: str, share: 
     client.verb(job["id"], "cancel")
     wait_for(client, job["id"], lambda j: j["state"] == "cancelled", seconds=10)
     assert time.monotonic() - began < 5
-    assert not runner_pids(f"job {job['id']}")
+    wait_until_gone(job["id"], seconds=5 - (time.monotonic() - began))
 
 
 def test_queued_job_is_cancelled_at_once_and_stays_so(client: Client) -> None:

@@ -63,7 +63,7 @@ def search(**values: Any) -> dict[str, Any]:
         ({"objectives": [{"metric": "accuracy", "limit": 97}]}, "a share from 0 to 1"),
         ({"quantization": {"bits": [8]}}, "There is no such field"),
         ({"supernet": None}, "supernet"),
-        ([1, 2], "JobSpec"),
+        ([1, 2], "Input should be a valid dictionary"),
     ],
 )
 def test_impossible_job_is_refused_with_what_is_right(

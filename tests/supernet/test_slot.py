@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from search_space.layers import ConvSpec, HeadSpec, MBConvSpec
+from search_space.plugins import load_family
+from supernet.network import Supernet
 from supernet.slot import Slot, build_block, slice_bounds
 
 CAPACITY = MBConvSpec(
@@ -251,3 +253,47 @@ def test_a_spec_that_does_not_fit_is_refused(slot):
         slot(torch.randn(3, 7, 4, 4), MBConvSpec(7, 18, 8, 5, 1, 4, "ReLU", expand=True, project_shortcut=True))
     with pytest.raises(ValueError, match="does not fit in this slot's"):
         slot.extract(ConvSpec(6, 8, 3, 1, 4, "ReLU"))
+
+
+def test_gradients_cleared_between_forward_and_backward_hold_the_new_sum_alone() -> None:
+    space = load_family("mobilenet", "digits")
+    torch.manual_seed(0)
+    supernet = Supernet(space)
+    x, architecture = torch.randn(4, 1, 8, 8), space.smallest()
+
+    def gradients(clear_between: bool) -> dict[str, torch.Tensor]:
+        supernet.zero_grad()
+        if clear_between:
+            supernet(x, architecture).sum().backward()
+        out = supernet(x, architecture)
+        if clear_between:
+            supernet.zero_grad()
+        out.sum().backward()
+        return {name: p.grad.clone() for name, p in supernet.named_parameters() if p.grad is not None}
+
+    expected, got = gradients(clear_between=False), gradients(clear_between=True)
+    assert expected.keys() == got.keys()
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+def test_second_derivatives_are_refused() -> None:
+    space = load_family("mobilenet", "digits")
+    supernet = Supernet(space)
+    out = supernet(torch.randn(4, 1, 8, 8), space.smallest()).sum()
+    with pytest.raises(RuntimeError, match="create_graph=True is not supported"):
+        out.backward(create_graph=True)
+
+
+def test_frozen_parameter_gets_no_gradient() -> None:
+    space = load_family("mobilenet", "digits")
+    supernet = Supernet(space)
+    x = torch.randn(4, 1, 8, 8)
+    supernet(x, space.smallest()).sum().backward()
+    supernet.zero_grad()
+    frozen = next(supernet.slot("head").parameters())
+    frozen.requires_grad_(False)
+    supernet(x, space.smallest()).sum().backward()
+    assert frozen.grad is None
+    frozen.requires_grad_(True)
+    supernet(x, space.smallest()).sum().backward()
+    assert frozen.grad is not None

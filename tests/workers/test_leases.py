@@ -102,9 +102,8 @@ def test_reaper_finds_lost_leases_and_unheard_wake_ups_only(database: Database, 
 
     assert not waiting(60)
     with database.transaction() as session:
-        session.execute(
-            update(Job).where(Job.id == job_id).values(queued_at=Job.queued_at - func.make_interval(0, 0, 0, 0, 0, 2))
-        )
+        earlier = Job.queued_at - text("interval '2 minutes'")
+        session.execute(update(Job).where(Job.id == job_id).values(queued_at=earlier))
     assert waiting(60)
     claim(database, job_id, seconds=0.1)
     assert not waiting(60)
