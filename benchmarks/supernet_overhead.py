@@ -2,6 +2,7 @@
 
 For random architectures, forward plus backward and evaluation are timed on both, interleaved call by
 call in one process, so that a slow moment of the machine hits both. Prints the median of the ratios.
+Training runs on batches of 128, evaluation on the batches that `supernet/evaluate.py` uses.
 
     python benchmarks/supernet_overhead.py [--json] [--architectures 20] [--batch 128] [--seconds 2]
 """
@@ -21,6 +22,7 @@ import torch
 
 from export.measure import describe_machine
 from search_space.plugins import load_family
+from supernet.evaluate import BATCH as EVALUATION_BATCH
 from supernet.network import Supernet, extract
 
 GOALS = {"training": 1.05, "evaluation": 1.10, "max_abs_difference": 0.0}
@@ -45,13 +47,13 @@ def ratio(first: Callable[[], object], second: Callable[[], object], seconds: fl
     return medians[0] / medians[1], 1000 * medians[1]
 
 
-def compare(num_architectures: int, batch: int, seconds: float) -> dict[str, Any]:
+def compare(num_architectures: int, batches: dict[str, int], seconds: float) -> dict[str, Any]:
     """One row per architecture, and the medians over all."""
     space = load_family("mobilenet", "digits")
     torch.manual_seed(0)
     supernet = Supernet(space)
     rng = np.random.default_rng(0)
-    x = torch.randn(batch, 1, 8, 8)
+    inputs = {mode: torch.randn(batch, 1, 8, 8) for mode, batch in batches.items()}
     rows = []
     for number in range(num_architectures):
         architecture = space.sample(rng)
@@ -65,11 +67,11 @@ def compare(num_architectures: int, batch: int, seconds: float) -> dict[str, Any
                 network()
 
         def shared(architecture: Any = architecture) -> torch.Tensor:
-            out: torch.Tensor = supernet(x, architecture)
+            out: torch.Tensor = supernet(inputs[mode], architecture)  # noqa: B023
             return out
 
         def alone(static: Any = static) -> torch.Tensor:
-            out: torch.Tensor = static(x)
+            out: torch.Tensor = static(inputs[mode])  # noqa: B023
             return out
 
         row: dict[str, Any] = {"architecture": architecture.id, "max_abs_difference": 0.0}
@@ -89,7 +91,7 @@ def compare(num_architectures: int, batch: int, seconds: float) -> dict[str, Any
     return {
         "question": "time of supernet(x, architecture) over the static network's",
         "space": space.name,
-        "batch": batch,
+        "batches": batches,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         **describe_machine(),
@@ -105,15 +107,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--architectures", type=int, default=20)
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=128, help="of training")
     parser.add_argument("--seconds", type=float, default=2.0, help="for each architecture and mode")
     arguments = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
-    result = compare(arguments.architectures, arguments.batch, arguments.seconds)
+    batches = {"training": arguments.batch, "evaluation": EVALUATION_BATCH}
+    result = compare(arguments.architectures, batches, arguments.seconds)
     if arguments.json:
         print(json.dumps(result, indent=2))
         return
-    print(f"{result['space']}, batch {result['batch']}, {result['threads']} threads, {result['device']}")
+    print(f"{result['space']}, batches {result['batches']}, {result['threads']} threads, {result['device']}")
     print(f"{'architecture':<18} {'training':>9} {'evaluation':>11} {'static step, ms':>16}")
     for row in result["architectures"]:
         print(

@@ -11,6 +11,8 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
+from operator import attrgetter
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -116,14 +118,16 @@ class _Binding:
 class _SubBlock:
     """A block of one spec without storage of its own, and what is bound to it."""
 
-    __slots__ = ("_buffers", "_parameters", "_places", "module")
+    __slots__ = ("_buffers", "_everything", "_needs_grad", "_parameters", "_places", "module")
 
     def __init__(self, spec: LayerSpec, largest: nn.Module) -> None:
         with torch.device("meta"):
             self.module = build_block(spec)
         self._parameters = list(_bindings(self.module, largest, "_parameters"))
         self._buffers = list(_bindings(self.module, largest, "_buffers"))
+        self._everything = self._parameters + self._buffers
         self._places: list[int] = []
+        self._needs_grad: list[bool] = []
         for binding in self._buffers:
             binding.release()
 
@@ -138,12 +142,19 @@ class _SubBlock:
             self._places = []
             for binding in self._buffers:
                 binding.release()
-        bound = self._parameters if training else self._parameters + self._buffers
-        # An address is even, so adding whether a gradient is needed loses nothing.
-        places = [(t := b.source[b.name]).data_ptr() + t.requires_grad for b in bound]  # type: ignore[union-attr]
-        if places != self._places:
+        bound = self._parameters if training else self._everything
+        wholes: list[Any] = [binding.source[binding.name] for binding in bound]
+        # map() over C functions: this runs for every block of every pass.
+        places = list(map(_address, wholes))
+        needs_grad = list(map(_needs_grad, wholes)) if torch.is_grad_enabled() else self._needs_grad
+        if places != self._places or needs_grad != self._needs_grad:
             lasting = [binding.bind() for binding in bound]
             self._places = places if all(lasting) else []
+            self._needs_grad = list(map(_needs_grad, wholes))
+
+
+_address = Tensor.data_ptr
+_needs_grad = attrgetter("requires_grad")
 
 
 def _bindings(sub_block: nn.Module, largest: nn.Module, kind: str) -> Iterator[_Binding]:
@@ -168,8 +179,9 @@ class Slot(nn.Module):
         super().__init__()
         self.capacity = capacity
         self.block = build_block(capacity)
-        # A cache, not state: it may be emptied at any time.
+        # Caches, not state: they may be emptied at any time.
         self._sub_blocks: OrderedDict[LayerSpec, _SubBlock] = OrderedDict()
+        self._latest: dict[int, tuple[LayerSpec, _SubBlock]] = {}
 
     def forward(self, x: Tensor, spec: LayerSpec) -> Tensor:
         """Run the block of size `spec` on slices of this slot's weights."""
@@ -192,17 +204,23 @@ class Slot(nn.Module):
         return block.train(self.training)
 
     def _sub_block(self, spec: LayerSpec) -> _SubBlock:
+        # By identity first: hashing and comparing a spec costs more than everything else here.
+        known, cached = self._latest.get(id(spec), (None, None))
+        if known is spec and cached is not None:
+            return cached
         cached = self._sub_blocks.get(spec)
         if cached is None:
             self._check(spec)
             cached = self._sub_blocks[spec] = _SubBlock(spec, self.block)
-            if len(self._sub_blocks) > CACHED_SUB_BLOCKS:
-                self._sub_blocks.popitem(last=False)
+        if len(self._sub_blocks) > CACHED_SUB_BLOCKS or len(self._latest) > CACHED_SUB_BLOCKS:
+            self._sub_blocks.popitem(last=False)
+            self._latest.clear()
+        self._latest[id(spec)] = spec, cached
         return cached
 
     def __getstate__(self) -> dict[str, object]:
         """Copies leave the cache behind: its views belong to this slot."""
-        return {**self.__dict__, "_sub_blocks": OrderedDict()}
+        return {**self.__dict__, "_sub_blocks": OrderedDict(), "_latest": {}}
 
     def _check(self, spec: LayerSpec) -> None:
         if not spec.fits_in(self.capacity):

@@ -18,12 +18,19 @@ def choose_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def fix_threads(num_threads: int | None) -> int:
-    """Pin torch's threads: to the number an earlier run of the job used, or to the number of cores.
+# Below this many MACs of the largest network a second thread gains nothing and costs much as soon as
+# somebody else wants the core: digits (0.5 M) took 71 to 95 ms a step with one thread and 71 to 79 ms with
+# two on an idle machine, 0.24 s and 2.6 s on a busy one.
+ONE_THREAD_MACS = 5_000_000
 
-    Results on a CPU are the same to the bit only for the same number of threads.
+
+def fix_threads(num_threads: int | None, largest_macs: int) -> int:
+    """Pin torch's threads: to the number an earlier run of the job used, or to what suits the networks.
+
+    Results on a CPU are the same to the bit only for the same number of threads, so the choice depends on
+    the space and the machine alone, never on a timing.
     """
-    number = num_threads or os.cpu_count() or 1
+    number = num_threads or (1 if largest_macs < ONE_THREAD_MACS else os.cpu_count() or 1)
     torch.set_num_threads(number)
     return number
 

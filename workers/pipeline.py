@@ -5,6 +5,7 @@ prepare data -> train supernet -> search -> measure finalists -> done
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -283,7 +284,7 @@ def _measured(shop: Workshop, evaluator: Evaluator, evaluation: Evaluation, posi
     test_accuracy = accuracy(network, evaluator.data.test)
     with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
         onnx.write(network.cpu(), evaluator.data.test.x[:1].cpu(), Path(folder))
-        results = measure(Path(folder) / "model.onnx", threads=sorted({1, torch.get_num_threads()}))
+        results = measure(Path(folder) / "model.onnx", threads=sorted({1, os.cpu_count() or 1}))
     metrics = {"test_accuracy": test_accuracy, "latency_ms": results[0]["median_ms"]}
     return Finalist(
         job_id=shop.job_id,

@@ -19,6 +19,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from export.verify import VerificationError
+from predictors.cost import macs
 from search.spec import JobSpec
 from search_space.plugins import load_family
 from service.settings import Settings, get_settings
@@ -41,13 +42,14 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
     reporter = Reporter(database, job_id, epoch)
     job = reporter.job()
     spec = JobSpec.model_validate(job.spec)
-    num_threads = environment.fix_threads((job.environment or {}).get("threads"))
+    space = load_family(spec.supernet.family, spec.supernet.preset)
+    num_threads = environment.fix_threads((job.environment or {}).get("threads"), macs(space, space.largest()))
     device = environment.choose_device()
     reporter.environment(environment.describe(device, num_threads))
     shop = pipeline.Workshop(
         job_id=job_id,
         spec=spec,
-        space=load_family(spec.supernet.family, spec.supernet.preset),
+        space=space,
         reporter=reporter,
         artifacts=ArtifactStore(settings.artifacts_dir),
         settings=settings,
@@ -83,7 +85,8 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
         )
 
     asked = patiently(database, order, DATABASE_PATIENCE_SECONDS)
-    num_threads = environment.fix_threads((asked.job.environment or {}).get("threads"))
+    threads = (asked.job.environment or {}).get("threads")
+    num_threads = environment.fix_threads(threads, largest_macs=0)
     store = ArtifactStore(settings.artifacts_dir)
     try:
         bundle = exporting.make_export(asked, store, num_threads)
