@@ -22,7 +22,7 @@ RUN useradd --system --uid 10001 --user-group --create-home winnow \
     && install --directory --owner=winnow --group=winnow /data \
     && python -m venv /opt/winnow
 WORKDIR /build
-COPY pyproject.toml constraints.txt ./
+COPY pyproject.toml constraints.txt README.md LICENSE ./
 
 # Dependencies first: without the sources pip installs what pyproject.toml asks for and an empty winnow, so
 # that a change of the sources repeats only the last, short step.

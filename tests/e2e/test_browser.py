@@ -1,0 +1,140 @@
+"""The dashboard as a person uses it, in headless Chromium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+
+from service.client import Client
+from tests.conftest import TINY_JOB
+from tests.e2e.helpers import is_finished, wait_for
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+# The browser must not look for the internet, which the dashboard does without.
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        CHROMIUM is None and not os.environ.get("CI"),
+        reason="chromium is not installed",
+    ),
+]
+PATIENCE_MS = 180_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's chromium."""
+    assert CHROMIUM is not None, "on CI the browser tests must run: install chromium"
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(params=[1280, 390], ids=["wide", "narrow"])
+def page(browser: Browser, client: Client, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A page of the dashboard that fails its test if a script fails or anything is asked of another host."""
+    context = browser.new_context(viewport={"width": request.param, "height": 900}, base_url=client.url)
+    opened = context.new_page()
+    opened.set_default_timeout(30_000)
+    problems: list[str] = []
+    opened.on("pageerror", lambda error: problems.append(f"script: {error}"))
+
+    def note_other_hosts(asked: Request) -> None:
+        if not asked.url.startswith((client.url, "data:", "blob:")):
+            problems.append(asked.url)
+
+    opened.on("request", note_other_hosts)
+    yield opened
+    context.close()
+    assert problems == []
+
+
+@pytest.fixture(scope="module")
+def job_id(client: Client) -> str:
+    """A job that is still running when the first test opens its page."""
+    job = client.submit({**TINY_JOB, "name": "seen in a browser <b>&"})
+    return str(job["id"])
+
+
+def test_job_is_followed_live_selected_and_exported(page: Page, job_id: str, client: Client, tmp_path: Path) -> None:
+    page.goto("/")
+    row = page.locator(f"[data-testid=job-row][data-job-id='{job_id}']")
+    expect(row).to_contain_text("seen in a browser <b>&")
+    row.get_by_role("link").first.click()
+
+    # Nobody reloads: state, curve and front arrive by themselves.
+    expect(page.get_by_test_id("state-badge")).to_contain_text("succeeded", timeout=PATIENCE_MS)
+    expect(page.get_by_test_id("progress").first).to_have_attribute("aria-valuenow", "100")
+    expect(page.get_by_test_id("curve")).to_be_visible()
+    expect(page.get_by_test_id("stage")).to_have_count(5)
+    front = client.front(job_id)
+    expect(page.get_by_test_id("pareto-plot")).to_have_attribute("data-points", str(TINY_JOB["search"]["evaluations"]))  # type: ignore[index]
+    expect(page.get_by_test_id("pareto-plot")).to_have_attribute("data-front", str(len(front["points"])))
+    expect(page.get_by_test_id("front-row")).to_have_count(len(front["points"]))
+
+    # A click on a point of the plot shows that network.
+    chosen = front["points"][-1]["architecture_id"]
+    plot = page.get_by_test_id("pareto-plot")
+    plot.scroll_into_view_if_needed()
+    page.wait_for_timeout(500)
+    position = plot.evaluate("(element, id) => element.pixelOf(id)", chosen)
+    plot.click(position=position)
+    panel = page.get_by_test_id("detail-panel")
+    expect(panel).to_have_attribute("data-architecture-id", chosen)
+    assert page.url.endswith(chosen)
+    for expected in ("analytic", "measured", "stage1_block1", "head"):
+        expect(panel).to_contain_text(expected)
+
+    # So does a row of the table, by keyboard; then the network is exported and downloaded.
+    viewport = page.viewport_size
+    assert viewport is not None
+    best = front["points"][0 if viewport["width"] > 1000 else 1]["architecture_id"]
+    page.locator(f"[data-testid=front-row][data-architecture-id='{best}']").get_by_role("button").first.focus()
+    page.keyboard.press("Enter")
+    expect(panel).to_have_attribute("data-architecture-id", best)
+    page.get_by_test_id("export-button").click()
+    expect(page.get_by_test_id("export-result")).to_have_attribute("data-state", "succeeded", timeout=PATIENCE_MS)
+    with page.expect_download() as download:
+        page.get_by_test_id("download").first.click()
+    archive = tmp_path / "network.tar.gz"
+    download.value.save_as(archive)
+    with tarfile.open(archive) as tar:
+        assert f"{best}/model.safetensors" in tar.getnames()
+
+    # Nothing is wider than the screen.
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_job_is_cancelled_from_its_page(page: Page, client: Client) -> None:
+    job = client.submit({**TINY_JOB, "training": {"epochs": 200}, "name": "to be cancelled"})
+    wait_for(client, job["id"], lambda j: j["state"] == "running")
+    page.goto(f"/jobs/{job['id']}")
+    page.get_by_test_id("verb-cancel").click()
+    page.get_by_test_id("confirm-cancel").click()
+    expect(page.get_by_test_id("state-badge")).to_contain_text("cancelled", timeout=10_000)
+    assert is_finished(client.job(job["id"]))
+
+
+def test_unknown_job_is_a_page_that_says_so(page: Page) -> None:
+    answer = page.goto("/jobs/nope")
+    assert answer is not None
+    assert answer.status == 404
+    expect(page.get_by_test_id("not-found")).to_be_visible()
+
+
+def test_api_documentation_needs_no_internet(page: Page) -> None:
+    page.goto("/docs")
+    expect(page.locator("#swagger-ui")).to_contain_text("/v1/jobs/{job_id}/front")
