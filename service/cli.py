@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -64,7 +64,7 @@ def demo(
     settings = get_settings()
     if port is None:
         port = 0 if port_is_taken(settings.host, settings.port) else settings.port
-    with _until_signal(), running_stack(settings, port) as stack:
+    with _until_signal(), _running(settings, port) as stack:
         console.print(f"Winnow is up: PostgreSQL, Redis, API and worker, with their data in {settings.data_dir}.\n")
         run_demo(console, stack, Path.cwd() / "exports")
         console.print(f"\nDashboard: [bold]{stack.url}[/]")
@@ -77,11 +77,15 @@ def demo(
 def up(port: Annotated[int | None, typer.Option(help="Port of the API and dashboard.")] = None) -> None:
     """API, worker and dashboard on this machine; PostgreSQL and Redis too unless outside ones are named."""
     settings = get_settings()
-    with _until_signal(), running_stack(settings, settings.port if port is None else port) as stack:
+    with _until_signal(), _running(settings, settings.port if port is None else port) as stack:
         console.print(f"Winnow is up: [bold]{stack.url}[/] (API documentation at /docs). Ctrl-C stops it.")
         for name, value in stack.environment().items():
             console.print(f"  {name}={value}", style="dim", soft_wrap=True)
         _wait(stack)
+
+
+def _running(settings: Settings, port: int) -> AbstractContextManager[Stack]:
+    return running_stack(settings, port, console.status("Starting PostgreSQL, Redis, API and worker"))
 
 
 class _Stop(Exception):

@@ -168,11 +168,18 @@ class Stack:
 
 
 @contextlib.contextmanager
-def running_stack(settings: Settings, port: int) -> Iterator[Stack]:
-    """A stack for the length of a block; stopped however the block ends."""
+def running_stack(
+    settings: Settings, port: int, starting: contextlib.AbstractContextManager[object] | None = None
+) -> Iterator[Stack]:
+    """A stack for the length of a block; stopped however the block ends.
+
+    Args:
+        starting: entered while the stack starts, to show that something happens.
+    """
     stack = Stack(settings, port)
     try:
-        stack.start()
+        with starting or contextlib.nullcontext():
+            stack.start()
         yield stack
     finally:
         stack.stop()

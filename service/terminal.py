@@ -57,7 +57,8 @@ def watch(console: Console, client: Client, job_id: str) -> dict[str, Any]:
     best: float | None = None
     evaluations = 0
     detail = ""
-    with Progress(*columns, console=console, refresh_per_second=4) as progress:
+    # A bar is for people at a terminal; a log gets a line per stage.
+    with Progress(*columns, console=console, refresh_per_second=4, disable=not console.is_terminal) as progress:
         task = progress.add_task("queued", total=1.0, detail="")
         for event in client.events(job_id):
             if event.kind == "job":
@@ -74,6 +75,8 @@ def watch(console: Console, client: Client, job_id: str) -> dict[str, Any]:
                 score = event.data["metrics"].get("accuracy")
                 best = score if best is None else max(best, score or 0)
                 detail = f"{evaluations} architectures, best accuracy {amount('accuracy', best)}"
+            elif event.kind == "stage" and not console.is_terminal:
+                console.print(f"{event.data['at'][11:19]}  {event.data['stage']}")
             elif event.kind == "message":
                 console.print(f"[yellow]{event.data['text']}[/]")
     return client.job(job_id)

@@ -24,7 +24,7 @@ from service.errors import Unavailable
 from service.lifeline import tied_to_parent
 from service.queue import QUEUES, Queue
 from service.settings import get_settings
-from service.store import leases
+from service.store import leases, schema
 from service.store.session import Database, first_line
 from workers.logs import configure_logging
 from workers.reaper import reap
@@ -136,6 +136,7 @@ def main() -> int:
         database, queue = Database(settings.database_url), Queue(settings.redis_url)
         database.check()
         queue.check()
+        schema.check(database)
     except (Unavailable, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 2

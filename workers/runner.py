@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable
 
 import structlog
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from export.verify import VerificationError
@@ -26,7 +27,7 @@ from service.settings import Settings, get_settings
 from service.store import queries
 from service.store.leases import LeaseLost
 from service.store.models import EvaluationRow, Export, Finalist, Job
-from service.store.session import Database
+from service.store.session import Database, first_line
 from workers import environment, exporting, pipeline
 from workers.artifacts import ArtifactDamaged, ArtifactStore, DiskFull, is_disk_full
 from workers.logs import configure_logging
@@ -136,6 +137,9 @@ def main() -> int:
     database = Database(settings.database_url)
     try:
         RUNS[arguments.kind](database, settings, arguments.id, arguments.epoch)
+    except (OperationalError, InterfaceError) as error:
+        log.error("stopping: the database is away for too long", reason=first_line(error))
+        return TRY_AGAIN
     except LeaseLost as error:
         log.warning("stopping: the lease is somebody else's", reason=str(error))
         return LEASE_LOST

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -23,11 +24,20 @@ def healthz() -> dict[str, str]:
 
 @router.get("/readyz", response_model=None)
 def readyz(database: DatabaseDep, queue: QueueDep) -> dict[str, Any] | Response:
-    """Whether PostgreSQL and Redis answer; 503 with the reason if one does not."""
-    missing = {}
-    for name, server in (("database", database), ("broker", queue)):
+    """Whether PostgreSQL and Redis answer and the schema is current; 503 with the reason if not."""
+    from service.store import schema  # Alembic: not needed to start
+
+    missing: dict[str, str] = {}
+    checks: dict[str, Callable[[], None]] = {
+        "database": database.check,
+        "broker": queue.check,
+        "schema": lambda: schema.check(database),
+    }
+    for name, check in checks.items():
+        if name == "schema" and "database" in missing:
+            continue
         try:
-            server.check()
+            check()
         except Unavailable as error:
             missing[name] = error.detail
     if missing:

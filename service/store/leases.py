@@ -106,7 +106,8 @@ def release_all(session: Session, owner: str) -> None:
         session.execute(
             update(table)
             .where(table.lease_owner == owner, table.state.in_(ACTIVE_STATES))
-            .values(lease_owner=None, lease_until=None)
+            # Shutting down in order is no failure of the row.
+            .values(lease_owner=None, lease_until=None, attempts=func.greatest(table.attempts - 1, 0))
         )
 
 

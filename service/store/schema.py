@@ -10,6 +10,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from service.errors import Unavailable
 from service.store.session import Database
 
 
@@ -29,8 +30,15 @@ def upgrade(url: str) -> None:
     command.upgrade(_config(url), "head")
 
 
-def is_current(database: Database) -> bool:
-    """Whether the database has the schema that this code expects."""
+def check(database: Database) -> None:
+    """See to it that the database has the schema that this code expects.
+
+    Raises:
+        Unavailable: it has an older or newer one, or none.
+    """
     head = ScriptDirectory.from_config(_config(database.url)).get_current_head()
     with database.engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision() == head
+        found = MigrationContext.configure(connection).get_current_revision()
+    if found != head:
+        has = f"has schema {found}" if found else "has no schema"
+        raise Unavailable(f"The database {has}, this version needs {head}: run `winnow db upgrade`.")

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from service.api.app import create_app
+from service.embedded import EmbeddedServers
 from service.settings import Settings
 from service.store.models import Job
 from service.store.session import Database
@@ -234,3 +235,25 @@ def test_command_line_errors_are_one_line(arguments: list[str], environment: dic
     assert done.returncode != 0
     assert expected in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_database_without_the_schema_is_not_ready_and_refused_by_a_worker(
+    servers: EmbeddedServers, settings: Settings, database: Database
+) -> None:
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("DROP DATABASE IF EXISTS bare"))
+        connection.execute(text("CREATE DATABASE bare"))
+    bare = servers.database_url.replace("/postgres?", "/bare?", 1)
+    with TestClient(create_app(settings.model_copy(update={"database_url": bare}))) as client:
+        answer = client.get("/readyz")
+        assert answer.status_code == 503
+        assert "winnow db upgrade" in answer.json()["detail"]
+    done = subprocess.run(
+        [sys.executable, "-m", "workers.node"],
+        env={**os.environ, "WINNOW_DATABASE_URL": bare, "WINNOW_REDIS_URL": servers.redis_url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "winnow db upgrade" in done.stderr
