@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import sys
 
@@ -51,5 +50,6 @@ def test_importing_the_app_costs_little_more_than_its_frameworks() -> None:
         return float(done.stdout)
 
     pairs = [(cost("import service.api.app"), cost("import fastapi, sqlalchemy, celery")) for _ in range(7)]
-    ours, frameworks = (statistics.median(column) for column in zip(*pairs, strict=True))
+    # The least of several: whatever else the machine does only adds to it.
+    ours, frameworks = (min(column) for column in zip(*pairs, strict=True))
     assert ours <= 1.5 * frameworks, f"{ours:.2f} s against {frameworks:.2f} s of processor time"
