@@ -9,19 +9,13 @@ import tarfile
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from service.client import Client
+from service.demo_job import DEMO_JOB
 from service.stack import Stack
 from service.terminal import amount, duration, front_plot, front_table, watch
-
-JOB: dict[str, Any] = {
-    "name": "demo: handwritten digits",
-    "recipe": "bignas",
-    "search": {"evaluations": 220},
-}
 
 # Reloads the bundle twice, in processes that know nothing of Winnow, and compares what they predict.
 CLEAN_RELOAD = """
@@ -45,7 +39,7 @@ def run_demo(console: Console, stack: Stack, exports: Path) -> None:
     """
     began = time.monotonic()
     with Client(stack.url) as client:
-        job = client.submit(JOB)
+        job = client.submit(DEMO_JOB)
         console.print(f"Submitted job [bold]{job['id']}[/] over HTTP: BigNAS on scikit-learn's 8x8 digits.")
         console.print(f"Live on the dashboard: [link]{stack.url}/jobs/{job['id']}[/link]\n")
         job = watch(console, client, job["id"])

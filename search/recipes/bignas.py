@@ -14,7 +14,7 @@ DEFAULTS: dict[str, Any] = {
     "data": {"source": "digits"},
     "training": {
         "method": "bignas",
-        "epochs": 20,
+        "epochs": 30,
         "batch_size": 64,
         "optimizer": "rmsprop",
         "learning_rate": 0.004,

@@ -15,6 +15,7 @@ from starlette.types import Scope
 
 from service import jobs
 from service.api.schemas import JobOut
+from service.demo_job import DEMO_JOB
 from service.errors import NotFound
 from service.store.models import STAGES
 from service.store.session import Database
@@ -53,7 +54,7 @@ def install(app: FastAPI) -> None:
 @router.get("/", response_class=HTMLResponse)
 def job_list(request: Request) -> HTMLResponse:
     """The list of jobs; its rows are fetched by the browser."""
-    return page("jobs.html", origin=str(request.base_url).rstrip("/"), filters=FILTERS)
+    return page("jobs.html", origin=str(request.base_url).rstrip("/"), filters=FILTERS, demo_job=DEMO_JOB)
 
 
 @router.get("/docs", response_class=HTMLResponse)

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
 from service.client import Client
+from service.demo_job import DEMO_JOB
 from tests.conftest import TINY_JOB
 from tests.e2e.helpers import is_finished, wait_for
 
@@ -126,6 +127,17 @@ def test_job_is_cancelled_from_its_page(page: Page, client: Client) -> None:
     page.get_by_test_id("confirm-cancel").click()
     expect(page.get_by_test_id("state-badge")).to_contain_text("cancelled", timeout=10_000)
     assert is_finished(client.job(job["id"]))
+
+
+def test_demo_job_is_submitted_from_the_list(page: Page, client: Client) -> None:
+    page.goto("/")
+    page.locator("[data-demo]:visible").first.click()
+    page.wait_for_url("**/jobs/*")
+    job = client.job(page.url.rsplit("/", 1)[1])
+    client.verb(job["id"], "cancel")
+    for part, values in DEMO_JOB.items():
+        given = job["spec"][part] if isinstance(values, dict) else job[part]
+        assert given == values or values.items() <= given.items()
 
 
 def test_unknown_job_is_a_page_that_says_so(page: Page) -> None:

@@ -217,8 +217,7 @@ async function runDemo(event) {
   const button = event.currentTarget;
   button.disabled = true;
   try {
-    const body = { name: "demo: handwritten digits", recipe: "bignas", search: { evaluations: 220 } };
-    const job = await post("/v1/jobs", body);
+    const job = await post("/v1/jobs", JSON.parse(button.dataset.demo));
     location.assign(`/jobs/${job.id}`);
   } catch (error) {
     button.disabled = false;
