@@ -56,8 +56,8 @@ def slice_bounds(large: torch.Size, small: torch.Size) -> tuple[tuple[int, int, 
 class _Binding:
     """One tensor of a sub-block: a lasting view of its part of the slot's tensor.
 
-    A parameter's view is a leaf of autograd. Just before backward adds to the leaf's gradient, a hook makes
-    that gradient the same view of the whole parameter's `.grad`. So the sum lands in the right part of the
+    A parameter's view is a leaf of autograd. Just before backward enters the block, a hook makes the leaf's
+    gradient the same view of the whole parameter's `.grad`. So the sum lands in the right part of the
     shared gradient, with no graph of slices to walk and no full-size gradient to fill with zeros
     (docs/decisions/0003, with numbers and with what this rules out).
     """
@@ -91,24 +91,21 @@ class _Binding:
         whole, self.grad = self.whole, None
         if not whole.is_leaf or not self.bounds:
             # Weights computed by somebody else's graph are left to autograd; a whole tensor is its own slice.
-            self.holder[self.name] = self.cut(whole)
+            self.tensor = self.holder[self.name] = self.cut(whole)
             return whole.is_leaf
         self.tensor = self.cut(whole.detach()).requires_grad_(whole.requires_grad)
-        if whole.requires_grad:
-            self.tensor.register_hook(self._link_grad)
         self.holder[self.name] = self.tensor
         return True
 
-    def _link_grad(self, _grad: Tensor) -> None:
+    def link_grad(self) -> None:
         """Let the sum that follows go into the gradient that the whole parameter has at this moment."""
-        if torch.is_grad_enabled():
-            raise RuntimeError("Backward through a supernet with create_graph=True is not supported.")
-        whole = self.whole
-        if whole.grad is None:
-            whole.grad = torch.zeros_like(whole)
-        if self.grad is not whole.grad:
-            self.grad = whole.grad
-            self.tensor.grad = self.cut(whole.grad)
+        whole: Any = self.source[self.name]
+        grad = whole.grad
+        if grad is None:
+            grad = whole.grad = torch.zeros_like(whole)
+        if self.grad is not grad:
+            self.grad = grad
+            self.tensor.grad = self.cut(grad)
 
     def release(self) -> None:
         """Let the sub-block hold nothing here."""
@@ -152,6 +149,14 @@ class _SubBlock:
             self._places = places if all(lasting) else []
             self._needs_grad = list(map(_needs_grad, wholes))
 
+    def link_gradients(self, _grad: Tensor) -> None:
+        """Runs when backward reaches the block's output, before any of its parameters gets a gradient."""
+        if torch.is_grad_enabled():
+            raise RuntimeError("Backward through a supernet with create_graph=True is not supported.")
+        for binding in self._parameters:
+            if binding.bounds and binding.tensor.is_leaf and binding.tensor.requires_grad:
+                binding.link_grad()
+
 
 _address = Tensor.data_ptr
 _needs_grad = attrgetter("requires_grad")
@@ -188,6 +193,8 @@ class Slot(nn.Module):
         sub_block = self._sub_block(spec)
         sub_block.prepare(self.training)
         out: Tensor = sub_block.module(x)
+        if out.requires_grad:
+            out.register_hook(sub_block.link_gradients)
         return out
 
     def extract(self, spec: LayerSpec) -> nn.Module:
