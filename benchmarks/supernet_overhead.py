@@ -2,7 +2,8 @@
 
 For random architectures, forward plus backward and evaluation are timed on both, interleaved call by
 call in one process, so that a slow moment of the machine hits both. Prints the median of the ratios.
-Training runs on batches of 256 (at 128 the ratio was 1.04 to 1.06), evaluation on the batches that `supernet/evaluate.py` uses.
+Training runs on batches of 256 (at 128 the ratio was 1.04 to 1.06), evaluation on the batches that
+`supernet/evaluate.py` uses, both with the threads that a job of this space gets.
 
     python benchmarks/supernet_overhead.py [--json] [--architectures 20] [--batch 256] [--seconds 2]
 """
