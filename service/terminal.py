@@ -79,7 +79,10 @@ def watch(console: Console, client: Client, job_id: str) -> dict[str, Any]:
                 console.print(f"{event.data['at'][11:19]}  {event.data['stage']}")
             elif event.kind == "message":
                 console.print(f"[yellow]{event.data['text']}[/]")
-    return client.job(job_id)
+    job = client.job(job_id)
+    if not console.is_terminal:
+        console.print(f"{(job['finished_at'] or '')[11:19]}  {job['state']}")
+    return job
 
 
 def jobs_table(jobs: list[dict[str, Any]]) -> Table:
