@@ -31,7 +31,7 @@ from supernet.data import Dataset, load_dataset
 from supernet.evaluate import accuracy
 from supernet.network import Supernet
 from supernet.trainer import Trainer, TrainingOptions
-from workers.artifacts import ArtifactDamaged, ArtifactStore
+from workers.artifacts import ArtifactDamaged, ArtifactStore, Written
 from workers.evaluator import Evaluator
 from workers.reporter import Interrupted, Reporter
 
@@ -105,17 +105,7 @@ def train_supernet(shop: Workshop, data: Dataset) -> Supernet:
             raise
         checkpoints.save_if_due()
     written = shop.artifacts.save(f"supernets/{shop.job_id}.safetensors", supernet.state_dict())
-    steps = trainer.steps_done
-    shop.reporter.artifact(
-        lambda: Artifact(
-            job_id=shop.job_id,
-            kind="supernet",
-            step=steps,
-            path=written.path,
-            sha256=written.sha256,
-            size_bytes=written.size_bytes,
-        )
-    )
+    _record(shop, "supernet", trainer.steps_done, written)
     checkpoints.remove_all()
     return supernet
 
@@ -152,6 +142,12 @@ def _resume(shop: Workshop, trainer: Trainer) -> None:
         return
 
 
+def _record(shop: Workshop, kind: str, step: int, written: Written) -> None:
+    """Say in the database that a file is safely on the disk."""
+    facts = {"path": written.path, "sha256": written.sha256, "size_bytes": written.size_bytes}
+    shop.reporter.artifact(lambda: Artifact(job_id=shop.job_id, kind=kind, step=step, **facts))
+
+
 class _Checkpoints:
     """Saves a training now and then, and keeps the newest few."""
 
@@ -166,16 +162,7 @@ class _Checkpoints:
     def save(self) -> None:
         shop, step = self._shop, self._trainer.steps_done
         written = shop.artifacts.save(f"checkpoints/{shop.job_id}/{step}.safetensors", self._trainer.tensors())
-        shop.reporter.artifact(
-            lambda: Artifact(
-                job_id=shop.job_id,
-                kind="checkpoint",
-                step=step,
-                path=written.path,
-                sha256=written.sha256,
-                size_bytes=written.size_bytes,
-            )
-        )
+        _record(shop, "checkpoint", step, written)
         self._saved_at = time.monotonic()
         self._remove(shop.reporter.artifacts("checkpoint")[shop.settings.keep_checkpoints :])
 
