@@ -23,11 +23,22 @@ def weight_bytes(space: SearchSpace, architecture: Architecture, bits: int = 32)
     return sum(layer.weight_bytes(bits) for layer in space.layers(architecture).values())
 
 
+def peak_activation_bytes(space: SearchSpace, architecture: Architecture, bits: int = 32) -> int:
+    """Most bytes of activations that are in memory at once during one sample's forward pass.
+
+    Counted as an inference runtime keeps them (see `search_space.layers`): a layer's input, its output and
+    what a shortcut needs later; normalisation and activation functions work in place.
+    """
+    peak = max((layer.peak_activations() for layer in space.layers(architecture).values()), default=0)
+    return (peak * bits + 7) // 8
+
+
 # Metric -> exact cost. These metrics are never learned and never count as evaluations.
 ANALYTIC: dict[str, Callable[[SearchSpace, Architecture], int]] = {
     "macs": macs,
     "params": params,
     "size_bytes": weight_bytes,
+    "peak_activation_bytes": peak_activation_bytes,
 }
 
 

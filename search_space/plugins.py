@@ -9,10 +9,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+from collections.abc import Mapping
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from search_space.adjustments import Adjustments
     from search_space.space import SearchSpace
 
 
@@ -45,17 +47,38 @@ def load(package: str, name: str, kind: str) -> ModuleType:
     return importlib.import_module(f"{package}.{name}")
 
 
-def load_family(name: str, preset: str) -> SearchSpace:
+def load_family(
+    name: str,
+    preset: str | None = None,
+    adjustments: Adjustments | None = None,
+    checkpoint: Mapping[str, Any] | None = None,
+) -> SearchSpace:
     """The search space of a family's preset.
+
+    Args:
+        adjustments: what the user changes of it.
+        checkpoint: the `config.json` of a pretrained network, for families that can start from one; the
+            space is then that network's, with the preset's options or, without a preset, options of its own.
 
     Raises:
         UnknownPluginError: there is no family, or no preset, of that name.
+        ValueError: an adjustment that the family cannot honour, or a checkpoint that is not of it.
     """
+    from search_space.adjustments import Adjustments
+
     family = load("search_space.families", name, "family")
-    if preset not in family.PRESETS:
+    if preset is None and checkpoint is None:
+        raise ValueError(f"Name a preset of family {name!r}: {', '.join(family.PRESETS)}.")
+    if preset is not None and preset not in family.PRESETS:
         raise UnknownPluginError(f"preset of family {name!r}", preset, tuple(family.PRESETS))
-    space: SearchSpace = family.space(preset)
-    return space
+    adjustments = adjustments or Adjustments()
+    if checkpoint is None:
+        space: SearchSpace = family.space(preset, adjustments)
+        return space
+    if not hasattr(family, "checkpoint_space"):
+        raise ValueError(f"Family {name!r} does not start from a pretrained checkpoint; leave it out.")
+    pretrained: SearchSpace = family.checkpoint_space(checkpoint, preset, adjustments)
+    return pretrained
 
 
 def presets(name: str) -> tuple[str, ...]:

@@ -10,7 +10,9 @@ from typing import TypeAlias
 import numpy as np
 
 from search_space.architecture import Architecture, Option, architecture_id
+from search_space.inputs import Input
 from search_space.layers import LayerSpec
+from search_space.sampling import COSTS, BinnedSampler
 
 Values: TypeAlias = Mapping[str, Option]
 Blueprint: TypeAlias = Callable[[Values], dict[str, LayerSpec]]
@@ -49,6 +51,7 @@ class SearchSpace:
             benchmark has choices and scores, but no layers.
         capacity: `slot -> LayerSpec` with, for every slot, a spec that every architecture's spec
             fits in. None: the largest architecture's layers are that.
+        takes: what its networks eat and answer; None for a space without layers.
 
     Raises:
         ValueError: two choices share a name, or `when` names an unknown choice or option.
@@ -60,11 +63,14 @@ class SearchSpace:
         choices: tuple[Choice, ...] | list[Choice],
         blueprint: Blueprint | None = None,
         capacity: Callable[[], dict[str, LayerSpec]] | None = None,
+        takes: Input | None = None,
     ) -> None:
         self.name = name
+        self.takes = takes
         self.choices = tuple(choices)
         self._blueprint = blueprint
         self._capacity = capacity
+        self._binned: dict[str, BinnedSampler] = {}
         self._position = {choice.name: i for i, choice in enumerate(self.choices)}
         if not self.choices:
             raise ValueError(f"Space {name!r} has no choices; give at least one.")
@@ -168,9 +174,24 @@ class SearchSpace:
         """Number of options of each choice, shape (num_choices,), int64."""
         return np.array([len(choice.options) for choice in self.choices], dtype=np.int64)
 
-    def sample(self, rng: np.random.Generator) -> Architecture:
-        """A random architecture, uniform over genes."""
-        return self.from_genes(rng.integers(0, self.option_counts))
+    def sample(self, rng: np.random.Generator, over: str = "genes") -> Architecture:
+        """A random architecture.
+
+        Args:
+            over: what is uniform: `genes` (every option of a choice is as likely), or `params` or
+                `macs`, whose range from the smallest to the largest network is cut into equal bins,
+                so that small and large networks are both seen.
+
+        Raises:
+            ValueError: no such way of sampling.
+        """
+        if over == "genes":
+            return self.from_genes(rng.integers(0, self.option_counts))
+        if over not in COSTS:
+            raise ValueError(f"Cannot sample uniformly over {over!r}. Known: genes, {', '.join(COSTS)}.")
+        if over not in self._binned:
+            self._binned[over] = BinnedSampler(self, over)
+        return self._binned[over].sample(rng)
 
     def mutate(self, architecture: Architecture, rng: np.random.Generator, probability: float) -> Architecture:
         """A copy in which every choice took another of its options with this probability.

@@ -10,7 +10,6 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from search.spec import JobSpec
-from search_space.plugins import load_family
 from service.errors import Conflict, Infeasible, InvalidRequest, NotFound
 from service.store import queries
 from service.store.models import ACTIVE_STATES, TERMINAL_STATES, EvaluationRow, Export, Job
@@ -83,7 +82,7 @@ def check_possible(spec: JobSpec) -> None:
     """
     from predictors.cost import ANALYTIC  # numpy: not needed to start
 
-    space = load_family(spec.supernet.family, spec.supernet.preset)
+    space = spec.supernet.space()
     smallest = space.smallest()
     for objective in spec.objectives:
         if objective.limit is None or objective.metric not in ANALYTIC:

@@ -22,7 +22,6 @@ from sqlalchemy.orm import Session
 from export.verify import VerificationError
 from predictors.cost import macs
 from search.spec import JobSpec
-from search_space.plugins import load_family
 from service.settings import Settings, get_settings
 from service.store import queries
 from service.store.leases import LeaseLost
@@ -43,7 +42,7 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
     reporter = Reporter(database, job_id, epoch)
     job = reporter.job()
     spec = JobSpec.model_validate(job.spec)
-    space = load_family(spec.supernet.family, spec.supernet.preset)
+    space = spec.supernet.space()
     num_threads = environment.fix_threads((job.environment or {}).get("threads"), macs(space, space.largest()))
     device = environment.choose_device()
     reporter.environment(environment.describe(device, num_threads))

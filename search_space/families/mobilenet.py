@@ -7,11 +7,17 @@ choices of blocks beyond a stage's depth are inactive.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from search_space.adjustments import Adjustments, Options, odd, space_name, whole
+from search_space.architecture import Option
+from search_space.inputs import ImageInput
 from search_space.layers import ConvSpec, HeadSpec, LayerSpec, MBConvSpec
 from search_space.space import Choice, SearchSpace, Values
+
+# What a user may widen a preset to; beyond these a number is a slip of the keyboard.
+MAX_DEPTH, MAX_KERNEL, MAX_EXPANSION = 64, 15, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,28 +78,37 @@ PRESETS: dict[str, Table] = {
 }
 
 
-def space(preset: str) -> SearchSpace:
+def space(preset: str, adjustments: Adjustments) -> SearchSpace:
     """The search space of a preset."""
     table = PRESETS[preset]
+    if adjustments.classes is not None:
+        table = replace(table, classes=adjustments.classes)
+    name = space_name("mobilenet", preset, adjustments)
+    options = Options(name, adjustments)
+    choices = list(_choices(table, options))
+    options.finish()
     return SearchSpace(
-        f"mobilenet/{preset}",
-        list(_choices(table)),
+        name,
+        choices,
         blueprint=lambda values: _blueprint(table, values),
-        capacity=lambda: _capacity(table),
+        capacity=lambda: _capacity(table, {choice.name: choice.options for choice in choices}),
+        takes=ImageInput(table.image_channels, table.resolution, table.classes),
     )
 
 
-def _choices(table: Table) -> Iterator[Choice]:
-    yield Choice("stem_width", table.stem)
+def _choices(table: Table, options: Options) -> Iterator[Choice]:
+    yield Choice("stem_width", options.of("stem_width", table.stem, whole()))
     for s, stage in enumerate(table.stages, 1):
-        yield Choice(f"stage{s}_width", stage.widths)
-        yield Choice(f"stage{s}_depth", stage.depths)
-        for b in range(1, stage.depths[-1] + 1):
-            deep_enough = tuple(depth for depth in stage.depths if depth >= b)
-            when = None if deep_enough == stage.depths else (f"stage{s}_depth", deep_enough)
-            yield Choice(f"stage{s}_block{b}_kernel", stage.kernels, when)
-            yield Choice(f"stage{s}_block{b}_expansion", stage.expansions, when)
-    yield Choice("head_width", table.head)
+        yield Choice(f"stage{s}_width", options.of(f"stage{s}_width", stage.widths, whole()))
+        depths = options.of(f"stage{s}_depth", stage.depths, whole(1, MAX_DEPTH))
+        yield Choice(f"stage{s}_depth", depths)
+        for b in range(1, int(depths[-1]) + 1):
+            deep_enough = tuple(depth for depth in depths if int(depth) >= b)
+            when = None if deep_enough == depths else (f"stage{s}_depth", deep_enough)
+            kernel, expansion = f"stage{s}_block{b}_kernel", f"stage{s}_block{b}_expansion"
+            yield Choice(kernel, options.of(kernel, stage.kernels, odd(MAX_KERNEL)), when)
+            yield Choice(expansion, options.of(expansion, stage.expansions, whole(1, MAX_EXPANSION)), when)
+    yield Choice("head_width", options.of("head_width", table.head, whole()))
 
 
 def _blueprint(table: Table, values: Values) -> dict[str, LayerSpec]:
@@ -121,20 +136,15 @@ def _blueprint(table: Table, values: Values) -> dict[str, LayerSpec]:
     return layers
 
 
-def _capacity(table: Table) -> dict[str, LayerSpec]:
+def _capacity(table: Table, options: Mapping[str, tuple[Option, ...]]) -> dict[str, LayerSpec]:
     """The largest network's layers; a stage's first block also has the shortcut's convolution if any
     combination of widths needs it."""
-    layers = _largest(table)
-    widths_before = table.stem
-    for s, stage in enumerate(table.stages, 1):
-        first = layers[f"stage{s}_block1"]
+    layers = _blueprint(table, {name: known[-1] for name, known in options.items()})
+    before = options["stem_width"]
+    for s in range(1, len(table.stages) + 1):
+        first, widths = layers[f"stage{s}_block1"], options[f"stage{s}_width"]
         assert isinstance(first, MBConvSpec)
-        changes = set(widths_before) != set(stage.widths) or len(stage.widths) > 1
+        changes = len({*before, *widths}) > 1
         layers[f"stage{s}_block1"] = replace(first, project_shortcut=changes)
-        widths_before = stage.widths
+        before = widths
     return layers
-
-
-def _largest(table: Table) -> dict[str, LayerSpec]:
-    """Layers of the network with the last option everywhere."""
-    return _blueprint(table, {choice.name: choice.options[-1] for choice in _choices(table)})
