@@ -10,7 +10,16 @@ INPUTS: dict[str, Callable[[LayerSpec, int, torch.Generator], torch.Tensor]] = {
     "conv": lambda spec, batch, generator: torch.randn(
         batch, spec.in_channels, spec.size, spec.size, generator=generator
     ),
+    "patch_embedding": lambda spec, batch, generator: torch.randn(
+        batch, spec.channels, spec.size, spec.size, generator=generator
+    ),
+    "text_embedding": lambda spec, batch, generator: _tokens(spec, batch, generator),
+    "token_embedding": lambda spec, batch, generator: _tokens(spec, batch, generator),
 }
+
+
+def _tokens(spec: LayerSpec, batch: int, generator: torch.Generator) -> torch.Tensor:
+    return torch.randint(0, spec.vocab, (batch, spec.tokens), generator=generator)
 
 
 def example_input(space: SearchSpace, batch: int) -> torch.Tensor:
