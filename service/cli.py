@@ -174,6 +174,15 @@ def submit(
     key: Annotated[str | None, typer.Option(help="Idempotency key: submitting again gives the same job.")] = None,
 ) -> None:
     """Submit a job."""
+    spec = _read_job(file)
+    with _client() as client:
+        job = client.submit(spec, key)
+        console.print(f"{job['id']}  {client.url}/jobs/{job['id']}")
+        if follow:
+            _follow(client, job["id"])
+
+
+def _read_job(file: Path) -> dict[str, Any]:
     text = sys.stdin.read() if str(file) == "-" else file.read_text()
     try:
         spec = yaml.safe_load(text)
@@ -181,11 +190,34 @@ def submit(
         raise ValueError(f"{file} is neither YAML nor JSON: {error}".replace("\n", " ")) from None
     if not isinstance(spec, dict):
         raise ValueError(f"{file} must hold one job, a mapping such as `recipe: bignas`; got {type(spec).__name__}.")
-    with _client() as client:
-        job = client.submit(spec, key)
-        console.print(f"{job['id']}  {client.url}/jobs/{job['id']}")
-        if follow:
-            _follow(client, job["id"])
+    return spec
+
+
+@app.command()
+def profile(
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="A job, or its supernet and objectives, as YAML or JSON; - reads standard input."),
+    ] = None,
+    family: Annotated[str | None, typer.Option(help="A model family, instead of a file.")] = None,
+    preset: Annotated[str | None, typer.Option(help="A preset of that family.")] = None,
+    pretrained: Annotated[str | None, typer.Option(help="A Hugging Face checkpoint folder of that family.")] = None,
+    limit: Annotated[list[str] | None, typer.Option(help="A limit such as macs=100000; may be repeated.")] = None,
+    samples: Annotated[int | None, typer.Option(help="Random networks to count.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the random networks.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What a space costs and whether limits can be met, before anything is trained. Needs no running service."""
+    from service.profile import asked_for, make_profile
+    from service.terminal import show_profile
+
+    given = None if file is None else _read_job(file)
+    supernet = {"family": family, "preset": preset, "pretrained": pretrained}
+    found = make_profile(asked_for(given, supernet, limit or [], samples, seed))
+    if as_json:
+        _print_json(found.model_dump(mode="json"))
+    else:
+        show_profile(console, found)
 
 
 @app.command(name="watch")

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api import catalog, events, exports, health, jobs, problems, results
+from service.api import catalog, events, exports, health, jobs, problems, profile, results
 from service.dashboard import pages
 from service.errors import TooLarge
 from service.queue import Queue
@@ -18,10 +18,11 @@ from service.version import version
 
 DESCRIPTION = """Self-hosted neural architecture search.
 
-Submit a job with `POST /v1/jobs`, follow it on `/v1/jobs/{id}/events`, read its Pareto front from
-`/v1/jobs/{id}/front` and ask for a network as files with `POST /v1/jobs/{id}/exports`. Every error is a
-`application/problem+json` document that says what was got and what is right. Times are seconds, latencies
-milliseconds, accuracies shares from 0 to 1.
+Ask what a space costs and whether limits can be met with `POST /v1/profile`. Submit a job with
+`POST /v1/jobs`, follow it on `/v1/jobs/{id}/events`, read its Pareto front from `/v1/jobs/{id}/front` and ask
+for a network as files with `POST /v1/jobs/{id}/exports`. Every error is a `application/problem+json` document
+that says what was got and what is right. Times are seconds, latencies milliseconds,
+accuracies shares from 0 to 1.
 """
 
 
@@ -50,7 +51,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.settings, app.state.database, app.state.queue = settings, database, queue
-    for noun in (jobs, results, events, exports, catalog, health):
+    for noun in (jobs, results, events, exports, profile, catalog, health):
         app.include_router(noun.router)
     pages.install(app)
     problems.install(app)
