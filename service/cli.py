@@ -16,6 +16,7 @@ import typer
 import yaml
 from rich.console import Console
 
+from search_space import plugins
 from service.client import Client, ClientError
 from service.errors import Unavailable
 from service.settings import Settings, get_settings
@@ -211,6 +212,7 @@ def profile(
     from service.profile import asked_for, make_profile
     from service.terminal import show_profile
 
+    plugins.use_families_dir(get_settings().families_dir)
     given = None if file is None else _read_job(file)
     supernet = {"family": family, "preset": preset, "pretrained": pretrained}
     found = make_profile(asked_for(given, supernet, limit or [], samples, seed))

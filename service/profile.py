@@ -146,7 +146,7 @@ def make_profile(spec: ProfileSpec) -> ProfileOut:
         input=input_facts(space),
         num_choices=len(space.choices),
         architectures=str(size),
-        architectures_log10=_log10(size),
+        architectures_log10=log10(size),
         counted=len(counted),
         counted_how="every network" if whole else "random, uniform over genes",
         seed=spec.seed,
@@ -269,7 +269,7 @@ def wilson(met: int, counted: int) -> tuple[float, float]:
     return (0.0 if met == 0 else middle - half), (1.0 if met == counted else middle + half)
 
 
-def _log10(number: int) -> float:
+def log10(number: int) -> float:
     """Also of integers beyond the range of floats."""
     digits = len(str(number))
     return math.log10(number) if digits < 300 else math.log10(int(str(number)[:15])) + digits - 15

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from search_space import plugins
 from service.api import catalog, events, exports, health, jobs, problems, profile, results
 from service.dashboard import pages
 from service.errors import TooLarge
@@ -15,6 +17,8 @@ from service.queue import Queue
 from service.settings import Settings, get_settings
 from service.store.session import Database
 from service.version import version
+
+log = logging.getLogger(__name__)
 
 DESCRIPTION = """Self-hosted neural architecture search.
 
@@ -35,6 +39,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or get_settings()
     if settings.database_url is None or settings.redis_url is None:
         raise ValueError("Set WINNOW_DATABASE_URL and WINNOW_REDIS_URL, or run `winnow up`, which starts both servers.")
+    plugins.use_families_dir(settings.families_dir)
+    _warn_about_families()
     database, queue = Database(settings.database_url), Queue(settings.redis_url)
 
     @asynccontextmanager
@@ -57,6 +63,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     return app
+
+
+def _warn_about_families() -> None:
+    """A family file that cannot be used is told in the log and the catalogue; everything else goes on."""
+    users = plugins.users_families()
+    for reason in users.refused().values() if users is not None else ():
+        log.warning(reason)
 
 
 class BodyLimit:
