@@ -31,6 +31,10 @@ app = typer.Typer(
 )
 db = typer.Typer(help="The database.", no_args_is_help=True)
 app.add_typer(db, name="db")
+family_ = typer.Typer(
+    help="Model families: those that are built in and those of WINNOW_FAMILIES_DIR.", no_args_is_help=True
+)
+app.add_typer(family_, name="family")
 console = Console(highlight=False)
 
 # An open stream of events would keep the API from ending on SIGTERM.
@@ -163,6 +167,35 @@ def _with_servers(*, broker: bool = True) -> Settings:
 def _become(module: str, *arguments: str) -> None:
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+
+
+# --- families --------------------------------------------------------------------------------------
+
+
+@family_.command(name="list")
+def family_list() -> None:
+    """Families with their presets, and files of WINNOW_FAMILIES_DIR that cannot be used, with the reason."""
+    plugins.use_families_dir(get_settings().families_dir)
+    users = plugins.users_families()
+    refused = users.refused() if users is not None else {}
+    for name in plugins.names(plugins.FAMILIES):
+        own = users is not None and name in users.names()
+        if not (own and name in refused):
+            console.print(f"{name}{' (yours)' if own else ''}: {', '.join(plugins.presets(name))}")
+    for reason in refused.values():
+        console.print(reason, style="red", soft_wrap=True)
+
+
+@family_.command(name="check")
+def family_check(
+    name: Annotated[str, typer.Argument(help="A family.")],
+    preset: Annotated[str | None, typer.Option(help="One preset; default: all of them.")] = None,
+) -> None:
+    """Whether a family's description is true: hundreds of its networks are built in torch and compared."""
+    from service.family_check import check_family
+
+    if not check_family(console, name, preset, get_settings().families_dir):
+        raise typer.Exit(1)
 
 
 # --- jobs ------------------------------------------------------------------------------------------
