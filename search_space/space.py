@@ -135,7 +135,8 @@ class SearchSpace:
         if len(genes) != len(self.choices):
             raise ValueError(f"Got {len(genes)} genes; space {self.name!r} has {len(self.choices)} choices.")
         canonical = np.asarray(genes).astype(np.int64, copy=False).tolist()
-        active, items = [], []
+        active: list[bool] = []
+        items: list[tuple[str, Option]] = []
         for i, (gene, known, parent) in enumerate(zip(canonical, self._items, self._parents, strict=True)):
             if not 0 <= gene < len(known):
                 raise ValueError(f"Gene {gene} of {self.choices[i].name!r} is not in 0..{len(known) - 1}.")
