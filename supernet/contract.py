@@ -146,16 +146,17 @@ def equal_ids(subject: Subject) -> str:
 
 
 def dead_genes(subject: Subject) -> str:
-    """Genes of inactive choices change nothing."""
+    """A choice that is inactive in a network is one that its layers do not depend on."""
     space, changed = subject.space, 0
     for architecture in subject.architectures(DESCRIBED // 4):
-        for position, active in enumerate(space.is_active(architecture)):
-            if not active:
-                genes = list(architecture.genes)
-                genes[position] = len(space.choices[position].options) - 1
-                same = space.from_genes(genes).id == architecture.id
-                require(same, f"inactive {space.choices[position].name} changes {architecture.id}")
-                changed += 1
+        layers = space.layers(architecture)
+        for choice, active in zip(space.choices, space.is_active(architecture), strict=True):
+            if active:
+                continue
+            items = tuple((name, choice.options[-1] if name == choice.name else v) for name, v in architecture.items)
+            same = space.layers(replace(architecture, items=items)) == layers
+            require(same, f"{choice.name} is inactive in {architecture.id}, but changes its layers")
+            changed += 1
     return f"{changed} dead genes changed"
 
 
