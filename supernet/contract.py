@@ -36,12 +36,13 @@ from supernet.network import Network, Supernet, build_network, extract
 from supernet.slot import build_block
 
 # Architectures that are described, built whole without storage, and run by torch's counter of operations.
-DESCRIBED, BUILT, COUNTED = 200, 5, 20
+DESCRIBED, BUILT, COUNTED = 200, 5, 10
 # Supernets larger than this are not allocated; what needs one is then skipped, and says so.
 MAX_ALLOCATED_PARAMS = 60_000_000
-# Multiply-accumulates that a check which runs networks may spend, in networks of the largest size.
-MACS_BUDGET = 10_000_000_000
-FEWEST_RUN, MOST_RUN = 4, 20
+# Multiply-accumulates that a check which runs networks may spend, and most networks that it runs.
+MACS_BUDGET, MOST_RUN = 8_000_000_000, 20
+# Samples of a batch: two, so that batch normalisation has something to normalise.
+BATCH = 2
 # Tokens of a text that is run; counts are for the space's own length.
 RUN_TOKENS = 16
 
@@ -68,13 +69,15 @@ class Subject:
         return ends + [self.space.sample(rng) for _ in range(count - 2)]
 
     def runnable(self) -> list[Architecture]:
-        """As many architectures as the budget of computation allows."""
-        affordable = MACS_BUDGET // max(1, self._largest_macs * 4)
-        return self.architectures(max(FEWEST_RUN, min(MOST_RUN, affordable)))
-
-    @cached_property
-    def _largest_macs(self) -> int:
-        return sum(layer.macs() for layer in self.space.layers(self.space.largest()).values())
+        """Smallest, random and largest networks, as many as the budget of computation allows, but always two."""
+        smallest, largest, *random = self.architectures(MOST_RUN)
+        chosen, left = [smallest, random[0]], MACS_BUDGET
+        for architecture in (smallest, random[0], largest, *random[1:]):
+            # Supernet and extracted network, in training and in evaluation.
+            left -= 4 * BATCH * sum(layer.macs() for layer in self.space.layers(architecture).values())
+            if left > 0 and architecture not in chosen:
+                chosen.append(architecture)
+        return chosen
 
     @cached_property
     def supernet(self) -> Supernet:
@@ -250,7 +253,7 @@ def counted_macs(subject: Subject) -> str:
 
 def supernet_equals_extract(subject: Subject) -> str:
     """`supernet(x, architecture)` equals `extract(supernet, architecture)(x)` exactly."""
-    x, supernet = subject.example_input(batch=4, tokens=RUN_TOKENS), subject.supernet
+    x, supernet = subject.example_input(BATCH, RUN_TOKENS), subject.supernet
     drawn = subject.runnable()
     for training in (True, False):
         supernet.train(training)
@@ -267,23 +270,24 @@ def supernet_equals_extract(subject: Subject) -> str:
 
 def answers_are_what_it_says(subject: Subject) -> str:
     """Logits have one column a class (or token id), and gradients reach every parameter of the largest network."""
-    x, supernet, takes = subject.example_input(batch=4, tokens=RUN_TOKENS), subject.supernet.eval(), subject.space.takes
-    assert takes is not None
-    classes = takes.classes
-    if classes is not None:
-        shape = tuple(supernet(x, subject.space.largest()).shape)
-        require(shape == (4, classes), f"the largest network answers {shape}, not (4, {classes})")
-    network = extract(supernet.train(), subject.space.largest())
-    network(x).float().pow(2).sum().backward()
+    takes = subject.space.takes
+    x = subject.example_input(BATCH, RUN_TOKENS).to("meta")
+    with torch.device("meta"):
+        network = build_network(subject.space.layers(subject.space.largest())).train()
+    logits = network(x)
+    if takes is not None and takes.classes is not None:
+        shape = tuple(logits.shape)
+        require(shape == (BATCH, takes.classes), f"the largest network answers {shape}, not {(BATCH, takes.classes)}")
+    logits.float().pow(2).sum().backward()
     idle = [name for name, parameter in network.named_parameters() if parameter.grad is None]
     require(not idle, f"parameters that take no part: {', '.join(idle[:5])}")
-    return "largest network"
+    return "largest network, without storage"
 
 
 def no_gradient_changes_nothing(subject: Subject) -> str:
     """The supernet computes the same with and without gradients."""
-    x, supernet = subject.example_input(batch=4, tokens=RUN_TOKENS), subject.supernet.eval()
-    drawn = subject.runnable()[:5]
+    x, supernet = subject.example_input(BATCH, RUN_TOKENS), subject.supernet.eval()
+    drawn = subject.runnable()[:3]
     for architecture in drawn:
         with torch.no_grad():
             without = supernet(x, architecture)
