@@ -7,6 +7,9 @@ import torch
 from search_space import LayerSpec, SearchSpace
 
 INPUTS: dict[str, Callable[[LayerSpec, int, torch.Generator], torch.Tensor]] = {
+    "resize": lambda spec, batch, generator: torch.randn(
+        batch, spec.channels, spec.size, spec.size, generator=generator
+    ),
     "conv": lambda spec, batch, generator: torch.randn(
         batch, spec.in_channels, spec.size, spec.size, generator=generator
     ),
