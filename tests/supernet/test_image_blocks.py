@@ -63,7 +63,7 @@ def test_squeeze_and_excitation_looks_at_the_mean_of_each_channel():
     block = made(SQUEEZED)
     hidden = F.silu(block.depthwise_norm(block.depthwise(F.silu(block.expand_norm(block.expand(images(8)))))))
     means = hidden.mean((2, 3))
-    inner = F.silu(F.linear(means, block.squeeze.weight.flatten(1), block.squeeze.bias))
+    inner = F.relu(F.linear(means, block.squeeze.weight.flatten(1), block.squeeze.bias))
     gate = torch.sigmoid(F.linear(inner, block.excite.weight.flatten(1), block.excite.bias))
     expected = block.project_norm(block.project(hidden * gate[:, :, None, None])) + images(8)
     assert torch.allclose(block(images(8)), expected, atol=1e-6)
