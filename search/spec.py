@@ -27,6 +27,7 @@ from search.objectives import Objective
 from search_space import plugins
 from search_space.adjustments import Adjustments
 from search_space.checkpoint import read_checkpoint
+from search_space.inputs import ImageInput, Input
 
 if TYPE_CHECKING:
     from search_space.space import SearchSpace
@@ -104,6 +105,11 @@ class DataSpec(Part):
     @classmethod
     def _known(cls, source: str) -> str:
         return _one_of("data source", source, DATA_SOURCES)
+
+
+def data_gives(spec: DataSpec) -> Input | None:
+    """What networks get from a data source, without loading it; None: known only once it is read."""
+    return {"digits": ImageInput(channels=1, size=8, classes=10)}.get(spec.source)
 
 
 class BigNASOptions(Part):
@@ -258,6 +264,13 @@ class JobSpec(Part):
             # Options belong to their method: whoever names another one starts from that one's own defaults.
             if isinstance(chosen, dict) and chosen.get(plugin, defaults[part][plugin]) != defaults[part][plugin]:
                 defaults[part].pop("options", None)
+        # Preset and choices belong to their family in the same way.
+        chosen = given.get("supernet")
+        if (
+            isinstance(chosen, dict)
+            and chosen.get("family", defaults["supernet"]["family"]) != defaults["supernet"]["family"]
+        ):
+            defaults["supernet"] = {}
         return _merge(defaults, given)
 
     @field_validator("objectives")

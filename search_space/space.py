@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
@@ -241,6 +241,22 @@ class SearchSpace:
         for i, parent in enumerate(self._parents):
             product *= count(i) if parent is None else 1
         return product
+
+    def every(self) -> Iterator[Architecture]:
+        """Every distinct network, once: `size()` of them."""
+        genes = [0] * len(self.choices)
+
+        def walk(position: int) -> Iterator[Architecture]:
+            if position == len(genes):
+                yield self.from_genes(genes)
+                return
+            active = self._is_active(position, genes)
+            for gene in range(len(self.choices[position].options) if active else 1):
+                genes[position] = gene
+                yield from walk(position + 1)
+            genes[position] = 0
+
+        yield from walk(0)
 
     # --- layers ---------------------------------------------------------------------------------
 

@@ -1,14 +1,10 @@
-"""Presets that are too big to be built in a test, narrowed to small options by the adjustments that users have.
+"""Presets that are too big to be run in a test, narrowed to small options by the adjustments that users have.
 
-The contract counts such a preset without storage and builds the narrowed one: same code, small sizes. A new big preset
-needs a line here.
+The contract counts such a preset without storage and runs the narrowed one: same code, small sizes.
 """
 
-from predictors import cost
 from search_space import SearchSpace, plugins
 from search_space.adjustments import Adjustments
-
-MAX_PARAMS, MAX_PIXELS = 10_000_000, 200
 
 _BLOCKS = {"stem_width": (8, 16), "stage*_width": (8, 16), "head_width": (16, 32), "resolution": (32, 40)}
 
@@ -29,15 +25,6 @@ NARROWED: dict[tuple[str, str], Adjustments] = {
 }
 
 
-def is_big(space: SearchSpace) -> bool:
-    """Whether its largest network takes too much memory or time for a test."""
-    return cost.params(space, space.largest()) > MAX_PARAMS or getattr(space.takes, "size", 0) > MAX_PIXELS
-
-
 def buildable(family: str, preset: str) -> SearchSpace:
-    """The preset, narrowed if it is too big to be built."""
-    space = plugins.load_family(family, preset)
-    if not is_big(space):
-        return space
-    assert (family, preset) in NARROWED, f"{space.name} is too big to be built; add a line to tests/contracts/narrow.py"
-    return plugins.load_family(family, preset, NARROWED[family, preset])
+    """The preset, narrowed if it is too big to be run in a test."""
+    return plugins.load_family(family, preset, NARROWED.get((family, preset)))
