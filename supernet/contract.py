@@ -329,7 +329,7 @@ CHECKS: tuple[Callable[[Subject], str], ...] = (
 
 
 # Checks that need weights; the others describe and count.
-COMPUTING = (supernet_equals_extract, no_gradient_changes_nothing)
+RUNNING = (supernet_equals_extract, no_gradient_changes_nothing)
 
 
 def run_checks(family: str, preset: str) -> Iterator[dict[str, object]]:
