@@ -75,8 +75,8 @@ function row(family, name, preset) {
     { "data-testid": "preset", "data-family": family, "data-preset": name, onclick: () => choose(family, name) },
     el("th", { scope: "row" }, pick),
     el("td", { class: "num end", title: `${grouped(preset.architectures)} distinct networks` }, count(preset)),
-    el("td", { class: "num end span" }, span("params")),
-    el("td", { class: "num end span" }, span("macs")),
+    el("td", { class: "num end span", "data-name": "Parameters" }, span("params")),
+    el("td", { class: "num end span", "data-name": "MACs" }, span("macs")),
     el("td", { class: "takes" }, preset.takes + sizes(preset.input)),
   );
 }
@@ -113,6 +113,8 @@ function choose(family, preset) {
   history.replaceState(null, "", `#${new URLSearchParams(chosen)}`);
   byId("chosen").textContent = `${family}/${preset}`;
   button.disabled = false;
+  // On a narrow screen the profile stands above the list: go where the answer will be.
+  if (matchMedia("(max-width: 1020px)").matches) byId("profile").scrollIntoView({ block: "start" });
   ask();
 }
 
