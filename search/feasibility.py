@@ -88,7 +88,7 @@ def find_feasible(
         return seeker.verdict("infeasible", beyond)
     return seeker.verdict(
         "not found",
-        f"None of {len(seeker.seen):,} networks that were looked at meets the limits, which is no proof that none does.",
+        f"None of {len(seeker.seen):,} networks that were looked at meets the limits, which proves nothing.",
     )
 
 
