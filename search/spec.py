@@ -11,7 +11,6 @@ import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     StrictFloat,
@@ -22,8 +21,11 @@ from pydantic import (
     model_validator,
 )
 
+from search.data_spec import DATA_MODELS, DATA_SOURCES, DataSpec
 from search.metrics import METRICS, Goal
 from search.objectives import Objective
+from search.parts import Part, complete_options, one_of
+from search.training_spec import METHOD_OPTIONS, OPTIMIZERS, TrainingSpec
 from search_space import plugins
 from search_space.adjustments import Adjustments
 from search_space.checkpoint import read_checkpoint
@@ -31,16 +33,25 @@ from search_space.checkpoint import read_checkpoint
 if TYPE_CHECKING:
     from search_space.space import SearchSpace
 
+__all__ = [
+    "ALGORITHM_OPTIONS",
+    "DATA_MODELS",
+    "DATA_SOURCES",
+    "METHOD_OPTIONS",
+    "OPTIMIZERS",
+    "DataSpec",
+    "JobSpec",
+    "ObjectiveSpec",
+    "Part",
+    "SearchSpec",
+    "SupernetSpec",
+    "TrainingSpec",
+]
+
 # A search that asks for more than this is a slip of the keyboard: at a second each it would take a day.
 MAX_EVALUATIONS = 100_000
 
 DEFAULT_RECIPE = "bignas"
-
-
-class Part(BaseModel):
-    """A part of a job: immutable, and without unknown fields."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SupernetSpec(Part):
@@ -89,73 +100,6 @@ class SupernetSpec(Part):
         return plugins.load_family(self.family, self.preset, adjustments, self.checkpoint)
 
 
-# Kept equal to `supernet.data.SOURCES` and `supernet.trainer.OPTIMIZERS` by tests/contracts: those need
-# torch, and a request is judged without it.
-DATA_SOURCES = ("digits",)
-OPTIMIZERS = ("adamw", "rmsprop", "sgd")
-
-
-class DataSpec(Part):
-    """What the supernet is trained, searched and tested on."""
-
-    source: str = Field(description="A data source, such as `digits`.", examples=["digits"])
-
-    @field_validator("source")
-    @classmethod
-    def _known(cls, source: str) -> str:
-        return _one_of("data source", source, DATA_SOURCES)
-
-
-class BigNASOptions(Part):
-    """Options of the training method `bignas`."""
-
-    num_random: Annotated[
-        int, Field(ge=0, le=16, description="Random sub-networks a step, besides biggest and smallest.")
-    ] = 2
-    label_smoothing: Annotated[float, Field(ge=0, lt=1, description="Of the biggest network's loss.")] = 0.1
-
-
-# Training method -> its options. One entry per file of `supernet/methods` (tests/contracts).
-METHOD_OPTIONS: dict[str, type[Part]] = {"bignas": BigNASOptions}
-
-
-class TrainingSpec(Part):
-    """How the supernet's weights are trained."""
-
-    method: str = Field(description="A training method, such as `bignas`.")
-    epochs: Annotated[int, Field(ge=1, le=100_000)]
-    batch_size: Annotated[int, Field(ge=2, le=1_000_000)]
-    optimizer: str = Field(description="`rmsprop`, `sgd` or `adamw`.")
-    learning_rate: Annotated[float, Field(gt=0, le=100)]
-    lr_decay: Annotated[float, Field(gt=0, le=1, description="Factor every `lr_decay_epochs` epochs.")]
-    lr_decay_epochs: Annotated[float, Field(gt=0)] | None = Field(
-        description="Null: a 150th of the epochs, so that the floor is reached at two thirds, as in BigNAS."
-    )
-    lr_floor: Annotated[float, Field(ge=0, le=1, description="Least rate, as a share of `learning_rate`.")]
-    weight_decay: Annotated[float, Field(ge=0, le=1)]
-    momentum: Annotated[float, Field(ge=0, lt=1)]
-    clip_norm: Annotated[float, Field(ge=0, description="Largest gradient norm; 0: no clipping.")]
-    seed: Annotated[int, Field(ge=0, lt=2**31, description="Split, initial weights and batches.")] = 0
-    options: dict[str, float | int | bool | str] = Field(
-        default_factory=dict, validate_default=True, description="Options of the method itself."
-    )
-
-    @field_validator("method")
-    @classmethod
-    def _known_method(cls, method: str) -> str:
-        return _one_of("training method", method, tuple(METHOD_OPTIONS))
-
-    @field_validator("optimizer")
-    @classmethod
-    def _known_optimizer(cls, optimizer: str) -> str:
-        return _one_of("optimizer", optimizer, OPTIMIZERS)
-
-    @field_validator("options")
-    @classmethod
-    def _options_of_the_method(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        return _complete_options(METHOD_OPTIONS, info.data.get("method"), options)
-
-
 class ObjectiveSpec(Part):
     """A metric to optimise, with an optional hard limit."""
 
@@ -166,7 +110,7 @@ class ObjectiveSpec(Part):
     @field_validator("metric")
     @classmethod
     def _known(cls, metric: str) -> str:
-        return _one_of("metric", metric, tuple(METRICS))
+        return one_of("metric", metric, tuple(METRICS))
 
     @model_validator(mode="after")
     def _sensible(self) -> ObjectiveSpec:
@@ -220,12 +164,12 @@ class SearchSpec(Part):
     @field_validator("algorithm")
     @classmethod
     def _known_algorithm(cls, algorithm: str) -> str:
-        return _one_of("search algorithm", algorithm, tuple(ALGORITHM_OPTIONS))
+        return one_of("search algorithm", algorithm, tuple(ALGORITHM_OPTIONS))
 
     @field_validator("options")
     @classmethod
     def _options_of_the_algorithm(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        return _complete_options(ALGORITHM_OPTIONS, info.data.get("algorithm"), options)
+        return complete_options(ALGORITHM_OPTIONS, info.data.get("algorithm"), options)
 
 
 class JobSpec(Part):
@@ -258,6 +202,9 @@ class JobSpec(Part):
             # Options belong to their method: whoever names another one starts from that one's own defaults.
             if isinstance(chosen, dict) and chosen.get(plugin, defaults[part][plugin]) != defaults[part][plugin]:
                 defaults[part].pop("options", None)
+        chosen = given.get("data")
+        if isinstance(chosen, dict) and chosen.get("source", defaults["data"]["source"]) != defaults["data"]["source"]:
+            defaults["data"] = {}  # the words of one source mean nothing to another
         return _merge(defaults, given)
 
     @field_validator("objectives")
@@ -273,17 +220,6 @@ class JobSpec(Part):
     def title(self) -> str:
         """The job's name, or what stands for it."""
         return self.name or f"{self.recipe} on {self.data.source}"
-
-
-def _complete_options(models: dict[str, type[Part]], name: str | None, options: dict[str, Any]) -> dict[str, Any]:
-    """Options checked and completed by the model of their plug-in (whose own name is checked elsewhere)."""
-    return models[name].model_validate(options).model_dump() if name in models else options
-
-
-def _one_of(kind: str, got: str, known: tuple[str, ...]) -> str:
-    if got not in known:
-        raise plugins.UnknownPluginError(kind, got, known)
-    return got
 
 
 def _merge(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

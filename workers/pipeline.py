@@ -67,7 +67,7 @@ def run(shop: Workshop) -> None:
         JobFailed: with the reason for the user.
     """
     shop.reporter.stage("prepare data")
-    data = load_dataset(shop.spec.data.source, shop.spec.training.seed).to(shop.device)
+    data = load_dataset(shop.spec.data.source, shop.spec.training.seed, shop.spec.data.options()).to(shop.device)
     supernet = train_supernet(shop, data)
     evaluator = make_evaluator(shop.spec, supernet, data)
     evaluations = search(shop, evaluator)
@@ -270,7 +270,7 @@ def _measured(shop: Workshop, evaluator: Evaluator, evaluation: Evaluation, posi
     network = evaluator.network(evaluation.architecture)
     test_accuracy = accuracy(network, evaluator.data.test)
     with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
-        onnx.write(network.cpu(), evaluator.data.test.x[:1].cpu(), Path(folder))
+        onnx.write(network.cpu(), evaluator.data.test.inputs(slice(0, 1)).cpu(), Path(folder))
         results = measure(Path(folder) / "model.onnx", threads=sorted({1, os.cpu_count() or 1}))
     metrics = {"test_accuracy": test_accuracy, "latency_ms": results[0]["median_ms"]}
     return Finalist(

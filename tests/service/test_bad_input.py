@@ -44,7 +44,7 @@ def search(**values: Any) -> dict[str, Any]:
         ({"recipe": 7}, "recipe: Input should be a valid string"),
         ({"supernet": {"family": "cnn"}}, "No family named 'cnn'. Known: mobilenet"),
         ({"supernet": {"preset": "imagenet"}}, "No preset of family 'mobilenet' named 'imagenet'. Known: digits"),
-        ({"data": {"source": "mnist"}}, "No data source named 'mnist'. Known: digits"),
+        ({"data": {"source": "mnist"}}, "No data source named 'mnist'. Known: cifar10, digits"),
         ({"training": {"method": "sgd"}}, "No training method named 'sgd'. Known: bignas"),
         ({"training": {"epochs": 0}}, "greater than or equal to 1"),
         ({"training": {"learning_rate": -1}}, "greater than 0"),
