@@ -8,11 +8,12 @@ say: `gives()` is as much of the data's shape as follows from them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
 from search.parts import Part, one_of
+from search_space.inputs import ImageInput, Input
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 ValidationShare = Annotated[float, Field(gt=0, lt=1, description="Share of the training data held out for the search.")]
@@ -24,6 +25,9 @@ CorruptShare = Annotated[float, Field(ge=0, le=1, description="Largest share of 
 Pixels = Annotated[int, Field(ge=4, le=4096, description="Height and width in pixels, to which images are fitted.")]
 Channels = Annotated[Literal[1, 3], Field(description="3: colour, 1: grey.")]
 Path = Field(description="File or folder on the worker.", min_length=1, max_length=4096)
+
+
+Kind: TypeAlias = Literal["image", "labelled text", "text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +42,37 @@ class DataShape:
         classes: of labels.
     """
 
-    kind: Literal["image", "labelled text", "text"] | None
+    kind: Kind | None
     channels: int | None = None
     size: int | None = None
     vocab: int | None = None
     length: int | None = None
     classes: int | None = None
+
+    def misfit(self, takes: Input | None) -> str | None:
+        """Why networks that take this cannot be trained on such data; None where nothing speaks against it.
+
+        The size of images is no reason: networks resize, or the source is told another size.
+        """
+        if self.kind is None or takes is None:
+            return None
+        pairs: list[tuple[str, int | None, int | None]]
+        if isinstance(takes, ImageInput):
+            wanted: Kind = "image"
+            pairs = [("channels", self.channels, takes.channels), ("classes", self.classes, takes.classes)]
+        else:
+            wanted = "text" if takes.classes is None else "labelled text"
+            pairs = [("classes", self.classes, takes.classes)]
+            if self.vocab is not None and self.vocab > takes.vocab:
+                pairs.append(("token ids", self.vocab, takes.vocab))
+            if self.length is not None and self.length > takes.max_length:
+                return f"its blocks of {self.length} tokens are longer than the {takes.max_length} that they take"
+        if self.kind != wanted:
+            return f"it gives {self.kind}, and they take {takes}"
+        wrong = [
+            f"it has {mine} {what} and they take {theirs}" for what, mine, theirs in pairs if mine not in (None, theirs)
+        ]
+        return "; ".join(wrong) or None
 
 
 class DataPart(Part):

@@ -216,6 +216,21 @@ class JobSpec(Part):
             raise ValueError(f"Objective {twice[0]!r} is listed twice; list each metric once.")
         return objectives
 
+    @model_validator(mode="after")
+    def _scores_what_the_data_gives(self) -> JobSpec:
+        kind = self.data.gives().kind
+        metrics = {objective.metric for objective in self.objectives}
+        for wrong, right, kinds in (
+            ("accuracy", "perplexity", ("text",)),
+            ("perplexity", "accuracy", ("image", "labelled text")),
+        ):
+            if wrong in metrics and kind in kinds:
+                raise ValueError(
+                    f"Data source {self.data.source!r} gives {kind}, on which networks have no {wrong}; "
+                    f"ask for {right} instead."
+                )
+        return self
+
     @property
     def title(self) -> str:
         """The job's name, or what stands for it."""

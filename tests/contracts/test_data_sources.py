@@ -107,7 +107,9 @@ def test_a_path_that_is_not_there_is_named(source, options):
 
 
 def test_a_job_names_the_source_in_its_title(source, options):
-    assert source in JobSpec.model_validate({"data": {"source": source, **options}}).title
+    metric = load_dataset(source, 0, options).metric
+    spec = JobSpec.model_validate({"data": {"source": source, **options}, "objectives": [{"metric": metric}]})
+    assert source in spec.title
 
 
 def test_cards_say_what_a_network_eats(source, options):
