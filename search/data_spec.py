@@ -7,13 +7,12 @@ say: `gives()` is as much of the data's shape as follows from them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
 from search.parts import Part, one_of
-from search_space.inputs import ImageInput, Input
+from search_space.inputs import ImageInput, Input, TokenInput
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 ValidationShare = Annotated[float, Field(gt=0, lt=1, description="Share of the training data held out for the search.")]
@@ -30,53 +29,11 @@ Path = Field(description="File or folder on the worker.", min_length=1, max_leng
 Kind: TypeAlias = Literal["image", "labelled text", "text"]
 
 
-@dataclass(frozen=True, slots=True)
-class DataShape:
-    """What a source gives, as far as it is known before it is read; None: not known.
-
-    Attributes:
-        kind: `image`, `labelled text` or `text`; None for a data set whose columns decide.
-        channels, size: of images; `size` is height and width in pixels.
-        vocab: of tokens.
-        length: tokens of a text or block.
-        classes: of labels.
-    """
-
-    kind: Kind | None
-    channels: int | None = None
-    size: int | None = None
-    vocab: int | None = None
-    length: int | None = None
-    classes: int | None = None
-
-    def misfit(self, takes: Input | None) -> str | None:
-        """Why networks that take this cannot be trained on such data; None where nothing speaks against it.
-
-        The size of images is no reason: networks resize, or the source is told another size.
-        """
-        if self.kind is None or takes is None:
-            return None
-        pairs: list[tuple[str, int | None, int | None]]
-        if isinstance(takes, ImageInput):
-            wanted: Kind = "image"
-            pairs = [("channels", self.channels, takes.channels), ("classes", self.classes, takes.classes)]
-        else:
-            wanted = "text" if takes.classes is None else "labelled text"
-            pairs = [("classes", self.classes, takes.classes)]
-            if self.vocab is not None and self.vocab > takes.vocab:
-                pairs.append(("token ids", self.vocab, takes.vocab))
-            if self.length is not None and self.length > takes.max_length:
-                return f"its blocks of {self.length} tokens are longer than the {takes.max_length} that they take"
-        if self.kind != wanted:
-            return f"it gives {self.kind}, and they take {takes}"
-        wrong = [
-            f"it has {mine} {what} and they take {theirs}" for what, mine, theirs in pairs if mine not in (None, theirs)
-        ]
-        return "; ".join(wrong) or None
-
-
 class DataPart(Part):
     """What all sources share."""
+
+    # What it holds; None for a data set whose columns decide.
+    kind: ClassVar[Kind | None] = None
 
     source: str
 
@@ -84,24 +41,28 @@ class DataPart(Part):
         """Fields of the source's dataclass."""
         return self.model_dump(exclude={"source"})
 
-    def gives(self) -> DataShape:
-        """What this source gives, as far as it is known before it is read."""
-        return DataShape(None)
+    def gives(self) -> Input | None:
+        """What networks get from it; None where that is known only once it is read."""
+        return None
 
 
 class DigitsSpec(DataPart):
     """scikit-learn's handwritten digits: no download."""
 
+    kind: ClassVar[Kind | None] = "image"
+
     source: Literal["digits"]
     validation_share: ValidationShare = 0.25
 
-    def gives(self) -> DataShape:
+    def gives(self) -> Input | None:
         """See `DataPart.gives`."""
-        return DataShape("image", channels=1, size=8, classes=10)
+        return ImageInput(channels=1, size=8, classes=10)
 
 
 class Cifar10Spec(DataPart):
     """CIFAR-10 as parquet or in its binary form."""
+
+    kind: ClassVar[Kind | None] = "image"
 
     source: Literal["cifar10"]
     path: str = Path
@@ -109,13 +70,15 @@ class Cifar10Spec(DataPart):
     limit: Limit = LIMIT
     corrupt_share: CorruptShare = 0.01
 
-    def gives(self) -> DataShape:
+    def gives(self) -> Input | None:
         """See `DataPart.gives`."""
-        return DataShape("image", channels=3, size=32, classes=10)
+        return ImageInput(channels=3, size=32, classes=10)
 
 
 class ImagesSpec(DataPart):
     """A folder of images, one folder per class."""
+
+    kind: ClassVar[Kind | None] = "image"
 
     source: Literal["images"]
     path: str = Path
@@ -126,13 +89,11 @@ class ImagesSpec(DataPart):
     limit: Limit = LIMIT
     corrupt_share: CorruptShare = 0.01
 
-    def gives(self) -> DataShape:
-        """See `DataPart.gives`."""
-        return DataShape("image", channels=self.channels, size=self.size)
-
 
 class LabelledTextSpec(DataPart):
     """Tab- or comma-separated texts with labels, plain or .gz."""
+
+    kind: ClassVar[Kind | None] = "labelled text"
 
     source: Literal["labelled_text"]
     path: str = Path
@@ -144,13 +105,11 @@ class LabelledTextSpec(DataPart):
     test_share: Share = 0.1
     limit: Limit = LIMIT
 
-    def gives(self) -> DataShape:
-        """See `DataPart.gives`."""
-        return DataShape("labelled text", vocab=None if self.tokenizer else 256, length=self.length)
-
 
 class TextSpec(DataPart):
     """Plain text for language models, plain or .gz."""
+
+    kind: ClassVar[Kind | None] = "text"
 
     source: Literal["text"]
     path: str = Path
@@ -159,9 +118,11 @@ class TextSpec(DataPart):
     validation_share: ValidationShare = 0.1
     test_share: Share = 0.1
 
-    def gives(self) -> DataShape:
+    def gives(self) -> Input | None:
         """See `DataPart.gives`."""
-        return DataShape("text", vocab=None if self.tokenizer else 256, length=self.length)
+        if self.tokenizer is not None:
+            return None
+        return TokenInput(vocab=256, length=self.length, max_length=self.length, classes=None)
 
 
 class HuggingFaceSpec(DataPart):
@@ -209,3 +170,8 @@ DataSpec = Annotated[
     ],
     BeforeValidator(_known),
 ]
+
+
+def data_gives(spec: DataPart) -> Input | None:
+    """What networks get from a data source, without loading it; None: known only once it is read."""
+    return spec.gives()

@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from search.data_spec import DATA_MODELS, DATA_SOURCES, DataSpec
+from search.data_spec import DATA_MODELS, DATA_SOURCES, DataSpec, data_gives
 from search.metrics import METRICS, Goal
 from search.objectives import Objective
 from search.parts import Part, complete_options, one_of
@@ -46,6 +46,7 @@ __all__ = [
     "SearchSpec",
     "SupernetSpec",
     "TrainingSpec",
+    "data_gives",
 ]
 
 # A search that asks for more than this is a slip of the keyboard: at a second each it would take a day.
@@ -205,6 +206,13 @@ class JobSpec(Part):
         chosen = given.get("data")
         if isinstance(chosen, dict) and chosen.get("source", defaults["data"]["source"]) != defaults["data"]["source"]:
             defaults["data"] = {}  # the words of one source mean nothing to another
+        # Preset and choices belong to their family in the same way.
+        chosen = given.get("supernet")
+        if (
+            isinstance(chosen, dict)
+            and chosen.get("family", defaults["supernet"]["family"]) != defaults["supernet"]["family"]
+        ):
+            defaults["supernet"] = {}
         return _merge(defaults, given)
 
     @field_validator("objectives")
@@ -218,7 +226,7 @@ class JobSpec(Part):
 
     @model_validator(mode="after")
     def _scores_what_the_data_gives(self) -> JobSpec:
-        kind = self.data.gives().kind
+        kind = self.data.kind
         metrics = {objective.metric for objective in self.objectives}
         for wrong, right, kinds in (
             ("accuracy", "perplexity", ("text",)),

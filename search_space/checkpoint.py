@@ -10,6 +10,7 @@ import json
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +134,172 @@ def _header(path: Path) -> Iterator[tuple[str, Stored]]:
         raise CheckpointError(
             f"{broken}: it has {size} bytes, and its header speaks of {8 + length + end}. Copy it again."
         )
+
+
+# --- which tensor goes where ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a tensor of a checkpoint goes.
+
+    Attributes:
+        slot, parameter: of the supernet.
+        shape: that the tensor must have.
+        optional: whether the parameter keeps fresh values where the checkpoint has no such tensor, as a
+            new classifier does.
+    """
+
+    slot: str
+    parameter: str
+    shape: tuple[int, ...]
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a checkpoint of a family holds.
+
+    Attributes:
+        places: tensor name -> its place.
+        droppable: patterns of tensors that may be there and are not used, such as another task's head.
+    """
+
+    places: dict[str, Place]
+    droppable: tuple[str, ...] = ()
+
+    def match(self, checkpoint: Checkpoint) -> Matched:
+        """Check a checkpoint's tensors against the layout.
+
+        Raises:
+            CheckpointError: tensors are missing, of the wrong shape, or unknown; the first few are named.
+        """
+        stored, folder = checkpoint.tensors, checkpoint.folder
+        missing = [name for name, place in self.places.items() if name not in stored and not place.optional]
+        if missing:
+            raise CheckpointError(
+                f"{folder} lacks {_some(missing)}. Its config.json asks for them; is it the right configuration, "
+                "and are all files there?"
+            )
+        loads, dropped = {}, []
+        for name, tensor in stored.items():
+            place = self.places.get(name)
+            if place is None:
+                dropped.append(name)
+            elif _without_ones(tensor.shape) == _without_ones(place.shape):
+                loads[name] = place
+            elif place.optional:
+                dropped.append(name)
+            else:
+                raise CheckpointError(
+                    f"Tensor {name!r} of {folder} has shape {tensor.shape}; its config.json asks for {place.shape}."
+                )
+        unknown = [name for name in dropped if name not in self.places and not self._may_drop(name)]
+        if unknown:
+            raise CheckpointError(
+                f"{folder} holds {_some(unknown)}, which its config.json does not ask for. "
+                "Is it the right configuration?"
+            )
+        fresh = sorted(name for name in self.places if name not in loads)
+        return Matched(loads, tuple(sorted(dropped)), tuple(fresh))
+
+    def _may_drop(self, name: str) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in self.droppable)
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """How a checkpoint fits a layout.
+
+    Attributes:
+        loads: tensors that are loaded, with their places.
+        dropped: tensors that are there and not used.
+        fresh: tensors that are not there and whose parameters keep fresh values.
+    """
+
+    loads: dict[str, Place]
+    dropped: tuple[str, ...]
+    fresh: tuple[str, ...]
+
+
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without its dimensions of size one, which checkpoints like to add to single vectors."""
+    return tuple(size for size in shape if size != 1)
+
+
+def _some(names: list[str]) -> str:
+    listed = ", ".join(repr(name) for name in names[:3])
+    return f"the tensor {listed}" if len(names) == 1 else f"{len(names)} tensors ({listed}{', ...' * (len(names) > 3)})"
+
+
+class ConfigReader:
+    """Reads what a family needs from a checkpoint's configuration.
+
+    Args:
+        config: the content of config.json.
+        model_types: those that the family supports.
+
+    Raises:
+        CheckpointError: another model type, or quantized weights.
+    """
+
+    def __init__(self, config: Mapping[str, Any], model_types: tuple[str, ...]) -> None:
+        self.config = config
+        self.model_type = str(config.get("model_type"))
+        if self.model_type not in model_types:
+            raise CheckpointError(
+                f"The checkpoint's model_type is {config.get('model_type')!r}; this family supports "
+                f"{', '.join(model_types)}."
+            )
+        if config.get("quantization_config"):
+            raise CheckpointError("The checkpoint's weights are quantized; start from the full-precision ones.")
+
+    def whole(self, key: str, default: int | None = None) -> int:
+        """A whole number of at least 1.
+
+        Raises:
+            CheckpointError: it is missing and there is no default, or it is something else.
+        """
+        value = self.config.get(key)
+        value = default if value is None else value
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise CheckpointError(f"config.json must give {key!r} as a whole number of at least 1; got {value!r}.")
+        return value
+
+    def ratio(self, key: str, default: float) -> float:
+        """A number of at least 0, such as a dropout or an epsilon."""
+        value = self.config.get(key)
+        value = default if value is None else value
+        if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
+            raise CheckpointError(f"config.json must give {key!r} as a number of at least 0; got {value!r}.")
+        return float(value)
+
+    def one_of(self, key: str, known: Mapping[str, str], default: str) -> str:
+        """What a word of the configuration stands for."""
+        value = self.config.get(key) or default
+        if value not in known:
+            raise CheckpointError(f"config.json has {key} {value!r}; supported are {', '.join(known)}.")
+        return known[value]
+
+    def task(self, known: tuple[str, ...]) -> str:
+        """The class that the checkpoint was saved from.
+
+        Raises:
+            CheckpointError: it is for another task.
+        """
+        named = self.config.get("architectures") or [known[0]]
+        if named[0] not in known:
+            raise CheckpointError(f"The checkpoint is a {named[0]}; this family starts from {', '.join(known)}.")
+        return str(named[0])
+
+    def num_labels(self) -> int:
+        """Number of classes of a classifier (transformers' default is 2)."""
+        labels = self.config.get("id2label")
+        return len(labels) if isinstance(labels, Mapping) else self.whole("num_labels", 2)
+
+
+def shares(total: int, quarters: tuple[int, ...], multiple: int) -> tuple[int, ...]:
+    """Quarters of a size, rounded to a multiple (of 1 where the size is not one); the size itself is last."""
+    step = multiple if total % multiple == 0 else 1
+    parts = {max(step, round(total * quarter / 4 / step) * step) for quarter in quarters}
+    return tuple(sorted({part for part in parts if part < total} | {total}))

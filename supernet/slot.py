@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from search_space import plugins
 from search_space.layers import LayerSpec
+from supernet.kinds import block_class
 
 # A gradient that is a view of a larger one is what is wanted here; torch warns once that it is strided.
 warnings.filterwarnings("ignore", message="grad and param do not obey the gradient layout contract")
@@ -33,7 +33,7 @@ def build_block(spec: LayerSpec) -> nn.Module:
     Convolution weights are laid out channels-last, which trains the digits space 1.6 times as fast on a
     CPU. Supernet, sub-networks and extracted networks share the layout, and so their results to the bit.
     """
-    block: nn.Module = plugins.load("supernet.blocks", spec.kind, "block kind").BLOCK(**spec.fields())
+    block = block_class(spec)(**spec.fields())
     return block.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from export.sources import blocks_source, future_imports, helper_files, users_families
+from supernet.kinds import family_of
+
 # The reloaded network runs the same code on the same weights.
 TOLERANCE = 0.0
 
@@ -49,14 +52,26 @@ def write(network: nn.Module, example: Tensor, folder: Path) -> None:
     """Write the weights, the source of the network's blocks, and the script that joins them."""
     tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
     save_file(tensors, folder / "model.safetensors")
-    (folder / "network.py").write_text(network_source([type(block) for block in network.children()]))
+    blocks = [type(block) for block in network.children()]
+    (folder / "network.py").write_text(network_source(blocks))
     (folder / "load.py").write_text(LOAD_PY)
+    for name, text in helper_files(blocks).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
 
 
 def network_source(blocks: list[type[nn.Module]]) -> str:
-    """One Python file with the source of these block classes and a function that builds from layers."""
-    modules = {block.__module__: inspect.getmodule(block) for block in blocks}
-    imports = {"import torch", "from collections import OrderedDict", "from torch import nn"}
+    """One Python file with the source of these block classes and a function that builds from layers.
+
+    A user's family contributes its `blocks()` as it stands, with what that needs of its file.
+
+    Raises:
+        FamilyFileError: a user's blocks need something of Winnow.
+    """
+    users = users_families(blocks)
+    built_in = [block for block in blocks if family_of(block) is None]
+    modules = {block.__module__: inspect.getmodule(block) for block in built_in}
+    imports = {"import torch", "from collections import OrderedDict", "from torch import nn", *future_imports(users)}
     bodies: list[str] = []
     kinds: list[str] = []
     for name, module in modules.items():
@@ -70,6 +85,9 @@ def network_source(blocks: list[type[nn.Module]]) -> str:
                 kinds.append(f'    "{name.rsplit(".", 1)[1]}": {ast.unparse(node.value)},')
             elif not isinstance(node, ast.Expr):  # the module's docstring stays behind
                 bodies.append(text)
+    for family in users:
+        bodies += blocks_source(family)
+        kinds.append("    **blocks(),")
     return "\n\n\n".join(
         [
             '"""The blocks of this network, in plain PyTorch."""\n\n' + "\n".join(sorted(imports)),

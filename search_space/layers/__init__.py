@@ -11,15 +11,39 @@ in place, and what a layer has read is freed when nothing needs it any more.
 """
 
 from search_space.layers.base import LayerSpec, Part, attention_part, conv_part, linear_part, norm_part
-from search_space.layers.image import ConvSpec, HeadSpec, MBConvSpec, ResizeSpec
+from search_space.layers.image import ClassifierSpec, ConvSpec, HeadSpec, MaxPoolSpec, ResizeSpec
+from search_space.layers.mbconv import MBConvSpec
+from search_space.layers.residual import BasicSpec, BottleneckSpec
+from search_space.layers.transformer import (
+    DecoderLayerSpec,
+    EncoderLayerSpec,
+    LanguageHeadSpec,
+    PatchEmbeddingSpec,
+    PatchHeadSpec,
+    TextEmbeddingSpec,
+    TextHeadSpec,
+    TokenEmbeddingSpec,
+)
 
 __all__ = [
+    "BasicSpec",
+    "BottleneckSpec",
+    "ClassifierSpec",
     "ConvSpec",
+    "DecoderLayerSpec",
+    "EncoderLayerSpec",
     "HeadSpec",
+    "LanguageHeadSpec",
     "LayerSpec",
     "MBConvSpec",
+    "MaxPoolSpec",
     "Part",
+    "PatchEmbeddingSpec",
+    "PatchHeadSpec",
     "ResizeSpec",
+    "TextEmbeddingSpec",
+    "TextHeadSpec",
+    "TokenEmbeddingSpec",
     "attention_part",
     "conv_part",
     "linear_part",

@@ -1,6 +1,7 @@
-"""Layers of image networks. Maps are square: a `size` is their height and width in pixels.
+"""Layers of image networks: what stands before and after their blocks.
 
-An `activation` is the name of a class of `torch.nn`.
+Maps are square: a `size` is their height and width in pixels. An `activation` is the name of a class of
+`torch.nn`.
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ class ResizeSpec(LayerSpec):
 class ConvSpec(LayerSpec):
     """Convolution, batch normalisation, activation: the stem of an image network.
 
-    `size` is that of the input.
+    Attributes:
+        size: of the input.
+        residual: whether the input is added at the end; then stride is 1 and the channels stay.
     """
 
     kind: ClassVar[str] = "conv"
-    fixed: ClassVar[frozenset[str]] = frozenset({"in_channels", "stride"})
+    fixed: ClassVar[frozenset[str]] = frozenset({"stride", "residual"})
 
     in_channels: int
     out_channels: int
@@ -41,6 +44,7 @@ class ConvSpec(LayerSpec):
     stride: int
     size: int
     activation: str
+    residual: bool = False
 
     @property
     def out_size(self) -> int:
@@ -52,33 +56,19 @@ class ConvSpec(LayerSpec):
 
 
 @dataclass(frozen=True)
-class MBConvSpec(LayerSpec):
-    """Inverted residual block of MobileNetV2: expand 1x1, depthwise kxk, project 1x1, add the input.
+class MaxPoolSpec(LayerSpec):
+    """Maximum over windows of `kernel` by `kernel` pixels: the second half of a ResNet's stem for large images.
 
-    As in BigNAS every block has a shortcut: average pooling where the stride is not 1, and a 1x1
-    convolution (no bias, no normalisation) where the number of channels changes, so that a block whose
-    last scale is zero is the identity as nearly as shapes allow (bignas.md, 1.1).
-
-    Attributes:
-        hidden_channels: width between expansion and projection. Equal to `in_channels` together with
-            `expand=False` for a block without the expanding convolution.
-        size: of the input.
-        project_shortcut: whether the shortcut has the 1x1 convolution. The capacity of a slot has it
-            if any architecture of the space does.
+    `size` is that of the input.
     """
 
-    kind: ClassVar[str] = "mbconv"
-    fixed: ClassVar[frozenset[str]] = frozenset({"stride", "expand"})
+    kind: ClassVar[str] = "max_pool"
+    fixed: ClassVar[frozenset[str]] = frozenset({"kernel", "stride"})
 
-    in_channels: int
-    hidden_channels: int
-    out_channels: int
+    channels: int
     kernel: int
     stride: int
     size: int
-    activation: str
-    expand: bool
-    project_shortcut: bool
 
     @property
     def out_size(self) -> int:
@@ -86,48 +76,54 @@ class MBConvSpec(LayerSpec):
         return -(-self.size // self.stride)
 
     def parts(self) -> dict[str, Part]:
-        held = self.in_channels * self.size * self.size
-        parts: dict[str, Part] = {}
-        if self.expand:
-            parts["expand"] = conv_part(self.in_channels, self.hidden_channels, 1, self.size, self.size)
-        parts["depthwise"] = conv_part(
-            self.hidden_channels,
-            self.hidden_channels,
-            self.kernel,
-            self.size,
-            self.out_size,
-            groups=self.hidden_channels,
-            held=held if self.expand else 0,
-        )
-        parts["project"] = conv_part(
-            self.hidden_channels, self.out_channels, 1, self.out_size, self.out_size, held=held
-        )
-        if self.project_shortcut:
-            kept = self.out_channels * self.out_size * self.out_size
-            parts["shortcut"] = conv_part(
-                self.in_channels, self.out_channels, 1, self.out_size, self.out_size, norm=False, held=kept
-            )
-        return parts
+        return {"pool": Part(0, 0, 0, self.channels * (self.size**2 + self.out_size**2))}
 
 
 @dataclass(frozen=True)
 class HeadSpec(LayerSpec):
-    """Classifier of an image network: 1x1 convolution, global average pooling, linear layer.
+    """Classifier of a MobileNet: 1x1 convolution, global average pooling, linear layer.
 
-    `size` is that of the input.
+    Attributes:
+        size: of the input.
+        mix_channels: outputs of one more fully connected layer, with an activation and no normalisation,
+            between pooling and classifier, as in MobileNetV3 and AttentiveNAS; 0 for none.
+        mix_bias: whether that layer has a bias (MobileNetV3's has, AttentiveNAS's has not).
     """
 
     kind: ClassVar[str] = "head"
-    fixed: ClassVar[frozenset[str]] = frozenset({"classes"})
+    fixed: ClassVar[frozenset[str]] = frozenset({"classes", "mix_bias"})
 
     in_channels: int
     hidden_channels: int
     classes: int
     size: int
     activation: str
+    mix_channels: int = 0
+    mix_bias: bool = False
 
     def parts(self) -> dict[str, Part]:
+        parts = {"conv": conv_part(self.in_channels, self.hidden_channels, 1, self.size, self.size)}
+        if self.mix_channels:
+            parts["mix"] = linear_part(self.hidden_channels, self.mix_channels, bias=self.mix_bias)
+        parts["classifier"] = linear_part(self.mix_channels or self.hidden_channels, self.classes)
+        return parts
+
+
+@dataclass(frozen=True)
+class ClassifierSpec(LayerSpec):
+    """Classifier of a ResNet: global average pooling, linear layer. `size` is that of the input."""
+
+    kind: ClassVar[str] = "classifier"
+    fixed: ClassVar[frozenset[str]] = frozenset({"classes"})
+
+    in_channels: int
+    classes: int
+    size: int
+
+    def parts(self) -> dict[str, Part]:
+        # The pooled map is small; what is in memory at most is the map that is being pooled.
+        pooled = self.in_channels
         return {
-            "conv": conv_part(self.in_channels, self.hidden_channels, 1, self.size, self.size),
-            "classifier": linear_part(self.hidden_channels, self.classes),
+            "pool": Part(0, 0, 0, self.in_channels * self.size * self.size + pooled),
+            "classifier": linear_part(self.in_channels, self.classes),
         }

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from search_space.inputs import ImageInput, Input, TokenInput
+
 # Target of a position whose prediction does not count, as torch's cross-entropy has it.
 IGNORED = -100
 
@@ -164,6 +166,15 @@ class Dataset:
     def splits(self) -> dict[str, Split]:
         """The three splits by name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
+    def gives(self) -> Input:
+        """What networks get from it."""
+        shape = self.train.stored.shape
+        if len(shape) == 4:
+            return ImageInput(channels=shape[1], size=shape[2], classes=self.num_classes)
+        classes = None if self.train.is_language else self.num_classes
+        return TokenInput(self.preprocessing["vocab"], shape[1], shape[1], classes)
 
     @property
     def metric(self) -> str:

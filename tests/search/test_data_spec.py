@@ -3,13 +3,10 @@
 import pytest
 from pydantic import ValidationError
 
-from search.data_spec import DataShape
 from search.spec import JobSpec
 from search_space.inputs import ImageInput, TokenInput
 
-IMAGES = ImageInput(channels=3, size=32, classes=10)
-CAUSAL = TokenInput(vocab=256, length=64, max_length=128, classes=None)
-SENTENCES = TokenInput(vocab=256, length=64, max_length=128, classes=2)
+PARAMS = [{"metric": "params"}]
 
 
 def job(data: dict[str, object], **parts) -> JobSpec:
@@ -59,26 +56,21 @@ def test_a_metric_that_the_data_does_not_have_is_refused(data, metric, right):
         job(data, objectives=[{"metric": metric}])
 
 
+def test_what_follows_from_the_words_is_known_before_reading():
+    assert job({"source": "digits"}).data.gives() == ImageInput(1, 8, 10)
+    assert job({"source": "cifar10", "path": "/"}).data.gives() == ImageInput(3, 32, 10)
+    text = {"source": "text", "path": "/", "length": 64}
+    assert job(text, objectives=PARAMS).data.gives() == TokenInput(256, 64, 64, None)
+
+
 @pytest.mark.parametrize(
-    ("shape", "takes", "reason"),
+    "data",
     [
-        (DataShape("image", channels=3, size=32, classes=10), IMAGES, None),
-        (DataShape("image", channels=3, size=224, classes=10), IMAGES, None),
-        (DataShape("image", channels=3), IMAGES, None),
-        (DataShape("image", channels=1, classes=10), IMAGES, "it has 1 channels and they take 3"),
-        (DataShape("image", channels=3, classes=100), IMAGES, "it has 100 classes and they take 10"),
-        (DataShape("text", vocab=256, length=64), IMAGES, "it gives text, and they take images"),
-        (DataShape("text", vocab=256, length=64), CAUSAL, None),
-        (DataShape("text", vocab=None, length=64), CAUSAL, None),
-        (DataShape("text", vocab=300, length=64), CAUSAL, "it has 300 token ids and they take 256"),
-        (DataShape("text", vocab=256, length=129), CAUSAL, "longer than the 128"),
-        (DataShape("text", vocab=256, length=64), SENTENCES, "it gives text"),
-        (DataShape("labelled text", vocab=256, length=64, classes=2), SENTENCES, None),
-        (DataShape("labelled text", vocab=256, length=64), CAUSAL, "it gives labelled text"),
-        (DataShape(None), IMAGES, None),
-        (DataShape("image", channels=3), None, None),
+        {"source": "text", "path": "/", "tokenizer": "somewhere"},
+        {"source": "labelled_text", "path": "/"},
+        {"source": "images", "path": "/"},
+        {"source": "huggingface", "path": "/"},
     ],
 )
-def test_networks_and_data_that_do_not_fit_are_told_apart(shape, takes, reason):
-    said = shape.misfit(takes)
-    assert said is None if reason is None else reason in said
+def test_what_does_not_is_not(data):
+    assert job(data, objectives=PARAMS).data.gives() is None

@@ -43,7 +43,7 @@ def search(**values: Any) -> dict[str, Any]:
     [
         ({"recipe": "magic"}, "No recipe named 'magic'. Known: bignas"),
         ({"recipe": 7}, "recipe: Input should be a valid string"),
-        ({"supernet": {"family": "cnn"}}, "No family named 'cnn'. Known: mobilenet"),
+        ({"supernet": {"family": "cnn"}}, "No family named 'cnn'. Known: bert"),
         ({"supernet": {"preset": "imagenet"}}, "No preset of family 'mobilenet' named 'imagenet'. Known: digits"),
         ({"data": {"source": "mnist"}}, "No data source named 'mnist'. Known: cifar10, digits"),
         ({"training": {"method": "sgd"}}, "No training method named 'sgd'. Known: alternating, bignas"),
