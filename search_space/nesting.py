@@ -18,6 +18,8 @@ from search_space.space import Choice, SearchSpace
 
 # Choices whose smaller options are no prefix of the larger ones' units: they stay at their largest.
 NOT_PREFIXES = ("kernel", "resolution", "activation", "patch")
+# Choices of how many blocks or layers there are, or whether one is.
+DEPTHS = ("depth", "layers", "keep")
 DIMENSIONS = ("width", "depth", "width_depth")
 
 
@@ -25,7 +27,7 @@ def dimension_of(choice: Choice) -> str | None:
     """`depth`, `width` (of channels, heads, hidden units) or None for what is not truncated."""
     if any(word in choice.name for word in NOT_PREFIXES):
         return None
-    return "depth" if "depth" in choice.name or "layers" in choice.name else "width"
+    return "depth" if any(word in choice.name for word in DEPTHS) else "width"
 
 
 @dataclass(frozen=True)

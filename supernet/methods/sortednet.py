@@ -46,7 +46,23 @@ class SortedNet:
     exits: bool = False
 
     def prepare(self, supernet: Supernet) -> None:
-        """Nothing: SortedNet keeps the network's own initialisation."""
+        """Check that there are exits where they are asked for; initial weights stay as they are.
+
+        Raises:
+            ValueError: the shallower networks are not the first layers of the deepest one.
+        """
+        if not self.exits:
+            return
+        space = supernet.space
+        *depths, full = _depths(space)
+        body = list(space.layers(full).items())[:-1]
+        for architecture in depths:
+            before = list(space.layers(architecture).items())[:-1]
+            if body[: len(before)] != before:
+                raise ValueError(
+                    f"training.options.exits needs a space whose shallower networks are the first layers of the "
+                    f"deepest; in {space.name} they are not. Let the last layers be left out, or set exits to false."
+                )
 
     def architectures(self, space: SearchSpace, rng: np.random.Generator) -> list[Architecture]:
         """The sub-models of one step."""
@@ -100,6 +116,12 @@ class SortedNet:
             "loss_smallest": losses[0].detach(),
             "loss_random": mean.detach(),
         }
+
+
+def _depths(space: SearchSpace) -> list[Architecture]:
+    """Every depth at the full width, the shallowest first."""
+    nesting = Nesting(space, "depth")
+    return [nesting.architecture(level) for level in range(nesting.shape[0])]
 
 
 METHOD = SortedNet

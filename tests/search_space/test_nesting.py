@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from search_space import Choice, SearchSpace
+from search_space.adjustments import Adjustments
 from search_space.nesting import Nesting, dimension_of
 from search_space.plugins import load_family
 
@@ -48,6 +49,20 @@ def test_depth_grows_by_one_block_at_a_time():
     nesting = Nesting(DIGITS, "depth")
     blocks = [len(DIGITS.layers(nesting.architecture(level))) for level in range(nesting.shape[0])]
     assert [b - a for a, b in pairwise(blocks)] == [1, 1, 1]
+
+
+def test_mobilenet_v2_has_the_160_sub_models_of_the_paper():
+    nesting = Nesting(load_family("mobilenet", "mobilenet_v2"))
+    assert nesting.shape == (10, 16)
+    assert len(nesting.all()) == 160
+
+
+def test_layers_that_may_be_left_out_go_from_the_last_on():
+    space = load_family("llama", "tiny", Adjustments({"layer6_keep": (0, 1)}))
+    nesting = Nesting(space, "depth")
+    layers = [list(space.layers(nesting.architecture(level))) for level in range(nesting.shape[0])]
+    assert all(low[:-1] == high[: len(low) - 1] for low, high in pairwise(layers))
+    assert layers[-1] == list(space.layers(space.largest()))
 
 
 def test_width_alone_keeps_the_depth():
