@@ -78,6 +78,9 @@ class SupernetSpec(Part):
     pretrained: str | None = Field(
         default=None, description="Folder of a Hugging Face checkpoint: config.json and safetensors."
     )
+    reuse: Annotated[str, Field(max_length=32)] | None = Field(
+        default=None, description="Id of a trained supernet: its space, data and weights, and no training at all."
+    )
     checkpoint: dict[str, Any] | None = Field(
         default=None, description="The checkpoint's config.json, read when the job is submitted."
     )
@@ -215,6 +218,12 @@ class JobSpec(Part):
             defaults["supernet"] = {}
         return _merge(defaults, given)
 
+    @classmethod
+    def recipe_defaults(cls, recipe: str) -> dict[str, Any]:
+        """Space, data and training that a recipe fills in, in their stored form."""
+        filled = cls.model_validate({"recipe": recipe}).model_dump(mode="json")
+        return {part: filled[part] for part in ("supernet", "data", "training")}
+
     @field_validator("objectives")
     @classmethod
     def _different(cls, objectives: tuple[ObjectiveSpec, ...]) -> tuple[ObjectiveSpec, ...]:
@@ -237,6 +246,16 @@ class JobSpec(Part):
                     f"Data source {self.data.source!r} gives {kind}, on which networks have no {wrong}; "
                     f"ask for {right} instead."
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_teacher(self) -> JobSpec:
+        options = self.training.options
+        if self.training.method == "alternating" and options["gamma"] == 1 and self.supernet.pretrained is None:
+            raise ValueError(
+                "training.options.gamma is 1, so a copy of the full network as it is at the start teaches; "
+                "without supernet.pretrained it knows nothing. Name a checkpoint, or set gamma to 0."
+            )
         return self
 
     @property

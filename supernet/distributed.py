@@ -62,6 +62,44 @@ class Group:
 ALONE = Group()
 
 
+STOP, STEP, RESTORE = 0.0, 1.0, 2.0
+
+
+class Orders:
+    """What process 0 tells the others to do next, so that all make the same steps.
+
+    Args:
+        device: of the training, for the messages.
+    """
+
+    def __init__(self, group: Group, device: torch.device) -> None:
+        self.group, self._device = group, device
+
+    def step(self) -> None:
+        """Do the next step."""
+        self._say(STEP)
+
+    def restore(self, checkpoint: int, rate_factor: float = 0.0) -> None:
+        """Go to a stored checkpoint, or with 0 to the start; at this rate, or with 0 at the checkpoint's own."""
+        self._say(RESTORE, float(checkpoint), rate_factor)
+
+    def stop(self) -> None:
+        """The training is over."""
+        self._say(STOP)
+
+    def hear(self) -> tuple[float, int, float]:
+        """The next order, in a process that is not the first: (what, checkpoint, rate factor)."""
+        what, checkpoint, rate_factor = self.group.broadcast(self._message()).tolist()
+        return what, int(checkpoint), rate_factor
+
+    def _say(self, what: float, checkpoint: float = 0.0, rate_factor: float = 0.0) -> None:
+        if self.group.size > 1:
+            self.group.broadcast(self._message(what, checkpoint, rate_factor))
+
+    def _message(self, *values: float) -> Tensor:
+        return torch.tensor(values or (0.0, 0.0, 0.0), dtype=torch.float64, device=self._device)
+
+
 def _buckets(gradients: list[Tensor]) -> Iterator[list[Tensor]]:
     bucket: list[Tensor] = []
     size = 0
@@ -80,5 +118,5 @@ def join() -> Group:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return ALONE
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     return Group(dist.get_rank(), dist.get_world_size())

@@ -24,7 +24,7 @@ __all__ = ["OPTIMIZERS", "SCHEDULES", "NonFiniteLoss", "Trainer", "TrainingMetho
 
 
 class NonFiniteLoss(ArithmeticError):
-    """A step's loss was NaN or infinite; its gradients were not applied."""
+    """A step's loss or gradient was NaN or infinite; the step was not applied."""
 
 
 class TrainingMethod(Protocol):
@@ -56,6 +56,9 @@ class Trainer:
 
     Attributes:
         rate_factor: scales the learning rate; the divergence guard lowers it.
+        micro_batches: into which a process cuts its share of a batch now; memory may ask for more than the options.
+        best_score: of the biggest network so far; kept for the guard, which sets it.
+        units_seen: images or tokens trained on by all processes since this trainer was made.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Trainer:
         self.num_steps = options.epochs * self.steps_per_epoch
         self.steps_done = 0
         self.rate_factor = 1.0
+        self.best_score: float | None = None
         self.micro_batches = options.micro_batches
         self.units_seen = 0
         method.prepare(supernet)
@@ -129,7 +133,10 @@ class Trainer:
             raise NonFiniteLoss(f"The loss of step {self.steps_done + 1} is not finite: {losses}.")
         if self.low_rank is not None:
             self.low_rank.pull()
-        self._clip()
+        norm = self._clip()
+        if not np.isfinite(norm):
+            self.supernet.zero_grad(set_to_none=True)
+            raise NonFiniteLoss(f"The gradient of step {self.steps_done + 1} is not finite; losses: {losses}.")
         self.optimizer.step()
         if self.low_rank is not None:
             self.low_rank.push()
@@ -167,11 +174,24 @@ class Trainer:
         order = derived_rng(self.seed, "batches", epoch).permutation(len(self.train))
         return torch.from_numpy(order[within * self.options.batch_size :][: self.options.batch_size])
 
-    def _clip(self) -> None:
+    def _clip(self) -> float:
+        """Clip the gradients; the norm that they had."""
         if self.options.clip_value > 0:
             torch.nn.utils.clip_grad_value_(self._weights, self.options.clip_value)
-        if self.options.clip_norm > 0:
-            torch.nn.utils.clip_grad_norm_(self._weights, self.options.clip_norm)
+        limit = self.options.clip_norm or float("inf")
+        return float(torch.nn.utils.clip_grad_norm_(self._weights, limit))
+
+    def try_step(self, micro_batches: int) -> None:
+        """Compute the next step's gradients in so many parts and drop them, to see whether they fit in memory."""
+        kept, self.micro_batches = self.micro_batches, micro_batches
+        seen = self.units_seen
+        try:
+            self.supernet.train()
+            self.supernet.zero_grad(set_to_none=True)
+            self._gradients()
+        finally:
+            self.micro_batches, self.units_seen = kept, seen
+            self.supernet.zero_grad(set_to_none=True)
 
     # --- exact resume ---------------------------------------------------------------------------
 
@@ -187,6 +207,8 @@ class Trainer:
             tensors |= {f"low_rank.{name}": value for name, value in self.low_rank.tensors().items()}
         tensors["guard.rate_factor"] = torch.tensor(self.rate_factor, dtype=torch.float64)
         tensors["guard.micro_batches"] = torch.tensor(self.micro_batches)
+        best = float("nan") if self.best_score is None else self.best_score
+        tensors["guard.best_score"] = torch.tensor(best, dtype=torch.float64)
         return tensors
 
     def restore(self, tensors: dict[str, Tensor], steps_done: int) -> None:
@@ -203,6 +225,8 @@ class Trainer:
             self.low_rank.restore(_below("low_rank.", tensors))
         self.rate_factor = float(tensors["guard.rate_factor"])
         self.micro_batches = int(tensors["guard.micro_batches"])
+        best = float(tensors["guard.best_score"])
+        self.best_score = None if np.isnan(best) else best
         self.steps_done = steps_done
 
 

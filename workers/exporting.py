@@ -14,11 +14,12 @@ from search.spec import JobSpec
 from search_space.architecture import Architecture
 from service.store.models import Artifact, EvaluationRow, Finalist, Job
 from supernet.data import load_dataset
-from supernet.evaluate import accuracy
+from supernet.evaluate import score
+from supernet.flat import load_tensors
 from supernet.network import Supernet
 from workers.artifacts import ArtifactStore
 from workers.environment import describe
-from workers.pipeline import make_evaluator
+from workers.workshop import make_evaluator
 
 # Test samples on which what was written is compared with the network.
 COMPARED_SAMPLES = 2048
@@ -47,10 +48,10 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int) 
     architecture = space.architecture(**order.evaluation.values)
     data = load_dataset(spec.data.source, spec.training.seed, spec.data.options())
     supernet = Supernet(space)
-    supernet.load_state_dict(artifacts.load(order.supernet.path, order.supernet.sha256))
+    load_tensors(supernet, artifacts.load(order.supernet.path, order.supernet.sha256))
     network = make_evaluator(spec, supernet, data).network(architecture)
-    metrics = dict(order.evaluation.metrics) | {"test_accuracy": accuracy(network, data.test)}
-    sources = dict(order.evaluation.sources) | {"test_accuracy": "measured"}
+    metrics = dict(order.evaluation.metrics) | {f"test_{data.metric}": score(network, data.test)}
+    sources = dict(order.evaluation.sources) | {f"test_{data.metric}": "measured"}
     if order.finalist is not None:
         metrics, sources = order.finalist.metrics | metrics, order.finalist.sources | sources
     environment = describe(torch.device("cpu"), num_threads)
