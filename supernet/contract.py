@@ -251,10 +251,11 @@ def supernet_equals_extract(subject: Subject) -> str:
         supernet.train(training)
         for architecture in drawn:
             # Both with gradients: where none is needed torch may choose another kernel for layers of text.
-            torch.manual_seed(0)
+            network = extract(supernet, architecture)
+            torch.manual_seed(0)  # the same dropout for both
             shared = supernet(x, architecture)
             torch.manual_seed(0)
-            alone = extract(supernet, architecture)(x)
+            alone = network(x)
             far = "" if shared.shape != alone.shape else f", apart by {(shared - alone).abs().max():.3g}"
             require(torch.equal(shared, alone), f"{architecture.id} differs (training={training}){far}")
     return f"{len(drawn)} networks, training and evaluation"

@@ -20,7 +20,7 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         patches_NTD = self.patches(x_NCHW).flatten(2).transpose(1, 2)
-        first_N1D = self.class_token.expand(len(patches_NTD), 1, -1)
+        first_N1D = self.class_token.expand(patches_NTD.shape[0], 1, -1)
         hidden_NTD: Tensor = self.dropout(torch.cat((first_N1D, patches_NTD), dim=1) + self.positions)
         return hidden_NTD
 
