@@ -35,6 +35,7 @@ def train_supernet(shop: Workshop, data: Dataset) -> Supernet:
     """
     stored = supernets.stored(shop)
     if stored is not None:
+        Orders(shop.group, shop.device).stop()
         supernet = Supernet(shop.space).to(shop.device)
         load_tensors(supernet, shop.artifacts.load(stored.path, stored.sha256))
         return supernet
@@ -120,8 +121,8 @@ class _Training:
             raise JobFailed(
                 f"{reason} The training diverged {MOST_ROLLBACKS + 1} times, although its learning rate was halved "
                 f"{MOST_ROLLBACKS} times. Lower training.learning_rate "
-                f"(now {self._shop.spec.training.learning_rate:g}), clip gradients (training.clip_norm), or look for broken "
-                "examples in the data."
+                f"(now {self._shop.spec.training.learning_rate:g}), clip gradients (training.clip_norm), or look "
+                "for broken examples in the data."
             )
         micro_batches = self._trainer.micro_batches
         checkpoint = self._checkpoints.restore_good(self._trainer)
