@@ -10,7 +10,7 @@ import pytest
 
 from service.client import Client, ClientError
 from tests.conftest import TINY_JOB
-from tests.e2e.helpers import is_finished, wait_for
+from tests.e2e.helpers import in_stage, is_finished, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -49,19 +49,22 @@ def test_what_a_supernet_was_not_trained_for_is_refused(client: Client) -> None:
 
 
 def test_a_small_llama_is_trained_and_searched_by_perplexity(client: Client, tmp_path: Path) -> None:
+    """Up to the end of the search: how finalists of language models are measured is tested elsewhere."""
     play = tmp_path / "play.txt.gz"
     play.write_bytes(gzip.compress(b"To be, or not to be, that is the question.\n" * 200))
-    job = done(
-        client,
+    job = client.submit(
         {
-            # Without grouped heads, which the ONNX exporter of latency measurements cannot write.
-            "supernet": {"family": "llama", "preset": "tiny", "choices": {"layer*_kv_heads": [4]}},
+            "supernet": {"family": "llama", "preset": "tiny"},
             "data": {"source": "text", "path": str(play), "length": 32},
             "training": {"method": "alternating", "epochs": 2, "batch_size": 32, "optimizer": "adamw"},
             "objectives": [{"metric": "perplexity"}, {"metric": "params"}],
             "search": {"algorithm": "random", "evaluations": 6, "calibration_images": 2},
-        },
+        }
     )
-    points = client.front(job["id"])["points"]
-    assert all(1 < point["metrics"]["perplexity"] < 257 for point in points)
-    assert all("test_perplexity" in point["metrics"] for point in points)
+    wait_for(client, job["id"], in_stage("measure finalists", share=-1), seconds=240)
+    evaluations = list(client.evaluations(job["id"]))
+    assert len(evaluations) == 6
+    assert all(1 < row["metrics"]["perplexity"] < 257 for row in evaluations)
+    supernet = client.supernet(job["id"])
+    assert supernet["metric"] == "perplexity"
+    assert "tokens_per_second" in supernet["curve"][-1]
