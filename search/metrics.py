@@ -37,6 +37,13 @@ METRICS: dict[str, Metric] = {
             "measured",
             "Top-1 accuracy, from 0 to 1, of the calibrated sub-network on the validation split.",
         ),
+        Metric(
+            "perplexity",
+            "minimize",
+            "",
+            "measured",
+            "exp of a token's mean cross-entropy, of a language model's sub-network on the validation split.",
+        ),
         Metric("macs", "minimize", "MACs", "analytic", "Multiply-accumulates of one sample's forward pass."),
         Metric("params", "minimize", "parameters", "analytic", "Number of trainable parameters."),
         Metric("size_bytes", "minimize", "bytes", "analytic", "Bytes of the stored weights."),

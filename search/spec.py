@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     StrictFloat,
@@ -23,26 +22,38 @@ from pydantic import (
     model_validator,
 )
 
+from search.data_spec import DATA_MODELS, DATA_SOURCES, DataSpec, data_gives
 from search.metrics import METRICS, Goal
 from search.objectives import Objective
+from search.parts import Part, complete_options, one_of
+from search.training_spec import METHOD_OPTIONS, OPTIMIZERS, TrainingSpec
 from search_space import plugins
 from search_space.adjustments import Adjustments
 from search_space.checkpoint import read_checkpoint
-from search_space.inputs import ImageInput, Input
 
 if TYPE_CHECKING:
     from search_space.space import SearchSpace
+
+__all__ = [
+    "ALGORITHM_OPTIONS",
+    "DATA_MODELS",
+    "DATA_SOURCES",
+    "METHOD_OPTIONS",
+    "OPTIMIZERS",
+    "DataSpec",
+    "JobSpec",
+    "ObjectiveSpec",
+    "Part",
+    "SearchSpec",
+    "SupernetSpec",
+    "TrainingSpec",
+    "data_gives",
+]
 
 # A search that asks for more than this is a slip of the keyboard: at a second each it would take a day.
 MAX_EVALUATIONS = 100_000
 
 DEFAULT_RECIPE = "bignas"
-
-
-class Part(BaseModel):
-    """A part of a job: immutable, and without unknown fields."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SupernetSpec(Part):
@@ -67,6 +78,9 @@ class SupernetSpec(Part):
     )
     pretrained: str | None = Field(
         default=None, description="Folder of a Hugging Face checkpoint: config.json and safetensors."
+    )
+    reuse: Annotated[str, Field(max_length=32)] | None = Field(
+        default=None, description="Id of a trained supernet: its space, data and weights, and no training at all."
     )
     checkpoint: dict[str, Any] | None = Field(
         default=None, description="The checkpoint's config.json, read when the job is submitted."
@@ -109,78 +123,6 @@ class SupernetSpec(Part):
         return plugins.load_family(self.family, self.preset, adjustments, self.checkpoint)
 
 
-# Kept equal to `supernet.data.SOURCES` and `supernet.trainer.OPTIMIZERS` by tests/contracts: those need
-# torch, and a request is judged without it.
-DATA_SOURCES = ("digits",)
-OPTIMIZERS = ("adamw", "rmsprop", "sgd")
-
-
-class DataSpec(Part):
-    """What the supernet is trained, searched and tested on."""
-
-    source: str = Field(description="A data source, such as `digits`.", examples=["digits"])
-
-    @field_validator("source")
-    @classmethod
-    def _known(cls, source: str) -> str:
-        return _one_of("data source", source, DATA_SOURCES)
-
-
-def data_gives(spec: DataSpec) -> Input | None:
-    """What networks get from a data source, without loading it; None: known only once it is read."""
-    return {"digits": ImageInput(channels=1, size=8, classes=10)}.get(spec.source)
-
-
-class BigNASOptions(Part):
-    """Options of the training method `bignas`."""
-
-    num_random: Annotated[
-        int, Field(ge=0, le=16, description="Random sub-networks a step, besides biggest and smallest.")
-    ] = 2
-    label_smoothing: Annotated[float, Field(ge=0, lt=1, description="Of the biggest network's loss.")] = 0.1
-
-
-# Training method -> its options. One entry per file of `supernet/methods` (tests/contracts).
-METHOD_OPTIONS: dict[str, type[Part]] = {"bignas": BigNASOptions}
-
-
-class TrainingSpec(Part):
-    """How the supernet's weights are trained."""
-
-    method: str = Field(description="A training method, such as `bignas`.")
-    epochs: Annotated[int, Field(ge=1, le=100_000)]
-    batch_size: Annotated[int, Field(ge=2, le=1_000_000)]
-    optimizer: str = Field(description="`rmsprop`, `sgd` or `adamw`.")
-    learning_rate: Annotated[float, Field(gt=0, le=100)]
-    lr_decay: Annotated[float, Field(gt=0, le=1, description="Factor every `lr_decay_epochs` epochs.")]
-    lr_decay_epochs: Annotated[float, Field(gt=0)] | None = Field(
-        description="Null: a 150th of the epochs, so that the floor is reached at two thirds, as in BigNAS."
-    )
-    lr_floor: Annotated[float, Field(ge=0, le=1, description="Least rate, as a share of `learning_rate`.")]
-    weight_decay: Annotated[float, Field(ge=0, le=1)]
-    momentum: Annotated[float, Field(ge=0, lt=1)]
-    clip_norm: Annotated[float, Field(ge=0, description="Largest gradient norm; 0: no clipping.")]
-    seed: Annotated[int, Field(ge=0, lt=2**31, description="Split, initial weights and batches.")] = 0
-    options: dict[str, float | int | bool | str] = Field(
-        default_factory=dict, validate_default=True, description="Options of the method itself."
-    )
-
-    @field_validator("method")
-    @classmethod
-    def _known_method(cls, method: str) -> str:
-        return _one_of("training method", method, tuple(METHOD_OPTIONS))
-
-    @field_validator("optimizer")
-    @classmethod
-    def _known_optimizer(cls, optimizer: str) -> str:
-        return _one_of("optimizer", optimizer, OPTIMIZERS)
-
-    @field_validator("options")
-    @classmethod
-    def _options_of_the_method(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        return _complete_options(METHOD_OPTIONS, info.data.get("method"), options)
-
-
 class ObjectiveSpec(Part):
     """A metric to optimise, with an optional hard limit."""
 
@@ -191,7 +133,7 @@ class ObjectiveSpec(Part):
     @field_validator("metric")
     @classmethod
     def _known(cls, metric: str) -> str:
-        return _one_of("metric", metric, tuple(METRICS))
+        return one_of("metric", metric, tuple(METRICS))
 
     @model_validator(mode="after")
     def _sensible(self) -> ObjectiveSpec:
@@ -245,12 +187,12 @@ class SearchSpec(Part):
     @field_validator("algorithm")
     @classmethod
     def _known_algorithm(cls, algorithm: str) -> str:
-        return _one_of("search algorithm", algorithm, tuple(ALGORITHM_OPTIONS))
+        return one_of("search algorithm", algorithm, tuple(ALGORITHM_OPTIONS))
 
     @field_validator("options")
     @classmethod
     def _options_of_the_algorithm(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        return _complete_options(ALGORITHM_OPTIONS, info.data.get("algorithm"), options)
+        return complete_options(ALGORITHM_OPTIONS, info.data.get("algorithm"), options)
 
 
 class JobSpec(Part):
@@ -283,6 +225,9 @@ class JobSpec(Part):
             # Options belong to their method: whoever names another one starts from that one's own defaults.
             if isinstance(chosen, dict) and chosen.get(plugin, defaults[part][plugin]) != defaults[part][plugin]:
                 defaults[part].pop("options", None)
+        chosen = given.get("data")
+        if isinstance(chosen, dict) and chosen.get("source", defaults["data"]["source"]) != defaults["data"]["source"]:
+            defaults["data"] = {}  # the words of one source mean nothing to another
         # Preset and choices belong to their family in the same way.
         chosen = given.get("supernet")
         if (
@@ -291,6 +236,12 @@ class JobSpec(Part):
         ):
             defaults["supernet"] = {}
         return _merge(defaults, given)
+
+    @classmethod
+    def recipe_defaults(cls, recipe: str) -> dict[str, Any]:
+        """Space, data and training that a recipe fills in, in their stored form."""
+        filled = cls.model_validate({"recipe": recipe}).model_dump(mode="json")
+        return {part: filled[part] for part in ("supernet", "data", "training")}
 
     @field_validator("objectives")
     @classmethod
@@ -301,21 +252,35 @@ class JobSpec(Part):
             raise ValueError(f"Objective {twice[0]!r} is listed twice; list each metric once.")
         return objectives
 
+    @model_validator(mode="after")
+    def _scores_what_the_data_gives(self) -> JobSpec:
+        kind = self.data.kind
+        metrics = {objective.metric for objective in self.objectives}
+        for wrong, right, kinds in (
+            ("accuracy", "perplexity", ("text",)),
+            ("perplexity", "accuracy", ("image", "labelled text")),
+        ):
+            if wrong in metrics and kind in kinds:
+                raise ValueError(
+                    f"Data source {self.data.source!r} gives {kind}, on which networks have no {wrong}; "
+                    f"ask for {right} instead."
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_teacher(self) -> JobSpec:
+        options = self.training.options
+        if self.training.method == "alternating" and options["gamma"] == 1 and self.supernet.pretrained is None:
+            raise ValueError(
+                "training.options.gamma is 1, so a copy of the full network as it is at the start teaches; "
+                "without supernet.pretrained it knows nothing. Name a checkpoint, or set gamma to 0."
+            )
+        return self
+
     @property
     def title(self) -> str:
         """The job's name, or what stands for it."""
         return self.name or f"{self.recipe} on {self.data.source}"
-
-
-def _complete_options(models: dict[str, type[Part]], name: str | None, options: dict[str, Any]) -> dict[str, Any]:
-    """Options checked and completed by the model of their plug-in (whose own name is checked elsewhere)."""
-    return models[name].model_validate(options).model_dump() if name in models else options
-
-
-def _one_of(kind: str, got: str, known: tuple[str, ...]) -> str:
-    if got not in known:
-        raise plugins.UnknownPluginError(kind, got, known)
-    return got
 
 
 def _merge(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

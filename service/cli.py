@@ -21,7 +21,7 @@ from service.client import Client, ClientError
 from service.errors import Unavailable
 from service.settings import Settings, get_settings
 from service.stack import Stack, StackError, port_is_taken, running_stack
-from service.terminal import amount, front_plot, front_table, jobs_table, watch
+from service.terminal import amount, front_plot, front_table, jobs_table, supernets_table, watch
 
 app = typer.Typer(
     help="Self-hosted neural architecture search.",
@@ -285,6 +285,23 @@ def list_(
         console.print("No jobs. `winnow submit FILE` makes one.")
     else:
         console.print(jobs_table(page["jobs"]))
+
+
+@app.command()
+def supernets(
+    space: Annotated[str | None, typer.Option(help="Only of this space, such as mobilenet/digits.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Trained supernets, newest first: `supernet: {reuse: ID}` in a job searches one without training."""
+    with _client() as client:
+        page = client.supernets(space=space, limit=limit)
+    if as_json:
+        _print_json(page)
+    elif not page["supernets"]:
+        console.print("No supernets. A job that has trained one leaves it here.")
+    else:
+        console.print(supernets_table(page["supernets"]))
 
 
 @app.command()

@@ -75,6 +75,14 @@ class Client:
         """One page of jobs."""
         return self._json("GET", "/v1/jobs", params={k: v for k, v in filters.items() if v is not None})
 
+    def supernets(self, **filters: Any) -> dict[str, Any]:
+        """One page of trained supernets."""
+        return self._json("GET", "/v1/supernets", params={k: v for k, v in filters.items() if v is not None})
+
+    def supernet(self, supernet_id: str) -> dict[str, Any]:
+        """One trained supernet with its curve."""
+        return self._json("GET", f"/v1/supernets/{supernet_id}")
+
     def verb(self, job_id: str, verb: str) -> dict[str, Any]:
         """`cancel`, `pause` or `resume`."""
         return self._json("POST", f"/v1/jobs/{job_id}/{verb}")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import secrets
 
+from pydantic import ValidationError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -30,6 +31,8 @@ def submit(session: Session, spec: JobSpec, idempotency_key: str | None) -> tupl
     """
     from sqlalchemy.dialects.postgresql import insert  # slow to import, not needed to start
 
+    if spec.supernet.reuse is not None:
+        spec = reusing(session, spec)
     stored = spec.model_dump(mode="json")
     digest = hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
     if idempotency_key is not None and (earlier := queries.job_of_key(session, idempotency_key)):
@@ -63,6 +66,37 @@ def submit(session: Session, spec: JobSpec, idempotency_key: str | None) -> tupl
     assert job is not None
     queries.add_event(session, job, "state", {"state": "queued", "message": None})
     return job, True
+
+
+def reusing(session: Session, spec: JobSpec) -> JobSpec:
+    """The job with the space, data and training of the supernet that it reuses.
+
+    Raises:
+        NotFound: there is no such supernet.
+        InvalidRequest: the job asks for another space, other data or another training.
+    """
+    assert spec.supernet.reuse is not None
+    row = queries.supernet(session, spec.supernet.reuse)
+    if row is None:
+        raise NotFound(f"There is no supernet {spec.supernet.reuse!r}. GET /v1/supernets lists them.")
+    stored = spec.model_dump(mode="json")
+    defaults = JobSpec.recipe_defaults(spec.recipe)
+    for part, theirs in (("supernet", row.supernet), ("data", row.data), ("training", row.training)):
+        mine = {**stored[part], "reuse": None} if part == "supernet" else stored[part]
+        # What the recipe filled in nobody asked for.
+        if mine not in (theirs, defaults[part]):
+            raise InvalidRequest(
+                f"Supernet {row.id} was trained with a {part} part of its own, and this job asks for another one. "
+                f"Leave {part} out, or train a supernet of your own.",
+                supernet=row.id,
+            )
+        stored[part] = theirs
+    stored["supernet"] = {**row.supernet, "reuse": row.id}
+    try:
+        return JobSpec.model_validate(stored)
+    except ValidationError as error:
+        # Such as accuracy as an objective of a language model.
+        raise InvalidRequest("; ".join(str(e["msg"]).removeprefix("Value error, ") for e in error.errors())) from None
 
 
 def _same_request(job: Job, digest: str) -> Job:

@@ -25,3 +25,9 @@ def tied_to_parent(number: int = signal.SIGTERM) -> Callable[[], None]:
                 os._exit(1)
 
     return tie
+
+
+def die_with_parent(number: int = signal.SIGTERM) -> None:
+    """Let this process get a signal when its parent dies: for children of launchers that do not see to it."""
+    if _LIBC is not None:
+        _LIBC.prctl(PR_SET_PDEATHSIG, number)

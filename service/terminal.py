@@ -105,6 +105,28 @@ def jobs_table(jobs: list[dict[str, Any]]) -> Table:
     return table
 
 
+def supernets_table(supernets: list[dict[str, Any]]) -> Table:
+    """Trained supernets as a table."""
+    table = Table(
+        "id", "name", "space", "data", "method", "epochs", "scored by", "smallest", "random", "largest", "trained"
+    )
+    for supernet in supernets:
+        scores = supernet["scores"]
+        shown = [scores["smallest"], scores["random"]["mean"], scores["largest"]]
+        table.add_row(
+            supernet["id"],
+            supernet["name"],
+            supernet["space"],
+            supernet["data"]["source"],
+            supernet["training"]["method"],
+            str(supernet["training"]["epochs"]),
+            supernet["metric"],
+            *(amount(supernet["metric"], value) for value in shown),
+            supernet["created_at"][:19].replace("T", " "),
+        )
+    return table
+
+
 def front_table(front: dict[str, Any]) -> Table:
     """A front as a table, the knee marked."""
     shown = [objective["metric"] for objective in front["objectives"]]

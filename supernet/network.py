@@ -55,6 +55,10 @@ class Supernet(nn.Module):
             x = self.slot(name)(x, spec, mask_BT)
         return x
 
+    def layers(self, architecture: Architecture) -> dict[str, LayerSpec]:
+        """`slot -> LayerSpec` of a network, remembered: the specs of two calls are the same objects."""
+        return self._layers(architecture)
+
     def slot(self, name: str) -> Slot:
         """The slot of that name."""
         slot = self.slots[name]

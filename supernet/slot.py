@@ -199,6 +199,10 @@ class Slot(nn.Module):
             out.register_hook(sub_block.link_gradients)
         return out
 
+    def sub_block(self, spec: LayerSpec) -> nn.Module:
+        """The module that runs in passes of this spec, for hooks; its tensors are this slot's."""
+        return self._sub_block(spec).module
+
     def extract(self, spec: LayerSpec) -> nn.Module:
         """A block of size `spec` with its own copy of the weights and running statistics."""
         self._check(spec)

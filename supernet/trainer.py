@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -11,9 +9,22 @@ import torch
 from torch import Tensor
 
 from search_space.space import SearchSpace
-from supernet.data import Split
+from supernet.augment import Augmentation, AugmentOptions, seeded
+from supernet.averaging import Average
+from supernet.data.dataset import Batch, Split
+from supernet.distributed import ALONE, Group
+from supernet.flat import load_tensors, own_tensors
+from supernet.lora import LowRankUpdate
 from supernet.network import Supernet
+from supernet.optimizers import OPTIMIZERS, SCHEDULES, TrainingOptions
+from supernet.passes import Passes
 from supernet.randomness import derived_rng
+
+__all__ = ["OPTIMIZERS", "SCHEDULES", "NonFiniteLoss", "Trainer", "TrainingMethod", "TrainingOptions"]
+
+
+class NonFiniteLoss(ArithmeticError):
+    """A step's loss or gradient was NaN or infinite; the step was not applied."""
 
 
 class TrainingMethod(Protocol):
@@ -22,121 +33,200 @@ class TrainingMethod(Protocol):
     def prepare(self, supernet: Supernet) -> None:
         """Set initial values of a fresh supernet's weights."""
 
-    def step(self, supernet: Supernet, x: Tensor, y: Tensor, rng: np.random.Generator) -> dict[str, float]:
-        """Add one step's gradients to `.grad`; return what to show as the training curve."""
+    def step(self, passes: Passes, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Add one step's gradients to `.grad`; return what to show as the training curve.
 
-
-@dataclass(frozen=True, slots=True)
-class TrainingOptions:
-    """How the weights are optimised.
-
-    The learning rate follows BigNAS's exponential decay with constant ending (section 3.2):
-    `max(learning_rate * lr_decay ** (epoch / lr_decay_epochs), lr_floor * learning_rate)`, with
-    `epoch` continuous.
-
-    Attributes:
-        clip_norm: largest norm of the summed gradient; 0 switches clipping off.
-    """
-
-    epochs: int
-    batch_size: int
-    optimizer: str
-    learning_rate: float
-    lr_decay: float
-    lr_decay_epochs: float
-    lr_floor: float
-    weight_decay: float
-    momentum: float
-    clip_norm: float
-
-    def rate(self, epoch: float) -> float:
-        """Learning rate at a (fractional) epoch."""
-        decayed: float = self.learning_rate * self.lr_decay ** (epoch / self.lr_decay_epochs)
-        return max(decayed, self.lr_floor * self.learning_rate)
-
-
-# RMSProp's constants are those of the BigNAS recipe (bignas.md, 1.2).
-OPTIMIZERS: dict[str, Callable[[list[torch.nn.Parameter], TrainingOptions], torch.optim.Optimizer]] = {
-    "rmsprop": lambda weights, o: torch.optim.RMSprop(
-        weights, o.learning_rate, alpha=0.9, eps=1e-3, momentum=o.momentum, weight_decay=o.weight_decay
-    ),
-    "sgd": lambda weights, o: torch.optim.SGD(
-        weights, o.learning_rate, momentum=o.momentum, nesterov=o.momentum > 0, weight_decay=o.weight_decay
-    ),
-    "adamw": lambda weights, o: torch.optim.AdamW(weights, o.learning_rate, weight_decay=o.weight_decay),
-}
+        Called once a micro-batch with generators of the same state, so that all of them train the same
+        sub-networks. Losses are means over the micro-batch and go through `passes.backward`.
+        """
 
 
 class Trainer:
     """Trains a supernet step by step; between any two steps it can be saved and resumed exactly.
 
-    Everything random about step `n` (its batch, its sub-networks) is derived from the seed and `n`, so
-    the state of a run is its tensors and the number of steps done.
+    Everything random about step `n` (its batch, its augmentation, its sub-networks, its dropout) is derived
+    from the seed and `n`, so the state of a run is its tensors and the number of steps done.
 
     Args:
-        supernet: fresh; `method.prepare` is called on it.
-        train: on the supernet's device.
+        supernet: fresh, or loaded; `method.prepare` is called on it.
+        train: on the supernet's device, or on the CPU.
         seed: decides batches and sub-networks (initial weights are the caller's).
+        augment: of training images.
+        group: the processes that share every batch; each must be given the same weights and arguments.
+
+    Attributes:
+        rate_factor: scales the learning rate; the divergence guard lowers it.
+        micro_batches: into which a process cuts its share of a batch now; memory may ask for more than the options.
+        best_score: of the biggest network so far; kept for the guard, which sets it.
+        units_seen: images or tokens trained on by all processes since this trainer was made.
     """
 
     def __init__(
-        self, supernet: Supernet, method: TrainingMethod, train: Split, options: TrainingOptions, seed: int
+        self,
+        supernet: Supernet,
+        method: TrainingMethod,
+        train: Split,
+        options: TrainingOptions,
+        seed: int,
+        augment: AugmentOptions | None = None,
+        group: Group = ALONE,
     ) -> None:
-        self.supernet, self.method, self.train, self.options, self.seed = (
+        self.supernet, self.method, self.train, self.options, self.seed, self.group = (
             supernet,
             method,
             train,
             options,
             seed,
+            group,
         )
         self.steps_per_epoch = max(1, len(train) // options.batch_size)
         self.num_steps = options.epochs * self.steps_per_epoch
         self.steps_done = 0
+        self.rate_factor = 1.0
+        self.best_score: float | None = None
+        self.micro_batches = options.micro_batches
+        self.units_seen = 0
         method.prepare(supernet)
-        self.optimizer = OPTIMIZERS[options.optimizer](list(supernet.parameters()), options)
+        self.low_rank: LowRankUpdate | None = None
+        weights = list(supernet.parameters())
+        if options.lora_rank:
+            generator = torch.Generator().manual_seed(seed)
+            self.low_rank = LowRankUpdate(supernet, options.lora_rank, options.lora_alpha, generator)
+            weights = self.low_rank.factors
+        self._weights = weights
+        self.optimizer = OPTIMIZERS[options.optimizer](weights, options)
+        self.average = Average(supernet, options.ema_decay) if options.ema_decay else None
+        self.passes = Passes(supernet, options.precision, options.activation_checkpointing)
+        self._batches = Augmentation(train, augment or AugmentOptions(), seed)
+        if options.compile:
+            self.passes.compile_ends()
 
     @property
     def space(self) -> SearchSpace:
         """The supernet's space."""
         return self.supernet.space
 
+    @property
+    def result(self) -> Supernet:
+        """What the training is for: the averaged weights if there are some, else the weights."""
+        return self.supernet if self.average is None else self.average.supernet
+
+    @property
+    def device(self) -> torch.device:
+        """The supernet's device."""
+        return next(self.supernet.parameters()).device
+
     def step(self) -> dict[str, float]:
-        """Do the next step; return the losses of its members and the learning rate."""
-        epoch, within = divmod(self.steps_done, self.steps_per_epoch)
-        order = derived_rng(self.seed, "batches", epoch).permutation(len(self.train))
-        batch = torch.from_numpy(order[within * self.options.batch_size :][: self.options.batch_size])
-        batch = batch.to(self.train.y.device)
-        rate = self.options.rate(self.steps_done / self.steps_per_epoch)
+        """Do the next step; return the losses of its members and the learning rate.
+
+        Raises:
+            NonFiniteLoss: the step was not applied; go back to a checkpoint.
+        """
+        rate = self.rate_factor * self.options.rate(self.steps_done / self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.supernet.train()
-        self.optimizer.zero_grad(set_to_none=True)
-        rng = derived_rng(self.seed, "sub-networks", self.steps_done)
-        losses = self.method.step(self.supernet, self.train.x[batch], self.train.y[batch], rng)
-        if self.options.clip_norm > 0:
-            torch.nn.utils.clip_grad_norm_(self.supernet.parameters(), self.options.clip_norm)
+        self.supernet.zero_grad(set_to_none=True)
+        losses = self._gradients()
+        if not all(np.isfinite(value) for value in losses.values()):
+            self.supernet.zero_grad(set_to_none=True)
+            raise NonFiniteLoss(f"The loss of step {self.steps_done + 1} is not finite: {losses}.")
+        if self.low_rank is not None:
+            self.low_rank.pull()
+        norm = self._clip()
+        if not np.isfinite(norm):
+            self.supernet.zero_grad(set_to_none=True)
+            raise NonFiniteLoss(f"The gradient of step {self.steps_done + 1} is not finite; losses: {losses}.")
         self.optimizer.step()
+        if self.low_rank is not None:
+            self.low_rank.push()
         self.steps_done += 1
+        if self.average is not None:
+            self.average.update(self.steps_done)
         return {**losses, "learning_rate": rate}
+
+    def _gradients(self) -> dict[str, float]:
+        """Fill `.grad` with the gradients of the whole batch; the mean losses of every process."""
+        index = self._next_batch()
+        parts = self.group.size * self.micro_batches
+        share = -(-len(index) // parts)
+        first = self.group.rank * self.micro_batches
+        passes, total = self.passes, dict[str, Tensor]()
+        passes.step = self.steps_done
+        for part in range(first, first + self.micro_batches):
+            mine = index[part * share : (part + 1) * share].to(self.train.y.device)
+            if not len(mine):
+                continue  # a split smaller than a batch may not fill every part
+            batch = self._batches.batch(mine, self.steps_done, part).to(self.device)
+            passes.weight = len(batch) / len(index)
+            self.units_seen += batch.num_units * self.group.size
+            with seeded(self.seed, f"dropout/{part}", self.steps_done, self.device):
+                losses = self.method.step(passes, batch, derived_rng(self.seed, "sub-networks", self.steps_done))
+            for name, loss in losses.items():
+                total[name] = total.get(name, torch.zeros_like(loss)) + passes.weight * loss
+        self.group.add_gradients(self.supernet)
+        names = list(total)
+        return dict(zip(names, self.group.add(torch.stack([total[name] for name in names])).tolist(), strict=True))
+
+    def _next_batch(self) -> Tensor:
+        """Indices of the step's examples, the same on every process."""
+        epoch, within = divmod(self.steps_done, self.steps_per_epoch)
+        order = derived_rng(self.seed, "batches", epoch).permutation(len(self.train))
+        return torch.from_numpy(order[within * self.options.batch_size :][: self.options.batch_size])
+
+    def _clip(self) -> float:
+        """Clip the gradients; the norm that they had."""
+        if self.options.clip_value > 0:
+            torch.nn.utils.clip_grad_value_(self._weights, self.options.clip_value)
+        limit = self.options.clip_norm or float("inf")
+        return float(torch.nn.utils.clip_grad_norm_(self._weights, limit))
+
+    def try_step(self, micro_batches: int) -> None:
+        """Compute the next step's gradients in so many parts and drop them, to see whether they fit in memory."""
+        kept, self.micro_batches = self.micro_batches, micro_batches
+        seen = self.units_seen
+        try:
+            self.supernet.train()
+            self.supernet.zero_grad(set_to_none=True)
+            self._gradients()
+        finally:
+            self.micro_batches, self.units_seen = kept, seen
+            self.supernet.zero_grad(set_to_none=True)
 
     # --- exact resume ---------------------------------------------------------------------------
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights and optimizer state as a flat dict (what a checkpoint stores besides `steps_done`)."""
-        tensors = {f"supernet.{name}": value for name, value in self.supernet.state_dict().items()}
+        """Weights, optimizer state and averages as a flat dict: what a checkpoint stores besides `steps_done`."""
+        tensors = {f"supernet.{name}": value for name, value in own_tensors(self.supernet).items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             for name, value in state.items():
                 tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
+        if self.average is not None:
+            tensors |= {f"average.{name}": value for name, value in self.average.tensors().items()}
+        if self.low_rank is not None:
+            tensors |= {f"low_rank.{name}": value for name, value in self.low_rank.tensors().items()}
+        tensors["guard.rate_factor"] = torch.tensor(self.rate_factor, dtype=torch.float64)
+        tensors["guard.micro_batches"] = torch.tensor(self.micro_batches)
+        best = float("nan") if self.best_score is None else self.best_score
+        tensors["guard.best_score"] = torch.tensor(best, dtype=torch.float64)
         return tensors
 
     def restore(self, tensors: dict[str, Tensor], steps_done: int) -> None:
         """Continue from what `tensors` gave after `steps_done` steps."""
-        self.supernet.load_state_dict(_below("supernet.", tensors))
+        load_tensors(self.supernet, _below("supernet.", tensors))
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in _below("optimizer.", tensors).items():
             index, key = name.split(".", 1)
             state.setdefault(int(index), {})[key] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        if self.average is not None:
+            self.average.restore(_below("average.", tensors))
+        if self.low_rank is not None:
+            self.low_rank.restore(_below("low_rank.", tensors))
+        self.rate_factor = float(tensors["guard.rate_factor"])
+        self.micro_batches = int(tensors["guard.micro_batches"])
+        best = float(tensors["guard.best_score"])
+        self.best_score = None if np.isnan(best) else best
         self.steps_done = steps_done
 
 

@@ -14,8 +14,17 @@ from service.version import version
 
 
 def choose_device() -> torch.device:
-    """The first CUDA device if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The CUDA device of this process if there is one (the first, without torchrun), else the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    torch.cuda.set_device(device)
+    return device
+
+
+def shared_threads(processes: int) -> int:
+    """Threads of each of several processes on this machine."""
+    return max(1, (os.cpu_count() or 1) // processes)
 
 
 # Below this many MACs of the largest network a second thread gains nothing and costs much as soon as

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -11,7 +13,7 @@ from search.metrics import METRICS
 from search_space.architecture import Architecture
 from supernet.calibrate import calibrate
 from supernet.data import Dataset
-from supernet.evaluate import accuracy
+from supernet.evaluate import score
 from supernet.network import Network, Supernet, extract
 from supernet.randomness import derived_rng
 
@@ -31,17 +33,22 @@ class Evaluator:
     def __init__(self, supernet: Supernet, data: Dataset, calibration_images: int, seed: int) -> None:
         self.supernet, self.data = supernet, data
         chosen = derived_rng(seed, "calibration", 0).permutation(len(data.train))[:calibration_images]
-        images = data.train.x[chosen]
-        self._calibration: list[Tensor] = list(torch.split(images, CALIBRATION_BATCH))
+        # Stored images, a sixteenth of the memory that ready inputs of colour images would take.
+        self._calibration = data.train.take(torch.from_numpy(chosen))
 
     def network(self, architecture: Architecture) -> Network:
         """The architecture as a plain network with its own weights and statistics, ready for use."""
         network = extract(self.supernet, architecture)
-        calibrate(network, self._calibration)
+        calibrate(network, self._calibration_inputs())
         return network
 
+    def _calibration_inputs(self) -> Iterator[Tensor]:
+        device = next(self.supernet.parameters()).device
+        for start in range(0, len(self._calibration), CALIBRATION_BATCH):
+            yield self._calibration.inputs(slice(start, start + CALIBRATION_BATCH)).to(device)
+
     def evaluate(self, architecture: Architecture) -> Evaluation:
-        """Validation accuracy of the calibrated network, and every exact cost."""
-        score = accuracy(self.network(architecture), self.data.validation)
-        metrics = {"accuracy": score, **costs(self.supernet.space, architecture)}
+        """Validation accuracy or perplexity of the calibrated network, and every exact cost."""
+        value = score(self.network(architecture), self.data.validation)
+        metrics = {self.data.metric: value, **costs(self.supernet.space, architecture)}
         return Evaluation(architecture, metrics, {name: METRICS[name].source for name in metrics})

@@ -14,11 +14,15 @@ from search.spec import JobSpec
 from search_space.architecture import Architecture
 from service.store.models import Artifact, EvaluationRow, Finalist, Job
 from supernet.data import load_dataset
-from supernet.evaluate import accuracy
+from supernet.evaluate import score
+from supernet.flat import load_tensors
 from supernet.network import Supernet
 from workers.artifacts import ArtifactStore
 from workers.environment import describe
-from workers.pipeline import make_evaluator
+from workers.workshop import make_evaluator
+
+# Test samples on which what was written is compared with the network.
+COMPARED_SAMPLES = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +46,12 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int) 
     spec = JobSpec.model_validate(order.job.spec)
     space = spec.supernet.space()
     architecture = space.architecture(**order.evaluation.values)
-    data = load_dataset(spec.data.source, spec.training.seed)
+    data = load_dataset(spec.data.source, spec.training.seed, spec.data.options())
     supernet = Supernet(space)
-    supernet.load_state_dict(artifacts.load(order.supernet.path, order.supernet.sha256))
+    load_tensors(supernet, artifacts.load(order.supernet.path, order.supernet.sha256))
     network = make_evaluator(spec, supernet, data).network(architecture)
-    metrics = dict(order.evaluation.metrics) | {"test_accuracy": accuracy(network, data.test)}
-    sources = dict(order.evaluation.sources) | {"test_accuracy": "measured"}
+    metrics = dict(order.evaluation.metrics) | {f"test_{data.metric}": score(network, data.test)}
+    sources = dict(order.evaluation.sources) | {f"test_{data.metric}": "measured"}
     if order.finalist is not None:
         metrics, sources = order.finalist.metrics | metrics, order.finalist.sources | sources
     environment = describe(torch.device("cpu"), num_threads)
@@ -63,7 +67,8 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int) 
     card = _card(order, spec, architecture, metrics, sources, environment, data.origin, data.preprocessing)
     subject = Subject(network, space.layers(architecture), facts, card)
     folder = artifacts.root / "exports" / order.job.id / architecture.id
-    return write_bundle(subject, data.test.x, data.test.y, folder)
+    compared = slice(0, COMPARED_SAMPLES)
+    return write_bundle(subject, data.test.inputs(compared), data.test.y[compared], folder)
 
 
 def _card(
@@ -109,8 +114,8 @@ def _card(
             "",
             "## Data",
             "",
-            f"{spec.data.source}: {origin}. Input: {preprocessing['input']}; {preprocessing['formula']} with mean "
-            f"{preprocessing['mean']:.6g} and std {preprocessing['std']:.6g}.",
+            f"{spec.data.source}: {origin}. Input: {preprocessing['input']}; {preprocessing['formula']}"
+            f"{_constants(preprocessing)}.",
             "",
             "## Recipe",
             "",
@@ -130,6 +135,17 @@ def _card(
             "",
         ]
     )
+
+
+def _constants(preprocessing: Mapping[str, Any]) -> str:
+    """The numbers of the formula, where it has some: one, or one per channel."""
+    if "mean" not in preprocessing:
+        return ""
+    mean, std = (
+        ", ".join(f"{number:.6g}" for number in (value if isinstance(value, list) else [value]))
+        for value in (preprocessing["mean"], preprocessing["std"])
+    )
+    return f" with mean {mean} and std {std}"
 
 
 def _measurement(m: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from service.store import queries
-from service.store.models import STAGES, Artifact, EvaluationRow, Finalist, Job
+from service.store.models import STAGES, Artifact, EvaluationRow, Finalist, Job, TrainedSupernet
 from service.store.session import Database, first_line
 
 log = structlog.get_logger()
@@ -144,6 +144,18 @@ class Reporter:
     def finalists(self) -> Sequence[Finalist]:
         """Finalists measured so far."""
         return self._write(lambda session: queries.finalists(session, self.job_id))
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """What all events of one kind say, oldest first."""
+        return self._write(lambda session: queries.events_of_kind(session, self.job_id, kind))
+
+    def trained(self, row: TrainedSupernet) -> None:
+        """Store a trained supernet."""
+        self._write(lambda session: queries.add_supernet(session, self.job_id, self.epoch, row))
+
+    def supernet(self, supernet_id: str) -> TrainedSupernet | None:
+        """A trained supernet by its id; None if there is none."""
+        return self._write(lambda session: queries.supernet(session, supernet_id))
 
     def artifact(self, artifact: Callable[[], Artifact]) -> None:
         """Record a file that is on the disk."""

@@ -11,11 +11,13 @@ row; its exit code only tells the supervisor whether the row was written:
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Callable
 
 import structlog
+import torch
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -24,12 +26,14 @@ from predictors.cost import macs
 from search.spec import JobSpec
 from search_space import plugins
 from search_space.family_files import culprit
+from service.lifeline import die_with_parent
 from service.settings import Settings, get_settings
 from service.store import queries
 from service.store.leases import LeaseLost
 from service.store.models import EvaluationRow, Export, Finalist, Job
 from service.store.session import Database, first_line
-from workers import environment, exporting, pipeline
+from supernet import distributed
+from workers import environment, exporting, pipeline, replica
 from workers.artifacts import ArtifactDamaged, ArtifactStore, DiskFull, is_disk_full
 from workers.logs import configure_logging
 from workers.reporter import DATABASE_PATIENCE_SECONDS, Interrupted, Reporter, patiently
@@ -41,13 +45,22 @@ DONE, TRY_AGAIN, LEASE_LOST = 0, 1, 3
 
 def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> None:
     """Run a job to its end, and say in its row how it ended."""
+    group = distributed.join()
+    device = environment.choose_device()
+    if group.rank > 0:
+        torch.set_num_threads(environment.shared_threads(group.size))
+        replica.follow(database, settings, job_id, device, group)
+        return
     reporter = Reporter(database, job_id, epoch)
     job = reporter.job()
     spec = JobSpec.model_validate(job.spec)
     space = spec.supernet.space()
-    num_threads = environment.fix_threads((job.environment or {}).get("threads"), macs(space, space.largest()))
-    device = environment.choose_device()
-    reporter.environment(environment.describe(device, num_threads))
+    if group.size > 1:
+        num_threads = environment.shared_threads(group.size)
+        torch.set_num_threads(num_threads)
+    else:
+        num_threads = environment.fix_threads((job.environment or {}).get("threads"), macs(space, space.largest()))
+    reporter.environment({**environment.describe(device, num_threads), "processes": group.size})
     shop = pipeline.Workshop(
         job_id=job_id,
         spec=spec,
@@ -56,6 +69,7 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
         artifacts=ArtifactStore(settings.artifacts_dir),
         settings=settings,
         device=device,
+        group=group,
     )
     try:
         pipeline.run(shop)
@@ -132,6 +146,8 @@ def main() -> int:
     parser.add_argument("id")
     parser.add_argument("epoch", type=int)
     arguments = parser.parse_args()
+    if "LOCAL_RANK" in os.environ:
+        die_with_parent()  # torchrun does not tie its processes to itself: killed, it would leave them running
     configure_logging()
     settings = get_settings()
     plugins.use_families_dir(settings.families_dir)

@@ -69,7 +69,7 @@ class Supervisor:
         """Run the child until it ends; the exit code, negative for a signal."""
         path = self._log_path(kind, row_id)
         path.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "workers.runner", kind, row_id, str(lease.epoch)]
+        command = self._command(kind, row_id, lease.epoch)
         with path.open("ab") as output:
             child = subprocess.Popen(
                 command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, preexec_fn=tied_to_parent()
@@ -98,6 +98,20 @@ class Supervisor:
                         return self._cancelled(row_id, lease.epoch)
         finally:
             stop(child)
+
+    def _command(self, kind: Kind, row_id: str, epoch: int) -> list[str]:
+        """The child: a runner, or torchrun with as many of them as the job's training shares its batches over."""
+        runner = ["-m", "workers.runner", kind, row_id, str(epoch)]
+        processes = 1
+        if kind == "job":
+            with self._database.transaction() as session:
+                job = session.get(Job, row_id)
+                assert job is not None
+                processes = job.spec.get("training", {}).get("processes", 1)
+        if processes == 1:
+            return [sys.executable, *runner]
+        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        return [sys.executable, *launcher, *runner]
 
     def _due(self, renewed: float) -> bool:
         return time.monotonic() - renewed >= self._settings.heartbeat_seconds

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
+from search.data_spec import DATA_SOURCES
 from search_space.family_files import culprit
 from search_space.plugins import UnknownPluginError
 from service.errors import Conflict, InvalidRequest, ServiceError, Unavailable
@@ -32,6 +33,10 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ValidationError, _stored_spec_error)
     app.add_exception_handler(OperationalError, _database_error)
     app.add_exception_handler(Exception, _internal_error)
+
+
+# Where a request may hold a mistake: pydantic's paths begin with it.
+PLACES = (("body",), ("query",), ("path",), ("header",))
 
 
 async def _service_error(_request: Request, error: Exception) -> JSONResponse:
@@ -80,7 +85,9 @@ async def _validation_error(_request: Request, error: Exception) -> JSONResponse
 
 
 def _explain(item: Mapping[str, Any]) -> dict[str, str]:
-    location: Sequence[Any] = [part for part in item["loc"] if part not in ("body", "query", "path", "header")]
+    location: Sequence[Any] = item["loc"][1:] if item["loc"][:1] in PLACES else item["loc"]
+    if location[:1] == ("data",) and location[1:2] and location[1] in DATA_SOURCES:
+        location = (location[0], *location[2:])  # pydantic names the source whose words these are; nobody wrote it
     field = ".".join(str(part) for part in location)
     message = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "json_invalid":

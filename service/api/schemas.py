@@ -166,3 +166,35 @@ def job_page(jobs: Sequence[Job], summaries: Mapping[str, Mapping[str, Any]], ne
     """A page of jobs from rows and what they have found, by id."""
     listed = [JobSummaryOut.model_validate(job).model_copy(update=dict(summaries.get(job.id, {}))) for job in jobs]
     return JobPage(jobs=listed, next_cursor=next_cursor)
+
+
+class SupernetOut(Answer):
+    """A trained supernet: set `supernet.reuse` of a job to its id to search it again without training."""
+
+    id: str
+    job_id: str | None = Field(description="The job that trained it; null if that was deleted.")
+    created_at: datetime
+    name: str
+    recipe: str
+    space: str
+    supernet: dict[str, Any] = Field(description="The parts of the job that trained it: space, data, training.")
+    data: dict[str, Any]
+    training: dict[str, Any]
+    metric: str = Field(description="What its sub-networks are scored by on the validation split.")
+    scores: dict[str, Any] = Field(description="Of the smallest, the largest and some random sub-networks.")
+    step: int = Field(description="Steps of the training.")
+    sha256: str
+    size_bytes: int
+
+
+class SupernetDetailOut(SupernetOut):
+    """A trained supernet with its training curve."""
+
+    curve: list[dict[str, Any]]
+
+
+class SupernetPage(Answer):
+    """One page of trained supernets."""
+
+    supernets: list[SupernetOut]
+    next_cursor: str | None = Field(description="Give it as `cursor` to get the next page; null at the end.")

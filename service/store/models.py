@@ -127,7 +127,7 @@ class Finalist(Base):
 
 
 class Artifact(Base):
-    """A file that a job wrote: a checkpoint of its training, or the trained supernet."""
+    """A file that a job wrote: a checkpoint of its training, or the supernet that it searches."""
 
     __tablename__ = "artifacts"
     __table_args__ = (Index(None, "job_id", "kind"),)
@@ -141,6 +141,33 @@ class Artifact(Base):
     sha256: Mapped[str] = mapped_column(String(64))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class TrainedSupernet(Base):
+    """One set of weights of a whole space, for any number of searches. It outlives the job that trained it."""
+
+    __tablename__ = "supernets"
+    __table_args__ = (Index(None, "created_at", "id"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    name: Mapped[str] = mapped_column(String(200))
+    recipe: Mapped[str] = mapped_column(String(100))
+    space: Mapped[str] = mapped_column(String(200))
+    # The parts of the job that trained it.
+    supernet: Mapped[dict[str, Any]]
+    data: Mapped[dict[str, Any]]
+    training: Mapped[dict[str, Any]]
+    curve: Mapped[list[dict[str, Any]]]
+    # What its sub-networks are scored by, and the scores of the smallest, the largest and random ones.
+    metric: Mapped[str] = mapped_column(String(40))
+    scores: Mapped[dict[str, Any]]
+    step: Mapped[int]
+    # Relative to the artifacts folder.
+    path: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str] = mapped_column(String(64))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
 
 
 class Export(Leased, Base):

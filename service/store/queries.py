@@ -22,6 +22,7 @@ from service.store.models import (
     Finalist,
     Job,
     JobEvent,
+    TrainedSupernet,
 )
 
 # --- events --------------------------------------------------------------------------------------
@@ -38,6 +39,15 @@ def events_after(session: Session, job_id: str, seq: int, limit: int) -> Sequenc
     return session.scalars(
         select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.seq > seq).order_by(JobEvent.seq).limit(limit)
     ).all()
+
+
+def events_of_kind(session: Session, job_id: str, kind: str) -> list[dict[str, Any]]:
+    """What all events of one kind say, oldest first."""
+    return list(
+        session.scalars(
+            select(JobEvent.data).where(JobEvent.job_id == job_id, JobEvent.kind == kind).order_by(JobEvent.seq)
+        )
+    )
 
 
 # --- jobs ----------------------------------------------------------------------------------------
@@ -228,6 +238,35 @@ def artifacts(session: Session, job_id: str, kind: str) -> Sequence[Artifact]:
 def forget_artifacts(session: Session, ids: Sequence[int]) -> None:
     """Remove the rows of files that are no longer needed."""
     session.execute(delete(Artifact).where(Artifact.id.in_(ids)))
+
+
+def add_supernet(session: Session, job_id: str, epoch: int, row: TrainedSupernet) -> None:
+    """Store a trained supernet. A job that comes by again, because it died just after, has it already."""
+    fenced_job(session, job_id, epoch).attempts = 0
+    if session.get(TrainedSupernet, row.id) is None:
+        session.add(row)
+
+
+# --- supernets -----------------------------------------------------------------------------------
+
+
+def supernet(session: Session, supernet_id: str) -> TrainedSupernet | None:
+    """A trained supernet by its id."""
+    return session.get(TrainedSupernet, supernet_id)
+
+
+def list_supernets(
+    session: Session, space: str | None, before: tuple[Any, str] | None, limit: int
+) -> Sequence[TrainedSupernet]:
+    """Trained supernets, newest first. `before` is the (created_at, id) of the last one of the page before."""
+    query = select(TrainedSupernet).order_by(TrainedSupernet.created_at.desc(), TrainedSupernet.id.desc()).limit(limit)
+    if space is not None:
+        query = query.where(TrainedSupernet.space == space)
+    if before is not None:
+        created_at, supernet_id = before
+        same_moment = and_(TrainedSupernet.created_at == created_at, TrainedSupernet.id < supernet_id)
+        query = query.where(or_(TrainedSupernet.created_at < created_at, same_moment))
+    return session.scalars(query).all()
 
 
 # --- results -------------------------------------------------------------------------------------

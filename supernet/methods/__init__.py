@@ -1,5 +1,5 @@
 """How a supernet's weights are trained: one file per method, each with a class `METHOD`.
 
-A method is made from its options and the search space. Its one verb, `step`, adds the gradients of one
-training step to the parameters' `.grad`; the trainer owns the optimizer, the schedule and checkpoints.
+A method is made from its options. Its verb, `step`, adds the gradients of one training step to the
+parameters' `.grad`; the trainer owns the optimizer, the schedule and checkpoints.
 """

@@ -1,11 +1,16 @@
 """What a request may name is what is there: the service judges requests without importing torch."""
 
+from dataclasses import fields
+from typing import get_args
+
 import pytest
 
 from search.metrics import METRICS
 from search.spec import ALGORITHM_OPTIONS, DATA_SOURCES, METHOD_OPTIONS, OPTIMIZERS, JobSpec
+from search.training_spec import SCHEDULES, AugmentationSpec
 from search_space import plugins
 from supernet import data, trainer
+from supernet.augment import POLICIES, AugmentOptions
 from supernet.methods.bignas import BigNAS
 
 RECIPES = plugins.names("search.recipes")
@@ -17,6 +22,16 @@ def test_data_sources_are_those_of_the_supernet():
 
 def test_optimizers_are_those_of_the_trainer():
     assert set(OPTIMIZERS) == set(trainer.OPTIMIZERS)
+
+
+def test_schedules_are_those_of_the_trainer():
+    assert set(SCHEDULES) == set(trainer.SCHEDULES)
+
+
+def test_policies_of_augmentation_and_every_other_word_are_those_of_the_supernet():
+    words = {field: info.default for field, info in AugmentationSpec.model_fields.items()}
+    assert words == {field.name: field.default for field in fields(AugmentOptions)}
+    assert get_args(AugmentationSpec.model_fields["policy"].annotation) == POLICIES
 
 
 def test_training_methods_are_the_files_that_are_there():

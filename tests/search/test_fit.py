@@ -2,8 +2,8 @@
 
 import pytest
 
+from search.data_spec import DigitsSpec
 from search.fit import misfit
-from search.spec import DataSpec, data_gives
 from search_space import Choice, SearchSpace
 from search_space.inputs import ImageInput, TokenInput
 from search_space.layers import ConvSpec, ResizeSpec
@@ -60,4 +60,4 @@ def test_digits_are_what_they_say():
     data = load_dataset("digits", 0)
     channels, size, width = data.train.x.shape[1:]
     assert size == width
-    assert data_gives(DataSpec(source="digits")) == ImageInput(channels, size, data.num_classes)
+    assert DigitsSpec(source="digits").gives() == ImageInput(channels, size, data.num_classes)

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from search.recipes import bignas
-from search.spec import MAX_EVALUATIONS, JobSpec
+from search.spec import MAX_EVALUATIONS, METHOD_OPTIONS, JobSpec
 
 
 def job(**parts) -> JobSpec:
@@ -50,7 +50,7 @@ def test_a_list_is_replaced_whole():
 
 def test_one_option_of_the_method_may_be_written_alone():
     options = job(training={"options": {"num_random": 5}}).training.options
-    assert options == {"num_random": 5, "label_smoothing": 0.1}
+    assert options == {**METHOD_OPTIONS["bignas"]().model_dump(), "num_random": 5}
 
 
 def test_options_of_the_algorithm_are_completed_with_their_defaults():
@@ -219,7 +219,7 @@ def test_a_job_without_objectives_is_refused():
         ({"training": {"epoch": 3}}, "training.epoch"),
         ({"search": {"budget": 3}}, "search.budget"),
         ({"supernet": {"width": 3}}, "supernet.width"),
-        ({"data": {"path": "/"}}, "data.path"),
+        ({"data": {"path": "/"}}, "data.digits.path"),
         ({"objectives": [{"metric": "macs", "weight": 1}]}, "objectives.0.weight"),
         ({"training": {"options": {"num_randoms": 3}}}, "num_randoms"),
         ({"search": {"options": {"pop": 3}}}, "pop"),

@@ -13,6 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select, text
 
+from search.metrics import METRICS
 from search_space import plugins
 from service.api.app import create_app
 from service.embedded import EmbeddedServers
@@ -46,8 +47,8 @@ def search(**values: Any) -> dict[str, Any]:
         ({"recipe": 7}, "recipe: Input should be a valid string"),
         ({"supernet": {"family": "cnn"}}, "No family named 'cnn'. Known: "),
         ({"supernet": {"preset": "imagenet"}}, "No preset of family 'mobilenet' named 'imagenet'. Known: digits"),
-        ({"data": {"source": "mnist"}}, "No data source named 'mnist'. Known: digits"),
-        ({"training": {"method": "sgd"}}, "No training method named 'sgd'. Known: bignas"),
+        ({"data": {"source": "mnist"}}, "No data source named 'mnist'. Known: cifar10, digits"),
+        ({"training": {"method": "sgd"}}, "No training method named 'sgd'. Known: alternating, bignas"),
         ({"training": {"epochs": 0}}, "greater than or equal to 1"),
         ({"training": {"learning_rate": -1}}, "greater than 0"),
         ({"training": {"options": {"num_randoms": 2}}}, "num_randoms"),
@@ -59,8 +60,8 @@ def search(**values: Any) -> dict[str, Any]:
         (search(options={"population": 1}), "population"),
         (search(seed=1.5), "search.seed"),
         ({"objectives": []}, "at least 1 item"),
-        ({"objectives": [{"metric": "happiness"}]}, "Known: accuracy, macs, params, size_bytes"),
-        ({"objectives": [{"metric": "latency_ms"}]}, "Known: accuracy, macs, params, size_bytes"),
+        ({"objectives": [{"metric": "happiness"}]}, "Known: accuracy, perplexity, macs, params, size_bytes"),
+        ({"objectives": [{"metric": "latency_ms"}]}, "Known: accuracy, perplexity, macs, params, size_bytes"),
         ({"objectives": [{"metric": "macs"}, {"metric": "macs"}]}, "listed twice"),
         ({"objectives": [{"metric": "macs", "goal": "maximize"}]}, "can only be minimized"),
         ({"objectives": [{"metric": "accuracy", "limit": 97}]}, "a share from 0 to 1"),
@@ -83,7 +84,7 @@ def test_impossible_job_is_refused_with_what_is_right(
 
 def test_unknown_name_comes_with_the_known_ones_for_programs(api: TestClient) -> None:
     problem = api.post("/v1/jobs", json={"objectives": [{"metric": "happiness"}]}).json()
-    assert problem["known"] == ["accuracy", "macs", "params", "size_bytes", "peak_activation_bytes"]
+    assert problem["known"] == list(METRICS)
 
 
 def test_limit_below_the_smallest_network_names_it(api: TestClient, database: Database) -> None:

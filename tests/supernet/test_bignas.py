@@ -8,8 +8,11 @@ import torch
 import torch.nn.functional as F
 
 from search_space.plugins import load_family
-from supernet.methods.bignas import BigNAS, distillation_loss
+from supernet.data import Batch
+from supernet.losses import distillation_loss
+from supernet.methods.bignas import BigNAS
 from supernet.network import Supernet
+from supernet.passes import Passes
 
 SPACE = load_family("mobilenet", "digits")
 
@@ -64,7 +67,7 @@ def test_the_summed_gradient_equals_separate_backward_passes(supernet):
         add_gradients(architecture, target=teacher)
 
     supernet.zero_grad(set_to_none=True)
-    method.step(supernet, x, y, np.random.default_rng(2))
+    method.step(Passes(supernet), Batch(x, y), np.random.default_rng(2))
     for summed, expected in zip(gradients(supernet), total, strict=True):
         assert (summed is None) == (expected is None)
         assert summed is None or torch.equal(summed, expected)
@@ -75,7 +78,7 @@ def test_no_gradient_flows_through_the_teacher(supernet):
     x, y = batch()
     alone = copy.deepcopy(supernet)
     F.cross_entropy(alone(x, SPACE.largest()), y, label_smoothing=0.1).backward()
-    BigNAS(num_random=0).step(supernet, x, y, np.random.default_rng(0))
+    BigNAS(num_random=0).step(Passes(supernet), Batch(x, y), np.random.default_rng(0))
     # The smallest network is one block deep, so second blocks belong to the biggest alone.
     for s in (1, 2, 3):
         for name, parameter in supernet.slots[f"stage{s}_block2"].named_parameters():
@@ -89,7 +92,7 @@ def test_the_students_see_no_labels(supernet):
 
     def students_gradient(labels):
         twin = copy.deepcopy(supernet)
-        BigNAS(num_random=0).step(twin, x, labels, np.random.default_rng(0))
+        BigNAS(num_random=0).step(Passes(twin), Batch(x, labels), np.random.default_rng(0))
         with_students = gradients(twin)
         twin.zero_grad(set_to_none=True)
         F.cross_entropy(twin(x, SPACE.largest()), labels, label_smoothing=0.1).backward()
@@ -102,7 +105,7 @@ def test_the_students_see_no_labels(supernet):
 def test_label_smoothing_is_of_the_biggest_networks_loss(supernet):
     x, y = batch()
     for smoothing in (0.0, 0.3):
-        losses = BigNAS(label_smoothing=smoothing).step(supernet, x, y, np.random.default_rng(0))
+        losses = BigNAS(label_smoothing=smoothing).step(Passes(supernet), Batch(x, y), np.random.default_rng(0))
         expected = F.cross_entropy(supernet(x, SPACE.largest()), y, label_smoothing=smoothing)
         assert losses["loss_largest"] == pytest.approx(expected.item(), abs=1e-6)
 
@@ -125,7 +128,7 @@ def test_distillation_pulls_a_student_nowhere_when_it_agrees_with_the_teacher():
 
 def test_a_sandwich_without_random_members_reports_two_losses(supernet):
     x, y = batch()
-    losses = BigNAS(num_random=0).step(supernet, x, y, np.random.default_rng(0))
+    losses = BigNAS(num_random=0).step(Passes(supernet), Batch(x, y), np.random.default_rng(0))
     assert set(losses) == {"loss_largest", "loss_smallest"}
 
 

@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from search_space.plugins import load_family
-from supernet.data import Split
+from supernet.augment import AugmentOptions
+from supernet.data import Split, Standardisation
 from supernet.methods.bignas import BigNAS
 from supernet.network import Supernet
-from supernet.trainer import OPTIMIZERS, Trainer, TrainingOptions
+from supernet.passes import Passes
+from supernet.randomness import derived_rng
+from supernet.trainer import OPTIMIZERS, NonFiniteLoss, Trainer, TrainingOptions
 
 SPACE = load_family("mobilenet", "digits")
 
@@ -126,9 +129,9 @@ def examples_seen(epochs: int) -> list[list[tuple[float, ...]]]:
     seen: list[tuple[float, ...]] = []
 
     class Watcher(BigNAS):
-        def step(self, supernet, x, y, rng):
-            seen.extend(tuple(image.flatten().tolist()) for image in x)
-            return {}
+        def step(self, passes, batch, rng):
+            seen.extend(tuple(image.flatten().tolist()) for image in batch.inputs)
+            return {"loss": torch.zeros(())}
 
     torch.manual_seed(0)
     watching = Trainer(Supernet(SPACE), Watcher(), split(), replace(OPTIONS, clip_norm=0.0), 0)
@@ -157,6 +160,109 @@ def test_a_split_smaller_than_a_batch_still_trains():
     made = trainer(replace(OPTIONS, batch_size=1000))
     assert made.steps_per_epoch == 1
     assert math.isfinite(made.step()["loss_largest"])
+
+
+# --- micro-batches, averages, low rank --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ema_decay": 0.9},
+        {"lora_rank": 2, "optimizer": "adamw"},
+        {"schedule": "cosine", "warmup_epochs": 1.0, "precision": "bfloat16"},
+        {"micro_batches": 2, "activation_checkpointing": True, "clip_value": 0.01},
+    ],
+)
+def test_resume_is_exact_with_every_option(changes):
+    options, method = replace(OPTIONS, **changes), BigNAS(num_random=1, dropout=0.3, drop_connect=0.3)
+    augment = AugmentOptions(crop_padding=1)
+
+    def made(weights: int) -> Trainer:
+        torch.manual_seed(weights)
+        return Trainer(Supernet(SPACE), method, image_split(), options, 0, augment)
+
+    undisturbed, interrupted, resumed = made(0), made(0), made(99)
+    for _ in range(5):
+        undisturbed.step()
+    for _ in range(2):
+        interrupted.step()
+    resumed.restore(saved(interrupted), steps_done=2)
+    for _ in range(3):
+        resumed.step()
+    assert_same_tensors(undisturbed, resumed)
+
+
+def image_split(count: int = 64) -> Split:
+    generator = torch.Generator().manual_seed(0)
+    stored = torch.randint(0, 17, (count, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(0, 10, (count,), generator=generator)
+    return Split(stored, labels, Standardisation((5.0,), (6.0,), 16.0))
+
+
+def test_the_gradient_of_micro_batches_is_the_mean_of_their_own():
+    """Batch norm sees a micro-batch, so this is what a batch of two halves is, and not more."""
+    options = replace(OPTIONS, clip_norm=0.0, micro_batches=2)
+    cut = trainer(options)
+    index = cut._next_batch()
+    method, halves = BigNAS(num_random=1), (index[:8], index[8:])
+    by_hand = trainer(replace(options, micro_batches=1))
+    passes = Passes(by_hand.supernet.train())
+    for half in halves:
+        method.step(passes, split().batch(half), derived_rng(0, "sub-networks", 0))
+    cut.step()
+    for mine, theirs in zip(cut.supernet.parameters(), by_hand.supernet.parameters(), strict=True):
+        if theirs.grad is None:
+            assert mine.grad is None
+        else:
+            torch.testing.assert_close(mine.grad, theirs.grad / 2, rtol=1e-4, atol=1e-6)
+
+
+def test_the_average_follows_the_weights():
+    made = trainer(replace(OPTIONS, ema_decay=0.5))
+    name = "slots.stem.block.conv.weight"
+    expected = made.supernet.get_parameter(name).detach().clone()
+    for done in range(1, 4):
+        made.step()
+        decay = min(0.5, (1 + done) / (10 + done))
+        expected = decay * expected + (1 - decay) * made.supernet.get_parameter(name).detach()
+    torch.testing.assert_close(made.result.get_parameter(name).detach(), expected)
+    assert made.result is not made.supernet
+    assert trainer().result.get_parameter(name) is not expected
+
+
+def test_low_rank_training_moves_matrices_and_nothing_else():
+    made = trainer(replace(OPTIONS, lora_rank=2))
+    before = {name: p.detach().clone() for name, p in made.supernet.named_parameters()}
+    for _ in range(3):
+        made.step()
+    moved = {name for name, p in made.supernet.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == {"slots.head.block.classifier.weight"}
+
+
+def test_a_step_that_is_not_finite_changes_nothing():
+    made = trainer()
+    made.step()
+    before = saved(made)
+
+    class Broken(BigNAS):
+        def step(self, passes, batch, rng):
+            return {**super().step(passes, batch, rng), "loss_largest": torch.tensor(float("nan"))}
+
+    made.method = Broken()
+    with pytest.raises(NonFiniteLoss, match="step 2 is not finite"):
+        made.step()
+    assert made.steps_done == 1
+    assert all(torch.equal(tensor, before[name]) for name, tensor in saved(made).items())
+
+
+def test_a_lower_rate_factor_lowers_the_rate_and_is_saved():
+    made = trainer()
+    made.rate_factor = 0.5
+    assert made.step()["learning_rate"] == 0.5 * OPTIONS.rate(0)
+    other = trainer()
+    other.restore(saved(made), 1)
+    assert other.rate_factor == 0.5
 
 
 # --- optimiser --------------------------------------------------------------------------------------
@@ -188,6 +294,34 @@ def test_every_optimizer_uses_the_schedules_rate(optimizer):
 def test_every_optimizer_uses_the_weight_decay(optimizer):
     made = trainer(replace(OPTIONS, optimizer=optimizer, weight_decay=0.125))
     assert [group["weight_decay"] for group in made.optimizer.param_groups] == [0.125]
+
+
+def test_elements_of_the_gradient_are_clipped():
+    made = trainer(replace(OPTIONS, clip_norm=0.0, clip_value=1e-4))
+    made.step()
+    largest = max(float(p.grad.abs().max()) for p in made.supernet.parameters() if p.grad is not None)
+    assert largest == pytest.approx(1e-4)
+
+
+# --- schedules --------------------------------------------------------------------------------------
+
+
+def test_cosine_goes_from_the_full_rate_to_the_floor():
+    options = replace(OPTIONS, epochs=10, schedule="cosine", lr_floor=0.0)
+    full = options.learning_rate
+    assert [options.rate(epoch) for epoch in (0, 5, 10)] == pytest.approx([full, full / 2, 0])
+    assert replace(options, lr_floor=0.1).rate(10) == pytest.approx(0.1 * full)
+
+
+def test_warm_up_rises_from_zero_and_the_schedule_starts_after_it():
+    options = replace(OPTIONS, epochs=10, schedule="cosine", lr_floor=0.0, warmup_epochs=2.0)
+    full = options.learning_rate
+    assert [options.rate(epoch) for epoch in (0, 1, 2, 6, 10)] == pytest.approx([0, full / 2, full, full / 2, 0])
+
+
+def test_a_constant_rate_is_constant():
+    options = replace(OPTIONS, schedule="constant")
+    assert options.rate(0) == options.rate(2.9) == options.learning_rate
 
 
 # --- learning rate: the paper's constants -----------------------------------------------------------

@@ -4,7 +4,10 @@ import { axis, font, makeChart, tooltip } from "./charts.js";
 import { el, throttle, token } from "./dom.js";
 import { isShare } from "./format.js";
 
-const ORDER = ["largest", "random", "smallest"];
+// Speed and memory come with the points; they are said beside the curve, not drawn.
+const isDrawn = (key) => /^(loss|accuracy|perplexity)/.test(key);
+
+const ORDER = ["largest", "median", "random", "smallest"];
 
 export class Curve {
   #chart = null;
@@ -31,11 +34,12 @@ export class Curve {
     this.#element.hidden = false;
     this.#chart ??= makeChart(this.#element, this.#draw);
     const rows = [...this.#points].sort(([a], [b]) => a - b);
-    const keys = [...new Set(rows.flatMap(([, numbers]) => Object.keys(numbers)))];
+    const keys = [...new Set(rows.flatMap(([, numbers]) => Object.keys(numbers)))].filter(isDrawn);
     const losses = keys.filter((key) => key === "loss" || key.startsWith("loss_"));
-    const scores = keys.filter((key) => key.startsWith("accuracy"));
+    const scores = keys.filter((key) => /^(accuracy|perplexity)/.test(key));
     // Fixed sides, so that an epoch stands at the same place in both.
     const sides = { left: 62, right: 18, outerBoundsMode: "none" };
+    const shares = scores.every((key) => key.startsWith("accuracy"));
     const split = losses.length && scores.length;
     const grids = split
       ? [{ ...sides, top: 40, height: "37%" }, { ...sides, bottom: 44, height: "32%" }]
@@ -71,9 +75,9 @@ export class Curve {
           scale: true,
           splitNumber: 4,
           minorTick: { show: false },
-          name: panel === losses ? "loss" : "accuracy",
+          name: panel === losses ? "loss" : shares ? "accuracy" : "perplexity",
           nameGap: 44,
-          axisLabel: { ...axis().axisLabel, formatter: panel === scores ? (v) => `${Math.round(100 * v)} %` : undefined },
+          axisLabel: { ...axis().axisLabel, formatter: panel === scores && shares ? (v) => `${Math.round(100 * v)} %` : undefined },
         })),
         series: panels.flatMap((panel, i) => panel.map((key) => series(key, i, rows))),
       },
@@ -107,7 +111,7 @@ function names(keys) {
 }
 
 function nameOf(key) {
-  return key.replace(/^(loss|accuracy)_?/, "") || key;
+  return key.replace(/^(loss|accuracy|perplexity)_?/, "") || key;
 }
 
 function series(key, panel, rows) {
@@ -116,6 +120,7 @@ function series(key, panel, rows) {
     largest: { color: token("--series-1"), type: "solid" },
     random: { color: token("--series-2"), type: "dashed" },
     smallest: { color: token("--series-3"), type: "solid" },
+    median: { color: token("--series-2"), type: "solid" },
   }[name] ?? { color: token("--series-1"), type: "solid" };
   const data = rows.filter(([, numbers]) => numbers[key] !== undefined).map(([epoch, numbers]) => [epoch, numbers[key]]);
   return {

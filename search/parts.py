@@ -1,0 +1,31 @@
+"""Part: what every part of a job's wire format has in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from search_space import plugins
+
+
+class Part(BaseModel):
+    """A part of a job: immutable, and without unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def one_of(kind: str, got: str, known: tuple[str, ...]) -> str:
+    """`got` if it is known.
+
+    Raises:
+        UnknownPluginError: it is not.
+    """
+    if got not in known:
+        raise plugins.UnknownPluginError(kind, got, known)
+    return got
+
+
+def complete_options(models: dict[str, type[Part]], name: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """Options checked and completed by the model of their plug-in (whose own name is checked elsewhere)."""
+    return models[name].model_validate(options).model_dump() if name in models else options

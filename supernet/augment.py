@@ -1,0 +1,118 @@
+"""Augmentation of whole batches on their device, the same for a step however often it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from supernet.data import Batch, Split
+from supernet.randomness import derived_rng
+
+POLICIES = ("none", "autoaugment", "randaugment", "trivialaugment")
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentOptions:
+    """What is done to training images, in this order.
+
+    Attributes:
+        resized_crop: least share of the area that a random crop keeps, which is then scaled back to the full
+            size (Inception's crop; 0.08 in most ImageNet recipes); 1 switches it off.
+        crop_padding: pixels of zeros around the image before a random crop of the old size; 0: off.
+        flip: mirror half of the images.
+        policy: kornia's RandAugment, AutoAugment or TrivialAugment; `none`: off.
+        policy_ops, policy_magnitude: operations a batch, and their strength from 0 to 30; of RandAugment only.
+    """
+
+    resized_crop: float = 1.0
+    crop_padding: int = 0
+    flip: bool = False
+    policy: str = "none"
+    policy_ops: int = 2
+    policy_magnitude: int = 9
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is done at all."""
+        return self.resized_crop < 1 or self.crop_padding > 0 or self.flip or self.policy != "none"
+
+
+class Augmentation:
+    """Training batches of a split, augmented.
+
+    Everything random about step `n` is derived from the seed and `n`, so that a resumed training sees the
+    images that the interrupted one would have seen.
+
+    Args:
+        split: of images, with a standardisation.
+
+    Raises:
+        ValueError: the split holds text, or images whose scale is not known; or a policy wants colours.
+    """
+
+    def __init__(self, split: Split, options: AugmentOptions, seed: int) -> None:
+        self.split, self.options, self.seed = split, options, seed
+        if not options.is_on:
+            return
+        if split.stored.dim() != 4 or split.standardisation is None:
+            raise ValueError("training.augmentation is for images; this data is not. Leave it out.")
+        if options.policy == "autoaugment" and split.stored.shape[1] != 3:
+            raise ValueError(
+                f"AutoAugment wants images of 3 channels; these have {split.stored.shape[1]}. "
+                "Choose the policy randaugment or trivialaugment."
+            )
+
+    def batch(self, index: Tensor, step: int, part: int = 0) -> Batch:
+        """Some examples as the networks eat them in this step.
+
+        Args:
+            part: of the step, where a step's batch is split over processes or micro-batches.
+        """
+        if not self.options.is_on:
+            return self.split.batch(index)
+        standardisation = self.split.standardisation
+        assert standardisation is not None
+        pixels_NCHW = self.split.stored[index].to(torch.float32) / standardisation.full_scale
+        with torch.no_grad(), seeded(self.seed, f"augmentation/{part}", step, pixels_NCHW.device):
+            augmented_NCHW = self._transforms(pixels_NCHW)
+        inputs = standardisation(augmented_NCHW.clamp(0, 1) * standardisation.full_scale)
+        return Batch(inputs, self.split.y[index].long())
+
+    @cached_property
+    def _transforms(self) -> nn.Sequential:
+        # Slow to import (three seconds), and many trainings have no augmentation.
+        import kornia.augmentation as K
+        from kornia.augmentation import auto
+
+        options, size = self.options, tuple(self.split.stored.shape[-2:])
+        chain: list[nn.Module] = []
+        if options.resized_crop < 1:
+            chain.append(K.RandomResizedCrop(size, scale=(options.resized_crop, 1.0), cropping_mode="resample"))
+        if options.crop_padding:
+            chain.append(K.RandomCrop(size, padding=options.crop_padding))
+        if options.flip:
+            chain.append(K.RandomHorizontalFlip())
+        if options.policy == "autoaugment":
+            chain.append(auto.AutoAugment("cifar10" if max(size) <= 64 else "imagenet"))
+        elif options.policy == "randaugment":
+            chain.append(auto.RandAugment(n=options.policy_ops, m=options.policy_magnitude))
+        elif options.policy == "trivialaugment":
+            chain.append(auto.TrivialAugment())
+        return nn.Sequential(*chain)
+
+
+@contextmanager
+def seeded(seed: int, purpose: str, position: int, device: torch.device) -> Iterator[None]:
+    """Inside, torch's global generators are those of this purpose and position; outside, nothing has changed.
+
+    For code that takes no generator, such as dropout and kornia.
+    """
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(int(derived_rng(seed, purpose, position).integers(2**62)))
+        yield

@@ -1,0 +1,49 @@
+"""Data: what a job trains, searches and tests on.
+
+Every source gives three splits. The supernet trains on `train`; the search ranks architectures on
+`validation`, which is carved from training data; `test` is touched once, for the final front.
+
+A source is a file of `supernet/data/sources` with a frozen dataclass `SOURCE`: its fields are the source's
+options (their wire form is in `search/data_spec.py`), its one verb is `load(seed) -> Dataset`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
+
+from search_space import plugins
+from supernet.data.dataset import Batch, DataError, Dataset, Split, Standardisation
+
+__all__ = ["SOURCES", "Batch", "DataError", "Dataset", "Source", "Split", "Standardisation", "load_dataset"]
+
+SOURCES = plugins.names("supernet.data.sources")
+
+
+class Source(Protocol):
+    """What a file of `supernet/data/sources` must offer as `SOURCE`: a dataclass of options with this verb."""
+
+    def load(self, seed: int) -> Dataset:
+        """The dataset; the seed decides which training examples are held out for validation.
+
+        Raises:
+            DataError: the data cannot be used, with what was found and what to do.
+        """
+
+
+def load_dataset(source: str, seed: int, options: Mapping[str, Any] | None = None) -> Dataset:
+    """The dataset of a source, checked.
+
+    Args:
+        source: a file of `supernet/data/sources`.
+        seed: decides which training examples are held out for validation.
+        options: fields of the source's dataclass.
+
+    Raises:
+        UnknownPluginError: there is no such source.
+        DataError: the data cannot be used.
+    """
+    made = cast(Source, plugins.load("supernet.data.sources", source, "data source").SOURCE(**(options or {})))
+    dataset = made.load(seed)
+    dataset.check()
+    return dataset

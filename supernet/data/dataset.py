@@ -1,0 +1,229 @@
+"""Batch, Split, Dataset: examples as they lie in memory, and as a network eats them.
+
+Images lie as bytes and become floats batch by batch, so CIFAR-10 takes 180 MB and not 740. Text lies as
+token ids. N examples, C channels, H x W pixels, T tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from search_space.inputs import ImageInput, Input, TokenInput
+
+# Target of a position whose prediction does not count, as torch's cross-entropy has it.
+IGNORED = -100
+
+
+class DataError(ValueError):
+    """Data that cannot be used; the message is for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one step trains on, or one forward pass evaluates.
+
+    Attributes:
+        inputs: images `x_NCHW` (float32, standardised) or tokens `x_NT` (int64).
+        targets: labels `y_N`, or for language models the next token at every position, `y_NT` (int64).
+        mask: (N, T), True where a token is text and not padding; None where nothing is padded.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    mask: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def num_units(self) -> int:
+        """Tokens of a batch of text, images of a batch of images: what speed is counted in."""
+        return self.inputs.numel() if self.inputs.dim() == 2 else len(self.inputs)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        if self.inputs.device == device:
+            return self
+        mask = None if self.mask is None else self.mask.to(device)
+        return Batch(self.inputs.to(device), self.targets.to(device), mask)
+
+    def part(self, index: slice) -> Batch:
+        """Some of its examples."""
+        mask = None if self.mask is None else self.mask[index]
+        return Batch(self.inputs[index], self.targets[index], mask)
+
+
+@dataclass(frozen=True, slots=True)
+class Standardisation:
+    """`(pixel - mean) / std` per channel, in the units of the stored pixels.
+
+    Attributes:
+        full_scale: the largest pixel value; augmentation sees pixels divided by it.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    full_scale: float
+
+    def __call__(self, pixels_NCHW: Tensor) -> Tensor:
+        """Standardised float32 images."""
+        device = pixels_NCHW.device
+        mean, std = (torch.tensor(v, dtype=torch.float32, device=device)[:, None, None] for v in (self.mean, self.std))
+        standardised: Tensor = (pixels_NCHW.to(torch.float32) - mean) / std
+        return standardised
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Examples as they lie in memory.
+
+    Attributes:
+        stored: images `NCHW` (uint8, or float32 that are standardised already) or token ids `NT`.
+        y: labels `(N,)`, or the next token at every position `(N, T)`.
+        standardisation: from stored pixels to what networks eat; None where they eat what is stored.
+        lengths: number of real tokens of every padded text, `(N,)`; None where nothing is padded.
+    """
+
+    stored: Tensor
+    y: Tensor
+    standardisation: Standardisation | None = None
+    lengths: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def is_language(self) -> bool:
+        """Whether every position has a target of its own."""
+        return self.y.dim() == 2
+
+    @property
+    def x(self) -> Tensor:
+        """Every input at once, as a network eats it: for splits that are small."""
+        return self.inputs(slice(None))
+
+    def inputs(self, index: Tensor | slice) -> Tensor:
+        """Some inputs as a network eats them."""
+        chosen = self.stored[index]
+        if not chosen.is_floating_point() and chosen.dim() == 2:
+            return chosen.long()
+        return chosen if self.standardisation is None else self.standardisation(chosen)
+
+    def batch(self, index: Tensor | slice) -> Batch:
+        """Some examples as a network eats them."""
+        inputs = self.inputs(index)
+        return Batch(inputs, self.y[index].long(), self.mask(index))
+
+    def mask(self, index: Tensor | slice) -> Tensor | None:
+        """True where a token of these texts is not padding; None where nothing is padded."""
+        if self.lengths is None:
+            return None
+        positions_T = torch.arange(self.stored.shape[1], device=self.stored.device)
+        return positions_T < self.lengths[index][:, None]
+
+    def take(self, index: Tensor) -> Split:
+        """The split of these examples."""
+        lengths = None if self.lengths is None else self.lengths[index]
+        return replace(self, stored=self.stored[index], y=self.y[index], lengths=lengths)
+
+    def to(self, device: torch.device) -> Split:
+        """The same split on a device."""
+        lengths = None if self.lengths is None else self.lengths.to(device)
+        return replace(self, stored=self.stored.to(device), y=self.y.to(device), lengths=lengths)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of memory."""
+        tensors = [t for t in (self.stored, self.y, self.lengths) if t is not None]
+        return sum(t.numel() * t.element_size() for t in tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A named source with its splits.
+
+    Attributes:
+        origin: where the data came from, for model cards.
+        preprocessing: what turns a raw input into what the network expects, as JSON-able facts.
+        num_classes: of labels; for language models the size of the vocabulary.
+        notes: what a user should know about how it was read, such as skipped files.
+    """
+
+    name: str
+    origin: str
+    preprocessing: dict[str, Any]
+    train: Split
+    validation: Split
+    test: Split
+    num_classes: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The three splits by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
+    def gives(self) -> Input:
+        """What networks get from it."""
+        shape = self.train.stored.shape
+        if len(shape) == 4:
+            return ImageInput(channels=shape[1], size=shape[2], classes=self.num_classes)
+        classes = None if self.train.is_language else self.num_classes
+        return TokenInput(self.preprocessing["vocab"], shape[1], shape[1], classes)
+
+    @property
+    def metric(self) -> str:
+        """What networks are scored by: `accuracy`, or for language models `perplexity`."""
+        return "perplexity" if self.train.is_language else "accuracy"
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of memory of all splits."""
+        return sum(split.num_bytes for split in self.splits.values())
+
+    def to(self, device: torch.device) -> Dataset:
+        """The same dataset on a device."""
+        return replace(
+            self,
+            train=self.train.to(device),
+            validation=self.validation.to(device),
+            test=self.test.to(device),
+        )
+
+    def check(self) -> None:
+        """Refuse what no network could learn from.
+
+        Raises:
+            DataError: an empty split, one class, numbers that are not finite, or labels out of range.
+        """
+        for name, split in self.splits.items():
+            if len(split) == 0:
+                raise DataError(f"The {name} split of {self.name} is empty; give more data or a larger share of it.")
+            if split.stored.is_floating_point() and not bool(torch.isfinite(split.stored).all()):
+                bad = int((~torch.isfinite(split.stored)).flatten(1).any(1).sum())
+                raise DataError(
+                    f"{bad} of {len(split)} {name} examples of {self.name} hold NaN or infinity; remove or repair them."
+                )
+            self._check_labels(name, split)
+
+    def _check_labels(self, name: str, split: Split) -> None:
+        labels = split.y[split.y != IGNORED]
+        if len(labels) == 0:
+            raise DataError(f"No {name} example of {self.name} has a label.")
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= self.num_classes:
+            kind = "tokens" if split.is_language else "labels"
+            raise DataError(
+                f"{name.capitalize()} {kind} of {self.name} go from {low} to {high}; "
+                f"with {self.num_classes} classes they must lie in 0 to {self.num_classes - 1}."
+            )
+        if name == "train" and low == high:
+            raise DataError(
+                f"Every training example of {self.name} has the same label ({low}): there is nothing to learn. "
+                "Give data with at least two classes."
+            )

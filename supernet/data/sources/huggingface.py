@@ -1,0 +1,209 @@
+"""Any data set that Hugging Face's `datasets` can load: a name on the Hub, a folder, a parquet or JSON file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from supernet.data.dataset import DataError, Dataset
+from supernet.data.images import Carving, Decoder, Labelled, image_dataset
+from supernet.data.splitting import fewer
+from supernet.data.text import LabelledTexts, language_dataset, text_dataset
+from supernet.data.tokens import tokenizer
+
+FILES = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
+TEST_SPLITS = ("test", "validation", "valid", "dev")
+
+
+@dataclass(frozen=True, slots=True)
+class HuggingFace:
+    """Images with labels, texts with labels, or text alone: decided by the columns.
+
+    Attributes:
+        path: a name such as `cifar10`, a folder of `save_to_disk` or of data files, or a data file.
+        config: configuration of the data set, where it has several.
+        image, text, label: columns; None: found by their types.
+        size: height and width in pixels to which images are scaled and cut.
+        channels: 3 for colour, 1 for grey.
+        tokenizer, length: as for the sources `labelled_text` and `text`.
+        validation_share: of the training examples.
+        test_share: of all examples where there is no test split; the same ones for every seed.
+        limit: use at most so many training examples; None uses all.
+        corrupt_share: of images that cannot be decoded, at most this share is skipped.
+    """
+
+    path: str | None = None
+    config: str | None = None
+    image: str | None = None
+    text: str | None = None
+    label: str | None = None
+    size: int = 224
+    channels: int = 3
+    tokenizer: str | None = None
+    length: int = 128
+    validation_share: float = 0.1
+    test_share: float = 0.1
+    limit: int | None = None
+    corrupt_share: float = 0.01
+
+    def load(self, seed: int) -> Dataset:
+        """The dataset.
+
+        Raises:
+            DataError: it cannot be loaded, or has no column that could be learned from.
+        """
+        parts = self._parts()
+        name = Path(str(self.path)).name
+        train = parts["train"]
+        test = next((parts[split] for split in TEST_SPLITS if split in parts), None)
+        columns = self._columns(train)
+        if "image" in columns:
+            return self._images(name, train, test, columns, seed)
+        if "label" in columns:
+            texts = _texts(train, columns)
+            tested = None if test is None else _texts(test, columns)
+            shares = (self.validation_share, self.test_share)
+            reader = tokenizer(self.tokenizer)
+            return text_dataset(name, _origin(name), texts, tested, reader, self.length, shares, self.limit, seed)
+        streams = {"train": train} | ({} if test is None else {"test": test})
+        joined = {part: "\n".join(str(row) for row in rows[columns["text"]]) for part, rows in streams.items()}
+        shares = (self.validation_share, self.test_share)
+        return language_dataset(name, _origin(name), joined, tokenizer(self.tokenizer), self.length, shares)
+
+    def _parts(self) -> Any:
+        import datasets
+
+        if not self.path:
+            raise DataError("Data source 'huggingface' needs data.path: a name such as cifar10, a folder or a file.")
+        path = Path(self.path).expanduser()
+        datasets.disable_progress_bars()
+        try:
+            if path.is_dir() and ((path / "dataset_dict.json").is_file() or (path / "state.json").is_file()):
+                loaded: Any = datasets.load_from_disk(str(path))
+            elif path.is_file():
+                if path.suffix not in FILES:
+                    raise DataError(f"data.path is {self.path!r}; known files are {', '.join(FILES)}.")
+                loaded = datasets.load_dataset(FILES[path.suffix], data_files=str(path))
+            else:
+                loaded = datasets.load_dataset(self.path, self.config)
+        except DataError:
+            raise
+        except Exception as error:  # datasets, fsspec, pyarrow and the Hub have dozens of their own
+            first = str(error).strip().split("\n")[0]
+            raise DataError(f"The data set {self.path!r} cannot be loaded: {type(error).__name__}: {first}") from error
+        parts = {"train": loaded} if isinstance(loaded, datasets.Dataset) else dict(loaded)
+        if "train" not in parts:
+            if len(parts) != 1:
+                raise DataError(f"The data set {self.path!r} has no train split; it has {', '.join(parts)}.")
+            parts = {"train": next(iter(parts.values()))}
+        return parts
+
+    def _columns(self, rows: Any) -> dict[str, str]:
+        """The column of each role, asked for or found."""
+        import datasets
+
+        features = rows.features
+        found: dict[str, str] = {}
+        for role, asked in (("image", self.image), ("text", self.text), ("label", self.label)):
+            if asked is not None:
+                if asked not in features:
+                    raise DataError(f"{self.path!r} has no column {asked!r}; its columns are {', '.join(features)}.")
+                found[role] = asked
+        for column, feature in features.items():
+            if column in found.values():
+                continue
+            if isinstance(feature, datasets.Image):
+                found.setdefault("image", column)
+            elif isinstance(feature, datasets.ClassLabel) or column in ("label", "labels", "fine_label", "class"):
+                found.setdefault("label", column)
+            elif isinstance(feature, datasets.Value) and feature.dtype in ("string", "large_string"):
+                found.setdefault("text", column)
+        if "image" in found and "label" not in found:
+            raise DataError(f"{self.path!r} has images but no label; name its column in data.label.")
+        if "image" not in found and "text" not in found:
+            raise DataError(
+                f"{self.path!r} has neither images nor text; its columns are {', '.join(features)}. "
+                "Name one in data.image or data.text."
+            )
+        return found
+
+    def _images(self, name: str, train: Any, test: Any, columns: dict[str, str], seed: int) -> Dataset:
+        import datasets
+
+        classes = _classes(train, columns["label"])
+        decoder = Decoder(self.size, self.channels)
+
+        def decoded(rows: Any, what: str, limit: int | None) -> Labelled:
+            labels = _numbers(rows, columns["label"], classes, name, what)
+            rows = rows.cast_column(columns["image"], datasets.Image(decode=False))
+            chosen = fewer(labels, limit, name)
+
+            def items() -> Iterator[tuple[str, bytes | Path, int]]:
+                for row in chosen.tolist():
+                    image = rows[row][columns["image"]]
+                    encoded = image["bytes"] if image["bytes"] is not None else Path(image["path"])
+                    yield f"{what} row {row}", encoded, int(labels[row])
+
+            return decoder.decode_all(items(), len(chosen))
+
+        seen = decoded(train, "training", self.limit)
+        tested = None if test is None else decoded(test, "test", None)
+        total = len(train) + (0 if test is None else len(test))
+        notes = decoder.notes(total, self.corrupt_share, name)
+        carving = Carving(self.validation_share, self.test_share, None)
+        return image_dataset(name, _origin(name), seen, tested, classes, carving, seed, notes)
+
+
+def _origin(name: str) -> str:
+    return f"Hugging Face data set {name}"
+
+
+def _classes(rows: Any, column: str) -> list[str]:
+    import datasets
+
+    feature = rows.features[column]
+    if isinstance(feature, datasets.ClassLabel):
+        return list(feature.names)
+    distinct = set(rows[column])
+    if None in distinct:
+        raise DataError(f"Column {column!r} has rows without a label; remove them or give one.")
+    return [str(label) for label in sorted(distinct)]
+
+
+def _numbers(rows: Any, column: str, classes: list[str], name: str, what: str) -> np.ndarray:
+    """Labels as numbers from 0, shape (N,), int64."""
+    import datasets
+
+    values = list(rows[column])
+    if isinstance(rows.features[column], datasets.ClassLabel):
+        strange = sorted({str(v) for v in values if v is None or not 0 <= v < len(classes)})
+        numbers = values
+    else:
+        known = {label: i for i, label in enumerate(classes)}
+        strange = sorted({str(v) for v in values if str(v) not in known})
+        numbers = [known.get(str(v), -1) for v in values]
+    if strange:
+        raise DataError(
+            f"{what.capitalize()} labels of {name} are out of range: {', '.join(strange[:5])}. "
+            f"The classes are {', '.join(classes[:20])}."
+        )
+    return np.array(numbers, dtype=np.int64)
+
+
+def _texts(rows: Any, columns: dict[str, str]) -> LabelledTexts:
+    import datasets
+
+    feature = rows.features[columns["label"]]
+    labels = list(rows[columns["label"]])
+    if None in labels:
+        raise DataError(f"Column {columns['label']!r} has rows without a label; remove them or give one.")
+    if isinstance(feature, datasets.ClassLabel):
+        labels = [feature.names[label] if 0 <= label < len(feature.names) else str(label) for label in labels]
+    return LabelledTexts([str(text) for text in rows[columns["text"]]], [str(label) for label in labels])
+
+
+SOURCE = HuggingFace

@@ -1,0 +1,96 @@
+"""A folder of images, one folder per class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from supernet.data.dataset import DataError, Dataset
+from supernet.data.images import Carving, Decoder, Labelled, image_dataset, need
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+EXAMPLE = "a folder with one folder of images per class, or with train/ and test/ that have those"
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Read from `path/CLASS/*`, or from `path/train/CLASS/*` and `path/test/CLASS/*` (or `val/`).
+
+    Attributes:
+        size: height and width in pixels to which every image is scaled and cut (shorter side, centre).
+        channels: 3 for colour, 1 for grey.
+        validation_share: of the training images.
+        test_share: of all images, where there is no test folder; the same images for every seed.
+        limit: use at most so many training images; None uses all.
+        corrupt_share: of images that cannot be decoded, at most this share is skipped.
+    """
+
+    path: str | None = None
+    size: int = 224
+    channels: int = 3
+    validation_share: float = 0.1
+    test_share: float = 0.2
+    limit: int | None = None
+    corrupt_share: float = 0.01
+
+    def load(self, seed: int) -> Dataset:
+        """The dataset.
+
+        Raises:
+            DataError: there are no classes, or no images in one.
+        """
+        root = need(self.path, "images", EXAMPLE)
+        if not root.is_dir():
+            raise DataError(f"data.path {str(root)!r} is a file; give {EXAMPLE}.")
+        train_folder = root / "train" if (root / "train").is_dir() else root
+        test_folder = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
+        classes = sorted(folder.name for folder in _folders(train_folder) if folder != test_folder)
+        if len(classes) < 2:
+            raise DataError(
+                f"{train_folder} has {len(classes)} class folders ({', '.join(classes) or 'none'}); give {EXAMPLE}."
+            )
+        decoder = Decoder(self.size, self.channels)
+        train_files = _labelled_files(train_folder, classes)
+        test_files = _labelled_files(test_folder, classes) if test_folder and train_folder != root else None
+        train = _decoded(decoder, train_files, root)
+        test = None if test_files is None else _decoded(decoder, test_files, root)
+        notes = decoder.notes(len(train_files) + len(test_files or []), self.corrupt_share, root.name)
+        carving = Carving(self.validation_share, self.test_share, self.limit)
+        return image_dataset(root.name, f"images of {root.name}", train, test, classes, carving, seed, notes)
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _labelled_files(root: Path, classes: list[str]) -> list[tuple[Path, int]]:
+    unknown = sorted({folder.name for folder in _folders(root)} - set(classes) - {"test", "val"})
+    if unknown:
+        raise DataError(
+            f"{root} has class folders that the training images lack: {', '.join(unknown)}; "
+            f"the classes are {', '.join(classes)}."
+        )
+    files = [
+        (file, label)
+        for label, name in enumerate(classes)
+        for file in (sorted((root / name).rglob("*")) if (root / name).is_dir() else [])
+        if file.suffix.lower() in SUFFIXES
+    ]
+    missing = [name for label, name in enumerate(classes) if all(label != other for _, other in files)]
+    if missing:
+        raise DataError(
+            f"No images in {root} of class {', '.join(missing)}; known suffixes: {', '.join(sorted(SUFFIXES))}."
+        )
+    return files
+
+
+def _decoded(decoder: Decoder, files: list[tuple[Path, int]], root: Path) -> Labelled:
+    def items() -> Iterator[tuple[str, bytes | Path, int]]:
+        for file, label in files:
+            yield str(file.relative_to(root)), file, label
+
+    return decoder.decode_all(items(), len(files))
+
+
+SOURCE = Images

@@ -1,0 +1,116 @@
+"""From text to token ids: bytes, or a checkpoint's tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from supernet.data.dataset import DataError
+
+# Texts handed to a fast tokenizer at once: it works through them in parallel.
+TEXTS_AT_ONCE = 1024
+
+
+class Tokenizer(Protocol):
+    """What the text sources need of a tokenizer."""
+
+    @property
+    def name(self) -> str:
+        """For model cards."""
+
+    @property
+    def vocab(self) -> int:
+        """Number of ids."""
+
+    @property
+    def padding(self) -> int:
+        """The id behind the end of a short text."""
+
+    def stream(self, text: str) -> np.ndarray:
+        """Ids of a long text without special tokens, shape (T,), int32."""
+
+    def texts(self, texts: Sequence[str], length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Padded ids (N, length) int32 of short texts, cut at the end, and their lengths (N,) int64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """UTF-8 bytes: 256 ids and nothing to download. Text holds no byte 0, so that one pads."""
+
+    name: str = "UTF-8 bytes"
+    vocab: int = 256
+    padding: int = 0
+
+    def stream(self, text: str) -> np.ndarray:
+        """See `Tokenizer`."""
+        return np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int32)
+
+    def texts(self, texts: Sequence[str], length: int) -> tuple[np.ndarray, np.ndarray]:
+        """See `Tokenizer`."""
+        return padded([self.stream(text) for text in texts], length, self.padding)
+
+
+class Pretrained:
+    """A checkpoint's own tokenizer.
+
+    Args:
+        checkpoint: a folder with the tokenizer's files, or the name of a model on the Hub.
+
+    Raises:
+        DataError: there is none.
+    """
+
+    def __init__(self, checkpoint: str) -> None:
+        from transformers import AutoTokenizer
+
+        try:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint)
+        except Exception as error:  # transformers raises OSError, ValueError, KeyError and its own
+            first = str(error).strip().split("\n")[0]
+            raise DataError(
+                f"data.tokenizer is {checkpoint!r}, but no tokenizer can be loaded from it ({first}). Give a "
+                "folder with tokenizer.json, or null for bytes."
+            ) from error
+        self.name: str = Path(checkpoint).name
+        self.vocab: int = len(self._tokenizer)
+        known = (self._tokenizer.pad_token_id, self._tokenizer.eos_token_id, 0)
+        self.padding: int = next(token for token in known if token is not None)
+
+    def stream(self, text: str) -> np.ndarray:
+        """See `Tokenizer`. Lines are tokenized in groups, because one string of megabytes is slow."""
+        lines = text.splitlines(keepends=True)
+        groups = ["".join(lines[i : i + TEXTS_AT_ONCE]) for i in range(0, len(lines), TEXTS_AT_ONCE)]
+        ids = self._tokenizer(groups, add_special_tokens=False, verbose=False)["input_ids"] if groups else []
+        return np.concatenate([np.empty(0, np.int32), *(np.asarray(part, dtype=np.int32) for part in ids)])
+
+    def texts(self, texts: Sequence[str], length: int) -> tuple[np.ndarray, np.ndarray]:
+        """See `Tokenizer`. Special tokens such as [CLS] are those that the checkpoint was trained with."""
+        rows: list[np.ndarray] = []
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            part = list(texts[start : start + TEXTS_AT_ONCE])
+            encoded = self._tokenizer(part, truncation=True, max_length=length)["input_ids"]
+            rows += [np.asarray(row, dtype=np.int32) for row in encoded]
+        return padded(rows, length, self.padding)
+
+
+def tokenizer(checkpoint: str | None) -> Tokenizer:
+    """A checkpoint's tokenizer, or bytes where there is none."""
+    return Bytes() if checkpoint is None else Pretrained(checkpoint)
+
+
+def padded(rows: Sequence[np.ndarray], length: int, padding: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows cut or padded to one length, (N, length) int32, and the lengths before padding, (N,) int64.
+
+    An empty text keeps one token of padding, so that no network averages over nothing.
+    """
+    ids = np.full((len(rows), length), padding, dtype=np.int32)
+    lengths = np.ones(len(rows), dtype=np.int64)
+    for i, row in enumerate(rows):
+        kept = row[:length]
+        ids[i, : len(kept)] = kept
+        lengths[i] = max(1, len(kept))
+    return ids, lengths

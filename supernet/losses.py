@@ -1,0 +1,80 @@
+"""Losses of labels and of teachers, for one label an example or one target a token.
+
+K classes; a trailing `NK` stands for `NTK` of language models as well: positions are averaged over.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from supernet.data.dataset import IGNORED
+
+
+def task_loss(logits_NK: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Mean cross-entropy over every target that counts, in float32.
+
+    Args:
+        logits_NK: shape (..., K).
+        targets: shape (...), int64; `IGNORED` does not count.
+    """
+    return F.cross_entropy(
+        logits_NK.float().flatten(0, -2), targets.flatten(), ignore_index=IGNORED, label_smoothing=label_smoothing
+    )
+
+
+def distillation_loss(logits_NK: Tensor, teacher_NK: Tensor) -> Tensor:
+    """Mean cross-entropy between the teacher's probabilities and the student's prediction.
+
+    It equals the Kullback-Leibler divergence up to the teacher's entropy, which has no gradient.
+    """
+    return F.cross_entropy(logits_NK.float().flatten(0, -2), teacher_NK.flatten(0, -2))
+
+
+def divergence(logits_NK: Tensor, teacher_logits_NK: Tensor, temperature: float = 1.0) -> Tensor:
+    """Mean Kullback-Leibler divergence of the student from the teacher, both softened by a temperature.
+
+    Scaled by its square, so that gradients keep their size (Hinton et al., arXiv 1503.02531, section 2).
+    """
+    student = (logits_NK.float() / temperature).flatten(0, -2).log_softmax(1)
+    teacher = (teacher_logits_NK.float() / temperature).flatten(0, -2).log_softmax(1)
+    return temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+def adaptive_alpha_divergence(
+    logits_NK: Tensor, teacher_NK: Tensor, alpha_min: float, alpha_max: float, clip: float
+) -> Tensor:
+    """AlphaNet's loss (arXiv 2102.07954): per example, the larger of two alpha-divergences.
+
+    D_alpha(p || q) = (sum_k q_k w_k - 1) / (alpha (alpha - 1)) with importance weights w = (p / q)^alpha,
+    teacher p and student q; alpha = 1 is the Kullback-Leibler divergence. A negative alpha punishes a
+    student that is sure where the teacher is not, a positive one a student that misses what the teacher sees.
+    Its gradient is -E_q[w grad log q] / alpha, and there the weights are clipped, which bounds it.
+
+    Args:
+        logits_NK: of the student.
+        teacher_NK: probabilities, without gradient.
+        clip: largest importance weight.
+    """
+    log_q = logits_NK.float().flatten(0, -2).log_softmax(1)
+    log_p = teacher_NK.float().flatten(0, -2).clamp_min(torch.finfo(torch.float32).tiny).log()
+    low_value, low_slope = _alpha_divergence(log_p, log_q, alpha_min, clip)
+    high_value, high_slope = _alpha_divergence(log_p, log_q, alpha_max, clip)
+    larger = low_value > high_value
+    value, slope = torch.where(larger, low_value, high_value), torch.where(larger, low_slope, high_slope)
+    # The value of one and the gradient of the other.
+    return (slope + (value - slope).detach()).mean()
+
+
+def _alpha_divergence(log_p: Tensor, log_q: Tensor, alpha: float, clip: float) -> tuple[Tensor, Tensor]:
+    """Per example: the divergence with clipped weights (no gradient), and a term that has its gradient."""
+    q = log_q.exp()
+    with torch.no_grad():
+        # exp() of the clipped exponent, because the exponent itself may overflow.
+        weights = (alpha * (log_p - log_q)).clamp_max(torch.tensor(clip).log()).exp()
+        if alpha == 1.0:
+            value = (log_p.exp() * (log_p - log_q)).sum(1)
+        else:
+            value = ((q * weights).sum(1) - 1) / (alpha * (alpha - 1))
+    return value, -(weights * q).sum(1) / alpha

@@ -1,0 +1,249 @@
+"""Passes: how a training method runs sub-networks, whatever the precision, memory and regularisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from search_space.architecture import Architecture
+from search_space.layers import LayerSpec
+from search_space.space import SearchSpace
+from supernet import losses
+from supernet.data.dataset import Batch
+from supernet.network import Supernet
+
+# Logits of a language model that are held at once: 2**24 of them, 64 MB in float32. A Llama's vocabulary
+# of 32,000 times a batch of 32 texts of 512 tokens would be 2 GB, and its gradient as much again.
+LOGITS_AT_ONCE = 2**24
+
+
+@dataclass(frozen=True, slots=True)
+class Regularisation:
+    """What only the biggest network's pass gets (BigNAS, section 3.2).
+
+    Attributes:
+        dropout: probability that an input of the classifier is zeroed.
+        drop_connect: probability that the last residual block is left out for an example; of earlier ones in
+            proportion to their place (stochastic depth, arXiv 1603.09382). Only where a block's shortcut is
+            its input, that is where its shape does not change (bignas.md, 1.2).
+    """
+
+    dropout: float = 0.0
+    drop_connect: float = 0.0
+
+
+NONE = Regularisation()
+
+
+class Output:
+    """What a sub-network answers: logits, or for language models what its head will turn into logits.
+
+    The logits of a large vocabulary are the largest tensor of a training, so they are computed part by part
+    where a loss needs them, and again in the backward pass.
+
+    Attributes:
+        hidden: logits `(N, K)`, or what enters the head, `(N, T, D)`.
+        head: None, or from hidden states `(..., T, D)` to logits `(..., T, V)`.
+    """
+
+    __slots__ = ("head", "hidden", "vocab")
+
+    def __init__(self, hidden: Tensor, head: Callable[[Tensor], Tensor] | None = None, vocab: int = 0) -> None:
+        self.hidden, self.head, self.vocab = hidden, head, vocab
+
+    def logits(self) -> Tensor:
+        """All logits at once."""
+        return self.hidden if self.head is None else self.head(self.hidden)
+
+    def detach(self) -> Output:
+        """The same answer as a teacher gives it: nothing that is learned from it reaches its weights."""
+        return Output(self.hidden.detach(), self.head, self.vocab)
+
+    def mean_loss(self, loss: Callable[..., Tensor], *beside: Tensor | Output) -> Tensor:
+        """The mean over examples, or over tokens, of `loss(logits, *beside)`.
+
+        Args:
+            loss: gives the mean over the examples or tokens of its arguments.
+            beside: targets, or answers of teachers, of the same examples.
+        """
+        rows = self._rows()
+        if rows is None:
+            return loss(self.logits(), *(_plain(other) for other in beside))
+        parts = []
+        for start in range(0, len(self.hidden), rows):
+            part = slice(start, start + rows)
+            others = [other._hidden_of(part) if isinstance(other, Output) else other[part] for other in beside]
+
+            def of_part(hidden: Tensor, *others: Tensor) -> Tensor:
+                assert self.head is not None
+                given = []
+                for other, value in zip(beside, others, strict=True):
+                    if isinstance(other, Output) and other.head is not None:
+                        with torch.no_grad():
+                            value = other.head(value)
+                    given.append(value)
+                return loss(self.head(hidden), *given)
+
+            share = min(rows, len(self.hidden) - start) / len(self.hidden)
+            value: Tensor = checkpoint(of_part, self.hidden[part], *others, use_reentrant=False)
+            parts.append(share * value)
+        return torch.stack(parts).sum()
+
+    def _rows(self) -> int | None:
+        """Examples whose logits are computed together; None: all of them."""
+        if self.head is None or self.hidden.shape[1] * self.vocab * len(self.hidden) <= LOGITS_AT_ONCE:
+            return None
+        return max(1, LOGITS_AT_ONCE // (self.hidden.shape[1] * self.vocab))
+
+    def _hidden_of(self, part: slice) -> Tensor:
+        return self.hidden[part]
+
+
+def _plain(other: Tensor | Output) -> Tensor:
+    if isinstance(other, Tensor):
+        return other
+    with torch.no_grad():
+        return other.logits()
+
+
+class Passes:
+    """Runs sub-networks of one supernet for a training method.
+
+    Attributes:
+        step: number of steps done before this one.
+        weight: share of the step's batch that the current batch is; losses are scaled by it, so that the
+            gradients of all micro-batches and processes add up to those of the whole batch.
+
+    Args:
+        precision: `float32`, or `bfloat16` (autocast; weights and losses stay in float32).
+        activation_checkpointing: recompute the inside of every block in the backward pass.
+    """
+
+    def __init__(self, supernet: Supernet, precision: str = "float32", activation_checkpointing: bool = False) -> None:
+        self.supernet = supernet
+        self.step, self.weight = 0, 1.0
+        self._bfloat16, self._checkpointing = precision == "bfloat16", activation_checkpointing
+
+    @property
+    def space(self) -> SearchSpace:
+        """The supernet's space."""
+        return self.supernet.space
+
+    def compile_ends(self) -> None:
+        """Let torch compile the blocks of the biggest and the smallest network, which run in many steps."""
+        for architecture in (self.space.largest(), self.space.smallest()):
+            for name, spec in self.supernet.layers(architecture).items():
+                self.supernet.slot(name).sub_block(spec).compile()
+
+    def run(self, batch: Batch, architecture: Architecture, regularisation: Regularisation = NONE) -> Output:
+        """What a sub-network answers to a batch."""
+        layers = list(self.supernet.layers(architecture).items())
+        language = batch.targets.dim() == 2
+        with self._autocast(batch.inputs.device):
+            x = self._blocks(batch.inputs, layers[:-1], batch.mask, regularisation.drop_connect)
+            if not language:
+                with dropped_inputs(self.supernet, layers[-1], regularisation.dropout):
+                    return Output(self._block(x, *layers[-1], batch.mask))
+        return self._language_output(x, layers[-1])
+
+    def run_exits(self, batch: Batch, architectures: Sequence[Architecture]) -> list[Output]:
+        """What sub-networks answer that are one another's beginnings, from one pass of the deepest.
+
+        Args:
+            architectures: each one's layers before its head are the first layers of the last one's.
+
+        Raises:
+            ValueError: they are not.
+        """
+        *body, _ = list(self.supernet.layers(architectures[-1]).items())
+        exits: list[tuple[int, tuple[str, LayerSpec]]] = []
+        for architecture in architectures:
+            *before, head = list(self.supernet.layers(architecture).items())
+            if body[: len(before)] != before:
+                raise ValueError(f"{architecture!r} is not a beginning of {architectures[-1]!r}, so it has no exit.")
+            exits.append((len(before), head))
+        if exits != sorted(exits, key=lambda each: each[0]):
+            raise ValueError("Exits must be given from the shallowest to the deepest.")
+        outputs, x, done = [], batch.inputs, 0
+        for depth, head in exits:
+            with self._autocast(batch.inputs.device):
+                x = self._blocks(x, body[done:depth], batch.mask, 0.0)
+                done = depth
+                if batch.targets.dim() == 1:
+                    outputs.append(Output(self._block(x, *head, batch.mask)))
+                    continue
+            outputs.append(self._language_output(x, head))
+        return outputs
+
+    def task_loss(self, output: Output, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
+        """Mean cross-entropy with the batch's targets."""
+        return output.mean_loss(lambda logits, y: losses.task_loss(logits, y, label_smoothing), batch.targets)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add a loss's gradients to `.grad`."""
+        (self.weight * loss if self.weight != 1 else loss).backward()
+
+    # --- blocks ---------------------------------------------------------------------------------
+
+    def _blocks(
+        self, x: Tensor, layers: Sequence[tuple[str, LayerSpec]], mask: Tensor | None, drop_connect: float
+    ) -> Tensor:
+        for place, (name, spec) in enumerate(layers, 1):
+            before, x = x, self._block(x, name, spec, mask, recompute=self._checkpointing)
+            probability = drop_connect * place / len(layers)
+            if probability and x.shape == before.shape and is_residual(self.supernet.slot(name).block):
+                x = dropped_branch(x, before, probability)
+        return x
+
+    def _block(self, x: Tensor, name: str, spec: LayerSpec, mask: Tensor | None, *, recompute: bool = False) -> Tensor:
+        slot = self.supernet.slot(name)
+        if recompute and torch.is_grad_enabled():
+            out: Tensor = checkpoint(slot, x, spec, mask, use_reentrant=False)
+            return out
+        done: Tensor = slot(x, spec, mask)
+        return done
+
+    def _language_output(self, x: Tensor, head: tuple[str, LayerSpec]) -> Output:
+        def logits(hidden: Tensor) -> Tensor:
+            with self._autocast(hidden.device):
+                return self._block(hidden, *head, None)
+
+        takes = self.space.takes
+        return Output(x, logits, getattr(takes, "vocab", 0))
+
+    def _autocast(self, device: torch.device) -> AbstractContextManager[Any]:
+        return torch.autocast(device.type, torch.bfloat16) if self._bfloat16 else nullcontext()
+
+
+def is_residual(block: nn.Module) -> bool:
+    """Whether a block adds its input to what it computes, where shapes allow: it can start as its shortcut."""
+    return hasattr(block, "zero_last_scale")
+
+
+def dropped_branch(out: Tensor, shortcut: Tensor, probability: float) -> Tensor:
+    """A residual block's output with its branch left out for some examples, and scaled up for the others."""
+    keep = torch.rand(len(out), device=out.device) >= probability
+    factor = keep.to(out.dtype).div(1 - probability).view(-1, *[1] * (out.dim() - 1))
+    return shortcut + factor * (out - shortcut)
+
+
+@contextmanager
+def dropped_inputs(supernet: Supernet, head: tuple[str, LayerSpec], probability: float) -> Iterator[None]:
+    """Inside, inputs of the classifier of a head are dropped out: those of its last linear layer."""
+    name, spec = head
+    linears = [m for m in supernet.slot(name).sub_block(spec).modules() if isinstance(m, nn.Linear)]
+    if not probability or not linears:
+        yield
+        return
+    hook = linears[-1].register_forward_pre_hook(lambda _, inputs: (F.dropout(inputs[0], probability), *inputs[1:]))
+    try:
+        yield
+    finally:
+        hook.remove()

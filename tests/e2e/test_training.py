@@ -1,0 +1,70 @@
+"""Trainings as a user asks for them: in several processes, reused, on text."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.client import Client, ClientError
+from tests.conftest import TINY_JOB
+from tests.e2e.helpers import in_stage, is_finished, wait_for
+
+pytestmark = pytest.mark.e2e
+
+
+def done(client: Client, spec: dict[str, Any]) -> dict[str, Any]:
+    job = client.submit(spec)
+    finished = wait_for(client, job["id"], is_finished, seconds=240)
+    assert finished["state"] == "succeeded", finished["message"]
+    return finished
+
+
+def test_a_job_trained_by_two_processes_can_be_reused_by_another(client: Client) -> None:
+    training = {**TINY_JOB["training"], "processes": 2}  # type: ignore[dict-item]
+    first = done(client, {**TINY_JOB, "training": training})
+    assert first["environment"]["processes"] == 2
+    supernet = client.supernet(first["id"])
+    assert supernet["training"]["processes"] == 2
+    assert len(supernet["curve"]) == 2
+    assert first["id"] in [row["id"] for row in client.supernets(space="mobilenet/digits")["supernets"]]
+    assert client.supernets(space="mobilenet/other")["supernets"] == []
+
+    second = done(client, {"supernet": {"reuse": first["id"]}, "search": {**TINY_JOB["search"], "seed": 7}})  # type: ignore[dict-item]
+    events = list(client.events(second["id"]))
+    assert not [event for event in events if event.kind == "curve"]
+    assert any("is reused" in event.data["text"] for event in events if event.kind == "message")
+    assert client.front(second["id"])["final"]
+
+
+def test_what_a_supernet_was_not_trained_for_is_refused(client: Client) -> None:
+    known = client.supernets()["supernets"][0]["id"]
+    for part in ({"training": {"epochs": 77}}, {"data": {"validation_share": 0.4}}):
+        with pytest.raises(ClientError, match=r"with a .* part of its own"):
+            client.submit({"supernet": {"reuse": known}, **part})
+    with pytest.raises(ClientError, match="no supernet 'nothing'"):
+        client.submit({"supernet": {"reuse": "nothing"}})
+
+
+def test_a_small_llama_is_trained_and_searched_by_perplexity(client: Client, tmp_path: Path) -> None:
+    """Up to the end of the search: how finalists of language models are measured is tested elsewhere."""
+    play = tmp_path / "play.txt.gz"
+    play.write_bytes(gzip.compress(b"To be, or not to be, that is the question.\n" * 200))
+    job = client.submit(
+        {
+            "supernet": {"family": "llama", "preset": "tiny"},
+            "data": {"source": "text", "path": str(play), "length": 32},
+            "training": {"method": "alternating", "epochs": 2, "batch_size": 32, "optimizer": "adamw"},
+            "objectives": [{"metric": "perplexity"}, {"metric": "params"}],
+            "search": {"algorithm": "random", "evaluations": 6, "calibration_images": 2},
+        }
+    )
+    wait_for(client, job["id"], in_stage("measure finalists", share=-1), seconds=240)
+    evaluations = list(client.evaluations(job["id"]))
+    assert len(evaluations) == 6
+    assert all(1 < row["metrics"]["perplexity"] < 257 for row in evaluations)
+    supernet = client.supernet(job["id"])
+    assert supernet["metric"] == "perplexity"
+    assert "tokens_per_second" in supernet["curve"][-1]

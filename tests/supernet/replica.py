@@ -1,0 +1,64 @@
+"""What one of several processes does in tests: train a few steps, print the losses. Started by torchrun."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import torch
+
+from search_space.plugins import load_family
+from supernet.data import Split
+from supernet.distributed import join
+from supernet.methods.alternating import Alternating
+from supernet.methods.bignas import BigNAS
+from supernet.network import Supernet
+from supernet.trainer import Trainer, TrainingMethod, TrainingOptions
+
+BATCH, STEPS = 8, 3
+
+
+def text() -> Split:
+    ids = torch.randint(0, 256, (32, 17), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
+    return Split(ids[:, :-1], ids[:, 1:])
+
+
+def images() -> Split:
+    generator = torch.Generator().manual_seed(0)
+    return Split(torch.randn(32, 1, 8, 8, generator=generator), torch.randint(0, 10, (32,), generator=generator))
+
+
+def losses(family: str, micro_batches: int) -> list[dict[str, float]]:
+    """Losses of the first steps, and the norm of the weights after each."""
+    options = TrainingOptions(
+        epochs=4,
+        batch_size=BATCH,
+        optimizer="sgd",
+        learning_rate=0.1,
+        lr_decay=1.0,
+        lr_decay_epochs=1.0,
+        lr_floor=1.0,
+        weight_decay=1e-4,
+        momentum=0.9,
+        clip_norm=1.0,
+        micro_batches=micro_batches,
+    )
+    torch.manual_seed(0)
+    method: TrainingMethod = BigNAS(num_random=1) if family == "mobilenet" else Alternating(alpha=0.5)
+    space = load_family(family, "digits" if family == "mobilenet" else "tiny")
+    trainer = Trainer(
+        Supernet(space), method, images() if family == "mobilenet" else text(), options, seed=0, group=join()
+    )
+    found = []
+    for _ in range(STEPS):
+        step = trainer.step()
+        norm = torch.nn.utils.get_total_norm(list(trainer.supernet.parameters()))
+        found.append({**step, "norm": float(norm)})
+    return found
+
+
+if __name__ == "__main__":
+    result = losses(sys.argv[1], int(sys.argv[2]))
+    if join().rank == 0:
+        sys.stdout.write(json.dumps(result) + "\n")
+    torch.distributed.destroy_process_group()

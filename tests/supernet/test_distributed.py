@@ -1,0 +1,79 @@
+"""Several processes train what one trains: the same losses and weights, within rounding."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from supernet.distributed import ALONE, Group, Orders, _buckets
+from tests.supernet.replica import losses
+
+ROOT = Path(__file__).parents[2]
+
+
+def of_processes(family: str, micro_batches: int, processes: int = 2) -> list[dict[str, float]]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    done = subprocess.run(
+        [*command, "-m", "tests.supernet.replica", family, str(micro_batches)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found: list[dict[str, float]] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def assert_equal(several, one):
+    for mine, theirs in zip(several, one, strict=True):
+        assert set(mine) == set(theirs)
+        for name, value in theirs.items():
+            assert mine[name] == pytest.approx(value, abs=1e-5, rel=1e-5), name
+
+
+def test_two_processes_train_a_language_model_as_one_does():
+    assert_equal(of_processes("llama", 1), losses("llama", 1))
+
+
+def test_two_processes_train_a_batch_normalised_network_as_one_with_two_micro_batches():
+    """Batch norm sees the examples of one process, so halves are what is compared."""
+    assert_equal(of_processes("mobilenet", 1), losses("mobilenet", 2))
+
+
+# --- the parts --------------------------------------------------------------------------------------
+
+
+def test_one_process_exchanges_nothing():
+    value = torch.ones(3)
+    assert ALONE.add(value) is value
+    module = torch.nn.Linear(2, 2)
+    module(torch.ones(1, 2)).sum().backward()
+    before = module.weight.grad.clone()
+    ALONE.add_gradients(module)
+    assert torch.equal(module.weight.grad, before)
+    Orders(ALONE, torch.device("cpu")).step()
+
+
+def test_gradients_go_in_buckets_of_one_type():
+    mixed = [torch.zeros(10), torch.zeros(10), torch.zeros(4, dtype=torch.bfloat16), torch.zeros(3)]
+    assert [[g.numel() for g in bucket] for bucket in _buckets(mixed)] == [[10, 10], [4], [3]]
+    large = [torch.zeros(20 * 2**20) for _ in range(3)]
+    assert [len(bucket) for bucket in _buckets(large)] == [1, 1, 1]
+
+
+def test_the_sum_lands_in_the_gradients_that_sub_networks_share(monkeypatch):
+    """In place: a copy would leave the views of sub-blocks behind."""
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda flat: flat.mul_(2))
+    module = torch.nn.Linear(2, 2)
+    module(torch.ones(1, 2)).sum().backward()
+    before, place = module.weight.grad.clone(), module.weight.grad.data_ptr()
+    Group(0, 2).add_gradients(module)
+    assert torch.equal(module.weight.grad, 2 * before)
+    assert module.weight.grad.data_ptr() == place

@@ -1,0 +1,69 @@
+"""A workbench for stages without servers: a reporter that remembers instead of writing rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from search.spec import JobSpec
+from service.settings import Settings
+from service.store.models import Artifact, TrainedSupernet
+from workers.artifacts import ArtifactStore
+from workers.reporter import Interrupted
+from workers.workshop import Workshop
+
+
+class MemoryReporter:
+    """What a stage tells, in lists. `interrupt_at`: this call of `progress` asks for a pause."""
+
+    def __init__(self, interrupt_at: int | None = None) -> None:
+        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.rows: list[Artifact] = []
+        self.supernets: dict[str, TrainedSupernet] = {}
+        self.progressed, self.interrupt_at = 0, interrupt_at
+
+    def stage(self, name: str, done: float = 0.0) -> None:
+        self.told.append(("stage", {"stage": name, "done": done}))
+
+    def progress(self, done: float, *, force: bool = False) -> None:
+        self.progressed += 1
+        if self.progressed == self.interrupt_at:
+            raise Interrupted("pausing")
+
+    def event(self, kind: str, data: dict[str, Any]) -> None:
+        self.told.append((kind, dict(data)))
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        return [data for name, data in self.told if name == kind]
+
+    @property
+    def messages(self) -> list[str]:
+        return [data["text"] for data in self.events("message")]
+
+    def artifact(self, artifact: Callable[[], Artifact]) -> None:
+        row = artifact()
+        row.id = 1 + max((row.id for row in self.rows), default=0)
+        self.rows.append(row)
+
+    def artifacts(self, kind: str) -> list[Artifact]:
+        return sorted((row for row in self.rows if row.kind == kind), key=lambda row: -row.id)
+
+    def forget(self, artifact_ids: list[int]) -> None:
+        self.rows = [row for row in self.rows if row.id not in artifact_ids]
+
+    def trained(self, row: TrainedSupernet) -> None:
+        self.supernets[row.id] = row
+
+    def supernet(self, supernet_id: str) -> TrainedSupernet | None:
+        return self.supernets.get(supernet_id)
+
+
+def workshop(folder: Path, reporter: MemoryReporter, job_id: str = "job", **parts: Any) -> Workshop:
+    """A workshop for a job on digits."""
+    spec = JobSpec.model_validate(parts)
+    settings = Settings(data_dir=folder, database_url=None, redis_url=None, checkpoint_seconds=0)
+    artifacts = ArtifactStore(folder / "artifacts")
+    return Workshop(job_id, spec, spec.supernet.space(), reporter, artifacts, settings, torch.device("cpu"))  # type: ignore[arg-type]

@@ -1,0 +1,80 @@
+"""Checkpoints of a training: the newest few and the best, each written whole or not at all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from service.store.models import Artifact
+from supernet.trainer import Trainer
+from workers.artifacts import ArtifactDamaged
+from workers.workshop import Workshop
+
+NEWEST, BEST = "checkpoint", "best checkpoint"
+
+
+class Checkpoints:
+    """Saves a training now and then, keeps the newest few and the best, and goes back to them."""
+
+    def __init__(self, shop: Workshop) -> None:
+        self._shop = shop
+        self._saved_at = time.monotonic()
+
+    def save_if_due(self, trainer: Trainer) -> None:
+        """Save if the last one is old enough."""
+        if time.monotonic() - self._saved_at >= self._shop.settings.checkpoint_seconds:
+            self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Save now; older ones go."""
+        self._write(NEWEST, trainer)
+        self._saved_at = time.monotonic()
+        self._remove(self._shop.reporter.artifacts(NEWEST)[self._shop.settings.keep_checkpoints :])
+
+    def save_best(self, trainer: Trainer) -> None:
+        """Save as the best; the one before it goes."""
+        before = self._shop.reporter.artifacts(BEST)
+        self._write(BEST, trainer)
+        self._remove(before)
+
+    def restore_newest(self, trainer: Trainer) -> Artifact | None:
+        """Go to the newest checkpoint that is whole; a damaged one is reported and skipped."""
+        return self._restore(trainer, self._shop.reporter.artifacts(NEWEST))
+
+    def restore_good(self, trainer: Trainer) -> Artifact | None:
+        """Go to the best checkpoint, else to the newest; None if there is neither."""
+        return self._restore(trainer, [*self._shop.reporter.artifacts(BEST), *self._shop.reporter.artifacts(NEWEST)])
+
+    def remove_newest(self) -> None:
+        """Drop all but the best: what came after it has gone astray."""
+        self._remove(self._shop.reporter.artifacts(NEWEST))
+
+    def remove_all(self) -> None:
+        """The training is done."""
+        self._remove([*self._shop.reporter.artifacts(NEWEST), *self._shop.reporter.artifacts(BEST)])
+
+    def _write(self, kind: str, trainer: Trainer) -> None:
+        prefix = "best-" if kind == BEST else ""
+        path = f"checkpoints/{self._shop.job_id}/{prefix}{trainer.steps_done}.safetensors"
+        written = self._shop.artifacts.save(path, trainer.tensors())
+        self._shop.record(kind, trainer.steps_done, written)
+
+    def _restore(self, trainer: Trainer, candidates: Sequence[Artifact]) -> Artifact | None:
+        for checkpoint in candidates:
+            try:
+                tensors = self._shop.artifacts.load(checkpoint.path, checkpoint.sha256)
+            except ArtifactDamaged as error:
+                self._shop.tell("warning", f"Checkpoint skipped: {error}")
+                continue
+            trainer.restore(tensors, checkpoint.step)
+            return checkpoint
+        return None
+
+    def _remove(self, old: Sequence[Artifact]) -> None:
+        gone = {artifact.id for artifact in old}
+        rows = [*self._shop.reporter.artifacts(NEWEST), *self._shop.reporter.artifacts(BEST)]
+        # The same step may have been saved twice under one name.
+        kept = {artifact.path for artifact in rows if artifact.id not in gone}
+        self._shop.reporter.forget(list(gone))
+        for path in {artifact.path for artifact in old} - kept:
+            self._shop.artifacts.remove(path)

@@ -1,0 +1,106 @@
+"""What a training is made of: data, a fresh or pretrained supernet, and the trainer of a job.
+
+Every process of a training makes them for itself, from the same words and seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from search.fit import misfit
+from search.spec import JobSpec
+from search_space import plugins
+from search_space.space import SearchSpace
+from supernet.augment import AugmentOptions
+from supernet.data import DataError, Dataset, load_dataset
+from supernet.distributed import ALONE, Group
+from supernet.importance import order_by_importance
+from supernet.network import Supernet
+from supernet.randomness import derived_rng
+from supernet.trainer import Trainer, TrainingOptions
+from supernet.weights import load_pretrained
+from workers.workshop import JobFailed
+
+# Share of a GPU's free memory that data may take; more of it stays in the machine's memory.
+DATA_SHARE = 0.25
+# Training examples on which the importance of neurons and heads is scored, and those in one forward pass.
+IMPORTANCE_EXAMPLES, IMPORTANCE_BATCH = 256, 16
+# In BigNAS the decay reaches its floor after two thirds of the training: its 2.4 epochs are a 150th (bignas.md, 1.2).
+DECAY_SHARE = 150
+
+
+def prepare_data(spec: JobSpec, space: SearchSpace, device: torch.device) -> Dataset:
+    """The job's data, checked against its space, where the training wants it.
+
+    Raises:
+        JobFailed: it cannot be used.
+    """
+    try:
+        data = load_dataset(spec.data.source, spec.training.seed, spec.data.options())
+    except DataError as error:
+        raise JobFailed(str(error)) from error
+    if (reason := misfit(space, spec.data.source, data.gives)) is not None:
+        raise JobFailed(reason)
+    if spec.training.batch_size > len(data.train):
+        raise JobFailed(
+            f"training.batch_size is {spec.training.batch_size}, but {data.name} has only {len(data.train)} "
+            "training examples; choose a smaller batch."
+        )
+    asked = {objective.metric for objective in spec.objectives} & {"accuracy", "perplexity"}
+    if asked - {data.metric}:
+        raise JobFailed(f"{data.name} is scored by {data.metric}, not by {asked.pop()}; change the objectives.")
+    if device.type == "cuda" and data.num_bytes > DATA_SHARE * torch.cuda.mem_get_info(device)[0]:
+        return data
+    return data.to(device)
+
+
+def fresh_supernet(spec: JobSpec, space: SearchSpace, data: Dataset, device: torch.device) -> Supernet:
+    """A supernet with initial weights: of the seed, or of the pretrained checkpoint, ordered by importance if asked.
+
+    The same job gives the same weights every time, so a resumed training finds its neurons where they were.
+    """
+    torch.manual_seed(spec.training.seed)
+    supernet = Supernet(space)
+    if spec.supernet.pretrained is not None:
+        load_pretrained(supernet, spec.supernet.pretrained, spec.supernet.classes)
+    supernet = supernet.to(device)
+    if spec.supernet.importance is not None:
+        order_by_importance(supernet, _samples(spec, data, device), spec.supernet.importance)
+    return supernet
+
+
+def _samples(spec: JobSpec, data: Dataset, device: torch.device) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Training examples on which importance is scored, in small batches; the same for the same seed."""
+    chosen = derived_rng(spec.training.seed, "importance", 0).permutation(len(data.train))[:IMPORTANCE_EXAMPLES]
+    examples = data.train.take(torch.from_numpy(chosen).to(data.train.y.device))
+    for start in range(0, len(examples), IMPORTANCE_BATCH):
+        batch = examples.batch(slice(start, start + IMPORTANCE_BATCH)).to(device)
+        yield batch.inputs, batch.mask
+
+
+def make_trainer(spec: JobSpec, supernet: Supernet, data: Dataset, group: Group = ALONE) -> Trainer:
+    """The trainer that a job's training part describes.
+
+    Raises:
+        JobFailed: its options cannot be honoured by this space or these data.
+    """
+    training = spec.training
+    options = training.model_dump(include=set(TrainingOptions.__dataclass_fields__))
+    options["lr_decay_epochs"] = options["lr_decay_epochs"] or training.epochs / DECAY_SHARE
+    method = plugins.load("supernet.methods", training.method, "training method").METHOD
+    augment = AugmentOptions(**training.augmentation.model_dump())
+    try:
+        return Trainer(
+            supernet,
+            method(**training.options),
+            data.train,
+            TrainingOptions(**options),
+            training.seed,
+            augment,
+            group,
+        )
+    except ValueError as error:
+        raise JobFailed(str(error)) from error

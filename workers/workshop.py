@@ -1,0 +1,54 @@
+"""Workshop: what every stage of a job needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from search.spec import JobSpec
+from search_space.space import SearchSpace
+from service.settings import Settings
+from service.store.models import Artifact
+from supernet.data import Dataset
+from supernet.distributed import ALONE, Group
+from supernet.network import Supernet
+from workers.artifacts import ArtifactStore, Written
+from workers.evaluator import Evaluator
+from workers.reporter import Reporter
+
+
+class JobFailed(Exception):
+    """The job cannot be done; the message is for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What every stage needs.
+
+    Attributes:
+        group: the processes of the training; this one reports for all.
+    """
+
+    job_id: str
+    spec: JobSpec
+    space: SearchSpace
+    reporter: Reporter
+    artifacts: ArtifactStore
+    settings: Settings
+    device: torch.device
+    group: Group = ALONE
+
+    def record(self, kind: str, step: int, written: Written) -> None:
+        """Say in the database that a file is safely on the disk."""
+        facts = {"path": written.path, "sha256": written.sha256, "size_bytes": written.size_bytes}
+        self.reporter.artifact(lambda: Artifact(job_id=self.job_id, kind=kind, step=step, **facts))
+
+    def tell(self, level: str, text: str) -> None:
+        """A message for the user, kept in the job's events."""
+        self.reporter.event("message", {"level": level, "text": text})
+
+
+def make_evaluator(spec: JobSpec, supernet: Supernet, data: Dataset) -> Evaluator:
+    """The evaluator of a job; the same in its search and in later exports."""
+    return Evaluator(supernet, data, spec.search.calibration_images, spec.training.seed)
