@@ -138,8 +138,8 @@ class ObjectiveSpec(Part):
         return Objective(self.metric, METRICS[self.metric].goal, self.limit)
 
 
-class NSGA2Options(Part):
-    """Options of the search algorithm `nsga2`."""
+class GeneticOptions(Part):
+    """Options of the search algorithms `nsga2` and `nsga3`."""
 
     population: Annotated[int, Field(ge=2, le=10_000, description="Architectures kept, and in a batch.")] = 50
     mutation: Annotated[float, Field(gt=0, le=1)] | None = Field(
@@ -153,8 +153,19 @@ class RandomOptions(Part):
     batch: Annotated[int, Field(ge=1, le=10_000, description="Architectures asked for at a time.")] = 10
 
 
+class ExhaustiveOptions(Part):
+    """Options of the search algorithm `exhaustive`."""
+
+    batch: Annotated[int, Field(ge=1, le=10_000, description="Architectures asked for at a time.")] = 50
+
+
 # Search algorithm -> its options. One entry per file of `search/algorithms` (tests/contracts).
-ALGORITHM_OPTIONS: dict[str, type[Part]] = {"nsga2": NSGA2Options, "random": RandomOptions}
+ALGORITHM_OPTIONS: dict[str, type[Part]] = {
+    "exhaustive": ExhaustiveOptions,
+    "nsga2": GeneticOptions,
+    "nsga3": GeneticOptions,
+    "random": RandomOptions,
+}
 
 
 class SearchSpec(Part):

@@ -47,7 +47,7 @@ def test_nsga2_starts_with_the_smallest_and_the_largest():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("nsga2", {"population": 1}, "Got a population of 1; it must be at least 2"),
+        ("nsga2", {"population": 1}, "Got population 1; it must be at least 2"),
         ("nsga2", {"mutation": 0.0}, r"Got a mutation probability of 0.0; it must be above 0 and at most 1"),
         ("nsga2", {"mutation": 1.1}, r"Got a mutation probability of 1.1"),
         ("random", {"batch": 0}, "Got batch 0; it must be at least 1"),
