@@ -2,12 +2,18 @@
 
 The kernel adds a linear and a product part over features of the genes (Rasmussen and Williams 2006, 4.2, 5.4.1),
 
-    k(x, x') = a sum_f w_f (x_f - m_f)(x'_f - m_f) + s exp(-sum_f w_f (x_f - x'_f)^2),
+    k(x, x') = a sum_f w_f x_f x'_f + s exp(-sum_f w_f (x_f - x'_f)^2),
 
-where every choice has one relevance `w` for *matching options* and, with three options or more, another for
-*distance in rank*, because options are listed smallest first. Categorical and ordinal choices need not be told
-apart by the user: the marginal likelihood finds which relevance the data support. A choice that one network has
-and another has not counts as half a mismatch; one that neither has does not count.
+with three kinds of features, whose relevances `w` the marginal likelihood finds:
+
+- *matching options*: two networks differ by 1 where a choice does not match, by one half where only one of them
+  has the choice, by 0 where neither has;
+- *rank*: options are listed smallest first, so with three or more their distance may matter too;
+- *pooled counts*: where several choices have the same options (the kernel of every block, the bits of every layer),
+  how often each option is chosen, wherever that is.
+
+Nobody has to say whether a choice is categorical or ordinal. The pooled counts are what makes few scores go far: on
+NAS-Bench-201 they raised the rank correlation within the best tenth of the cells from 0.19 to 0.28 (docs/log.md).
 """
 
 from __future__ import annotations
@@ -24,6 +30,11 @@ from search_space.space import SearchSpace
 FIT_ROWS = 300
 # Added to the diagonal so that equal rows can be factorised.
 JITTER = 1e-8
+# Centres and spreads of the normal priors on the logarithms of: the relevance of a choice's own features, of pooled
+# counts, the scales of the linear and the product part, and the variance of the noise. Scores have variance 1.
+OWN_RELEVANCE, POOLED_RELEVANCE, RELEVANCE_SPREAD = 0.05, 0.3, 0.5
+SCALE_SPREAD = 1.5
+NOISE, NOISE_SPREAD = 1e-3, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,138 +44,172 @@ class Features:
     Attributes:
         matrix: shape (num_networks, num_features).
         groups: for each feature, which relevance scales it, shape (num_features,).
+        num_own: relevances of single choices; those of pooled counts come after them.
     """
 
     matrix: np.ndarray
     groups: np.ndarray
+    num_own: int
+
+    @property
+    def num_relevances(self) -> int:
+        """How many relevances there are to learn."""
+        return int(self.groups.max()) + 1
+
+    def rows(self, chosen: np.ndarray) -> Features:
+        """The features of some of the networks."""
+        return Features(self.matrix[chosen], self.groups, self.num_own)
 
 
 def kernel_features(space: SearchSpace, genes: np.ndarray) -> Features:
-    """Features of networks: two rows differ by 1 in squared distance for each choice that does not match.
+    """Features of networks.
 
     Args:
-        genes: shape (num_networks, num_choices).
+        genes: canonical, shape (num_networks, num_choices).
     """
     counts = space.option_counts
     active = active_mask(space, genes)
-    matching = one_hot(space, genes) - np.repeat(1 / counts, counts) * np.repeat(active, counts, axis=1)
     ordered = np.flatnonzero(counts > 2)
+    matching = one_hot(space, genes) - np.repeat(1 / counts, counts) * np.repeat(active, counts, axis=1)
     ranks = np.where(active, genes / np.maximum(counts - 1, 1) - 0.5, -0.5)[:, ordered]
+    num_own = len(counts) + len(ordered)
     columns = [matching / np.sqrt(2), ranks]
     groups = [np.repeat(np.arange(len(counts)), counts), len(counts) + np.arange(len(ordered))]
-    num = len(counts) + len(ordered)
-    alike: dict = {}
+    alike: dict[tuple[object, ...], list[int]] = {}
     for i, choice in enumerate(space.choices):
         alike.setdefault(choice.options, []).append(i)
+    first = num_own
     for options, members in alike.items():
-        if len(members) > 1:
-            here = active[:, members]
-            pooled = np.stack([((genes[:, members] == o) & here).sum(axis=1) for o in range(len(options))], axis=1)
-            columns.append(pooled / np.sqrt(len(members)) - np.sqrt(len(members)) / len(options))
-            groups.append(num + np.arange(len(options)))
-            num += len(options)
-    return Features(np.concatenate(columns, axis=1), np.concatenate(groups))
-
-
-def num_relevances(space):
-    return int(kernel_features(space, np.zeros((1, len(space.choices)), dtype=np.int64)).groups.max()) + 1
+        if len(members) == 1:
+            continue
+        chosen = np.where(active[:, members], genes[:, members], -1)
+        pooled = np.stack([(chosen == option).sum(axis=1) for option in range(len(options))], axis=1)
+        # Drawn at random, a count varies by about the root of the number of choices.
+        columns.append((pooled - len(members) / len(options)) / np.sqrt(len(members)))
+        groups.append(first + np.arange(len(options)))
+        first += len(options)
+    return Features(np.concatenate(columns, axis=1), np.concatenate(groups), num_own)
 
 
 class GaussianProcess:
-    """Learns one metric from scores; fit again with more scores, it starts from what it knew.
+    """Learns one metric; learning again with more scores starts from what was known.
 
     Args:
-        num_groups: number of relevances.
+        like: features of the kind that it will see.
     """
 
-    def __init__(self, num_groups: int, num_choices: int) -> None:
-        # Logarithms of: relevances, scale of the linear part, scale of the product part, noise (variances).
-        self._centre = np.concatenate([np.full(num_groups, np.log(1.0 / num_choices)), [0.0, 0.0, np.log(1e-3)]])
-        self._spread = np.concatenate([np.full(num_groups, 1.5), [1.5, 1.5, 2.0]])
+    def __init__(self, like: Features) -> None:
+        self._num = like.num_relevances
+        self._centre = np.zeros(self._num + 3)
+        self._centre[: like.num_own] = np.log(OWN_RELEVANCE)
+        self._centre[like.num_own : self._num] = np.log(POOLED_RELEVANCE)
+        self._centre[-1] = np.log(NOISE)
+        self._spread = np.full(self._num + 3, RELEVANCE_SPREAD)
+        self._spread[self._num :] = SCALE_SPREAD, SCALE_SPREAD, NOISE_SPREAD
         self._theta = self._centre.copy()
 
     @property
     def noise(self) -> float:
+        """Variance of a score about what the features explain; the variance of all scores is 1."""
         return float(np.exp(self._theta[-1]))
 
-    def learn(self, features: Features, values: np.ndarray, iterations: int) -> float:
-        """Fit relevances, scales and noise by maximum posterior; returns its logarithm."""
-        result = optimize.minimize(
+    def learn(self, features: Features, values: np.ndarray, iterations: int = 30) -> None:
+        """Relevances, scales and noise of maximum posterior density (L-BFGS on equation 5.8, with priors).
+
+        Args:
+            values: standardised, shape (num_networks,).
+        """
+        bounds = [(c - 4 * s, c + 4 * s) for c, s in zip(self._centre, self._spread, strict=True)]
+        found = optimize.minimize(
             self._loss,
             self._theta,
             args=(features, values),
             jac=True,
             method="L-BFGS-B",
-            bounds=[(c - 4 * s, c + 4 * s) for c, s in zip(self._centre, self._spread, strict=True)],
+            bounds=bounds,
             options={"maxiter": iterations},
         )
-        self._theta = result.x
-        return -float(result.fun)
+        self._theta = found.x
+
+    def _parts(self, theta: np.ndarray, features: Features) -> tuple[np.ndarray, float, float, float]:
+        """Weight of each feature, scale of the linear part, of the product part, and noise."""
+        linear, product, noise = np.exp(theta[self._num :])
+        return np.exp(theta[: self._num])[features.groups], float(linear), float(product), float(noise)
 
     def _loss(self, theta: np.ndarray, features: Features, values: np.ndarray) -> tuple[float, np.ndarray]:
-        x, groups = features.matrix, features.groups
-        n, num = len(values), len(theta) - 3
-        weights = np.exp(theta[:num])[groups]
-        linear, product, noise = np.exp(theta[num:])
-        scaled = x * weights
-        inner = scaled @ x.T
+        """Negative log posterior and its gradient (equations 5.8 and 5.9)."""
+        x, n = features.matrix, len(values)
+        weights, linear, product, noise = self._parts(theta, features)
+        inner = (x * weights) @ x.T
         squares = np.diag(inner)
         product_part = product * np.exp(-np.maximum(squares[:, None] + squares - 2 * inner, 0))
-        k = linear * inner + product_part
-        k[np.diag_indices(n)] += noise + JITTER
+        covariance = linear * inner + product_part
+        covariance[np.diag_indices(n)] += noise + JITTER
         try:
-            factor = linalg.cholesky(k, lower=True, check_finite=False)
-        except linalg.LinAlgError:
+            factor = linalg.cholesky(covariance, lower=True, check_finite=False)
+        except linalg.LinAlgError:  # the line search went where scales cannot be told apart; step back
             return 1e25, np.zeros_like(theta)
         alpha = linalg.cho_solve((factor, True), values, check_finite=False)
         z = (theta - self._centre) / self._spread
-        loss = 0.5 * values @ alpha + np.log(np.diag(factor)).sum() + 0.5 * n * np.log(2 * np.pi) + 0.5 * z @ z
-        # d loss / d k = (k^-1 - alpha alpha^T) / 2
+        loss = 0.5 * values @ alpha + np.log(np.diag(factor)).sum() + 0.5 * z @ z
+        # d loss / d covariance = (covariance^-1 - alpha alpha^T) / 2
         slope = linalg.cho_solve((factor, True), np.eye(n), check_finite=False)
         slope = 0.5 * (slope - np.outer(alpha, alpha))
-        a = slope * product_part
-        # sum_ij a_ij (x_i - x_j)^2 = 2 (sum_i r_i x_i^2 - x^T a x), r the row sums
-        both = a @ x
-        by_feature = -2 * ((a.sum(axis=1)[:, None] * x * x).sum(axis=0) - (x * both).sum(axis=0))
+        pull = slope * product_part
+        # sum_ij p_ij (x_i - x_j)^2 = 2 (sum_i r_i x_i^2 - x^T p x), with r the sums of p's rows
+        by_feature = -2 * ((pull.sum(axis=1)[:, None] * x * x).sum(axis=0) - (x * (pull @ x)).sum(axis=0))
         by_feature += linear * (x * (slope @ x)).sum(axis=0)
         gradient = np.empty_like(theta)
-        gradient[:num] = np.bincount(groups, by_feature * weights, minlength=num)
-        gradient[num] = linear * (slope * inner).sum()
-        gradient[num + 1] = a.sum()
-        gradient[num + 2] = noise * np.trace(slope)
+        gradient[: self._num] = np.bincount(features.groups, by_feature * weights, minlength=self._num)
+        gradient[self._num :] = linear * (slope * inner).sum(), pull.sum(), noise * np.trace(slope)
         return float(loss), gradient + z / self._spread
 
-    def kernel(self, first: np.ndarray, second: np.ndarray, groups: np.ndarray) -> np.ndarray:
-        num = len(self._theta) - 3
-        weights = np.exp(self._theta[:num])[groups]
-        linear, product, _ = np.exp(self._theta[num:])
-        inner = (first * weights) @ second.T
-        squares = (first * first * weights).sum(axis=1)[:, None] + (second * second * weights).sum(axis=1)
-        return linear * inner + product * np.exp(-np.maximum(squares - 2 * inner, 0))
+    def covariance(self, first: Features, second: Features) -> np.ndarray:
+        """k(x, x') without noise, shape (num_first, num_second)."""
+        weights, linear, product, _ = self._parts(self._theta, first)
+        weighted = first.matrix * weights
+        inner = weighted @ second.matrix.T
+        squares = (weighted * first.matrix).sum(axis=1)[:, None] + (second.matrix**2 * weights).sum(axis=1)
+        part: np.ndarray = linear * inner + product * np.exp(-np.maximum(squares - 2 * inner, 0))
+        return part
 
-    def diagonal(self, x: np.ndarray, groups: np.ndarray) -> np.ndarray:
-        num = len(self._theta) - 3
-        weights = np.exp(self._theta[:num])[groups]
-        linear, product, _ = np.exp(self._theta[num:])
-        return linear * (x * x * weights).sum(axis=1) + product
+    def variance(self, features: Features) -> np.ndarray:
+        """k(x, x) without noise, shape (num_networks,)."""
+        weights, linear, product, _ = self._parts(self._theta, features)
+        prior: np.ndarray = linear * (features.matrix**2 * weights).sum(axis=1) + product
+        return prior
 
-    def condition(self, features: Features, values: np.ndarray) -> Posterior:
-        k = self.kernel(features.matrix, features.matrix, features.groups)
-        k[np.diag_indices(len(k))] += self.noise + JITTER
-        factor = linalg.cholesky(k, lower=True, check_finite=False)
+    def given(self, features: Features, values: np.ndarray) -> Posterior:
+        """What is believed after these scores."""
+        covariance = self.covariance(features, features)
+        covariance[np.diag_indices(len(covariance))] += self.noise + JITTER
+        factor = linalg.cholesky(covariance, lower=True, check_finite=False)
         return Posterior(self, features, factor, linalg.solve_triangular(factor, values, lower=True))
 
 
+@dataclass(frozen=True, slots=True)
 class Posterior:
-    def __init__(self, process, features, factor, white) -> None:
-        self.process, self.features, self.factor, self.white = process, features, factor, white
+    """A Gaussian process given scores (equations 2.25 and 2.26).
 
-    def root(self, x: Features) -> np.ndarray:
-        k = self.process.kernel(self.features.matrix, x.matrix, x.groups)
-        return linalg.solve_triangular(self.factor, k, lower=True, check_finite=False)
+    Attributes:
+        features: of the scored networks.
+        factor: lower Cholesky factor of their covariance with noise.
+        white: the factor's inverse times the scores.
+    """
 
-    def predict(self, x: Features):
-        root = self.root(x)
-        mean = self.white @ root
-        var = np.maximum(self.process.diagonal(x.matrix, x.groups) - (root * root).sum(axis=0), 1e-12)
-        return mean, np.sqrt(var), root
+    process: GaussianProcess
+    features: Features
+    factor: np.ndarray
+    white: np.ndarray
+
+    def root(self, features: Features) -> np.ndarray:
+        """The factor's inverse times the covariance with other networks, shape (num_scored, num_networks)."""
+        covariance = self.process.covariance(self.features, features)
+        solved: np.ndarray = linalg.solve_triangular(self.factor, covariance, lower=True, check_finite=False)
+        return solved
+
+    def predict(self, features: Features) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mean, standard deviation without noise, and the root that `Fantasy` needs."""
+        root = self.root(features)
+        variance = self.process.variance(features) - (root * root).sum(axis=0)
+        return self.white @ root, np.sqrt(np.maximum(variance, 1e-12)), root

@@ -10,12 +10,16 @@ product of expectations, so for each candidate
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import moocore
 import numpy as np
-from scipy.special import ndtr
 
 # Stands for "as good as can be": finite, so that differences of bounds stay numbers.
-FAR = 1e9
+FAR = 1e300
+
+# Levels (num_levels,) to E[(level - cost)+], shape (num_candidates, num_levels).
+Gain = Callable[[np.ndarray], np.ndarray]
 
 
 def non_dominated_boxes(front: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -23,13 +27,19 @@ def non_dominated_boxes(front: np.ndarray, reference: np.ndarray) -> tuple[np.nd
 
     Args:
         front: shape (num_points, num_objectives); points not better than the reference are left out.
+        reference: shape (num_objectives,).
 
     Returns:
         lower and upper corners, each of shape (num_boxes, num_objectives); `-FAR` stands for no lower bound.
     """
     inside = front[(front < reference).all(axis=1)]
-    if len(inside):
-        inside = inside[moocore.is_nondominated(inside, keep_weakly=False)]
+    if len(inside) == 0:
+        return np.full((1, len(reference)), -FAR), reference[None].astype(float)
+    inside = inside[moocore.is_nondominated(inside, keep_weakly=False)]
+    if len(reference) == 1:
+        return np.array([[-FAR]]), inside
+    if len(reference) == 2:
+        return _stairs(inside, reference)
     bounds, _ = _upper_bounds(inside, reference)
     # Seen from the other side, the region is what the points -bounds dominate.
     far = np.full(len(reference), FAR)
@@ -37,14 +47,24 @@ def non_dominated_boxes(front: np.ndarray, reference: np.ndarray) -> tuple[np.nd
     return -upper, -lower
 
 
+def _stairs(points: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two objectives: one box under each step."""
+    points = points[np.argsort(points[:, 0])]
+    left = np.concatenate([[-FAR], points[:, 0]])
+    right = np.concatenate([points[:, 0], reference[:1]])
+    top = np.concatenate([reference[1:], points[:, 1]])
+    return np.stack([left, np.full(len(left), -FAR)], axis=1), np.stack([right, top], axis=1)
+
+
 def _upper_bounds(points: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Local upper bounds of the region that no point dominates, and their defining points.
+
+    The algorithm needs coordinates without ties, so it runs on ranks, where each tie is broken one way; back in
+    values, what came between two tied points is empty.
 
     Returns:
         bounds, shape (num_bounds, d), and defining points, shape (num_bounds, d, d).
     """
-    # The algorithm needs coordinates without ties, so it runs on ranks, where each tie is broken one way; back
-    # in values, what came between two tied points is empty.
     n, d = points.shape
     ranks = np.argsort(np.argsort(points, axis=0, kind="stable"), axis=0, kind="stable")
     bounds = np.full((1, d), n)
@@ -69,32 +89,28 @@ def _upper_bounds(points: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray
 
 def _dominated_boxes(bounds: np.ndarray, defining: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Equation 5: disjoint boxes of the region between the points and the reference."""
-    d = len(reference)
     lower, upper = np.empty_like(bounds), bounds.copy()
-    upper[:, 0] = reference[0]
-    lower[:, 0] = defining[:, 0, 0]
-    for j in range(1, d):
+    lower[:, 0], upper[:, 0] = defining[:, 0, 0], reference[0]
+    for j in range(1, bounds.shape[1]):
         lower[:, j] = defining[:, :j, j].max(axis=1)
     real = (lower < upper).all(axis=1)
     return lower[real], upper[real]
 
 
-def normal_gain(levels: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """E[(a - y)+] of normal costs y for every level a, shape (num_candidates, num_levels)."""
-    gap = levels - mean[:, None]
-    std = np.maximum(std, 1e-12)[:, None]
-    z = gap / std
-    return np.where(
-        levels <= -FAR, 0.0, gap * ndtr(z) + std * np.exp(-0.5 * np.minimum(z * z, 1400)) / np.sqrt(2 * np.pi)
-    )
+def expected_improvement(lower: np.ndarray, upper: np.ndarray, gains: Sequence[Gain]) -> np.ndarray:
+    """Expected hypervolume that each candidate adds, shape (num_candidates,).
 
-
-def expected_improvement(lower: np.ndarray, upper: np.ndarray, gains: list) -> np.ndarray:
-    """EHVI of every candidate; `gains[d]` maps levels to E[(a - y_d)+], shape (num_candidates, num_levels)."""
-    total = None
+    Args:
+        lower, upper: corners of boxes, from `non_dominated_boxes`.
+        gains: one for each objective.
+    """
+    product: np.ndarray | float = 1.0
     for d, gain in enumerate(gains):
         levels, where = np.unique(np.concatenate([lower[:, d], upper[:, d]]), return_inverse=True)
-        values = gain(levels)
-        side = values[:, where[len(lower) :]] - values[:, where[: len(lower)]]
-        total = side if total is None else total * side
-    return total.sum(axis=1)
+        real = levels > -FAR
+        psi = gain(levels[real])
+        psi = np.concatenate([np.zeros((len(psi), int((~real).sum()))), psi], axis=1)
+        product = product * (psi[:, where[len(lower) :]] - psi[:, where[: len(lower)]])
+    assert isinstance(product, np.ndarray)
+    total: np.ndarray = product.sum(axis=1)
+    return total

@@ -159,12 +159,20 @@ class ExhaustiveOptions(Part):
     batch: Annotated[int, Field(ge=1, le=10_000, description="Architectures asked for at a time.")] = 50
 
 
+class WinnowOptions(Part):
+    """Options of the search algorithm `winnow`."""
+
+    batch: Annotated[int, Field(ge=1, le=10_000, description="Architectures asked for at a time.")] = 8
+    initial: Annotated[int, Field(ge=1, le=10_000, description="Architectures asked before anything is learned.")] = 10
+
+
 # Search algorithm -> its options. One entry per file of `search/algorithms` (tests/contracts).
 ALGORITHM_OPTIONS: dict[str, type[Part]] = {
     "exhaustive": ExhaustiveOptions,
     "nsga2": GeneticOptions,
     "nsga3": GeneticOptions,
     "random": RandomOptions,
+    "winnow": WinnowOptions,
 }
 
 

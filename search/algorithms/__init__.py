@@ -40,14 +40,21 @@ def make_algorithm(
         UnknownPluginError: no algorithm of that name.
         ValueError: an option that the algorithm does not have, or an impossible value.
     """
+    problem = Problem(
+        space, tuple(objectives), tuple(constraints), dict(exact_costs or {}), tuple(warm_start), tuple(seeds)
+    )
+    return algorithm_for(problem, name, seed=seed, evaluations=evaluations, options=options)
+
+
+def algorithm_for(
+    problem: Problem, name: str, *, seed: int, evaluations: int, options: Mapping[str, int | float | None]
+) -> SearchAlgorithm:
+    """`make_algorithm` for a problem that is made already."""
     algorithm = plugins.load("search.algorithms", name, "search algorithm").ALGORITHM
     known = option_names(algorithm)
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise ValueError(f"Algorithm {name!r} has no option {unknown[0]!r}. Its options: {', '.join(known) or 'none'}.")
-    problem = Problem(
-        space, tuple(objectives), tuple(constraints), dict(exact_costs or {}), tuple(warm_start), tuple(seeds)
-    )
     made: SearchAlgorithm = algorithm(problem, seed=seed, evaluations=evaluations, **options)
     return made
 
