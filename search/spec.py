@@ -166,12 +166,32 @@ class WinnowOptions(Part):
     initial: Annotated[int, Field(ge=1, le=10_000, description="Architectures asked before anything is learned.")] = 10
 
 
+class LINASOptions(Part):
+    """Options of the search algorithm `linas`."""
+
+    population: Annotated[int, Field(ge=2, le=1_000, description="Architectures measured in a batch.")] = 50
+    inner_evaluations: Annotated[
+        int, Field(ge=1_000, le=1_000_000, description="Predictions that each evolution may make.")
+    ] = 20_000
+    mutation: Annotated[float, Field(gt=0, le=1, description="Probability that a gene changes.")] = 0.02
+
+
+class OptunaOptions(Part):
+    """Options of the search algorithms `tpe` and `gp`."""
+
+    batch: Annotated[int, Field(ge=1, le=10_000, description="Architectures asked for at a time.")] = 1
+    startup: Annotated[int, Field(ge=1, le=10_000, description="Random architectures before it learns.")] = 10
+
+
 # Search algorithm -> its options. One entry per file of `search/algorithms` (tests/contracts).
 ALGORITHM_OPTIONS: dict[str, type[Part]] = {
     "exhaustive": ExhaustiveOptions,
+    "gp": OptunaOptions,
+    "linas": LINASOptions,
     "nsga2": GeneticOptions,
     "nsga3": GeneticOptions,
     "random": RandomOptions,
+    "tpe": OptunaOptions,
     "winnow": WinnowOptions,
 }
 
