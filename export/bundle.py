@@ -81,7 +81,10 @@ def write_bundle(subject: Subject, inputs: Tensor, labels: Tensor, folder: Path)
 
 
 def _write_files(subject: Subject, inputs: Tensor, folder: Path) -> None:
-    layers = [{"slot": slot, "kind": layer.kind, "fields": layer.fields()} for slot, layer in subject.layers.items()]
+    layers = [
+        {"slot": slot, "kind": layer.kind, "fields": layer.fields()} | ({"ties": layer.ties()} if layer.ties() else {})
+        for slot, layer in subject.layers.items()
+    ]
     (folder / "architecture.json").write_text(json.dumps({**subject.facts, "layers": layers}, indent=2))
     for name in FORMATS:
         plugins.load("export.formats", name, "export format").write(subject.network, inputs, folder)

@@ -40,5 +40,12 @@ METRICS: dict[str, Metric] = {
         Metric("macs", "minimize", "MACs", "analytic", "Multiply-accumulates of one sample's forward pass."),
         Metric("params", "minimize", "parameters", "analytic", "Number of trainable parameters."),
         Metric("size_bytes", "minimize", "bytes", "analytic", "Bytes of the stored weights."),
+        Metric(
+            "peak_activation_bytes",
+            "minimize",
+            "bytes",
+            "analytic",
+            "Most bytes of activations in memory at once during one sample's forward pass, in 32 bits.",
+        ),
     )
 }

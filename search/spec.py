@@ -8,13 +8,29 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from search.metrics import METRICS, Goal
 from search.objectives import Objective
 from search_space import plugins
+from search_space.adjustments import Adjustments
+from search_space.checkpoint import read_checkpoint
+from search_space.inputs import ImageInput, Input
+
+if TYPE_CHECKING:
+    from search_space.space import SearchSpace
 
 # A search that asks for more than this is a slip of the keyboard: at a second each it would take a day.
 MAX_EVALUATIONS = 100_000
@@ -32,14 +48,46 @@ class SupernetSpec(Part):
     """Which search space the supernet spans."""
 
     family: str = Field(description="A model family, such as `mobilenet`.", examples=["mobilenet"])
-    preset: str = Field(description="A named space of that family.", examples=["digits"])
+    preset: str | None = Field(
+        default=None,
+        description="A named space of that family. May be left out with `pretrained`: the checkpoint's own shape.",
+        examples=["digits"],
+    )
+    choices: dict[str, tuple[StrictInt | StrictFloat | StrictStr, ...]] = Field(
+        default_factory=dict,
+        description="Options of a choice instead of the preset's, narrower or wider; `*` in a name stands for many.",
+        examples=[{"stage1_width": [8, 16], "stage*_depth": [1, 2, 3]}],
+    )
+    classes: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None, description="Number of classes instead of the preset's."
+    )
+    sequence_length: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
+        default=None, description="Tokens for which the costs of a text network are counted."
+    )
+    pretrained: str | None = Field(
+        default=None, description="Folder of a Hugging Face checkpoint: config.json and safetensors."
+    )
+    checkpoint: dict[str, Any] | None = Field(
+        default=None, description="The checkpoint's config.json, read when the job is submitted."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_checkpoint(cls, given: Any) -> Any:
+        """Keep the configuration in the job, so that its space does not depend on a folder that may go."""
+        if isinstance(given, dict) and isinstance(given.get("pretrained"), str) and not given.get("checkpoint"):
+            return {**given, "checkpoint": read_checkpoint(given["pretrained"]).config}
+        return given
 
     @model_validator(mode="after")
-    def _known(self) -> SupernetSpec:
-        known = plugins.presets(self.family)
-        if self.preset not in known:
-            raise plugins.UnknownPluginError(f"preset of family {self.family!r}", self.preset, known)
+    def _buildable(self) -> SupernetSpec:
+        self.space()
         return self
+
+    def space(self) -> SearchSpace:
+        """The search space."""
+        adjustments = Adjustments(dict(self.choices), self.classes, self.sequence_length)
+        return plugins.load_family(self.family, self.preset, adjustments, self.checkpoint)
 
 
 # Kept equal to `supernet.data.SOURCES` and `supernet.trainer.OPTIMIZERS` by tests/contracts: those need
@@ -57,6 +105,11 @@ class DataSpec(Part):
     @classmethod
     def _known(cls, source: str) -> str:
         return _one_of("data source", source, DATA_SOURCES)
+
+
+def data_gives(spec: DataSpec) -> Input | None:
+    """What networks get from a data source, without loading it; None: known only once it is read."""
+    return {"digits": ImageInput(channels=1, size=8, classes=10)}.get(spec.source)
 
 
 class BigNASOptions(Part):
@@ -250,6 +303,13 @@ class JobSpec(Part):
             # Options belong to their method: whoever names another one starts from that one's own defaults.
             if isinstance(chosen, dict) and chosen.get(plugin, defaults[part][plugin]) != defaults[part][plugin]:
                 defaults[part].pop("options", None)
+        # Preset and choices belong to their family in the same way.
+        chosen = given.get("supernet")
+        if (
+            isinstance(chosen, dict)
+            and chosen.get("family", defaults["supernet"]["family"]) != defaults["supernet"]["family"]
+        ):
+            defaults["supernet"] = {}
         return _merge(defaults, given)
 
     @field_validator("objectives")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
 
-from search_space.architecture import Architecture, Option, architecture_id
+from search_space.architecture import Architecture, IdWriter, Option
+from search_space.inputs import Input
 from search_space.layers import LayerSpec
+from search_space.sampling import COSTS, BinnedSampler
 
 Values: TypeAlias = Mapping[str, Option]
 Blueprint: TypeAlias = Callable[[Values], dict[str, LayerSpec]]
@@ -49,6 +51,7 @@ class SearchSpace:
             benchmark has choices and scores, but no layers.
         capacity: `slot -> LayerSpec` with, for every slot, a spec that every architecture's spec
             fits in. None: the largest architecture's layers are that.
+        takes: what its networks eat and answer; None for a space without layers.
 
     Raises:
         ValueError: two choices share a name, or `when` names an unknown choice or option.
@@ -60,11 +63,14 @@ class SearchSpace:
         choices: tuple[Choice, ...] | list[Choice],
         blueprint: Blueprint | None = None,
         capacity: Callable[[], dict[str, LayerSpec]] | None = None,
+        takes: Input | None = None,
     ) -> None:
         self.name = name
+        self.takes = takes
         self.choices = tuple(choices)
         self._blueprint = blueprint
         self._capacity = capacity
+        self._binned: dict[str, BinnedSampler] = {}
         self._position = {choice.name: i for i, choice in enumerate(self.choices)}
         if not self.choices:
             raise ValueError(f"Space {name!r} has no choices; give at least one.")
@@ -73,6 +79,11 @@ class SearchSpace:
         self._index = [{option: i for i, option in enumerate(choice.options)} for choice in self.choices]
         # For each choice: (position of the choice it hangs on, the option indices that make it matter).
         self._parents = [self._parent_of(i, choice) for i, choice in enumerate(self.choices)]
+        # For each choice: its name with each of its options.
+        self._items = [tuple((choice.name, option) for option in choice.options) for choice in self.choices]
+        self._ids = IdWriter(name, [(choice.name, choice.options) for choice in self.choices])
+        # The layers that were asked for last: each cost of an architecture asks for them anew.
+        self._latest: tuple[str, dict[str, LayerSpec]] = "", {}
 
     def _parent_of(self, position: int, choice: Choice) -> tuple[int, frozenset[int]] | None:
         if choice.when is None:
@@ -123,18 +134,20 @@ class SearchSpace:
         """
         if len(genes) != len(self.choices):
             raise ValueError(f"Got {len(genes)} genes; space {self.name!r} has {len(self.choices)} choices.")
-        canonical = [int(gene) for gene in genes]
-        active: dict[str, Option] = {}
+        canonical = np.asarray(genes).astype(np.int64, copy=False).tolist()
+        active: list[bool] = []
         items: list[tuple[str, Option]] = []
-        for i, choice in enumerate(self.choices):
-            if not 0 <= canonical[i] < len(choice.options):
-                raise ValueError(f"Gene {canonical[i]} of {choice.name!r} is not in 0..{len(choice.options) - 1}.")
-            if self._is_active(i, canonical):
-                active[choice.name] = choice.options[canonical[i]]
+        for i, (gene, known, parent) in enumerate(zip(canonical, self._items, self._parents, strict=True)):
+            if not 0 <= gene < len(known):
+                raise ValueError(f"Gene {gene} of {self.choices[i].name!r} is not in 0..{len(known) - 1}.")
+            if parent is None or (active[parent[0]] and canonical[parent[0]] in parent[1]):
+                active.append(True)
+                items.append(known[gene])
             else:
+                active.append(False)
+                items.append(known[0])
                 canonical[i] = 0
-            items.append((choice.name, choice.options[canonical[i]]))
-        return Architecture(self.name, tuple(items), tuple(canonical), architecture_id(self.name, active))
+        return Architecture(self.name, tuple(items), tuple(canonical), self._ids.write(canonical, active))
 
     def canonical(self, values: Values) -> dict[str, Option]:
         """The same network's values in the one form that all its descriptions share."""
@@ -168,9 +181,24 @@ class SearchSpace:
         """Number of options of each choice, shape (num_choices,), int64."""
         return np.array([len(choice.options) for choice in self.choices], dtype=np.int64)
 
-    def sample(self, rng: np.random.Generator) -> Architecture:
-        """A random architecture, uniform over genes."""
-        return self.from_genes(rng.integers(0, self.option_counts))
+    def sample(self, rng: np.random.Generator, over: str = "genes") -> Architecture:
+        """A random architecture.
+
+        Args:
+            over: what is uniform: `genes` (every option of a choice is as likely), or `params` or
+                `macs`, whose range from the smallest to the largest network is cut into equal bins,
+                so that small and large networks are both seen.
+
+        Raises:
+            ValueError: no such way of sampling.
+        """
+        if over == "genes":
+            return self.from_genes(rng.integers(0, self.option_counts))
+        if over not in COSTS:
+            raise ValueError(f"Cannot sample uniformly over {over!r}. Known: genes, {', '.join(COSTS)}.")
+        if over not in self._binned:
+            self._binned[over] = BinnedSampler(self, over)
+        return self._binned[over].sample(rng)
 
     def mutate(self, architecture: Architecture, rng: np.random.Generator, probability: float) -> Architecture:
         """A copy in which every choice took another of its options with this probability.
@@ -217,6 +245,22 @@ class SearchSpace:
             product *= count(i) if parent is None else 1
         return product
 
+    def every(self) -> Iterator[Architecture]:
+        """Every distinct network, once: `size()` of them."""
+        genes = [0] * len(self.choices)
+
+        def walk(position: int) -> Iterator[Architecture]:
+            if position == len(genes):
+                yield self.from_genes(genes)
+                return
+            active = self._is_active(position, genes)
+            for gene in range(len(self.choices[position].options) if active else 1):
+                genes[position] = gene
+                yield from walk(position + 1)
+            genes[position] = 0
+
+        yield from walk(0)
+
     # --- layers ---------------------------------------------------------------------------------
 
     @property
@@ -234,7 +278,11 @@ class SearchSpace:
             raise ValueError(f"Space {self.name!r} has no blueprint, so its architectures have no layers.")
         if architecture.space != self.name:
             raise ValueError(f"{architecture!r} is not of space {self.name!r}.")
-        return self._blueprint(architecture.values)
+        known, layers = self._latest
+        if known != architecture.id:
+            layers = self._blueprint(architecture.values)
+            self._latest = architecture.id, layers
+        return layers.copy()
 
     def capacity(self) -> dict[str, LayerSpec]:
         """For every slot, a spec that holds the weights of every architecture's layer there."""

@@ -16,6 +16,7 @@ import typer
 import yaml
 from rich.console import Console
 
+from search_space import plugins
 from service.client import Client, ClientError
 from service.errors import Unavailable
 from service.settings import Settings, get_settings
@@ -30,6 +31,10 @@ app = typer.Typer(
 )
 db = typer.Typer(help="The database.", no_args_is_help=True)
 app.add_typer(db, name="db")
+family_ = typer.Typer(
+    help="Model families: those that are built in and those of WINNOW_FAMILIES_DIR.", no_args_is_help=True
+)
+app.add_typer(family_, name="family")
 console = Console(highlight=False)
 
 # An open stream of events would keep the API from ending on SIGTERM.
@@ -164,6 +169,35 @@ def _become(module: str, *arguments: str) -> None:
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
 
 
+# --- families --------------------------------------------------------------------------------------
+
+
+@family_.command(name="list")
+def family_list() -> None:
+    """Families with their presets, and files of WINNOW_FAMILIES_DIR that cannot be used, with the reason."""
+    plugins.use_families_dir(get_settings().families_dir)
+    users = plugins.users_families()
+    refused = users.refused() if users is not None else {}
+    for name in plugins.names(plugins.FAMILIES):
+        own = users is not None and name in users.names()
+        if not (own and name in refused):
+            console.print(f"{name}{' (yours)' if own else ''}: {', '.join(plugins.presets(name))}")
+    for reason in refused.values():
+        console.print(reason, style="red", soft_wrap=True)
+
+
+@family_.command(name="check")
+def family_check(
+    name: Annotated[str, typer.Argument(help="A family.")],
+    preset: Annotated[str | None, typer.Option(help="One preset; default: all of them.")] = None,
+) -> None:
+    """Whether a family's description is true: hundreds of its networks are built in torch and compared."""
+    from service.family_check import check_family
+
+    if not check_family(console, name, preset, get_settings().families_dir):
+        raise typer.Exit(1)
+
+
 # --- jobs ------------------------------------------------------------------------------------------
 
 
@@ -174,6 +208,15 @@ def submit(
     key: Annotated[str | None, typer.Option(help="Idempotency key: submitting again gives the same job.")] = None,
 ) -> None:
     """Submit a job."""
+    spec = _read_job(file)
+    with _client() as client:
+        job = client.submit(spec, key)
+        console.print(f"{job['id']}  {client.url}/jobs/{job['id']}")
+        if follow:
+            _follow(client, job["id"])
+
+
+def _read_job(file: Path) -> dict[str, Any]:
     text = sys.stdin.read() if str(file) == "-" else file.read_text()
     try:
         spec = yaml.safe_load(text)
@@ -181,11 +224,35 @@ def submit(
         raise ValueError(f"{file} is neither YAML nor JSON: {error}".replace("\n", " ")) from None
     if not isinstance(spec, dict):
         raise ValueError(f"{file} must hold one job, a mapping such as `recipe: bignas`; got {type(spec).__name__}.")
-    with _client() as client:
-        job = client.submit(spec, key)
-        console.print(f"{job['id']}  {client.url}/jobs/{job['id']}")
-        if follow:
-            _follow(client, job["id"])
+    return spec
+
+
+@app.command()
+def profile(
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="A job, or its supernet and objectives, as YAML or JSON; - reads standard input."),
+    ] = None,
+    family: Annotated[str | None, typer.Option(help="A model family, instead of a file.")] = None,
+    preset: Annotated[str | None, typer.Option(help="A preset of that family.")] = None,
+    pretrained: Annotated[str | None, typer.Option(help="A Hugging Face checkpoint folder of that family.")] = None,
+    limit: Annotated[list[str] | None, typer.Option(help="A limit such as macs=100000; may be repeated.")] = None,
+    samples: Annotated[int | None, typer.Option(help="Random networks to count.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the random networks.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What a space costs and whether limits can be met, before anything is trained. Needs no running service."""
+    from service.profile import asked_for, make_profile
+    from service.terminal import show_profile
+
+    plugins.use_families_dir(get_settings().families_dir)
+    given = None if file is None else _read_job(file)
+    supernet = {"family": family, "preset": preset, "pretrained": pretrained}
+    found = make_profile(asked_for(given, supernet, limit or [], samples, seed))
+    if as_json:
+        _print_json(found.model_dump(mode="json"))
+    else:
+        show_profile(console, found)
 
 
 @app.command(name="watch")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from search.spec import JobSpec
-from search_space.plugins import load_family
 from service.store import queries
 from service.store.models import EvaluationRow, Finalist, Job
 
@@ -29,7 +28,7 @@ def front_of(session: Session, job: Job) -> Front:
 
     spec = JobSpec.model_validate(job.spec)
     objectives = [objective.objective() for objective in spec.objectives]
-    space = load_family(spec.supernet.family, spec.supernet.preset)
+    space = spec.supernet.space()
     rows = {row.architecture_id: row for row in queries.evaluations(session, job.id)}
     scored = [Evaluation(space.architecture(**row.values), row.metrics) for row in rows.values()]
     front = pareto_front(scored, objectives)

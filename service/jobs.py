@@ -9,8 +9,8 @@ import secrets
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from search.spec import JobSpec
-from search_space.plugins import load_family
+from search.fit import misfit
+from search.spec import JobSpec, data_gives
 from service.errors import Conflict, Infeasible, InvalidRequest, NotFound
 from service.store import queries
 from service.store.models import ACTIVE_STATES, TERMINAL_STATES, EvaluationRow, Export, Job
@@ -79,24 +79,31 @@ def check_possible(spec: JobSpec) -> None:
     """Refuse what cannot be honoured before anything is stored.
 
     Raises:
-        Infeasible: a limit on an exact cost lies below the smallest architecture.
+        InvalidRequest: the networks of the space do not take what the data source gives.
+        Infeasible: it is proven that no network meets the limits on exact costs.
     """
-    from predictors.cost import ANALYTIC  # numpy: not needed to start
+    from service.profile import limits_known_now, look_for_feasible, nearest_out
 
-    space = load_family(spec.supernet.family, spec.supernet.preset)
-    smallest = space.smallest()
-    for objective in spec.objectives:
-        if objective.limit is None or objective.metric not in ANALYTIC:
-            continue
-        least = ANALYTIC[objective.metric](space, smallest)
-        if least > objective.limit:
-            raise Infeasible(
-                f"No architecture of {space.name} has {objective.metric} of at most {objective.limit:g}. "
-                f"The nearest is {smallest.id}, the smallest network, with {least}.",
-                metric=objective.metric,
-                limit=objective.limit,
-                nearest={"architecture_id": smallest.id, "values": smallest.values, objective.metric: least},
-            )
+    space = spec.supernet.space()
+    reason = misfit(space, spec.data.source, data_gives(spec.data))
+    if reason is not None:
+        raise InvalidRequest(reason)
+    limits = limits_known_now([objective.objective() for objective in spec.objectives])
+    if not limits:
+        return
+    verdict = look_for_feasible(space, limits)
+    if verdict.answer != "infeasible":
+        return
+    nearest = nearest_out(verdict.nearest, limits)
+    wanted = " and ".join(
+        f"{o.metric} of {'at most' if o.goal == 'minimize' else 'at least'} {o.limit:g}" for o in limits
+    )
+    raise Infeasible(
+        f"No architecture of {space.name} has {wanted}. {verdict.reason} The nearest is {nearest.architecture_id} with "
+        f"{', '.join(f'{o.metric} {nearest.metrics[o.metric]}' for o in limits)}.",
+        limits={o.metric: o.limit for o in limits},
+        nearest={"architecture_id": nearest.architecture_id, "values": nearest.values, **nearest.metrics},
+    )
 
 
 def get(session: Session, job_id: str, *, lock: bool = False) -> Job:

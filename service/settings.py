@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import DirectoryPath, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -38,6 +38,9 @@ class Settings(BaseSettings):
         default=3, ge=1, description="Runs of a job in a row that may end badly without any progress."
     )
     max_body_bytes: int = Field(default=1_000_000, ge=1, description="Largest request body that is read.")
+    families_dir: DirectoryPath | None = Field(
+        default=None, description="Folder of families of your own, one Python file each. Their code is run."
+    )
     keep_checkpoints: int = Field(default=2, ge=1, description="Checkpoints kept of a running training.")
 
     @property

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from service.client import Client
+
+if TYPE_CHECKING:
+    from service.profile import Feasibility, ProfileOut
 
 PLOT_WIDTH, PLOT_HEIGHT = 64, 14
 
@@ -41,7 +44,7 @@ def amount(metric: str, value: float | None) -> str:
         return f"{value:.3g} ms"
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= limit:
-            return f"{value / limit:.3g} {unit}{'B' if metric == 'size_bytes' else ''}"
+            return f"{value / limit:.3g} {unit}{'B' if metric.endswith('_bytes') else ''}"
     return f"{value:.4g}"
 
 
@@ -144,3 +147,42 @@ def front_plot(front: dict[str, Any]) -> str:
 
 def _cell(value: float, low: float, high: float, cells: int) -> int:
     return 0 if high == low else round((value - low) / (high - low) * (cells - 1))
+
+
+def show_profile(console: Console, profile: ProfileOut) -> None:
+    """A profile as two tables and two sentences."""
+    console.print(f"[bold]{profile.space}[/]  {int(profile.architectures):,} networks, {profile.num_choices} choices")
+    console.print(f"takes {profile.takes}{_sizes(profile)}\n")
+    table = Table("metric")
+    for name in ("smallest", "median", "largest"):
+        table.add_column(name, justify="right")
+    for row in profile.metrics:
+        table.add_row(row.metric, *(f"{value:,}" for value in (row.smallest, row.median, row.largest)))
+    console.print(table)
+    how = "every network" if profile.counted_how == "every network" else f"{profile.counted:,} random networks"
+    console.print(f"Counted from {how} (seed {profile.seed}) in {profile.seconds:.2f} s.\n")
+    if profile.limits:
+        limits = Table("limit", "value", "met by", "known")
+        for limit in profile.limits:
+            met = "" if limit.share is None else f"{100 * limit.share:.3g} %"
+            limits.add_row(f"{limit.metric} {limit.bound}", f"{limit.limit:,g}", met, limit.known)
+        console.print(limits)
+    if profile.feasibility is not None:
+        console.print(_feasibility(profile.feasibility))
+    if profile.data_misfit:
+        console.print(f"[red]{profile.data_misfit}[/]")
+
+
+def _sizes(profile: ProfileOut) -> str:
+    sizes = profile.input.get("sizes")
+    return f", resized to {sizes[0]} to {sizes[1]} pixels a side" if sizes and sizes[0] != sizes[1] else ""
+
+
+def _feasibility(found: Feasibility) -> str:
+    style = {"feasible": "green", "infeasible": "red"}.get(found.answer, "yellow")
+    interval = f"{100 * found.share_low:.3g} to {100 * found.share_high:.3g} %"
+    share = f"{100 * found.share:.3g} % of the networks meet them all (95 % interval {interval})."
+    nearest = found.nearest
+    numbers = ", ".join(f"{metric} {value:,}" for metric, value in nearest.metrics.items())
+    which = "For example" if found.answer == "feasible" else "The nearest is"
+    return f"[{style}]{found.answer}[/]: {share} {found.reason}\n{which} {nearest.architecture_id} with {numbers}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from functools import lru_cache
 
 from torch import Tensor, nn
@@ -11,6 +12,21 @@ from search_space.architecture import Architecture
 from search_space.layers import LayerSpec
 from search_space.space import SearchSpace
 from supernet.slot import Slot, build_block
+
+
+class Network(nn.Sequential):
+    """A plain network: its blocks, one after the other.
+
+    Blocks that say `takes_mask` are also given `mask_BT`, True where a position holds a token and False
+    where it is padding.
+    """
+
+    def forward(self, inputs: Tensor, mask_BT: Tensor | None = None) -> Tensor:
+        """Logits of a batch."""
+        x = inputs
+        for block in self:
+            x = block(x, mask_BT) if mask_BT is not None and getattr(block, "takes_mask", False) else block(x)
+        return x
 
 
 class Supernet(nn.Module):
@@ -24,13 +40,19 @@ class Supernet(nn.Module):
         super().__init__()
         self.space = space
         self._layers = lru_cache(maxsize=1024)(space.layers)
-        self.slots = nn.ModuleDict({name: Slot(spec) for name, spec in space.capacity().items()})
+        capacity = space.capacity()
+        self.slots = nn.ModuleDict({name: Slot(spec) for name, spec in capacity.items()})
+        _tie({name: self.slot(name).block for name in capacity}, capacity)
 
-    def forward(self, inputs: Tensor, architecture: Architecture) -> Tensor:
-        """Logits of one sub-network, computed on slices of the shared weights."""
+    def forward(self, inputs: Tensor, architecture: Architecture, mask_BT: Tensor | None = None) -> Tensor:
+        """Logits of one sub-network, computed on slices of the shared weights.
+
+        Args:
+            mask_BT: for padded text, True where a position holds a token.
+        """
         x = inputs
         for name, spec in self._layers(architecture).items():
-            x = self.slot(name)(x, spec)
+            x = self.slot(name)(x, spec, mask_BT)
         return x
 
     def slot(self, name: str) -> Slot:
@@ -47,18 +69,28 @@ class Supernet(nn.Module):
                 zero_last_scale()
 
 
-def build_network(layers: dict[str, LayerSpec]) -> nn.Sequential:
+def build_network(layers: dict[str, LayerSpec]) -> Network:
     """A plain network with fresh weights, one block per slot, in forward order."""
-    return nn.Sequential(OrderedDict((name, build_block(spec)) for name, spec in layers.items()))
+    blocks = OrderedDict((name, build_block(spec)) for name, spec in layers.items())
+    _tie(blocks, layers)
+    return Network(blocks)
 
 
-def extract(supernet: Supernet, architecture: Architecture) -> nn.Sequential:
+def extract(supernet: Supernet, architecture: Architecture) -> Network:
     """A sub-network as a plain module with its own weights; `supernet` is left as it was.
 
     Its output equals `supernet(x, architecture)` exactly. Before use it wants `calibrate`, because
     running statistics of batch normalisation are not shared between sub-networks.
     """
-    blocks: OrderedDict[str, nn.Module] = OrderedDict()
-    for name, spec in supernet.space.layers(architecture).items():
-        blocks[name] = supernet.slot(name).extract(spec)
-    return nn.Sequential(blocks).train(supernet.training)
+    layers = supernet.space.layers(architecture)
+    blocks = OrderedDict((name, supernet.slot(name).extract(spec)) for name, spec in layers.items())
+    _tie(blocks, layers)
+    return Network(blocks).train(supernet.training)
+
+
+def _tie(blocks: Mapping[str, nn.Module], layers: Mapping[str, LayerSpec]) -> None:
+    """Make tied parameters one parameter, as a language model's head is its embedding."""
+    for name, spec in layers.items():
+        for own, (slot, other) in spec.ties().items():
+            holder, _, attribute = own.rpartition(".")
+            blocks[name].get_submodule(holder).register_parameter(attribute, blocks[slot].get_parameter(other))

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from search_space import plugins
 from search_space.layers import LayerSpec
+from supernet.kinds import block_class
 
 # A gradient that is a view of a larger one is what is wanted here; torch warns once that it is strided.
 warnings.filterwarnings("ignore", message="grad and param do not obey the gradient layout contract")
@@ -33,7 +33,7 @@ def build_block(spec: LayerSpec) -> nn.Module:
     Convolution weights are laid out channels-last, which trains the digits space 1.6 times as fast on a
     CPU. Supernet, sub-networks and extracted networks share the layout, and so their results to the bit.
     """
-    block: nn.Module = plugins.load("supernet.blocks", spec.kind, "block kind").BLOCK(**spec.fields())
+    block = block_class(spec)(**spec.fields())
     return block.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
@@ -115,11 +115,12 @@ class _Binding:
 class _SubBlock:
     """A block of one spec without storage of its own, and what is bound to it."""
 
-    __slots__ = ("_buffers", "_everything", "_needs_grad", "_parameters", "_places", "module")
+    __slots__ = ("_buffers", "_everything", "_needs_grad", "_parameters", "_places", "module", "takes_mask")
 
     def __init__(self, spec: LayerSpec, largest: nn.Module) -> None:
         with torch.device("meta"):
             self.module = build_block(spec)
+        self.takes_mask: bool = getattr(self.module, "takes_mask", False)
         self._parameters = list(_bindings(self.module, largest, "_parameters"))
         self._buffers = list(_bindings(self.module, largest, "_buffers"))
         self._everything = self._parameters + self._buffers
@@ -188,11 +189,12 @@ class Slot(nn.Module):
         self._sub_blocks: OrderedDict[LayerSpec, _SubBlock] = OrderedDict()
         self._latest: dict[int, tuple[LayerSpec, _SubBlock]] = {}
 
-    def forward(self, x: Tensor, spec: LayerSpec) -> Tensor:
-        """Run the block of size `spec` on slices of this slot's weights."""
+    def forward(self, x: Tensor, spec: LayerSpec, mask_BT: Tensor | None = None) -> Tensor:
+        """Run the block of size `spec` on slices of this slot's weights; `mask_BT` is for blocks that take one."""
         sub_block = self._sub_block(spec)
         sub_block.prepare(self.training)
-        out: Tensor = sub_block.module(x)
+        masked = mask_BT is not None and sub_block.takes_mask
+        out: Tensor = sub_block.module(x, mask_BT) if masked else sub_block.module(x)
         if out.requires_grad:
             out.register_hook(sub_block.link_gradients)
         return out
@@ -200,8 +202,10 @@ class Slot(nn.Module):
     def extract(self, spec: LayerSpec) -> nn.Module:
         """A block of size `spec` with its own copy of the weights and running statistics."""
         self._check(spec)
-        like = next(self.block.parameters())
-        block = build_block(spec).to(like.device, like.dtype)
+        block = build_block(spec)
+        like = next(self.block.parameters(), None)
+        if like is not None:
+            block = block.to(like.device, like.dtype)
         with torch.no_grad():
             for kind in ("_parameters", "_buffers"):
                 for binding in _bindings(block, self.block, kind):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from predictors.cost import costs
 from search.evaluation import Evaluation
@@ -12,7 +12,7 @@ from search_space.architecture import Architecture
 from supernet.calibrate import calibrate
 from supernet.data import Dataset
 from supernet.evaluate import accuracy
-from supernet.network import Supernet, extract
+from supernet.network import Network, Supernet, extract
 from supernet.randomness import derived_rng
 
 # Training images in one forward pass of a calibration.
@@ -34,7 +34,7 @@ class Evaluator:
         images = data.train.x[chosen]
         self._calibration: list[Tensor] = list(torch.split(images, CALIBRATION_BATCH))
 
-    def network(self, architecture: Architecture) -> nn.Sequential:
+    def network(self, architecture: Architecture) -> Network:
         """The architecture as a plain network with its own weights and statistics, ready for use."""
         network = extract(self.supernet, architecture)
         calibrate(network, self._calibration)

@@ -12,7 +12,6 @@ import torch
 from export.bundle import Bundle, Subject, write_bundle
 from search.spec import JobSpec
 from search_space.architecture import Architecture
-from search_space.plugins import load_family
 from service.store.models import Artifact, EvaluationRow, Finalist, Job
 from supernet.data import load_dataset
 from supernet.evaluate import accuracy
@@ -41,7 +40,7 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int) 
         VerificationError: what was written does not behave like the network.
     """
     spec = JobSpec.model_validate(order.job.spec)
-    space = load_family(spec.supernet.family, spec.supernet.preset)
+    space = spec.supernet.space()
     architecture = space.architecture(**order.evaluation.values)
     data = load_dataset(spec.data.source, spec.training.seed)
     supernet = Supernet(space)

@@ -22,7 +22,8 @@ from sqlalchemy.orm import Session
 from export.verify import VerificationError
 from predictors.cost import macs
 from search.spec import JobSpec
-from search_space.plugins import load_family
+from search_space import plugins
+from search_space.family_files import culprit
 from service.settings import Settings, get_settings
 from service.store import queries
 from service.store.leases import LeaseLost
@@ -43,7 +44,7 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
     reporter = Reporter(database, job_id, epoch)
     job = reporter.job()
     spec = JobSpec.model_validate(job.spec)
-    space = load_family(spec.supernet.family, spec.supernet.preset)
+    space = spec.supernet.space()
     num_threads = environment.fix_threads((job.environment or {}).get("threads"), macs(space, space.largest()))
     device = environment.choose_device()
     reporter.environment(environment.describe(device, num_threads))
@@ -133,6 +134,7 @@ def main() -> int:
     arguments = parser.parse_args()
     configure_logging()
     settings = get_settings()
+    plugins.use_families_dir(settings.families_dir)
     assert settings.database_url is not None
     database = Database(settings.database_url)
     try:
@@ -144,10 +146,11 @@ def main() -> int:
         log.warning("stopping: the lease is somebody else's", reason=str(error))
         return LEASE_LOST
     except Exception as error:
-        # A mistake of ours, deterministic more often than not: told to the user, not tried again.
+        # A mistake of ours or in a user's own family, deterministic more often than not: told, not tried again.
         log.error("the run failed", traceback=traceback.format_exc())
-        reason = f"{type(error).__name__}: {error}"
-        fail(database, arguments.kind, arguments.id, arguments.epoch, f"Internal error. {reason}")
+        theirs = culprit(error)
+        reason = str(theirs) if theirs is not None else f"Internal error. {type(error).__name__}: {error}"
+        fail(database, arguments.kind, arguments.id, arguments.epoch, reason)
     return DONE
 
 

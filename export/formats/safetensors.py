@@ -9,6 +9,10 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from export.sources import blocks_source, future_imports, helper_files, users_families
+from supernet.kinds import family_of
+from supernet.network import Network
+
 # The reloaded network runs the same code on the same weights.
 TOLERANCE = 0.0
 
@@ -29,34 +33,58 @@ import json
 from pathlib import Path
 
 from network import build
-from safetensors.torch import load_file
+from safetensors.torch import load_model
 
 here = Path(__file__).parent
 model = build(json.loads((here / "architecture.json").read_text())["layers"])
-model.load_state_dict(load_file(here / "model.safetensors"))
+load_model(model, here / "model.safetensors")
 model.eval()
 '''
 
 BUILD = '''
 def build(layers):
     """The network of `architecture.json`, with fresh weights."""
-    blocks = ((layer["slot"], BLOCKS[layer["kind"]](**layer["fields"])) for layer in layers)
-    return nn.Sequential(OrderedDict(blocks)).to(memory_format=torch.channels_last)
+    blocks = OrderedDict((layer["slot"], BLOCKS[layer["kind"]](**layer["fields"])) for layer in layers)
+    for layer in layers:
+        for name, (slot, other) in layer.get("ties", {}).items():
+            holder, _, attribute = name.rpartition(".")
+            shared = blocks[slot].get_parameter(other)
+            blocks[layer["slot"]].get_submodule(holder).register_parameter(attribute, shared)
+    return Network(blocks).to(memory_format=torch.channels_last)
 '''
 
 
 def write(network: nn.Module, example: Tensor, folder: Path) -> None:
     """Write the weights, the source of the network's blocks, and the script that joins them."""
-    tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
+    # A tied tensor is written once, under its first name.
+    kept = dict(network.named_parameters()) | dict(network.named_buffers())
+    tensors = {name: value.contiguous() for name, value in network.state_dict().items() if name in kept}
     save_file(tensors, folder / "model.safetensors")
-    (folder / "network.py").write_text(network_source([type(block) for block in network.children()]))
+    blocks = [type(block) for block in network.children()]
+    (folder / "network.py").write_text(network_source(blocks))
     (folder / "load.py").write_text(LOAD_PY)
+    for name, text in helper_files(blocks).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
 
 
 def network_source(blocks: list[type[nn.Module]]) -> str:
-    """One Python file with the source of these block classes and a function that builds from layers."""
-    modules = {block.__module__: inspect.getmodule(block) for block in blocks}
-    imports = {"import torch", "from collections import OrderedDict", "from torch import nn"}
+    """One Python file with the source of these block classes and a function that builds from layers.
+
+    A user's family contributes its `blocks()` as it stands, with what that needs of its file.
+
+    Raises:
+        FamilyFileError: a user's blocks need something of Winnow.
+    """
+    users = users_families(blocks)
+    built_in = [block for block in blocks if family_of(block) is None]
+    modules = {block.__module__: inspect.getmodule(block) for block in built_in}
+    imports = {
+        "import torch",
+        "from collections import OrderedDict",
+        "from torch import Tensor, nn",
+        *future_imports(users),
+    }
     bodies: list[str] = []
     kinds: list[str] = []
     for name, module in modules.items():
@@ -70,10 +98,14 @@ def network_source(blocks: list[type[nn.Module]]) -> str:
                 kinds.append(f'    "{name.rsplit(".", 1)[1]}": {ast.unparse(node.value)},')
             elif not isinstance(node, ast.Expr):  # the module's docstring stays behind
                 bodies.append(text)
+    for family in users:
+        bodies += blocks_source(family)
+        kinds.append("    **blocks(),")
     return "\n\n\n".join(
         [
             '"""The blocks of this network, in plain PyTorch."""\n\n' + "\n".join(sorted(imports)),
             *bodies,
+            inspect.getsource(Network).rstrip(),
             "BLOCKS = {\n" + "\n".join(kinds) + "\n}",
             BUILD.strip() + "\n",
         ]

@@ -1,1 +1,1 @@
-"""Model families, one file each. A family has `PRESETS` and `space(preset) -> SearchSpace`."""
+"""Model families, one file each. A family has `PRESETS` and `space(preset, adjustments) -> SearchSpace`."""

@@ -1,140 +1,235 @@
-"""MobileNet family: stages of inverted residual blocks with elastic width, depth, kernel and expansion.
+"""MobileNet family: stages of inverted residual blocks with elastic resolution, width, depth, kernel, expansion.
 
-A preset is a `Table`, the way the papers print these spaces; `space` turns a table into choices and a
-blueprint. Widths and depths are chosen per stage. Kernels and expansions are chosen per block here, so
-choices of blocks beyond a stage's depth are inactive.
+A preset is a `Table`, the way the papers print these spaces; `space` turns a table into choices and a blueprint.
+Widths and depths are chosen per stage; kernels and expansions per stage or per block, and those of blocks beyond a
+stage's depth are inactive. `fixed` does the same for one published network, or one of your own; how to describe one
+is said in `_mobilenet_tables.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
 
-from search_space.layers import ConvSpec, HeadSpec, LayerSpec, MBConvSpec
+from search_space.adjustments import Adjustments, Options, number, odd, space_name, whole
+from search_space.architecture import Option
+from search_space.channels import make_divisible, refuse_twins
+from search_space.families._mobilenet_tables import PRESETS, PUBLISHED, Nested, Squeeze, Stage, Table
+from search_space.inputs import ImageInput
+from search_space.layers import ConvSpec, HeadSpec, LayerSpec, MBConvSpec, ResizeSpec
 from search_space.space import Choice, SearchSpace, Values
 
+__all__ = ["PRESETS", "PUBLISHED", "Nested", "Squeeze", "Stage", "Table", "fixed", "space"]
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """A run of blocks of one width; only the first has the stride.
-
-    Attributes:
-        widths: options of the output channels.
-        depths: options of the number of blocks.
-        kernels: options of the depthwise kernel, of each block.
-        expansions: options of hidden over input channels, of each block.
-        stride: of the first block.
-    """
-
-    widths: tuple[int, ...]
-    depths: tuple[int, ...]
-    kernels: tuple[int, ...]
-    expansions: tuple[int, ...]
-    stride: int
+# What a user may widen a preset to; beyond these a number is a slip of the keyboard.
+MAX_DEPTH, MAX_KERNEL, MAX_EXPANSION, MAX_RESOLUTION, MAX_MULTIPLIER = 64, 15, 32, 2048, 8
+# Specs remembered per space. Equal blocks are then one object, whose counts are worked out once.
+REMEMBERED_SPECS = 1 << 14
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """One preset of the family.
-
-    Attributes:
-        resolution: height and width of the images in pixels.
-        stem: options of the first convolution's channels.
-        head: options of the last convolution's channels.
-    """
-
-    resolution: int
-    image_channels: int
-    classes: int
-    activation: str
-    stem: tuple[int, ...]
-    stem_stride: int
-    stages: tuple[Stage, ...]
-    head: tuple[int, ...]
-
-
-PRESETS: dict[str, Table] = {
-    # scikit-learn's 8x8 digits, on a laptop's CPU: 18 million networks of 8 to 513 thousand MACs.
-    "digits": Table(
-        resolution=8,
-        image_channels=1,
-        classes=10,
-        activation="ReLU",
-        stem=(4, 8, 16),
-        stem_stride=1,
-        stages=(
-            Stage(widths=(4, 8, 16), depths=(1, 2), kernels=(3, 5), expansions=(1, 2, 3), stride=2),
-            Stage(widths=(8, 16, 32), depths=(1, 2), kernels=(3, 5), expansions=(1, 2, 3), stride=1),
-            Stage(widths=(8, 24, 48), depths=(1, 2), kernels=(3, 5), expansions=(1, 2, 3), stride=2),
-        ),
-        head=(16, 48, 128),
-    ),
-}
-
-
-def space(preset: str) -> SearchSpace:
+def space(preset: str, adjustments: Adjustments) -> SearchSpace:
     """The search space of a preset."""
-    table = PRESETS[preset]
-    return SearchSpace(
-        f"mobilenet/{preset}",
-        list(_choices(table)),
-        blueprint=lambda values: _blueprint(table, values),
-        capacity=lambda: _capacity(table),
-    )
+    return _space(PRESETS[preset], space_name("mobilenet", preset, adjustments), adjustments)
 
 
-def _choices(table: Table) -> Iterator[Choice]:
-    yield Choice("stem_width", table.stem)
+def fixed(table: Table, name: str = "fixed") -> SearchSpace:
+    """The space that holds one network, such as those of `PUBLISHED`; a table with choices gives a space of many."""
+    return _space(table, f"mobilenet/{name}", Adjustments())
+
+
+def _space(described: Table | Nested, name: str, adjustments: Adjustments) -> SearchSpace:
+    table = described.network if isinstance(described, Nested) else described
+    if adjustments.classes is not None:
+        table = replace(table, classes=adjustments.classes)
+    options = Options(name, adjustments)
+    if isinstance(described, Nested):
+        choices = list(_nested_choices(replace(described, network=table), options))
+    else:
+        choices = list(_choices(table, options))
+    options.finish()
+    known = {choice.name: choice.options for choice in choices}
+    blueprint = Blueprint(table)
+    size = int(known.get("resolution", table.resolutions)[-1])
+    takes = ImageInput(table.image_channels, size, table.classes)
+    if isinstance(described, Nested):
+        return SearchSpace(
+            name,
+            choices,
+            blueprint=lambda values: blueprint(_truncated(table, values)),
+            capacity=lambda: _nested_capacity(table, blueprint, known),
+            takes=takes,
+        )
+    return SearchSpace(name, choices, blueprint, capacity=lambda: blueprint.capacity(known), takes=takes)
+
+
+# --- choices ----------------------------------------------------------------------------------------
+
+
+def _choices(table: Table, options: Options) -> Iterator[Choice]:
+    # Widths of a family whose hidden channels are rounded must be multiples too, or rounding makes two options one.
+    width = whole(table.hidden_multiple, multiple=table.hidden_multiple)
+
+    def choice(name: str, default: tuple[Any, ...], rule: Any, when: Any = None) -> Choice:
+        return Choice(name, options.of(name, default, rule), when)
+
+    if len(table.resolutions) > 1:
+        yield choice("resolution", table.resolutions, whole(8, MAX_RESOLUTION))
+    yield choice("stem_width", table.stem, width)
     for s, stage in enumerate(table.stages, 1):
-        yield Choice(f"stage{s}_width", stage.widths)
-        yield Choice(f"stage{s}_depth", stage.depths)
-        for b in range(1, stage.depths[-1] + 1):
-            deep_enough = tuple(depth for depth in stage.depths if depth >= b)
-            when = None if deep_enough == stage.depths else (f"stage{s}_depth", deep_enough)
-            yield Choice(f"stage{s}_block{b}_kernel", stage.kernels, when)
-            yield Choice(f"stage{s}_block{b}_expansion", stage.expansions, when)
-    yield Choice("head_width", table.head)
+        yield choice(f"stage{s}_width", stage.widths, width)
+        depths = choice(f"stage{s}_depth", stage.depths, whole(1, MAX_DEPTH))
+        yield depths
+        if table.choose_per == "stage":
+            yield choice(f"stage{s}_kernel", stage.kernels, odd(MAX_KERNEL))
+            yield choice(f"stage{s}_expansion", stage.expansions, whole(1, MAX_EXPANSION))
+            continue
+        for b in range(1, int(depths.options[-1]) + 1):
+            deep_enough = tuple(depth for depth in depths.options if int(depth) >= b)
+            when = None if deep_enough == depths.options else (depths.name, deep_enough)
+            yield choice(f"stage{s}_block{b}_kernel", stage.kernels, odd(MAX_KERNEL), when)
+            yield choice(f"stage{s}_block{b}_expansion", stage.expansions, whole(1, MAX_EXPANSION), when)
+    yield choice("head_width", table.head, width)
 
 
-def _blueprint(table: Table, values: Values) -> dict[str, LayerSpec]:
-    channels, size = int(values["stem_width"]), table.resolution
-    stem = ConvSpec(table.image_channels, channels, 3, table.stem_stride, size, table.activation)
-    layers: dict[str, LayerSpec] = {"stem": stem}
-    size = stem.out_size
+def _nested_choices(nested: Nested, options: Options) -> Iterator[Choice]:
+    table = nested.network
+    widths = tuple(map(float, options.of("width", nested.widths, number(0, MAX_MULTIPLIER))))
+    # Every network has a stem and a head, so widths that differ there never give the same network.
+    refuse_twins("width", widths, lambda width: (_share(table.stem[0], width), _share(table.head[0], width)))
+    yield Choice("width", widths)
+    yield Choice("depth", options.of("depth", nested.depths, whole(1, sum(s.depths[0] for s in table.stages[1:]))))
+
+
+def _share(channels: int, width: Option) -> int:
+    """The leading share of a number of channels, at least one."""
+    return max(1, round(channels * float(width)))
+
+
+def _truncated(table: Table, values: Values) -> dict[str, Option]:
+    """What the choices of a network that is not nested would be: widths, and depths of the stages that are left."""
+    width, remaining = values["width"], int(values["depth"])
+    full: dict[str, Option] = {"stem_width": _share(table.stem[0], width), "head_width": _share(table.head[0], width)}
     for s, stage in enumerate(table.stages, 1):
-        width = int(values[f"stage{s}_width"])
-        for b in range(1, int(values[f"stage{s}_depth"]) + 1):
-            block = MBConvSpec(
-                in_channels=channels,
-                hidden_channels=channels * int(values[f"stage{s}_block{b}_expansion"]),
-                out_channels=width,
-                kernel=int(values[f"stage{s}_block{b}_kernel"]),
-                stride=stage.stride if b == 1 else 1,
-                size=size,
-                activation=table.activation,
-                expand=stage.expansions[-1] > 1,
-                project_shortcut=channels != width,
+        depth = stage.depths[0] if s == 1 else min(stage.depths[0], remaining)
+        remaining -= depth if s > 1 else 0
+        full[f"stage{s}_width"], full[f"stage{s}_depth"] = _share(stage.widths[0], width), depth
+        full[f"stage{s}_kernel"], full[f"stage{s}_expansion"] = stage.kernels[0], stage.expansions[0]
+    return full
+
+
+# --- layers -----------------------------------------------------------------------------------------
+
+
+class Blueprint:
+    """From the values of a table's choices to `slot -> LayerSpec`."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._block = lru_cache(REMEMBERED_SPECS)(self._make_block)
+        self._stem = lru_cache(REMEMBERED_SPECS)(self._make_stem)
+        self._head = lru_cache(REMEMBERED_SPECS)(self._make_head)
+        self._resize = lru_cache(REMEMBERED_SPECS)(ResizeSpec)
+
+    def __call__(self, values: Values) -> dict[str, LayerSpec]:
+        """The layers of the network with these values."""
+        table = self._table
+        layers: dict[str, LayerSpec] = {}
+        size: Any = values.get("resolution", table.resolutions[-1])
+        if "resolution" in values:
+            layers["resize"] = self._resize(table.image_channels, size)
+        channels: Any = values["stem_width"]
+        layers["stem"] = self._stem(channels, size)
+        size = -(-size // table.stem_stride)
+        for s, stage in enumerate(table.stages, 1):
+            width: Any = values[f"stage{s}_width"]
+            depth: Any = values[f"stage{s}_depth"]
+            place = f"stage{s}"
+            for b in range(1, depth + 1):
+                slot = f"stage{s}_block{b}"
+                if table.choose_per == "block":
+                    place = slot
+                kernel, expansion = values[f"{place}_kernel"], values[f"{place}_expansion"]
+                layers[slot] = self._block(s - 1, b == 1, channels, width, kernel, expansion, size)
+                channels = width
+                if b == 1:
+                    size = -(-size // stage.stride)
+        layers["head"] = self._head(channels, values["head_width"], size)
+        return layers
+
+    def capacity(self, options: Mapping[str, tuple[Option, ...]]) -> dict[str, LayerSpec]:
+        """The largest network's layers, but that a stage's first block has the shortcut's convolution if any
+        combination of widths needs it, and has no shortcut if some combination has none."""
+        layers = self({name: known[-1] for name, known in options.items()})
+        before = options["stem_width"]
+        for s, stage in enumerate(self._table.stages, 1):
+            widths = options[f"stage{s}_width"]
+            same = len({*before, *widths}) == 1
+            everywhere = self._table.shortcuts == "everywhere"
+            first = layers[f"stage{s}_block1"]
+            assert isinstance(first, MBConvSpec)
+            layers[f"stage{s}_block1"] = replace(
+                first,
+                project_shortcut=everywhere and not same,
+                shortcut=everywhere or (same and stage.stride == 1),
             )
-            layers[f"stage{s}_block{b}"] = block
-            channels, size = width, block.out_size
-    layers["head"] = HeadSpec(channels, int(values["head_width"]), table.classes, size, table.activation)
+            before = widths
+        return layers
+
+    def _make_stem(self, channels: int, size: int) -> ConvSpec:
+        table = self._table
+        return ConvSpec(table.image_channels, channels, 3, table.stem_stride, size, table.activation)
+
+    def _make_block(
+        self, s: int, first: bool, channels: int, width: int, kernel: int, expansion: float, size: int
+    ) -> MBConvSpec:
+        table, stage = self._table, self._table.stages[s]
+        hidden = round(channels * expansion)
+        if table.hidden_multiple > 1:
+            hidden = make_divisible(hidden, table.hidden_multiple)
+        squeeze = table.squeeze if stage.squeeze else None
+        stride = stage.stride if first else 1
+        everywhere = table.shortcuts == "everywhere"
+        return MBConvSpec(
+            in_channels=channels,
+            hidden_channels=hidden,
+            out_channels=width,
+            kernel=kernel,
+            stride=stride,
+            size=size,
+            activation=stage.activation or table.activation,
+            expand=expansion > 1 or table.expand_always,
+            project_shortcut=everywhere and channels != width,
+            squeeze_channels=_squeezed(squeeze, channels, hidden),
+            squeeze_activation=squeeze.activation if squeeze else "ReLU",
+            gate=squeeze.gate if squeeze else "Sigmoid",
+            shortcut=everywhere or (stride == 1 and channels == width),
+        )
+
+    def _make_head(self, channels: int, width: int, size: int) -> HeadSpec:
+        table = self._table
+        if not table.head_expansion:
+            return HeadSpec(channels, width, table.classes, size, table.activation)
+        hidden = channels * table.head_expansion
+        return HeadSpec(channels, hidden, table.classes, size, table.activation, width, table.mix_bias)
+
+
+def _squeezed(squeeze: Squeeze | None, channels: int, hidden: int) -> int:
+    if squeeze is None:
+        return 0
+    return max(1, channels // 4) if squeeze.of == "input" else make_divisible(hidden // 4)
+
+
+def _nested_capacity(
+    table: Table, blueprint: Blueprint, options: Mapping[str, tuple[Option, ...]]
+) -> dict[str, LayerSpec]:
+    """The largest network's layers; a block has a shortcut if it has one at every width."""
+    networks = [
+        blueprint(_truncated(table, {"width": width, "depth": options["depth"][-1]})) for width in options["width"]
+    ]
+    layers = networks[-1]
+    for slot, spec in layers.items():
+        if isinstance(spec, MBConvSpec):
+            layers[slot] = replace(spec, shortcut=all(network[slot].fields()["shortcut"] for network in networks))
     return layers
-
-
-def _capacity(table: Table) -> dict[str, LayerSpec]:
-    """The largest network's layers; a stage's first block also has the shortcut's convolution if any
-    combination of widths needs it."""
-    layers = _largest(table)
-    widths_before = table.stem
-    for s, stage in enumerate(table.stages, 1):
-        first = layers[f"stage{s}_block1"]
-        assert isinstance(first, MBConvSpec)
-        changes = set(widths_before) != set(stage.widths) or len(stage.widths) > 1
-        layers[f"stage{s}_block1"] = replace(first, project_shortcut=changes)
-        widths_before = stage.widths
-    return layers
-
-
-def _largest(table: Table) -> dict[str, LayerSpec]:
-    """Layers of the network with the last option everywhere."""
-    return _blueprint(table, {choice.name: choice.options[-1] for choice in _choices(table)})

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api import catalog, events, exports, health, jobs, problems, results
+from search_space import plugins
+from service.api import catalog, events, exports, health, jobs, problems, profile, results
 from service.dashboard import pages
 from service.errors import TooLarge
 from service.queue import Queue
@@ -16,12 +18,15 @@ from service.settings import Settings, get_settings
 from service.store.session import Database
 from service.version import version
 
+log = logging.getLogger(__name__)
+
 DESCRIPTION = """Self-hosted neural architecture search.
 
-Submit a job with `POST /v1/jobs`, follow it on `/v1/jobs/{id}/events`, read its Pareto front from
-`/v1/jobs/{id}/front` and ask for a network as files with `POST /v1/jobs/{id}/exports`. Every error is a
-`application/problem+json` document that says what was got and what is right. Times are seconds, latencies
-milliseconds, accuracies shares from 0 to 1.
+Ask what a space costs and whether limits can be met with `POST /v1/profile`. Submit a job with
+`POST /v1/jobs`, follow it on `/v1/jobs/{id}/events`, read its Pareto front from `/v1/jobs/{id}/front` and ask
+for a network as files with `POST /v1/jobs/{id}/exports`. Every error is a `application/problem+json` document
+that says what was got and what is right. Times are seconds, latencies milliseconds,
+accuracies shares from 0 to 1.
 """
 
 
@@ -34,6 +39,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or get_settings()
     if settings.database_url is None or settings.redis_url is None:
         raise ValueError("Set WINNOW_DATABASE_URL and WINNOW_REDIS_URL, or run `winnow up`, which starts both servers.")
+    plugins.use_families_dir(settings.families_dir)
+    _warn_about_families()
     database, queue = Database(settings.database_url), Queue(settings.redis_url)
 
     @asynccontextmanager
@@ -50,12 +57,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.settings, app.state.database, app.state.queue = settings, database, queue
-    for noun in (jobs, results, events, exports, catalog, health):
+    for noun in (jobs, results, events, exports, profile, catalog, health):
         app.include_router(noun.router)
     pages.install(app)
     problems.install(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     return app
+
+
+def _warn_about_families() -> None:
+    """A family file that cannot be used is told in the log and the catalogue; everything else goes on."""
+    users = plugins.users_families()
+    for reason in users.refused().values() if users is not None else ():
+        log.warning(reason)
 
 
 class BodyLimit:

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
+from search_space.family_files import culprit
 from search_space.plugins import UnknownPluginError
 from service.errors import InvalidRequest, ServiceError, Unavailable
 from service.store.session import first_line
@@ -41,8 +42,12 @@ async def _database_error(_request: Request, error: Exception) -> JSONResponse:
     return problem(Unavailable.status, Unavailable.slug, Unavailable.title, detail)
 
 
-async def _internal_error(_request: Request, _error: Exception) -> JSONResponse:
-    """A mistake of ours: uvicorn writes it into its log, and the client learns no more than that."""
+async def _internal_error(_request: Request, error: Exception) -> JSONResponse:
+    """A mistake of ours: uvicorn writes it into its log, and the client learns no more than that. If the
+    mistake is in a family that the user wrote, it is told with file and line."""
+    theirs = culprit(error)
+    if theirs is not None:
+        return problem(InvalidRequest.status, InvalidRequest.slug, InvalidRequest.title, str(theirs))
     detail = "Winnow made a mistake; the API's log has the details. Please report it."
     return problem(ServiceError.status, ServiceError.slug, ServiceError.title, detail)
 

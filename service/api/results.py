@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 
 from search.metrics import METRICS
 from search.spec import JobSpec
-from search_space.plugins import load_family
 from service import fronts, jobs
 from service.api.deps import DatabaseDep, SessionDep
 from service.api.jobs import make_cursor, read_cursor
@@ -101,8 +100,7 @@ def architecture(job_id: str, architecture_id: str, session: SessionDep) -> Arch
     row = session.get(EvaluationRow, (job_id, architecture_id))
     if row is None:
         raise NotFound(f"Job {job_id} has not evaluated an architecture {architecture_id!r}.")
-    spec = JobSpec.model_validate(job.spec).supernet
-    space = load_family(spec.family, spec.preset)
+    space = JobSpec.model_validate(job.spec).supernet.space()
     layers = space.layers(space.architecture(**row.values))
     point = PointOut.of(row, session.get(Finalist, (job_id, architecture_id)))
     return ArchitectureOut(

@@ -1,4 +1,4 @@
-"""Image classifier: 1x1 convolution, global average pooling, linear layer."""
+"""Image classifier: 1x1 convolution, global average pooling, perhaps a mixing layer, linear layer."""
 
 from torch import Tensor, nn
 
@@ -6,15 +6,29 @@ from torch import Tensor, nn
 class HeadBlock(nn.Module):
     """`x_NCHW` to `logits_NK`."""
 
-    def __init__(self, in_channels: int, hidden_channels: int, classes: int, size: int, activation: str) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        classes: int,
+        size: int,
+        activation: str,
+        mix_channels: int = 0,
+        mix_bias: bool = False,
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, hidden_channels, 1, bias=False)
         self.norm = nn.BatchNorm2d(hidden_channels)
         self.activation = getattr(nn, activation)()
-        self.classifier = nn.Linear(hidden_channels, classes)
+        self.has_mix = mix_channels > 0
+        if self.has_mix:
+            self.mix = nn.Linear(hidden_channels, mix_channels, bias=mix_bias)
+        self.classifier = nn.Linear(mix_channels or hidden_channels, classes)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         pooled_NC = self.activation(self.norm(self.conv(x_NCHW))).mean((2, 3))
+        if self.has_mix:
+            pooled_NC = self.activation(self.mix(pooled_NC))
         logits_NK: Tensor = self.classifier(pooled_NC)
         return logits_NK
 

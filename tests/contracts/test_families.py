@@ -1,52 +1,24 @@
-"""Contract of a model family: its specs, its torch modules and its supernet are the same networks."""
+"""Every family and preset that is found keeps the contract of `supernet/contract.py`."""
 
-from dataclasses import replace
-
-import numpy as np
 import pytest
-import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from predictors import cost
-from search_space import SearchSpace, plugins
-from supernet.network import Supernet, build_network, extract
-from tests.contracts.inputs import example_input
+from search_space import plugins
+from supernet.contract import CHECKS, Skipped, Subject
 
 PRESETS = [(family, preset) for family in plugins.names("search_space.families") for preset in plugins.presets(family)]
 
 
 @pytest.fixture(scope="module", params=PRESETS, ids="/".join)
-def space(request) -> SearchSpace:
-    return plugins.load_family(*request.param)
+def subject(request) -> Subject:
+    return Subject(plugins.load_family(*request.param))
 
 
-@pytest.fixture(scope="module")
-def supernet(space) -> Supernet:
-    """With statistics and scales that differ from channel to channel, so that no slice equals another."""
-    torch.manual_seed(0)
-    made = Supernet(space)
-    with torch.no_grad():
-        for module in made.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
-                    tensor.uniform_(0.5, 1.5)
-    return made
-
-
-def architectures(space: SearchSpace, count: int):
-    """The smallest, the largest, and random ones."""
-    rng = np.random.default_rng(0)
-    return [space.smallest(), space.largest(), *(space.sample(rng) for _ in range(count - 2))]
-
-
-def without_storage(space, architecture) -> nn.Sequential:
-    """The plain torch network, all shapes and no numbers."""
-    with torch.device("meta"):
-        return build_network(space.layers(architecture)).eval()
-
-
-# --- the space --------------------------------------------------------------------------------------
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_a_family_keeps_its_contract(subject, check):
+    try:
+        check(subject)
+    except Skipped as skipped:
+        pytest.skip(str(skipped))
 
 
 def test_the_space_is_named_after_its_family_and_preset():
@@ -61,107 +33,6 @@ def test_a_preset_gives_the_same_space_every_time():
         assert first.largest().id == second.largest().id
 
 
-def test_ids_are_equal_exactly_when_layers_are(space):
-    ids, layers = {}, {}
-    rng = np.random.default_rng(1)
-    drawn = architectures(space, 200)
-    # Neighbours that differ in one gene, alive or dead, are the likely collisions.
-    drawn += [space.mutate(architecture, rng, 1 / len(space.choices)) for architecture in drawn]
-    for architecture in drawn:
-        described = tuple(space.layers(architecture).items())
-        assert ids.setdefault(architecture.id, described) == described
-        assert layers.setdefault(described, architecture.id) == architecture.id
-
-
-def test_every_dead_gene_leaves_layers_and_id_alone(space):
-    for architecture in architectures(space, 50):
-        for position, active in enumerate(space.is_active(architecture)):
-            if not active:
-                genes = list(architecture.genes)
-                genes[position] = len(space.choices[position].options) - 1
-                assert space.from_genes(genes).id == architecture.id
-
-
-def test_every_layer_fits_in_capacity(space):
-    capacity = space.capacity()
-    for architecture in architectures(space, 200):
-        for slot, layer in space.layers(architecture).items():
-            assert layer.fits_in(capacity[slot]), (slot, layer)
-
-
-def test_slots_come_in_the_order_of_capacity(space):
-    position = {slot: i for i, slot in enumerate(space.capacity())}
-    for architecture in architectures(space, 200):
-        order = [position[slot] for slot in space.layers(architecture)]
-        assert order == sorted(order)
-
-
-# --- counts -----------------------------------------------------------------------------------------
-
-
-def test_counted_params_equal_those_of_the_torch_module(space):
-    for architecture in architectures(space, 200):
-        built = sum(parameter.numel() for parameter in without_storage(space, architecture).parameters())
-        assert cost.params(space, architecture) == built
-
-
-def test_counted_params_equal_those_of_the_extracted_network(space, supernet):
-    for architecture in architectures(space, 10):
-        network = extract(supernet, architecture)
-        assert cost.params(space, architecture) == sum(parameter.numel() for parameter in network.parameters())
-
-
-def test_counted_macs_are_half_of_torchs_flops(space):
-    x = example_input(space, batch=1).to("meta")
-    for architecture in architectures(space, 40):
-        network = without_storage(space, architecture)
-        counter = FlopCounterMode(display=False)
-        with torch.no_grad(), counter:
-            network(x)
-        assert 2 * cost.macs(space, architecture) == counter.get_total_flops()
-
-
-def test_weight_bytes_at_full_precision_are_those_of_the_tensors(space):
-    for architecture in architectures(space, 200):
-        network = without_storage(space, architecture)
-        stored = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
-        assert cost.weight_bytes(space, architecture) == stored
-
-
-# --- the supernet -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
-def test_the_supernet_computes_exactly_what_the_extracted_network_does(space, supernet, training):
-    x = example_input(space, batch=4)
-    supernet.train(training)
-    for architecture in architectures(space, 20):
-        with torch.no_grad():
-            shared = supernet(x, architecture)
-        assert torch.equal(shared, extract(supernet, architecture)(x)), architecture.values
-
-
-def test_the_supernet_computes_the_same_with_and_without_gradients(space, supernet):
-    x = example_input(space, batch=4)
-    supernet.eval()
-    for architecture in architectures(space, 5):
-        with torch.no_grad():
-            without = supernet(x, architecture)
-        assert torch.equal(supernet(x, architecture), without)
-
-
-def test_every_choice_can_change_the_layers(space):
-    """A choice that no blueprint reads would be a lie in the id."""
-    largest = space.largest()
-    for position, choice in enumerate(space.choices):
-        if len(choice.options) > 1:
-            genes = list(largest.genes)
-            genes[position] = 0
-            assert space.layers(space.from_genes(genes)) != space.layers(largest), choice.name
-
-
-def test_specs_are_values(space):
-    for layer in space.layers(space.largest()).values():
-        twin = replace(layer)
-        assert twin == layer
-        assert hash(twin) == hash(layer)
+def test_every_space_says_what_its_networks_take():
+    for family, preset in PRESETS:
+        assert plugins.load_family(family, preset).takes is not None

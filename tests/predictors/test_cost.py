@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from predictors.cost import ANALYTIC, costs, macs, params, weight_bytes
+from predictors.cost import ANALYTIC, costs, macs, params, peak_activation_bytes, weight_bytes
 from search.metrics import METRICS
 from search_space import Choice, SearchSpace
 from search_space.layers import ConvSpec, HeadSpec
@@ -40,6 +40,7 @@ def test_costs_have_every_analytic_metric_under_its_name():
         "macs": macs(SPACE, architecture),
         "params": params(SPACE, architecture),
         "size_bytes": weight_bytes(SPACE, architecture),
+        "peak_activation_bytes": peak_activation_bytes(SPACE, architecture),
     }
 
 

@@ -1,11 +1,16 @@
 """Ids are part of what is stored: they must be the same in every process and every version."""
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from search_space.architecture import IdWriter
 from search_space.plugins import load_family
 
 PRINT_IDS = """
@@ -40,3 +45,29 @@ def test_an_id_has_sixteen_hexadecimal_digits():
     architecture_id = load_family("mobilenet", "digits").smallest().id
     assert len(architecture_id) == 16
     assert set(architecture_id) <= set("0123456789abcdef")
+
+
+@given(
+    st.text(max_size=5),
+    st.dictionaries(
+        st.text(min_size=1, max_size=5),
+        st.lists(
+            st.integers() | st.floats(allow_nan=False) | st.text(max_size=5) | st.booleans(),
+            min_size=1,
+            max_size=3,
+            unique=True,
+        ),
+        min_size=1,
+        max_size=5,
+    ),
+    st.randoms(),
+)
+def test_an_id_is_the_digest_of_sorted_json(space, options, random):
+    genes = [random.randrange(len(known)) for known in options.values()]
+    active = [random.random() < 0.7 for _ in options]
+    values = {
+        name: known[gene] for (name, known), gene, alive in zip(options.items(), genes, active, strict=True) if alive
+    }
+    text = json.dumps([space, values], sort_keys=True, separators=(",", ":"))
+    written = IdWriter(space, [(name, tuple(known)) for name, known in options.items()]).write(genes, active)
+    assert written == hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -114,10 +114,10 @@ def test_a_layer_without_the_shortcut_fits_in_one_with_it_and_not_the_other_way(
     ("spec", "changed"),
     [
         (CONV, {"stride": 1}),
-        (CONV, {"in_channels": 1}),
+        (CONV, {"residual": True}),
         (CONV, {"activation": "Hardswish"}),
         (MBCONV, {"stride": 1}),
-        (MBCONV, {"expand": False}),
+        (MBCONV, {"gate": "Hardsigmoid"}),
         (MBCONV, {"activation": "Hardswish"}),
         (HEAD, {"classes": 5}),
     ],

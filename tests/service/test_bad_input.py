@@ -81,7 +81,7 @@ def test_impossible_job_is_refused_with_what_is_right(
 
 def test_unknown_name_comes_with_the_known_ones_for_programs(api: TestClient) -> None:
     problem = api.post("/v1/jobs", json={"objectives": [{"metric": "happiness"}]}).json()
-    assert problem["known"] == ["accuracy", "macs", "params", "size_bytes"]
+    assert problem["known"] == ["accuracy", "macs", "params", "size_bytes", "peak_activation_bytes"]
 
 
 def test_limit_below_the_smallest_network_names_it(api: TestClient, database: Database) -> None:

@@ -1,0 +1,65 @@
+"""Whether the networks of a space take what a data source gives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from search_space.inputs import ImageInput, Input, TokenInput
+
+if TYPE_CHECKING:
+    from search_space.space import SearchSpace
+
+
+def misfit(space: SearchSpace, source: str, gives: Input | None) -> str | None:
+    """Why the space and the data do not fit, as a sentence for the user; None if they do.
+
+    Args:
+        source: the data source's name.
+        gives: what it gives; None if that is known only once the data is read.
+    """
+    takes = space.takes
+    if takes is None or gives is None:
+        return None
+    if isinstance(takes, ImageInput) and isinstance(gives, ImageInput):
+        reason = _images(takes, gives, resizes(space))
+    elif isinstance(takes, TokenInput) and isinstance(gives, TokenInput):
+        reason = _tokens(takes, gives)
+    else:
+        reason = "choose a data source of the other kind, or another family"
+    if reason is None:
+        return None
+    return f"{space.name} takes {takes}, but data source {source!r} gives {gives}: {reason}."
+
+
+def resizes(space: SearchSpace) -> bool:
+    """Whether every network resizes the images that it is given: its first layer is a `resize`."""
+    if not space.has_layers:
+        return False
+    return all(
+        next(iter(space.layers(architecture).values())).kind == "resize"
+        for architecture in (space.smallest(), space.largest())
+    )
+
+
+def _images(takes: ImageInput, gives: ImageInput, resizes: bool) -> str | None:
+    if takes.channels != gives.channels:
+        return f"{gives.channels} channels where {takes.channels} are needed; choose another preset or other data"
+    if takes.size != gives.size and not resizes:
+        return f"{gives.size} pixels a side where {takes.size} are needed, and its networks do not resize"
+    if takes.classes != gives.classes:
+        return f"set supernet.classes to {gives.classes}"
+    return None
+
+
+def _tokens(takes: TokenInput, gives: TokenInput) -> str | None:
+    if gives.vocab > takes.vocab:
+        return f"its token ids go up to {gives.vocab - 1}; use the checkpoint's own tokenizer"
+    if gives.length > takes.max_length:
+        return f"{gives.length} tokens at a time, but the networks have {takes.max_length} positions"
+    if takes.features is not None:
+        return "its networks have no head; choose a checkpoint or preset with one"
+    if takes.classes != gives.classes:
+        if gives.classes is None or takes.classes is None:
+            return "one is text to be continued, the other text in classes"
+        return f"set supernet.classes to {gives.classes}"
+    return None

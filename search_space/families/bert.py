@@ -1,0 +1,229 @@
+"""BERT family: encoders of text, from a checkpoint's own configuration or a named preset.
+
+Elastic are the number of layers (the first ones are kept) and, in each layer, the number of attention heads
+and the width of its feed-forward network. Costs are for one text of `length` tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from search_space.adjustments import Adjustments, Options, space_name, whole
+from search_space.checkpoint import ConfigReader, Layout, Place, shares
+from search_space.families._encoder import Encoder, encoder_choices, encoder_layer
+from search_space.families._identity import digest
+from search_space.inputs import TokenInput
+from search_space.layers import LayerSpec, TextEmbeddingSpec, TextHeadSpec
+from search_space.space import Choice, SearchSpace, Values
+
+MODEL_TYPES = ("bert",)
+# The last two are loaded without their heads: a classifier starts fresh.
+TASKS = ("BertForSequenceClassification", "BertModel", "BertForMaskedLM", "BertForPreTraining")
+
+
+@dataclass(frozen=True, slots=True)
+class TextEncoder:
+    """The shape of a full-size network.
+
+    Attributes:
+        segments: segment ids, of which single texts use the first.
+        classes: 0 for the pooled vector of a bare encoder.
+    """
+
+    encoder: Encoder
+    vocab: int
+    max_length: int
+    segments: int
+    classes: int
+    pad: int
+
+    def embedding(self, length: int) -> TextEmbeddingSpec:
+        """The first layer."""
+        e = self.encoder
+        return TextEmbeddingSpec(self.vocab, e.embed, self.max_length, self.segments, length, e.eps, e.dropout)
+
+    def head(self) -> TextHeadSpec:
+        """The last layer."""
+        return TextHeadSpec(self.encoder.embed, self.classes, self.encoder.dropout)
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A full-size network, as config.json has it, and the options of its choices (None: shares of the full size)."""
+
+    config: Mapping[str, Any]
+    depths: tuple[int, ...] | None
+    heads: tuple[int, ...] | None
+    ffns: tuple[int, ...] | None
+    length: int = 128
+
+
+PRESETS: dict[str, Preset] = {
+    # bert-base-uncased without a task's head, with the options of SimQ-NAS and InstaTune (arXiv 2308.15609).
+    "bert_base": Preset(
+        config={
+            "model_type": "bert",
+            "architectures": ["BertModel"],
+            "vocab_size": 30522,
+            "hidden_size": 768,
+            "num_hidden_layers": 12,
+            "num_attention_heads": 12,
+            "intermediate_size": 3072,
+            "max_position_embeddings": 512,
+            "type_vocab_size": 2,
+        },
+        depths=(6, 7, 8, 9, 10, 11, 12),
+        heads=(6, 8, 10, 12),
+        ffns=(1024, 2048, 3072),
+    ),
+    # Small enough to fine-tune on a laptop's CPU: the shape of bert-tiny's larger sister, with two classes.
+    "tiny": Preset(
+        config={
+            "model_type": "bert",
+            "architectures": ["BertForSequenceClassification"],
+            "vocab_size": 8192,
+            "hidden_size": 128,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "intermediate_size": 512,
+            "max_position_embeddings": 128,
+            "type_vocab_size": 2,
+        },
+        depths=(1, 2, 3, 4),
+        heads=(1, 2, 4),
+        ffns=(128, 256, 512),
+        length=64,
+    ),
+}
+
+
+def space(preset: str, adjustments: Adjustments) -> SearchSpace:
+    """The search space of a preset; its weights are as large as the largest options."""
+    wanted = PRESETS[preset]
+    return _space(
+        space_name("bert", preset, adjustments), wanted, read(wanted.config, adjustments.classes), adjustments, False
+    )
+
+
+def checkpoint_space(config: Mapping[str, Any], preset: str | None, adjustments: Adjustments) -> SearchSpace:
+    """The search space of a checkpoint: the preset's options, or shares of its own sizes.
+
+    Its weights are the checkpoint's at full size, whatever the choices.
+
+    Raises:
+        CheckpointError: not a checkpoint of this family.
+        ValueError: options that are larger than the checkpoint.
+    """
+    text = read(config, adjustments.classes)
+    wanted = PRESETS[preset] if preset else Preset(config, None, None, None)
+    return _space(f"bert/{preset or 'checkpoint'}-{digest(text)}", wanted, text, adjustments, True)
+
+
+def _space(name: str, preset: Preset, text: TextEncoder, adjustments: Adjustments, pretrained: bool) -> SearchSpace:
+    length = adjustments.length or min(preset.length, text.max_length)
+    if length > text.max_length:
+        raise ValueError(f"Got a length of {length} tokens; networks of {name!r} take at most {text.max_length}.")
+    options = Options(name, adjustments)
+    choices = list(_choices(preset, text.encoder, options, pretrained))
+    options.finish()
+
+    def capacity() -> dict[str, LayerSpec]:
+        e = text.encoder
+        layer = encoder_layer(e, e.embed, e.heads, e.ffn, length)
+        layers = {f"layer{i}": layer for i in range(1, e.layers + 1)}
+        return {"embedding": text.embedding(length), **layers, "head": text.head()}
+
+    return SearchSpace(
+        name,
+        choices,
+        blueprint=lambda values: _blueprint(text, length, values),
+        capacity=capacity if pretrained else None,
+        takes=TokenInput(
+            text.vocab, length, text.max_length, text.classes or None, None if text.classes else text.encoder.embed
+        ),
+    )
+
+
+def _choices(preset: Preset, e: Encoder, options: Options, pretrained: bool) -> Iterator[Choice]:
+    depths = options.of(
+        "depth", preset.depths or shares(e.layers, (2, 3), 1), whole(1, e.layers if pretrained else 1024)
+    )
+    yield from encoder_choices(
+        options,
+        depths,
+        heads=(preset.heads or shares(e.heads, (2, 3), 1), whole(1, e.heads if pretrained else None)),
+        ffns=("ffn", preset.ffns or shares(e.ffn, (1, 2, 3), 8), whole(1, e.ffn if pretrained else None)),
+    )
+
+
+def _blueprint(text: TextEncoder, length: int, values: Values) -> dict[str, LayerSpec]:
+    layers: dict[str, LayerSpec] = {"embedding": text.embedding(length)}
+    for i in range(1, int(values["depth"]) + 1):
+        heads, ffn = int(values[f"layer{i}_heads"]), int(values[f"layer{i}_ffn"])
+        layers[f"layer{i}"] = encoder_layer(text.encoder, text.encoder.embed, heads, ffn, length)
+    layers["head"] = text.head()
+    return layers
+
+
+# --- checkpoints -----------------------------------------------------------------------------------------
+
+
+def read(config: Mapping[str, Any], classes: int | None = None) -> TextEncoder:
+    """The network that a config.json describes, with another number of classes if wanted.
+
+    Raises:
+        CheckpointError: another model type or task, or a number that is missing or impossible.
+    """
+    reader = ConfigReader(config, MODEL_TYPES)
+    task = reader.task(TASKS)
+    reader.one_of("position_embedding_type", {"absolute": "absolute"}, "absolute")
+    own = reader.num_labels() if task == "BertForSequenceClassification" else 0
+    return TextEncoder(
+        encoder=Encoder.read(reader, norm_first=False, qkv_bias=True, dropout=0.1),
+        vocab=reader.whole("vocab_size", 30522),
+        max_length=reader.whole("max_position_embeddings", 512),
+        segments=reader.whole("type_vocab_size", 2),
+        classes=own if classes is None else classes,
+        pad=int(config.get("pad_token_id") or 0),
+    )
+
+
+def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
+    """Which tensor of a checkpoint goes where."""
+    text = read(config, classes)
+    e = text.encoder
+    task = ConfigReader(config, MODEL_TYPES).task(TASKS)
+    prefix = "" if task == "BertModel" else "bert."
+    embeddings = {
+        "word_embeddings.weight": ("tokens.weight", (text.vocab, e.embed)),
+        "position_embeddings.weight": ("positions.weight", (text.max_length, e.embed)),
+        "token_type_embeddings.weight": ("segments.weight", (text.segments, e.embed)),
+        "LayerNorm.weight": ("norm.weight", (e.embed,)),
+        "LayerNorm.bias": ("norm.bias", (e.embed,)),
+    }
+    places = {f"{prefix}embeddings.{n}": Place("embedding", own, shape) for n, (own, shape) in embeddings.items()}
+    modules = {
+        "query": "attention.self.query",
+        "key": "attention.self.key",
+        "value": "attention.self.value",
+        "output": "attention.output.dense",
+        "attention_norm": "attention.output.LayerNorm",
+        "ffn_in": "intermediate.dense",
+        "ffn_out": "output.dense",
+        "ffn_norm": "output.LayerNorm",
+    }
+    for i in range(e.layers):
+        for own, shape in e.shapes().items():
+            module, _, kind = own.rpartition(".")
+            places[f"{prefix}encoder.layer.{i}.{modules[module]}.{kind}"] = Place(f"layer{i + 1}", own, shape)
+    # A masked language model has no pooler, and neither it nor a bare encoder has a classifier.
+    without_pooler = task == "BertForMaskedLM"
+    for kind, shape in (("weight", (e.embed, e.embed)), ("bias", (e.embed,))):
+        places[f"{prefix}pooler.dense.{kind}"] = Place("head", f"pooler.{kind}", shape, optional=without_pooler)
+    if text.classes:
+        for kind, size in (("weight", (text.classes, e.embed)), ("bias", (text.classes,))):
+            fresh = task != "BertForSequenceClassification" or classes is not None
+            places[f"classifier.{kind}"] = Place("head", f"classifier.{kind}", size, optional=fresh)
+    return Layout(places, ("cls.*", f"{prefix}embeddings.position_ids"))

@@ -1,0 +1,366 @@
+"""Llama family: decoders of language, from a checkpoint's own configuration or a named preset.
+
+Llama 1 to 3, Mistral, Qwen2 and Qwen3. Elastic are the layers (how many of the first, as in LLaMA-NAS,
+or which), and in each layer the width of its feed-forward network and the number of key-value groups.
+Costs are for one text of `length` tokens.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from search_space.adjustments import Adjustments, Options, space_name, whole
+from search_space.checkpoint import CheckpointError, ConfigReader, Layout, Place, shares
+from search_space.families._identity import digest
+from search_space.inputs import TokenInput
+from search_space.layers import DecoderLayerSpec, LanguageHeadSpec, LayerSpec, TokenEmbeddingSpec
+from search_space.space import Choice, SearchSpace, Values
+
+MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
+TASKS = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+
+# What transformers takes for a key that an old config.json leaves out; None: as many as query heads.
+KV_HEADS = {"llama": None, "mistral": 8, "qwen2": 32, "qwen3": 32}
+HEAD_DIM = {"qwen3": 128}
+MAX_POSITIONS = {"llama": 2048, "mistral": 131072, "qwen2": 32768, "qwen3": 32768}
+# Keys of a configuration that say nothing about a layer: left out of its spec, so that equal layers are equal.
+NOT_OF_A_LAYER = frozenset(
+    {
+        "_name_or_path",
+        "architectures",
+        "auto_map",
+        "bos_token_id",
+        "dtype",
+        "eos_token_id",
+        "id2label",
+        "label2id",
+        "layer_types",
+        "max_window_layers",
+        "num_attention_heads",
+        "num_hidden_layers",
+        "num_key_value_heads",
+        "intermediate_size",
+        "pad_token_id",
+        "pretraining_tp",
+        "sliding_window",
+        "tie_word_embeddings",
+        "torch_dtype",
+        "transformers_version",
+        "use_cache",
+        "use_sliding_window",
+        "vocab_size",
+        "attention_bias",
+        "mlp_bias",
+        "head_dim",
+        "hidden_size",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """The shape of a full-size network.
+
+    Attributes:
+        windows: for each layer, how many positions a query sees; 0: all before it.
+        config: JSON of what else a layer needs.
+    """
+
+    model_type: str
+    vocab: int
+    embed: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    ffn: int
+    max_length: int
+    eps: float
+    tied: bool
+    qkv_bias: bool
+    output_bias: bool
+    ffn_bias: bool
+    windows: tuple[int, ...]
+    config: str
+
+    def embedding(self, length: int) -> TokenEmbeddingSpec:
+        """The first layer."""
+        return TokenEmbeddingSpec(self.vocab, self.embed, length)
+
+    def layer(self, number: int, ffn: int, kv_heads: int, length: int) -> DecoderLayerSpec:
+        """Decoder layer `number`, from 1."""
+        heads = kv_heads * (self.heads // self.kv_heads)
+        return _layer(self, self.windows[number - 1], heads, kv_heads, ffn, length)
+
+    def head(self, length: int) -> LanguageHeadSpec:
+        """The last layer."""
+        return LanguageHeadSpec(self.embed, self.vocab, length, self.eps, "embedding" if self.tied else "")
+
+
+@lru_cache(maxsize=65536)
+def _layer(d: Decoder, window: int, heads: int, kv_heads: int, ffn: int, length: int) -> DecoderLayerSpec:
+    # Equal layers are one object, whose totals are computed once.
+    biases = (d.qkv_bias, d.output_bias, d.ffn_bias, d.model_type == "qwen3")
+    return DecoderLayerSpec(d.config, d.embed, heads, kv_heads, d.head_dim, ffn, length, window, *biases)
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A full-size network, as config.json has it, and the options of its choices.
+
+    Attributes:
+        depths: options of how many of the first layers are kept; None: each layer is kept or not, the
+            first and the last excepted, which always are.
+        ffns, kv_heads: options in every layer; None: quarters of the full width; all and half of the groups.
+        length: tokens for which costs are counted.
+    """
+
+    config: Mapping[str, Any]
+    depths: tuple[int, ...] | None
+    ffns: tuple[int, ...] | None
+    kv_heads: tuple[int, ...] | None
+    length: int = 128
+
+
+PRESETS: dict[str, Preset] = {
+    # LLaMA-NAS (arXiv 2405.18377): 3 depths by 2 widths a layer. Its values are those that its published
+    # size of the space (1.3e10 = 3 * 2^32) allows; which layers go is not published: the last ones here.
+    "llama2_7b": Preset(
+        config={
+            "model_type": "llama",
+            "architectures": ["LlamaForCausalLM"],
+            "vocab_size": 32000,
+            "hidden_size": 4096,
+            "intermediate_size": 11008,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 32,
+            "max_position_embeddings": 4096,
+            "rms_norm_eps": 1e-5,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+            "tie_word_embeddings": False,
+        },
+        depths=(24, 28, 32),
+        ffns=(5504, 11008),
+        kv_heads=(32,),
+    ),
+    # Bytes as tokens: small enough to train on a laptop's CPU, with grouped-query attention.
+    "tiny": Preset(
+        config={
+            "model_type": "llama",
+            "architectures": ["LlamaForCausalLM"],
+            "vocab_size": 256,
+            "hidden_size": 128,
+            "intermediate_size": 352,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 8,
+            "num_key_value_heads": 4,
+            "max_position_embeddings": 1024,
+            "rms_norm_eps": 1e-5,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+            "tie_word_embeddings": True,
+        },
+        depths=None,
+        ffns=(88, 176, 264, 352),
+        kv_heads=(1, 2, 4),
+    ),
+}
+
+
+def space(preset: str, adjustments: Adjustments) -> SearchSpace:
+    """The search space of a preset; its weights are as large as the largest options."""
+    wanted = PRESETS[preset]
+    return _space(space_name("llama", preset, adjustments), wanted, read(wanted.config), adjustments, None)
+
+
+def checkpoint_space(config: Mapping[str, Any], preset: str | None, adjustments: Adjustments) -> SearchSpace:
+    """The search space of a checkpoint: the preset's options, or the default ones.
+
+    Its weights are the checkpoint's at full size, whatever the choices: so that layers and neurons can be
+    ordered by importance before a narrower choice cuts them.
+
+    Raises:
+        CheckpointError: not a checkpoint of this family.
+        ValueError: options that are larger than the checkpoint.
+    """
+    decoder = read(config)
+    wanted = PRESETS[preset] if preset else Preset(config, None, None, None)
+    name = f"llama/{preset or 'checkpoint'}-{digest(decoder)}"
+    return _space(name, wanted, decoder, adjustments, decoder)
+
+
+def _space(
+    name: str, preset: Preset, decoder: Decoder, adjustments: Adjustments, whole_of: Decoder | None
+) -> SearchSpace:
+    """Args: whole_of: the checkpoint whose sizes no option may exceed; None: none."""
+    if adjustments.classes is not None:
+        raise ValueError(f"Space {name!r} continues text and has no classes; leave `classes` out.")
+    length = adjustments.length or min(preset.length, decoder.max_length)
+    if length > decoder.max_length:
+        raise ValueError(f"Got a length of {length} tokens; networks of {name!r} take at most {decoder.max_length}.")
+    options = Options(name, adjustments)
+    choices = list(_choices(preset, decoder, options, whole_of))
+    options.finish()
+    layers = max(decoder.layers, *(int(c.name.split("_")[0].removeprefix("layer")) for c in choices if "_" in c.name))
+    full = replace(decoder, layers=layers, windows=decoder.windows + decoder.windows[-1:] * (layers - decoder.layers))
+
+    def capacity() -> dict[str, LayerSpec]:
+        assert whole_of is not None
+        middle = {f"layer{i}": full.layer(i, full.ffn, full.kv_heads, length) for i in range(1, full.layers + 1)}
+        return {"embedding": full.embedding(length), **middle, "head": full.head(length)}
+
+    return SearchSpace(
+        name,
+        choices,
+        blueprint=lambda values: _blueprint(full, length, values),
+        capacity=None if whole_of is None else capacity,
+        takes=TokenInput(decoder.vocab, length, decoder.max_length, classes=None),
+    )
+
+
+def _choices(preset: Preset, decoder: Decoder, options: Options, whole_of: Decoder | None) -> Iterator[Choice]:
+    """Kept layers, then the sizes of each."""
+    most_layers = whole_of.layers if whole_of else 1024
+    most_ffn = whole_of.ffn if whole_of else None
+    # A space of fresh weights may have more groups than its preset; a checkpoint has those that it has.
+    most_groups = whole_of.kv_heads if whole_of else None
+    ffns = preset.ffns or shares(decoder.ffn, (1, 2, 3), 8)
+    groups = preset.kv_heads or shares(decoder.kv_heads, (2,), 1)
+    depths: tuple[Any, ...] = ()
+    last = decoder.layers
+    if preset.depths is not None:
+        depths = options.of("depth", preset.depths, whole(1, most_layers))
+        yield Choice("depth", depths)
+        last = int(depths[-1])
+    for i in range(1, last + 1):
+        if preset.depths is not None:
+            deep_enough = tuple(depth for depth in depths if depth >= i)
+            when = None if deep_enough == depths else ("depth", deep_enough)
+        else:
+            inner = (0, 1) if 1 < i < last else (1,)
+            kept = options.of(f"layer{i}_keep", inner, whole(0, 1))
+            yield Choice(f"layer{i}_keep", kept)
+            when = (f"layer{i}_keep", (1,)) if 1 in kept else None
+            if kept == (0,):
+                continue
+        yield Choice(f"layer{i}_ffn", options.of(f"layer{i}_ffn", ffns, whole(1, most_ffn)), when)
+        known = options.of(f"layer{i}_kv_heads", groups, whole(1, most_groups))
+        yield Choice(f"layer{i}_kv_heads", known, when)
+
+
+def _blueprint(decoder: Decoder, length: int, values: Values) -> dict[str, LayerSpec]:
+    layers: dict[str, LayerSpec] = {"embedding": decoder.embedding(length)}
+    depth = int(values.get("depth", decoder.layers))
+    for i in range(1, depth + 1):
+        if values.get(f"layer{i}_keep", 1):
+            sizes = int(values[f"layer{i}_ffn"]), int(values[f"layer{i}_kv_heads"])
+            layers[f"layer{i}"] = decoder.layer(i, *sizes, length)
+    layers["head"] = decoder.head(length)
+    return layers
+
+
+# --- checkpoints -----------------------------------------------------------------------------------------
+
+
+def read(config: Mapping[str, Any]) -> Decoder:
+    """The network that a config.json describes.
+
+    Raises:
+        CheckpointError: another model type or task, or a number that is missing or impossible.
+    """
+    reader = ConfigReader(config, MODEL_TYPES)
+    reader.task(TASKS)
+    kind = reader.model_type
+    embed, heads, layers = (reader.whole(key) for key in ("hidden_size", "num_attention_heads", "num_hidden_layers"))
+    kv_heads = reader.whole("num_key_value_heads", KV_HEADS[kind] or heads)
+    if heads % kv_heads:
+        raise CheckpointError(f"config.json has {heads} query heads for {kv_heads} key-value heads: not a multiple.")
+    bias = bool(config.get("attention_bias", False)) and kind in ("llama", "qwen3")
+    return Decoder(
+        model_type=kind,
+        vocab=reader.whole("vocab_size"),
+        embed=embed,
+        layers=layers,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=reader.whole("head_dim", HEAD_DIM.get(kind, embed // heads)),
+        ffn=reader.whole("intermediate_size"),
+        max_length=reader.whole("max_position_embeddings", MAX_POSITIONS[kind]),
+        eps=reader.ratio("rms_norm_eps", 1e-6),
+        tied=bool(config.get("tie_word_embeddings", False)),
+        qkv_bias=bias or kind == "qwen2",
+        output_bias=bias,
+        ffn_bias=bool(config.get("mlp_bias", False)) and kind == "llama",
+        windows=tuple(_windows(reader, layers)),
+        config=_layer_config(config),
+    )
+
+
+def _layer_config(config: Mapping[str, Any]) -> str:
+    """What a layer needs beyond the sizes of its spec. transformers wants hidden size and heads to agree, so
+    two numbers go along that do; the block sets the real ones."""
+    kept = {key: value for key, value in config.items() if key not in NOT_OF_A_LAYER and value is not None}
+    sizes = {key: config[key] for key in ("hidden_size", "num_attention_heads")}
+    flags = {key: config[key] for key in ("attention_bias", "mlp_bias", "head_dim") if config.get(key) is not None}
+    return json.dumps(kept | sizes | flags, sort_keys=True)
+
+
+def _windows(reader: ConfigReader, layers: int) -> Iterator[int]:
+    """Per layer, how many positions a query sees; 0: all."""
+    config, kind = reader.config, reader.model_type
+    if kind == "mistral":
+        window = reader.whole("sliding_window") if config.get("sliding_window") else 0
+        # transformers' own default where the key is absent; null switches the window off.
+        window = 4096 if "sliding_window" not in config else window
+        yield from [window] * layers
+        return
+    window = 0
+    if kind in ("qwen2", "qwen3") and config.get("use_sliding_window"):
+        window = reader.whole("sliding_window", 4096)
+    types = config.get("layer_types")
+    if window and types is not None and (not isinstance(types, list) or len(types) != layers):
+        raise CheckpointError(f"config.json must give 'layer_types' for each of its {layers} layers; got {types!r}.")
+    first = int(config.get("max_window_layers", 28))
+    for i in range(layers):
+        slides = types[i] == "sliding_attention" if types else i >= first
+        yield window if slides else 0
+
+
+def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
+    """Which tensor of a checkpoint goes where."""
+    d = read(config)
+    query, key = d.heads * d.head_dim, d.kv_heads * d.head_dim
+    places = {"model.embed_tokens.weight": Place("embedding", "tokens.weight", (d.vocab, d.embed))}
+    attention = {
+        "q_proj": ((query, d.embed), d.qkv_bias),
+        "k_proj": ((key, d.embed), d.qkv_bias),
+        "v_proj": ((key, d.embed), d.qkv_bias),
+        "o_proj": ((d.embed, query), d.output_bias),
+    }
+    ffn = {"gate_proj": (d.ffn, d.embed), "up_proj": (d.ffn, d.embed), "down_proj": (d.embed, d.ffn)}
+    for i in range(d.layers):
+        shapes: dict[str, tuple[int, ...]] = {
+            "input_layernorm.weight": (d.embed,),
+            "post_attention_layernorm.weight": (d.embed,),
+        }
+        for name, (shape, bias) in attention.items():
+            shapes[f"self_attn.{name}.weight"] = shape
+            if bias:
+                shapes[f"self_attn.{name}.bias"] = shape[:1]
+        for name, shape in ffn.items():
+            shapes[f"mlp.{name}.weight"] = shape
+            if d.ffn_bias:
+                shapes[f"mlp.{name}.bias"] = shape[:1]
+        if d.model_type == "qwen3":
+            shapes |= {"self_attn.q_norm.weight": (d.head_dim,), "self_attn.k_norm.weight": (d.head_dim,)}
+        for name, size in shapes.items():
+            places[f"model.layers.{i}.{name}"] = Place(f"layer{i + 1}", f"layer.{name}", size)
+    places["model.norm.weight"] = Place("head", "norm.weight", (d.embed,))
+    if not d.tied:
+        places["lm_head.weight"] = Place("head", "output.weight", (d.vocab, d.embed))
+    # Old checkpoints store the rotary frequencies, and some the tied head a second time.
+    return Layout(places, ("*.rotary_emb.inv_freq", *(("lm_head.weight",) if d.tied else ())))

@@ -1,0 +1,260 @@
+"""ViT family: transformers on the patches of an image, from a checkpoint or a named preset.
+
+Elastic are the number of layers (the first ones are kept), the width of the embedding (where weights are
+trained from scratch), and, in each layer, the number of attention heads and the width of its feed-forward
+network. A head is always `head_dim` wide, whatever the embedding (AutoFormer with independent qkv width).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from search_space.adjustments import Adjustments, Options, number, space_name, whole
+from search_space.checkpoint import CheckpointError, ConfigReader, Layout, Place, shares
+from search_space.families._encoder import Encoder, encoder_choices, encoder_layer
+from search_space.families._identity import digest
+from search_space.inputs import ImageInput
+from search_space.layers import LayerSpec, PatchEmbeddingSpec, PatchHeadSpec
+from search_space.space import Choice, SearchSpace, Values
+
+MODEL_TYPES = ("vit",)
+TASKS = ("ViTForImageClassification", "ViTModel")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageEncoder:
+    """The shape of a full-size network.
+
+    Attributes:
+        size, patch: height and width of the image and of a patch, in pixels.
+        pool: what the classifier reads: `class_token`, or the `mean` of the patches.
+    """
+
+    encoder: Encoder
+    channels: int
+    size: int
+    patch: int
+    classes: int
+    pool: str
+
+    @property
+    def tokens(self) -> int:
+        """Positions, the class token's included."""
+        return (self.size // self.patch) ** 2 + 1
+
+    def embedding(self, embed: int) -> PatchEmbeddingSpec:
+        """The first layer."""
+        return PatchEmbeddingSpec(self.channels, embed, self.patch, self.size, self.encoder.dropout)
+
+    def head(self, embed: int) -> PatchHeadSpec:
+        """The last layer."""
+        return PatchHeadSpec(embed, self.classes, self.tokens, self.pool, self.encoder.eps)
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A full-size network and the options of its choices (None: shares of the full size).
+
+    Attributes:
+        ffns: widths of the feed-forward network.
+        ratios: instead, its width over the embedding's.
+    """
+
+    network: ImageEncoder
+    depths: tuple[int, ...] | None
+    heads: tuple[int, ...] | None
+    embeds: tuple[int, ...]
+    ffns: tuple[int, ...] | None = None
+    ratios: tuple[float, ...] | None = None
+
+
+def _network(
+    embed: int, layers: int, heads: int, ffn: int, *, size: int, patch: int, classes: int, head_dim: int = 64
+) -> ImageEncoder:
+    """A ViT as its paper has it: pre-norm, GELU, class token."""
+    encoder = Encoder(
+        embed=embed,
+        layers=layers,
+        heads=heads,
+        head_dim=head_dim,
+        ffn=ffn,
+        norm_first=True,
+        activation="GELU",
+        qkv_bias=True,
+        relative=0,
+        eps=1e-6,
+        dropout=0.0,
+        attention_dropout=0.0,
+    )
+    return ImageEncoder(encoder, 3, size, patch, classes, "class_token")
+
+
+def _autoformer(
+    embeds: tuple[int, ...], depths: tuple[int, ...], heads: tuple[int, ...], ratios: tuple[float, ...]
+) -> Preset:
+    """AutoFormer (arXiv 2107.00651): relative positions up to a distance of 14, mean over the patches."""
+    plain = _network(embeds[-1], depths[-1], heads[-1], int(embeds[-1] * ratios[-1]), size=224, patch=16, classes=1000)
+    network = replace(plain, encoder=replace(plain.encoder, relative=14), pool="mean")
+    return Preset(network, depths, heads, embeds, ratios=ratios)
+
+
+PRESETS: dict[str, Preset] = {
+    # ViT-B/16 with InstaTune's options (arXiv 2308.15609).
+    "vit_base": Preset(
+        _network(768, 12, 12, 3072, size=224, patch=16, classes=1000),
+        depths=(11, 12),
+        heads=(6, 8, 10, 12),
+        embeds=(768,),
+        ffns=(2048, 2560, 3072),
+    ),
+    # AutoFormer's supernets. Options are those from which its published networks are drawn: ratio 3 in
+    # AutoFormer-T and 8 heads in AutoFormer-B lie outside the tables of the supernets' own training.
+    "autoformer_tiny": _autoformer((192, 216, 240), (12, 13, 14), (3, 4), (3.0, 3.5, 4.0)),
+    "autoformer_small": _autoformer((320, 384, 448), (12, 13, 14), (5, 6, 7), (3.0, 3.5, 4.0)),
+    "autoformer_base": _autoformer((528, 576, 624), (14, 15, 16), (8, 9, 10), (3.0, 3.5, 4.0)),
+    # 32x32 images in 65 positions: small enough to train on a laptop's CPU.
+    "cifar": Preset(
+        _network(128, 6, 4, 512, size=32, patch=4, classes=10, head_dim=32),
+        depths=(3, 4, 5, 6),
+        heads=(1, 2, 3, 4),
+        embeds=(64, 96, 128),
+        ratios=(1.0, 2.0, 3.0, 4.0),
+    ),
+}
+
+
+def space(preset: str, adjustments: Adjustments) -> SearchSpace:
+    """The search space of a preset; its weights are as large as the largest options."""
+    wanted = PRESETS[preset]
+    network = wanted.network
+    if adjustments.classes is not None:
+        network = replace(network, classes=adjustments.classes)
+    return _space(space_name("vit", preset, adjustments), wanted, network, adjustments, False)
+
+
+def checkpoint_space(config: Mapping[str, Any], preset: str | None, adjustments: Adjustments) -> SearchSpace:
+    """The search space of a checkpoint: the preset's options, or shares of its own sizes.
+
+    Its weights are the checkpoint's at full size, whatever the choices; the embedding keeps its width.
+
+    Raises:
+        CheckpointError: not a checkpoint of this family.
+        ValueError: options that are larger than the checkpoint.
+    """
+    network = read(config, adjustments.classes)
+    wanted = PRESETS[preset] if preset else Preset(network, None, None, ())
+    if network.encoder.relative != wanted.network.encoder.relative or wanted.ratios:
+        raise ValueError(f"Preset {preset!r} cannot start from a checkpoint; leave it out, or take vit_base.")
+    wanted = replace(wanted, embeds=(network.encoder.embed,))
+    return _space(f"vit/{preset or 'checkpoint'}-{digest(network)}", wanted, network, adjustments, True)
+
+
+def _space(name: str, preset: Preset, network: ImageEncoder, adjustments: Adjustments, pretrained: bool) -> SearchSpace:
+    if adjustments.length is not None:
+        raise ValueError(f"Space {name!r} takes images, not tokens; leave the sequence length out.")
+    options = Options(name, adjustments)
+    choices = list(_choices(preset, network.encoder, options, pretrained))
+    options.finish()
+
+    def capacity() -> dict[str, LayerSpec]:
+        e = network.encoder
+        layers = {
+            f"layer{i}": encoder_layer(e, e.embed, e.heads, e.ffn, network.tokens) for i in range(1, e.layers + 1)
+        }
+        return {"embedding": network.embedding(e.embed), **layers, "head": network.head(e.embed)}
+
+    return SearchSpace(
+        name,
+        choices,
+        blueprint=lambda values: _blueprint(network, values),
+        capacity=capacity if pretrained else None,
+        takes=ImageInput(network.channels, network.size, network.classes),
+    )
+
+
+def _choices(preset: Preset, e: Encoder, options: Options, pretrained: bool) -> Iterator[Choice]:
+    widths = whole(e.embed, e.embed) if pretrained else whole()
+    yield Choice("embed", options.of("embed", preset.embeds, widths))
+    depths = options.of(
+        "depth", preset.depths or shares(e.layers, (2, 3), 1), whole(1, e.layers if pretrained else 1024)
+    )
+    heads = preset.heads or shares(e.heads, (2, 3), 1), whole(1, e.heads if pretrained else None)
+    if preset.ratios is not None:
+        yield from encoder_choices(options, depths, heads, ("ratio", preset.ratios, number(0, 16)))
+    else:
+        most = whole(1, e.ffn if pretrained else None)
+        yield from encoder_choices(options, depths, heads, ("ffn", preset.ffns or shares(e.ffn, (1, 2, 3), 8), most))
+
+
+def _blueprint(network: ImageEncoder, values: Values) -> dict[str, LayerSpec]:
+    embed = int(values["embed"])
+    layers: dict[str, LayerSpec] = {"embedding": network.embedding(embed)}
+    for i in range(1, int(values["depth"]) + 1):
+        ratio = values.get(f"layer{i}_ratio")
+        ffn = int(values[f"layer{i}_ffn"]) if ratio is None else int(embed * float(ratio))
+        layers[f"layer{i}"] = encoder_layer(network.encoder, embed, int(values[f"layer{i}_heads"]), ffn, network.tokens)
+    layers["head"] = network.head(embed)
+    return layers
+
+
+# --- checkpoints -----------------------------------------------------------------------------------------
+
+
+def read(config: Mapping[str, Any], classes: int | None = None) -> ImageEncoder:
+    """The network that a config.json describes, with another number of classes if wanted.
+
+    Raises:
+        CheckpointError: another model type or task, or a number that is missing or impossible.
+    """
+    reader = ConfigReader(config, MODEL_TYPES)
+    task = reader.task(TASKS)
+    size, patch = reader.whole("image_size", 224), reader.whole("patch_size", 16)
+    if size < patch:
+        raise CheckpointError(f"config.json has an image size of {size} for patches of {patch} pixels.")
+    own = reader.num_labels() if task == "ViTForImageClassification" else 0
+    if not own and classes is None:
+        raise CheckpointError("The checkpoint has no classifier; say how many `classes` a new one should have.")
+    return ImageEncoder(
+        encoder=Encoder.read(reader, norm_first=True, qkv_bias=config.get("qkv_bias", True) is True, dropout=0.0),
+        channels=reader.whole("num_channels", 3),
+        size=size,
+        patch=patch,
+        classes=own if classes is None else classes,
+        pool="class_token",
+    )
+
+
+def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
+    """Which tensor of a checkpoint goes where."""
+    network = read(config, classes)
+    e = network.encoder
+    task = ConfigReader(config, MODEL_TYPES).task(TASKS)
+    prefix = "" if task == "ViTModel" else "vit."
+    patches = (e.embed, network.channels, network.patch, network.patch)
+    places = {
+        f"{prefix}embeddings.cls_token": Place("embedding", "class_token", (e.embed,)),
+        f"{prefix}embeddings.position_embeddings": Place("embedding", "positions", (network.tokens, e.embed)),
+        f"{prefix}embeddings.patch_embeddings.projection.weight": Place("embedding", "patches.weight", patches),
+        f"{prefix}embeddings.patch_embeddings.projection.bias": Place("embedding", "patches.bias", (e.embed,)),
+    }
+    modules = {
+        "query": "attention.attention.query",
+        "key": "attention.attention.key",
+        "value": "attention.attention.value",
+        "output": "attention.output.dense",
+        "attention_norm": "layernorm_before",
+        "ffn_in": "intermediate.dense",
+        "ffn_out": "output.dense",
+        "ffn_norm": "layernorm_after",
+    }
+    for i in range(e.layers):
+        for own, shape in e.shapes().items():
+            module, _, kind = own.rpartition(".")
+            places[f"{prefix}encoder.layer.{i}.{modules[module]}.{kind}"] = Place(f"layer{i + 1}", own, shape)
+    fresh = task == "ViTModel" or classes is not None
+    for kind, shape in (("weight", (network.classes, e.embed)), ("bias", (network.classes,))):
+        places[f"{prefix}layernorm.{kind}"] = Place("head", f"norm.{kind}", (e.embed,))
+        places[f"classifier.{kind}"] = Place("head", f"classifier.{kind}", shape, optional=fresh)
+    return Layout(places, (f"{prefix}pooler.*", f"{prefix}embeddings.mask_token"))

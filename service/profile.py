@@ -1,0 +1,322 @@
+"""The profile of a space: what its networks cost and whether limits can be met, before anything is trained.
+
+One implementation answers `POST /v1/profile`, `winnow profile` and the question that every submission
+asks: is it possible? It needs no torch, no weights and no server.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from search.fit import misfit, resizes
+from search.metrics import METRICS
+from search.objectives import Objective, violation
+from search.spec import DataSpec, JobSpec, ObjectiveSpec, Part, SupernetSpec, data_gives
+from search_space.inputs import ImageInput
+
+if TYPE_CHECKING:
+    from search.feasibility import Seen, Verdict
+    from search_space.space import SearchSpace
+
+DEFAULT_SAMPLES, MAX_SAMPLES = 1000, 10_000
+# Two-sided 95 % of a normal distribution.
+Z95 = 1.959964
+
+
+class ProfileSpec(Part):
+    """What to profile: a space, and limits if there are any. A whole job is accepted as it is."""
+
+    supernet: SupernetSpec
+    objectives: Annotated[tuple[ObjectiveSpec, ...], Field(max_length=16)] = ()
+    data: DataSpec | None = Field(default=None, description="Checked to fit the space; nothing is loaded.")
+    samples: Annotated[
+        int, Field(ge=1, le=MAX_SAMPLES, description="Random networks to count; a smaller space is counted whole.")
+    ] = DEFAULT_SAMPLES
+    seed: Annotated[int, Field(ge=0, lt=2**31, description="Of the random networks.")] = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_job(cls, given: Any) -> Any:
+        """Of a whole job, checked as a job, the parts that a profile is about."""
+        if not isinstance(given, dict):
+            return given
+        of_a_job = {name: value for name, value in given.items() if name in JobSpec.model_fields}
+        if not set(of_a_job) - set(cls.model_fields):
+            return given
+        job = JobSpec.model_validate(of_a_job)
+        parts = {name: getattr(job, name) for name in cls.model_fields if name in JobSpec.model_fields}
+        return {**{name: value for name, value in given.items() if name not in of_a_job}, **parts}
+
+    @field_validator("objectives")
+    @classmethod
+    def _different(cls, objectives: tuple[ObjectiveSpec, ...]) -> tuple[ObjectiveSpec, ...]:
+        metrics = [objective.metric for objective in objectives]
+        twice = sorted({metric for metric in metrics if metrics.count(metric) > 1})
+        if twice:
+            raise ValueError(f"Objective {twice[0]!r} is listed twice; list each metric once.")
+        return objectives
+
+
+class MetricRange(BaseModel):
+    """An exact cost over the networks that were counted."""
+
+    metric: str
+    unit: str
+    smallest: int
+    median: int
+    largest: int
+
+
+class LimitOut(BaseModel):
+    """A limit, and when it can be judged."""
+
+    metric: str
+    limit: float
+    bound: str = Field(description="`at most` or `at least`.")
+    known: str = Field(description="`now`, or `only after training` or `only after measuring`.")
+    share: float | None = Field(description="Share of the counted networks that meet this limit alone.")
+
+
+class NetworkOut(BaseModel):
+    """One network with its exact costs."""
+
+    architecture_id: str
+    values: dict[str, Any]
+    metrics: dict[str, int]
+    beyond: dict[str, float] = Field(description="Metric: how far beyond its limit, as a share of the limit.")
+
+
+class Feasibility(BaseModel):
+    """Whether networks meet all limits on exact costs together."""
+
+    answer: str = Field(description="`feasible`, `infeasible` (proven), or `not found` (no proof).")
+    reason: str = Field(description="How that is known, as a sentence.")
+    share: float = Field(description="Share of the counted networks that meet the limits.")
+    share_low: float = Field(description="Lower end of the 95 % interval (Wilson); the share where all were counted.")
+    share_high: float
+    nearest: NetworkOut = Field(description="A network that meets the limits, or the one that comes closest.")
+    looked_at: int = Field(description="Networks counted, those of the guided search included.")
+
+
+class ProfileOut(BaseModel):
+    """What is known about a space without training."""
+
+    space: str
+    takes: str = Field(description="What its networks eat, in words, with resolution or sequence length.")
+    input: dict[str, Any] = Field(description="The same for programs.")
+    num_choices: int
+    architectures: str = Field(description="Exact number of distinct networks; text, as it may exceed 2^53.")
+    architectures_log10: float
+    counted: int = Field(description="Networks whose costs were counted for ranges and shares.")
+    counted_how: str = Field(description="`every network`, or `random, uniform over genes`.")
+    seed: int
+    metrics: list[MetricRange]
+    limits: list[LimitOut]
+    feasibility: Feasibility | None = Field(description="Null without a limit on an exact cost.")
+    data_misfit: str | None = Field(description="Why space and data do not fit; null if they do or none was named.")
+    seconds: float = Field(description="Time that the profile took.")
+
+
+def make_profile(spec: ProfileSpec) -> ProfileOut:
+    """Profile a space.
+
+    Raises:
+        ValueError: the space has no layers to count.
+    """
+    import numpy as np
+
+    began = time.perf_counter()
+    space = spec.supernet.space()
+    objectives = [objective.objective() for objective in spec.objectives]
+    limits = limits_known_now(objectives)
+    rng = np.random.default_rng(spec.seed)
+    counted, whole = _count(space, spec.samples, rng)
+    ends = [_look(space, space.smallest()), _look(space, space.largest())]
+    misfits = None if spec.data is None else misfit(space, spec.data.source, data_gives(spec.data))
+    size = space.size()
+    return ProfileOut(
+        space=space.name,
+        takes="" if space.takes is None else str(space.takes),
+        input=input_facts(space),
+        num_choices=len(space.choices),
+        architectures=str(size),
+        architectures_log10=log10(size),
+        counted=len(counted),
+        counted_how="every network" if whole else "random, uniform over genes",
+        seed=spec.seed,
+        metrics=_ranges(counted, ends),
+        limits=[_limit(objective, counted) for objective in objectives if objective.limit is not None],
+        feasibility=_feasibility(space, limits, counted, whole, rng) if limits else None,
+        data_misfit=misfits,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def look_for_feasible(space: SearchSpace, objectives: Sequence[Objective], seed: int = 0) -> Verdict:
+    """Whether a network meets the limits on exact costs, without counting random ones first."""
+    import numpy as np
+
+    from predictors.cost import costs
+    from search.feasibility import find_feasible
+
+    limits = limits_known_now(objectives)
+    return find_feasible(space, limits, lambda one: costs(space, one), np.random.default_rng(seed))
+
+
+def limits_known_now(objectives: Sequence[Objective]) -> list[Objective]:
+    """The objectives with a limit that can be judged before training."""
+    return [o for o in objectives if o.limit is not None and METRICS[o.metric].source == "analytic"]
+
+
+def input_facts(space: SearchSpace) -> dict[str, Any]:
+    """What the networks of a space eat, for programs; `sizes` where the first layer resizes."""
+    if space.takes is None:
+        return {}
+    if not isinstance(space.takes, ImageInput):
+        return {"kind": "tokens", **asdict(space.takes)}
+    facts = {"kind": "images", **asdict(space.takes)}
+    if resizes(space):
+        ends = (space.smallest(), space.largest())
+        facts["sizes"] = [next(iter(space.layers(end).values())).fields()["size"] for end in ends]
+    return facts
+
+
+def nearest_out(nearest: Seen, limits: Sequence[Objective]) -> NetworkOut:
+    """A network as the API shows it."""
+    beyond = {limit.metric: limit.violation(nearest.metrics[limit.metric]) for limit in limits}
+    return NetworkOut(
+        architecture_id=nearest.architecture.id,
+        values=nearest.architecture.values,
+        metrics={metric: int(value) for metric, value in nearest.metrics.items()},
+        beyond={metric: share for metric, share in beyond.items() if share > 0},
+    )
+
+
+def _count(space: SearchSpace, samples: int, rng: Any) -> tuple[list[Seen], bool]:
+    """Networks with their costs, and whether they are all of the space."""
+    if space.size() <= samples:
+        return [_look(space, architecture) for architecture in space.every()], True
+    return [_look(space, space.sample(rng)) for _ in range(samples)], False
+
+
+def _look(space: SearchSpace, architecture: Any) -> Seen:
+    from predictors.cost import costs
+    from search.feasibility import Seen
+
+    return Seen(architecture, costs(space, architecture))
+
+
+def _ranges(counted: Sequence[Seen], ends: Sequence[Seen]) -> list[MetricRange]:
+    ranges = []
+    for metric in ends[0].metrics:
+        values = sorted(int(one.metrics[metric]) for one in counted)
+        extremes = [values[0], values[-1], *(int(end.metrics[metric]) for end in ends)]
+        ranges.append(
+            MetricRange(
+                metric=metric,
+                unit=METRICS[metric].unit,
+                smallest=min(extremes),
+                median=values[len(values) // 2],
+                largest=max(extremes),
+            )
+        )
+    return ranges
+
+
+def _limit(objective: Objective, counted: Sequence[Seen]) -> LimitOut:
+    assert objective.limit is not None
+    share = None
+    known = f"only after {'training' if objective.metric.endswith('accuracy') else 'measuring'}"
+    if METRICS[objective.metric].source == "analytic":
+        known = "now"
+        share = sum(objective.violation(one.metrics[objective.metric]) == 0 for one in counted) / len(counted)
+    bound = "at most" if objective.goal == "minimize" else "at least"
+    return LimitOut(metric=objective.metric, limit=objective.limit, bound=bound, known=known, share=share)
+
+
+def _feasibility(
+    space: SearchSpace, limits: Sequence[Objective], counted: Sequence[Seen], whole: bool, rng: Any
+) -> Feasibility:
+    from predictors.cost import costs
+    from search.feasibility import find_feasible
+
+    verdict = find_feasible(space, limits, lambda one: costs(space, one), rng, known=counted)
+    met = sum(violation(limits, one.metrics) == 0 for one in counted)
+    share = met / len(counted)
+    low, high = (share, share) if whole else wilson(met, len(counted))
+    return Feasibility(
+        answer=verdict.answer,
+        reason=verdict.reason,
+        share=share,
+        share_low=low,
+        share_high=high,
+        nearest=nearest_out(verdict.nearest, limits),
+        looked_at=verdict.looked_at,
+    )
+
+
+def wilson(met: int, counted: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson, 1927), which is sound for shares near 0 and 1 too."""
+    share, z2 = met / counted, Z95 * Z95
+    middle = (share + z2 / (2 * counted)) / (1 + z2 / counted)
+    half = Z95 / (1 + z2 / counted) * math.sqrt(share * (1 - share) / counted + z2 / (4 * counted * counted))
+    return (0.0 if met == 0 else middle - half), (1.0 if met == counted else middle + half)
+
+
+def log10(number: int) -> float:
+    """Also of integers beyond the range of floats."""
+    digits = len(str(number))
+    return math.log10(number) if digits < 300 else math.log10(int(str(number)[:15])) + digits - 15
+
+
+def asked_for(
+    given: Mapping[str, Any] | None,
+    supernet: Mapping[str, str | None],
+    limits: Sequence[str],
+    samples: int | None,
+    seed: int | None,
+) -> ProfileSpec:
+    """What the command line asks for: a file's content, with what its options say besides or instead.
+
+    Raises:
+        ValueError: neither names a space, or something is wrong in them; one line says what.
+    """
+    named = {name: value for name, value in supernet.items() if value is not None}
+    if given is None and not named:
+        raise ValueError("Give a job file, or --family and --preset.")
+    whole: dict[str, Any] = dict(given or {})
+    if named:
+        whole["supernet"] = named
+    if limits:
+        stated = {"objectives": [], **whole}["objectives"]
+        others = stated if isinstance(stated, list) else []
+        new = [_parse_limit(text) for text in limits]
+        replaced = {one["metric"] for one in new}
+        kept = [one for one in others if not (isinstance(one, dict) and one.get("metric") in replaced)]
+        whole["objectives"] = kept + new
+    whole |= {name: value for name, value in (("samples", samples), ("seed", seed)) if value is not None}
+    try:
+        return ProfileSpec.model_validate(whole)
+    except ValidationError as error:
+        raise ValueError("; ".join(_line(item) for item in error.errors())) from None
+
+
+def _line(item: Any) -> str:
+    field = ".".join(str(part) for part in item["loc"])
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return f"{field}: {message}" if field else message
+
+
+def _parse_limit(text: str) -> dict[str, Any]:
+    """A limit as the command line has it, such as `macs=100000` or `macs=1e5`."""
+    metric, _, value = text.partition("=")
+    try:
+        return {"metric": metric, "limit": float(value)}
+    except ValueError:
+        raise ValueError(f"Got --limit {text!r}; write it as METRIC=NUMBER, such as macs=100000.") from None

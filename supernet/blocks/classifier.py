@@ -1,0 +1,18 @@
+"""Image classifier: global average pooling, linear layer."""
+
+from torch import Tensor, nn
+
+
+class ClassifierBlock(nn.Module):
+    """`x_NCHW` to `logits_NK`."""
+
+    def __init__(self, in_channels: int, classes: int, size: int) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(in_channels, classes)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        logits_NK: Tensor = self.classifier(x_NCHW.mean((2, 3)))
+        return logits_NK
+
+
+BLOCK = ClassifierBlock

@@ -1,0 +1,113 @@
+"""Decoder layer of Llama, Mistral, Qwen2 and Qwen3: transformers' own class, at the sizes of a spec."""
+
+import importlib
+import json
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import CONFIG_MAPPING
+
+
+def layer_config(config: str) -> Any:
+    """transformers' configuration from its JSON."""
+    facts = json.loads(config)
+    made = CONFIG_MAPPING[facts["model_type"]].from_dict(facts)
+    made._attn_implementation = "sdpa"
+    return made
+
+
+def model_class(config: Any, name: str) -> Any:
+    """A class of the model's own file in transformers, such as its `DecoderLayer`."""
+    module = importlib.import_module(type(config).__module__.replace(".configuration_", ".modeling_"))
+    return getattr(module, type(config).__name__.removesuffix("Config") + name)
+
+
+@lru_cache(maxsize=16)
+def rotation(config: str, length: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the rotary embedding, each of shape (1, length, head_dim).
+
+    All layers of a network share them, and so do all networks of a checkpoint.
+    """
+    with torch.inference_mode(False), torch.no_grad(), torch.device("cpu"):
+        made = layer_config(config)
+        rotary = model_class(made, "RotaryEmbedding")(made)
+        cos, sin = rotary(torch.zeros(1, dtype=dtype), torch.arange(length)[None])
+    return cos.to(device), sin.to(device)
+
+
+class DecoderLayer(nn.Module):
+    """`hidden_NTD` to `hidden_NTD`; a position sees itself and those before it, as far as the window."""
+
+    # Axes that may be permuted without changing what the layer computes: the spec's field that counts the
+    # groups, the module that reads them, and every tensor that has them, with the dimension.
+    axes = (
+        (
+            "ffn",
+            "layer.mlp.down_proj",
+            (
+                ("layer.mlp.gate_proj.weight", 0),
+                ("layer.mlp.gate_proj.bias", 0),
+                ("layer.mlp.up_proj.weight", 0),
+                ("layer.mlp.up_proj.bias", 0),
+                ("layer.mlp.down_proj.weight", 1),
+            ),
+        ),
+        (
+            "kv_heads",
+            "layer.self_attn.o_proj",
+            (
+                ("layer.self_attn.q_proj.weight", 0),
+                ("layer.self_attn.q_proj.bias", 0),
+                ("layer.self_attn.k_proj.weight", 0),
+                ("layer.self_attn.k_proj.bias", 0),
+                ("layer.self_attn.v_proj.weight", 0),
+                ("layer.self_attn.v_proj.bias", 0),
+                ("layer.self_attn.o_proj.weight", 1),
+            ),
+        ),
+    )
+
+    def __init__(
+        self,
+        config: str,
+        embed: int,
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
+        ffn: int,
+        tokens: int,
+        window: int,
+        qkv_bias: bool,
+        output_bias: bool,
+        ffn_bias: bool,
+        qk_norm: bool,
+    ) -> None:
+        super().__init__()
+        self.config, self.window = config, window
+        made = layer_config(config)
+        # Set after construction: transformers would refuse numbers of heads that do not divide the hidden
+        # size, but a layer with fewer heads keeps their width.
+        made.num_attention_heads, made.num_key_value_heads, made.head_dim = heads, kv_heads, head_dim
+        made.intermediate_size = ffn
+        self.layer = model_class(made, "DecoderLayer")(made, 0)
+        for module in self.layer.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=made.initializer_range)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, hidden_NTD: Tensor) -> Tensor:
+        length = hidden_NTD.shape[1]
+        turns = rotation(self.config, length, hidden_NTD.device, hidden_NTD.dtype)
+        mask = None
+        if self.window and length > self.window:
+            place_T = torch.arange(length, device=hidden_NTD.device)
+            back_TT = place_T[:, None] - place_T[None, :]
+            mask = ((back_TT >= 0) & (back_TT < self.window))[None, None]
+        out_NTD: Tensor = self.layer(hidden_NTD, attention_mask=mask, position_embeddings=turns)
+        return out_NTD
+
+
+BLOCK = DecoderLayer

@@ -1,0 +1,344 @@
+"""The contract of a model family: its specs, its torch modules and its supernet are the same networks.
+
+Every check takes a space and says what it looked at, or raises `ContractBroken` with the network at which it
+failed. Built-in families are held to it by the tests, users' own by `winnow family check`, which runs
+
+    python -m supernet.contract NAME [--preset PRESET] [--families-dir FOLDER]
+
+and reads one JSON object a line: preset, check, passed, detail.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from search_space import plugins
+from search_space.architecture import Architecture
+from search_space.family_files import culprit
+from search_space.inputs import ImageInput
+from search_space.space import SearchSpace
+from supernet.kinds import block_class
+from supernet.network import Network, Supernet, build_network, extract
+
+# Architectures that are described, built without storage, and counted by torch.
+DESCRIBED, BUILT, COUNTED = 200, 200, 40
+# Supernets larger than this are not allocated; what needs one is then skipped, and says so.
+MAX_ALLOCATED_PARAMS = 60_000_000
+# Multiply-accumulates that a check which runs networks may spend, in networks of the largest size.
+MACS_BUDGET = 10_000_000_000
+FEWEST_RUN, MOST_RUN = 4, 20
+# Tokens of a text that is run; counts are for the space's own length.
+RUN_TOKENS = 16
+
+
+class ContractBroken(Exception):
+    """A family does not keep its contract; the message says where."""
+
+
+class Skipped(Exception):
+    """A check that this machine cannot do; the message says why."""
+
+
+class Subject:
+    """A space under test, with what its checks share."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
+
+    def architectures(self, count: int) -> list[Architecture]:
+        """The smallest, the largest, and random ones; the same on every call."""
+        rng = np.random.default_rng(0)
+        ends = [self.space.smallest(), self.space.largest()]
+        return ends + [self.space.sample(rng) for _ in range(count - 2)]
+
+    def runnable(self) -> list[Architecture]:
+        """As many architectures as the budget of computation allows."""
+        affordable = MACS_BUDGET // max(1, self._largest_macs * 4)
+        return self.architectures(max(FEWEST_RUN, min(MOST_RUN, affordable)))
+
+    @cached_property
+    def _largest_macs(self) -> int:
+        return sum(layer.macs() for layer in self.space.layers(self.space.largest()).values())
+
+    @cached_property
+    def supernet(self) -> Supernet:
+        """With statistics and scales that differ from channel to channel, so that no slice equals another.
+
+        Raises:
+            Skipped: it would take too much memory.
+        """
+        params = sum(layer.params() for layer in self.space.capacity().values())
+        if params > MAX_ALLOCATED_PARAMS:
+            raise Skipped(f"its supernet has {params:,} parameters, too many to allocate for a test")
+        torch.manual_seed(0)
+        made = Supernet(self.space)
+        with torch.no_grad():
+            for module in made.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
+                        if tensor is not None:
+                            tensor.uniform_(0.5, 1.5)
+        return made
+
+    def without_storage(self, architecture: Architecture) -> Network:
+        """The plain torch network, all shapes and no numbers."""
+        with torch.device("meta"):
+            return build_network(self.space.layers(architecture)).eval()
+
+    def example_input(self, batch: int, tokens: int | None = None) -> Tensor:
+        """Random inputs for the networks of the space, the same on every call."""
+        return example_input(self.space, batch, tokens)
+
+
+def example_input(space: SearchSpace, batch: int, tokens: int | None = None) -> Tensor:
+    """Random inputs for the networks of a space, the same on every call.
+
+    Args:
+        tokens: length of texts; None: the length for which costs are counted.
+
+    Raises:
+        ContractBroken: the space does not say what its networks eat.
+    """
+    takes, generator = space.takes, torch.Generator().manual_seed(0)
+    if takes is None:
+        raise ContractBroken("the space does not say what its networks take; give SearchSpace takes=ImageInput(...)")
+    if isinstance(takes, ImageInput):
+        return torch.randn(batch, takes.channels, takes.size, takes.size, generator=generator)
+    length = takes.length if tokens is None else min(tokens, takes.max_length)
+    return torch.randint(0, takes.vocab, (batch, length), generator=generator)
+
+
+def require(holds: bool, broken: str) -> None:
+    """Raise ContractBroken with this sentence unless it holds."""
+    if not holds:
+        raise ContractBroken(broken)
+
+
+# --- the space --------------------------------------------------------------------------------------
+
+
+def equal_ids(subject: Subject) -> str:
+    """Ids are equal exactly when layers are."""
+    space, rng = subject.space, np.random.default_rng(1)
+    ids: dict[str, object] = {}
+    layers: dict[object, str] = {}
+    drawn = subject.architectures(DESCRIBED)
+    # Neighbours that differ in one gene, alive or dead, are the likely collisions.
+    drawn += [space.mutate(architecture, rng, 1 / len(space.choices)) for architecture in drawn]
+    for architecture in drawn:
+        described = tuple(space.layers(architecture).items())
+        require(ids.setdefault(architecture.id, described) == described, f"{architecture.id} has two sets of layers")
+        other = layers.setdefault(described, architecture.id)
+        require(other == architecture.id, f"{other} and {architecture.id} are one network: {architecture.values}")
+    return f"{len(drawn)} architectures, {len(ids)} networks"
+
+
+def dead_genes(subject: Subject) -> str:
+    """Genes of inactive choices change nothing."""
+    space, changed = subject.space, 0
+    for architecture in subject.architectures(DESCRIBED // 4):
+        for position, active in enumerate(space.is_active(architecture)):
+            if not active:
+                genes = list(architecture.genes)
+                genes[position] = len(space.choices[position].options) - 1
+                same = space.from_genes(genes).id == architecture.id
+                require(same, f"inactive {space.choices[position].name} changes {architecture.id}")
+                changed += 1
+    return f"{changed} dead genes changed"
+
+
+def every_choice_matters(subject: Subject) -> str:
+    """Every choice can change the layers; one that no blueprint reads would be a lie in the id."""
+    space, largest = subject.space, subject.space.largest()
+    for position, choice in enumerate(space.choices):
+        if len(choice.options) > 1:
+            genes = list(largest.genes)
+            genes[position] = 0
+            changes = space.layers(space.from_genes(genes)) != space.layers(largest)
+            require(changes, f"choice {choice.name} changes nothing in the largest network")
+    return f"{len(space.choices)} choices"
+
+
+def fits_capacity(subject: Subject) -> str:
+    """Every layer is a slice of its slot's largest, and slots come in the same order."""
+    capacity = subject.space.capacity()
+    position = {slot: i for i, slot in enumerate(capacity)}
+    drawn = subject.architectures(DESCRIBED)
+    for architecture in drawn:
+        layers = subject.space.layers(architecture)
+        for slot, layer in layers.items():
+            require(slot in capacity, f"slot {slot} of {architecture.id} is not in the capacity")
+            require(layer.fits_in(capacity[slot]), f"{slot}: {layer} does not fit in {capacity[slot]}")
+        order = [position[slot] for slot in layers]
+        require(order == sorted(order), f"slots of {architecture.id} are in another order than the capacity's")
+    return f"{len(drawn)} architectures, {len(capacity)} slots"
+
+
+def specs_are_values(subject: Subject) -> str:
+    """A layer spec equals its copy and can be a key; its fields are its block's arguments."""
+    layers = subject.space.capacity().values()
+    for layer in layers:
+        twin = replace(layer)  # type: ignore[type-var]
+        require(twin == layer and hash(twin) == hash(layer), f"{layer} is not equal to its copy")
+        arguments = list(inspect.signature(block_class(layer)).parameters)
+        fields = list(layer.fields())
+        require(arguments == fields, f"block {layer.kind!r} takes {arguments}, its spec has {fields}")
+    return f"{len(layers)} layers"
+
+
+# --- counts -----------------------------------------------------------------------------------------
+
+
+def counted_params(subject: Subject) -> str:
+    """Counted parameters and bytes are those of the torch module."""
+    drawn = subject.architectures(BUILT)
+    for architecture in drawn:
+        layers = subject.space.layers(architecture)
+        network = subject.without_storage(architecture)
+        for slot, layer in layers.items():
+            tied = set(layer.ties())
+            own = [p for name, p in network.get_submodule(slot).named_parameters() if name not in tied]
+            built = sum(parameter.numel() for parameter in own)
+            require(
+                layer.params() == built,
+                f"{slot} of {architecture.id}: counted {layer.params()}, torch has {built}: {layer}",
+            )
+            stored = sum(parameter.numel() * 4 for parameter in own)
+            require(layer.weight_bytes() == stored, f"{slot}: counted {layer.weight_bytes()} bytes, torch has {stored}")
+        whole, counted = (
+            sum(parameter.numel() for parameter in network.parameters()),
+            sum(layer.params() for layer in layers.values()),
+        )
+        require(whole == counted, f"{architecture.id}: counted {counted}, torch has {whole}")
+    return f"{len(drawn)} networks"
+
+
+def counted_macs(subject: Subject) -> str:
+    """Counted MACs are half of torch's own count of operations."""
+    x = subject.example_input(batch=1).to("meta")
+    drawn = subject.architectures(COUNTED)
+    for architecture in drawn:
+        network = subject.without_storage(architecture)
+        counter = FlopCounterMode(display=False)
+        with torch.no_grad(), counter:
+            network(x)
+        counted = sum(layer.macs() for layer in subject.space.layers(architecture).values())
+        flops = counter.get_total_flops()
+        require(2 * counted == flops, f"{architecture.id}: counted {counted} MACs, torch has {flops / 2:.10g}")
+    return f"{len(drawn)} networks"
+
+
+# --- the supernet -----------------------------------------------------------------------------------
+
+
+def supernet_equals_extract(subject: Subject) -> str:
+    """`supernet(x, architecture)` equals `extract(supernet, architecture)(x)` exactly."""
+    x, supernet = subject.example_input(batch=4, tokens=RUN_TOKENS), subject.supernet
+    drawn = subject.runnable()
+    for training in (True, False):
+        supernet.train(training)
+        for architecture in drawn:
+            # Both with gradients: where none is needed torch may choose another kernel for layers of text.
+            network = extract(supernet, architecture)
+            torch.manual_seed(0)  # the same dropout for both
+            shared = supernet(x, architecture)
+            torch.manual_seed(0)
+            alone = network(x)
+            far = "" if shared.shape != alone.shape else f", apart by {(shared - alone).abs().max():.3g}"
+            require(torch.equal(shared, alone), f"{architecture.id} differs (training={training}){far}")
+    return f"{len(drawn)} networks, training and evaluation"
+
+
+def answers_are_what_it_says(subject: Subject) -> str:
+    """Logits have one column a class (or token id), and gradients reach every parameter of the largest network."""
+    x, supernet, takes = subject.example_input(batch=4, tokens=RUN_TOKENS), subject.supernet.eval(), subject.space.takes
+    assert takes is not None
+    classes = takes.classes
+    if classes is not None:
+        shape = tuple(supernet(x, subject.space.largest()).shape)
+        require(shape == (4, classes), f"the largest network answers {shape}, not (4, {classes})")
+    network = extract(supernet.train(), subject.space.largest())
+    network(x).float().pow(2).sum().backward()
+    idle = [name for name, parameter in network.named_parameters() if parameter.grad is None]
+    require(not idle, f"parameters that take no part: {', '.join(idle[:5])}")
+    return "largest network"
+
+
+def no_gradient_changes_nothing(subject: Subject) -> str:
+    """The supernet computes the same with and without gradients."""
+    x, supernet = subject.example_input(batch=4, tokens=RUN_TOKENS), subject.supernet.eval()
+    drawn = subject.runnable()[:5]
+    for architecture in drawn:
+        with torch.no_grad():
+            without = supernet(x, architecture)
+        require(torch.equal(supernet(x, architecture), without), f"{architecture.id} differs without gradients")
+    return f"{len(drawn)} networks"
+
+
+CHECKS: tuple[Callable[[Subject], str], ...] = (
+    equal_ids,
+    dead_genes,
+    every_choice_matters,
+    fits_capacity,
+    specs_are_values,
+    counted_params,
+    counted_macs,
+    supernet_equals_extract,
+    answers_are_what_it_says,
+    no_gradient_changes_nothing,
+)
+
+
+def run_checks(family: str, preset: str) -> Iterator[dict[str, object]]:
+    """Every check of one preset in turn: preset, check, passed (None: skipped) and what was seen."""
+    subject = Subject(plugins.load_family(family, preset))
+    for check in CHECKS:
+        passed: bool | None = True
+        try:
+            detail = check(subject)
+        except ContractBroken as broken:
+            passed, detail = False, str(broken)
+        except Skipped as skipped:
+            passed, detail = None, str(skipped)
+        except Exception as error:
+            # A family's own code failed: where, is worth more than a traceback through ours.
+            passed, detail = False, str(culprit(error) or f"{type(error).__name__}: {error}")
+        asks = (check.__doc__ or "").partition("\n")[0].rstrip(".")
+        yield {"preset": preset, "check": check.__name__, "asks": asks, "passed": passed, "detail": detail}
+
+
+def main() -> int:
+    """0: every check passed; 1: some did not; 2: the family cannot be loaded."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("family")
+    parser.add_argument("--preset")
+    parser.add_argument("--families-dir", type=Path)
+    arguments = parser.parse_args()
+    plugins.use_families_dir(arguments.families_dir)
+    broken = False
+    try:
+        for preset in [arguments.preset] if arguments.preset else plugins.presets(arguments.family):
+            for result in run_checks(arguments.family, preset):
+                broken = broken or result["passed"] is False
+                sys.stdout.write(json.dumps(result) + "\n")
+                sys.stdout.flush()
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""Weights of a pretrained checkpoint in a supernet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from search_space import plugins
+from search_space.checkpoint import Layout, Matched, read_checkpoint
+from supernet.network import Supernet
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a checkpoint gave.
+
+    Attributes:
+        tensors: number of tensors loaded.
+        dropped: tensors of the checkpoint that are not used.
+        fresh: names, as the checkpoint would have them, of parameters that kept fresh values.
+    """
+
+    tensors: int
+    dropped: tuple[str, ...]
+    fresh: tuple[str, ...]
+
+
+def load_pretrained(supernet: Supernet, folder: str | Path, classes: int | None = None) -> Loaded:
+    """Fill a supernet of a checkpoint's space with the checkpoint's weights, tensor by tensor.
+
+    The checkpoint is never held whole in memory beside the supernet. Values are converted to the
+    supernet's type. What the checkpoint lacks and may lack (a new classifier) stays as it is.
+
+    Args:
+        supernet: of the space that the checkpoint's family gives for its config.json.
+        classes: as in the space's adjustments.
+
+    Raises:
+        CheckpointError: the folder is not a whole, matching checkpoint; the supernet is then unchanged.
+        ValueError: the supernet is of another shape than the checkpoint.
+    """
+    checkpoint = read_checkpoint(folder)
+    family = plugins.load("search_space.families", supernet.space.name.split("/")[0], "family")
+    layout: Layout = family.layout(checkpoint.config, classes)
+    matched = layout.match(checkpoint)
+    _check_shapes(supernet, matched)
+    by_file = sorted(matched.loads, key=lambda name: checkpoint.tensors[name].file)
+    with torch.no_grad():
+        for file, names in groupby(by_file, key=lambda name: checkpoint.tensors[name].file):
+            with safe_open(checkpoint.folder / file, framework="pt") as tensors:
+                for name in names:
+                    place = matched.loads[name]
+                    target = supernet.slot(place.slot).block.get_parameter(place.parameter)
+                    target.copy_(tensors.get_tensor(name).view(target.shape))
+    return Loaded(len(matched.loads), matched.dropped, matched.fresh)
+
+
+def _check_shapes(supernet: Supernet, matched: Matched) -> None:
+    for name, place in matched.loads.items():
+        if place.slot not in supernet.slots:
+            raise ValueError(f"Space {supernet.space.name!r} has no slot {place.slot!r} for the checkpoint's {name!r}.")
+        shape = tuple(supernet.slot(place.slot).block.get_parameter(place.parameter).shape)
+        if shape != place.shape:
+            raise ValueError(
+                f"Space {supernet.space.name!r} has shape {shape} where the checkpoint's {name!r} has {place.shape}; "
+                "make the space from this checkpoint's config.json."
+            )
