@@ -106,7 +106,7 @@ def _optuna_nsga2(table: Table, seed: int, evaluations: int) -> Iterator[int]:
     known: set[int] = set()
     for _trial in range(50 * evaluations):
         trial = study.ask()
-        genes = tuple(trial.suggest_categorical(c.name, c.options) for c in SPACE.choices)
+        genes = tuple(int(trial.suggest_categorical(c.name, range(len(c.options)))) for c in SPACE.choices)
         row = table.row_of[genes]
         study.tell(trial, table.costs[row].tolist())
         if row not in known:

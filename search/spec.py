@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    StrictBool,
     StrictFloat,
     StrictInt,
     StrictStr,
@@ -23,7 +24,7 @@ from pydantic import (
 )
 
 from search.metrics import METRICS, Goal
-from search.objectives import Objective
+from search.objectives import Constraint, Objective, limits_of
 from search_space import plugins
 from search_space.adjustments import Adjustments
 from search_space.checkpoint import read_checkpoint
@@ -180,15 +181,40 @@ class ObjectiveSpec(Part):
         if self.goal is not None and self.goal != metric.goal:
             raise ValueError(f"Metric {self.metric!r} can only be {metric.goal}d, not {self.goal}d.")
         if self.limit is not None:
-            if self.metric == "accuracy" and not 0 <= self.limit <= 1:
-                raise ValueError(f"Got an accuracy limit of {self.limit}; it is a share from 0 to 1.")
-            if self.limit < 0 or not math.isfinite(self.limit):
-                raise ValueError(f"Got a limit of {self.limit} on {self.metric!r}; it must not be negative.")
+            _check_limit(self.metric, self.limit)
         return self
 
     def objective(self) -> Objective:
         """The objective as the search sees it."""
         return Objective(self.metric, METRICS[self.metric].goal, self.limit)
+
+
+class ConstraintSpec(Part):
+    """A hard limit on a metric that is not optimised."""
+
+    metric: str = Field(description="One of the catalogue's metrics that is no objective.", examples=["params"])
+    limit: float = Field(description="Worst feasible value: least accuracy, or most of a cost.")
+
+    @field_validator("metric")
+    @classmethod
+    def _known(cls, metric: str) -> str:
+        return _one_of("metric", metric, tuple(METRICS))
+
+    @model_validator(mode="after")
+    def _sensible(self) -> ConstraintSpec:
+        _check_limit(self.metric, self.limit)
+        return self
+
+    def constraint(self) -> Constraint:
+        """The constraint as the search sees it."""
+        return Constraint(self.metric, self.limit, METRICS[self.metric].goal)
+
+
+def _check_limit(metric: str, limit: float) -> None:
+    if metric == "accuracy" and not 0 <= limit <= 1:
+        raise ValueError(f"Got an accuracy limit of {limit}; it is a share from 0 to 1.")
+    if limit < 0 or not math.isfinite(limit):
+        raise ValueError(f"Got a limit of {limit} on {metric!r}; it must not be negative.")
 
 
 class GeneticOptions(Part):
@@ -258,6 +284,10 @@ class SearchSpec(Part):
         int, Field(ge=2, le=1_000_000, description="Training images that re-estimate batch-norm statistics.")
     ]
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed_architectures: Annotated[
+        tuple[dict[str, StrictInt | StrictFloat | StrictStr | StrictBool], ...],
+        Field(max_length=1000, description="Values of architectures to evaluate first, such as one of your own."),
+    ] = ()
     options: dict[str, float | int | None] = Field(
         default_factory=dict, validate_default=True, description="Options of the algorithm itself."
     )
@@ -287,6 +317,9 @@ class JobSpec(Part):
     data: DataSpec
     training: TrainingSpec
     objectives: Annotated[tuple[ObjectiveSpec, ...], Field(min_length=1, max_length=4)]
+    constraints: Annotated[
+        tuple[ConstraintSpec, ...], Field(max_length=16, description="Limits on metrics that are not objectives.")
+    ] = ()
     search: SearchSpec
 
     @model_validator(mode="before")
@@ -320,6 +353,19 @@ class JobSpec(Part):
         if twice:
             raise ValueError(f"Objective {twice[0]!r} is listed twice; list each metric once.")
         return objectives
+
+    @model_validator(mode="after")
+    def _limits_agree(self) -> JobSpec:
+        limits_of([o.objective() for o in self.objectives], [c.constraint() for c in self.constraints])
+        return self
+
+    @model_validator(mode="after")
+    def _seeds_are_of_the_space(self) -> JobSpec:
+        if self.search.seed_architectures:
+            space = self.supernet.space()
+            for values in self.search.seed_architectures:
+                space.architecture(**values)
+        return self
 
     @property
     def title(self) -> str:
