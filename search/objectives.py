@@ -83,4 +83,5 @@ def violation(
     objectives: Sequence[Objective], metrics: Mapping[str, float], constraints: Sequence[Constraint] = ()
 ) -> float:
     """Sum of the violations of all limits; 0 exactly when the metrics are feasible and are numbers."""
-    return sum(limited.violation(metrics[limited.metric]) for limited in (*objectives, *constraints))
+    judged: list[Objective | Constraint] = [*objectives, *constraints]
+    return sum(each.violation(metrics[each.metric]) for each in judged)

@@ -36,11 +36,11 @@ class NormalScale:
 
     def score(self, costs: np.ndarray) -> np.ndarray:
         """Normal scores of costs."""
-        return np.interp(costs, self._x, self._z)
+        return np.asarray(np.interp(costs, self._x, self._z))
 
     def cost(self, scores: np.ndarray) -> np.ndarray:
         """Costs of normal scores."""
-        return np.interp(scores, self._z, self._x)
+        return np.asarray(np.interp(scores, self._z, self._x))
 
     def gain(self, levels: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
         """E[(level - cost)+] for costs whose scores are normal, shape (num_candidates, num_levels).

@@ -26,7 +26,7 @@ SPACE = SearchSpace(
 )
 # Options under which the slow ones show the same behaviour in a second; their defaults are tested below.
 QUICK = {
-    "gp": {"batch": 10, "startup": 100},
+    "gp": {"batch": 5, "startup": 115},
     "linas": {"inner_evaluations": 1000, "population": 40},
     "tpe": {"batch": 5},
     "winnow": {"batch": 20},
