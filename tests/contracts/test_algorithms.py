@@ -26,7 +26,8 @@ SPACE = SearchSpace(
 )
 # Options under which the slow ones show the same behaviour in a second; their defaults are tested below.
 QUICK = {
-    "gp": {"batch": 5, "startup": 115},
+    # Each ask of optuna's sampler takes a second or more here; tests/search/test_algorithms.py has a few real ones.
+    "gp": {"batch": 10, "startup": 200},
     "linas": {"inner_evaluations": 1000, "population": 40},
     "tpe": {"batch": 5},
     "winnow": {"batch": 20},
