@@ -29,8 +29,6 @@ from search.objectives import Constraint, Objective, limits_of
 from search.parts import Part, complete_options, one_of
 from search.training_spec import METHOD_OPTIONS, OPTIMIZERS, TrainingSpec
 from search_space import plugins
-from search_space.adjustments import Adjustments
-from search_space.checkpoint import read_checkpoint
 
 if TYPE_CHECKING:
     from search_space.space import SearchSpace
@@ -101,6 +99,8 @@ class SupernetSpec(Part):
         """
         if not isinstance(given, dict) or not isinstance(given.get("pretrained"), str) or given.get("checkpoint"):
             return given
+        from search_space.checkpoint import read_checkpoint  # not needed to start the API
+
         folder = Path(given["pretrained"]).expanduser()
         if not folder.is_absolute():
             raise ValueError(f"Got pretrained {str(folder)!r}; give the absolute path that API and workers see.")
@@ -120,6 +120,8 @@ class SupernetSpec(Part):
 
     def space(self) -> SearchSpace:
         """The search space."""
+        from search_space.adjustments import Adjustments  # not needed to start the API
+
         adjustments = Adjustments(dict(self.choices), self.classes, self.sequence_length)
         return plugins.load_family(self.family, self.preset, adjustments, self.checkpoint)
 
