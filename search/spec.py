@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -71,17 +72,35 @@ class SupernetSpec(Part):
     checkpoint: dict[str, Any] | None = Field(
         default=None, description="The checkpoint's config.json, read when the job is submitted."
     )
+    importance: Literal["activation", "weight"] | None = Field(
+        default=None,
+        description="Put the most important neurons and heads of a checkpoint first, by what they contribute on "
+        "training data or by the norm of their weights, so that narrower networks keep the best. Null: leave them.",
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _read_checkpoint(cls, given: Any) -> Any:
-        """Keep the configuration in the job, so that its space does not depend on a folder that may go."""
-        if isinstance(given, dict) and isinstance(given.get("pretrained"), str) and not given.get("checkpoint"):
-            return {**given, "checkpoint": read_checkpoint(given["pretrained"]).config}
-        return given
+        """Read a checkpoint's configuration and check its tensors, without its weights.
+
+        The configuration is kept in the job, so that its space does not depend on a folder that may go.
+        """
+        if not isinstance(given, dict) or not isinstance(given.get("pretrained"), str) or given.get("checkpoint"):
+            return given
+        folder = Path(given["pretrained"]).expanduser()
+        if not folder.is_absolute():
+            raise ValueError(f"Got pretrained {str(folder)!r}; give the absolute path that API and workers see.")
+        checkpoint = read_checkpoint(folder)
+        if isinstance(given.get("family"), str):
+            plugins.check_checkpoint(given["family"], checkpoint, given.get("classes"))
+        return {**given, "checkpoint": checkpoint.config}
 
     @model_validator(mode="after")
     def _buildable(self) -> SupernetSpec:
+        if self.importance is not None and self.pretrained is None:
+            raise ValueError(
+                "Only pretrained weights can be ordered by importance; leave it out, or name a checkpoint."
+            )
         self.space()
         return self
 

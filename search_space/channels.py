@@ -14,11 +14,12 @@ def make_divisible(channels: float, multiple: int = 8) -> int:
     return rounded + multiple if rounded < 0.9 * channels else rounded
 
 
-def refuse_twins(choice: str, options: Sequence[Option], channels: Callable[[Option], object]) -> None:
+def refuse_twins(choice: str, options: Sequence[Option], channels: Callable[[Option], object], where: str = "") -> None:
     """Refuse options that rounding makes one: two values for one network would give it two ids.
 
     Args:
         channels: from an option to the numbers of channels that it stands for.
+        where: under which circumstances, for the message.
 
     Raises:
         ValueError: two options stand for the same channels.
@@ -28,7 +29,7 @@ def refuse_twins(choice: str, options: Sequence[Option], channels: Callable[[Opt
         rounded = channels(option)
         if rounded in seen:
             raise ValueError(
-                f"Options {seen[rounded]!r} and {option!r} of choice {choice!r} both give {rounded} channels after "
-                f"rounding, so they are one network; keep one of them."
+                f"Options {seen[rounded]!r} and {option!r} of choice {choice!r}{where} both give {rounded} channels "
+                f"after rounding, so they are one network; keep one of them."
             )
         seen[rounded] = option

@@ -19,6 +19,7 @@ from search_space.family_files import FamilyFolder, blaming, file_of, is_users
 
 if TYPE_CHECKING:
     from search_space.adjustments import Adjustments
+    from search_space.checkpoint import Checkpoint, Matched
     from search_space.space import SearchSpace
 
 
@@ -140,6 +141,20 @@ def _users_space(
                 layer.params()
         space.capacity()
     return space
+
+
+def check_checkpoint(name: str, checkpoint: Checkpoint, classes: int | None = None) -> Matched:
+    """How a checkpoint's tensors fit what a family makes of its configuration.
+
+    Raises:
+        UnknownPluginError: there is no such family.
+        ValueError: the family starts from no checkpoint, or (CheckpointError) not from this one.
+    """
+    family = load("search_space.families", name, "family")
+    if not hasattr(family, "layout"):
+        raise ValueError(f"Family {name!r} does not start from a pretrained checkpoint; leave it out.")
+    matched: Matched = family.layout(checkpoint.config, classes).match(checkpoint)
+    return matched
 
 
 def presets(name: str) -> tuple[str, ...]:

@@ -79,6 +79,7 @@ class SearchSpace:
         self._index = [{option: i for i, option in enumerate(choice.options)} for choice in self.choices]
         # For each choice: (position of the choice it hangs on, the option indices that make it matter).
         self._parents = [self._parent_of(i, choice) for i, choice in enumerate(self.choices)]
+        self._dependent = [(i, parent) for i, parent in enumerate(self._parents) if parent is not None]
         # For each choice: its name with each of its options.
         self._items = [tuple((choice.name, option) for option in choice.options) for choice in self.choices]
         self._ids = IdWriter(name, [(choice.name, choice.options) for choice in self.choices])
@@ -135,19 +136,15 @@ class SearchSpace:
         if len(genes) != len(self.choices):
             raise ValueError(f"Got {len(genes)} genes; space {self.name!r} has {len(self.choices)} choices.")
         canonical = np.asarray(genes).astype(np.int64, copy=False).tolist()
-        active: list[bool] = []
-        items: list[tuple[str, Option]] = []
-        for i, (gene, known, parent) in enumerate(zip(canonical, self._items, self._parents, strict=True)):
+        for gene, choice, known in zip(canonical, self.choices, self._items, strict=True):
             if not 0 <= gene < len(known):
-                raise ValueError(f"Gene {gene} of {self.choices[i].name!r} is not in 0..{len(known) - 1}.")
-            if parent is None or (active[parent[0]] and canonical[parent[0]] in parent[1]):
-                active.append(True)
-                items.append(known[gene])
-            else:
-                active.append(False)
-                items.append(known[0])
-                canonical[i] = 0
-        return Architecture(self.name, tuple(items), tuple(canonical), self._ids.write(canonical, active))
+                raise ValueError(f"Gene {gene} of {choice.name!r} is not in 0..{len(known) - 1}.")
+        active = [True] * len(canonical)
+        for i, (at, indices) in self._dependent:
+            if not (active[at] and canonical[at] in indices):
+                active[i], canonical[i] = False, 0
+        items = tuple([known[gene] for known, gene in zip(self._items, canonical, strict=True)])
+        return Architecture(self.name, items, tuple(canonical), self._ids.write(canonical, active))
 
     def canonical(self, values: Values) -> dict[str, Option]:
         """The same network's values in the one form that all its descriptions share."""

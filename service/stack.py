@@ -109,6 +109,7 @@ class Stack:
             "WINNOW_REDIS_URL": self._settings.redis_url,
             "WINNOW_DATA_DIR": str(self._settings.data_dir),
             "WINNOW_URL": self.url,
+            **({"WINNOW_FAMILIES_DIR": str(families.resolve())} if (families := self._settings.families_dir) else {}),
         }
 
     def _spawn(self, name: str, module: str, *arguments: str) -> None:

@@ -159,13 +159,14 @@ def show_profile(console: Console, profile: ProfileOut) -> None:
     for row in profile.metrics:
         table.add_row(row.metric, *(f"{value:,}" for value in (row.smallest, row.median, row.largest)))
     console.print(table)
-    how = "every network" if profile.counted_how == "every network" else f"{profile.counted:,} random networks"
-    console.print(f"Counted from {how} (seed {profile.seed}) in {profile.seconds:.2f} s.\n")
+    whole = profile.counted_how == "every network"
+    how = "all networks" if whole else f"{profile.counted:,} random networks (seed {profile.seed})"
+    console.print(f"Counted from {how} and the ends of the space in {profile.seconds:.2f} s.\n")
     if profile.limits:
         limits = Table("limit", "value", "met by", "known")
         for limit in profile.limits:
             met = "" if limit.share is None else f"{100 * limit.share:.3g} %"
-            limits.add_row(f"{limit.metric} {limit.bound}", f"{limit.limit:,g}", met, limit.known)
+            limits.add_row(f"{limit.metric} {limit.bound}", f"{limit.limit:,.12g}", met, limit.known)
         console.print(limits)
     if profile.feasibility is not None:
         console.print(_feasibility(profile.feasibility))
@@ -180,8 +181,9 @@ def _sizes(profile: ProfileOut) -> str:
 
 def _feasibility(found: Feasibility) -> str:
     style = {"feasible": "green", "infeasible": "red"}.get(found.answer, "yellow")
-    interval = f"{100 * found.share_low:.3g} to {100 * found.share_high:.3g} %"
-    share = f"{100 * found.share:.3g} % of the networks meet them all (95 % interval {interval})."
+    interval = f" (95 % interval {100 * found.share_low:.3g} to {100 * found.share_high:.3g} %)"
+    exact = found.share_low == found.share_high
+    share = f"{100 * found.share:.3g} % of the networks meet all of these limits{'' if exact else interval}."
     nearest = found.nearest
     numbers = ", ".join(f"{metric} {value:,}" for metric, value in nearest.metrics.items())
     which = "For example" if found.answer == "feasible" else "The nearest is"

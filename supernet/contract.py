@@ -14,7 +14,8 @@ import argparse
 import inspect
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -28,17 +29,20 @@ from search_space import plugins
 from search_space.architecture import Architecture
 from search_space.family_files import culprit
 from search_space.inputs import ImageInput
+from search_space.layers import LayerSpec
 from search_space.space import SearchSpace
 from supernet.kinds import block_class
 from supernet.network import Network, Supernet, build_network, extract
+from supernet.slot import build_block
 
-# Architectures that are described, built without storage, and counted by torch.
-DESCRIBED, BUILT, COUNTED = 200, 200, 40
+# Architectures that are described and counted layer by layer, and of these, built or run whole.
+DESCRIBED, WHOLE = 200, 3
 # Supernets larger than this are not allocated; what needs one is then skipped, and says so.
 MAX_ALLOCATED_PARAMS = 60_000_000
-# Multiply-accumulates that a check which runs networks may spend, in networks of the largest size.
-MACS_BUDGET = 10_000_000_000
-FEWEST_RUN, MOST_RUN = 4, 20
+# Multiply-accumulates that a check which runs networks may spend, and most networks that it runs.
+MACS_BUDGET, MOST_RUN = 4_000_000_000, 200
+# Samples of a batch: two, so that batch normalisation has something to normalise.
+BATCH = 2
 # Tokens of a text that is run; counts are for the space's own length.
 RUN_TOKENS = 16
 
@@ -56,6 +60,8 @@ class Subject:
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
+        self._blocks: dict[LayerSpec, nn.Module] = {}
+        self._flops: dict[tuple[LayerSpec, tuple[int, ...]], tuple[int, Tensor]] = {}
 
     def architectures(self, count: int) -> list[Architecture]:
         """The smallest, the largest, and random ones; the same on every call."""
@@ -64,13 +70,15 @@ class Subject:
         return ends + [self.space.sample(rng) for _ in range(count - 2)]
 
     def runnable(self) -> list[Architecture]:
-        """As many architectures as the budget of computation allows."""
-        affordable = MACS_BUDGET // max(1, self._largest_macs * 4)
-        return self.architectures(max(FEWEST_RUN, min(MOST_RUN, affordable)))
-
-    @cached_property
-    def _largest_macs(self) -> int:
-        return sum(layer.macs() for layer in self.space.layers(self.space.largest()).values())
+        """Smallest, random and largest networks, as many as the budget of computation allows, but always two."""
+        smallest, largest, *random = self.architectures(MOST_RUN)
+        chosen, left = [smallest, random[0]], MACS_BUDGET
+        for architecture in (smallest, random[0], largest, *random[1:]):
+            # Supernet and extracted network, in training and in evaluation.
+            left -= 4 * BATCH * sum(layer.macs() for layer in self.space.layers(architecture).values())
+            if left > 0 and architecture not in chosen:
+                chosen.append(architecture)
+        return chosen
 
     @cached_property
     def supernet(self) -> Supernet:
@@ -92,10 +100,26 @@ class Subject:
                             tensor.uniform_(0.5, 1.5)
         return made
 
-    def without_storage(self, architecture: Architecture) -> Network:
-        """The plain torch network, all shapes and no numbers."""
-        with torch.device("meta"):
-            return build_network(self.space.layers(architecture)).eval()
+    def block(self, spec: LayerSpec) -> nn.Module:
+        """A layer's torch module without storage, built once for every spec that occurs."""
+        if spec not in self._blocks:
+            with torch.device("meta"):
+                self._blocks[spec] = build_block(spec).eval()
+        return self._blocks[spec]
+
+    def flops(self, layers: Mapping[str, LayerSpec], x: Tensor) -> int:
+        """What torch counts for one pass, layer by layer; each layer is run once for every shape it is given."""
+        total = 0
+        for spec in layers.values():
+            key = spec, tuple(x.shape)
+            if key not in self._flops:
+                counter = FlopCounterMode(display=False)
+                with torch.no_grad(), counter:
+                    out = self.block(spec)(x)
+                self._flops[key] = counter.get_total_flops(), out
+            flops, x = self._flops[key]
+            total += flops
+        return total
 
     def example_input(self, batch: int, tokens: int | None = None) -> Tensor:
         """Random inputs for the networks of the space, the same on every call."""
@@ -146,16 +170,19 @@ def equal_ids(subject: Subject) -> str:
 
 
 def dead_genes(subject: Subject) -> str:
-    """Genes of inactive choices change nothing."""
+    """A choice that is inactive in a network is one that its layers do not depend on."""
     space, changed = subject.space, 0
     for architecture in subject.architectures(DESCRIBED // 4):
-        for position, active in enumerate(space.is_active(architecture)):
-            if not active:
-                genes = list(architecture.genes)
-                genes[position] = len(space.choices[position].options) - 1
-                same = space.from_genes(genes).id == architecture.id
-                require(same, f"inactive {space.choices[position].name} changes {architecture.id}")
-                changed += 1
+        layers = space.layers(architecture)
+        for choice, active in zip(space.choices, space.is_active(architecture), strict=True):
+            if active:
+                continue
+            items = tuple((name, choice.options[-1] if name == choice.name else v) for name, v in architecture.items)
+            # An id of its own, so that the space does not take it for the network that it is.
+            other = replace(architecture, items=items, id=f"{architecture.id} with {choice.name}")
+            same = space.layers(other) == layers
+            require(same, f"{choice.name} is inactive in {architecture.id}, but changes its layers")
+            changed += 1
     return f"{changed} dead genes changed"
 
 
@@ -203,41 +230,42 @@ def specs_are_values(subject: Subject) -> str:
 
 def counted_params(subject: Subject) -> str:
     """Counted parameters and bytes are those of the torch module."""
-    drawn = subject.architectures(BUILT)
-    for architecture in drawn:
-        layers = subject.space.layers(architecture)
-        network = subject.without_storage(architecture)
-        for slot, layer in layers.items():
-            tied = set(layer.ties())
-            own = [p for name, p in network.get_submodule(slot).named_parameters() if name not in tied]
-            built = sum(parameter.numel() for parameter in own)
-            require(
-                layer.params() == built,
-                f"{slot} of {architecture.id}: counted {layer.params()}, torch has {built}: {layer}",
-            )
-            stored = sum(parameter.numel() * 4 for parameter in own)
-            require(layer.weight_bytes() == stored, f"{slot}: counted {layer.weight_bytes()} bytes, torch has {stored}")
-        whole, counted = (
-            sum(parameter.numel() for parameter in network.parameters()),
-            sum(layer.params() for layer in layers.values()),
-        )
-        require(whole == counted, f"{architecture.id}: counted {counted}, torch has {whole}")
-    return f"{len(drawn)} networks"
+    space, drawn = subject.space, subject.architectures(DESCRIBED)
+    specs = {layer: (slot, one) for one in drawn for slot, layer in space.layers(one).items()}
+    for layer, (slot, architecture) in specs.items():
+        tied = set(layer.ties())
+        own = [parameter for name, parameter in subject.block(layer).named_parameters() if name not in tied]
+        built = sum(parameter.numel() for parameter in own)
+        where = f"{slot} of {architecture.id}"
+        require(layer.params() == built, f"{where}: counted {layer.params()}, torch has {built}: {layer}")
+        stored = sum(4 * parameter.numel() for parameter in own)
+        require(layer.weight_bytes() == stored, f"{where}: counted {layer.weight_bytes()} bytes, torch has {stored}")
+    for architecture in drawn[:WHOLE]:
+        layers = space.layers(architecture)
+        with torch.device("meta"):
+            network = build_network(layers)
+        built = sum(parameter.numel() for parameter in network.parameters())
+        counted = sum(layer.params() for layer in layers.values())
+        require(counted == built, f"{architecture.id}: counted {counted}, torch has {built}")
+    return f"{len(specs)} different layers of {len(drawn)} networks, {WHOLE} of them built whole"
 
 
 def counted_macs(subject: Subject) -> str:
     """Counted MACs are half of torch's own count of operations."""
     x = subject.example_input(batch=1).to("meta")
-    drawn = subject.architectures(COUNTED)
-    for architecture in drawn:
-        network = subject.without_storage(architecture)
-        counter = FlopCounterMode(display=False)
-        with torch.no_grad(), counter:
-            network(x)
-        counted = sum(layer.macs() for layer in subject.space.layers(architecture).values())
-        flops = counter.get_total_flops()
+    drawn = subject.architectures(DESCRIBED)
+    for number, architecture in enumerate(drawn):
+        layers = subject.space.layers(architecture)
+        counted, flops = sum(layer.macs() for layer in layers.values()), subject.flops(layers, x)
         require(2 * counted == flops, f"{architecture.id}: counted {counted} MACs, torch has {flops / 2:.10g}")
-    return f"{len(drawn)} networks"
+        if number < WHOLE:
+            network = Network(OrderedDict((slot, subject.block(layer)) for slot, layer in layers.items()))
+            counter = FlopCounterMode(display=False)
+            with torch.no_grad(), counter:
+                network(x)
+            whole = counter.get_total_flops()
+            require(whole == flops, f"{architecture.id}: torch counts {whole} whole and {flops} layer by layer")
+    return f"{len(drawn)} networks, {WHOLE} of them run whole"
 
 
 # --- the supernet -----------------------------------------------------------------------------------
@@ -245,7 +273,7 @@ def counted_macs(subject: Subject) -> str:
 
 def supernet_equals_extract(subject: Subject) -> str:
     """`supernet(x, architecture)` equals `extract(supernet, architecture)(x)` exactly."""
-    x, supernet = subject.example_input(batch=4, tokens=RUN_TOKENS), subject.supernet
+    x, supernet = subject.example_input(BATCH, RUN_TOKENS), subject.supernet
     drawn = subject.runnable()
     for training in (True, False):
         supernet.train(training)
@@ -263,23 +291,24 @@ def supernet_equals_extract(subject: Subject) -> str:
 
 def answers_are_what_it_says(subject: Subject) -> str:
     """Logits have one column a class (or token id), and gradients reach every parameter of the largest network."""
-    x, supernet, takes = subject.example_input(batch=4, tokens=RUN_TOKENS), subject.supernet.eval(), subject.space.takes
-    assert takes is not None
-    classes = takes.classes
-    if classes is not None:
-        shape = tuple(supernet(x, subject.space.largest()).shape)
-        require(shape == (4, classes), f"the largest network answers {shape}, not (4, {classes})")
-    network = extract(supernet.train(), subject.space.largest())
-    network(x).float().pow(2).sum().backward()
+    takes = subject.space.takes
+    x = subject.example_input(BATCH, RUN_TOKENS).to("meta")
+    with torch.device("meta"):
+        network = build_network(subject.space.layers(subject.space.largest())).train()
+    logits = network(x)
+    if takes is not None and takes.classes is not None:
+        shape = tuple(logits.shape)
+        require(shape == (BATCH, takes.classes), f"the largest network answers {shape}, not {(BATCH, takes.classes)}")
+    logits.float().pow(2).sum().backward()
     idle = [name for name, parameter in network.named_parameters() if parameter.grad is None]
     require(not idle, f"parameters that take no part: {', '.join(idle[:5])}")
-    return "largest network"
+    return "largest network, without storage"
 
 
 def no_gradient_changes_nothing(subject: Subject) -> str:
     """The supernet computes the same with and without gradients."""
-    x, supernet = subject.example_input(batch=4, tokens=RUN_TOKENS), subject.supernet.eval()
-    drawn = subject.runnable()[:5]
+    x, supernet = subject.example_input(BATCH, RUN_TOKENS), subject.supernet.eval()
+    drawn = subject.runnable()[:3]
     for architecture in drawn:
         with torch.no_grad():
             without = supernet(x, architecture)
@@ -299,6 +328,10 @@ CHECKS: tuple[Callable[[Subject], str], ...] = (
     answers_are_what_it_says,
     no_gradient_changes_nothing,
 )
+
+
+# Checks that need weights; the others describe and count.
+RUNNING = (supernet_equals_extract, no_gradient_changes_nothing)
 
 
 def run_checks(family: str, preset: str) -> Iterator[dict[str, object]]:
@@ -327,6 +360,8 @@ def main() -> int:
     parser.add_argument("--families-dir", type=Path)
     arguments = parser.parse_args()
     plugins.use_families_dir(arguments.families_dir)
+    # On a busy machine a second thread that waits for a core made the runs ten times as slow.
+    torch.set_num_threads(1)
     broken = False
     try:
         for preset in [arguments.preset] if arguments.preset else plugins.presets(arguments.family):

@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 
 from search_space import plugins
-from search_space.checkpoint import Layout, Matched, read_checkpoint
+from search_space.checkpoint import Matched, read_checkpoint
 from supernet.network import Supernet
 
 
@@ -44,9 +44,7 @@ def load_pretrained(supernet: Supernet, folder: str | Path, classes: int | None 
         ValueError: the supernet is of another shape than the checkpoint.
     """
     checkpoint = read_checkpoint(folder)
-    family = plugins.load("search_space.families", supernet.space.name.split("/")[0], "family")
-    layout: Layout = family.layout(checkpoint.config, classes)
-    matched = layout.match(checkpoint)
+    matched = plugins.check_checkpoint(supernet.space.name.split("/")[0], checkpoint, classes)
     _check_shapes(supernet, matched)
     by_file = sorted(matched.loads, key=lambda name: checkpoint.tensors[name].file)
     with torch.no_grad():

@@ -11,9 +11,11 @@ import contextlib
 import io
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.onnx import symbolic_helper
 
 # Another runtime fuses and orders floating-point operations differently.
 TOLERANCE = 1e-3
@@ -48,3 +50,36 @@ def write(network: nn.Module, example: Tensor, folder: Path) -> None:
             dynamo=False,
             verbose=False,
         )
+
+
+def _bicubic_with_antialias(graph: Any, x: Any, size: Any, align_corners: Any, *_scales: Any) -> Any:
+    """ONNX's Resize as torch resizes (a = -0.5, weights outside the image left out): the first layer of networks of
+    an elastic resolution. The exporter does not know this operator; outputs differ by 4e-5 at most (docs/log.md)."""
+
+    if symbolic_helper._get_const(align_corners, "b", "align_corners"):
+        raise NotImplementedError("Bicubic resizing with align_corners=True is not exported; use align_corners=False.")
+
+    def constant(values: list[int], dtype: torch.dtype = torch.int64) -> Any:
+        return graph.op("Constant", value_t=torch.tensor(values, dtype=dtype))
+
+    batch_and_channels = graph.op("Slice", graph.op("Shape", x), constant([0]), constant([2]))
+    height_and_width = constant(symbolic_helper._get_const(size, "is", "output_size"))
+    sizes = graph.op("Concat", batch_and_channels, height_and_width, axis_i=0)
+    unused = constant([], torch.float32)
+    return graph.op(
+        "Resize",
+        x,
+        unused,
+        unused,
+        sizes,
+        antialias_i=1,
+        mode_s="cubic",
+        cubic_coeff_a_f=-0.5,
+        exclude_outside_i=1,
+        coordinate_transformation_mode_s="half_pixel",
+    )
+
+
+torch.onnx.register_custom_op_symbolic(  # type: ignore[attr-defined]
+    "aten::_upsample_bicubic2d_aa", _bicubic_with_antialias, OPSET
+)

@@ -8,9 +8,10 @@ is said in `_mobilenet_tables.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from search_space.adjustments import Adjustments, Options, number, odd, space_name, whole
@@ -127,6 +128,9 @@ class Blueprint:
 
     def __init__(self, table: Table) -> None:
         self._table = table
+        self._names = [(f"stage{s}_width", f"stage{s}_depth") for s in range(1, len(table.stages) + 1)]
+        self._chosen = lru_cache(REMEMBERED_SPECS)(self._make_chosen)
+        self._run = lru_cache(REMEMBERED_SPECS)(self._make_run)
         self._block = lru_cache(REMEMBERED_SPECS)(self._make_block)
         self._stem = lru_cache(REMEMBERED_SPECS)(self._make_stem)
         self._head = lru_cache(REMEMBERED_SPECS)(self._make_head)
@@ -142,21 +146,31 @@ class Blueprint:
         channels: Any = values["stem_width"]
         layers["stem"] = self._stem(channels, size)
         size = -(-size // table.stem_stride)
-        for s, stage in enumerate(table.stages, 1):
-            width: Any = values[f"stage{s}_width"]
-            depth: Any = values[f"stage{s}_depth"]
-            place = f"stage{s}"
-            for b in range(1, depth + 1):
-                slot = f"stage{s}_block{b}"
-                if table.choose_per == "block":
-                    place = slot
-                kernel, expansion = values[f"{place}_kernel"], values[f"{place}_expansion"]
-                layers[slot] = self._block(s - 1, b == 1, channels, width, kernel, expansion, size)
-                channels = width
-                if b == 1:
-                    size = -(-size // stage.stride)
+        for s, (width_name, depth_name) in enumerate(self._names):
+            width: Any = values[width_name]
+            depth: Any = values[depth_name]
+            if depth:
+                layers.update(self._run(s, channels, width, self._chosen(s, depth)(values), size))
+                channels, size = width, -(-size // table.stages[s].stride)
         layers["head"] = self._head(channels, values["head_width"], size)
         return layers
+
+    def _make_chosen(self, s: int, depth: int) -> Callable[[Values], tuple[Any, ...]]:
+        """Reads kernel and expansion of each of a stage's blocks, one after the other."""
+        per_block = self._table.choose_per == "block"
+        places = [f"stage{s + 1}_block{b}" if per_block else f"stage{s + 1}" for b in range(1, depth + 1)]
+        return itemgetter(*(f"{place}_{what}" for place in places for what in ("kernel", "expansion")))
+
+    def _make_run(
+        self, s: int, channels: int, width: int, chosen: tuple[Any, ...], size: int
+    ) -> tuple[tuple[str, MBConvSpec], ...]:
+        """A stage's blocks with their slots."""
+        run = []
+        for b, (kernel, expansion) in enumerate(zip(chosen[::2], chosen[1::2], strict=True), 1):
+            block = self._block(s, b == 1, channels, width, kernel, expansion, size)
+            run.append((f"stage{s + 1}_block{b}", block))
+            channels, size = width, block.out_size
+        return tuple(run)
 
     def capacity(self, options: Mapping[str, tuple[Option, ...]]) -> dict[str, LayerSpec]:
         """The largest network's layers, but that a stage's first block has the shortcut's convolution if any

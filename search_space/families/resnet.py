@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from search_space.adjustments import Adjustments, Options, number, space_name, whole
@@ -224,7 +224,7 @@ def _choices(table: Table, options: Options) -> Iterator[Choice]:
             name = f"stage{s}_block{b}_expansion"
             expansions = tuple(map(float, options.of(name, stage.expansions, number(0, MAX_EXPANSION))))
             for width in map(int, widths):
-                refuse_twins(f"{name} at width {width}", expansions, lambda e, width=width: _inner(table, width, e))  # type: ignore[misc]
+                refuse_twins(name, expansions, partial(_inner, table, width), where=f" at width {width}")
             deep_enough = tuple(depth for depth in depths if int(depth) >= b)
             yield Choice(name, expansions, None if deep_enough == depths else (f"stage{s}_depth", deep_enough))
 

@@ -18,6 +18,7 @@ class ResizeSpec(LayerSpec):
     is elastic, so that one crop serves every sub-network (BigNAS, 4.1)."""
 
     kind: ClassVar[str] = "resize"
+    free: ClassVar[frozenset[str]] = frozenset({"size"})
 
     channels: int
     size: int
@@ -37,6 +38,7 @@ class ConvSpec(LayerSpec):
 
     kind: ClassVar[str] = "conv"
     fixed: ClassVar[frozenset[str]] = frozenset({"stride", "residual"})
+    free: ClassVar[frozenset[str]] = frozenset({"size"})
 
     in_channels: int
     out_channels: int
@@ -64,6 +66,7 @@ class MaxPoolSpec(LayerSpec):
 
     kind: ClassVar[str] = "max_pool"
     fixed: ClassVar[frozenset[str]] = frozenset({"kernel", "stride"})
+    free: ClassVar[frozenset[str]] = frozenset({"size"})
 
     channels: int
     kernel: int
@@ -92,6 +95,7 @@ class HeadSpec(LayerSpec):
 
     kind: ClassVar[str] = "head"
     fixed: ClassVar[frozenset[str]] = frozenset({"classes", "mix_bias"})
+    free: ClassVar[frozenset[str]] = frozenset({"size"})
 
     in_channels: int
     hidden_channels: int
@@ -115,6 +119,7 @@ class ClassifierSpec(LayerSpec):
 
     kind: ClassVar[str] = "classifier"
     fixed: ClassVar[frozenset[str]] = frozenset({"classes"})
+    free: ClassVar[frozenset[str]] = frozenset({"size"})
 
     in_channels: int
     classes: int

@@ -30,7 +30,7 @@ class MBConvSpec(LayerSpec):
 
     kind: ClassVar[str] = "mbconv"
     fixed: ClassVar[frozenset[str]] = frozenset({"stride"})
-    free: ClassVar[frozenset[str]] = frozenset({"shortcut"})
+    free: ClassVar[frozenset[str]] = frozenset({"size", "shortcut"})
 
     in_channels: int
     hidden_channels: int

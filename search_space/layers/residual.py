@@ -35,6 +35,7 @@ class BasicSpec(LayerSpec):
 
     kind: ClassVar[str] = "basic"
     fixed: ClassVar[frozenset[str]] = frozenset({"stride"})
+    free: ClassVar[frozenset[str]] = frozenset({"size"})
 
     in_channels: int
     hidden_channels: int
@@ -71,6 +72,7 @@ class BottleneckSpec(LayerSpec):
 
     kind: ClassVar[str] = "bottleneck"
     fixed: ClassVar[frozenset[str]] = frozenset({"stride"})
+    free: ClassVar[frozenset[str]] = frozenset({"size"})
 
     in_channels: int
     hidden_channels: int

@@ -1,24 +1,56 @@
 """Every family and preset that is found keeps the contract of `supernet/contract.py`."""
 
+import numpy as np
 import pytest
 
-from search_space import plugins
-from supernet.contract import CHECKS, Skipped, Subject
+from search_space import SearchSpace, plugins
+from search_space.adjustments import Adjustments
+from supernet import contract
+from supernet.contract import CHECKS, RUNNING, Subject
+from supernet.network import extract
+from tests.contracts.narrow import buildable, can_be_built
 
 PRESETS = [(family, preset) for family in plugins.names("search_space.families") for preset in plugins.presets(family)]
+# Presets whose networks run in a test: as they are, or where they are big, narrowed.
+ADJUSTABLE = (contract.equal_ids, contract.fits_capacity, contract.counted_params, contract.counted_macs)
+RUN = [preset for preset in PRESETS if can_be_built(*preset)]
 
 
 @pytest.fixture(scope="module", params=PRESETS, ids="/".join)
-def subject(request) -> Subject:
-    return Subject(plugins.load_family(*request.param))
+def preset(request) -> tuple[str, str]:
+    return request.param
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_a_family_keeps_its_contract(subject, check):
-    try:
-        check(subject)
-    except Skipped as skipped:
-        pytest.skip(str(skipped))
+@pytest.fixture(scope="module")
+def whole(preset) -> Subject:
+    return Subject(plugins.load_family(*preset))
+
+
+@pytest.fixture(scope="module", params=RUN, ids="/".join)
+def small(request) -> Subject:
+    """The preset, or where that is too big to be run, a narrowed version of it."""
+    return Subject(buildable(*request.param))
+
+
+@pytest.mark.parametrize("check", [check for check in CHECKS if check not in RUNNING], ids=lambda check: check.__name__)
+def test_a_preset_describes_and_counts_its_networks(whole, check):
+    check(whole)
+
+
+@pytest.mark.parametrize("check", RUNNING, ids=lambda check: check.__name__)
+def test_a_preset_computes_what_it_describes(small, check):
+    check(small)
+
+
+def test_every_family_has_a_preset_that_is_run():
+    assert {family for family, _ in PRESETS} == {family for family, _ in RUN}
+
+
+def test_counted_params_equal_those_of_the_extracted_network(small):
+    for architecture in small.architectures(5):
+        network = extract(small.supernet, architecture)
+        counted = sum(layer.params() for layer in small.space.layers(architecture).values())
+        assert counted == sum(parameter.numel() for parameter in network.parameters())
 
 
 def test_the_space_is_named_after_its_family_and_preset():
@@ -36,3 +68,64 @@ def test_a_preset_gives_the_same_space_every_time():
 def test_every_space_says_what_its_networks_take():
     for family, preset in PRESETS:
         assert plugins.load_family(family, preset).takes is not None
+
+
+# --- choices changed by the user --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def wide(preset, whole) -> Subject:
+    """The preset with one more option, larger than the others, wherever the family allows it."""
+    changes: dict[str, tuple] = {}
+    for choice in whole.space.choices:
+        for larger in larger_options(choice.options[-1]):
+            wanted = {**changes, choice.name: (*choice.options, larger)}
+            if is_allowed(preset, wanted):
+                changes = wanted
+                break
+    assert changes, "no choice of this preset can be extended"
+    return Subject(plugins.load_family(*preset, Adjustments(changes)))
+
+
+def is_allowed(preset: tuple[str, str], changes: dict[str, tuple]) -> bool:
+    try:
+        plugins.load_family(*preset, Adjustments(changes))
+    except ValueError:
+        return False
+    return True
+
+
+def larger_options(option):
+    """Options that might be the next larger one, whatever the choice is about."""
+    if isinstance(option, int):
+        return (option + 1, option + 2, option + 8, 2 * option)
+    if isinstance(option, float):
+        return (1.5 * option, 2 * option)
+    return ("k9e6", "k9e1")
+
+
+@pytest.mark.parametrize("check", ADJUSTABLE, ids=lambda check: check.__name__)
+def test_the_contract_holds_where_choices_are_wider(wide, check):
+    check(wide)
+
+
+@pytest.mark.parametrize("check", ADJUSTABLE, ids=lambda check: check.__name__)
+def test_the_contract_holds_where_choices_are_narrower(small, check):
+    check(small)
+
+
+def test_networks_keep_their_ids_and_layers_where_choices_are_widened(whole, wide):
+    for architecture in whole.architectures(50):
+        same = wide.space.architecture(**architecture.values)
+        assert same.id == architecture.id
+        assert wide.space.layers(same) == whole.space.layers(architecture)
+
+
+def test_a_preset_can_be_narrowed_to_one_network(preset, whole):
+    space: SearchSpace = whole.space
+    network = space.sample(np.random.default_rng(0))
+    active = [item for item, alive in zip(network.items, space.is_active(network), strict=True) if alive]
+    one = plugins.load_family(*preset, Adjustments({name: (value,) for name, value in active}))
+    assert one.size() == 1
+    assert one.smallest() == network
+    assert one.layers(one.smallest()) == space.layers(network)
