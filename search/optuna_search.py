@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import optuna
 from optuna.distributions import CategoricalDistribution
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import TrialState, create_trial
 
 from search.algorithm import SearchAlgorithm, refuse_below
 from search.evaluation import Evaluation
@@ -20,13 +19,6 @@ from search_space.architecture import Architecture
 # Proposals in a row that may repeat known architectures; then a random unknown one takes the place.
 MAX_REPEATS = 20
 MAX_DRAWS = 10_000
-VIOLATIONS = "violations"
-
-
-def violations_of(trial: FrozenTrial) -> Sequence[float]:
-    """How far a trial is beyond each limit: optuna's form of a constraint, met at 0 and below."""
-    found: Sequence[float] = trial.user_attrs[VIOLATIONS]
-    return found
 
 
 class OptunaSearch(SearchAlgorithm):
@@ -47,18 +39,18 @@ class OptunaSearch(SearchAlgorithm):
         refuse_below("batch", batch, 1)
         self._batch = batch
         self._rng = np.random.default_rng(seed)
-        self._num_limits = len(limits_of(self.objectives, problem.constraints))
+        self._limited = [limited.metric for limited in limits_of(self.objectives, problem.constraints)]
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = self._sampler(violations_of if self._num_limits else None)
+            sampler = self._sampler()
         self._study = optuna.create_study(directions=["minimize"] * len(self.objectives), sampler=sampler)
         self._told: dict[str, Evaluation] = {}
         self._trials: list[optuna.Trial] = []
         for evaluation in problem.warm_start:
             self._add(evaluation)
 
-    def _sampler(self, constraints: Any) -> optuna.samplers.BaseSampler:
+    def _sampler(self) -> optuna.samplers.BaseSampler:
         raise NotImplementedError
 
     def _propose(self, room: int) -> list[Architecture]:
@@ -108,15 +100,16 @@ class OptunaSearch(SearchAlgorithm):
     def _finish(self, trial: optuna.Trial, evaluation: Evaluation | None) -> None:
         """Tell a trial its scores; without finite ones it failed."""
         if evaluation is not None and np.isfinite(self._costs([evaluation])).all():
-            trial.set_user_attr(VIOLATIONS, self._limits(evaluation))
+            for metric, violation in self._limits(evaluation).items():
+                trial.set_constraint(metric, violation)
             self._study.tell(trial, self._costs([evaluation])[0].tolist())
         else:
-            trial.set_user_attr(VIOLATIONS, [1e30] * self._num_limits)
             self._study.tell(trial, state=TrialState.FAIL)
 
-    def _limits(self, evaluation: Evaluation) -> list[float]:
-        violations: list[float] = np.nan_to_num(self._violations([evaluation])[0], nan=1e30, posinf=1e30).tolist()
-        return violations
+    def _limits(self, evaluation: Evaluation) -> dict[str, float]:
+        """Violation of each limit by metric: optuna's form of a constraint, met at 0 and below."""
+        violations = np.nan_to_num(self._violations([evaluation])[0], nan=1e30, posinf=1e30)
+        return dict(zip(self._limited, violations.tolist(), strict=True))
 
     def _add(self, evaluation: Evaluation) -> None:
         """A finished trial from a stored evaluation."""
@@ -129,8 +122,7 @@ class OptunaSearch(SearchAlgorithm):
                     params=parameters,
                     distributions={name: CategoricalDistribution(list(range(counts[name]))) for name in parameters},
                     values=self._costs([evaluation])[0].tolist(),
-                    user_attrs={VIOLATIONS: self._limits(evaluation)},
-                    system_attrs={"constraints": self._limits(evaluation)} if self._num_limits else {},
+                    constraints=self._limits(evaluation),
                 )
             )
 

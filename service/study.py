@@ -79,7 +79,7 @@ def _trial(row: Mapping[str, Any], spec: Any, options: Mapping[str, list[Any]]) 
     limits = limits_of(objectives, [constraint.constraint() for constraint in spec.constraints])
     scores = [_number(row["metrics"].get(objective.metric)) for objective in objectives]
     finite = all(math.isfinite(score) for score in scores)
-    violations = [limit.violation(_number(row["metrics"].get(limit.metric))) for limit in limits]
+    violations = {limit.metric: limit.violation(_number(row["metrics"].get(limit.metric))) for limit in limits}
     trial = create_trial(
         state=TrialState.COMPLETE if finite else TrialState.FAIL,
         values=scores if finite else None,
@@ -89,8 +89,7 @@ def _trial(row: Mapping[str, Any], spec: Any, options: Mapping[str, list[Any]]) 
             "architecture_id": row["architecture_id"],
             **{f"{metric} ({row['sources'].get(metric)})": value for metric, value in row["metrics"].items()},
         },
-        # What optuna's samplers store where they have a constraints_func, and what its dashboard reads.
-        system_attrs={"constraints": [min(violation, 1e300) for violation in violations]} if limits else {},
+        constraints={metric: min(violation, 1e300) for metric, violation in violations.items()},
     )
     ended = row["created_at"]
     ended = datetime.fromisoformat(ended) if isinstance(ended, str) else ended

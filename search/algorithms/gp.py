@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from optuna.samplers import BaseSampler, GPSampler
 
 from search.optuna_search import OptunaSearch
@@ -26,11 +24,10 @@ class GPSearch(OptunaSearch):
         self._startup = startup
         super().__init__(problem, seed=seed, evaluations=evaluations, batch=batch)
 
-    def _sampler(self, constraints: Any) -> BaseSampler:
+    def _sampler(self) -> BaseSampler:
         return GPSampler(
             seed=self.seed,
             n_startup_trials=self._startup,
-            constraints_func=constraints,
             deterministic_objective=False,
         )
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from optuna.samplers import BaseSampler, TPESampler
 
 from search.optuna_search import OptunaSearch
@@ -22,8 +20,8 @@ class TPESearch(OptunaSearch):
         self._startup = startup
         super().__init__(problem, seed=seed, evaluations=evaluations, batch=batch)
 
-    def _sampler(self, constraints: Any) -> BaseSampler:
-        return TPESampler(seed=self.seed, n_startup_trials=self._startup, constraints_func=constraints)
+    def _sampler(self) -> BaseSampler:
+        return TPESampler(seed=self.seed, n_startup_trials=self._startup)
 
 
 ALGORITHM = TPESearch

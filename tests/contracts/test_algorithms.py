@@ -28,9 +28,9 @@ SPACE = SearchSpace(
 QUICK = {
     # Each ask of optuna's sampler takes a second or more here; tests/search/test_algorithms.py has a few real ones.
     "gp": {"batch": 10, "startup": 200},
-    "linas": {"inner_evaluations": 1000, "population": 40},
-    "tpe": {"batch": 5},
-    "winnow": {"batch": 20},
+    "linas": {"inner_evaluations": 200, "population": 40},
+    "tpe": {"batch": 5, "startup": 100},
+    "winnow": {"batch": 30},
 }
 OBJECTIVES = [Objective("m0", "maximize"), Objective("m1"), Objective("m2"), Objective("m3", "maximize")]
 
