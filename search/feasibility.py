@@ -82,13 +82,13 @@ def find_feasible(
     if seeker.solved:
         return seeker.verdict("feasible", "A network that meets the limits was looked for and found.")
     if len(seeker.seen) >= space.size():
-        return seeker.verdict("infeasible", f"Every one of the {space.size()} networks was counted.")
+        return seeker.verdict("infeasible", f"Every one of the {space.size():,} networks was counted.")
     beyond = seeker.end_beyond_its_limit()
     if beyond is not None:
         return seeker.verdict("infeasible", beyond)
     return seeker.verdict(
         "not found",
-        f"None of {len(seeker.seen)} networks that were looked at meets the limits, which is no proof that none does.",
+        f"None of {len(seeker.seen):,} networks that were looked at meets the limits, which proves nothing.",
     )
 
 
@@ -182,7 +182,7 @@ class _Seeker:
             if limit.violation(end.metrics[metric]) > 0 and best >= limit.cost(end.metrics[metric]):
                 which, than = ("smallest", "less") if limit.goal == "minimize" else ("largest", "more")
                 return (
-                    f"The {which} network has {metric} {end.metrics[metric]:.0f}, beyond the limit of "
-                    f"{limit.limit:.0f}, and none of {len(self.seen)} networks that were counted has {than}."
+                    f"The {which} network has {metric} {end.metrics[metric]:,.0f}, beyond the limit of "
+                    f"{limit.limit:,.12g}, and none of {len(self.seen):,} networks that were counted has {than}."
                 )
         return None

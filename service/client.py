@@ -59,6 +59,14 @@ class Client:
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         return self._json("POST", "/v1/jobs", json=spec, headers=headers)
 
+    def catalog(self) -> dict[str, Any]:
+        """What a job can be made of."""
+        return self._json("GET", "/v1/catalog")
+
+    def profile(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """What a space costs and whether limits can be met."""
+        return self._json("POST", "/v1/profile", json=spec)
+
     def job(self, job_id: str) -> dict[str, Any]:
         """One job."""
         return self._json("GET", f"/v1/jobs/{job_id}")

@@ -188,7 +188,7 @@ def show_profile(console: Console, profile: ProfileOut) -> None:
         limits = Table("limit", "value", "met by", "known")
         for limit in profile.limits:
             met = "" if limit.share is None else f"{100 * limit.share:.3g} %"
-            limits.add_row(f"{limit.metric} {limit.bound}", f"{limit.limit:,g}", met, limit.known)
+            limits.add_row(f"{limit.metric} {limit.bound}", f"{limit.limit:,.12g}", met, limit.known)
         console.print(limits)
     if profile.feasibility is not None:
         console.print(_feasibility(profile.feasibility))

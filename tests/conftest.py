@@ -17,6 +17,7 @@ from service.settings import Settings
 from service.stack import Stack, running_stack
 from service.store import schema
 from service.store.session import Database
+from tests.docs.families import write_documented_family
 
 # The same examples on every run and every machine, however slow it is.
 hypothesis.settings.register_profile("winnow", derandomize=True, deadline=None, database=None, max_examples=100)
@@ -54,10 +55,11 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """The whole service on embedded servers and a free port."""
+    """The whole service on embedded servers and a free port, with the family of docs/add-a-family.md."""
     os.environ.update(FAST)
     with open_folder() as folder:
-        settings = Settings(data_dir=folder, database_url=None, redis_url=None)
+        families = write_documented_family(folder / "families")
+        settings = Settings(data_dir=folder, database_url=None, redis_url=None, families_dir=families)
         with running_stack(settings, port=0) as running:
             yield running
 

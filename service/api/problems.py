@@ -8,13 +8,14 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from search.data_spec import DATA_SOURCES
 from search_space.family_files import culprit
 from search_space.plugins import UnknownPluginError
-from service.errors import InvalidRequest, ServiceError, Unavailable
+from service.errors import Conflict, InvalidRequest, ServiceError, Unavailable
 from service.store.session import first_line
 
 
@@ -29,6 +30,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ValidationError, _stored_spec_error)
     app.add_exception_handler(OperationalError, _database_error)
     app.add_exception_handler(Exception, _internal_error)
 
@@ -40,6 +42,14 @@ PLACES = (("body",), ("query",), ("path",), ("header",))
 async def _service_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ServiceError)
     return problem(error.status, error.slug, error.title, error.detail, **error.extra)
+
+
+async def _stored_spec_error(_request: Request, error: Exception) -> JSONResponse:
+    """A stored job that cannot be read any more, as when its family's file was taken away."""
+    assert isinstance(error, ValidationError)
+    reasons = "; ".join(_explain(item)["message"] for item in error.errors())
+    detail = f"What is stored cannot be read by this installation: {reasons}"
+    return problem(Conflict.status, Conflict.slug, Conflict.title, detail)
 
 
 async def _database_error(_request: Request, error: Exception) -> JSONResponse:

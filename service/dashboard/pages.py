@@ -57,6 +57,12 @@ def job_list(request: Request) -> HTMLResponse:
     return page("jobs.html", origin=str(request.base_url).rstrip("/"), filters=FILTERS, demo_job=DEMO_JOB)
 
 
+@router.get("/families", response_class=HTMLResponse)
+def families() -> HTMLResponse:
+    """Families and presets with their sizes, and the profile of one; the browser fetches both."""
+    return page("families.html")
+
+
 @router.get("/docs", response_class=HTMLResponse)
 def api_documentation(request: Request) -> HTMLResponse:
     """The OpenAPI description in Swagger UI, from our own copy: the framework's page needs the internet."""

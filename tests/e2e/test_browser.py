@@ -140,6 +140,34 @@ def test_demo_job_is_submitted_from_the_list(page: Page, client: Client) -> None
         assert given == values or values.items() <= given.items()
 
 
+def test_a_preset_is_profiled_with_limits_typed_in(page: Page, client: Client) -> None:
+    page.goto("/")
+    page.get_by_role("link", name="Families").click()
+    catalog = client.catalog()
+    presets = sum(len(presets) for presets in catalog["families"].values())
+    expect(page.get_by_test_id("preset")).to_have_count(presets)
+    digits = page.locator("[data-family=mobilenet][data-preset=digits]")
+    expect(digits).to_contain_text("images of 1x8x8 in 10 classes")
+    digits.get_by_role("button").focus()
+    page.keyboard.press("Enter")
+    outcome = page.get_by_test_id("outcome")
+    expect(outcome).to_contain_text("18,003,384 networks")
+    expect(page.get_by_test_id("verdict")).to_have_count(0)
+
+    page.get_by_label("MACs").fill("60k")
+    page.get_by_label("Size").fill("30 kB")
+    page.get_by_test_id("profile-button").click()
+    expect(page.get_by_test_id("verdict")).to_have_attribute("data-answer", "feasible")
+    page.get_by_label("MACs").fill("8e3")
+    page.get_by_test_id("profile-button").click()
+    expect(page.get_by_test_id("verdict")).to_have_attribute("data-answer", "infeasible")
+    expect(outcome).to_contain_text("8,256")
+    page.get_by_label("MACs").fill("lots")
+    page.get_by_test_id("profile-button").click()
+    expect(page.get_by_role("alert")).to_contain_text("write a number such as 300M")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
 def test_unknown_job_is_a_page_that_says_so(page: Page) -> None:
     answer = page.goto("/jobs/nope")
     assert answer is not None

@@ -65,7 +65,7 @@ def test_narrow_window_is_found_by_descent():
 def test_limits_that_can_be_met_alone_but_not_together_are_not_claimed_to_be_proven():
     verdict = find(LARGE, opposed, Objective("params", limit=15.0), Objective("macs", limit=15.0))
     assert verdict.answer == "not found"
-    assert "no proof" in verdict.reason
+    assert "proves nothing" in verdict.reason
     # The nearest shares the excess: 36 = 18 + 18, or any split of it, all 6 above 15 in sum.
     assert sum(verdict.nearest.metrics.values()) == 36
 

@@ -114,5 +114,5 @@ def test_options_larger_than_the_checkpoint_are_refused(folder):
 
 def test_only_pretrained_weights_are_ordered_by_importance(folder):
     assert spec(folder, importance="activation").importance == "activation"
-    with pytest.raises(ValidationError, match="Only a checkpoint can be ordered by importance"):
+    with pytest.raises(ValidationError, match="Only pretrained weights can be ordered by importance"):
         SupernetSpec(family="llama", preset="tiny", importance="weight")

@@ -259,3 +259,9 @@ def test_a_part_that_is_no_object_is_refused(part):
 
 def test_a_name_that_is_too_long_is_refused():
     assert "at most 200 characters" in refusal(name="x" * 201)
+
+
+def test_another_family_does_not_inherit_the_recipes_preset():
+    with pytest.raises(ValidationError, match="Name a preset of family 'proxyless'"):
+        JobSpec.model_validate({"supernet": {"family": "proxyless"}})
+    assert JobSpec.model_validate({"supernet": {"classes": 10}}).supernet.preset == "digits"

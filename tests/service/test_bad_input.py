@@ -14,12 +14,14 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select, text
 
 from search.metrics import METRICS
+from search_space import plugins
 from service.api.app import create_app
 from service.embedded import EmbeddedServers
 from service.settings import Settings
 from service.store.models import Job
 from service.store.session import Database
 from tests.conftest import TINY_JOB
+from tests.docs.families import write_documented_family
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def search(**values: Any) -> dict[str, Any]:
     [
         ({"recipe": "magic"}, "No recipe named 'magic'. Known: bignas"),
         ({"recipe": 7}, "recipe: Input should be a valid string"),
-        ({"supernet": {"family": "cnn"}}, "No family named 'cnn'. Known: bert"),
+        ({"supernet": {"family": "cnn"}}, "No family named 'cnn'. Known: "),
         ({"supernet": {"preset": "imagenet"}}, "No preset of family 'mobilenet' named 'imagenet'. Known: digits"),
         ({"data": {"source": "mnist"}}, "No data source named 'mnist'. Known: cifar10, digits"),
         ({"training": {"method": "sgd"}}, "No training method named 'sgd'. Known: alternating, bignas"),
@@ -159,6 +161,37 @@ def test_verbs_of_a_finished_job_are_refused(api: TestClient) -> None:
         answer = api.post(f"/v1/jobs/{job}/{verb}")
         assert answer.status_code == 409
         assert "is cancelled and cannot be" in answer.json()["detail"]
+
+
+def test_job_whose_family_is_gone_is_told_and_not_an_internal_error(
+    settings: Settings, tmp_path: Path, database: Database
+) -> None:
+    families = write_documented_family(tmp_path / "families")
+    supernet = {"family": "residual", "preset": "digits"}
+    try:
+        with TestClient(create_app(settings.model_copy(update={"families_dir": families}))) as client:
+            job = client.post("/v1/jobs", json={**TINY_JOB, "supernet": supernet}).json()["id"]
+            assert client.get(f"/v1/jobs/{job}/front").status_code == 200
+            (families / "residual.py").unlink()
+            assert client.get(f"/v1/jobs/{job}").status_code == 200
+            answer = client.get(f"/v1/jobs/{job}/front")
+            assert answer.status_code == 409
+            assert "No family named 'residual'" in answer.json()["detail"]
+    finally:
+        plugins.use_families_dir(None)
+
+
+def test_job_whose_data_does_not_fit_its_space_is_refused_with_both(api: TestClient, database: Database) -> None:
+    before = count(database)
+    for supernet, expected in (
+        ({"classes": 7}, "takes images of 1x8x8 in 7 classes, but data source 'digits' gives images of 1x8x8 in 10"),
+        ({"family": "mobilenet", "preset": "cifar"}, "1 channels where 3 are needed"),
+        ({"family": "bert", "preset": "tiny"}, "takes text of 8192 token ids"),
+    ):
+        answer = api.post("/v1/jobs", json={"supernet": supernet})
+        assert answer.status_code == 422
+        assert expected in answer.json()["detail"], answer.json()["detail"]
+    assert count(database) == before
 
 
 @pytest.mark.parametrize("query", ["?cursor=abc", "?limit=0", "?limit=1000", "?state=happy"])

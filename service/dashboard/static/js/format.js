@@ -6,6 +6,7 @@ const LABELS = {
   macs: "MACs",
   params: "Parameters",
   size_bytes: "Size",
+  peak_activation_bytes: "Peak activations",
   latency_ms: "Latency",
 };
 
