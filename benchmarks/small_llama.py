@@ -15,7 +15,7 @@ import json
 import statistics
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class Plan:
     batch_size: int
     length: int
     learning_rate: float
+    test_blocks: int
 
 
 def train(supernet: Supernet, method: TrainingMethod, data: Dataset, plan: Plan, steps: int, rate: float) -> float:
@@ -85,10 +86,12 @@ def compare(plan: Plan, path: Path) -> dict[str, Any]:
         sys.stderr.write(f"Skipped: {path} is not there. Give a text file with --data.\n")
         raise SystemExit(0)
     data = load_dataset("text", 0, {"path": str(path), "length": plan.length})
+    data = replace(data, test=data.test.take(torch.arange(min(plan.test_blocks, len(data.test)))))
     space = load_family("llama", "tiny")
     rng = np.random.default_rng(0)
-    drawn = {a.id: a for a in (space.sample(rng, over="params") for _ in range(4 * NUM_SUB_NETWORKS))}
-    chosen = [space.largest(), space.smallest(), *drawn.values()][:NUM_SUB_NETWORKS]
+    ends = [space.largest(), space.smallest()]
+    drawn = {a.id: a for a in [*ends, *(space.sample(rng, over="params") for _ in range(4 * NUM_SUB_NETWORKS))]}
+    chosen = list(drawn.values())[:NUM_SUB_NETWORKS]
     torch.manual_seed(0)
     start = Supernet(space)
     speed = train(start, Single(), data, plan, plan.pretrain_steps, plan.learning_rate)
@@ -112,6 +115,7 @@ def compare(plan: Plan, path: Path) -> dict[str, Any]:
         "steps": {"pretraining": plan.pretrain_steps, "fine_tuning": plan.steps},
         "batch_size": plan.batch_size,
         "length": plan.length,
+        "test_tokens": data.test.y.numel(),
         "tokens_per_second": speed,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -132,8 +136,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--length", type=int, default=128)
+    parser.add_argument("--test-blocks", type=int, default=200, help="blocks of test text on which each is scored")
     arguments = parser.parse_args()
-    plan = Plan(arguments.pretrain_steps, arguments.steps, arguments.batch, arguments.length, 3e-3)
+    plan = Plan(
+        arguments.pretrain_steps, arguments.steps, arguments.batch, arguments.length, 3e-3, arguments.test_blocks
+    )
     result = compare(plan, arguments.data)
     if arguments.json:
         print(json.dumps(result, indent=2))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 # Gradients are exchanged in buckets of about this many bytes: few large messages, little extra memory.
 BUCKET_BYTES = 32 * 2**20
@@ -45,7 +46,9 @@ class Group:
         """
         if self.size == 1:
             return
-        gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+        # Sharded gradients (`supernet/sharding.py`) were summed in the backward pass.
+        found = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+        gradients = [gradient for gradient in found if not isinstance(gradient, DTensor)]
         for bucket in _buckets(gradients):
             flat = torch.cat([gradient.flatten() for gradient in bucket])
             dist.all_reduce(flat)

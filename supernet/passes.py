@@ -137,9 +137,16 @@ class Passes:
         return self.supernet.space
 
     def compile_ends(self) -> None:
-        """Let torch compile the blocks of the biggest and the smallest network, which run in many steps."""
-        for architecture in (self.space.largest(), self.space.smallest()):
-            for name, spec in self.supernet.layers(architecture).items():
+        """Let torch compile the blocks of the biggest and the smallest network, which run in many steps.
+
+        The first steps then take minutes: of the digits space 210 s on one busy core (docs/log.md).
+        """
+        ends = [self.supernet.layers(end) for end in (self.space.largest(), self.space.smallest())]
+        # Blocks of one kind share their code, and each size counts as a recompilation of it.
+        sizes = sum(len(layers) for layers in ends)
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 2 * sizes)
+        for layers in ends:
+            for name, spec in layers.items():
                 self.supernet.slot(name).sub_block(spec).compile()
 
     def run(self, batch: Batch, architecture: Architecture, regularisation: Regularisation = NONE) -> Output:

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from search_space.space import SearchSpace
 from supernet.augment import Augmentation, AugmentOptions, seeded
@@ -179,7 +180,8 @@ class Trainer:
         if self.options.clip_value > 0:
             torch.nn.utils.clip_grad_value_(self._weights, self.options.clip_value)
         limit = self.options.clip_norm or float("inf")
-        return float(torch.nn.utils.clip_grad_norm_(self._weights, limit))
+        norm = torch.nn.utils.clip_grad_norm_(self._weights, limit)
+        return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
     def try_step(self, micro_batches: int) -> None:
         """Compute the next step's gradients in so many parts and drop them, to see whether they fit in memory."""

@@ -104,7 +104,7 @@ class DecoderLayer(nn.Module):
         mask, window = None, self.window or length
         # Without a mask torch's own causal attention runs. ONNX's exporter does not know that one for heads in
         # groups, so a traced layer spells the mask out, and transformers then repeats the shared heads.
-        if length > window or torch.jit.is_tracing():
+        if length > window or torch.jit.is_tracing():  # type: ignore[no-untyped-call]
             place_T = torch.arange(length, device=hidden_NTD.device)
             back_TT = place_T[:, None] - place_T[None, :]
             mask = ((back_TT >= 0) & (back_TT < window))[None, None]

@@ -6,13 +6,16 @@ import json
 import sys
 
 import torch
+from torch.distributed.tensor import DTensor
 
+from search_space.adjustments import Adjustments
 from search_space.plugins import load_family
 from supernet.data import Split
 from supernet.distributed import join
 from supernet.methods.alternating import Alternating
 from supernet.methods.bignas import BigNAS
 from supernet.network import Supernet
+from supernet.sharding import shard
 from supernet.trainer import Trainer, TrainingMethod, TrainingOptions
 
 BATCH, STEPS = 8, 3
@@ -28,7 +31,22 @@ def images() -> Split:
     return Split(torch.randn(32, 1, 8, 8, generator=generator), torch.randint(0, 10, (32,), generator=generator))
 
 
-def losses(family: str, micro_batches: int) -> list[dict[str, float]]:
+# A llama whose head has weights of its own, which can be sharded.
+UNTIED = {
+    "model_type": "llama",
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "vocab_size": 256,
+    "max_position_embeddings": 128,
+    "rms_norm_eps": 1e-5,
+    "tie_word_embeddings": False,
+}
+
+
+def losses(family: str, micro_batches: int, *, sharded: bool = False) -> list[dict[str, float]]:
     """Losses of the first steps, and the norm of the weights after each."""
     options = TrainingOptions(
         epochs=4,
@@ -45,20 +63,29 @@ def losses(family: str, micro_batches: int) -> list[dict[str, float]]:
     )
     torch.manual_seed(0)
     method: TrainingMethod = BigNAS(num_random=1) if family == "mobilenet" else Alternating(alpha=0.5)
-    space = load_family(family, "digits" if family == "mobilenet" else "tiny")
-    trainer = Trainer(
-        Supernet(space), method, images() if family == "mobilenet" else text(), options, seed=0, group=join()
-    )
+    presets = {"mobilenet": "digits", "llama": "tiny", "untied": None}
+    checkpoint = UNTIED if family == "untied" else None
+    space = load_family("llama" if checkpoint else family, presets[family], Adjustments(), checkpoint)
+    supernet = Supernet(space)
+    if sharded:
+        shard(supernet)
+    trainer = Trainer(supernet, method, images() if family == "mobilenet" else text(), options, seed=0, group=join())
     found = []
     for _ in range(STEPS):
         step = trainer.step()
         norm = torch.nn.utils.get_total_norm(list(trainer.supernet.parameters()))
-        found.append({**step, "norm": float(norm)})
+        found.append({**step, "norm": float(whole(norm))})
     return found
 
 
+def whole(value: torch.Tensor) -> torch.Tensor:
+    """A number that may be spread over processes."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
 if __name__ == "__main__":
-    result = losses(sys.argv[1], int(sys.argv[2]))
+    join()
+    result = losses(sys.argv[1], int(sys.argv[2]), sharded="sharded" in sys.argv)
     if join().rank == 0:
         sys.stdout.write(json.dumps(result) + "\n")
     torch.distributed.destroy_process_group()

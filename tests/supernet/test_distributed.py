@@ -9,16 +9,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from search_space.plugins import load_family
 from supernet.distributed import ALONE, Group, Orders, _buckets
+from supernet.network import Supernet
+from supernet.sharding import shard
 from tests.supernet.replica import losses
 
 ROOT = Path(__file__).parents[2]
 
 
-def of_processes(family: str, micro_batches: int, processes: int = 2) -> list[dict[str, float]]:
+def of_processes(family: str, micro_batches: int, *flags: str, processes: int = 2) -> list[dict[str, float]]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     done = subprocess.run(
-        [*command, "-m", "tests.supernet.replica", family, str(micro_batches)],
+        [*command, "-m", "tests.supernet.replica", family, str(micro_batches), *flags],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -45,6 +48,15 @@ def test_two_processes_train_a_language_model_as_one_does():
 def test_two_processes_train_a_batch_normalised_network_as_one_with_two_micro_batches():
     """Batch norm sees the examples of one process, so halves are what is compared."""
     assert_equal(of_processes("mobilenet", 1), losses("mobilenet", 2))
+
+
+def test_two_processes_that_share_the_weights_of_a_llama_train_as_one_does():
+    assert_equal(of_processes("untied", 1, "sharded"), losses("untied", 1))
+
+
+def test_tied_weights_cannot_be_sharded():
+    with pytest.raises(ValueError, match="share a weight"):
+        shard(Supernet(load_family("llama", "tiny")))
 
 
 # --- the parts --------------------------------------------------------------------------------------
