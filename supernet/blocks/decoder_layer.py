@@ -103,8 +103,8 @@ class DecoderLayer(nn.Module):
         turns = rotation(self.config, length, hidden_NTD.device, hidden_NTD.dtype)
         mask, window = None, self.window or length
         # Without a mask torch's own causal attention runs. ONNX's exporter does not know that one for heads in
-        # groups, so a traced layer spells the mask out, and transformers then repeats the shared heads.
-        if length > window or torch.jit.is_tracing():  # type: ignore[no-untyped-call]
+        # groups, so an exported layer spells the mask out, and transformers then repeats the shared heads.
+        if length > window or torch.onnx.is_in_onnx_export():
             place_T = torch.arange(length, device=hidden_NTD.device)
             back_TT = place_T[:, None] - place_T[None, :]
             mask = ((back_TT >= 0) & (back_TT < window))[None, None]
