@@ -57,7 +57,9 @@ def _tokens(takes: TokenInput, gives: TokenInput) -> str | None:
     if gives.length > takes.max_length:
         return f"{gives.length} tokens at a time, but the networks have {takes.max_length} positions"
     if takes.features is not None:
-        return "its networks have no head; choose a checkpoint or preset with one"
+        if gives.classes is None:
+            return "its networks have no head for that; choose a family that continues text"
+        return f"set supernet.classes to {gives.classes}, and its networks get a classifier"
     if takes.classes != gives.classes:
         if gives.classes is None or takes.classes is None:
             return "one is text to be continued, the other text in classes"

@@ -43,7 +43,10 @@ class TokenInput:
     features: int | None = None
 
     def __str__(self) -> str:
-        task = "to be continued" if self.classes is None else f"in {self.classes} classes"
+        if self.features is not None:
+            task = f"to become {self.features} features"
+        else:
+            task = "to be continued" if self.classes is None else f"in {self.classes} classes"
         return f"text of {self.vocab} token ids, {self.length} at a time, {task}"
 
 
