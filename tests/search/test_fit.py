@@ -36,11 +36,8 @@ def space(takes, resize=False):
         (TEXT, TokenInput(256, 200, 200, 2), "200 tokens at a time, but the networks have 128 positions"),
         (TEXT, TokenInput(256, 64, 64, 5), "set supernet.classes to 5"),
         (TEXT, TokenInput(256, 64, 64, None), "one is text to be continued"),
-        (
-            TokenInput(256, 64, 128, None, features=32),
-            TEXT,
-            "have no head for that; choose a family that continues text",
-        ),
+        (TokenInput(256, 64, 128, None, features=32), TEXT, "set supernet.classes to 2, and its networks"),
+        (TokenInput(256, 64, 128, None, features=32), TokenInput(256, 64, 64, None), "have no head for that"),
     ],
 )
 def test_a_misfit_is_said_with_both_sides(takes, gives, expected):
