@@ -12,7 +12,8 @@ from search_space import plugins
 class Part(BaseModel):
     """A part of a job: immutable, and without unknown fields."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # Built when it is first used: most commands of the command line use none of them.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 def one_of(kind: str, got: str, known: tuple[str, ...]) -> str:
