@@ -51,12 +51,12 @@ def verify(folder: Path, network: nn.Module, inputs: Tensor, labels: Tensor, for
         module = plugins.load("export.formats", name, "export format")
         got, facts = _run_clean(module.RELOAD + CHECKER, folder, inputs.cpu().numpy(), name)
         difference = float(np.abs(got - expected).max()) if got.shape == expected.shape else float("inf")
-        same = bool(got.shape == expected.shape and (got.argmax(1) == expected.argmax(1)).all())
+        same = bool(got.shape == expected.shape and (got.argmax(-1) == expected.argmax(-1)).all())
         report["formats"][name] = {
             "max_abs_difference": difference,
             "tolerance": module.TOLERANCE,
             "same_predictions": same,
-            "accuracy": float((got.argmax(1) == truth).mean()),
+            "accuracy": float((got.argmax(-1) == truth).mean()),
             "seconds": facts["seconds"],
         }
         if facts["leaked"]:

@@ -1,4 +1,4 @@
-"""Objectives, limits and feasibility."""
+"""Objectives, constraints and feasibility."""
 
 from __future__ import annotations
 
@@ -40,6 +40,48 @@ class Objective:
         return max(0.0, self.cost(value) - self.cost(self.limit)) / max(abs(self.limit), 1e-12)
 
 
-def violation(objectives: Sequence[Objective], metrics: Mapping[str, float]) -> float:
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """A hard limit on a metric that is not optimised.
+
+    Attributes:
+        limit: the worst value that is feasible.
+        goal: the direction that is better, so which side of the limit is feasible.
+    """
+
+    metric: str
+    limit: float
+    goal: Goal = "minimize"
+
+    def cost(self, value: float) -> float:
+        """The value with its sign turned so that less is better."""
+        return -value if self.goal == "maximize" else value
+
+    def violation(self, value: float) -> float:
+        """How far the value lies beyond the limit, relative to the limit's size; 0 if feasible."""
+        return Objective(self.metric, self.goal, self.limit).violation(value)
+
+
+def limits_of(objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> list[Objective | Constraint]:
+    """Everything that has a limit, objectives first.
+
+    Raises:
+        ValueError: a metric with two limits, or a constraint on an objective (whose own limit is the place).
+    """
+    known = {objective.metric for objective in objectives}
+    for constraint in constraints:
+        if constraint.metric in known:
+            raise ValueError(
+                f"Metric {constraint.metric!r} has a limit twice or is an objective already; "
+                "give it one limit, in its objective if it has one."
+            )
+        known.add(constraint.metric)
+    return [*(objective for objective in objectives if objective.limit is not None), *constraints]
+
+
+def violation(
+    objectives: Sequence[Objective], metrics: Mapping[str, float], constraints: Sequence[Constraint] = ()
+) -> float:
     """Sum of the violations of all limits; 0 exactly when the metrics are feasible and are numbers."""
-    return sum(objective.violation(metrics[objective.metric]) for objective in objectives)
+    judged: list[Objective | Constraint] = [*objectives, *constraints]
+    return sum(each.violation(metrics[each.metric]) for each in judged)

@@ -8,16 +8,18 @@ import moocore
 import numpy as np
 
 from search.evaluation import Evaluation
-from search.objectives import Objective, violation
+from search.objectives import Constraint, Objective, violation
 
 
-def pareto_front(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -> list[Evaluation]:
+def pareto_front(
+    evaluations: Sequence[Evaluation], objectives: Sequence[Objective], constraints: Sequence[Constraint] = ()
+) -> list[Evaluation]:
     """Feasible evaluations that no other feasible one dominates, best in the first objective first.
 
     Of several with equal scores in every objective one is kept: the one evaluated first. An evaluation
     with a score that is not a number is never on the front.
     """
-    feasible = [e for e in evaluations if violation(objectives, e.metrics) == 0.0]
+    feasible = [e for e in evaluations if violation(objectives, e.metrics, constraints) == 0.0]
     if not feasible:
         return []
     costs = cost_matrix(objectives, [e.metrics for e in feasible])
@@ -27,7 +29,10 @@ def pareto_front(evaluations: Sequence[Evaluation], objectives: Sequence[Objecti
 
 
 def hypervolume(
-    evaluations: Sequence[Evaluation], objectives: Sequence[Objective], reference: Sequence[float]
+    evaluations: Sequence[Evaluation],
+    objectives: Sequence[Objective],
+    reference: Sequence[float],
+    constraints: Sequence[Constraint] = (),
 ) -> float:
     """Volume of objective space that the feasible evaluations dominate, up to a reference point.
 
@@ -35,7 +40,7 @@ def hypervolume(
         reference: one value per objective, in the metric's own unit and direction; points that are not
             better than it in every objective add nothing.
     """
-    front = pareto_front(evaluations, objectives)
+    front = pareto_front(evaluations, objectives, constraints)
     if not front:
         return 0.0
     costs = cost_matrix(objectives, [e.metrics for e in front])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import (
     ConfigDict,
     Field,
+    StrictBool,
     StrictFloat,
     StrictInt,
     StrictStr,
@@ -24,12 +25,10 @@ from pydantic import (
 
 from search.data_spec import DATA_MODELS, DATA_SOURCES, DataSpec, data_gives
 from search.metrics import METRICS, Goal
-from search.objectives import Objective
+from search.objectives import Constraint, Objective, limits_of
 from search.parts import Part, complete_options, one_of
 from search.training_spec import METHOD_OPTIONS, OPTIMIZERS, TrainingSpec
 from search_space import plugins
-from search_space.adjustments import Adjustments
-from search_space.checkpoint import read_checkpoint
 
 if TYPE_CHECKING:
     from search_space.space import SearchSpace
@@ -100,6 +99,8 @@ class SupernetSpec(Part):
         """
         if not isinstance(given, dict) or not isinstance(given.get("pretrained"), str) or given.get("checkpoint"):
             return given
+        from search_space.checkpoint import read_checkpoint  # not needed to start the API
+
         folder = Path(given["pretrained"]).expanduser()
         if not folder.is_absolute():
             raise ValueError(f"Got pretrained {str(folder)!r}; give the absolute path that API and workers see.")
@@ -119,6 +120,8 @@ class SupernetSpec(Part):
 
     def space(self) -> SearchSpace:
         """The search space."""
+        from search_space.adjustments import Adjustments  # not needed to start the API
+
         adjustments = Adjustments(dict(self.choices), self.classes, self.sequence_length)
         return plugins.load_family(self.family, self.preset, adjustments, self.checkpoint)
 
@@ -141,10 +144,7 @@ class ObjectiveSpec(Part):
         if self.goal is not None and self.goal != metric.goal:
             raise ValueError(f"Metric {self.metric!r} can only be {metric.goal}d, not {self.goal}d.")
         if self.limit is not None:
-            if self.metric == "accuracy" and not 0 <= self.limit <= 1:
-                raise ValueError(f"Got an accuracy limit of {self.limit}; it is a share from 0 to 1.")
-            if self.limit < 0 or not math.isfinite(self.limit):
-                raise ValueError(f"Got a limit of {self.limit} on {self.metric!r}; it must not be negative.")
+            _check_limit(self.metric, self.limit)
         return self
 
     def objective(self) -> Objective:
@@ -152,8 +152,36 @@ class ObjectiveSpec(Part):
         return Objective(self.metric, METRICS[self.metric].goal, self.limit)
 
 
-class NSGA2Options(Part):
-    """Options of the search algorithm `nsga2`."""
+class ConstraintSpec(Part):
+    """A hard limit on a metric that is not optimised."""
+
+    metric: str = Field(description="One of the catalogue's metrics that is no objective.", examples=["params"])
+    limit: float = Field(description="Worst feasible value: least accuracy, or most of a cost.")
+
+    @field_validator("metric")
+    @classmethod
+    def _known(cls, metric: str) -> str:
+        return one_of("metric", metric, tuple(METRICS))
+
+    @model_validator(mode="after")
+    def _sensible(self) -> ConstraintSpec:
+        _check_limit(self.metric, self.limit)
+        return self
+
+    def constraint(self) -> Constraint:
+        """The constraint as the search sees it."""
+        return Constraint(self.metric, self.limit, METRICS[self.metric].goal)
+
+
+def _check_limit(metric: str, limit: float) -> None:
+    if metric == "accuracy" and not 0 <= limit <= 1:
+        raise ValueError(f"Got an accuracy limit of {limit}; it is a share from 0 to 1.")
+    if limit < 0 or not math.isfinite(limit):
+        raise ValueError(f"Got a limit of {limit} on {metric!r}; it must not be negative.")
+
+
+class GeneticOptions(Part):
+    """Options of the search algorithms `nsga2` and `nsga3`."""
 
     population: Annotated[int, Field(ge=2, le=10_000, description="Architectures kept, and in a batch.")] = 50
     mutation: Annotated[float, Field(gt=0, le=1)] | None = Field(
@@ -167,8 +195,47 @@ class RandomOptions(Part):
     batch: Annotated[int, Field(ge=1, le=10_000, description="Architectures asked for at a time.")] = 10
 
 
+class ExhaustiveOptions(Part):
+    """Options of the search algorithm `exhaustive`."""
+
+    batch: Annotated[int, Field(ge=1, le=10_000, description="Architectures asked for at a time.")] = 50
+
+
+class WinnowOptions(Part):
+    """Options of the search algorithm `winnow`."""
+
+    batch: Annotated[int, Field(ge=1, le=10_000, description="Architectures asked for at a time.")] = 8
+    initial: Annotated[int, Field(ge=1, le=10_000, description="Architectures asked before anything is learned.")] = 10
+
+
+class LINASOptions(Part):
+    """Options of the search algorithm `linas`."""
+
+    population: Annotated[int, Field(ge=2, le=1_000, description="Architectures measured in a batch.")] = 50
+    inner_evaluations: Annotated[
+        int, Field(ge=1_000, le=1_000_000, description="Predictions that each evolution may make.")
+    ] = 20_000
+    mutation: Annotated[float, Field(gt=0, le=1, description="Probability that a gene changes.")] = 0.02
+
+
+class OptunaOptions(Part):
+    """Options of the search algorithms `tpe` and `gp`."""
+
+    batch: Annotated[int, Field(ge=1, le=10_000, description="Architectures asked for at a time.")] = 1
+    startup: Annotated[int, Field(ge=1, le=10_000, description="Random architectures before it learns.")] = 10
+
+
 # Search algorithm -> its options. One entry per file of `search/algorithms` (tests/contracts).
-ALGORITHM_OPTIONS: dict[str, type[Part]] = {"nsga2": NSGA2Options, "random": RandomOptions}
+ALGORITHM_OPTIONS: dict[str, type[Part]] = {
+    "exhaustive": ExhaustiveOptions,
+    "gp": OptunaOptions,
+    "linas": LINASOptions,
+    "nsga2": GeneticOptions,
+    "nsga3": GeneticOptions,
+    "random": RandomOptions,
+    "tpe": OptunaOptions,
+    "winnow": WinnowOptions,
+}
 
 
 class SearchSpec(Part):
@@ -180,6 +247,10 @@ class SearchSpec(Part):
         int, Field(ge=2, le=1_000_000, description="Training images that re-estimate batch-norm statistics.")
     ]
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed_architectures: Annotated[
+        tuple[dict[str, StrictInt | StrictFloat | StrictStr | StrictBool], ...],
+        Field(max_length=1000, description="Values of architectures to evaluate first, such as one of your own."),
+    ] = ()
     options: dict[str, float | int | None] = Field(
         default_factory=dict, validate_default=True, description="Options of the algorithm itself."
     )
@@ -209,6 +280,9 @@ class JobSpec(Part):
     data: DataSpec
     training: TrainingSpec
     objectives: Annotated[tuple[ObjectiveSpec, ...], Field(min_length=1, max_length=4)]
+    constraints: Annotated[
+        tuple[ConstraintSpec, ...], Field(max_length=16, description="Limits on metrics that are not objectives.")
+    ] = ()
     search: SearchSpec
 
     @model_validator(mode="before")
@@ -275,6 +349,19 @@ class JobSpec(Part):
                 "training.options.gamma is 1, so a copy of the full network as it is at the start teaches; "
                 "without supernet.pretrained it knows nothing. Name a checkpoint, or set gamma to 0."
             )
+        return self
+
+    @model_validator(mode="after")
+    def _limits_agree(self) -> JobSpec:
+        limits_of([o.objective() for o in self.objectives], [c.constraint() for c in self.constraints])
+        return self
+
+    @model_validator(mode="after")
+    def _seeds_are_of_the_space(self) -> JobSpec:
+        if self.search.seed_architectures:
+            space = self.supernet.space()
+            for values in self.search.seed_architectures:
+                space.architecture(**values)
         return self
 
     @property

@@ -342,6 +342,21 @@ def export(
     console.print(f"{path}  {amount('size_bytes', made['size_bytes'])}  sha256 {made['sha256']}", soft_wrap=True)
 
 
+@app.command(name="export-study")
+def export_study_(
+    job_id: JobId,
+    storage: Annotated[str, typer.Argument(help="An optuna storage, such as sqlite:///study.db.")],
+) -> None:
+    """A job's evaluations as an optuna study: open it with optuna-dashboard."""
+    from service.study import export_study
+
+    with _client() as client:
+        name, count = export_study(client.job(job_id), client.evaluations(job_id), storage)
+    console.print(
+        f"{storage}  study {name}  {count} trials. Look at it with: optuna-dashboard {storage}", soft_wrap=True
+    )
+
+
 def _verb(name: str, meaning: str) -> None:
     def run(job_id: JobId) -> None:
         with _client() as client:

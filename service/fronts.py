@@ -31,7 +31,7 @@ def front_of(session: Session, job: Job) -> Front:
     space = spec.supernet.space()
     rows = {row.architecture_id: row for row in queries.evaluations(session, job.id)}
     scored = [Evaluation(space.architecture(**row.values), row.metrics) for row in rows.values()]
-    front = pareto_front(scored, objectives)
+    front = pareto_front(scored, objectives, [constraint.constraint() for constraint in spec.constraints])
     best = knee(front, objectives)
     finalists = {finalist.architecture_id: finalist for finalist in queries.finalists(session, job.id)}
     points = [(rows[e.architecture.id], finalists.get(e.architecture.id)) for e in front]

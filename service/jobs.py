@@ -116,13 +116,13 @@ def check_possible(spec: JobSpec) -> None:
         InvalidRequest: the networks of the space do not take what the data source gives.
         Infeasible: it is proven that no network meets the limits on exact costs.
     """
-    from service.profile import limits_known_now, look_for_feasible, nearest_out
+    from service.profile import limits_known_now, limits_stated, look_for_feasible, nearest_out
 
     space = spec.supernet.space()
     reason = misfit(space, spec.data.source, data_gives(spec.data))
     if reason is not None:
         raise InvalidRequest(reason)
-    limits = limits_known_now([objective.objective() for objective in spec.objectives])
+    limits = limits_known_now(limits_stated(spec.objectives, spec.constraints))
     if not limits:
         return
     verdict = look_for_feasible(space, limits)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from search.fit import misfit, resizes
 from search.metrics import METRICS
 from search.objectives import Objective, violation
-from search.spec import DataSpec, JobSpec, ObjectiveSpec, Part, SupernetSpec, data_gives
+from search.spec import ConstraintSpec, DataSpec, JobSpec, ObjectiveSpec, Part, SupernetSpec, data_gives
 from search_space.inputs import ImageInput
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class ProfileSpec(Part):
 
     supernet: SupernetSpec
     objectives: Annotated[tuple[ObjectiveSpec, ...], Field(max_length=16)] = ()
+    constraints: Annotated[tuple[ConstraintSpec, ...], Field(max_length=16)] = ()
     data: DataSpec | None = Field(default=None, description="Checked to fit the space; nothing is loaded.")
     samples: Annotated[
         int, Field(ge=1, le=MAX_SAMPLES, description="Random networks to count; a smaller space is counted whole.")
@@ -133,7 +134,7 @@ def make_profile(spec: ProfileSpec) -> ProfileOut:
 
     began = time.perf_counter()
     space = spec.supernet.space()
-    objectives = [objective.objective() for objective in spec.objectives]
+    objectives = limits_stated(spec.objectives, spec.constraints)
     limits = limits_known_now(objectives)
     rng = np.random.default_rng(spec.seed)
     counted, whole = _count(space, spec.samples, rng)
@@ -167,6 +168,12 @@ def look_for_feasible(space: SearchSpace, objectives: Sequence[Objective], seed:
 
     limits = limits_known_now(objectives)
     return find_feasible(space, limits, lambda one: costs(space, one), np.random.default_rng(seed))
+
+
+def limits_stated(objectives: Sequence[ObjectiveSpec], constraints: Sequence[ConstraintSpec]) -> list[Objective]:
+    """Objectives and constraints alike: for a profile only their limits matter."""
+    stated = [objective.objective() for objective in objectives]
+    return [*stated, *(Objective(c.metric, c.goal, c.limit) for c in (spec.constraint() for spec in constraints))]
 
 
 def limits_known_now(objectives: Sequence[Objective]) -> list[Objective]:

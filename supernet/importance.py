@@ -8,15 +8,18 @@ section 2.2; here with scores that need no gradient).
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from supernet.network import Supernet
+from supernet.network import Network, Supernet
 
 SCORES = ("activation", "weight")
+Padded: TypeAlias = tuple[Tensor, Tensor | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ def axes(supernet: Supernet) -> Iterator[Axis]:
 
 
 def order_by_importance(
-    supernet: Supernet, batches: Iterable[Tensor] = (), score: str = "activation"
+    supernet: Supernet, batches: Iterable[Tensor | Padded] = (), score: str = "activation"
 ) -> dict[str, list[int]]:
     """Put the most important neurons and heads of every layer first; outputs of the largest network stay.
 
@@ -60,7 +63,8 @@ def order_by_importance(
     output. Without data the score is the norm of the outgoing weights times that of the incoming ones.
 
     Args:
-        batches: inputs for the score `activation`; a few hundred samples are plenty.
+        batches: inputs for the score `activation`, or of padded text (inputs, mask) with False at padding,
+            which does not count; a few hundred samples are plenty.
         score: `activation` or `weight`.
 
     Returns:
@@ -102,17 +106,19 @@ def _weight_score(axis: Axis) -> Tensor:
     return (outgoing * incoming).sqrt()
 
 
-def _contributions(supernet: Supernet, found: list[Axis], batches: Iterable[Tensor]) -> list[Tensor]:
+def _contributions(supernet: Supernet, found: list[Axis], batches: Iterable[Tensor | Padded]) -> list[Tensor]:
     """Mean norm, over all positions of all batches, of what each group adds to its layer's output."""
     totals = [torch.zeros(axis.groups, dtype=torch.float64) for axis in found]
     positions = [0] * len(found)
+    mask_BT: Tensor | None = None
 
     def watch(index: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         axis = found[index]
         columns_GDC = axis.reader.weight.detach().unflatten(1, (axis.groups, -1)).movedim(1, 0)
 
         def look(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            parts_PGC = inputs[0].flatten(0, -2).unflatten(-1, (axis.groups, -1))
+            counted = inputs[0].flatten(0, -2) if mask_BT is None else inputs[0][mask_BT]
+            parts_PGC = counted.unflatten(-1, (axis.groups, -1))
             if parts_PGC.shape[-1] == 1:  # a neuron: |activation| times the norm of its column
                 norms = parts_PGC[..., 0].abs().double().sum(0) * columns_GDC[..., 0].norm(dim=1)
             else:
@@ -127,12 +133,13 @@ def _contributions(supernet: Supernet, found: list[Axis], batches: Iterable[Tens
 
     was_training = supernet.training
     supernet.eval()
-    network = nn.Sequential(*(supernet.slot(slot).block for slot in supernet.slots)).eval()
+    network = Network(OrderedDict((slot, supernet.slot(slot).block) for slot in supernet.slots)).eval()
     hooks = [axis.reader.register_forward_pre_hook(watch(i)) for i, axis in enumerate(found)]
     try:
         with torch.no_grad():
             for batch in batches:
-                network(batch)
+                x, mask_BT = batch if isinstance(batch, tuple) else (batch, None)
+                network(x, mask_BT)
     finally:
         for hook in hooks:
             hook.remove()

@@ -5,7 +5,10 @@ Every process of a training makes them for itself, from the same words and seeds
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
+from torch import Tensor
 
 from search.fit import misfit
 from search.spec import JobSpec
@@ -14,13 +17,17 @@ from search_space.space import SearchSpace
 from supernet.augment import AugmentOptions
 from supernet.data import DataError, Dataset, load_dataset
 from supernet.distributed import ALONE, Group
+from supernet.importance import order_by_importance
 from supernet.network import Supernet
+from supernet.randomness import derived_rng
 from supernet.trainer import Trainer, TrainingOptions
 from supernet.weights import load_pretrained
 from workers.workshop import JobFailed
 
 # Share of a GPU's free memory that data may take; more of it stays in the machine's memory.
 DATA_SHARE = 0.25
+# Training examples on which the importance of neurons and heads is scored, and those in one forward pass.
+IMPORTANCE_EXAMPLES, IMPORTANCE_BATCH = 256, 16
 # In BigNAS the decay reaches its floor after two thirds of the training: its 2.4 epochs are a 150th (bignas.md, 1.2).
 DECAY_SHARE = 150
 
@@ -50,13 +57,28 @@ def prepare_data(spec: JobSpec, space: SearchSpace, device: torch.device) -> Dat
     return data.to(device)
 
 
-def fresh_supernet(spec: JobSpec, space: SearchSpace, device: torch.device) -> Supernet:
-    """A supernet with initial weights: of the seed, or of the pretrained checkpoint."""
+def fresh_supernet(spec: JobSpec, space: SearchSpace, data: Dataset, device: torch.device) -> Supernet:
+    """A supernet with initial weights: of the seed, or of the pretrained checkpoint, ordered by importance if asked.
+
+    The same job gives the same weights every time, so a resumed training finds its neurons where they were.
+    """
     torch.manual_seed(spec.training.seed)
     supernet = Supernet(space)
     if spec.supernet.pretrained is not None:
         load_pretrained(supernet, spec.supernet.pretrained, spec.supernet.classes)
-    return supernet.to(device)
+    supernet = supernet.to(device)
+    if spec.supernet.importance is not None:
+        order_by_importance(supernet, _samples(spec, data, device), spec.supernet.importance)
+    return supernet
+
+
+def _samples(spec: JobSpec, data: Dataset, device: torch.device) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Training examples on which importance is scored, in small batches; the same for the same seed."""
+    chosen = derived_rng(spec.training.seed, "importance", 0).permutation(len(data.train))[:IMPORTANCE_EXAMPLES]
+    examples = data.train.take(torch.from_numpy(chosen).to(data.train.y.device))
+    for start in range(0, len(examples), IMPORTANCE_BATCH):
+        batch = examples.batch(slice(start, start + IMPORTANCE_BATCH)).to(device)
+        yield batch.inputs, batch.mask
 
 
 def make_trainer(spec: JobSpec, supernet: Supernet, data: Dataset, group: Group = ALONE) -> Trainer:

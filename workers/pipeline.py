@@ -8,17 +8,23 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 
 from export.formats import onnx
 from export.measure import measure
-from search.algorithms import make_algorithm
+from predictors.cost import ANALYTIC
+from search.algorithms import algorithm_for
 from search.evaluation import Evaluation
 from search.loop import run_search
+from search.objectives import limits_of
 from search.pareto import pareto_front
+from search.problem import Problem
+from search.spec import JobSpec
 from search_space.architecture import Architecture
+from search_space.space import SearchSpace
 from service.store.models import EvaluationRow, Finalist
 from supernet.evaluate import score
 from workers.evaluator import Evaluator
@@ -56,9 +62,12 @@ def run(shop: Workshop) -> None:
 def search(shop: Workshop, evaluator: Evaluator) -> list[Evaluation]:
     """Every evaluation of the search; those that are stored already are replayed."""
     plan, space = shop.spec.search, shop.space
-    objectives = [objective.objective() for objective in shop.spec.objectives]
-    algorithm = make_algorithm(
-        plan.algorithm, space, objectives, seed=plan.seed, evaluations=plan.evaluations, **plan.options
+    algorithm = algorithm_for(
+        search_problem(shop.spec, space),
+        plan.algorithm,
+        seed=plan.seed,
+        evaluations=plan.evaluations,
+        options=plan.options,
     )
     stored = shop.reporter.evaluations()
     known: dict[str, Evaluation] = {}
@@ -87,6 +96,24 @@ def search(shop: Workshop, evaluator: Evaluator) -> list[Evaluation]:
     return run_search(algorithm, evaluate, known)
 
 
+def search_problem(spec: JobSpec, space: SearchSpace) -> Problem:
+    """What a job's search looks for; the costs that layer specs give are exact."""
+
+    def exact(metric: str) -> Callable[[Architecture], float]:
+        return lambda architecture: float(ANALYTIC[metric](space, architecture))
+
+    objectives = tuple(objective.objective() for objective in spec.objectives)
+    constraints = tuple(constraint.constraint() for constraint in spec.constraints)
+    wanted = {objective.metric for objective in objectives} | {constraint.metric for constraint in constraints}
+    return Problem(
+        space,
+        objectives,
+        constraints,
+        exact_costs={metric: exact(metric) for metric in sorted(wanted & set(ANALYTIC))},
+        seeds=tuple(space.architecture(**values) for values in spec.search.seed_architectures),
+    )
+
+
 # --- measure finalists ---------------------------------------------------------------------------
 
 
@@ -97,7 +124,8 @@ def measure_finalists(shop: Workshop, evaluator: Evaluator, evaluations: list[Ev
         JobFailed: no evaluated architecture meets the limits.
     """
     objectives = [objective.objective() for objective in shop.spec.objectives]
-    front = pareto_front(evaluations, objectives)
+    constraints = [constraint.constraint() for constraint in shop.spec.constraints]
+    front = pareto_front(evaluations, objectives, constraints)
     if not front:
         raise JobFailed(_nothing_feasible(shop, evaluations))
     finished = {finalist.architecture_id for finalist in shop.reporter.finalists()}
@@ -128,9 +156,9 @@ def _measured(shop: Workshop, evaluator: Evaluator, evaluation: Evaluation, posi
 
 def _nothing_feasible(shop: Workshop, evaluations: list[Evaluation]) -> str:
     """The limits that nobody met, and who came nearest."""
-    limited = [o for o in shop.spec.objectives if o.limit is not None]
-    objectives = [o.objective() for o in limited]
-    nearest = min(evaluations, key=lambda e: sum(o.violation(e.metrics[o.metric]) for o in objectives))
+    objectives = [objective.objective() for objective in shop.spec.objectives]
+    limited = limits_of(objectives, [constraint.constraint() for constraint in shop.spec.constraints])
+    nearest = min(evaluations, key=lambda e: sum(o.violation(e.metrics[o.metric]) for o in limited))
     limits = ", ".join(f"{o.metric} {o.limit:g}" for o in limited)
     scores = ", ".join(f"{o.metric} {nearest.metrics[o.metric]:g}" for o in limited)
     return (

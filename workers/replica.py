@@ -39,7 +39,7 @@ def follow(database: Database, settings: Settings, job_id: str, device: torch.de
     artifacts = ArtifactStore(settings.artifacts_dir)
 
     def fresh() -> Trainer:
-        return make_trainer(spec, fresh_supernet(spec, space, device), data, group)
+        return make_trainer(spec, fresh_supernet(spec, space, data, device), data, group)
 
     trainer, orders = fresh(), Orders(group, device)
     while True:

@@ -53,7 +53,7 @@ class _Training:
         self._trainer = self._fresh()
 
     def _fresh(self) -> Trainer:
-        supernet = fresh_supernet(self._shop.spec, self._shop.space, self._shop.device)
+        supernet = fresh_supernet(self._shop.spec, self._shop.space, self._data, self._shop.device)
         return make_trainer(self._shop.spec, supernet, self._data, self._shop.group)
 
     def run(self) -> Supernet:

@@ -6,50 +6,37 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from search.algorithm import SearchAlgorithm
+from search.algorithm import SearchAlgorithm, refuse_below
 from search.evaluation import Evaluation
-from search.objectives import Objective
+from search.problem import Problem
 from search_space.architecture import Architecture
-from search_space.space import SearchSpace
 
 # Draws in a row that may repeat known architectures before a small space counts as exhausted.
 MAX_REPEATS = 10_000
 
 
 class RandomSearch(SearchAlgorithm):
-    """Asks for random architectures, `batch` at a time."""
+    """Asks for the seeds, then for random architectures, `batch` at a time."""
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        objectives: Sequence[Objective],
-        *,
-        seed: int,
-        evaluations: int,
-        batch: int = 10,
-    ) -> None:
-        super().__init__(space, objectives, seed=seed, evaluations=evaluations)
-        if batch < 1:
-            raise ValueError(f"Got batch {batch}; it must be at least 1.")
+    def __init__(self, problem: Problem, *, seed: int, evaluations: int, batch: int = 10) -> None:
+        super().__init__(problem, seed=seed, evaluations=evaluations)
+        refuse_below("batch", batch, 1)
         self._batch = batch
         self._rng = np.random.default_rng(seed)
-        self._asked: set[Architecture] = set()
 
-    def ask(self) -> list[Architecture]:
-        batch: list[Architecture] = []
+    def _propose(self, room: int) -> list[Architecture]:
+        room = min(self._batch, room)
+        batch = dict.fromkeys(self._unknown(self.problem.seeds)[:room])
         repeats = 0
-        room = min(self._batch, self.evaluations - len(self._asked))
         while len(batch) < room and repeats < MAX_REPEATS:
             architecture = self.space.sample(self._rng)
-            if architecture in self._asked:
-                repeats += 1
-                continue
-            repeats = 0
-            self._asked.add(architecture)
-            batch.append(architecture)
-        return batch
+            repeats += 1
+            if architecture.id not in self._known and architecture not in batch:
+                batch[architecture] = None
+                repeats = 0
+        return list(batch)
 
-    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+    def _learn(self, evaluations: Sequence[Evaluation]) -> None:
         """Nothing to learn."""
 
 

@@ -101,11 +101,13 @@ class DecoderLayer(nn.Module):
     def forward(self, hidden_NTD: Tensor) -> Tensor:
         length = hidden_NTD.shape[1]
         turns = rotation(self.config, length, hidden_NTD.device, hidden_NTD.dtype)
-        mask = None
-        if self.window and length > self.window:
+        mask, window = None, self.window or length
+        # Without a mask torch's own causal attention runs. ONNX's exporter does not know that one for heads in
+        # groups, so an exported layer spells the mask out, and transformers then repeats the shared heads.
+        if length > window or torch.onnx.is_in_onnx_export():
             place_T = torch.arange(length, device=hidden_NTD.device)
             back_TT = place_T[:, None] - place_T[None, :]
-            mask = ((back_TT >= 0) & (back_TT < self.window))[None, None]
+            mask = ((back_TT >= 0) & (back_TT < window))[None, None]
         out_NTD: Tensor = self.layer(hidden_NTD, attention_mask=mask, position_embeddings=turns)
         return out_NTD
 

@@ -2,12 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from search.algorithms import make_algorithm, option_names
 from search.evaluation import Evaluation
 from search.loop import run_search
-from search.objectives import Objective
+from search.objectives import Constraint, Objective
 from search.pareto import pareto_front
 from search.spec import ALGORITHM_OPTIONS
 from search_space import Choice, SearchSpace, plugins
@@ -23,6 +24,14 @@ SPACE = SearchSpace(
         *(Choice(f"free{i}", (0, 1, 2)) for i in range(4)),
     ],
 )
+# Options under which the slow ones show the same behaviour in a second; their defaults are tested below.
+QUICK = {
+    # Each ask of optuna's sampler takes a second or more here; tests/search/test_algorithms.py has a few real ones.
+    "gp": {"batch": 10, "startup": 200},
+    "linas": {"inner_evaluations": 200, "population": 40},
+    "tpe": {"batch": 5, "startup": 100},
+    "winnow": {"batch": 30},
+}
 OBJECTIVES = [Objective("m0", "maximize"), Objective("m1"), Objective("m2"), Objective("m3", "maximize")]
 
 
@@ -38,9 +47,15 @@ def score(architecture) -> Evaluation:
     return Evaluation(architecture, metrics, "analytic")
 
 
-def search(name, *, space=SPACE, objectives=OBJECTIVES[:2], seed=0, evaluations=120, evaluate=score, known=None):
+def make(name, space=SPACE, objectives=OBJECTIVES[:2], **shared):
+    return make_algorithm(name, space, objectives, **shared, **QUICK.get(name, {}))
+
+
+def search(
+    name, *, space=SPACE, objectives=OBJECTIVES[:2], seed=0, evaluations=120, evaluate=score, known=None, **shared
+):
     """Run to the end; the batches that were asked, as ids, and the evaluations."""
-    algorithm = make_algorithm(name, space, objectives, seed=seed, evaluations=evaluations)
+    algorithm = make(name, space, objectives, seed=seed, evaluations=evaluations, **shared)
     batches, done = [], []
     while batch := algorithm.ask():
         told = [(known or {}).get(architecture.id) or evaluate(architecture) for architecture in batch]
@@ -99,7 +114,7 @@ def test_replay_of_stored_evaluations_gives_the_same_proposals(name, stored):
 
 def test_the_order_within_a_batch_does_not_matter(name):
     forward = search(name)[0]
-    algorithm = make_algorithm(name, SPACE, OBJECTIVES[:2], seed=0, evaluations=120)
+    algorithm = make(name, seed=0, evaluations=120)
     backward = []
     while batch := algorithm.ask():
         backward.append([architecture.id for architecture in batch])
@@ -171,6 +186,65 @@ def test_a_budget_below_one_is_refused(name, evaluations):
 def test_a_search_without_objectives_is_refused(name):
     with pytest.raises(ValueError, match="at least one objective"):
         make_algorithm(name, SPACE, [])
+
+
+def test_what_was_not_asked_cannot_be_told(name):
+    algorithm = make(name)
+    with pytest.raises(ValueError, match="Nothing was asked"):
+        algorithm.tell([])
+    algorithm.ask()
+    with pytest.raises(ValueError, match="tell each batch once and whole"):
+        algorithm.tell([])
+    with pytest.raises(ValueError, match="tell their scores first"):
+        algorithm.ask()
+
+
+def test_more_than_four_objectives_or_one_twice_are_refused(name):
+    with pytest.raises(ValueError, match="Got 5 objectives; a search can have at most 4"):
+        make_algorithm(name, SPACE, [Objective(f"m{i}") for i in range(5)])
+    with pytest.raises(ValueError, match="Objective 'm1' is listed twice"):
+        make_algorithm(name, SPACE, [Objective("m1"), Objective("m1")])
+
+
+def test_a_limit_on_a_metric_that_is_no_objective_is_honoured(name):
+    constraints = [Constraint("m2", 30.0), Constraint("m3", 0.0, "maximize")]
+    _, done = search(name, constraints=constraints)
+    assert len(done) == 120
+    front = pareto_front(done, OBJECTIVES[:2], constraints)
+    assert front
+    assert all(e.metrics["m2"] <= 30 and e.metrics["m3"] >= 0 for e in front)
+
+
+def test_conflicting_limits_are_refused(name):
+    with pytest.raises(ValueError, match="Metric 'm0' has a limit twice or is an objective already"):
+        make_algorithm(name, SPACE, OBJECTIVES[:1], constraints=[Constraint("m0", 3.0)])
+
+
+def test_seeds_are_asked_first(name):
+    rng = np.random.default_rng(9)
+    seeds = [SPACE.sample(rng) for _ in range(3)]
+    _, done = search(name, seeds=seeds, evaluations=60)
+    first = [e.architecture for e in done[:5]]
+    assert {seed.id for seed in seeds} <= {architecture.id for architecture in first}
+
+
+def test_a_warm_start_is_neither_asked_again_nor_counted(name):
+    _, stored = search("random", evaluations=40)
+    _, done = search(name, warm_start=stored, evaluations=60)
+    assert len(done) == 60
+    assert not {e.architecture.id for e in stored} & {e.architecture.id for e in done}
+
+
+def test_exact_costs_are_computed_and_give_the_same_contract(name):
+    asked: list[str] = []
+
+    def exact(architecture) -> float:
+        asked.append(architecture.id)
+        return score(architecture).metrics["m1"]
+
+    batches, done = search(name, exact_costs={"m1": exact})
+    assert len(done) == 120
+    assert search(name, exact_costs={"m1": exact})[0] == batches
 
 
 def test_options_of_a_job_are_the_algorithms_own(name):

@@ -1,5 +1,7 @@
 """What is true of particular algorithms; what is true of all is in tests/contracts."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -47,7 +49,7 @@ def test_nsga2_starts_with_the_smallest_and_the_largest():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("nsga2", {"population": 1}, "Got a population of 1; it must be at least 2"),
+        ("nsga2", {"population": 1}, "Got population 1; it must be at least 2"),
         ("nsga2", {"mutation": 0.0}, r"Got a mutation probability of 0.0; it must be above 0 and at most 1"),
         ("nsga2", {"mutation": 1.1}, r"Got a mutation probability of 1.1"),
         ("random", {"batch": 0}, "Got batch 0; it must be at least 1"),
@@ -71,3 +73,95 @@ def test_nsga2_breeds_towards_feasible_architectures():
     made = make_algorithm("nsga2", SPACE, objectives, seed=0, evaluations=400)
     met = [e.metrics["macs"] <= 0.1 for e in run_search(made, toy_scores, known={})]
     assert sum(met[-50:]) > 2 * sum(met[:50]) + 10
+
+
+# --- optuna's Gaussian process ------------------------------------------------------------------------
+
+
+def gp_batches():
+    made = make_algorithm("gp", SPACE, OBJECTIVES, seed=1, evaluations=8, batch=1, startup=6)
+    asked = []
+    while batch := made.ask():
+        asked.append(batch[0].id)
+        made.tell([toy_scores(batch[0])])
+    return asked
+
+
+def test_gp_asks_beyond_its_random_start_and_repeats_itself_from_its_seed():
+    first = gp_batches()
+    assert len(set(first)) == 8
+    assert gp_batches() == first
+
+
+# --- exhaustive ---------------------------------------------------------------------------------------
+
+
+def test_an_exhaustive_search_of_a_large_space_is_refused_with_what_to_use():
+    with pytest.raises(ValueError, match=r"has 4294967296 networks; .* at most 1000000. Use 'winnow'"):
+        make_algorithm("exhaustive", SPACE, OBJECTIVES)
+
+
+# --- linas and winnow -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("linas", {"population": 30, "inner_evaluations": 1500}), ("winnow", {"batch": 15})]
+)
+def test_learning_from_scores_beats_random_search_with_twice_the_evaluations(name, options):
+    def volume(algorithm, evaluations, **chosen):
+        made = make_algorithm(algorithm, SPACE, OBJECTIVES, seed=0, evaluations=evaluations, **chosen)
+        return hypervolume(run_search(made, toy_scores, known={}), OBJECTIVES, [0.0, 1.0])
+
+    assert volume(name, 90, **options) > volume("random", 180) * 1.05
+
+
+def test_winnow_learns_from_a_warm_start_before_its_first_batch():
+    stored = run_search(make_algorithm("nsga2", SPACE, OBJECTIVES, seed=0, evaluations=100), toy_scores, known={})
+    made = make_algorithm("winnow", SPACE, OBJECTIVES, seed=0, evaluations=40, warm_start=stored, batch=10)
+    added = hypervolume([*stored, *run_search(made, toy_scores, known={})], OBJECTIVES, [0.0, 1.0])
+    assert added > hypervolume(stored, OBJECTIVES, [0.0, 1.0]) * 1.05
+
+
+@pytest.mark.parametrize("name", ["linas", "winnow"])
+def test_exact_costs_of_candidates_are_asked_for_without_evaluating_them(name):
+    """The functions see far more networks than the budget has evaluations, and limits on them are met at once."""
+    seen = set()
+
+    def macs(architecture) -> float:
+        seen.add(architecture.id)
+        return toy_scores(architecture).metrics["macs"]
+
+    options = {"population": 20, "inner_evaluations": 1000} if name == "linas" else {"batch": 10}
+    made = make_algorithm(
+        name,
+        SPACE,
+        [Objective("accuracy", "maximize"), Objective("macs", limit=0.15)],
+        seed=0,
+        evaluations=60,
+        exact_costs={"macs": macs},
+        **options,
+    )
+    done = run_search(made, toy_scores, known={})
+    assert len(seen) > 10 * len(done)
+    late = [e.metrics["macs"] <= 0.15 for e in done[-20:]]
+    assert sum(late) >= 18
+
+
+def test_winnow_finds_what_meets_a_limit_that_no_random_start_meets():
+    objectives = [Objective("accuracy", "maximize", limit=0.93), Objective("macs")]
+    made = make_algorithm("winnow", SPACE, objectives, seed=2, evaluations=60)
+    done = run_search(made, toy_scores, known={})
+    assert sum(e.metrics["accuracy"] >= 0.93 for e in done[10:]) > 20
+
+
+def test_winnow_avoids_what_gives_no_score():
+    """A third of the space fails; after the start hardly anything is spent there."""
+
+    def broken(architecture):
+        fine = toy_scores(architecture)
+        return Evaluation(architecture, {**fine.metrics, "accuracy": math.nan}) if architecture.genes[3] == 2 else fine
+
+    made = make_algorithm("winnow", SPACE, OBJECTIVES, seed=0, evaluations=90, batch=10, initial=30)
+    failed = [math.isnan(e.metrics["accuracy"]) for e in run_search(made, broken, known={})]
+    assert sum(failed[:30]) >= 3
+    assert sum(failed[-30:]) <= 3

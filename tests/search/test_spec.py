@@ -104,7 +104,10 @@ def test_an_accuracy_limit_may_be_any_share(limit):
         ({"supernet": {"family": "tiny"}}, "No family named 'tiny'. Known: mobilenet"),
         ({"supernet": {"preset": "huge"}}, "No preset of family 'mobilenet' named 'huge'. Known: digits"),
         ({"objectives": [{"metric": "beauty"}]}, "No metric named 'beauty'. Known: accuracy, macs, params, size_bytes"),
-        ({"search": {"algorithm": "guess"}}, "No search algorithm named 'guess'. Known: nsga2, random"),
+        (
+            {"search": {"algorithm": "guess"}},
+            "No search algorithm named 'guess'. Known: exhaustive, nsga2, nsga3, random",
+        ),
         ({"training": {"method": "hope"}}, "No training method named 'hope'. Known: bignas"),
         ({"training": {"optimizer": "adam9"}}, "No optimizer named 'adam9'. Known: adamw, rmsprop, sgd"),
         ({"data": {"source": "letters"}}, "No data source named 'letters'. Known: digits"),

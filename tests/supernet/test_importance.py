@@ -117,3 +117,16 @@ def test_a_narrower_space_still_orders_all_of_the_checkpoint(tmp_path):
     order = order_by_importance(supernet, [inputs(family)])["layer1.ffn"]
     assert len(order) == 88
     assert max(order[:24]) > 24
+
+
+def test_padding_does_not_count(tmp_path):
+    """The same texts, padded further with garbage that the mask hides, give the same order."""
+    family, kind, config = CHECKPOINTS["bert"]
+    save(kind, config, tmp_path)
+    first, second, blind = (supernet_of(family, tmp_path) for _ in range(3))
+    x = inputs(family)
+    padded = torch.cat((x, torch.full((3, 40), 7)), dim=1)
+    mask = torch.arange(57)[None].expand(3, -1) < 17
+    expected = order_by_importance(first, [(x, torch.ones_like(x, dtype=torch.bool))])
+    assert order_by_importance(second, [(padded, mask)]) == expected
+    assert order_by_importance(blind, [padded]) != expected

@@ -1,0 +1,73 @@
+"""The Gaussian process over genes: gradients, and what it learns of choices."""
+
+import numpy as np
+import pytest
+from scipy.optimize import approx_fprime
+
+from search.gaussian_process import GaussianProcess, kernel_features
+from search_space import Choice, SearchSpace
+from search_space.encoding import canonical_genes
+
+SPACE = SearchSpace(
+    "gp",
+    [
+        Choice("depth", (1, 2, 3)),
+        *(
+            Choice(f"width{i}", (8, 16, 32, 64), when=("depth", tuple(range(i, 4))) if i > 1 else None)
+            for i in (1, 2, 3)
+        ),
+        Choice("kind", ("conv", "pool", "skip")),
+        Choice("idle", ("a", "b", "c")),
+    ],
+)
+
+
+def draw(count, seed):
+    rng = np.random.default_rng(seed)
+    return canonical_genes(SPACE, rng.integers(0, SPACE.option_counts, size=(count, len(SPACE.choices))))
+
+
+def metric(genes):
+    """Ordinal in the widths, categorical in the kind, blind to `idle`; standardised."""
+    values = 0.5 * genes[:, 1:4].sum(axis=1) + np.array([0.0, 2.0, 0.5])[genes[:, 4]] + 0.3 * genes[:, 0]
+    return (values - values.mean()) / values.std()
+
+
+def test_the_gradient_of_the_loss_is_right():
+    genes = draw(25, 0)
+    features, values = kernel_features(SPACE, genes), metric(genes)
+    process = GaussianProcess(features)
+    theta = process._centre + 0.3 * np.random.default_rng(0).standard_normal(len(process._centre))
+    _, gradient = process._loss(theta, features, values)
+    numeric = approx_fprime(theta, lambda t: process._loss(t, features, values)[0], 1e-6)
+    assert gradient == pytest.approx(numeric, rel=1e-3, abs=1e-3)
+
+
+def test_few_scores_tell_most_of_a_metric_and_the_spread_is_honest():
+    genes = draw(260, 1)
+    values = metric(genes)
+    seen, new = np.arange(60), np.arange(60, 260)
+    process = GaussianProcess(kernel_features(SPACE, genes[seen]))
+    process.learn(kernel_features(SPACE, genes[seen]), values[seen])
+    mean, std, _ = process.given(kernel_features(SPACE, genes[seen]), values[seen]).predict(
+        kernel_features(SPACE, genes[new])
+    )
+    error = mean - values[new]
+    assert 1 - (error**2).mean() / values[new].var() > 0.9
+    assert np.mean(np.abs(error) < 3 * np.sqrt(std**2 + process.noise)) > 0.9
+
+
+def test_dead_genes_do_not_matter():
+    genes = np.array([[0, 1, 0, 0, 1, 2], [0, 1, 3, 2, 1, 2]])
+    matrix = kernel_features(SPACE, canonical_genes(SPACE, genes)).matrix
+    assert (matrix[0] == matrix[1]).all()
+
+
+def test_at_its_scores_it_is_sure():
+    genes = np.unique(draw(40, 2), axis=0)
+    features = kernel_features(SPACE, genes)
+    process = GaussianProcess(features)
+    process.learn(features, metric(genes))
+    mean, std, _ = process.given(features, metric(genes)).predict(features)
+    assert mean == pytest.approx(metric(genes), abs=0.15)
+    assert std.max() < 0.2
