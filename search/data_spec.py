@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
-from search.parts import Part, one_of
+from search.parts import InnerPart, one_of
 from search_space.inputs import ImageInput, Input, TokenInput
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -29,7 +29,7 @@ Path = Field(description="File or folder on the worker.", min_length=1, max_leng
 Kind: TypeAlias = Literal["image", "labelled text", "text"]
 
 
-class DataPart(Part):
+class DataPart(InnerPart):
     """What all sources share."""
 
     # What it holds; None for a data set whose columns decide.

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from search.parts import Part, complete_options, one_of
+from search.parts import InnerPart, Part, complete_options, one_of
 
 # Kept equal to `supernet.optimizers` by tests/contracts: that needs torch, and a request is judged without it.
 OPTIMIZERS = ("adamw", "rmsprop", "sgd")
@@ -26,7 +26,7 @@ DropConnect = Annotated[
 ]
 
 
-class BigNASOptions(Part):
+class BigNASOptions(InnerPart):
     """Options of the training method `bignas`."""
 
     num_random: Annotated[
@@ -47,7 +47,7 @@ class BigNASOptions(Part):
     candidates: Annotated[int, Field(ge=2, le=64, description="Of `best_up` and `worst_up`, per random one.")] = 3
 
 
-class SortedNetOptions(Part):
+class SortedNetOptions(InnerPart):
     """Options of the training method `sortednet`."""
 
     draws: Annotated[int, Field(ge=1, le=64, description="Sub-models whose gradients are summed in a step.")] = 4
@@ -67,7 +67,7 @@ class SortedNetOptions(Part):
     )
 
 
-class AlternatingOptions(Part):
+class AlternatingOptions(InnerPart):
     """Options of the training method `alternating`."""
 
     alpha: Annotated[
@@ -79,7 +79,7 @@ class AlternatingOptions(Part):
     label_smoothing: LabelSmoothing = 0.0
 
 
-class SingleOptions(Part):
+class SingleOptions(InnerPart):
     """Options of the training method `single`."""
 
     architecture: str = Field(
@@ -99,7 +99,7 @@ METHOD_OPTIONS: dict[str, type[Part]] = {
 }
 
 
-class AugmentationSpec(Part):
+class AugmentationSpec(InnerPart):
     """What is done to training images, in this order, on their device."""
 
     resized_crop: Annotated[
@@ -112,7 +112,7 @@ class AugmentationSpec(Part):
     policy_magnitude: Annotated[int, Field(ge=0, le=30, description="Strength of RandAugment.")] = 9
 
 
-class TrainingSpec(Part):
+class TrainingSpec(InnerPart):
     """How the supernet's weights are trained."""
 
     method: str = Field(description="A training method, such as `bignas`.")

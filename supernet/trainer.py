@@ -209,8 +209,8 @@ class Trainer:
             tensors |= {f"low_rank.{name}": value for name, value in self.low_rank.tensors().items()}
         tensors["guard.rate_factor"] = torch.tensor(self.rate_factor, dtype=torch.float64)
         tensors["guard.micro_batches"] = torch.tensor(self.micro_batches)
-        best = float("nan") if self.best_score is None else self.best_score
-        tensors["guard.best_score"] = torch.tensor(best, dtype=torch.float64)
+        if self.best_score is not None:
+            tensors["guard.best_score"] = torch.tensor(self.best_score, dtype=torch.float64)
         return tensors
 
     def restore(self, tensors: dict[str, Tensor], steps_done: int) -> None:
@@ -227,8 +227,8 @@ class Trainer:
             self.low_rank.restore(_below("low_rank.", tensors))
         self.rate_factor = float(tensors["guard.rate_factor"])
         self.micro_batches = int(tensors["guard.micro_batches"])
-        best = float(tensors["guard.best_score"])
-        self.best_score = None if np.isnan(best) else best
+        best = tensors.get("guard.best_score")
+        self.best_score = None if best is None else float(best)
         self.steps_done = steps_done
 
 
