@@ -193,6 +193,9 @@ class RandomOptions(Part):
     """Options of the search algorithm `random`."""
 
     batch: Annotated[int, Field(ge=1, le=10_000, description="Architectures asked for at a time.")] = 10
+    over: Literal["genes", "params", "macs"] = Field(
+        default="genes", description="What is uniform; over bins of a cost small and large networks are both seen."
+    )
 
 
 class ExhaustiveOptions(Part):
@@ -251,7 +254,7 @@ class SearchSpec(Part):
         tuple[dict[str, StrictInt | StrictFloat | StrictStr | StrictBool], ...],
         Field(max_length=1000, description="Values of architectures to evaluate first, such as one of your own."),
     ] = ()
-    options: dict[str, float | int | None] = Field(
+    options: dict[str, float | int | str | None] = Field(
         default_factory=dict, validate_default=True, description="Options of the algorithm itself."
     )
 

@@ -41,8 +41,10 @@ class BigNASOptions(InnerPart):
     alpha_min: Annotated[float, Field(ge=-10, lt=0)] = -1.0
     alpha_max: Annotated[float, Field(gt=0, le=10)] = 1.0
     alpha_clip: Annotated[float, Field(gt=0, description="Largest importance weight of the divergence.")] = 5.0
-    sampling: Literal["uniform", "best_up", "worst_up"] = Field(
-        default="uniform", description="`best_up`, `worst_up`: AttentiveNAS, the best or worst of some candidates."
+    sampling: Literal["uniform", "params", "macs", "best_up", "worst_up"] = Field(
+        default="uniform",
+        description="Of the random sub-networks: over genes; `params`, `macs`: over bins of that cost, so that small "
+        "and large ones are both seen; `best_up`, `worst_up`: AttentiveNAS, the best or worst of some candidates.",
     )
     candidates: Annotated[int, Field(ge=2, le=64, description="Of `best_up` and `worst_up`, per random one.")] = 3
 

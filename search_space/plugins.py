@@ -143,6 +143,21 @@ def _users_space(
     return space
 
 
+def family_of(config: Mapping[str, Any]) -> str:
+    """The family that starts from checkpoints of this configuration's model type.
+
+    Raises:
+        ValueError: none does; the model types of all families are listed.
+    """
+    known: dict[str, str] = {}
+    for name in names(FAMILIES):
+        known |= dict.fromkeys(getattr(load(FAMILIES, name, "family"), "MODEL_TYPES", ()), name)
+    model_type = config.get("model_type")
+    if model_type not in known:
+        raise ValueError(f"The checkpoint's model_type is {model_type!r}; supported are {', '.join(sorted(known))}.")
+    return known[model_type]
+
+
 def check_checkpoint(name: str, checkpoint: Checkpoint, classes: int | None = None) -> Matched:
     """How a checkpoint's tensors fit what a family makes of its configuration.
 

@@ -10,6 +10,7 @@ import torch
 from safetensors import safe_open
 
 from search_space import plugins
+from search_space.adjustments import Adjustments
 from search_space.checkpoint import Matched, read_checkpoint
 from supernet.network import Supernet
 
@@ -27,6 +28,24 @@ class Loaded:
     tensors: int
     dropped: tuple[str, ...]
     fresh: tuple[str, ...]
+
+
+def pretrained_supernet(
+    folder: str | Path, preset: str | None = None, adjustments: Adjustments | None = None
+) -> tuple[Supernet, Loaded]:
+    """A supernet of a checkpoint's own space, filled with the checkpoint's weights.
+
+    Args:
+        preset: whose options the space has; None: shares of the checkpoint's own sizes.
+
+    Raises:
+        CheckpointError: the folder is not a whole, matching checkpoint.
+        ValueError: no family supports its model type, or an adjustment cannot be honoured.
+    """
+    config = read_checkpoint(folder).config
+    space = plugins.load_family(plugins.family_of(config), preset, adjustments, config)
+    supernet = Supernet(space)
+    return supernet, load_pretrained(supernet, folder, adjustments.classes if adjustments else None)
 
 
 def load_pretrained(supernet: Supernet, folder: str | Path, classes: int | None = None) -> Loaded:

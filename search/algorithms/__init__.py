@@ -25,7 +25,7 @@ def make_algorithm(
     exact_costs: Mapping[str, ExactCost] | None = None,
     warm_start: Sequence[Evaluation] = (),
     seeds: Sequence[Architecture] = (),
-    **options: int | float | None,
+    **options: int | float | str | None,
 ) -> SearchAlgorithm:
     """A search algorithm by the name of its file.
 
@@ -47,7 +47,7 @@ def make_algorithm(
 
 
 def algorithm_for(
-    problem: Problem, name: str, *, seed: int, evaluations: int, options: Mapping[str, int | float | None]
+    problem: Problem, name: str, *, seed: int, evaluations: int, options: Mapping[str, int | float | str | None]
 ) -> SearchAlgorithm:
     """`make_algorithm` for a problem that is made already."""
     algorithm = plugins.load("search.algorithms", name, "search algorithm").ALGORITHM

@@ -1,4 +1,4 @@
-"""Random search: uniform over genes, without repetition."""
+"""Random search without repetition: uniform over genes, or over bins of a cost."""
 
 from __future__ import annotations
 
@@ -10,18 +10,30 @@ from search.algorithm import SearchAlgorithm, refuse_below
 from search.evaluation import Evaluation
 from search.problem import Problem
 from search_space.architecture import Architecture
+from search_space.sampling import COSTS
 
 # Draws in a row that may repeat known architectures before a small space counts as exhausted.
 MAX_REPEATS = 10_000
 
 
 class RandomSearch(SearchAlgorithm):
-    """Asks for the seeds, then for random architectures, `batch` at a time."""
+    """Asks for the seeds, then for random architectures, `batch` at a time.
 
-    def __init__(self, problem: Problem, *, seed: int, evaluations: int, batch: int = 10) -> None:
+    Args:
+        over: what is uniform: `genes`, or `params` or `macs`, so that small and large networks are both seen.
+
+    Raises:
+        ValueError: no such `over`, or bins of a cost in a space without layers.
+    """
+
+    def __init__(self, problem: Problem, *, seed: int, evaluations: int, batch: int = 10, over: str = "genes") -> None:
         super().__init__(problem, seed=seed, evaluations=evaluations)
         refuse_below("batch", batch, 1)
-        self._batch = batch
+        if over != "genes" and over not in COSTS:
+            raise ValueError(f"Got over {over!r}; it must be genes, {' or '.join(COSTS)}.")
+        if over != "genes" and not self.space.has_layers:
+            raise ValueError(f"Space {self.space.name!r} has no layers, so no {over} to be uniform over; take genes.")
+        self._batch, self._over = batch, over
         self._rng = np.random.default_rng(seed)
 
     def _propose(self, room: int) -> list[Architecture]:
@@ -29,7 +41,7 @@ class RandomSearch(SearchAlgorithm):
         batch = dict.fromkeys(self._unknown(self.problem.seeds)[:room])
         repeats = 0
         while len(batch) < room and repeats < MAX_REPEATS:
-            architecture = self.space.sample(self._rng)
+            architecture = self.space.sample(self._rng, self._over)
             repeats += 1
             if architecture.id not in self._known and architecture not in batch:
                 batch[architecture] = None

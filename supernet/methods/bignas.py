@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from search_space.architecture import Architecture
+from search_space.sampling import COSTS
 from search_space.space import SearchSpace
 from supernet.data.dataset import Batch
 from supernet.losses import adaptive_alpha_divergence, distillation_loss
@@ -44,8 +45,9 @@ class BigNAS:
         dropout, drop_connect: of the biggest network's pass; the other passes have none.
         distillation: `kl`, or `alpha` for AlphaNet's adaptive divergence.
         alpha_min, alpha_max, alpha_clip: of that divergence.
-        sampling: `uniform`; or AttentiveNAS's `best_up` or `worst_up`: of some candidates of about the same
-            MACs, the one with the lowest or the highest loss on this batch.
+        sampling: `uniform` over genes; `params` or `macs`: uniform over bins of that cost, so that small and
+            large networks are both trained; or AttentiveNAS's `best_up` or `worst_up`: of some candidates of
+            about the same MACs, the one with the lowest or the highest loss on this batch.
         candidates: how many.
     """
 
@@ -65,8 +67,9 @@ class BigNAS:
         supernet.zero_last_scales()
 
     def architectures(self, space: SearchSpace, rng: np.random.Generator) -> list[Architecture]:
-        """The sandwich of one step with uniform sampling, biggest first."""
-        middle = [space.sample(rng) for _ in range(self.num_random)]
+        """The sandwich of one step, biggest first; candidates of AttentiveNAS's sampling come later."""
+        over = self.sampling if self.sampling in COSTS else "genes"
+        middle = [space.sample(rng, over) for _ in range(self.num_random)]
         return [space.largest(), *middle, space.smallest()]
 
     def step(self, passes: Passes, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
@@ -81,7 +84,7 @@ class BigNAS:
         passes.backward(loss)
         losses = {"loss_largest": loss.detach()}
         teacher = Teacher(output)
-        if self.sampling != "uniform":
+        if self.sampling in ("best_up", "worst_up"):
             others[:-1] = [self._attentive(passes, batch, teacher, rng) for _ in others[:-1]]
         students = []
         for architecture in others:

@@ -165,3 +165,27 @@ def test_winnow_avoids_what_gives_no_score():
     failed = [math.isnan(e.metrics["accuracy"]) for e in run_search(made, broken, known={})]
     assert sum(failed[:30]) >= 3
     assert sum(failed[-30:]) <= 3
+
+
+def test_random_search_over_a_cost_sees_small_and_large_networks():
+    from predictors.cost import macs
+    from search_space.plugins import load_family
+
+    space = load_family("mobilenet", "digits")
+    low, high = macs(space, space.smallest()), macs(space, space.largest())
+
+    def share_of_outer_tenths(over: str) -> float:
+        algorithm = make_algorithm("random", space, [Objective("macs")], evaluations=200, batch=200, over=over)
+        drawn = [(macs(space, architecture) - low) / (high - low) for architecture in algorithm.ask()]
+        return sum(share < 0.1 or share > 0.9 for share in drawn) / len(drawn)
+
+    assert 0.12 < share_of_outer_tenths("macs") < 0.28
+    assert abs(share_of_outer_tenths("macs") - 0.2) < abs(share_of_outer_tenths("genes") - 0.2)
+
+
+def test_random_search_over_a_cost_needs_layers():
+    bare = SearchSpace("bare", [Choice("a", (1, 2))])
+    with pytest.raises(ValueError, match="has no layers, so no params to be uniform over"):
+        make_algorithm("random", bare, [Objective("m")], over="params")
+    with pytest.raises(ValueError, match="Got over 'latency'; it must be genes, params or macs"):
+        make_algorithm("random", bare, [Objective("m")], over="latency")

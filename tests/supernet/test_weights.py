@@ -13,7 +13,7 @@ from search_space.adjustments import Adjustments
 from search_space.checkpoint import CheckpointError, read_checkpoint
 from search_space.plugins import load_family
 from supernet.network import Supernet, extract
-from supernet.weights import load_pretrained
+from supernet.weights import load_pretrained, pretrained_supernet
 from tests.supernet.checkpoints import CHECKPOINTS, MASKED_BERT, answer, inputs, save
 
 NAMES = list(CHECKPOINTS)
@@ -316,3 +316,19 @@ def test_llama_2_7b_starts_from_its_checkpoints_configuration():
     space = load_family("llama", "llama2_7b", None, config)
     assert space.size() == 2**24 + 2**28 + 2**32
     assert cost.params(space, space.largest()) == 6_738_415_616
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3", "bert", "vit"])
+def test_a_folder_alone_gives_its_supernet(name, tmp_path):
+    family, kind, config = CHECKPOINTS[name]
+    model = save(kind, config, tmp_path)
+    supernet, loaded = pretrained_supernet(tmp_path)
+    assert loaded.fresh == ()
+    x = inputs(family)
+    assert torch.allclose(logits(supernet.eval(), x), answer(model, x), atol=1e-5, rtol=0)
+
+
+def test_a_model_type_that_no_family_has_is_refused_with_those_that_there_are(llama):
+    (llama / "config.json").write_text(json.dumps({**config_of(llama), "model_type": "mamba"}))
+    with pytest.raises(ValueError, match="is 'mamba'; supported are bert, llama, mistral, qwen2, qwen3, vit"):
+        pretrained_supernet(llama)
