@@ -171,7 +171,7 @@ def test_random_search_over_a_cost_sees_small_and_large_networks():
     from predictors.cost import macs
     from search_space.plugins import load_family
 
-    space = load_family("mobilenet", "digits")
+    space = load_family("mobilenet", "cifar")
     low, high = macs(space, space.smallest()), macs(space, space.largest())
 
     def share_of_outer_tenths(over: str) -> float:
