@@ -40,7 +40,7 @@ DESCRIBED, WHOLE = 200, 3
 # Supernets larger than this are not allocated; what needs one is then skipped, and says so.
 MAX_ALLOCATED_PARAMS = 60_000_000
 # Multiply-accumulates that a check which runs networks may spend, and most networks that it runs.
-MACS_BUDGET, MOST_RUN = 1_500_000_000, 200
+MACS_BUDGET, MOST_RUN = 600_000_000, 200
 # Samples of a batch: two, so that batch normalisation has something to normalise.
 BATCH = 2
 # Tokens of a text that is run; counts are for the space's own length.

@@ -51,6 +51,7 @@ def test_importing_the_app_costs_little_more_than_its_frameworks() -> None:
 
     pairs = [(cost("import service.api.app"), cost("import fastapi, sqlalchemy, celery")) for _ in range(7)]
     # The least of several: whatever else the machine does only adds to it. Most of ours are the models of what a
-    # job may say, which FastAPI turns into schemas: 1.46 before there were families, data sources and methods.
+    # job may say, which FastAPI turns into schemas: 1.46 before there were families, data sources and methods, then
+    # 1.48 to 1.57 in several runs on a quiet machine.
     ours, frameworks = (min(column) for column in zip(*pairs, strict=True))
-    assert ours <= 1.6 * frameworks, f"{ours:.2f} s against {frameworks:.2f} s of processor time"
+    assert ours <= 1.75 * frameworks, f"{ours:.2f} s against {frameworks:.2f} s of processor time"
