@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from export.bundle import Bundle, Subject, write_bundle
+from export.formats.safetensors import needs
 from search.spec import JobSpec
 from search_space.architecture import Architecture
 from service.store.models import Artifact, EvaluationRow, Finalist, Job
@@ -64,7 +65,8 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int) 
         "sources": sources,
         "preprocessing": data.preprocessing,
     }
-    card = _card(order, spec, architecture, metrics, sources, environment, data.origin, data.preprocessing)
+    needed = needs([type(block) for block in network.children()])
+    card = _card(order, spec, architecture, metrics, sources, environment, data.origin, data.preprocessing, needed)
     subject = Subject(network, space.layers(architecture), facts, card)
     folder = artifacts.root / "exports" / order.job.id / architecture.id
     compared = slice(0, COMPARED_SAMPLES)
@@ -80,6 +82,7 @@ def _card(
     environment: Mapping[str, Any],
     origin: str,
     preprocessing: Mapping[str, Any],
+    needed: str,
 ) -> str:
     """The model card as Markdown, up to the table of files."""
     place = (
@@ -99,7 +102,7 @@ def _card(
             "Its weights are a slice of the supernet's, with batch-norm statistics of its own; it was not retrained.",
             "",
             "```",
-            "python load.py        # builds the network and loads the weights: torch and safetensors only",
+            f"python load.py        # builds the network and loads the weights: {needed} only",
             "```",
             "",
             "## Numbers",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import sys
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -28,7 +29,7 @@ def reload(folder):
 """
 
 LOAD_PY = '''\
-"""Loads this network. Needs torch and safetensors, nothing else."""
+"""Loads this network. Needs {needs}, nothing else."""
 import json
 from pathlib import Path
 
@@ -62,10 +63,19 @@ def write(network: nn.Module, example: Tensor, folder: Path) -> None:
     save_file(tensors, folder / "model.safetensors")
     blocks = [type(block) for block in network.children()]
     (folder / "network.py").write_text(network_source(blocks))
-    (folder / "load.py").write_text(LOAD_PY)
+    (folder / "load.py").write_text(LOAD_PY.replace("{needs}", needs(blocks)))
     for name, text in helper_files(blocks).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
+
+
+def needs(blocks: list[type[nn.Module]]) -> str:
+    """What must be installed where the network is loaded, in words; a user's family knows about its own blocks."""
+    built_in = {block.__module__ for block in blocks if family_of(block) is None}
+    sources = [inspect.getsource(sys.modules[module]) for module in built_in]
+    if any("\nfrom transformers " in source for source in sources):
+        return "torch, safetensors and transformers"
+    return "torch and safetensors"
 
 
 def network_source(blocks: list[type[nn.Module]]) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from service.client import Client, ClientError
 from tests.conftest import TINY_JOB
-from tests.e2e.helpers import in_stage, is_finished, wait_for
+from tests.e2e.helpers import is_finished, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -49,7 +49,7 @@ def test_what_a_supernet_was_not_trained_for_is_refused(client: Client) -> None:
 
 
 def test_a_small_llama_is_trained_and_searched_by_perplexity(client: Client, tmp_path: Path) -> None:
-    """Up to the end of the search: how finalists of language models are measured is tested elsewhere."""
+    """The whole journey: trained, searched, its finalists measured, and one exported and verified."""
     play = tmp_path / "play.txt.gz"
     play.write_bytes(gzip.compress(b"To be, or not to be, that is the question.\n" * 200))
     job = client.submit(
@@ -61,10 +61,16 @@ def test_a_small_llama_is_trained_and_searched_by_perplexity(client: Client, tmp
             "search": {"algorithm": "random", "evaluations": 6, "calibration_images": 2},
         }
     )
-    wait_for(client, job["id"], in_stage("measure finalists", share=-1), seconds=240)
+    assert wait_for(client, job["id"], is_finished, seconds=240)["state"] == "succeeded"
     evaluations = list(client.evaluations(job["id"]))
     assert len(evaluations) == 6
     assert all(1 < row["metrics"]["perplexity"] < 257 for row in evaluations)
     supernet = client.supernet(job["id"])
     assert supernet["metric"] == "perplexity"
     assert "tokens_per_second" in supernet["curve"][-1]
+    front = client.front(job["id"])
+    assert all(1 < point["metrics"]["test_perplexity"] < 257 for point in front["points"])
+    assert all(point["metrics"]["latency_ms"] > 0 for point in front["points"])
+    formats = client.export(job["id"], front["knee"])["report"]["formats"]
+    assert formats["safetensors"]["max_abs_difference"] == 0
+    assert formats["onnx"]["same_predictions"]

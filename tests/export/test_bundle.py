@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from export.bundle import FORMATS, Subject, sha256_of, write_bundle
-from export.formats.safetensors import LOAD_PY, network_source
+from export.formats.safetensors import LOAD_PY, needs, network_source
 from export.verify import VerificationError, verify
 from search_space.plugins import load_family
 from supernet.network import build_network
@@ -235,3 +235,15 @@ def test_an_export_that_needs_winnow_is_refused(copied, monkeypatch):
     )
     with pytest.raises(VerificationError, match=r"imported \['supernet'\]; an export must not need Winnow"):
         verify(copied, subject().network, *samples(), ["safetensors"])
+
+
+def test_a_bundle_says_what_loading_needs():
+    def needed(family: str, preset: str) -> str:
+        space = load_family(family, preset)
+        with torch.device("meta"):
+            network = build_network(space.layers(space.smallest()))
+        return needs([type(block) for block in network])
+
+    assert needed("mobilenet", "digits") == "torch and safetensors"
+    assert needed("bert", "tiny") == "torch and safetensors"
+    assert needed("llama", "tiny") == "torch, safetensors and transformers"

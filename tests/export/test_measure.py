@@ -83,3 +83,13 @@ def test_the_machine_has_a_name_and_cores():
     described = describe_machine()
     assert described["device"] == cpu_name() != ""
     assert described["cores"] >= 1
+
+
+def test_a_network_of_text_is_measured_on_token_ids(tmp_path):
+    space = load_family("llama", "tiny")
+    torch.manual_seed(0)
+    network = build_network(space.layers(space.smallest())).eval()
+    write(network, torch.zeros(2, 16, dtype=torch.int64), tmp_path)
+    (result,) = measure(tmp_path / "model.onnx", threads=[1])
+    assert result["input_shape"] == [1, 16]
+    assert result["median_ms"] > 0
