@@ -214,10 +214,7 @@ def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
         "ffn_out": "output.dense",
         "ffn_norm": "output.LayerNorm",
     }
-    for i in range(e.layers):
-        for own, shape in e.shapes().items():
-            module, _, kind = own.rpartition(".")
-            places[f"{prefix}encoder.layer.{i}.{modules[module]}.{kind}"] = Place(f"layer{i + 1}", own, shape)
+    places |= e.places(prefix, modules)
     # A masked language model has no pooler, and neither it nor a bare encoder has a classifier.
     without_pooler = task == "BertForMaskedLM"
     for kind, shape in (("weight", (e.embed, e.embed)), ("bias", (e.embed,))):

@@ -249,10 +249,7 @@ def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
         "ffn_out": "output.dense",
         "ffn_norm": "layernorm_after",
     }
-    for i in range(e.layers):
-        for own, shape in e.shapes().items():
-            module, _, kind = own.rpartition(".")
-            places[f"{prefix}encoder.layer.{i}.{modules[module]}.{kind}"] = Place(f"layer{i + 1}", own, shape)
+    places |= e.places(prefix, modules)
     fresh = task == "ViTModel" or classes is not None
     for kind, shape in (("weight", (network.classes, e.embed)), ("bias", (network.classes,))):
         places[f"{prefix}layernorm.{kind}"] = Place("head", f"norm.{kind}", (e.embed,))
