@@ -87,11 +87,17 @@ def _write_files(subject: Subject, inputs: Tensor, folder: Path) -> None:
 
 
 def write_architecture(
-    layers: dict[str, LayerSpec], inputs: Tensor, folder: Path, facts: dict[str, Any] | None = None
+    layers: dict[str, LayerSpec],
+    inputs: Tensor,
+    folder: Path,
+    facts: dict[str, Any] | None = None,
+    *,
+    tied: bool = True,
 ) -> None:
     """Write `architecture.json`: what `network.py` builds from, and what the network eats."""
     described = [
-        {"slot": slot, "kind": layer.kind, "fields": layer.fields()} | ({"ties": layer.ties()} if layer.ties() else {})
+        {"slot": slot, "kind": layer.kind, "fields": layer.fields()}
+        | ({"ties": layer.ties()} if tied and layer.ties() else {})
         for slot, layer in layers.items()
     ]
     eats = {"shape": [1, *inputs.shape[1:]], "dtype": str(inputs.dtype).removeprefix("torch.")}

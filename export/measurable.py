@@ -13,7 +13,13 @@ from search_space.layers import LayerSpec
 
 
 def write_measurable(
-    network: nn.Module, layers: dict[str, LayerSpec], inputs: Tensor, folder: Path, setting: Setting
+    network: nn.Module,
+    layers: dict[str, LayerSpec],
+    inputs: Tensor,
+    folder: Path,
+    setting: Setting,
+    *,
+    tied: bool = True,
 ) -> Path:
     """Write the network as the setting's engine reads it; the path to give to `measure`.
 
@@ -21,11 +27,12 @@ def write_measurable(
         layers: the network's specs by slot; torch rebuilds it from them.
         inputs: at least one sample.
         folder: made if it is not there.
+        tied: whether parameters that are another slot's are shared; a layer alone has its own.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if setting.how.engine == "onnxruntime":
         onnx.write(network, inputs, folder)
         return folder / "model.onnx"
-    write_architecture(layers, inputs, folder)
+    write_architecture(layers, inputs, folder, tied=tied)
     safetensors.write(network, inputs, folder)
     return folder

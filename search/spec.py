@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from search.data_spec import DATA_MODELS, DATA_SOURCES, DataSpec, data_gives
+from search.hardware_spec import HardwareSpec, OnTarget, target_of
 from search.metrics import METRICS, Goal
 from search.objectives import Constraint, Objective, limits_of
 from search.parts import Part, complete_options, one_of
@@ -126,7 +127,7 @@ class SupernetSpec(Part):
         return plugins.load_family(self.family, self.preset, adjustments, self.checkpoint)
 
 
-class ObjectiveSpec(Part):
+class ObjectiveSpec(OnTarget):
     """A metric to optimise, with an optional hard limit."""
 
     metric: str = Field(description="One of the catalogue's metrics.", examples=["accuracy"])
@@ -149,10 +150,10 @@ class ObjectiveSpec(Part):
 
     def objective(self) -> Objective:
         """The objective as the search sees it."""
-        return Objective(self.metric, METRICS[self.metric].goal, self.limit)
+        return Objective(self.metric, METRICS[self.metric].goal, self.limit, self.target)
 
 
-class ConstraintSpec(Part):
+class ConstraintSpec(OnTarget):
     """A hard limit on a metric that is not optimised."""
 
     metric: str = Field(description="One of the catalogue's metrics that is no objective.", examples=["params"])
@@ -287,6 +288,7 @@ class JobSpec(Part):
         tuple[ConstraintSpec, ...], Field(max_length=16, description="Limits on metrics that are not objectives.")
     ] = ()
     search: SearchSpec
+    hardware: HardwareSpec = Field(default_factory=HardwareSpec, description="How latencies are obtained.")
 
     @model_validator(mode="before")
     @classmethod
@@ -358,6 +360,16 @@ class JobSpec(Part):
     def _limits_agree(self) -> JobSpec:
         limits_of([o.objective() for o in self.objectives], [c.constraint() for c in self.constraints])
         return self
+
+    @model_validator(mode="after")
+    def _one_target(self) -> JobSpec:
+        target_of((*self.objectives, *self.constraints), self.data.kind)
+        return self
+
+    @property
+    def target(self) -> str | None:
+        """The device of the job's latencies; None if no metric needs one."""
+        return target_of((*self.objectives, *self.constraints), self.data.kind)
 
     @model_validator(mode="after")
     def _seeds_are_of_the_space(self) -> JobSpec:

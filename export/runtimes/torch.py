@@ -57,8 +57,8 @@ def prepare(path: Path, setting: Setting) -> Prepared:
             example = example.to(memory_format=torch.channels_last)
     phases = _language_phases(network, example) or {"forward": lambda: network(example)}
     if how.compiled:
-        torch._dynamo.reset()  # type: ignore[no-untyped-call]
-        compiled = torch.compile(network)
+        torch._dynamo.reset()
+        compiled: Any = torch.compile(network)
         phases = {"prefill" if "prefill" in phases else "forward": lambda: compiled(example)}
     clock = _cuda_clock if how.device == "cuda" else _wall_clock
     timed = {name: clock(run, setting.threads) for name, run in phases.items()}
