@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -94,7 +95,7 @@ def target_of(parts: tuple[OnTarget, ...], kind: str | None) -> str | None:
 
 
 def with_margin(
-    objectives: tuple[Objective, ...], constraints: tuple[Constraint, ...], margins: dict[str, float]
+    objectives: tuple[Objective, ...], constraints: tuple[Constraint, ...], margins: Mapping[str, float]
 ) -> tuple[tuple[Objective, ...], tuple[Constraint, ...]]:
     """The limits that a search keeps so that measured values keep the stated ones.
 

@@ -82,3 +82,10 @@ def _combinations(counts: list[int], rng: np.random.Generator) -> list[tuple[int
     if math.prod(counts) <= MAX_COMBINATIONS:
         return list(itertools.product(*(range(count) for count in counts)))
     return [tuple(int(g) for g in rng.integers(0, counts)) for _ in range(MAX_COMBINATIONS)]
+
+
+def some_networks(space: SearchSpace, seed: int = 0) -> list[Architecture]:
+    """Networks that together have every layer of a space, or of a very large one nearly all, for checks."""
+    rng = np.random.default_rng(seed)
+    bases = [space.largest(), space.smallest(), *(space.sample(rng) for _ in range(CHECKS))]
+    return list({one.id: one for one in bases}.values())
