@@ -8,8 +8,9 @@ import numpy as np
 from scipy.special import log_ndtr, ndtr
 
 from regression.gaussian_process import FIT_ROWS, Features, GaussianProcess, Posterior
+from regression.normal_scale import NormalScale
 from search.improvement import Gain
-from search.scale import NormalScale, exact_gain, normal_gain
+from search.scale import exact_gain, normal_gain
 
 # Models are learned anew when this many times the scores are known that they last saw; between, they are only
 # conditioned on the new ones.
