@@ -225,27 +225,41 @@ def _fitted(shop: Workshop, hardware: Hardware, table: LatencyTable | None) -> d
     fitted: dict[str, Fitted] = {}
     for metric in hardware.metrics:
         values = [read(one, metric) for one in results]
-        made = fit_predictor(
-            shop.space,
-            table if metric == "latency_ms" else None,
-            architectures,
-            values,
-            shop.spec.hardware.margin_quantile,
-        )
-        share, least = made.report["within_10_percent"], shop.spec.hardware.min_within_10_percent
-        used = share >= least
-        unit = METRICS[metric].unit
-        facts = {"metric": metric, "unit": unit, "target": shop.spec.target, "used": used, "margin": made.margin}
-        _tell_once(shop, {**facts, **made.report})
-        if used:
+        made = _judged(shop, metric, table if metric == "latency_ms" else None, architectures, values)
+        if made is not None:
             fitted[metric] = made
-        else:
-            shop.tell(
-                "warning",
-                f"The predictor of {metric} is within 10 % for {share:.0%} of held-out networks, and {least:.0%} are "
-                "asked for (hardware.min_within_10_percent): every network of the search is measured instead.",
-            )
     return fitted
+
+
+def _judged(
+    shop: Workshop,
+    metric: str,
+    table: LatencyTable | None,
+    architectures: list[Architecture],
+    values: list[float],
+) -> Fitted | None:
+    """The predictor of a metric if it is good enough; its report is told either way."""
+    plan = shop.spec.hardware
+    goal = METRICS[metric].goal
+    try:
+        made = fit_predictor(
+            shop.space, table, architectures, values, plan.margin_quantile, goal, shop.spec.search.seed
+        )
+    except ValueError as error:
+        shop.tell("info", f"{metric} is measured for every network of the search: {error}")
+        return None
+    used = made.within_10_percent >= plan.min_within_10_percent
+    facts = {"metric": metric, "unit": METRICS[metric].unit, "target": shop.spec.target}
+    _tell_once(shop, {**facts, "used": used, "margin": made.margin, **made.report})
+    if used:
+        return made
+    shop.tell(
+        "warning",
+        f"The predictor of {metric} is within 10 % for {made.within_10_percent:.0%} of held-out networks, and "
+        f"{plan.min_within_10_percent:.0%} are asked for (hardware.min_within_10_percent): every network of the "
+        "search is measured instead.",
+    )
+    return None
 
 
 def _tell_once(shop: Workshop, facts: dict[str, Any]) -> None:
