@@ -22,13 +22,19 @@ class BoostingModel(Model):
 
     def fit(self, inputs: Inputs, values: np.ndarray) -> None:
         """Learn from examples."""
-        self._trees = GradientBoostingRegressor(
+        self._std = 0.0
+        self._trees = self._new().fit(inputs.matrix, values)
+
+    def learn_spread(self, inputs: Inputs, values: np.ndarray) -> None:
+        """Five more fits."""
+        folds = KFold(FOLDS, shuffle=True, random_state=self.seed)
+        errors = cross_val_predict(self._new(), inputs.matrix, values, cv=folds) - values
+        self._std = float(np.sqrt(np.mean(errors**2))) + np.finfo(float).eps
+
+    def _new(self) -> GradientBoostingRegressor:
+        return GradientBoostingRegressor(
             n_estimators=TREES, max_depth=DEPTH, learning_rate=RATE, subsample=SHARE, random_state=self.seed
         )
-        folds = KFold(FOLDS, shuffle=True, random_state=self.seed)
-        errors = cross_val_predict(self._trees, inputs.matrix, values, cv=folds) - values
-        self._std = float(np.sqrt(np.mean(errors**2))) + np.finfo(float).eps
-        self._trees.fit(inputs.matrix, values)
 
     def predict(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
         """The sum of trees, and the error in validation."""
