@@ -18,7 +18,7 @@ number of random measurements:
 Goals: best or equal at every size; mean Spearman at least 0.95 from 20 measurements with six known devices (HELP
 reports 0.93 from 10).
 
-    python benchmarks/latency_prediction.py [--json] [--small] [--parts a,b] [--seeds 5]
+    python -m benchmarks.latency_prediction [--json] [--small] [--parts a,b] [--seeds 5]
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def by_baseline(method: str, cells: Cells, latencies: np.ndarray, seen: np.ndarr
         )
     # DyNAS-T's unit: one or two digits before the point.
     unit = 10 ** (np.floor(np.log10(np.abs(y).max())) - 1)
-    return np.asarray(search.fit(x[seen], y / unit).predict(x[unseen])) * unit
+    return np.asarray(unit * search.fit(x[seen], y / unit).predict(x[unseen]))
 
 
 def compare(sizes: tuple[int, ...], seeds: int) -> dict[str, Any]:

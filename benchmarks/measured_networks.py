@@ -58,7 +58,7 @@ def measured(family: str, preset: str, count: int, rounds: int, seed: int = 7) -
         _write(space, architectures, Path(folder))
         written_seconds = time.monotonic() - started
         command = [sys.executable, "-m", "benchmarks.measured_networks", folder, str(count), str(rounds)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
         times_ms = np.load(Path(folder) / "times.npy")
     runs = times_ms.transpose(1, 0, 2).reshape(count, -1)
     halves = [np.quantile(times_ms[part::2].transpose(1, 0, 2).reshape(count, -1), QUANTILE, axis=1) for part in (0, 1)]
