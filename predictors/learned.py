@@ -72,7 +72,7 @@ class LearnedPredictor(Predictor):
             raise ValueError(f"No model can learn from these examples: {'; '.join(filter(None, refusals.values()))}.")
         self.chosen, self.errors = self._choose(usable, inputs, values)
         self._learner = _Learner(self.chosen, self.seed)
-        self._learner.fit(inputs, values)
+        self._learner.fit(inputs, values, spread=True)
 
     def _predict(self, architectures: Sequence[Architecture]) -> tuple[np.ndarray, np.ndarray]:
         return self._learner.predict(self._view.of(architectures))
@@ -91,7 +91,7 @@ class LearnedPredictor(Predictor):
             seen, unseen = inputs.rows(rest), inputs.rows(held)
             for candidate in usable:
                 learner = _Learner(candidate, self.seed)
-                learner.fit(seen, values[rest])
+                learner.fit(seen, values[rest], spread=False)
                 off = np.abs(learner.predict(unseen)[0] - values[held])
                 errors[candidate][held] = off if unit is None else np.minimum(off / unit[held], 1.0)
         best = usable[0]
@@ -112,11 +112,14 @@ class _Learner:
         self._make_scale = SCALES[candidate.scale]
         self._scale: Scale
 
-    def fit(self, inputs: Inputs, values: np.ndarray) -> None:
+    def fit(self, inputs: Inputs, values: np.ndarray, *, spread: bool) -> None:
+        """Learn from examples; without `spread`, means alone."""
         if not self._model.in_units:
             self._scale = self._make_scale(values)
             values = self._scale.to(values)
         self._model.fit(inputs, values)
+        if spread:
+            self._model.learn_spread(inputs, values)
 
     def predict(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
         mean, std = self._model.predict(inputs)

@@ -87,8 +87,8 @@ class View:
 class Model(ABC):
     """Learns numbers of mean 0 and variance 1, or, where `in_units`, numbers as they are.
 
-    `fit` forgets what came before and depends on its arguments and the seed alone. `predict` gives finite means and
-    standard deviations above 0, the noise of one more measurement included.
+    `fit` forgets what came before and depends on its arguments and the seed alone. `predict` gives finite means and,
+    after `learn_spread`, standard deviations above 0, the noise of one more measurement included.
     """
 
     # Fewer examples than this it does not take.
@@ -102,6 +102,12 @@ class Model(ABC):
     @abstractmethod
     def fit(self, inputs: Inputs, values: np.ndarray) -> None:
         """Learn from examples."""
+
+    def learn_spread(self, inputs: Inputs, values: np.ndarray) -> None:  # noqa: B027 - most models have nothing to do
+        """Learn how wrong predictions are, from what `fit` saw and after it; only for models whose `fit` does not.
+
+        It may cost more than `fit`, so it is called for the model that is kept.
+        """
 
     @abstractmethod
     def predict(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:

@@ -50,7 +50,7 @@ class Logarithm(Scale):
         self._centre, self._spread = _moments(np.log(values))
 
     def to(self, values: np.ndarray) -> np.ndarray:
-        return (np.log(values) - self._centre) / self._spread
+        return np.asarray((np.log(values) - self._centre) / self._spread)
 
     def back(self, mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         median = np.exp(self._centre + self._spread * mean)
@@ -66,7 +66,7 @@ class NormalScores(Scale):
         self._least = SMALLEST_SPREAD * max(float(np.abs(values).max()), 1.0)
 
     def to(self, values: np.ndarray) -> np.ndarray:
-        return self._scale.score(values)
+        return np.asarray(self._scale.score(values))
 
     def back(self, mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         width = 0.5 * (self._scale.cost(mean + std) - self._scale.cost(mean - std))

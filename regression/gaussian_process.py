@@ -208,22 +208,21 @@ class GaussianProcess:
         factor = linalg.cholesky(covariance, lower=True, check_finite=False)
         return Posterior(self, features, factor, linalg.solve_triangular(factor, values, lower=True))
 
-    def given_with_outliers(self, features: Features, values: np.ndarray) -> Posterior:
-        """`given`, where some scores may be far off: a score that the others find strange is doubted.
+    def doubts(self, features: Features, values: np.ndarray) -> np.ndarray:
+        """How many times the noise's variance each score should have, shape (num_networks,), 1 for most.
 
-        A score that leaving it out predicts wrong by more than `STRANGE` standard deviations gets noise to match,
-        over a few rounds; a device that was busy for one measurement then does not bend the predictions around it.
+        A score that the others, leaving it out, predict wrong by more than `STRANGE` standard deviations gets noise to
+        match, over a few rounds. A device that was busy for one measurement then does not bend the predictions
+        around it.
         """
         doubts = np.ones(len(values))
-        posterior = self.given(features, values)
         for _ in range(OUTLIER_ROUNDS):
-            error, std = posterior.left_out()
+            error, std = self.given(features, values, doubts).left_out()
             strange = np.abs(error) / std / STRANGE
             if (strange <= 1).all():
                 break
             doubts = np.where(strange > 1, doubts * strange**2, doubts)
-            posterior = self.given(features, values, doubts)
-        return posterior
+        return doubts
 
 
 @dataclass(frozen=True, slots=True)

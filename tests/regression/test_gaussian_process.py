@@ -95,7 +95,9 @@ def test_scores_that_are_far_off_do_not_bend_the_rest():
     there = kernel_features(SPACE, new)
     truth = process.given(features, clean).predict(there)[0]
     misled = process.given(features, values).predict(there)[0]
-    robust = process.given_with_outliers(features, values).predict(there)[0]
+    doubts = process.doubts(features, values)
+    assert set(np.flatnonzero(doubts > 2)) == {3, 30}
+    robust = process.given(features, values, doubts).predict(there)[0]
     assert np.abs(robust - truth).mean() < 0.5 * np.abs(misled - truth).mean()
 
 
