@@ -97,7 +97,7 @@ def one_job(job_id: str, request: Request) -> HTMLResponse:
 
 def stages_of(spec: Mapping[str, Any]) -> list[str]:
     """The stages that a job goes through: one without a target measures no hardware."""
-    needs_target = any(part.get("target") for part in (*spec["objectives"], *spec.get("constraints", ())))
+    needs_target = any(part.get("target") for part in (*spec.get("objectives", ()), *spec.get("constraints", ())))
     return [stage for stage in STAGES if needs_target or stage not in ("measure hardware", "fit predictors")]
 
 
