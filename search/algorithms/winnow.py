@@ -18,11 +18,11 @@ import moocore
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from regression.gaussian_process import kernel_features
 from search.algorithm import SearchAlgorithm, refuse_below
 from search.beliefs import Belief, Certainty, Exact, Metric, Validity
 from search.candidates import Breeder, Seen
 from search.evaluation import Evaluation
-from search.gaussian_process import kernel_features
 from search.improvement import expected_improvement, non_dominated_boxes
 from search.objectives import Constraint, Objective
 from search.problem import Problem
