@@ -15,6 +15,7 @@ from search.spec import JobSpec, data_gives
 from service.errors import Conflict, Infeasible, InvalidRequest, NotFound
 from service.store import queries
 from service.store.models import ACTIVE_STATES, TERMINAL_STATES, EvaluationRow, Export, Job
+from service.targets import check_target
 
 
 def new_id() -> str:
@@ -38,6 +39,7 @@ def submit(session: Session, spec: JobSpec, idempotency_key: str | None) -> tupl
     if idempotency_key is not None and (earlier := queries.job_of_key(session, idempotency_key)):
         return _same_request(earlier, digest), False
     check_possible(spec)
+    check_target(session, spec)
     job_id = new_id()
     inserted = session.execute(
         insert(Job)
