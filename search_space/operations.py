@@ -76,7 +76,9 @@ def blocks_of(space: SearchSpace) -> Blocks:
         networks = [_layers_with(space, widest, choice, option) for option in choice.options]
         searched[slot] = Block(choice.name, slot, choice.options, tuple(network.get(slot) for network in networks))
     if not searched:
-        raise ValueError(f"Space {space.name!r} has no choice of at least two operations, so there is nothing to search.")
+        raise ValueError(
+            f"Space {space.name!r} has no choice of at least two operations, so there is nothing to search."
+        )
     found = Blocks(
         tuple(searched[slot] for slot in layers if slot in searched),
         {slot: spec for slot, spec in layers.items() if slot not in searched},
@@ -159,7 +161,9 @@ def _slot_of(space: SearchSpace, base: Architecture, choice: Choice) -> str:
         shaped |= dict.fromkeys(slot for slot in {**layers, **other} if layers.get(slot) != other.get(slot))
     if len(shaped) == 1:
         return next(iter(shaped))
-    what = "shapes no layer by itself" if not shaped else f"shapes {len(shaped)} layers ({', '.join([*shaped][:3])}, ...)"
+    what = (
+        "shapes no layer by itself" if not shaped else f"shapes {len(shaped)} layers ({', '.join([*shaped][:3])}, ...)"
+    )
     raise ValueError(
         f"Choice {choice.name!r} of {space.name!r} {what}. A search by gradient wants choices that each pick the "
         "operation of one block, as those of family 'proxyless' do; give this one a single option, such as "
@@ -185,4 +189,6 @@ def _check_independent(space: SearchSpace, blocks: Blocks) -> None:
     tied = {slot for spec in blocks.fixed.values() for slot, _ in spec.ties().values()} & set(by_slot)
     tied |= {slot for slot, block in by_slot.items() if any(spec is not None and spec.ties() for spec in block.specs)}
     if tied:
-        raise ValueError(f"Slot {sorted(tied)[0]!r} of {space.name!r} shares weights with another, so it must be fixed.")
+        raise ValueError(
+            f"Slot {sorted(tied)[0]!r} of {space.name!r} shares weights with another, so it must be fixed."
+        )

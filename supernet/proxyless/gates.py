@@ -1,8 +1,9 @@
 """Gradients of binary gates: what each candidate of a block would have changed, with one path in memory.
 
-A block's output is sum_k g_k o_k(x) with one gate open (1812.00332, equation 4). dL/dg_k is the inner product of o_k(x)
-with the gradient at the block's output, so it needs o_k(x) for a moment only: it is computed when backward arrives
-there, without a graph, one candidate at a time. The paper's full and two-path modes differ in which candidates are asked.
+A block's output is sum_k g_k o_k(x) with one gate open (1812.00332, equation 4). dL/dg_k is the inner product of
+o_k(x) with the gradient at the block's output, so it needs o_k(x) for a moment only: it is computed when backward
+arrives there, without a graph, one candidate at a time. The paper's full and two-path modes differ in which
+candidates are asked.
 """
 
 from __future__ import annotations

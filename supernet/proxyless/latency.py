@@ -125,7 +125,7 @@ def to_budget(alphas: Sequence[Tensor], latencies: Latencies, budget_ms: float) 
     if not latencies.cheapest_ms < budget_ms < latencies.dearest_ms:
         raise ValueError(
             f"No network distribution on {latencies.target!r} can expect {budget_ms:g} ms: its networks take "
-            f"{latencies.cheapest_ms:.4g} to {latencies.dearest_ms:.4g} ms, and the ends themselves are no distribution."
+            f"{latencies.cheapest_ms:.4g} to {latencies.dearest_ms:.4g} ms, the ends excluded."
         )
     logits = [alpha.detach().numpy() for alpha in alphas]
     costs = [np.array(ms) for ms in latencies.blocks_ms]

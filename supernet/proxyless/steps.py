@@ -109,7 +109,7 @@ class GradientStep:
                 torch.zeros_like(alpha) if slope is None else slope
                 for alpha, slope in zip(alphas, by_alpha, strict=True)
             )
-            value.append(float(loss))
+            value.append(float(loss.detach()))
             return cross_entropy * float(by_entropy)
 
         cross_entropy, by_gate = self._passes.gate_gradients(batch, asked, loss_of)
@@ -217,7 +217,9 @@ class Reinforce:
         self._adam.restore({name.removeprefix("adam."): value for name, value in kept.items()})
 
 
-def accuracies(passes: Passes, parameters: ArchitectureParameters) -> Callable[[Batch, Sequence[tuple[int, ...]]], list[float]]:
+def accuracies(
+    passes: Passes, parameters: ArchitectureParameters
+) -> Callable[[Batch, Sequence[tuple[int, ...]]], list[float]]:
     """How right paths are about a batch, from 0 to 1, with the batch's own statistics: what rewards are made of."""
 
     def of_paths(batch: Batch, paths: Sequence[tuple[int, ...]]) -> list[float]:
