@@ -38,11 +38,13 @@ class GatedPasses(Passes):
         blocks: of the space that it was made from.
     """
 
-    def __init__(self, supernet: Supernet, blocks: Blocks, precision: str = "float32") -> None:
-        super().__init__(supernet, precision)
+    def __init__(
+        self, supernet: Supernet, blocks: Blocks, precision: str = "float32", activation_checkpointing: bool = False
+    ) -> None:
+        super().__init__(supernet, precision, activation_checkpointing)
         self._blocks_by_slot = {block.slot: (i, block) for i, block in enumerate(blocks.searched)}
         self._order, self._fixed = blocks.order, blocks.fixed
-        if blocks.order[-1] in self._blocks_by_slot and getattr(supernet.space.takes, "vocab", 0):
+        if blocks.order[-1] in self._blocks_by_slot and hasattr(supernet.space.takes, "vocab"):
             raise ValueError(f"The last layer of {supernet.space.name!r} has a choice; a head must be fixed.")
 
     def gate_gradients(
@@ -113,7 +115,9 @@ class GatedPasses(Passes):
 
     def _candidate(self, x: Tensor, block: Block, option: int, mask: Tensor | None) -> Tensor:
         spec: LayerSpec | None = block.specs[option]
-        return x if spec is None else self._block(x, f"{block.slot}/{option}", spec, mask)
+        if spec is None:
+            return x
+        return self._block(x, f"{block.slot}/{option}", spec, mask, recompute=self._checkpointing)
 
 
 @contextmanager

@@ -161,7 +161,8 @@ class LatencyReward:
 
     def __call__(self, accuracy: float, latency_ms: float) -> float:
         """The reward of one network."""
-        return accuracy * (self.reference_ms / latency_ms) ** self.weight
+        reward: float = accuracy * (self.reference_ms / latency_ms) ** self.weight
+        return reward
 
 
 class Reinforce:
