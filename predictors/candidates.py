@@ -26,6 +26,16 @@ class CandidatePrices:
     fixed_ms: float
     blocks_ms: tuple[tuple[float, ...], ...]
 
+    @property
+    def cheapest_ms(self) -> float:
+        """Of the cheapest network."""
+        return self.fixed_ms + sum(map(min, self.blocks_ms))
+
+    @property
+    def dearest_ms(self) -> float:
+        """Of the dearest network."""
+        return self.fixed_ms + sum(map(max, self.blocks_ms))
+
 
 def price_candidates(space: SearchSpace, table: LatencyTable, blocks: Blocks | None = None) -> CandidatePrices:
     """The prices of a space's blocks and of its fixed layers.

@@ -109,6 +109,12 @@ class GradientSpec(InnerPart):
         """Networks that are searched for."""
         return len(self.targets) * len(self.aims)
 
+    def every_aim(self) -> list[tuple[str, float | None, float | None]]:
+        """(target, latency weight, budget in ms) of every network, in the order in which they are searched for."""
+        if self.budgets_ms:
+            return [(target, None, budget_ms) for target in self.targets for budget_ms in self.budgets_ms]
+        return [(target, weight, None) for target in self.targets for weight in self.latency_weights]
+
     def check_target(self, target: str, cheapest_ms: float, dearest_ms: float) -> None:
         """Refuse what cannot be had on a target.
 

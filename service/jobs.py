@@ -116,12 +116,14 @@ def check_possible(spec: JobSpec) -> None:
         InvalidRequest: the networks of the space do not take what the data source gives.
         Infeasible: it is proven that no network meets the limits on exact costs.
     """
+    from service.gradient import check_targets
     from service.profile import limits_known_now, limits_stated, look_for_feasible, nearest_out
 
     space = spec.supernet.space()
     reason = misfit(space, spec.data.source, data_gives(spec.data))
     if reason is not None:
         raise InvalidRequest(reason)
+    check_targets(spec)
     limits = limits_known_now(limits_stated(spec.objectives, spec.constraints))
     if not limits:
         return
@@ -220,7 +222,7 @@ def request_export(session: Session, job_id: str, architecture_id: str) -> tuple
             f"Job {job_id} has not evaluated an architecture {architecture_id!r}. "
             f"GET /v1/jobs/{job_id}/front lists its best ones."
         )
-    if not queries.artifacts(session, job_id, "supernet"):
+    if queries.weights_of(session, job_id, architecture_id) is None:
         raise Conflict(f"Job {job_id} has no trained supernet yet.", state=job.state)
     session.execute(
         insert(Export)

@@ -73,14 +73,8 @@ class Aim:
 
 def aims_of(spec: JobSpec) -> list[Aim]:
     """The networks that a job asks for: every aim on the first target, then on the next."""
-    part = spec.gradient
-    assert part is not None
-    pairs = [(target, aim) for target in part.targets for aim in part.aims]
-    by_weight = bool(part.latency_weights)
-    return [
-        Aim(number, target, aim if by_weight else None, None if by_weight else aim)
-        for number, (target, aim) in enumerate(pairs)
-    ]
+    assert spec.gradient is not None
+    return [Aim(number, *aim) for number, aim in enumerate(spec.gradient.every_aim())]
 
 
 def search_by_gradient(shop: Workshop, data: Dataset) -> None:
@@ -204,7 +198,8 @@ class _GradientSearch:
             stored = self._measured(aim, architecture, evaluator, latencies[aim.target])
         if not any(event["run"] == aim.number for event in self._stored("measured")):
             # Another aim led to the same network, which is trained and measured once.
-            self._tell("measured", **{**stored, "run": aim.number})
+            facts = {name: value for name, value in stored.items() if name != "phase"}
+            self._tell("measured", **{**facts, "run": aim.number})
         metrics, sources = stored["metrics"], stored["sources"]
         self._shop.reporter.progress((aim.number + 1) / len(self._aims), force=True)
         return Evaluation(architecture, metrics, sources)

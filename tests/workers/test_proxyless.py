@@ -123,6 +123,18 @@ def test_two_targets_give_two_networks_and_a_cross_table(tables, data, tmp_path)
         assert row[event["target"]] == pytest.approx(event["table_ms"])
 
 
+def test_two_aims_that_lead_to_one_network_share_its_training(tables, data, tmp_path):
+    """Both weights are 0 to the loss, and everything else is the same."""
+    reporter = MemoryReporter()
+    parts = job([tables["macs"]], latency_weights=[0.0, 1e-12])
+    search_by_gradient(workshop(tmp_path, reporter, **parts), data)
+    events = [(event["phase"], event["run"]) for event in reporter.events("gradient") if "run" in event]
+    assert ("measured", 0) in events
+    assert ("measured", 1) in events
+    assert ("train", 1) not in events
+    assert len(reporter.evaluated) == len(reporter.front) == 1
+
+
 def test_a_budget_is_kept_by_what_is_derived(tables, data, tmp_path):
     reporter = MemoryReporter()
     search_by_gradient(workshop(tmp_path, reporter, **job([tables["macs"]], budgets_ms=[3.5])), data)
