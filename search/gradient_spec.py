@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from search.parts import InnerPart
+from search.targets import TargetName
 from search.training_spec import TrainingSpec
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ class GradientSpec(InnerPart):
         Field(
             min_length=1,
             max_length=8,
-            description="What networks are specialised for: a target such as `cpu-onnxruntime`, whose layers are "
-            "measured, or the absolute path of a latency table as CSV.",
+            description="What networks are specialised for: a target such as `cpu-onnxruntime` or a registered one, "
+            "whose layers are measured; an uploaded table; or the absolute path of a latency table as CSV.",
         ),
     ] = ("cpu-onnxruntime",)
     latency_weights: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(
@@ -84,6 +85,9 @@ class GradientSpec(InnerPart):
         if bool(self.latency_weights) == bool(self.budgets_ms):
             got = "both" if self.budgets_ms else "neither"
             raise ValueError(f"Give gradient.latency_weights or gradient.budgets_ms; got {got}.")
+        for target in self.targets:
+            if not target.startswith("/"):
+                TargetName.parse(target)
         for name in ("targets", "latency_weights", "budgets_ms"):
             values = getattr(self, name)
             if len(set(values)) != len(values):

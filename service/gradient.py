@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from search.spec import JobSpec
+from search.targets import TargetName
 from service.errors import InvalidRequest, NotFound
-from service.store import queries
+from service.store import measuring, queries
 from service.store.models import Job
 
 # Kind of the events; `workers/gradient_points.py` writes them.
@@ -44,25 +46,35 @@ def blocks(spec: JobSpec) -> list[dict[str, Any]]:
     return [{"name": block.choice, "options": list(block.options)} for block in found.searched]
 
 
-def check_targets(spec: JobSpec) -> None:
-    """Refuse tables that can be read here and do not fit, and aims that they rule out; others are judged by a worker.
+def check_targets(session: Session, spec: JobSpec) -> None:
+    """Refuse targets that do not exist, tables that do not fit, and aims that they rule out.
+
+    Tables that cannot be read here, and machines, are judged by a worker.
 
     Raises:
         InvalidRequest: with the rows that are missing, or the nearest aim.
     """
     if spec.gradient is None:
         return
-    from pathlib import Path
-
     from predictors.candidates import price_candidates
-    from predictors.table_files import read_table
+    from predictors.table_files import parse_table, read_table
 
     space = spec.supernet.space()
     for target in spec.gradient.targets:
-        if not (target.startswith("/") and Path(target).is_file()):
-            continue
         try:
-            prices = price_candidates(space, read_table(Path(target)))
+            if target.startswith("/"):
+                if not Path(target).is_file():
+                    continue
+                table = read_table(Path(target))
+            else:
+                name = TargetName.parse(target).registered
+                row = None if name is None else measuring.target(session, name)
+                if name is not None and row is None:
+                    raise ValueError(f"There is no target {name!r}. GET /v1/targets lists them.")
+                if row is None or row.kind != "table":
+                    continue
+                table = parse_table(row.table or "", f"The table of target {name}")
+            prices = price_candidates(space, table)
             spec.gradient.check_target(target, prices.cheapest_ms, prices.dearest_ms)
         except (ValueError, OSError) as error:
             raise InvalidRequest(f"gradient.targets: {error}") from None

@@ -13,8 +13,10 @@ from sqlalchemy.orm import Session
 from search.fit import misfit
 from search.spec import JobSpec, data_gives
 from service.errors import Conflict, Infeasible, InvalidRequest, NotFound
+from service.gradient import check_targets
 from service.store import queries
 from service.store.models import ACTIVE_STATES, TERMINAL_STATES, EvaluationRow, Export, Job
+from service.targets import check_target
 
 
 def new_id() -> str:
@@ -38,6 +40,8 @@ def submit(session: Session, spec: JobSpec, idempotency_key: str | None) -> tupl
     if idempotency_key is not None and (earlier := queries.job_of_key(session, idempotency_key)):
         return _same_request(earlier, digest), False
     check_possible(spec)
+    check_target(session, spec)
+    check_targets(session, spec)
     job_id = new_id()
     inserted = session.execute(
         insert(Job)
@@ -116,14 +120,12 @@ def check_possible(spec: JobSpec) -> None:
         InvalidRequest: the networks of the space do not take what the data source gives.
         Infeasible: it is proven that no network meets the limits on exact costs.
     """
-    from service.gradient import check_targets
     from service.profile import limits_known_now, limits_stated, look_for_feasible, nearest_out
 
     space = spec.supernet.space()
     reason = misfit(space, spec.data.source, data_gives(spec.data))
     if reason is not None:
         raise InvalidRequest(reason)
-    check_targets(spec)
     limits = limits_known_now(limits_stated(spec.objectives, spec.constraints))
     if not limits:
         return

@@ -1,34 +1,29 @@
 """The stages of a search by gradient (ProxylessNAS), each resumed from what is stored.
 
-prepare data -> train supernet -> search -> measure finalists -> done
+prepare data -> train supernet -> measure hardware -> search -> measure finalists -> done
 
-"Train supernet" prices the candidates on every target and warms the weights of all paths up, once for all networks.
-"Search" then goes through the networks that were asked for: search, derive, train alone, measure.
+"Train supernet" warms the weights of all paths up, once for all networks; "measure hardware" prices the candidates
+on every target. "Search" then goes through the networks that were asked for: search, derive, train alone, measure.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from export.formats import onnx
-from export.measure import measure
-from predictors.candidates import candidate_networks, price_candidates
+from predictors.candidates import price_candidates
 from search.evaluation import Evaluation
-from search.pareto import pareto_front
 from search.spec import JobSpec
 from search_space.architecture import Architecture
 from search_space.operations import Blocks, alone, blocks_of, separated
-from service.store.models import EvaluationRow, Finalist
+from service.store.models import EvaluationRow
 from supernet.data import DataError, Dataset
 from supernet.evaluate import score
 from supernet.flat import load_tensors, own_tensors
-from supernet.network import Network, Supernet
+from supernet.network import Supernet
 from supernet.proxyless.derive import most_likely, most_likely_within
 from supernet.proxyless.gates import GatedPasses
 from supernet.proxyless.held_out import carve
@@ -39,8 +34,11 @@ from supernet.proxyless.steps import ArchitectureStep, GradientStep, LatencyRewa
 from supernet.trainer import Trainer
 from workers.curve import Curve
 from workers.evaluator import Evaluator
+from workers.finalists import measured_finalist
 from workers.gradient_points import EVENT, SearchPoints, TrainingPoints
-from workers.latency_tables import table_of
+from workers.gradient_results import cross_table, store_front
+from workers.hardware import Hardware
+from workers.latency_tables import measuring_of, table_of
 from workers.materials import fresh_supernet, make_trainer
 from workers.phases import Phase
 from workers.workshop import JobFailed, Workshop, make_evaluator
@@ -108,28 +106,33 @@ class _GradientSearch:
 
     def run(self) -> None:
         self._shop.reporter.stage("train supernet")
-        latencies = self._latencies()
+        # Files are read first: a table that does not fit should not be found out after the warm-up.
+        self._latencies([target for target in self._part.targets if target.startswith("/")])
         warm = self._warm_up()
+        self._shop.reporter.stage("measure hardware")
+        latencies = self._latencies(self._part.targets)
+        hardware = measuring_of(self._shop)
         done = len(self._stored("measured"))
         self._shop.reporter.stage("search", done / len(self._aims))
-        found = [self._network(aim, latencies, warm) for aim in self._aims]
-        self._tell_cross_table(found, latencies)
-        self._finalists(found)
+        found = [self._network(aim, latencies, warm, hardware) for aim in self._aims]
+        if not self._stored("cross"):
+            self._tell("cross", latency_ms=cross_table(self._blocks, found, latencies))
+        store_front(self._shop, found, self._stored("measured"))
         for artifact in self._shop.reporter.artifacts("warm-up"):
             self._shop.reporter.forget([artifact.id])
             self._shop.artifacts.remove(artifact.path)
 
     # --- what the candidates cost -------------------------------------------------------------------
 
-    def _latencies(self) -> dict[str, Latencies]:
-        """Prices of all candidates on every target; those that are stored are not asked for again."""
+    def _latencies(self, targets: Sequence[str]) -> dict[str, Latencies]:
+        """Prices of all candidates on these targets; those that are stored are not asked for again."""
         known = {event["target"]: event for event in self._stored("prices")}
-        networks = candidate_networks(self._shop.space, self._blocks)
-        for target in self._part.targets:
+        for number, target in enumerate(targets):
             if target in known:
                 continue
             try:
-                prices = price_candidates(self._shop.space, table_of(self._shop, target, networks), self._blocks)
+                table = table_of(self._shop, target, self._part_of(number, len(targets)))
+                prices = price_candidates(self._shop.space, table, self._blocks)
             except ValueError as error:
                 raise JobFailed(str(error)) from error
             known[target] = self._tell(
@@ -137,7 +140,7 @@ class _GradientSearch:
             )
         found = {
             target: Latencies(target, known[target]["fixed_ms"], tuple(map(tuple, known[target]["blocks_ms"])))
-            for target in self._part.targets
+            for target in targets
         }
         for latencies in found.values():
             try:
@@ -189,13 +192,15 @@ class _GradientSearch:
 
     # --- one network --------------------------------------------------------------------------------
 
-    def _network(self, aim: Aim, latencies: Mapping[str, Latencies], warm: Callable[[Supernet], None]) -> Evaluation:
+    def _network(
+        self, aim: Aim, latencies: Mapping[str, Latencies], warm: Callable[[Supernet], None], hardware: Hardware
+    ) -> Evaluation:
         """Search, derive, train alone, measure: whatever of it is not stored yet."""
         architecture = self._derived(aim, latencies[aim.target], warm)
         stored = next((e for e in self._stored("measured") if e["architecture_id"] == architecture.id), None)
         if stored is None:
             evaluator = self._trained(aim, architecture)
-            stored = self._measured(aim, architecture, evaluator, latencies[aim.target])
+            stored = self._measured(aim, architecture, evaluator, hardware)
         if not any(event["run"] == aim.number for event in self._stored("measured")):
             # Another aim led to the same network, which is trained and measured once.
             facts = {name: value for name, value in stored.items() if name != "phase"}
@@ -203,6 +208,10 @@ class _GradientSearch:
         metrics, sources = stored["metrics"], stored["sources"]
         self._shop.reporter.progress((aim.number + 1) / len(self._aims), force=True)
         return Evaluation(architecture, metrics, sources)
+
+    def _part_of(self, number: int, count: int) -> Callable[[float], None]:
+        """Progress of one of several equal parts of the stage."""
+        return lambda done: self._shop.reporter.progress((number + done) / count)
 
     def _progress(self, aim: Aim, before: float, share: float) -> Callable[[float], None]:
         return lambda done: self._shop.reporter.progress((aim.number + before + share * done) / len(self._aims))
@@ -310,16 +319,19 @@ class _GradientSearch:
         return make_evaluator(spec, trained.result, self._data)
 
     def _measured(
-        self, aim: Aim, architecture: Architecture, evaluator: Evaluator, latencies: Latencies
+        self, aim: Aim, architecture: Architecture, evaluator: Evaluator, hardware: Hardware
     ) -> dict[str, Any]:
+        """Scores on validation and test examples, and latency on the device of the job's objectives."""
         began = time.monotonic()
         evaluation = evaluator.evaluate(architecture)
         network = evaluator.network(architecture)
         test = {f"test_{self._data.metric}": score(network, self._data.test)}
-        results = _on_this_machine(network, self._data)
-        metrics = {**evaluation.metrics, "latency_ms": results[0]["median_ms"]}
+        inputs = self._data.test.inputs(slice(0, 1)).cpu()
+        on_target, how, results = measured_finalist(self._shop, hardware, architecture, network.cpu(), inputs)
+        if not on_target and hardware.metrics:
+            on_target, how = hardware.scores(self._shop, architecture)
         assert not isinstance(evaluation.source, str)
-        sources = {**evaluation.source, "latency_ms": "measured"}
+        metrics, sources = {**evaluation.metrics, **on_target}, {**evaluation.source, **how}
         self._shop.reporter.evaluation(
             EvaluationRow(
                 architecture_id=architecture.id,
@@ -339,44 +351,6 @@ class _GradientSearch:
             measurements=results,
         )
 
-    # --- results ------------------------------------------------------------------------------------
-
-    def _tell_cross_table(self, found: list[Evaluation], latencies: Mapping[str, Latencies]) -> None:
-        """What every network takes on every target, from the tables."""
-        if self._stored("cross"):
-            return
-        rows = {}
-        for evaluation in found:
-            values = evaluation.architecture.values
-            path = [block.options.index(values[block.choice]) for block in self._blocks.searched]
-            rows[evaluation.architecture.id] = {name: table.of_path(path) for name, table in latencies.items()}
-        self._tell("cross", latency_ms=rows)
-
-    def _finalists(self, found: list[Evaluation]) -> None:
-        objectives = [objective.objective() for objective in self._spec.objectives]
-        constraints = [constraint.constraint() for constraint in self._spec.constraints]
-        front = pareto_front(list({e.architecture.id: e for e in found}.values()), objectives, constraints)
-        if not front:
-            raise JobFailed(
-                f"None of the {len(found)} networks meets the limits of the job: "
-                + "; ".join(f"{e.architecture.id} has {_in_words(e)}" for e in found)
-            )
-        self._shop.reporter.stage("measure finalists")
-        measured = {event["architecture_id"]: event for event in self._stored("measured")}
-        for position, evaluation in enumerate(front, 1):
-            event = measured[evaluation.architecture.id]
-            metrics = {**event["test"], "latency_ms": event["metrics"]["latency_ms"]}
-            self._shop.reporter.finalist(
-                Finalist(
-                    job_id=self._shop.job_id,
-                    architecture_id=evaluation.architecture.id,
-                    position=position,
-                    metrics=metrics,
-                    sources=dict.fromkeys(metrics, "measured"),
-                    measurements=event["measurements"],
-                )
-            )
-
     # --- what is told -------------------------------------------------------------------------------
 
     def _tell(self, phase: str, **facts: Any) -> dict[str, Any]:
@@ -385,14 +359,3 @@ class _GradientSearch:
 
     def _stored(self, phase: str) -> list[dict[str, Any]]:
         return [event for event in self._shop.reporter.events(EVENT) if event["phase"] == phase]
-
-
-def _on_this_machine(network: Network, data: Dataset) -> list[dict[str, Any]]:
-    """Latency of the exported network: one result per number of threads."""
-    with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
-        onnx.write(network.cpu(), data.test.inputs(slice(0, 1)).cpu(), Path(folder))
-        return measure(Path(folder) / "model.onnx", threads=sorted({1, os.cpu_count() or 1}))
-
-
-def _in_words(evaluation: Evaluation) -> str:
-    return ", ".join(f"{name} {value:.6g}" for name, value in evaluation.metrics.items())

@@ -34,7 +34,7 @@ DEFAULTS: dict[str, Any] = {
         "learning_rate": 0.1,
         "options": {"label_smoothing": 0.1},
     },
-    "objectives": [{"metric": "accuracy"}, {"metric": "macs"}],
+    "objectives": [{"metric": "accuracy"}, {"metric": "latency_ms"}],
     # The number of evaluations is that of the networks; 250 is for another algorithm in its place.
     "search": {"algorithm": "gradient", "evaluations": 250, "calibration_images": 512},
     "gradient": {

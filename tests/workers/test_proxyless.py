@@ -9,6 +9,7 @@ from predictors.table_files import write_table
 from predictors.tables import LatencyTable, Row, key_of
 from search.spec import JobSpec
 from tests.workers.bench import MemoryReporter, workshop
+from workers import proxyless
 from workers.materials import prepare_data
 from workers.proxyless import aims_of, search_by_gradient
 from workers.reporter import Interrupted
@@ -54,12 +55,14 @@ def data():
 
 @pytest.fixture(scope="module", autouse=True)
 def measured():
-    """Exporting and timing are the measuring's own tests; here every network takes as long as it has MACs."""
-    from workers import proxyless
+    """Exporting and timing have tests of their own; here every network takes a millisecond."""
 
-    kept, proxyless._on_this_machine = proxyless._on_this_machine, lambda network, data: [{"median_ms": 1.0}]
+    def a_millisecond(shop, hardware, architecture, network, inputs):
+        return {"latency_ms": 1.0}, {"latency_ms": "measured"}, []
+
+    kept, proxyless.measured_finalist = proxyless.measured_finalist, a_millisecond
     yield
-    proxyless._on_this_machine = kept
+    proxyless.measured_finalist = kept
 
 
 def facts(reporter: MemoryReporter):
