@@ -24,6 +24,7 @@ from pydantic import (
 
 from search.data_spec import DATA_MODELS, DATA_SOURCES, DataSpec, data_gives
 from search.goal_spec import ConstraintSpec, ObjectiveSpec
+from search.gradient_spec import GRADIENT, GradientSpec, check_gradient, fill_search
 from search.hardware_spec import HardwareSpec, target_of
 from search.objectives import Constraint, Objective, limits_of
 from search.parts import Part, complete_options, one_of
@@ -208,12 +209,12 @@ class SearchSpec(Part):
     @field_validator("algorithm")
     @classmethod
     def _known_algorithm(cls, algorithm: str) -> str:
-        return one_of("search algorithm", algorithm, tuple(ALGORITHM_OPTIONS))
+        return one_of("search algorithm", algorithm, (*ALGORITHM_OPTIONS, GRADIENT))
 
     @field_validator("options")
     @classmethod
     def _options_of_the_algorithm(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        return complete_options(ALGORITHM_OPTIONS, info.data.get("algorithm"), options)
+        return complete_options({**ALGORITHM_OPTIONS, GRADIENT: Part}, info.data.get("algorithm"), options)
 
 
 class JobSpec(Part):
@@ -234,6 +235,7 @@ class JobSpec(Part):
         tuple[ConstraintSpec, ...], Field(max_length=16, description="Limits on metrics that are not objectives.")
     ] = ()
     search: SearchSpec
+    gradient: GradientSpec | None = Field(default=None, description="A search by gradient; see docs/proxylessnas.md.")
     hardware: HardwareSpec = Field(default_factory=HardwareSpec, description="How latencies are obtained.")
 
     @model_validator(mode="before")
@@ -250,6 +252,8 @@ class JobSpec(Part):
             # Options belong to their method: whoever names another one starts from that one's own defaults.
             if isinstance(chosen, dict) and chosen.get(plugin, defaults[part][plugin]) != defaults[part][plugin]:
                 defaults[part].pop("options", None)
+                if part == "search":
+                    defaults.pop("gradient", None)
         chosen = given.get("data")
         if isinstance(chosen, dict) and chosen.get("source", defaults["data"]["source"]) != defaults["data"]["source"]:
             defaults["data"] = {}  # the words of one source mean nothing to another
@@ -260,7 +264,9 @@ class JobSpec(Part):
             and chosen.get("family", defaults["supernet"]["family"]) != defaults["supernet"]["family"]
         ):
             defaults["supernet"] = {}
-        return _merge(defaults, given)
+        merged = _merge(defaults, given)
+        fill_search(given, merged)
+        return merged
 
     @classmethod
     def recipe_defaults(cls, recipe: str) -> dict[str, Any]:
@@ -300,6 +306,11 @@ class JobSpec(Part):
                 "training.options.gamma is 1, so a copy of the full network as it is at the start teaches; "
                 "without supernet.pretrained it knows nothing. Name a checkpoint, or set gamma to 0."
             )
+        return self
+
+    @model_validator(mode="after")
+    def _gradient_is_whole(self) -> JobSpec:
+        check_gradient(self)
         return self
 
     @model_validator(mode="after")

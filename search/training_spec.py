@@ -92,10 +92,17 @@ class SingleOptions(InnerPart):
     drop_connect: DropConnect = 0.0
 
 
+class ProxylessNASOptions(InnerPart):
+    """Options of the training method `proxylessnas`."""
+
+    label_smoothing: LabelSmoothing = 0.1
+
+
 # Training method -> its options. One entry per file of `supernet/methods` (tests/contracts).
 METHOD_OPTIONS: dict[str, type[Part]] = {
     "alternating": AlternatingOptions,
     "bignas": BigNASOptions,
+    "proxylessnas": ProxylessNASOptions,
     "single": SingleOptions,
     "sortednet": SortedNetOptions,
 }

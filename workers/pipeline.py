@@ -1,6 +1,8 @@
 """The stages of a job. Each resumes from what is stored, so a killed run loses seconds.
 
 prepare data -> train supernet -> measure hardware -> fit predictors -> search -> measure finalists -> done
+
+A search by gradient goes through the same stages in its own way: `workers/proxyless.py`.
 """
 
 from __future__ import annotations
@@ -22,11 +24,13 @@ from search.spec import JobSpec
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
 from service.store.models import EvaluationRow, Finalist
+from supernet.data import Dataset
 from supernet.evaluate import score
 from workers.evaluator import Evaluator
 from workers.finalists import measured_finalist, tell_violations
 from workers.hardware import Hardware, prepare_hardware
 from workers.materials import prepare_data
+from workers.proxyless import search_by_gradient
 from workers.training import train_supernet
 from workers.workshop import JobFailed, Workshop, make_evaluator
 
@@ -47,12 +51,20 @@ def run(shop: Workshop) -> None:
     data = prepare_data(shop.spec, shop.space, shop.device)
     for note in data.notes:
         shop.tell("warning", note)
+    if shop.spec.gradient is not None:
+        search_by_gradient(shop, data)
+    else:
+        search_supernet(shop, data)
+    shop.reporter.end("succeeded", None)
+
+
+def search_supernet(shop: Workshop, data: Dataset) -> None:
+    """The stages of a job that trains one supernet and evaluates its sub-networks."""
     supernet = train_supernet(shop, data)
     evaluator = make_evaluator(shop.spec, supernet, data)
     hardware = prepare_hardware(shop)
     evaluations = search(shop, evaluator, hardware)
     measure_finalists(shop, evaluator, evaluations, hardware)
-    shop.reporter.end("succeeded", None)
 
 
 # --- search --------------------------------------------------------------------------------------
