@@ -6,7 +6,6 @@ client writes is ignored.
 
 from __future__ import annotations
 
-import copy
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -24,9 +23,11 @@ from pydantic import (
 )
 
 from search.data_spec import DATA_MODELS, DATA_SOURCES, DataSpec, data_gives
+from search.defaults import DEFAULT_RECIPE, filled
 from search.metrics import METRICS, Goal
 from search.objectives import Constraint, Objective, limits_of
 from search.parts import Part, complete_options, one_of
+from search.scoring_spec import TASK_METRICS, ScoringSpec
 from search.training_spec import METHOD_OPTIONS, OPTIMIZERS, TrainingSpec
 from search_space import plugins
 
@@ -51,8 +52,6 @@ __all__ = [
 
 # A search that asks for more than this is a slip of the keyboard: at a second each it would take a day.
 MAX_EVALUATIONS = 100_000
-
-DEFAULT_RECIPE = "bignas"
 
 
 class SupernetSpec(Part):
@@ -174,7 +173,7 @@ class ConstraintSpec(Part):
 
 
 def _check_limit(metric: str, limit: float) -> None:
-    if metric == "accuracy" and not 0 <= limit <= 1:
+    if metric in ("accuracy", *TASK_METRICS) and not 0 <= limit <= 1:
         raise ValueError(f"Got an accuracy limit of {limit}; it is a share from 0 to 1.")
     if limit < 0 or not math.isfinite(limit):
         raise ValueError(f"Got a limit of {limit} on {metric!r}; it must not be negative.")
@@ -286,33 +285,15 @@ class JobSpec(Part):
     constraints: Annotated[
         tuple[ConstraintSpec, ...], Field(max_length=16, description="Limits on metrics that are not objectives.")
     ] = ()
+    scoring: ScoringSpec = ScoringSpec()
     search: SearchSpec
 
     @model_validator(mode="before")
     @classmethod
     def _fill_from_recipe(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
+        if not isinstance(given, dict) or not isinstance(given.get("recipe", DEFAULT_RECIPE), str):
             return given
-        recipe = given.get("recipe", DEFAULT_RECIPE)
-        if not isinstance(recipe, str):
-            return given
-        defaults = copy.deepcopy(plugins.load("search.recipes", recipe, "recipe").DEFAULTS)
-        for part, plugin in (("training", "method"), ("search", "algorithm")):
-            chosen = given.get(part)
-            # Options belong to their method: whoever names another one starts from that one's own defaults.
-            if isinstance(chosen, dict) and chosen.get(plugin, defaults[part][plugin]) != defaults[part][plugin]:
-                defaults[part].pop("options", None)
-        chosen = given.get("data")
-        if isinstance(chosen, dict) and chosen.get("source", defaults["data"]["source"]) != defaults["data"]["source"]:
-            defaults["data"] = {}  # the words of one source mean nothing to another
-        # Preset and choices belong to their family in the same way.
-        chosen = given.get("supernet")
-        if (
-            isinstance(chosen, dict)
-            and chosen.get("family", defaults["supernet"]["family"]) != defaults["supernet"]["family"]
-        ):
-            defaults["supernet"] = {}
-        return _merge(defaults, given)
+        return filled(given, DATA_MODELS)
 
     @classmethod
     def recipe_defaults(cls, recipe: str) -> dict[str, Any]:
@@ -342,6 +323,23 @@ class JobSpec(Part):
                     f"Data source {self.data.source!r} gives {kind}, on which networks have no {wrong}; "
                     f"ask for {right} instead."
                 )
+        metrics |= {constraint.metric for constraint in self.constraints}
+        tasked = sorted(metrics & set(TASK_METRICS))
+        if tasked and not self.scoring.tasks:
+            raise ValueError(f"Metric {tasked[0]!r} needs questions; name a file of them in scoring.tasks.")
+        if self.scoring.tasks and kind not in ("text", None):
+            raise ValueError(
+                f"scoring.tasks are asked of language models, but data source {self.data.source!r} gives {kind}."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_something_to_search(self) -> JobSpec:
+        if self.training.epochs == 0 and self.supernet.pretrained is None and self.supernet.reuse is None:
+            raise ValueError(
+                "training.epochs is 0, so nothing is trained, and without supernet.pretrained the weights are "
+                "random. Name a checkpoint, or train for at least one epoch."
+            )
         return self
 
     @model_validator(mode="after")
@@ -371,12 +369,3 @@ class JobSpec(Part):
     def title(self) -> str:
         """The job's name, or what stands for it."""
         return self.name or f"{self.recipe} on {self.data.source}"
-
-
-def _merge(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """`given` over `defaults`: dicts are merged key by key, anything else is replaced whole."""
-    merged = dict(defaults)
-    for key, value in given.items():
-        both = isinstance(value, dict) and isinstance(defaults.get(key), dict)
-        merged[key] = _merge(defaults[key], value) if both else value
-    return merged

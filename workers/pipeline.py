@@ -28,6 +28,7 @@ from service.store.models import Finalist
 from supernet.evaluate import score
 from workers.evaluating import Pace, evaluated
 from workers.evaluator import Evaluator
+from workers.exams import exams_of
 from workers.materials import prepare_data
 from workers.training import train_supernet
 from workers.workshop import JobFailed, Workshop, make_evaluator
@@ -50,7 +51,7 @@ def run(shop: Workshop) -> None:
     for note in data.notes:
         shop.tell("warning", note)
     supernet = train_supernet(shop, data)
-    evaluator = make_evaluator(shop.spec, supernet, data)
+    evaluator = make_evaluator(shop.spec, supernet, data, exams_of(shop.spec, shop.space, data))
     evaluations = search(shop, evaluator)
     measure_finalists(shop, evaluator, evaluations)
     shop.reporter.end("succeeded", None)
