@@ -249,6 +249,10 @@ class SearchSpec(Part):
         int, Field(ge=2, le=1_000_000, description="Training images that re-estimate batch-norm statistics.")
     ]
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    helpers: Annotated[
+        int,
+        Field(ge=0, le=256, description="Other workers that may take a share of every batch. The front is the same."),
+    ] = 0
     seed_architectures: Annotated[
         tuple[dict[str, StrictInt | StrictFloat | StrictStr | StrictBool], ...],
         Field(max_length=1000, description="Values of architectures to evaluate first, such as one of your own."),

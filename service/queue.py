@@ -11,13 +11,15 @@ from service.errors import Unavailable
 if TYPE_CHECKING:
     from celery import Celery
 
-Task = Literal["winnow.run_job", "winnow.run_export"]
+Task = Literal["winnow.run_job", "winnow.run_export", "winnow.run_evaluate"]
 
 RUN_JOB: Task = "winnow.run_job"
 RUN_EXPORT: Task = "winnow.run_export"
+# Help with the evaluations of a job that another worker runs.
+RUN_EVALUATE: Task = "winnow.run_evaluate"
 
 # Task -> queue. Each queue has its own worker slot, so an export does not wait behind a training.
-QUEUES: dict[Task, str] = {RUN_JOB: "train", RUN_EXPORT: "export"}
+QUEUES: dict[Task, str] = {RUN_JOB: "train", RUN_EXPORT: "export", RUN_EVALUATE: "evaluate"}
 
 # A dead broker must cost a request a moment, not a minute.
 CONNECT_TIMEOUT_SECONDS = 2

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 
-from search.evaluation import Evaluation
+from search.evaluation import Evaluation, numbers
 from search_space.architecture import Architecture
 from service.store.models import EvaluationRow
 from workers.evaluator import Evaluator
@@ -44,12 +45,17 @@ def evaluated(
 
 
 def row_of(evaluation: Evaluation, seconds: float) -> EvaluationRow:
-    """An evaluation as it is stored."""
+    """An evaluation as it is stored. A score that is no finite number is stored as null: JSON has no word for it."""
     assert not isinstance(evaluation.source, str)
     return EvaluationRow(
         architecture_id=evaluation.architecture.id,
         values=evaluation.architecture.values,
-        metrics=dict(evaluation.metrics),
+        metrics={name: value if math.isfinite(value) else None for name, value in evaluation.metrics.items()},
         sources=dict(evaluation.source),
         seconds=seconds,
     )
+
+
+def evaluation_of(architecture: Architecture, row: EvaluationRow) -> Evaluation:
+    """The evaluation that a row stores; what is null is not a number."""
+    return Evaluation(architecture, numbers(row.metrics), row.sources)

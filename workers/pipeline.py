@@ -26,10 +26,11 @@ from search_space.architecture import Architecture
 from search_space.space import SearchSpace
 from service.store.models import Finalist
 from supernet.evaluate import score
-from workers.evaluating import Pace, evaluated
+from workers.evaluating import evaluation_of
 from workers.evaluator import Evaluator
 from workers.exams import exams_of
 from workers.materials import prepare_data
+from workers.sharing import evaluate_of
 from workers.training import train_supernet
 from workers.workshop import JobFailed, Workshop, make_evaluator
 
@@ -74,14 +75,14 @@ def search(shop: Workshop, evaluator: Evaluator) -> list[Evaluation]:
     known: dict[str, Evaluation] = {}
     for row in stored:
         architecture = space.architecture(**row.values)
-        known[architecture.id] = Evaluation(architecture, row.metrics, row.sources)
+        known[architecture.id] = evaluation_of(architecture, row)
     shop.reporter.stage("search", len(known) / plan.evaluations)
 
-    pace = Pace()
+    shared = evaluate_of(shop, evaluator)
 
     def evaluate(architectures: Sequence[Architecture]) -> list[Evaluation]:
         found = []
-        for row, evaluation in evaluated(evaluator, architectures, pace):
+        for row, evaluation in shared(architectures):
             shop.reporter.evaluation(row)
             known[evaluation.architecture.id] = evaluation
             shop.reporter.progress(len(known) / plan.evaluations)
