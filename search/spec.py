@@ -253,6 +253,11 @@ class SearchSpec(Part):
         int,
         Field(ge=0, le=256, description="Other workers that may take a share of every batch. The front is the same."),
     ] = 0
+    warm_start: bool = Field(
+        default=False,
+        description="Learn from what other jobs have evaluated of the supernet that is reused; it is not asked again, "
+        "counts as no evaluation, and may be on the front.",
+    )
     seed_architectures: Annotated[
         tuple[dict[str, StrictInt | StrictFloat | StrictStr | StrictBool], ...],
         Field(max_length=1000, description="Values of architectures to evaluate first, such as one of your own."),
@@ -343,6 +348,10 @@ class JobSpec(Part):
             raise ValueError(
                 "training.epochs is 0, so nothing is trained, and without supernet.pretrained the weights are "
                 "random. Name a checkpoint, or train for at least one epoch."
+            )
+        if self.search.warm_start and self.supernet.reuse is None:
+            raise ValueError(
+                "search.warm_start needs a supernet that other jobs have searched; name it in supernet.reuse."
             )
         return self
 

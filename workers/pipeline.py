@@ -24,7 +24,8 @@ from search.problem import Problem
 from search.spec import JobSpec
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
-from service.store.models import Finalist
+from service.store.models import Finalist, Job
+from service.store.warm import copied
 from supernet.evaluate import score
 from workers.evaluating import evaluation_of
 from workers.evaluator import Evaluator
@@ -64,20 +65,26 @@ def run(shop: Workshop) -> None:
 def search(shop: Workshop, evaluator: Evaluator) -> list[Evaluation]:
     """Every evaluation of the search; those that are stored already are replayed."""
     plan, space = shop.spec.search, shop.space
+    if plan.warm_start:
+        shop.reporter.warm_start(scores_alike(shop.spec))
+    known: dict[str, Evaluation] = {}
+    warm: list[Evaluation] = []
+    for row in shop.reporter.evaluations():
+        evaluation = evaluation_of(space.architecture(**row.values), row)
+        if copied(row):
+            warm.append(evaluation)
+        else:
+            known[evaluation.architecture.id] = evaluation
+    if warm:
+        shop.tell("info", f"{len(warm)} evaluations of earlier searches of this supernet are known.")
     algorithm = algorithm_for(
-        search_problem(shop.spec, space),
+        search_problem(shop.spec, space, warm),
         plan.algorithm,
         seed=plan.seed,
         evaluations=plan.evaluations,
         options=plan.options,
     )
-    stored = shop.reporter.evaluations()
-    known: dict[str, Evaluation] = {}
-    for row in stored:
-        architecture = space.architecture(**row.values)
-        known[architecture.id] = evaluation_of(architecture, row)
     shop.reporter.stage("search", len(known) / plan.evaluations)
-
     shared = evaluate_of(shop, evaluator)
 
     def evaluate(architectures: Sequence[Architecture]) -> list[Evaluation]:
@@ -89,11 +96,28 @@ def search(shop: Workshop, evaluator: Evaluator) -> list[Evaluation]:
             found.append(evaluation)
         return found
 
-    return run_search(algorithm, evaluate, known)
+    return [*warm, *run_search(algorithm, evaluate, known)]
 
 
-def search_problem(spec: JobSpec, space: SearchSpace) -> Problem:
-    """What a job's search looks for; the costs that layer specs give are exact."""
+def scores_alike(spec: JobSpec) -> Callable[[Job], bool]:
+    """Whether another job of the same supernet gives the same numbers as this one, metric by metric."""
+
+    def alike(job: Job) -> bool:
+        theirs = JobSpec.model_validate(job.spec)
+        wanted = {o.metric for o in spec.objectives} | {c.metric for c in spec.constraints}
+        same = theirs.search.calibration_images == spec.search.calibration_images and theirs.scoring == spec.scoring
+        compared = {o.metric for o in theirs.objectives} | {c.metric for c in theirs.constraints}
+        return same and wanted - set(ANALYTIC) <= compared
+
+    return alike
+
+
+def search_problem(spec: JobSpec, space: SearchSpace, warm: Sequence[Evaluation] = ()) -> Problem:
+    """What a job's search looks for; the costs that layer specs give are exact.
+
+    Args:
+        warm: evaluations of earlier searches of the same supernet.
+    """
 
     def exact(metric: str) -> Callable[[Architecture], float]:
         return lambda architecture: float(ANALYTIC[metric](space, architecture))
@@ -105,6 +129,7 @@ def search_problem(spec: JobSpec, space: SearchSpace) -> Problem:
         space,
         objectives,
         constraints,
+        warm_start=tuple(warm),
         exact_costs={metric: exact(metric) for metric in sorted(wanted & set(ANALYTIC))},
         seeds=tuple(space.architecture(**values) for values in spec.search.seed_architectures),
     )

@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from service.store import queries, sharing
+from service.store import queries, sharing, warm
 from service.store.models import STAGES, Artifact, EvaluationRow, Finalist, Job, TrainedSupernet
 from service.store.session import Database, first_line
 
@@ -141,6 +141,14 @@ class Reporter:
         """Store one architecture's scores."""
         event = {"architecture_id": row.architecture_id, "metrics": row.metrics}
         self._write(lambda session: queries.add_evaluation(session, self.job_id, self.epoch, row, event))
+
+    def warm_start(self, alike: Callable[[Job], bool]) -> None:
+        """Copy what other jobs have evaluated of this job's supernet, if it has no evaluations yet."""
+
+        def write(session: Session) -> None:
+            warm.copy_in(session, self.job_id, self.epoch, warm.earlier(session, self.job_id, alike))
+
+        self._write(write)
 
     # --- batches that several workers evaluate ------------------------------------------------------
 

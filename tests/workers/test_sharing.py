@@ -197,7 +197,7 @@ class Dying:
 
 
 def test_a_search_that_is_killed_five_times_ends_with_the_same_front(database, settings, tmp_path):
-    """A llama supernet by perplexity and size; each runner goes on from the stored rows. With 250 evaluations: docs/log.md."""
+    """A llama supernet by perplexity and size; each runner goes on from stored rows (250: docs/log.md)."""
     spec = llama_spec(text_file(tmp_path), search={"evaluations": 80, "options": {"population": 16}})
     evaluator = evaluator_of(spec)
     shop = running(database, settings, spec)
