@@ -65,7 +65,7 @@ class PointOut(Answer):
 
     architecture_id: str
     values: dict[str, Any]
-    metrics: dict[str, float]
+    metrics: dict[str, float | None]
     sources: dict[str, str] = Field(description="analytic, predicted or measured, per metric.")
     measurements: list[dict[str, Any]] = Field(
         default_factory=list, description="Latency with device, runtime, threads, batch and spread."
@@ -130,7 +130,7 @@ class EvaluationOut(Answer):
     number: int = Field(description="Position in the order of evaluation, from 1.")
     architecture_id: str
     values: dict[str, Any]
-    metrics: dict[str, float]
+    metrics: dict[str, float | None]
     sources: dict[str, str]
     seconds: float
     created_at: datetime

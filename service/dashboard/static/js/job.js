@@ -7,6 +7,7 @@ import { byId, el, throttle } from "./dom.js";
 import { Exports } from "./exports.js";
 import { ago, amount, duration, exactTime, label, percent, roughly, timeOfDay } from "./format.js";
 import { Gradient } from "./gradient.js";
+import { Insight } from "./insight.js";
 import { follow } from "./live.js";
 import { ParetoPlot } from "./plot.js";
 import { PredictorCard } from "./predictor.js";
@@ -31,6 +32,7 @@ const detail = new Detail(byId("detail"), job.id, results, exports);
 const controls = { x: byId("axis-x"), y: byId("axis-y"), logX: byId("log-x"), logY: byId("log-y") };
 const plot = new ParetoPlot(byId("plot"), controls, byId("plot-note"), select);
 const gradient = submitted.spec.gradient ? new Gradient(job.id, select) : null;
+const insight = new Insight(job.id, byId("insight-card"), byId("insight"), byId("insight-group"), byId("insight-note"));
 const table = new FrontTable(byId("front-table"), select);
 const predictor = new PredictorCard();
 
@@ -127,6 +129,7 @@ const loadFront = throttle(async () => {
   if (results.isEmpty) return;
   showResults();
   table.show(results);
+  insight.refresh();
   if (detail.shown === null && results.final && results.knee) choose(results.knee);
   else detail.refresh(detail.shown);
 }, FRONT_MS);
