@@ -6,7 +6,6 @@ client writes is ignored.
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,10 +22,13 @@ from pydantic import (
 )
 
 from search.data_spec import DATA_MODELS, DATA_SOURCES, DataSpec, data_gives
+from search.defaults import DEFAULT_RECIPE, filled
 from search.goal_spec import ConstraintSpec, ObjectiveSpec
+from search.gradient_spec import GRADIENT, GradientSpec, check_gradient, fill_search
 from search.hardware_spec import HardwareSpec, target_of
 from search.objectives import Constraint, Objective, limits_of
 from search.parts import Part, complete_options, one_of
+from search.scoring_spec import TASK_METRICS, ScoringSpec
 from search.training_spec import METHOD_OPTIONS, OPTIMIZERS, TrainingSpec
 from search_space import plugins
 
@@ -52,8 +54,6 @@ __all__ = [
 
 # A search that asks for more than this is a slip of the keyboard: at a second each it would take a day.
 MAX_EVALUATIONS = 100_000
-
-DEFAULT_RECIPE = "bignas"
 
 
 class SupernetSpec(Part):
@@ -197,6 +197,15 @@ class SearchSpec(Part):
         int, Field(ge=2, le=1_000_000, description="Training images that re-estimate batch-norm statistics.")
     ]
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    helpers: Annotated[
+        int,
+        Field(ge=0, le=256, description="Other workers that may take a share of every batch. The front is the same."),
+    ] = 0
+    warm_start: bool = Field(
+        default=False,
+        description="Learn from what other jobs have evaluated of the supernet that is reused; it is not asked again, "
+        "counts as no evaluation, and may be on the front.",
+    )
     seed_architectures: Annotated[
         tuple[dict[str, StrictInt | StrictFloat | StrictStr | StrictBool], ...],
         Field(max_length=1000, description="Values of architectures to evaluate first, such as one of your own."),
@@ -208,12 +217,12 @@ class SearchSpec(Part):
     @field_validator("algorithm")
     @classmethod
     def _known_algorithm(cls, algorithm: str) -> str:
-        return one_of("search algorithm", algorithm, tuple(ALGORITHM_OPTIONS))
+        return one_of("search algorithm", algorithm, (*ALGORITHM_OPTIONS, GRADIENT))
 
     @field_validator("options")
     @classmethod
     def _options_of_the_algorithm(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        return complete_options(ALGORITHM_OPTIONS, info.data.get("algorithm"), options)
+        return complete_options({**ALGORITHM_OPTIONS, GRADIENT: Part}, info.data.get("algorithm"), options)
 
 
 class JobSpec(Part):
@@ -233,34 +242,19 @@ class JobSpec(Part):
     constraints: Annotated[
         tuple[ConstraintSpec, ...], Field(max_length=16, description="Limits on metrics that are not objectives.")
     ] = ()
+    scoring: ScoringSpec = ScoringSpec()
     search: SearchSpec
+    gradient: GradientSpec | None = Field(default=None, description="A search by gradient; see docs/proxylessnas.md.")
     hardware: HardwareSpec = Field(default_factory=HardwareSpec, description="How latencies are obtained.")
 
     @model_validator(mode="before")
     @classmethod
     def _fill_from_recipe(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
+        if not isinstance(given, dict) or not isinstance(given.get("recipe", DEFAULT_RECIPE), str):
             return given
-        recipe = given.get("recipe", DEFAULT_RECIPE)
-        if not isinstance(recipe, str):
-            return given
-        defaults = copy.deepcopy(plugins.load("search.recipes", recipe, "recipe").DEFAULTS)
-        for part, plugin in (("training", "method"), ("search", "algorithm")):
-            chosen = given.get(part)
-            # Options belong to their method: whoever names another one starts from that one's own defaults.
-            if isinstance(chosen, dict) and chosen.get(plugin, defaults[part][plugin]) != defaults[part][plugin]:
-                defaults[part].pop("options", None)
-        chosen = given.get("data")
-        if isinstance(chosen, dict) and chosen.get("source", defaults["data"]["source"]) != defaults["data"]["source"]:
-            defaults["data"] = {}  # the words of one source mean nothing to another
-        # Preset and choices belong to their family in the same way.
-        chosen = given.get("supernet")
-        if (
-            isinstance(chosen, dict)
-            and chosen.get("family", defaults["supernet"]["family"]) != defaults["supernet"]["family"]
-        ):
-            defaults["supernet"] = {}
-        return _merge(defaults, given)
+        merged = filled(given, DATA_MODELS)
+        fill_search(given, merged)
+        return merged
 
     @classmethod
     def recipe_defaults(cls, recipe: str) -> dict[str, Any]:
@@ -290,6 +284,27 @@ class JobSpec(Part):
                     f"Data source {self.data.source!r} gives {kind}, on which networks have no {wrong}; "
                     f"ask for {right} instead."
                 )
+        metrics |= {constraint.metric for constraint in self.constraints}
+        tasked = sorted(metrics & set(TASK_METRICS))
+        if tasked and not self.scoring.tasks:
+            raise ValueError(f"Metric {tasked[0]!r} needs questions; name a file of them in scoring.tasks.")
+        if self.scoring.tasks and kind not in ("text", None):
+            raise ValueError(
+                f"scoring.tasks are asked of language models, but data source {self.data.source!r} gives {kind}."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_something_to_search(self) -> JobSpec:
+        if self.training.epochs == 0 and self.supernet.pretrained is None and self.supernet.reuse is None:
+            raise ValueError(
+                "training.epochs is 0, so nothing is trained, and without supernet.pretrained the weights are "
+                "random. Name a checkpoint, or train for at least one epoch."
+            )
+        if self.search.warm_start and self.supernet.reuse is None:
+            raise ValueError(
+                "search.warm_start needs a supernet that other jobs have searched; name it in supernet.reuse."
+            )
         return self
 
     @model_validator(mode="after")
@@ -300,6 +315,11 @@ class JobSpec(Part):
                 "training.options.gamma is 1, so a copy of the full network as it is at the start teaches; "
                 "without supernet.pretrained it knows nothing. Name a checkpoint, or set gamma to 0."
             )
+        return self
+
+    @model_validator(mode="after")
+    def _gradient_is_whole(self) -> JobSpec:
+        check_gradient(self)
         return self
 
     @model_validator(mode="after")
@@ -334,12 +354,3 @@ class JobSpec(Part):
     def title(self) -> str:
         """The job's name, or what stands for it."""
         return self.name or f"{self.recipe} on {self.data.source}"
-
-
-def _merge(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """`given` over `defaults`: dicts are merged key by key, anything else is replaced whole."""
-    merged = dict(defaults)
-    for key, value in given.items():
-        both = isinstance(value, dict) and isinstance(defaults.get(key), dict)
-        merged[key] = _merge(defaults[key], value) if both else value
-    return merged

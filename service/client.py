@@ -103,6 +103,10 @@ class Client:
         """The job's Pareto front."""
         return self._json("GET", f"/v1/jobs/{job_id}/front")
 
+    def gradient(self, job_id: str) -> dict[str, Any]:
+        """A job's search by gradient."""
+        return self._json("GET", f"/v1/jobs/{job_id}/gradient")
+
     def evaluations(self, job_id: str) -> Iterator[dict[str, Any]]:
         """Every evaluation of a job, page by page."""
         cursor: str | None = None

@@ -106,6 +106,30 @@ def prepare_hardware(shop: Workshop) -> Hardware:
     return Hardware(metrics, fitted, bench, setting)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a target's numbers come from: an uploaded table, or a bench that measures under a setting."""
+
+    table: LatencyTable | None
+    bench: Bench | None
+    setting: Setting | None
+
+
+def place_of_target(shop: Workshop, name: str) -> Place:
+    """The place of any target, by its name.
+
+    Raises:
+        JobFailed: it is not there any more, or has no runtime for the job.
+    """
+    target = _registered(shop, name)
+    if target is not None and target.kind == "table":
+        return Place(parse_table(target.table or "", f"The table of target {target.name}"), None, None)
+    setting = _setting(shop, name, target)
+    if target is None:
+        return Place(None, LocalBench(setting.how), setting)
+    return Place(None, RemoteBench(shop, target, setting.how, shop.spec.hardware.wait_minutes), setting)
+
+
 def measure_networks(
     shop: Workshop, hardware: Hardware, architectures: list[Architecture], progress: Callable[[float], None]
 ) -> list[Results]:

@@ -1,19 +1,21 @@
 """The stages of a job. Each resumes from what is stored, so a killed run loses seconds.
 
 prepare data -> train supernet -> measure hardware -> fit predictors -> search -> measure finalists -> done
+
+A search by gradient goes through the same stages in its own way: `workers/proxyless.py`.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import structlog
 
 from predictors.cost import ANALYTIC
 from search.algorithms import algorithm_for
 from search.evaluation import Evaluation
-from search.hardware_spec import with_margin
+from search.hardware_spec import ON_TARGET, with_margin
 from search.loop import run_search
 from search.objectives import limits_of
 from search.pareto import pareto_front
@@ -21,12 +23,18 @@ from search.problem import Problem
 from search.spec import JobSpec
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
-from service.store.models import EvaluationRow, Finalist
+from service.store.models import Finalist, Job
+from service.store.warm import copied
+from supernet.data import Dataset
 from supernet.evaluate import score
+from workers.evaluating import evaluation_of
 from workers.evaluator import Evaluator
+from workers.exams import exams_of
 from workers.finalists import measured_finalist, tell_violations
 from workers.hardware import Hardware, prepare_hardware
 from workers.materials import prepare_data
+from workers.proxyless import search_by_gradient
+from workers.sharing import evaluate_of
 from workers.training import train_supernet
 from workers.workshop import JobFailed, Workshop, make_evaluator
 
@@ -47,12 +55,20 @@ def run(shop: Workshop) -> None:
     data = prepare_data(shop.spec, shop.space, shop.device)
     for note in data.notes:
         shop.tell("warning", note)
+    if shop.spec.gradient is not None:
+        search_by_gradient(shop, data)
+    else:
+        search_supernet(shop, data)
+    shop.reporter.end("succeeded", None)
+
+
+def search_supernet(shop: Workshop, data: Dataset) -> None:
+    """The stages of a job that trains one supernet and evaluates its sub-networks."""
     supernet = train_supernet(shop, data)
-    evaluator = make_evaluator(shop.spec, supernet, data)
+    evaluator = make_evaluator(shop.spec, supernet, data, exams_of(shop.spec, shop.space, data))
     hardware = prepare_hardware(shop)
     evaluations = search(shop, evaluator, hardware)
     measure_finalists(shop, evaluator, evaluations, hardware)
-    shop.reporter.end("succeeded", None)
 
 
 # --- search --------------------------------------------------------------------------------------
@@ -61,45 +77,67 @@ def run(shop: Workshop) -> None:
 def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Evaluation]:
     """Every evaluation of the search; those that are stored already are replayed."""
     plan, space = shop.spec.search, shop.space
+    if plan.warm_start:
+        shop.reporter.warm_start(scores_alike(shop.spec))
+    known: dict[str, Evaluation] = {}
+    warm: list[Evaluation] = []
+    for row in shop.reporter.evaluations():
+        evaluation = evaluation_of(space.architecture(**row.values), row)
+        if copied(row):
+            warm.append(evaluation)
+        else:
+            known[evaluation.architecture.id] = evaluation
+    if warm:
+        shop.tell("info", f"{len(warm)} evaluations of earlier searches of this supernet are known.")
     algorithm = algorithm_for(
-        search_problem(shop.spec, space, hardware),
+        search_problem(shop.spec, space, hardware, warm),
         plan.algorithm,
         seed=plan.seed,
         evaluations=plan.evaluations,
         options=plan.options,
     )
-    stored = shop.reporter.evaluations()
-    known: dict[str, Evaluation] = {}
-    for row in stored:
-        architecture = space.architecture(**row.values)
-        known[architecture.id] = Evaluation(architecture, row.metrics, row.sources)
     shop.reporter.stage("search", len(known) / plan.evaluations)
+    shared = evaluate_of(shop, evaluator)
 
-    def evaluate(architecture: Architecture) -> Evaluation:
-        began = time.monotonic()
-        evaluation = evaluator.evaluate(architecture)
-        assert not isinstance(evaluation.source, str)
-        on_target, sources = hardware.scores(shop, architecture)
-        evaluation = Evaluation(architecture, {**evaluation.metrics, **on_target}, {**evaluation.source, **sources})
-        assert not isinstance(evaluation.source, str)
-        shop.reporter.evaluation(
-            EvaluationRow(
-                architecture_id=architecture.id,
-                values=architecture.values,
-                metrics=dict(evaluation.metrics),
-                sources=dict(evaluation.source),
-                seconds=time.monotonic() - began,
+    def evaluate(architectures: Sequence[Architecture]) -> list[Evaluation]:
+        found = []
+        for row, evaluation in shared(architectures):
+            assert not isinstance(evaluation.source, str)
+            on_target, sources = hardware.scores(shop, evaluation.architecture)
+            row.metrics, row.sources = {**row.metrics, **on_target}, {**row.sources, **sources}
+            evaluation = replace(
+                evaluation, metrics={**evaluation.metrics, **on_target}, source={**evaluation.source, **sources}
             )
-        )
-        known[architecture.id] = evaluation
-        shop.reporter.progress(len(known) / plan.evaluations)
-        return evaluation
+            shop.reporter.evaluation(row)
+            known[evaluation.architecture.id] = evaluation
+            shop.reporter.progress(len(known) / plan.evaluations)
+            found.append(evaluation)
+        return found
 
-    return run_search(algorithm, evaluate, known)
+    return [*warm, *run_search(algorithm, evaluate, known)]
 
 
-def search_problem(spec: JobSpec, space: SearchSpace, hardware: Hardware) -> Problem:
-    """What a job's search looks for; costs that layer specs give are exact, and predictions cost nothing to ask."""
+def scores_alike(spec: JobSpec) -> Callable[[Job], bool]:
+    """Whether another job of the same supernet gives the same numbers as this one, metric by metric."""
+
+    def alike(job: Job) -> bool:
+        theirs = JobSpec.model_validate(job.spec)
+        wanted = {o.metric for o in spec.objectives} | {c.metric for c in spec.constraints}
+        same = theirs.search.calibration_images == spec.search.calibration_images and theirs.scoring == spec.scoring
+        compared = {o.metric for o in theirs.objectives} | {c.metric for c in theirs.constraints}
+        if wanted & set(ON_TARGET):
+            same = same and (theirs.target, theirs.hardware) == (spec.target, spec.hardware)
+        return same and wanted - set(ANALYTIC) <= compared
+
+    return alike
+
+
+def search_problem(spec: JobSpec, space: SearchSpace, hardware: Hardware, warm: Sequence[Evaluation] = ()) -> Problem:
+    """What a job's search looks for; costs that layer specs give are exact, and predictions cost nothing to ask.
+
+    Args:
+        warm: evaluations of earlier searches of the same supernet.
+    """
 
     def exact(metric: str) -> Callable[[Architecture], float]:
         return lambda architecture: float(ANALYTIC[metric](space, architecture))
@@ -110,6 +148,7 @@ def search_problem(spec: JobSpec, space: SearchSpace, hardware: Hardware) -> Pro
         space,
         objectives,
         constraints,
+        warm_start=tuple(warm),
         exact_costs={metric: exact(metric) for metric in sorted(wanted & set(ANALYTIC))} | hardware.known,
         seeds=tuple(space.architecture(**values) for values in spec.search.seed_architectures),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from service.store.models import Artifact
 from supernet.data import Dataset
 from supernet.distributed import ALONE, Group
 from supernet.network import Supernet
+from supernet.scores.exam import Exam
 from workers.artifacts import ArtifactStore, Written
 from workers.evaluator import Evaluator
 from workers.reporter import Reporter
@@ -49,6 +51,10 @@ class Workshop:
         self.reporter.event("message", {"level": level, "text": text})
 
 
-def make_evaluator(spec: JobSpec, supernet: Supernet, data: Dataset) -> Evaluator:
-    """The evaluator of a job; the same in its search and in later exports."""
-    return Evaluator(supernet, data, spec.search.calibration_images, spec.training.seed)
+def make_evaluator(spec: JobSpec, supernet: Supernet, data: Dataset, exams: Sequence[Exam] | None = None) -> Evaluator:
+    """The evaluator of a job; the same in its search and in later exports.
+
+    Args:
+        exams: what its networks are asked; null: the validation split alone.
+    """
+    return Evaluator(supernet, data, spec.search.calibration_images, spec.training.seed, exams)

@@ -6,6 +6,8 @@ import { Detail } from "./detail.js";
 import { byId, el, throttle } from "./dom.js";
 import { Exports } from "./exports.js";
 import { ago, amount, duration, exactTime, label, percent, roughly, timeOfDay } from "./format.js";
+import { Gradient } from "./gradient.js";
+import { Insight } from "./insight.js";
 import { follow } from "./live.js";
 import { ParetoPlot } from "./plot.js";
 import { PredictorCard } from "./predictor.js";
@@ -29,6 +31,8 @@ const exports = new Exports(job.id, byId("exports"), (id) => detail.refresh(id),
 const detail = new Detail(byId("detail"), job.id, results, exports);
 const controls = { x: byId("axis-x"), y: byId("axis-y"), logX: byId("log-x"), logY: byId("log-y") };
 const plot = new ParetoPlot(byId("plot"), controls, byId("plot-note"), select);
+const gradient = submitted.spec.gradient ? new Gradient(job.id, select) : null;
+const insight = new Insight(job.id, byId("insight-card"), byId("insight"), byId("insight-group"), byId("insight-note"));
 const table = new FrontTable(byId("front-table"), select);
 const predictor = new PredictorCard();
 
@@ -125,6 +129,7 @@ const loadFront = throttle(async () => {
   if (results.isEmpty) return;
   showResults();
   table.show(results);
+  insight.refresh();
   if (detail.shown === null && results.final && results.knee) choose(results.knee);
   else detail.refresh(detail.shown);
 }, FRONT_MS);
@@ -160,6 +165,8 @@ function hear(kind, data) {
   } else if (kind === "curve") {
     curve.add(data);
     showPhase();
+  } else if (kind === "gradient") {
+    gradient?.hear();
   } else if (kind === "evaluation") {
     results.add(data);
     showSoon();
