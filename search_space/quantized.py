@@ -67,7 +67,7 @@ class Quantization:
         if scheme.bits != bits:
             right = ", ".join(n for n, s in SCHEMES.items() if s.bits == bits) or "none"
             raise ValueError(f"Scheme {name!r} has {scheme.bits} bits, not {bits}. Schemes of {bits} bits: {right}.")
-        group = (self.group or scheme.groups[min(1, len(scheme.groups) - 1)]) if max(scheme.groups) else 0
+        group = self.group if max(scheme.groups) and (self.group or 0 in scheme.groups) else min(32, max(scheme.groups))
         return Precision(name, mode if mode in scheme.modes else scheme.modes[0], group)
 
     def can(self, bits: int, operation: str) -> bool:

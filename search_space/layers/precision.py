@@ -43,6 +43,8 @@ class Scheme:
 
 
 ALL = ("conv", "depthwise", "linear")
+# What ONNX Runtime's MatMulNBits has.
+GROUPS = (16, 32, 64, 128, 256)
 BOTH = ("symmetric", "asymmetric")
 SCHEMES: dict[str, Scheme] = {
     FULL: Scheme(32, ALL, "float", False, ("symmetric",), (0,), "32-bit floating point."),
@@ -53,10 +55,8 @@ SCHEMES: dict[str, Scheme] = {
     "int8_dynamic": Scheme(
         8, ("linear",), "dynamic", True, BOTH, (0,), "8-bit weights and activations; scales of activations per run."
     ),
-    "int8_weight": Scheme(8, ("linear",), "float", False, ("symmetric",), (0,), "8-bit weights alone."),
-    "int4_weight": Scheme(
-        4, ("linear",), "float", False, ("symmetric",), (16, 32, 64, 128, 256), "4-bit weights alone, scaled in groups."
-    ),
+    "int8_weight": Scheme(8, ("linear",), "float", False, ("symmetric",), (0, *GROUPS), "8-bit weights alone."),
+    "int4_weight": Scheme(4, ("linear",), "float", False, ("symmetric",), GROUPS, "4-bit weights alone, in groups."),
 }
 # What a width means where a job does not say it.
 DEFAULT_SCHEMES = {32: FULL, 16: "bf16", 8: "int8_static", 4: "int4_weight"}
