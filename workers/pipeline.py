@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
@@ -25,8 +24,9 @@ from search.problem import Problem
 from search.spec import JobSpec
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
-from service.store.models import EvaluationRow, Finalist
+from service.store.models import Finalist
 from supernet.evaluate import score
+from workers.evaluating import Pace, evaluated
 from workers.evaluator import Evaluator
 from workers.materials import prepare_data
 from workers.training import train_supernet
@@ -76,22 +76,16 @@ def search(shop: Workshop, evaluator: Evaluator) -> list[Evaluation]:
         known[architecture.id] = Evaluation(architecture, row.metrics, row.sources)
     shop.reporter.stage("search", len(known) / plan.evaluations)
 
-    def evaluate(architecture: Architecture) -> Evaluation:
-        began = time.monotonic()
-        evaluation = evaluator.evaluate(architecture)
-        assert not isinstance(evaluation.source, str)
-        shop.reporter.evaluation(
-            EvaluationRow(
-                architecture_id=architecture.id,
-                values=architecture.values,
-                metrics=dict(evaluation.metrics),
-                sources=dict(evaluation.source),
-                seconds=time.monotonic() - began,
-            )
-        )
-        known[architecture.id] = evaluation
-        shop.reporter.progress(len(known) / plan.evaluations)
-        return evaluation
+    pace = Pace()
+
+    def evaluate(architectures: Sequence[Architecture]) -> list[Evaluation]:
+        found = []
+        for row, evaluation in evaluated(evaluator, architectures, pace):
+            shop.reporter.evaluation(row)
+            known[evaluation.architecture.id] = evaluation
+            shop.reporter.progress(len(known) / plan.evaluations)
+            found.append(evaluation)
+        return found
 
     return run_search(algorithm, evaluate, known)
 
