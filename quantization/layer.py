@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from quantization.affine import QuantizedWeight, Range
+from quantization.portable import fake_per_example
 from search_space import plugins
 from search_space.layers import Precision
 
@@ -99,7 +100,7 @@ class FakeQuantized(nn.Module):
         if plan.inputs is not None:
             x = plan.inputs.fake(x)
         elif plan.dynamic:
-            x = _fake_per_example(x)
+            x = fake_per_example(x)
         elif self.weight.dtype == torch.bfloat16:
             x = x.bfloat16()
         if isinstance(layer, nn.Conv2d):
@@ -112,22 +113,3 @@ class FakeQuantized(nn.Module):
             out = plan.outputs.fake(out)
         answer: Tensor = out.to(given)
         return answer
-
-
-def _fake_per_example(x: Tensor) -> Tensor:
-    """What ONNX's DynamicQuantizeLinear and DequantizeLinear make of each example by itself."""
-    flat = x.reshape(x.shape[0], -1)
-    least, most = flat.amin(1).clamp(max=0), flat.amax(1).clamp(min=0)
-    scale = ((most - least) / 255).clamp(min=torch.finfo(torch.float32).tiny)
-    zero = (-least / scale).round().clamp(0, 255)
-    shape = (-1, *[1] * (x.dim() - 1))
-    scale, zero = scale.reshape(shape), zero.reshape(shape)
-    return ((x / scale).round().add(zero).clamp(0, 255) - zero) * scale
-
-
-def refusal(name: str, target: str) -> str | None:
-    """Why a target cannot execute a scheme; None if it can."""
-    kernels = scheme(name).KERNELS
-    if target in kernels:
-        return None
-    return f"Target {target!r} has no kernels for scheme {name!r}; it runs on {', '.join(kernels) or 'none'}."

@@ -59,13 +59,24 @@ class _Follower:
     activation: str | None
 
 
-def fold(network: nn.Module, layers: Mapping[str, LayerSpec], example: Batch) -> tuple[nn.Module, dict[str, str]]:
-    """A copy of the network with batch normalisation in its convolutions, and the activation after each layer.
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A network in evaluation mode with batch normalisation in its convolutions.
+
+    Attributes:
+        norms: path of a convolution -> path of what was its batch normalisation.
+        activations: layer name -> `ReLU` or `ReLU6` if one follows, else empty.
+    """
+
+    network: nn.Module
+    norms: dict[str, str]
+    activations: dict[str, str]
+
+
+def fold(network: nn.Module, layers: Mapping[str, LayerSpec], example: Batch) -> Folded:
+    """Fold a copy of a network.
 
     What follows a convolution is seen by running the network, so blocks need not say it.
-
-    Returns:
-        The folded network in evaluation mode, and layer name -> `ReLU`, `ReLU6` or nothing.
     """
     paths = layer_paths(network, layers)
     folded = copy.deepcopy(network).eval()
@@ -80,7 +91,8 @@ def fold(network: nn.Module, layers: Mapping[str, LayerSpec], example: Batch) ->
                 _replace(folded, follower.norm, nn.Identity())
     for parameter in folded.parameters():
         parameter.requires_grad_(False)
-    return folded, {name: followers[path].activation or "" for name, path in paths.items()}
+    norms = {path: follower.norm for path, follower in followers.items() if follower.norm is not None}
+    return Folded(folded, norms, {name: followers[path].activation or "" for name, path in paths.items()})
 
 
 def _followers(network: nn.Module, paths: list[str], example: Batch) -> dict[str, _Follower]:
@@ -131,6 +143,28 @@ def _replace(network: nn.Module, path: str, module: nn.Module) -> None:
     setattr(network.get_submodule(parent), name, module)
 
 
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a network with a policy was made from: all that a writer of files needs.
+
+    Attributes:
+        folded: the network in full precision with batch normalisation folded in.
+        norms: path of a convolution -> path of the batch normalisation that was folded into it.
+        plans: path of a layer's module -> how it is executed, of the layers that are quantized.
+    """
+
+    folded: nn.Module
+    norms: dict[str, str]
+    plans: dict[str, Plan]
+
+
+def applied_to(network: nn.Module) -> Applied | None:
+    """What a network with a policy was made from; None for any other network."""
+    applied = getattr(network, "applied_policy", None)
+    assert applied is None or isinstance(applied, Applied)
+    return applied
+
+
 class QuantizableNetwork:
     """A folded network with the statistics of its activations, to which policies are applied.
 
@@ -142,7 +176,8 @@ class QuantizableNetwork:
 
     def __init__(self, network: nn.Module, layers: Mapping[str, LayerSpec], example: Batch) -> None:
         self.paths = layer_paths(network, layers)
-        self.folded, self.activations = fold(network, layers, example)
+        folded = fold(network, layers, example)
+        self.folded, self.norms, self.activations = folded.network, folded.norms, folded.activations
         self.statistics: dict[str, Statistics] = {}
         self._weights: dict[tuple[str, Precision], QuantizedWeight | None] = {}
         self._plans: dict[tuple[str, Precision], Plan] = {}
@@ -186,7 +221,11 @@ class QuantizableNetwork:
         """The network as its kernels would compute it, in floating point; weights are shared with this one."""
         shared = {id(tensor): tensor for tensor in (*self.folded.parameters(), *self.folded.buffers())}
         network = copy.deepcopy(self.folded, dict(shared))
-        for name, plan in self.plans(policy).items():
+        plans = self.plans(policy)
+        network.applied_policy = Applied(  # type: ignore[assignment]
+            self.folded, self.norms, {self.paths[name]: plan for name, plan in plans.items()}
+        )
+        for name, plan in plans.items():
             key = name, plan.precision
             if key not in self._layers:
                 self._layers[key] = FakeQuantized(self.layer(name), plan)

@@ -27,6 +27,7 @@ from search.data_spec import DATA_MODELS, DATA_SOURCES, DataSpec, data_gives
 from search.metrics import METRICS, Goal
 from search.objectives import Constraint, Objective, limits_of
 from search.parts import Part, complete_options, one_of
+from search.quantization_spec import QuantizationSpec, quantized_space
 from search.training_spec import METHOD_OPTIONS, OPTIMIZERS, TrainingSpec
 from search_space import plugins
 
@@ -287,6 +288,7 @@ class JobSpec(Part):
         tuple[ConstraintSpec, ...], Field(max_length=16, description="Limits on metrics that are not objectives.")
     ] = ()
     search: SearchSpec
+    quantization: QuantizationSpec | None = Field(default=None, description="Null: nothing is quantized.")
 
     @model_validator(mode="before")
     @classmethod
@@ -296,6 +298,8 @@ class JobSpec(Part):
         recipe = given.get("recipe", DEFAULT_RECIPE)
         if not isinstance(recipe, str):
             return given
+        recipe = recipe.replace("-", "_")  # papers have hyphens in their names, files cannot
+        given = {**given, "recipe": recipe}
         defaults = copy.deepcopy(plugins.load("search.recipes", recipe, "recipe").DEFAULTS)
         for part, plugin in (("training", "method"), ("search", "algorithm")):
             chosen = given.get(part)
@@ -361,11 +365,17 @@ class JobSpec(Part):
 
     @model_validator(mode="after")
     def _seeds_are_of_the_space(self) -> JobSpec:
-        if self.search.seed_architectures:
-            space = self.supernet.space()
+        if self.search.seed_architectures or self.quantization is not None:
+            space = self.space()
             for values in self.search.seed_architectures:
                 space.architecture(**values)
         return self
+
+    def space(self) -> SearchSpace:
+        """What is searched: the supernet's networks, with their quantization policies if those are searched."""
+        if self.quantization is None:
+            return self.supernet.space()
+        return quantized_space(self.supernet.space(), self.supernet.model_dump_json(), self.quantization)
 
     @property
     def title(self) -> str:

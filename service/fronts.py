@@ -28,7 +28,7 @@ def front_of(session: Session, job: Job) -> Front:
 
     spec = JobSpec.model_validate(job.spec)
     objectives = [objective.objective() for objective in spec.objectives]
-    space = spec.supernet.space()
+    space = spec.space()
     rows = {row.architecture_id: row for row in queries.evaluations(session, job.id)}
     scored = [Evaluation(space.architecture(**row.values), row.metrics) for row in rows.values()]
     front = pareto_front(scored, objectives, [constraint.constraint() for constraint in spec.constraints])

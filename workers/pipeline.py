@@ -29,6 +29,8 @@ from supernet.evaluate import score
 from workers.evaluating import Pace, evaluated
 from workers.evaluator import Evaluator
 from workers.materials import prepare_data
+from workers.policies import NUM_BASELINES, baseline_architectures, baseline_event, first_policies
+from workers.quantized import QuantizedEvaluator
 from workers.training import train_supernet
 from workers.workshop import JobFailed, Workshop, make_evaluator
 
@@ -53,6 +55,7 @@ def run(shop: Workshop) -> None:
     evaluator = make_evaluator(shop.spec, supernet, data)
     evaluations = search(shop, evaluator)
     measure_finalists(shop, evaluator, evaluations)
+    measure_baselines(shop, evaluator)
     shop.reporter.end("succeeded", None)
 
 
@@ -61,9 +64,11 @@ def run(shop: Workshop) -> None:
 
 def search(shop: Workshop, evaluator: Evaluator) -> list[Evaluation]:
     """Every evaluation of the search; those that are stored already are replayed."""
-    plan, space = shop.spec.search, shop.space
+    plan, space = shop.spec.search, shop.spec.space()
+    shop.reporter.stage("search")
+    seeds = first_policies(shop, evaluator)
     algorithm = algorithm_for(
-        search_problem(shop.spec, space),
+        search_problem(shop.spec, space, seeds),
         plan.algorithm,
         seed=plan.seed,
         evaluations=plan.evaluations,
@@ -90,8 +95,12 @@ def search(shop: Workshop, evaluator: Evaluator) -> list[Evaluation]:
     return run_search(algorithm, evaluate, known)
 
 
-def search_problem(spec: JobSpec, space: SearchSpace) -> Problem:
-    """What a job's search looks for; the costs that layer specs give are exact."""
+def search_problem(spec: JobSpec, space: SearchSpace, seeds: Sequence[Architecture] = ()) -> Problem:
+    """What a job's search looks for; the costs that layer specs give are exact.
+
+    Args:
+        seeds: architectures to evaluate first, after those that the job names.
+    """
 
     def exact(metric: str) -> Callable[[Architecture], float]:
         return lambda architecture: float(ANALYTIC[metric](space, architecture))
@@ -104,7 +113,9 @@ def search_problem(spec: JobSpec, space: SearchSpace) -> Problem:
         objectives,
         constraints,
         exact_costs={metric: exact(metric) for metric in sorted(wanted & set(ANALYTIC))},
-        seeds=tuple(space.architecture(**values) for values in spec.search.seed_architectures),
+        seeds=tuple(
+            dict.fromkeys([*(space.architecture(**values) for values in spec.search.seed_architectures), *seeds])
+        ),
     )
 
 
@@ -129,6 +140,22 @@ def measure_finalists(shop: Workshop, evaluator: Evaluator, evaluations: list[Ev
             finalist = _measured(shop, evaluator, evaluation, position)
             shop.reporter.finalist(finalist)
         shop.reporter.progress(position / len(front), force=True)
+
+
+def measure_baselines(shop: Workshop, evaluator: Evaluator) -> None:
+    """What the front of a search of policies is compared with: scored and measured like a finalist."""
+    if not isinstance(evaluator, QuantizedEvaluator):
+        return
+    finished = {event["name"] for event in shop.reporter.events("baseline")}
+    if len(finished) == NUM_BASELINES:
+        return
+    for name, architecture in baseline_architectures(shop, evaluator).items():
+        if name in finished:
+            continue
+        (evaluation,) = evaluator.evaluate([architecture])
+        found = _measured(shop, evaluator, evaluation, 0)
+        shop.reporter.event("baseline", baseline_event(name, evaluation, found))
+        shop.reporter.progress(1.0, force=True)
 
 
 def _measured(shop: Workshop, evaluator: Evaluator, evaluation: Evaluation, position: int) -> Finalist:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from search.spec import JobSpec
+from search_space.quantized import QuantizedSpace
 from search_space.space import SearchSpace
 from service.settings import Settings
 from service.store.models import Artifact
@@ -15,6 +16,7 @@ from supernet.distributed import ALONE, Group
 from supernet.network import Supernet
 from workers.artifacts import ArtifactStore, Written
 from workers.evaluator import Evaluator
+from workers.quantized import QuantizedEvaluator
 from workers.reporter import Reporter
 
 
@@ -27,6 +29,7 @@ class Workshop:
     """What every stage needs.
 
     Attributes:
+        space: of the supernet's networks; what is searched is `spec.space()`.
         group: the processes of the training; this one reports for all.
     """
 
@@ -51,4 +54,9 @@ class Workshop:
 
 def make_evaluator(spec: JobSpec, supernet: Supernet, data: Dataset) -> Evaluator:
     """The evaluator of a job; the same in its search and in later exports."""
+    if spec.quantization is not None:
+        space = spec.space()
+        assert isinstance(space, QuantizedSpace)
+        chosen = spec.search.calibration_images, spec.training.seed
+        return QuantizedEvaluator(supernet, data, *chosen, space, spec.quantization)
     return Evaluator(supernet, data, spec.search.calibration_images, spec.training.seed)

@@ -30,6 +30,7 @@ class Scheme:
         zero_points: whether every scale of the weights has a zero point beside it.
         modes: `symmetric` and, where weights may have a zero point that is not the middle, `asymmetric`.
         groups: sizes of the groups of inputs that may share a scale; 0: all inputs of an output channel.
+        targets: devices and runtimes that have kernels for it; which, is said in its file.
         meaning: one sentence for people.
     """
 
@@ -39,6 +40,7 @@ class Scheme:
     zero_points: bool
     modes: tuple[str, ...]
     groups: tuple[int, ...]
+    targets: tuple[str, ...]
     meaning: str
 
 
@@ -46,17 +48,22 @@ ALL = ("conv", "depthwise", "linear")
 # What ONNX Runtime's MatMulNBits has.
 GROUPS = (16, 32, 64, 128, 256)
 BOTH = ("symmetric", "asymmetric")
+ONNXRUNTIME, TORCH = ("cpu-onnxruntime",), ("cpu-torch", "cuda-torch")
 SCHEMES: dict[str, Scheme] = {
-    FULL: Scheme(32, ALL, "float", False, ("symmetric",), (0,), "32-bit floating point."),
-    "bf16": Scheme(16, ALL, "float", False, ("symmetric",), (0,), "16-bit brain floating point."),
+    FULL: Scheme(32, ALL, "float", False, ("symmetric",), (0,), ONNXRUNTIME + TORCH, "32-bit floating point."),
+    "bf16": Scheme(16, ALL, "float", False, ("symmetric",), (0,), TORCH, "16-bit brain floating point."),
     "int8_static": Scheme(
-        8, ALL, "static", True, BOTH, (0,), "8-bit weights and activations; scales of activations from calibration."
+        8, ALL, "static", True, BOTH, (0,), ONNXRUNTIME, "8-bit weights and activations; ranges from calibration."
     ),
     "int8_dynamic": Scheme(
-        8, ("linear",), "dynamic", True, BOTH, (0,), "8-bit weights and activations; scales of activations per run."
+        8, ("linear",), "dynamic", True, BOTH, (0,), ONNXRUNTIME, "8-bit weights and activations; ranges per input."
     ),
-    "int8_weight": Scheme(8, ("linear",), "float", False, ("symmetric",), (0, *GROUPS), "8-bit weights alone."),
-    "int4_weight": Scheme(4, ("linear",), "float", False, ("symmetric",), GROUPS, "4-bit weights alone, in groups."),
+    "int8_weight": Scheme(
+        8, ("linear",), "float", False, ("symmetric",), (0, *GROUPS), ONNXRUNTIME + TORCH, "8-bit weights alone."
+    ),
+    "int4_weight": Scheme(
+        4, ("linear",), "float", False, ("symmetric",), GROUPS, ONNXRUNTIME + TORCH, "4-bit weights alone, in groups."
+    ),
 }
 # What a width means where a job does not say it.
 DEFAULT_SCHEMES = {32: FULL, 16: "bf16", 8: "int8_static", 4: "int4_weight"}
@@ -134,3 +141,13 @@ class Precision:
 
 # Part -> precision, in the order of the parts.
 Policy: TypeAlias = tuple[tuple[str, Precision], ...]
+
+
+def refusal(name: str, target: str) -> str | None:
+    """Why a target cannot execute a scheme; None if it can."""
+    if target in SCHEMES[name].targets:
+        return None
+    can = [other for other, scheme in SCHEMES.items() if target in scheme.targets]
+    return f"Target {target!r} has no kernels for scheme {name!r} ({SCHEMES[name].bits} bits); " + (
+        f"it has them for {', '.join(can)}." if can else "it has none for any scheme."
+    )

@@ -100,7 +100,7 @@ def architecture(job_id: str, architecture_id: str, session: SessionDep) -> Arch
     row = session.get(EvaluationRow, (job_id, architecture_id))
     if row is None:
         raise NotFound(f"Job {job_id} has not evaluated an architecture {architecture_id!r}.")
-    space = JobSpec.model_validate(job.spec).supernet.space()
+    space = JobSpec.model_validate(job.spec).space()
     layers = space.layers(space.architecture(**row.values))
     point = PointOut.of(row, session.get(Finalist, (job_id, architecture_id)))
     return ArchitectureOut(
