@@ -8,6 +8,7 @@ import { Exports } from "./exports.js";
 import { ago, amount, duration, exactTime, label, percent, roughly, timeOfDay } from "./format.js";
 import { follow } from "./live.js";
 import { ParetoPlot } from "./plot.js";
+import { Baselines, Sensitivity } from "./policies.js";
 import { Results } from "./results.js";
 import { Stages } from "./stages.js";
 import { FrontTable } from "./table.js";
@@ -29,6 +30,8 @@ const detail = new Detail(byId("detail"), job.id, results, exports);
 const controls = { x: byId("axis-x"), y: byId("axis-y"), logX: byId("log-x"), logY: byId("log-y") };
 const plot = new ParetoPlot(byId("plot"), controls, byId("plot-note"), select);
 const table = new FrontTable(byId("front-table"), select);
+const baselines = new Baselines(byId("baselines-card"), byId("baselines"), results);
+const sensitivity = new Sensitivity(byId("sensitivity-card"), byId("sensitivity"));
 
 // --- the job itself -------------------------------------------------------------------------------
 
@@ -120,6 +123,7 @@ const loadFront = throttle(async () => {
   if (results.isEmpty) return;
   showResults();
   table.show(results);
+  baselines.draw();
   if (detail.shown === null && results.final && results.knee) choose(results.knee);
   else detail.refresh(detail.shown);
 }, FRONT_MS);
@@ -159,6 +163,10 @@ function hear(kind, data) {
     results.add(data);
     showSoon();
     loadFront();
+  } else if (kind === "sensitivity") {
+    sensitivity.show(data.layers);
+  } else if (kind === "baseline") {
+    baselines.add(data);
   } else if (kind === "finalist") {
     loadFront();
     if (data.architecture_id === detail.shown) detail.show(data.architecture_id);
