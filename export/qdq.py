@@ -88,13 +88,13 @@ class _Writer:
         elif scheme == "int8_static":
             assert plan.inputs is not None
             node.input[0] = self._in_bytes(node, node.input[0], plan.inputs)
-            node.input[1] = self._linear_weight(path, node, plan.weight)
+            node.input[1] = self._linear_weight(path, node, plan.weight, SCHEMES[scheme].zero_points)
         elif scheme == "int8_dynamic":
             self._dynamic(path, node, plan.weight)
         elif plan.weight.group:
             self._grouped(path, node, plan.weight, SCHEMES[scheme].bits)
         else:
-            node.input[1] = self._linear_weight(path, node, plan.weight)
+            node.input[1] = self._linear_weight(path, node, plan.weight, SCHEMES[scheme].zero_points)
 
     def _convolution(self, path: str, node: NodeProto, plan: Plan, weight: QuantizedWeight) -> None:
         assert plan.inputs is not None
@@ -180,13 +180,14 @@ class _Writer:
 
     # --- pieces ---------------------------------------------------------------------------------
 
-    def _linear_weight(self, path: str, node: NodeProto, weight: QuantizedWeight) -> str:
+    def _linear_weight(self, path: str, node: NodeProto, weight: QuantizedWeight, has_zero_points: bool) -> str:
         values = np.ascontiguousarray(weight.values.numpy().T)
-        return self._dequantized(path, node, values, weight.scale[:, 0], weight.zero_point[:, 0], 1)
+        zero = weight.zero_point[:, 0] if has_zero_points else None
+        return self._dequantized(path, node, values, weight.scale[:, 0], zero, 1)
 
     def _dequantized(self, path: str, node: NodeProto, values: np.ndarray, scale: Any, zero: Any, axis: int) -> str:
         names = [self._tensor(f"{path}.w", values), self._tensor(f"{path}.ws", scale.numpy())]
-        if zero.any():
+        if zero is not None:
             names.append(self._tensor(f"{path}.wz", zero.numpy()))
         return self._before(node, "DequantizeLinear", names, axis=axis)
 

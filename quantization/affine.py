@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Unsigned bytes hold activations and weights alike. With signed weights, ONNX Runtime's kernels for processors
-# without VNNI add pairs of products in 16 bits and saturate; see docs/decisions/0040.
+# Activations are unsigned bytes.
 LEAST, MOST = 0, 255
-MIDDLE = 128
+# Weights are signed bytes from -64 to 64. Kernels for processors without VNNI add pairs of products in 16 bits, and
+# 2 * 255 * 64 still fits; the whole range does not, and saturates silently. See docs/decisions/0040.
+LIMIT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,8 @@ class QuantizedWeight:
     """A weight as it is stored.
 
     Attributes:
-        values: of the weight's shape, in units of the scale: what is stored less the zero point is multiplied.
-            uint8 for schemes of bytes with zero points, int8 for others (4-bit values one per byte: packing is the
-            file's business).
+        values: of the weight's shape, int8: what is stored less the zero point is multiplied by the scale. 4-bit values
+            are one per byte: packing is the file's business.
         scale: shape (outputs, groups), float32.
         zero_point: like `scale`, of the type of `values`.
         group: inputs that share a scale; 0: all of an output channel.
@@ -70,25 +70,24 @@ class QuantizedWeight:
 
 
 def quantize_bytes(weight: Tensor, mode: str) -> QuantizedWeight:
-    """A weight in unsigned bytes with a scale and a zero point for each output channel, from its extremes.
+    """A weight in signed bytes with a scale and a zero point for each output channel, from its extremes.
 
-    `symmetric`: scale = max|w| / 127 around 128; `asymmetric`: scale = (max - min) / 255. Both are ONNX Runtime's.
+    `symmetric`: scale = max|w| / 64 around 0; `asymmetric`: scale = (max - min) / 128. Both are ONNX Runtime's for
+    its reduced range.
     """
     flat = weight.detach().reshape(weight.shape[0], -1).double()
     least, most = flat.amin(1).clamp(max=0), flat.amax(1).clamp(min=0)
     if mode == "symmetric":
-        scale = torch.maximum(-least, most) / 127
-        zero = torch.full_like(scale, MIDDLE)
+        scale = torch.maximum(-least, most) / LIMIT
+        zero = torch.zeros_like(scale)
     else:
-        scale = (most - least) / (MOST - LEAST)
-        zero = (LEAST - least / scale).round().clamp(LEAST, MOST)
+        scale = (most - least) / (2 * LIMIT)
+        zero = (-LIMIT - least / scale).round().clamp(-LIMIT, LIMIT)
     empty = scale < torch.finfo(torch.float32).tiny
-    scale, zero = scale.masked_fill(empty, 1.0), zero.masked_fill(empty, MIDDLE if mode == "symmetric" else 0)
-    scale = scale.float()
-    floor = MIDDLE - 127 if mode == "symmetric" else LEAST
+    scale, zero = scale.masked_fill(empty, 1.0).float(), zero.masked_fill(empty, 0)
     stored = (flat / scale[:, None].double()).round() + zero[:, None]
-    values = stored.clamp(floor, MOST).to(torch.uint8).reshape(weight.shape)
-    return QuantizedWeight(values, scale[:, None], zero.to(torch.uint8)[:, None], 0)
+    values = stored.clamp(-LIMIT, LIMIT).to(torch.int8).reshape(weight.shape)
+    return QuantizedWeight(values, scale[:, None], zero.to(torch.int8)[:, None], 0)
 
 
 def quantize_groups(weight: Tensor, bits: int, group: int) -> QuantizedWeight:

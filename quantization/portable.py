@@ -13,7 +13,7 @@ class QuantizedLayer(nn.Module):
     """A convolution or linear layer with stored weights.
 
     Buffers: `values` (integers, two in a byte for 4 bits; or bfloat16), `scale` of shape (outputs, groups),
-    `zero_point` for unsigned bytes, and `bias`.
+    `zero_point` where the scheme has one, and `bias`.
     """
 
     def __init__(self, layer: nn.Module, how: dict) -> None:  # type: ignore[type-arg]
@@ -31,11 +31,11 @@ class QuantizedLayer(nn.Module):
             self.register_buffer("values", torch.zeros(self.shape, dtype=torch.bfloat16))
             self.register_buffer("bias", torch.zeros(outputs, dtype=torch.bfloat16) if bias else None)
             return
-        kind = torch.uint8 if how["zero_points"] or self.bits == 4 else torch.int8
+        kind = torch.uint8 if self.bits == 4 else torch.int8
         stored = (outputs, groups * size // 2) if self.bits == 4 else self.shape
         self.register_buffer("values", torch.zeros(stored, dtype=kind))
         self.register_buffer("scale", torch.ones(outputs, groups))
-        zero = torch.zeros(outputs, groups, dtype=torch.uint8) if how["zero_points"] else None
+        zero = torch.zeros(outputs, groups, dtype=torch.int8) if how["zero_points"] else None
         self.register_buffer("zero_point", zero)
         self.register_buffer("bias", torch.zeros(outputs) if bias else None)
 

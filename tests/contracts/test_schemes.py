@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from quantization.affine import MIDDLE
 from quantization.layer import FakeQuantized, Statistics, scheme
 from search_space import plugins
 from search_space.layers import SCHEMES, Precision
@@ -73,9 +72,9 @@ def stored_bytes(operation, plan, layer):
         return (layer.weight.numel() + outputs) * bits // 8
     padded = plan.weight.scale.numel() * (plan.weight.group or layer.weight[0].numel())
     total = padded * bits // 8 + 4 * plan.weight.scale.numel() + 4 * outputs
-    if plan.weight.values.dtype == torch.uint8:
+    assert plan.precision.mode == "asymmetric" or not plan.weight.zero_point.any()
+    if SCHEMES[plan.precision.scheme].zero_points:
         total += plan.weight.zero_point.numel()
-        assert plan.precision.mode == "asymmetric" or (plan.weight.zero_point == MIDDLE).all()
     for activation in (plan.inputs, plan.outputs):
         total += 5 if activation is not None else 0
     if operation != "linear":

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from onnxruntime.quantization.quant_utils import compute_scale_zp
+from onnx import TensorProto
+from onnxruntime.quantization.quant_utils import compute_scale_zp, get_qmin_qmax_for_qType
 
 from quantization.affine import quantize_bytes, quantize_groups, range_of
 
@@ -13,9 +14,9 @@ WEIGHTS = (
 )
 
 
-def onnxruntimes(least, most, symmetric):
-    """(zero point, scale) of one channel, for signed symmetric and unsigned asymmetric bytes."""
-    ends = np.array(-127 if symmetric else 0, np.int16), np.array(127 if symmetric else 255, np.int16)
+def onnxruntimes(least, most, kind, symmetric=False, reduced=False):
+    """(zero point, scale) of a tensor of this type, in its reduced range if asked."""
+    ends = get_qmin_qmax_for_qType(kind, reduced, symmetric)
     zero, scale = compute_scale_zp(np.float32(least), np.float32(most), *ends, symmetric)
     return int(zero), float(np.float32(scale))
 
@@ -25,16 +26,16 @@ def test_weights_have_onnxruntimes_scales_and_zero_points(mode):
     stored = quantize_bytes(WEIGHTS, mode)
     for channel in range(len(WEIGHTS)):
         least, most = WEIGHTS[channel].min(), WEIGHTS[channel].max()
-        zero, scale = onnxruntimes(least, most, mode == "symmetric")
+        zero, scale = onnxruntimes(least, most, TensorProto.INT8, mode == "symmetric", reduced=True)
         assert float(stored.scale[channel, 0]) == scale
-        assert int(stored.zero_point[channel, 0]) == zero + (128 if mode == "symmetric" else 0)
+        assert int(stored.zero_point[channel, 0]) == zero
 
 
 @pytest.mark.parametrize(
     ("least", "most"), [(-1.5, 3.25), (0.0, 6.0), (-4.0, 0.0), (0.5, 2.0), (-3.0, -1.0), (0.0, 0.0)]
 )
 def test_activations_have_onnxruntimes_scale_and_zero_point(least, most):
-    zero, scale = onnxruntimes(least, most, False)
+    zero, scale = onnxruntimes(least, most, TensorProto.UINT8)
     assert range_of(least, most).scale == scale
     assert range_of(least, most).zero_point == zero
 
