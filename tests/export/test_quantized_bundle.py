@@ -14,12 +14,10 @@ from supernet.flat import own_tensors
 from tests.quantization.networks import inputs_for, quantizable, space_of
 
 
-@pytest.mark.parametrize("family", ["mobilenet", "llama"])
-def test_a_quantized_bundle_reloads_and_its_weights_are_integers(family, tmp_path):
-    space = space_of(family)
-    architecture = space.quantized(space.base.smallest(), {"head.output": 32} if family == "llama" else 8)
-    if family == "llama":
-        architecture = space.sample(np.random.default_rng(0))
+def test_a_quantized_llama_reloads_and_its_weights_are_integers(tmp_path):
+    """Images go the same way in tests/e2e/test_quantized_job.py."""
+    space = space_of("llama")
+    architecture = space.sample(np.random.default_rng(0))
     made = quantizable(space, architecture)
     network = made.with_policy(space.policy(architecture))
     inputs = inputs_for(space, 12, seed=3)
@@ -38,9 +36,8 @@ def test_a_quantized_bundle_reloads_and_its_weights_are_integers(family, tmp_pat
         assert tensors[f"{path}.values"].dtype in (torch.uint8, torch.int8)
         assert f"{path}.weight" not in tensors
         assert Precision(how["scheme"], how["mode"], how["group"]) in space.policy(architecture).values()
-    if family == "llama":
-        stored = sum(tensor.nbytes for tensor in tensors.values())
-        assert stored == pytest.approx(weight_bytes(space, architecture), rel=0.02)
+    stored = sum(tensor.nbytes for tensor in tensors.values())
+    assert stored == pytest.approx(weight_bytes(space, architecture), rel=0.02)
 
 
 def test_sixteen_bits_are_stored_in_sixteen_bits():
