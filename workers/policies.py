@@ -5,7 +5,7 @@ Each is kept as the job's events, so a resumed job has the same seeds and measur
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,14 +14,16 @@ from quantization.calibration import CalibrationError
 from quantization.sensitivity import Sensitivity, sensitivities
 from search.algorithms import algorithm_for
 from search.evaluation import Evaluation
+from search.hardware_spec import with_margin
 from search.loop import run_search
 from search.metrics import METRICS
-from search.problem import Problem
+from search.problem import ExactCost, Problem
 from search_space.architecture import Architecture
 from search_space.layers import Precision
 from search_space.quantized import QuantizedSpace
 from service.store.models import Finalist
 from workers.evaluator import Evaluator
+from workers.hardware import Hardware, on_target
 from workers.quantized import QuantizedEvaluator
 from workers.workshop import JobFailed, Workshop
 
@@ -110,14 +112,16 @@ def seeds_from(space: QuantizedSpace, rows: Sequence[Mapping[str, Any]]) -> list
 # --- baselines ------------------------------------------------------------------------------------
 
 
-def baseline_architectures(shop: Workshop, evaluator: QuantizedEvaluator) -> dict[str, Architecture]:
+def baseline_architectures(
+    shop: Workshop, evaluator: QuantizedEvaluator, hardware: Hardware
+) -> dict[str, Architecture]:
     """The networks that a joint search has to beat, by name.
 
     The best architecture is that of a search in the widest numbers alone, with the job's own algorithm.
     """
     space = evaluator.policies
     narrow, wide = min(space.quantization.bits), max(space.quantization.bits)
-    best = _best_architecture(shop, evaluator)
+    best = _best_architecture(shop, evaluator, hardware)
     return {
         LARGEST_FULL: space.quantized(space.base.largest(), wide),
         LARGEST_QUANTIZED: space.quantized(space.base.largest(), narrow),
@@ -125,11 +129,12 @@ def baseline_architectures(shop: Workshop, evaluator: QuantizedEvaluator) -> dic
     }
 
 
-def _best_architecture(shop: Workshop, evaluator: QuantizedEvaluator) -> Architecture:
+def _best_architecture(shop: Workshop, evaluator: QuantizedEvaluator, hardware: Hardware) -> Architecture:
     """The best network by the score that is learned from data, of those found by a search without policies."""
-    quantization, metric = shop.spec.quantization, evaluator.data.metric
+    quantization, metric, plan = shop.spec.quantization, evaluator.data.metric, shop.spec.search
     assert quantization is not None
-    base = evaluator.policies.base
+    space = evaluator.policies
+    base, wide = space.base, max(space.quantization.bits)
     known = {}
     for event in shop.reporter.events("baseline score"):
         architecture = base.architecture(**event["values"])
@@ -138,18 +143,16 @@ def _best_architecture(shop: Workshop, evaluator: QuantizedEvaluator) -> Archite
     def evaluate(architectures: Sequence[Architecture]) -> list[Evaluation]:
         found = []
         for architecture in evaluator.in_order(architectures):
-            (evaluation,) = evaluator.evaluate([architecture])
-            event = {"values": architecture.values, "metrics": dict(evaluation.metrics)}
-            shop.reporter.event("baseline score", event)
+            (scored,) = evaluator.evaluate([space.quantized(architecture, wide)])
+            metrics = dict(on_target(shop, hardware, scored).metrics)
+            shop.reporter.event("baseline score", {"values": architecture.values, "metrics": metrics})
             shop.reporter.progress(0.0)
-            found.append(evaluation)
+            found.append(Evaluation(architecture, metrics))
         return found
 
-    # Costs of the metrics that layer specs give are those of the unquantized networks here.
-    objectives = tuple(objective.objective() for objective in shop.spec.objectives)
-    constraints = tuple(constraint.constraint() for constraint in shop.spec.constraints)
-    plan = shop.spec.search
-    problem = Problem(base, objectives, constraints, _exact_costs(evaluator, (*objectives, *constraints)))
+    objectives, constraints = with_margin(*shop.spec.goals, hardware.margins)
+    exact = ({one.metric for one in objectives} | {one.metric for one in constraints}) & set(ANALYTIC)
+    problem = Problem(base, objectives, constraints, _costs(space, wide, exact, hardware))
     algorithm = algorithm_for(
         problem,
         plan.algorithm,
@@ -163,11 +166,18 @@ def _best_architecture(shop: Workshop, evaluator: QuantizedEvaluator) -> Archite
     return best.architecture
 
 
-def _exact_costs(evaluator: QuantizedEvaluator, wanted: Iterable[Any]) -> dict[str, Callable[[Architecture], float]]:
-    def exact(metric: str) -> Callable[[Architecture], float]:
-        return lambda architecture: float(ANALYTIC[metric](evaluator.policies.base, architecture))
+def _costs(space: QuantizedSpace, wide: int, exact: set[str], hardware: Hardware) -> dict[str, ExactCost]:
+    """Metrics that cost nothing to ask for, of networks of the base space in their widest numbers."""
 
-    return {one.metric: exact(one.metric) for one in wanted if one.metric in ANALYTIC}
+    def counted(metric: str) -> ExactCost:
+        return lambda one: float(ANALYTIC[metric](space, space.quantized(one, wide)))
+
+    def predicted(cost: ExactCost) -> ExactCost:
+        return lambda one: cost(space.quantized(one, wide))
+
+    return {metric: counted(metric) for metric in sorted(exact)} | {
+        metric: predicted(cost) for metric, cost in hardware.known.items()
+    }
 
 
 def baseline_event(name: str, evaluation: Evaluation, measured: Finalist) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Workshop:
     """What every stage needs.
 
     Attributes:
-        space: of the supernet's networks; what is searched is `spec.space()`.
+        space: of the supernet's networks.
         group: the processes of the training; this one reports for all.
     """
 
@@ -41,6 +41,11 @@ class Workshop:
     settings: Settings
     device: torch.device
     group: Group = ALONE
+
+    @property
+    def searched(self) -> SearchSpace:
+        """What is searched: the supernet's networks, with their quantization policies if those are searched."""
+        return self.space if self.spec.quantization is None else self.spec.space()
 
     def record(self, kind: str, step: int, written: Written) -> None:
         """Say in the database that a file is safely on the disk."""

@@ -145,7 +145,7 @@ Policy: TypeAlias = tuple[tuple[str, Precision], ...]
 
 def refusal(name: str, target: str) -> str | None:
     """Why a target cannot execute a scheme; None if it can."""
-    if target in SCHEMES[name].targets:
+    if name == FULL or target in SCHEMES[name].targets:
         return None
     can = [other for other, scheme in SCHEMES.items() if target in scheme.targets]
     return f"Target {target!r} has no kernels for scheme {name!r} ({SCHEMES[name].bits} bits); " + (
