@@ -14,8 +14,9 @@ import structlog
 from predictors.cost import ANALYTIC
 from search.algorithms import algorithm_for
 from search.evaluation import Evaluation
-from search.hardware_spec import ON_TARGET, with_margin
+from search.hardware_spec import with_margin
 from search.loop import run_search
+from search.metrics import ON_TARGET
 from search.objectives import limits_of
 from search.pareto import pareto_front
 from search.problem import Problem
