@@ -125,7 +125,7 @@ class TrainingSpec(InnerPart):
     """How the supernet's weights are trained."""
 
     method: str = Field(description="A training method, such as `bignas`.")
-    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    epochs: Annotated[int, Field(ge=0, le=100_000, description="0: search a checkpoint's weights as they are.")]
     batch_size: Annotated[int, Field(ge=2, le=1_000_000, description="Examples of a step, over all processes.")]
     micro_batches: Annotated[
         int, Field(ge=1, le=4096, description="Parts into which a process cuts its share of a batch to save memory.")
@@ -197,7 +197,7 @@ class TrainingSpec(InnerPart):
 
     @model_validator(mode="after")
     def _sensible(self) -> TrainingSpec:
-        if self.warmup_epochs >= self.epochs:
+        if self.epochs and self.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"Got {self.warmup_epochs:g} epochs of warm-up in a training of {self.epochs}; warm up for fewer."
             )

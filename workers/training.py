@@ -38,7 +38,18 @@ def train_supernet(shop: Workshop, data: Dataset) -> Supernet:
         supernet = Supernet(shop.space).to(shop.device)
         load_tensors(supernet, shop.artifacts.load(stored.path, stored.sha256))
         return supernet
+    if shop.spec.training.epochs == 0:
+        Orders(shop.group, shop.device).stop()
+        shop.reporter.stage("train supernet")
+        return _finished(shop, data, fresh_supernet(shop.spec, shop.space, data, shop.device), 0)
     return _Training(shop, data).run()
+
+
+def _finished(shop: Workshop, data: Dataset, supernet: Supernet, steps: int) -> Supernet:
+    """Store a supernet as a resource that is ready for searches."""
+    written = shop.artifacts.save(f"supernets/{shop.job_id}.safetensors", own_tensors(supernet))
+    supernets.record(shop, data, supernet, written, steps)
+    return supernet
 
 
 class _Training:
@@ -74,9 +85,7 @@ class _Training:
             result = self._trainer.result
         finally:
             self._orders.stop()
-        path = f"supernets/{self._shop.job_id}.safetensors"
-        written = self._shop.artifacts.save(path, own_tensors(result))
-        supernets.record(self._shop, self._data, result, written, self._trainer.steps_done)
+        result = _finished(self._shop, self._data, result, self._trainer.steps_done)
         self._checkpoints.remove_all()
         return result
 

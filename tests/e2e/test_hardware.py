@@ -24,7 +24,14 @@ from tests.e2e.helpers import is_finished, wait_for
 pytestmark = pytest.mark.e2e
 
 # Eight networks of one width: few layers, so that a table takes seconds.
-CHOICES = {"*_width": [8], "*_depth": [1, 2], "*_kernel": [3], "*_expansion": [2], "head_width": [16], "stem_width": [8]}
+CHOICES = {
+    "*_width": [8],
+    "*_depth": [1, 2],
+    "*_kernel": [3],
+    "*_expansion": [2],
+    "head_width": [16],
+    "stem_width": [8],
+}
 JOB: dict[str, Any] = {
     "recipe": "bignas",
     "supernet": {"choices": CHOICES},

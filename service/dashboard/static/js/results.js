@@ -34,7 +34,9 @@ export class Results {
   /** An `evaluation` event. */
   add({ architecture_id: id, number, metrics }) {
     const known = this.#points.get(id);
-    this.#points.set(id, { id, number, metrics: { ...metrics, ...known?.metrics }, onFront: known?.onFront ?? false });
+    // A score that is no number arrives as null; it is shown nowhere.
+    const numbers = Object.fromEntries(Object.entries(metrics).filter(([, value]) => value !== null));
+    this.#points.set(id, { id, number, metrics: { ...numbers, ...known?.metrics }, onFront: known?.onFront ?? false });
   }
 
   /** The answer of `/front`. */
