@@ -22,7 +22,11 @@ def test_shares_are_of_the_front_and_not_of_everything(settings: Settings, datab
         with database.transaction() as session:
             lease = leases.claim(session, Job, job_id, "test", 60)
             assert lease is not None
-            scores = [(space.smallest(), 9.0, 1.0), (space.largest(), 3.0, 5.0), (space.sample(np.random.default_rng(0)), 9.5, 4.0)]
+            scores = [
+                (space.smallest(), 9.0, 1.0),
+                (space.largest(), 3.0, 5.0),
+                (space.sample(np.random.default_rng(0)), 9.5, 4.0),
+            ]
             for architecture, perplexity, size in scores:
                 metrics = {"perplexity": perplexity, "size_bytes": size}
                 sources = dict.fromkeys(metrics, "measured")
