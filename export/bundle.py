@@ -81,13 +81,28 @@ def write_bundle(subject: Subject, inputs: Tensor, labels: Tensor, folder: Path)
 
 
 def _write_files(subject: Subject, inputs: Tensor, folder: Path) -> None:
-    layers = [
-        {"slot": slot, "kind": layer.kind, "fields": layer.fields()} | ({"ties": layer.ties()} if layer.ties() else {})
-        for slot, layer in subject.layers.items()
-    ]
-    (folder / "architecture.json").write_text(json.dumps({**subject.facts, "layers": layers}, indent=2))
+    write_architecture(subject.layers, inputs, folder, subject.facts)
     for name in FORMATS:
         plugins.load("export.formats", name, "export format").write(subject.network, inputs, folder)
+
+
+def write_architecture(
+    layers: dict[str, LayerSpec],
+    inputs: Tensor,
+    folder: Path,
+    facts: dict[str, Any] | None = None,
+    *,
+    tied: bool = True,
+) -> None:
+    """Write `architecture.json`: what `network.py` builds from, and what the network eats."""
+    described = [
+        {"slot": slot, "kind": layer.kind, "fields": layer.fields()}
+        | ({"ties": layer.ties()} if tied and layer.ties() else {})
+        for slot, layer in layers.items()
+    ]
+    eats = {"shape": [1, *inputs.shape[1:]], "dtype": str(inputs.dtype).removeprefix("torch.")}
+    text = json.dumps({**(facts or {}), "input": eats, "layers": described}, indent=2)
+    (folder / "architecture.json").write_text(text)
 
 
 def _files_table(folder: Path) -> str:

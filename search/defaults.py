@@ -38,6 +38,8 @@ def filled(given: dict[str, Any], data_models: dict[str, Any]) -> dict[str, Any]
         # Whoever names another method starts from that one's own defaults.
         if chosen.get(plugin, defaults[part][plugin]) != defaults[part][plugin]:
             defaults[part].pop("options", None)
+            if part == "search":
+                defaults.pop("gradient", None)
     for part, owner in (("data", "source"), ("supernet", "family")):
         if _part(given, part).get(owner, defaults[part][owner]) != defaults[part][owner]:
             defaults[part] = {}

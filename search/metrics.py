@@ -82,5 +82,22 @@ METRICS: dict[str, Metric] = {
             "analytic",
             "Most bytes of activations in memory at once during one sample's forward pass, in 32 bits.",
         ),
+        Metric(
+            "latency_ms",
+            "minimize",
+            "ms",
+            "measured",
+            "Time of one run on the job's target; of a language model, of a whole prompt (time to the first token).",
+        ),
+        Metric(
+            "tokens_per_second",
+            "maximize",
+            "tokens/s",
+            "measured",
+            "Tokens that a language model generates in a second on the job's target, with a cache of keys and values.",
+        ),
     )
 }
+
+# Metrics that depend on the device: predicted or measured there.
+ON_TARGET = ("latency_ms", "tokens_per_second")

@@ -6,7 +6,6 @@ client writes is ignored.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -24,7 +23,9 @@ from pydantic import (
 
 from search.data_spec import DATA_MODELS, DATA_SOURCES, DataSpec, data_gives
 from search.defaults import DEFAULT_RECIPE, filled
-from search.metrics import METRICS, Goal
+from search.goal_spec import ConstraintSpec, ObjectiveSpec
+from search.gradient_spec import GRADIENT, GradientSpec, check_gradient, fill_search
+from search.hardware_spec import HardwareSpec, target_of
 from search.objectives import Constraint, Objective, limits_of
 from search.parts import Part, complete_options, one_of
 from search.scoring_spec import TASK_METRICS, ScoringSpec
@@ -40,6 +41,7 @@ __all__ = [
     "DATA_SOURCES",
     "METHOD_OPTIONS",
     "OPTIMIZERS",
+    "ConstraintSpec",
     "DataSpec",
     "JobSpec",
     "ObjectiveSpec",
@@ -123,60 +125,6 @@ class SupernetSpec(Part):
 
         adjustments = Adjustments(dict(self.choices), self.classes, self.sequence_length)
         return plugins.load_family(self.family, self.preset, adjustments, self.checkpoint)
-
-
-class ObjectiveSpec(Part):
-    """A metric to optimise, with an optional hard limit."""
-
-    metric: str = Field(description="One of the catalogue's metrics.", examples=["accuracy"])
-    goal: Goal | None = Field(default=None, description="The metric's own direction; may be left out.")
-    limit: float | None = Field(default=None, description="Worst feasible value: least accuracy, or most of a cost.")
-
-    @field_validator("metric")
-    @classmethod
-    def _known(cls, metric: str) -> str:
-        return one_of("metric", metric, tuple(METRICS))
-
-    @model_validator(mode="after")
-    def _sensible(self) -> ObjectiveSpec:
-        metric = METRICS[self.metric]
-        if self.goal is not None and self.goal != metric.goal:
-            raise ValueError(f"Metric {self.metric!r} can only be {metric.goal}d, not {self.goal}d.")
-        if self.limit is not None:
-            _check_limit(self.metric, self.limit)
-        return self
-
-    def objective(self) -> Objective:
-        """The objective as the search sees it."""
-        return Objective(self.metric, METRICS[self.metric].goal, self.limit)
-
-
-class ConstraintSpec(Part):
-    """A hard limit on a metric that is not optimised."""
-
-    metric: str = Field(description="One of the catalogue's metrics that is no objective.", examples=["params"])
-    limit: float = Field(description="Worst feasible value: least accuracy, or most of a cost.")
-
-    @field_validator("metric")
-    @classmethod
-    def _known(cls, metric: str) -> str:
-        return one_of("metric", metric, tuple(METRICS))
-
-    @model_validator(mode="after")
-    def _sensible(self) -> ConstraintSpec:
-        _check_limit(self.metric, self.limit)
-        return self
-
-    def constraint(self) -> Constraint:
-        """The constraint as the search sees it."""
-        return Constraint(self.metric, self.limit, METRICS[self.metric].goal)
-
-
-def _check_limit(metric: str, limit: float) -> None:
-    if metric in ("accuracy", *TASK_METRICS) and not 0 <= limit <= 1:
-        raise ValueError(f"Got an accuracy limit of {limit}; it is a share from 0 to 1.")
-    if limit < 0 or not math.isfinite(limit):
-        raise ValueError(f"Got a limit of {limit} on {metric!r}; it must not be negative.")
 
 
 class GeneticOptions(Part):
@@ -269,12 +217,12 @@ class SearchSpec(Part):
     @field_validator("algorithm")
     @classmethod
     def _known_algorithm(cls, algorithm: str) -> str:
-        return one_of("search algorithm", algorithm, tuple(ALGORITHM_OPTIONS))
+        return one_of("search algorithm", algorithm, (*ALGORITHM_OPTIONS, GRADIENT))
 
     @field_validator("options")
     @classmethod
     def _options_of_the_algorithm(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        return complete_options(ALGORITHM_OPTIONS, info.data.get("algorithm"), options)
+        return complete_options({**ALGORITHM_OPTIONS, GRADIENT: Part}, info.data.get("algorithm"), options)
 
 
 class JobSpec(Part):
@@ -296,13 +244,17 @@ class JobSpec(Part):
     ] = ()
     scoring: ScoringSpec = ScoringSpec()
     search: SearchSpec
+    gradient: GradientSpec | None = Field(default=None, description="A search by gradient; see docs/proxylessnas.md.")
+    hardware: HardwareSpec = Field(default_factory=HardwareSpec, description="How latencies are obtained.")
 
     @model_validator(mode="before")
     @classmethod
     def _fill_from_recipe(cls, given: Any) -> Any:
         if not isinstance(given, dict) or not isinstance(given.get("recipe", DEFAULT_RECIPE), str):
             return given
-        return filled(given, DATA_MODELS)
+        merged = filled(given, DATA_MODELS)
+        fill_search(given, merged)
+        return merged
 
     @classmethod
     def recipe_defaults(cls, recipe: str) -> dict[str, Any]:
@@ -366,9 +318,24 @@ class JobSpec(Part):
         return self
 
     @model_validator(mode="after")
+    def _gradient_is_whole(self) -> JobSpec:
+        check_gradient(self)
+        return self
+
+    @model_validator(mode="after")
     def _limits_agree(self) -> JobSpec:
         limits_of([o.objective() for o in self.objectives], [c.constraint() for c in self.constraints])
         return self
+
+    @model_validator(mode="after")
+    def _one_target(self) -> JobSpec:
+        target_of((*self.objectives, *self.constraints), self.data.kind)
+        return self
+
+    @property
+    def target(self) -> str | None:
+        """The device of the job's latencies; None if no metric needs one."""
+        return target_of((*self.objectives, *self.constraints), self.data.kind)
 
     @model_validator(mode="after")
     def _seeds_are_of_the_space(self) -> JobSpec:
@@ -377,6 +344,11 @@ class JobSpec(Part):
             for values in self.search.seed_architectures:
                 space.architecture(**values)
         return self
+
+    @property
+    def goals(self) -> tuple[tuple[Objective, ...], tuple[Constraint, ...]]:
+        """Objectives and constraints as the search sees them."""
+        return tuple(o.objective() for o in self.objectives), tuple(c.constraint() for c in self.constraints)
 
     @property
     def title(self) -> str:

@@ -92,10 +92,17 @@ class SingleOptions(InnerPart):
     drop_connect: DropConnect = 0.0
 
 
+class ProxylessNASOptions(InnerPart):
+    """Options of the training method `proxylessnas`."""
+
+    label_smoothing: LabelSmoothing = 0.1
+
+
 # Training method -> its options. One entry per file of `supernet/methods` (tests/contracts).
 METHOD_OPTIONS: dict[str, type[Part]] = {
     "alternating": AlternatingOptions,
     "bignas": BigNASOptions,
+    "proxylessnas": ProxylessNASOptions,
     "single": SingleOptions,
     "sortednet": SortedNetOptions,
 }
@@ -151,11 +158,22 @@ class TrainingSpec(InnerPart):
     ] = 0
     lora_alpha: Annotated[float, Field(gt=0, description="Low-rank updates are scaled by alpha / rank.")] = 16.0
     processes: Annotated[int, Field(ge=1, le=64, description="Processes on this machine that share every batch.")] = 1
+    sharded: bool | None = Field(
+        default=None,
+        description="Spread weights, gradients and optimizer state over the processes (FSDP2). Null: where a llama "
+        "is trained by several, without averages, low-rank updates and compilation.",
+    )
     augmentation: AugmentationSpec = AugmentationSpec()
     seed: Annotated[int, Field(ge=0, lt=2**31, description="Split, initial weights and batches.")] = 0
     options: dict[str, float | int | bool | str] = Field(
         default_factory=dict, validate_default=True, description="Options of the method itself."
     )
+
+    @property
+    def unshardable(self) -> str:
+        """Options here that do not work with sharded weights, by name; empty if there are none."""
+        values = {"ema_decay": self.ema_decay, "lora_rank": self.lora_rank, "compile": self.compile}
+        return " and ".join(name for name, value in values.items() if value)
 
     @field_validator("method")
     @classmethod
@@ -189,4 +207,8 @@ class TrainingSpec(InnerPart):
                 f"A batch of {self.batch_size} cannot be cut into {self.processes} processes x {self.micro_batches} "
                 "micro-batches of at least 2 examples; choose a multiple of that."
             )
+        if self.sharded and self.processes == 1:
+            raise ValueError("Got sharded: true with one process, which has nobody to share with; raise processes.")
+        if self.sharded and self.unshardable:
+            raise ValueError(f"Got sharded: true together with {self.unshardable}; leave one of them out.")
         return self

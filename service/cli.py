@@ -21,6 +21,7 @@ from service.client import Client, ClientError
 from service.errors import Unavailable
 from service.settings import Settings, get_settings
 from service.stack import Stack, StackError, port_is_taken, running_stack
+from service.target_commands import app as targets
 from service.terminal import amount, front_plot, front_table, jobs_table, supernets_table, watch
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ family_ = typer.Typer(
     help="Model families: those that are built in and those of WINNOW_FAMILIES_DIR.", no_args_is_help=True
 )
 app.add_typer(family_, name="family")
+app.add_typer(targets, name="targets")
 console = Console(highlight=False)
 
 # An open stream of events would keep the API from ending on SIGTERM.
@@ -136,6 +138,13 @@ def worker(
     """A worker: one slot for trainings and searches, one for exports."""
     _with_servers()
     _become("workers.node", *(["--queues", *queues] if queues else []))
+
+
+@app.command()
+def measure(name: Annotated[str, typer.Option(help="What jobs call this machine, such as jetson-kitchen.")]) -> None:
+    """Make this machine a target: jobs measure latency on it for as long as this runs."""
+    _with_servers()
+    _become("workers.target", "--name", name)
 
 
 @db.command()

@@ -83,6 +83,18 @@ class Client:
         """One trained supernet with its curve."""
         return self._json("GET", f"/v1/supernets/{supernet_id}")
 
+    def targets(self) -> dict[str, Any]:
+        """All targets."""
+        return self._json("GET", "/v1/targets")
+
+    def add_table(self, name: str, table: str) -> dict[str, Any]:
+        """Upload a table of latencies as a target."""
+        return self._json("POST", "/v1/targets", json={"name": name, "table": table})
+
+    def remove_target(self, name: str) -> None:
+        """Remove a target."""
+        self._json("DELETE", f"/v1/targets/{name}")
+
     def verb(self, job_id: str, verb: str) -> dict[str, Any]:
         """`cancel`, `pause` or `resume`."""
         return self._json("POST", f"/v1/jobs/{job_id}/{verb}")
@@ -90,6 +102,10 @@ class Client:
     def front(self, job_id: str) -> dict[str, Any]:
         """The job's Pareto front."""
         return self._json("GET", f"/v1/jobs/{job_id}/front")
+
+    def gradient(self, job_id: str) -> dict[str, Any]:
+        """A job's search by gradient."""
+        return self._json("GET", f"/v1/jobs/{job_id}/gradient")
 
     def evaluations(self, job_id: str) -> Iterator[dict[str, Any]]:
         """Every evaluation of a job, page by page."""
@@ -180,7 +196,7 @@ class Client:
             ) from None
         if answer.is_error:
             raise _error(answer)
-        body: dict[str, Any] = answer.json()
+        body: dict[str, Any] = answer.json() if answer.content else {}
         return body
 
 

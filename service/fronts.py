@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from search.hardware_spec import with_margin
 from search.spec import JobSpec
 from service.store import queries
 from service.store.models import EvaluationRow, Finalist, Job
@@ -27,12 +28,18 @@ def front_of(session: Session, job: Job) -> Front:
     from search.pareto import knee, pareto_front
 
     spec = JobSpec.model_validate(job.spec)
-    objectives = [objective.objective() for objective in spec.objectives]
+    objectives, constraints = with_margin(*spec.goals, margins_of(session, job.id))
     space = spec.supernet.space()
     rows = {row.architecture_id: row for row in queries.evaluations(session, job.id)}
     scored = [Evaluation(space.architecture(**row.values), numbers(row.metrics)) for row in rows.values()]
-    front = pareto_front(scored, objectives, [constraint.constraint() for constraint in spec.constraints])
+    front = pareto_front(scored, objectives, constraints)
     best = knee(front, objectives)
     finalists = {finalist.architecture_id: finalist for finalist in queries.finalists(session, job.id)}
     points = [(rows[e.architecture.id], finalists.get(e.architecture.id)) for e in front]
     return Front(points, best.architecture.id if best else None, job.state == "succeeded")
+
+
+def margins_of(session: Session, job_id: str) -> dict[str, float]:
+    """Metric -> room that limits leave for errors of the predictor that drives the job's search."""
+    told = queries.events_of_kind(session, job_id, "predictor")
+    return {event["metric"]: event["margin"] for event in told if event["used"]}

@@ -13,8 +13,10 @@ from sqlalchemy.orm import Session
 from search.fit import misfit
 from search.spec import JobSpec, data_gives
 from service.errors import Conflict, Infeasible, InvalidRequest, NotFound
+from service.gradient import check_targets
 from service.store import queries
 from service.store.models import ACTIVE_STATES, TERMINAL_STATES, EvaluationRow, Export, Job
+from service.targets import check_target
 
 
 def new_id() -> str:
@@ -38,6 +40,8 @@ def submit(session: Session, spec: JobSpec, idempotency_key: str | None) -> tupl
     if idempotency_key is not None and (earlier := queries.job_of_key(session, idempotency_key)):
         return _same_request(earlier, digest), False
     check_possible(spec)
+    check_target(session, spec)
+    check_targets(session, spec)
     job_id = new_id()
     inserted = session.execute(
         insert(Job)
@@ -220,7 +224,7 @@ def request_export(session: Session, job_id: str, architecture_id: str) -> tuple
             f"Job {job_id} has not evaluated an architecture {architecture_id!r}. "
             f"GET /v1/jobs/{job_id}/front lists its best ones."
         )
-    if not queries.artifacts(session, job_id, "supernet"):
+    if queries.weights_of(session, job_id, architecture_id) is None:
         raise Conflict(f"Job {job_id} has no trained supernet yet.", state=job.state)
     session.execute(
         insert(Export)

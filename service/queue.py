@@ -11,15 +11,22 @@ from service.errors import Unavailable
 if TYPE_CHECKING:
     from celery import Celery
 
-Task = Literal["winnow.run_job", "winnow.run_export", "winnow.run_evaluate"]
+Task = Literal["winnow.run_job", "winnow.run_export", "winnow.run_evaluate", "winnow.run_measurement"]
 
 RUN_JOB: Task = "winnow.run_job"
 RUN_EXPORT: Task = "winnow.run_export"
 # Help with the evaluations of a job that another worker runs.
 RUN_EVALUATE: Task = "winnow.run_evaluate"
+RUN_MEASUREMENT: Task = "winnow.run_measurement"
 
 # Task -> queue. Each queue has its own worker slot, so an export does not wait behind a training.
 QUEUES: dict[Task, str] = {RUN_JOB: "train", RUN_EXPORT: "export", RUN_EVALUATE: "evaluate"}
+
+
+def measuring_queue(target: str) -> str:
+    """The queue that only one registered target listens to."""
+    return f"measure.{target}"
+
 
 # A dead broker must cost a request a moment, not a minute.
 CONNECT_TIMEOUT_SECONDS = 2
@@ -76,25 +83,28 @@ class Queue:
         except ValueError as error:
             raise ValueError(f"WINNOW_REDIS_URL is not a Redis URL: {error}") from None
 
-    def wake(self, task: Task, row_id: str) -> None:
+    def wake(self, task: Task, row_id: str, queue: str | None = None) -> None:
         """Tell a worker that a row wants attention.
+
+        Args:
+            queue: for a measurement, its target's; every other task has one of its own.
 
         Raises:
             Unavailable: the broker cannot be reached. The row is safe; the reaper will try again.
         """
         try:
-            self._app.send_task(task, args=[row_id], retry=False, ignore_result=True)
+            self._app.send_task(task, args=[row_id], retry=False, ignore_result=True, queue=queue or QUEUES[task])
         except self._away as error:
             raise Unavailable(f"Redis does not answer: {error}") from None
 
-    def waiting(self, task: Task) -> int:
-        """Number of wake-ups that no worker has taken yet.
+    def waiting(self, queue: str) -> int:
+        """Number of wake-ups in a queue that no worker has taken yet.
 
         Raises:
             Unavailable: the broker cannot be reached.
         """
         try:
-            length = self._redis.llen(QUEUES[task])
+            length = self._redis.llen(queue)
         except self._away as error:
             raise Unavailable(f"Redis does not answer: {error}") from None
         assert isinstance(length, int)

@@ -40,7 +40,7 @@ def amount(metric: str, value: float | None) -> str:
         return "-"
     if metric.endswith("accuracy"):
         return f"{100 * value:.2f} %"
-    if metric == "latency_ms":
+    if metric.endswith("latency_ms"):
         return f"{value:.3g} ms"
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= limit:
@@ -131,7 +131,7 @@ def front_table(front: dict[str, Any]) -> Table:
     """A front as a table, the knee marked."""
     shown = [objective["metric"] for objective in front["objectives"]]
     present = {metric for point in front["points"] for metric in point["metrics"]}
-    extra = ["accuracy", "test_accuracy", "macs", "params", "latency_ms"]
+    extra = ["accuracy", "test_accuracy", "macs", "params", "latency_ms", "predicted_latency_ms"]
     shown += [metric for metric in extra if metric in present and metric not in shown]
     table = Table("", "architecture")
     for metric in shown:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.queue import RUN_EVALUATE, RUN_EXPORT, RUN_JOB, make_celery
+from service.queue import RUN_EVALUATE, RUN_EXPORT, RUN_JOB, RUN_MEASUREMENT, make_celery
 from service.settings import get_settings
 from service.store.session import Database
 from workers.logs import configure_logging
@@ -47,3 +47,9 @@ def run_evaluate(job_id: str, **_later: object) -> None:
 def run_export(export_id: str, **_later: object) -> None:
     """Make an export, unless somebody else does."""
     _supervise("export", export_id)
+
+
+@app.task(name=RUN_MEASUREMENT)
+def run_measurement(measurement_id: str, **_later: object) -> None:
+    """Measure on this target, unless somebody else does."""
+    _supervise("measurement", measurement_id)

@@ -13,6 +13,7 @@ from export.bundle import Bundle, Subject, write_bundle
 from export.formats.safetensors import needs
 from search.spec import JobSpec
 from search_space.architecture import Architecture
+from search_space.operations import alone
 from service.store.models import Artifact, EvaluationRow, Finalist, Job
 from supernet.data import load_dataset
 from supernet.evaluate import score
@@ -34,7 +35,12 @@ class ExportOrder:
     evaluation: EvaluationRow
     finalist: Finalist | None
     front_size: int
-    supernet: Artifact
+    weights: Artifact
+
+    @property
+    def trained_alone(self) -> bool:
+        """Whether the weights are the network's own, and not a supernet's."""
+        return self.weights.kind == "network"
 
 
 def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int) -> Bundle:
@@ -48,8 +54,8 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int) 
     space = spec.supernet.space()
     architecture = space.architecture(**order.evaluation.values)
     data = load_dataset(spec.data.source, spec.training.seed, spec.data.options())
-    supernet = Supernet(space)
-    load_tensors(supernet, artifacts.load(order.supernet.path, order.supernet.sha256))
+    supernet = Supernet(alone(space, architecture) if order.trained_alone else space)
+    load_tensors(supernet, artifacts.load(order.weights.path, order.weights.sha256))
     network = make_evaluator(spec, supernet, data).network(architecture)
     metrics = dict(order.evaluation.metrics) | {f"test_{data.metric}": score(network, data.test)}
     sources = dict(order.evaluation.sources) | {f"test_{data.metric}": "measured"}
@@ -98,8 +104,7 @@ def _card(
         [
             f"# {architecture.space} {architecture.id}",
             "",
-            f"A sub-network of the supernet that job {order.job.id} ({order.job.name}) trained. {place}",
-            "Its weights are a slice of the supernet's, with batch-norm statistics of its own; it was not retrained.",
+            *_where_from(order, place),
             "",
             "```",
             f"python load.py        # builds the network and loads the weights: {needed} only",
@@ -140,6 +145,16 @@ def _card(
     )
 
 
+def _where_from(order: ExportOrder, place: str) -> list[str]:
+    job = f"job {order.job.id} ({order.job.name})"
+    if order.trained_alone:
+        return [f"A network that {job} found by gradient and then trained from scratch, alone. {place}"]
+    return [
+        f"A sub-network of the supernet that {job} trained. {place}",
+        "Its weights are a slice of the supernet's, with batch-norm statistics of its own; it was not retrained.",
+    ]
+
+
 def _constants(preprocessing: Mapping[str, Any]) -> str:
     """The numbers of the formula, where it has some: one, or one per channel."""
     if "mean" not in preprocessing:
@@ -165,9 +180,9 @@ def export_order(
     evaluation: EvaluationRow | None,
     finalist: Finalist | None,
     finalists: Sequence[Finalist],
-    supernets: Sequence[Artifact],
+    weights: Artifact | None,
 ) -> ExportOrder:
     """The order from rows that the API has checked to be there."""
     assert evaluation is not None
-    assert supernets
-    return ExportOrder(job, evaluation, finalist, len(finalists), supernets[0])
+    assert weights is not None
+    return ExportOrder(job, evaluation, finalist, len(finalists), weights)

@@ -60,10 +60,14 @@ class Node:
                         time.sleep(RESTART_SECONDS)
                     self._slots[name] = self._start(name)
             if time.monotonic() - reaped >= self._reap_seconds:
-                reap(self._database, self._queue)
+                self._look_after()
                 reaped = time.monotonic()
             time.sleep(0.2)
         self._end()
+
+    def _look_after(self) -> None:
+        """What is done every few seconds."""
+        reap(self._database, self._queue)
 
     def _start(self, queue: str) -> subprocess.Popen[bytes]:
         command = [

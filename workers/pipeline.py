@@ -1,22 +1,20 @@
 """The stages of a job. Each resumes from what is stored, so a killed run loses seconds.
 
-prepare data -> train supernet -> search -> measure finalists -> done
+prepare data -> train supernet -> measure hardware -> fit predictors -> search -> measure finalists -> done
+
+A search by gradient goes through the same stages in its own way: `workers/proxyless.py`.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import structlog
 
-from export.formats import onnx
-from export.measure import measure
 from predictors.cost import ANALYTIC
 from search.algorithms import algorithm_for
 from search.evaluation import Evaluation
+from search.hardware_spec import with_margin
 from search.loop import run_search
 from search.objectives import limits_of
 from search.pareto import pareto_front
@@ -26,11 +24,15 @@ from search_space.architecture import Architecture
 from search_space.space import SearchSpace
 from service.store.models import Finalist, Job
 from service.store.warm import copied
+from supernet.data import Dataset
 from supernet.evaluate import score
 from workers.evaluating import evaluation_of
 from workers.evaluator import Evaluator
 from workers.exams import exams_of
+from workers.finalists import measured_finalist, tell_violations
+from workers.hardware import Hardware, prepare_hardware
 from workers.materials import prepare_data
+from workers.proxyless import search_by_gradient
 from workers.sharing import evaluate_of
 from workers.training import train_supernet
 from workers.workshop import JobFailed, Workshop, make_evaluator
@@ -52,17 +54,26 @@ def run(shop: Workshop) -> None:
     data = prepare_data(shop.spec, shop.space, shop.device)
     for note in data.notes:
         shop.tell("warning", note)
+    if shop.spec.gradient is not None:
+        search_by_gradient(shop, data)
+    else:
+        search_supernet(shop, data)
+    shop.reporter.end("succeeded", None)
+
+
+def search_supernet(shop: Workshop, data: Dataset) -> None:
+    """The stages of a job that trains one supernet and evaluates its sub-networks."""
     supernet = train_supernet(shop, data)
     evaluator = make_evaluator(shop.spec, supernet, data, exams_of(shop.spec, shop.space, data))
-    evaluations = search(shop, evaluator)
-    measure_finalists(shop, evaluator, evaluations)
-    shop.reporter.end("succeeded", None)
+    hardware = prepare_hardware(shop)
+    evaluations = search(shop, evaluator, hardware)
+    measure_finalists(shop, evaluator, evaluations, hardware)
 
 
 # --- search --------------------------------------------------------------------------------------
 
 
-def search(shop: Workshop, evaluator: Evaluator) -> list[Evaluation]:
+def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Evaluation]:
     """Every evaluation of the search; those that are stored already are replayed."""
     plan, space = shop.spec.search, shop.space
     if plan.warm_start:
@@ -78,7 +89,7 @@ def search(shop: Workshop, evaluator: Evaluator) -> list[Evaluation]:
     if warm:
         shop.tell("info", f"{len(warm)} evaluations of earlier searches of this supernet are known.")
     algorithm = algorithm_for(
-        search_problem(shop.spec, space, warm),
+        search_problem(shop.spec, space, hardware, warm),
         plan.algorithm,
         seed=plan.seed,
         evaluations=plan.evaluations,
@@ -89,9 +100,11 @@ def search(shop: Workshop, evaluator: Evaluator) -> list[Evaluation]:
 
     def evaluate(architectures: Sequence[Architecture]) -> list[Evaluation]:
         found = []
-        for row, evaluation in shared(architectures):
+        for row, scored in shared(architectures):
+            on_target, sources = hardware.scores(shop, scored.architecture)
+            row.metrics, row.sources = {**row.metrics, **on_target}, {**row.sources, **sources}
             shop.reporter.evaluation(row)
-            known[evaluation.architecture.id] = evaluation
+            evaluation = known[row.architecture_id] = evaluation_of(scored.architecture, row)
             shop.reporter.progress(len(known) / plan.evaluations)
             found.append(evaluation)
         return found
@@ -102,18 +115,22 @@ def search(shop: Workshop, evaluator: Evaluator) -> list[Evaluation]:
 def scores_alike(spec: JobSpec) -> Callable[[Job], bool]:
     """Whether another job of the same supernet gives the same numbers as this one, metric by metric."""
 
+    def compared(spec: JobSpec) -> dict[str, str | None]:
+        """Every metric that is wanted, with its target."""
+        parts = (*spec.objectives, *spec.constraints)
+        return {part.metric: part.target for part in parts if part.metric not in ANALYTIC}
+
     def alike(job: Job) -> bool:
         theirs = JobSpec.model_validate(job.spec)
-        wanted = {o.metric for o in spec.objectives} | {c.metric for c in spec.constraints}
         same = theirs.search.calibration_images == spec.search.calibration_images and theirs.scoring == spec.scoring
-        compared = {o.metric for o in theirs.objectives} | {c.metric for c in theirs.constraints}
-        return same and wanted - set(ANALYTIC) <= compared
+        same = same and (spec.target is None or theirs.hardware == spec.hardware)
+        return same and compared(spec).items() <= compared(theirs).items()
 
     return alike
 
 
-def search_problem(spec: JobSpec, space: SearchSpace, warm: Sequence[Evaluation] = ()) -> Problem:
-    """What a job's search looks for; the costs that layer specs give are exact.
+def search_problem(spec: JobSpec, space: SearchSpace, hardware: Hardware, warm: Sequence[Evaluation] = ()) -> Problem:
+    """What a job's search looks for; costs that layer specs give are exact, and predictions cost nothing to ask.
 
     Args:
         warm: evaluations of earlier searches of the same supernet.
@@ -122,15 +139,14 @@ def search_problem(spec: JobSpec, space: SearchSpace, warm: Sequence[Evaluation]
     def exact(metric: str) -> Callable[[Architecture], float]:
         return lambda architecture: float(ANALYTIC[metric](space, architecture))
 
-    objectives = tuple(objective.objective() for objective in spec.objectives)
-    constraints = tuple(constraint.constraint() for constraint in spec.constraints)
+    objectives, constraints = with_margin(*spec.goals, hardware.margins)
     wanted = {objective.metric for objective in objectives} | {constraint.metric for constraint in constraints}
     return Problem(
         space,
         objectives,
         constraints,
         warm_start=tuple(warm),
-        exact_costs={metric: exact(metric) for metric in sorted(wanted & set(ANALYTIC))},
+        exact_costs={metric: exact(metric) for metric in sorted(wanted & set(ANALYTIC))} | hardware.known,
         seeds=tuple(space.architecture(**values) for values in spec.search.seed_architectures),
     )
 
@@ -138,47 +154,46 @@ def search_problem(spec: JobSpec, space: SearchSpace, warm: Sequence[Evaluation]
 # --- measure finalists ---------------------------------------------------------------------------
 
 
-def measure_finalists(shop: Workshop, evaluator: Evaluator, evaluations: list[Evaluation]) -> None:
+def measure_finalists(shop: Workshop, evaluator: Evaluator, evaluations: list[Evaluation], hardware: Hardware) -> None:
     """Test accuracy and measured latency of every network on the front.
 
     Raises:
         JobFailed: no evaluated architecture meets the limits.
     """
-    objectives = [objective.objective() for objective in shop.spec.objectives]
-    constraints = [constraint.constraint() for constraint in shop.spec.constraints]
-    front = pareto_front(evaluations, objectives, constraints)
+    front = pareto_front(evaluations, *with_margin(*shop.spec.goals, hardware.margins))
     if not front:
         raise JobFailed(_nothing_feasible(shop, evaluations))
     finished = {finalist.architecture_id for finalist in shop.reporter.finalists()}
     shop.reporter.stage("measure finalists", len(finished) / len(front))
     for position, evaluation in enumerate(front, 1):
         if evaluation.architecture.id not in finished:
-            finalist = _measured(shop, evaluator, evaluation, position)
+            finalist = _measured(shop, evaluator, evaluation, position, hardware)
             shop.reporter.finalist(finalist)
         shop.reporter.progress(position / len(front), force=True)
+    tell_violations(shop, hardware)
 
 
-def _measured(shop: Workshop, evaluator: Evaluator, evaluation: Evaluation, position: int) -> Finalist:
+def _measured(
+    shop: Workshop, evaluator: Evaluator, evaluation: Evaluation, position: int, hardware: Hardware
+) -> Finalist:
     network = evaluator.network(evaluation.architecture)
     test_score = score(network, evaluator.data.test)
-    with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
-        onnx.write(network.cpu(), evaluator.data.test.inputs(slice(0, 1)).cpu(), Path(folder))
-        results = measure(Path(folder) / "model.onnx", threads=sorted({1, os.cpu_count() or 1}))
-    metrics = {f"test_{evaluator.data.metric}": test_score, "latency_ms": results[0]["median_ms"]}
+    inputs = evaluator.data.test.inputs(slice(0, 1)).cpu()
+    latencies, sources, results = measured_finalist(shop, hardware, evaluation.architecture, network.cpu(), inputs)
+    scored = f"test_{evaluator.data.metric}"
     return Finalist(
         job_id=shop.job_id,
         architecture_id=evaluation.architecture.id,
         position=position,
-        metrics=metrics,
-        sources=dict.fromkeys(metrics, "measured"),
+        metrics={scored: test_score, **latencies},
+        sources={scored: "measured", **sources},
         measurements=results,
     )
 
 
 def _nothing_feasible(shop: Workshop, evaluations: list[Evaluation]) -> str:
     """The limits that nobody met, and who came nearest."""
-    objectives = [objective.objective() for objective in shop.spec.objectives]
-    limited = limits_of(objectives, [constraint.constraint() for constraint in shop.spec.constraints])
+    limited = limits_of(*shop.spec.goals)
     nearest = min(evaluations, key=lambda e: sum(o.violation(e.metrics[o.metric]) for o in limited))
     limits = ", ".join(f"{o.metric} {o.limit:g}" for o in limited)
     scores = ", ".join(f"{o.metric} {nearest.metrics[o.metric]:g}" for o in limited)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.orm import Session
 
 from service.errors import Unavailable
-from service.queue import RUN_EXPORT, RUN_JOB, Queue, Task
+from service.queue import QUEUES, RUN_EXPORT, RUN_JOB, RUN_MEASUREMENT, Queue, Task, measuring_queue
 from service.store import leases
-from service.store.models import Export, Job
+from service.store.models import Export, Job, Measurement
 from service.store.session import Database, first_line
 
 log = structlog.get_logger()
@@ -31,13 +32,34 @@ def reap(database: Database, queue: Queue) -> int:
             with database.transaction() as session:
                 waiting = leases.unheld(session, table, UNHEARD_SECONDS)
             # Wake-ups that nobody has taken are not lost: every worker is busy. More of them would not help.
-            if not waiting or queue.waiting(task):
+            if not waiting or queue.waiting(QUEUES[task]):
                 continue
             for row_id in waiting:
                 queue.wake(task, row_id)
                 sent += 1
+        sent += _wake_targets(database, queue)
     except (OperationalError, InterfaceError) as error:
         log.warning("reaper: database away", reason=first_line(error))
     except Unavailable as error:
         log.warning("reaper: broker away", reason=error.detail)
     return sent
+
+
+def _wake_targets(database: Database, queue: Queue) -> int:
+    """The same for requests to measure, whose queues are their targets' own."""
+    with database.transaction() as session:
+        waiting = leases.unheld(session, Measurement, UNHEARD_SECONDS)
+        targets = {row_id: measuring_queue(_target_of(session, row_id)) for row_id in waiting}
+    sent = 0
+    for row_id, name in targets.items():
+        # A target that is away finds one wake-up when it returns, not one for every five seconds of its absence.
+        if not queue.waiting(name):
+            queue.wake(RUN_MEASUREMENT, row_id, name)
+            sent += 1
+    return sent
+
+
+def _target_of(session: Session, row_id: str) -> str:
+    row = session.get(Measurement, row_id)
+    assert row is not None
+    return row.target

@@ -24,7 +24,7 @@ RETRY_SECONDS = 1.0
 PROGRESS_SECONDS = 0.5
 
 # What each stage usually costs, relative to the others; only for percent and ETA.
-STAGE_WEIGHTS = dict(zip(STAGES, (0.02, 0.45, 0.28, 0.25, 0.0), strict=True))
+STAGE_WEIGHTS = dict(zip(STAGES, (0.02, 0.43, 0.08, 0.02, 0.25, 0.2, 0.0), strict=True))
 
 
 class Interrupted(Exception):
@@ -233,6 +233,21 @@ class Reporter:
     def job(self) -> Job:
         """The row as it is now."""
         return self._write(lambda session: queries.fenced_job(session, self.job_id, self.epoch))
+
+    def waits(self, reason: str | None) -> None:
+        """The job waits for something outside, in one sentence; None: it does not wait any more."""
+
+        def write(session: Session) -> None:
+            job = queries.fenced_job(session, self.job_id, self.epoch)
+            job.message = reason
+            if reason is not None:
+                queries.add_event(session, job, "message", {"level": "warning", "text": reason})
+
+        self._write(write)
+
+    def transact(self, write: Callable[[Session], T]) -> T:
+        """Run a transaction on rows that are not the job's own; again and again while the database is away."""
+        return self._write(write)
 
     def _write(self, write: Callable[[Session], T]) -> T:
         return patiently(self._database, write, DATABASE_PATIENCE_SECONDS)

@@ -127,7 +127,7 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
             session.get(EvaluationRow, key),
             session.get(Finalist, key),
             queries.finalists(session, job.id),
-            queries.artifacts(session, job.id, "supernet"),
+            queries.weights_of(session, job.id, export.architecture_id),
         )
 
     asked = patiently(database, order, DATABASE_PATIENCE_SECONDS)

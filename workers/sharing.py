@@ -21,7 +21,7 @@ from search.evaluation import Evaluation
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
 from service.errors import Unavailable
-from service.queue import RUN_EVALUATE, Queue
+from service.queue import QUEUES, RUN_EVALUATE, Queue
 from service.settings import Settings
 from service.store import sharing
 from service.store.models import EvaluationRow
@@ -152,7 +152,7 @@ class SharedSearch:
         missing = self._most_helpers - self._reporter.helpers(RUNNER)
         self._woken = time.monotonic()
         try:
-            for _ in range(missing if self._queue.waiting(RUN_EVALUATE) == 0 else 0):
+            for _ in range(missing if self._queue.waiting(QUEUES[RUN_EVALUATE]) == 0 else 0):
                 self._queue.wake(RUN_EVALUATE, self._reporter.job_id)
         except Unavailable as error:
             log.warning("no helpers woken: the broker is away", reason=error.detail)

@@ -20,9 +20,9 @@ from sqlalchemy.orm import Session
 
 from service.lifeline import tied_to_parent
 from service.settings import Settings
-from service.store import leases, queries, sharing
-from service.store.leases import Lease, LeaseLost
-from service.store.models import Export, Job
+from service.store import leases, measuring, queries, sharing
+from service.store.leases import Lease, LeasedTable, LeaseLost
+from service.store.models import Export, Job, Measurement
 from service.store.session import Database, first_line
 
 log = structlog.get_logger()
@@ -32,8 +32,8 @@ GRACE_SECONDS = 2.0
 # Lines of a runner's log that are shown when it dies.
 TAIL_LINES = 5
 
-Kind = Literal["job", "export"]
-TABLES: dict[Kind, type[Job | Export]] = {"job": Job, "export": Export}
+Kind = Literal["job", "export", "measurement"]
+TABLES: dict[Kind, LeasedTable] = {"job": Job, "export": Export, "measurement": Measurement}
 
 
 class Supervisor:
@@ -133,6 +133,8 @@ class Supervisor:
 
     def _command(self, kind: Kind, row_id: str, epoch: int) -> list[str]:
         """The child: a runner, or torchrun with as many of them as the job's training shares its batches over."""
+        if kind == "measurement":  # a target need not have torch
+            return [sys.executable, "-m", "workers.measuring", row_id, str(epoch)]
         runner = ["-m", "workers.runner", kind, row_id, str(epoch)]
         processes = 1
         if kind == "job":
@@ -177,8 +179,8 @@ class Supervisor:
             lease = leases.claim(session, TABLES[kind], row_id, self._owner, self._settings.lease_seconds)
             if lease is None:
                 return None
-            if kind == "export":
-                leases.set_export_running(session, row_id)
+            if kind != "job":
+                leases.set_running(session, Export if kind == "export" else Measurement, row_id)
                 return lease
             job = queries.fenced_job(session, row_id, lease.epoch)
             if job.state == "cancelling":
@@ -191,7 +193,7 @@ class Supervisor:
                 queries.set_running(session, job)
             return lease
 
-    def _give_back(self, table: type[Job | Export], row_id: str, epoch: int, reason: str) -> bool:
+    def _give_back(self, table: LeasedTable, row_id: str, epoch: int, reason: str) -> bool:
         """End the lease of a dead child so that the row can be claimed again; False if it is not ours."""
         with self._database.transaction() as session:
             if not leases.release(session, table, row_id, epoch):
@@ -206,6 +208,8 @@ class Supervisor:
         def write(session: Session) -> None:
             if kind == "export":
                 queries.finish_export(session, row_id, epoch, {"state": "failed", "message": reason})
+            elif kind == "measurement":
+                measuring.finish_measurement(session, row_id, epoch, {"state": "failed", "message": reason})
             else:
                 queries.set_state(session, queries.fenced_job(session, row_id, epoch), "failed", reason)
 

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0020_shared_evaluations"
-down_revision = "0002"
+down_revision = "0010_targets"
 branch_labels = None
 depends_on = None
 

@@ -20,14 +20,14 @@ import moocore
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from regression.gaussian_process import kernel_features
 from search.algorithm import SearchAlgorithm, refuse_below
 from search.beliefs import Belief, Certainty, Exact, Metric, Validity
 from search.candidates import Breeder, Seen
 from search.evaluation import Evaluation
-from search.gaussian_process import kernel_features
 from search.improvement import expected_improvement, non_dominated_boxes
 from search.objectives import Constraint, Objective
-from search.problem import Problem
+from search.problem import Problem, exact_values
 from search_space.architecture import Architecture
 from search_space.encoding import all_genes, gene_matrix
 
@@ -82,9 +82,9 @@ class WinnowSearch(SearchAlgorithm):
 
         def costs(genes: np.ndarray) -> np.ndarray:
             keys = [row.tobytes() for row in genes]
-            for key, row in zip(keys, genes, strict=True):
-                if key not in known:
-                    known[key] = tracked.cost(float(function(self.space.from_genes(row))))
+            new = {key: row for key, row in zip(keys, genes, strict=True) if key not in known}
+            values = exact_values(function, [self.space.from_genes(row) for row in new.values()])
+            known.update({key: tracked.cost(float(value)) for key, value in zip(new, values, strict=True)})
             return np.array([known[key] for key in keys])
 
         return costs

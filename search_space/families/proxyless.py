@@ -105,6 +105,16 @@ PRESETS: dict[str, Table] = {
         blocks=_searched(16, (24, 3, 2), (32, 3, 2), (64, 3, 2), (96, 2, 1)),
         head=256,
     ),
+    # Small enough to be searched in a minute on a CPU, with scikit-learn's digits.
+    "digits": Table(
+        resolution=8,
+        classes=10,
+        stem=8,
+        stem_stride=1,
+        blocks=_searched(8, (16, 3, 2), (24, 3, 2)),
+        head=64,
+        image_channels=1,
+    ),
 }
 
 # Proxyless-mobile, as released: its first stage is 32 wide, where the space of the paper has 24.

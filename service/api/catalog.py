@@ -9,6 +9,7 @@ from fastapi import APIRouter
 
 from search.metrics import METRICS
 from search.spec import ALGORITHM_OPTIONS, DATA_SOURCES, METHOD_OPTIONS, OPTIMIZERS, JobSpec
+from search.targets import RUNTIMES
 from search_space import plugins
 from search_space.family_files import culprit
 from service.profile import input_facts, log10
@@ -39,6 +40,7 @@ def _catalog() -> dict[str, Any]:
         "search_algorithms": {name: model.model_json_schema() for name, model in ALGORITHM_OPTIONS.items()},
         "optimizers": list(OPTIMIZERS),
         "data_sources": list(DATA_SOURCES),
+        "runtimes": list(RUNTIMES),
         "job_states": list(JOB_STATES),
         "stages": list(STAGES),
     }

@@ -21,11 +21,13 @@ from service.api.schemas import (
     EvaluationOut,
     EvaluationPage,
     FrontOut,
+    GradientOut,
     LayerOut,
     ObjectiveOut,
     PointOut,
 )
 from service.errors import NotFound
+from service.gradient import gradient_of
 from service.store import queries
 from service.store.models import EvaluationRow, Finalist, Job
 from service.store.session import Database
@@ -48,6 +50,13 @@ def front(job_id: str, session: SessionDep, format: Format = "json") -> FrontOut
         text = "".join(lines)
         return Response(text, media_type="text/csv", headers=_attachment(f"front-{job_id}.csv"))
     return answer
+
+
+@router.get("/gradient")
+def gradient(job_id: str, session: SessionDep) -> GradientOut:
+    """A search by gradient: probabilities over time, what was derived, and every network on every target."""
+    job = jobs.get(session, job_id)
+    return GradientOut(job_id=job.id, state=job.state, **gradient_of(session, job))
 
 
 def read_front(session: Session, job_id: str) -> FrontOut:

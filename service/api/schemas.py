@@ -94,6 +94,36 @@ class FrontOut(Answer):
     points: list[PointOut] = Field(description="Best in the first objective first.")
 
 
+class GradientNetworkOut(Answer):
+    """One network that a search by gradient was asked for."""
+
+    number: int = Field(description="From 0, in the order in which they are searched for.")
+    target: str
+    latency_weight: float | None
+    budget_ms: float | None
+    search: list[dict[str, Any]] = Field(
+        description="By epoch: probabilities of every block's options, mean entropy in nats, expected latency and that "
+        "of the most likely network from the target's table, losses."
+    )
+    training: list[dict[str, Any]] = Field(description="By epoch: losses of the derived network, trained alone.")
+    derived: dict[str, Any] | None = Field(description="The network, and its latency from the target's table.")
+    measured: dict[str, Any] | None = Field(description="Its metrics once it is trained, with measured latency.")
+
+
+class GradientOut(Answer):
+    """A search by gradient."""
+
+    job_id: str
+    state: str
+    blocks: list[dict[str, Any]] = Field(description="Name and options of every block, in forward order.")
+    prices: dict[str, dict[str, Any]] = Field(description="Per target: ms of every option of every block.")
+    networks: list[GradientNetworkOut]
+    cross_latency_ms: dict[str, dict[str, float]] = Field(
+        description="Per architecture: its latency from the table of every target."
+    )
+    baselines: list[dict[str, Any]] = Field(description="Published networks of the same data, as the job gave them.")
+
+
 class EvaluationOut(Answer):
     """The scores of one architecture."""
 

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
-from service.store.models import ACTIVE_STATES, Export, Job
+from service.store.models import ACTIVE_STATES, Export, Job, Measurement
+
+# Tables whose rows one worker at a time may work on.
+LeasedTable = type[Job | Export | Measurement]
 
 
 class LeaseLost(Exception):
@@ -27,7 +30,7 @@ class Lease:
     state: str
 
 
-def claim(session: Session, table: type[Job | Export], row_id: str, owner: str, seconds: float) -> Lease | None:
+def claim(session: Session, table: LeasedTable, row_id: str, owner: str, seconds: float) -> Lease | None:
     """Take the lease of a row that needs work and that nobody holds.
 
     One UPDATE decides between any number of claimants: the second finds the lease taken.
@@ -53,7 +56,7 @@ def claim(session: Session, table: type[Job | Export], row_id: str, owner: str, 
     return None if row is None else Lease(*row)
 
 
-def renew(session: Session, table: type[Job | Export], row_id: str, epoch: int, seconds: float) -> str:
+def renew(session: Session, table: LeasedTable, row_id: str, epoch: int, seconds: float) -> str:
     """Extend a lease; returns the row's state, which is how pause and cancel reach the worker.
 
     Raises:
@@ -70,7 +73,7 @@ def renew(session: Session, table: type[Job | Export], row_id: str, epoch: int, 
     return state
 
 
-def peek(session: Session, table: type[Job | Export], row_id: str, epoch: int) -> str:
+def peek(session: Session, table: LeasedTable, row_id: str, epoch: int) -> str:
     """The row's state without renewing its lease.
 
     Raises:
@@ -84,7 +87,7 @@ def peek(session: Session, table: type[Job | Export], row_id: str, epoch: int) -
     return state
 
 
-def release(session: Session, table: type[Job | Export], row_id: str, epoch: int) -> bool:
+def release(session: Session, table: LeasedTable, row_id: str, epoch: int) -> bool:
     """End a lease before its time. False if it was not this epoch's or the row is finished."""
     released = session.execute(
         update(table)
@@ -95,14 +98,14 @@ def release(session: Session, table: type[Job | Export], row_id: str, epoch: int
     return released is not None
 
 
-def set_export_running(session: Session, export_id: str) -> None:
-    """A worker has claimed an export."""
-    session.execute(update(Export).where(Export.id == export_id).values(state="running"))
+def set_running(session: Session, table: type[Export | Measurement], row_id: str) -> None:
+    """A worker has claimed an export or a measurement."""
+    session.execute(update(table).where(table.id == row_id).values(state="running"))
 
 
 def release_all(session: Session, owner: str) -> None:
     """Give back every lease of a worker that is shutting down, so that others need not wait."""
-    for table in (Job, Export):
+    for table in (Job, Export, Measurement):
         session.execute(
             update(table)
             .where(table.lease_owner == owner, table.state.in_(ACTIVE_STATES))
@@ -111,7 +114,7 @@ def release_all(session: Session, owner: str) -> None:
         )
 
 
-def unheld(session: Session, table: type[Job | Export], waiting_seconds: float) -> list[str]:
+def unheld(session: Session, table: LeasedTable, waiting_seconds: float) -> list[str]:
     """Rows that need work and that no worker holds: lost leases, and wake-ups that nobody heard."""
     patience = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, waiting_seconds)
     rows = session.scalars(

@@ -14,7 +14,15 @@ TERMINAL_STATES = ("cancelled", "succeeded", "failed")
 # States in which a worker should hold the job's lease.
 ACTIVE_STATES = ("queued", "running", "pausing", "cancelling")
 # The stages of a running job, in order.
-STAGES = ("prepare data", "train supernet", "search", "measure finalists", "done")
+STAGES = (
+    "prepare data",
+    "train supernet",
+    "measure hardware",
+    "fit predictors",
+    "search",
+    "measure finalists",
+    "done",
+)
 
 EXPORT_STATES = ("queued", "running", "succeeded", "failed")
 
@@ -206,3 +214,65 @@ class Export(Leased, Base):
     sha256: Mapped[str | None] = mapped_column(String(64))
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
     report: Mapped[dict[str, Any] | None]
+
+
+class Target(Base):
+    """A device that latency is measured on: a machine that registered itself, or a table that was uploaded."""
+
+    __tablename__ = "targets"
+
+    name: Mapped[str] = mapped_column(String(63), primary_key=True)
+    # "machine" or "table"
+    kind: Mapped[str] = mapped_column(String(20))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # Last heartbeat of a machine; a silent one is offline.
+    seen_at: Mapped[datetime | None]
+    # Node that serves it; one machine at a time.
+    owner: Mapped[str | None] = mapped_column(String(200))
+    # Device, cores, versions, and the runtimes that it has, first the one that a job gets if it names none.
+    facts: Mapped[dict[str, Any]]
+    # The CSV of a table, as it was uploaded.
+    table: Mapped[str | None] = mapped_column(Text)
+
+
+class Measurement(Leased, Base):
+    """A request to measure networks on a registered machine, and its results."""
+
+    __tablename__ = "measurements"
+    __table_args__ = (Index(None, "target", "state"), Index(None, "job_id"))
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    target: Mapped[str] = mapped_column(String(63))
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    state: Mapped[str] = mapped_column(String(20), default="queued")
+    message: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    queued_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    finished_at: Mapped[datetime | None]
+    # Settings, effort and the names of the networks in the archive.
+    request: Mapped[dict[str, Any]]
+    # Archive of the networks, relative to the artifacts folder.
+    path: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str] = mapped_column(String(64))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    # For each network its results, or why there are none.
+    results: Mapped[list[dict[str, Any]] | None]
+
+
+class Latency(Base):
+    """What one layer or network costs in one place: measured once, for every job that asks again."""
+
+    __tablename__ = "latencies"
+
+    # Digest of device, runtime, its version and the setting.
+    place: Mapped[str] = mapped_column(String(64), primary_key=True)
+    # "layer", "probe" or "network"
+    kind: Mapped[str] = mapped_column(String(20), primary_key=True)
+    # Digest of the layer's or network's specs.
+    subject: Mapped[str] = mapped_column(String(64), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # The same in words: the setting and device, the layer's key or the network's id.
+    where: Mapped[dict[str, Any]]
+    what: Mapped[str] = mapped_column(Text)
+    # As `export.measure` gives them; or one entry with `refused`.
+    results: Mapped[list[dict[str, Any]]]

@@ -235,6 +235,14 @@ def artifacts(session: Session, job_id: str, kind: str) -> Sequence[Artifact]:
     ).all()
 
 
+def weights_of(session: Session, job_id: str, architecture_id: str) -> Artifact | None:
+    """The file with an architecture's weights: its own if it was trained alone, else the job's supernet."""
+    alone = [
+        file for file in artifacts(session, job_id, "network") if file.path.endswith(f"/{architecture_id}.safetensors")
+    ]
+    return next(iter([*alone, *artifacts(session, job_id, "supernet")]), None)
+
+
 def forget_artifacts(session: Session, ids: Sequence[int]) -> None:
     """Remove the rows of files that are no longer needed."""
     session.execute(delete(Artifact).where(Artifact.id.in_(ids)))

@@ -19,8 +19,8 @@ def method_class(name: str):
     return plugins.load("supernet.methods", name, "training method").METHOD
 
 
-def trainer(name: str) -> Trainer:
-    training = JobSpec.model_validate({"training": {"epochs": 2, "lr_decay_epochs": 1}}).training
+def trainer(name: str, epochs: int = 2) -> Trainer:
+    training = JobSpec.model_validate({"training": {"epochs": epochs, "lr_decay_epochs": 1}}).training
     options = TrainingOptions(**training.model_dump(include=set(TrainingOptions.__dataclass_fields__)))
     torch.manual_seed(0)
     supernet = Supernet(plugins.load_family("mobilenet", "digits"))
@@ -38,9 +38,13 @@ def test_a_job_may_name_the_method_alone(name):
     assert JobSpec.model_validate({"training": {"method": name}}).training.method == name
 
 
-def test_losses_fall_in_twenty_steps(name):
-    made = trainer(name)
-    curves = [made.step() for _ in range(20)]
+# A step of these trains one random network of the space, where the others train the biggest in every step.
+STEPS = {"proxylessnas": 100}
+
+
+def test_losses_fall_in_few_steps(name):
+    made = trainer(name, epochs=20)
+    curves = [made.step() for _ in range(STEPS.get(name, 20))]
     losses = [sum(value for key, value in step.items() if key.startswith("loss")) for step in curves]
     assert losses
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])

@@ -10,7 +10,7 @@ import torch
 
 from search.spec import JobSpec
 from service.settings import Settings
-from service.store.models import Artifact, TrainedSupernet
+from service.store.models import Artifact, EvaluationRow, Finalist, TrainedSupernet
 from workers.artifacts import ArtifactStore
 from workers.reporter import Interrupted
 from workers.workshop import Workshop
@@ -23,6 +23,8 @@ class MemoryReporter:
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.rows: list[Artifact] = []
         self.supernets: dict[str, TrainedSupernet] = {}
+        self.evaluated: list[EvaluationRow] = []
+        self.front: list[Finalist] = []
         self.progressed, self.interrupt_at = 0, interrupt_at
 
     def stage(self, name: str, done: float = 0.0) -> None:
@@ -53,6 +55,12 @@ class MemoryReporter:
 
     def forget(self, artifact_ids: list[int]) -> None:
         self.rows = [row for row in self.rows if row.id not in artifact_ids]
+
+    def evaluation(self, row: EvaluationRow) -> None:
+        self.evaluated.append(row)
+
+    def finalist(self, finalist: Finalist) -> None:
+        self.front.append(finalist)
 
     def trained(self, row: TrainedSupernet) -> None:
         self.supernets[row.id] = row

@@ -106,17 +106,17 @@ export class Detail {
     return [
       el("h3", {}, "Measured latency"),
       el("table", { class: "numbers" },
-        el("thead", {}, el("tr", {}, ...["Threads", "Median", "p95", "Runs"].map((name, i) => el("th", { scope: "col", class: i ? "end" : "" }, name)))),
+        el("thead", {}, el("tr", {}, ...["Threads", "Median", "95 %", "p95"].map((name, i) => el("th", { scope: "col", class: i ? "end" : "" }, name)))),
         el("tbody", {}, ...found.measurements.map((one) =>
           el("tr", {},
             el("td", { class: "num" }, String(one.threads)),
             el("td", { class: "num end", title: one.mad_ms === undefined ? null : `median absolute deviation ${milliseconds(one.mad_ms)}` }, milliseconds(one.median_ms)),
+            el("td", { class: "num end", title: "where a second measurement would fall" }, interval(one)),
             el("td", { class: "num end" }, milliseconds(one.p95_ms)),
-            el("td", { class: "num end" }, scaled(one.runs)),
           ),
         )),
       ),
-      el("p", { class: "quiet small" }, [first.device, first.target, `batch ${first.batch}`, first.dtype, versions].filter(Boolean).join(" · ")),
+      el("p", { class: "quiet small" }, [first.device, first.target, first.runtime, `batch ${first.batch}`, first.dtype, `${scaled(first.runs)} runs`, versions].filter(Boolean).join(" · ")),
     ];
   }
 
@@ -125,6 +125,11 @@ export class Detail {
     fold.addEventListener("toggle", () => (this.#folds[name] = fold.open));
     return fold;
   }
+}
+
+function interval({ interval_ms: ends, median_ms: median }) {
+  if (!ends) return "–";
+  return `± ${((50 * (ends[1] - ends[0])) / median).toFixed(1)}\u00a0%`;
 }
 
 function layers({ layers: all }) {

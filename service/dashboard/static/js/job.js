@@ -6,9 +6,11 @@ import { Detail } from "./detail.js";
 import { byId, el, throttle } from "./dom.js";
 import { Exports } from "./exports.js";
 import { ago, amount, duration, exactTime, label, percent, roughly, timeOfDay } from "./format.js";
+import { Gradient } from "./gradient.js";
 import { Insight } from "./insight.js";
 import { follow } from "./live.js";
 import { ParetoPlot } from "./plot.js";
+import { PredictorCard } from "./predictor.js";
 import { Results } from "./results.js";
 import { Stages } from "./stages.js";
 import { FrontTable } from "./table.js";
@@ -30,7 +32,9 @@ const detail = new Detail(byId("detail"), job.id, results, exports);
 const controls = { x: byId("axis-x"), y: byId("axis-y"), logX: byId("log-x"), logY: byId("log-y") };
 const plot = new ParetoPlot(byId("plot"), controls, byId("plot-note"), select);
 const insight = new Insight(job.id, byId("insight-card"), byId("insight"), byId("insight-group"), byId("insight-note"));
+const gradient = submitted.spec.gradient ? new Gradient(job.id, select) : null;
 const table = new FrontTable(byId("front-table"), select);
+const predictor = new PredictorCard();
 
 // --- the job itself -------------------------------------------------------------------------------
 
@@ -83,6 +87,8 @@ function expectation() {
   if (job.stage === "train supernet") {
     return `The supernet is being trained: one set of weights for every architecture of the space. ${percent(job.stage_progress)} of the training is done${left}. Then the first points appear here.`;
   }
+  if (job.stage === "measure hardware") return `Layers and networks are being measured on the target: ${percent(job.stage_progress)}${left}. A job on the same device later finds them measured.`;
+  if (job.stage === "fit predictors") return "A predictor is being fitted to what was measured.";
   if (job.stage === "search") return "The search has begun. The first architectures are being evaluated.";
   return "The data is being loaded and split into training, validation and test.";
 }
@@ -109,7 +115,8 @@ function showResults() {
 
 function showCaption() {
   byId("key-chaff").textContent = `${results.count} evaluated`;
-  byId("key-grain").textContent = `${results.front.length} on the front${results.final ? ", measured" : ENDED.includes(job.state) ? "" : " so far"}`;
+  const how = results.front.some((point) => point.measured) ? ", measured" : ", not measured";
+  byId("key-grain").textContent = `${results.front.length} on the front${results.final ? how : ENDED.includes(job.state) ? "" : " so far"}`;
 }
 
 const loadFront = throttle(async () => {
@@ -158,6 +165,8 @@ function hear(kind, data) {
   } else if (kind === "curve") {
     curve.add(data);
     showPhase();
+  } else if (kind === "gradient") {
+    gradient?.hear();
   } else if (kind === "evaluation") {
     results.add(data);
     showSoon();
@@ -165,6 +174,10 @@ function hear(kind, data) {
   } else if (kind === "finalist") {
     loadFront();
     if (data.architecture_id === detail.shown) detail.show(data.architecture_id);
+  } else if (kind === "predictor") {
+    predictor.add(data);
+  } else if (kind === "violations") {
+    predictor.count(data);
   } else {
     stages.hear(kind, data);
     stages.show(job);

@@ -1,0 +1,362 @@
+"""The parent of measuring processes: loads networks into them, lets them run in turns, and sums up.
+
+Every series (a network under a setting, and of a language model a phase) is measured in short blocks, and blocks
+of all series and all processes take turns. So a minute in which the machine was busy falls on all of them, not on
+one, and the blocks of one series are far enough apart to show how the machine drifts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from export.measure.machine import affinity, available_memory_bytes, clocks, describe_machine
+from export.measure.setting import Effort, Setting
+from export.measure.spread import Block, half_width, summary
+
+MAX_WARM_UP_SECONDS = 2.0
+# A runtime holds the file, its own copy of the weights, and activations.
+MEMORY_PER_WEIGHT_BYTE = 2.5
+TIMEOUT_SECONDS = 300.0
+
+
+class MeasurementError(RuntimeError):
+    """There is no number: the runtime refused the network, was killed, or took too long. The message says which.
+
+    `operator` is the operator that the runtime lacks, if that is the reason.
+    """
+
+    def __init__(self, message: str, operator: str | None = None) -> None:
+        super().__init__(message)
+        self.operator = operator
+
+
+def measure(
+    model: Path,
+    threads: Sequence[int] = (1,),
+    batch: int = 1,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    *,
+    runtime: str = "cpu-onnxruntime",
+    effort: Effort | None = None,
+) -> list[dict[str, Any]]:
+    """Latency of an exported network, one result per number of threads (and phase of a language model).
+
+    Args:
+        model: an ONNX file, or for torch the folder of a bundle.
+        runtime: one of `search.targets.RUNTIMES`.
+
+    Raises:
+        MeasurementError: there is no number, with the reason.
+    """
+    settings = [Setting(runtime, n, batch) for n in threads]
+    (results,) = measure_many([model], settings, effort or Effort(), timeout_seconds=timeout_seconds)
+    if isinstance(results, MeasurementError):
+        raise results
+    return results
+
+
+Results = list[dict[str, Any]]
+
+
+def measure_many(
+    models: Sequence[Path],
+    settings: Sequence[Setting],
+    effort: Effort,
+    *,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    tick: Callable[[], None] = lambda: None,
+) -> list[Results | MeasurementError]:
+    """Latency of several networks, measured in turns. One that cannot be measured gives its error.
+
+    Args:
+        timeout_seconds: most time in which a measuring process may be silent.
+        tick: called between blocks; it may raise to stop.
+    """
+    with one_at_a_time():
+        try:
+            return _measure_together(models, settings, effort, timeout_seconds, tick)
+        except _ProcessEnded as ended:
+            if len(models) == 1:
+                return [MeasurementError(f"Measuring {models[0].name} {ended}")]
+        # One of them ended the process: each alone shows which.
+        alone: list[Results | MeasurementError] = []
+        for model in models:
+            try:
+                alone += _measure_together([model], settings, effort, timeout_seconds, tick)
+            except _ProcessEnded as ended:
+                alone.append(MeasurementError(f"Measuring {model.name} {ended}"))
+        return alone
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Holds this machine's lock of measuring: two measurements at once would measure each other."""
+    path = Path(tempfile.gettempdir()) / f"winnow-measure-{os.getuid()}.lock"
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+# --- one measuring process ---------------------------------------------------------------------------
+
+
+class _ProcessEnded(Exception):
+    """The measuring process ended or went silent; the message continues a sentence."""
+
+
+class _Refused(Exception):
+    def __init__(self, message: str, operator: str | None) -> None:
+        super().__init__(message)
+        self.operator = operator
+
+
+class Child:
+    """One measuring process. It ends by itself when this one is gone, because its standard input does."""
+
+    def __init__(self, timeout_seconds: float) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "export.measure.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+        )
+        self._buffer = b""
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.kill()
+        self._process.wait()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.stdout.close()
+        self._errors.close()
+
+    def ask(self, **asked: Any) -> dict[str, Any]:
+        """Send one line, get one back.
+
+        Raises:
+            _Refused: the engine cannot run the network.
+            _ProcessEnded: it died or is silent for too long.
+        """
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(asked).encode() + b"\n")
+            self._process.stdin.flush()
+            answer: dict[str, Any] = json.loads(self._line())
+        except BrokenPipeError:
+            raise self._ended() from None
+        if "refused" in answer:
+            raise _Refused(answer["refused"], answer["operator"])
+        return answer
+
+    def _line(self) -> bytes:
+        assert self._process.stdout is not None
+        until = time.monotonic() + self._timeout_seconds
+        while b"\n" not in self._buffer:
+            ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, until - time.monotonic()))
+            if not ready:
+                raise _ProcessEnded(f"took longer than {self._timeout_seconds:g} s.")
+            read = os.read(self._process.stdout.fileno(), 1 << 20)
+            if not read:
+                raise self._ended()
+            self._buffer += read
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def _ended(self) -> _ProcessEnded:
+        code = self._process.wait()
+        if code == -9:
+            return _ProcessEnded(
+                "was killed: it does not fit in this machine's memory, unless somebody did it by hand."
+            )
+        self._errors.seek(0)
+        tail = self._errors.read().decode(errors="replace").strip().split("\n")[-1]
+        if "bad_alloc" in tail:
+            return _ProcessEnded("failed: it does not fit in this machine's memory.")
+        return _ProcessEnded(f"failed with exit code {code}: {tail}")
+
+
+# --- all series together -------------------------------------------------------------------------------
+
+
+@dataclass
+class Series:
+    """One network under one setting in one phase, in every process, and the blocks that were run so far.
+
+    Attributes:
+        model: position of the network among those that are measured together.
+        handles: of the loaded network, one for each process.
+        seconds: of measuring, over all processes.
+    """
+
+    model: int
+    setting: Setting
+    phase: str
+    facts: dict[str, Any]
+    handles: list[int]
+    blocks: list[Block] = field(default_factory=list)
+    warm_up_runs: int = 0
+    seconds: float = 0.0
+
+    def is_done(self, effort: Effort) -> bool:
+        """Whether enough was measured."""
+        if len(self.blocks) < 2 * len(self.handles):
+            return False
+        if self.seconds >= effort.max_seconds:
+            return True
+        return len(self.blocks) >= effort.blocks and half_width(self.blocks) <= effort.width
+
+    def add_blocks(self, children: Sequence[Child], effort: Effort) -> None:
+        """One block in every process."""
+        began = time.monotonic()
+        for process, (child, handle) in enumerate(zip(children, self.handles, strict=True)):
+            said = child.ask(
+                do="block", handle=handle, phase=self.phase, seconds=effort.block_seconds, runs=effort.min_runs
+            )
+            preempted = np.array(said["preempted"], dtype=bool)
+            self.blocks.append(Block(np.array(said["times_ms"]), preempted, process, said["energy_mj"]))
+        self.seconds += time.monotonic() - began
+
+    def result(self) -> dict[str, Any]:
+        """What is stored: the number, its spread, and everything that it depends on."""
+        numbers = summary(self.blocks)
+        shape = self.facts["input_shape"]
+        result = {
+            "metric": "latency_ms",
+            "target": self.setting.runtime,
+            "phase": self.phase,
+            **numbers,
+            "warm_up_runs": self.warm_up_runs,
+            "seconds": round(self.seconds, 3),
+            "threads": self.setting.threads,
+            "batch": self.setting.batch,
+            **self.facts,
+            **describe_machine(),
+        }
+        if self.phase in ("prefill", "decode"):
+            tokens = self.setting.batch * (shape[1] if self.phase == "prefill" else 1)
+            result["sequence_length"] = shape[1]
+            result["tokens_per_second"] = 1000 * tokens / numbers["median_ms"]
+        if self.phase == "prefill":
+            result["time_to_first_token_ms"] = numbers["median_ms"]
+        return result
+
+
+def _measure_together(
+    models: Sequence[Path],
+    settings: Sequence[Setting],
+    effort: Effort,
+    timeout_seconds: float,
+    tick: Callable[[], None],
+) -> list[Results | MeasurementError]:
+    errors: dict[int, MeasurementError] = {}
+    before = clocks()
+    with contextlib.ExitStack() as stack:
+        children, series = start_series(stack, models, settings, effort, errors, timeout_seconds, tick)
+        while unfinished := [each for each in series if not each.is_done(effort)]:
+            for each in unfinished:
+                each.add_blocks(children, effort)
+                tick()
+        memory = max((child.ask(do="facts")["peak_memory_bytes"] for child in children), default=0)
+    shared = {"isolated": True, "affinity": affinity(), "clocks_before": before, "clocks_after": clocks()}
+    if len(models) == 1:
+        shared["peak_memory_bytes"] = memory  # of the process that held this network
+    return [
+        errors.get(i) or [{**each.result(), **shared} for each in series if each.model == i] for i in range(len(models))
+    ]
+
+
+def start_series(
+    stack: contextlib.ExitStack,
+    models: Sequence[Path],
+    settings: Sequence[Setting],
+    effort: Effort,
+    errors: dict[int, MeasurementError],
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    tick: Callable[[], None] = lambda: None,
+) -> tuple[list[Child], list[Series]]:
+    """Fresh processes, and every network under every setting loaded and warmed up in each of them.
+
+    Args:
+        stack: ends the processes.
+        errors: by position of the network, gets those that cannot be measured.
+    """
+    num_processes = _fitting_processes(models, effort.processes, errors)
+    children = [stack.enter_context(Child(timeout_seconds)) for _ in range(num_processes)]
+    series = _load(children, models, settings, errors)
+    for each in series:
+        for child, handle in zip(children, each.handles, strict=True):
+            seconds = min(MAX_WARM_UP_SECONDS, effort.max_seconds)
+            each.warm_up_runs += child.ask(do="warm", handle=handle, phase=each.phase, seconds=seconds)["runs"]
+            tick()
+    return children, series
+
+
+def _fitting_processes(models: Sequence[Path], wanted: int, errors: dict[int, MeasurementError]) -> int:
+    """How many processes can hold the networks at once; what fits in none is an error."""
+    available = available_memory_bytes()
+    if available is None:
+        return wanted
+    total = 0.0
+    for i, model in enumerate(models):
+        needed = MEMORY_PER_WEIGHT_BYTE * _size_bytes(model)
+        if needed > available:
+            errors[i] = MeasurementError(
+                f"{model.name} does not fit in this machine's memory: it needs about {needed / 2**20:,.0f} MiB, and "
+                f"{available / 2**20:,.0f} MiB are free. Measure a smaller network, or on a larger target."
+            )
+        else:
+            total += needed
+    return max(1, min(wanted, int(available / max(total, 1.0))))
+
+
+def _size_bytes(model: Path) -> int:
+    if model.is_dir():
+        return sum(path.stat().st_size for path in model.rglob("*") if path.is_file())
+    return model.stat().st_size if model.exists() else 0
+
+
+def _load(
+    children: Sequence[Child],
+    models: Sequence[Path],
+    settings: Sequence[Setting],
+    errors: dict[int, MeasurementError],
+) -> list[Series]:
+    series: list[Series] = []
+    for i, model in enumerate(models):
+        if i in errors:
+            continue
+        loaded: list[Series] = []
+        try:
+            for setting in settings:
+                said = [child.ask(do="load", path=str(model), setting=setting.as_dict()) for child in children]
+                handles = [answer["handle"] for answer in said]
+                loaded += [Series(i, setting, phase, said[0]["facts"], handles) for phase in said[0]["phases"]]
+        except _Refused as refused:
+            errors[i] = MeasurementError(f"Measuring {model.name} failed: {refused}", refused.operator)
+            continue
+        series += loaded
+    return series

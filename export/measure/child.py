@@ -1,0 +1,144 @@
+"""The measuring process: `python -m export.measure.child`. It loads networks and runs them when told.
+
+One JSON object a line comes in on standard input, one goes out. It keeps nothing of its parent: no heap, no
+threads, no clock. The collector of garbage is off, and the first run of every block is not counted, because
+another network may have had the caches before.
+
+    {"do": "load", "path": ..., "setting": {...}}                  -> {"handle": 0, "phases": [...], "facts": {...}}
+    {"do": "block", "handle": 0, "phase": ..., "seconds": 0.05, "runs": 3} -> {"times_ms": [...], ...}
+    {"do": "warm", "handle": 0, "phase": ..., "seconds": 2.0}      -> {"runs": 60}
+    {"do": "unload", "handle": 0}                                  -> {}
+    {"do": "facts"}                                                -> {"peak_memory_bytes": ...}
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.measure.energy import EnergyMeter
+from export.measure.setting import Setting
+from export.runtimes import Prepared, Refused
+from search_space import plugins
+
+# Warm-up ends when the medians of two windows in a row differ by less than this.
+STABLE = 0.02
+WINDOW = 10
+# Most runs in a block: of a network so small that the time alone would not end it.
+MAX_RUNS = 100_000
+
+
+class Measurer:
+    """Networks that are loaded, by handle."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[int, Prepared] = {}
+        self._next = 0
+        self._meter: EnergyMeter | None = None
+
+    def answer(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Do what one line asks for.
+
+        Raises:
+            Refused: the engine cannot run the network.
+        """
+        return {
+            "load": self._load,
+            "warm": self._warm,
+            "block": self._block,
+            "unload": self._unload,
+            "facts": self._facts,
+        }[asked["do"]](asked)
+
+    def _load(self, asked: dict[str, Any]) -> dict[str, Any]:
+        setting = Setting(**asked["setting"])
+        engine = plugins.load("export.runtimes", setting.how.engine, "runtime")
+        prepared: Prepared = engine.prepare(Path(asked["path"]), setting)
+        if setting.how.device == "cuda" and self._meter is None:
+            self._meter = EnergyMeter()
+        handle, self._next = self._next, self._next + 1
+        self._loaded[handle] = prepared
+        meter = self._meter.facts() if self._meter is not None else {}
+        return {"handle": handle, "phases": list(prepared.phases), "facts": {**prepared.facts, **meter}}
+
+    def _warm(self, asked: dict[str, Any]) -> dict[str, Any]:
+        run = self._loaded[asked["handle"]].phases[asked["phase"]]
+        return {"runs": warm_up(run, asked["seconds"])}
+
+    def _block(self, asked: dict[str, Any]) -> dict[str, Any]:
+        run = self._loaded[asked["handle"]].phases[asked["phase"]]
+        gc.collect()
+        gc.disable()
+        run()
+        before = self._meter.read_mj() if self._meter is not None else None
+        times_ms, preempted = timed_runs(run, asked["seconds"], asked["runs"])
+        after = self._meter.read_mj() if self._meter is not None else None
+        energy = after - before if after is not None and before is not None else None
+        return {"times_ms": times_ms, "preempted": preempted, "energy_mj": energy}
+
+    def _unload(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self._loaded.pop(asked["handle"]).close()
+        return {}
+
+    def _facts(self, _asked: dict[str, Any]) -> dict[str, Any]:
+        # Linux counts in KiB.
+        return {"peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+
+
+def warm_up(run: Callable[[], float], max_seconds: float) -> int:
+    """Run until the medians of two windows in a row agree, or the time is over; the number of runs."""
+    began, runs, last = time.monotonic(), 0, 0.0
+    while True:
+        times = []
+        for _ in range(WINDOW):
+            times.append(run())
+            if time.monotonic() - began >= max_seconds:
+                break
+        runs += len(times)
+        now = float(np.median(times))
+        if time.monotonic() - began >= max_seconds or abs(now - last) <= STABLE * last:
+            return runs
+        last = now
+
+
+def timed_runs(run: Callable[[], float], seconds: float, least: int) -> tuple[list[float], list[bool]]:
+    """Times of runs in milliseconds until both the time is over and enough were made; which were preempted."""
+    times: list[float] = []
+    preempted: list[bool] = []
+    until = time.monotonic() + seconds
+    taken = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+    while len(times) < least or (time.monotonic() < until and len(times) < MAX_RUNS):
+        times.append(run())
+        now = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+        preempted.append(now > taken)
+        taken = now
+    return times, preempted
+
+
+def main() -> None:
+    """Answer lines until standard input ends. Whatever libraries print goes to standard error."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    measurer = Measurer()
+    for line in sys.stdin:
+        try:
+            said = measurer.answer(json.loads(line))
+        except Refused as refused:
+            said = {"refused": str(refused), "operator": refused.operator}
+        except MemoryError:
+            said = {"refused": "It does not fit in this machine's memory.", "operator": None}
+        answers.write(json.dumps(said) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

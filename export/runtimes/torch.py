@@ -1,0 +1,190 @@
+"""PyTorch, eager or compiled, on the CPU or on a GPU: the bundle's own `network.py` with its weights.
+
+On a GPU times come from CUDA events around the run, after which the stream is waited for. Language models run
+with a cache of keys and values: `prefill` fills it with a prompt, `decode` adds one token to it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import itertools
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from export.measure.setting import Setting
+from export.runtimes import Prepared, Refused
+
+# What the engine reads: a folder with architecture.json, network.py and model.safetensors.
+SUFFIX = ""
+
+_count = itertools.count()
+
+
+def prepare(path: Path, setting: Setting) -> Prepared:
+    """The network of a bundle's folder, and an example of its input.
+
+    Raises:
+        Refused: no GPU, no compiler, no such files, or an operator that the device lacks.
+    """
+    import torch
+
+    how = setting.how
+    if how.device == "cuda" and not torch.cuda.is_available():
+        raise Refused("torch finds no CUDA device on this machine; choose a cpu target.")
+    torch.set_num_threads(setting.threads)
+    torch.set_grad_enabled(False)
+    try:
+        described = json.loads((path / "architecture.json").read_text())
+        network = _build(path, described["layers"])
+        given = described["input"]
+    except (OSError, KeyError, ValueError) as error:
+        raise Refused(f"{path.name} is not a bundle that torch can measure: {error!r}") from error
+    device = torch.device(how.device)
+    network = network.eval().to(device)
+    shape = [setting.batch, *given["shape"][1:]]
+    torch.manual_seed(0)
+    if given["dtype"] == "int64":
+        example = torch.zeros(shape, dtype=torch.int64, device=device)
+    else:
+        example = torch.randn(shape, device=device)
+        if example.dim() == 4:
+            example = example.to(memory_format=torch.channels_last)
+    phases = _language_phases(network, example) or {"forward": lambda: network(example)}
+    if how.compiled:
+        torch._dynamo.reset()
+        compiled: Any = torch.compile(network)
+        phases = {"prefill" if "prefill" in phases else "forward": lambda: compiled(example)}
+    clock = _cuda_clock if how.device == "cuda" else _wall_clock
+    timed = {name: clock(run, setting.threads) for name, run in phases.items()}
+    try:
+        for run in timed.values():
+            run()
+    except torch.OutOfMemoryError as error:
+        raise Refused(f"{path.name} does not fit in the GPU's memory: {str(error).splitlines()[0]}") from error
+    except Exception as error:
+        raise Refused(f"torch cannot run {path.name} here: {type(error).__name__}: {str(error)[:300]}") from error
+    dtypes = sorted({str(p.dtype).removeprefix("torch.") for p in network.parameters()})
+    facts: dict[str, Any] = {
+        "dtype": " + ".join(dtypes) or "float32",
+        "input_shape": shape,
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+    }
+    if how.device == "cuda":
+        facts["gpu"] = torch.cuda.get_device_name(device)
+        facts["versions"]["cuda"] = torch.version.cuda
+        facts["gpu_memory_bytes"] = torch.cuda.max_memory_allocated(device)
+    return Prepared(timed, facts)
+
+
+def _build(path: Path, layers: list[dict[str, Any]]) -> Any:
+    """The network as `load.py` makes it, under a module name of its own: one process measures many."""
+    from safetensors.torch import load_model
+
+    name = f"_measured_network_{next(_count)}"
+    spec = importlib.util.spec_from_file_location(name, path / "network.py")
+    if spec is None or spec.loader is None or not (path / "network.py").is_file():
+        raise OSError(f"{path / 'network.py'} is not there")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(path))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path))
+    network = module.build(layers)
+    load_model(network, path / "model.safetensors")
+    return network
+
+
+def _language_phases(network: Any, prompt_BT: Any) -> dict[str, Callable[[], Any]] | None:
+    """Prefill and decode of a network of decoder layers; None for any other network.
+
+    The blocks are transformers' own layers, so the cache is transformers' own too.
+    """
+    blocks = list(network)
+    decoders = [block for block in blocks if type(block).__name__ == "DecoderLayer"]
+    if not decoders or prompt_BT.dim() != 2:
+        return None
+    import torch
+    from transformers import DynamicCache
+
+    for place, block in enumerate(decoders):
+        block.layer.self_attn.layer_idx = place
+    rotation = sys.modules[type(decoders[0]).__module__].rotation
+    takes = inspect.signature(type(decoders[0].layer).forward).parameters
+    cache_word = "cache" if "cache" in takes else "past_key_values"
+    length = prompt_BT.shape[1]
+
+    def step(tokens_BT: Any, cache: Any, start: int) -> Any:
+        hidden = tokens_BT
+        end = start + tokens_BT.shape[1]
+        for block in blocks:
+            if type(block).__name__ != "DecoderLayer":
+                hidden = block(hidden)
+                continue
+            cos, sin = rotation(block.config, end, hidden.device, hidden.dtype)
+            turns = (cos[:, start:end], sin[:, start:end])
+            hidden = block.layer(
+                hidden,
+                attention_mask=_window_mask(start, end, block.window, hidden.device),
+                position_embeddings=turns,
+                use_cache=True,
+                **{cache_word: cache},
+            )
+        return hidden
+
+    filled = DynamicCache()
+    step(prompt_BT, filled, 0)
+    token_B1 = torch.zeros((prompt_BT.shape[0], 1), dtype=torch.int64, device=prompt_BT.device)
+
+    def decode() -> Any:
+        # Every run adds the token at the same place: the cache is cut back, so that its length stays what is said.
+        out = step(token_B1, filled, length)
+        filled.crop(-1)
+        return out
+
+    return {"prefill": lambda: step(prompt_BT, DynamicCache(), 0), "decode": decode}
+
+
+def _window_mask(start: int, end: int, window: int, device: Any) -> Any:
+    """Who sees whom where a sliding window is shorter than the text; None where causality alone decides."""
+    import torch
+
+    if not window or end <= window:
+        return None
+    back = torch.arange(start, end, device=device)[:, None] - torch.arange(end, device=device)[None, :]
+    return ((back >= 0) & (back < window))[None, None]
+
+
+def _wall_clock(run: Callable[[], Any], threads: int) -> Callable[[], float]:
+    import torch
+
+    def timed() -> float:
+        if torch.get_num_threads() != threads:  # the process measures other settings in turn
+            torch.set_num_threads(threads)
+        begin = time.perf_counter_ns()
+        run()
+        return (time.perf_counter_ns() - begin) / 1e6
+
+    return timed
+
+
+def _cuda_clock(run: Callable[[], Any], threads: int) -> Callable[[], float]:
+    import torch
+
+    def timed() -> float:
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        torch.cuda.synchronize()
+        begin.record()
+        run()
+        end.record()
+        torch.cuda.synchronize()
+        return float(begin.elapsed_time(end))
+
+    return timed

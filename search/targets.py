@@ -1,0 +1,86 @@
+"""Targets: the device and runtime that latency is measured on.
+
+`cpu-onnxruntime` and its kin are the machine that runs the job. Any other name is a row: a machine that
+registered itself with `winnow measure --name NAME`, or a table that somebody uploaded. A machine has several
+runtimes; `NAME/cuda-onnxruntime` says which, and `NAME` alone means its first.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Device = Literal["cpu", "cuda"]
+
+# Names of registered targets: they become names of queues, so they are as plain as host names.
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What runs a network, and where.
+
+    Attributes:
+        engine: a file of `export/runtimes`.
+        compiled: whether the engine compiles the network first (`torch.compile`).
+    """
+
+    name: str
+    engine: str
+    device: Device
+    compiled: bool = False
+
+
+RUNTIMES: dict[str, Runtime] = {
+    runtime.name: runtime
+    for runtime in (
+        Runtime("cpu-onnxruntime", "onnxruntime", "cpu"),
+        Runtime("cuda-onnxruntime", "onnxruntime", "cuda"),
+        Runtime("cpu-torch", "torch", "cpu"),
+        Runtime("cpu-torch-compiled", "torch", "cpu", compiled=True),
+        Runtime("cuda-torch", "torch", "cuda"),
+        Runtime("cuda-torch-compiled", "torch", "cuda", compiled=True),
+    )
+}
+
+DEFAULT_TARGET = "cpu-onnxruntime"
+
+
+@dataclass(frozen=True, slots=True)
+class TargetName:
+    """A target as a job names it: a registered one, or this machine (None), and a runtime if one was said."""
+
+    registered: str | None
+    runtime: str | None
+
+    @classmethod
+    def parse(cls, text: str) -> TargetName:
+        """Read `cpu-torch`, `jetson-kitchen` or `jetson-kitchen/cuda-onnxruntime`.
+
+        Raises:
+            ValueError: the name is not spelled like one, or the runtime is unknown.
+        """
+        if text in RUNTIMES:
+            return cls(None, text)
+        name, slash, runtime = text.partition("/")
+        if slash and runtime not in RUNTIMES:
+            raise ValueError(f"Got runtime {runtime!r} in target {text!r}. Known: {', '.join(RUNTIMES)}.")
+        check_name(name)
+        return cls(name, runtime or None)
+
+
+def check_name(name: str) -> str:
+    """`name` if a target may be called that.
+
+    Raises:
+        ValueError: it is spelled wrong, or is the name of a runtime.
+    """
+    if not NAME.fullmatch(name):
+        raise ValueError(
+            f"Got the target name {name!r}; use up to 63 lower-case letters, digits, '.', '_' and '-', such as "
+            "jetson-kitchen, or a runtime of this machine: " + ", ".join(RUNTIMES) + "."
+        )
+    if name in RUNTIMES:
+        raise ValueError(f"{name!r} is the name of a runtime of the machine that runs a job; choose another one.")
+    return name

@@ -1,0 +1,146 @@
+"""Latency as an objective, through the real API, broker, database and worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from predictors.tables import key_of
+from search.spec import JobSpec
+from search_space.distinct import distinct_layers
+from service.client import Client, ClientError
+from service.stack import Stack
+from tests.e2e.helpers import is_finished, wait_for
+
+pytestmark = pytest.mark.e2e
+
+# Eight networks of one width: few layers, so that a table takes seconds.
+CHOICES = {
+    "*_width": [8],
+    "*_depth": [1, 2],
+    "*_kernel": [3],
+    "*_expansion": [2],
+    "head_width": [16],
+    "stem_width": [8],
+}
+JOB: dict[str, Any] = {
+    "recipe": "bignas",
+    "supernet": {"choices": CHOICES},
+    "training": {"epochs": 1},
+    "search": {"algorithm": "random", "evaluations": 4, "calibration_images": 64},
+    "hardware": {"networks": 10, "seconds": 0.1, "min_within_10_percent": 0, "max_layers": 50, "wait_minutes": 5},
+}
+
+
+def job_on(target: str, **hardware: Any) -> dict[str, Any]:
+    """A job whose latency on a target is an objective with a limit that every network keeps."""
+    objectives = [{"metric": "accuracy"}, {"metric": "latency_ms", "target": target, "limit": 1000}]
+    return {**JOB, "objectives": objectives, "hardware": {**JOB["hardware"], **hardware}}
+
+
+@pytest.fixture(scope="module")
+def space() -> Any:
+    return JobSpec.model_validate(JOB).supernet.space()
+
+
+def messages(client: Client, job_id: str) -> list[str]:
+    return [event.data["text"] for event in client.events(job_id) if event.kind == "message"]
+
+
+def test_predictions_drive_the_search_and_finalists_are_measured(client: Client) -> None:
+    job = client.submit(job_on("cpu-onnxruntime"))
+    assert wait_for(client, job["id"], is_finished)["state"] == "succeeded"
+    events = list(client.events(job["id"]))
+    (predictor,) = [event.data for event in events if event.kind == "predictor"]
+    assert predictor["used"]
+    assert {"rmspe_percent", "within_percent", "true", "predicted", "margin", "model"} <= set(predictor)
+    stages = [event.data["stage"] for event in events if event.kind == "stage"]
+    assert stages[2:5] == ["measure hardware", "fit predictors", "search"]
+    front = client.front(job["id"])
+    assert front["points"]
+    for point in front["points"]:
+        assert point["sources"]["latency_ms"] == "measured"
+        assert point["sources"]["predicted_latency_ms"] == "predicted"
+        (measurement,) = point["measurements"]
+        low, high = measurement["interval_ms"]
+        assert low <= point["metrics"]["latency_ms"] <= high
+    assert all(e["sources"]["latency_ms"] == "predicted" for e in client.evaluations(job["id"]))
+    csv = httpx.get(f"{client.url}/v1/jobs/{job['id']}/front?format=csv").text
+    assert "predicted_latency_ms" in csv.splitlines()[0]
+    assert any("keep the limit of 1000 ms as measured" in text for text in messages(client, job["id"]))
+
+
+def test_an_uploaded_table_prices_networks_that_nobody_measures(client: Client, space: Any) -> None:
+    lines = [f'phone,"{key_of(spec)}",{0.5 + i / 100}' for i, spec in enumerate(distinct_layers(space, 100))]
+    text = "target,key,latency_ms\n" + "\n".join(lines) + "\n"
+    assert client.add_table("pocket", text)["facts"]["rows"] == len(lines)
+    job = client.submit(job_on("pocket"))
+    assert wait_for(client, job["id"], is_finished)["state"] == "succeeded"
+    for point in client.front(job["id"])["points"]:
+        assert point["sources"]["latency_ms"] == "predicted"
+        assert point["measurements"] == []
+    assert any("cannot be measured there" in text for text in messages(client, job["id"]))
+    client.add_table("lacking", "target,key,latency_ms\n" + lines[0] + "\n")
+    with pytest.raises(ClientError, match=r"'lacking' lacks .* rows"):
+        client.submit(job_on("lacking"))
+    client.remove_target("pocket")
+    with pytest.raises(ClientError, match="There is no target 'pocket'"):
+        client.submit(job_on("pocket"))
+
+
+@pytest.fixture
+def machine(stack: Stack, tmp_path: Path) -> Iterator[Any]:
+    """Starts this machine as the target `bench`, with a data folder of its own, so that files come over the API."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        environment = {**os.environ, **stack.environment(), "WINNOW_DATA_DIR": str(tmp_path)}
+        command = [sys.executable, "-m", "service.cli", "measure", "--name", "bench"]
+        started.append(subprocess.Popen(command, env=environment, start_new_session=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.wait(20)
+
+
+def wait_for_target(client: Client, state: str, seconds: float = 60) -> dict[str, Any]:
+    until = time.monotonic() + seconds
+    while True:
+        found = {t["name"]: t for t in client.targets()["targets"]}.get("bench")
+        if found is not None and found["state"] == state:
+            return found
+        assert time.monotonic() < until, found
+        time.sleep(0.2)
+
+
+def test_a_job_waits_for_its_target_and_goes_on_when_it_returns(client: Client, machine: Any) -> None:
+    first = machine()
+    target = wait_for_target(client, "online")
+    assert target["facts"]["runtimes"][0] == "cpu-onnxruntime"
+    assert target["facts"]["cores"] == os.cpu_count()
+    first.send_signal(signal.SIGTERM)
+    first.wait(20)
+    wait_for_target(client, "offline")
+
+    job = client.submit(job_on("bench", predict="never"))
+    waiting = wait_for(client, job["id"], lambda one: bool(one["message"]) or is_finished(one))
+    assert "Waits for target bench, which is offline" in waiting["message"]
+    machine()
+    finished = wait_for(client, job["id"], is_finished)
+    assert finished["state"] == "succeeded", finished["message"]
+    assert finished["message"] is None
+    points = client.front(job["id"])["points"]
+    assert {m["target"] for point in points for m in point["measurements"]} == {"bench"}
+    assert all(e["sources"]["latency_ms"] == "measured" for e in client.evaluations(job["id"]))

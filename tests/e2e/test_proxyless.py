@@ -1,0 +1,118 @@
+"""A search by gradient through the real API, broker, database and worker, killed in every phase."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.client import Client, ClientError
+from tests.conftest import open_folder
+from tests.e2e.helpers import is_finished, kill_runner, wait_for
+from tests.workers.test_proxyless import CHOICES, table
+
+pytestmark = pytest.mark.e2e
+
+
+def job(targets: list[str], **gradient: Any) -> dict[str, Any]:
+    return {
+        "recipe": "proxylessnas",
+        "supernet": {"choices": CHOICES},
+        "training": {"epochs": 6, "batch_size": 256},
+        "objectives": [{"metric": "accuracy"}, {"metric": "macs"}],
+        "search": {"calibration_images": 64},
+        "gradient": {
+            "targets": targets,
+            "latency_weights": [1.0],
+            "warmup_epochs": 6,
+            "every": 1,
+            "learning_rate": 0.1,
+            "final": {"epochs": 6, "batch_size": 256},
+            **gradient,
+        },
+    }
+
+
+@pytest.fixture(scope="module")
+def phone() -> Any:
+    with open_folder() as folder:
+        yield table(folder, "phone", 40, 0.01)
+
+
+def told(client: Client, job_id: str, phase: str, at_least: int = 1) -> Callable[[dict[str, Any]], bool]:
+    """Whether a job has told so many points of a phase."""
+
+    def reached(row: dict[str, Any]) -> bool:
+        if phase == "warm-up":
+            return row["stage"] == "train supernet" and row["stage_progress"] > 0.2
+        found = client.gradient(job_id)["networks"][0]
+        return len(found[phase]) >= at_least or is_finished(row)
+
+    return reached
+
+
+def outcome(client: Client, job_id: str) -> tuple[Any, ...]:
+    found = client.gradient(job_id)
+    network = found["networks"][0]
+    metrics = {name: network["measured"]["metrics"][name] for name in ("accuracy", "macs")}
+    return network["derived"]["values"], network["derived"]["probabilities"], metrics, found["cross_latency_ms"]
+
+
+def test_a_job_killed_in_every_phase_ends_as_an_undisturbed_one(client: Client, phone: str) -> None:
+    first = client.submit(job([phone]))
+    assert wait_for(client, first["id"], is_finished, 240)["state"] == "succeeded"
+    second = client.submit(job([phone]))
+    for phase in ("warm-up", "search", "training"):
+        wait_for(client, second["id"], told(client, second["id"], phase, 6), 240)
+        kill_runner(second["id"])
+    done = wait_for(client, second["id"], is_finished, 240)
+    assert done["state"] == "succeeded", done["message"]
+    assert outcome(client, second["id"]) == outcome(client, first["id"])
+    resumed = [e.data["text"] for e in client.events(second["id"]) if e.kind == "message"]
+    assert any("Resumed the" in text for text in resumed), resumed
+
+    # What was derived is on the front, priced by the table, measured here, and exported with its own weights.
+    (network,) = client.gradient(first["id"])["networks"]
+    (point,) = client.front(first["id"])["points"]
+    assert point["architecture_id"] == network["derived"]["architecture_id"]
+    assert point["metrics"]["latency_ms"] > 0
+    assert point["sources"]["latency_ms"] == "measured"
+    assert network["search"][-1]["epoch"] == 6
+    formats = client.export(first["id"], point["architecture_id"])["report"]["formats"]
+    assert formats["safetensors"]["max_abs_difference"] == 0
+    assert formats["onnx"]["same_predictions"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"budgets_ms": [0.2]}, "A budget of 0.2 ms cannot be kept: the cheapest network"),
+        ({"latency_weights": [-0.1]}, "greater than or equal to 0"),
+        ({"latency_weights": ["much"]}, "valid number"),
+        ({"latency_weights": []}, "gradient.latency_weights or gradient.budgets_ms; got neither"),
+        ({"targets": ["nobody"]}, "There is no target 'nobody'"),
+        ({"targets": ["cpu-abacus!"]}, "target name"),
+    ],
+)
+def test_what_cannot_be_had_is_refused_with_its_reason(
+    client: Client, phone: str, change: dict[str, Any], said: str
+) -> None:
+    asked = job(**{"targets": [phone], **change})
+    if "budgets_ms" in change:
+        del asked["gradient"]["latency_weights"]
+    with pytest.raises(ClientError, match=said):
+        client.submit(asked)
+
+
+def test_spaces_and_tables_that_do_not_go_with_it_are_refused(client: Client, phone: str) -> None:
+    cifar = {**job([phone]), "supernet": {"preset": "cifar"}, "data": {"source": "cifar10", "path": os.fspath(Path())}}
+    with pytest.raises(ClientError, match=r"lacks \d+ rows: conv"):
+        client.submit(cifar)
+    single = {"choices": {**CHOICES, "stage1_block1": ["k3e1"]}}
+    with pytest.raises(ClientError, match=r"stage1_block1.* has a single candidate operation"):
+        client.submit({**job([phone]), "supernet": single})
+    with pytest.raises(ClientError, match="does not search by gradient"):
+        client.gradient(client.submit({"recipe": "bignas", "training": {"epochs": 1}})["id"])

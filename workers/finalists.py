@@ -1,0 +1,84 @@
+"""Finalists on their device: measured as they would be shipped, beside what was predicted of them."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from export.formats import onnx
+from export.measurable import write_measurable
+from export.measure import Effort, MeasurementError, measure
+from search.metrics import METRICS, Source
+from search.objectives import limits_of
+from search_space.architecture import Architecture
+from workers.hardware import Hardware, read
+from workers.workshop import JobFailed, Workshop
+
+# What a finalist's predicted number is called beside the measured one.
+PREDICTED = "predicted_"
+
+Latencies = tuple[dict[str, float], dict[str, Source], list[dict[str, Any]]]
+
+
+def measured_finalist(
+    shop: Workshop, hardware: Hardware, architecture: Architecture, network: nn.Module, inputs: Tensor
+) -> Latencies:
+    """A finalist's latencies, how each was obtained, and the measurements they come from.
+
+    A job without a target gets the latency of this machine in ONNX Runtime, with one thread and with all. Where the
+    target is an uploaded table there is nothing to measure: the prediction stands.
+
+    Args:
+        network: extracted and calibrated, on the CPU.
+        inputs: one sample.
+
+    Raises:
+        JobFailed: the target cannot run it.
+    """
+    effort = Effort(max_seconds=shop.spec.hardware.seconds)
+    with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
+        if not hardware.metrics:
+            onnx.write(network, inputs, Path(folder))
+            threads = sorted({1, os.cpu_count() or 1})
+            results = measure(Path(folder) / "model.onnx", threads, effort=effort)
+            return {"latency_ms": results[0]["median_ms"]}, {"latency_ms": "measured"}, results
+        if hardware.bench is None or hardware.setting is None:
+            return {}, {}, []
+        layers = shop.space.layers(architecture)
+        path = write_measurable(network, layers, inputs, Path(folder) / "network", hardware.setting)
+        (found,) = hardware.bench.measure([path], [hardware.setting], effort, lambda: shop.reporter.progress(0.0))
+    if isinstance(found, MeasurementError):
+        raise JobFailed(f"Target {shop.spec.target} cannot measure {architecture.id}. {found}")
+    results = [{**one, "target": shop.spec.target, "runtime": hardware.setting.runtime} for one in found]
+    metrics = {metric: read(results, metric) for metric in hardware.metrics}
+    sources: dict[str, Source] = dict.fromkeys(metrics, "measured")
+    for metric, fitted in hardware.fitted.items():
+        metrics[f"{PREDICTED}{metric}"] = fitted.value(architecture)
+        sources[f"{PREDICTED}{metric}"] = "predicted"
+    return metrics, sources, results
+
+
+def tell_violations(shop: Workshop, hardware: Hardware) -> None:
+    """Say how many finalists, now that they are measured, break a limit that their prediction kept."""
+    finalists = shop.reporter.finalists()
+    for limited in limits_of(*shop.spec.goals):
+        if limited.metric not in hardware.fitted or hardware.bench is None:
+            continue
+        assert limited.limit is not None
+        broken = [f.architecture_id for f in finalists if limited.violation(f.metrics[limited.metric]) > 0]
+        facts = {"metric": limited.metric, "limit": limited.limit, "finalists": len(finalists), "broken": broken}
+        shop.reporter.event("violations", facts)
+        unit = METRICS[limited.metric].unit
+        room = f"with {hardware.margins[limited.metric]:.1%} of room for the predictor's errors"
+        if broken:
+            text = (
+                f"{len(broken)} of {len(finalists)} networks of the front break the limit of {limited.limit:g} {unit}"
+            )
+            shop.tell("warning", f"{text} as measured ({', '.join(broken)}); the search kept it {room}.")
+        else:
+            text = f"All {len(finalists)} networks of the front keep the limit of {limited.limit:g} {unit} as measured"
+            shop.tell("info", f"{text}, {room}.")
