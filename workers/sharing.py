@@ -1,6 +1,6 @@
 """A search's batches spread over workers, and the helper that takes its share.
 
-Rows are the truth, messages wake helpers up (docs/decisions/0020). The job's runner works like any helper on its own
+Rows are the truth, messages wake helpers up (docs/decisions/0050). The job's runner works like any helper on its own
 batch, so a search without helpers, or whose helpers die, goes on; results are put in the order asked before the
 algorithm hears of them, so it does not matter who was first.
 """
