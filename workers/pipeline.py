@@ -14,7 +14,7 @@ import structlog
 from predictors.cost import ANALYTIC
 from search.algorithms import algorithm_for
 from search.evaluation import Evaluation
-from search.hardware_spec import with_margin
+from search.hardware_spec import ON_TARGET, with_margin
 from search.loop import run_search
 from search.objectives import limits_of
 from search.pareto import pareto_front

@@ -10,7 +10,19 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from search_space import plugins
-from service.api import catalog, events, exports, health, insight, jobs, problems, profile, results, supernets, targets
+from service.api import (
+    catalog,
+    events,
+    exports,
+    health,
+    insight,
+    jobs,
+    problems,
+    profile,
+    results,
+    supernets,
+    targets,
+)
 from service.dashboard import pages
 from service.errors import TooLarge
 from service.queue import Queue

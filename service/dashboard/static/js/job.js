@@ -31,8 +31,8 @@ const exports = new Exports(job.id, byId("exports"), (id) => detail.refresh(id),
 const detail = new Detail(byId("detail"), job.id, results, exports);
 const controls = { x: byId("axis-x"), y: byId("axis-y"), logX: byId("log-x"), logY: byId("log-y") };
 const plot = new ParetoPlot(byId("plot"), controls, byId("plot-note"), select);
-const insight = new Insight(job.id, byId("insight-card"), byId("insight"), byId("insight-group"), byId("insight-note"));
 const gradient = submitted.spec.gradient ? new Gradient(job.id, select) : null;
+const insight = new Insight(job.id, byId("insight-card"), byId("insight"), byId("insight-group"), byId("insight-note"));
 const table = new FrontTable(byId("front-table"), select);
 const predictor = new PredictorCard();
 
