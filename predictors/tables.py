@@ -166,8 +166,13 @@ class LatencyTable:
 
 
 def key_of(spec: LayerSpec) -> str:
-    """`kind(field=value,...)`: what a layer is, the same in every process. Equal layers have equal keys."""
-    return f"{spec.kind}({','.join(f'{name}={value}' for name, value in spec.fields().items())})"
+    """`kind(field=value,...)`: what a layer is, the same in every process. Equal layers have equal keys.
+
+    A layer with a quantization policy is another one: the parts that are quantized follow, `[part=precision;...]`.
+    """
+    key = f"{spec.kind}({','.join(f'{name}={value}' for name, value in spec.fields().items())})"
+    quantized = ";".join(f"{part}={precision}" for part, precision in spec.policy if not precision.is_full)
+    return f"{key}[{quantized}]" if quantized else key
 
 
 def _own_keys(spec: LayerSpec) -> tuple[str, ...]:

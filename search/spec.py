@@ -28,6 +28,7 @@ from search.gradient_spec import GRADIENT, GradientSpec, check_gradient, fill_se
 from search.hardware_spec import HardwareSpec, target_of
 from search.objectives import Constraint, Objective, limits_of
 from search.parts import Part, complete_options, one_of
+from search.quantization_spec import QuantizationSpec, check_target, quantized_space
 from search.scoring_spec import TASK_METRICS, ScoringSpec
 from search.training_spec import METHOD_OPTIONS, OPTIMIZERS, TrainingSpec
 from search_space import plugins
@@ -244,6 +245,7 @@ class JobSpec(Part):
     ] = ()
     scoring: ScoringSpec = ScoringSpec()
     search: SearchSpec
+    quantization: QuantizationSpec | None = Field(default=None, description="Null: nothing is quantized.")
     gradient: GradientSpec | None = Field(default=None, description="A search by gradient; see docs/proxylessnas.md.")
     hardware: HardwareSpec = Field(default_factory=HardwareSpec, description="How latencies are obtained.")
 
@@ -288,6 +290,11 @@ class JobSpec(Part):
         tasked = sorted(metrics & set(TASK_METRICS))
         if tasked and not self.scoring.tasks:
             raise ValueError(f"Metric {tasked[0]!r} needs questions; name a file of them in scoring.tasks.")
+        if self.quantization is not None and (self.scoring != ScoringSpec() or "kl_divergence" in metrics):
+            raise ValueError(
+                "A search of quantization policies scores validation data alone; leave scoring and kl_divergence "
+                "out, or search without quantization."
+            )
         if self.scoring.tasks and kind not in ("text", None):
             raise ValueError(
                 f"scoring.tasks are asked of language models, but data source {self.data.source!r} gives {kind}."
@@ -338,12 +345,26 @@ class JobSpec(Part):
         return target_of((*self.objectives, *self.constraints), self.data.kind)
 
     @model_validator(mode="after")
+    def _policies_can_be_executed(self) -> JobSpec:
+        if self.quantization is not None:
+            if self.gradient is not None:
+                raise ValueError("A search by gradient has no quantization policies; leave one of the two out.")
+            check_target(self.quantization, self.target)
+        return self
+
+    @model_validator(mode="after")
     def _seeds_are_of_the_space(self) -> JobSpec:
-        if self.search.seed_architectures:
-            space = self.supernet.space()
+        if self.search.seed_architectures or self.quantization is not None:
+            space = self.space()
             for values in self.search.seed_architectures:
                 space.architecture(**values)
         return self
+
+    def space(self) -> SearchSpace:
+        """What is searched: the supernet's networks, with their quantization policies if those are searched."""
+        if self.quantization is None:
+            return self.supernet.space()
+        return quantized_space(self.supernet.space(), self.supernet.model_dump_json(), self.quantization)
 
     @property
     def goals(self) -> tuple[tuple[Objective, ...], tuple[Constraint, ...]]:

@@ -29,7 +29,7 @@ def front_of(session: Session, job: Job) -> Front:
 
     spec = JobSpec.model_validate(job.spec)
     objectives, constraints = with_margin(*spec.goals, margins_of(session, job.id))
-    space = spec.supernet.space()
+    space = spec.space()
     rows = {row.architecture_id: row for row in queries.evaluations(session, job.id)}
     scored = [Evaluation(space.architecture(**row.values), numbers(row.metrics)) for row in rows.values()]
     front = pareto_front(scored, objectives, constraints)

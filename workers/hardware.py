@@ -17,6 +17,7 @@ from export.measure import Effort, Setting
 from export.measure.bench import Results
 from predictors.table_files import parse_table
 from predictors.tables import LatencyTable, MissingRow
+from search.evaluation import Evaluation
 from search.metrics import METRICS, ON_TARGET, Source
 from search.targets import RUNTIMES, TargetName
 from search_space.architecture import Architecture
@@ -72,6 +73,13 @@ class Hardware:
             metrics |= {metric: read(results, metric) for metric in rest}
             sources |= dict.fromkeys(rest, "measured")
         return metrics, sources
+
+
+def on_target(shop: Workshop, hardware: Hardware, scored: Evaluation) -> Evaluation:
+    """An evaluation with the metrics of the job's target."""
+    assert not isinstance(scored.source, str)
+    metrics, sources = hardware.scores(shop, scored.architecture)
+    return Evaluation(scored.architecture, {**scored.metrics, **metrics}, {**scored.source, **sources})
 
 
 def prepare_hardware(shop: Workshop) -> Hardware:
@@ -140,7 +148,7 @@ def measure_networks(
     """
     assert hardware.bench is not None
     assert hardware.setting is not None
-    tasks = [network_task(shop.space, architecture, hardware.setting) for architecture in architectures]
+    tasks = [network_task(shop.searched, architecture, hardware.setting) for architecture in architectures]
     effort = Effort(max_seconds=shop.spec.hardware.seconds)
     try:
         found = measure_tasks(
@@ -194,7 +202,7 @@ def _priced_by(shop: Workshop, target: Target, metrics: tuple[str, ...]) -> Hard
     if metrics != ("latency_ms",):
         raise JobFailed(f"Target {target.name} is a table of latencies; it does not know tokens_per_second.")
     table = parse_table(target.table or "", f"The table of target {target.name}")
-    space = shop.space
+    space = shop.searched
     try:
         for architecture in (space.smallest(), space.largest()):
             table.price(space.layers(architecture))
@@ -216,10 +224,10 @@ def _priced_by(shop: Workshop, target: Target, metrics: tuple[str, ...]) -> Hard
 def _table(shop: Workshop, bench: Bench, setting: Setting) -> LatencyTable | None:
     """Every layer of the space alone, if there are not too many and the metric adds up from layers."""
     asked = {part.metric for part in (*shop.spec.objectives, *shop.spec.constraints)}
-    if shop.spec.hardware.max_layers == 0 or "latency_ms" not in asked or not shop.space.has_layers:
+    if shop.spec.hardware.max_layers == 0 or "latency_ms" not in asked or not shop.searched.has_layers:
         return None
     try:
-        layers = layers_of(shop.space, shop.spec.hardware.max_layers)
+        layers = layers_of(shop.searched, shop.spec.hardware.max_layers)
     except TooManyLayers as error:
         shop.tell("warning", f"No table of layers: {error} The predictor learns from whole networks alone.")
         return None
@@ -240,7 +248,7 @@ TABLE_SHARE = 0.6
 
 def _fitted(shop: Workshop, hardware: Hardware, table: LatencyTable | None) -> dict[str, Fitted]:
     """Predictors of the metrics that are predicted well enough; the others will be measured."""
-    architectures = to_fit(shop.space, shop.spec.hardware.networks, shop.spec.search.seed)
+    architectures = to_fit(shop.searched, shop.spec.hardware.networks, shop.spec.search.seed)
     begin = TABLE_SHARE if table is not None else 0.0
     results = measure_networks(
         shop, hardware, architectures, lambda done: shop.reporter.progress(begin + (1 - begin) * done)
@@ -267,7 +275,7 @@ def _judged(
     goal = METRICS[metric].goal
     try:
         made = fit_predictor(
-            shop.space, table, architectures, values, plan.margin_quantile, goal, shop.spec.search.seed
+            shop.searched, table, architectures, values, plan.margin_quantile, goal, shop.spec.search.seed
         )
     except ValueError as error:
         shop.tell("info", f"{metric} is measured for every network of the search: {error}")

@@ -14,7 +14,7 @@ import structlog
 from predictors.cost import ANALYTIC
 from search.algorithms import algorithm_for
 from search.evaluation import Evaluation
-from search.hardware_spec import ON_TARGET, with_margin
+from search.hardware_spec import with_margin
 from search.loop import run_search
 from search.objectives import limits_of
 from search.pareto import pareto_front
@@ -26,13 +26,16 @@ from service.store.models import Finalist, Job
 from service.store.warm import copied
 from supernet.data import Dataset
 from supernet.evaluate import score
-from workers.evaluating import evaluation_of
+from workers.evaluating import evaluation_of, row_of
 from workers.evaluator import Evaluator
 from workers.exams import exams_of
 from workers.finalists import measured_finalist, tell_violations
-from workers.hardware import Hardware, prepare_hardware
+from workers.front_quantization import FrontQuantization
+from workers.hardware import Hardware, on_target, prepare_hardware
 from workers.materials import prepare_data
+from workers.policies import NUM_BASELINES, baseline_architectures, baseline_event, first_policies
 from workers.proxyless import search_by_gradient
+from workers.quantized import QuantizedEvaluator
 from workers.sharing import evaluate_of
 from workers.training import train_supernet
 from workers.workshop import JobFailed, Workshop, make_evaluator
@@ -68,6 +71,7 @@ def search_supernet(shop: Workshop, data: Dataset) -> None:
     hardware = prepare_hardware(shop)
     evaluations = search(shop, evaluator, hardware)
     measure_finalists(shop, evaluator, evaluations, hardware)
+    measure_baselines(shop, evaluator, hardware)
 
 
 # --- search --------------------------------------------------------------------------------------
@@ -75,7 +79,7 @@ def search_supernet(shop: Workshop, data: Dataset) -> None:
 
 def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Evaluation]:
     """Every evaluation of the search; those that are stored already are replayed."""
-    plan, space = shop.spec.search, shop.space
+    plan, space = shop.spec.search, shop.searched
     if plan.warm_start:
         shop.reporter.warm_start(scores_alike(shop.spec))
     known: dict[str, Evaluation] = {}
@@ -88,8 +92,10 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
             known[evaluation.architecture.id] = evaluation
     if warm:
         shop.tell("info", f"{len(warm)} evaluations of earlier searches of this supernet are known.")
+    shop.reporter.stage("search", len(known) / plan.evaluations)
+    seeds = first_policies(shop, evaluator)
     algorithm = algorithm_for(
-        search_problem(shop.spec, space, hardware, warm),
+        search_problem(shop.spec, space, hardware, seeds, warm),
         plan.algorithm,
         seed=plan.seed,
         evaluations=plan.evaluations,
@@ -101,10 +107,9 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
     def evaluate(architectures: Sequence[Architecture]) -> list[Evaluation]:
         found = []
         for row, scored in shared(architectures):
-            on_target, sources = hardware.scores(shop, scored.architecture)
-            row.metrics, row.sources = {**row.metrics, **on_target}, {**row.sources, **sources}
-            shop.reporter.evaluation(row)
-            evaluation = known[row.architecture_id] = evaluation_of(scored.architecture, row)
+            evaluation = on_target(shop, hardware, scored)
+            shop.reporter.evaluation(row_of(evaluation, row.seconds))
+            known[evaluation.architecture.id] = evaluation
             shop.reporter.progress(len(known) / plan.evaluations)
             found.append(evaluation)
         return found
@@ -123,16 +128,24 @@ def scores_alike(spec: JobSpec) -> Callable[[Job], bool]:
     def alike(job: Job) -> bool:
         theirs = JobSpec.model_validate(job.spec)
         same = theirs.search.calibration_images == spec.search.calibration_images and theirs.scoring == spec.scoring
+        same = same and theirs.quantization == spec.quantization
         same = same and (spec.target is None or theirs.hardware == spec.hardware)
         return same and compared(spec).items() <= compared(theirs).items()
 
     return alike
 
 
-def search_problem(spec: JobSpec, space: SearchSpace, hardware: Hardware, warm: Sequence[Evaluation] = ()) -> Problem:
+def search_problem(
+    spec: JobSpec,
+    space: SearchSpace,
+    hardware: Hardware,
+    seeds: Sequence[Architecture] = (),
+    warm: Sequence[Evaluation] = (),
+) -> Problem:
     """What a job's search looks for; costs that layer specs give are exact, and predictions cost nothing to ask.
 
     Args:
+        seeds: architectures to evaluate first, after those that the job names.
         warm: evaluations of earlier searches of the same supernet.
     """
 
@@ -147,7 +160,9 @@ def search_problem(spec: JobSpec, space: SearchSpace, hardware: Hardware, warm: 
         constraints,
         warm_start=tuple(warm),
         exact_costs={metric: exact(metric) for metric in sorted(wanted & set(ANALYTIC))} | hardware.known,
-        seeds=tuple(space.architecture(**values) for values in spec.search.seed_architectures),
+        seeds=tuple(
+            dict.fromkeys([*(space.architecture(**values) for values in spec.search.seed_architectures), *seeds])
+        ),
     )
 
 
@@ -165,12 +180,31 @@ def measure_finalists(shop: Workshop, evaluator: Evaluator, evaluations: list[Ev
         raise JobFailed(_nothing_feasible(shop, evaluations))
     finished = {finalist.architecture_id for finalist in shop.reporter.finalists()}
     shop.reporter.stage("measure finalists", len(finished) / len(front))
+    in_fewer_bits = FrontQuantization(shop, evaluator)
     for position, evaluation in enumerate(front, 1):
         if evaluation.architecture.id not in finished:
             finalist = _measured(shop, evaluator, evaluation, position, hardware)
+            metrics, sources = in_fewer_bits.scores(evaluation.architecture)
+            finalist.metrics, finalist.sources = {**finalist.metrics, **metrics}, {**finalist.sources, **sources}
             shop.reporter.finalist(finalist)
         shop.reporter.progress(position / len(front), force=True)
     tell_violations(shop, hardware)
+
+
+def measure_baselines(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> None:
+    """What the front of a search of policies is compared with: scored and measured like a finalist."""
+    if not isinstance(evaluator, QuantizedEvaluator):
+        return
+    finished = {event["name"] for event in shop.reporter.events("baseline")}
+    if len(finished) == NUM_BASELINES:
+        return
+    for name, architecture in baseline_architectures(shop, evaluator, hardware).items():
+        if name in finished:
+            continue
+        (evaluation,) = evaluator.evaluate([architecture])
+        found = _measured(shop, evaluator, evaluation, 0, hardware)
+        shop.reporter.event("baseline", baseline_event(name, evaluation, found))
+        shop.reporter.progress(1.0, force=True)
 
 
 def _measured(

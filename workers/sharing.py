@@ -51,7 +51,7 @@ def evaluate_of(shop: Workshop, evaluator: Evaluator) -> Evaluate:
     if most_helpers == 0:
         return partial(evaluated, evaluator, pace=Pace())
     database = shop.reporter.database
-    share = Share(database, shop.settings, shop.job_id, shop.space, evaluator, RUNNER)
+    share = Share(database, shop.settings, shop.job_id, shop.searched, evaluator, RUNNER)
     queue = Queue(shop.settings.redis_url) if shop.settings.redis_url else None
     return SharedSearch(shop.reporter, share, evaluator, queue, most_helpers).evaluated
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from search.spec import JobSpec
+from search_space.quantized import QuantizedSpace
 from search_space.space import SearchSpace
 from service.settings import Settings
 from service.store.models import Artifact
@@ -17,6 +18,7 @@ from supernet.network import Supernet
 from supernet.scores.exam import Exam
 from workers.artifacts import ArtifactStore, Written
 from workers.evaluator import Evaluator
+from workers.quantized import QuantizedEvaluator
 from workers.reporter import Reporter
 
 
@@ -29,6 +31,7 @@ class Workshop:
     """What every stage needs.
 
     Attributes:
+        space: of the supernet's networks.
         group: the processes of the training; this one reports for all.
     """
 
@@ -40,6 +43,11 @@ class Workshop:
     settings: Settings
     device: torch.device
     group: Group = ALONE
+
+    @property
+    def searched(self) -> SearchSpace:
+        """What is searched: the supernet's networks, with their quantization policies if those are searched."""
+        return self.space if self.spec.quantization is None else self.spec.space()
 
     def record(self, kind: str, step: int, written: Written) -> None:
         """Say in the database that a file is safely on the disk."""
@@ -55,6 +63,11 @@ def make_evaluator(spec: JobSpec, supernet: Supernet, data: Dataset, exams: Sequ
     """The evaluator of a job; the same in its search and in later exports.
 
     Args:
-        exams: what its networks are asked; null: the validation split alone.
+        exams: what its networks are asked; null: the validation split alone, as always where policies are searched.
     """
+    if spec.quantization is not None:
+        space = spec.space()
+        assert isinstance(space, QuantizedSpace)
+        chosen = spec.search.calibration_images, spec.training.seed
+        return QuantizedEvaluator(supernet, data, *chosen, space, spec.quantization)
     return Evaluator(supernet, data, spec.search.calibration_images, spec.training.seed, exams)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from predictors.cost import weight_bytes
 from search.spec import JobSpec
 from service.settings import Settings
 from supernet.data import load_dataset
@@ -15,6 +16,7 @@ from tests.workers.bench import MemoryReporter
 from tests.workers.llama_bench import CPU, evaluator_of, llama_spec, text_file
 from workers.artifacts import ArtifactStore
 from workers.exams import exams_of
+from workers.front_quantization import FrontQuantization
 from workers.materials import prepare_data
 from workers.training import train_supernet
 from workers.workshop import JobFailed, Workshop, make_evaluator
@@ -91,3 +93,20 @@ def test_a_task_file_that_is_not_there_fails_the_job_with_its_name(tmp_path):
     data = load_dataset("text", 0, spec.data.options())
     with pytest.raises(JobFailed, match=r"There is no task file .*none\.jsonl"):
         exams_of(spec, spec.supernet.space(), data)
+
+
+def test_a_front_in_fewer_bits_is_smaller_and_a_little_worse(tmp_path):
+    spec = llama_spec(text_file(tmp_path), scoring={"quantize_front": ["int8_weight", "int4_weight"]})
+    evaluator = evaluator_of(spec, scale=2.0)
+    shop = workshop(tmp_path, spec)
+    network = shop.space.largest()
+    metrics, sources = FrontQuantization(shop, evaluator).scores(network)
+    full = weight_bytes(shop.space, network)
+    assert metrics["size_bytes_int4_weight"] < metrics["size_bytes_int8_weight"] < full
+    exact = perplexity(evaluator.network(network), evaluator.data.test)
+    assert metrics["test_perplexity_int8_weight"] == pytest.approx(exact, rel=0.02)
+    errors = [abs(metrics[f"test_perplexity_{name}"] - exact) for name in ("int8_weight", "int4_weight")]
+    assert 0 < errors[0] < errors[1]
+    assert sources["test_perplexity_int4_weight"] == "measured"
+    assert sources["size_bytes_int4_weight"] == "analytic"
+    assert FrontQuantization(workshop(tmp_path, llama_spec(text_file(tmp_path))), evaluator).scores(network) == ({}, {})

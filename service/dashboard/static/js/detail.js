@@ -138,7 +138,7 @@ function layers({ layers: all }) {
     const share = el("i");
     share.style.width = `${(100 * layer.macs) / most}%`;
     return el("tr", {},
-      el("th", { scope: "row" }, el("span", { class: "slot" }, layer.slot), el("span", { class: "quiet" }, inWords(layer))),
+      el("th", { scope: "row" }, el("span", { class: "slot" }, layer.slot), el("span", { class: "quiet" }, inWords(layer)), ...policy(layer)),
       el("td", { class: "num end" }, scaled(layer.params)),
       el("td", { class: "num end" }, scaled(layer.macs), el("span", { class: "share", "aria-hidden": "true" }, share)),
     );
@@ -147,6 +147,14 @@ function layers({ layers: all }) {
     el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Layer"), el("th", { scope: "col", class: "end" }, "Params"), el("th", { scope: "col", class: "end" }, "MACs"))),
     el("tbody", {}, ...rows),
   );
+}
+
+/** How the parts of a layer are quantized, parts of one precision together; nothing without a policy. */
+function policy({ policy: parts, weight_bytes: bytes }) {
+  const together = new Map();
+  for (const [part, precision] of Object.entries(parts)) together.set(precision, [...(together.get(precision) ?? []), part]);
+  const lines = [...together].map(([precision, names]) => el("span", {}, el("b", {}, precision), ` ${names.join(", ")}. `));
+  return lines.length ? [el("span", { class: "policy", "data-testid": "policy" }, ...lines, amount("size_bytes", bytes))] : [];
 }
 
 /** A layer's kind and the sizes that differ from one network to another. */

@@ -10,6 +10,7 @@ import { Gradient } from "./gradient.js";
 import { Insight } from "./insight.js";
 import { follow } from "./live.js";
 import { ParetoPlot } from "./plot.js";
+import { Baselines, Sensitivity } from "./policies.js";
 import { PredictorCard } from "./predictor.js";
 import { Results } from "./results.js";
 import { Stages } from "./stages.js";
@@ -34,6 +35,8 @@ const plot = new ParetoPlot(byId("plot"), controls, byId("plot-note"), select);
 const gradient = submitted.spec.gradient ? new Gradient(job.id, select) : null;
 const insight = new Insight(job.id, byId("insight-card"), byId("insight"), byId("insight-group"), byId("insight-note"));
 const table = new FrontTable(byId("front-table"), select);
+const baselines = new Baselines(byId("baselines-card"), byId("baselines"), results);
+const sensitivity = new Sensitivity(byId("sensitivity-card"), byId("sensitivity"));
 const predictor = new PredictorCard();
 
 // --- the job itself -------------------------------------------------------------------------------
@@ -130,6 +133,7 @@ const loadFront = throttle(async () => {
   showResults();
   table.show(results);
   insight.refresh();
+  baselines.draw();
   if (detail.shown === null && results.final && results.knee) choose(results.knee);
   else detail.refresh(detail.shown);
 }, FRONT_MS);
@@ -171,6 +175,10 @@ function hear(kind, data) {
     results.add(data);
     showSoon();
     loadFront();
+  } else if (kind === "sensitivity") {
+    sensitivity.show(data.layers);
+  } else if (kind === "baseline") {
+    baselines.add(data);
   } else if (kind === "finalist") {
     loadFront();
     if (data.architecture_id === detail.shown) detail.show(data.architecture_id);
