@@ -131,7 +131,9 @@ class WinnowSearch(SearchAlgorithm):
     def _chosen(self, count: int, valid: np.ndarray) -> np.ndarray:
         """Genes of the next batch, shape (up to count, num_choices)."""
         self._see(valid)
-        genes, costs = self._genes[valid], self._rows[valid][:, : len(self.objectives)]
+        genes = self._genes[valid]
+        # Scores carry noise, and a lucky one would hide everything near it: the front is of what is believed.
+        costs = np.stack([belief.costs for belief in self._believe(genes)[: len(self.objectives)]], axis=1)
         feasible = self._violations_of(self._rows[valid]) == 0
         candidates, beliefs = self._candidates(genes, costs, feasible, count)
         if len(candidates) <= count:
