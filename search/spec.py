@@ -350,6 +350,12 @@ class JobSpec(Part):
             if self.gradient is not None:
                 raise ValueError("A search by gradient has no quantization policies; leave one of the two out.")
             check_target(self.quantization, self.target)
+            asked = {part.metric for part in (*self.objectives, *self.constraints)} & {"kl_divergence", *TASK_METRICS}
+            if asked:
+                raise ValueError(
+                    f"Policies are scored by accuracy or perplexity, not by {min(asked)}; search the architecture by it "
+                    "first, and quantize the chosen network when it is exported."
+                )
         return self
 
     @model_validator(mode="after")

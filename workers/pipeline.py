@@ -16,6 +16,7 @@ from search.algorithms import algorithm_for
 from search.evaluation import Evaluation
 from search.hardware_spec import with_margin
 from search.loop import run_search
+from search.metrics import ON_TARGET
 from search.objectives import limits_of
 from search.pareto import pareto_front
 from search.problem import Problem
@@ -95,7 +96,7 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
     shop.reporter.stage("search", len(known) / plan.evaluations)
     seeds = first_policies(shop, evaluator)
     algorithm = algorithm_for(
-        search_problem(shop.spec, space, hardware, seeds, warm),
+        search_problem(shop.spec, space, hardware, warm, seeds),
         plan.algorithm,
         seed=plan.seed,
         evaluations=plan.evaluations,
@@ -120,17 +121,15 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
 def scores_alike(spec: JobSpec) -> Callable[[Job], bool]:
     """Whether another job of the same supernet gives the same numbers as this one, metric by metric."""
 
-    def compared(spec: JobSpec) -> dict[str, str | None]:
-        """Every metric that is wanted, with its target."""
-        parts = (*spec.objectives, *spec.constraints)
-        return {part.metric: part.target for part in parts if part.metric not in ANALYTIC}
-
     def alike(job: Job) -> bool:
         theirs = JobSpec.model_validate(job.spec)
+        wanted = {o.metric for o in spec.objectives} | {c.metric for c in spec.constraints}
         same = theirs.search.calibration_images == spec.search.calibration_images and theirs.scoring == spec.scoring
         same = same and theirs.quantization == spec.quantization
-        same = same and (spec.target is None or theirs.hardware == spec.hardware)
-        return same and compared(spec).items() <= compared(theirs).items()
+        compared = {o.metric for o in theirs.objectives} | {c.metric for c in theirs.constraints}
+        if wanted & set(ON_TARGET):
+            same = same and (theirs.target, theirs.hardware) == (spec.target, spec.hardware)
+        return same and wanted - set(ANALYTIC) <= compared
 
     return alike
 
@@ -139,14 +138,14 @@ def search_problem(
     spec: JobSpec,
     space: SearchSpace,
     hardware: Hardware,
-    seeds: Sequence[Architecture] = (),
     warm: Sequence[Evaluation] = (),
+    seeds: Sequence[Architecture] = (),
 ) -> Problem:
     """What a job's search looks for; costs that layer specs give are exact, and predictions cost nothing to ask.
 
     Args:
-        seeds: architectures to evaluate first, after those that the job names.
         warm: evaluations of earlier searches of the same supernet.
+        seeds: architectures to evaluate first, after those that the job names.
     """
 
     def exact(metric: str) -> Callable[[Architecture], float]:

@@ -63,7 +63,7 @@ def make_evaluator(spec: JobSpec, supernet: Supernet, data: Dataset, exams: Sequ
     """The evaluator of a job; the same in its search and in later exports.
 
     Args:
-        exams: what its networks are asked; null: the validation split alone, as always where policies are searched.
+        exams: what its networks are asked; null: the validation split alone, which quantized networks always are.
     """
     if spec.quantization is not None:
         space = spec.space()
