@@ -290,11 +290,6 @@ class JobSpec(Part):
         tasked = sorted(metrics & set(TASK_METRICS))
         if tasked and not self.scoring.tasks:
             raise ValueError(f"Metric {tasked[0]!r} needs questions; name a file of them in scoring.tasks.")
-        if self.quantization is not None and (self.scoring != ScoringSpec() or "kl_divergence" in metrics):
-            raise ValueError(
-                "A search of quantization policies scores validation data alone; leave scoring and kl_divergence "
-                "out, or search without quantization."
-            )
         if self.scoring.tasks and kind not in ("text", None):
             raise ValueError(
                 f"scoring.tasks are asked of language models, but data source {self.data.source!r} gives {kind}."
@@ -351,10 +346,10 @@ class JobSpec(Part):
                 raise ValueError("A search by gradient has no quantization policies; leave one of the two out.")
             check_target(self.quantization, self.target)
             asked = {part.metric for part in (*self.objectives, *self.constraints)} & {"kl_divergence", *TASK_METRICS}
-            if asked:
+            if asked or self.scoring != ScoringSpec():
                 raise ValueError(
-                    f"Policies are scored by accuracy or perplexity, not by {min(asked)}; search the architecture by it "
-                    "first, and quantize the chosen network when it is exported."
+                    f"Policies are scored by accuracy or perplexity, not by {min(asked, default='scoring')}; search the "
+                    "architecture by it first, and quantize the chosen network when it is exported."
                 )
         return self
 
