@@ -348,8 +348,8 @@ class JobSpec(Part):
             asked = {part.metric for part in (*self.objectives, *self.constraints)} & {"kl_divergence", *TASK_METRICS}
             if asked or self.scoring != ScoringSpec():
                 raise ValueError(
-                    f"Policies are scored by accuracy or perplexity, not by {min(asked, default='scoring')}; search the "
-                    "architecture by it first, and quantize the chosen network when it is exported."
+                    f"Policies are scored by accuracy or perplexity, not by {min(asked, default='scoring')}; search "
+                    "the architecture by it first, and quantize the chosen network when it is exported."
                 )
         return self
 
