@@ -41,7 +41,7 @@ FAST = {
 TINY_JOB = {
     "recipe": "bignas",
     "training": {"epochs": 2},
-    "search": {"evaluations": 24, "options": {"population": 12}, "calibration_images": 128},
+    "search": {"algorithm": "nsga2", "evaluations": 24, "options": {"population": 12}, "calibration_images": 128},
 }
 
 
