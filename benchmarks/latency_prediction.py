@@ -261,9 +261,8 @@ def main() -> None:
     report: dict[str, Any] = {
         "question": "how well latency is predicted from how few measurements",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.platform()}",
-        "versions": {
-            name: importlib.metadata.version(name) for name in ("numpy", "scipy", "scikit-learn", "onnxruntime")
-        },
+        "load_before": round(load, 1),
+        "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
     }
     parts = arguments.parts.split(",")
     if "a" in parts:
