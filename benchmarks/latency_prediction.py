@@ -18,7 +18,8 @@ number of random measurements:
 Goals: best or equal at every size; mean Spearman at least 0.95 from 20 measurements with six known devices (HELP
 reports 0.93 from 10).
 
-    python -m benchmarks.latency_prediction [--json] [--small] [--parts a,b] [--seeds 5] [--families mobilenet,vit]
+    python -m benchmarks.latency_prediction [--json] [--small] [--parts a,b] [--seeds 5] [--sizes 10,20,50,100,200]
+        [--families mobilenet,vit]
 """
 
 from __future__ import annotations
@@ -254,6 +255,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="two sizes and one seed; 60 networks instead of 200")
     parser.add_argument("--parts", default="a,b")
     parser.add_argument("--seeds", type=int, default=5, help="of part b")
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="of part b")
     parser.add_argument("--families", default="mobilenet,vit", help="of part a")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)  # the baseline's own, at its bounds
@@ -264,7 +266,7 @@ def main() -> None:
         "load_before": round(load, 1),
         "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
     }
-    parts = arguments.parts.split(",")
+    parts, sizes = arguments.parts.split(","), tuple(int(size) for size in arguments.sizes.split(","))
     if "a" in parts:
         report["a"] = on_this_machine(arguments.small, arguments.families.split(","))
     if "b" in parts and not DATA.exists():
@@ -272,7 +274,7 @@ def main() -> None:
             f"Skipped: there is no {DATA.name}. WINNOW_BENCHMARK_DATA names the folder that holds nasbench201/."
         )
     elif "b" in parts:
-        report["b"] = compare((20, 100), 1) if arguments.small else compare(SIZES, arguments.seeds)
+        report["b"] = compare((20, 100), 1) if arguments.small else compare(sizes, arguments.seeds)
     if arguments.json:
         print(json.dumps(report, indent=2))
         return
