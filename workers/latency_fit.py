@@ -60,30 +60,38 @@ def fit_predictor(
     def make() -> Predictor:
         return make_predictor("latency", space, table=table, seed=seed)
 
-    report = cross_validated(make, architectures, values, seed=seed)
+    is_rate = goal == "maximize"
+    # Times add up over layers and rates do not, so a rate is learned as the time that it takes.
+    times = [1 / value for value in values] if is_rate else list(values)
+    report = cross_validated(make, architectures, times, seed=seed)
     predictor = make()
-    predictor.fit(architectures, values)
-    margin = _mirrored(report).margin(quantile) if goal == "maximize" else report.margin(quantile)
+    predictor.fit(architectures, times)
+    shown = _of_rates(report) if is_rate else report
     facts = {
-        **report.to_json(),
+        **shown.to_json(),
         "architecture_ids": [architecture.id for architecture in architectures],
         "model": str(getattr(predictor, "chosen", None) or type(predictor).__name__),
         "layers_in_table": 0 if table is None else len(table.rows),
     }
-    return Fitted(PredictedCost(predictor), margin, facts)
+    # A time that is longer by a margin is a rate that is lower by the same margin.
+    return Fitted(PredictedCost(predictor, is_rate), report.margin(quantile), facts)
 
 
-def _mirrored(report: Report) -> Report:
-    """The report with predicted and true exchanged: a limit from below is broken on the other side."""
+def _of_rates(report: Report) -> Report:
+    """The report of times as one of rates."""
     true, predicted, std = (np.array(numbers) for numbers in (report.true, report.predicted, report.std))
-    return Report.of(predicted, true, std, report.num_fitted, report.method)
+    return Report.of(1 / true, 1 / predicted, std / predicted**2, report.num_fitted, report.method)
 
 
 class PredictedCost:
-    """A predictor's mean as a cost that a search may ask for; what was asked once is remembered."""
+    """A predictor's mean as a cost that a search may ask for; what was asked once is remembered.
 
-    def __init__(self, predictor: Predictor) -> None:
-        self._predictor = predictor
+    Args:
+        is_rate: the predictor knows the time of one, and what is asked for is how many in a unit of time.
+    """
+
+    def __init__(self, predictor: Predictor, is_rate: bool = False) -> None:
+        self._predictor, self._is_rate = predictor, is_rate
         self._known: dict[str, float] = {}
 
     def __call__(self, architecture: Architecture) -> float:
@@ -95,5 +103,6 @@ class PredictedCost:
         new = {one.id: one for one in architectures if one.id not in self._known}
         if new:
             means, _ = self._predictor.predict(list(new.values()))
+            means = 1 / means if self._is_rate else means
             self._known.update(zip(new, map(float, means), strict=True))
         return [self._known[one.id] for one in architectures]

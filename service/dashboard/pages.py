@@ -95,10 +95,15 @@ def one_job(job_id: str, request: Request) -> HTMLResponse:
     return page("job.html", job=job, data=job.model_dump(mode="json"), stages=stages_of(job.spec))
 
 
+# Stages of jobs that ask for a metric of a target, or price operations on one.
+ON_TARGET_STAGES = ("measure hardware", "fit predictors")
+
+
 def stages_of(spec: Mapping[str, Any]) -> list[str]:
     """The stages that a job goes through: one without a target measures no hardware."""
-    needs_target = any(part.get("target") for part in (*spec["objectives"], *spec.get("constraints", ())))
-    return [stage for stage in STAGES if needs_target or stage not in ("measure hardware", "fit predictors")]
+    parts = (*spec.get("objectives", ()), *spec.get("constraints", ()))
+    needs_target = bool(spec.get("gradient")) or any(part.get("target") for part in parts)
+    return [stage for stage in STAGES if needs_target or stage not in ON_TARGET_STAGES]
 
 
 @lru_cache(maxsize=1)

@@ -39,13 +39,12 @@ function row({ name, kind, state, facts, seen_at: seen, waiting }) {
   const heard = seen ? el("time", { datetime: seen, title: exactTime(seen) }, ago(seen)) : "–";
   return el(
     "tr",
-    { "data-testid": "target", "data-name": name },
+    { "data-testid": "target", "data-target": name },
     el("th", { scope: "row" }, el("code", {}, name)),
-    el("td", {}, badge(state)),
+    el("td", {}, badge(state), seen && state === "offline" ? el("span", { class: "quiet small" }, " ", heard) : null),
     el("td", { class: "takes", "data-name": "Device" }, device),
     el("td", { class: "takes", "data-name": "Has" }, has),
     el("td", { class: "num end", "data-name": "Waiting" }, kind === "table" ? "–" : String(waiting)),
-    el("td", { class: "end", "data-name": "Heard" }, kind === "table" ? "–" : heard),
     el("td", { class: "end" }, el("button", { type: "button", class: "pick plain", onclick: () => remove(name), "aria-label": `Remove ${name}` }, "Remove")),
   );
 }
