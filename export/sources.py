@@ -22,7 +22,7 @@ from supernet.kinds import family_of
 OURS = frozenset({"search_space", "search", "predictors", "supernet", "quantization", "export", "service", "workers"})
 INSTALLED = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 # Files of every bundle, which a helper's copy would overwrite.
-RESERVED = frozenset({"network.py", "load.py"})
+RESERVED = frozenset({"network.py", "load.py", "quantized.py"})
 
 
 def users_families(blocks: list[type[nn.Module]]) -> list[ModuleType]:

@@ -158,16 +158,25 @@ class LatencyTable:
         return size if isinstance(size, int) else None
 
     def _keys(self, spec: LayerSpec, resolution: int | None) -> tuple[str, ...]:
-        keys = FORMS[self.form](spec)
-        return keys if self.form == WINNOW else tuple(f"{resolution}/{key}" for key in keys)
+        if self.form == WINNOW:
+            return _own_keys(spec)
+        # Phones' tables are of full precision; a quantized layer has a key that none has, so the error names it.
+        quantized = any(not precision.is_full for _, precision in spec.policy)
+        keys = _unknown_to_phones(spec) if quantized else FORMS[self.form](spec)
+        return tuple(f"{resolution}/{key}" for key in keys)
 
 
 # --- keys -----------------------------------------------------------------------------------------
 
 
 def key_of(spec: LayerSpec) -> str:
-    """`kind(field=value,...)`: what a layer is, the same in every process. Equal layers have equal keys."""
-    return f"{spec.kind}({','.join(f'{name}={value}' for name, value in spec.fields().items())})"
+    """`kind(field=value,...)`: what a layer is, the same in every process. Equal layers have equal keys.
+
+    A layer with a quantization policy is another one: the parts that are quantized follow, `[part=precision;...]`.
+    """
+    key = f"{spec.kind}({','.join(f'{name}={value}' for name, value in spec.fields().items())})"
+    quantized = ";".join(f"{part}={precision}" for part, precision in spec.policy if not precision.is_full)
+    return f"{key}[{quantized}]" if quantized else key
 
 
 def _own_keys(spec: LayerSpec) -> tuple[str, ...]:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import log_ndtr, ndtr
 
-from search.gaussian_process import FIT_ROWS, Features, GaussianProcess, Posterior
+from regression.gaussian_process import FIT_ROWS, Features, GaussianProcess, Posterior
+from regression.normal_scale import NormalScale
 from search.improvement import Gain
-from search.scale import NormalScale, exact_gain, normal_gain
+from search.scale import exact_gain, normal_gain
 
 # Models are learned anew when this many times the scores are known that they last saw; between, they are only
 # conditioned on the new ones.
@@ -74,6 +75,11 @@ class Belief:
     def __len__(self) -> int:
         return len(self.mean)
 
+    @property
+    def costs(self) -> np.ndarray:
+        """What each will probably cost."""
+        return self.scale.cost(self.mean)
+
     def optimistic(self, by: float) -> np.ndarray:
         """Scores at so many standard deviations below the mean."""
         lower: np.ndarray = self.mean - by * self.std
@@ -121,7 +127,7 @@ class Belief:
         features = Features(
             np.concatenate([self._features.matrix, other._features.matrix]),
             self._features.groups,
-            self._features.num_own,
+            self._features.typical,
         )
         mean, std = np.concatenate([self.mean, other.mean]), np.concatenate([self.std, other.std])
         root = np.concatenate([self._root, other._root], axis=1)
@@ -137,6 +143,11 @@ class Certainty:
 
     def __len__(self) -> int:
         return len(self._costs)
+
+    @property
+    def costs(self) -> np.ndarray:
+        """What each costs."""
+        return self._costs
 
     def optimistic(self, by: float) -> np.ndarray:
         """The scores; there is nothing to hope for."""

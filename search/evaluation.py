@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -25,3 +26,8 @@ class Evaluation:
     def source_of(self, metric: str) -> Source:
         """How this metric's number was obtained."""
         return self.source if isinstance(self.source, str) else self.source[metric]
+
+
+def numbers(stored: Mapping[str, float | None]) -> dict[str, float]:
+    """Metrics as they were stored: null, which stands for what JSON cannot say, is not a number."""
+    return {name: math.nan if value is None else value for name, value in stored.items()}

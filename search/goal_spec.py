@@ -10,6 +10,7 @@ from search.hardware_spec import OnTarget
 from search.metrics import METRICS, Goal
 from search.objectives import Constraint, Objective
 from search.parts import one_of
+from search.scoring_spec import TASK_METRICS
 
 
 class ObjectiveSpec(OnTarget):
@@ -60,7 +61,7 @@ class ConstraintSpec(OnTarget):
 
 
 def _check_limit(metric: str, limit: float) -> None:
-    if metric == "accuracy" and not 0 <= limit <= 1:
+    if metric in ("accuracy", *TASK_METRICS) and not 0 <= limit <= 1:
         raise ValueError(f"Got an accuracy limit of {limit}; it is a share from 0 to 1.")
     if limit < 0 or not math.isfinite(limit):
         raise ValueError(f"Got a limit of {limit} on {metric!r}; it must not be negative.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from search.evaluation import Evaluation
@@ -20,7 +20,8 @@ class Problem:
     Attributes:
         objectives: 1 to 4.
         constraints: limits on metrics that are not objectives.
-        exact_costs: metric -> function that gives it exactly and at once. Such a metric is never learned: an
+        exact_costs: metric -> function that gives it exactly and at once; one that answers many networks faster
+            together says so with a method `many` (see `exact_values`). Such a metric is never learned: an
             algorithm that weighs candidates calls the function, which costs no evaluation of the budget.
         warm_start: evaluations of the same supernet (or table) that another search has made. They are learned
             from, never asked again, and do not count as evaluations.
@@ -63,3 +64,9 @@ class Problem:
     def metrics(self) -> tuple[str, ...]:
         """Every metric that an evaluation must have, objectives first."""
         return (*(o.metric for o in self.objectives), *(c.metric for c in self.constraints))
+
+
+def exact_values(cost: ExactCost, architectures: Sequence[Architecture]) -> list[float]:
+    """An exact cost of several architectures: together where the function can, as a predictor can."""
+    many = getattr(cost, "many", None)
+    return list(many(architectures)) if many is not None else [cost(one) for one in architectures]

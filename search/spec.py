@@ -6,7 +6,6 @@ client writes is ignored.
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,11 +22,14 @@ from pydantic import (
 )
 
 from search.data_spec import DATA_MODELS, DATA_SOURCES, DataSpec, data_gives
+from search.defaults import DEFAULT_RECIPE, filled
 from search.goal_spec import ConstraintSpec, ObjectiveSpec
 from search.gradient_spec import GRADIENT, GradientSpec, check_gradient, fill_search
 from search.hardware_spec import HardwareSpec, target_of
 from search.objectives import Constraint, Objective, limits_of
 from search.parts import Part, complete_options, one_of
+from search.quantization_spec import QuantizationSpec, check_target, quantized_space
+from search.scoring_spec import TASK_METRICS, ScoringSpec
 from search.training_spec import METHOD_OPTIONS, OPTIMIZERS, TrainingSpec
 from search_space import plugins
 
@@ -53,8 +55,6 @@ __all__ = [
 
 # A search that asks for more than this is a slip of the keyboard: at a second each it would take a day.
 MAX_EVALUATIONS = 100_000
-
-DEFAULT_RECIPE = "bignas"
 
 
 class SupernetSpec(Part):
@@ -198,6 +198,15 @@ class SearchSpec(Part):
         int, Field(ge=2, le=1_000_000, description="Training images that re-estimate batch-norm statistics.")
     ]
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    helpers: Annotated[
+        int,
+        Field(ge=0, le=256, description="Other workers that may take a share of every batch. The front is the same."),
+    ] = 0
+    warm_start: bool = Field(
+        default=False,
+        description="Learn from what other jobs have evaluated of the supernet that is reused; it is not asked again, "
+        "counts as no evaluation, and may be on the front.",
+    )
     seed_architectures: Annotated[
         tuple[dict[str, StrictInt | StrictFloat | StrictStr | StrictBool], ...],
         Field(max_length=1000, description="Values of architectures to evaluate first, such as one of your own."),
@@ -234,37 +243,18 @@ class JobSpec(Part):
     constraints: Annotated[
         tuple[ConstraintSpec, ...], Field(max_length=16, description="Limits on metrics that are not objectives.")
     ] = ()
+    scoring: ScoringSpec = ScoringSpec()
     search: SearchSpec
+    quantization: QuantizationSpec | None = Field(default=None, description="Null: nothing is quantized.")
     gradient: GradientSpec | None = Field(default=None, description="A search by gradient; see docs/proxylessnas.md.")
     hardware: HardwareSpec = Field(default_factory=HardwareSpec, description="How latencies are obtained.")
 
     @model_validator(mode="before")
     @classmethod
     def _fill_from_recipe(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
+        if not isinstance(given, dict) or not isinstance(given.get("recipe", DEFAULT_RECIPE), str):
             return given
-        recipe = given.get("recipe", DEFAULT_RECIPE)
-        if not isinstance(recipe, str):
-            return given
-        defaults = copy.deepcopy(plugins.load("search.recipes", recipe, "recipe").DEFAULTS)
-        for part, plugin in (("training", "method"), ("search", "algorithm")):
-            chosen = given.get(part)
-            # Options belong to their method: whoever names another one starts from that one's own defaults.
-            if isinstance(chosen, dict) and chosen.get(plugin, defaults[part][plugin]) != defaults[part][plugin]:
-                defaults[part].pop("options", None)
-                if part == "search":
-                    defaults.pop("gradient", None)
-        chosen = given.get("data")
-        if isinstance(chosen, dict) and chosen.get("source", defaults["data"]["source"]) != defaults["data"]["source"]:
-            defaults["data"] = {}  # the words of one source mean nothing to another
-        # Preset and choices belong to their family in the same way.
-        chosen = given.get("supernet")
-        if (
-            isinstance(chosen, dict)
-            and chosen.get("family", defaults["supernet"]["family"]) != defaults["supernet"]["family"]
-        ):
-            defaults["supernet"] = {}
-        merged = _merge(defaults, given)
+        merged = filled(given, DATA_MODELS)
         fill_search(given, merged)
         return merged
 
@@ -296,6 +286,27 @@ class JobSpec(Part):
                     f"Data source {self.data.source!r} gives {kind}, on which networks have no {wrong}; "
                     f"ask for {right} instead."
                 )
+        metrics |= {constraint.metric for constraint in self.constraints}
+        tasked = sorted(metrics & set(TASK_METRICS))
+        if tasked and not self.scoring.tasks:
+            raise ValueError(f"Metric {tasked[0]!r} needs questions; name a file of them in scoring.tasks.")
+        if self.scoring.tasks and kind not in ("text", None):
+            raise ValueError(
+                f"scoring.tasks are asked of language models, but data source {self.data.source!r} gives {kind}."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_something_to_search(self) -> JobSpec:
+        if self.training.epochs == 0 and self.supernet.pretrained is None and self.supernet.reuse is None:
+            raise ValueError(
+                "training.epochs is 0, so nothing is trained, and without supernet.pretrained the weights are "
+                "random. Name a checkpoint, or train for at least one epoch."
+            )
+        if self.search.warm_start and self.supernet.reuse is None:
+            raise ValueError(
+                "search.warm_start needs a supernet that other jobs have searched; name it in supernet.reuse."
+            )
         return self
 
     @model_validator(mode="after")
@@ -329,12 +340,32 @@ class JobSpec(Part):
         return target_of((*self.objectives, *self.constraints), self.data.kind)
 
     @model_validator(mode="after")
+    def _policies_can_be_executed(self) -> JobSpec:
+        if self.quantization is not None:
+            if self.gradient is not None:
+                raise ValueError("A search by gradient has no quantization policies; leave one of the two out.")
+            check_target(self.quantization, self.target)
+            asked = {part.metric for part in (*self.objectives, *self.constraints)} & {"kl_divergence", *TASK_METRICS}
+            if asked or self.scoring != ScoringSpec():
+                raise ValueError(
+                    f"Policies are scored by accuracy or perplexity, not by {min(asked, default='scoring')}; search "
+                    "the architecture by it first, and quantize the chosen network when it is exported."
+                )
+        return self
+
+    @model_validator(mode="after")
     def _seeds_are_of_the_space(self) -> JobSpec:
-        if self.search.seed_architectures:
-            space = self.supernet.space()
+        if self.search.seed_architectures or self.quantization is not None:
+            space = self.space()
             for values in self.search.seed_architectures:
                 space.architecture(**values)
         return self
+
+    def space(self) -> SearchSpace:
+        """What is searched: the supernet's networks, with their quantization policies if those are searched."""
+        if self.quantization is None:
+            return self.supernet.space()
+        return quantized_space(self.supernet.space(), self.supernet.model_dump_json(), self.quantization)
 
     @property
     def goals(self) -> tuple[tuple[Objective, ...], tuple[Constraint, ...]]:
@@ -345,12 +376,3 @@ class JobSpec(Part):
     def title(self) -> str:
         """The job's name, or what stands for it."""
         return self.name or f"{self.recipe} on {self.data.source}"
-
-
-def _merge(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """`given` over `defaults`: dicts are merged key by key, anything else is replaced whole."""
-    merged = dict(defaults)
-    for key, value in given.items():
-        both = isinstance(value, dict) and isinstance(defaults.get(key), dict)
-        merged[key] = _merge(defaults[key], value) if both else value
-    return merged

@@ -125,7 +125,7 @@ class TrainingSpec(InnerPart):
     """How the supernet's weights are trained."""
 
     method: str = Field(description="A training method, such as `bignas`.")
-    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    epochs: Annotated[int, Field(ge=0, le=100_000, description="0: search a checkpoint's weights as they are.")]
     batch_size: Annotated[int, Field(ge=2, le=1_000_000, description="Examples of a step, over all processes.")]
     micro_batches: Annotated[
         int, Field(ge=1, le=4096, description="Parts into which a process cuts its share of a batch to save memory.")
@@ -158,11 +158,22 @@ class TrainingSpec(InnerPart):
     ] = 0
     lora_alpha: Annotated[float, Field(gt=0, description="Low-rank updates are scaled by alpha / rank.")] = 16.0
     processes: Annotated[int, Field(ge=1, le=64, description="Processes on this machine that share every batch.")] = 1
+    sharded: bool | None = Field(
+        default=None,
+        description="Spread weights, gradients and optimizer state over the processes (FSDP2). Null: where a llama "
+        "is trained by several, without averages, low-rank updates and compilation.",
+    )
     augmentation: AugmentationSpec = AugmentationSpec()
     seed: Annotated[int, Field(ge=0, lt=2**31, description="Split, initial weights and batches.")] = 0
     options: dict[str, float | int | bool | str] = Field(
         default_factory=dict, validate_default=True, description="Options of the method itself."
     )
+
+    @property
+    def unshardable(self) -> str:
+        """Options here that do not work with sharded weights, by name; empty if there are none."""
+        values = {"ema_decay": self.ema_decay, "lora_rank": self.lora_rank, "compile": self.compile}
+        return " and ".join(name for name, value in values.items() if value)
 
     @field_validator("method")
     @classmethod
@@ -186,7 +197,7 @@ class TrainingSpec(InnerPart):
 
     @model_validator(mode="after")
     def _sensible(self) -> TrainingSpec:
-        if self.warmup_epochs >= self.epochs:
+        if self.epochs and self.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"Got {self.warmup_epochs:g} epochs of warm-up in a training of {self.epochs}; warm up for fewer."
             )
@@ -196,4 +207,8 @@ class TrainingSpec(InnerPart):
                 f"A batch of {self.batch_size} cannot be cut into {self.processes} processes x {self.micro_batches} "
                 "micro-batches of at least 2 examples; choose a multiple of that."
             )
+        if self.sharded and self.processes == 1:
+            raise ValueError("Got sharded: true with one process, which has nobody to share with; raise processes.")
+        if self.sharded and self.unshardable:
+            raise ValueError(f"Got sharded: true together with {self.unshardable}; leave one of them out.")
         return self

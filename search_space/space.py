@@ -281,6 +281,16 @@ class SearchSpace:
             self._latest = architecture.id, layers
         return layers.copy()
 
+    def describe(self, values: Values) -> dict[str, LayerSpec]:
+        """`layers` from canonical values, among which may be choices of other spaces.
+
+        Raises:
+            ValueError: the space has no blueprint.
+        """
+        if self._blueprint is None:
+            raise ValueError(f"Space {self.name!r} has no blueprint, so its architectures have no layers.")
+        return self._blueprint(values)
+
     def capacity(self) -> dict[str, LayerSpec]:
         """For every slot, a spec that holds the weights of every architecture's layer there."""
         return self._capacity() if self._capacity is not None else self.layers(self.largest())

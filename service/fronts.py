@@ -24,14 +24,14 @@ class Front:
 def front_of(session: Session, job: Job) -> Front:
     """The Pareto front over everything a job has evaluated so far."""
     # Imported here because moocore compiles at import and the API should start without it.
-    from search.evaluation import Evaluation
+    from search.evaluation import Evaluation, numbers
     from search.pareto import knee, pareto_front
 
     spec = JobSpec.model_validate(job.spec)
     objectives, constraints = with_margin(*spec.goals, margins_of(session, job.id))
-    space = spec.supernet.space()
+    space = spec.space()
     rows = {row.architecture_id: row for row in queries.evaluations(session, job.id)}
-    scored = [Evaluation(space.architecture(**row.values), row.metrics) for row in rows.values()]
+    scored = [Evaluation(space.architecture(**row.values), numbers(row.metrics)) for row in rows.values()]
     front = pareto_front(scored, objectives, constraints)
     best = knee(front, objectives)
     finalists = {finalist.architecture_id: finalist for finalist in queries.finalists(session, job.id)}

@@ -122,7 +122,7 @@ def check_possible(spec: JobSpec) -> None:
     """
     from service.profile import limits_known_now, limits_stated, look_for_feasible, nearest_out
 
-    space = spec.supernet.space()
+    space = spec.space()
     reason = misfit(space, spec.data.source, data_gives(spec.data))
     if reason is not None:
         raise InvalidRequest(reason)

@@ -11,14 +11,16 @@ from service.errors import Unavailable
 if TYPE_CHECKING:
     from celery import Celery
 
-Task = Literal["winnow.run_job", "winnow.run_export", "winnow.run_measurement"]
+Task = Literal["winnow.run_job", "winnow.run_export", "winnow.run_evaluate", "winnow.run_measurement"]
 
 RUN_JOB: Task = "winnow.run_job"
 RUN_EXPORT: Task = "winnow.run_export"
+# Help with the evaluations of a job that another worker runs.
+RUN_EVALUATE: Task = "winnow.run_evaluate"
 RUN_MEASUREMENT: Task = "winnow.run_measurement"
 
 # Task -> queue. Each queue has its own worker slot, so an export does not wait behind a training.
-QUEUES: dict[Task, str] = {RUN_JOB: "train", RUN_EXPORT: "export"}
+QUEUES: dict[Task, str] = {RUN_JOB: "train", RUN_EXPORT: "export", RUN_EVALUATE: "evaluate"}
 
 
 def measuring_queue(target: str) -> str:

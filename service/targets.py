@@ -38,6 +38,7 @@ def add_table(session: Session, name: str, text: str) -> tuple[Target, bool]:
         raise Conflict(f"{name} is a machine that registered itself; choose another name for the table.")
     if row is not None:
         row.facts, row.table = facts, text
+        session.flush()
         return row, False
     row = Target(name=name, kind="table", facts=facts, table=text, owner=None)
     session.add(row)
@@ -136,4 +137,4 @@ def open_requests(session: Session) -> dict[str, int]:
         .where(Measurement.state.in_(ACTIVE_STATES))
         .group_by(Measurement.target)
     )
-    return dict(rows.tuples().all())
+    return {target: count for target, count in rows}  # noqa: C416 - a Result has `keys()`

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
+
+BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
 def calibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
@@ -23,7 +26,7 @@ def calibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
     Raises:
         ValueError: there are no batches, so there is nothing to average.
     """
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = norms_of(network)
     network.eval()
     if not norms:
         return
@@ -31,14 +34,27 @@ def calibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
     first = next(remaining, None)
     if first is None:
         raise ValueError("Calibration needs at least one batch of inputs; got none.")
+    with cumulative(norms), torch.no_grad():
+        for inputs in chain([first], remaining):
+            network(inputs)
+
+
+def norms_of(module: nn.Module) -> list[BatchNorm]:
+    """Every batch norm in a module."""
+    return [m for m in module.modules() if isinstance(m, BatchNorm)]
+
+
+@contextmanager
+def cumulative(norms: Sequence[BatchNorm]) -> Iterator[None]:
+    """Start the running statistics anew and average them over the batches that follow; then evaluation mode again."""
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
-    with torch.no_grad():
-        for inputs in chain([first], remaining):
-            network(inputs)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    network.eval()
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.eval()

@@ -217,7 +217,7 @@ def specs_are_values(subject: Subject) -> str:
     """A layer spec equals its copy and can be a key; its fields are its block's arguments."""
     layers = subject.space.capacity().values()
     for layer in layers:
-        twin = replace(layer)  # type: ignore[type-var]
+        twin = replace(layer)
         require(twin == layer and hash(twin) == hash(layer), f"{layer} is not equal to its copy")
         arguments = list(inspect.signature(block_class(layer)).parameters)
         fields = list(layer.fields())

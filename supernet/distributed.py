@@ -55,6 +55,12 @@ class Group:
             for gradient, summed in zip(bucket, flat.split([g.numel() for g in bucket]), strict=True):
                 gradient.copy_(summed.view(gradient.shape))
 
+    def any(self, flag: bool, device: torch.device) -> bool:
+        """Whether the flag is set in some process; the same answer on each."""
+        if self.size == 1:
+            return flag
+        return bool(self.add(torch.tensor(float(flag), device=device)) > 0)
+
     def broadcast(self, value: Tensor) -> Tensor:
         """The tensor that process 0 has."""
         if self.size > 1:
@@ -65,7 +71,7 @@ class Group:
 ALONE = Group()
 
 
-STOP, STEP, RESTORE = 0.0, 1.0, 2.0
+STOP, STEP, RESTORE, CUT, TRY, GATHER = range(6)
 
 
 class Orders:
@@ -84,20 +90,36 @@ class Orders:
 
     def restore(self, checkpoint: int, rate_factor: float = 0.0) -> None:
         """Go to a stored checkpoint, or with 0 to the start; at this rate, or with 0 at the checkpoint's own."""
-        self._say(RESTORE, float(checkpoint), rate_factor)
+        self._say(RESTORE, checkpoint, rate_factor)
+
+    def cut(self, micro_batches: int) -> None:
+        """From now on cut batches into so many parts."""
+        self._say(CUT, micro_batches)
+
+    def try_step(self, micro_batches: int) -> None:
+        """See whether a step in so many parts fits in memory."""
+        self._say(TRY, micro_batches)
+
+    def gather(self, whole_state: bool) -> None:
+        """Give process 0 the weights that are spread over all, with the optimizer's state or without."""
+        self._say(GATHER, whole_state)
 
     def stop(self) -> None:
         """The training is over."""
         self._say(STOP)
 
-    def hear(self) -> tuple[float, int, float]:
-        """The next order, in a process that is not the first: (what, checkpoint, rate factor)."""
-        what, checkpoint, rate_factor = self.group.broadcast(self._message()).tolist()
-        return what, int(checkpoint), rate_factor
+    def abandon(self) -> None:
+        """The others cannot hear any more: they wait for this process inside a step that failed here."""
+        self.group = ALONE
 
-    def _say(self, what: float, checkpoint: float = 0.0, rate_factor: float = 0.0) -> None:
+    def hear(self) -> tuple[int, int, float]:
+        """The next order, in a process that is not the first: (what, its number, rate factor)."""
+        what, number, rate_factor = self.group.broadcast(self._message()).tolist()
+        return int(what), int(number), rate_factor
+
+    def _say(self, what: int, number: int = 0, rate_factor: float = 0.0) -> None:
         if self.group.size > 1:
-            self.group.broadcast(self._message(what, checkpoint, rate_factor))
+            self.group.broadcast(self._message(what, number, rate_factor))
 
     def _message(self, *values: float) -> Tensor:
         return torch.tensor(values or (0.0, 0.0, 0.0), dtype=torch.float64, device=self._device)

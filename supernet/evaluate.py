@@ -1,36 +1,25 @@
-"""What a network scores on a split of data."""
+"""What one network scores on a split of data. Many sub-networks of a supernet at once: `examiner`."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from supernet.data import Split
-from supernet.losses import task_loss
+from supernet.scores.exam import Exam
+from supernet.scores.labels import BATCH, TOKENS, SplitExam, batch_size
 
-# Images of at most 64x64 pixels in one forward pass of an evaluation; fewer of larger ones.
-BATCH = 512
-# Tokens in one forward pass: with 32,000 tokens in the vocabulary their logits take half a gigabyte.
-TOKENS = 4096
+__all__ = ["BATCH", "TOKENS", "accuracy", "batch_size", "examine", "perplexity", "score"]
 
 
 def accuracy(network: nn.Module, split: Split) -> float:
     """Share of correct top-1 predictions, between 0 and 1. The network is left in evaluation mode."""
-    correct = sum(int((logits.argmax(-1) == targets).sum()) for logits, targets in _answers(network, split))
-    return correct / len(split)
+    return examine(network, SplitExam(split))["accuracy"]
 
 
 def perplexity(network: nn.Module, split: Split) -> float:
     """exp of the mean cross-entropy of a token, at least 1. The network is left in evaluation mode."""
-    total, tokens = 0.0, 0
-    for logits, targets in _answers(network, split):
-        total += float(task_loss(logits, targets)) * targets.numel()
-        tokens += targets.numel()
-    # exp() of more than 709 is no number any more; a network that bad is bad enough at this.
-    return math.exp(min(total / tokens, 700.0))
+    return examine(network, SplitExam(split))["perplexity"]
 
 
 def score(network: nn.Module, split: Split) -> float:
@@ -38,24 +27,18 @@ def score(network: nn.Module, split: Split) -> float:
     return perplexity(network, split) if split.is_language else accuracy(network, split)
 
 
-def _answers(network: nn.Module, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
+def examine(network: nn.Module, exam: Exam, full: nn.Module | None = None) -> dict[str, float]:
+    """What a network scores in an exam. It is left in evaluation mode.
+
+    Args:
+        full: the network with which it is compared, where the exam does that.
+    """
     network.eval()
     like = next(network.parameters(), None)
-    size = batch_size(split)
+    tally = exam.tally()
     with torch.no_grad():
-        for start in range(0, len(split), size):
-            batch = split.batch(slice(start, start + size))
-            if like is not None:
-                batch = batch.to(like.device)
-            logits = network(batch.inputs) if batch.mask is None else network(batch.inputs, batch.mask)
-            yield logits, batch.targets
-
-
-def batch_size(split: Split) -> int:
-    """Examples in one forward pass."""
-    shape = split.stored.shape
-    if len(shape) == 4:
-        return max(1, min(BATCH, BATCH * 64 * 64 // (shape[2] * shape[3])))
-    if split.is_language or split.lengths is not None:
-        return max(1, TOKENS // shape[1])
-    return BATCH
+        for batch in exam.batches(torch.device("cpu") if like is None else like.device):
+            inputs = (batch.inputs,) if batch.mask is None else (batch.inputs, batch.mask)
+            theirs = full.eval()(*inputs) if full is not None and exam.against_full else None
+            tally.add(network(*inputs), batch, theirs)
+    return tally.values()

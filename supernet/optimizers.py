@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class TrainingOptions:
         clip_value: largest element of the summed gradient; 0 switches clipping off.
         ema_decay: of the exponential moving average of the weights, a step; 0: none is kept.
         precision: of the passes, `float32` or `bfloat16`; the weights stay in float32.
+        sharded: spread weights, gradients and optimizer state over the processes (FSDP2).
         activation_checkpointing: recompute the inside of blocks in the backward pass.
         compile: torch.compile the blocks of the biggest and the smallest network.
         lora_rank, lora_alpha: train low-rank updates instead of the weights (see `LowRankUpdate`); 0: off.
@@ -44,6 +47,7 @@ class TrainingOptions:
     ema_decay: float = 0.0
     precision: str = "float32"
     activation_checkpointing: bool = False
+    sharded: bool = False
     compile: bool = False
     lora_rank: int = 0
     lora_alpha: float = 16.0
@@ -80,13 +84,29 @@ SCHEDULES: dict[str, Callable[[TrainingOptions, float], float]] = {
     "exponential": exponential,
 }
 
+
+def decayed(weights: list[torch.nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups: matrices and kernels decay; biases and normalisation, which have one dimension, do not.
+
+    So AlphaNet trains its supernets (bignas.md, 1.2) and GPT-like models are trained: a scale that decays to
+    zero switches a channel off and regularises nothing. Weights that are spread over processes are updated
+    apart from whole ones, as torch's fused updates want it.
+    """
+    groups = []
+    for spread in (False, True):
+        for matrices in (True, False):
+            members = [w for w in weights if isinstance(w, DTensor) is spread and (w.dim() >= 2) is matrices]
+            groups.append({"params": members, "weight_decay": weight_decay if matrices else 0.0})
+    return [group for group in groups if group["params"]]
+
+
 # RMSProp's constants are those of the BigNAS recipe (bignas.md, 1.2).
 OPTIMIZERS: dict[str, Callable[[list[torch.nn.Parameter], TrainingOptions], torch.optim.Optimizer]] = {
     "rmsprop": lambda weights, o: torch.optim.RMSprop(
-        weights, o.learning_rate, alpha=0.9, eps=1e-3, momentum=o.momentum, weight_decay=o.weight_decay
+        decayed(weights, o.weight_decay), o.learning_rate, alpha=0.9, eps=1e-3, momentum=o.momentum
     ),
     "sgd": lambda weights, o: torch.optim.SGD(
-        weights, o.learning_rate, momentum=o.momentum, nesterov=o.momentum > 0, weight_decay=o.weight_decay
+        decayed(weights, o.weight_decay), o.learning_rate, momentum=o.momentum, nesterov=o.momentum > 0
     ),
-    "adamw": lambda weights, o: torch.optim.AdamW(weights, o.learning_rate, weight_decay=o.weight_decay),
+    "adamw": lambda weights, o: torch.optim.AdamW(decayed(weights, o.weight_decay), o.learning_rate),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -16,10 +17,12 @@ from supernet.data.dataset import Batch, Split
 from supernet.distributed import ALONE, Group
 from supernet.flat import load_tensors, own_tensors
 from supernet.lora import LowRankUpdate
+from supernet.memory import OutOfMemory, free_memory, is_out_of_memory
 from supernet.network import Supernet
 from supernet.optimizers import OPTIMIZERS, SCHEDULES, TrainingOptions
 from supernet.passes import Passes
 from supernet.randomness import derived_rng
+from supernet.sharding import gathered, shard, spread, spread_all
 
 __all__ = ["OPTIMIZERS", "SCHEDULES", "NonFiniteLoss", "Trainer", "TrainingMethod", "TrainingOptions"]
 
@@ -60,6 +63,11 @@ class Trainer:
         micro_batches: into which a process cuts its share of a batch now; memory may ask for more than the options.
         best_score: of the biggest network so far; kept for the guard, which sets it.
         units_seen: images or tokens trained on by all processes since this trainer was made.
+        before_gathering: called with whether the optimizer's state is wanted too, where spread weights are about to
+            be made whole; process 0 tells the others with it to do the same.
+
+    Raises:
+        ValueError: options that exclude one another, or that these data cannot honour.
     """
 
     def __init__(
@@ -87,7 +95,11 @@ class Trainer:
         self.best_score: float | None = None
         self.micro_batches = options.micro_batches
         self.units_seen = 0
+        self.before_gathering: Callable[[bool], None] = lambda whole_state: None
         method.prepare(supernet)
+        if options.sharded:
+            _check_sharded(options, group)
+            shard(supernet)
         self.low_rank: LowRankUpdate | None = None
         weights = list(supernet.parameters())
         if options.lora_rank:
@@ -109,8 +121,21 @@ class Trainer:
 
     @property
     def result(self) -> Supernet:
-        """What the training is for: the averaged weights if there are some, else the weights."""
-        return self.supernet if self.average is None else self.average.supernet
+        """What the training is for: the averaged weights if there are some, else the weights.
+
+        Of a sharded training every process must ask for it; process 0 gets a whole copy.
+        """
+        if self.average is not None:
+            return self.average.supernet
+        if not self.options.sharded:
+            return self.supernet
+        self.before_gathering(False)
+        weights = gathered(own_tensors(self.supernet), keep=self.group.rank == 0)
+        if self.group.rank:
+            return self.supernet
+        whole = Supernet(self.space).to(self.device)
+        load_tensors(whole, weights)
+        return whole
 
     @property
     def device(self) -> torch.device:
@@ -122,6 +147,7 @@ class Trainer:
 
         Raises:
             NonFiniteLoss: the step was not applied; go back to a checkpoint.
+            OutOfMemory: the same; cut batches into more parts.
         """
         rate = self.rate_factor * self.options.rate(self.steps_done / self.steps_per_epoch)
         for group in self.optimizer.param_groups:
@@ -148,6 +174,23 @@ class Trainer:
 
     def _gradients(self) -> dict[str, float]:
         """Fill `.grad` with the gradients of the whole batch; the mean losses of every process."""
+        try:
+            total = self._own_gradients()
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            # Processes that spread their weights meet in every block: the others cannot be told.
+            if not is_out_of_memory(error) or self.options.sharded:
+                raise
+            total = None
+        if self.group.any(total is None, self.device):
+            free_memory(self)
+            raise OutOfMemory(f"Step {self.steps_done + 1} did not fit in memory.")
+        assert total is not None
+        self.group.add_gradients(self.supernet)
+        names = list(total)
+        return dict(zip(names, self.group.add(torch.stack([total[name] for name in names])).tolist(), strict=True))
+
+    def _own_gradients(self) -> dict[str, Tensor]:
+        """Fill `.grad` with what this process's share of the batch adds; its share of the mean losses."""
         index = self._next_batch()
         parts = self.group.size * self.micro_batches
         share = -(-len(index) // parts)
@@ -165,9 +208,7 @@ class Trainer:
                 losses = self.method.step(passes, batch, derived_rng(self.seed, "sub-networks", self.steps_done))
             for name, loss in losses.items():
                 total[name] = total.get(name, torch.zeros_like(loss)) + passes.weight * loss
-        self.group.add_gradients(self.supernet)
-        names = list(total)
-        return dict(zip(names, self.group.add(torch.stack([total[name] for name in names])).tolist(), strict=True))
+        return total
 
     def _next_batch(self) -> Tensor:
         """Indices of the step's examples, the same on every process."""
@@ -177,14 +218,25 @@ class Trainer:
 
     def _clip(self) -> float:
         """Clip the gradients; the norm that they had."""
-        if self.options.clip_value > 0:
-            torch.nn.utils.clip_grad_value_(self._weights, self.options.clip_value)
-        limit = self.options.clip_norm or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self._weights, limit)
-        return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+        kinds = [[w for w in self._weights if isinstance(w, DTensor) is spread] for spread in (True, False)]
+        squares = torch.zeros((), device=self.device)
+        for weights in kinds:
+            if self.options.clip_value > 0:
+                torch.nn.utils.clip_grad_value_(weights, self.options.clip_value)
+            norm = torch.nn.utils.get_total_norm([w.grad for w in weights if w.grad is not None])
+            squares = squares + (norm.full_tensor() if isinstance(norm, DTensor) else norm).to(self.device) ** 2
+        total = squares.sqrt()
+        if self.options.clip_norm:
+            for weights in kinds:
+                torch.nn.utils.clip_grads_with_norm_(weights, self.options.clip_norm, total)
+        return float(total)
 
     def try_step(self, micro_batches: int) -> None:
-        """Compute the next step's gradients in so many parts and drop them, to see whether they fit in memory."""
+        """Compute the next step's gradients in so many parts and drop them, to see whether they fit in memory.
+
+        Raises:
+            OutOfMemory: they do not.
+        """
         kept, self.micro_batches = self.micro_batches, micro_batches
         seen = self.units_seen
         try:
@@ -198,7 +250,12 @@ class Trainer:
     # --- exact resume ---------------------------------------------------------------------------
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights, optimizer state and averages as a flat dict: what a checkpoint stores besides `steps_done`."""
+        """Weights, optimizer state and averages as a flat dict: what a checkpoint stores besides `steps_done`.
+
+        Of a sharded training every process must ask for it; process 0 gets whole tensors, the others no weights.
+        """
+        if self.options.sharded:
+            self.before_gathering(True)
         tensors = {f"supernet.{name}": value for name, value in own_tensors(self.supernet).items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             for name, value in state.items():
@@ -211,15 +268,21 @@ class Trainer:
         tensors["guard.micro_batches"] = torch.tensor(self.micro_batches)
         if self.best_score is not None:
             tensors["guard.best_score"] = torch.tensor(self.best_score, dtype=torch.float64)
-        return tensors
+        return gathered(tensors, keep=self.group.rank == 0) if self.options.sharded else tensors
 
     def restore(self, tensors: dict[str, Tensor], steps_done: int) -> None:
         """Continue from what `tensors` gave after `steps_done` steps."""
-        load_tensors(self.supernet, _below("supernet.", tensors))
+        weights = _below("supernet.", tensors)
+        if self.options.sharded:
+            weights = spread_all(weights, self.supernet.state_dict())
+        load_tensors(self.supernet, weights)
         state: dict[int, dict[str, Tensor]] = {}
+        order = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         for name, value in _below("optimizer.", tensors).items():
             index, key = name.split(".", 1)
-            state.setdefault(int(index), {})[key] = value
+            like = order[int(index)]
+            # Moments are spread as their weights are; counts of steps are not.
+            state.setdefault(int(index), {})[key] = spread(value, like) if value.shape == like.shape else value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         if self.average is not None:
             self.average.restore(_below("average.", tensors))
@@ -230,6 +293,14 @@ class Trainer:
         best = tensors.get("guard.best_score")
         self.best_score = None if best is None else float(best)
         self.steps_done = steps_done
+
+
+def _check_sharded(options: TrainingOptions, group: Group) -> None:
+    if group.size == 1:
+        raise ValueError("training.sharded spreads weights over processes; give training.processes more than 1.")
+    beside = {"ema_decay": options.ema_decay, "lora_rank": options.lora_rank, "compile": options.compile}
+    if clashing := [f"training.{name}" for name, value in beside.items() if value]:
+        raise ValueError(f"training.sharded does not work with {' and '.join(clashing)}; switch one of them off.")
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.queue import RUN_EXPORT, RUN_JOB, RUN_MEASUREMENT, make_celery
+from service.queue import RUN_EVALUATE, RUN_EXPORT, RUN_JOB, RUN_MEASUREMENT, make_celery
 from service.settings import get_settings
 from service.store.session import Database
 from workers.logs import configure_logging
@@ -29,6 +29,18 @@ def _supervise(kind: Kind, row_id: str) -> None:
 def run_job(job_id: str, **_later: object) -> None:
     """Run a job, unless somebody else does."""
     _supervise("job", job_id)
+
+
+@app.task(name=RUN_EVALUATE)
+def run_evaluate(job_id: str, **_later: object) -> None:
+    """Help with the evaluations of a job."""
+    configure_logging()
+    assert settings.database_url is not None
+    database = Database(settings.database_url)
+    try:
+        Supervisor(database, settings, worker_name()).help_out(job_id)
+    finally:
+        database.close()
 
 
 @app.task(name=RUN_EXPORT)

@@ -13,7 +13,6 @@ from predictors.cost import macs
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
 from supernet.data import Dataset
-from supernet.evaluate import score
 from supernet.randomness import derived_rng
 from supernet.trainer import Trainer
 from workers.workshop import Workshop, make_evaluator
@@ -82,7 +81,8 @@ class Curve:
 
     def _validate(self, trainer: Trainer) -> dict[str, float]:
         evaluator = make_evaluator(self._shop.spec, trainer.result, self._data)
-        return {name: score(evaluator.network(end), self._data.validation) for name, end in self._ends.items()}
+        evaluations = evaluator.evaluate(list(self._ends.values()))
+        return {name: e.metrics[self._data.metric] for name, e in zip(self._ends, evaluations, strict=True)}
 
 
 def median(space: SearchSpace) -> Architecture:

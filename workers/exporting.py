@@ -51,10 +51,10 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int) 
         VerificationError: what was written does not behave like the network.
     """
     spec = JobSpec.model_validate(order.job.spec)
-    space = spec.supernet.space()
+    space = spec.space()
     architecture = space.architecture(**order.evaluation.values)
     data = load_dataset(spec.data.source, spec.training.seed, spec.data.options())
-    supernet = Supernet(alone(space, architecture) if order.trained_alone else space)
+    supernet = Supernet(alone(space, architecture) if order.trained_alone else spec.supernet.space())
     load_tensors(supernet, artifacts.load(order.weights.path, order.weights.sha256))
     network = make_evaluator(spec, supernet, data).network(architecture)
     metrics = dict(order.evaluation.metrics) | {f"test_{data.metric}": score(network, data.test)}

@@ -48,7 +48,7 @@ def measured_finalist(
             return {"latency_ms": results[0]["median_ms"]}, {"latency_ms": "measured"}, results
         if hardware.bench is None or hardware.setting is None:
             return {}, {}, []
-        layers = shop.space.layers(architecture)
+        layers = shop.searched.layers(architecture)
         path = write_measurable(network, layers, inputs, Path(folder) / "network", hardware.setting)
         (found,) = hardware.bench.measure([path], [hardware.setting], effort, lambda: shop.reporter.progress(0.0))
     if isinstance(found, MeasurementError):

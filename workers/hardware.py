@@ -17,6 +17,7 @@ from export.measure import Effort, Setting
 from export.measure.bench import Results
 from predictors.table_files import parse_table
 from predictors.tables import LatencyTable, MissingRow
+from search.evaluation import Evaluation
 from search.metrics import METRICS, ON_TARGET, Source
 from search.targets import RUNTIMES, TargetName
 from search_space.architecture import Architecture
@@ -72,6 +73,13 @@ class Hardware:
             metrics |= {metric: read(results, metric) for metric in rest}
             sources |= dict.fromkeys(rest, "measured")
         return metrics, sources
+
+
+def on_target(shop: Workshop, hardware: Hardware, scored: Evaluation) -> Evaluation:
+    """An evaluation with the metrics of the job's target."""
+    assert not isinstance(scored.source, str)
+    metrics, sources = hardware.scores(shop, scored.architecture)
+    return Evaluation(scored.architecture, {**scored.metrics, **metrics}, {**scored.source, **sources})
 
 
 def prepare_hardware(shop: Workshop) -> Hardware:
@@ -140,7 +148,7 @@ def measure_networks(
     """
     assert hardware.bench is not None
     assert hardware.setting is not None
-    tasks = [network_task(shop.space, architecture, hardware.setting) for architecture in architectures]
+    tasks = [network_task(shop.searched, architecture, hardware.setting) for architecture in architectures]
     effort = Effort(max_seconds=shop.spec.hardware.seconds)
     try:
         found = measure_tasks(
@@ -194,7 +202,7 @@ def _priced_by(shop: Workshop, target: Target, metrics: tuple[str, ...]) -> Hard
     if metrics != ("latency_ms",):
         raise JobFailed(f"Target {target.name} is a table of latencies; it does not know tokens_per_second.")
     table = parse_table(target.table or "", f"The table of target {target.name}")
-    space = shop.space
+    space = shop.searched
     try:
         for architecture in (space.smallest(), space.largest()):
             table.price(space.layers(architecture))
@@ -216,10 +224,10 @@ def _priced_by(shop: Workshop, target: Target, metrics: tuple[str, ...]) -> Hard
 def _table(shop: Workshop, bench: Bench, setting: Setting) -> LatencyTable | None:
     """Every layer of the space alone, if there are not too many and the metric adds up from layers."""
     asked = {part.metric for part in (*shop.spec.objectives, *shop.spec.constraints)}
-    if shop.spec.hardware.max_layers == 0 or "latency_ms" not in asked or not shop.space.has_layers:
+    if shop.spec.hardware.max_layers == 0 or "latency_ms" not in asked or not shop.searched.has_layers:
         return None
     try:
-        layers = layers_of(shop.space, shop.spec.hardware.max_layers)
+        layers = layers_of(shop.searched, shop.spec.hardware.max_layers)
     except TooManyLayers as error:
         shop.tell("warning", f"No table of layers: {error} The predictor learns from whole networks alone.")
         return None
@@ -240,7 +248,7 @@ TABLE_SHARE = 0.6
 
 def _fitted(shop: Workshop, hardware: Hardware, table: LatencyTable | None) -> dict[str, Fitted]:
     """Predictors of the metrics that are predicted well enough; the others will be measured."""
-    architectures = to_fit(shop.space, shop.spec.hardware.networks, shop.spec.search.seed)
+    architectures = to_fit(shop.searched, shop.spec.hardware.networks, shop.spec.search.seed)
     begin = TABLE_SHARE if table is not None else 0.0
     results = measure_networks(
         shop, hardware, architectures, lambda done: shop.reporter.progress(begin + (1 - begin) * done)
@@ -249,27 +257,41 @@ def _fitted(shop: Workshop, hardware: Hardware, table: LatencyTable | None) -> d
     fitted: dict[str, Fitted] = {}
     for metric in hardware.metrics:
         values = [read(one, metric) for one in results]
-        made = fit_predictor(
-            shop.space,
-            table if metric == "latency_ms" else None,
-            architectures,
-            values,
-            shop.spec.hardware.margin_quantile,
-        )
-        share, least = made.report["within_10_percent"], shop.spec.hardware.min_within_10_percent
-        used = share >= least
-        unit = METRICS[metric].unit
-        facts = {"metric": metric, "unit": unit, "target": shop.spec.target, "used": used, "margin": made.margin}
-        _tell_once(shop, {**facts, **made.report})
-        if used:
+        made = _judged(shop, metric, table if metric == "latency_ms" else None, architectures, values)
+        if made is not None:
             fitted[metric] = made
-        else:
-            shop.tell(
-                "warning",
-                f"The predictor of {metric} is within 10 % for {share:.0%} of held-out networks, and {least:.0%} are "
-                "asked for (hardware.min_within_10_percent): every network of the search is measured instead.",
-            )
     return fitted
+
+
+def _judged(
+    shop: Workshop,
+    metric: str,
+    table: LatencyTable | None,
+    architectures: list[Architecture],
+    values: list[float],
+) -> Fitted | None:
+    """The predictor of a metric if it is good enough; its report is told either way."""
+    plan = shop.spec.hardware
+    goal = METRICS[metric].goal
+    try:
+        made = fit_predictor(
+            shop.searched, table, architectures, values, plan.margin_quantile, goal, shop.spec.search.seed
+        )
+    except ValueError as error:
+        shop.tell("info", f"{metric} is measured for every network of the search: {error}")
+        return None
+    used = made.within_10_percent >= plan.min_within_10_percent
+    facts = {"metric": metric, "unit": METRICS[metric].unit, "target": shop.spec.target}
+    _tell_once(shop, {**facts, "used": used, "margin": made.margin, **made.report})
+    if used:
+        return made
+    shop.tell(
+        "warning",
+        f"The predictor of {metric} is within 10 % for {made.within_10_percent:.0%} of held-out networks, and "
+        f"{plan.min_within_10_percent:.0%} are asked for (hardware.min_within_10_percent): every network of the "
+        "search is measured instead.",
+    )
+    return None
 
 
 def _tell_once(shop: Workshop, facts: dict[str, Any]) -> None:

@@ -19,8 +19,9 @@ from export.measure.bench import Results
 from predictors.tables import LatencyTable, Row, key_of
 from workers.pricing import Bench, LatencyStore, Layer, Task, layer_task, place_of, probe_task
 
-# Files that are written and then measured in turns.
-BATCH = 32
+# Files that are written and then measured in turns: so many that a burst of somebody else's work, which lasts for
+# seconds, falls on one round of blocks and not on all the blocks of a layer.
+BATCH, BATCH_BYTES = 256, 256 * 2**20
 # A price never falls below this share of what the layer took alone: the correction has an error of its own.
 LEAST_SHARE = 0.05
 PROBE_COPIES = 3
@@ -54,15 +55,12 @@ def measure_tasks(
     unique = {task.subject: task for task in tasks}
     found = store.known(place, kind, list(unique))
     missing = [task for subject, task in unique.items() if subject not in found]
-    for begin in range(0, len(missing), BATCH):
-        batch = missing[begin : begin + BATCH]
+    while missing:
         done = len(found) / len(unique)
         with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
-            files = []
-            for i, task in enumerate(batch):
-                files.append(task.write(Path(folder) / f"{i}"))
-                progress(done)
+            files = _write_batch(missing, Path(folder), lambda done=done: progress(done))  # type: ignore[misc]
             measured = bench.measure(files, [setting], effort, lambda done=done: progress(done))  # type: ignore[misc]
+        batch, missing = missing[: len(files)], missing[len(files) :]
         for task, results in zip(batch, measured, strict=True):
             if isinstance(results, MeasurementError):
                 raise Unmeasurable(f"{task.what}: {results}")
@@ -70,6 +68,20 @@ def measure_tasks(
             found[task.subject] = results
     progress(1.0)
     return found
+
+
+def _write_batch(tasks: Sequence[Task], folder: Path, tick: Callable[[], None]) -> list[Path]:
+    """Files of the first tasks: as many as are measured together, at least one."""
+    files: list[Path] = []
+    size_bytes = 0
+    for task in tasks[:BATCH]:
+        own = folder / f"{len(files)}"
+        files.append(task.write(own))
+        size_bytes += sum(path.stat().st_size for path in own.rglob("*") if path.is_file())
+        if size_bytes > BATCH_BYTES:
+            break
+        tick()
+    return files
 
 
 def build_table(

@@ -13,6 +13,7 @@ from torch import Tensor
 from search.fit import misfit
 from search.spec import JobSpec
 from search_space import plugins
+from search_space.inputs import TokenInput
 from search_space.space import SearchSpace
 from supernet.augment import AugmentOptions
 from supernet.data import DataError, Dataset, load_dataset
@@ -28,6 +29,8 @@ from workers.workshop import JobFailed
 DATA_SHARE = 0.25
 # Training examples on which the importance of neurons and heads is scored, and those in one forward pass.
 IMPORTANCE_EXAMPLES, IMPORTANCE_BATCH = 256, 16
+# A checkpoint's vocabulary may be larger than its tokenizer's by padding, but not by more than this.
+LEAST_VOCAB_SHARE = 0.9
 # In BigNAS the decay reaches its floor after two thirds of the training: its 2.4 epochs are a 150th (bignas.md, 1.2).
 DECAY_SHARE = 150
 
@@ -49,12 +52,31 @@ def prepare_data(spec: JobSpec, space: SearchSpace, device: torch.device) -> Dat
             f"training.batch_size is {spec.training.batch_size}, but {data.name} has only {len(data.train)} "
             "training examples; choose a smaller batch."
         )
+    if (reason := strange_tokens(spec, space, data)) is not None:
+        raise JobFailed(reason)
     asked = {objective.metric for objective in spec.objectives} & {"accuracy", "perplexity"}
     if asked - {data.metric}:
         raise JobFailed(f"{data.name} is scored by {data.metric}, not by {asked.pop()}; change the objectives.")
     if device.type == "cuda" and data.num_bytes > DATA_SHARE * torch.cuda.mem_get_info(device)[0]:
         return data
     return data.to(device)
+
+
+def strange_tokens(spec: JobSpec, space: SearchSpace, data: Dataset) -> str | None:
+    """Why the data's token ids are not those that a checkpoint was trained on, as far as their number shows it.
+
+    Embeddings are often padded by some hundred rows, never by a tenth of them.
+    """
+    takes, vocab = space.takes, data.preprocessing.get("vocab")
+    if spec.supernet.pretrained is None or not isinstance(takes, TokenInput) or vocab is None:
+        return None
+    if vocab >= LEAST_VOCAB_SHARE * takes.vocab:
+        return None
+    return (
+        f"The tokenizer {data.preprocessing['tokenizer']} has {vocab} tokens, but the checkpoint was trained with "
+        f"{takes.vocab}: they do not belong together. Set data.tokenizer to the checkpoint's folder, "
+        f"{spec.supernet.pretrained}."
+    )
 
 
 def fresh_supernet(spec: JobSpec, space: SearchSpace, data: Dataset, device: torch.device) -> Supernet:
@@ -89,7 +111,9 @@ def make_trainer(spec: JobSpec, supernet: Supernet, data: Dataset, group: Group 
     """
     training = spec.training
     options = training.model_dump(include=set(TrainingOptions.__dataclass_fields__))
-    options["lr_decay_epochs"] = options["lr_decay_epochs"] or training.epochs / DECAY_SHARE
+    options["lr_decay_epochs"] = options["lr_decay_epochs"] or max(1, training.epochs) / DECAY_SHARE
+    if training.sharded is None:
+        options["sharded"] = training.processes > 1 and spec.supernet.family == "llama" and not training.unshardable
     method = plugins.load("supernet.methods", training.method, "training method").METHOD
     augment = AugmentOptions(**training.augmentation.model_dump())
     try:

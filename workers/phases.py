@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 import structlog
 import torch
 
+from supernet.memory import is_out_of_memory
 from supernet.proxyless.search import PathSearch
 from supernet.trainer import NonFiniteLoss, Trainer
 from workers.checkpoints import Checkpoints
 from workers.reporter import Interrupted
-from workers.training import MOST_ROLLBACKS, ROLLBACK_RATE, is_out_of_memory
+from workers.training import MOST_ROLLBACKS, ROLLBACK_RATE
 from workers.workshop import JobFailed, Workshop
 
 log = structlog.get_logger()

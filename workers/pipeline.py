@@ -7,8 +7,7 @@ A search by gradient goes through the same stages in its own way: `workers/proxy
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -17,20 +16,28 @@ from search.algorithms import algorithm_for
 from search.evaluation import Evaluation
 from search.hardware_spec import with_margin
 from search.loop import run_search
+from search.metrics import ON_TARGET
 from search.objectives import limits_of
 from search.pareto import pareto_front
 from search.problem import Problem
 from search.spec import JobSpec
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
-from service.store.models import EvaluationRow, Finalist
+from service.store.models import Finalist, Job
+from service.store.warm import copied
 from supernet.data import Dataset
 from supernet.evaluate import score
+from workers.evaluating import evaluation_of, row_of
 from workers.evaluator import Evaluator
+from workers.exams import exams_of
 from workers.finalists import measured_finalist, tell_violations
-from workers.hardware import Hardware, prepare_hardware
+from workers.front_quantization import FrontQuantization
+from workers.hardware import Hardware, on_target, prepare_hardware
 from workers.materials import prepare_data
+from workers.policies import NUM_BASELINES, baseline_architectures, baseline_event, first_policies
 from workers.proxyless import search_by_gradient
+from workers.quantized import QuantizedEvaluator
+from workers.sharing import evaluate_of
 from workers.training import train_supernet
 from workers.workshop import JobFailed, Workshop, make_evaluator
 
@@ -61,10 +68,11 @@ def run(shop: Workshop) -> None:
 def search_supernet(shop: Workshop, data: Dataset) -> None:
     """The stages of a job that trains one supernet and evaluates its sub-networks."""
     supernet = train_supernet(shop, data)
-    evaluator = make_evaluator(shop.spec, supernet, data)
+    evaluator = make_evaluator(shop.spec, supernet, data, exams_of(shop.spec, shop.space, data))
     hardware = prepare_hardware(shop)
     evaluations = search(shop, evaluator, hardware)
     measure_finalists(shop, evaluator, evaluations, hardware)
+    measure_baselines(shop, evaluator, hardware)
 
 
 # --- search --------------------------------------------------------------------------------------
@@ -72,46 +80,73 @@ def search_supernet(shop: Workshop, data: Dataset) -> None:
 
 def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Evaluation]:
     """Every evaluation of the search; those that are stored already are replayed."""
-    plan, space = shop.spec.search, shop.space
+    plan, space = shop.spec.search, shop.searched
+    if plan.warm_start:
+        shop.reporter.warm_start(scores_alike(shop.spec))
+    known: dict[str, Evaluation] = {}
+    warm: list[Evaluation] = []
+    for row in shop.reporter.evaluations():
+        evaluation = evaluation_of(space.architecture(**row.values), row)
+        if copied(row):
+            warm.append(evaluation)
+        else:
+            known[evaluation.architecture.id] = evaluation
+    if warm:
+        shop.tell("info", f"{len(warm)} evaluations of earlier searches of this supernet are known.")
+    shop.reporter.stage("search", len(known) / plan.evaluations)
+    seeds = first_policies(shop, evaluator)
     algorithm = algorithm_for(
-        search_problem(shop.spec, space, hardware),
+        search_problem(shop.spec, space, hardware, warm, seeds),
         plan.algorithm,
         seed=plan.seed,
         evaluations=plan.evaluations,
         options=plan.options,
     )
-    stored = shop.reporter.evaluations()
-    known: dict[str, Evaluation] = {}
-    for row in stored:
-        architecture = space.architecture(**row.values)
-        known[architecture.id] = Evaluation(architecture, row.metrics, row.sources)
     shop.reporter.stage("search", len(known) / plan.evaluations)
+    shared = evaluate_of(shop, evaluator)
 
-    def evaluate(architecture: Architecture) -> Evaluation:
-        began = time.monotonic()
-        evaluation = evaluator.evaluate(architecture)
-        assert not isinstance(evaluation.source, str)
-        on_target, sources = hardware.scores(shop, architecture)
-        evaluation = Evaluation(architecture, {**evaluation.metrics, **on_target}, {**evaluation.source, **sources})
-        assert not isinstance(evaluation.source, str)
-        shop.reporter.evaluation(
-            EvaluationRow(
-                architecture_id=architecture.id,
-                values=architecture.values,
-                metrics=dict(evaluation.metrics),
-                sources=dict(evaluation.source),
-                seconds=time.monotonic() - began,
-            )
-        )
-        known[architecture.id] = evaluation
-        shop.reporter.progress(len(known) / plan.evaluations)
-        return evaluation
+    def evaluate(architectures: Sequence[Architecture]) -> list[Evaluation]:
+        found = []
+        for row, scored in shared(architectures):
+            evaluation = on_target(shop, hardware, scored)
+            shop.reporter.evaluation(row_of(evaluation, row.seconds))
+            known[evaluation.architecture.id] = evaluation
+            shop.reporter.progress(len(known) / plan.evaluations)
+            found.append(evaluation)
+        return found
 
-    return run_search(algorithm, evaluate, known)
+    return [*warm, *run_search(algorithm, evaluate, known)]
 
 
-def search_problem(spec: JobSpec, space: SearchSpace, hardware: Hardware) -> Problem:
-    """What a job's search looks for; costs that layer specs give are exact, and predictions cost nothing to ask."""
+def scores_alike(spec: JobSpec) -> Callable[[Job], bool]:
+    """Whether another job of the same supernet gives the same numbers as this one, metric by metric."""
+
+    def alike(job: Job) -> bool:
+        theirs = JobSpec.model_validate(job.spec)
+        wanted = {o.metric for o in spec.objectives} | {c.metric for c in spec.constraints}
+        same = theirs.search.calibration_images == spec.search.calibration_images and theirs.scoring == spec.scoring
+        same = same and theirs.quantization == spec.quantization
+        compared = {o.metric for o in theirs.objectives} | {c.metric for c in theirs.constraints}
+        if wanted & set(ON_TARGET):
+            same = same and (theirs.target, theirs.hardware) == (spec.target, spec.hardware)
+        return same and wanted - set(ANALYTIC) <= compared
+
+    return alike
+
+
+def search_problem(
+    spec: JobSpec,
+    space: SearchSpace,
+    hardware: Hardware,
+    warm: Sequence[Evaluation] = (),
+    seeds: Sequence[Architecture] = (),
+) -> Problem:
+    """What a job's search looks for; costs that layer specs give are exact, and predictions cost nothing to ask.
+
+    Args:
+        warm: evaluations of earlier searches of the same supernet.
+        seeds: architectures to evaluate first, after those that the job names.
+    """
 
     def exact(metric: str) -> Callable[[Architecture], float]:
         return lambda architecture: float(ANALYTIC[metric](space, architecture))
@@ -122,8 +157,11 @@ def search_problem(spec: JobSpec, space: SearchSpace, hardware: Hardware) -> Pro
         space,
         objectives,
         constraints,
+        warm_start=tuple(warm),
         exact_costs={metric: exact(metric) for metric in sorted(wanted & set(ANALYTIC))} | hardware.known,
-        seeds=tuple(space.architecture(**values) for values in spec.search.seed_architectures),
+        seeds=tuple(
+            dict.fromkeys([*(space.architecture(**values) for values in spec.search.seed_architectures), *seeds])
+        ),
     )
 
 
@@ -141,12 +179,31 @@ def measure_finalists(shop: Workshop, evaluator: Evaluator, evaluations: list[Ev
         raise JobFailed(_nothing_feasible(shop, evaluations))
     finished = {finalist.architecture_id for finalist in shop.reporter.finalists()}
     shop.reporter.stage("measure finalists", len(finished) / len(front))
+    in_fewer_bits = FrontQuantization(shop, evaluator)
     for position, evaluation in enumerate(front, 1):
         if evaluation.architecture.id not in finished:
             finalist = _measured(shop, evaluator, evaluation, position, hardware)
+            metrics, sources = in_fewer_bits.scores(evaluation.architecture)
+            finalist.metrics, finalist.sources = {**finalist.metrics, **metrics}, {**finalist.sources, **sources}
             shop.reporter.finalist(finalist)
         shop.reporter.progress(position / len(front), force=True)
     tell_violations(shop, hardware)
+
+
+def measure_baselines(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> None:
+    """What the front of a search of policies is compared with: scored and measured like a finalist."""
+    if not isinstance(evaluator, QuantizedEvaluator):
+        return
+    finished = {event["name"] for event in shop.reporter.events("baseline")}
+    if len(finished) == NUM_BASELINES:
+        return
+    for name, architecture in baseline_architectures(shop, evaluator, hardware).items():
+        if name in finished:
+            continue
+        (evaluation,) = evaluator.evaluate([architecture])
+        found = _measured(shop, evaluator, evaluation, 0, hardware)
+        shop.reporter.event("baseline", baseline_event(name, evaluation, found))
+        shop.reporter.progress(1.0, force=True)
 
 
 def _measured(

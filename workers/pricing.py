@@ -17,6 +17,7 @@ from export.measurable import write_measurable
 from export.measure import Effort, MeasurementError, Setting
 from export.measure.bench import Results
 from predictors.tables import key_of
+from quantization.network import with_stated_policy
 from search_space.architecture import Architecture
 from search_space.distinct import distinct_layers
 from search_space.inputs import ImageInput
@@ -152,9 +153,10 @@ def layer_task(layer: Layer, setting: Setting) -> Task:
 
     def write(folder: Path) -> Path:
         torch.manual_seed(0)
-        network = Network(OrderedDict(layer=build_block(layer.spec))).eval()
+        layers = {"layer": layer.spec}
         inputs = torch.zeros(layer.shape, dtype=layer.dtype)
-        return write_measurable(network, {"layer": layer.spec}, inputs, folder, setting, tied=False)
+        network = with_stated_policy(Network(OrderedDict(layer=build_block(layer.spec))).eval(), layers, inputs)
+        return write_measurable(network, layers, inputs, folder, setting, tied=False)
 
     return Task(layer.subject, key_of(layer.spec), write)
 
@@ -166,7 +168,8 @@ def network_task(space: SearchSpace, architecture: Architecture, setting: Settin
 
     def write(folder: Path) -> Path:
         torch.manual_seed(0)
-        return write_measurable(build_network(layers).eval(), layers, example, folder, setting)
+        network = with_stated_policy(build_network(layers).eval(), layers, example)
+        return write_measurable(network, layers, example, folder, setting)
 
     subject = digest([[key_of(spec) for spec in layers.values()], list(example.shape)])
     return Task(subject, f"{space.name} {architecture.id}", write)

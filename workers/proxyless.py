@@ -323,7 +323,7 @@ class _GradientSearch:
     ) -> dict[str, Any]:
         """Scores on validation and test examples, and latency on the device of the job's objectives."""
         began = time.monotonic()
-        evaluation = evaluator.evaluate(architecture)
+        (evaluation,) = evaluator.evaluate([architecture])
         network = evaluator.network(architecture)
         test = {f"test_{self._data.metric}": score(network, self._data.test)}
         inputs = self._data.test.inputs(slice(0, 1)).cpu()

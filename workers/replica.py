@@ -7,6 +7,7 @@ same command, and this is what those of a higher rank do.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 import torch
@@ -16,7 +17,8 @@ from search.spec import JobSpec
 from service.settings import Settings
 from service.store.models import Artifact, Job
 from service.store.session import Database
-from supernet.distributed import RESTORE, STEP, Group, Orders
+from supernet.distributed import CUT, GATHER, RESTORE, STEP, TRY, Group, Orders
+from supernet.memory import OutOfMemory, fits
 from supernet.trainer import NonFiniteLoss, Trainer
 from workers.artifacts import ArtifactStore
 from workers.materials import fresh_supernet, make_trainer, prepare_data
@@ -41,27 +43,45 @@ def follow(database: Database, settings: Settings, job_id: str, device: torch.de
     def fresh() -> Trainer:
         return make_trainer(spec, fresh_supernet(spec, space, data, device), data, group)
 
-    trainer, orders = fresh(), Orders(group, device)
+    def load(artifact_id: int) -> tuple[dict[str, torch.Tensor], int]:
+        path, sha256, step = patiently(database, _artifact(artifact_id), DATABASE_PATIENCE_SECONDS)
+        return artifacts.load(path, sha256), step
+
+    obey(Orders(group, device), fresh, load)
+
+
+def obey(
+    orders: Orders, fresh: Callable[[], Trainer], load: Callable[[int], tuple[dict[str, torch.Tensor], int]]
+) -> Trainer:
+    """Do what process 0 orders until it says that the training is over, or is gone; the training as it was left.
+
+    Args:
+        load: a stored checkpoint's tensors and its number of steps, by the artifact's id.
+    """
+    trainer = fresh()
     while True:
         try:
-            what, checkpoint, rate_factor = orders.hear()
+            what, number, rate_factor = orders.hear()
         except RuntimeError as error:
             log.warning("process 0 is gone", reason=str(error).split("\n")[0])
-            return
+            return trainer
         if what == STEP:
-            try:
+            with suppress(NonFiniteLoss, OutOfMemory):  # every process saw it; process 0 decides what to do about it
                 trainer.step()
-            except NonFiniteLoss:
-                continue  # every process saw it; process 0 decides where to go back to
         elif what == RESTORE:
-            if checkpoint:
-                row = patiently(database, _artifact(checkpoint), DATABASE_PATIENCE_SECONDS)
-                trainer.restore(artifacts.load(*row[:2]), row[2])
+            if number:
+                trainer.restore(*load(number))
             else:
                 trainer = fresh()
             trainer.rate_factor = rate_factor or trainer.rate_factor
+        elif what == CUT:
+            trainer.micro_batches = number
+        elif what == TRY:
+            fits(trainer, number)
+        elif what == GATHER:
+            _ = trainer.tensors() if number else trainer.result
         else:
-            return
+            return trainer
 
 
 def _artifact(artifact_id: int) -> Callable[[Session], tuple[str, str, int]]:

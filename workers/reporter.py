@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from service.store import queries
+from service.store import queries, sharing, warm
 from service.store.models import STAGES, Artifact, EvaluationRow, Finalist, Job, TrainedSupernet
 from service.store.session import Database, first_line
 
@@ -60,6 +60,7 @@ class Reporter:
         self._stage = STAGES[0]
         self._stage_began = time.monotonic()
         self._done_at_begin = 0.0
+        self._done = 0.0
         self._written = 0.0
 
     # --- progress -------------------------------------------------------------------------------
@@ -83,7 +84,7 @@ class Reporter:
             Interrupted: the job is to be paused or cancelled.
             LeaseLost: somebody else holds the job now.
         """
-        now = time.monotonic()
+        now, self._done = time.monotonic(), done
         if not force and now - self._written < PROGRESS_SECONDS:
             return
         self._written = now
@@ -101,6 +102,14 @@ class Reporter:
         )
         if state in ("pausing", "cancelling"):
             raise Interrupted(state)
+
+    def listen(self) -> None:
+        """Hear whether the job is to be paused or cancelled, while nothing else happens.
+
+        Raises:
+            Interrupted, LeaseLost: as `progress`.
+        """
+        self.progress(self._done)
 
     def _eta(self, done: float, now: float) -> float | None:
         """This stage at its own pace, and later stages by what they usually cost beside it."""
@@ -132,6 +141,47 @@ class Reporter:
         """Store one architecture's scores."""
         event = {"architecture_id": row.architecture_id, "metrics": row.metrics}
         self._write(lambda session: queries.add_evaluation(session, self.job_id, self.epoch, row, event))
+
+    def warm_start(self, alike: Callable[[Job], bool]) -> None:
+        """Copy what other jobs have evaluated of this job's supernet, if it has no evaluations yet."""
+
+        def write(session: Session) -> None:
+            warm.copy_in(session, self.job_id, self.epoch, warm.earlier(session, self.job_id, alike))
+
+        self._write(write)
+
+    # --- batches that several workers evaluate ------------------------------------------------------
+
+    @property
+    def database(self) -> Database:
+        """For those who write under leases of their own."""
+        return self._database
+
+    def offer(self, offered: Sequence[tuple[str, dict[str, Any]]], runner: str) -> None:
+        """Put a batch up for every worker; see `sharing.offer`."""
+        self._write(lambda session: sharing.offer(session, self.job_id, self.epoch, offered, runner))
+
+    def collect(self, architecture_ids: Sequence[str]) -> list[EvaluationRow]:
+        """What workers have scored of these."""
+        rows = self._write(lambda session: sharing.collect(session, self.job_id, self.epoch, architecture_ids))
+        return [
+            EvaluationRow(
+                architecture_id=row.architecture_id,
+                values=row.values,
+                metrics=row.metrics,
+                sources=row.sources,
+                seconds=row.seconds,
+            )
+            for row in rows
+        ]
+
+    def take_down(self) -> None:
+        """The batch that was put up is the job's."""
+        self._write(lambda session: sharing.take_down(session, self.job_id, self.epoch))
+
+    def helpers(self, runner: str) -> int:
+        """How many other workers evaluate for this job now."""
+        return self._write(lambda session: sharing.helpers(session, self.job_id, runner))
 
     def evaluations(self) -> Sequence[EvaluationRow]:
         """Everything evaluated so far, in order."""

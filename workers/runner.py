@@ -1,6 +1,6 @@
 """The runner: a fresh process that does the work of one job or one export, then exits.
 
-Started by the supervisor as `python -m workers.runner job|export ID EPOCH`. It says how it ended in the
+Started by the supervisor as `python -m workers.runner job|export|evaluate ID EPOCH`. It says how it ended in the
 row; its exit code only tells the supervisor whether the row was written:
 
     0   the row says how it ended (succeeded, failed, paused, cancelled)
@@ -15,6 +15,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 import torch
@@ -30,13 +31,20 @@ from service.lifeline import die_with_parent
 from service.settings import Settings, get_settings
 from service.store import queries
 from service.store.leases import LeaseLost
-from service.store.models import EvaluationRow, Export, Finalist, Job
+from service.store.models import Artifact, EvaluationRow, Export, Finalist, Job
 from service.store.session import Database, first_line
 from supernet import distributed
+from supernet.flat import load_tensors
+from supernet.network import Supernet
 from workers import environment, exporting, pipeline, replica
 from workers.artifacts import ArtifactDamaged, ArtifactStore, DiskFull, is_disk_full
+from workers.exams import exams_of
 from workers.logs import configure_logging
+from workers.materials import prepare_data
 from workers.reporter import DATABASE_PATIENCE_SECONDS, Interrupted, Reporter, patiently
+from workers.sharing import Share, help_out
+from workers.supervisor import worker_name
+from workers.workshop import make_evaluator
 
 log = structlog.get_logger()
 
@@ -80,6 +88,28 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
         reporter.end("paused", f"{error} Make room, then resume the job; nothing that was stored is lost.")
     except (pipeline.JobFailed, ArtifactDamaged) as error:
         reporter.end("failed", str(error))
+
+
+def run_helper(database: Database, settings: Settings, job_id: str, _epoch: int) -> None:
+    """Take a share of the evaluations of a job that another worker runs."""
+
+    def read(session: Session) -> tuple[JobSpec, dict[str, Any], Artifact | None]:
+        job = session.get(Job, job_id)
+        assert job is not None
+        files = queries.artifacts(session, job_id, "supernet")
+        return JobSpec.model_validate(job.spec), dict(job.environment or {}), files[0] if files else None
+
+    spec, facts, file = patiently(database, read, DATABASE_PATIENCE_SECONDS)
+    if file is None:
+        return
+    environment.fix_threads(facts.get("threads"), largest_macs=0)
+    device, space = environment.choose_device(), spec.supernet.space()
+    data = prepare_data(spec, space, device)
+    supernet = Supernet(space).to(device)
+    load_tensors(supernet, ArtifactStore(settings.artifacts_dir).load(file.path, file.sha256))
+    evaluator = make_evaluator(spec, supernet, data, exams_of(spec, space, data))
+    owner = f"{worker_name()}/{os.getpid()}"
+    help_out(database, job_id, Share(database, settings, job_id, spec.space(), evaluator, owner))
 
 
 def run_export(database: Database, settings: Settings, export_id: str, epoch: int) -> None:
@@ -136,7 +166,11 @@ def fail(database: Database, kind: str, row_id: str, epoch: int, message: str) -
     patiently(database, write, DATABASE_PATIENCE_SECONDS)
 
 
-RUNS: dict[str, Callable[[Database, Settings, str, int], None]] = {"job": run_job, "export": run_export}
+RUNS: dict[str, Callable[[Database, Settings, str, int], None]] = {
+    "job": run_job,
+    "export": run_export,
+    "evaluate": run_helper,
+}
 
 
 def main() -> int:
@@ -164,6 +198,8 @@ def main() -> int:
     except Exception as error:
         # A mistake of ours or in a user's own family, deterministic more often than not: told, not tried again.
         log.error("the run failed", traceback=traceback.format_exc())
+        if arguments.kind == "evaluate":
+            return DONE  # the job's own runner will meet the same, and say so
         theirs = culprit(error)
         reason = str(theirs) if theirs is not None else f"Internal error. {type(error).__name__}: {error}"
         fail(database, arguments.kind, arguments.id, arguments.epoch, reason)

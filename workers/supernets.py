@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from search_space.architecture import Architecture
 from service.store.models import Artifact, TrainedSupernet
 from supernet.data import Dataset
-from supernet.evaluate import score
 from supernet.network import Supernet
 from supernet.randomness import derived_rng
 from workers.artifacts import Written
@@ -63,13 +61,11 @@ def sub_network_scores(shop: Workshop, data: Dataset, supernet: Supernet) -> dic
     """Validation scores of the smallest and the largest network, and of some random ones."""
     evaluator = make_evaluator(shop.spec, supernet, data)
 
-    def scored(architecture: Architecture) -> float:
-        return score(evaluator.network(architecture), data.validation)
-
     rng = derived_rng(shop.spec.training.seed, "scores of a supernet", 0)
-    random = [scored(shop.space.sample(rng)) for _ in range(NUM_RANDOM)]
+    chosen = [shop.space.smallest(), shop.space.largest(), *(shop.space.sample(rng) for _ in range(NUM_RANDOM))]
+    smallest, largest, *random = (evaluation.metrics[data.metric] for evaluation in evaluator.evaluate(chosen))
     return {
-        "smallest": scored(shop.space.smallest()),
-        "largest": scored(shop.space.largest()),
+        "smallest": smallest,
+        "largest": largest,
         "random": {"count": NUM_RANDOM, "mean": sum(random) / NUM_RANDOM, "min": min(random), "max": max(random)},
     }

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from service.lifeline import tied_to_parent
 from service.settings import Settings
-from service.store import leases, measuring, queries
+from service.store import leases, measuring, queries, sharing
 from service.store.leases import Lease, LeasedTable, LeaseLost
 from service.store.models import Export, Job, Measurement
 from service.store.session import Database, first_line
@@ -62,6 +62,38 @@ class Supervisor:
             log.warning("runner died", kind=kind, id=row_id, reason=describe_exit(code))
             if not self._give_back(table, row_id, lease.epoch, describe_exit(code)):
                 return
+
+    def help_out(self, job_id: str) -> None:
+        """Run a helper of a job's search until it ends, or the search does.
+
+        It holds no lease of the job; the rows that it evaluates have leases of their own, so its death costs no more
+        than their time.
+        """
+        path = self._settings.data_dir / "logs" / f"evaluate-{job_id}.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "workers.runner", "evaluate", job_id, "0"]
+        with path.open("ab") as output:
+            child = subprocess.Popen(
+                command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, preexec_fn=tied_to_parent()
+            )
+        log.info("helping", job=job_id)
+        try:
+            while self._wants_help(job_id):
+                try:
+                    child.wait(self._settings.poll_seconds)
+                except subprocess.TimeoutExpired:
+                    continue
+                return
+        finally:
+            stop(child)
+
+    def _wants_help(self, job_id: str) -> bool:
+        try:
+            with self._database.transaction() as session:
+                return sharing.wants_help(session, job_id)
+        except (OperationalError, InterfaceError) as error:
+            log.warning("database away", reason=first_line(error))
+            return True
 
     # --- the life of one child ------------------------------------------------------------------
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gc
-
 import structlog
-import torch
 
 from supernet.data import Dataset
 from supernet.distributed import Orders
 from supernet.flat import load_tensors, own_tensors
+from supernet.memory import OutOfMemory, fits, is_out_of_memory
 from supernet.network import Supernet
 from supernet.trainer import NonFiniteLoss, Trainer
 from workers import supernets
@@ -24,6 +22,7 @@ log = structlog.get_logger()
 # How often a training that diverges is taken back before the job fails, and what its rate is then scaled by.
 MOST_ROLLBACKS = 3
 ROLLBACK_RATE = 0.5
+MORE_MICRO_BATCHES = "Raise training.micro_batches, use more processes, activation_checkpointing or bfloat16."
 
 
 def train_supernet(shop: Workshop, data: Dataset) -> Supernet:
@@ -39,7 +38,18 @@ def train_supernet(shop: Workshop, data: Dataset) -> Supernet:
         supernet = Supernet(shop.space).to(shop.device)
         load_tensors(supernet, shop.artifacts.load(stored.path, stored.sha256))
         return supernet
+    if shop.spec.training.epochs == 0:
+        Orders(shop.group, shop.device).stop()
+        shop.reporter.stage("train supernet")
+        return _finished(shop, data, fresh_supernet(shop.spec, shop.space, data, shop.device), 0)
     return _Training(shop, data).run()
+
+
+def _finished(shop: Workshop, data: Dataset, supernet: Supernet, steps: int) -> Supernet:
+    """Store a supernet as a resource that is ready for searches."""
+    written = shop.artifacts.save(f"supernets/{shop.job_id}.safetensors", own_tensors(supernet))
+    supernets.record(shop, data, supernet, written, steps)
+    return supernet
 
 
 class _Training:
@@ -54,7 +64,9 @@ class _Training:
 
     def _fresh(self) -> Trainer:
         supernet = fresh_supernet(self._shop.spec, self._shop.space, self._data, self._shop.device)
-        return make_trainer(self._shop.spec, supernet, self._data, self._shop.group)
+        trainer = make_trainer(self._shop.spec, supernet, self._data, self._shop.group)
+        trainer.before_gathering = self._orders.gather
+        return trainer
 
     def run(self) -> Supernet:
         self._resume()
@@ -70,12 +82,10 @@ class _Training:
                         self._checkpoints.save(self._trainer)
                     raise
                 self._checkpoints.save_if_due(self._trainer)
+            result = self._trainer.result
         finally:
             self._orders.stop()
-        result = self._trainer.result
-        path = f"supernets/{self._shop.job_id}.safetensors"
-        written = self._shop.artifacts.save(path, own_tensors(result))
-        supernets.record(self._shop, self._data, result, written, self._trainer.steps_done)
+        result = _finished(self._shop, self._data, result, self._trainer.steps_done)
         self._checkpoints.remove_all()
         return result
 
@@ -98,11 +108,14 @@ class _Training:
         except NonFiniteLoss as error:
             self._roll_back(str(error))
             return
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
+        except OutOfMemory:
             self._halve_micro_batch()
             return
+        except RuntimeError as error:
+            if is_out_of_memory(error):  # of a sharded training, whose processes cannot go on together
+                self._orders.abandon()
+                raise JobFailed(f"Out of memory. {MORE_MICRO_BATCHES}") from error
+            raise
         scores = self._curve.add(self._trainer, losses)
         if scores is None:
             return
@@ -126,10 +139,11 @@ class _Training:
             )
         micro_batches = self._trainer.micro_batches
         checkpoint = self._checkpoints.restore_good(self._trainer)
+        self._orders.restore(0 if checkpoint is None else checkpoint.id, factor)
+        self._orders.cut(micro_batches)
         if checkpoint is None:
             self._trainer = self._fresh()
         self._trainer.rate_factor, self._trainer.micro_batches = factor, micro_batches
-        self._orders.restore(0 if checkpoint is None else checkpoint.id, factor)
         self._curve.forget()
         # Checkpoints after the good one have gone astray; the next resume must find this one, with its rate.
         self._checkpoints.remove_newest()
@@ -145,13 +159,13 @@ class _Training:
             JobFailed: it was done before, or the parts would be too small.
         """
         trainer, training = self._trainer, self._shop.spec.training
-        free_memory(trainer)
         share = training.batch_size // self._shop.group.size
         now = share // trainer.micro_batches
         halved = trainer.micro_batches > training.micro_batches
-        if halved or now % 2 or now < 4 or self._shop.group.size > 1:
-            raise JobFailed(f"Out of memory with {now} examples at once on {self._shop.device}. {self._advice(now)}")
+        if halved or now % 2 or now < 4:
+            raise JobFailed(f"Out of memory with {now} examples at once on {self._shop.device}. {self._advice()}")
         trainer.micro_batches *= 2
+        self._orders.cut(trainer.micro_batches)
         text = (
             f"Out of memory with {now} examples at once: batches are cut into {trainer.micro_batches} micro-batches of "
             f"{now // 2}. The batch of {training.batch_size} that a step learns from is unchanged."
@@ -159,47 +173,24 @@ class _Training:
         self._shop.tell("warning", text)
         log.warning("micro-batch halved", micro_batches=trainer.micro_batches)
 
-    def _advice(self, now: int) -> str:
+    def _advice(self) -> str:
         """Sizes that fit, found by trying."""
-        if self._shop.group.size > 1:
-            return "Raise training.micro_batches, or use more processes."
-        fits = fitting_micro_batches(self._trainer)
-        if fits is None:
+        parts = fitting_micro_batches(self._trainer, self._orders)
+        if parts is None:
             return "Not even 2 examples fit: choose a smaller space, activation_checkpointing or bfloat16."
-        size = self._shop.spec.training.batch_size // fits
+        size = self._shop.spec.training.batch_size // (parts * self._shop.group.size)
+        batch = size * self._shop.group.size
         return (
-            f"{size} examples at once do fit: set training.micro_batches to {fits}, or training.batch_size to {size}."
+            f"{size} examples at once do fit: set training.micro_batches to {parts}, or training.batch_size to {batch}."
         )
 
 
-def fitting_micro_batches(trainer: Trainer) -> int | None:
-    """The fewest micro-batches, doubling from the current number, whose gradients fit in memory; None: none do.
-
-    No weight is changed.
-    """
+def fitting_micro_batches(trainer: Trainer, orders: Orders) -> int | None:
+    """The fewest micro-batches, doubling from the current number, whose gradients fit in memory; None: none do."""
     count = trainer.micro_batches * 2
     while trainer.options.batch_size // (count * trainer.group.size) >= 2:
-        try:
-            trainer.try_step(count)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-        else:
-            free_memory(trainer)
+        orders.try_step(count)
+        if fits(trainer, count):
             return count
-        free_memory(trainer)
         count *= 2
     return None
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a device, or the machine, has no memory left."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def free_memory(trainer: Trainer) -> None:
-    """Let go of what a failed step left behind."""
-    trainer.supernet.zero_grad(set_to_none=True)
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from search.spec import JobSpec
+from search_space.quantized import QuantizedSpace
 from search_space.space import SearchSpace
 from service.settings import Settings
 from service.store.models import Artifact
 from supernet.data import Dataset
 from supernet.distributed import ALONE, Group
 from supernet.network import Supernet
+from supernet.scores.exam import Exam
 from workers.artifacts import ArtifactStore, Written
 from workers.evaluator import Evaluator
+from workers.quantized import QuantizedEvaluator
 from workers.reporter import Reporter
 
 
@@ -27,6 +31,7 @@ class Workshop:
     """What every stage needs.
 
     Attributes:
+        space: of the supernet's networks.
         group: the processes of the training; this one reports for all.
     """
 
@@ -39,6 +44,11 @@ class Workshop:
     device: torch.device
     group: Group = ALONE
 
+    @property
+    def searched(self) -> SearchSpace:
+        """What is searched: the supernet's networks, with their quantization policies if those are searched."""
+        return self.space if self.spec.quantization is None else self.spec.space()
+
     def record(self, kind: str, step: int, written: Written) -> None:
         """Say in the database that a file is safely on the disk."""
         facts = {"path": written.path, "sha256": written.sha256, "size_bytes": written.size_bytes}
@@ -49,6 +59,15 @@ class Workshop:
         self.reporter.event("message", {"level": level, "text": text})
 
 
-def make_evaluator(spec: JobSpec, supernet: Supernet, data: Dataset) -> Evaluator:
-    """The evaluator of a job; the same in its search and in later exports."""
-    return Evaluator(supernet, data, spec.search.calibration_images, spec.training.seed)
+def make_evaluator(spec: JobSpec, supernet: Supernet, data: Dataset, exams: Sequence[Exam] | None = None) -> Evaluator:
+    """The evaluator of a job; the same in its search and in later exports.
+
+    Args:
+        exams: what its networks are asked; null: the validation split alone, which quantized networks always are.
+    """
+    if spec.quantization is not None:
+        space = spec.space()
+        assert isinstance(space, QuantizedSpace)
+        chosen = spec.search.calibration_images, spec.training.seed
+        return QuantizedEvaluator(supernet, data, *chosen, space, spec.quantization)
+    return Evaluator(supernet, data, spec.search.calibration_images, spec.training.seed, exams)

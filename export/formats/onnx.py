@@ -17,6 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.onnx import symbolic_helper
 
+from export.qdq import quantize_file
+from quantization.network import applied_to
+
 # Another runtime fuses and orders floating-point operations differently.
 TOLERANCE = 1e-3
 
@@ -32,9 +35,21 @@ def reload(folder):
 
 
 def write(network: nn.Module, example: Tensor, folder: Path) -> None:
-    """Write `model.onnx`, weights inside the file.
+    """Write `model.onnx`, weights inside the file; of a network with a quantization policy as they are stored.
 
-    The exporter talks a great deal; its talk is dropped, its errors are not.
+    Raises:
+        ValueError: a scheme of the policy that ONNX Runtime cannot execute.
+    """
+    applied = applied_to(network)
+    _export(network if applied is None else applied.folded, example, folder)
+    if applied is not None:
+        quantize_file(folder / "model.onnx", applied.plans)
+
+
+def _export(network: nn.Module, example: Tensor, folder: Path) -> None:
+    """Write the file with torch's exporter.
+
+    It talks a great deal; its talk is dropped, its errors are not.
     """
     said = io.StringIO()
     with warnings.catch_warnings(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import sys
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from export.sources import blocks_source, future_imports, helper_files, users_families
+from quantization import portable
+from quantization.network import applied_to
+from quantization.stored import recipe_of, stored_network
 from supernet.kinds import family_of
 from supernet.network import Network
 
@@ -27,6 +31,22 @@ def reload(folder):
             return model(torch.from_numpy(x)).numpy()
     return run
 """
+
+LOAD_QUANTIZED_PY = '''\
+"""Loads this quantized network. Needs {needs}, nothing else."""
+import json
+from pathlib import Path
+
+from network import build
+from quantized import quantize
+from safetensors.torch import load_model
+
+here = Path(__file__).parent
+model = build(json.loads((here / "architecture.json").read_text())["layers"])
+model = quantize(model, json.loads((here / "quantization.json").read_text()))
+load_model(model, here / "model.safetensors")
+model.eval()
+'''
 
 LOAD_PY = '''\
 """Loads this network. Needs {needs}, nothing else."""
@@ -56,14 +76,24 @@ def build(layers):
 
 
 def write(network: nn.Module, example: Tensor, folder: Path) -> None:
-    """Write the weights, the source of the network's blocks, and the script that joins them."""
+    """Write the weights, the source of the network's blocks, and the script that joins them.
+
+    Of a network with a quantization policy the weights are written as they are stored, with the recipe that says how
+    they are executed and the source of the layers that do it in plain PyTorch.
+    """
+    applied, script = applied_to(network), LOAD_PY
+    blocks = [type(block) for block in network.children()]
+    if applied is not None:
+        script = LOAD_QUANTIZED_PY
+        network = stored_network(applied)
+        (folder / "quantization.json").write_text(json.dumps(recipe_of(applied), indent=2))
+        (folder / "quantized.py").write_text(inspect.getsource(portable))
     # A tied tensor is written once, under its first name.
     kept = dict(network.named_parameters()) | dict(network.named_buffers())
     tensors = {name: value.contiguous() for name, value in network.state_dict().items() if name in kept}
     save_file(tensors, folder / "model.safetensors")
-    blocks = [type(block) for block in network.children()]
     (folder / "network.py").write_text(network_source(blocks))
-    (folder / "load.py").write_text(LOAD_PY.replace("{needs}", needs(blocks)))
+    (folder / "load.py").write_text(script.replace("{needs}", needs(blocks)))
     for name, text in helper_files(blocks).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)

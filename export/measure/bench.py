@@ -125,7 +125,7 @@ class _Refused(Exception):
         self.operator = operator
 
 
-class _Child:
+class Child:
     """One measuring process. It ends by itself when this one is gone, because its standard input does."""
 
     def __init__(self, timeout_seconds: float) -> None:
@@ -139,7 +139,7 @@ class _Child:
         )
         self._buffer = b""
 
-    def __enter__(self) -> _Child:
+    def __enter__(self) -> Child:
         return self
 
     def __exit__(
@@ -203,8 +203,14 @@ class _Child:
 
 
 @dataclass
-class _Series:
-    """One network under one setting in one phase, in every process."""
+class Series:
+    """One network under one setting in one phase, in every process, and the blocks that were run so far.
+
+    Attributes:
+        model: position of the network among those that are measured together.
+        handles: of the loaded network, one for each process.
+        seconds: of measuring, over all processes.
+    """
 
     model: int
     setting: Setting
@@ -216,11 +222,47 @@ class _Series:
     seconds: float = 0.0
 
     def is_done(self, effort: Effort) -> bool:
+        """Whether enough was measured."""
         if len(self.blocks) < 2 * len(self.handles):
             return False
         if self.seconds >= effort.max_seconds:
             return True
         return len(self.blocks) >= effort.blocks and half_width(self.blocks) <= effort.width
+
+    def add_blocks(self, children: Sequence[Child], effort: Effort) -> None:
+        """One block in every process."""
+        began = time.monotonic()
+        for process, (child, handle) in enumerate(zip(children, self.handles, strict=True)):
+            said = child.ask(
+                do="block", handle=handle, phase=self.phase, seconds=effort.block_seconds, runs=effort.min_runs
+            )
+            preempted = np.array(said["preempted"], dtype=bool)
+            self.blocks.append(Block(np.array(said["times_ms"]), preempted, process, said["energy_mj"]))
+        self.seconds += time.monotonic() - began
+
+    def result(self) -> dict[str, Any]:
+        """What is stored: the number, its spread, and everything that it depends on."""
+        numbers = summary(self.blocks)
+        shape = self.facts["input_shape"]
+        result = {
+            "metric": "latency_ms",
+            "target": self.setting.runtime,
+            "phase": self.phase,
+            **numbers,
+            "warm_up_runs": self.warm_up_runs,
+            "seconds": round(self.seconds, 3),
+            "threads": self.setting.threads,
+            "batch": self.setting.batch,
+            **self.facts,
+            **describe_machine(),
+        }
+        if self.phase in ("prefill", "decode"):
+            tokens = self.setting.batch * (shape[1] if self.phase == "prefill" else 1)
+            result["sequence_length"] = shape[1]
+            result["tokens_per_second"] = 1000 * tokens / numbers["median_ms"]
+        if self.phase == "prefill":
+            result["time_to_first_token_ms"] = numbers["median_ms"]
+        return result
 
 
 def _measure_together(
@@ -231,26 +273,46 @@ def _measure_together(
     tick: Callable[[], None],
 ) -> list[Results | MeasurementError]:
     errors: dict[int, MeasurementError] = {}
-    num_processes = _fitting_processes(models, effort.processes, errors)
     before = clocks()
     with contextlib.ExitStack() as stack:
-        children = [stack.enter_context(_Child(timeout_seconds)) for _ in range(num_processes)]
-        series = _load(children, models, settings, errors)
-        for each in series:
-            for child, handle in zip(children, each.handles, strict=True):
-                seconds = min(MAX_WARM_UP_SECONDS, effort.max_seconds)
-                said = child.ask(do="warm", handle=handle, phase=each.phase, seconds=seconds)
-                each.warm_up_runs += said["runs"]
-                tick()
+        children, series = start_series(stack, models, settings, effort, errors, timeout_seconds, tick)
         while unfinished := [each for each in series if not each.is_done(effort)]:
             for each in unfinished:
-                _add_blocks(each, children, effort)
+                each.add_blocks(children, effort)
                 tick()
         memory = max((child.ask(do="facts")["peak_memory_bytes"] for child in children), default=0)
     shared = {"isolated": True, "affinity": affinity(), "clocks_before": before, "clocks_after": clocks()}
     if len(models) == 1:
         shared["peak_memory_bytes"] = memory  # of the process that held this network
-    return [errors.get(i) or [_result(each, shared) for each in series if each.model == i] for i in range(len(models))]
+    return [
+        errors.get(i) or [{**each.result(), **shared} for each in series if each.model == i] for i in range(len(models))
+    ]
+
+
+def start_series(
+    stack: contextlib.ExitStack,
+    models: Sequence[Path],
+    settings: Sequence[Setting],
+    effort: Effort,
+    errors: dict[int, MeasurementError],
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    tick: Callable[[], None] = lambda: None,
+) -> tuple[list[Child], list[Series]]:
+    """Fresh processes, and every network under every setting loaded and warmed up in each of them.
+
+    Args:
+        stack: ends the processes.
+        errors: by position of the network, gets those that cannot be measured.
+    """
+    num_processes = _fitting_processes(models, effort.processes, errors)
+    children = [stack.enter_context(Child(timeout_seconds)) for _ in range(num_processes)]
+    series = _load(children, models, settings, errors)
+    for each in series:
+        for child, handle in zip(children, each.handles, strict=True):
+            seconds = min(MAX_WARM_UP_SECONDS, effort.max_seconds)
+            each.warm_up_runs += child.ask(do="warm", handle=handle, phase=each.phase, seconds=seconds)["runs"]
+            tick()
+    return children, series
 
 
 def _fitting_processes(models: Sequence[Path], wanted: int, errors: dict[int, MeasurementError]) -> int:
@@ -278,61 +340,23 @@ def _size_bytes(model: Path) -> int:
 
 
 def _load(
-    children: Sequence[_Child],
+    children: Sequence[Child],
     models: Sequence[Path],
     settings: Sequence[Setting],
     errors: dict[int, MeasurementError],
-) -> list[_Series]:
-    series: list[_Series] = []
+) -> list[Series]:
+    series: list[Series] = []
     for i, model in enumerate(models):
         if i in errors:
             continue
-        loaded: list[_Series] = []
+        loaded: list[Series] = []
         try:
             for setting in settings:
                 said = [child.ask(do="load", path=str(model), setting=setting.as_dict()) for child in children]
                 handles = [answer["handle"] for answer in said]
-                loaded += [_Series(i, setting, phase, said[0]["facts"], handles) for phase in said[0]["phases"]]
+                loaded += [Series(i, setting, phase, said[0]["facts"], handles) for phase in said[0]["phases"]]
         except _Refused as refused:
             errors[i] = MeasurementError(f"Measuring {model.name} failed: {refused}", refused.operator)
             continue
         series += loaded
     return series
-
-
-def _add_blocks(series: _Series, children: Sequence[_Child], effort: Effort) -> None:
-    """One block of a series in every process."""
-    began = time.monotonic()
-    for process, (child, handle) in enumerate(zip(children, series.handles, strict=True)):
-        said = child.ask(
-            do="block", handle=handle, phase=series.phase, seconds=effort.block_seconds, runs=effort.min_runs
-        )
-        series.blocks.append(
-            Block(np.array(said["times_ms"]), np.array(said["preempted"], dtype=bool), process, said["energy_mj"])
-        )
-    series.seconds += time.monotonic() - began
-
-
-def _result(series: _Series, shared: dict[str, Any]) -> dict[str, Any]:
-    """What is stored: the number, its spread, and everything that it depends on."""
-    numbers = summary(series.blocks)
-    setting, shape = series.setting, series.facts["input_shape"]
-    result = {
-        "metric": "latency_ms",
-        "target": setting.runtime,
-        "phase": series.phase,
-        **numbers,
-        "warm_up_runs": series.warm_up_runs,
-        "threads": setting.threads,
-        "batch": setting.batch,
-        **series.facts,
-        **shared,
-        **describe_machine(),
-    }
-    if series.phase in ("prefill", "decode"):
-        tokens = setting.batch * (shape[1] if series.phase == "prefill" else 1)
-        result["sequence_length"] = shape[1]
-        result["tokens_per_second"] = 1000 * tokens / numbers["median_ms"]
-    if series.phase == "prefill":
-        result["time_to_first_token_ms"] = numbers["median_ms"]
-    return result

@@ -89,10 +89,12 @@ def weights_dtype(path: Path) -> str:
     """In what the file's weights are stored, most elements first: `float32`, `int8`, `int8 + float32`.
 
     Only tensors of two and more dimensions count; biases and scales are 32-bit in every scheme. Weights that a
-    block-quantized operator unpacks are named by its bits.
+    block-quantized operator unpacks are named by its bits. `unknown` where the package onnx is not installed.
     """
-    import onnx
-
+    try:
+        import onnx
+    except ImportError:  # a small device with the runtime alone
+        return "unknown"
     model = onnx.load(str(path), load_external_data=False)
     packed = {
         node.input[1]: f"int{next((a.i for a in node.attribute if a.name == 'bits'), 4)}"

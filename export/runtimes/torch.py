@@ -86,10 +86,21 @@ def _build(path: Path, layers: list[dict[str, Any]]) -> Any:
     """The network as `load.py` makes it, under a module name of its own: one process measures many."""
     from safetensors.torch import load_model
 
-    name = f"_measured_network_{next(_count)}"
-    spec = importlib.util.spec_from_file_location(name, path / "network.py")
-    if spec is None or spec.loader is None or not (path / "network.py").is_file():
-        raise OSError(f"{path / 'network.py'} is not there")
+    module = _module(path, "network")
+    network = module.build(layers)
+    if (path / "quantization.json").is_file():
+        facts = json.loads((path / "quantization.json").read_text())
+        network = _module(path, "quantized").quantize(network, facts)
+    load_model(network, path / "model.safetensors")
+    return network
+
+
+def _module(path: Path, file: str) -> Any:
+    """A Python file of a bundle, imported under a name that no other bundle has."""
+    name = f"_measured_{file}_{next(_count)}"
+    spec = importlib.util.spec_from_file_location(name, path / f"{file}.py")
+    if spec is None or spec.loader is None or not (path / f"{file}.py").is_file():
+        raise OSError(f"{path / f'{file}.py'} is not there")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     sys.path.insert(0, str(path))
@@ -97,9 +108,7 @@ def _build(path: Path, layers: list[dict[str, Any]]) -> Any:
         spec.loader.exec_module(module)
     finally:
         sys.path.remove(str(path))
-    network = module.build(layers)
-    load_model(network, path / "model.safetensors")
-    return network
+    return module
 
 
 def _language_phases(network: Any, prompt_BT: Any) -> dict[str, Callable[[], Any]] | None:

@@ -27,7 +27,7 @@ from search.algorithm import SearchAlgorithm, refuse_below
 from search.candidates import Breeder, Seen
 from search.evaluation import Evaluation
 from search.objectives import Constraint, Objective
-from search.problem import Problem
+from search.problem import Problem, exact_values
 from search_space.architecture import Architecture
 from search_space.encoding import all_genes, canonical_genes, gene_matrix, one_hot
 from search_space.space import SearchSpace
@@ -157,7 +157,8 @@ class LINASSearch(SearchAlgorithm):
                 columns.append(model.predict(features))
             else:
                 cost = self.problem.exact_costs[tracked.metric]
-                columns.append(np.array([tracked.cost(float(cost(self.space.from_genes(row)))) for row in genes]))
+                values = exact_values(cost, [self.space.from_genes(row) for row in genes])
+                columns.append(np.array([tracked.cost(float(value)) for value in values]))
         individuals.set("F", np.stack(columns[: len(self.objectives)], axis=1))
         if limited:
             bounds = [(i, limit) for i in limited if (limit := self._tracked[i].limit) is not None]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Self
+
+from search_space.layers.precision import Policy, Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +20,16 @@ class Part:
         macs: multiply-accumulates for one sample.
         live: activation elements, for one sample, that are in memory while it runs: its inputs, its
             outputs, and what the layer keeps for later, such as the input of a shortcut.
+        operation: `conv`, `depthwise` or `linear` for what can be quantized; empty for everything else.
+        outputs: its output channels, each of which has scales of its own; 0 where there is no operation.
     """
 
     weights: int
     extras: int
     macs: int
     live: int
+    operation: str = ""
+    outputs: int = 0
 
 
 def conv_part(
@@ -47,14 +53,15 @@ def conv_part(
     weights = out_channels * (in_channels // groups) * kernel * kernel
     extras = (out_channels if bias else 0) + (2 * out_channels if norm else 0)
     live = in_channels * in_size * in_size + out_channels * out_size * out_size + held
-    return Part(weights, extras, weights * out_size * out_size, live)
+    operation = "depthwise" if groups > 1 else "conv"
+    return Part(weights, extras, weights * out_size * out_size, live, operation, out_channels)
 
 
 def linear_part(in_features: int, out_features: int, bias: bool = True, tokens: int = 1, held: int = 0) -> Part:
     """A fully connected layer, applied to each of `tokens` positions."""
     weights = in_features * out_features
     live = (in_features + out_features) * tokens + held
-    return Part(weights, out_features if bias else 0, weights * tokens, live)
+    return Part(weights, out_features if bias else 0, weights * tokens, live, "linear", out_features)
 
 
 def norm_part(features: int, bias: bool = True, tokens: int = 1, held: int = 0) -> Part:
@@ -72,11 +79,16 @@ def attention_part(heads: int, kv_heads: int, head_dim: int, tokens: int, held: 
     return Part(0, 0, macs, 2 * (heads + kv_heads) * head_dim * tokens + held)
 
 
+@dataclass(frozen=True)
 class LayerSpec(ABC):
     """What one layer is. Subclasses are frozen dataclasses, hashable and comparable by value.
 
-    `kind` names the file of `supernet/blocks` that builds the layer; the fields of the dataclass are
-    that block's constructor arguments.
+    `kind` names the file of `supernet/blocks` that builds the layer; the fields of the dataclass, but for the
+    policy, are that block's constructor arguments.
+
+    Attributes:
+        policy: the precision of those parts that a quantization policy speaks of, in the parts' order; empty
+            where nobody has said anything, which is full precision. It changes bytes and latency, not the block.
     """
 
     kind: ClassVar[str]
@@ -84,6 +96,8 @@ class LayerSpec(ABC):
     fixed: ClassVar[frozenset[str]] = frozenset()
     # Fields that say nothing about weights and may differ.
     free: ClassVar[frozenset[str]] = frozenset()
+
+    policy: Policy = field(default=(), kw_only=True, repr=False)
 
     @abstractmethod
     def parts(self) -> dict[str, Part]:
@@ -102,9 +116,46 @@ class LayerSpec(ABC):
         return self.totals[1]
 
     def weight_bytes(self, bits: int = 32) -> int:
-        """Bytes of the stored weights, with weight tensors at `bits` and everything else at 32 bits."""
-        params, _, weights, _ = self.totals
-        return (weights * bits + 7) // 8 + (params - weights) * 4
+        """Bytes of the stored weights, with weight tensors at `bits` and everything else at 32 bits.
+
+        A part of the policy is counted as its scheme stores it instead, scales and zero points included
+        (`search_space.layers.precision`).
+        """
+        chosen, weights, extras = self._stored
+        return chosen + (weights * bits + 7) // 8 + extras * 4
+
+    @cached_property
+    def _stored(self) -> tuple[int, int, int]:
+        """(bytes of the policy's parts, weight elements elsewhere, other elements elsewhere)."""
+        if not self.policy:
+            return 0, self.totals[2], self.totals[0] - self.totals[2]
+        chosen, stored, weights, extras = dict(self.policy), 0, 0, 0
+        for name, part in self.parts().items():
+            if name in chosen:
+                stored += chosen[name].stored_bytes(part.operation, part.weights, part.outputs, part.extras > 0)
+            else:
+                weights, extras = weights + part.weights, extras + part.extras
+        return stored, weights, extras
+
+    def quantizable(self) -> dict[str, Part]:
+        """Parts that a policy may speak of: convolutions and linear layers with a weight of their own."""
+        return {name: part for name, part in self.parts().items() if part.operation and part.weights}
+
+    def with_policy(self, policy: Policy) -> Self:
+        """The same layer at these precisions.
+
+        Raises:
+            ValueError: the policy names a part that the layer does not have or that cannot be quantized.
+        """
+        unknown = [name for name, _ in policy if name not in self.quantizable()]
+        if unknown:
+            known = ", ".join(self.quantizable()) or "none"
+            raise ValueError(f"A {self.kind} layer has no quantizable part {unknown[0]!r}. Its parts: {known}.")
+        return replace(self, policy=policy)
+
+    def precision(self, part: str) -> Precision | None:
+        """What the policy says of a part; None if nothing."""
+        return dict(self.policy).get(part)
 
     def peak_activations(self) -> int:
         """Most activation elements that are in memory at once, for one sample."""
@@ -119,8 +170,8 @@ class LayerSpec(ABC):
         return params, sum(part.macs for part in parts), weights, max((part.live for part in parts), default=0)
 
     def fields(self) -> dict[str, int | str | bool]:
-        """The dataclass's fields by name."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        """The dataclass's fields by name: what its block is built from, so without the policy."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "policy"}
 
     def fits_in(self, other: LayerSpec) -> bool:
         """Whether this layer's weights are a slice of the other's."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from search_space.layers.base import LayerSpec, Part, conv_part, linear_part
+from search_space.layers.base import LayerSpec, Part, conv_part
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,11 @@ class MBConvSpec(LayerSpec):
         )
         if self.squeeze_channels:
             beside = held + self.hidden_channels * self.out_size * self.out_size
-            parts["squeeze"] = linear_part(self.hidden_channels, self.squeeze_channels, held=beside)
-            parts["excite"] = linear_part(self.squeeze_channels, self.hidden_channels, held=beside)
+            for name, inputs, outputs in (
+                ("squeeze", self.hidden_channels, self.squeeze_channels),
+                ("excite", self.squeeze_channels, self.hidden_channels),
+            ):
+                parts[name] = conv_part(inputs, outputs, 1, 1, 1, bias=True, norm=False, held=beside)
         parts["project"] = conv_part(
             self.hidden_channels, self.out_channels, 1, self.out_size, self.out_size, held=held
         )

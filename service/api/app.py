@@ -10,7 +10,19 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from search_space import plugins
-from service.api import catalog, events, exports, health, jobs, problems, profile, results, supernets, targets
+from service.api import (
+    catalog,
+    events,
+    exports,
+    health,
+    insight,
+    jobs,
+    problems,
+    profile,
+    results,
+    supernets,
+    targets,
+)
 from service.dashboard import pages
 from service.errors import TooLarge
 from service.queue import Queue
@@ -57,7 +69,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.settings, app.state.database, app.state.queue = settings, database, queue
-    for noun in (jobs, results, events, exports, supernets, targets, profile, catalog, health):
+    for noun in (jobs, results, insight, events, exports, supernets, targets, profile, catalog, health):
         app.include_router(noun.router)
     pages.install(app)
     problems.install(app)

@@ -18,6 +18,7 @@ from service.api.deps import DatabaseDep, SessionDep
 from service.api.jobs import make_cursor, read_cursor
 from service.api.schemas import (
     ArchitectureOut,
+    BaselineOut,
     EvaluationOut,
     EvaluationPage,
     FrontOut,
@@ -25,6 +26,7 @@ from service.api.schemas import (
     LayerOut,
     ObjectiveOut,
     PointOut,
+    SensitivityOut,
 )
 from service.errors import NotFound
 from service.gradient import gradient_of
@@ -44,11 +46,7 @@ def front(job_id: str, session: SessionDep, format: Format = "json") -> FrontOut
     """The Pareto front: so far while the search runs, with measured latency once it is final."""
     answer = read_front(session, job_id)
     if format == "csv":
-        names = sorted({name for point in answer.points for name in point.metrics})
-        lines = [_csv_line(["architecture_id", *names])]
-        lines += [_csv_line([p.architecture_id, *(p.metrics.get(n, "") for n in names)]) for p in answer.points]
-        text = "".join(lines)
-        return Response(text, media_type="text/csv", headers=_attachment(f"front-{job_id}.csv"))
+        return Response(_front_csv(answer), media_type="text/csv", headers=_attachment(f"front-{job_id}.csv"))
     return answer
 
 
@@ -70,7 +68,21 @@ def read_front(session: Session, job_id: str) -> FrontOut:
         objectives=objectives_of(job),
         knee=found.knee,
         points=[PointOut.of(row, finalist) for row, finalist in found.points],
+        baselines=[BaselineOut.model_validate(event) for event in queries.events_of_kind(session, job_id, "baseline")],
     )
+
+
+def _front_csv(front: FrontOut) -> str:
+    """One row per network of the front, then one per baseline, which the last column names."""
+    rows: list[tuple[PointOut, str]] = [(point, "") for point in front.points]
+    rows += [(baseline, baseline.name) for baseline in front.baselines]
+    names = sorted({name for point, _ in rows for name in point.metrics})
+    last = ["baseline"] if front.baselines else []
+    lines = [_csv_line(["architecture_id", *names, *last])]
+    for point, baseline in rows:
+        numbers = [point.metrics.get(name, "") for name in names]
+        lines.append(_csv_line([point.architecture_id, *numbers, *([baseline] if last else [])]))
+    return "".join(lines)
 
 
 def objectives_of(job: Job) -> list[ObjectiveOut]:
@@ -109,17 +121,22 @@ def architecture(job_id: str, architecture_id: str, session: SessionDep) -> Arch
     row = session.get(EvaluationRow, (job_id, architecture_id))
     if row is None:
         raise NotFound(f"Job {job_id} has not evaluated an architecture {architecture_id!r}.")
-    space = JobSpec.model_validate(job.spec).supernet.space()
+    space = JobSpec.model_validate(job.spec).space()
     layers = space.layers(space.architecture(**row.values))
     point = PointOut.of(row, session.get(Finalist, (job_id, architecture_id)))
     return ArchitectureOut(
         **point.model_dump(),
         job_id=job_id,
-        layers=[
-            LayerOut(slot=slot, kind=layer.kind, fields=layer.fields(), params=layer.params(), macs=layer.macs())
-            for slot, layer in layers.items()
-        ],
+        layers=[LayerOut.of(slot, layer) for slot, layer in layers.items()],
     )
+
+
+@router.get("/sensitivity")
+def sensitivity(job_id: str, session: SessionDep) -> SensitivityOut:
+    """How much the largest network's answers change when one layer is quantized, for every layer and width."""
+    job = jobs.get(session, job_id)
+    found = queries.events_of_kind(session, job.id, "sensitivity")
+    return SensitivityOut(layers=found[0]["layers"] if found else [])
 
 
 def _csv(database: Database, job: Job) -> Iterator[str]:

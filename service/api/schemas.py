@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.store.models import EvaluationRow, Export, Finalist, Job
+
+if TYPE_CHECKING:
+    from search_space.layers import LayerSpec
 
 
 class Answer(BaseModel):
@@ -65,7 +68,7 @@ class PointOut(Answer):
 
     architecture_id: str
     values: dict[str, Any]
-    metrics: dict[str, float]
+    metrics: dict[str, float | None]
     sources: dict[str, str] = Field(description="analytic, predicted or measured, per metric.")
     measurements: list[dict[str, Any]] = Field(
         default_factory=list, description="Latency with device, runtime, threads, batch and spread."
@@ -83,6 +86,12 @@ class PointOut(Answer):
         )
 
 
+class BaselineOut(PointOut):
+    """A network that the front of a search of policies is compared with."""
+
+    name: str
+
+
 class FrontOut(Answer):
     """The Pareto front of a job."""
 
@@ -92,6 +101,26 @@ class FrontOut(Answer):
     objectives: list[ObjectiveOut]
     knee: str | None = Field(description="Architecture nearest to the ideal point.")
     points: list[PointOut] = Field(description="Best in the first objective first.")
+    baselines: list[BaselineOut] = Field(
+        description="Where quantization policies are searched: the largest network in its widest and its narrowest "
+        "numbers, and the best architecture in its narrowest, measured like the points."
+    )
+
+
+class LayerSensitivityOut(Answer):
+    """The largest network with one layer quantized."""
+
+    layer: str = Field(description="`slot.part`.")
+    bits: int
+    precision: str
+    divergence: float = Field(description="KL divergence of its answers from the full network's, in nats.")
+    agreement: float = Field(description="Share of examples with the same first answer.")
+
+
+class SensitivityOut(Answer):
+    """How much each layer minds being quantized; empty before that is known, or where policies are not searched."""
+
+    layers: list[LayerSensitivityOut]
 
 
 class GradientNetworkOut(Answer):
@@ -130,7 +159,7 @@ class EvaluationOut(Answer):
     number: int = Field(description="Position in the order of evaluation, from 1.")
     architecture_id: str
     values: dict[str, Any]
-    metrics: dict[str, float]
+    metrics: dict[str, float | None]
     sources: dict[str, str]
     seconds: float
     created_at: datetime
@@ -151,6 +180,21 @@ class LayerOut(Answer):
     fields: dict[str, Any]
     params: int
     macs: int
+    weight_bytes: int
+    policy: dict[str, str] = Field(description="Part -> how it is quantized; empty where no policy speaks of it.")
+
+    @classmethod
+    def of(cls, slot: str, layer: LayerSpec) -> LayerOut:
+        """A layer from its spec."""
+        return cls(
+            slot=slot,
+            kind=layer.kind,
+            fields=layer.fields(),
+            params=layer.params(),
+            macs=layer.macs(),
+            weight_bytes=layer.weight_bytes(),
+            policy={part: str(precision) for part, precision in layer.policy},
+        )
 
 
 class ArchitectureOut(PointOut):

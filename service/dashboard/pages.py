@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,12 @@ def families() -> HTMLResponse:
     return page("families.html")
 
 
+@router.get("/targets", response_class=HTMLResponse)
+def targets() -> HTMLResponse:
+    """Devices that latency is measured on; the browser fetches them."""
+    return page("targets.html")
+
+
 @router.get("/docs", response_class=HTMLResponse)
 def api_documentation(request: Request) -> HTMLResponse:
     """The OpenAPI description in Swagger UI, from our own copy: the framework's page needs the internet."""
@@ -85,7 +92,18 @@ def one_job(job_id: str, request: Request) -> HTMLResponse:
             job = JobOut.model_validate(jobs.get(session, job_id))
     except NotFound:
         return page("not_found.html", status=404, job_id=job_id)
-    return page("job.html", job=job, data=job.model_dump(mode="json"), stages=STAGES)
+    return page("job.html", job=job, data=job.model_dump(mode="json"), stages=stages_of(job.spec))
+
+
+# Stages of jobs that ask for a metric of a target, or price operations on one.
+ON_TARGET_STAGES = ("measure hardware", "fit predictors")
+
+
+def stages_of(spec: Mapping[str, Any]) -> list[str]:
+    """The stages that a job goes through: one without a target measures no hardware."""
+    parts = (*spec.get("objectives", ()), *spec.get("constraints", ()))
+    needs_target = bool(spec.get("gradient")) or any(part.get("target") for part in parts)
+    return [stage for stage in STAGES if needs_target or stage not in ON_TARGET_STAGES]
 
 
 @lru_cache(maxsize=1)

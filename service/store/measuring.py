@@ -116,7 +116,7 @@ def latencies(session: Session, place: str, kind: str, subjects: Sequence[str]) 
             Latency.place == place, Latency.kind == kind, Latency.subject.in_(subjects)
         )
     )
-    return dict(rows.tuples().all())
+    return {subject: results for subject, results in rows}  # noqa: C416 - a Result has `keys()`
 
 
 def remember_latency(session: Session, row: Mapping[str, Any]) -> None:

@@ -119,6 +119,22 @@ class EvaluationRow(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class SharedEvaluation(Leased, Base):
+    """One architecture of a running search that any worker may evaluate (see `sharing`)."""
+
+    __tablename__ = "shared_evaluations"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    architecture_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    # In its batch: neighbours share the most computation.
+    position: Mapped[int]
+    values: Mapped[dict[str, Any]]
+    # None until somebody has evaluated it.
+    metrics: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    sources: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    seconds: Mapped[float | None]
+
+
 class Finalist(Base):
     """A network of the final front, with what only finalists get: test accuracy and measured latency."""
 

@@ -40,6 +40,16 @@ def rotation(config: str, length: int, device: torch.device, dtype: torch.dtype)
 class DecoderLayer(nn.Module):
     """`hidden_NTD` to `hidden_NTD`; a position sees itself and those before it, as far as the window."""
 
+    # The spec's parts that are not attributes of their name.
+    part_modules = {  # noqa: RUF012 - constant
+        "query": "layer.self_attn.q_proj",
+        "key": "layer.self_attn.k_proj",
+        "value": "layer.self_attn.v_proj",
+        "output": "layer.self_attn.o_proj",
+        "ffn_gate": "layer.mlp.gate_proj",
+        "ffn_in": "layer.mlp.up_proj",
+        "ffn_out": "layer.mlp.down_proj",
+    }
     # Axes that may be permuted without changing what the layer computes: the spec's field that counts the
     # groups, the module that reads them, and every tensor that has them, with the dimension.
     axes = (

@@ -44,6 +44,11 @@ class Batch:
         """Tokens of a batch of text, images of a batch of images: what speed is counted in."""
         return self.inputs.numel() if self.inputs.dim() == 2 else len(self.inputs)
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of memory."""
+        return sum(tensor.nbytes for tensor in (self.inputs, self.targets, self.mask) if tensor is not None)
+
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
         if self.inputs.device == device:

@@ -30,6 +30,10 @@ class Tokenizer(Protocol):
     def padding(self) -> int:
         """The id behind the end of a short text."""
 
+    @property
+    def start(self) -> int:
+        """The id before a text that follows nothing."""
+
     def stream(self, text: str) -> np.ndarray:
         """Ids of a long text without special tokens, shape (T,), int32."""
 
@@ -44,6 +48,7 @@ class Bytes:
     name: str = "UTF-8 bytes"
     vocab: int = 256
     padding: int = 0
+    start: int = 0
 
     def stream(self, text: str) -> np.ndarray:
         """See `Tokenizer`."""
@@ -79,6 +84,8 @@ class Pretrained:
         self.vocab: int = len(self._tokenizer)
         known = (self._tokenizer.pad_token_id, self._tokenizer.eos_token_id, 0)
         self.padding: int = next(token for token in known if token is not None)
+        known = (self._tokenizer.bos_token_id, self._tokenizer.eos_token_id, self.padding)
+        self.start: int = next(token for token in known if token is not None)
 
     def stream(self, text: str) -> np.ndarray:
         """See `Tokenizer`. Lines are tokenized in groups, because one string of megabytes is slow."""

@@ -7,7 +7,7 @@ import pytest
 
 from search.algorithms import make_algorithm, option_names
 from search.evaluation import Evaluation
-from search.loop import run_search
+from search.loop import each, run_search
 from search.objectives import Constraint, Objective
 from search.pareto import pareto_front
 from search.spec import ALGORITHM_OPTIONS
@@ -258,5 +258,5 @@ def test_default_options_of_a_job_make_the_same_search(name):
     budget = 12 if name == "gp" else 40
     algorithm = make_algorithm(name, SPACE, OBJECTIVES, seed=5, evaluations=budget, **options)
     default = make_algorithm(name, SPACE, OBJECTIVES, seed=5, evaluations=budget)
-    ids = [[e.architecture.id for e in run_search(made, score, known={})] for made in (algorithm, default)]
+    ids = [[e.architecture.id for e in run_search(made, each(score), known={})] for made in (algorithm, default)]
     assert ids[0] == ids[1]

@@ -7,7 +7,7 @@ import pytest
 
 from search.algorithms import make_algorithm
 from search.evaluation import Evaluation
-from search.loop import run_search
+from search.loop import each, run_search
 from search.objectives import Objective
 from search.pareto import hypervolume
 from search_space import Choice, SearchSpace
@@ -31,7 +31,7 @@ def toy_scores(architecture) -> Evaluation:
 
 def toy_hypervolume(algorithm: str, seed: int) -> float:
     made = make_algorithm(algorithm, SPACE, OBJECTIVES, seed=seed, evaluations=300)
-    return hypervolume(run_search(made, toy_scores, known={}), OBJECTIVES, [0.0, 1.0])
+    return hypervolume(run_search(made, each(toy_scores), known={}), OBJECTIVES, [0.0, 1.0])
 
 
 def test_nsga2_finds_more_hypervolume_than_random_search_with_the_same_budget():
@@ -71,7 +71,7 @@ def test_nsga2_breeds_towards_feasible_architectures():
     """The random start is far from the limit; what is bred meets it more and more often."""
     objectives = [Objective("accuracy", "maximize"), Objective("macs", limit=0.1)]
     made = make_algorithm("nsga2", SPACE, objectives, seed=0, evaluations=400)
-    met = [e.metrics["macs"] <= 0.1 for e in run_search(made, toy_scores, known={})]
+    met = [e.metrics["macs"] <= 0.1 for e in run_search(made, each(toy_scores), known={})]
     assert sum(met[-50:]) > 2 * sum(met[:50]) + 10
 
 
@@ -110,15 +110,15 @@ def test_an_exhaustive_search_of_a_large_space_is_refused_with_what_to_use():
 def test_learning_from_scores_beats_random_search_with_twice_the_evaluations(name, options):
     def volume(algorithm, evaluations, **chosen):
         made = make_algorithm(algorithm, SPACE, OBJECTIVES, seed=0, evaluations=evaluations, **chosen)
-        return hypervolume(run_search(made, toy_scores, known={}), OBJECTIVES, [0.0, 1.0])
+        return hypervolume(run_search(made, each(toy_scores), known={}), OBJECTIVES, [0.0, 1.0])
 
     assert volume(name, 90, **options) > volume("random", 180) * 1.05
 
 
 def test_winnow_learns_from_a_warm_start_before_its_first_batch():
-    stored = run_search(make_algorithm("nsga2", SPACE, OBJECTIVES, seed=0, evaluations=100), toy_scores, known={})
+    stored = run_search(make_algorithm("nsga2", SPACE, OBJECTIVES, seed=0, evaluations=100), each(toy_scores), known={})
     made = make_algorithm("winnow", SPACE, OBJECTIVES, seed=0, evaluations=40, warm_start=stored, batch=10)
-    added = hypervolume([*stored, *run_search(made, toy_scores, known={})], OBJECTIVES, [0.0, 1.0])
+    added = hypervolume([*stored, *run_search(made, each(toy_scores), known={})], OBJECTIVES, [0.0, 1.0])
     assert added > hypervolume(stored, OBJECTIVES, [0.0, 1.0]) * 1.05
 
 
@@ -141,7 +141,7 @@ def test_exact_costs_of_candidates_are_asked_for_without_evaluating_them(name):
         exact_costs={"macs": macs},
         **options,
     )
-    done = run_search(made, toy_scores, known={})
+    done = run_search(made, each(toy_scores), known={})
     assert len(seen) > 10 * len(done)
     late = [e.metrics["macs"] <= 0.15 for e in done[-20:]]
     assert sum(late) >= 18
@@ -150,7 +150,7 @@ def test_exact_costs_of_candidates_are_asked_for_without_evaluating_them(name):
 def test_winnow_finds_what_meets_a_limit_that_no_random_start_meets():
     objectives = [Objective("accuracy", "maximize", limit=0.93), Objective("macs")]
     made = make_algorithm("winnow", SPACE, objectives, seed=2, evaluations=60)
-    done = run_search(made, toy_scores, known={})
+    done = run_search(made, each(toy_scores), known={})
     assert sum(e.metrics["accuracy"] >= 0.93 for e in done[10:]) > 20
 
 
@@ -162,7 +162,7 @@ def test_winnow_avoids_what_gives_no_score():
         return Evaluation(architecture, {**fine.metrics, "accuracy": math.nan}) if architecture.genes[3] == 2 else fine
 
     made = make_algorithm("winnow", SPACE, OBJECTIVES, seed=0, evaluations=90, batch=10, initial=30)
-    failed = [math.isnan(e.metrics["accuracy"]) for e in run_search(made, broken, known={})]
+    failed = [math.isnan(e.metrics["accuracy"]) for e in run_search(made, each(broken), known={})]
     assert sum(failed[:30]) >= 3
     assert sum(failed[-30:]) <= 3
 

@@ -4,8 +4,9 @@ import moocore
 import numpy as np
 import pytest
 
+from regression.normal_scale import NormalScale
 from search.improvement import expected_improvement, non_dominated_boxes
-from search.scale import NormalScale, exact_gain, normal_gain
+from search.scale import exact_gain, normal_gain
 
 
 @pytest.mark.parametrize("objectives", [1, 2, 3, 4])

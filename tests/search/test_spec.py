@@ -144,7 +144,7 @@ def test_an_impossible_number_of_evaluations_is_refused(evaluations, message):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("epochs", 0),
+        ("epochs", -1),
         ("batch_size", 1),
         ("learning_rate", 0),
         ("learning_rate", -0.1),

@@ -49,7 +49,7 @@ def search(**values: Any) -> dict[str, Any]:
         ({"supernet": {"preset": "imagenet"}}, "No preset of family 'mobilenet' named 'imagenet'. Known: digits"),
         ({"data": {"source": "mnist"}}, "No data source named 'mnist'. Known: cifar10, digits"),
         ({"training": {"method": "sgd"}}, "No training method named 'sgd'. Known: alternating, bignas"),
-        ({"training": {"epochs": 0}}, "greater than or equal to 1"),
+        ({"training": {"epochs": 0}}, "training.epochs is 0, so nothing is trained"),
         ({"training": {"learning_rate": -1}}, "greater than 0"),
         ({"training": {"options": {"num_randoms": 2}}}, "num_randoms"),
         (search(algorithm="annealing"), "No search algorithm named 'annealing'. Known: exhaustive, gp, linas, nsga2"),

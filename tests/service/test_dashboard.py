@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from service.api.schemas import JobOut
 from service.dashboard import pages
+from service.dashboard.pages import ON_TARGET_STAGES, stages_of
 from service.errors import NotFound
 from service.store.models import JOB_STATES, STAGES
 
@@ -112,9 +113,15 @@ def test_an_unknown_id_is_said_as_text(client: Browser) -> None:
 
 def test_the_job_page_has_every_stage_and_hook(client: Browser) -> None:
     text = client.get(f"/jobs/{JOB.id}").text
-    assert [stage for stage in STAGES if f'data-stage="{stage}"' not in text] == []
+    assert [stage for stage in STAGES if f'data-stage="{stage}"' not in text] == list(ON_TARGET_STAGES)
     for hook in ("state-badge", "stage", "progress", "pareto-plot", "front-table", "detail-panel", "curve"):
         assert f'data-testid="{hook}"' in text
+
+
+def test_only_a_job_with_a_target_measures_hardware() -> None:
+    spec = {"objectives": [{"metric": "accuracy"}, {"metric": "latency_ms", "target": "cpu-torch"}]}
+    assert stages_of(spec) == list(STAGES)
+    assert set(STAGES) - set(stages_of({"objectives": [{"metric": "macs", "target": None}]})) == set(ON_TARGET_STAGES)
 
 
 def test_filters_are_states() -> None:

@@ -15,7 +15,6 @@ from supernet.distributed import join
 from supernet.methods.alternating import Alternating
 from supernet.methods.bignas import BigNAS
 from supernet.network import Supernet
-from supernet.sharding import shard
 from supernet.trainer import Trainer, TrainingMethod, TrainingOptions
 
 BATCH, STEPS = 8, 3
@@ -60,6 +59,7 @@ def losses(family: str, micro_batches: int, *, sharded: bool = False) -> list[di
         momentum=0.9,
         clip_norm=1.0,
         micro_batches=micro_batches,
+        sharded=sharded,
     )
     torch.manual_seed(0)
     method: TrainingMethod = BigNAS(num_random=1) if family == "mobilenet" else Alternating(alpha=0.5)
@@ -67,14 +67,12 @@ def losses(family: str, micro_batches: int, *, sharded: bool = False) -> list[di
     checkpoint = UNTIED if family == "untied" else None
     space = load_family("llama" if checkpoint else family, presets[family], Adjustments(), checkpoint)
     supernet = Supernet(space)
-    if sharded:
-        shard(supernet)
     trainer = Trainer(supernet, method, images() if family == "mobilenet" else text(), options, seed=0, group=join())
     found = []
     for _ in range(STEPS):
         step = trainer.step()
-        norm = torch.nn.utils.get_total_norm(list(trainer.supernet.parameters()))
-        found.append({**step, "norm": float(whole(norm))})
+        norm = sum(float(whole(p.detach().square().sum())) for p in trainer.supernet.parameters()) ** 0.5
+        found.append({**step, "norm": norm})
     return found
 
 

@@ -9,10 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from search_space.plugins import load_family
 from supernet.distributed import ALONE, Group, Orders, _buckets
-from supernet.network import Supernet
-from supernet.sharding import shard
 from tests.supernet.replica import losses
 
 ROOT = Path(__file__).parents[2]
@@ -54,9 +51,8 @@ def test_two_processes_that_share_the_weights_of_a_llama_train_as_one_does():
     assert_equal(of_processes("untied", 1, "sharded"), losses("untied", 1))
 
 
-def test_tied_weights_cannot_be_sharded():
-    with pytest.raises(ValueError, match="share a weight"):
-        shard(Supernet(load_family("llama", "tiny")))
+def test_tied_weights_stay_whole_beside_spread_ones():
+    assert_equal(of_processes("llama", 1, "sharded"), losses("llama", 1))
 
 
 # --- the parts --------------------------------------------------------------------------------------

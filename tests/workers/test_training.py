@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from supernet.distributed import ALONE, Orders
 from supernet.methods.bignas import BigNAS
 from supernet.trainer import Trainer
 from tests.workers.bench import MemoryReporter, workshop
@@ -250,7 +251,7 @@ def test_looking_for_sizes_changes_no_weight(tmp_path, data, small_memory):
     trainer = training._Training(shop, data)._trainer
     before = {name: tensor.clone() for name, tensor in trainer.tensors().items()}
     small_memory["examples"] = 64
-    assert fitting_micro_batches(trainer) == 4
+    assert fitting_micro_batches(trainer, Orders(ALONE, shop.device)) == 4
     weights = {name: tensor for name, tensor in trainer.tensors().items() if not name.startswith("guard.")}
     assert all(torch.equal(tensor, before[name]) for name, tensor in weights.items())
 

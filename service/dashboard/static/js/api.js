@@ -14,6 +14,7 @@ async function request(path, options) {
   } catch {
     throw new ApiError("Winnow does not answer. Is it still running?", 0);
   }
+  if (answer.status === 204) return null;
   if (answer.ok) return answer.json();
   const problem = await answer.json().catch(() => ({}));
   throw new ApiError(problem.detail ?? `The server answered ${answer.status}.`, answer.status);
@@ -27,4 +28,8 @@ export function post(path, body) {
   if (body === undefined) return request(path, { method: "POST" });
   const headers = { "Content-Type": "application/json" };
   return request(path, { method: "POST", headers, body: JSON.stringify(body) });
+}
+
+export function del(path) {
+  return request(path, { method: "DELETE" });
 }

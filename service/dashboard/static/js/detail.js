@@ -106,17 +106,17 @@ export class Detail {
     return [
       el("h3", {}, "Measured latency"),
       el("table", { class: "numbers" },
-        el("thead", {}, el("tr", {}, ...["Threads", "Median", "p95", "Runs"].map((name, i) => el("th", { scope: "col", class: i ? "end" : "" }, name)))),
+        el("thead", {}, el("tr", {}, ...["Threads", "Median", "95 %", "p95"].map((name, i) => el("th", { scope: "col", class: i ? "end" : "" }, name)))),
         el("tbody", {}, ...found.measurements.map((one) =>
           el("tr", {},
             el("td", { class: "num" }, String(one.threads)),
             el("td", { class: "num end", title: one.mad_ms === undefined ? null : `median absolute deviation ${milliseconds(one.mad_ms)}` }, milliseconds(one.median_ms)),
+            el("td", { class: "num end", title: "where a second measurement would fall" }, interval(one)),
             el("td", { class: "num end" }, milliseconds(one.p95_ms)),
-            el("td", { class: "num end" }, scaled(one.runs)),
           ),
         )),
       ),
-      el("p", { class: "quiet small" }, [first.device, first.target, `batch ${first.batch}`, first.dtype, versions].filter(Boolean).join(" · ")),
+      el("p", { class: "quiet small" }, [first.device, first.target, first.runtime, `batch ${first.batch}`, first.dtype, `${scaled(first.runs)} runs`, versions].filter(Boolean).join(" · ")),
     ];
   }
 
@@ -127,13 +127,18 @@ export class Detail {
   }
 }
 
+function interval({ interval_ms: ends, median_ms: median }) {
+  if (!ends) return "–";
+  return `± ${((50 * (ends[1] - ends[0])) / median).toFixed(1)}\u00a0%`;
+}
+
 function layers({ layers: all }) {
   const most = Math.max(1, ...all.map((layer) => layer.macs));
   const rows = all.map((layer) => {
     const share = el("i");
     share.style.width = `${(100 * layer.macs) / most}%`;
     return el("tr", {},
-      el("th", { scope: "row" }, el("span", { class: "slot" }, layer.slot), el("span", { class: "quiet" }, inWords(layer))),
+      el("th", { scope: "row" }, el("span", { class: "slot" }, layer.slot), el("span", { class: "quiet" }, inWords(layer)), ...policy(layer)),
       el("td", { class: "num end" }, scaled(layer.params)),
       el("td", { class: "num end" }, scaled(layer.macs), el("span", { class: "share", "aria-hidden": "true" }, share)),
     );
@@ -142,6 +147,14 @@ function layers({ layers: all }) {
     el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Layer"), el("th", { scope: "col", class: "end" }, "Params"), el("th", { scope: "col", class: "end" }, "MACs"))),
     el("tbody", {}, ...rows),
   );
+}
+
+/** How the parts of a layer are quantized, parts of one precision together; nothing without a policy. */
+function policy({ policy: parts, weight_bytes: bytes }) {
+  const together = new Map();
+  for (const [part, precision] of Object.entries(parts)) together.set(precision, [...(together.get(precision) ?? []), part]);
+  const lines = [...together].map(([precision, names]) => el("span", {}, el("b", {}, precision), ` ${names.join(", ")}. `));
+  return lines.length ? [el("span", { class: "policy", "data-testid": "policy" }, ...lines, amount("size_bytes", bytes))] : [];
 }
 
 /** A layer's kind and the sizes that differ from one network to another. */

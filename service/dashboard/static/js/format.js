@@ -8,6 +8,7 @@ const LABELS = {
   size_bytes: "Size",
   peak_activation_bytes: "Peak activations",
   latency_ms: "Latency",
+  tokens_per_second: "Tokens per second",
 };
 
 /** A metric's name for people. */

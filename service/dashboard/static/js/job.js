@@ -7,8 +7,11 @@ import { byId, el, throttle } from "./dom.js";
 import { Exports } from "./exports.js";
 import { ago, amount, duration, exactTime, label, percent, roughly, timeOfDay } from "./format.js";
 import { Gradient } from "./gradient.js";
+import { Insight } from "./insight.js";
 import { follow } from "./live.js";
 import { ParetoPlot } from "./plot.js";
+import { Baselines, Sensitivity } from "./policies.js";
+import { PredictorCard } from "./predictor.js";
 import { Results } from "./results.js";
 import { Stages } from "./stages.js";
 import { FrontTable } from "./table.js";
@@ -30,7 +33,11 @@ const detail = new Detail(byId("detail"), job.id, results, exports);
 const controls = { x: byId("axis-x"), y: byId("axis-y"), logX: byId("log-x"), logY: byId("log-y") };
 const plot = new ParetoPlot(byId("plot"), controls, byId("plot-note"), select);
 const gradient = submitted.spec.gradient ? new Gradient(job.id, select) : null;
+const insight = new Insight(job.id, byId("insight-card"), byId("insight"), byId("insight-group"), byId("insight-note"));
 const table = new FrontTable(byId("front-table"), select);
+const baselines = new Baselines(byId("baselines-card"), byId("baselines"), results);
+const sensitivity = new Sensitivity(byId("sensitivity-card"), byId("sensitivity"));
+const predictor = new PredictorCard();
 
 // --- the job itself -------------------------------------------------------------------------------
 
@@ -83,6 +90,8 @@ function expectation() {
   if (job.stage === "train supernet") {
     return `The supernet is being trained: one set of weights for every architecture of the space. ${percent(job.stage_progress)} of the training is done${left}. Then the first points appear here.`;
   }
+  if (job.stage === "measure hardware") return `Layers and networks are being measured on the target: ${percent(job.stage_progress)}${left}. A job on the same device later finds them measured.`;
+  if (job.stage === "fit predictors") return "A predictor is being fitted to what was measured.";
   if (job.stage === "search") return "The search has begun. The first architectures are being evaluated.";
   return "The data is being loaded and split into training, validation and test.";
 }
@@ -109,7 +118,8 @@ function showResults() {
 
 function showCaption() {
   byId("key-chaff").textContent = `${results.count} evaluated`;
-  byId("key-grain").textContent = `${results.front.length} on the front${results.final ? ", measured" : ENDED.includes(job.state) ? "" : " so far"}`;
+  const how = results.front.some((point) => point.measured) ? ", measured" : ", not measured";
+  byId("key-grain").textContent = `${results.front.length} on the front${results.final ? how : ENDED.includes(job.state) ? "" : " so far"}`;
 }
 
 const loadFront = throttle(async () => {
@@ -122,6 +132,8 @@ const loadFront = throttle(async () => {
   if (results.isEmpty) return;
   showResults();
   table.show(results);
+  insight.refresh();
+  baselines.draw();
   if (detail.shown === null && results.final && results.knee) choose(results.knee);
   else detail.refresh(detail.shown);
 }, FRONT_MS);
@@ -163,9 +175,17 @@ function hear(kind, data) {
     results.add(data);
     showSoon();
     loadFront();
+  } else if (kind === "sensitivity") {
+    sensitivity.show(data.layers);
+  } else if (kind === "baseline") {
+    baselines.add(data);
   } else if (kind === "finalist") {
     loadFront();
     if (data.architecture_id === detail.shown) detail.show(data.architecture_id);
+  } else if (kind === "predictor") {
+    predictor.add(data);
+  } else if (kind === "violations") {
+    predictor.count(data);
   } else {
     stages.hear(kind, data);
     stages.show(job);

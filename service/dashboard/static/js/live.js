@@ -1,6 +1,9 @@
 // A job's server-sent events, taken up again where they broke.
 
-const KINDS = ["job", "state", "stage", "curve", "gradient", "evaluation", "finalist", "message"];
+const KINDS = [
+  "job", "state", "stage", "curve", "gradient", "evaluation", "finalist", "sensitivity", "baseline", "message",
+  "predictor", "violations",
+];
 const ENDED = ["succeeded", "failed", "cancelled"];
 const RETRY_MS = 3000;
 

@@ -1,6 +1,6 @@
 // What a job has found so far: every evaluation from the event stream, the front from the API.
 
-const KNOWN = ["accuracy", "test_accuracy", "latency_ms", "macs", "params", "size_bytes"];
+const KNOWN = ["accuracy", "test_accuracy", "latency_ms", "predicted_latency_ms", "macs", "params", "size_bytes"];
 // Direction of metrics that only finalists have and that are therefore no objectives.
 const GOALS = { accuracy: "maximize", test_accuracy: "maximize", latency_ms: "minimize", macs: "minimize", params: "minimize", size_bytes: "minimize" };
 
@@ -34,7 +34,9 @@ export class Results {
   /** An `evaluation` event. */
   add({ architecture_id: id, number, metrics }) {
     const known = this.#points.get(id);
-    this.#points.set(id, { id, number, metrics: { ...metrics, ...known?.metrics }, onFront: known?.onFront ?? false });
+    // A score that is no number arrives as null; it is shown nowhere.
+    const numbers = Object.fromEntries(Object.entries(metrics).filter(([, value]) => value !== null));
+    this.#points.set(id, { id, number, metrics: { ...numbers, ...known?.metrics }, onFront: known?.onFront ?? false });
   }
 
   /** The answer of `/front`. */
@@ -54,13 +56,22 @@ export class Results {
   metrics() {
     const present = new Set();
     for (const point of this.#points.values()) for (const metric of Object.keys(point.metrics)) present.add(metric);
-    const order = [...this.objectives.map((objective) => objective.metric), ...KNOWN];
+    // What was predicted stands beside what was measured.
+    const order = [...this.objectives.flatMap(({ metric }) => [metric, `predicted_${metric}`]), ...KNOWN];
     const place = (metric) => (order.includes(metric) ? order.indexOf(metric) : order.length);
     return [...present].sort((a, b) => place(a) - place(b) || (a < b ? -1 : 1));
   }
 
   goalOf(metric) {
-    return this.objectives.find((objective) => objective.metric === metric)?.goal ?? GOALS[metric] ?? null;
+    const measured = metric.replace(/^predicted_/, "");
+    return this.objectives.find((objective) => objective.metric === measured)?.goal ?? GOALS[measured] ?? null;
+  }
+
+  /** Whether a value lies beyond its objective's limit, as a measured one may though its prediction kept it. */
+  breaks(metric, value) {
+    const objective = this.objectives.find((one) => one.metric === metric);
+    if (objective?.limit === null || objective?.limit === undefined || value === undefined) return false;
+    return objective.goal === "minimize" ? value > objective.limit : value < objective.limit;
   }
 
   /** The best value of a metric on the front, which leaves out what breaks a limit; null without a front. */

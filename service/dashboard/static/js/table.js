@@ -70,10 +70,18 @@ export class FrontTable {
       "tr",
       { "data-testid": "front-row", "data-architecture-id": point.id, onclick: () => this.#choose(point.id) },
       el("th", { scope: "row" }, name, isKnee ? el("span", { class: "tag grain" }, "knee") : null),
-      ...metrics.map((metric) => el("td", { class: "num end" }, amount(metric, point.metrics[metric]))),
+      ...metrics.map((metric) => this.#cell(metric, point)),
     );
     mark(row, point.id === this.#selected);
     return row;
+  }
+
+  #cell(metric, point) {
+    const value = point.metrics[metric];
+    const isBroken = this.#results.breaks(metric, value);
+    const how = point.sources?.[metric] ?? null;
+    const title = isBroken ? `${how ?? ""} value breaks the limit` : how;
+    return el("td", { class: isBroken ? "num end broken" : "num end", title }, amount(metric, value));
   }
 
   #move(event) {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
 
-from search.gaussian_process import GaussianProcess, kernel_features
+from regression.gaussian_process import GaussianProcess, kernel_features
 from search_space import Choice, SearchSpace
 from search_space.encoding import canonical_genes
 
@@ -71,3 +71,46 @@ def test_at_its_scores_it_is_sure():
     mean, std, _ = process.given(features, metric(genes)).predict(features)
     assert mean == pytest.approx(metric(genes), abs=0.15)
     assert std.max() < 0.2
+
+
+def test_leaving_one_out_is_what_fitting_without_it_gives():
+    genes = draw(20, 4)
+    features, values = kernel_features(SPACE, genes), metric(genes)
+    process = GaussianProcess(features, noise=0.05)
+    error, std = process.given(features, values).left_out()
+    for i in (0, 7, 19):
+        rest = np.delete(np.arange(20), i)
+        mean, spread, _ = process.given(features.rows(rest), values[rest]).predict(features.rows(np.array([i])))
+        assert error[i] == pytest.approx(values[i] - mean[0], rel=1e-4)
+        assert std[i] == pytest.approx(np.sqrt(spread[0] ** 2 + process.noise), rel=1e-4)
+
+
+def test_scores_that_are_far_off_do_not_bend_the_rest():
+    genes, new = draw(60, 5), draw(100, 6)
+    features, clean = kernel_features(SPACE, genes), metric(genes)
+    values = clean.copy()
+    values[[3, 30]] += 12
+    process = GaussianProcess(features, noise=0.01)
+    process.learn(features, values)
+    there = kernel_features(SPACE, new)
+    truth = process.given(features, clean).predict(there)[0]
+    misled = process.given(features, values).predict(there)[0]
+    doubts = process.doubts(features, values)
+    assert set(np.flatnonzero(doubts > 2)) == {3, 30}
+    robust = process.given(features, values, doubts).predict(there)[0]
+    assert np.abs(robust - truth).mean() < 0.5 * np.abs(misled - truth).mean()
+
+
+def test_columns_that_say_it_all_make_few_scores_enough():
+    genes = draw(230, 7)
+    values = metric(genes)
+    alone = kernel_features(SPACE, genes)
+    helped = alone.with_columns(values[:, None] + 0.05 * np.random.default_rng(0).standard_normal((230, 1)), 1.0)
+    assert helped.num_relevances == alone.num_relevances + 1
+    errors = []
+    for features in (alone, helped):
+        process = GaussianProcess(features)
+        seen, rest = features.rows(np.arange(8)), features.rows(np.arange(30, 230))
+        process.learn(seen, values[:8])
+        errors.append(np.abs(process.given(seen, values[:8]).predict(rest)[0] - values[30:]).mean())
+    assert errors[1] < 0.3 * errors[0]

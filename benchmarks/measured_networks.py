@@ -1,0 +1,127 @@
+"""Networks of a space, written as ONNX and timed on this machine: the data that latency predictors are judged on.
+
+All networks are open in one process that has no torch, one thread each, and take turns in random order, round after
+round: whatever else the machine does meets them all alike. The latency of a network is the lower decile of its runs,
+since on a shared machine the median tells more of the neighbours (on 2 shared cores medians of two halves of the rounds
+differed by 12 % for vit, lower deciles by 4 %). Weights are random: they do not change the time.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from predictors.cost import macs
+from search_space.architecture import Architecture
+from search_space.plugins import load_family
+from search_space.space import SearchSpace
+
+QUANTILE = 0.1
+WARM_UP_RUNS, RUNS = 3, 10
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Networks and their latencies.
+
+    Attributes:
+        latencies_ms, macs: shape (num_networks,).
+        facts: how it was measured.
+    """
+
+    space: SearchSpace
+    architectures: list[Architecture]
+    latencies_ms: np.ndarray
+    macs: np.ndarray
+    facts: dict[str, Any]
+
+
+def measured(family: str, preset: str, count: int, rounds: int, seed: int = 7) -> Measured:
+    """So many different random networks of a preset, written and timed here."""
+    space = load_family(family, preset=preset)
+    rng = np.random.default_rng(seed)
+    found: dict[str, Architecture] = {}
+    while len(found) < count:
+        architecture = space.sample(rng)
+        found.setdefault(architecture.id, architecture)
+    architectures = list(found.values())
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        _write(space, architectures, Path(folder))
+        written_seconds = time.monotonic() - started
+        command = [sys.executable, "-m", "benchmarks.measured_networks", folder, str(count), str(rounds)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+        times_ms = np.load(Path(folder) / "times.npy")
+    runs = times_ms.transpose(1, 0, 2).reshape(count, -1)
+    halves = [np.quantile(times_ms[part::2].transpose(1, 0, 2).reshape(count, -1), QUANTILE, axis=1) for part in (0, 1)]
+    facts = {
+        **json.loads(done.stdout),
+        "networks": count,
+        "rounds": rounds,
+        "runs_a_round": RUNS,
+        "threads": 1,
+        "batch": 1,
+        "dtype": "float32",
+        "statistic": f"quantile {QUANTILE} of the runs",
+        "median_difference_of_half_the_rounds_percent": round(
+            100 * float(np.median(np.abs(halves[0] / halves[1] - 1))), 2
+        ),
+        "seconds_to_write": round(written_seconds),
+        "seconds_to_measure": round(time.monotonic() - started - written_seconds),
+    }
+    latencies = np.quantile(runs, QUANTILE, axis=1)
+    costs = np.array([macs(space, architecture) for architecture in architectures], dtype=float)
+    return Measured(space, architectures, latencies, costs, facts)
+
+
+def _write(space: SearchSpace, architectures: list[Architecture], folder: Path) -> None:
+    import torch
+
+    from export.formats.onnx import write
+    from supernet.contract import example_input
+    from supernet.network import build_network
+
+    torch.set_num_threads(1)
+    example = example_input(space, 1)
+    for i, architecture in enumerate(architectures):
+        (folder / str(i)).mkdir()
+        write(build_network(space.layers(architecture)), example, folder / str(i))
+
+
+def main() -> None:
+    """Time the networks of a folder: `FOLDER COUNT ROUNDS`; writes times.npy, (rounds, networks, runs) in ms."""
+    import onnxruntime
+
+    folder, count, rounds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    sessions = [
+        onnxruntime.InferenceSession(str(folder / str(i) / "model.onnx"), options, providers=["CPUExecutionProvider"])
+        for i in range(count)
+    ]
+    rng = np.random.default_rng(0)
+    tensor = sessions[0].get_inputs()[0]
+    feed = {tensor.name: rng.standard_normal([1, *tensor.shape[1:]]).astype(np.float32)}
+    times_ms = np.zeros((rounds, count, RUNS))
+    for turn in range(rounds):
+        for i in rng.permutation(count).tolist():
+            for _ in range(WARM_UP_RUNS):
+                sessions[i].run(None, feed)
+            for k in range(RUNS):
+                begin = time.perf_counter_ns()
+                sessions[i].run(None, feed)
+                times_ms[turn, i, k] = (time.perf_counter_ns() - begin) / 1e6
+    np.save(folder / "times.npy", times_ms)
+    print(json.dumps({"onnxruntime": onnxruntime.__version__}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Data, spaces and supernets of the SimQ-NAS benchmark, by family."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from search_space.adjustments import Adjustments
+from search_space.plugins import load_family
+from search_space.space import SearchSpace
+from supernet.augment import AugmentOptions
+from supernet.data import Dataset, load_dataset
+from supernet.flat import load_tensors, own_tensors
+from supernet.methods.alternating import Alternating
+from supernet.methods.bignas import BigNAS
+from supernet.network import Supernet
+from supernet.trainer import Trainer, TrainingMethod, TrainingOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How large a run is.
+
+    Attributes:
+        choices: options instead of the preset's.
+        limit: training examples, validation included; None: all.
+        validation, test: examples that networks are scored on at most.
+    """
+
+    preset: str
+    limit: int | None
+    validation: int
+    test: int
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    evaluations: int
+    population: int
+    seeds: int
+    choices: dict[str, tuple[int | float | str, ...]] = field(default_factory=dict)
+    inner_evaluations: int = 1000
+    tie: Literal["layer", "block"] = "layer"
+    calibration_examples: int = 100
+    calibration_images: int = 512
+
+    def facts(self) -> dict[str, Any]:
+        """For the result."""
+        return asdict(self)
+
+
+_FULL = Plan("cifar", None, 5000, 10_000, 60, 256, 0.4, 250, 50, 3, {}, 20_000)
+_TEXT = Plan("tiny", None, 871, 1820, 20, 64, 1e-3, 250, 50, 3, {}, 20_000)
+PLANS: dict[str, dict[str, Plan]] = {
+    "mobilenet": {
+        "full": _FULL,
+        "small": Plan("cifar", 8000, 800, 2000, 6, 64, 0.1, 30, 10, 3, {"resolution": (24, 32)}),
+    },
+    "resnet": {
+        "full": _FULL,
+        "small": Plan("cifar", 6000, 600, 1500, 5, 64, 0.1, 24, 8, 3, {"stage*_depth": (1, 3)}),
+    },
+    "vit": {
+        "full": replace(_FULL, learning_rate=1e-3),
+        "small": Plan("cifar", 6000, 600, 1500, 5, 64, 1e-3, 24, 8, 3, {"depth": (3, 4)}),
+    },
+    "bert": {"full": _TEXT, "small": Plan("tiny", 4000, 600, 1000, 4, 64, 1e-3, 30, 10, 3)},
+    "llama": {
+        "full": replace(_TEXT, evaluations=60, validation=64, test=200),
+        "small": Plan("tiny", None, 16, 32, 1, 32, 1e-3, 8, 8, 1),
+    },
+}
+LENGTH = 64
+SOURCES = {
+    "bert": ("labelled_text", "sst2/train.tsv.gz", {"length": LENGTH}),
+    "llama": ("text", "tinyshakespeare/input.txt.gz", {"length": 128}),
+}
+
+
+def read(family: str, plan: Plan, folder: Path) -> Dataset:
+    """The family's data, cut to the plan; exits where it is absent."""
+    source, place, options = SOURCES.get(family, ("cifar10", "cifar10", {}))
+    path = (folder / place).resolve()
+    if not path.exists():
+        sys.stderr.write(f"Skipped: {folder / place} is not there. Give the folder of the data with --data.\n")
+        raise SystemExit(0)
+    if plan.limit is not None:
+        options = {**options, "limit": plan.limit}
+    data = load_dataset(source, 0, {"path": str(path), **options})
+    some = torch.Generator().manual_seed(0)
+
+    def cut(split: Any, most: int) -> Any:
+        return split.take(torch.randperm(len(split), generator=some)[:most])
+
+    return replace(data, validation=cut(data.validation, plan.validation), test=cut(data.test, plan.test))
+
+
+def trained(family: str, plan: Plan, data: Dataset, cache: Path | None) -> tuple[Supernet, SearchSpace]:
+    """A supernet trained as its kind of network is, or the one that the cache has."""
+    classes = 2 if family == "bert" else None
+    length = LENGTH if family == "bert" else None
+    space = load_family(family, plan.preset, Adjustments(dict(plan.choices), classes, length))
+    torch.manual_seed(0)
+    supernet = Supernet(space)
+    file = None if cache is None else cache / f"{family}-{plan.epochs}-{plan.limit}.safetensors"
+    if file is not None and file.exists():
+        load_tensors(supernet, load_file(file))
+        return supernet, space
+    is_image = family in ("mobilenet", "resnet")
+    method: TrainingMethod = Alternating() if family == "llama" else BigNAS(num_random=1 if plan.limit else 2)
+    options = TrainingOptions(
+        epochs=plan.epochs,
+        batch_size=plan.batch_size,
+        optimizer="sgd" if is_image else "adamw",
+        learning_rate=plan.learning_rate,
+        lr_decay=1.0,
+        lr_decay_epochs=1.0,
+        lr_floor=0.0,
+        weight_decay=1e-4 if is_image else 0.01,
+        momentum=0.9,
+        clip_norm=1.0,
+        schedule="cosine",
+        warmup_epochs=0.5,
+    )
+    augment = AugmentOptions(crop_padding=4, flip=True) if family in ("mobilenet", "resnet", "vit") else None
+    trainer = Trainer(supernet, method, data.train, options, 0, augment)
+    while trainer.steps_done < trainer.num_steps:
+        losses = trainer.step()
+        if trainer.steps_done % 50 == 0:
+            sys.stderr.write(f"step {trainer.steps_done}/{trainer.num_steps}, {losses}\n")
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file({name: tensor.contiguous() for name, tensor in own_tensors(supernet).items()}, file)
+    return supernet, space

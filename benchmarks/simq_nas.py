@@ -1,0 +1,351 @@
+"""SimQ-NAS: joint search of architecture and quantization policy against the ways without it, at equal evaluations.
+
+On one trained supernet and with the same algorithm and seeds: `joint`; (a) `architecture_then_int8`: a search in full
+precision, whose front is then quantized whole; (b) `largest_int8`; (c) `policy_alone`: policies of the largest network.
+Accuracy on validation data by fake quantization and latency of the exported integer network in ONNX Runtime, one
+thread, batch 1, are both measured for every evaluated network; size is exact. Hypervolume is of error, latency and
+size, each scaled by the extremes of all networks that any way evaluated (reference: 1.1 of each). Fronts are scored
+again on test data. Searches and measurements of the three seeds share what they have measured.
+
+    python benchmarks/simq_nas.py [--json] [--small] [--family mobilenet] [--data FOLDER] [--cache FOLDER]
+
+Families are mobilenet, resnet, vit (CIFAR-10) and bert (SST-2).
+
+`llama` instead: perplexity against bytes of random policies of 16, 8 and 4 bits a layer, and of uniform ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+
+from benchmarks.simq_data import PLANS, Plan, read, trained
+from export.formats import onnx as onnx_format
+from export.measure import describe_machine
+from export.qdq import tensor_bytes
+from predictors.cost import weight_bytes
+from quantization.sensitivity import sensitivities
+from search.algorithms import make_algorithm
+from search.evaluation import Evaluation
+from search.loop import run_search
+from search.objectives import Objective
+from search.pareto import hypervolume, pareto_front
+from search.quantization_spec import QuantizationSpec
+from search_space.architecture import Architecture
+from search_space.quantized import QuantizedSpace
+from search_space.space import SearchSpace
+from supernet.data import Dataset
+from supernet.evaluate import score
+from workers.policies import candidates_of, seeds_from
+from workers.quantized import QuantizedEvaluator
+
+OBJECTIVES = (Objective("accuracy", "maximize"), Objective("latency_ms"), Objective("size_bytes"))
+# Runs of one network; the lower quartile is kept, because other programs only ever make a run slower.
+RUNS, WARM_UP, QUARTILE = 60, 10, 25
+SEEDS = (0, 1, 2)
+# Samples on which an exported network and its fake-quantized evaluation are compared.
+COMPARED = 1000
+
+
+@dataclass
+class Lab:
+    """A trained supernet, and everything that was measured on it."""
+
+    evaluator: QuantizedEvaluator
+    data: Dataset
+    known: dict[str, Evaluation] = field(default_factory=dict)
+
+    @property
+    def space(self) -> QuantizedSpace:
+        """Networks with policies."""
+        return self.evaluator.policies
+
+    def evaluate(self, architecture: Architecture) -> Evaluation:
+        """Validation accuracy, latency and size; measured once."""
+        if architecture.id not in self.known:
+            metrics = dict(self.evaluator.evaluate([architecture])[0].metrics)
+            metrics["latency_ms"] = self.latency_ms(architecture)
+            self.known[architecture.id] = Evaluation(architecture, metrics)
+        return self.known[architecture.id]
+
+    def session(self, architecture: Architecture, folder: Path) -> onnxruntime.InferenceSession:
+        """The exported network in ONNX Runtime, one thread."""
+        network = self.evaluator.network(architecture)
+        onnx_format.write(network, self.data.test.inputs(slice(0, 1)), folder)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        return onnxruntime.InferenceSession(str(folder / "model.onnx"), options)
+
+    def latency_ms(self, architecture: Architecture) -> float:
+        """Of one example."""
+        with tempfile.TemporaryDirectory() as folder:
+            session = self.session(architecture, Path(folder))
+        feed = {session.get_inputs()[0].name: self.data.test.inputs(slice(0, 1)).numpy()}
+        times = []
+        for _ in range(WARM_UP + RUNS):
+            began = time.perf_counter_ns()
+            session.run(None, feed)
+            times.append((time.perf_counter_ns() - began) / 1e6)
+        return float(np.percentile(times[WARM_UP:], QUARTILE))
+
+    def test_accuracy(self, architecture: Architecture) -> float:
+        """Of the fake-quantized network."""
+        return score(self.evaluator.network(architecture), self.data.test)
+
+    def agreement(self, architecture: Architecture) -> dict[str, float]:
+        """The exported file against what was evaluated and counted."""
+        some = self.data.test.take(torch.arange(min(COMPARED, len(self.data.test))))
+        with tempfile.TemporaryDirectory() as folder:
+            session = self.session(architecture, Path(folder))
+            counted = weight_bytes(self.space, architecture)
+            stored = tensor_bytes(Path(folder) / "model.onnx")
+            whole = (Path(folder) / "model.onnx").stat().st_size
+        name = session.get_inputs()[0].name
+        answers = [session.run(None, {name: some.inputs(slice(i, i + 1)).numpy()})[0][0] for i in range(len(some))]
+        exported = float((np.stack(answers).argmax(-1) == some.y.numpy()).mean())
+        evaluated = score(self.evaluator.network(architecture), some)
+        return {
+            "exported_accuracy": exported,
+            "evaluated_accuracy": evaluated,
+            "counted_bytes": counted,
+            "tensor_bytes": stored,
+            "file_bytes": whole,
+        }
+
+
+# --- ways of searching ------------------------------------------------------------------------------
+
+
+def searched(
+    lab: Lab, space: SearchSpace, seed: int, plan: Plan, to: Any, seeds: Sequence[Architecture]
+) -> list[Evaluation]:
+    """A search on `space`, whose architectures `to` makes architectures with policies."""
+
+    def evaluate(architectures: Sequence[Architecture]) -> list[Evaluation]:
+        return [Evaluation(one, lab.evaluate(to(one)).metrics) for one in architectures]
+
+    algorithm = make_algorithm(
+        "linas",
+        space,
+        OBJECTIVES,
+        seed=seed,
+        evaluations=plan.evaluations,
+        exact_costs={"size_bytes": lambda one: float(weight_bytes(lab.space, to(one)))},
+        seeds=seeds,
+        population=plan.population,
+        inner_evaluations=plan.inner_evaluations,
+    )
+    found = run_search(algorithm, evaluate, {})
+    return [lab.evaluate(to(evaluation.architecture)) for evaluation in found]
+
+
+def policies_of(lab: Lab, network: Architecture) -> SearchSpace:
+    """The space of one network's policies."""
+    start = len(lab.space.base.choices)
+    return SearchSpace(f"{lab.space.name}/policies", list(_without_dead(lab.space, network, start)))
+
+
+def _without_dead(space: QuantizedSpace, network: Architecture, start: int) -> Any:
+    from dataclasses import replace
+
+    active = space.is_active(space.quantized(network, 8))
+    alive = {choice.name for choice, is_active in zip(space.choices, active, strict=True) if is_active}
+    names = {choice.name for choice in space.choices[start:]}
+    for choice in space.choices[start:]:
+        if choice.name in alive:
+            yield choice if choice.when is None or choice.when[0] in names else replace(choice, when=None)
+
+
+def compare(lab: Lab, plan: Plan) -> dict[str, Any]:
+    """Every way with every seed."""
+    space, base = lab.space, lab.space.base
+    sensitive = sensitivities_of(lab)
+    largest = {choice.name: base.largest().values[choice.name] for choice in base.choices}
+    alone = policies_of(lab, base.largest())
+    runs: dict[str, list[list[Evaluation]]] = {name: [] for name in ("joint", "architecture_then_int8", "policy_alone")}
+    for seed in SEEDS[: plan.seeds]:
+        seeds = seeds_from(space, sensitive)[: plan.evaluations // 2]
+        runs["joint"].append(searched(lab, space, seed, plan, lambda one: one, seeds))
+        say(f"joint, seed {seed}: {len(lab.known)} networks measured")
+        full = searched(lab, base, seed, plan, lambda one: space.quantized(one, 32), ())
+        front = pareto_front(full, OBJECTIVES)
+        runs["architecture_then_int8"].append(
+            [lab.evaluate(space.quantized(space.network(one.architecture), 8)) for one in front]
+        )
+        say(f"architecture, seed {seed}: {len(lab.known)} networks measured")
+        runs["policy_alone"].append(
+            searched(lab, alone, seed, plan, lambda one: space.architecture(**{**largest, **one.values}), ())
+        )
+        say(f"policy, seed {seed}: {len(lab.known)} networks measured")
+    runs["largest_int8"] = [[lab.evaluate(space.quantized(base.largest(), 8))] for _ in runs["joint"]]
+    return report(lab, runs, sensitive)
+
+
+def sensitivities_of(lab: Lab) -> list[dict[str, Any]]:
+    """As a job stores them."""
+    largest = lab.space.base.largest()
+    found = sensitivities(lab.evaluator.quantizable(largest), candidates_of(lab.space, largest), lab.evaluator.examples)
+    return [{"layer": one.layer, "bits": one.precision.bits, "divergence": one.divergence} for one in found]
+
+
+# --- what came out ----------------------------------------------------------------------------------
+
+
+def report(lab: Lab, runs: dict[str, list[list[Evaluation]]], sensitive: list[dict[str, Any]]) -> dict[str, Any]:
+    """Hypervolumes, ratios against the largest network in INT8, and agreement of files."""
+    points = np.array([cost(one) for one in lab.known.values()])
+    low, high = points.min(0), points.max(0)
+
+    def volume(found: list[Evaluation]) -> float:
+        names = ("error", "latency_ms", "size_bytes")
+        scaled = [
+            Evaluation(one.architecture, dict(zip(names, (np.array(cost(one)) - low) / (high - low), strict=True)))
+            for one in found
+        ]
+        return hypervolume(scaled, [Objective(name) for name in names], [1.1] * 3) / 1.1**3
+
+    volumes = {name: [round(volume(found), 5) for found in every] for name, every in runs.items()}
+    fronts = [pareto_front(found, OBJECTIVES) for found in runs["joint"]]
+    baseline = runs["largest_int8"][0][0]
+    full = lab.evaluate(lab.space.quantized(lab.space.base.largest(), 32))
+    accuracy = {one.architecture.id: lab.test_accuracy(one.architecture) for f in fronts for one in f}
+    at_baseline = lab.test_accuracy(baseline.architecture)
+    ratios = []
+    for front in fronts:
+        kept = [one for one in front if accuracy[one.architecture.id] >= at_baseline]
+        ratios.append(
+            {
+                name: round(max((baseline.metrics[name] / one.metrics[name] for one in kept), default=0.0), 3)
+                for name in ("latency_ms", "size_bytes")
+            }
+        )
+    files = [lab.agreement(one.architecture) for one in fronts[0]]
+    left = left_in_32(lab, fronts, sensitive)
+    return {
+        "hypervolume": volumes,
+        "networks_measured": len(lab.known),
+        "largest_fp32": numbers(full) | {"test_accuracy": lab.test_accuracy(full.architecture)},
+        "largest_int8": numbers(baseline) | {"test_accuracy": at_baseline},
+        "int8_latency_share_of_fp32": round(baseline.metrics["latency_ms"] / full.metrics["latency_ms"], 3),
+        "best_ratio_without_loss_of_test_accuracy": {"ours": ratios, "paper": {"latency_ms": 4.80, "size_bytes": 3.44}},
+        "front_of_seed_0": [numbers(one) | {"test_accuracy": accuracy[one.architecture.id]} for one in fronts[0]],
+        "exported_against_evaluated": {
+            "networks": len(files),
+            "largest_accuracy_difference": max(abs(f["exported_accuracy"] - f["evaluated_accuracy"]) for f in files),
+            "largest_share_tensors_over_counted": max(abs(f["tensor_bytes"] / f["counted_bytes"] - 1) for f in files),
+            "largest_share_file_over_counted": max(f["file_bytes"] / f["counted_bytes"] - 1 for f in files),
+        },
+        "layers_left_in_32_bits": left,
+    }
+
+
+def left_in_32(lab: Lab, fronts: list[list[Evaluation]], sensitive: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Layers by how often the joint fronts leave them in 32 bits, with their sensitivity."""
+    seen: dict[str, list[bool]] = {}
+    for one in (one for front in fronts for one in front):
+        for name, precision in lab.space.policy(one.architecture).items():
+            seen.setdefault(name, []).append(precision.is_full)
+    divergence = {row["layer"]: row["divergence"] for row in sensitive}
+    shares = {name: round(sum(kept) / len(kept), 2) for name, kept in seen.items()}
+    most = sorted(shares, key=lambda name: -shares[name])[:8]
+    return [{"layer": name, "share": shares[name], "divergence": divergence.get(name)} for name in most]
+
+
+def cost(one: Evaluation) -> list[float]:
+    """Error, latency, size: less is better."""
+    return [1 - one.metrics["accuracy"], one.metrics["latency_ms"], one.metrics["size_bytes"]]
+
+
+def numbers(one: Evaluation) -> dict[str, float]:
+    """What is printed of a network."""
+    return {name: round(one.metrics[name], 5) for name in ("accuracy", "latency_ms", "size_bytes")}
+
+
+def say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+# --- language models --------------------------------------------------------------------------------
+
+
+def language(lab: Lab, plan: Plan) -> dict[str, Any]:
+    """Test perplexity against bytes of the largest network under policies of 16, 8 and 4 bits."""
+    space, base = lab.space, lab.space.base
+    sensitive = sensitivities_of(lab)
+    rng = np.random.default_rng(0)
+    start = len(base.choices)
+    rows = []
+
+    def add(name: str, architecture: Architecture) -> None:
+        perplexity = score(lab.evaluator.network(architecture), lab.data.test)
+        rows.append({"policy": name, "bytes": weight_bytes(space, architecture), "perplexity": round(perplexity, 4)})
+
+    for bits in (16, 8, 4):
+        add(f"uniform {bits}", space.quantized(base.largest(), bits))
+    order = [row["layer"] for row in sorted(sensitive, key=lambda row: row["divergence"]) if row["bits"] == 4]
+    for share in (0.25, 0.5, 0.75):
+        four = dict.fromkeys(order[: round(share * len(order))], 4)
+        add(
+            f"least sensitive {share:.0%} in 4, others in 8",
+            space.quantized(base.largest(), dict.fromkeys(order, 8) | four),
+        )
+    for number in range(plan.evaluations):
+        genes = [*base.largest().genes, *rng.integers(0, space.option_counts[start:])]
+        add(f"random {number}", space.from_genes(genes))
+    return {"full_perplexity": score(lab.evaluator.network(base.largest()), lab.data.test), "policies": rows}
+
+
+def main() -> None:
+    """Run one family and print the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--family", choices=tuple(PLANS), default="mobilenet")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--cache", type=Path, default=None, help="Folder that keeps the trained supernet.")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    plan = PLANS[arguments.family]["small" if arguments.small else "full"]
+    began = time.monotonic()
+    data = read(arguments.family, plan, arguments.data)
+    supernet, base = trained(arguments.family, plan, data, arguments.cache)
+    say(f"trained after {time.monotonic() - began:.0f} s")
+    is_language = arguments.family == "llama"
+    spec = QuantizationSpec(
+        bits=(4, 8, 16) if is_language else (8, 32),
+        schemes={8: "int8_weight"} if is_language else {},
+        weights=("symmetric",) if is_language else ("symmetric", "asymmetric"),
+        tie=plan.tie,
+        calibration_examples=plan.calibration_examples,
+    )
+    space = QuantizedSpace(base, spec.quantization())
+    lab = Lab(QuantizedEvaluator(supernet, data, plan.calibration_images, 0, space, spec), data)
+    found = language(lab, plan) if is_language else compare(lab, plan)
+    result = {
+        "benchmark": "simq_nas",
+        "family": arguments.family,
+        "small": arguments.small,
+        "plan": plan.facts(),
+        "quantization": spec.model_dump(mode="json"),
+        **found,
+        "seconds": round(time.monotonic() - began),
+        "machine": describe_machine(),
+        "versions": {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__},
+    }
+    sys.stdout.write(json.dumps(result, indent=None if arguments.json else 2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

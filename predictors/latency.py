@@ -1,0 +1,75 @@
+"""Latency predictors: from measured networks, a table of layers, other devices, or any of them together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from predictors.columns import Source, cost_columns, known_columns, price_column
+from predictors.devices import Device, device_columns
+from predictors.learned import Candidate, LearnedPredictor
+from predictors.tables import LatencyTable
+from search_space.architecture import Architecture
+from search_space.space import SearchSpace
+
+# The best guess first. Latencies add up, so the plain scale suits them; the logarithm suits spaces whose latencies span
+# decades. Boosted trees need many examples and are offered last.
+CANDIDATES = (
+    Candidate("gaussian_process", "plain"),
+    Candidate("gaussian_process", "log"),
+    Candidate("ridge", "plain"),
+    Candidate("ridge", "log"),
+    Candidate("support_vectors", "log"),
+    Candidate("boosting", "log"),
+)
+TABLE = Candidate("table", "plain")
+
+
+def latency_predictor(
+    space: SearchSpace,
+    *,
+    table: LatencyTable | None = None,
+    devices: Sequence[Device] = (),
+    known: Mapping[str, Callable[[Architecture], float]] | None = None,
+    candidates: Sequence[Candidate] | None = None,
+    seed: int = 0,
+) -> LearnedPredictor:
+    """A predictor of latency in ms on one target.
+
+    Args:
+        table: layers' latencies on the target; their sum becomes a column, and stretching it a candidate.
+        devices: measurements of architectures of the space on other targets.
+        known: numbers that are known of any architecture, by name, such as the MACs of a space without layers.
+        candidates: models to choose from; None: `CANDIDATES`, and `TABLE` if there is one.
+
+    Raises:
+        ValueError: a table for a space without layers, or a device measured on another space.
+    """
+    if table is not None and not space.has_layers:
+        raise ValueError(f"Space {space.name!r} has no layers, so the table of {table.target!r} cannot price it.")
+    for device in devices:
+        strangers = [a for a in device.architectures if a.space != space.name]
+        if strangers:
+            raise ValueError(
+                f"Device {device.name!r} was measured on {strangers[0]!r}, which is not of {space.name!r}."
+            )
+    costs = [cost_columns(space)] if space.has_layers else []
+    given: list[Source] = [known_columns(known)] if known else []
+    if devices:
+        # A known device is predicted with what is known of every architecture, by the model that needs no choosing.
+        alone = tuple(given)
+        given.append(
+            device_columns(
+                devices, lambda: LearnedPredictor(space, CANDIDATES[:1], costs=costs, given=alone, seed=seed)
+            )
+        )
+    if candidates is None:
+        candidates = CANDIDATES if table is None else (*CANDIDATES[:1], TABLE, *CANDIDATES[1:])
+    return LearnedPredictor(
+        space,
+        candidates,
+        costs=costs,
+        given=given,
+        price=None if table is None else price_column(space, table),
+        relative=True,
+        seed=seed,
+    )

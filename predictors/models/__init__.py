@@ -1,0 +1,1 @@
+"""Ways to learn a number, one file each; each file names its class `MODEL`."""

@@ -1,0 +1,150 @@
+"""Static calibration: one pass over training data that says which values each layer takes and gives.
+
+What a layer takes depends only on the layers before it, so its statistics serve every network that begins with the
+same layers; `SharedStatistics` keeps them by that beginning.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from quantization.layer import Statistics
+from quantization.network import Batch, QuantizableNetwork
+from quantization.observers import OBSERVERS, Histogram, kl_ranges
+from search_space.layers import LayerSpec
+
+# Fewer examples than this say nothing about a distribution; SimQ-NAS takes 16 (BERT) and 100 (ResNet50).
+LEAST_EXAMPLES = 16
+# Statistics of layers that are remembered: a few hundred networks.
+REMEMBERED_LAYERS = 1 << 15
+
+
+class CalibrationError(ValueError):
+    """Calibration data, or what a network makes of them, cannot be used."""
+
+
+class SharedStatistics:
+    """Statistics of layers by all layers up to their own, whatever comes after."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[int, str], Statistics] = OrderedDict()
+        self._beginnings: dict[tuple[int, str, LayerSpec], int] = {}
+
+    def keys(self, layers: Mapping[str, LayerSpec]) -> dict[str, tuple[int, str]]:
+        """Layer name -> what its statistics are stored under."""
+        found, beginning = {}, 0
+        for slot, spec in layers.items():
+            beginning = self._beginnings.setdefault((beginning, slot, spec), len(self._beginnings) + 1)
+            for part in spec.quantizable():
+                found[f"{slot}.{part}"] = beginning, part
+        return found
+
+    def get(self, key: tuple[int, str]) -> Statistics | None:
+        """What is known of a layer."""
+        return self._known.get(key)
+
+    def put(self, key: tuple[int, str], statistics: Statistics) -> None:
+        """Remember a layer."""
+        self._known[key] = statistics
+        if len(self._known) > REMEMBERED_LAYERS:
+            self._known.popitem(last=False)
+
+
+def calibrate_activations(
+    quantizable: QuantizableNetwork,
+    layers: Mapping[str, LayerSpec],
+    batches: Callable[[], Iterable[Batch]],
+    observer: str,
+    shared: SharedStatistics | None = None,
+) -> int:
+    """Fill in the statistics of every layer; those that `shared` knows are taken from there.
+
+    Args:
+        layers: the network's specs without a policy.
+        batches: gives the same training examples each time it is called.
+        observer: one of `OBSERVERS`.
+
+    Returns:
+        How many layers were looked at.
+
+    Raises:
+        CalibrationError: too few examples, no such observer, or activations that are infinite or no numbers.
+    """
+    if observer not in OBSERVERS:
+        raise CalibrationError(f"No observer named {observer!r}. Known: {', '.join(OBSERVERS)}.")
+    shared = shared or SharedStatistics()
+    keys = shared.keys(layers)
+    for name, key in keys.items():
+        if (known := shared.get(key)) is not None:
+            quantizable.statistics[name] = known
+    missing = [name for name in keys if name not in quantizable.statistics]
+    if not missing:
+        return 0
+    ends = _extremes(quantizable, missing, batches)
+    ranges = ends if observer == "minmax" else _cut(quantizable, ends, batches, observer)
+    for name in missing:
+        statistics = Statistics(ranges[name, "in"], ranges[name, "out"], quantizable.activations[name])
+        quantizable.statistics[name] = statistics
+        shared.put(keys[name], statistics)
+    return len(missing)
+
+
+Ends = dict[tuple[str, str], tuple[float, float]]
+
+
+def _extremes(quantizable: QuantizableNetwork, names: list[str], batches: Callable[[], Iterable[Batch]]) -> Ends:
+    found: Ends = {}
+    examples = 0
+    for batch in batches():
+        examples += len(batch[0])
+        for key, tensors in _seen(quantizable, names, batch):
+            least, most = (float(end) for end in torch.aminmax(tensors[0]))
+            if not torch.isfinite(torch.tensor([least, most])).all():
+                raise CalibrationError(
+                    f"Layer {key[0]!r} {'takes' if key[1] == 'in' else 'gives'} values from {least} to {most} on the "
+                    "calibration data; infinite activations cannot be quantized. Keep this layer, or its block, in "
+                    "32 bits, or train with a smaller learning rate."
+                )
+            before = found.get(key, (least, most))
+            found[key] = min(before[0], least), max(before[1], most)
+    if examples < LEAST_EXAMPLES:
+        raise CalibrationError(
+            f"Calibration got {examples} examples; it needs at least {LEAST_EXAMPLES}. Raise calibration_examples, or "
+            "bring more training data."
+        )
+    return found
+
+
+def _cut(quantizable: QuantizableNetwork, ends: Ends, batches: Callable[[], Iterable[Batch]], observer: str) -> Ends:
+    histograms: dict[tuple[str, str], Histogram] = {}
+    names = list(dict.fromkeys(name for name, _ in ends))
+    for batch in batches():
+        for key, tensors in _seen(quantizable, names, batch):
+            histogram = Histogram.of(tensors, *ends[key])
+            histograms[key] = histograms[key] + histogram if key in histograms else histogram
+    # A value that never changes is stored exactly: there is nothing to cut.
+    ranges = {key: ends[key] for key in histograms}
+    varied = {key: histogram for key, histogram in histograms.items() if histogram.most > histogram.least}
+    if observer == "kl" and varied:
+        ranges |= dict(zip(varied, kl_ranges(list(varied.values())), strict=True))
+    elif varied:
+        ranges |= {key: histogram.percentile() for key, histogram in varied.items()}
+    return ranges
+
+
+def _seen(
+    quantizable: QuantizableNetwork, names: list[str], batch: Batch
+) -> Iterable[tuple[tuple[str, str], list[Tensor]]]:
+    """((layer name, `in` or `out`), tensors) of one pass."""
+    network: nn.Module = quantizable.folded
+    inputs, mask = batch
+    with torch.no_grad(), quantizable.watching(names) as seen:
+        network(inputs) if mask is None else network(inputs, mask)
+    for name, (given, made) in seen.items():
+        if given:
+            yield (name, "in"), given
+            yield (name, "out"), made

@@ -1,0 +1,279 @@
+"""A network made ready for quantization once, and any number of policies applied to it.
+
+Batch normalisation is folded into the convolution before it, as runtimes do; activations are calibrated on the folded
+network; each weight is quantized once per precision. A policy then costs a copy of the module tree that shares all of
+that.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from quantization.affine import QuantizedWeight
+from quantization.layer import FakeQuantized, Layer, Plan, Statistics, scheme
+from search_space.layers import LayerSpec, Precision
+from search_space.layers.precision import SCHEMES
+
+# A batch of a calibration: inputs, and for padded text a mask.
+Batch = tuple[Tensor, Tensor | None]
+
+
+def layer_paths(network: nn.Module, layers: Mapping[str, LayerSpec]) -> dict[str, str]:
+    """Layer name (`slot.part`) -> path of its module, for every layer of a network that can be quantized.
+
+    A part is the attribute of its block that has its name, unless the block's `part_modules` says otherwise.
+
+    Raises:
+        ValueError: a block has no convolution or linear layer for a part of its spec.
+    """
+    found = {}
+    for slot, spec in layers.items():
+        block = network.get_submodule(slot)
+        for part, numbers in spec.quantizable().items():
+            path = getattr(block, "part_modules", {}).get(part, part)
+            try:
+                module: object = block.get_submodule(path)
+            except AttributeError:
+                module = None
+            if not isinstance(module, nn.Conv2d | nn.Linear) or module.weight.numel() != numbers.weights:
+                raise ValueError(
+                    f"Block {spec.kind!r} has no convolution or linear layer {path!r} of {numbers.weights} weights for "
+                    f"its spec's part {part!r}; name them alike, or say where it is in the block's part_modules."
+                )
+            found[f"{slot}.{part}"] = f"{slot}.{path}"
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Follower:
+    """What works on a layer's output alone: batch normalisation, then an activation that cuts values off."""
+
+    norm: str | None
+    activation: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A network in evaluation mode with batch normalisation in its convolutions.
+
+    Attributes:
+        norms: path of a convolution -> path of what was its batch normalisation.
+        activations: layer name -> `ReLU` or `ReLU6` if one follows, else empty.
+    """
+
+    network: nn.Module
+    norms: dict[str, str]
+    activations: dict[str, str]
+
+
+def fold(network: nn.Module, layers: Mapping[str, LayerSpec], example: Batch) -> Folded:
+    """Fold a copy of a network.
+
+    What follows a convolution is seen by running the network, so blocks need not say it.
+    """
+    paths = layer_paths(network, layers)
+    folded = copy.deepcopy(network).eval()
+    followers = _followers(folded, list(paths.values()), example)
+    with torch.no_grad():
+        for path, follower in followers.items():
+            if follower.norm is not None:
+                conv, norm = folded.get_submodule(path), folded.get_submodule(follower.norm)
+                assert isinstance(conv, nn.Conv2d)
+                assert isinstance(norm, nn.BatchNorm2d)
+                _replace(folded, path, fuse_conv_bn_eval(conv, norm))
+                _replace(folded, follower.norm, nn.Identity())
+    for parameter in folded.parameters():
+        parameter.requires_grad_(False)
+    norms = {path: follower.norm for path, follower in followers.items() if follower.norm is not None}
+    return Folded(folded, norms, {name: followers[path].activation or "" for name, path in paths.items()})
+
+
+def _followers(network: nn.Module, paths: list[str], example: Batch) -> dict[str, _Follower]:
+    """By identity of tensors: a norm that was given a convolution's output is its norm."""
+    names = {module: name for name, module in network.named_modules()}
+    wanted = {network.get_submodule(path): path for path in paths}
+    made: dict[int, str] = {}
+    norm: dict[str, str] = {}
+    activation: dict[str, str] = {}
+    kept: list[Tensor] = []
+
+    def see(module: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
+        kept.extend((*given, out))  # so that no other tensor gets the same identity meanwhile
+        if module in wanted:
+            made[id(out)] = wanted[module]
+        source = made.get(id(given[0])) if given else None
+        if source is None:
+            return
+        if (
+            isinstance(module, nn.BatchNorm2d)
+            and source not in norm
+            and isinstance(network.get_submodule(source), nn.Conv2d)
+        ):
+            norm[source] = names[module]
+            made[id(out)] = source
+        elif isinstance(module, nn.ReLU | nn.ReLU6):
+            activation[source] = type(module).__name__
+
+    kinds = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.ReLU, nn.ReLU6)
+    hooks = [m.register_forward_hook(see) for m in network.modules() if isinstance(m, kinds)]
+    try:
+        with torch.no_grad():
+            _run(network, example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {path: _Follower(norm.get(path), activation.get(path)) for path in paths}
+
+
+def _run(network: nn.Module, batch: Batch) -> Tensor:
+    inputs, mask = batch
+    out: Tensor = network(inputs) if mask is None else network(inputs, mask)
+    return out
+
+
+def _replace(network: nn.Module, path: str, module: nn.Module) -> None:
+    parent, _, name = path.rpartition(".")
+    setattr(network.get_submodule(parent), name, module)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a network with a policy was made from: all that a writer of files needs.
+
+    Attributes:
+        folded: the network in full precision with batch normalisation folded in.
+        norms: path of a convolution -> path of the batch normalisation that was folded into it.
+        plans: path of a layer's module -> how it is executed, of the layers that are quantized.
+    """
+
+    folded: nn.Module
+    norms: dict[str, str]
+    plans: dict[str, Plan]
+
+
+def applied_to(network: nn.Module) -> Applied | None:
+    """What a network with a policy was made from; None for any other network."""
+    applied = getattr(network, "applied_policy", None)
+    assert applied is None or isinstance(applied, Applied)
+    return applied
+
+
+class QuantizableNetwork:
+    """A folded network with the statistics of its activations, to which policies are applied.
+
+    Args:
+        network: a plain network with batch-norm statistics of its own.
+        layers: its specs by slot.
+        example: a batch of one or more inputs.
+    """
+
+    def __init__(self, network: nn.Module, layers: Mapping[str, LayerSpec], example: Batch) -> None:
+        self.paths = layer_paths(network, layers)
+        folded = fold(network, layers, example)
+        self.folded, self.norms, self.activations = folded.network, folded.norms, folded.activations
+        self.statistics: dict[str, Statistics] = {}
+        self._weights: dict[tuple[str, Precision], QuantizedWeight | None] = {}
+        self._plans: dict[tuple[str, Precision], Plan] = {}
+        self._layers: dict[tuple[str, Precision], FakeQuantized] = {}
+
+    def layer(self, name: str) -> Layer:
+        """The folded layer of that name."""
+        layer = self.folded.get_submodule(self.paths[name])
+        assert isinstance(layer, nn.Conv2d | nn.Linear)
+        return layer
+
+    def plan(self, name: str, precision: Precision) -> Plan:
+        """How a layer is executed at a precision; worked out once.
+
+        Raises:
+            ValueError: there are no kernels for such a layer, or its activations were not calibrated.
+        """
+        key = name, precision
+        if key not in self._plans:
+            layer, file = self.layer(name), scheme(precision.scheme)
+            operation = "linear" if isinstance(layer, nn.Linear) else "depthwise" if layer.groups > 1 else "conv"
+            if operation not in SCHEMES[precision.scheme].operations:
+                raise ValueError(f"Scheme {precision.scheme!r} has no kernels for {name!r}, a {operation} layer.")
+            if key not in self._weights:
+                self._weights[key] = file.quantize(layer.weight, precision)
+            self._plans[key] = file.plan(layer, precision, self._weights[key], self.statistics.get(name))
+        return self._plans[key]
+
+    def plans(self, policy: Mapping[str, Precision]) -> dict[str, Plan]:
+        """The plan of every layer of a policy that is quantized.
+
+        Raises:
+            ValueError: the policy names a layer that the network does not have.
+        """
+        unknown = sorted(set(policy) - set(self.paths))
+        if unknown:
+            raise ValueError(f"The network has no layer {unknown[0]!r}. Its layers: {', '.join(self.paths)}.")
+        return {name: self.plan(name, precision) for name, precision in policy.items() if not precision.is_full}
+
+    def with_policy(self, policy: Mapping[str, Precision]) -> nn.Module:
+        """The network as its kernels would compute it, in floating point; weights are shared with this one."""
+        shared = {id(tensor): tensor for tensor in (*self.folded.parameters(), *self.folded.buffers())}
+        network = copy.deepcopy(self.folded, dict(shared))
+        plans = self.plans(policy)
+        network.applied_policy = Applied(  # type: ignore[assignment]
+            self.folded, self.norms, {self.paths[name]: plan for name, plan in plans.items()}
+        )
+        for name, plan in plans.items():
+            key = name, plan.precision
+            if key not in self._layers:
+                self._layers[key] = FakeQuantized(self.layer(name), plan)
+            _replace(network, self.paths[name], self._layers[key])
+        return network.eval()
+
+    @contextmanager
+    def watching(self, names: Iterable[str]) -> Iterator[dict[str, tuple[list[Tensor], list[Tensor]]]]:
+        """While it lasts, inputs and outputs of the named layers in every pass of `folded` are put into lists.
+
+        The output of a layer that an activation follows is what the activation leaves of it.
+        """
+        seen: dict[str, tuple[list[Tensor], list[Tensor]]] = {name: ([], []) for name in names}
+        hooks = []
+        for name, (inputs, outputs) in seen.items():
+
+            def keep(
+                _module: nn.Module,
+                given: tuple[Tensor, ...],
+                out: Tensor,
+                *,
+                inputs: list[Tensor] = inputs,
+                outputs: list[Tensor] = outputs,
+                activation: str = self.activations[name],
+            ) -> None:
+                inputs.append(given[0])
+                if activation:
+                    out = out.clamp(min=0.0, max=6.0 if activation == "ReLU6" else None)
+                outputs.append(out)
+
+            hooks.append(self.layer(name).register_forward_hook(keep))
+        try:
+            yield seen
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+def with_stated_policy(network: nn.Module, layers: Mapping[str, LayerSpec], inputs: Tensor) -> nn.Module:
+    """A network under the policy that its specs state, calibrated on nothing: what it costs, not what it answers.
+
+    Args:
+        inputs: one sample.
+    """
+    policy = {f"{slot}.{part}": precision for slot, spec in layers.items() for part, precision in spec.policy}
+    if all(precision.is_full for precision in policy.values()):
+        return network
+    made = QuantizableNetwork(network, layers, (inputs, None))
+    for name, activation in made.activations.items():
+        made.statistics[name] = Statistics((-1.0, 1.0), (0.0 if activation else -1.0, 1.0), activation)
+    return made.with_policy(policy)

@@ -1,0 +1,153 @@
+"""Precision: how the numbers of one layer are stored and computed; and the bytes that follow from it.
+
+A scheme is a way to quantize that a runtime has kernels for. What it computes is in `quantization/schemes`, one file
+each; what it stores is here, because sizes must be counted without torch. The counts are those of the written file:
+
+- normalisation that follows a convolution is folded into it, so what stays of it is a bias;
+- `int8_static` has an 8-bit weight, a scale (32 bits) and a zero point (8 bits) per output channel, and a scale and a
+  zero point of its input; a convolution also of its output, and its bias is 32-bit integers with scales;
+- `int8_dynamic` works out the input's scale while it runs, so it stores nothing of it;
+- weight-only schemes have a scale per output channel, or per group of inputs of each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+FULL = "fp32"
+SCALE_BYTES, ZERO_POINT_BYTES, BIAS_BYTES = 4, 1, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """What a scheme stores, and which operations it can stand for.
+
+    Attributes:
+        bits: of one weight.
+        operations: those that there are kernels for.
+        activations: `float`, or quantized with a `static` or `dynamic` scale.
+        zero_points: whether every scale of the weights has a zero point beside it.
+        modes: `symmetric` and, where weights may have a zero point that is not the middle, `asymmetric`.
+        groups: sizes of the groups of inputs that may share a scale; 0: all inputs of an output channel.
+        targets: devices and runtimes that have kernels for it; which, is said in its file.
+        meaning: one sentence for people.
+    """
+
+    bits: int
+    operations: tuple[str, ...]
+    activations: str
+    zero_points: bool
+    modes: tuple[str, ...]
+    groups: tuple[int, ...]
+    targets: tuple[str, ...]
+    meaning: str
+
+
+ALL = ("conv", "depthwise", "linear")
+# What ONNX Runtime's MatMulNBits has.
+GROUPS = (16, 32, 64, 128, 256)
+BOTH = ("symmetric", "asymmetric")
+ONNXRUNTIME, TORCH = ("cpu-onnxruntime",), ("cpu-torch", "cuda-torch")
+SCHEMES: dict[str, Scheme] = {
+    FULL: Scheme(32, ALL, "float", False, ("symmetric",), (0,), ONNXRUNTIME + TORCH, "32-bit floating point."),
+    "bf16": Scheme(16, ALL, "float", False, ("symmetric",), (0,), TORCH, "16-bit brain floating point."),
+    "int8_static": Scheme(
+        8, ALL, "static", True, BOTH, (0,), ONNXRUNTIME, "8-bit weights and activations; ranges from calibration."
+    ),
+    "int8_dynamic": Scheme(
+        8, ("linear",), "dynamic", True, BOTH, (0,), ONNXRUNTIME, "8-bit weights and activations; ranges per input."
+    ),
+    "int8_weight": Scheme(
+        8, ("linear",), "float", False, ("symmetric",), (0, *GROUPS), ONNXRUNTIME + TORCH, "8-bit weights alone."
+    ),
+    "int4_weight": Scheme(
+        4, ("linear",), "float", False, ("symmetric",), GROUPS, ONNXRUNTIME + TORCH, "4-bit weights alone, in groups."
+    ),
+}
+# What a width means where a job does not say it.
+DEFAULT_SCHEMES = {32: FULL, 16: "bf16", 8: "int8_static", 4: "int4_weight"}
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """One scheme with its settings.
+
+    Attributes:
+        scheme: a key of `SCHEMES`.
+        mode: whether the weights' range lies around zero (`symmetric`) or where the weights are (`asymmetric`).
+        group: inputs that share a scale; 0: all inputs of an output channel.
+
+    Raises:
+        ValueError: no such scheme, or a setting that it does not have.
+    """
+
+    scheme: str = FULL
+    mode: str = "symmetric"
+    group: int = 0
+
+    def __post_init__(self) -> None:
+        if self.scheme not in SCHEMES:
+            raise ValueError(f"No quantization scheme named {self.scheme!r}. Known: {', '.join(SCHEMES)}.")
+        known = SCHEMES[self.scheme]
+        if self.mode not in known.modes:
+            raise ValueError(f"Scheme {self.scheme!r} has no {self.mode!r} weights; it has {', '.join(known.modes)}.")
+        if self.group not in known.groups:
+            sizes = ", ".join(map(str, known.groups))
+            raise ValueError(f"Scheme {self.scheme!r} has no groups of {self.group}; possible are {sizes}.")
+
+    @property
+    def bits(self) -> int:
+        """Of one weight."""
+        return SCHEMES[self.scheme].bits
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing is quantized."""
+        return self.scheme == FULL
+
+    def stored_bytes(self, operation: str, weights: int, outputs: int, bias: bool) -> int:
+        """Bytes of an operation that is stored this way.
+
+        Args:
+            weights: elements of its weight tensor.
+            bias: whether it has a bias once normalisation is folded into it.
+        """
+        scheme = SCHEMES[self.scheme]
+        if self.is_full or self.scheme == "bf16":
+            return (weights + (outputs if bias else 0)) * scheme.bits // 8
+        inputs = weights // outputs
+        groups = -(-inputs // self.group) if self.group else 1
+        # A last group that is not full is stored full.
+        stored = outputs * groups * self.group if self.group else weights
+        total = stored * scheme.bits // 8 + outputs * groups * SCALE_BYTES + (outputs * BIAS_BYTES if bias else 0)
+        if scheme.zero_points:
+            total += outputs * groups * ZERO_POINT_BYTES
+        if scheme.activations == "static":
+            total += SCALE_BYTES + ZERO_POINT_BYTES
+            if operation != "linear":
+                # Kernels of convolutions answer in 8 bits, and their bias has scales of its own.
+                total += SCALE_BYTES + ZERO_POINT_BYTES + (outputs * SCALE_BYTES if bias else 0)
+        return total
+
+    def __str__(self) -> str:
+        details = [self.scheme]
+        if len(SCHEMES[self.scheme].modes) > 1:
+            details.append(self.mode)
+        if self.group:
+            details.append(f"groups of {self.group}")
+        return ", ".join(details)
+
+
+# Part -> precision, in the order of the parts.
+Policy: TypeAlias = tuple[tuple[str, Precision], ...]
+
+
+def refusal(name: str, target: str) -> str | None:
+    """Why a target cannot execute a scheme; None if it can."""
+    if name == FULL or target in SCHEMES[name].targets:
+        return None
+    can = [other for other, scheme in SCHEMES.items() if target in scheme.targets]
+    return f"Target {target!r} has no kernels for scheme {name!r} ({SCHEMES[name].bits} bits); " + (
+        f"it has them for {', '.join(can)}." if can else "it has none for any scheme."
+    )

@@ -1,0 +1,363 @@
+"""QuantizedSpace: a space and the quantization policies of its networks as one space.
+
+A policy is part of an architecture's values: one choice of the bits of every layer that can be quantized, and one
+of its weights' mode where that is searched. So ids, encodings, costs, exports and pages carry it like any other
+choice. Which layers a network has is read off the space itself, so this works for every family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+import numpy as np
+
+from search_space.architecture import Architecture, Option
+from search_space.layers import LayerSpec, Precision
+from search_space.layers.precision import DEFAULT_SCHEMES, SCHEMES
+from search_space.space import Choice, SearchSpace, Values
+
+# Random networks that are described to learn under which choices a layer is there.
+PROBES = 128
+TIES = ("layer", "block", "stage", "kind")
+# Specs remembered per space.
+REMEMBERED_SPECS = 1 << 14
+
+# How a layer is called: `slot.part`, as in `stage1_block2.expand`.
+LayerName = str
+
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """Which policies a search may choose from.
+
+    Attributes:
+        bits: widths of a layer, from 4, 8, 16 and 32.
+        schemes: width -> scheme, where it is not the usual one (`DEFAULT_SCHEMES`).
+        modes: modes of the weights of schemes that have several; two are searched.
+        group: inputs that share a scale, for schemes with groups; 0: the scheme's usual one.
+        tie: what has one choice together: every `layer`, a `block`, a `stage`, or a `kind` of layer.
+        layers: pattern of layer names -> their widths instead of `bits`.
+        pinned: layer name or pattern, `first` or `last` -> the one width that it keeps.
+    """
+
+    bits: tuple[int, ...]
+    schemes: Mapping[int, str] = field(default_factory=dict)
+    modes: tuple[str, ...] = ("symmetric",)
+    group: int = 0
+    tie: str = "layer"
+    layers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    pinned: Mapping[str, int] = field(default_factory=dict)
+
+    def precision(self, bits: int, mode: str) -> Precision:
+        """What a width means for a layer.
+
+        Raises:
+            ValueError: nothing has that width, or the scheme is of another one.
+        """
+        name = dict(self.schemes).get(bits, DEFAULT_SCHEMES.get(bits))
+        if name is None:
+            known = ", ".join(map(str, sorted(DEFAULT_SCHEMES)))
+            raise ValueError(f"There are no kernels for {bits} bits. Possible widths: {known}.")
+        if name not in SCHEMES:
+            raise ValueError(f"No quantization scheme named {name!r}. Known: {', '.join(SCHEMES)}.")
+        scheme = SCHEMES[name]
+        if scheme.bits != bits:
+            right = ", ".join(n for n, s in SCHEMES.items() if s.bits == bits) or "none"
+            raise ValueError(f"Scheme {name!r} has {scheme.bits} bits, not {bits}. Schemes of {bits} bits: {right}.")
+        group = self.group if max(scheme.groups) and (self.group or 0 in scheme.groups) else min(32, max(scheme.groups))
+        return Precision(name, mode if mode in scheme.modes else scheme.modes[0], group)
+
+    def can(self, bits: int, operation: str) -> bool:
+        """Whether the scheme of this width has kernels for an operation."""
+        return operation in SCHEMES[self.precision(bits, "symmetric").scheme].operations
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Layers that share a choice."""
+
+    name: str
+    members: tuple[LayerName, ...]
+    bits: tuple[int, ...]
+    when: tuple[str, tuple[Option, ...]] | None = None
+
+
+class QuantizedSpace(SearchSpace):
+    """Every network of a space with every policy.
+
+    Args:
+        base: a space with layers.
+
+    Raises:
+        ValueError: a width that nothing executes, a layer that does not exist, a layer that is pinned and
+            searched, or nothing that can be quantized.
+    """
+
+    def __init__(self, base: SearchSpace, quantization: Quantization) -> None:
+        if not base.has_layers:
+            raise ValueError(f"Space {base.name!r} has no layers, so there is nothing to quantize.")
+        self.base, self.quantization = base, quantization
+        probes = list(_probes(base))
+        operations = {name: part for layers in probes for name, part in _quantizable(layers[1])}
+        order = _in_order(base, operations)
+        self._options = _options(order, operations, quantization, base.name)
+        groups = _grouped(base, order, self._options, operations, quantization.tie)
+        presence = _Presence(base, probes)
+        groups = list(_expressible(groups, presence))
+        self._fixed = {name: options[-1] for name, options in self._options.items()}
+        self._group_of = {member: group.name for group in groups for member in group.members}
+        if not groups and set(self._fixed.values()) == {32}:
+            raise ValueError(
+                f"Nothing of space {base.name!r} can be quantized to {list(quantization.bits)} bits: "
+                "its layers are pinned, or the schemes have no kernels for them."
+            )
+        # Described by the hundred thousand in a search: what does not change is worked out once.
+        self._spec = lru_cache(REMEMBERED_SPECS)(LayerSpec.with_policy)
+        self._precision = lru_cache(quantization.precision)
+        self._parts = lru_cache(REMEMBERED_SPECS)(self._make_parts)
+        choices = [*base.choices]
+        for group in groups:
+            choices.append(Choice(f"{group.name}_bits", group.bits, group.when))
+            with_modes = tuple(bits for bits in group.bits if len(self._modes(bits)) > 1)
+            if with_modes:
+                when = (f"{group.name}_bits", with_modes)
+                choices.append(Choice(f"{group.name}_weights", quantization.modes, when))
+        self._base_choices = len(base.choices)
+        super().__init__(f"{base.name}/quantized", choices, self._layers, capacity=base.capacity, takes=base.takes)
+
+    def _modes(self, bits: int) -> tuple[str, ...]:
+        scheme = SCHEMES[self.quantization.precision(bits, "symmetric").scheme]
+        return tuple(mode for mode in self.quantization.modes if mode in scheme.modes)
+
+    # --- from an architecture to its halves -------------------------------------------------------
+
+    def network(self, architecture: Architecture) -> Architecture:
+        """The architecture of the base space without the policy."""
+        return self.base.from_genes(architecture.genes[: self._base_choices])
+
+    def policy(self, architecture: Architecture) -> dict[LayerName, Precision]:
+        """Layer name -> precision of every layer of the network that can be quantized, in forward order."""
+        layers = self.layers(architecture)
+        return {f"{slot}.{part}": chosen for slot, spec in layers.items() for part, chosen in spec.policy}
+
+    def quantized(self, network: Architecture, bits: Mapping[LayerName, int] | int, mode: str = "") -> Architecture:
+        """A network of the base space with a policy; widths that a layer cannot have become its nearest above.
+
+        Args:
+            bits: of each layer by name, or of all; layers that are not named have their largest. Layers that
+                share a choice have the largest of theirs.
+            mode: of the weights; empty: the first of the policies' modes.
+        """
+        values: dict[str, Option] = dict(network.values)
+        for choice in self.choices[self._base_choices :]:
+            if choice.name.endswith("_weights"):
+                values[choice.name] = mode or self.quantization.modes[0]
+                continue
+            members = [name for name, group in self._group_of.items() if f"{group}_bits" == choice.name]
+            wanted = [bits if isinstance(bits, int) else bits.get(name, int(choice.options[-1])) for name in members]
+            possible = [option for option in choice.options if int(option) >= max(wanted)]
+            values[choice.name] = possible[0] if possible else choice.options[-1]
+        return self.architecture(**values)
+
+    def _layers(self, values: Values) -> dict[str, LayerSpec]:
+        return {slot: self._with_policy(slot, spec, values) for slot, spec in self.base.describe(values).items()}
+
+    def _with_policy(self, slot: str, spec: LayerSpec, values: Values) -> LayerSpec:
+        usual = self.quantization.modes[0]
+        policy = tuple(
+            (part, self._precision(values.get(bits, fixed), values.get(mode, usual)))
+            for part, bits, mode, fixed in self._parts(slot, spec)
+        )
+        return self._spec(spec, policy) if policy else spec
+
+    def _make_parts(self, slot: str, spec: LayerSpec) -> tuple[tuple[str, str, str, int], ...]:
+        """(part, name of its choice of bits, of its choice of a mode, its width without a choice) of a layer."""
+        names = [(part, f"{slot}.{part}") for part in spec.quantizable()]
+        groups = [(part, name, self._group_of.get(name, "")) for part, name in names]
+        return tuple((part, f"{group}_bits", f"{group}_weights", self._fixed[name]) for part, name, group in groups)
+
+
+# --- layers and what they may have ----------------------------------------------------------------
+
+
+def _quantizable(layers: Mapping[str, LayerSpec]) -> Iterator[tuple[LayerName, str]]:
+    for slot, spec in layers.items():
+        for part, numbers in spec.quantizable().items():
+            yield f"{slot}.{part}", numbers.operation
+
+
+def _probes(base: SearchSpace) -> Iterator[tuple[Architecture, dict[str, LayerSpec]]]:
+    """Networks that show which layers there are: both ends, each with every single change, and random ones."""
+    seen: set[str] = set()
+    ends = [base.largest(), base.smallest()]
+    changed = [
+        [*end.genes[:i], gene, *end.genes[i + 1 :]]
+        for end in ends
+        for i, choice in enumerate(base.choices)
+        for gene in range(len(choice.options))
+    ]
+    rng = np.random.default_rng(0)
+    random = [rng.integers(0, base.option_counts).tolist() for _ in range(PROBES)]
+    for genes in (*([*end.genes] for end in ends), *changed, *random):
+        network = base.from_genes(genes)
+        if network.id not in seen:
+            seen.add(network.id)
+            yield network, base.layers(network)
+
+
+def _in_order(base: SearchSpace, operations: Mapping[LayerName, str]) -> list[LayerName]:
+    """Layer names in forward order, as far as the largest network has them."""
+    first = [name for name, _ in _quantizable(base.capacity()) if name in operations]
+    return [*first, *sorted(set(operations) - set(first))]
+
+
+def _options(
+    order: list[LayerName], operations: Mapping[LayerName, str], asked: Quantization, space: str
+) -> dict[LayerName, tuple[int, ...]]:
+    """Widths of every layer, smallest first; a layer that the schemes cannot have keeps 32 bits."""
+    if not order:
+        raise ValueError(f"Space {space!r} has no convolutions or linear layers to quantize.")
+    for bits in (*asked.bits, *(b for many in asked.layers.values() for b in many), *asked.pinned.values()):
+        asked.precision(bits, "symmetric")
+    ends = {"first": order[0], "last": order[-1]}
+    pinned = {ends.get(pattern, pattern): bits for pattern, bits in asked.pinned.items()}
+    for pattern in (*pinned, *asked.layers):
+        if not any(fnmatchcase(name, pattern) for name in order):
+            raise ValueError(
+                f"Space {space!r} has no layer {pattern!r}. Its layers: {', '.join(order[:12])}"
+                f"{f' and {len(order) - 12} more' if len(order) > 12 else ''}; `*` stands for anything."
+            )
+    found: dict[LayerName, tuple[int, ...]] = {}
+    for name in order:
+        kept = [bits for pattern, bits in pinned.items() if fnmatchcase(name, pattern)]
+        listed = [bits for pattern, bits in asked.layers.items() if fnmatchcase(name, pattern)]
+        if kept and listed:
+            raise ValueError(
+                f"Layer {name!r} is pinned to {kept[0]} bits and searched over {list(listed[0])}: take one."
+            )
+        wanted = tuple(kept[:1]) if kept else (listed[0] if listed else asked.bits)
+        refused = [bits for bits in wanted if not asked.can(bits, operations[name])]
+        if refused and (kept or listed):
+            scheme = asked.precision(refused[0], "symmetric").scheme
+            raise ValueError(
+                f"Layer {name!r} is a {operations[name]} layer, for which scheme {scheme!r} ({refused[0]} bits) has no "
+                f"kernels; it has them for {', '.join(SCHEMES[scheme].operations)}."
+            )
+        found[name] = tuple(sorted(set(wanted) - set(refused))) or (32,)
+    return found
+
+
+def _grouped(
+    base: SearchSpace,
+    order: list[LayerName],
+    options: Mapping[LayerName, tuple[int, ...]],
+    operations: Mapping[LayerName, str],
+    tie: str,
+) -> list[_Group]:
+    if tie not in TIES:
+        raise ValueError(f"Policies can be tied per {', '.join(TIES)}; got {tie!r}.")
+    capacity = base.capacity()
+
+    def key(name: LayerName) -> str:
+        slot, _, part = name.partition(".")
+        if tie == "layer":
+            return f"{slot}_{part}"
+        if tie == "block":
+            return slot
+        if tie == "stage":
+            return slot.split("_")[0] if "_" in slot else slot.rstrip("0123456789")
+        kind = capacity[slot].kind if slot in capacity else slot.rstrip("0123456789")
+        return f"{kind}_{part}"
+
+    members: dict[str, list[LayerName]] = {}
+    for name in order:
+        if len(options[name]) > 1:
+            members.setdefault(key(name), []).append(name)
+    groups = []
+    for group, names in members.items():
+        different = [name for name in names if options[name] != options[names[0]]]
+        if different:
+            # Layers with other kernels, such as a ViT's convolution among linear layers, have a choice of their own.
+            for widths in dict.fromkeys(options[name] for name in names):
+                chosen = tuple(name for name in names if options[name] == widths)
+                suffix = "" if widths == options[names[0]] else "_" + "_".join(map(str, widths))
+                groups.append(_Group(group + suffix, chosen, widths))
+        else:
+            groups.append(_Group(group, tuple(names), options[names[0]]))
+    return groups
+
+
+# --- when a layer is there --------------------------------------------------------------------------
+
+
+class _Presence:
+    """Which choice decides whether layers are there, learned from described networks.
+
+    Args:
+        probes: networks with their layers.
+    """
+
+    def __init__(self, base: SearchSpace, probes: list[tuple[Architecture, dict[str, LayerSpec]]]) -> None:
+        self._base = base
+        self._networks = [network for network, _ in probes]
+        self._names = [{name for name, _ in _quantizable(layers)} for _, layers in probes]
+        active = [base.is_active(network) for network in self._networks]
+        # For each choice: its value in each network, None where the choice is inactive.
+        self._values: list[list[Option | None]] = [
+            [network.items[i][1] if active[k][i] else None for k, network in enumerate(self._networks)]
+            for i in range(len(base.choices))
+        ]
+
+    def always(self, members: tuple[LayerName, ...]) -> bool:
+        """Whether every network has one of these layers."""
+        return all(not names.isdisjoint(members) for names in self._names)
+
+    def when(self, members: tuple[LayerName, ...]) -> tuple[str, tuple[Option, ...]] | None:
+        """The choice and its values under which one of these layers is there; None: always, or `unclear`."""
+        if self.always(members):
+            return None
+        there = [not names.isdisjoint(members) for names in self._names]
+        for choice, values in zip(self._base.choices, self._values, strict=True):
+            with_it = {value for value, here in zip(values, there, strict=True) if here}
+            if None in with_it:
+                continue
+            without = {value for value, here in zip(values, there, strict=True) if not here}
+            if not with_it & without:
+                return choice.name, tuple(option for option in choice.options if option in with_it)
+        return None
+
+    def implies(self, name: LayerName, members: tuple[LayerName, ...]) -> bool:
+        """Whether one of `members` is there wherever the layer is."""
+        return all(not names.isdisjoint(members) for names in self._names if name in names)
+
+    def unclear(self, members: tuple[LayerName, ...]) -> bool:
+        """Whether no single choice says when these layers are there."""
+        return not self.always(members) and self.when(members) is None
+
+
+def _expressible(groups: list[_Group], presence: _Presence) -> Iterator[_Group]:
+    """Groups whose presence one choice decides.
+
+    Whether a projection of a shortcut is there hangs on two widths, which no single choice says; such layers
+    share the choice of the last clear group before them that has a layer of the same block and the same widths.
+    """
+    clear = [group for group in groups if not presence.unclear(group.members)]
+    joined: dict[str, list[LayerName]] = {group.name: [] for group in clear}
+    for group in groups:
+        for name in group.members if group not in clear else ():
+            slot = name.partition(".")[0]
+            homes = [
+                home
+                for home in clear
+                if home.bits == group.bits
+                and any(member.startswith(f"{slot}.") for member in home.members)
+                and presence.implies(name, home.members)
+            ]
+            # A layer without such a neighbour keeps its widest numbers.
+            if homes:
+                joined[homes[-1].name].append(name)
+    for group in clear:
+        yield replace(group, members=(*group.members, *joined[group.name]), when=presence.when(group.members))

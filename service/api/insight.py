@@ -1,0 +1,62 @@
+"""What the networks of a job's front have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from service import jobs
+from service.api.deps import SessionDep
+from service.api.schemas import Answer
+
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
+
+
+class LayerInsightOut(Answer):
+    """One layer among the networks of a front."""
+
+    slot: str
+    kind: str
+    kept: float = Field(description="Share of the networks that have it.")
+    size: float | None = Field(description="Of those, mean parameters of it as a share of its largest.")
+
+
+class ChoiceInsightOut(Answer):
+    """One choice among the networks of a front."""
+
+    name: str
+    options: list[Any] = Field(description="Smallest first.")
+    shares: list[float] = Field(description="Of each option; the other networks do not have the choice.")
+
+
+class InsightOut(Answer):
+    """How often each layer is kept, and how wide, among the networks of a front."""
+
+    job_id: str
+    networks: int
+    final: bool
+    layers: list[LayerInsightOut] = Field(description="In forward order; empty for spaces without layers.")
+    choices: list[ChoiceInsightOut]
+
+
+@router.get("/insight")
+def insight(job_id: str, session: SessionDep) -> InsightOut:
+    """Of each layer: the share of the front's networks that keep it, and its sizes. So far, while the search runs."""
+    # Imported here because the API should start without what only this route needs.
+    from search.insight import choices_of, layers_of
+    from search.spec import JobSpec
+    from service.fronts import front_of
+
+    job = jobs.get(session, job_id)
+    space = JobSpec.model_validate(job.spec).space()
+    front = front_of(session, job)
+    networks = [space.architecture(**row.values) for row, _ in front.points]
+    return InsightOut(
+        job_id=job.id,
+        networks=len(networks),
+        final=front.final,
+        layers=[LayerInsightOut.model_validate(layer) for layer in layers_of(space, networks)],
+        choices=[ChoiceInsightOut.model_validate(choice) for choice in choices_of(space, networks)],
+    )

@@ -1,0 +1,1 @@
+"""Scores: what networks are asked, and how their answers become numbers."""

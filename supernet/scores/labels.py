@@ -1,0 +1,136 @@
+"""Scores on a split: accuracy, perplexity, and the divergence from the full network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from supernet.data.dataset import Batch, Split
+from supernet.losses import divergence, task_loss
+from supernet.scores.exam import Tally
+
+# Images of at most 64x64 pixels in one forward pass of an evaluation; fewer of larger ones.
+BATCH = 512
+# Tokens in one forward pass: with 32,000 tokens in the vocabulary their logits take half a gigabyte.
+TOKENS = 4096
+# Ready batches of a split are kept on the device if they take at most so many bytes.
+READY_BYTES = 256 * 2**20
+
+
+@dataclass(slots=True)
+class Accuracy:
+    """Share of correct top-1 predictions, between 0 and 1."""
+
+    correct: int = 0
+    examples: int = 0
+
+    def add(self, logits: Tensor, batch: Batch, full: Tensor | None = None) -> None:
+        """See `Tally`."""
+        self.correct += int((logits.argmax(-1) == batch.targets).sum())
+        self.examples += len(batch)
+
+    def values(self) -> dict[str, float]:
+        """See `Tally`."""
+        return {"accuracy": self.correct / self.examples}
+
+
+@dataclass(slots=True)
+class Perplexity:
+    """exp of the mean cross-entropy of a token, at least 1."""
+
+    total: float = 0.0
+    tokens: int = 0
+
+    def add(self, logits: Tensor, batch: Batch, full: Tensor | None = None) -> None:
+        """See `Tally`."""
+        self.total += float(task_loss(logits, batch.targets)) * batch.targets.numel()
+        self.tokens += batch.targets.numel()
+
+    def values(self) -> dict[str, float]:
+        """See `Tally`."""
+        # exp() of more than 709 is no number any more; a network that bad is bad enough at this.
+        return {"perplexity": math.exp(min(self.total / self.tokens, 700.0))}
+
+
+@dataclass(slots=True)
+class Divergence:
+    """Mean over examples, or tokens, of the Kullback-Leibler divergence of the network from the full one, in nats."""
+
+    total: float = 0.0
+    count: int = 0
+
+    def add(self, logits: Tensor, batch: Batch, full: Tensor | None = None) -> None:
+        """See `Tally`."""
+        assert full is not None
+        self.total += float(divergence(logits, full)) * batch.targets.numel()
+        self.count += batch.targets.numel()
+
+    def values(self) -> dict[str, float]:
+        """See `Tally`."""
+        # Rounding may leave the least bit below zero where a network says what the full one says.
+        return {"kl_divergence": max(0.0, self.total / self.count)}
+
+
+@dataclass(slots=True)
+class Several:
+    """Several tallies of the same answers."""
+
+    tallies: tuple[Tally, ...]
+
+    def add(self, logits: Tensor, batch: Batch, full: Tensor | None = None) -> None:
+        """See `Tally`."""
+        for tally in self.tallies:
+            tally.add(logits, batch, full)
+
+    def values(self) -> dict[str, float]:
+        """See `Tally`."""
+        return {name: value for tally in self.tallies for name, value in tally.values().items()}
+
+
+@dataclass(slots=True)
+class SplitExam:
+    """A split: accuracy, or perplexity of a language model; and the divergence from the full network if asked.
+
+    Ready batches stay on the device while they are small enough (`READY_BYTES`).
+    """
+
+    split: Split
+    against_full: bool = False
+    _ready: dict[torch.device, list[Batch]] = field(default_factory=dict, init=False, repr=False)
+
+    def batches(self, device: torch.device) -> Iterator[Batch]:
+        """See `Exam`."""
+        if device in self._ready:
+            yield from self._ready[device]
+            return
+        made: list[Batch] = []
+        num_bytes, whole = 0, True
+        size = batch_size(self.split)
+        for start in range(0, len(self.split), size):
+            batch = self.split.batch(slice(start, start + size)).to(device)
+            num_bytes += batch.num_bytes
+            whole = whole and num_bytes <= READY_BYTES
+            if whole:
+                made.append(batch)
+            yield batch
+        if whole:
+            self._ready[device] = made
+
+    def tally(self) -> Tally:
+        """See `Exam`."""
+        labels: Tally = Perplexity() if self.split.is_language else Accuracy()
+        return Several((labels, Divergence())) if self.against_full else labels
+
+
+def batch_size(split: Split) -> int:
+    """Examples in one forward pass."""
+    shape = split.stored.shape
+    if len(shape) == 4:
+        return max(1, min(BATCH, BATCH * 64 * 64 // (shape[2] * shape[3])))
+    if split.is_language or split.lengths is not None:
+        return max(1, TOKENS // shape[1])
+    return BATCH

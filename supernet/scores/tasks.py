@@ -1,0 +1,190 @@
+"""Multiple-choice questions for language models, scored by log-likelihood as lm-evaluation-harness does.
+
+Every choice is a request: how likely is it as the continuation of the query? Query and choice are tokenized together,
+white space at the query's end belongs to the choice, and what the whole has beyond the query's own tokens is the
+continuation (`_encode_pair` and `loglikelihood` of lm_eval 0.4). The answer is the choice with the largest
+
+    acc: sum of its tokens' log-probabilities; acc_norm: that over its characters; acc_bytes: over its UTF-8 bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from supernet.data.dataset import IGNORED, Batch, DataError
+from supernet.data.tokens import Tokenizer
+from supernet.scores.exam import Tally
+from supernet.scores.labels import TOKENS
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A query, its possible continuations, and which of them is right, from 0."""
+
+    query: str
+    choices: tuple[str, ...]
+    gold: int
+
+
+def read_questions(path: Path, limit: int | None = None) -> list[Question]:
+    """Questions from JSON lines.
+
+    Raises:
+        DataError: no such file, no questions, or a line that is not one; the line is named.
+    """
+    if not path.is_file():
+        raise DataError(f'There is no task file {path}; give JSON lines of {{"query", "choices", "gold"}}.')
+    questions: list[Question] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if line.strip():
+            questions.append(_question(path, number, line))
+        if len(questions) == limit:
+            break
+    if not questions:
+        raise DataError(f"The task file {path} holds no questions.")
+    return questions
+
+
+def _question(path: Path, number: int, line: str) -> Question:
+    right = 'it must be {"query": text, "choices": at least two different texts, "gold": index of the right one}'
+    try:
+        row = json.loads(line)
+        query, choices, gold = row["query"], row["choices"], row["gold"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise DataError(f"Line {number} of {path} is no question ({error!r}); {right}.") from None
+    texts = isinstance(query, str) and isinstance(choices, list) and all(isinstance(c, str) and c for c in choices)
+    if not texts or len(set(choices)) < max(2, len(choices)):
+        raise DataError(f"Line {number} of {path} is no question: {line[:80]}; {right}.")
+    if type(gold) is not int or not 0 <= gold < len(choices):
+        raise DataError(f"Line {number} of {path} has gold {gold!r} for {len(choices)} choices; {right}.")
+    return Question(query, tuple(choices), gold)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Token ids of a query and one of its choices; the last `num_scored` of them are the choice."""
+
+    ids: tuple[int, ...]
+    num_scored: int
+
+
+def encode(reader: Tokenizer, query: str, choice: str, max_length: int) -> Request:
+    """A request as a network eats it, cut at its beginning to `max_length` inputs.
+
+    Args:
+        choice: with the delimiter before it.
+
+    Raises:
+        DataError: the choice alone is longer than that, or is no token at all.
+    """
+    kept = query.rstrip()
+    choice = query[len(kept) :] + choice
+    if kept:
+        context = reader.stream(kept).tolist()
+        scored = reader.stream(kept + choice).tolist()[len(context) :]
+    else:
+        context, scored = [reader.start], reader.stream(choice).tolist()
+    if not scored:
+        raise DataError(f"The choice {choice!r} after {query[-40:]!r} has no tokens of its own with {reader.name}.")
+    if len(scored) > max_length:
+        raise DataError(f"A choice has {len(scored)} tokens, but the networks have {max_length} positions.")
+    return Request(tuple((context + scored)[-(max_length + 1) :]), len(scored))
+
+
+class MultipleChoice:
+    """Questions as batches of requests of alike length; the mean over several tasks.
+
+    Args:
+        tasks: questions of each task.
+        delimiters: between a query and its choices, for each task.
+        max_length: positions of the networks.
+    """
+
+    against_full = False
+
+    def __init__(
+        self, tasks: Sequence[Sequence[Question]], delimiters: Sequence[str], reader: Tokenizer, max_length: int
+    ) -> None:
+        self.tasks = tasks
+        requests = [
+            encode(reader, question.query, delimiter + choice, max_length)
+            for task, delimiter in zip(tasks, delimiters, strict=True)
+            for question in task
+            for choice in question.choices
+        ]
+        # Longest first, so that what does not fit in memory shows at once.
+        self.order = sorted(range(len(requests)), key=lambda i: -len(requests[i].ids))
+        self._batches = list(_batched([requests[i] for i in self.order], reader.padding))
+        self._on: dict[torch.device, list[Batch]] = {}
+
+    def batches(self, device: torch.device) -> Iterator[Batch]:
+        """See `Exam`. All of them stay on the device."""
+        if device not in self._on:
+            self._on[device] = [batch.to(device) for batch in self._batches]
+        yield from self._on[device]
+
+    def tally(self) -> Tally:
+        """See `Exam`."""
+        return Likelihoods(self)
+
+    def accuracies(self, likelihoods: np.ndarray) -> dict[str, float]:
+        """Metrics from the log-likelihood of every request, in the order of tasks, questions and choices."""
+        found: list[tuple[float, float, float]] = []
+        start = 0
+        for task in self.tasks:
+            right = np.zeros((len(task), 3))
+            for row, question in zip(right, task, strict=True):
+                values = likelihoods[start : start + len(question.choices)]
+                start += len(question.choices)
+                characters = np.array([len(choice) for choice in question.choices])
+                num_bytes = np.array([len(choice.encode()) for choice in question.choices])
+                answers = (np.argmax(values), np.argmax(values / characters), np.argmax(values / num_bytes))
+                row[:] = [answer == question.gold for answer in answers]
+            found.append(tuple(right.mean(axis=0).tolist()))
+        means = np.mean(found, axis=0).tolist()
+        return dict(zip(("task_accuracy", "task_accuracy_norm", "task_accuracy_bytes"), means, strict=True))
+
+
+@dataclass(slots=True)
+class Likelihoods:
+    """Log-likelihoods of one network, batch by batch."""
+
+    exam: MultipleChoice
+    parts: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, logits: Tensor, batch: Batch, full: Tensor | None = None) -> None:
+        """See `Tally`."""
+        scored_NT = batch.targets != IGNORED
+        rows_NT = logits.float().log_softmax(-1)
+        taken_NT = rows_NT.gather(-1, batch.targets.clamp_min(0)[..., None])[..., 0]
+        self.parts.append(torch.where(scored_NT, taken_NT, 0.0).double().sum(1).cpu().numpy())
+
+    def values(self) -> dict[str, float]:
+        """See `Tally`."""
+        found = np.concatenate(self.parts)
+        in_order = np.empty_like(found)
+        in_order[self.exam.order] = found
+        return self.exam.accuracies(in_order)
+
+
+def _batched(requests: Sequence[Request], padding: int) -> Iterator[Batch]:
+    """Padded batches of consecutive requests; padding stands behind, where no earlier position sees it."""
+    start = 0
+    while start < len(requests):
+        length = len(requests[start].ids) - 1
+        part = requests[start : start + max(1, TOKENS // length)]
+        inputs_NT = torch.full((len(part), length), padding, dtype=torch.int64)
+        targets_NT = torch.full((len(part), length), IGNORED, dtype=torch.int64)
+        for row, request in enumerate(part):
+            end = len(request.ids) - 1
+            inputs_NT[row, :end] = torch.tensor(request.ids[:-1])
+            targets_NT[row, end - request.num_scored : end] = torch.tensor(request.ids[-request.num_scored :])
+        yield Batch(inputs_NT, targets_NT)
+        start += len(part)

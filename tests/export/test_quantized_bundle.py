@@ -1,0 +1,57 @@
+"""Bundles of quantized networks: integers in the files, reloaded without Winnow."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from export.bundle import Subject, write_bundle
+from predictors.cost import weight_bytes
+from search_space.layers import Precision
+from supernet.flat import own_tensors
+from tests.quantization.networks import inputs_for, quantizable, space_of
+
+
+def test_a_quantized_llama_reloads_and_its_weights_are_integers(tmp_path):
+    """Images go the same way in tests/e2e/test_quantized_job.py."""
+    space = space_of("llama")
+    architecture = space.sample(np.random.default_rng(0))
+    made = quantizable(space, architecture)
+    network = made.with_policy(space.policy(architecture))
+    inputs = inputs_for(space, 12, seed=3)
+    with torch.no_grad():
+        labels = network(inputs).argmax(-1)
+    layers = space.layers(architecture)
+    bundle = write_bundle(Subject(network, layers, {"format": "test"}, "# card\n"), inputs, labels, tmp_path / "one")
+    formats = bundle.report["formats"]
+    assert formats["safetensors"]["max_abs_difference"] == 0.0
+    assert formats["safetensors"]["accuracy"] == 1.0
+    assert formats["onnx"]["accuracy_difference"] <= formats["onnx"]["accuracy_tolerance"]
+    recipe = json.loads((bundle.folder / "quantization.json").read_text())
+    tensors = load_file(bundle.folder / "model.safetensors")
+    assert recipe["layers"]
+    for path, how in recipe["layers"].items():
+        assert tensors[f"{path}.values"].dtype in (torch.uint8, torch.int8)
+        assert f"{path}.weight" not in tensors
+        assert Precision(how["scheme"], how["mode"], how["group"]) in space.policy(architecture).values()
+    stored = sum(tensor.nbytes for tensor in tensors.values())
+    assert stored == pytest.approx(weight_bytes(space, architecture), rel=0.02)
+
+
+def test_sixteen_bits_are_stored_in_sixteen_bits():
+    from quantization.network import applied_to
+    from quantization.stored import stored_network
+
+    space = space_of("llama")
+    made = quantizable(space, space.largest())
+    policy = {name: Precision("bf16") for name in made.paths}
+    network = made.with_policy(policy)
+    stored = stored_network(applied_to(network))
+    inputs = inputs_for(space, 3)
+    with torch.no_grad():
+        assert torch.equal(stored(inputs), network(inputs))
+    sizes = {name: tensor.dtype for name, tensor in own_tensors(stored).items() if name.endswith("values")}
+    assert set(sizes.values()) == {torch.bfloat16}
+    assert len(sizes) == len(policy)

@@ -1,0 +1,49 @@
+"""The front's insight over HTTP."""
+
+from __future__ import annotations
+
+import numpy as np
+from fastapi.testclient import TestClient
+
+from search_space.plugins import load_family
+from service.api.app import create_app
+from service.settings import Settings
+from service.store import leases, queries
+from service.store.models import EvaluationRow, Job
+from service.store.session import Database
+
+
+def test_shares_are_of_the_front_and_not_of_everything(settings: Settings, database: Database) -> None:
+    space = load_family("llama", "tiny")
+    with TestClient(create_app(settings)) as api:
+        job_id = api.post("/v1/jobs", json={"recipe": "llama-nas"}).json()["id"]
+        empty = api.get(f"/v1/jobs/{job_id}/insight").json()
+        assert (empty["networks"], empty["layers"]) == (0, [])
+        with database.transaction() as session:
+            lease = leases.claim(session, Job, job_id, "test", 60)
+            assert lease is not None
+            scores = [
+                (space.smallest(), 9.0, 1.0),
+                (space.largest(), 3.0, 5.0),
+                (space.sample(np.random.default_rng(0)), 9.5, 4.0),
+            ]
+            for architecture, perplexity, size in scores:
+                metrics = {"perplexity": perplexity, "size_bytes": size}
+                sources = dict.fromkeys(metrics, "measured")
+                row = EvaluationRow(
+                    architecture_id=architecture.id,
+                    values=architecture.values,
+                    metrics=metrics,
+                    sources=sources,
+                    seconds=0.1,
+                )
+                queries.add_evaluation(session, job_id, lease.epoch, row, {})
+        answer = api.get(f"/v1/jobs/{job_id}/insight").json()
+        assert (answer["networks"], answer["final"]) == (2, False)
+        layers = {layer["slot"]: layer for layer in answer["layers"]}
+        assert layers["layer1"]["kept"] == 1
+        assert layers["layer3"]["kept"] == 0.5
+        choices = {choice["name"]: choice for choice in answer["choices"]}
+        assert choices["layer1_ffn"]["shares"] == [0.5, 0, 0, 0.5]
+        assert choices["layer3_ffn"]["shares"] == [0, 0, 0, 0.5]
+        assert api.get("/v1/jobs/nonsuch/insight").status_code == 404

@@ -1,0 +1,52 @@
+"""The training stage with two processes: what one of them meets is dealt with by both."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def of_two(folder: Path, kind: str) -> dict:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, "-m", "tests.workers.several", str(folder), kind],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found: dict = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def test_memory_and_divergence_of_one_process_are_answered_by_both(tmp_path):
+    found = of_two(tmp_path, "trouble")
+    memory, divergence = found["messages"]
+    assert "Out of memory with 128 examples at once: batches are cut into 2 micro-batches of 64" in memory
+    assert "The loss of step 6 is not finite" in divergence
+    assert "Back to step 4 with 0.5 of the learning rate." in divergence
+    assert found["sum_of_both"] == 2 * found["sum"]  # both hold the same weights
+
+
+def test_a_llama_whose_weights_are_spread_is_checkpointed_and_ends_whole(tmp_path):
+    """The best checkpoint and the finished supernet are whole tensors; two spread processes train what two do."""
+    from safetensors.torch import load_file
+
+    from search_space.plugins import load_family
+    from supernet.flat import own_tensors
+    from supernet.network import Supernet
+
+    found = of_two(tmp_path, "llama")
+    assert found["messages"] == []
+    assert found["sum_of_both"] < 1.9 * found["sum"]  # process 1 holds a part
+    (file,) = (tmp_path / "artifacts/supernets").iterdir()
+    weights = load_file(file)
+    expected = own_tensors(Supernet(load_family("llama", "tiny")))
+    assert {name: tensor.shape for name, tensor in weights.items()} == {n: t.shape for n, t in expected.items()}
+    assert abs(float(sum(tensor.double().abs().sum() for tensor in weights.values())) - found["sum"]) < 1e-6
