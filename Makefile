@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
+# Test processes, each with servers of its own.
+JOBS ?= 2
 BIN := $(VENV)/bin
 unexport PYTHONPATH PYTHONHOME
 
@@ -18,7 +20,7 @@ up: $(VENV)/ready ## API, worker and dashboard on this machine
 
 test: $(VENV)/ready ## All tests (installs Debian's chromium for the browser tests where it may)
 	@.ci/chromium
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: $(VENV)/ready ## ruff, mypy strict, import-linter
 	@$(BIN)/ruff check .

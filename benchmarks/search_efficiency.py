@@ -12,6 +12,10 @@ The algorithm's own time is that of asking for 50 architectures with 1,000 evalu
 
     python benchmarks/search_efficiency.py [--json] [--seeds 20] [--budgets 50,100,200,400]
         [--algorithms winnow,linas,...] [--problems cifar10-raspi4,cifar100-titan]
+        [--seeds-of tpe=10,linas=4] [--cache FOLDER]
+
+Slow peers may have fewer seeds, which the table says. What a peer asked for is kept in the cache's folder, because it
+does not change when `winnow` does; `winnow` itself is always run.
 """
 
 from __future__ import annotations
@@ -80,6 +84,25 @@ def load(problem: str) -> Table:
     rows = {tuple(int(digit) for digit in code): i for i, code in enumerate(codes)}
     front = np.asarray(moocore.is_nondominated(scaled))
     return Table(rows, costs, scaled, front, float(moocore.hypervolume(scaled, ref=np.ones(2))))
+
+
+def remembered(
+    table: Table, problem: str, algorithm: str, seed: int, evaluations: int, cache: Path | None
+) -> tuple[list[int], float]:
+    """Rows in the order in which an algorithm asks for them, and seconds it took; from the cache if it has them."""
+    file = (
+        None if cache is None or algorithm == "winnow" else cache / f"{problem}-{algorithm}-{seed}-{evaluations}.json"
+    )
+    if file is not None and file.exists():
+        stored = json.loads(file.read_text())
+        return stored["rows"], stored["seconds"]
+    started = time.perf_counter()
+    rows = [int(row) for row in asked(table, algorithm, seed, evaluations)]
+    seconds = time.perf_counter() - started
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"rows": rows, "seconds": seconds}))
+    return rows, seconds
 
 
 def asked(table: Table, algorithm: str, seed: int, evaluations: int) -> list[int]:
@@ -165,14 +188,21 @@ def own_time(table: Table) -> dict[str, float]:
     return seconds
 
 
-def compare(problems: list[str], algorithms: list[str], seeds: int, budgets: list[int]) -> list[dict[str, Any]]:
+def compare(
+    problems: list[str],
+    algorithms: list[str],
+    seeds_of: dict[str, int],
+    budgets: list[int],
+    cache: Path | None,
+) -> list[dict[str, Any]]:
     """One row per problem and algorithm."""
     results = []
     for problem in problems:
         table = load(problem)
         for algorithm in algorithms:
-            started = time.perf_counter()
-            runs = [scores(table, asked(table, algorithm, seed, max(budgets)), budgets) for seed in range(seeds)]
+            seeds = seeds_of[algorithm]
+            found = [remembered(table, problem, algorithm, seed, max(budgets), cache) for seed in range(seeds)]
+            runs = [scores(table, rows, budgets) for rows, _ in found]
             gaps = np.array([[point["gap"] for point in run] for run in runs])
             shares = np.array([[point["front_share"] for point in run] for run in runs])
             logs = np.log10(np.maximum(gaps, SMALLEST_GAP))
@@ -180,6 +210,7 @@ def compare(problems: list[str], algorithms: list[str], seeds: int, budgets: lis
                 {
                     "problem": problem,
                     "algorithm": algorithm,
+                    "seeds": seeds,
                     "budgets": budgets,
                     "mean_log10_gap": logs.mean(axis=0).round(3).tolist(),
                     "standard_error": (logs.std(axis=0, ddof=1) / math.sqrt(seeds)).round(3).tolist()
@@ -187,7 +218,7 @@ def compare(problems: list[str], algorithms: list[str], seeds: int, budgets: lis
                     else None,
                     "mean_gap": gaps.mean(axis=0).round(6).tolist(),
                     "mean_front_share": shares.mean(axis=0).round(3).tolist(),
-                    "seconds_a_run": round((time.perf_counter() - started) / seeds, 2),
+                    "seconds_a_run": round(sum(seconds for _, seconds in found) / seeds, 2),
                 }
             )
             sys.stderr.write(f"{problem} {algorithm} {results[-1]['mean_log10_gap']}\n")
@@ -222,6 +253,11 @@ def _listed(known: tuple[str, ...]) -> Callable[[str], list[str]]:
     return parse
 
 
+def _numbers(text: str) -> dict[str, int]:
+    pairs = [part.partition("=") for part in text.split(",")]
+    return {name: int(number) for name, _, number in pairs}
+
+
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -231,15 +267,17 @@ def main() -> None:
         "--budgets", type=lambda text: [int(part) for part in text.split(",")], default="50,100,200,400"
     )
     parser.add_argument("--algorithms", type=_listed(ALGORITHMS), default=",".join(ALGORITHMS))
+    parser.add_argument("--seeds-of", type=_numbers, default={}, help="such as tpe=10,linas=4")
+    parser.add_argument("--cache", type=Path, default=None, help="folder for what peers asked for")
     parser.add_argument("--problems", type=_listed(tuple(PROBLEMS)), default=",".join(PROBLEMS))
     arguments = parser.parse_args()
     if not DATA.exists():
         print(f"Skipped: there is no {DATA}. WINNOW_BENCHMARK_DATA names the folder that holds nasbench201/.")
         return
-    results = compare(arguments.problems, arguments.algorithms, arguments.seeds, arguments.budgets)
+    seeds_of = {name: arguments.seeds_of.get(name, arguments.seeds) for name in arguments.algorithms}
+    results = compare(arguments.problems, arguments.algorithms, seeds_of, arguments.budgets, arguments.cache)
     report = {
         "question": "hypervolume gap on NAS-Bench-201 after so many evaluations",
-        "seeds": arguments.seeds,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.platform()}",
         "versions": {
             name: importlib.metadata.version(name) for name in ("numpy", "scipy", "optuna", "pymoo", "moocore")

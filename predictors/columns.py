@@ -15,6 +15,7 @@ import numpy as np
 from predictors.tables import LatencyTable
 from search_space.architecture import Architecture
 from search_space.layers import LayerSpec
+from search_space.layers.precision import FULL
 from search_space.space import SearchSpace
 
 # Many architectures at once -> for each, a number by name. A name that is absent means 0.
@@ -31,11 +32,14 @@ def layer_columns(spec: LayerSpec) -> dict[str, float]:
 
     For every elementary part: MACs, elements of weights, elements of activations, and 1. Their sums over a network
     are what its time is made of: arithmetic, loading weights, moving activations, starting kernels. Parts of unlike
-    kinds (a depthwise and a dense convolution) reach unlike shares of a processor's peak, so they are kept apart.
+    kinds (a depthwise and a dense convolution) or schemes (`int8_static`) reach unlike shares of a processor's peak, so
+    they are kept apart.
     """
     columns = {f"{spec.kind}.layers": 1.0}
+    schemes = _schemes(spec)
     for name, part in spec.parts().items():
-        head = f"{spec.kind}.{name}"
+        scheme = schemes.get(name, FULL)
+        head = f"{spec.kind}.{name}" + ("" if scheme == FULL else f"@{scheme}")
         columns[f"{head}.macs"] = float(part.macs)
         columns[f"{head}.weights"] = float(part.weights)
         columns[f"{head}.activations"] = float(part.live)
@@ -44,7 +48,8 @@ def layer_columns(spec: LayerSpec) -> dict[str, float]:
 
 
 def cost_columns(space: SearchSpace) -> Source:
-    """Sums over a network's layers of `layer_columns`, and their totals.
+    """Sums over a network's layers of `layer_columns`; and how often, and on how many elements of activations, a part
+    follows one of another scheme, where a runtime has to convert.
 
     Raises:
         ValueError: the space has no layers.
@@ -56,13 +61,33 @@ def cost_columns(space: SearchSpace) -> Source:
         rows = []
         for architecture in architectures:
             row: dict[str, float] = {}
+            before = FULL
             for spec in space.layers(architecture).values():
                 for name, value in layer_columns(spec).items():
                     row[name] = row.get(name, 0.0) + value
+                if spec.policy or before != FULL:
+                    before = _count_changes(spec, before, row)
             rows.append(row)
         return rows
 
     return give
+
+
+def _schemes(spec: LayerSpec) -> dict[str, str]:
+    """Scheme of every part that the layer's policy speaks of."""
+    return {part: precision.scheme for part, precision in spec.policy}
+
+
+def _count_changes(spec: LayerSpec, before: str, row: dict[str, float]) -> str:
+    """Add the layer's changes of scheme to the row; the scheme of its last part."""
+    schemes = _schemes(spec)
+    for name, part in spec.parts().items():
+        scheme = schemes.get(name, FULL)
+        if scheme != before:
+            row["changes"] = row.get("changes", 0.0) + 1
+            row["changed activations"] = row.get("changed activations", 0.0) + part.live
+        before = scheme
+    return before
 
 
 def price_column(space: SearchSpace, table: LatencyTable) -> Source:

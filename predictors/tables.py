@@ -158,8 +158,12 @@ class LatencyTable:
         return size if isinstance(size, int) else None
 
     def _keys(self, spec: LayerSpec, resolution: int | None) -> tuple[str, ...]:
-        keys = FORMS[self.form](spec)
-        return keys if self.form == WINNOW else tuple(f"{resolution}/{key}" for key in keys)
+        if self.form == WINNOW:
+            return _own_keys(spec)
+        # Phones' tables are of full precision; a quantized layer has a key that none has, so the error names it.
+        quantized = any(not precision.is_full for _, precision in spec.policy)
+        keys = _unknown_to_phones(spec) if quantized else FORMS[self.form](spec)
+        return tuple(f"{resolution}/{key}" for key in keys)
 
 
 # --- keys -----------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ JITTER = 1e-8
 # counts, the scales of the linear and the product part, and the variance of the noise. Scores have variance 1.
 OWN_RELEVANCE, POOLED_RELEVANCE, RELEVANCE_SPREAD = 0.05, 0.3, 0.5
 SCALE_SPREAD = 1.5
-NOISE, NOISE_SPREAD = 1e-3, 2.0
+NOISE, NOISE_SPREAD = 1e-2, 1.0
 # Standard deviations beyond which a score is doubted, and rounds of doubting.
 STRANGE, OUTLIER_ROUNDS = 2.5, 5
 

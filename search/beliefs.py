@@ -75,6 +75,11 @@ class Belief:
     def __len__(self) -> int:
         return len(self.mean)
 
+    @property
+    def costs(self) -> np.ndarray:
+        """What each will probably cost."""
+        return self.scale.cost(self.mean)
+
     def optimistic(self, by: float) -> np.ndarray:
         """Scores at so many standard deviations below the mean."""
         lower: np.ndarray = self.mean - by * self.std
@@ -138,6 +143,11 @@ class Certainty:
 
     def __len__(self) -> int:
         return len(self._costs)
+
+    @property
+    def costs(self) -> np.ndarray:
+        """What each costs."""
+        return self._costs
 
     def optimistic(self, by: float) -> np.ndarray:
         """The scores; there is nothing to hope for."""

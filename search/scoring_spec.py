@@ -1,8 +1,8 @@
-"""ScoringSpec: what language models are asked beyond the perplexity of their text."""
+"""ScoringSpec: what networks are asked beyond the score on their validation data."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -29,11 +29,16 @@ class TaskSpec(InnerPart):
 
 
 class ScoringSpec(InnerPart):
-    """What every language model of a search is asked, besides its validation text."""
+    """What the networks of a search are asked, besides their validation data."""
 
     tasks: Annotated[
         tuple[TaskSpec, ...],
         Field(max_length=32, description="Scored as lm-evaluation-harness does; accuracies are means over tasks."),
+    ] = ()
+
+    quantize_front: Annotated[
+        tuple[Literal["int8_weight", "int4_weight"], ...],
+        Field(max_length=2, description="Score every finalist once more with its weights in these schemes."),
     ] = ()
 
     @field_validator("tasks")

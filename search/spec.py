@@ -346,10 +346,10 @@ class JobSpec(Part):
                 raise ValueError("A search by gradient has no quantization policies; leave one of the two out.")
             check_target(self.quantization, self.target)
             asked = {part.metric for part in (*self.objectives, *self.constraints)} & {"kl_divergence", *TASK_METRICS}
-            if asked:
+            if asked or self.scoring != ScoringSpec():
                 raise ValueError(
-                    f"Policies are scored by accuracy or perplexity, not by {min(asked)}; search the architecture by it "
-                    "first, and quantize the chosen network when it is exported."
+                    f"Policies are scored by accuracy or perplexity, not by {min(asked, default='scoring')}; search "
+                    "the architecture by it first, and quantize the chosen network when it is exported."
                 )
         return self
 

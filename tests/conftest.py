@@ -27,6 +27,9 @@ hypothesis.settings.load_profile("winnow")
 # training step of these tests six times as slow. The number of threads stays torch's default.
 # Read when torch is loaded, so it is set before any test imports it.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Test processes share the cores; each gets its part of them, and so do the programs that it starts.
+if (processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))) > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
 
 # Short patience, so that tests see recoveries in seconds. The ratios are those of the defaults.
 FAST = {
@@ -41,7 +44,7 @@ FAST = {
 TINY_JOB = {
     "recipe": "bignas",
     "training": {"epochs": 2},
-    "search": {"evaluations": 24, "options": {"population": 12}, "calibration_images": 128},
+    "search": {"algorithm": "nsga2", "evaluations": 24, "options": {"population": 12}, "calibration_images": 128},
 }
 
 

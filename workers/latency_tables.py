@@ -16,6 +16,7 @@ from export.measure import Effort
 from predictors.table_files import read_table
 from predictors.tables import LatencyTable, Row
 from search.metrics import ON_TARGET
+from search_space.architecture import Architecture
 from search_space.distinct import TooManyLayers
 from search_space.space import SearchSpace
 from supernet.randomness import derived_rng
@@ -76,9 +77,7 @@ def measured_table(
     assert place.setting is not None
     layers = layers_of(space, max_layers)
     table = build_table(target, layers, place.setting, place.bench, store, lambda done: progress(LAYERS_SHARE * done))
-    rng = derived_rng(0, "networks that correct a table", 0)
-    drawn = [space.smallest(), space.largest(), *(space.sample(rng) for _ in range(CORRECTING))]
-    networks = list({one.id: one for one in drawn}.values())
+    networks = correcting_networks(space)
     tasks = [network_task(space, one, place.setting) for one in networks]
     found = measure_tasks(
         tasks,
@@ -91,6 +90,13 @@ def measured_table(
     )
     measured_ms = np.array([found[task.subject][0]["median_ms"] for task in tasks])
     return corrected(table, np.array([sum(table.layer_prices(space.layers(one))) for one in networks]), measured_ms)
+
+
+def correcting_networks(space: SearchSpace) -> list[Architecture]:
+    """The networks that correct a space's table, the same every time."""
+    rng = derived_rng(0, "networks that correct a table", 0)
+    drawn = [space.smallest(), space.largest(), *(space.sample(rng) for _ in range(CORRECTING))]
+    return list({one.id: one for one in drawn}.values())
 
 
 def corrected(table: LatencyTable, layers_ms: np.ndarray, measured_ms: np.ndarray) -> LatencyTable:

@@ -31,6 +31,7 @@ from workers.evaluating import evaluation_of, row_of
 from workers.evaluator import Evaluator
 from workers.exams import exams_of
 from workers.finalists import measured_finalist, tell_violations
+from workers.front_quantization import FrontQuantization
 from workers.hardware import Hardware, on_target, prepare_hardware
 from workers.materials import prepare_data
 from workers.policies import NUM_BASELINES, baseline_architectures, baseline_event, first_policies
@@ -178,9 +179,12 @@ def measure_finalists(shop: Workshop, evaluator: Evaluator, evaluations: list[Ev
         raise JobFailed(_nothing_feasible(shop, evaluations))
     finished = {finalist.architecture_id for finalist in shop.reporter.finalists()}
     shop.reporter.stage("measure finalists", len(finished) / len(front))
+    in_fewer_bits = FrontQuantization(shop, evaluator)
     for position, evaluation in enumerate(front, 1):
         if evaluation.architecture.id not in finished:
             finalist = _measured(shop, evaluator, evaluation, position, hardware)
+            metrics, sources = in_fewer_bits.scores(evaluation.architecture)
+            finalist.metrics, finalist.sources = {**finalist.metrics, **metrics}, {**finalist.sources, **sources}
             shop.reporter.finalist(finalist)
         shop.reporter.progress(position / len(front), force=True)
     tell_violations(shop, hardware)

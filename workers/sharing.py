@@ -1,6 +1,6 @@
 """A search's batches spread over workers, and the helper that takes its share.
 
-Rows are the truth, messages wake helpers up (docs/decisions/0020). The job's runner works like any helper on its own
+Rows are the truth, messages wake helpers up (docs/decisions/0050). The job's runner works like any helper on its own
 batch, so a search without helpers, or whose helpers die, goes on; results are put in the order asked before the
 algorithm hears of them, so it does not matter who was first.
 """
@@ -21,7 +21,7 @@ from search.evaluation import Evaluation
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
 from service.errors import Unavailable
-from service.queue import RUN_EVALUATE, Queue
+from service.queue import QUEUES, RUN_EVALUATE, Queue
 from service.settings import Settings
 from service.store import sharing
 from service.store.models import EvaluationRow
@@ -152,7 +152,7 @@ class SharedSearch:
         missing = self._most_helpers - self._reporter.helpers(RUNNER)
         self._woken = time.monotonic()
         try:
-            for _ in range(missing if self._queue.waiting(RUN_EVALUATE) == 0 else 0):
+            for _ in range(missing if self._queue.waiting(QUEUES[RUN_EVALUATE]) == 0 else 0):
                 self._queue.wake(RUN_EVALUATE, self._reporter.job_id)
         except Unavailable as error:
             log.warning("no helpers woken: the broker is away", reason=error.detail)

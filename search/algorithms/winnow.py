@@ -8,6 +8,8 @@
 4. A batch is chosen one by one by expected hypervolume improvement (`improvement`), in turn measured in the metrics'
    own units, where the ends of the front weigh most, and in normal scores, where its middle does. Each choice counts
    as evaluated at its mean before the next. Limits cut the volume off, or weigh it by their probability to be met.
+   Every fourth choice looks for the best in one objective alone: the ends of a front are where a model knows least,
+   and a search that misses one does not come back to it by itself.
 """
 
 from __future__ import annotations
@@ -40,6 +42,8 @@ MODEL_ROWS = 1200
 # Points of a front that count in three and four objectives, where boxes multiply.
 FRONT_POINTS = {1: 1, 2: 400, 3: 80, 4: 40}
 VIEWS = ("cost", "score")
+# One choice in so many is made for an end of the front.
+ENDS = 4
 
 
 class WinnowSearch(SearchAlgorithm):
@@ -127,7 +131,9 @@ class WinnowSearch(SearchAlgorithm):
     def _chosen(self, count: int, valid: np.ndarray) -> np.ndarray:
         """Genes of the next batch, shape (up to count, num_choices)."""
         self._see(valid)
-        genes, costs = self._genes[valid], self._rows[valid][:, : len(self.objectives)]
+        genes = self._genes[valid]
+        # Scores carry noise, and a lucky one would hide everything near it: the front is of what is believed.
+        costs = np.stack([belief.costs for belief in self._believe(genes)[: len(self.objectives)]], axis=1)
         feasible = self._violations_of(self._rows[valid]) == 0
         candidates, beliefs = self._candidates(genes, costs, feasible, count)
         if len(candidates) <= count:
@@ -247,8 +253,9 @@ class WinnowSearch(SearchAlgorithm):
         chosen: list[int] = []
         while len(chosen) < min(count, len(short)):
             view = VIEWS[self._turn % len(VIEWS)]
+            value = self._end_worth(beliefs, fronts["score"], works) if self._turn % ENDS == 0 else None
             self._turn += 1
-            best = int(np.argmax(np.where(free, worth(view, works), -np.inf)))
+            best = int(np.argmax(np.where(free, worth(view, works) if value is None else value, -np.inf)))
             free[best] = False
             chosen.append(int(short[best]))
             for each in VIEWS:
@@ -257,6 +264,16 @@ class WinnowSearch(SearchAlgorithm):
             for belief in beliefs:
                 belief.take(best)
         return chosen
+
+    def _end_worth(self, beliefs: list[Belief | Certainty], front: np.ndarray, works: np.ndarray) -> np.ndarray | None:
+        """Expected improvement of the best in one learned objective, in turn; None where there is nothing to find."""
+        learned = [i for i, metric in enumerate(self._metrics[: len(self.objectives)]) if isinstance(metric, Metric)]
+        if not learned or len(front) == 0 or len(self.objectives) == 1:
+            return None
+        end = learned[(self._turn // ENDS) % len(learned)]
+        gain = beliefs[end].gain("score")(front[:, end].min(keepdims=True))[:, 0]
+        value: np.ndarray = gain * np.exp(self._log_feasible(beliefs)) * works
+        return value if value.max() > 0 else None
 
     def _front(self, beliefs: list[Belief | Certainty], view: str, known: np.ndarray) -> np.ndarray:
         """The front so far in a view, thinned where objectives are many."""

@@ -27,5 +27,5 @@ DEFAULTS: dict[str, Any] = {
         "options": {"num_random": 2, "label_smoothing": 0.1},
     },
     "objectives": [{"metric": "accuracy"}, {"metric": "macs"}],
-    "search": {"algorithm": "nsga2", "evaluations": 250, "calibration_images": 512},
+    "search": {"algorithm": "winnow", "evaluations": 250, "calibration_images": 512},
 }

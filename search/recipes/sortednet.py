@@ -30,5 +30,5 @@ DEFAULTS: dict[str, Any] = {
         "options": {"draws": 4, "batches": "fresh", "dimensions": "free", "distribution": "sandwich"},
     },
     "objectives": [{"metric": "accuracy"}, {"metric": "macs"}],
-    "search": {"algorithm": "nsga2", "evaluations": 250, "calibration_images": 512},
+    "search": {"algorithm": "winnow", "evaluations": 250, "calibration_images": 512},
 }

@@ -50,7 +50,7 @@ def insight(job_id: str, session: SessionDep) -> InsightOut:
     from service.fronts import front_of
 
     job = jobs.get(session, job_id)
-    space = JobSpec.model_validate(job.spec).supernet.space()
+    space = JobSpec.model_validate(job.spec).space()
     front = front_of(session, job)
     networks = [space.architecture(**row.values) for row, _ in front.points]
     return InsightOut(

@@ -164,5 +164,7 @@ def test_command_line_tells_the_same_story(stack: Stack, finished: dict[str, Any
     assert "sha256" in winnow("export", finished["id"], "-o", str(tmp_path))
     assert list(tmp_path.glob("*.tar.gz"))
     file = tmp_path / "job.yaml"
-    file.write_text("recipe: bignas\ntraining: {epochs: 1}\nsearch: {evaluations: 2, options: {population: 2}}\n")
+    file.write_text(
+        "recipe: bignas\ntraining: {epochs: 1}\nsearch: {algorithm: nsga2, evaluations: 2, options: {population: 2}}\n"
+    )
     assert "succeeded" in winnow("submit", str(file), "--watch")

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.e2e
 JOB = {
     "recipe": "bignas",
     "training": {"epochs": 4},
-    "search": {"evaluations": 60, "options": {"population": 20}, "calibration_images": 128},
+    "search": {"algorithm": "nsga2", "evaluations": 60, "options": {"population": 20}, "calibration_images": 128},
 }
 
 

@@ -21,6 +21,7 @@ from search_space import Choice, SearchSpace
 from search_space.architecture import Architecture
 from search_space.layers import LayerSpec
 from search_space.plugins import UnknownPluginError, load_family
+from search_space.quantized import Quantization, QuantizedSpace
 
 CELLS = SearchSpace("cells", [Choice(f"edge{i}", ("none", "skip", "conv1", "conv3", "pool")) for i in range(5)])
 
@@ -118,6 +119,20 @@ class TestColumns:
         spec = digits().layers(digits().largest())["stem"]
         assert layer_columns(spec)["conv.conv.macs"] == spec.macs()
         assert layer_columns(spec)["conv.conv.parts"] == 1
+
+    def test_schemes_are_kept_apart_and_their_changes_counted(self) -> None:
+        space = QuantizedSpace(digits(), Quantization((8, 32), tie="layer"))
+        network = digits().largest()
+        full, mixed, whole = (
+            cost_columns(space)([space.quantized(network, bits)])[0] for bits in (32, {"head.conv": 8}, 8)
+        )
+        plain = cost_columns(digits())([network])[0]
+        assert full == plain
+        assert whole["mbconv.expand@int8_static.macs"] == plain["mbconv.expand.macs"]
+        assert "mbconv.expand.macs" not in whole
+        assert whole["changes"] == 1
+        assert mixed["changes"] == 2
+        assert mixed["head.classifier.macs"] == plain["head.classifier.macs"]
 
     def test_are_standardised_and_without_constant_or_equal_ones(self) -> None:
         networks = drawn(digits(), 40)

@@ -11,6 +11,7 @@ from predictors.table_files import parse_table, read_table, table_text, write_ta
 from predictors.tables import LatencyTable, MissingRow, Row, key_of
 from search_space.families.proxyless import PUBLISHED, candidates, fixed
 from search_space.layers import ConvSpec, HeadSpec, MBConvSpec
+from search_space.layers.precision import Precision
 from search_space.plugins import load_family
 from search_space.space import SearchSpace
 
@@ -135,6 +136,15 @@ def test_note10_prices_a_block_and_a_head_of_once_for_all() -> None:
     with pytest.raises(ValueError, match="say which one"):
         table.layer_ms(block)
     assert table.layer_ms(block, resolution=224) == pytest.approx(1.0648265)
+
+
+def test_a_quantized_layer_is_in_no_phones_table() -> None:
+    stem = ConvSpec(3, 32, 3, 2, 224, "ReLU6")
+    table = LatencyTable("phone", {"224/Conv-input:224x224x3-output:112x112x32": Row(4.0)}, "proxylessnas")
+    assert table.price([stem]) == 4.0
+    quantized = stem.with_policy((("conv", Precision("int8_static", "symmetric", 0)),))
+    with pytest.raises(MissingRow, match="conv=int8_static"):
+        table.price([quantized])
 
 
 class TestFiles:

@@ -21,6 +21,7 @@ from service.store.session import Database
 from tests.workers.llama_bench import CPU, evaluator_of, llama_spec, text_file
 from workers import pipeline
 from workers.artifacts import ArtifactStore
+from workers.hardware import Hardware
 from workers.reporter import Interrupted, Reporter
 from workers.sharing import RUNNER, Share, help_out
 from workers.workshop import Workshop
@@ -52,7 +53,7 @@ def claimed(database: Database, settings: Settings, spec: JobSpec, job_id: str) 
 def alone(spec: JobSpec, database: Database, settings: Settings):
     """The same search without help."""
     one = JobSpec.model_validate({**spec.model_dump(mode="json"), "search": {**spec.search.model_dump(), "helpers": 0}})
-    return pipeline.search(running(database, settings, one), evaluator_of(one))
+    return pipeline.search(running(database, settings, one), evaluator_of(one), Hardware())
 
 
 def front(evaluations, spec):
@@ -74,7 +75,7 @@ def test_two_workers_find_what_one_finds_and_both_work(database, settings, spec)
     shop.reporter.stage("search")
     helper = threading.Thread(target=help_out, args=(database, shop.job_id, share))
     helper.start()
-    done = pipeline.search(shop, evaluator_of(spec))
+    done = pipeline.search(shop, evaluator_of(spec), Hardware())
     shop.reporter.end("succeeded", None)
     helper.join(10)
     assert not helper.is_alive()
@@ -100,7 +101,7 @@ def test_what_a_killed_helper_held_is_taken_up_again(database, settings, spec):
 
     helper = threading.Thread(target=die_with_claims)
     helper.start()
-    done = pipeline.search(shop, evaluator_of(spec))
+    done = pipeline.search(shop, evaluator_of(spec), Hardware())
     helper.join(10)
     assert killed.is_set()
     assert done == alone(spec, database, settings)
@@ -156,10 +157,10 @@ def test_nobody_claims_for_a_job_that_is_not_running(database, settings, spec):
 def test_helpers_are_woken_through_a_queue_of_their_own(database, settings, spec):
     shop = running(database, settings, spec)
     queue = Queue(settings.redis_url)
-    before = queue.waiting(RUN_EVALUATE)
-    pipeline.search(shop, evaluator_of(spec))
+    before = queue.waiting(QUEUES[RUN_EVALUATE])
+    pipeline.search(shop, evaluator_of(spec), Hardware())
     assert QUEUES[RUN_EVALUATE] == "evaluate"
-    assert queue.waiting(RUN_EVALUATE) == before + 1  # once, not for every batch
+    assert queue.waiting(QUEUES[RUN_EVALUATE]) == before + 1  # once, not for every batch
 
 
 def test_a_failing_evaluation_frees_its_claims(database, settings, spec):
@@ -205,12 +206,12 @@ def test_a_search_that_is_killed_five_times_ends_with_the_same_front(database, s
     for _kill in range(5):
         groups = int(torch.randint(1, 3, (1,), generator=rng))
         with pytest.raises(KeyboardInterrupt):
-            pipeline.search(shop, Dying(evaluator, groups))
+            pipeline.search(shop, Dying(evaluator, groups), Hardware())
         shop = claimed(database, settings, spec, shop.job_id)
     with database.transaction() as session:
         assert 0 < len(queries.evaluations(session, shop.job_id)) < 80
-    done = pipeline.search(shop, evaluator)
-    undisturbed = pipeline.search(running(database, settings, spec), evaluator)
+    done = pipeline.search(shop, evaluator, Hardware())
+    undisturbed = pipeline.search(running(database, settings, spec), evaluator, Hardware())
     assert done == undisturbed
     assert front(done, spec) == front(undisturbed, spec)
     with database.transaction() as session:
@@ -223,14 +224,14 @@ def test_scores_that_are_no_numbers_are_recorded_and_never_on_the_front(database
     with torch.no_grad():  # whoever keeps layer 2 answers nonsense
         evaluator.supernet.slot("layer2").block.layer.mlp.down_proj.weight.fill_(float("nan"))
     shop = running(database, settings, spec)
-    done = pipeline.search(shop, evaluator)
+    done = pipeline.search(shop, evaluator, Hardware())
     broken = {e.architecture.id for e in done if e.architecture.values["layer2_keep"]}
     assert broken
     with database.transaction() as session:
         rows = {row.architecture_id: row.metrics["perplexity"] for row in queries.evaluations(session, shop.job_id)}
     assert {key for key, value in rows.items() if value is None} == broken
     assert not broken & {e.architecture.id for e in front(done, spec)}
-    again = pipeline.search(claimed(database, settings, spec, shop.job_id), evaluator)
+    again = pipeline.search(claimed(database, settings, spec, shop.job_id), evaluator, Hardware())
     assert [e.architecture.id for e in again] == [e.architecture.id for e in done]
 
 
@@ -253,5 +254,5 @@ def test_a_paused_search_hears_it_while_others_work(database, settings, spec):
     helper = threading.Thread(target=hold_and_pause)
     helper.start()
     with pytest.raises(Interrupted):
-        pipeline.search(shop, evaluator_of(spec))
+        pipeline.search(shop, evaluator_of(spec), Hardware())
     helper.join(10)

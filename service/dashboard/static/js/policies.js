@@ -45,8 +45,10 @@ export class Baselines {
 }
 
 const COLOURS = ["--series-1", "--series-3", "--series-2"];
-// Divergences below this are noise; they stand at the left edge of the logarithmic axis.
+// Divergences below this are noise; they stand at the left edge. The axis shows decades above it: bars on the chart's own
+// logarithmic axis would begin at 1 and grow to the left.
 const LEAST = 1e-7;
+const decades = (divergence) => Math.log10(Math.max(divergence, LEAST * 1.1) / LEAST);
 
 /** Bars of divergence, one group per layer in forward order, one colour per width. */
 export class Sensitivity {
@@ -84,7 +86,7 @@ export class Sensitivity {
         legend: { top: 0, textStyle: font(), itemWidth: 14, itemHeight: 8 },
         grid: { left: 8, right: 22, top: 30, bottom: 40, containLabel: true },
         tooltip: { trigger: "item", ...tooltip(({ data }) => tip(data.one)) },
-        xAxis: { ...axis(), type: "log", min: LEAST, name: "divergence, nats", nameGap: 26, minorTick: { show: false }, axisLabel: { ...axis().axisLabel, formatter: say } },
+        xAxis: { ...axis(), type: "value", min: 0, interval: 1, name: "divergence, nats", nameGap: 26, minorTick: { show: false }, axisLabel: { ...axis().axisLabel, formatter: (above) => say(LEAST * 10 ** above) } },
         yAxis: { ...axis(), type: "category", data: names, splitLine: { show: false }, minorTick: { show: false }, axisLabel: { ...font(), fontSize: 10, interval: 0 } },
         series: widths.map((bits, i) => ({
           name: `${bits} bits`,
@@ -94,7 +96,7 @@ export class Sensitivity {
           barCategoryGap: "25%",
           data: names.map((name) => {
             const one = of.get(`${name} ${bits}`);
-            return one ? { value: Math.max(one.divergence, LEAST * 1.01), one } : { value: null };
+            return one ? { value: decades(one.divergence), one } : { value: null };
           }),
         })),
       },

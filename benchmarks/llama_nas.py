@@ -1,0 +1,245 @@
+"""LLaMA-NAS on a small llama: the front of perplexity against size and speed, and what it is worth.
+
+A llama of bytes is trained on tinyshakespeare as it is (the "checkpoint"), its neurons and heads are ordered by
+importance, and the full network and random sub-networks are fine-tuned in turn. Then three ways choose sub-networks of
+the same weights by validation perplexity and size:
+
+- *search*: the recipe's genetic search, or another algorithm (`--algorithm`);
+- *random*: as many random networks;
+- *uniform*: every layer of the same width and number of head groups, and layers dropped evenly; all of them.
+
+What is reported is test perplexity, bytes, and tokens per second measured in ONNX Runtime on extracted networks.
+"At no loss" is the smallest network whose test perplexity is at most that of the full one; the choice among the front
+is by validation perplexity, so that the test text chooses nothing.
+
+    python benchmarks/llama_nas.py [--json] [--small] [--data FILE] [--algorithm nsga2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.small_llama import Plan, train
+from export.formats import onnx
+from export.measure import describe_machine, measure
+from predictors.cost import weight_bytes
+from search.algorithms import make_algorithm
+from search.evaluation import Evaluation
+from search.objectives import Objective
+from search.pareto import hypervolume, pareto_front
+from search_space.adjustments import Adjustments
+from search_space.architecture import Architecture
+from search_space.plugins import load_family
+from search_space.space import SearchSpace
+from supernet.data import Dataset, load_dataset
+from supernet.evaluate import perplexity
+from supernet.examiner import Examiner
+from supernet.importance import order_by_importance
+from supernet.methods.alternating import Alternating
+from supernet.methods.single import Single
+from supernet.network import Supernet
+from supernet.scores.labels import SplitExam
+
+SHARED = os.environ.get("WINNOW_BENCHMARK_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
+OBJECTIVES = [Objective("perplexity"), Objective("size_bytes")]
+# Networks of the front whose speed is measured, besides the full one.
+MEASURED = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """How much of everything."""
+
+    training: Plan
+    validation_blocks: int
+    evaluations: int
+    importance_batches: int = 8
+
+
+FULL = Study(Plan(1500, 1500, 16, 128, 3e-3, 200), 100, 250)
+SMALL = Study(Plan(250, 250, 16, 64, 3e-3, 60), 40, 150)
+
+
+def trained(study: Study, space: SearchSpace, data: Dataset) -> Supernet:
+    """The supernet after pretraining, ordering and alternating fine-tuning."""
+    plan = study.training
+    torch.manual_seed(0)
+    supernet = Supernet(space)
+    train(supernet, Single(), data, plan, plan.pretrain_steps, plan.learning_rate)
+    chosen = np.random.default_rng(0).permutation(len(data.train))
+    index = torch.from_numpy(chosen[: 16 * study.importance_batches])
+    order_by_importance(supernet, data.train.inputs(index).split(16))
+    train(supernet, Alternating(), data, plan, plan.steps, plan.learning_rate / 2)
+    return supernet.eval()
+
+
+class Judge:
+    """Scores networks by validation perplexity and size, each once."""
+
+    def __init__(self, supernet: Supernet, data: Dataset, blocks: int) -> None:
+        self.space = supernet.space
+        validation = data.validation.take(torch.arange(min(blocks, len(data.validation))))
+        self._examiner = Examiner(supernet, [SplitExam(validation)], data.train)
+        self._known: dict[str, Evaluation] = {}
+
+    def __call__(self, architectures: Sequence[Architecture]) -> list[Evaluation]:
+        """Evaluations in the order of the architectures."""
+        new = [a for a in architectures if a.id not in self._known]
+        for architecture, scores in zip(new, self._examiner.examine(new), strict=True):
+            metrics = {**scores, "size_bytes": float(weight_bytes(self.space, architecture))}
+            self._known[architecture.id] = Evaluation(architecture, metrics)
+        return [self._known[a.id] for a in architectures]
+
+    def on_test(self, architecture: Architecture, data: Dataset) -> float:
+        """Test perplexity of the extracted network."""
+        return perplexity(self._examiner.network(architecture), data.test)
+
+    def tokens_per_second(self, architecture: Architecture, data: Dataset) -> float:
+        """Tokens of one text a second, in ONNX Runtime on one thread."""
+        network = self._examiner.network(architecture)
+        example = data.test.inputs(slice(0, 1))
+        with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
+            onnx.write(network, example, Path(folder))
+            result = measure(Path(folder) / "model.onnx", threads=[1])[0]
+        return float(1000 * example.numel() / result["median_ms"])
+
+
+def searched(judge: Judge, algorithm: str, evaluations: int, seed: int) -> list[Evaluation]:
+    """What a search evaluates."""
+    exact = {"size_bytes": lambda a: float(weight_bytes(judge.space, a))}
+    options: dict[str, Any] = {"population": 50} if algorithm in ("nsga2", "linas") else {}
+    made = make_algorithm(
+        algorithm, judge.space, OBJECTIVES, seed=seed, evaluations=evaluations, exact_costs=exact, **options
+    )
+    done: list[Evaluation] = []
+    while batch := made.ask():
+        done += judge(batch)
+        made.tell(judge(batch))
+    return done
+
+
+def uniform(space: SearchSpace) -> list[Architecture]:
+    """Every width, number of groups and depth alike in all layers; dropped layers lie evenly among the inner ones."""
+    options = {choice.name: choice.options for choice in space.choices}
+    inner = [i for i in range(1, 7) if len(options.get(f"layer{i}_keep", (1,))) > 1]
+    found = {}
+    for ffn, groups, kept in itertools.product(
+        options["layer1_ffn"], options["layer1_kv_heads"], range(len(inner) + 1)
+    ):
+        chosen = {inner[int(position)] for position in np.linspace(0, len(inner) - 1, kept).round()} if kept else set()
+        values = dict(space.largest().values)
+        for i in range(1, 7):
+            values[f"layer{i}_ffn"], values[f"layer{i}_kv_heads"] = ffn, groups
+            if i in inner:
+                values[f"layer{i}_keep"] = int(i in chosen)
+        architecture = space.architecture(**values)
+        found[architecture.id] = architecture
+    return list(found.values())
+
+
+def summary(
+    judge: Judge, data: Dataset, name: str, evaluations: list[Evaluation], reference: list[float]
+) -> dict[str, Any]:
+    """Front, hypervolume, and the smallest network at no loss of validation perplexity, on the test text."""
+    full = judge([judge.space.largest()])[0]
+    front = pareto_front(evaluations, OBJECTIVES)
+    lossless = [e for e in front if e.metrics["perplexity"] <= full.metrics["perplexity"]]
+    best = min(lossless, key=lambda e: e.metrics["size_bytes"], default=full)
+    sys.stderr.write(f"{name}: {len(front)} on the front, smallest at no loss {best.metrics}\n")
+    return {
+        "evaluated": len(evaluations),
+        "front": len(front),
+        "hypervolume": hypervolume(evaluations, OBJECTIVES, reference),
+        "smallest_at_no_loss": point(judge, data, best)
+        | {"times_smaller": round(full.metrics["size_bytes"] / best.metrics["size_bytes"], 3)},
+    }
+
+
+def point(judge: Judge, data: Dataset, evaluation: Evaluation, *, timed: bool = True) -> dict[str, Any]:
+    """One network in numbers."""
+    architecture = evaluation.architecture
+    facts = {
+        "architecture": architecture.id,
+        "layers": sum(name.startswith("layer") for name in judge.space.layers(architecture)),
+        "size_bytes": int(evaluation.metrics["size_bytes"]),
+        "validation_perplexity": round(evaluation.metrics["perplexity"], 4),
+        "test_perplexity": round(judge.on_test(architecture, data), 4),
+    }
+    return facts | ({"tokens_per_second": round(judge.tokens_per_second(architecture, data))} if timed else {})
+
+
+def study(plan: Study, path: Path, algorithm: str, seed: int) -> dict[str, Any]:
+    """Everything."""
+    data = load_dataset("text", 0, {"path": str(path), "length": plan.training.length})
+    data = replace(data, test=data.test.take(torch.arange(min(plan.training.test_blocks, len(data.test)))))
+    space = load_family("llama", "tiny", Adjustments())
+    began = time.monotonic()
+    judge = Judge(trained(plan, space, data), data, plan.validation_blocks)
+    trained_in = time.monotonic() - began
+    began = time.monotonic()
+    ways = {"search": searched(judge, algorithm, plan.evaluations, seed)}
+    searched_in = time.monotonic() - began
+    ways["random"] = searched(judge, "random", plan.evaluations, seed)
+    ways["uniform"] = judge(uniform(space))
+    worst = [e.metrics for way in ways.values() for e in way]
+    reference = [max(metrics[o.metric] for metrics in worst) for o in OBJECTIVES]
+    full = point(judge, data, judge([space.largest()])[0])
+    results = {name: summary(judge, data, name, way, reference) for name, way in ways.items()}
+    for result in results.values():
+        best = result["smallest_at_no_loss"]
+        best["times_faster"] = round(best["tokens_per_second"] / full["tokens_per_second"], 3)
+    front = pareto_front(ways["search"], OBJECTIVES)
+    shown = [front[int(i)] for i in np.unique(np.linspace(0, len(front) - 1, min(MEASURED, len(front))).round())]
+    return {
+        "question": "a small llama's front of perplexity, size and speed, against random search and uniform pruning",
+        "algorithm": algorithm,
+        "seed": seed,
+        "plan": asdict(plan),
+        "seconds": {"training": round(trained_in, 1), "search": round(searched_in, 1)},
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        **describe_machine(),
+        "full": full,
+        "ways": results,
+        "front": [point(judge, data, evaluation) for evaluation in shown],
+    }
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--small", action="store_true", help="a few minutes on two cores")
+    parser.add_argument("--data", type=Path, default=Path(SHARED) / "tinyshakespeare" / "input.txt.gz")
+    parser.add_argument("--algorithm", default="nsga2")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    if not arguments.data.exists():
+        sys.stderr.write(f"Skipped: {arguments.data} is not there. Give a text file with --data.\n")
+        return
+    result = study(SMALL if arguments.small else FULL, arguments.data, arguments.algorithm, arguments.seed)
+    if arguments.json:
+        print(json.dumps(result, indent=2))
+        return
+    print("full", result["full"])
+    for name, way in result["ways"].items():
+        print(f"{name:8} hypervolume {way['hypervolume']:.4g}, at no loss {way['smallest_at_no_loss']}")
+    for row in result["front"]:
+        print(row)
+
+
+if __name__ == "__main__":
+    main()
