@@ -18,7 +18,8 @@ number of random measurements:
 Goals: best or equal at every size; mean Spearman at least 0.95 from 20 measurements with six known devices (HELP
 reports 0.93 from 10).
 
-    python -m benchmarks.latency_prediction [--json] [--small] [--parts a,b] [--seeds 5]
+    python -m benchmarks.latency_prediction [--json] [--small] [--parts a,b] [--seeds 5] [--sizes 10,20,50,100,200]
+        [--families mobilenet,vit]
 """
 
 from __future__ import annotations
@@ -205,13 +206,13 @@ def _summary(
 # --- part a ---------------------------------------------------------------------------------------
 
 
-def on_this_machine(small: bool) -> dict[str, Any]:
+def on_this_machine(small: bool, families: list[str]) -> dict[str, Any]:
     """Part a."""
     from benchmarks.measured_networks import measured
 
     fitted = tested = 30 if small else 100
     results: dict[str, Any] = {}
-    for family in ("mobilenet", "vit"):
+    for family in families:
         networks = measured(family, "cifar", fitted + tested, rounds=8 if small else 25)
         examples, values = networks.architectures[:fitted], networks.latencies_ms[:fitted]
         rest, true = networks.architectures[fitted:], networks.latencies_ms[fitted:]
@@ -253,25 +254,27 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--small", action="store_true", help="two sizes and one seed; 60 networks instead of 200")
     parser.add_argument("--parts", default="a,b")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5, help="of part b")
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="of part b")
+    parser.add_argument("--families", default="mobilenet,vit", help="of part a")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)  # the baseline's own, at its bounds
+    load = os.getloadavg()[0]
     report: dict[str, Any] = {
         "question": "how well latency is predicted from how few measurements",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.platform()}",
-        "versions": {
-            name: importlib.metadata.version(name) for name in ("numpy", "scipy", "scikit-learn", "onnxruntime")
-        },
+        "load_before": round(load, 1),
+        "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
     }
-    parts = arguments.parts.split(",")
+    parts, sizes = arguments.parts.split(","), tuple(int(size) for size in arguments.sizes.split(","))
     if "a" in parts:
-        report["a"] = on_this_machine(arguments.small)
+        report["a"] = on_this_machine(arguments.small, arguments.families.split(","))
     if "b" in parts and not DATA.exists():
         report["b"] = (
             f"Skipped: there is no {DATA.name}. WINNOW_BENCHMARK_DATA names the folder that holds nasbench201/."
         )
     elif "b" in parts:
-        report["b"] = compare((20, 100), 1) if arguments.small else compare(SIZES, arguments.seeds)
+        report["b"] = compare((20, 100), 1) if arguments.small else compare(sizes, arguments.seeds)
     if arguments.json:
         print(json.dumps(report, indent=2))
         return

@@ -67,7 +67,7 @@ from workers.pricing import Task, network_task
 MEMORY_GOAL, LATENCY_GOAL = 1.15, 0.10
 ERRORS = ("error", "error_beside_drift")
 # Steps before the one whose memory counts, so that momenta are there, and steps whose time is taken.
-WARM_UP, TIMED = 2, 10
+WARM_UP, TIMED = 2, 5
 MODES = ("plain", "weight", "two", "full", "all paths")
 
 
@@ -97,7 +97,7 @@ class Size:
     random: int
 
 
-SMALL = Size(128, 16, 0.5, 5_000, 64, 6, 16, 6, 0.1, 0.015, 2, 2, 10)
+SMALL = Size(64, 16, 0.5, 5_000, 64, 6, 16, 6, 0.1, 0.015, 2, 2, 10)
 FULL = Size(256, 32, 1.0, None, 128, 40, 120, 120, 0.1, 0.006, 5, 3, 10)
 
 

@@ -61,21 +61,26 @@ def estimate_ms(blocks: Sequence[Block]) -> float:
 def interval_ms(blocks: Sequence[Block]) -> tuple[float, float]:
     """Where the same measurement, made again, would fall: 95 %.
 
-    A bootstrap over blocks gives the error of the number without assuming how times are distributed; processes
-    add what their own medians show. A second measurement has the same error once more, hence the root of two.
+    A bootstrap over blocks gives the error of the number without assuming how times are distributed, or the
+    difference of the first and second half of the blocks where that is larger; processes add what their own
+    medians show. A second measurement has the same error once more, hence the root of two.
     """
     medians = np.array([block.median_ms for block in blocks])
     processes = np.array([block.process for block in blocks])
     centre = float(np.quantile(medians, CALM))
     rng = np.random.default_rng(0)
-    within = float(np.quantile(rng.choice(medians, (RESAMPLES, len(medians))), CALM, axis=1).std())
+    luck = float(np.quantile(rng.choice(medians, (RESAMPLES, len(medians))), CALM, axis=1).std())
+    # Blocks that follow one another are alike where the machine drifts; its two halves show by how much.
+    half = len(medians) // 2
+    drift = abs(float(np.quantile(medians[:half], CALM) - np.quantile(medians[half:], CALM))) / 2 if half else 0.0
+    within = max(luck, drift)
     own = np.array([np.quantile(medians[processes == p], CALM) for p in np.unique(processes)])
     shown = float(own.var(ddof=1)) if len(own) > 1 else 0.0
     weight = len(own) - 1
     usual = (USUAL_BETWEEN * centre) ** 2
     between = (weight * shown + USUAL_WEIGHT * usual) / (weight + USUAL_WEIGHT)
-    half = QUANTILE * np.sqrt(2 * (within**2 + between / len(own)))
-    return max(0.0, float(centre - half)), float(centre + half)
+    reach = QUANTILE * np.sqrt(2 * (within**2 + between / len(own)))
+    return max(0.0, float(centre - reach)), float(centre + reach)
 
 
 def half_width(blocks: Sequence[Block]) -> float:

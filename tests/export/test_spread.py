@@ -38,6 +38,12 @@ def test_processes_that_differ_widen_the_interval():
     assert half_width(apart) > 0.04
 
 
+def test_a_machine_that_drifts_has_a_wider_interval():
+    steady = [block([1.0 + 0.02 * (i % 2)] * 3) for i in range(12)]
+    drifting = [block([1.0 + 0.1 * (i >= 6) + 0.02 * (i % 2)] * 3) for i in range(12)]
+    assert half_width(drifting) > 3 * half_width(steady)
+
+
 def test_a_disturbed_block_is_one_of_many():
     calm = [block([1.0] * 5) for _ in range(7)]
     assert estimate_ms([*calm, block([9.0] * 5)]) == 1.0
