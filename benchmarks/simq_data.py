@@ -30,6 +30,7 @@ class Plan:
         choices: options instead of the preset's.
         limit: training examples, validation included; None: all.
         validation, test: examples that networks are scored on at most.
+        steps: of the training at most; None: all of its epochs.
     """
 
     preset: str
@@ -47,6 +48,7 @@ class Plan:
     tie: Literal["layer", "block"] = "layer"
     calibration_examples: int = 100
     calibration_images: int = 512
+    steps: int | None = None
 
     def facts(self) -> dict[str, Any]:
         """For the result."""
@@ -76,7 +78,7 @@ PLANS: dict[str, dict[str, Plan]] = {
     "bert": {"full": _TEXT, "small": Plan("tiny", 4000, 600, 1000, 4, 64, 1e-3, 30, 10, 3)},
     "llama": {
         "full": replace(_TEXT, evaluations=60, validation=64, test=200),
-        "small": Plan("tiny", None, 16, 32, 1, 32, 1e-3, 8, 8, 1),
+        "small": Plan("tiny", None, 16, 32, 1, 16, 2e-3, 6, 6, 1, steps=60),
     },
 }
 LENGTH = 64
@@ -137,7 +139,7 @@ def trained(family: str, plan: Plan, data: Dataset, cache: Path | None) -> tuple
     )
     augment = AugmentOptions(crop_padding=4, flip=True) if family in ("mobilenet", "resnet", "vit") else None
     trainer = Trainer(supernet, method, data.train, options, 0, augment)
-    while trainer.steps_done < trainer.num_steps:
+    while trainer.steps_done < min(trainer.num_steps, plan.steps or trainer.num_steps):
         losses = trainer.step()
         if trainer.steps_done % 50 == 0:
             sys.stderr.write(f"step {trainer.steps_done}/{trainer.num_steps}, {losses}\n")
