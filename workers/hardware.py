@@ -95,13 +95,12 @@ def prepare_hardware(shop: Workshop) -> Hardware:
     if spec.target is None:
         return Hardware()
     shop.reporter.stage("measure hardware")
-    target = _registered(shop, spec.target)
-    if target is not None and target.kind == "table":
-        return _priced_by(shop, target, metrics)
-    setting = _setting(shop, spec.target, target)
-    bench: Bench = LocalBench(setting.how)
-    if target is not None:
-        bench = RemoteBench(shop, target, setting.how, spec.hardware.wait_minutes)
+    place = place_of_target(shop, spec.target)
+    if place.table is not None:
+        return _priced_by(shop, spec.target, place.table, metrics)
+    bench, setting = place.bench, place.setting
+    assert bench is not None
+    assert setting is not None
     hardware = Hardware(metrics, {}, bench, setting)
     if spec.hardware.predict == "never":
         shop.tell("info", "hardware.predict is never: every network of the search is measured.")
@@ -197,11 +196,10 @@ def _setting(shop: Workshop, name: str, target: Target | None) -> Setting:
     return Setting(runtime, hardware.threads, hardware.batch)
 
 
-def _priced_by(shop: Workshop, target: Target, metrics: tuple[str, ...]) -> Hardware:
+def _priced_by(shop: Workshop, name: str, table: LatencyTable, metrics: tuple[str, ...]) -> Hardware:
     """An uploaded table: networks are priced, nothing is measured, and no error is known."""
     if metrics != ("latency_ms",):
-        raise JobFailed(f"Target {target.name} is a table of latencies; it does not know tokens_per_second.")
-    table = parse_table(target.table or "", f"The table of target {target.name}")
+        raise JobFailed(f"Target {name} is a table of latencies; it does not know tokens_per_second.")
     space = shop.searched
     try:
         for architecture in (space.smallest(), space.largest()):
@@ -210,14 +208,13 @@ def _priced_by(shop: Workshop, target: Target, metrics: tuple[str, ...]) -> Hard
         raise JobFailed(str(error)) from error
     shop.tell(
         "warning",
-        f"Target {target.name} is an uploaded table: latencies are predicted by adding up its {len(table.rows)} rows, "
-        "and the networks of the front cannot be measured there.",
+        f"Target {name} is an uploaded table: latencies are predicted by adding up its {len(table.rows)} rows, and "
+        "the networks of the front cannot be measured there.",
     )
     shop.reporter.stage("fit predictors", 1.0)
-    priced = Fitted(
-        lambda one: table.price(space.layers(one)), margin=0.0, report={"kind": "uploaded table", "margin": 0.0}
-    )
-    _tell_once(shop, {"metric": "latency_ms", "unit": "ms", "target": target.name, "used": True, **priced.report})
+    report = {"model": "uploaded table", "margin": 0.0, "layers_in_table": len(table.rows)}
+    priced = Fitted(lambda one: table.price(space.layers(one)), margin=0.0, report=report)
+    _tell_once(shop, {"metric": "latency_ms", "unit": "ms", "target": name, "used": True, **report})
     return Hardware(metrics, {"latency_ms": priced})
 
 

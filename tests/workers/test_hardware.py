@@ -134,6 +134,8 @@ def test_an_uploaded_table_prices_and_has_nothing_to_measure(shop_of: Make, data
     one = shop.space.smallest()
     assert made.scores(shop, one) == ({"latency_ms": 0.25 * len(shop.space.layers(one))}, {"latency_ms": "predicted"})
     assert "cannot be measured there" in shop.reporter.events("message")[0]["text"]
+    (told,) = shop.reporter.events("predictor")
+    assert (told["model"], told["layers_in_table"], told["used"]) == ("uploaded table", len(rows), True)
 
 
 def test_a_job_without_a_target_measures_no_hardware(shop_of: Make) -> None:
