@@ -1,8 +1,8 @@
 """How well latency is predicted, from how few measurements.
 
-Part a, on this machine: networks of mobilenet `cifar` and vit `cifar`, exported and timed in ONNX Runtime, 100 to fit
-and 100 others to test (see `measured_networks.py`). Goals: RMSPE at most 5 %, within 10 % at least 99 %, tau at least
-0.95; the best published figure, nn-Meter's, is 99 % within 10 %.
+Part a, on this machine: networks of mobilenet `cifar` and vit `cifar`, in fp32 and with a random mix of int8 and fp32
+layers, written and timed in ONNX Runtime, 100 to fit and 100 others to test (see `measured_networks.py`). Goals: RMSPE
+at most 5 %, within 10 % at least 99 %, tau at least 0.95; the best published figure, nn-Meter's, is 99 % within 10 %.
 
 Part b, numbers alone: NAS-Bench-201's seven devices, tau and Spearman on 2,000 cells that were not seen, against the
 number of random measurements:
@@ -19,7 +19,7 @@ Goals: best or equal at every size; mean Spearman at least 0.95 from 20 measurem
 reports 0.93 from 10).
 
     python -m benchmarks.latency_prediction [--json] [--small] [--parts a,b] [--seeds 5] [--sizes 10,20,50,100,200]
-        [--families mobilenet,vit]
+        [--families mobilenet,vit] [--precisions fp32,mixed]
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ import platform
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -206,14 +207,15 @@ def _summary(
 # --- part a ---------------------------------------------------------------------------------------
 
 
-def on_this_machine(small: bool, families: list[str]) -> dict[str, Any]:
+def on_this_machine(small: bool, families: list[str], precisions: list[str]) -> dict[str, Any]:
     """Part a."""
     from benchmarks.measured_networks import measured
 
     fitted = tested = 30 if small else 100
     results: dict[str, Any] = {}
-    for family in families:
-        networks = measured(family, "cifar", fitted + tested, rounds=8 if small else 25)
+    for family, precision in product(families, precisions):
+        mixed = precision == "mixed"
+        networks = measured(family, "cifar", fitted + tested, rounds=8 if small else 25, mixed=mixed)
         examples, values = networks.architectures[:fitted], networks.latencies_ms[:fitted]
         rest, true = networks.architectures[fitted:], networks.latencies_ms[fitted:]
         rows: dict[str, Any] = {"measuring": networks.facts}
@@ -235,7 +237,7 @@ def on_this_machine(small: bool, families: list[str]) -> dict[str, Any]:
             "within_10_at_least_99": best["within_percent"][10] >= 0.99,
             "tau_at_least_0.95": best["kendall_tau"] >= 0.95,
         }
-        results[f"{family}/cifar"] = rows
+        results[f"{family}/cifar {precision}"] = rows
     return results
 
 
@@ -257,6 +259,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="of part b")
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="of part b")
     parser.add_argument("--families", default="mobilenet,vit", help="of part a")
+    parser.add_argument("--precisions", default="fp32,mixed", help="of part a: fp32, mixed (int8 and fp32)")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)  # the baseline's own, at its bounds
     load = os.getloadavg()[0]
@@ -268,7 +271,7 @@ def main() -> None:
     }
     parts, sizes = arguments.parts.split(","), tuple(int(size) for size in arguments.sizes.split(","))
     if "a" in parts:
-        report["a"] = on_this_machine(arguments.small, arguments.families.split(","))
+        report["a"] = on_this_machine(arguments.small, arguments.families.split(","), arguments.precisions.split(","))
     if "b" in parts and not DATA.exists():
         report["b"] = (
             f"Skipped: there is no {DATA.name}. WINNOW_BENCHMARK_DATA names the folder that holds nasbench201/."

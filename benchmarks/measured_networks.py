@@ -23,6 +23,7 @@ import numpy as np
 from predictors.cost import macs
 from search_space.architecture import Architecture
 from search_space.plugins import load_family
+from search_space.quantized import Quantization, QuantizedSpace
 from search_space.space import SearchSpace
 
 QUANTILE = 0.02
@@ -45,9 +46,15 @@ class Measured:
     facts: dict[str, Any]
 
 
-def measured(family: str, preset: str, count: int, rounds: int, seed: int = 7) -> Measured:
-    """So many different random networks of a preset, written and timed here."""
+def measured(family: str, preset: str, count: int, rounds: int, *, mixed: bool = False, seed: int = 7) -> Measured:
+    """So many different random networks of a preset, written and timed here.
+
+    Args:
+        mixed: every layer that can be has 8-bit integers or 32-bit floats, at random.
+    """
     space = load_family(family, preset=preset)
+    if mixed:
+        space = QuantizedSpace(space, Quantization((8, 32)))
     rng = np.random.default_rng(seed)
     found: dict[str, Architecture] = {}
     while len(found) < count:
@@ -70,7 +77,7 @@ def measured(family: str, preset: str, count: int, rounds: int, seed: int = 7) -
         "runs_a_round": RUNS,
         "threads": 1,
         "batch": 1,
-        "dtype": "float32",
+        "dtype": "mixed int8 and float32" if mixed else "float32",
         "statistic": f"quantile {QUANTILE} of the runs",
         "median_difference_of_half_the_rounds_percent": round(
             100 * float(np.median(np.abs(halves[0] / halves[1] - 1))), 2
@@ -87,6 +94,7 @@ def _write(space: SearchSpace, architectures: list[Architecture], folder: Path) 
     import torch
 
     from export.formats.onnx import write
+    from quantization.network import with_stated_policy
     from supernet.contract import example_input
     from supernet.network import build_network
 
@@ -94,7 +102,8 @@ def _write(space: SearchSpace, architectures: list[Architecture], folder: Path) 
     example = example_input(space, 1)
     for i, architecture in enumerate(architectures):
         (folder / str(i)).mkdir()
-        write(build_network(space.layers(architecture)), example, folder / str(i))
+        layers = space.layers(architecture)
+        write(with_stated_policy(build_network(layers).eval(), layers, example), example, folder / str(i))
 
 
 def main() -> None:

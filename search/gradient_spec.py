@@ -192,6 +192,16 @@ def check_gradient(spec: JobSpec) -> None:
         )
     if spec.search.seed_architectures:
         raise ValueError("A search by gradient starts from every network at once; leave search.seed_architectures out.")
+    for name, asked in (
+        ("search.helpers", spec.search.helpers),
+        ("search.warm_start", spec.search.warm_start),
+        ("quantization", spec.quantization),
+        ("scoring.tasks", spec.scoring.tasks),
+    ):
+        if asked:
+            raise ValueError(f"A search by gradient cannot honour {name}; leave it out.")
+    if min(spec.training.epochs, part.final.epochs) < 1:
+        raise ValueError("A search by gradient trains: training.epochs and gradient.final.epochs must be at least 1.")
     if part.final.method != "single":
         raise ValueError(
             f"Derived networks are trained alone: gradient.final.method is 'single', not {part.final.method!r}."

@@ -180,6 +180,8 @@ def test_a_table_is_uploaded_on_the_page_of_targets_and_removed(page: Page, tmp_
     page.get_by_test_id("upload").click()
     row = page.locator("[data-target=pocket-phone]")
     expect(row).to_contain_text("1 rows")
+    if shots := os.environ.get("WINNOW_TEST_SHOTS"):
+        page.screenshot(path=f"{shots}/targets-{page.viewport_size['width']}.png", full_page=True)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     row.get_by_role("button").click()
     expect(row).to_have_count(0)

@@ -127,7 +127,7 @@ def test_a_job_waits_for_its_target_and_survives_that_it_dies(
         measuring.beat(session, "bench", "another:1", {"runtimes": ["cpu-onnxruntime"]})
         measuring.goodbye(session, "bench", "another:1")
     job = client.submit({**job_on("bench", predict="never"), "search": {**JOB["search"], "evaluations": 2}})
-    waiting = wait_for(client, job["id"], lambda one: bool(one["message"]) or is_finished(one))
+    waiting = wait_for(client, job["id"], lambda one: bool(one["message"]) or is_finished(one), seconds=500)
     assert "Waits for target bench, which is offline" in waiting["message"]
 
     first = machine()
@@ -138,7 +138,7 @@ def test_a_job_waits_for_its_target_and_survives_that_it_dies(
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     machine()
-    finished = wait_for(client, job["id"], is_finished)
+    finished = wait_for(client, job["id"], is_finished, seconds=500)
     assert finished["state"] == "succeeded", finished["message"]
     assert finished["message"] is None
     target = {one["name"]: one for one in client.targets()["targets"]}["bench"]

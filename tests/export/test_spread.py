@@ -11,7 +11,7 @@ def block(times, process=0, preempted=None):
     return Block(np.array(times, dtype=float), taken, process)
 
 
-def measured(rng, processes=2, blocks=6, drift=0.02, between=0.01, noise=0.01):
+def measured(rng, processes=2, blocks=20, drift=0.02, between=0.01, noise=0.01):
     """A measurement of a network of 1 ms on a machine whose blocks and processes differ."""
     found = []
     for process in range(processes):
