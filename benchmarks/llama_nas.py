@@ -12,7 +12,7 @@ What is reported is test perplexity, bytes, and tokens per second measured in ON
 "At no loss" is the smallest network whose test perplexity is at most that of the full one; the choice among the front
 is by validation perplexity, so that the test text chooses nothing.
 
-    python benchmarks/llama_nas.py [--json] [--small] [--data FILE] [--algorithm nsga2]
+    python -m benchmarks.llama_nas [--json] [--small] [--data FILE] [--algorithm nsga2]
 """
 
 from __future__ import annotations
