@@ -1,8 +1,8 @@
 """How well latency is predicted, from how few measurements.
 
-Part a, on this machine: networks of mobilenet `cifar` and vit `cifar`, exported and timed in ONNX Runtime, 100 to fit
-and 100 others to test (see `measured_networks.py`). Goals: RMSPE at most 5 %, within 10 % at least 99 %, tau at least
-0.95; the best published figure, nn-Meter's, is 99 % within 10 %.
+Part a, on this machine: networks of mobilenet `cifar` and vit `cifar`, in fp32 and with a random mix of int8 and fp32
+layers, written and timed in ONNX Runtime, 100 to fit and 100 others to test (see `measured_networks.py`). Goals: RMSPE
+at most 5 %, within 10 % at least 99 %, tau at least 0.95; the best published figure, nn-Meter's, is 99 % within 10 %.
 
 Part b, numbers alone: NAS-Bench-201's seven devices, tau and Spearman on 2,000 cells that were not seen, against the
 number of random measurements:
@@ -18,7 +18,8 @@ number of random measurements:
 Goals: best or equal at every size; mean Spearman at least 0.95 from 20 measurements with six known devices (HELP
 reports 0.93 from 10).
 
-    python -m benchmarks.latency_prediction [--json] [--small] [--parts a,b] [--seeds 5]
+    python -m benchmarks.latency_prediction [--json] [--small] [--parts a,b] [--seeds 5] [--sizes 10,20,50,100,200]
+        [--families mobilenet,vit] [--precisions fp32,mixed]
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import platform
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -205,14 +207,15 @@ def _summary(
 # --- part a ---------------------------------------------------------------------------------------
 
 
-def on_this_machine(small: bool) -> dict[str, Any]:
+def on_this_machine(small: bool, families: list[str], precisions: list[str]) -> dict[str, Any]:
     """Part a."""
     from benchmarks.measured_networks import measured
 
     fitted = tested = 30 if small else 100
     results: dict[str, Any] = {}
-    for family in ("mobilenet", "vit"):
-        networks = measured(family, "cifar", fitted + tested, rounds=8 if small else 25)
+    for family, precision in product(families, precisions):
+        mixed = precision == "mixed"
+        networks = measured(family, "cifar", fitted + tested, rounds=8 if small else 25, mixed=mixed)
         examples, values = networks.architectures[:fitted], networks.latencies_ms[:fitted]
         rest, true = networks.architectures[fitted:], networks.latencies_ms[fitted:]
         rows: dict[str, Any] = {"measuring": networks.facts}
@@ -234,7 +237,7 @@ def on_this_machine(small: bool) -> dict[str, Any]:
             "within_10_at_least_99": best["within_percent"][10] >= 0.99,
             "tau_at_least_0.95": best["kendall_tau"] >= 0.95,
         }
-        results[f"{family}/cifar"] = rows
+        results[f"{family}/cifar {precision}"] = rows
     return results
 
 
@@ -253,25 +256,28 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--small", action="store_true", help="two sizes and one seed; 60 networks instead of 200")
     parser.add_argument("--parts", default="a,b")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5, help="of part b")
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="of part b")
+    parser.add_argument("--families", default="mobilenet,vit", help="of part a")
+    parser.add_argument("--precisions", default="fp32,mixed", help="of part a: fp32, mixed (int8 and fp32)")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)  # the baseline's own, at its bounds
+    load = os.getloadavg()[0]
     report: dict[str, Any] = {
         "question": "how well latency is predicted from how few measurements",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.platform()}",
-        "versions": {
-            name: importlib.metadata.version(name) for name in ("numpy", "scipy", "scikit-learn", "onnxruntime")
-        },
+        "load_before": round(load, 1),
+        "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
     }
-    parts = arguments.parts.split(",")
+    parts, sizes = arguments.parts.split(","), tuple(int(size) for size in arguments.sizes.split(","))
     if "a" in parts:
-        report["a"] = on_this_machine(arguments.small)
+        report["a"] = on_this_machine(arguments.small, arguments.families.split(","), arguments.precisions.split(","))
     if "b" in parts and not DATA.exists():
         report["b"] = (
             f"Skipped: there is no {DATA.name}. WINNOW_BENCHMARK_DATA names the folder that holds nasbench201/."
         )
     elif "b" in parts:
-        report["b"] = compare((20, 100), 1) if arguments.small else compare(SIZES, arguments.seeds)
+        report["b"] = compare((20, 100), 1) if arguments.small else compare(sizes, arguments.seeds)
     if arguments.json:
         print(json.dumps(report, indent=2))
         return

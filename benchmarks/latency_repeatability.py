@@ -14,6 +14,7 @@ import contextlib
 import json
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,11 @@ def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--small", action="store_true", help=f"{SMALL_NETWORKS} networks and less time for each")
+    parser.add_argument("--small", action="store_true", help=f"{SMALL_NETWORKS} networks and 1 s for each")
+    parser.add_argument("--seconds", type=float, help="Most measuring time of one network; default: a job's.")
     arguments = parser.parse_args()
     count = SMALL_NETWORKS if arguments.small else NETWORKS
-    effort = Effort(max_seconds=1.0) if arguments.small else Effort()
+    effort = Effort(max_seconds=arguments.seconds or (1.0 if arguments.small else Effort().max_seconds))
     setting = Setting()
     before = clocks()
     with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
@@ -87,6 +89,7 @@ def main() -> None:
         "preempted_share": float(np.mean([one["preempted_share"] for one in first + second])),
         "seconds_per_network": float(np.mean([one["seconds"] for one in first])),
         "setting": setting.as_dict(),
+        "effort": asdict(effort),
         "clocks_before": before,
         "clocks_after": clocks(),
         "machine": describe_machine(),

@@ -1,9 +1,10 @@
 """Networks of a space, written as ONNX and timed on this machine: the data that latency predictors are judged on.
 
 All networks are open in one process that has no torch, one thread each, and take turns in random order, round after
-round: whatever else the machine does meets them all alike. The latency of a network is the lower decile of its runs,
-since on a shared machine the median tells more of the neighbours (on 2 shared cores medians of two halves of the rounds
-differed by 12 % for vit, lower deciles by 4 %). Weights are random: they do not change the time.
+round: whatever else the machine does meets them all alike. The latency of a network is a low quantile of its
+runs, since on a shared machine the median tells more of the neighbours: on 2 shared cores quantiles 0.5, 0.25, 0.1
+and 0.02 of two halves of the rounds differed by 5.0, 2.1, 1.3 and 1.2 % for vit, by 0.9, 0.3, 0.2 and 0.2 % for
+mobilenet. Weights are random: they do not change the time.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ import numpy as np
 from predictors.cost import macs
 from search_space.architecture import Architecture
 from search_space.plugins import load_family
+from search_space.quantized import Quantization, QuantizedSpace
 from search_space.space import SearchSpace
 
-QUANTILE = 0.1
+QUANTILE = 0.02
 WARM_UP_RUNS, RUNS = 3, 10
 
 
@@ -44,9 +46,15 @@ class Measured:
     facts: dict[str, Any]
 
 
-def measured(family: str, preset: str, count: int, rounds: int, seed: int = 7) -> Measured:
-    """So many different random networks of a preset, written and timed here."""
+def measured(family: str, preset: str, count: int, rounds: int, *, mixed: bool = False, seed: int = 7) -> Measured:
+    """So many different random networks of a preset, written and timed here.
+
+    Args:
+        mixed: every layer that can be has 8-bit integers or 32-bit floats, at random.
+    """
     space = load_family(family, preset=preset)
+    if mixed:
+        space = QuantizedSpace(space, Quantization((8, 32)))
     rng = np.random.default_rng(seed)
     found: dict[str, Architecture] = {}
     while len(found) < count:
@@ -69,7 +77,7 @@ def measured(family: str, preset: str, count: int, rounds: int, seed: int = 7) -
         "runs_a_round": RUNS,
         "threads": 1,
         "batch": 1,
-        "dtype": "float32",
+        "dtype": "mixed int8 and float32" if mixed else "float32",
         "statistic": f"quantile {QUANTILE} of the runs",
         "median_difference_of_half_the_rounds_percent": round(
             100 * float(np.median(np.abs(halves[0] / halves[1] - 1))), 2
@@ -86,6 +94,7 @@ def _write(space: SearchSpace, architectures: list[Architecture], folder: Path) 
     import torch
 
     from export.formats.onnx import write
+    from quantization.network import with_stated_policy
     from supernet.contract import example_input
     from supernet.network import build_network
 
@@ -93,7 +102,8 @@ def _write(space: SearchSpace, architectures: list[Architecture], folder: Path) 
     example = example_input(space, 1)
     for i, architecture in enumerate(architectures):
         (folder / str(i)).mkdir()
-        write(build_network(space.layers(architecture)), example, folder / str(i))
+        layers = space.layers(architecture)
+        write(with_stated_policy(build_network(layers).eval(), layers, example), example, folder / str(i))
 
 
 def main() -> None:

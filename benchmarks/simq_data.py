@@ -30,6 +30,7 @@ class Plan:
         choices: options instead of the preset's.
         limit: training examples, validation included; None: all.
         validation, test: examples that networks are scored on at most.
+        steps: of the training at most; None: all of its epochs.
     """
 
     preset: str
@@ -47,6 +48,7 @@ class Plan:
     tie: Literal["layer", "block"] = "layer"
     calibration_examples: int = 100
     calibration_images: int = 512
+    steps: int | None = None
 
     def facts(self) -> dict[str, Any]:
         """For the result."""
@@ -60,6 +62,11 @@ PLANS: dict[str, dict[str, Plan]] = {
         "full": _FULL,
         "small": Plan("cifar", 8000, 800, 2000, 6, 64, 0.1, 30, 10, 3, {"resolution": (24, 32)}),
     },
+    # Needs no files, and a minute: a check that the benchmark works, on networks of a tenth of a millisecond.
+    "digits": {
+        "full": Plan("digits", None, 400, 400, 30, 64, 0.1, 250, 50, 3, {}, 20_000),
+        "small": Plan("digits", None, 400, 400, 6, 64, 0.1, 10, 5, 3, {}),
+    },
     "resnet": {
         "full": _FULL,
         "small": Plan("cifar", 6000, 600, 1500, 5, 64, 0.1, 24, 8, 3, {"stage*_depth": (1, 3)}),
@@ -71,7 +78,7 @@ PLANS: dict[str, dict[str, Plan]] = {
     "bert": {"full": _TEXT, "small": Plan("tiny", 4000, 600, 1000, 4, 64, 1e-3, 30, 10, 3)},
     "llama": {
         "full": replace(_TEXT, evaluations=60, validation=64, test=200),
-        "small": Plan("tiny", None, 16, 32, 1, 32, 1e-3, 8, 8, 1),
+        "small": Plan("tiny", None, 16, 32, 1, 16, 2e-3, 6, 6, 1, steps=60),
     },
 }
 LENGTH = 64
@@ -84,6 +91,8 @@ SOURCES = {
 def read(family: str, plan: Plan, folder: Path) -> Dataset:
     """The family's data, cut to the plan; exits where it is absent."""
     source, place, options = SOURCES.get(family, ("cifar10", "cifar10", {}))
+    if family == "digits":
+        return load_dataset("digits", 0)
     path = (folder / place).resolve()
     if not path.exists():
         sys.stderr.write(f"Skipped: {folder / place} is not there. Give the folder of the data with --data.\n")
@@ -103,14 +112,16 @@ def trained(family: str, plan: Plan, data: Dataset, cache: Path | None) -> tuple
     """A supernet trained as its kind of network is, or the one that the cache has."""
     classes = 2 if family == "bert" else None
     length = LENGTH if family == "bert" else None
-    space = load_family(family, plan.preset, Adjustments(dict(plan.choices), classes, length))
+    space = load_family(
+        "mobilenet" if family == "digits" else family, plan.preset, Adjustments(dict(plan.choices), classes, length)
+    )
     torch.manual_seed(0)
     supernet = Supernet(space)
     file = None if cache is None else cache / f"{family}-{plan.epochs}-{plan.limit}.safetensors"
     if file is not None and file.exists():
         load_tensors(supernet, load_file(file))
         return supernet, space
-    is_image = family in ("mobilenet", "resnet")
+    is_image = family in ("mobilenet", "resnet", "digits")
     method: TrainingMethod = Alternating() if family == "llama" else BigNAS(num_random=1 if plan.limit else 2)
     options = TrainingOptions(
         epochs=plan.epochs,
@@ -128,7 +139,7 @@ def trained(family: str, plan: Plan, data: Dataset, cache: Path | None) -> tuple
     )
     augment = AugmentOptions(crop_padding=4, flip=True) if family in ("mobilenet", "resnet", "vit") else None
     trainer = Trainer(supernet, method, data.train, options, 0, augment)
-    while trainer.steps_done < trainer.num_steps:
+    while trainer.steps_done < min(trainer.num_steps, plan.steps or trainer.num_steps):
         losses = trainer.step()
         if trainer.steps_done % 50 == 0:
             sys.stderr.write(f"step {trainer.steps_done}/{trainer.num_steps}, {losses}\n")

@@ -64,7 +64,7 @@ class Histogram:
 def kl_ranges(histograms: list[Histogram]) -> list[tuple[float, float]]:
     """For each histogram the range that loses least information, cut at the same distance from zero on both sides.
 
-    All are worked on together: one by one, a network of 80 tensors took 0.7 s instead of 0.05.
+    All are worked on together, which took a network of 44 tensors a quarter of the time (docs/log.md).
     """
     counts = torch.stack([histogram.folded() for histogram in histograms])
     cuts = list(range(LEVELS, BINS + 1, STEP))

@@ -114,16 +114,17 @@ class GaussianProcess:
 
     Args:
         like: features of the kind that it will see.
-        noise: what the variance of the noise is expected to be, for values of variance 1.
+        noise, noise_spread: what the variance of the noise is expected to be, for values of variance 1, and the
+            standard deviation of its logarithm about that.
     """
 
-    def __init__(self, like: Features, noise: float = NOISE) -> None:
+    def __init__(self, like: Features, noise: float = NOISE, noise_spread: float = NOISE_SPREAD) -> None:
         self._num = like.num_relevances
         self._centre = np.zeros(self._num + 3)
         self._centre[: self._num] = np.log(like.typical)
         self._centre[-1] = np.log(noise)
         self._spread = np.full(self._num + 3, RELEVANCE_SPREAD)
-        self._spread[self._num :] = SCALE_SPREAD, SCALE_SPREAD, NOISE_SPREAD
+        self._spread[self._num :] = SCALE_SPREAD, SCALE_SPREAD, noise_spread
         self._theta = self._centre.copy()
 
     @property

@@ -223,7 +223,7 @@ def check_gradient(spec: JobSpec) -> None:
 
 
 def _check_training(name: str, training: TrainingSpec) -> None:
-    for field, off in (("processes", 1), ("lora_rank", 0), ("ema_decay", 0.0), ("compile", False)):
+    for field, off in (("processes", 1), ("hosts", 1), ("lora_rank", 0), ("ema_decay", 0.0), ("compile", False)):
         if getattr(training, field) != off and not (name == "gradient.final" and field == "ema_decay"):
             raise ValueError(f"A search by gradient cannot honour {name}.{field}; leave it at {off}.")
 

@@ -157,7 +157,10 @@ class TrainingSpec(InnerPart):
         int, Field(ge=0, le=4096, description="Train updates of this rank instead of the weights; 0: off.")
     ] = 0
     lora_alpha: Annotated[float, Field(gt=0, description="Low-rank updates are scaled by alpha / rank.")] = 16.0
-    processes: Annotated[int, Field(ge=1, le=64, description="Processes on this machine that share every batch.")] = 1
+    processes: Annotated[int, Field(ge=1, le=64, description="Processes on each machine that share every batch.")] = 1
+    hosts: Annotated[
+        int, Field(ge=1, le=64, description="Machines that share every batch; the others run `winnow join`.")
+    ] = 1
     sharded: bool | None = Field(
         default=None,
         description="Spread weights, gradients and optimizer state over the processes (FSDP2). Null: where a llama "
@@ -168,6 +171,11 @@ class TrainingSpec(InnerPart):
     options: dict[str, float | int | bool | str] = Field(
         default_factory=dict, validate_default=True, description="Options of the method itself."
     )
+
+    @property
+    def total_processes(self) -> int:
+        """Processes that share every batch, on all machines."""
+        return self.hosts * self.processes
 
     @property
     def unshardable(self) -> str:
@@ -201,13 +209,14 @@ class TrainingSpec(InnerPart):
             raise ValueError(
                 f"Got {self.warmup_epochs:g} epochs of warm-up in a training of {self.epochs}; warm up for fewer."
             )
-        share, rest = divmod(self.batch_size, self.processes * self.micro_batches)
+        share, rest = divmod(self.batch_size, self.total_processes * self.micro_batches)
         if rest or share < 2:
             raise ValueError(
-                f"A batch of {self.batch_size} cannot be cut into {self.processes} processes x {self.micro_batches} "
+                f"A batch of {self.batch_size} cannot be cut into {self.total_processes} processes x "
+                f"{self.micro_batches} "
                 "micro-batches of at least 2 examples; choose a multiple of that."
             )
-        if self.sharded and self.processes == 1:
+        if self.sharded and self.total_processes == 1:
             raise ValueError("Got sharded: true with one process, which has nobody to share with; raise processes.")
         if self.sharded and self.unshardable:
             raise ValueError(f"Got sharded: true together with {self.unshardable}; leave one of them out.")

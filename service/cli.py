@@ -19,6 +19,7 @@ from rich.console import Console
 from search_space import plugins
 from service.client import Client, ClientError
 from service.errors import Unavailable
+from service.family_commands import app as families
 from service.settings import Settings, get_settings
 from service.stack import Stack, StackError, port_is_taken, running_stack
 from service.target_commands import app as targets
@@ -32,10 +33,7 @@ app = typer.Typer(
 )
 db = typer.Typer(help="The database.", no_args_is_help=True)
 app.add_typer(db, name="db")
-family_ = typer.Typer(
-    help="Model families: those that are built in and those of WINNOW_FAMILIES_DIR.", no_args_is_help=True
-)
-app.add_typer(family_, name="family")
+app.add_typer(families, name="family")
 app.add_typer(targets, name="targets")
 console = Console(highlight=False)
 
@@ -147,6 +145,16 @@ def measure(name: Annotated[str, typer.Option(help="What jobs call this machine,
     _become("workers.target", "--name", name)
 
 
+@app.command()
+def join(
+    job: str,
+    rank: Annotated[int, typer.Option(min=1, help="Of this machine, from 1; the job's worker is machine 0.")],
+) -> None:
+    """Train along with a job of several machines (`training.hosts`) until it is over."""
+    _with_servers(broker=False)
+    _become("workers.launch", job, "--rank", str(rank))
+
+
 @db.command()
 def upgrade() -> None:
     """Bring the database's schema to the newest version."""
@@ -176,35 +184,6 @@ def _with_servers(*, broker: bool = True) -> Settings:
 def _become(module: str, *arguments: str) -> None:
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
-
-
-# --- families --------------------------------------------------------------------------------------
-
-
-@family_.command(name="list")
-def family_list() -> None:
-    """Families with their presets, and files of WINNOW_FAMILIES_DIR that cannot be used, with the reason."""
-    plugins.use_families_dir(get_settings().families_dir)
-    users = plugins.users_families()
-    refused = users.refused() if users is not None else {}
-    for name in plugins.names(plugins.FAMILIES):
-        own = users is not None and name in users.names()
-        if not (own and name in refused):
-            console.print(f"{name}{' (yours)' if own else ''}: {', '.join(plugins.presets(name))}")
-    for reason in refused.values():
-        console.print(reason, style="red", soft_wrap=True)
-
-
-@family_.command(name="check")
-def family_check(
-    name: Annotated[str, typer.Argument(help="A family.")],
-    preset: Annotated[str | None, typer.Option(help="One preset; default: all of them.")] = None,
-) -> None:
-    """Whether a family's description is true: hundreds of its networks are built in torch and compared."""
-    from service.family_check import check_family
-
-    if not check_family(console, name, preset, get_settings().families_dir):
-        raise typer.Exit(1)
 
 
 # --- jobs ------------------------------------------------------------------------------------------

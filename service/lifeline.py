@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 
@@ -31,3 +32,15 @@ def die_with_parent(number: int = signal.SIGTERM) -> None:
     """Let this process get a signal when its parent dies: for children of launchers that do not see to it."""
     if _LIBC is not None:
         _LIBC.prctl(PR_SET_PDEATHSIG, number)
+
+
+def stop(child: subprocess.Popen[bytes], grace_seconds: float) -> None:
+    """SIGTERM, a moment of grace, SIGKILL. Does nothing to a child that has ended."""
+    if child.poll() is not None:
+        return
+    child.terminate()
+    try:
+        child.wait(grace_seconds)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()

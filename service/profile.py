@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from search.fit import misfit, resizes
-from search.metrics import METRICS
+from search.metrics import METRICS, ON_TARGET
 from search.objectives import Objective, violation
 from search.spec import ConstraintSpec, DataSpec, JobSpec, ObjectiveSpec, Part, SupernetSpec, data_gives
 from search_space.inputs import ImageInput
@@ -239,7 +239,7 @@ def _ranges(counted: Sequence[Seen], ends: Sequence[Seen]) -> list[MetricRange]:
 def _limit(objective: Objective, counted: Sequence[Seen]) -> LimitOut:
     assert objective.limit is not None
     share = None
-    known = f"only after {'training' if objective.metric.endswith('accuracy') else 'measuring'}"
+    known = f"only after {'measuring' if objective.metric in ON_TARGET else 'training'}"
     if METRICS[objective.metric].source == "analytic":
         known = "now"
         share = sum(objective.violation(one.metrics[objective.metric]) == 0 for one in counted) / len(counted)

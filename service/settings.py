@@ -41,6 +41,11 @@ class Settings(BaseSettings):
     families_dir: DirectoryPath | None = Field(
         default=None, description="Folder of families of your own, one Python file each. Their code is run."
     )
+    rendezvous: str = Field(
+        default="127.0.0.1:29400",
+        pattern=r"^[^:\s]+:\d+$",
+        description="Host and port of the first machine of a training on several, as the others reach it.",
+    )
     keep_checkpoints: int = Field(default=2, ge=1, description="Checkpoints kept of a running training.")
 
     @property

@@ -38,13 +38,13 @@ def amount(metric: str, value: float | None) -> str:
     """A metric's value with its unit, short."""
     if value is None:
         return "-"
-    if metric.endswith("accuracy"):
+    if "accuracy" in metric:
         return f"{100 * value:.2f} %"
     if metric.endswith("latency_ms"):
         return f"{value:.3g} ms"
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= limit:
-            return f"{value / limit:.3g} {unit}{'B' if metric.endswith('_bytes') else ''}"
+            return f"{value / limit:.3g} {unit}{'B' if '_bytes' in metric else ''}"
     return f"{value:.4g}"
 
 

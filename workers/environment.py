@@ -22,9 +22,9 @@ def choose_device() -> torch.device:
     return device
 
 
-def shared_threads(processes: int) -> int:
-    """Threads of each of several processes on this machine."""
-    return max(1, (os.cpu_count() or 1) // processes)
+def shared_threads() -> int:
+    """Threads of each of the processes that torchrun started on this machine."""
+    return max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 # Below this many MACs of the largest network a second thread gains nothing and costs much as soon as

@@ -113,7 +113,9 @@ def make_trainer(spec: JobSpec, supernet: Supernet, data: Dataset, group: Group 
     options = training.model_dump(include=set(TrainingOptions.__dataclass_fields__))
     options["lr_decay_epochs"] = options["lr_decay_epochs"] or max(1, training.epochs) / DECAY_SHARE
     if training.sharded is None:
-        options["sharded"] = training.processes > 1 and spec.supernet.family == "llama" and not training.unshardable
+        options["sharded"] = (
+            training.total_processes > 1 and spec.supernet.family == "llama" and not training.unshardable
+        )
     method = plugins.load("supernet.methods", training.method, "training method").METHOD
     augment = AugmentOptions(**training.augmentation.model_dump())
     try:

@@ -56,7 +56,7 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
     group = distributed.join()
     device = environment.choose_device()
     if group.rank > 0:
-        torch.set_num_threads(environment.shared_threads(group.size))
+        torch.set_num_threads(environment.shared_threads())
         replica.follow(database, settings, job_id, device, group)
         return
     reporter = Reporter(database, job_id, epoch)
@@ -64,7 +64,7 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
     spec = JobSpec.model_validate(job.spec)
     space = spec.supernet.space()
     if group.size > 1:
-        num_threads = environment.shared_threads(group.size)
+        num_threads = environment.shared_threads()
         torch.set_num_threads(num_threads)
     else:
         num_threads = environment.fix_threads((job.environment or {}).get("threads"), macs(space, space.largest()))

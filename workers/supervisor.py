@@ -18,12 +18,13 @@ import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from service.lifeline import tied_to_parent
+from service.lifeline import stop, tied_to_parent
 from service.settings import Settings
 from service.store import leases, measuring, queries, sharing
 from service.store.leases import Lease, LeasedTable, LeaseLost
 from service.store.models import Export, Job, Measurement
 from service.store.session import Database, first_line
+from workers import launch
 
 log = structlog.get_logger()
 
@@ -85,7 +86,7 @@ class Supervisor:
                     continue
                 return
         finally:
-            stop(child)
+            stop(child, GRACE_SECONDS)
 
     def _wants_help(self, job_id: str) -> bool:
         try:
@@ -117,7 +118,7 @@ class Supervisor:
                 try:
                     state = self._look(kind, row_id, lease.epoch, renew=self._due(renewed))
                 except LeaseLost:
-                    stop(child)
+                    stop(child, GRACE_SECONDS)
                     return 3
                 if state is None:
                     continue  # the database is away; the child waits for it as well
@@ -126,26 +127,21 @@ class Supervisor:
                 if state == "cancelling":
                     cancel_seen = cancel_seen or time.monotonic()
                     if time.monotonic() - cancel_seen >= self._settings.poll_seconds:
-                        stop(child)
+                        stop(child, GRACE_SECONDS)
                         return self._cancelled(row_id, lease.epoch)
         finally:
-            stop(child)
+            stop(child, GRACE_SECONDS)
 
     def _command(self, kind: Kind, row_id: str, epoch: int) -> list[str]:
         """The child: a runner, or torchrun with as many of them as the job's training shares its batches over."""
         if kind == "measurement":  # a target need not have torch
             return [sys.executable, "-m", "workers.measuring", row_id, str(epoch)]
-        runner = ["-m", "workers.runner", kind, row_id, str(epoch)]
-        processes = 1
-        if kind == "job":
-            with self._database.transaction() as session:
-                job = session.get(Job, row_id)
-                assert job is not None
-                processes = job.spec.get("training", {}).get("processes", 1)
-        if processes == 1:
-            return [sys.executable, *runner]
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        return [sys.executable, *launcher, *runner]
+        if kind != "job":
+            return [sys.executable, "-m", "workers.runner", kind, row_id, str(epoch)]
+        with self._database.transaction() as session:
+            job = session.get(Job, row_id)
+            assert job is not None
+            return launch.command(launch.Shape.of(job), self._settings, row_id, epoch)
 
     def _due(self, renewed: float) -> bool:
         return time.monotonic() - renewed >= self._settings.heartbeat_seconds
@@ -223,18 +219,6 @@ class Supervisor:
         path = self._log_path(kind, row_id)
         lines = path.read_text(errors="replace").strip().split("\n")[-TAIL_LINES:] if path.exists() else []
         return f"The end of its log, {path}: " + " | ".join(lines) if lines else f"Its log, {path}, is empty."
-
-
-def stop(child: subprocess.Popen[bytes]) -> None:
-    """SIGTERM, a moment of grace, SIGKILL. Does nothing to a child that has ended."""
-    if child.poll() is not None:
-        return
-    child.terminate()
-    try:
-        child.wait(GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
 
 
 def describe_exit(code: int) -> str:

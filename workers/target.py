@@ -53,7 +53,7 @@ class TargetNode(Node):
             NameTaken: somebody else has it.
         """
         with self._database.transaction() as session:
-            other = measuring.beat(session, self._target, self._name, self._facts)
+            other = measuring.beat(session, self._target, self._name, self._facts, start=True)
         if other is not None:
             raise NameTaken(
                 f"The target {self._target} is served by {other}. Choose another name, or stop that one first "

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from export.measure.energy import EnergyMeter
+from export.measure.machine import peak_memory_bytes
 from export.measure.setting import Setting
 from export.runtimes import Prepared, Refused
 from search_space import plugins
@@ -90,8 +91,7 @@ class Measurer:
         return {}
 
     def _facts(self, _asked: dict[str, Any]) -> dict[str, Any]:
-        # Linux counts in KiB.
-        return {"peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+        return {"peak_memory_bytes": peak_memory_bytes()}
 
 
 def warm_up(run: Callable[[], float], max_seconds: float) -> int:

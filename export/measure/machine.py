@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,17 @@ def available_memory_bytes() -> int | None:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return None
+
+
+def peak_memory_bytes() -> int:
+    """Most memory that this process has had.
+
+    `getrusage` counts what its parent had before it started this one; the system's own high-water mark does not.
+    """
+    for line in (_read(Path("/proc/self/status")) or "").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _read(path: Path) -> str | None:

@@ -56,8 +56,8 @@ class Effort:
     """
 
     processes: int = 2
-    blocks: int = 8
-    block_seconds: float = 0.05
+    blocks: int = 40
+    block_seconds: float = 0.01
     min_runs: int = 3
     width: float = 0.02
     max_seconds: float = 5.0

@@ -9,7 +9,8 @@ from regression.gaussian_process import FIT_ROWS, Features, GaussianProcess, Pos
 
 # Measured latencies of NAS-Bench-201's devices have noise of 1 to 20 % of their variance, so expect more than the
 # noise of a search's scores: with 0.01 instead of 0.001 tau rose by 0.01 at 20 and 50 examples, and a little more here.
-NOISE = 0.05
+# Measurements of a quiet device have a hundredth of that, hence the spread.
+NOISE, NOISE_SPREAD = 0.05, 2.0
 # Examples that are conditioned on; the time grows with their cube.
 MOST_ROWS = 1000
 
@@ -42,7 +43,7 @@ class GaussianProcessModel(Model):
     def _learn(self, features: Features, values: np.ndarray) -> GaussianProcess:
         self._centre = float(values.mean())
         self._spread = max(float(values.std()), np.finfo(float).eps)
-        process = GaussianProcess(features, NOISE)
+        process = GaussianProcess(features, NOISE, NOISE_SPREAD)
         some, of_them = _spread_out(features, values, FIT_ROWS)
         process.learn(some, self._standard(of_them))
         return process

@@ -11,8 +11,8 @@ from search_space.layers import Precision
 
 KERNELS = {
     "cpu-onnxruntime": "MatMulNBits",
-    "cpu-torch": "torchao IntxWeightOnlyConfig",
-    "cuda-torch": "torchao IntxWeightOnlyConfig",
+    "cpu-torch": "linear, on weights that are turned into numbers when they run",
+    "cuda-torch": "linear, on weights that are turned into numbers when they run",
 }
 
 

@@ -16,8 +16,8 @@ KERNELS = {
     # Without groups the file has DequantizeLinear and MatMul. ONNX Runtime makes MatMulNBits of them, which also stores
     # activations in bytes while it runs, unless session.qdq_matmulnbits_accuracy_level is 1.
     "cpu-onnxruntime": "MatMulNBits",
-    "cpu-torch": "torchao Int8WeightOnlyConfig",
-    "cuda-torch": "torchao Int8WeightOnlyConfig",
+    "cpu-torch": "linear, on weights that are turned into numbers when they run",
+    "cuda-torch": "linear, on weights that are turned into numbers when they run",
 }
 
 

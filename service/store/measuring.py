@@ -33,20 +33,30 @@ def online(session: Session, name: str) -> bool:
     return session.scalar(select(fresh).where(Target.name == name)) is True
 
 
-def beat(session: Session, name: str, owner: str, facts: Mapping[str, Any]) -> str | None:
-    """A machine says that it is there. Returns who else serves the name now, in which case nothing is written."""
+def beat(session: Session, name: str, owner: str, facts: Mapping[str, Any], *, start: bool = False) -> str | None:
+    """A machine says that it is there. Returns who else serves the name now, in which case nothing is written.
+
+    A node that starts again on the same host takes its name over from the one that died there.
+
+    Args:
+        owner: `host:node`.
+        start: whether this is the node's first word.
+    """
     from sqlalchemy.dialects.postgresql import insert  # slow to import, not needed to start
 
     stale = or_(
         Target.seen_at.is_(None),
         Target.seen_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, OFFLINE_SECONDS),
     )
+    free = [Target.owner == owner, Target.owner.is_(None), stale]
+    if start:
+        free.append(Target.owner.startswith(owner.split(":")[0] + ":", autoescape=True))
     statement = insert(Target).values(name=name, kind="machine", owner=owner, facts=dict(facts), seen_at=func.now())
     written = session.execute(
         statement.on_conflict_do_update(
             index_elements=["name"],
             set_={"owner": owner, "facts": dict(facts), "seen_at": func.now()},
-            where=(Target.kind == "machine") & (or_(Target.owner == owner, stale)),
+            where=(Target.kind == "machine") & or_(*free),
         ).returning(Target.name)
     ).scalar_one_or_none()
     if written is not None:

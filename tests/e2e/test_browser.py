@@ -168,6 +168,25 @@ def test_a_preset_is_profiled_with_limits_typed_in(page: Page, client: Client) -
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
+def test_a_table_is_uploaded_on_the_page_of_targets_and_removed(page: Page, tmp_path: Path) -> None:
+    page.goto("/targets")
+    page.get_by_label("Name").fill("pocket phone")
+    page.get_by_label("File").set_input_files(
+        {"name": "t.csv", "mimeType": "text/csv", "buffer": b"target,key,latency_ms\nphone,conv(a),1\n"}
+    )
+    page.get_by_test_id("upload").click()
+    expect(page.locator("#upload-says")).to_contain_text("lower-case letters")
+    page.get_by_label("Name").fill("pocket-phone")
+    page.get_by_test_id("upload").click()
+    row = page.locator("[data-target=pocket-phone]")
+    expect(row).to_contain_text("1 rows")
+    if shots := os.environ.get("WINNOW_TEST_SHOTS"):
+        page.screenshot(path=f"{shots}/targets-{page.viewport_size['width']}.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    row.get_by_role("button").click()
+    expect(row).to_have_count(0)
+
+
 def test_unknown_job_is_a_page_that_says_so(page: Page) -> None:
     answer = page.goto("/jobs/nope")
     assert answer is not None

@@ -7,18 +7,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 
 from predictors.tables import key_of
 from search.spec import JobSpec
 from search_space.distinct import distinct_layers
 from service.client import Client, ClientError
 from service.stack import Stack
+from service.store import measuring
+from service.store.models import Measurement
+from service.store.session import Database
 from tests.e2e.helpers import is_finished, wait_for
 
 pytestmark = pytest.mark.e2e
@@ -98,7 +102,7 @@ def test_an_uploaded_table_prices_networks_that_nobody_measures(client: Client, 
 
 
 @pytest.fixture
-def machine(stack: Stack, tmp_path: Path) -> Iterator[Any]:
+def machine(stack: Stack, tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
     """Starts this machine as the target `bench`, with a data folder of its own, so that files come over the API."""
     started: list[subprocess.Popen[bytes]] = []
 
@@ -115,32 +119,40 @@ def machine(stack: Stack, tmp_path: Path) -> Iterator[Any]:
             process.wait(20)
 
 
-def wait_for_target(client: Client, state: str, seconds: float = 60) -> dict[str, Any]:
-    until = time.monotonic() + seconds
-    while True:
-        found = {t["name"]: t for t in client.targets()["targets"]}.get("bench")
-        if found is not None and found["state"] == state:
-            return found
-        assert time.monotonic() < until, found
-        time.sleep(0.2)
-
-
-def test_a_job_waits_for_its_target_and_goes_on_when_it_returns(client: Client, machine: Any) -> None:
-    first = machine()
-    target = wait_for_target(client, "online")
-    assert target["facts"]["runtimes"][0] == "cpu-onnxruntime"
-    assert target["facts"]["cores"] == os.cpu_count()
-    first.send_signal(signal.SIGTERM)
-    first.wait(20)
-    wait_for_target(client, "offline")
-
-    job = client.submit(job_on("bench", predict="never"))
-    waiting = wait_for(client, job["id"], lambda one: bool(one["message"]) or is_finished(one))
+def test_a_job_waits_for_its_target_and_survives_that_it_dies(
+    stack: Stack, client: Client, machine: Callable[[], subprocess.Popen[bytes]]
+) -> None:
+    database = Database(stack.environment()["WINNOW_DATABASE_URL"])
+    with database.transaction() as session:
+        measuring.beat(session, "bench", "another:1", {"runtimes": ["cpu-onnxruntime"]})
+        measuring.goodbye(session, "bench", "another:1")
+    job = client.submit({**job_on("bench", predict="never"), "search": {**JOB["search"], "evaluations": 2}})
+    waiting = wait_for(client, job["id"], lambda one: bool(one["message"]) or is_finished(one), seconds=500)
     assert "Waits for target bench, which is offline" in waiting["message"]
+
+    first = machine()
+    until = time.monotonic() + 120
+    while not measurements(database, job["id"], "running"):
+        assert time.monotonic() < until, "the target took nothing up"
+        time.sleep(0.05)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
     machine()
-    finished = wait_for(client, job["id"], is_finished)
+    finished = wait_for(client, job["id"], is_finished, seconds=500)
     assert finished["state"] == "succeeded", finished["message"]
     assert finished["message"] is None
+    target = {one["name"]: one for one in client.targets()["targets"]}["bench"]
+    assert (target["state"], target["facts"]["cores"]) == ("online", os.cpu_count())
+    assert target["facts"]["runtimes"][0] == "cpu-onnxruntime"
     points = client.front(job["id"])["points"]
     assert {m["target"] for point in points for m in point["measurements"]} == {"bench"}
     assert all(e["sources"]["latency_ms"] == "measured" for e in client.evaluations(job["id"]))
+    assert any(row.epoch > 1 for row in measurements(database, job["id"], "succeeded")), "nothing was taken up again"
+    database.close()
+
+
+def measurements(database: Database, job_id: str, state: str) -> list[Measurement]:
+    """A job's requests to measure in a state."""
+    with database.transaction() as session:
+        query = select(Measurement).where(Measurement.job_id == job_id, Measurement.state == state)
+        return list(session.scalars(query))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from service.client import Client, ClientError
+from service.stack import Stack
 from tests.conftest import TINY_JOB
 from tests.e2e.helpers import is_finished, wait_for
 
@@ -22,12 +26,18 @@ def done(client: Client, spec: dict[str, Any]) -> dict[str, Any]:
     return finished
 
 
-def test_a_job_trained_by_two_processes_can_be_reused_by_another(client: Client) -> None:
-    training = {**TINY_JOB["training"], "processes": 2}  # type: ignore[dict-item]
-    first = done(client, {**TINY_JOB, "training": training})
+def test_a_job_trained_by_two_machines_can_be_reused_by_another(client: Client, stack: Stack) -> None:
+    """Both are this one: the second joins as `winnow join JOB --rank 1` does, and leaves when the job is over."""
+    training = {**TINY_JOB["training"], "hosts": 2}  # type: ignore[dict-item]
+    job = client.submit({**TINY_JOB, "training": training})
+    command = [sys.executable, "-m", "service.cli", "join", job["id"], "--rank", "1"]
+    with subprocess.Popen(command, env={**os.environ, **stack.environment()}) as joined:
+        first = wait_for(client, job["id"], is_finished, seconds=240)
+        assert joined.wait(30) == 0
+    assert first["state"] == "succeeded", first["message"]
     assert first["environment"]["processes"] == 2
     supernet = client.supernet(first["id"])
-    assert supernet["training"]["processes"] == 2
+    assert supernet["training"]["hosts"] == 2
     assert len(supernet["curve"]) == 2
     assert first["id"] in [row["id"] for row in client.supernets(space="mobilenet/digits")["supernets"]]
     assert client.supernets(space="mobilenet/other")["supernets"] == []

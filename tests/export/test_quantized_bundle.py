@@ -55,3 +55,21 @@ def test_sixteen_bits_are_stored_in_sixteen_bits():
     sizes = {name: tensor.dtype for name, tensor in own_tensors(stored).items() if name.endswith("values")}
     assert set(sizes.values()) == {torch.bfloat16}
     assert len(sizes) == len(policy)
+
+
+def test_torch_measures_a_quantized_llama_as_it_is_stored(tmp_path):
+    from export.measurable import write_measurable
+    from export.measure import Setting
+    from export.runtimes import torch as runtime
+
+    space = space_of("llama", bits=(4, 8, 16))
+    architecture = space.sample(np.random.default_rng(1))
+    layers = space.layers(architecture)
+    made = quantizable(space, architecture)
+    network = made.with_policy(space.policy(architecture))
+    setting = Setting("cpu-torch")
+    path = write_measurable(network, layers, inputs_for(space, 1), tmp_path / "network", setting)
+    prepared = runtime.prepare(path, setting)
+    torch.set_grad_enabled(True)
+    assert set(prepared.phases) == {"prefill", "decode"}
+    assert all(run() > 0 for run in prepared.phases.values())

@@ -11,7 +11,7 @@ def block(times, process=0, preempted=None):
     return Block(np.array(times, dtype=float), taken, process)
 
 
-def measured(rng, processes=2, blocks=6, drift=0.02, between=0.01, noise=0.01):
+def measured(rng, processes=2, blocks=20, drift=0.02, between=0.01, noise=0.01):
     """A measurement of a network of 1 ms on a machine whose blocks and processes differ."""
     found = []
     for process in range(processes):
@@ -36,6 +36,12 @@ def test_processes_that_differ_widen_the_interval():
     apart = [block([1.0 + 0.1 * process] * 3, process) for process in (0, 1) for _ in range(4)]
     assert half_width(alike) < 0.02
     assert half_width(apart) > 0.04
+
+
+def test_a_machine_that_drifts_has_a_wider_interval():
+    steady = [block([1.0 + 0.02 * (i % 2)] * 3) for i in range(12)]
+    drifting = [block([1.0 + 0.1 * (i >= 6) + 0.02 * (i % 2)] * 3) for i in range(12)]
+    assert half_width(drifting) > 3 * half_width(steady)
 
 
 def test_a_disturbed_block_is_one_of_many():

@@ -90,7 +90,7 @@ def test_scores_that_are_far_off_do_not_bend_the_rest():
     features, clean = kernel_features(SPACE, genes), metric(genes)
     values = clean.copy()
     values[[3, 30]] += 12
-    process = GaussianProcess(features, noise=0.01)
+    process = GaussianProcess(features, noise=0.01, noise_spread=2.0)
     process.learn(features, values)
     there = kernel_features(SPACE, new)
     truth = process.given(features, clean).predict(there)[0]

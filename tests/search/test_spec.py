@@ -54,7 +54,7 @@ def test_one_option_of_the_method_may_be_written_alone():
 
 
 def test_options_of_the_algorithm_are_completed_with_their_defaults():
-    assert job(search={"options": {"population": 10}}).search.options == {"population": 10, "mutation": None}
+    assert job(search={"options": {"batch": 3}}).search.options == {"batch": 3, "initial": 10}
 
 
 def test_merging_leaves_the_recipe_as_it_was():
@@ -236,7 +236,7 @@ def test_an_unknown_field_is_refused_by_its_name(parts, where):
 
 @pytest.mark.parametrize("options", [{"population": 1}, {"mutation": 0}, {"mutation": 2}])
 def test_an_impossible_option_of_the_algorithm_is_refused(options):
-    assert next(iter(options)) in refusal(search={"options": options})
+    assert next(iter(options)) in refusal(search={"algorithm": "nsga2", "options": options})
 
 
 @pytest.mark.parametrize("options", [{"num_random": -1}, {"label_smoothing": 1.0}])

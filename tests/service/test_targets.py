@@ -82,6 +82,14 @@ def test_a_machine_is_online_while_it_beats_and_its_name_is_its_own(api: TestCli
         assert measuring.beat(session, "kitchen", "node-2", FACTS) is None
 
 
+def test_a_node_that_starts_again_on_its_host_takes_its_name_over(database: Database) -> None:
+    with database.transaction() as session:
+        assert measuring.beat(session, "again", "host:1", FACTS, start=True) is None
+        assert measuring.beat(session, "again", "other:1", FACTS, start=True) == "host:1"
+        assert measuring.beat(session, "again", "host:2", FACTS, start=True) is None
+        assert measuring.beat(session, "again", "host:1", FACTS) == "host:2", "the first one learns that it is replaced"
+
+
 def test_a_machine_cannot_take_the_name_of_a_table(api: TestClient, database: Database) -> None:
     api.post("/v1/targets", json={"name": "shelf", "table": csv("phone,conv(a),1")})
     with database.transaction() as session:

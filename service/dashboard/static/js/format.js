@@ -9,6 +9,10 @@ const LABELS = {
   peak_activation_bytes: "Peak activations",
   latency_ms: "Latency",
   tokens_per_second: "Tokens per second",
+  kl_divergence: "KL divergence",
+  task_accuracy: "Task accuracy",
+  task_accuracy_norm: "Task accuracy, per character",
+  task_accuracy_bytes: "Task accuracy, per byte",
 };
 
 /** A metric's name for people. */
@@ -19,7 +23,7 @@ export function label(metric) {
 
 /** Whether a metric is a share between 0 and 1. */
 export function isShare(metric) {
-  return metric.endsWith("accuracy");
+  return /(^|_)accuracy(_|$)/.test(metric);
 }
 
 const digits3 = new Intl.NumberFormat("en", { maximumSignificantDigits: 3, useGrouping: false });
@@ -39,7 +43,7 @@ export function amount(metric, value) {
   if (value === null || value === undefined) return "–";
   if (isShare(metric)) return `${(100 * value).toFixed(2)}\u00a0%`;
   if (metric.endsWith("_ms")) return milliseconds(value);
-  if (metric.endsWith("_bytes")) return scaled(value, "B");
+  if (/_bytes(_|$)/.test(metric)) return scaled(value, "B");
   return scaled(value);
 }
 

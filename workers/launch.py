@@ -1,0 +1,148 @@
+"""How a job's runner is started: alone, or by torchrun with the processes that its training shares batches over.
+
+Also what `winnow join JOB --rank N` runs on the other machines of a training: it starts their processes whenever
+the job's worker starts its own, until the job is over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from types import FrameType
+
+import structlog
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from service.lifeline import stop, tied_to_parent
+from service.settings import Settings, get_settings
+from service.store.models import TERMINAL_STATES, Job
+from service.store.session import Database, first_line
+from workers.logs import configure_logging
+
+log = structlog.get_logger()
+
+# What a machine's processes are given to leave by themselves.
+GRACE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How many machines a training has, and processes on each."""
+
+    hosts: int = 1
+    processes: int = 1
+
+    @classmethod
+    def of(cls, job: Job) -> Shape:
+        """A job's; rows from before a field was there have one."""
+        training = job.spec.get("training", {})
+        return cls(training.get("hosts", 1), training.get("processes", 1))
+
+
+def command(shape: Shape, settings: Settings, job_id: str, epoch: int, rank: int = 0) -> list[str]:
+    """The command of one machine's runners.
+
+    Args:
+        rank: of the machine, from 0: the one whose worker has the job's lease.
+    """
+    runner = ["-m", "workers.runner", "job", job_id, str(epoch)]
+    if shape == Shape():
+        return [sys.executable, *runner]
+    launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={shape.processes}"]
+    if shape.hosts == 1:
+        return [sys.executable, *launcher, "--standalone", *runner]
+    address, port = settings.rendezvous.rsplit(":", 1)
+    where = [f"--nnodes={shape.hosts}", f"--node-rank={rank}", f"--master-addr={address}", f"--master-port={port}"]
+    return [sys.executable, *launcher, *where, *runner]
+
+
+class Joined:
+    """This machine's part of one job's training.
+
+    Args:
+        rank: of this machine, from 1.
+    """
+
+    def __init__(self, database: Database, settings: Settings, job_id: str, rank: int) -> None:
+        self._database, self._settings, self._job_id, self._rank = database, settings, job_id, rank
+
+    def run(self) -> None:
+        """Train along with every run of the job until it is over.
+
+        Raises:
+            ValueError: no such job, or a training that has no machine of this rank.
+        """
+        joined: int | None = None
+        while True:
+            job = self._job()
+            shape = Shape.of(job)
+            if not 1 <= self._rank < shape.hosts:
+                raise ValueError(
+                    f"Job {job.id} is trained by {shape.hosts} machine(s) and its worker is machine 0: "
+                    f"got rank {self._rank}, which must be from 1 to {shape.hosts - 1}."
+                )
+            if job.state in TERMINAL_STATES:
+                return
+            if job.state == "running" and job.lease_owner is not None and job.epoch != joined:
+                joined = job.epoch
+                self._train_along(shape, joined)
+            time.sleep(self._settings.poll_seconds)
+
+    def _train_along(self, shape: Shape, epoch: int) -> None:
+        """Start this machine's processes and wait until they are done, or the run that they belong to is over."""
+        log.info("joining", job=self._job_id, epoch=epoch, rank=self._rank)
+        child = subprocess.Popen(
+            command(shape, self._settings, self._job_id, epoch, self._rank), preexec_fn=tied_to_parent()
+        )
+        try:
+            while child.poll() is None:
+                time.sleep(self._settings.poll_seconds)
+                job = self._job()
+                if job.epoch != epoch or job.state in TERMINAL_STATES or job.state == "paused":
+                    break
+        finally:
+            stop(child, GRACE_SECONDS)
+        log.info("left", job=self._job_id, epoch=epoch, code=child.returncode)
+
+    def _job(self) -> Job:
+        while True:
+            try:
+                with self._database.transaction() as session:
+                    job = session.get(Job, self._job_id)
+                    if job is None:
+                        raise ValueError(f"There is no job {self._job_id!r}.")
+                    session.expunge(job)
+                    return job
+            except (OperationalError, InterfaceError) as error:
+                log.warning("database away", reason=first_line(error))
+                time.sleep(self._settings.poll_seconds)
+
+
+def main() -> int:
+    """Join the training that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("job")
+    parser.add_argument("--rank", type=int, required=True)
+    arguments = parser.parse_args()
+    configure_logging()
+    settings = get_settings()
+    assert settings.database_url is not None
+
+    def leave(_signal: int, _frame: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        Joined(Database(settings.database_url), settings, arguments.job, arguments.rank).run()
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
