@@ -2,8 +2,8 @@
 
 Networks of mobilenet `digits`, drawn at random, are each trained alone on scikit-learn's handwritten digits. Before
 training and after a few epochs their LGA on 32 training images and their accuracy on the validation images are noted;
-the question is how well either ranks the networks by their test accuracy at the end. Ties of test accuracy count half.
-Then an accuracy predictor learns from half of the networks, with and without LGA as a known number, and ranks the others.
+the question is how well either ranks the networks by their test accuracy at the end. Then an accuracy predictor learns
+from half of the networks, with and without LGA as a known number, and ranks the others.
 
     python -m benchmarks.label_gradient_alignment [--json] [--small]
 """
