@@ -1,11 +1,12 @@
 """SimQ-NAS: joint search of architecture and quantization policy against the ways without it, at equal evaluations.
 
-On one trained supernet and with the same algorithm and seeds: `joint`; (a) `architecture_then_int8`: a search in full
-precision, whose front is then quantized whole; (b) `largest_int8`; (c) `policy_alone`: policies of the largest network.
-Accuracy on validation data by fake quantization and latency of the exported integer network in ONNX Runtime, one
-thread, batch 1, are both measured for every evaluated network; size is exact. Hypervolume is of error, latency and
-size, each scaled by the extremes of all networks that any way evaluated (reference: 1.1 of each). Fronts are scored
-again on test data. Searches and measurements of the three seeds share what they have measured.
+On one trained supernet, with the same algorithm and seeds, each told the ends of its space first: `joint`;
+(a) `architecture_then_int8`: a search in full precision, whose front is then quantized whole; (b) `largest_int8`;
+(c) `policy_alone`: policies of the largest network. Accuracy on validation data by fake quantization and latency of the
+exported integer network in ONNX Runtime, one thread, batch 1, are both measured for every evaluated network; size is
+exact. Hypervolume is of error, latency and size, each scaled by the extremes of all networks that any way evaluated
+(reference: 1.1 of each). Fronts are scored again on test data. Searches and measurements of the three seeds share what
+they have measured.
 
     python benchmarks/simq_nas.py [--json] [--small] [--family mobilenet] [--data FOLDER] [--cache FOLDER]
 
@@ -179,18 +180,32 @@ def compare(lab: Lab, plan: Plan) -> dict[str, Any]:
         seeds = seeds_from(space, sensitive)[: plan.evaluations // 2]
         runs["joint"].append(searched(lab, space, seed, plan, lambda one: one, seeds))
         say(f"joint, seed {seed}: {len(lab.known)} networks measured")
-        full = searched(lab, base, seed, plan, lambda one: space.quantized(one, 32), ())
+        full = searched(lab, base, seed, plan, lambda one: space.quantized(one, 32), (base.largest(), base.smallest()))
         front = pareto_front(full, OBJECTIVES)
         runs["architecture_then_int8"].append(
             [lab.evaluate(space.quantized(space.network(one.architecture), 8)) for one in front]
         )
         say(f"architecture, seed {seed}: {len(lab.known)} networks measured")
         runs["policy_alone"].append(
-            searched(lab, alone, seed, plan, lambda one: space.architecture(**{**largest, **one.values}), ())
+            searched(
+                lab,
+                alone,
+                seed,
+                plan,
+                lambda one: space.architecture(**{**largest, **one.values}),
+                policy_seeds(space, alone, sensitive)[: plan.evaluations // 2],
+            )
         )
         say(f"policy, seed {seed}: {len(lab.known)} networks measured")
     runs["largest_int8"] = [[lab.evaluate(space.quantized(base.largest(), 8))] for _ in runs["joint"]]
     return report(lab, runs, sensitive)
+
+
+def policy_seeds(space: QuantizedSpace, alone: SearchSpace, sensitive: list[dict[str, Any]]) -> list[Architecture]:
+    """Those of the joint search that are policies of the largest network."""
+    names = {choice.name for choice in alone.choices}
+    seeds = [one for one in seeds_from(space, sensitive) if space.network(one) == space.base.largest()]
+    return [alone.architecture(**{n: v for n, v in one.values.items() if n in names}) for one in seeds]
 
 
 def sensitivities_of(lab: Lab) -> list[dict[str, Any]]:
