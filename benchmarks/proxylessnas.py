@@ -93,12 +93,13 @@ class Size:
     learning_rate: float
     alpha_rate: float
     every: int
+    mode: str
     searches: int
     random: int
 
 
-SMALL = Size(64, 16, 0.5, 5_000, 64, 6, 16, 6, 0.1, 0.015, 2, 2, 10)
-FULL = Size(256, 32, 1.0, None, 128, 40, 120, 120, 0.1, 0.006, 5, 3, 10)
+SMALL = Size(32, 16, 0.5, 5_000, 64, 6, 16, 6, 0.1, 0.05, 2, "full", 2, 10)
+FULL = Size(256, 32, 1.0, None, 128, 40, 120, 120, 0.1, 0.006, 5, "full", 3, 10)
 
 
 # --- memory and time ----------------------------------------------------------------------------------
@@ -359,7 +360,7 @@ def derive(
         warm.step()
     parameters = ArchitectureParameters(space, blocks.searched, seed)
     trainer = Trainer(supernet, ProxylessNAS(), rest, options(size, size.search_epochs), seed + 100, AUGMENT)
-    step = GradientStep(GatedPasses(supernet, blocks), parameters, latencies, NoLatency(), size.alpha_rate, "two")
+    step = GradientStep(GatedPasses(supernet, blocks), parameters, latencies, NoLatency(), size.alpha_rate, size.mode)
     turns, budget = Turns(1, size.every, 1, 2 * size.batch_size), Budget(latencies, budget_ms)
     searching = PathSearch(trainer, parameters, step, held_out, turns, budget)
     for number in range(searching.num_steps):

@@ -40,6 +40,8 @@ DEFAULTS: dict[str, Any] = {
     "gradient": {
         "targets": ["cpu-onnxruntime"],
         "latency_weights": [0.0, 0.1, 0.5],
+        # The published script's own default; two-path steps need several times as many (docs/log.md).
+        "mode": "full",
         "warmup_epochs": 20,
         "warmup_learning_rate": 0.2,
         "learning_rate": 0.02,

@@ -27,7 +27,7 @@ def job(targets: list[str], **gradient: Any) -> dict[str, Any]:
         "gradient": {
             "targets": targets,
             "latency_weights": [1.0],
-            "warmup_epochs": 6,
+            "warmup_epochs": 12,
             "every": 1,
             "learning_rate": 0.1,
             "final": {"epochs": 6, "batch_size": 256},
@@ -47,7 +47,7 @@ def told(client: Client, job_id: str, phase: str, at_least: int = 1) -> Callable
 
     def reached(row: dict[str, Any]) -> bool:
         if phase == "warm-up":
-            return row["stage"] == "train supernet" and row["stage_progress"] > 0.2
+            return (row["stage"] == "train supernet" and row["stage_progress"] > 0.1) or is_finished(row)
         found = client.gradient(job_id)["networks"][0]
         return len(found[phase]) >= at_least or is_finished(row)
 
