@@ -14,7 +14,7 @@ import numpy as np
 
 from predictors.tables import LatencyTable
 from search_space.architecture import Architecture
-from search_space.layers import LayerSpec
+from search_space.layers import LayerSpec, Part
 from search_space.layers.precision import FULL
 from search_space.space import SearchSpace
 
@@ -27,29 +27,45 @@ SAME = 1e-9
 
 
 @lru_cache(REMEMBERED)
-def layer_columns(spec: LayerSpec) -> dict[str, float]:
+def layer_columns(spec: LayerSpec, before: str = FULL) -> dict[str, float]:
     """What one layer adds to the columns of its network.
 
     For every elementary part: MACs, elements of weights, elements of activations, and 1. Their sums over a network
     are what its time is made of: arithmetic, loading weights, moving activations, starting kernels. Parts of unlike
     kinds (a depthwise and a dense convolution) or schemes (`int8_static`) reach unlike shares of a processor's peak, so
-    they are kept apart.
+    they are kept apart. Where numbers are quantized, an operation also counts by the schemes of itself and of what is
+    before it: a runtime converts numbers and layout there, and may have to run slower kernels (ONNX Runtime 1.32 ran
+    a depthwise convolution several times slower after an int8 convolution than after a float one).
+
+    Args:
+        before: scheme of the part before the layer.
     """
     columns = {f"{spec.kind}.layers": 1.0}
-    schemes = _schemes(spec)
-    for name, part in spec.parts().items():
-        scheme = schemes.get(name, FULL)
-        head = f"{spec.kind}.{name}" + ("" if scheme == FULL else f"@{scheme}")
-        columns[f"{head}.macs"] = float(part.macs)
-        columns[f"{head}.weights"] = float(part.weights)
-        columns[f"{head}.activations"] = float(part.live)
-        columns[f"{head}.parts"] = 1.0
+    for name, part, scheme in _scheduled(spec):
+        heads = [f"{spec.kind}.{name}" if scheme == FULL else f"{spec.kind}.{name}@{scheme}"]
+        if {scheme, before} != {FULL}:
+            heads.append(f"{part.operation or name}@{scheme} after {before}")
+        numbers = {"macs": part.macs, "weights": part.weights, "activations": part.live, "parts": 1}
+        for key, number in ((f"{head}.{of}", number) for head in heads for of, number in numbers.items()):
+            columns[key] = columns.get(key, 0.0) + number
+        before = scheme
     return columns
 
 
+def _scheduled(spec: LayerSpec) -> list[tuple[str, Part, str]]:
+    """Every part with its name and scheme, in forward order."""
+    schemes = {part: precision.scheme for part, precision in spec.policy}
+    return [(name, part, schemes.get(name, FULL)) for name, part in spec.parts().items()]
+
+
+@lru_cache(REMEMBERED)
+def _last_scheme(spec: LayerSpec, before: str) -> str:
+    """Scheme of the layer's last part, or of what is before it if it has none."""
+    return ([before] + [scheme for _, _, scheme in _scheduled(spec)])[-1]
+
+
 def cost_columns(space: SearchSpace) -> Source:
-    """Sums over a network's layers of `layer_columns`; and how often, and on how many elements of activations, a part
-    follows one of another scheme, where a runtime has to convert.
+    """Sums over a network's layers of `layer_columns`.
 
     Raises:
         ValueError: the space has no layers.
@@ -63,31 +79,13 @@ def cost_columns(space: SearchSpace) -> Source:
             row: dict[str, float] = {}
             before = FULL
             for spec in space.layers(architecture).values():
-                for name, value in layer_columns(spec).items():
+                for name, value in layer_columns(spec, before).items():
                     row[name] = row.get(name, 0.0) + value
-                if spec.policy or before != FULL:
-                    before = _count_changes(spec, before, row)
+                before = _last_scheme(spec, before)
             rows.append(row)
         return rows
 
     return give
-
-
-def _schemes(spec: LayerSpec) -> dict[str, str]:
-    """Scheme of every part that the layer's policy speaks of."""
-    return {part: precision.scheme for part, precision in spec.policy}
-
-
-def _count_changes(spec: LayerSpec, before: str, row: dict[str, float]) -> str:
-    """Add the layer's changes of scheme to the row; the scheme of its last part."""
-    schemes = _schemes(spec)
-    for name, part in spec.parts().items():
-        scheme = schemes.get(name, FULL)
-        if scheme != before:
-            row["changes"] = row.get("changes", 0.0) + 1
-            row["changed activations"] = row.get("changed activations", 0.0) + part.live
-        before = scheme
-    return before
 
 
 def price_column(space: SearchSpace, table: LatencyTable) -> Source:

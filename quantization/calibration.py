@@ -126,9 +126,9 @@ def _cut(quantizable: QuantizableNetwork, ends: Ends, batches: Callable[[], Iter
         for key, tensors in _seen(quantizable, names, batch):
             histogram = Histogram.of(tensors, *ends[key])
             histograms[key] = histograms[key] + histogram if key in histograms else histogram
-    # A value that never changes is stored exactly: there is nothing to cut.
+    # A value that never changes, or is hardly ever other than zero, leaves nothing to cut.
     ranges = {key: ends[key] for key in histograms}
-    varied = {key: histogram for key, histogram in histograms.items() if histogram.most > histogram.least}
+    varied = {key: histogram for key, histogram in histograms.items() if histogram.counts.any()}
     if observer == "kl" and varied:
         ranges |= dict(zip(varied, kl_ranges(list(varied.values())), strict=True))
     elif varied:

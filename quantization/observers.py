@@ -30,10 +30,14 @@ class Histogram:
 
     @classmethod
     def of(cls, tensors: list[Tensor], least: float, most: float) -> Histogram:
-        """Of values of some tensors, which lie between `least` and `most`; of large tensors evenly spaced ones."""
+        """Of values of some tensors, which lie between `least` and `most`; of large tensors evenly spaced ones.
+
+        Zeros are left out.
+        """
         counts = torch.zeros(BINS, dtype=torch.float64)
         for tensor in tensors if most > least else []:
             some = tensor.reshape(-1)[:: -(-tensor.numel() // SAMPLES)]
+            some = some[some != 0]  # stored exactly whatever the range; after a ReLU they would outweigh all else
             counts += torch.histc(some.float(), BINS, least, most).cpu()
         return cls(least, most, counts)
 

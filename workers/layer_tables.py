@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from export.measure import Effort, MeasurementError, Setting
@@ -56,10 +57,15 @@ def measure_tasks(
     found = store.known(place, kind, list(unique))
     missing = [task for subject, task in unique.items() if subject not in found]
     while missing:
-        done = len(found) / len(unique)
+        done = len(found)
+
+        def written(files: int, done: int = done) -> None:
+            # Writing a file takes about as long as measuring it; how far a measurement is, it does not say.
+            progress((done + files / 2) / len(unique))
+
         with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
-            files = _write_batch(missing, Path(folder), lambda done=done: progress(done))  # type: ignore[misc]
-            measured = bench.measure(files, [setting], effort, lambda done=done: progress(done))  # type: ignore[misc]
+            files = _write_batch(missing, Path(folder), written)
+            measured = bench.measure(files, [setting], effort, partial(written, len(files)))
         batch, missing = missing[: len(files)], missing[len(files) :]
         for task, results in zip(batch, measured, strict=True):
             if isinstance(results, MeasurementError):
@@ -70,8 +76,8 @@ def measure_tasks(
     return found
 
 
-def _write_batch(tasks: Sequence[Task], folder: Path, tick: Callable[[], None]) -> list[Path]:
-    """Files of the first tasks: as many as are measured together, at least one."""
+def _write_batch(tasks: Sequence[Task], folder: Path, written: Callable[[int], None]) -> list[Path]:
+    """Files of the first tasks: as many as are measured together, at least one; says how many are written."""
     files: list[Path] = []
     size_bytes = 0
     for task in tasks[:BATCH]:
@@ -80,7 +86,7 @@ def _write_batch(tasks: Sequence[Task], folder: Path, tick: Callable[[], None]) 
         size_bytes += sum(path.stat().st_size for path in own.rglob("*") if path.is_file())
         if size_bytes > BATCH_BYTES:
             break
-        tick()
+        written(len(files))
     return files
 
 

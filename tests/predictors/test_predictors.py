@@ -130,8 +130,10 @@ class TestColumns:
         assert full == plain
         assert whole["mbconv.expand@int8_static.macs"] == plain["mbconv.expand.macs"]
         assert "mbconv.expand.macs" not in whole
-        assert whole["changes"] == 1
-        assert mixed["changes"] == 2
+        assert whole["conv@int8_static after fp32.macs"] == plain["conv.conv.macs"]
+        assert not any(name.startswith("linear@int8_static after fp32") for name in whole)
+        assert mixed["conv@int8_static after fp32.macs"] == plain["head.conv.macs"]
+        assert mixed["linear@fp32 after int8_static.parts"] == 1
         assert mixed["head.classifier.macs"] == plain["head.classifier.macs"]
 
     def test_are_standardised_and_without_constant_or_equal_ones(self) -> None:

@@ -69,6 +69,17 @@ def test_observers_that_cut_give_up_rare_values():
     assert whole == 1.0
 
 
+def test_zeros_do_not_outweigh_what_has_to_be_stored():
+    """After a ReLU half of the values are zero, which any range stores exactly; counted, they pulled the cut to 1.9."""
+    values = torch.randn(100_000, generator=torch.Generator().manual_seed(0)).clamp(min=0)
+    (_, most), (_, none) = kl_ranges(
+        [Histogram.of([values], 0.0, float(values.max())), Histogram.of([values[values > 0]], 0.0, float(values.max()))]
+    )
+    assert most == none
+    assert most > 2.8
+    assert Histogram.of([values], 0.0, float(values.max())).percentile()[1] > 3.5
+
+
 def test_what_is_cut_is_quantized_more_finely(space):
     architecture = space.quantized(space.base.largest(), 8)
     for observer in ("percentile", "kl"):
