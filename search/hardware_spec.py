@@ -39,7 +39,7 @@ class HardwareSpec(Part):
         float,
         Field(ge=0.5, lt=1, description="Limits leave room for this quantile of the predictor's relative errors."),
     ] = 0.95
-    seconds: Annotated[float, Field(gt=0, le=3600, description="Most measuring time of one network.")] = 5.0
+    seconds: Annotated[float, Field(gt=0, le=3600, description="Most measuring time of one network.")] = 2.0
     wait_minutes: Annotated[
         float, Field(ge=0, le=100_000, description="How long a job waits for a target that is offline.")
     ] = 60.0

@@ -60,7 +60,7 @@ class Effort:
     block_seconds: float = 0.01
     min_runs: int = 3
     width: float = 0.02
-    max_seconds: float = 5.0
+    max_seconds: float = 2.0
 
     @classmethod
     def quick(cls) -> Effort:

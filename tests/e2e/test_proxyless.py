@@ -20,6 +20,7 @@ pytestmark = pytest.mark.e2e
 def job(targets: list[str], **gradient: Any) -> dict[str, Any]:
     return {
         "recipe": "proxylessnas",
+        "hardware": {"seconds": 0.2},
         "supernet": {"choices": CHOICES},
         "training": {"epochs": 6, "batch_size": 256},
         "objectives": [{"metric": "accuracy"}, {"metric": "macs"}],

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.e2e
 # Long enough to be killed in the middle of every stage.
 JOB = {
     "recipe": "bignas",
+    "hardware": {"seconds": 0.2},
     "training": {"epochs": 4},
     "search": {"algorithm": "nsga2", "evaluations": 60, "options": {"population": 20}, "calibration_images": 128},
 }

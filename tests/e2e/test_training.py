@@ -42,7 +42,14 @@ def test_a_job_trained_by_two_machines_can_be_reused_by_another(client: Client, 
     assert first["id"] in [row["id"] for row in client.supernets(space="mobilenet/digits")["supernets"]]
     assert client.supernets(space="mobilenet/other")["supernets"] == []
 
-    second = done(client, {"supernet": {"reuse": first["id"]}, "search": {**TINY_JOB["search"], "seed": 7}})  # type: ignore[dict-item]
+    second = done(
+        client,
+        {
+            "supernet": {"reuse": first["id"]},
+            "search": {**TINY_JOB["search"], "seed": 7},
+            "hardware": TINY_JOB["hardware"],
+        },
+    )  # type: ignore[dict-item]
     events = list(client.events(second["id"]))
     assert not [event for event in events if event.kind == "curve"]
     assert any("is reused" in event.data["text"] for event in events if event.kind == "message")
@@ -69,6 +76,7 @@ def test_a_small_llama_is_trained_and_searched_by_perplexity(client: Client, tmp
             "training": {"method": "alternating", "epochs": 2, "batch_size": 32, "optimizer": "adamw"},
             "objectives": [{"metric": "perplexity"}, {"metric": "params"}],
             "search": {"algorithm": "random", "evaluations": 6, "calibration_images": 2},
+            "hardware": TINY_JOB["hardware"],
         }
     )
     assert wait_for(client, job["id"], is_finished, seconds=240)["state"] == "succeeded"
