@@ -218,7 +218,8 @@ class Trainer:
 
     def _clip(self) -> float:
         """Clip the gradients; the norm that they had."""
-        kinds = [[w for w in self._weights if isinstance(w, DTensor) is spread] for spread in (True, False)]
+        kinds = [[w for w in self._weights if isinstance(w, DTensor) is shards] for shards in (True, False)]
+        kinds = [weights for weights in kinds if weights]
         squares = torch.zeros((), device=self.device)
         for weights in kinds:
             if self.options.clip_value > 0:

@@ -56,7 +56,8 @@ def test_exactly_one_spec_describes_a_block(kind):
 @pytest.mark.parametrize("spec", all_specs(), ids=lambda spec: spec.__name__)
 def test_a_blocks_arguments_are_the_fields_of_its_spec_in_order(spec):
     arguments = list(inspect.signature(block_class(spec.kind)).parameters)
-    assert arguments == [field.name for field in fields(spec)]
+    # The policy of a layer is a fact about its numbers, not about its module.
+    assert arguments == [field.name for field in fields(spec) if field.name != "policy"]
 
 
 @pytest.mark.parametrize("spec", all_specs(), ids=lambda spec: spec.__name__)
