@@ -62,7 +62,7 @@ class Setting:
             lr_floor=0.0,
             weight_decay=1e-4,
             momentum=0.9,
-            clip_norm=5.0,
+            clip_norm=0.0,
             schedule="cosine",
             warmup_epochs=warm,
             precision=self.precision,
