@@ -20,7 +20,7 @@ up: $(VENV)/ready ## API, worker and dashboard on this machine
 
 test: $(VENV)/ready ## All tests (installs Debian's chromium for the browser tests where it may)
 	@.ci/chromium
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: $(VENV)/ready ## ruff, mypy strict, import-linter
 	@$(BIN)/ruff check .

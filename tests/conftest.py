@@ -49,13 +49,6 @@ TINY_JOB = {
 }
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several test processes a file stays in one, and all that runs the whole service in the same one."""
-    for item in items:
-        group = "e2e" if item.get_closest_marker("e2e") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @contextmanager
 def open_folder() -> Iterator[Path]:
     """A temporary folder for servers. Run as root, PostgreSQL works as a user of its own, and pytest closes
