@@ -158,12 +158,15 @@ def in_order(supernet: Supernet, architectures: Sequence[Architecture]) -> list[
 
 
 def _keys(supernet: Supernet, architectures: Sequence[Architecture]) -> list[tuple[int, ...]]:
-    """For every architecture a number for each of its layers; equal layers of a slot have equal numbers."""
-    numbers: dict[Layer, int] = {}
-    return [
-        tuple(numbers.setdefault(layer, len(numbers)) for layer in supernet.layers(architecture).items())
-        for architecture in architectures
-    ]
+    """For every architecture a number for each of its layers; equal layers of a slot have equal numbers.
+
+    Numbers follow the layers' own words, so any two architectures compare the same way whichever others are there:
+    a search that was killed in the middle of a batch goes on in the order that it had.
+    """
+    paths = [list(supernet.layers(architecture).items()) for architecture in architectures]
+    layers = sorted({layer for path in paths for layer in path}, key=lambda layer: (layer[0], repr(layer[1])))
+    numbers = {layer: number for number, layer in enumerate(layers)}
+    return [tuple(numbers[layer] for layer in path) for path in paths]
 
 
 def _common(first: Sequence[int], second: Sequence[int]) -> int:

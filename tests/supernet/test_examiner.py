@@ -13,7 +13,7 @@ from supernet.data.text import blocks
 from supernet.evaluate import examine, score
 from supernet.examiner import Examiner
 from supernet.network import Supernet, extract
-from supernet.prefixes import Prefixes
+from supernet.prefixes import Prefixes, in_order
 from supernet.scores.labels import SplitExam
 
 LLAMA = load_family("llama", "tiny", Adjustments({"layer*_ffn": (88, 176), "layer*_kv_heads": (2, 4)}))
@@ -150,3 +150,14 @@ def test_groups_are_neighbours_and_cover_everything():
     groups = list(examiner.groups(architectures, most=5))
     assert [len(group) for group in groups] == [5, 5, 2]
     assert [i for group in groups for i in group] == Prefixes(supernet, architectures).order
+
+
+@pytest.mark.parametrize("space", [LLAMA, DIGITS], ids=lambda space: space.name)
+def test_what_is_left_of_a_batch_keeps_its_order(space):
+    """A search that was killed in the middle of a batch stores the rest as it would have."""
+    supernet = made(space)
+    batch = list(dict.fromkeys(population(space, 24)))
+    whole = [batch[index] for index in in_order(supernet, batch)]
+    for left in (whole[5:], whole[::2][::-1], batch[3:]):
+        ordered = [left[index] for index in in_order(supernet, left)]
+        assert ordered == [architecture for architecture in whole if architecture in left]
