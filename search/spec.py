@@ -26,6 +26,7 @@ from search.defaults import DEFAULT_RECIPE, filled
 from search.goal_spec import ConstraintSpec, ObjectiveSpec
 from search.gradient_spec import GRADIENT, GradientSpec, check_gradient, fill_search
 from search.hardware_spec import HardwareSpec, target_of
+from search.metrics import ON_TARGET
 from search.objectives import Constraint, Objective, limits_of
 from search.parts import Part, complete_options, one_of
 from search.quantization_spec import QuantizationSpec, check_target, quantized_space
@@ -286,8 +287,7 @@ class JobSpec(Part):
                     f"Data source {self.data.source!r} gives {kind}, on which networks have no {wrong}; "
                     f"ask for {right} instead."
                 )
-        metrics |= {constraint.metric for constraint in self.constraints}
-        tasked = sorted(metrics & set(TASK_METRICS))
+        tasked = sorted(self.metrics & set(TASK_METRICS))
         if tasked and not self.scoring.tasks:
             raise ValueError(f"Metric {tasked[0]!r} needs questions; name a file of them in scoring.tasks.")
         if self.scoring.tasks and kind not in ("text", None):
@@ -335,6 +335,16 @@ class JobSpec(Part):
         return self
 
     @property
+    def metrics(self) -> frozenset[str]:
+        """Metrics of the objectives and the constraints."""
+        return frozenset(part.metric for part in (*self.objectives, *self.constraints))
+
+    @property
+    def metrics_on_target(self) -> tuple[str, ...]:
+        """Those of the metrics that a device decides, in the order of `ON_TARGET`."""
+        return tuple(metric for metric in ON_TARGET if metric in self.metrics)
+
+    @property
     def target(self) -> str | None:
         """The device of the job's latencies; None if no metric needs one."""
         return target_of((*self.objectives, *self.constraints), self.data.kind)
@@ -345,7 +355,7 @@ class JobSpec(Part):
             if self.gradient is not None:
                 raise ValueError("A search by gradient has no quantization policies; leave one of the two out.")
             check_target(self.quantization, self.target)
-            asked = {part.metric for part in (*self.objectives, *self.constraints)} & {"kl_divergence", *TASK_METRICS}
+            asked = self.metrics & {"kl_divergence", *TASK_METRICS}
             if asked or self.scoring != ScoringSpec():
                 raise ValueError(
                     f"Policies are scored by accuracy or perplexity, not by {min(asked, default='scoring')}; search "

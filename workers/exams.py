@@ -21,8 +21,7 @@ def exams_of(spec: JobSpec, space: SearchSpace, data: Dataset) -> list[Exam]:
     Raises:
         JobFailed: a task's file cannot be used.
     """
-    wanted = {o.metric for o in spec.objectives} | {c.metric for c in spec.constraints}
-    exams: list[Exam] = [SplitExam(data.validation, against_full="kl_divergence" in wanted)]
+    exams: list[Exam] = [SplitExam(data.validation, against_full="kl_divergence" in spec.metrics)]
     if not spec.scoring.tasks:
         return exams
     takes = space.takes

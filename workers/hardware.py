@@ -18,7 +18,7 @@ from export.measure.bench import Results
 from predictors.table_files import parse_table
 from predictors.tables import LatencyTable, MissingRow
 from search.evaluation import Evaluation
-from search.metrics import METRICS, ON_TARGET, Source
+from search.metrics import METRICS, Source
 from search.targets import RUNTIMES, TargetName
 from search_space.architecture import Architecture
 from search_space.distinct import TooManyLayers
@@ -89,9 +89,7 @@ def prepare_hardware(shop: Workshop) -> Hardware:
         JobFailed: the target is unknown, cannot run the networks, or stays offline.
         Interrupted: the job is to be paused or cancelled; what was measured is stored.
     """
-    spec = shop.spec
-    asked = {part.metric for part in (*spec.objectives, *spec.constraints)}
-    metrics = tuple(metric for metric in ON_TARGET if metric in asked)
+    spec, metrics = shop.spec, shop.spec.metrics_on_target
     if spec.target is None:
         return Hardware()
     shop.reporter.stage("measure hardware")
@@ -187,7 +185,7 @@ def _setting(shop: Workshop, name: str, target: Target | None) -> Setting:
     runtime = parsed.runtime
     if target is not None:
         offered = [str(one) for one in target.facts.get("runtimes", [])]
-        if any(part.metric == "tokens_per_second" for part in (*shop.spec.objectives, *shop.spec.constraints)):
+        if "tokens_per_second" in shop.spec.metrics:
             offered = [one for one in offered if RUNTIMES[one].engine == "torch" and not RUNTIMES[one].compiled]
         if not offered or (runtime is not None and runtime not in offered):
             raise JobFailed(f"Target {target.name} has no {runtime or 'runtime for this'}; it has {offered}.")
@@ -220,8 +218,7 @@ def _priced_by(shop: Workshop, name: str, table: LatencyTable, metrics: tuple[st
 
 def _table(shop: Workshop, bench: Bench, setting: Setting) -> LatencyTable | None:
     """Every layer of the space alone, if there are not too many and the metric adds up from layers."""
-    asked = {part.metric for part in (*shop.spec.objectives, *shop.spec.constraints)}
-    if shop.spec.hardware.max_layers == 0 or "latency_ms" not in asked or not shop.searched.has_layers:
+    if shop.spec.hardware.max_layers == 0 or "latency_ms" not in shop.spec.metrics or not shop.searched.has_layers:
         return None
     try:
         layers = layers_of(shop.searched, shop.spec.hardware.max_layers)

@@ -15,7 +15,6 @@ import numpy as np
 from export.measure import Effort
 from predictors.table_files import read_table
 from predictors.tables import LatencyTable, Row
-from search.metrics import ON_TARGET
 from search_space.architecture import Architecture
 from search_space.distinct import TooManyLayers
 from search_space.space import SearchSpace
@@ -129,8 +128,7 @@ def measuring_of(shop: Workshop) -> Hardware:
     """How the metrics of the job's objectives are obtained: every network is measured, or priced by a table."""
     if shop.spec.target is None:
         return Hardware()
-    asked = {part.metric for part in (*shop.spec.objectives, *shop.spec.constraints)}
-    metrics = tuple(metric for metric in ON_TARGET if metric in asked)
+    metrics = shop.spec.metrics_on_target
     place = place_of_target(shop, shop.spec.target)
     if place.table is None:
         return Hardware(metrics, {}, place.bench, place.setting)

@@ -16,7 +16,6 @@ from search.algorithms import algorithm_for
 from search.evaluation import Evaluation
 from search.hardware_spec import with_margin
 from search.loop import run_search
-from search.metrics import ON_TARGET
 from search.objectives import limits_of
 from search.pareto import pareto_front
 from search.problem import Problem
@@ -123,13 +122,11 @@ def scores_alike(spec: JobSpec) -> Callable[[Job], bool]:
 
     def alike(job: Job) -> bool:
         theirs = JobSpec.model_validate(job.spec)
-        wanted = {o.metric for o in spec.objectives} | {c.metric for c in spec.constraints}
         same = theirs.search.calibration_images == spec.search.calibration_images and theirs.scoring == spec.scoring
         same = same and theirs.quantization == spec.quantization
-        compared = {o.metric for o in theirs.objectives} | {c.metric for c in theirs.constraints}
-        if wanted & set(ON_TARGET):
+        if spec.metrics_on_target:
             same = same and (theirs.target, theirs.hardware) == (spec.target, spec.hardware)
-        return same and wanted - set(ANALYTIC) <= compared
+        return same and spec.metrics - set(ANALYTIC) <= theirs.metrics
 
     return alike
 
@@ -152,13 +149,12 @@ def search_problem(
         return lambda architecture: float(ANALYTIC[metric](space, architecture))
 
     objectives, constraints = with_margin(*spec.goals, hardware.margins)
-    wanted = {objective.metric for objective in objectives} | {constraint.metric for constraint in constraints}
     return Problem(
         space,
         objectives,
         constraints,
         warm_start=tuple(warm),
-        exact_costs={metric: exact(metric) for metric in sorted(wanted & set(ANALYTIC))} | hardware.known,
+        exact_costs={metric: exact(metric) for metric in sorted(spec.metrics & set(ANALYTIC))} | hardware.known,
         seeds=tuple(
             dict.fromkeys([*(space.architecture(**values) for values in spec.search.seed_architectures), *seeds])
         ),

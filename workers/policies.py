@@ -5,7 +5,7 @@ Each is kept as the job's events, so a resumed job has the same seeds and measur
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict
 from typing import Any
 
@@ -151,8 +151,7 @@ def _best_architecture(shop: Workshop, evaluator: QuantizedEvaluator, hardware: 
         return found
 
     objectives, constraints = with_margin(*shop.spec.goals, hardware.margins)
-    exact = ({one.metric for one in objectives} | {one.metric for one in constraints}) & set(ANALYTIC)
-    problem = Problem(base, objectives, constraints, _costs(space, wide, exact, hardware))
+    problem = Problem(base, objectives, constraints, _costs(space, wide, shop.spec.metrics & set(ANALYTIC), hardware))
     algorithm = algorithm_for(
         problem,
         plan.algorithm,
@@ -166,7 +165,7 @@ def _best_architecture(shop: Workshop, evaluator: QuantizedEvaluator, hardware: 
     return best.architecture
 
 
-def _costs(space: QuantizedSpace, wide: int, exact: set[str], hardware: Hardware) -> dict[str, ExactCost]:
+def _costs(space: QuantizedSpace, wide: int, exact: Set[str], hardware: Hardware) -> dict[str, ExactCost]:
     """Metrics that cost nothing to ask for, of networks of the base space in their widest numbers."""
 
     def counted(metric: str) -> ExactCost:
