@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from export.measure import Effort, MeasurementError, Setting, measure_many
 from service.settings import Settings, get_settings
-from service.store import leases, measuring
+from service.store import leases
 from service.store.leases import LeaseLost
 from service.store.models import Measurement
 from service.store.session import Database, first_line
@@ -65,7 +65,7 @@ def run(database: Database, settings: Settings, measurement_id: str, epoch: int)
 
     def write(session: Session) -> None:
         values = {"state": "succeeded", "message": None, "results": results}
-        measuring.finish_measurement(session, measurement_id, epoch, values)
+        leases.finish(session, Measurement, measurement_id, epoch, values)
 
     with database.transaction() as session:
         write(session)
@@ -123,7 +123,7 @@ def main() -> int:
     except ArchiveMissing as error:
         values = {"state": "failed", "message": str(error)}
         with database.transaction() as session:
-            measuring.finish_measurement(session, arguments.id, arguments.epoch, values)
+            leases.finish(session, Measurement, arguments.id, arguments.epoch, values)
     return DONE
 
 

@@ -29,7 +29,7 @@ from search_space import plugins
 from search_space.family_files import culprit
 from service.lifeline import die_with_parent
 from service.settings import Settings, get_settings
-from service.store import queries
+from service.store import leases, queries
 from service.store.leases import LeaseLost
 from service.store.models import Artifact, EvaluationRow, Export, Finalist, Job
 from service.store.session import Database, first_line
@@ -151,7 +151,7 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
         if not is_disk_full(error):
             raise
         values = {"state": "failed", "message": f"No room on the disk: {error}. Make room and export again."}
-    patiently(database, lambda s: queries.finish_export(s, export_id, epoch, values), DATABASE_PATIENCE_SECONDS)
+    patiently(database, lambda s: leases.finish(s, Export, export_id, epoch, values), DATABASE_PATIENCE_SECONDS)
 
 
 def fail(database: Database, kind: str, row_id: str, epoch: int, message: str) -> None:
@@ -159,7 +159,7 @@ def fail(database: Database, kind: str, row_id: str, epoch: int, message: str) -
 
     def write(session: Session) -> None:
         if kind == "export":
-            queries.finish_export(session, row_id, epoch, {"state": "failed", "message": message})
+            leases.finish(session, Export, row_id, epoch, {"state": "failed", "message": message})
         else:
             queries.set_state(session, queries.fenced_job(session, row_id, epoch), "failed", message)
 

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from service.lifeline import stop, tied_to_parent
 from service.settings import Settings
-from service.store import leases, measuring, queries, sharing
+from service.store import leases, queries, sharing
 from service.store.leases import Lease, LeasedTable, LeaseLost
 from service.store.models import Export, Job, Measurement
 from service.store.session import Database, first_line
@@ -203,9 +203,9 @@ class Supervisor:
     def _fail(self, kind: Kind, row_id: str, epoch: int, reason: str) -> None:
         def write(session: Session) -> None:
             if kind == "export":
-                queries.finish_export(session, row_id, epoch, {"state": "failed", "message": reason})
+                leases.finish(session, Export, row_id, epoch, {"state": "failed", "message": reason})
             elif kind == "measurement":
-                measuring.finish_measurement(session, row_id, epoch, {"state": "failed", "message": reason})
+                leases.finish(session, Measurement, row_id, epoch, {"state": "failed", "message": reason})
             else:
                 queries.set_state(session, queries.fenced_job(session, row_id, epoch), "failed", reason)
 

@@ -5,7 +5,9 @@ All times are the database's clock. See DESIGN "Lease" and docs/decisions/0002.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
@@ -96,6 +98,24 @@ def release(session: Session, table: LeasedTable, row_id: str, epoch: int) -> bo
         .returning(table.id)
     ).scalar_one_or_none()
     return released is not None
+
+
+def finish(
+    session: Session, table: type[Export | Measurement], row_id: str, epoch: int, values: Mapping[str, Any]
+) -> None:
+    """End an export or a measurement, if this epoch still holds it.
+
+    Raises:
+        LeaseLost: it does not.
+    """
+    done = session.execute(
+        update(table)
+        .where(table.id == row_id, table.epoch == epoch, table.state.in_(ACTIVE_STATES))
+        .values(finished_at=func.now(), lease_owner=None, lease_until=None, **values)
+        .returning(table.id)
+    ).scalar_one_or_none()
+    if done is None:
+        raise LeaseLost(f"{table.__name__.lower()} {row_id}: epoch {epoch} is over")
 
 
 def set_running(session: Session, table: type[Export | Measurement], row_id: str) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from service.store.leases import LeaseLost
 from service.store.models import ACTIVE_STATES, Latency, Measurement, Target
 
 # A machine that is silent for so long is offline; it beats every few seconds.
@@ -89,22 +88,6 @@ def waiting_measurements(session: Session, name: str) -> int:
 
 
 # --- requests ----------------------------------------------------------------------------------------
-
-
-def finish_measurement(session: Session, measurement_id: str, epoch: int, values: Mapping[str, Any]) -> None:
-    """End a request, if this epoch still holds it.
-
-    Raises:
-        LeaseLost: it does not.
-    """
-    done = session.execute(
-        update(Measurement)
-        .where(Measurement.id == measurement_id, Measurement.epoch == epoch, Measurement.state.in_(ACTIVE_STATES))
-        .values(finished_at=func.now(), lease_owner=None, lease_until=None, **values)
-        .returning(Measurement.id)
-    ).scalar_one_or_none()
-    if done is None:
-        raise LeaseLost(f"measurement {measurement_id}: epoch {epoch} is over")
 
 
 def give_up_requests(session: Session, job_id: str) -> None:

@@ -298,15 +298,3 @@ def finalists(session: Session, job_id: str) -> Sequence[Finalist]:
 def exports_of(session: Session, job_id: str) -> Sequence[Export]:
     """A job's exports, newest first."""
     return session.scalars(select(Export).where(Export.job_id == job_id).order_by(Export.created_at.desc())).all()
-
-
-def finish_export(session: Session, export_id: str, epoch: int, values: Mapping[str, Any]) -> None:
-    """End an export, if this epoch still holds it."""
-    done = session.execute(
-        update(Export)
-        .where(Export.id == export_id, Export.epoch == epoch, Export.state.in_(ACTIVE_STATES))
-        .values(finished_at=func.now(), lease_owner=None, lease_until=None, **values)
-        .returning(Export.id)
-    ).scalar_one_or_none()
-    if done is None:
-        raise LeaseLost(f"export {export_id}: epoch {epoch} is over")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from service.store.models import Job, SharedEvaluation
@@ -84,17 +84,22 @@ def claim(session: Session, job_id: str, owner: str, count: int, seconds: float)
     return [Claim(key, values, epoch) for _, key, values, epoch in sorted(rows, key=lambda row: row[0])]
 
 
+def _held(job_id: str, held: Claim) -> tuple[ColumnElement[bool], ...]:
+    """That a claim is still the newest of its architecture, and not delivered."""
+    return (
+        SharedEvaluation.job_id == job_id,
+        SharedEvaluation.architecture_id == held.architecture_id,
+        SharedEvaluation.epoch == held.epoch,
+        SharedEvaluation.metrics.is_(None),
+    )
+
+
 def renew(session: Session, job_id: str, claims: Iterable[Claim], seconds: float) -> None:
     """Hold claims for longer; those that were lost stay lost."""
     for held in claims:
         session.execute(
             update(SharedEvaluation)
-            .where(
-                SharedEvaluation.job_id == job_id,
-                SharedEvaluation.architecture_id == held.architecture_id,
-                SharedEvaluation.epoch == held.epoch,
-                SharedEvaluation.metrics.is_(None),
-            )
+            .where(*_held(job_id, held))
             .values(lease_until=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds))
         )
 
@@ -105,12 +110,7 @@ def deliver(
     """Store the scores of a claimed architecture; False if the claim was lost."""
     taken = session.execute(
         update(SharedEvaluation)
-        .where(
-            SharedEvaluation.job_id == job_id,
-            SharedEvaluation.architecture_id == held.architecture_id,
-            SharedEvaluation.epoch == held.epoch,
-            SharedEvaluation.metrics.is_(None),
-        )
+        .where(*_held(job_id, held))
         .values(metrics=metrics, sources=sources, seconds=seconds, lease_owner=None, lease_until=None)
         .returning(SharedEvaluation.architecture_id)
     ).scalar_one_or_none()

@@ -162,9 +162,9 @@ def test_a_request_whose_target_vanished_is_taken_up_again_and_the_lost_one_cann
         assert second is not None
         assert second.epoch == first.epoch + 1
     with pytest.raises(LeaseLost), database.transaction() as session:
-        measuring.finish_measurement(session, measurement_id, first.epoch, {"state": "succeeded"})
+        leases.finish(session, Measurement, measurement_id, first.epoch, {"state": "succeeded"})
     with database.transaction() as session:
-        measuring.finish_measurement(session, measurement_id, second.epoch, {"state": "succeeded", "results": []})
+        leases.finish(session, Measurement, measurement_id, second.epoch, {"state": "succeeded", "results": []})
         assert measuring.waiting_measurements(session, "vanishing") == 0
 
 
