@@ -79,7 +79,8 @@ class _Writer:
         if plan.weight is None:
             raise ValueError(f"ONNX Runtime has no kernels for scheme {scheme!r} on a CPU; choose 8 or 4 bits, or 32.")
         if node.op_type == "Gemm" and scheme == "int8_static":
-            self._gemm(path, node, plan, plan.weight)
+            # A linear layer of one vector per example, whose kernel wants a bias of integers.
+            self._whole_arguments(path, node, plan, plan.weight)
             return
         if node.op_type == "Gemm":
             node = self._without_gemm(node)
@@ -97,14 +98,8 @@ class _Writer:
             node.input[1] = self._linear_weight(path, node, plan.weight, SCHEMES[scheme].zero_points)
 
     def _convolution(self, path: str, node: NodeProto, plan: Plan, weight: QuantizedWeight) -> None:
-        assert plan.inputs is not None
         assert plan.outputs is not None
-        node.input[0] = self._in_bytes(node, node.input[0], plan.inputs)
-        node.input[1] = self._dequantized(
-            path, node, weight.values.numpy(), weight.scale[:, 0], weight.zero_point[:, 0], 0
-        )
-        if plan.bias is not None:
-            node.input[2] = self._whole_bias(path, node, plan.bias, plan.inputs, weight)
+        self._whole_arguments(path, node, plan, weight)
         last = node
         if plan.activation:
             users = [user for user in self._graph.node if node.output[0] in user.input]
@@ -112,8 +107,8 @@ class _Writer:
                 last = users[0]
         self._answer_in_bytes(last, plan.outputs)
 
-    def _gemm(self, path: str, node: NodeProto, plan: Plan, weight: QuantizedWeight) -> None:
-        """A linear layer of one vector per example, whose kernel wants a bias of integers."""
+    def _whole_arguments(self, path: str, node: NodeProto, plan: Plan, weight: QuantizedWeight) -> None:
+        """Input, weight and bias in integers."""
         assert plan.inputs is not None
         node.input[0] = self._in_bytes(node, node.input[0], plan.inputs)
         node.input[1] = self._dequantized(

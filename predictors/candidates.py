@@ -3,38 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from predictors.tables import LatencyTable, MissingRow
 from search_space.architecture import Architecture
 from search_space.layers import LayerSpec
-from search_space.operations import Block, Blocks, blocks_of
+from search_space.operations import Block, Blocks, CandidatePrices, blocks_of
 from search_space.space import SearchSpace
-
-
-@dataclass(frozen=True, slots=True)
-class CandidatePrices:
-    """Latencies of a space's candidates.
-
-    Attributes:
-        target: of the table.
-        fixed_ms: the layers that every network has, and the table's overhead.
-        blocks_ms: of every option of every block, in forward order; 0 for an option that leaves its block out.
-    """
-
-    target: str
-    fixed_ms: float
-    blocks_ms: tuple[tuple[float, ...], ...]
-
-    @property
-    def cheapest_ms(self) -> float:
-        """Of the cheapest network."""
-        return self.fixed_ms + sum(map(min, self.blocks_ms))
-
-    @property
-    def dearest_ms(self) -> float:
-        """Of the dearest network."""
-        return self.fixed_ms + sum(map(max, self.blocks_ms))
 
 
 def price_candidates(space: SearchSpace, table: LatencyTable, blocks: Blocks | None = None) -> CandidatePrices:
@@ -48,14 +22,14 @@ def price_candidates(space: SearchSpace, table: LatencyTable, blocks: Blocks | N
         ValueError: the space is not made of blocks.
     """
     blocks = blocks or blocks_of(space)
-    missing = table.missing(network for network, _ in networks_of(space, blocks))
+    (base, _), *others = networks = list(networks_of(space, blocks))
+    missing = table.missing(network for network, _ in networks)
     if missing:
         raise MissingRow(table.target, missing)
-    base, _ = next(networks_of(space, blocks))
     prices = dict(zip(base, table.layer_prices(base), strict=True))
     fixed_ms = table.overhead_ms + sum(prices[slot] for slot in blocks.fixed)
     of_block: dict[str, list[float]] = {block.choice: [] for block in blocks.searched}
-    for network, block in list(networks_of(space, blocks))[1:]:
+    for network, block in others:
         assert block is not None
         of_network = dict(zip(network, table.layer_prices(network), strict=True))
         of_block[block.choice].append(of_network.get(block.slot, 0.0))

@@ -50,6 +50,31 @@ class Blocks:
     order: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class CandidatePrices:
+    """What the candidates of a space cost on one target, in plain numbers.
+
+    Attributes:
+        target: its name.
+        fixed_ms: the layers that every network has, and what runs beside them.
+        blocks_ms: of every option of every block, in forward order; 0 for an option that leaves its block out.
+    """
+
+    target: str
+    fixed_ms: float
+    blocks_ms: tuple[tuple[float, ...], ...]
+
+    @property
+    def cheapest_ms(self) -> float:
+        """Of the cheapest network."""
+        return self.fixed_ms + sum(map(min, self.blocks_ms))
+
+    @property
+    def dearest_ms(self) -> float:
+        """Of the dearest network."""
+        return self.fixed_ms + sum(map(max, self.blocks_ms))
+
+
 def blocks_of(space: SearchSpace) -> Blocks:
     """The blocks of a space, found by trying every option of every choice.
 

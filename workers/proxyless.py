@@ -19,7 +19,6 @@ from search.evaluation import Evaluation
 from search.spec import JobSpec
 from search_space.architecture import Architecture
 from search_space.operations import Blocks, alone, blocks_of, separated
-from service.store.models import EvaluationRow
 from supernet.data import DataError, Dataset
 from supernet.evaluate import score
 from supernet.flat import load_tensors, own_tensors
@@ -33,6 +32,7 @@ from supernet.proxyless.search import Budget, PathSearch, Turns
 from supernet.proxyless.steps import ArchitectureStep, GradientStep, LatencyReward, Reinforce, accuracies
 from supernet.trainer import Trainer
 from workers.curve import Curve
+from workers.evaluating import row_of
 from workers.evaluator import Evaluator
 from workers.finalists import measured_finalist
 from workers.gradient_points import EVENT, SearchPoints, TrainingPoints
@@ -332,15 +332,7 @@ class _GradientSearch:
             on_target, how = hardware.scores(self._shop, architecture)
         assert not isinstance(evaluation.source, str)
         metrics, sources = {**evaluation.metrics, **on_target}, {**evaluation.source, **how}
-        self._shop.reporter.evaluation(
-            EvaluationRow(
-                architecture_id=architecture.id,
-                values=architecture.values,
-                metrics=metrics,
-                sources=sources,
-                seconds=time.monotonic() - began,
-            )
-        )
+        self._shop.reporter.evaluation(row_of(Evaluation(architecture, metrics, sources), time.monotonic() - began))
         return self._tell(
             "measured",
             run=aim.number,

@@ -13,23 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from search_space.operations import CandidatePrices
+
 # A budget is met when the expected latency is within this share of it.
 BUDGET_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
-class Latencies:
-    """What the candidates of a space cost on one target.
-
-    Attributes:
-        target: its name.
-        fixed_ms: of the layers that every network has, and of what runs beside them.
-        blocks_ms: of every option of every block, in ms; 0 for an option that leaves its block out.
-    """
-
-    target: str
-    fixed_ms: float
-    blocks_ms: tuple[tuple[float, ...], ...]
+class Latencies(CandidatePrices):
+    """Prices of candidates, and what a distribution over them costs."""
 
     def expected(self, probabilities: Sequence[Tensor]) -> Tensor:
         """E[latency] in ms = fixed + sum over blocks and options of p * latency; differentiable."""
@@ -39,16 +31,6 @@ class Latencies:
     def of_path(self, path: Sequence[int]) -> float:
         """Latency in ms of one network."""
         return self.fixed_ms + sum(ms[option] for ms, option in zip(self.blocks_ms, path, strict=True))
-
-    @property
-    def cheapest_ms(self) -> float:
-        """Of the cheapest path."""
-        return self.fixed_ms + sum(map(min, self.blocks_ms))
-
-    @property
-    def dearest_ms(self) -> float:
-        """Of the dearest path."""
-        return self.fixed_ms + sum(map(max, self.blocks_ms))
 
     @property
     def uniform_ms(self) -> float:

@@ -1,33 +1,15 @@
 """Several processes train what one trains: the same losses and weights, within rounding."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from supernet.distributed import ALONE, Group, Orders, _buckets
 from tests.supernet.replica import losses
+from tests.torchrun import together
 
-ROOT = Path(__file__).parents[2]
 
-
-def of_processes(family: str, micro_batches: int, *flags: str, processes: int = 2) -> list[dict[str, float]]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    done = subprocess.run(
-        [*command, "-m", "tests.supernet.replica", family, str(micro_batches), *flags],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    found: list[dict[str, float]] = json.loads(done.stdout.strip().splitlines()[-1])
+def of_processes(family: str, micro_batches: int, *flags: str) -> list[dict[str, float]]:
+    found: list[dict[str, float]] = together("tests.supernet.replica", family, str(micro_batches), *flags)
     return found
 
 

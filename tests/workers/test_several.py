@@ -1,32 +1,10 @@
 """The training stage with two processes: what one of them meets is dealt with by both."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).parents[2]
-
-
-def of_two(folder: Path, kind: str) -> dict:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [*command, "-m", "tests.workers.several", str(folder), kind],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    found: dict = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
+from tests.torchrun import together
 
 
 def test_memory_and_divergence_of_one_process_are_answered_by_both(tmp_path):
-    found = of_two(tmp_path, "trouble")
+    found = together("tests.workers.several", str(tmp_path), "trouble")
     memory, divergence = found["messages"]
     assert "Out of memory with 128 examples at once: batches are cut into 2 micro-batches of 64" in memory
     assert "The loss of step 6 is not finite" in divergence
@@ -42,7 +20,7 @@ def test_a_llama_whose_weights_are_spread_is_checkpointed_and_ends_whole(tmp_pat
     from supernet.flat import own_tensors
     from supernet.network import Supernet
 
-    found = of_two(tmp_path, "llama")
+    found = together("tests.workers.several", str(tmp_path), "llama")
     assert found["messages"] == []
     assert found["sum_of_both"] < 1.9 * found["sum"]  # process 1 holds a part
     (file,) = (tmp_path / "artifacts/supernets").iterdir()
