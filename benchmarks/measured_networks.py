@@ -94,7 +94,7 @@ def _write(space: SearchSpace, architectures: list[Architecture], folder: Path) 
     import torch
 
     from export.formats.onnx import write
-    from quantization.network import with_stated_policy
+    from quantization.calibration import with_stated_policy
     from supernet.contract import example_input
     from supernet.network import build_network
 

@@ -262,18 +262,3 @@ class QuantizableNetwork:
         finally:
             for hook in hooks:
                 hook.remove()
-
-
-def with_stated_policy(network: nn.Module, layers: Mapping[str, LayerSpec], inputs: Tensor) -> nn.Module:
-    """A network under the policy that its specs state, calibrated on nothing: what it costs, not what it answers.
-
-    Args:
-        inputs: one sample.
-    """
-    policy = {f"{slot}.{part}": precision for slot, spec in layers.items() for part, precision in spec.policy}
-    if all(precision.is_full for precision in policy.values()):
-        return network
-    made = QuantizableNetwork(network, layers, (inputs, None))
-    for name, activation in made.activations.items():
-        made.statistics[name] = Statistics((-1.0, 1.0), (0.0 if activation else -1.0, 1.0), activation)
-    return made.with_policy(policy)

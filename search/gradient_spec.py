@@ -197,6 +197,7 @@ def check_gradient(spec: JobSpec) -> None:
         ("search.warm_start", spec.search.warm_start),
         ("quantization", spec.quantization),
         ("scoring.tasks", spec.scoring.tasks),
+        ("metric kl_divergence, which compares with a full network", "kl_divergence" in spec.metrics),
     ):
         if asked:
             raise ValueError(f"A search by gradient cannot honour {name}; leave it out.")

@@ -76,6 +76,14 @@ METRICS: dict[str, Metric] = {
             "Mean Kullback-Leibler divergence, per token or example, of the sub-network from the full network.",
         ),
         Metric(
+            "label_gradient_alignment",
+            "maximize",
+            "",
+            "measured",
+            "How well the kernel of per-example gradients matches the classes, from -1 to 1 (Mok et al. 2022): a score "
+            "of a network after little training.",
+        ),
+        Metric(
             "task_accuracy",
             "maximize",
             "",

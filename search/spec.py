@@ -277,12 +277,12 @@ class JobSpec(Part):
     @model_validator(mode="after")
     def _scores_what_the_data_gives(self) -> JobSpec:
         kind = self.data.kind
-        metrics = {objective.metric for objective in self.objectives}
         for wrong, right, kinds in (
             ("accuracy", "perplexity", ("text",)),
+            ("label_gradient_alignment", "kl_divergence", ("text",)),
             ("perplexity", "accuracy", ("image", "labelled text")),
         ):
-            if wrong in metrics and kind in kinds:
+            if wrong in self.metrics and kind in kinds:
                 raise ValueError(
                     f"Data source {self.data.source!r} gives {kind}, on which networks have no {wrong}; "
                     f"ask for {right} instead."
@@ -355,7 +355,7 @@ class JobSpec(Part):
             if self.gradient is not None:
                 raise ValueError("A search by gradient has no quantization policies; leave one of the two out.")
             check_target(self.quantization, self.target)
-            asked = self.metrics & {"kl_divergence", *TASK_METRICS}
+            asked = self.metrics & {"kl_divergence", "label_gradient_alignment", *TASK_METRICS}
             if asked or self.scoring != ScoringSpec():
                 raise ValueError(
                     f"Policies are scored by accuracy or perplexity, not by {min(asked, default='scoring')}; search "

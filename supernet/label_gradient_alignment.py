@@ -24,7 +24,9 @@ from torch import Tensor, nn
 MOST_BYTES = 256 << 20
 
 
-def label_gradient_alignment(network: nn.Module, inputs: Tensor, labels: Tensor, *, coupled: bool = False) -> float:
+def label_gradient_alignment(
+    network: nn.Module, inputs: Tensor, labels: Tensor, mask: Tensor | None = None, *, coupled: bool = False
+) -> float:
     """LGA of a network that gives one row of logits per sample.
 
     Costs n backward passes, and a multiple of that for networks whose gradients do not fit in `MOST_BYTES`. The
@@ -33,6 +35,7 @@ def label_gradient_alignment(network: nn.Module, inputs: Tensor, labels: Tensor,
     Args:
         inputs: of one batch, samples first. 32 to 128 are usual.
         labels: classes, shape (num_samples,).
+        mask: true where a token of a text is not padding, shape (num_samples, length).
         coupled: whether batch normalisation takes its statistics from this batch, as in the public implementation.
 
     Raises:
@@ -44,7 +47,7 @@ def label_gradient_alignment(network: nn.Module, inputs: Tensor, labels: Tensor,
     alike = labels[:, None] == labels[None, :]
     if alike.all() or int(alike.sum()) == len(labels):
         raise ValueError("Labels must be of at least two classes, and some samples of one class, to align with.")
-    kernel = gradient_kernel(network, inputs, coupled=coupled)
+    kernel = gradient_kernel(network, inputs, mask, coupled=coupled)
     return alignment(kernel, alike.to(kernel) * 2 - 1)
 
 
@@ -59,7 +62,7 @@ def alignment(kernel: Tensor, labels: Tensor) -> float:
     return float((first * second).sum() / norms) if norms > 0 else 0.0
 
 
-def gradient_kernel(network: nn.Module, inputs: Tensor, *, coupled: bool = False) -> Tensor:
+def gradient_kernel(network: nn.Module, inputs: Tensor, mask: Tensor | None = None, *, coupled: bool = False) -> Tensor:
     """K, shape (num_samples, num_samples): products of samples' gradients of the sum of their logits.
 
     Raises:
@@ -82,7 +85,7 @@ def gradient_kernel(network: nn.Module, inputs: Tensor, *, coupled: bool = False
             p.requires_grad_(True)
         kernel = torch.zeros(len(inputs), len(inputs), dtype=torch.float64, device=inputs.device)
         for group in _groups(weights, len(inputs)):
-            rows = torch.stack(_gradients(network, inputs, group, coupled))
+            rows = torch.stack(_gradients(network, inputs, mask, group, coupled))
             kernel += (rows @ rows.T).double()
         return kernel
     finally:
@@ -108,13 +111,18 @@ def _groups(weights: list[nn.Parameter], num_samples: int) -> list[list[nn.Param
     return groups
 
 
-def _gradients(network: nn.Module, inputs: Tensor, weights: list[nn.Parameter], coupled: bool) -> list[Tensor]:
+def _gradients(
+    network: nn.Module, inputs: Tensor, mask: Tensor | None, weights: list[nn.Parameter], coupled: bool
+) -> list[Tensor]:
     """For each sample, the gradient with respect to the weights as one vector."""
     rows = []
     with torch.enable_grad():
-        together = _logits(network, inputs) if coupled else None
+        together = _logits(network, inputs, mask) if coupled else None
         for i in range(len(inputs)):
-            logits = _logits(network, inputs[i : i + 1])[0] if together is None else together[i]
+            if together is not None:
+                logits = together[i]
+            else:
+                logits = _logits(network, inputs[i : i + 1], None if mask is None else mask[i : i + 1])[0]
             # A weight that one sample's logits do not depend on (an expert, an unused embedding) has gradient 0.
             found = torch.autograd.grad(
                 logits.sum(), weights, retain_graph=coupled, allow_unused=True, materialize_grads=True
@@ -123,8 +131,8 @@ def _gradients(network: nn.Module, inputs: Tensor, weights: list[nn.Parameter], 
     return rows
 
 
-def _logits(network: nn.Module, inputs: Tensor) -> Tensor:
-    logits: Tensor = network(inputs)
+def _logits(network: nn.Module, inputs: Tensor, mask: Tensor | None) -> Tensor:
+    logits: Tensor = network(inputs) if mask is None else network(inputs, mask)
     if logits.ndim != 2 or len(logits) != len(inputs):
         raise ValueError(
             f"The network gives an output of shape {tuple(logits.shape)} for {len(inputs)} samples; label-gradient "

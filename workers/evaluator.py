@@ -11,12 +11,17 @@ from search.evaluation import Evaluation
 from search.metrics import METRICS
 from search_space.architecture import Architecture
 from supernet.data import Dataset
+from supernet.data.dataset import Batch, Split
 from supernet.examiner import Examiner
+from supernet.label_gradient_alignment import label_gradient_alignment
 from supernet.network import Network, Supernet
 from supernet.prefixes import in_order
 from supernet.randomness import derived_rng
 from supernet.scores.exam import Exam
 from supernet.scores.labels import SplitExam
+
+# Examples whose gradients are compared, and the most classes they are of: four of each have something to align with.
+ALIGNED_EXAMPLES, ALIGNED_CLASSES = 64, 16
 
 
 class Evaluator:
@@ -27,6 +32,7 @@ class Evaluator:
             images for every architecture.
         seed: decides which.
         exams: what networks are asked; null: the validation split.
+        aligned: whether they also get their Label-Gradient Alignment, on labelled training examples.
     """
 
     def __init__(
@@ -36,11 +42,14 @@ class Evaluator:
         calibration_images: int,
         seed: int,
         exams: Sequence[Exam] | None = None,
+        *,
+        aligned: bool = False,
     ) -> None:
         self.supernet, self.data = supernet, data
         chosen = derived_rng(seed, "calibration", 0).permutation(len(data.train))[:calibration_images]
         # Stored images, a sixteenth of the memory that ready inputs of colour images would take.
         calibration = data.train.take(torch.from_numpy(chosen).to(data.train.y.device))
+        self._labelled = _of_every_class(data.train, seed) if aligned else None
         self._examiner = Examiner(supernet, exams or [SplitExam(data.validation)], calibration)
 
     def network(self, architecture: Architecture) -> Network:
@@ -63,4 +72,17 @@ class Evaluator:
 
     def _evaluation(self, architecture: Architecture, scores: dict[str, float]) -> Evaluation:
         metrics = {**scores, **costs(self.supernet.space, architecture)}
+        if (labelled := self._labelled) is not None:
+            metrics["label_gradient_alignment"] = label_gradient_alignment(
+                self.network(architecture), labelled.inputs, labelled.targets, labelled.mask
+            )
         return Evaluation(architecture, metrics, {name: METRICS[name].source for name in metrics})
+
+
+def _of_every_class(split: Split, seed: int) -> Batch:
+    """As many examples of one class as of another, so that labels can be aligned with; drawn by the seed."""
+    order = torch.from_numpy(derived_rng(seed, "alignment", 0).permutation(len(split))).to(split.y.device)
+    labels = split.y[order]
+    classes = labels.unique()[:ALIGNED_CLASSES]
+    each = ALIGNED_EXAMPLES // len(classes)
+    return split.batch(torch.cat([order[labels == label][:each] for label in classes]))

@@ -54,9 +54,12 @@ def prepare_data(spec: JobSpec, space: SearchSpace, device: torch.device) -> Dat
         )
     if (reason := strange_tokens(spec, space, data)) is not None:
         raise JobFailed(reason)
-    asked = {objective.metric for objective in spec.objectives} & {"accuracy", "perplexity"}
+    if "label_gradient_alignment" in spec.metrics and data.train.is_language:
+        raise JobFailed(f"{data.name} is text to be continued, without classes that gradients could align with.")
+    asked = spec.metrics & {"accuracy", "perplexity"}
     if asked - {data.metric}:
-        raise JobFailed(f"{data.name} is scored by {data.metric}, not by {asked.pop()}; change the objectives.")
+        wrong = min(asked - {data.metric})
+        raise JobFailed(f"{data.name} is scored by {data.metric}, not by {wrong}; change the objectives.")
     if device.type == "cuda" and data.num_bytes > DATA_SHARE * torch.cuda.mem_get_info(device)[0]:
         return data
     return data.to(device)

@@ -17,7 +17,7 @@ from export.measurable import write_measurable
 from export.measure import Effort, MeasurementError, Setting
 from export.measure.bench import Results
 from predictors.tables import key_of
-from quantization.network import with_stated_policy
+from quantization.calibration import with_stated_policy
 from search_space.architecture import Architecture
 from search_space.distinct import distinct_layers
 from search_space.inputs import ImageInput

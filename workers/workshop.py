@@ -70,4 +70,5 @@ def make_evaluator(spec: JobSpec, supernet: Supernet, data: Dataset, exams: Sequ
         assert isinstance(space, QuantizedSpace)
         chosen = spec.search.calibration_images, spec.training.seed
         return QuantizedEvaluator(supernet, data, *chosen, space, spec.quantization)
-    return Evaluator(supernet, data, spec.search.calibration_images, spec.training.seed, exams)
+    aligned = "label_gradient_alignment" in spec.metrics
+    return Evaluator(supernet, data, spec.search.calibration_images, spec.training.seed, exams, aligned=aligned)

@@ -9,8 +9,10 @@ import torch
 from export.formats import onnx as onnx_format
 from export.qdq import quantize_file, tensor_bytes
 from predictors.cost import weight_bytes
+from quantization.calibration import with_stated_policy
 from quantization.layer import FakeQuantized
 from search_space.layers import Precision
+from supernet.network import build_network
 from tests.quantization.networks import FAMILIES, inputs_for, quantizable, space_of
 
 
@@ -78,6 +80,26 @@ def test_every_convolution_becomes_an_integer_kernel(tmp_path):
     assert kinds.count("QGemm") == 1
     assert "Conv" not in kinds
     assert "Relu" not in kinds  # cutting off below zero is part of storing bytes
+
+
+@pytest.mark.parametrize("calibrated", ["minmax", "kl", "percentile", "on noise"])
+def test_so_does_every_convolution_of_a_mix_whatever_it_was_calibrated_on(calibrated, tmp_path):
+    space = space_of("mobilenet")
+    architecture = space.sample(np.random.default_rng(1))
+    policy = space.policy(architecture)
+    if calibrated == "on noise":
+        layers = space.layers(architecture)
+        example = inputs_for(space, 1) * 0
+        network = with_stated_policy(build_network(layers).eval(), layers, example)
+        onnx_format.write(network, example, tmp_path)
+    else:
+        write(quantizable(space, architecture, calibrated), policy, inputs_for(space, 2), tmp_path)
+    run(tmp_path / "model.onnx", inputs_for(space, 1), tmp_path / "optimized.onnx")
+    kinds = [node.op_type for node in onnx.load(str(tmp_path / "optimized.onnx")).graph.node]
+    in_bytes = [name for name, precision in policy.items() if not precision.is_full]
+    convolutions = sum(not name.endswith("classifier") for name in in_bytes)
+    assert 0 < len(in_bytes) < len(policy)
+    assert kinds.count("QLinearConv") == convolutions
 
 
 @pytest.mark.parametrize("scheme", ["int8_static", "int8_dynamic", "int8_weight", "int4_weight"])

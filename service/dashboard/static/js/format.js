@@ -10,6 +10,7 @@ const LABELS = {
   latency_ms: "Latency",
   tokens_per_second: "Tokens per second",
   kl_divergence: "KL divergence",
+  label_gradient_alignment: "Label-gradient alignment",
   task_accuracy: "Task accuracy",
   task_accuracy_norm: "Task accuracy, per character",
   task_accuracy_bytes: "Task accuracy, per byte",
