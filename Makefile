@@ -2,8 +2,8 @@
 SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
-# Test processes; 0 is this one. With 2 the tests of recovery fail so far (docs/log.md).
-JOBS ?= 0
+# Test processes; 0 is this one.
+JOBS ?= 2
 BIN := $(VENV)/bin
 unexport PYTHONPATH PYTHONHOME
 

@@ -104,11 +104,11 @@ class LatencyTable:
         if not specs:
             return []
         resolution = self._resolution(specs[0])
-        keys = [self._keys(spec, resolution) for spec in specs]
-        missing = [key for of_layer in keys for key in of_layer if key not in self.rows]
+        terms = [self._terms(spec, resolution) for spec in specs]
+        missing = [key for of_layer in terms for key in of_layer if key not in self.rows]
         if missing:
             raise MissingRow(self.target, missing)
-        return [sum(self.rows[key].latency_ms for key in of_layer) for of_layer in keys]
+        return [sum(share * self.rows[key].latency_ms for key, share in of_layer.items()) for of_layer in terms]
 
     def layer_ms(self, spec: LayerSpec, resolution: int | None = None) -> float:
         """Latency in ms of one layer.
@@ -128,11 +128,11 @@ class LatencyTable:
                     f"The table of {self.target!r} is for resolutions {', '.join(map(str, known))}; say which one."
                 )
             resolution = known[0]
-        keys = self._keys(spec, resolution)
-        missing = [key for key in keys if key not in self.rows]
+        terms = self._terms(spec, resolution)
+        missing = [key for key in terms if key not in self.rows]
         if missing:
             raise MissingRow(self.target, missing)
-        return sum(self.rows[key].latency_ms for key in keys)
+        return sum(share * self.rows[key].latency_ms for key, share in terms.items())
 
     def missing(self, networks: Iterable[Mapping[str, LayerSpec]]) -> tuple[str, ...]:
         """Keys of the layers of these networks that the table does not know, each once, in order."""
@@ -140,7 +140,7 @@ class LatencyTable:
         for layers in networks:
             specs = list(layers.values())
             resolution = self._resolution(specs[0]) if specs else None
-            keys.update(dict.fromkeys(key for spec in specs for key in self._keys(spec, resolution)))
+            keys.update(dict.fromkeys(key for spec in specs for key in self._terms(spec, resolution)))
         return tuple(key for key in keys if key not in self.rows)
 
     @property
@@ -156,6 +156,23 @@ class LatencyTable:
             return None
         size = first.fields().get("size")
         return size if isinstance(size, int) else None
+
+    def _terms(self, spec: LayerSpec, resolution: int | None) -> dict[str, float]:
+        """Rows that a layer's latency is made of, and how much of each.
+
+        A layer whose parts have different precisions, and which was not measured as it is, is priced part by part: the
+        share of a part, by its arithmetic and its activations, of what the layer takes wholly at that part's precision.
+        """
+        keys = self._keys(spec, resolution)
+        if self.form != WINNOW or keys[0] in self.rows or len({precision for _, precision in spec.policy}) < 2:
+            return dict.fromkeys(keys, 1.0)
+        policy, parts = dict(spec.policy), spec.quantizable()
+        weights = {name: part.macs + part.live for name, part in parts.items()}
+        terms: dict[str, float] = {}
+        for name, weight in weights.items():
+            key = key_of(spec.uniform(policy[name]))
+            terms[key] = terms.get(key, 0.0) + weight / sum(weights.values())
+        return terms
 
     def _keys(self, spec: LayerSpec, resolution: int | None) -> tuple[str, ...]:
         if self.form == WINNOW:

@@ -128,6 +128,12 @@ class QuantizedSpace(SearchSpace):
         self._base_choices = len(base.choices)
         super().__init__(f"{base.name}/quantized", choices, self._layers, capacity=base.capacity, takes=base.takes)
 
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """Everything that a layer may be stored in, 32 bits first."""
+        asked = (self._precision(bits, mode) for bits in self.quantization.bits for mode in self._modes(bits))
+        return tuple(dict.fromkeys((Precision(), *asked)))
+
     def _modes(self, bits: int) -> tuple[str, ...]:
         scheme = SCHEMES[self.quantization.precision(bits, "symmetric").scheme]
         return tuple(mode for mode in self.quantization.modes if mode in scheme.modes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 
 from export.formats import onnx
 from export.measurable import write_measurable
-from export.measure import Effort, MeasurementError, measure
+from export.measure import Effort, MeasurementError, Setting, measure_many
+from export.measure.bench import Results
 from search.metrics import METRICS, Source
 from search.objectives import limits_of
 from search_space.architecture import Architecture
@@ -24,35 +26,65 @@ PREDICTED = "predicted_"
 Latencies = tuple[dict[str, float], dict[str, Source], list[dict[str, Any]]]
 
 
-def measured_finalist(
-    shop: Workshop, hardware: Hardware, architecture: Architecture, network: nn.Module, inputs: Tensor
-) -> Latencies:
-    """A finalist's latencies, how each was obtained, and the measurements they come from.
+def measured_finalists(
+    shop: Workshop, hardware: Hardware, finalists: Sequence[tuple[Architecture, nn.Module]], inputs: Tensor
+) -> list[Latencies]:
+    """Of each finalist its latencies, how each was obtained, and the measurements they come from.
 
-    A job without a target gets the latency of this machine in ONNX Runtime, with one thread and with all. Where the
-    target is an uploaded table there is nothing to measure: the prediction stands.
+    They are measured in turns, so that they can be compared. A job without a target gets the latency of this machine in
+    ONNX Runtime, with one thread and with all. Where the target is an uploaded table there is nothing to measure: the
+    prediction stands.
 
     Args:
-        network: extracted and calibrated, on the CPU.
+        finalists: with their networks, extracted and calibrated, on the CPU.
         inputs: one sample.
 
     Raises:
-        JobFailed: the target cannot run it.
+        JobFailed: the target cannot run one of them.
     """
     effort = Effort(max_seconds=shop.spec.hardware.seconds)
     with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
+        places = [Path(folder) / str(number) for number in range(len(finalists))]
         if not hardware.metrics:
-            onnx.write(network, inputs, Path(folder))
-            threads = sorted({1, os.cpu_count() or 1})
-            results = measure(Path(folder) / "model.onnx", threads, effort=effort)
-            return {"latency_ms": results[0]["median_ms"]}, {"latency_ms": "measured"}, results
+            for place, (_, network) in zip(places, finalists, strict=True):
+                place.mkdir()
+                onnx.write(network, inputs, place)
+            settings = [Setting(threads=threads) for threads in sorted({1, os.cpu_count() or 1})]
+            models = [place / "model.onnx" for place in places]
+            found = measure_many(models, settings, effort, tick=shop.reporter.listen)
+            return [
+                ({"latency_ms": results[0]["median_ms"]}, {"latency_ms": "measured"}, results)
+                for results in _numbers(finalists, found, "This machine")
+            ]
         if hardware.bench is None or hardware.setting is None:
-            return {}, {}, []
-        layers = shop.searched.layers(architecture)
-        path = write_measurable(network, layers, inputs, Path(folder) / "network", hardware.setting)
-        (found,) = hardware.bench.measure([path], [hardware.setting], effort, lambda: shop.reporter.progress(0.0))
-    if isinstance(found, MeasurementError):
-        raise JobFailed(f"Target {shop.spec.target} cannot measure {architecture.id}. {found}")
+            return [({}, {}, []) for _ in finalists]
+        models = [
+            write_measurable(network, shop.searched.layers(architecture), inputs, place, hardware.setting)
+            for place, (architecture, network) in zip(places, finalists, strict=True)
+        ]
+        found = hardware.bench.measure(models, [hardware.setting], effort, shop.reporter.listen)
+    return [
+        _on_target(shop, hardware, architecture, results)
+        for (architecture, _), results in zip(
+            finalists, _numbers(finalists, found, f"Target {shop.spec.target}"), strict=True
+        )
+    ]
+
+
+def _numbers(
+    finalists: Sequence[tuple[Architecture, nn.Module]], found: Sequence[Results | MeasurementError], who: str
+) -> list[Results]:
+    numbers: list[Results] = []
+    for (architecture, _), one in zip(finalists, found, strict=True):
+        if isinstance(one, MeasurementError):
+            raise JobFailed(f"{who} cannot measure {architecture.id}. {one}")
+        numbers.append(one)
+    return numbers
+
+
+def _on_target(shop: Workshop, hardware: Hardware, architecture: Architecture, found: Results) -> Latencies:
+    """What the job's target measured, beside what was predicted of it."""
+    assert hardware.setting is not None
     results = [{**one, "target": shop.spec.target, "runtime": hardware.setting.runtime} for one in found]
     metrics = {metric: read(results, metric) for metric in hardware.metrics}
     sources: dict[str, Source] = dict.fromkeys(metrics, "measured")

@@ -69,7 +69,7 @@ class Hardware:
         sources: dict[str, Source] = dict.fromkeys(metrics, "predicted")
         rest = [metric for metric in self.metrics if metric not in metrics]
         if rest:
-            (results,) = measure_networks(shop, self, [architecture], lambda _done: shop.reporter.progress(0.0))
+            (results,) = measure_networks(shop, self, [architecture], lambda _done: shop.reporter.listen())
             metrics |= {metric: read(results, metric) for metric in rest}
             sources |= dict.fromkeys(rest, "measured")
         return metrics, sources

@@ -7,6 +7,7 @@ the job's worker starts its own, until the job is over.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import subprocess
 import sys
@@ -38,7 +39,9 @@ class Shape:
 
     @classmethod
     def of(cls, job: Job) -> Shape:
-        """A job's; rows from before a field was there have one."""
+        """A job's; rows from before a field was there have one, and so has a job that trains nothing itself."""
+        if job.spec.get("supernet", {}).get("reuse") is not None:
+            return cls()
         training = job.spec.get("training", {})
         return cls(training.get("hosts", 1), training.get("processes", 1))
 
@@ -88,25 +91,35 @@ class Joined:
             if job.state in TERMINAL_STATES:
                 return
             if job.state == "running" and job.lease_owner is not None and job.epoch != joined:
-                joined = job.epoch
-                self._train_along(shape, joined)
+                # A run that this machine has left because something failed is joined again while it goes on.
+                joined = job.epoch if self._train_along(shape, job.epoch) == 0 else None
             time.sleep(self._settings.poll_seconds)
 
-    def _train_along(self, shape: Shape, epoch: int) -> None:
-        """Start this machine's processes and wait until they are done, or the run that they belong to is over."""
+    def _train_along(self, shape: Shape, epoch: int) -> int | None:
+        """Start this machine's processes and wait until they are done, or the run that they belong to is over.
+
+        Returns:
+            Their exit code.
+        """
         log.info("joining", job=self._job_id, epoch=epoch, rank=self._rank)
         child = subprocess.Popen(
             command(shape, self._settings, self._job_id, epoch, self._rank), preexec_fn=tied_to_parent()
         )
         try:
-            while child.poll() is None:
+            while child.poll() is None and self._goes_on(epoch):
                 time.sleep(self._settings.poll_seconds)
-                job = self._job()
-                if job.epoch != epoch or job.state in TERMINAL_STATES or job.state == "paused":
-                    break
+            # Machine 0 is gone; most leave by themselves when they notice.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(GRACE_SECONDS)
         finally:
             stop(child, GRACE_SECONDS)
         log.info("left", job=self._job_id, epoch=epoch, code=child.returncode)
+        return child.returncode
+
+    def _goes_on(self, epoch: int) -> bool:
+        """Whether the run of this number is still that of the job."""
+        job = self._job()
+        return job.epoch == epoch and job.state not in TERMINAL_STATES and job.state != "paused"
 
     def _job(self) -> Job:
         while True:

@@ -7,7 +7,7 @@ A search by gradient goes through the same stages in its own way: `workers/proxy
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 
@@ -29,7 +29,7 @@ from supernet.evaluate import score
 from workers.evaluating import evaluation_of, row_of
 from workers.evaluator import Evaluator
 from workers.exams import exams_of
-from workers.finalists import measured_finalist, tell_violations
+from workers.finalists import measured_finalists, tell_violations
 from workers.front_quantization import FrontQuantization
 from workers.hardware import Hardware, on_target, prepare_hardware
 from workers.materials import prepare_data
@@ -43,6 +43,9 @@ from workers.workshop import JobFailed, Workshop, make_evaluator
 __all__ = ["JobFailed", "Workshop", "make_evaluator", "run"]
 
 log = structlog.get_logger()
+
+# Finalists that are measured in turns, and bytes of their weights: what a killed run has to measure again.
+MEASURED_AT_ONCE, BYTES_AT_ONCE = 16, 1 << 28
 
 
 def run(shop: Workshop) -> None:
@@ -174,15 +177,17 @@ def measure_finalists(shop: Workshop, evaluator: Evaluator, evaluations: list[Ev
     if not front:
         raise JobFailed(_nothing_feasible(shop, evaluations))
     finished = {finalist.architecture_id for finalist in shop.reporter.finalists()}
-    shop.reporter.stage("measure finalists", len(finished) / len(front))
+    done = len(finished)
+    shop.reporter.stage("measure finalists", done / len(front))
     in_fewer_bits = FrontQuantization(shop, evaluator)
-    for position, evaluation in enumerate(front, 1):
-        if evaluation.architecture.id not in finished:
-            finalist = _measured(shop, evaluator, evaluation, position, hardware)
+    left = [(place, one) for place, one in enumerate(front, 1) if one.architecture.id not in finished]
+    for group in _measured_at_once(left):
+        for finalist, (_, evaluation) in zip(_measured(shop, evaluator, group, hardware), group, strict=True):
             metrics, sources = in_fewer_bits.scores(evaluation.architecture)
             finalist.metrics, finalist.sources = {**finalist.metrics, **metrics}, {**finalist.sources, **sources}
             shop.reporter.finalist(finalist)
-        shop.reporter.progress(position / len(front), force=True)
+            done += 1
+            shop.reporter.progress(done / len(front), force=True)
     tell_violations(shop, hardware)
 
 
@@ -193,31 +198,55 @@ def measure_baselines(shop: Workshop, evaluator: Evaluator, hardware: Hardware) 
     finished = {event["name"] for event in shop.reporter.events("baseline")}
     if len(finished) == NUM_BASELINES:
         return
-    for name, architecture in baseline_architectures(shop, evaluator, hardware).items():
-        if name in finished:
-            continue
-        (evaluation,) = evaluator.evaluate([architecture])
-        found = _measured(shop, evaluator, evaluation, 0, hardware)
+    named = baseline_architectures(shop, evaluator, hardware)
+    left = {name: architecture for name, architecture in named.items() if name not in finished}
+    scored = [(0, evaluator.evaluate([architecture])[0]) for architecture in left.values()]
+    for name, (_, evaluation), found in zip(left, scored, _measured(shop, evaluator, scored, hardware), strict=True):
         shop.reporter.event("baseline", baseline_event(name, evaluation, found))
         shop.reporter.progress(1.0, force=True)
 
 
-def _measured(
-    shop: Workshop, evaluator: Evaluator, evaluation: Evaluation, position: int, hardware: Hardware
-) -> Finalist:
-    network = evaluator.network(evaluation.architecture)
-    test_score = score(network, evaluator.data.test)
-    inputs = evaluator.data.test.inputs(slice(0, 1)).cpu()
-    latencies, sources, results = measured_finalist(shop, hardware, evaluation.architecture, network.cpu(), inputs)
+# A network's place on the front, and its scores.
+_Placed = tuple[int, Evaluation]
+
+
+def _measured_at_once(left: Sequence[_Placed]) -> Iterator[list[_Placed]]:
+    """Finalists in groups: as many as are not too much to lose or to hold in memory."""
+    group: list[_Placed] = []
+    num_bytes = 0.0
+    for place, evaluation in left:
+        size = evaluation.metrics["size_bytes"]
+        if group and (len(group) == MEASURED_AT_ONCE or num_bytes + size > BYTES_AT_ONCE):
+            yield group
+            group, num_bytes = [], 0.0
+        group.append((place, evaluation))
+        num_bytes += size
+    if group:
+        yield group
+
+
+def _measured(shop: Workshop, evaluator: Evaluator, group: Sequence[_Placed], hardware: Hardware) -> list[Finalist]:
     scored = f"test_{evaluator.data.metric}"
-    return Finalist(
-        job_id=shop.job_id,
-        architecture_id=evaluation.architecture.id,
-        position=position,
-        metrics={scored: test_score, **latencies},
-        sources={scored: "measured", **sources},
-        measurements=results,
-    )
+    inputs = evaluator.data.test.inputs(slice(0, 1)).cpu()
+    networks, test_scores = [], []
+    for _, evaluation in group:
+        network = evaluator.network(evaluation.architecture)
+        test_scores.append(score(network, evaluator.data.test))
+        networks.append((evaluation.architecture, network.cpu()))
+        shop.reporter.listen()
+    return [
+        Finalist(
+            job_id=shop.job_id,
+            architecture_id=evaluation.architecture.id,
+            position=place,
+            metrics={scored: test_score, **latencies},
+            sources={scored: "measured", **sources},
+            measurements=results,
+        )
+        for (place, evaluation), test_score, (latencies, sources, results) in zip(
+            group, test_scores, measured_finalists(shop, hardware, networks, inputs), strict=True
+        )
+    ]
 
 
 def _nothing_feasible(shop: Workshop, evaluations: list[Evaluation]) -> str:

@@ -69,7 +69,7 @@ def sensitivity_of(shop: Workshop, evaluator: QuantizedEvaluator) -> list[dict[s
     found = []
     for sensitivity in sensitivities(network, candidates, evaluator.examples):
         found.append(_row(sensitivity))
-        shop.reporter.progress(0.0)
+        shop.reporter.listen()
     shop.reporter.event("sensitivity", {"architecture_id": space.quantized(largest, 32).id, "layers": found})
     return found
 
@@ -146,7 +146,7 @@ def _best_architecture(shop: Workshop, evaluator: QuantizedEvaluator, hardware: 
             (scored,) = evaluator.evaluate([space.quantized(architecture, wide)])
             metrics = dict(on_target(shop, hardware, scored).metrics)
             shop.reporter.event("baseline score", {"values": architecture.values, "metrics": metrics})
-            shop.reporter.progress(0.0)
+            shop.reporter.listen()
             found.append(Evaluation(architecture, metrics))
         return found
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,9 +19,10 @@ from export.measure.bench import Results
 from predictors.tables import key_of
 from quantization.calibration import with_stated_policy
 from search_space.architecture import Architecture
-from search_space.distinct import distinct_layers
+from search_space.distinct import TooManyLayers, distinct_layers
 from search_space.inputs import ImageInput
 from search_space.layers import ConvSpec, LayerSpec
+from search_space.quantized import QuantizedSpace
 from search_space.space import SearchSpace
 from supernet.network import Network, build_network
 from supernet.slot import build_block
@@ -110,9 +111,22 @@ def example_of(space: SearchSpace) -> Tensor:
 def layers_of(space: SearchSpace, most: int) -> list[Layer]:
     """Every different layer of a space with the shapes of its input and output.
 
+    Of a space with policies each layer is there once at every precision, wholly; mixes are priced part by part.
+
     Raises:
         TooManyLayers: there are more than `most`.
     """
+    if isinstance(space, QuantizedSpace):
+        precisions = space.precisions
+        try:
+            plain = layers_of(space.base, most // len(precisions))
+        except TooManyLayers:
+            raise TooManyLayers(
+                f"{space.name} has more than {most} different layers, each at {len(precisions)} precisions; raise "
+                "hardware.max_layers, or leave the table out with hardware.max_layers: 0."
+            ) from None
+        uniform = (replace(layer, spec=layer.spec.uniform(one)) for layer in plain for one in precisions)
+        return list({key_of(layer.spec): layer for layer in uniform}.values())
     holders = distinct_layers(space, most)
     example = example_of(space)
     found: dict[LayerSpec, Layer] = {}

@@ -34,7 +34,7 @@ from supernet.trainer import Trainer
 from workers.curve import Curve
 from workers.evaluating import row_of
 from workers.evaluator import Evaluator
-from workers.finalists import measured_finalist
+from workers.finalists import measured_finalists
 from workers.gradient_points import EVENT, SearchPoints, TrainingPoints
 from workers.gradient_results import cross_table, store_front
 from workers.hardware import Hardware
@@ -327,7 +327,7 @@ class _GradientSearch:
         network = evaluator.network(architecture)
         test = {f"test_{self._data.metric}": score(network, self._data.test)}
         inputs = self._data.test.inputs(slice(0, 1)).cpu()
-        on_target, how, results = measured_finalist(self._shop, hardware, architecture, network.cpu(), inputs)
+        ((on_target, how, results),) = measured_finalists(self._shop, hardware, [(architecture, network.cpu())], inputs)
         if not on_target and hardware.metrics:
             on_target, how = hardware.scores(self._shop, architecture)
         assert not isinstance(evaluation.source, str)

@@ -32,6 +32,8 @@ MAX_WARM_UP_SECONDS = 2.0
 # A runtime holds the file, its own copy of the weights, and activations.
 MEMORY_PER_WEIGHT_BYTE = 2.5
 TIMEOUT_SECONDS = 300.0
+# Whether a series is done is asked again when it has so many times the blocks.
+JUDGED_AGAIN = 1.2
 
 
 class MeasurementError(RuntimeError):
@@ -210,6 +212,8 @@ class Series:
         model: position of the network among those that are measured together.
         handles: of the loaded network, one for each process.
         seconds: of measuring, over all processes.
+        memory_bytes: that the network took in a process, the runtime's own left out.
+        judged_at: blocks when their interval was last worked out.
     """
 
     model: int
@@ -220,6 +224,8 @@ class Series:
     blocks: list[Block] = field(default_factory=list)
     warm_up_runs: int = 0
     seconds: float = 0.0
+    memory_bytes: int = 0
+    judged_at: int = 0
 
     def is_done(self, effort: Effort) -> bool:
         """Whether enough was measured."""
@@ -227,7 +233,11 @@ class Series:
             return False
         if self.seconds >= effort.max_seconds:
             return True
-        return len(self.blocks) >= effort.blocks and half_width(self.blocks) <= effort.width
+        # An interval takes as long to work out as a block of a small network: not after every one.
+        if len(self.blocks) < max(effort.blocks, JUDGED_AGAIN * self.judged_at):
+            return False
+        self.judged_at = len(self.blocks)
+        return half_width(self.blocks) <= effort.width
 
     def add_blocks(self, children: Sequence[Child], effort: Effort) -> None:
         """One block in every process."""
@@ -251,6 +261,7 @@ class Series:
             **numbers,
             "warm_up_runs": self.warm_up_runs,
             "seconds": round(self.seconds, 3),
+            "memory_bytes": self.memory_bytes,
             "threads": self.setting.threads,
             "batch": self.setting.batch,
             **self.facts,
@@ -280,10 +291,7 @@ def _measure_together(
             for each in unfinished:
                 each.add_blocks(children, effort)
                 tick()
-        memory = max((child.ask(do="facts")["peak_memory_bytes"] for child in children), default=0)
     shared = {"isolated": True, "affinity": affinity(), "clocks_before": before, "clocks_after": clocks()}
-    if len(models) == 1:
-        shared["peak_memory_bytes"] = memory  # of the process that held this network
     return [
         errors.get(i) or [{**each.result(), **shared} for each in series if each.model == i] for i in range(len(models))
     ]
@@ -310,7 +318,9 @@ def start_series(
     for each in series:
         for child, handle in zip(children, each.handles, strict=True):
             seconds = min(MAX_WARM_UP_SECONDS, effort.max_seconds)
-            each.warm_up_runs += child.ask(do="warm", handle=handle, phase=each.phase, seconds=seconds)["runs"]
+            said = child.ask(do="warm", handle=handle, phase=each.phase, seconds=seconds)
+            each.warm_up_runs += said["runs"]
+            each.memory_bytes = max(each.memory_bytes, said["memory_bytes"])
             tick()
     return children, series
 

@@ -6,9 +6,8 @@ another network may have had the caches before.
 
     {"do": "load", "path": ..., "setting": {...}}                  -> {"handle": 0, "phases": [...], "facts": {...}}
     {"do": "block", "handle": 0, "phase": ..., "seconds": 0.05, "runs": 3} -> {"times_ms": [...], ...}
-    {"do": "warm", "handle": 0, "phase": ..., "seconds": 2.0}      -> {"runs": 60}
+    {"do": "warm", "handle": 0, "phase": ..., "seconds": 2.0}      -> {"runs": 60, "memory_bytes": ...}
     {"do": "unload", "handle": 0}                                  -> {}
-    {"do": "facts"}                                                -> {"peak_memory_bytes": ...}
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from export.measure.energy import EnergyMeter
-from export.measure.machine import peak_memory_bytes
+from export.measure.machine import resident_memory_bytes
 from export.measure.setting import Setting
 from export.runtimes import Prepared, Refused
 from search_space import plugins
@@ -43,6 +42,7 @@ class Measurer:
 
     def __init__(self) -> None:
         self._loaded: dict[int, Prepared] = {}
+        self._memory: dict[int, int] = {}
         self._next = 0
         self._meter: EnergyMeter | None = None
 
@@ -57,28 +57,30 @@ class Measurer:
             "warm": self._warm,
             "block": self._block,
             "unload": self._unload,
-            "facts": self._facts,
         }[asked["do"]](asked)
 
     def _load(self, asked: dict[str, Any]) -> dict[str, Any]:
         setting = Setting(**asked["setting"])
         engine = plugins.load("export.runtimes", setting.how.engine, "runtime")
+        before = resident_memory_bytes()
         prepared: Prepared = engine.prepare(Path(asked["path"]), setting)
         if setting.how.device == "cuda" and self._meter is None:
             self._meter = EnergyMeter()
         handle, self._next = self._next, self._next + 1
         self._loaded[handle] = prepared
+        self._memory[handle] = resident_memory_bytes() - before
         meter = self._meter.facts() if self._meter is not None else {}
         return {"handle": handle, "phases": list(prepared.phases), "facts": {**prepared.facts, **meter}}
 
     def _warm(self, asked: dict[str, Any]) -> dict[str, Any]:
         run = self._loaded[asked["handle"]].phases[asked["phase"]]
-        return {"runs": warm_up(run, asked["seconds"])}
+        before = resident_memory_bytes()
+        runs = warm_up(run, asked["seconds"])
+        self._memory[asked["handle"]] += resident_memory_bytes() - before
+        return {"runs": runs, "memory_bytes": max(0, self._memory[asked["handle"]])}
 
     def _block(self, asked: dict[str, Any]) -> dict[str, Any]:
         run = self._loaded[asked["handle"]].phases[asked["phase"]]
-        gc.collect()
-        gc.disable()
         run()
         before = self._meter.read_mj() if self._meter is not None else None
         times_ms, preempted = timed_runs(run, asked["seconds"], asked["runs"])
@@ -88,10 +90,8 @@ class Measurer:
 
     def _unload(self, asked: dict[str, Any]) -> dict[str, Any]:
         self._loaded.pop(asked["handle"]).close()
+        gc.collect()
         return {}
-
-    def _facts(self, _asked: dict[str, Any]) -> dict[str, Any]:
-        return {"peak_memory_bytes": peak_memory_bytes()}
 
 
 def warm_up(run: Callable[[], float], max_seconds: float) -> int:
@@ -128,6 +128,8 @@ def main() -> None:
     """Answer lines until standard input ends. Whatever libraries print goes to standard error."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    # Not once per block: a collection takes longer than a block of a small network.
+    gc.disable()
     measurer = Measurer()
     for line in sys.stdin:
         try:

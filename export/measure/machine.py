@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import resource
@@ -10,6 +11,8 @@ from typing import Any
 
 CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 THERMAL = Path("/sys/class/thermal")
+# glibc's way to give freed memory back; other C libraries have none.
+_trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
 
 
 def describe_machine() -> dict[str, Any]:
@@ -63,13 +66,12 @@ def available_memory_bytes() -> int | None:
     return None
 
 
-def peak_memory_bytes() -> int:
-    """Most memory that this process has had.
-
-    `getrusage` counts what its parent had before it started this one; the system's own high-water mark does not.
-    """
+def resident_memory_bytes() -> int:
+    """Memory that this process has now, what it has freed given back; where nothing tells that, the most it has had."""
+    if _trim is not None:
+        _trim(0)
     for line in (_read(Path("/proc/self/status")) or "").splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ CALM = 0.05
 QUANTILE = 2.2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Block:
     """Runs one after the other in one process.
 
@@ -48,7 +49,7 @@ class Block:
         calm: np.ndarray = self.times_ms[~self.preempted]
         return calm if 2 * len(calm) >= len(self.times_ms) else self.times_ms
 
-    @property
+    @cached_property
     def median_ms(self) -> float:
         """Median of the calm runs."""
         return float(np.median(self.calm_ms))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import ClassVar, Self
 
-from search_space.layers.precision import Policy, Precision
+from search_space.layers.precision import SCHEMES, Policy, Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +152,14 @@ class LayerSpec(ABC):
             known = ", ".join(self.quantizable()) or "none"
             raise ValueError(f"A {self.kind} layer has no quantizable part {unknown[0]!r}. Its parts: {known}.")
         return replace(self, policy=policy)
+
+    def uniform(self, precision: Precision) -> Self:
+        """The same layer with every part at this precision that can have it, and the others in full."""
+        able = SCHEMES[precision.scheme].operations
+        parts = self.quantizable().items()
+        return self.with_policy(
+            tuple((name, precision if part.operation in able else Precision()) for name, part in parts)
+        )
 
     def precision(self, part: str) -> Precision | None:
         """What the policy says of a part; None if nothing."""

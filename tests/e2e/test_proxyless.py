@@ -115,5 +115,7 @@ def test_spaces_and_tables_that_do_not_go_with_it_are_refused(client: Client, ph
     single = {"choices": {**CHOICES, "stage1_block1": ["k3e1"]}}
     with pytest.raises(ClientError, match=r"stage1_block1.* has a single candidate operation"):
         client.submit({**job([phone]), "supernet": single})
+    other = client.submit({"recipe": "bignas", "training": {"epochs": 1}})
+    client.verb(other["id"], "cancel")
     with pytest.raises(ClientError, match="does not search by gradient"):
-        client.gradient(client.submit({"recipe": "bignas", "training": {"epochs": 1}})["id"])
+        client.gradient(other["id"])

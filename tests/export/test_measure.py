@@ -55,7 +55,7 @@ def test_a_latency_says_how_it_was_obtained(results):
     assert (result["batch"], result["input_shape"], result["dtype"]) == (3, [3, 1, 8, 8], "float32")
     assert result["isolated"] is True
     assert set(result["versions"]) == {"onnxruntime", "python"}
-    assert result["peak_memory_bytes"] > 1_000_000
+    assert result["memory_bytes"] > 10_000
     assert result["affinity"]
     assert "load_average" in result["clocks_before"]
     assert result["device"] == cpu_name() != ""

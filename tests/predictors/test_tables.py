@@ -77,6 +77,43 @@ class TestPrices:
 
 
 @needs_published
+class TestPrecisions:
+    """One block at two precisions, measured wholly at each."""
+
+    block = next(spec for spec in digits().layers(digits().largest()).values() if isinstance(spec, MBConvSpec))
+    eight = Precision("int8_static")
+    table = LatencyTable("laptop", {key_of(block): Row(4.0), key_of(block.uniform(eight)): Row(1.0)})
+
+    def test_a_uniform_layer_has_its_own_row(self) -> None:
+        assert self.table.layer_ms(self.block.uniform(Precision())) == 4.0
+        assert self.table.layer_ms(self.block.uniform(self.eight)) == 1.0
+
+    def test_a_mix_lies_between_by_the_share_of_its_parts(self) -> None:
+        parts = self.block.quantizable()
+        whole = sum(part.macs + part.live for part in parts.values())
+        prices = []
+        for chosen in parts:
+            mixed = self.block.with_policy(tuple((n, self.eight if n == chosen else Precision()) for n in parts))
+            share = (parts[chosen].macs + parts[chosen].live) / whole
+            prices.append(self.table.layer_ms(mixed))
+            assert prices[-1] == pytest.approx(4.0 * (1 - share) + 1.0 * share)
+            assert self.table.layer_prices([mixed]) == prices[-1:]
+        assert sum(4.0 - price for price in prices) == pytest.approx(3.0)
+
+    def test_a_mix_that_was_measured_is_not_worked_out(self) -> None:
+        first, *others = self.block.quantizable()
+        mixed = self.block.with_policy(((first, self.eight), *((name, Precision()) for name in others)))
+        table = LatencyTable("laptop", {**self.table.rows, key_of(mixed): Row(7.0)})
+        assert table.layer_ms(mixed) == 7.0
+
+    def test_a_precision_that_was_not_measured_is_named(self) -> None:
+        table = LatencyTable("laptop", {key_of(self.block): Row(4.0)})
+        first, *others = self.block.quantizable()
+        mixed = self.block.with_policy(((first, self.eight), *((name, Precision()) for name in others)))
+        with pytest.raises(MissingRow, match="int8_static"):
+            table.layer_ms(mixed)
+
+
 class TestPixel1:
     """ProxylessNAS's space priced with the authors' table; the whole-network numbers are theirs, added up."""
 

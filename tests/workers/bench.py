@@ -35,6 +35,9 @@ class MemoryReporter:
         if self.progressed == self.interrupt_at:
             raise Interrupted("pausing")
 
+    def listen(self) -> None:
+        self.progress(0.0)
+
     def event(self, kind: str, data: dict[str, Any]) -> None:
         self.told.append((kind, dict(data)))
 

@@ -31,6 +31,28 @@ def test_rows_from_before_there_were_several_have_one():
     assert Shape.of(Job(spec={"training": {"hosts": 2, "processes": 8}})) == Shape(2, 8)
 
 
+def test_a_job_that_reuses_a_supernet_waits_for_nobody():
+    spec = {"training": {"hosts": 2, "processes": 8}, "supernet": {"reuse": "abc"}}
+    assert Shape.of(Job(spec=spec)) == Shape()
+
+
+def test_a_machine_that_failed_joins_the_same_run_again(monkeypatch):
+    job = Job(id="j", state="running", epoch=3, lease_owner="w", spec={"training": {"hosts": 2}})
+    joined = Joined(None, Settings(poll_seconds=0.01), "j", 1)  # type: ignore[arg-type]
+    codes, epochs = [1, 0], []
+
+    def train(shape, epoch):
+        epochs.append(epoch)
+        if len(epochs) == 2:
+            job.state = "succeeded"
+        return codes[len(epochs) - 1]
+
+    monkeypatch.setattr(joined, "_job", lambda: job)
+    monkeypatch.setattr(joined, "_train_along", train)
+    joined.run()
+    assert epochs == [3, 3]
+
+
 @pytest.mark.parametrize("rank", [2, 5])
 def test_a_rank_that_the_training_does_not_have_is_refused(rank, monkeypatch):
     job = Job(id="j", state="running", spec={"training": {"hosts": 2}})

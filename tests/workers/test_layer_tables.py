@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from export.measure import Effort, MeasurementError, Setting
-from predictors.tables import key_of
+from predictors.tables import LatencyTable, Row, key_of
+from search_space.distinct import TooManyLayers
 from search_space.plugins import load_family
+from search_space.quantized import Quantization, QuantizedSpace
 from workers.benches import LocalBench, MemoryStore, engine_version
 from workers.latency_fit import PredictedCost, fit_predictor
 from workers.layer_tables import Unmeasurable, build_table, measure_tasks, overhead
@@ -132,6 +134,21 @@ def test_a_network_of_text_has_layers_of_tokens_and_logits():
     found = layers_of(load_family("llama", "tiny"), 100)
     assert {layer.dtype for layer in found if layer.is_first} == {torch.int64}
     assert all(len(layer.out_shape) == 3 for layer in found)
+
+
+def test_layers_with_policies_are_measured_wholly_at_every_precision(few):
+    policies = QuantizedSpace(few, Quantization((8, 32), modes=("symmetric", "asymmetric")))
+    plain, found = layers_of(few, 400), layers_of(policies, 400)
+    assert len(found) == 3 * len(plain)  # full, and two ways to have 8 bits
+    assert all(len({one for _, one in layer.spec.policy}) == 1 for layer in found)
+    rows = {key_of(layer.spec): Row(1.0) for layer in found}
+    table = LatencyTable("here", rows)
+    rng = np.random.default_rng(0)
+    for architecture in (policies.sample(rng) for _ in range(20)):
+        layers = policies.layers(architecture)
+        assert table.price(layers) == pytest.approx(len(layers))
+    with pytest.raises(TooManyLayers, match="each at 3 precisions"):
+        layers_of(policies, len(found) - 3)
 
 
 def test_a_predictor_is_judged_on_networks_that_it_did_not_see(few):
