@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -26,30 +26,53 @@ REMEMBERED = 1 << 14
 SAME = 1e-9
 
 
+class Edge(NamedTuple):
+    """What passes from one part to the next.
+
+    Attributes:
+        scheme: of the part that it comes from.
+        elements: how many numbers it is.
+    """
+
+    scheme: str
+    elements: float
+
+
+# The network's input: of 32 bits; converting it is part of every network whose first layer is quantized.
+START = Edge(FULL, 0.0)
+
+
 @lru_cache(REMEMBERED)
-def layer_columns(spec: LayerSpec, before: str = FULL) -> dict[str, float]:
+def layer_columns(spec: LayerSpec, before: Edge = START) -> dict[str, float]:
     """What one layer adds to the columns of its network.
 
     For every elementary part: MACs, elements of weights, elements of activations, and 1. Their sums over a network
     are what its time is made of: arithmetic, loading weights, moving activations, starting kernels. Parts of unlike
     kinds (a depthwise and a dense convolution) or schemes (`int8_static`) reach unlike shares of a processor's peak, so
-    they are kept apart. Where numbers are quantized, an operation also counts by the schemes of itself and of what is
-    before it: a runtime converts numbers and layout there, and may have to run slower kernels (ONNX Runtime 1.32 ran
-    a depthwise convolution several times slower after an int8 convolution than after a float one).
+    they are kept apart. Where the scheme changes, a runtime converts numbers and layout: each kind of change counts,
+    and the numbers that pass there. On 300 networks of mobilenet `cifar` with a mix of precisions that took the error
+    (RMSPE) from 4.4 to 3.8 %; a count by operation and the scheme before it, to 4.1 % (docs/log.md).
 
     Args:
-        before: scheme of the part before the layer.
+        before: what the layer is given.
     """
     columns = {f"{spec.kind}.layers": 1.0}
     for name, part, scheme in _scheduled(spec):
-        heads = [f"{spec.kind}.{name}" if scheme == FULL else f"{spec.kind}.{name}@{scheme}"]
-        if {scheme, before} != {FULL}:
-            heads.append(f"{part.operation or name}@{scheme} after {before}")
+        head = f"{spec.kind}.{name}" if scheme == FULL else f"{spec.kind}.{name}@{scheme}"
         numbers = {"macs": part.macs, "weights": part.weights, "activations": part.live, "parts": 1}
-        for key, number in ((f"{head}.{of}", number) for head in heads for of, number in numbers.items()):
-            columns[key] = columns.get(key, 0.0) + number
-        before = scheme
+        if before.scheme != scheme:
+            change = f"{before.scheme} to {scheme}"
+            columns[f"{change}.count"] = columns.get(f"{change}.count", 0.0) + 1
+            columns[f"{change}.elements"] = columns.get(f"{change}.elements", 0.0) + before.elements
+        for key, number in numbers.items():
+            columns[f"{head}.{key}"] = columns.get(f"{head}.{key}", 0.0) + number
+        before = _after(part, scheme, before)
     return columns
+
+
+def _after(part: Part, scheme: str, before: Edge) -> Edge:
+    """What a part passes on; a part that is no operation with weights passes on as many numbers as it got."""
+    return Edge(scheme, part.out_elements or before.elements)
 
 
 def _scheduled(spec: LayerSpec) -> list[tuple[str, Part, str]]:
@@ -59,9 +82,11 @@ def _scheduled(spec: LayerSpec) -> list[tuple[str, Part, str]]:
 
 
 @lru_cache(REMEMBERED)
-def _last_scheme(spec: LayerSpec, before: str) -> str:
-    """Scheme of the layer's last part, or of what is before it if it has none."""
-    return ([before] + [scheme for _, _, scheme in _scheduled(spec)])[-1]
+def _left_by(spec: LayerSpec, before: Edge) -> Edge:
+    """What the layer passes on."""
+    for _, part, scheme in _scheduled(spec):
+        before = _after(part, scheme, before)
+    return before
 
 
 def cost_columns(space: SearchSpace) -> Source:
@@ -77,11 +102,11 @@ def cost_columns(space: SearchSpace) -> Source:
         rows = []
         for architecture in architectures:
             row: dict[str, float] = {}
-            before = FULL
+            before = START
             for spec in space.layers(architecture).values():
                 for name, value in layer_columns(spec, before).items():
                     row[name] = row.get(name, 0.0) + value
-                before = _last_scheme(spec, before)
+                before = _left_by(spec, before)
             rows.append(row)
         return rows
 

@@ -31,6 +31,12 @@ class Part:
     operation: str = ""
     outputs: int = 0
 
+    @property
+    def out_elements(self) -> int:
+        """Elements of its output for one sample; 0 where there is no operation."""
+        # Every weight works once for every position of the output.
+        return self.outputs * self.macs // self.weights if self.operation and self.weights else 0
+
 
 def conv_part(
     in_channels: int,

@@ -130,11 +130,14 @@ class TestColumns:
         assert full == plain
         assert whole["mbconv.expand@int8_static.macs"] == plain["mbconv.expand.macs"]
         assert "mbconv.expand.macs" not in whole
-        assert whole["conv@int8_static after fp32.macs"] == plain["conv.conv.macs"]
-        assert not any(name.startswith("linear@int8_static after fp32") for name in whole)
-        assert mixed["conv@int8_static after fp32.macs"] == plain["head.conv.macs"]
-        assert mixed["linear@fp32 after int8_static.parts"] == 1
         assert mixed["head.classifier.macs"] == plain["head.classifier.macs"]
+        assert whole["fp32 to int8_static.count"] == 1
+        assert "int8_static to fp32.count" not in whole
+        assert mixed["fp32 to int8_static.count"] == mixed["int8_static to fp32.count"] == 1
+        head = digits().layers(network)["head"].parts()
+        assert mixed["int8_static to fp32.elements"] == head["conv"].out_elements == 128 * 2 * 2
+        last = [spec for spec in digits().layers(network).values() if spec.kind == "mbconv"][-1].parts()
+        assert mixed["fp32 to int8_static.elements"] == list(last.values())[-1].out_elements
 
     def test_are_standardised_and_without_constant_or_equal_ones(self) -> None:
         networks = drawn(digits(), 40)
