@@ -12,7 +12,7 @@ What is reported is test perplexity, bytes, and tokens per second measured in ON
 "At no loss" is the smallest network whose test perplexity is at most that of the full one; the choice among the front
 is by validation perplexity, so that the test text chooses nothing.
 
-    python -m benchmarks.llama_nas [--json] [--small] [--data FILE] [--algorithm nsga2]
+    python -m benchmarks.llama_nas [--json] [--small] [--steps 500] [--data FILE] [--algorithm nsga2]
 """
 
 from __future__ import annotations
@@ -223,6 +223,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--small", action="store_true", help="a few minutes on two cores")
+    parser.add_argument("--steps", type=int, help="of pretraining, and of fine-tuning; default: the form's own")
     parser.add_argument("--data", type=Path, default=Path(SHARED) / "tinyshakespeare" / "input.txt.gz")
     parser.add_argument("--algorithm", default="nsga2")
     parser.add_argument("--seed", type=int, default=0)
@@ -230,7 +231,10 @@ def main() -> None:
     if not arguments.data.exists():
         sys.stderr.write(f"Skipped: {arguments.data} is not there. Give a text file with --data.\n")
         return
-    result = study(SMALL if arguments.small else FULL, arguments.data, arguments.algorithm, arguments.seed)
+    plan = SMALL if arguments.small else FULL
+    if arguments.steps is not None:
+        plan = replace(plan, training=replace(plan.training, pretrain_steps=arguments.steps, steps=arguments.steps))
+    result = study(plan, arguments.data, arguments.algorithm, arguments.seed)
     if arguments.json:
         print(json.dumps(result, indent=2))
         return
