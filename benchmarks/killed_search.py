@@ -29,40 +29,41 @@ from service.stack import running_stack
 from tests.conftest import FAST
 from tests.e2e.helpers import is_finished, kill_runner, runner_pids
 
-CHARACTERS = 60_000
+CHARACTERS, VALIDATION_SHARE = 200_000, 0.4
 
 
 def spec(text: Path, evaluations: int) -> dict[str, Any]:
     """The job."""
     return {
         "recipe": "llama-nas",
-        "data": {"source": "text", "path": str(text), "length": 64, "validation_share": 0.1},
+        "data": {"source": "text", "path": str(text), "length": 64, "validation_share": VALIDATION_SHARE},
         "training": {"epochs": 1},
         "search": {"evaluations": evaluations},
         "hardware": {"seconds": 0.1},
     }
 
 
-def followed(client: Client, asked: dict[str, Any], kills: list[float]) -> dict[str, Any]:
-    """A job until it is over; its runner is killed whenever the search has done the next of these shares."""
-    began, job_id, left = time.monotonic(), client.submit(asked)["id"], sorted(kills)
-    killed = []
+def followed(client: Client, asked: dict[str, Any], after: list[int]) -> dict[str, Any]:
+    """A job until it is over; its runner is killed each time it has evaluated so many more."""
+    began, job_id, left = time.monotonic(), client.submit(asked)["id"], list(after)
+    killed: list[int] = []
     while not is_finished(job := client.job(job_id)):
-        here = job["stage"] == "search" and bool(left) and job["stage_progress"] >= left[0]
-        if here and runner_pids(f"job {job_id}"):
-            kill_runner(job_id)
-            killed.append(round(job["stage_progress"], 3))
-            left.pop(0)
+        if left and job["stage"] == "search" and runner_pids(f"job {job_id}"):
+            evaluated = sum(1 for _ in client.evaluations(job_id))
+            if evaluated >= left[0] + max(killed, default=0):
+                kill_runner(job_id)
+                killed.append(evaluated)
+                left.pop(0)
         time.sleep(0.05)
     front = client.front(job_id)["points"]
-    evaluated = [row["architecture_id"] for row in client.evaluations(job_id)]
+    order = [row["architecture_id"] for row in client.evaluations(job_id)]
     return {
         "state": job["state"],
         "message": job["message"],
-        "killed_at": killed,
+        "killed_after": killed,
         "seconds": round(time.monotonic() - began),
-        "evaluations": len(evaluated),
-        "order": evaluated,
+        "evaluations": len(order),
+        "order": order,
         "front": [[p["architecture_id"], p["metrics"]["perplexity"], p["metrics"]["size_bytes"]] for p in front],
     }
 
@@ -82,7 +83,10 @@ def main() -> None:
     opened = gzip.open if arguments.data.suffix == ".gz" else open
     with opened(arguments.data, "rt") as file:
         words = file.read(CHARACTERS)
-    kills = [random.Random(arguments.seed).uniform(0.02, 0.95) for _ in range(arguments.kills)]
+    chance = random.Random(arguments.seed)
+    kills = [
+        chance.randint(1, int(1.2 * arguments.evaluations / (arguments.kills + 1))) for _ in range(arguments.kills)
+    ]
     os.environ.update(FAST)  # a runner's death is noticed within seconds
     with tempfile.TemporaryDirectory(prefix="winnow-bench-", ignore_cleanup_errors=True) as folder:
         text = Path(folder) / "text.txt"
