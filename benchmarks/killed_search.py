@@ -29,7 +29,7 @@ from service.stack import running_stack
 from tests.conftest import FAST
 from tests.e2e.helpers import is_finished, kill_runner, runner_pids
 
-CHARACTERS, VALIDATION_SHARE = 200_000, 0.4
+CHARACTERS, VALIDATION_SHARE = 100_000, 0.2
 
 
 def spec(text: Path, evaluations: int) -> dict[str, Any]:
