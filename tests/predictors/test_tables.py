@@ -76,7 +76,6 @@ class TestPrices:
             LatencyTable("laptop", {"a": Row(1.0)}, overhead_ms=-1.0)
 
 
-@needs_published
 class TestPrecisions:
     """One block at two precisions, measured wholly at each."""
 
@@ -114,6 +113,7 @@ class TestPrecisions:
             table.layer_ms(mixed)
 
 
+@needs_published
 class TestPixel1:
     """ProxylessNAS's space priced with the authors' table; the whole-network numbers are theirs, added up."""
 
