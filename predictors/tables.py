@@ -14,7 +14,7 @@ know at a silent 200 ms.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -103,12 +103,7 @@ class LatencyTable:
         specs = list(layers.values() if isinstance(layers, Mapping) else layers)
         if not specs:
             return []
-        resolution = self._resolution(specs[0])
-        terms = [self._terms(spec, resolution) for spec in specs]
-        missing = [key for of_layer in terms for key in of_layer if key not in self.rows]
-        if missing:
-            raise MissingRow(self.target, missing)
-        return [sum(share * self.rows[key].latency_ms for key, share in of_layer.items()) for of_layer in terms]
+        return self._prices(specs, self._resolution(specs[0]))
 
     def layer_ms(self, spec: LayerSpec, resolution: int | None = None) -> float:
         """Latency in ms of one layer.
@@ -128,11 +123,7 @@ class LatencyTable:
                     f"The table of {self.target!r} is for resolutions {', '.join(map(str, known))}; say which one."
                 )
             resolution = known[0]
-        terms = self._terms(spec, resolution)
-        missing = [key for key in terms if key not in self.rows]
-        if missing:
-            raise MissingRow(self.target, missing)
-        return sum(share * self.rows[key].latency_ms for key, share in terms.items())
+        return self._prices([spec], resolution)[0]
 
     def missing(self, networks: Iterable[Mapping[str, LayerSpec]]) -> tuple[str, ...]:
         """Keys of the layers of these networks that the table does not know, each once, in order."""
@@ -156,6 +147,13 @@ class LatencyTable:
             return None
         size = first.fields().get("size")
         return size if isinstance(size, int) else None
+
+    def _prices(self, specs: Sequence[LayerSpec], resolution: int | None) -> list[float]:
+        terms = [self._terms(spec, resolution) for spec in specs]
+        missing = [key for of_layer in terms for key in of_layer if key not in self.rows]
+        if missing:
+            raise MissingRow(self.target, missing)
+        return [sum(share * self.rows[key].latency_ms for key, share in of_layer.items()) for of_layer in terms]
 
     def _terms(self, spec: LayerSpec, resolution: int | None) -> dict[str, float]:
         """Rows that a layer's latency is made of, and how much of each.

@@ -10,13 +10,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from export.formats import onnx
 from export.measurable import write_measurable
-from export.measure import Effort, MeasurementError, Setting, measure_many
+from export.measure import Effort, MeasurementError, Setting
 from export.measure.bench import Results
 from search.metrics import METRICS, Source
 from search.objectives import limits_of
 from search_space.architecture import Architecture
+from workers.benches import LocalBench
 from workers.hardware import Hardware, read
 from workers.workshop import JobFailed, Workshop
 
@@ -42,44 +42,30 @@ def measured_finalists(
     Raises:
         JobFailed: the target cannot run one of them.
     """
-    effort = Effort(max_seconds=shop.spec.hardware.seconds)
+    if hardware.metrics and hardware.setting is None:
+        return [({}, {}, []) for _ in finalists]
+    here = [Setting(threads=threads) for threads in sorted({1, os.cpu_count() or 1})]
+    settings = here if hardware.setting is None else [hardware.setting]
+    bench = hardware.bench or LocalBench(settings[0].how)
     with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
-        places = [Path(folder) / str(number) for number in range(len(finalists))]
-        if not hardware.metrics:
-            for place, (_, network) in zip(places, finalists, strict=True):
-                place.mkdir()
-                onnx.write(network, inputs, place)
-            settings = [Setting(threads=threads) for threads in sorted({1, os.cpu_count() or 1})]
-            models = [place / "model.onnx" for place in places]
-            found = measure_many(models, settings, effort, tick=shop.reporter.listen)
-            return [
-                ({"latency_ms": results[0]["median_ms"]}, {"latency_ms": "measured"}, results)
-                for results in _numbers(finalists, found, "This machine")
-            ]
-        if hardware.bench is None or hardware.setting is None:
-            return [({}, {}, []) for _ in finalists]
         models = [
-            write_measurable(network, shop.searched.layers(architecture), inputs, place, hardware.setting)
-            for place, (architecture, network) in zip(places, finalists, strict=True)
+            write_measurable(
+                network, shop.searched.layers(architecture), inputs, Path(folder) / str(number), settings[0]
+            )
+            for number, (architecture, network) in enumerate(finalists)
         ]
-        found = hardware.bench.measure(models, [hardware.setting], effort, shop.reporter.listen)
-    return [
-        _on_target(shop, hardware, architecture, results)
-        for (architecture, _), results in zip(
-            finalists, _numbers(finalists, found, f"Target {shop.spec.target}"), strict=True
-        )
-    ]
-
-
-def _numbers(
-    finalists: Sequence[tuple[Architecture, nn.Module]], found: Sequence[Results | MeasurementError], who: str
-) -> list[Results]:
-    numbers: list[Results] = []
-    for (architecture, _), one in zip(finalists, found, strict=True):
-        if isinstance(one, MeasurementError):
-            raise JobFailed(f"{who} cannot measure {architecture.id}. {one}")
-        numbers.append(one)
-    return numbers
+        effort = Effort(max_seconds=shop.spec.hardware.seconds)
+        measured = bench.measure(models, settings, effort, shop.reporter.listen)
+    found: list[Latencies] = []
+    for (architecture, _), results in zip(finalists, measured, strict=True):
+        if isinstance(results, MeasurementError):
+            who = f"Target {shop.spec.target}" if hardware.metrics else "This machine"
+            raise JobFailed(f"{who} cannot measure {architecture.id}. {results}")
+        if hardware.metrics:
+            found.append(_on_target(shop, hardware, architecture, results))
+        else:
+            found.append(({"latency_ms": results[0]["median_ms"]}, {"latency_ms": "measured"}, results))
+    return found
 
 
 def _on_target(shop: Workshop, hardware: Hardware, architecture: Architecture, found: Results) -> Latencies:

@@ -90,6 +90,7 @@ class Measurer:
 
     def _unload(self, asked: dict[str, Any]) -> dict[str, Any]:
         self._loaded.pop(asked["handle"]).close()
+        del self._memory[asked["handle"]]
         gc.collect()
         return {}
 
