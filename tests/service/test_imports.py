@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import subprocess
 import sys
 
@@ -49,9 +50,10 @@ def test_importing_the_app_costs_little_more_than_its_frameworks() -> None:
         )
         return float(done.stdout)
 
-    pairs = [(cost("import service.api.app"), cost("import fastapi, sqlalchemy, celery")) for _ in range(7)]
-    # The least of several: whatever else the machine does only adds to it. Most of ours are the models of what a
-    # job may say, which FastAPI turns into schemas: 1.46 before there were families, data sources and methods, then
-    # 1.48 to 1.57 in several runs on a quiet machine.
-    ours, frameworks = (min(column) for column in zip(*pairs, strict=True))
-    assert ours <= 1.75 * frameworks, f"{ours:.2f} s against {frameworks:.2f} s of processor time"
+    # Frameworks as the API uses them. Most of ours is the models of what a job may say, which FastAPI makes schemas of.
+    frameworks = "import celery, fastapi, pydantic_settings, redis, sqlalchemy.orm"
+    pairs = [(cost("import service.api.app"), cost(frameworks)) for _ in range(9)]
+    # The median of ratios of neighbours: a moment in which the machine was fast or slow for one of them tips neither
+    # way. 1.2 to 1.3 on a busy machine, with torch above 3.
+    ratio = statistics.median(ours / theirs for ours, theirs in pairs)
+    assert ratio <= 1.5, f"{ratio:.2f} times the frameworks' processor time; in seconds: {pairs}"
