@@ -44,7 +44,7 @@ class Plan:
     population: int
     seeds: int
     choices: dict[str, tuple[int | float | str, ...]] = field(default_factory=dict)
-    inner_evaluations: int = 1000
+    batch: int = 4
     tie: Literal["layer", "block"] = "layer"
     calibration_examples: int = 100
     calibration_images: int = 512
@@ -55,27 +55,27 @@ class Plan:
         return asdict(self)
 
 
-_FULL = Plan("cifar", None, 5000, 10_000, 60, 256, 0.4, 250, 50, 3, {}, 20_000)
-_TEXT = Plan("tiny", None, 871, 1820, 20, 64, 1e-3, 250, 50, 3, {}, 20_000)
+_FULL = Plan("cifar", None, 5000, 10_000, 60, 256, 0.4, 250, 50, 3)
+_TEXT = Plan("tiny", None, 871, 1820, 20, 64, 1e-3, 250, 50, 3)
 PLANS: dict[str, dict[str, Plan]] = {
     "mobilenet": {
         "full": _FULL,
-        "small": Plan("cifar", 8000, 800, 2000, 6, 64, 0.1, 30, 10, 3, {"resolution": (24, 32)}),
+        "small": Plan("cifar", 8000, 800, 2000, 6, 64, 0.1, 40, 10, 3, {"resolution": (24, 32)}),
     },
     # Needs no files, and a minute: a check that the benchmark works, on networks of a tenth of a millisecond.
     "digits": {
-        "full": Plan("digits", None, 400, 400, 30, 64, 0.1, 250, 50, 3, {}, 20_000),
+        "full": Plan("digits", None, 400, 400, 30, 64, 0.1, 250, 50, 3),
         "small": Plan("digits", None, 400, 400, 6, 64, 0.1, 10, 5, 3, {}),
     },
     "resnet": {
         "full": _FULL,
-        "small": Plan("cifar", 6000, 600, 1500, 5, 64, 0.1, 24, 8, 3, {"stage*_depth": (1, 3)}),
+        "small": Plan("cifar", 6000, 600, 1500, 5, 64, 0.1, 40, 8, 3, {"stage*_depth": (1, 3)}),
     },
     "vit": {
         "full": replace(_FULL, learning_rate=1e-3),
-        "small": Plan("cifar", 6000, 600, 1500, 5, 64, 1e-3, 24, 8, 3, {"depth": (3, 4)}),
+        "small": Plan("cifar", 6000, 600, 1500, 5, 64, 1e-3, 40, 8, 3, {"depth": (3, 4)}),
     },
-    "bert": {"full": _TEXT, "small": Plan("tiny", 4000, 600, 1000, 4, 64, 1e-3, 30, 10, 3)},
+    "bert": {"full": _TEXT, "small": Plan("tiny", 4000, 600, 1000, 4, 64, 1e-3, 40, 10, 3)},
     "llama": {
         "full": replace(_TEXT, evaluations=60, validation=64, test=200),
         "small": Plan("tiny", None, 16, 32, 1, 16, 2e-3, 6, 6, 1, steps=60),

@@ -1,14 +1,16 @@
 """SimQ-NAS: joint search of architecture and quantization policy against the ways without it, at equal evaluations.
 
 On one trained supernet, with the same algorithm and seeds, each told the ends of its space first: `joint`;
-(a) `architecture_then_int8`: a search in full precision, whose front is then quantized whole; (b) `largest_int8`;
-(c) `policy_alone`: policies of the largest network. Accuracy on validation data by fake quantization and latency of the
-exported integer network in ONNX Runtime, one thread, batch 1, are both measured for every evaluated network; size is
-exact. Hypervolume is of error, latency and size, each scaled by the extremes of all networks that any way evaluated
-(reference: 1.1 of each). Fronts are scored again on test data. Searches and measurements of the three seeds share what
-they have measured.
+(a) `architecture_then_int8`: a search in full precision, whose front is then quantized whole, both of which count as
+evaluations; (b) `largest_int8`; (c) `policy_alone`: policies of the largest network. Accuracy on validation data by
+fake quantization and latency of the exported integer network in ONNX Runtime, one thread, batch 1, are both measured
+for every evaluated network; size is exact. A network is timed in turns with the largest one in fp32, so that whatever
+else the machine does slows both. Hypervolume is of error, latency and size, each scaled by the extremes of all networks
+that any way evaluated (reference: 1.1 of each). Fronts are scored again on test data. Searches and measurements of the
+three seeds share what they have measured.
 
-    python benchmarks/simq_nas.py [--json] [--small] [--family mobilenet] [--data FOLDER] [--cache FOLDER]
+    python -m benchmarks.simq_nas [--json] [--small] [--family mobilenet] [--algorithm winnow] [--data FOLDER]
+        [--cache FOLDER]
 
 Families are mobilenet, resnet, vit (CIFAR-10) and bert (SST-2).
 
@@ -39,7 +41,6 @@ from predictors.cost import weight_bytes
 from quantization.sensitivity import sensitivities
 from search.algorithms import make_algorithm
 from search.evaluation import Evaluation
-from search.loop import run_search
 from search.objectives import Objective
 from search.pareto import hypervolume, pareto_front
 from search.quantization_spec import QuantizationSpec
@@ -52,11 +53,33 @@ from workers.policies import candidates_of, seeds_from
 from workers.quantized import QuantizedEvaluator
 
 OBJECTIVES = (Objective("accuracy", "maximize"), Objective("latency_ms"), Objective("size_bytes"))
-# Runs of one network; the lower quartile is kept, because other programs only ever make a run slower.
-RUNS, WARM_UP, QUARTILE = 60, 10, 25
+# Rounds in which a network and the reference run in turns, for about so many ms each; the reference's own latency is
+# the lower quartile of more rounds, because other programs only ever make a run slower.
+ROUNDS, BLOCK_MS, WARM_UP, REFERENCE_ROUNDS, QUARTILE = 25, 4.0, 5, 200, 25
 SEEDS = (0, 1, 2)
 # Samples on which an exported network and its fake-quantized evaluation are compared.
 COMPARED = 1000
+
+
+class Timed:
+    """A network in ONNX Runtime that can be run for a moment at a time.
+
+    Attributes:
+        typical_ms: latency by its first runs, or what is known better.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, example: np.ndarray) -> None:
+        self._session, self._feed = session, {session.get_inputs()[0].name: example}
+        self._runs, self.typical_ms = 1, 0.0
+        self.typical_ms = min(self.block() for _ in range(WARM_UP))
+        self._runs = max(1, round(BLOCK_MS / self.typical_ms))
+
+    def block(self) -> float:
+        """Mean ms of a run, of a few ms of runs."""
+        began = time.perf_counter_ns()
+        for _ in range(self._runs):
+            self._session.run(None, self._feed)
+        return (time.perf_counter_ns() - began) / 1e6 / self._runs
 
 
 @dataclass
@@ -65,7 +88,9 @@ class Lab:
 
     evaluator: QuantizedEvaluator
     data: Dataset
+    algorithm: str
     known: dict[str, Evaluation] = field(default_factory=dict)
+    _reference: Timed | None = None
 
     @property
     def space(self) -> QuantizedSpace:
@@ -89,17 +114,23 @@ class Lab:
         options.log_severity_level = 3
         return onnxruntime.InferenceSession(str(folder / "model.onnx"), options)
 
-    def latency_ms(self, architecture: Architecture) -> float:
-        """Of one example."""
+    def timed(self, architecture: Architecture) -> Timed:
+        """The exported network, warm."""
         with tempfile.TemporaryDirectory() as folder:
-            session = self.session(architecture, Path(folder))
-        feed = {session.get_inputs()[0].name: self.data.test.inputs(slice(0, 1)).numpy()}
-        times = []
-        for _ in range(WARM_UP + RUNS):
-            began = time.perf_counter_ns()
-            session.run(None, feed)
-            times.append((time.perf_counter_ns() - began) / 1e6)
-        return float(np.percentile(times[WARM_UP:], QUARTILE))
+            return Timed(self.session(architecture, Path(folder)), self.data.test.inputs(slice(0, 1)).numpy())
+
+    def latency_ms(self, architecture: Architecture) -> float:
+        """Of one example: the median share of the reference's time, times what the reference takes."""
+        if self._reference is None:
+            self._reference = self.timed(self.space.quantized(self.space.base.largest(), 32))
+            blocks = [self._reference.block() for _ in range(REFERENCE_ROUNDS)]
+            self._reference.typical_ms = float(np.percentile(blocks, QUARTILE))
+        mine, reference = self.timed(architecture), self._reference
+        shares = []
+        for turn in range(ROUNDS):
+            first, second = (mine.block(), reference.block()) if turn % 2 else (reference.block(), mine.block())
+            shares.append(first / second if turn % 2 else second / first)
+        return float(np.median(shares)) * reference.typical_ms
 
     def test_accuracy(self, architecture: Architecture) -> float:
         """Of the fake-quantized network."""
@@ -130,25 +161,42 @@ class Lab:
 
 
 def searched(
-    lab: Lab, space: SearchSpace, seed: int, plan: Plan, to: Any, seeds: Sequence[Architecture]
+    lab: Lab,
+    space: SearchSpace,
+    seed: int,
+    plan: Plan,
+    to: Any,
+    seeds: Sequence[Architecture],
+    *,
+    front_counts: bool = False,
 ) -> list[Evaluation]:
-    """A search on `space`, whose architectures `to` makes architectures with policies."""
+    """A search on `space`, whose architectures `to` makes architectures with policies.
 
-    def evaluate(architectures: Sequence[Architecture]) -> list[Evaluation]:
-        return [Evaluation(one, lab.evaluate(to(one)).metrics) for one in architectures]
-
+    Args:
+        front_counts: its front will be evaluated once more, so it stops early enough for that.
+    """
+    options = {"batch": plan.batch} if lab.algorithm == "winnow" else {"population": plan.population}
     algorithm = make_algorithm(
-        "linas",
+        lab.algorithm,
         space,
         OBJECTIVES,
         seed=seed,
         evaluations=plan.evaluations,
         exact_costs={"size_bytes": lambda one: float(weight_bytes(lab.space, to(one)))},
         seeds=seeds,
-        population=plan.population,
-        inner_evaluations=plan.inner_evaluations,
+        **options,
     )
-    found = run_search(algorithm, evaluate, {})
+    found: list[Evaluation] = []
+
+    def left() -> int:
+        return plan.evaluations - len(found) - (len(pareto_front(found, OBJECTIVES)) if front_counts else 0)
+
+    while left() > 0 and (batch := algorithm.ask()):
+        scored = [Evaluation(one, lab.evaluate(to(one)).metrics) for one in batch]
+        algorithm.tell(scored)
+        for one in scored:
+            if left() > 0:
+                found.append(one)
     return [lab.evaluate(to(evaluation.architecture)) for evaluation in found]
 
 
@@ -180,8 +228,9 @@ def compare(lab: Lab, plan: Plan) -> dict[str, Any]:
         seeds = seeds_from(space, sensitive)[: plan.evaluations // 2]
         runs["joint"].append(searched(lab, space, seed, plan, lambda one: one, seeds))
         say(f"joint, seed {seed}: {len(lab.known)} networks measured")
-        full = searched(lab, base, seed, plan, lambda one: space.quantized(one, 32), (base.largest(), base.smallest()))
-        front = pareto_front(full, OBJECTIVES)
+        ends = (base.largest(), base.smallest())
+        full = searched(lab, base, seed, plan, lambda one: space.quantized(one, 32), ends, front_counts=True)
+        front = pareto_front(full, OBJECTIVES)[: plan.evaluations - len(full)]
         runs["architecture_then_int8"].append(
             [lab.evaluate(space.quantized(space.network(one.architecture), 8)) for one in front]
         )
@@ -328,6 +377,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--family", choices=tuple(PLANS), default="mobilenet")
+    parser.add_argument("--algorithm", choices=("winnow", "linas", "nsga2"), default="winnow")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--cache", type=Path, default=None, help="Folder that keeps the trained supernet.")
     arguments = parser.parse_args()
@@ -346,12 +396,13 @@ def main() -> None:
         calibration_examples=plan.calibration_examples,
     )
     space = QuantizedSpace(base, spec.quantization())
-    lab = Lab(QuantizedEvaluator(supernet, data, plan.calibration_images, 0, space, spec), data)
+    lab = Lab(QuantizedEvaluator(supernet, data, plan.calibration_images, 0, space, spec), data, arguments.algorithm)
     found = language(lab, plan) if is_language else compare(lab, plan)
     result = {
         "benchmark": "simq_nas",
         "family": arguments.family,
         "small": arguments.small,
+        "algorithm": arguments.algorithm,
         "plan": plan.facts(),
         "quantization": spec.model_dump(mode="json"),
         **found,

@@ -7,20 +7,38 @@ import numpy as np
 from search_space.encoding import canonical_genes
 from search_space.space import SearchSpace
 
+# Of mutants of a space that has choices alike, the share in which a stretch of them takes one option.
+STRETCHED = 1 / 3
+# Concentration of the shares that options have among choices alike in one random network: below 1, most networks
+# have nearly one option everywhere, and every mix is there.
+CONCENTRATION = 0.5
+
 
 class Breeder:
-    """Draws canonical genomes of a space, shape (count, num_choices), int64."""
+    """Draws canonical genomes of a space, shape (count, num_choices), int64.
+
+    Where choices decide the same in different places (`Choice.decides`), such as the bits of every layer, drawing
+    each by itself gives networks that are all equally mixed, and the uniform ones never: with 60 layers the chance of
+    one is 2^-60. So half of the random networks draw first how common each option is, and some mutants change a
+    stretch at once.
+    """
 
     def __init__(self, space: SearchSpace, rng: np.random.Generator) -> None:
         self._space, self._rng = space, rng
 
     def random(self, count: int) -> np.ndarray:
-        """Uniform over genes."""
+        """Uniform over genes; where choices are alike, in half of the networks over how common options are."""
         genes = self._rng.integers(0, self._space.option_counts, size=(count, len(self._space.choices)))
+        for group in self._space.alike:
+            mixed = np.flatnonzero(self._rng.random(count) < 0.5)
+            options = len(self._space.choices[group[0]].options)
+            shares = self._rng.dirichlet(np.full(options, CONCENTRATION), len(mixed)).cumsum(axis=1)
+            drawn = self._rng.random((len(mixed), len(group), 1)) > shares[:, None, :-1]
+            genes[np.ix_(mixed, group)] = drawn.sum(axis=2)
         return canonical_genes(self._space, genes)
 
     def mutants(self, parents: np.ndarray, count: int) -> np.ndarray:
-        """Random parents with one gene changed, or on average one to three."""
+        """Random parents with one gene changed, or on average one to three, or a stretch of choices alike."""
         genes = parents[self._rng.integers(0, len(parents), count)]
         options = self._space.option_counts
         num = genes.shape[1]
@@ -29,7 +47,20 @@ class Breeder:
         still = np.flatnonzero(~moves.any(axis=1))
         moves[still, self._rng.integers(0, num, len(still))] = True
         shift = self._rng.integers(1, np.maximum(options, 2), size=genes.shape)
-        return canonical_genes(self._space, np.where(moves, (genes + shift) % options, genes))
+        changed = np.where(moves, (genes + shift) % options, genes)
+        if self._space.alike:
+            stretched = np.flatnonzero(self._rng.random(count) < STRETCHED)
+            changed[stretched] = self._stretched(genes[stretched])
+        return canonical_genes(self._space, changed)
+
+    def _stretched(self, genes: np.ndarray) -> np.ndarray:
+        """Each with a random stretch of choices alike, of any length, set to one option."""
+        changed, alike = genes.copy(), self._space.alike
+        for row, which in zip(changed, self._rng.integers(0, len(alike), len(genes)), strict=True):
+            group = alike[which]
+            ends = np.sort(self._rng.integers(0, len(group) + 1, 2))
+            row[group[ends[0] : ends[1]]] = self._rng.integers(0, len(self._space.choices[group[0]].options))
+        return changed
 
     def children(self, parents: np.ndarray, count: int) -> np.ndarray:
         """Uniform crossover of random pairs."""

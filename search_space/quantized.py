@@ -120,11 +120,11 @@ class QuantizedSpace(SearchSpace):
         self._parts = lru_cache(REMEMBERED_SPECS)(self._make_parts)
         choices = [*base.choices]
         for group in groups:
-            choices.append(Choice(f"{group.name}_bits", group.bits, group.when))
+            choices.append(Choice(f"{group.name}_bits", group.bits, group.when, "bits"))
             with_modes = tuple(bits for bits in group.bits if len(self._modes(bits)) > 1)
             if with_modes:
                 when = (f"{group.name}_bits", with_modes)
-                choices.append(Choice(f"{group.name}_weights", quantization.modes, when))
+                choices.append(Choice(f"{group.name}_weights", quantization.modes, when, "weights"))
         self._base_choices = len(base.choices)
         super().__init__(f"{base.name}/quantized", choices, self._layers, capacity=base.capacity, takes=base.takes)
 

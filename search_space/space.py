@@ -28,11 +28,14 @@ class Choice:
         when: (name of an earlier choice, the values of it under which this one matters), or None
             for a choice that always matters. Under any other value this choice is *inactive*: the
             network does not depend on it.
+        decides: what it decides, such as `bits`, where many choices decide the same in different places: networks
+            in which they agree, or agree along a stretch, are then tried more often than chance would.
     """
 
     name: str
     options: tuple[Option, ...]
     when: tuple[str, tuple[Option, ...]] | None = None
+    decides: str = ""
 
     def __post_init__(self) -> None:
         if not self.options:
@@ -83,6 +86,12 @@ class SearchSpace:
         # For each choice: its name with each of its options.
         self._items = [tuple((choice.name, option) for option in choice.options) for choice in self.choices]
         self._ids = IdWriter(name, [(choice.name, choice.options) for choice in self.choices])
+        together: dict[tuple[str, tuple[Option, ...]], list[int]] = {}
+        for i, choice in enumerate(self.choices):
+            if choice.decides:
+                together.setdefault((choice.decides, choice.options), []).append(i)
+        # Positions of choices that decide the same in different places, in forward order.
+        self.alike = tuple(np.array(group) for group in together.values() if len(group) > 1)
         # The layers that were asked for last: each cost of an architecture asks for them anew.
         self._latest: tuple[str, dict[str, LayerSpec]] = "", {}
 
