@@ -175,7 +175,7 @@ def searched(
     Args:
         front_counts: its front will be evaluated once more, so it stops early enough for that.
     """
-    options = {"batch": plan.batch} if lab.algorithm == "winnow" else {"population": plan.population}
+    options: dict[str, Any] = {"batch": plan.batch} if lab.algorithm == "winnow" else {"population": plan.population}
     algorithm = make_algorithm(
         lab.algorithm,
         space,
