@@ -11,7 +11,10 @@
 - **latency**: the derived and the random networks by the table, which adds up layers, and measured whole. Goal:
   the derived ones within 10 %.
 
-    python -m benchmarks.proxylessnas [--json] [--small] [--part memory|search] [--data FOLDER]
+The small form has a space of its own, whose networks of at most six blocks learn something in a few minutes: with the
+eleven blocks of `cifar`, 900 steps of single paths leave the over-parameterised network as good as untrained.
+
+    python -m benchmarks.proxylessnas [--json] [--small] [--part memory|search] [--data FOLDER] [--cache FOLDER]
 """
 
 from __future__ import annotations
@@ -22,7 +25,9 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +38,6 @@ from torch.profiler import ProfilerActivity, profile
 
 from export.measure import Effort, Setting, describe_machine
 from predictors.candidates import price_candidates
-from predictors.tables import LatencyTable
 from search_space.adjustments import Adjustments
 from search_space.architecture import Architecture
 from search_space.families import proxyless
@@ -78,13 +82,13 @@ class Size:
     Attributes:
         memory_batch: examples of the steps whose memory is compared.
         pixels: of the images in the search; below 32 they are averaged.
-        width: factor of the space's widths in the search.
+        table: of the search's space, `proxyless/cifar` or smaller.
         limit: training images, validation included; None: all.
     """
 
     memory_batch: int
     pixels: int
-    width: float
+    table: proxyless.Table
     limit: int | None
     batch_size: int
     warmup_epochs: int
@@ -98,8 +102,13 @@ class Size:
     random: int
 
 
-SMALL = Size(32, 16, 0.5, 5_000, 64, 6, 16, 6, 0.1, 0.05, 2, "full", 2, 10)
-FULL = Size(256, 32, 1.0, None, 128, 40, 120, 120, 0.1, 0.006, 5, "full", 3, 10)
+CIFAR = proxyless.PRESETS["cifar"]
+# Blocks of two stages instead of four, half as wide.
+CIFAR_SMALL = replace(
+    CIFAR, resolution=16, blocks=proxyless.searched_blocks(8, (16, 3, 2), (32, 3, 2)), head=128, multipliers=(1.0,)
+)
+SMALL = Size(32, 16, CIFAR_SMALL, 10_000, 64, 12, 24, 15, 0.1, 0.01, 1, "full", 2, 10)
+FULL = Size(256, 32, CIFAR, None, 128, 40, 120, 120, 0.1, 0.006, 5, "full", 3, 10)
 
 
 # --- memory and time ----------------------------------------------------------------------------------
@@ -224,72 +233,94 @@ def memory(size: Size, device: str) -> dict[str, Any]:
 # --- search and latency -------------------------------------------------------------------------------
 
 
-def search(size: Size, device: torch.device, folder: Path) -> dict[str, Any]:
+class Cache:
+    """What took long, kept as JSON under its name; None: nothing is kept.
+
+    It belongs to one size and one machine: nothing checks that.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def get(self, name: str, make: Callable[[], Any]) -> Any:
+        """What is kept under a name, or is made now."""
+        if self._folder is None:
+            return make()
+        file = self._folder / f"{name}.json"
+        if not file.exists():
+            file.write_text(json.dumps(make()))
+        return json.loads(file.read_text())
+
+
+def search(size: Size, device: torch.device, folder: Path, cache: Cache) -> dict[str, Any]:
     """Derived against random networks, by accuracy; all of them by the table and as measured."""
-    proxyless.PRESETS["cifar_small"] = replace(proxyless.PRESETS["cifar"], resolution=size.pixels)
-    space = load_family("proxyless", "cifar_small", Adjustments({"width": (size.width,)}))
+    proxyless.PRESETS["cifar_benchmark"] = size.table
+    space = load_family("proxyless", "cifar_benchmark", Adjustments())
     data = pooled(load_dataset("cifar10", 0, {"path": str(folder), "limit": size.limit}), size.pixels).to(device)
     setting = Setting("cpu-onnxruntime", 1, 1)
-    bench = LocalBench(setting.how)
-    place, store, began = Place(None, bench, setting), MemoryStore(), time.monotonic()
-    table = measured_table("cpu-onnxruntime", space, place, store, 2000, 2.0, lambda _done: None)
-    blocks = blocks_of(space)
-    prices = price_candidates(space, table, blocks)
-    latencies = Latencies(prices.target, prices.fixed_ms, prices.blocks_ms)
-    table_seconds = time.monotonic() - began
-    budget_ms = latencies.uniform_ms
-    say(f"table in {table_seconds:.0f} s: {latencies.cheapest_ms:.3f} to {latencies.dearest_ms:.3f} ms")
-    derived, seconds = [], []
-    for seed in range(size.searches):
+    bench, store, blocks = LocalBench(setting.how), MemoryStore(), blocks_of(space)
+
+    def priced() -> dict[str, Any]:
         began = time.monotonic()
-        derived.append(derive(size, space, blocks, data, latencies, budget_ms, seed))
-        seconds.append(time.monotonic() - began)
-        say(f"search {seed} in {seconds[-1]:.0f} s: {derived[-1][0].id}")
+        place = Place(None, bench, setting)
+        table = measured_table("cpu-onnxruntime", space, place, store, 2000, 2.0, lambda _done: None)
+        prices = price_candidates(space, table, blocks)
+        return {"fixed_ms": prices.fixed_ms, "blocks_ms": prices.blocks_ms, "seconds": time.monotonic() - began}
+
+    table = cache.get("table", priced)
+    latencies = Latencies("cpu-onnxruntime", table["fixed_ms"], tuple(map(tuple, table["blocks_ms"])))
+    budget_ms = latencies.uniform_ms
+    say(f"table in {table['seconds']:.0f} s: {latencies.cheapest_ms:.3f} to {latencies.dearest_ms:.3f} ms")
+    searches = [
+        cache.get(f"search-{seed}", partial(derive, size, space, blocks, data, latencies, budget_ms, seed))
+        for seed in range(size.searches)
+    ]
+    derived = [space.architecture(**found["values"]) for found in searches]
     rivals = random_networks(space, blocks, latencies, budget_ms, size.random)
     rows: list[dict[str, Any]] = []
-    for kind, architecture in [*(("derived", one) for one, _ in derived), *(("random", one) for one in rivals)]:
-        score = trained(size, space, architecture, data)
-        rows.append({"kind": kind, "id": architecture.id, "accuracy": score, "values": architecture.values})
-        say(f"{kind} {architecture.id}: {score:.4f}")
-    drift = measured_whole(space, table, rows, setting, bench, store)
+    for kind, one in [*(("derived", one) for one in derived), *(("random", one) for one in rivals)]:
+        score = cache.get(f"trained-{one.id}", partial(trained, size, space, one, data))
+        table_ms = latencies.of_path(path_of(blocks, one))
+        rows.append({"kind": kind, "id": one.id, "accuracy": score, "table_ms": table_ms, "values": one.values})
+        say(f"{kind} {one.id}: {score:.4f}")
+    drift = measured_whole(space, rows, setting, bench, store)
     return {
-        "space": f"proxyless/cifar, width {size.width:g}, {size.pixels} pixels",
+        "space": f"proxyless/cifar with {len(blocks.searched)} blocks, {size.pixels} pixels, {space.size()} networks",
         "images": len(data.train),
         "budget_ms": budget_ms,
         "range_ms": [latencies.cheapest_ms, latencies.dearest_ms],
-        "table_seconds": table_seconds,
+        "table_seconds": table["seconds"],
         "drift": drift,
-        "search_seconds": seconds,
-        "searches": [facts for _, facts in derived],
+        "searches": searches,
         "networks": rows,
         **verdict(rows),
     }
 
 
 def measured_whole(
-    space: SearchSpace,
-    table: LatencyTable,
-    rows: list[dict[str, Any]],
-    setting: Setting,
-    bench: LocalBench,
-    store: MemoryStore,
+    space: SearchSpace, rows: list[dict[str, Any]], setting: Setting, bench: LocalBench, store: MemoryStore
 ) -> float:
     """Fill in what the networks take, measured in turns with the networks that corrected the table; the drift.
 
-    Drift is how much those take now of what they took when the table was made: a shared machine's own doing.
+    Drift is how much those take now of what they took when they were first measured: a shared machine's own doing.
     """
-    corrected_by = correcting_networks(space)
-    tasks = [network_task(space, one, setting) for one in corrected_by]
+    tasks = [network_task(space, one, setting) for one in correcting_networks(space)]
     before = measure_tasks(tasks, "network", setting, bench, store, Effort(), lambda _done: None)
     mine = [network_task(space, space.architecture(**row["values"]), setting) for row in rows]
     after = measure_tasks([*tasks, *mine], "again", setting, bench, store, Effort(max_seconds=2.0), lambda _done: None)
     drift = float(np.median([ms(after, task) / ms(before, task) for task in tasks]))
     for row, task in zip(rows, mine, strict=True):
-        row["table_ms"] = table.price(space.layers(space.architecture(**row["values"])))
         row["measured_ms"], row["interval_ms"] = ms(after, task), after[task.subject][0]["interval_ms"]
         row["error"] = row["table_ms"] / row["measured_ms"] - 1
         row["error_beside_drift"] = drift * row["table_ms"] / row["measured_ms"] - 1
     return drift
+
+
+def path_of(blocks: Blocks, architecture: Architecture) -> list[int]:
+    """Which option each block has."""
+    return [block.options.index(architecture.values[block.choice]) for block in blocks.searched]
 
 
 def ms(found: dict[str, Any], task: Task) -> float:
@@ -350,8 +381,9 @@ AUGMENT = AugmentOptions(crop_padding=4, flip=True)
 
 def derive(
     size: Size, space: SearchSpace, blocks: Blocks, data: Dataset, latencies: Latencies, budget_ms: float, seed: int
-) -> tuple[Architecture, dict[str, Any]]:
+) -> dict[str, Any]:
     """One search: warm-up, both kinds of step in turn, the most likely network within the budget."""
+    began = time.monotonic()
     rest, held_out = carve(data.train, 0.2, 0, data.name)
     torch.manual_seed(seed)
     supernet = Supernet(separated(space)).to(data.train.y.device)
@@ -369,12 +401,16 @@ def derive(
             say(f"  {number + 1}/{searching.num_steps}: {shown}, entropy {np.mean(parameters.entropies()):.3f}")
     p = parameters.probabilities()
     path = most_likely_within(p, latencies, budget_ms)
-    return parameters.architecture(path), {
+    found = parameters.architecture(path)
+    say(f"search {seed}: {found.id}")
+    return {
+        "values": found.values,
         "entropy": float(np.mean(parameters.entropies())),
         "expected_ms": float(latencies.expected([alpha.detach().softmax(0) for alpha in parameters.alphas])),
         "table_ms": latencies.of_path(path),
         "argmax_ms": latencies.of_path(parameters.most_likely()),
         "probabilities": [[round(float(one), 3) for one in row] for row in p],
+        "seconds": time.monotonic() - began,
     }
 
 
@@ -386,8 +422,7 @@ def random_networks(
     found: dict[str, Architecture] = {}
     while len(found) < count:
         one = space.sample(rng)
-        path = [block.options.index(one.values[block.choice]) for block in blocks.searched]
-        if 0.9 * budget_ms <= latencies.of_path(path) <= budget_ms:
+        if 0.9 * budget_ms <= latencies.of_path(path_of(blocks, one)) <= budget_ms:
             found[one.id] = one
     return list(found.values())
 
@@ -422,6 +457,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="for a CPU")
     parser.add_argument("--part", choices=("memory", "search"), help="only this")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/cifar10"))
+    parser.add_argument("--cache", type=Path, help="folder that keeps searches and trained networks, to go on from")
     parser.add_argument("--mode", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.mode:
@@ -444,7 +480,7 @@ def main() -> None:
         if not arguments.data.exists():
             say(f"search: skipped, there is no {arguments.data}")
         else:
-            result["search"] = search(size, device, arguments.data)
+            result["search"] = search(size, device, arguments.data, Cache(arguments.cache))
     print(json.dumps(result, indent=2) if arguments.json else in_words(result))
 
 

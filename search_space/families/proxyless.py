@@ -74,7 +74,7 @@ class Table:
     image_channels: int = 3
 
 
-def _searched(first: int, *stages: tuple[int, int, int]) -> tuple[Block, ...]:
+def searched_blocks(first: int, *stages: tuple[int, int, int]) -> tuple[Block, ...]:
     """A fixed block of width `first`, then stages of (width, number of blocks, stride of the first)."""
     blocks = [Block("first_block", first, 1, ("k3e1",))]
     for s, (width, depth, stride) in enumerate(stages, 1):
@@ -92,7 +92,7 @@ PRESETS: dict[str, Table] = {
         classes=1000,
         stem=32,
         stem_stride=2,
-        blocks=_searched(16, (24, 4, 2), (40, 4, 2), (80, 4, 2), (96, 4, 1), (192, 4, 2), (320, 1, 1)),
+        blocks=searched_blocks(16, (24, 4, 2), (40, 4, 2), (80, 4, 2), (96, 4, 1), (192, 4, 2), (320, 1, 1)),
         head=1280,
     ),
     # The same idea for 32x32 pixels on a CPU. It is not the paper's space for CIFAR-10 (a PyramidNet of 54 tree
@@ -102,7 +102,7 @@ PRESETS: dict[str, Table] = {
         classes=10,
         stem=16,
         stem_stride=1,
-        blocks=_searched(16, (24, 3, 2), (32, 3, 2), (64, 3, 2), (96, 2, 1)),
+        blocks=searched_blocks(16, (24, 3, 2), (32, 3, 2), (64, 3, 2), (96, 2, 1)),
         head=256,
     ),
     # Small enough to be searched in a minute on a CPU, with scikit-learn's digits.
@@ -111,7 +111,7 @@ PRESETS: dict[str, Table] = {
         classes=10,
         stem=8,
         stem_stride=1,
-        blocks=_searched(8, (16, 3, 2), (24, 3, 2)),
+        blocks=searched_blocks(8, (16, 3, 2), (24, 3, 2)),
         head=64,
         image_channels=1,
     ),
