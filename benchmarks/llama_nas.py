@@ -9,10 +9,10 @@ the same weights by validation perplexity and size:
 - *uniform*: every layer of the same width and number of head groups, and layers dropped evenly; all of them.
 
 What is reported is test perplexity, bytes, and tokens per second measured in ONNX Runtime on extracted networks.
-"At no loss" is the smallest network whose test perplexity is at most that of the full one; the choice among the front
-is by validation perplexity, so that the test text chooses nothing.
+The smallest network "within 1 %" is that whose perplexity is at most 1.01 times the full one's, within 0 % that at no
+loss; it is chosen by validation perplexity, so that the test text chooses nothing.
 
-    python -m benchmarks.llama_nas [--json] [--small] [--steps 500] [--data FILE] [--algorithm nsga2]
+    python -m benchmarks.llama_nas [--json] [--small] [--steps 500] [--data FILE] [--algorithm nsga2] [--cache FOLDER]
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 
 from benchmarks.small_llama import Plan, train
 from export.formats import onnx
@@ -47,6 +48,7 @@ from search_space.space import SearchSpace
 from supernet.data import Dataset, load_dataset
 from supernet.evaluate import perplexity
 from supernet.examiner import Examiner
+from supernet.flat import load_tensors, own_tensors
 from supernet.importance import order_by_importance
 from supernet.methods.alternating import Alternating
 from supernet.methods.single import Single
@@ -57,6 +59,8 @@ SHARED = os.environ.get("WINNOW_BENCHMARK_DATA", Path(__file__).resolve().parent
 OBJECTIVES = [Objective("perplexity"), Objective("size_bytes")]
 # Networks of the front whose speed is measured, besides the full one.
 MEASURED = 3
+# Perplexity that may be lost, in percent of the full network's.
+LOSSES = (0, 1, 3, 10, 30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +77,23 @@ FULL = Study(Plan(1500, 1500, 16, 128, 3e-3, 200), 100, 250)
 SMALL = Study(Plan(120, 120, 16, 64, 3e-3, 16), 10, 80)
 
 
-def trained(study: Study, space: SearchSpace, data: Dataset) -> Supernet:
-    """The supernet after pretraining, ordering and alternating fine-tuning."""
+def trained(study: Study, space: SearchSpace, data: Dataset, cache: Path | None) -> Supernet:
+    """The supernet after pretraining, ordering and alternating fine-tuning, or the one that the cache has."""
     plan = study.training
     torch.manual_seed(0)
     supernet = Supernet(space)
+    file = None if cache is None else cache / f"llama-{plan.pretrain_steps}-{plan.steps}-{plan.length}.safetensors"
+    if file is not None and file.exists():
+        load_tensors(supernet, load_file(file))
+        return supernet.eval()
     train(supernet, Single(), data, plan, plan.pretrain_steps, plan.learning_rate)
     chosen = np.random.default_rng(0).permutation(len(data.train))
     index = torch.from_numpy(chosen[: 16 * study.importance_batches])
     order_by_importance(supernet, data.train.inputs(index).split(16))
     train(supernet, Alternating(), data, plan, plan.steps, plan.learning_rate / 2)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file({name: tensor.contiguous() for name, tensor in own_tensors(supernet).items()}, file)
     return supernet.eval()
 
 
@@ -153,19 +164,30 @@ def uniform(space: SearchSpace) -> list[Architecture]:
 def summary(
     judge: Judge, data: Dataset, name: str, evaluations: list[Evaluation], reference: list[float]
 ) -> dict[str, Any]:
-    """Front, hypervolume, and the smallest network at no loss of validation perplexity, on the test text."""
+    """Front, hypervolume, and the smallest network within each loss of validation perplexity, on the test text."""
     full = judge([judge.space.largest()])[0]
     front = pareto_front(evaluations, OBJECTIVES)
-    lossless = [e for e in front if e.metrics["perplexity"] <= full.metrics["perplexity"]]
-    best = min(lossless, key=lambda e: e.metrics["size_bytes"], default=full)
-    sys.stderr.write(f"{name}: {len(front)} on the front, smallest at no loss {best.metrics}\n")
+    smallest = {}
+    for percent in LOSSES:
+        most = full.metrics["perplexity"] * (1 + percent / 100)
+        kept = [e for e in front if e.metrics["perplexity"] <= most]
+        best = min(kept, key=lambda e: e.metrics["size_bytes"], default=full)
+        times = full.metrics["size_bytes"] / best.metrics["size_bytes"]
+        smallest[f"{percent} %"] = point(judge, data, best) | {"times_smaller": round(times, 3)}
+    sys.stderr.write(f"{name}: {len(front)} on the front, smallest by loss {smallest}\n")
     return {
         "evaluated": len(evaluations),
         "front": len(front),
-        "hypervolume": hypervolume(evaluations, OBJECTIVES, reference),
-        "smallest_at_no_loss": point(judge, data, best)
-        | {"times_smaller": round(full.metrics["size_bytes"] / best.metrics["size_bytes"], 3)},
+        "hypervolume": log_hypervolume(evaluations, reference),
+        "smallest_within_a_loss_of": smallest,
     }
+
+
+def log_hypervolume(evaluations: list[Evaluation], reference: list[float]) -> float:
+    """Hypervolume of the logarithms of perplexity and bytes: equal factors count alike everywhere."""
+    names = [objective.metric for objective in OBJECTIVES]
+    logs = [Evaluation(e.architecture, {name: float(np.log(e.metrics[name])) for name in names}) for e in evaluations]
+    return round(hypervolume(logs, OBJECTIVES, [float(value) for value in np.log(reference)]), 4)
 
 
 def point(judge: Judge, data: Dataset, evaluation: Evaluation, *, timed: bool = True) -> dict[str, Any]:
@@ -181,13 +203,13 @@ def point(judge: Judge, data: Dataset, evaluation: Evaluation, *, timed: bool = 
     return facts | ({"tokens_per_second": round(judge.tokens_per_second(architecture, data))} if timed else {})
 
 
-def study(plan: Study, path: Path, algorithm: str, seed: int) -> dict[str, Any]:
+def study(plan: Study, path: Path, algorithm: str, seed: int, cache: Path | None) -> dict[str, Any]:
     """Everything."""
     data = load_dataset("text", 0, {"path": str(path), "length": plan.training.length})
     data = replace(data, test=data.test.take(torch.arange(min(plan.training.test_blocks, len(data.test)))))
     space = load_family("llama", "tiny", Adjustments())
     began = time.monotonic()
-    judge = Judge(trained(plan, space, data), data, plan.validation_blocks)
+    judge = Judge(trained(plan, space, data, cache), data, plan.validation_blocks)
     trained_in = time.monotonic() - began
     began = time.monotonic()
     ways = {"search": searched(judge, algorithm, plan.evaluations, seed)}
@@ -198,9 +220,8 @@ def study(plan: Study, path: Path, algorithm: str, seed: int) -> dict[str, Any]:
     reference = [max(metrics[o.metric] for metrics in worst) for o in OBJECTIVES]
     full = point(judge, data, judge([space.largest()])[0])
     results = {name: summary(judge, data, name, way, reference) for name, way in ways.items()}
-    for result in results.values():
-        best = result["smallest_at_no_loss"]
-        best["times_faster"] = round(best["tokens_per_second"] / full["tokens_per_second"], 3)
+    for row in (row for result in results.values() for row in result["smallest_within_a_loss_of"].values()):
+        row["times_faster"] = round(row["tokens_per_second"] / full["tokens_per_second"], 3)
     front = pareto_front(ways["search"], OBJECTIVES)
     shown = [front[int(i)] for i in np.unique(np.linspace(0, len(front) - 1, min(MEASURED, len(front))).round())]
     return {
@@ -227,6 +248,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(SHARED) / "tinyshakespeare" / "input.txt.gz")
     parser.add_argument("--algorithm", default="nsga2")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cache", type=Path, help="folder that keeps the trained supernet")
     arguments = parser.parse_args()
     if not arguments.data.exists():
         sys.stderr.write(f"Skipped: {arguments.data} is not there. Give a text file with --data.\n")
@@ -234,13 +256,15 @@ def main() -> None:
     plan = SMALL if arguments.small else FULL
     if arguments.steps is not None:
         plan = replace(plan, training=replace(plan.training, pretrain_steps=arguments.steps, steps=arguments.steps))
-    result = study(plan, arguments.data, arguments.algorithm, arguments.seed)
+    result = study(plan, arguments.data, arguments.algorithm, arguments.seed, arguments.cache)
     if arguments.json:
         print(json.dumps(result, indent=2))
         return
     print("full", result["full"])
     for name, way in result["ways"].items():
-        print(f"{name:8} hypervolume {way['hypervolume']:.4g}, at no loss {way['smallest_at_no_loss']}")
+        print(f"{name:8} hypervolume {way['hypervolume']:.4g}")
+        for percent, row in way["smallest_within_a_loss_of"].items():
+            print(f"  within {percent:>4}: {row}")
     for row in result["front"]:
         print(row)
 
