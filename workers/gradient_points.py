@@ -20,6 +20,8 @@ EVENT = "gradient"
 POINTS, VALIDATIONS = 60, 10
 # Decimals of the probabilities that are told.
 DECIMALS = 4
+# Share of a guess's cross-entropy above which paths have learned too little to compare candidates by.
+HARDLY_LEARNED = 0.95
 
 
 class _Points:
@@ -46,6 +48,7 @@ class SearchPoints(_Points):
     def __init__(self, shop: Workshop, data: Dataset, run: int, latencies: Latencies) -> None:
         super().__init__(shop, data, run)
         self._latencies = latencies
+        self._judged = False
 
     def add(self, training: Trainer | PathSearch, shown: Mapping[str, float]) -> None:
         """Count a step."""
@@ -53,6 +56,8 @@ class SearchPoints(_Points):
         means = self._collect(training, shown)
         if means is None:
             return
+        if "loss_held_out" in means:
+            self._judge_warm_up(means["loss_held_out"])
         facts = self.facts(training.parameters)
         if _is_point(training.steps_done, training.num_steps, VALIDATIONS):
             path = most_likely(training.parameters.probabilities())
@@ -62,6 +67,25 @@ class SearchPoints(_Points):
             facts[f"most_likely_{self._data.metric}"] = score(network, self._data.validation)
         epoch = round(training.steps_done / training.trainer.steps_per_epoch, 3)
         self._shop.reporter.event(EVENT, {"phase": "search", "run": self._run, "epoch": epoch, **means, **facts})
+
+    def _judge_warm_up(self, loss: float) -> None:
+        """Warn, once per search, where the architecture begins to move before the weights know anything."""
+        if self._judged:
+            return
+        self._judged = True
+        told = (e for e in self._shop.reporter.events(EVENT) if e["phase"] == "search" and e["run"] == self._run)
+        part = self._shop.spec.gradient
+        if self._data.metric != "accuracy" or any("loss_held_out" in event for event in told):
+            return
+        guess = _guess(self._data)
+        if part is not None and loss > HARDLY_LEARNED * guess:
+            text = (
+                f"Network {self._run + 1}: its architecture begins to move while paths hardly do better than a guess "
+                f"(cross-entropy {loss:.3f} on held-out examples; a guess has {guess:.3f}), so candidates are compared "
+                f"by chance. Train the weights longer first: gradient.warmup_epochs is {part.warmup_epochs}, "
+                f"gradient.first_epoch {part.first_epoch}; fewer blocks or candidates learn sooner."
+            )
+            self._shop.tell("warning", text)
 
     def facts(self, parameters: ArchitectureParameters) -> dict[str, Any]:
         """Where the distribution over networks stands."""
@@ -91,6 +115,12 @@ class TrainingPoints(_Points):
         part = self._shop.spec.gradient
         assert part is not None
         return part.final.epochs
+
+
+def _guess(data: Dataset) -> float:
+    """Cross-entropy in nats of an answer that knows how common the classes are, and nothing else."""
+    shares = data.train.y.bincount().double() / len(data.train)
+    return float(-(shares * shares.clamp_min(1e-12).log()).sum())
 
 
 def _is_point(steps_done: int, num_steps: int, points: int) -> bool:

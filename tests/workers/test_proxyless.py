@@ -98,6 +98,18 @@ def test_every_phase_leaves_its_result(undisturbed):
     assert 0 <= undisturbed.front[0].metrics["test_accuracy"] <= 1
 
 
+def test_a_warm_up_that_was_too_short_is_told_once(undisturbed, tables, data, tmp_path):
+    def warnings(reporter):
+        return [text for text in reporter.messages if "hardly do better than a guess" in text]
+
+    (text,) = warnings(undisturbed)
+    assert "a guess has 2.30" in text
+    assert "gradient.warmup_epochs is 1" in text
+    longer = MemoryReporter()
+    search_by_gradient(workshop(tmp_path, longer, **job([tables["macs"]], warmup_epochs=25)), data)
+    assert warnings(longer) == []
+
+
 # Calls of progress() fall into: 1 to 3 the warm-up, then the search's 8 steps, then the training's 8.
 @pytest.mark.parametrize("cut_at", [2, 5, 9, 13], ids=["warm-up", "search", "late search", "training"])
 def test_a_job_that_was_cut_off_ends_as_an_undisturbed_one(tables, data, undisturbed, tmp_path, cut_at):
