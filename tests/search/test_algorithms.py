@@ -9,7 +9,7 @@ from search.algorithms import make_algorithm
 from search.evaluation import Evaluation
 from search.loop import each, run_search
 from search.objectives import Objective
-from search.pareto import hypervolume
+from search.pareto import hypervolume, pareto_front
 from search_space import Choice, SearchSpace
 from search_space.plugins import UnknownPluginError
 
@@ -189,3 +189,54 @@ def test_random_search_over_a_cost_needs_layers():
         make_algorithm("random", bare, [Objective("m")], over="params")
     with pytest.raises(ValueError, match="Got over 'latency'; it must be genes, params or macs"):
         make_algorithm("random", bare, [Objective("m")], over="latency")
+
+
+# --- architecture and policy together ----------------------------------------------------------------
+
+LAYERS = 40
+ARCHITECTURES = [Choice(f"width{i}", (0, 1, 2, 3)) for i in range(8)]
+POLICIES = [Choice(f"layer{i}_bits", (8, 32), None, "bits") for i in range(LAYERS)]
+JOINT, ALONE = SearchSpace("joint", [*ARCHITECTURES, *POLICIES]), SearchSpace("alone", ARCHITECTURES)
+COSTS = [Objective("perplexity"), Objective("latency_ms"), Objective("size_bytes")]
+SENSITIVITY = np.random.default_rng(5).exponential(1, LAYERS) ** 2
+PRICE = np.random.default_rng(6).uniform(0.5, 2, 8)
+
+
+def device_scores(genes) -> dict[str, float]:
+    """A made-up device: 8 bits take half the time, neighbours that differ a conversion; few layers are sensitive."""
+    widths, wide = np.array(genes[:8]), np.array(genes[8:])
+    channels, prices = 1 + widths.repeat(LAYERS // 8), PRICE.repeat(LAYERS // 8)
+    lost = SENSITIVITY[wide == 0].sum() / SENSITIVITY.sum()
+    return {
+        "perplexity": float(0.1 + 0.5 * np.exp(-(PRICE * widths).sum() / 10) + 0.03 * lost),
+        "latency_ms": float((prices * channels * np.where(wide, 1, 0.5)).sum() + 0.8 * np.abs(np.diff(wide)).sum()),
+        "size_bytes": float((channels * np.where(wide, 32, 8)).sum()),
+    }
+
+
+def device_volume(scored) -> float:
+    def scaled(scores):
+        return {
+            name: scores[name] / most
+            for name, most in (("perplexity", 0.65), ("latency_ms", 220), ("size_bytes", 5200))
+        }
+
+    return hypervolume([Evaluation(a, scaled(device_scores(genes))) for a, genes in scored], COSTS, [1.1] * 3)
+
+
+def searched(space, evaluations, seed, scores, **options) -> list[Evaluation]:
+    exact = {"size_bytes": lambda a: scores(a.genes)["size_bytes"]}
+    made = make_algorithm("winnow", space, COSTS, seed=seed, evaluations=evaluations, exact_costs=exact, **options)
+    return run_search(made, each(lambda a: Evaluation(a, scores(a.genes))), known={})
+
+
+def test_policies_and_architectures_together_are_better_than_one_after_the_other():
+    """As many evaluations each: the narrow forms of a front in full precision count as well."""
+    joint, after = [], []
+    ends = [JOINT.from_genes([width] * 8 + [bits] * LAYERS) for width in (3, 0) for bits in (0, 1)]
+    for seed in range(3):
+        front = pareto_front(searched(ALONE, 30, seed, lambda genes: device_scores([*genes, *[1] * LAYERS])), COSTS)
+        after.append(device_volume([(e.architecture, [*e.architecture.genes, *[0] * LAYERS]) for e in front]))
+        found = searched(JOINT, 30 + len(front), seed, device_scores, seeds=ends)
+        joint.append(device_volume([(e.architecture, e.architecture.genes) for e in found]))
+    assert np.mean(joint) > np.mean(after) + 0.002
