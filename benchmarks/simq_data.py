@@ -78,7 +78,7 @@ PLANS: dict[str, dict[str, Plan]] = {
     "bert": {"full": _TEXT, "small": Plan("tiny", 4000, 600, 1000, 4, 64, 1e-3, 40, 10, 3)},
     "llama": {
         "full": replace(_TEXT, evaluations=60, validation=64, test=200),
-        "small": Plan("tiny", None, 16, 32, 1, 16, 2e-3, 6, 6, 1, steps=60),
+        "small": Plan("tiny", None, 32, 64, 1, 16, 2e-3, 24, 6, 1, steps=500),
     },
 }
 LENGTH = 64
