@@ -85,6 +85,8 @@ export class Gradient {
     this.#heat.resize();
     const narrow = element.clientWidth < 520;
     const data = points.flatMap((point, x) => rows.map((row, y) => (row.gap ? null : [x, y, point.probabilities[row.b][row.o]])).filter(Boolean));
+    // A short search ends far from certain: colours reach to the largest probability, rounded up to a tenth.
+    const most = Math.min(1, Math.ceil(10 * data.reduce((seen, [, , p]) => Math.max(seen, p), 0.1)) / 10);
     element.dataset.cells = String(data.length);
     element.setAttribute("aria-label", `Probabilities of operations by epoch. ${this.#inWords(points.at(-1))}`);
     this.#heat.setOption(
@@ -117,14 +119,14 @@ export class Gradient {
         },
         visualMap: {
           min: 0,
-          max: 1,
+          max: most,
           calculable: false,
           orient: "horizontal",
           left: "center",
           bottom: 0,
           itemWidth: 9,
           itemHeight: 120,
-          text: ["certain", "never"],
+          text: [most === 1 ? "certain" : `${Math.round(100 * most)} %`, "never"],
           textStyle: { ...font(), fontSize: 11 },
           inRange: { color: [token("--sunk"), token("--grain-wash"), token("--grain"), token("--grain-ink")] },
         },
