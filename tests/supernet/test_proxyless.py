@@ -264,14 +264,16 @@ def test_a_budget_outside_the_space_is_refused(budget_ms):
         to_budget(parameters().alphas, LATENCIES, budget_ms)
 
 
+@pytest.mark.parametrize("spent", [0.0, 0.95])
+@pytest.mark.parametrize("seed", [2, 3])
 @pytest.mark.parametrize("budget_ms", [3.0, 5.0, 6.6, 8.0, 11.1, 23.0])
-def test_the_network_within_a_budget_is_the_most_likely_of_all_that_keep_it(budget_ms):
-    p = parameters(2).probabilities()
-    path = most_likely_within(p, LATENCIES, budget_ms)
-    assert LATENCIES.of_path(path) <= budget_ms
+def test_the_network_within_a_budget_is_the_most_likely_of_all_that_keep_and_spend_it(budget_ms, seed, spent):
+    p = parameters(seed).probabilities()
+    path = most_likely_within(p, LATENCIES, budget_ms, spent)
     every = itertools.product(*(range(len(row)) for row in p))
     kept = [one for one in every if LATENCIES.of_path(one) <= budget_ms]
-    best = max(kept, key=lambda one: math.prod(row[i] for row, i in zip(p, one, strict=True)))
+    spending = [one for one in kept if LATENCIES.of_path(one) >= spent * budget_ms]
+    best = max(spending or kept, key=lambda one: math.prod(row[i] for row, i in zip(p, one, strict=True)))
     assert path == best
 
 
