@@ -237,8 +237,32 @@ class _Writer:
         for new in reversed(made):
             self._graph.node.insert(at, new)
 
+    def _keep_in_float(self) -> None:
+        """Give layers in float whose input was in bytes a DequantizeLinear of their own, with a scale per channel.
+
+        ONNX Runtime's WeightBiasQuantization (on by default) turns a Conv or Gemm between bytes and bytes into an
+        integer one, with weights rounded its own way, though they are stored in float; it asks for an input with one
+        scale. The scales here are all the same, so nothing else changes.
+        """
+        weights = {tensor.name: tensor for tensor in self._graph.initializer}
+        makers = {out: node for node in self._graph.node for out in node.output}
+        for node in [node for node in self._graph.node if node.op_type in ("Conv", "Gemm")]:
+            weight, source = weights.get(node.input[1]), makers.get(node.input[0])
+            if weight is None or source is None or source.op_type != "DequantizeLinear":
+                continue
+            attributes = {attribute.name: attribute.i for attribute in node.attribute}
+            if node.op_type == "Conv":
+                channels = weight.dims[1] * attributes.get("group", 1)
+            else:
+                channels = weight.dims[1 if attributes.get("transB") else 0]
+            shape = self._tensor(self._name(), np.array([channels], np.int64))
+            stored, *scale_and_zero = source.input
+            spread = [self._before(node, "Expand", [name, shape]) for name in scale_and_zero]
+            node.input[0] = self._before(node, "DequantizeLinear", [stored, *spread], axis=1)
+
     def finished(self) -> Any:
         """The model without tensors that nothing reads."""
+        self._keep_in_float()
         read = {name for node in self._graph.node for name in node.input}
         kept = [tensor for tensor in self._graph.initializer if tensor.name in read]
         del self._graph.initializer[:]

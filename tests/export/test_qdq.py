@@ -102,6 +102,28 @@ def test_so_does_every_convolution_of_a_mix_whatever_it_was_calibrated_on(calibr
     assert kinds.count("QLinearConv") == convolutions
 
 
+def test_layers_left_in_float_stay_in_float_between_integer_ones(tmp_path):
+    """By default ONNX Runtime makes such a layer an integer one by itself, with weights of its own rounding."""
+    space = space_of("mobilenet")
+    largest = space.base.largest()
+    names = list(space.policy(space.quantized(largest, 8)))
+    architecture = space.quantized(largest, {name: 8 if i % 2 else 32 for i, name in enumerate(names)})
+    policy = space.policy(architecture)
+    made = quantizable(space, architecture)
+    shake(made.folded)
+    made._plans.clear()
+    inputs = inputs_for(space, 6, seed=2)
+    path = write(made, policy, inputs, tmp_path)
+    got = run(path, inputs, tmp_path / "optimized.onnx")
+    kinds = [node.op_type for node in onnx.load(str(tmp_path / "optimized.onnx")).graph.node]
+    convolutions = [precision.is_full for name, precision in policy.items() if not name.endswith("classifier")]
+    assert kinds.count("QLinearConv") == convolutions.count(False)
+    assert kinds.count("Conv") + kinds.count("FusedConv") == convolutions.count(True)
+    with torch.no_grad():
+        expected, full = made.with_policy(policy)(inputs).numpy(), made.folded(inputs).numpy()
+    assert np.abs(got - expected).mean() < 0.1 * np.abs(full - expected).mean()
+
+
 @pytest.mark.parametrize("scheme", ["int8_static", "int8_dynamic", "int8_weight", "int4_weight"])
 @pytest.mark.parametrize("name", ["layer1.query", "head.pooler"])
 def test_one_linear_layer_is_within_a_step_of_onnxruntimes(scheme, name, tmp_path):
