@@ -107,7 +107,7 @@ CIFAR = proxyless.PRESETS["cifar"]
 CIFAR_SMALL = replace(
     CIFAR, resolution=16, blocks=proxyless.searched_blocks(8, (16, 3, 2), (32, 3, 2)), head=128, multipliers=(1.0,)
 )
-SMALL = Size(32, 16, CIFAR_SMALL, 10_000, 64, 12, 24, 15, 0.1, 0.01, 1, "full", 2, 10)
+SMALL = Size(32, 16, CIFAR_SMALL, 10_000, 64, 12, 24, 15, 0.1, 0.01, 1, "full", 3, 10)
 FULL = Size(256, 32, CIFAR, None, 128, 40, 120, 120, 0.1, 0.006, 5, "full", 3, 10)
 
 
