@@ -117,7 +117,7 @@ def trained(family: str, plan: Plan, data: Dataset, cache: Path | None) -> tuple
     )
     torch.manual_seed(0)
     supernet = Supernet(space)
-    file = None if cache is None else cache / f"{family}-{plan.epochs}-{plan.limit}.safetensors"
+    file = None if cache is None else cache / f"{family}-{plan.epochs}-{plan.limit}-{plan.steps}.safetensors"
     if file is not None and file.exists():
         load_tensors(supernet, load_file(file))
         return supernet, space
