@@ -31,8 +31,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 
+from benchmarks.cache import Cache
 from benchmarks.small_llama import Plan, train
 from export.formats import onnx
 from export.measure import describe_machine, measure
@@ -48,7 +48,6 @@ from search_space.space import SearchSpace
 from supernet.data import Dataset, load_dataset
 from supernet.evaluate import perplexity
 from supernet.examiner import Examiner
-from supernet.flat import load_tensors, own_tensors
 from supernet.importance import order_by_importance
 from supernet.methods.alternating import Alternating
 from supernet.methods.single import Single
@@ -77,23 +76,20 @@ FULL = Study(Plan(1500, 1500, 16, 128, 3e-3, 200), 100, 250)
 SMALL = Study(Plan(120, 120, 16, 64, 3e-3, 16), 10, 80)
 
 
-def trained(study: Study, space: SearchSpace, data: Dataset, cache: Path | None) -> Supernet:
+def trained(study: Study, space: SearchSpace, data: Dataset, cache: Cache) -> Supernet:
     """The supernet after pretraining, ordering and alternating fine-tuning, or the one that the cache has."""
     plan = study.training
     torch.manual_seed(0)
     supernet = Supernet(space)
-    file = None if cache is None else cache / f"llama-{plan.pretrain_steps}-{plan.steps}-{plan.length}.safetensors"
-    if file is not None and file.exists():
-        load_tensors(supernet, load_file(file))
-        return supernet.eval()
-    train(supernet, Single(), data, plan, plan.pretrain_steps, plan.learning_rate)
-    chosen = np.random.default_rng(0).permutation(len(data.train))
-    index = torch.from_numpy(chosen[: 16 * study.importance_batches])
-    order_by_importance(supernet, data.train.inputs(index).split(16))
-    train(supernet, Alternating(), data, plan, plan.steps, plan.learning_rate / 2)
-    if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.contiguous() for name, tensor in own_tensors(supernet).items()}, file)
+
+    def train_it() -> None:
+        train(supernet, Single(), data, plan, plan.pretrain_steps, plan.learning_rate)
+        chosen = np.random.default_rng(0).permutation(len(data.train))
+        index = torch.from_numpy(chosen[: 16 * study.importance_batches])
+        order_by_importance(supernet, data.train.inputs(index).split(16))
+        train(supernet, Alternating(), data, plan, plan.steps, plan.learning_rate / 2)
+
+    cache.weights(f"llama-{plan.pretrain_steps}-{plan.steps}-{plan.length}", supernet, train_it)
     return supernet.eval()
 
 
@@ -203,7 +199,7 @@ def point(judge: Judge, data: Dataset, evaluation: Evaluation, *, timed: bool = 
     return facts | ({"tokens_per_second": round(judge.tokens_per_second(architecture, data))} if timed else {})
 
 
-def study(plan: Study, path: Path, algorithm: str, seed: int, cache: Path | None) -> dict[str, Any]:
+def study(plan: Study, path: Path, algorithm: str, seed: int, cache: Cache) -> dict[str, Any]:
     """Everything."""
     data = load_dataset("text", 0, {"path": str(path), "length": plan.training.length})
     data = replace(data, test=data.test.take(torch.arange(min(plan.training.test_blocks, len(data.test)))))
@@ -256,7 +252,7 @@ def main() -> None:
     plan = SMALL if arguments.small else FULL
     if arguments.steps is not None:
         plan = replace(plan, training=replace(plan.training, pretrain_steps=arguments.steps, steps=arguments.steps))
-    result = study(plan, arguments.data, arguments.algorithm, arguments.seed, arguments.cache)
+    result = study(plan, arguments.data, arguments.algorithm, arguments.seed, Cache(arguments.cache))
     if arguments.json:
         print(json.dumps(result, indent=2))
         return

@@ -25,7 +25,6 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +35,7 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.cache import Cache
 from export.measure import Effort, Setting, describe_machine
 from predictors.candidates import price_candidates
 from search_space.adjustments import Adjustments
@@ -233,27 +233,6 @@ def memory(size: Size, device: str) -> dict[str, Any]:
 # --- search and latency -------------------------------------------------------------------------------
 
 
-class Cache:
-    """What took long, kept as JSON under its name; None: nothing is kept.
-
-    It belongs to one size and one machine: nothing checks that.
-    """
-
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-
-    def get(self, name: str, make: Callable[[], Any]) -> Any:
-        """What is kept under a name, or is made now."""
-        if self._folder is None:
-            return make()
-        file = self._folder / f"{name}.json"
-        if not file.exists():
-            file.write_text(json.dumps(make()))
-        return json.loads(file.read_text())
-
-
 def search(size: Size, device: torch.device, folder: Path, cache: Cache) -> dict[str, Any]:
     """Derived against random networks, by accuracy; all of them by the table and as measured."""
     proxyless.PRESETS["cifar_benchmark"] = size.table
@@ -269,20 +248,20 @@ def search(size: Size, device: torch.device, folder: Path, cache: Cache) -> dict
         prices = price_candidates(space, table, blocks)
         return {"fixed_ms": prices.fixed_ms, "blocks_ms": prices.blocks_ms, "seconds": time.monotonic() - began}
 
-    table = cache.get("table", priced)
+    table = cache.result("table", priced)
     latencies = Latencies("cpu-onnxruntime", table["fixed_ms"], tuple(map(tuple, table["blocks_ms"])))
     budget_ms = latencies.uniform_ms
     say(f"table in {table['seconds']:.0f} s: {latencies.cheapest_ms:.3f} to {latencies.dearest_ms:.3f} ms")
     searches = [
-        cache.get(f"search-{seed}", partial(derive, size, space, blocks, data, latencies, budget_ms, seed))
+        cache.result(f"search-{seed}", partial(derive, size, space, blocks, data, latencies, budget_ms, seed))
         for seed in range(size.searches)
     ]
     derived = [space.architecture(**found["values"]) for found in searches]
     rivals = random_networks(space, blocks, latencies, budget_ms, size.random)
     rows: list[dict[str, Any]] = []
     for kind, one in [*(("derived", one) for one in derived), *(("random", one) for one in rivals)]:
-        score = cache.get(f"trained-{one.id}", partial(trained, size, space, one, data))
-        table_ms = latencies.of_path(path_of(blocks, one))
+        score = cache.result(f"trained-{one.id}", partial(trained, size, space, one, data))
+        table_ms = latencies.of_path(blocks.path(one))
         rows.append({"kind": kind, "id": one.id, "accuracy": score, "table_ms": table_ms, "values": one.values})
         say(f"{kind} {one.id}: {score:.4f}")
     drift = measured_whole(space, rows, setting, bench, store)
@@ -316,11 +295,6 @@ def measured_whole(
         row["error"] = row["table_ms"] / row["measured_ms"] - 1
         row["error_beside_drift"] = drift * row["table_ms"] / row["measured_ms"] - 1
     return drift
-
-
-def path_of(blocks: Blocks, architecture: Architecture) -> list[int]:
-    """Which option each block has."""
-    return [block.options.index(architecture.values[block.choice]) for block in blocks.searched]
 
 
 def ms(found: dict[str, Any], task: Task) -> float:
@@ -422,7 +396,7 @@ def random_networks(
     found: dict[str, Architecture] = {}
     while len(found) < count:
         one = space.sample(rng)
-        if 0.9 * budget_ms <= latencies.of_path(path_of(blocks, one)) <= budget_ms:
+        if 0.9 * budget_ms <= latencies.of_path(blocks.path(one)) <= budget_ms:
             found[one.id] = one
     return list(found.values())
 

@@ -10,7 +10,7 @@ ask/tell files, which hand the choices over as categories; `optuna-nsga2` is opt
 
 The algorithm's own time is that of asking for 50 architectures with 1,000 evaluations known.
 
-    python benchmarks/search_efficiency.py [--json] [--seeds 20] [--budgets 50,100,200,400]
+    python -m benchmarks.search_efficiency [--json] [--seeds 20] [--budgets 50,100,200,400]
         [--algorithms winnow,linas,...] [--problems cifar10-raspi4,cifar100-titan]
         [--seeds-of tpe=10,linas=4] [--cache FOLDER]
 
@@ -37,6 +37,7 @@ import moocore
 import numpy as np
 import optuna
 
+from benchmarks.cache import Cache
 from search.algorithms import make_algorithm
 from search.evaluation import Evaluation
 from search.objectives import Objective
@@ -87,22 +88,19 @@ def load(problem: str) -> Table:
 
 
 def remembered(
-    table: Table, problem: str, algorithm: str, seed: int, evaluations: int, cache: Path | None
+    table: Table, problem: str, algorithm: str, seed: int, evaluations: int, cache: Cache
 ) -> tuple[list[int], float]:
     """Rows in the order in which an algorithm asks for them, and seconds it took; from the cache if it has them."""
-    file = (
-        None if cache is None or algorithm == "winnow" else cache / f"{problem}-{algorithm}-{seed}-{evaluations}.json"
-    )
-    if file is not None and file.exists():
-        stored = json.loads(file.read_text())
-        return stored["rows"], stored["seconds"]
-    started = time.perf_counter()
-    rows = [int(row) for row in asked(table, algorithm, seed, evaluations)]
-    seconds = time.perf_counter() - started
-    if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"rows": rows, "seconds": seconds}))
-    return rows, seconds
+
+    def found() -> dict[str, Any]:
+        started = time.perf_counter()
+        rows = [int(row) for row in asked(table, algorithm, seed, evaluations)]
+        return {"rows": rows, "seconds": time.perf_counter() - started}
+
+    # Our own changes with the code.
+    kept = Cache(None) if algorithm == "winnow" else cache
+    stored = kept.result(f"{problem}-{algorithm}-{seed}-{evaluations}", found)
+    return stored["rows"], stored["seconds"]
 
 
 def asked(table: Table, algorithm: str, seed: int, evaluations: int) -> list[int]:
@@ -193,7 +191,7 @@ def compare(
     algorithms: list[str],
     seeds_of: dict[str, int],
     budgets: list[int],
-    cache: Path | None,
+    cache: Cache,
 ) -> list[dict[str, Any]]:
     """One row per problem and algorithm."""
     results = []
@@ -275,7 +273,7 @@ def main() -> None:
         print(f"Skipped: there is no {DATA}. WINNOW_BENCHMARK_DATA names the folder that holds nasbench201/.")
         return
     seeds_of = {name: arguments.seeds_of.get(name, arguments.seeds) for name in arguments.algorithms}
-    results = compare(arguments.problems, arguments.algorithms, seeds_of, arguments.budgets, arguments.cache)
+    results = compare(arguments.problems, arguments.algorithms, seeds_of, arguments.budgets, Cache(arguments.cache))
     report = {
         "question": "hypervolume gap on NAS-Bench-201 after so many evaluations",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.platform()}",

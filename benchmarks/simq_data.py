@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file, save_file
 
+from benchmarks.cache import Cache
 from search_space.adjustments import Adjustments
 from search_space.plugins import load_family
 from search_space.space import SearchSpace
 from supernet.augment import AugmentOptions
 from supernet.data import Dataset, load_dataset
-from supernet.flat import load_tensors, own_tensors
 from supernet.methods.alternating import Alternating
 from supernet.methods.bignas import BigNAS
 from supernet.network import Supernet
@@ -108,7 +107,7 @@ def read(family: str, plan: Plan, folder: Path) -> Dataset:
     return replace(data, validation=cut(data.validation, plan.validation), test=cut(data.test, plan.test))
 
 
-def trained(family: str, plan: Plan, data: Dataset, cache: Path | None) -> tuple[Supernet, SearchSpace]:
+def trained(family: str, plan: Plan, data: Dataset, cache: Cache) -> tuple[Supernet, SearchSpace]:
     """A supernet trained as its kind of network is, or the one that the cache has."""
     classes = 2 if family == "bert" else None
     length = LENGTH if family == "bert" else None
@@ -117,10 +116,6 @@ def trained(family: str, plan: Plan, data: Dataset, cache: Path | None) -> tuple
     )
     torch.manual_seed(0)
     supernet = Supernet(space)
-    file = None if cache is None else cache / f"{family}-{plan.epochs}-{plan.limit}-{plan.steps}.safetensors"
-    if file is not None and file.exists():
-        load_tensors(supernet, load_file(file))
-        return supernet, space
     is_image = family in ("mobilenet", "resnet", "digits")
     method: TrainingMethod = Alternating() if family == "llama" else BigNAS(num_random=1 if plan.limit else 2)
     options = TrainingOptions(
@@ -138,12 +133,13 @@ def trained(family: str, plan: Plan, data: Dataset, cache: Path | None) -> tuple
         warmup_epochs=0.5,
     )
     augment = AugmentOptions(crop_padding=4, flip=True) if family in ("mobilenet", "resnet", "vit") else None
-    trainer = Trainer(supernet, method, data.train, options, 0, augment)
-    while trainer.steps_done < min(trainer.num_steps, plan.steps or trainer.num_steps):
-        losses = trainer.step()
-        if trainer.steps_done % 50 == 0:
-            sys.stderr.write(f"step {trainer.steps_done}/{trainer.num_steps}, {losses}\n")
-    if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.contiguous() for name, tensor in own_tensors(supernet).items()}, file)
+
+    def train() -> None:
+        trainer = Trainer(supernet, method, data.train, options, 0, augment)
+        while trainer.steps_done < min(trainer.num_steps, plan.steps or trainer.num_steps):
+            losses = trainer.step()
+            if trainer.steps_done % 50 == 0:
+                sys.stderr.write(f"step {trainer.steps_done}/{trainer.num_steps}, {losses}\n")
+
+    cache.weights(f"{family}-{plan.epochs}-{plan.limit}-{plan.steps}", supernet, train)
     return supernet, space

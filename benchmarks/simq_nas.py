@@ -33,6 +33,7 @@ import numpy as np
 import onnxruntime
 import torch
 
+from benchmarks.cache import Cache
 from benchmarks.simq_data import PLANS, Plan, read, trained
 from export.formats import onnx as onnx_format
 from export.measure import describe_machine
@@ -128,8 +129,8 @@ class Lab:
         mine, reference = self.timed(architecture), self._reference
         shares = []
         for turn in range(ROUNDS):
-            first, second = (mine.block(), reference.block()) if turn % 2 else (reference.block(), mine.block())
-            shares.append(first / second if turn % 2 else second / first)
+            ms = {one: one.block() for one in ((mine, reference) if turn % 2 else (reference, mine))}
+            shares.append(ms[mine] / ms[reference])
         return float(np.median(shares)) * reference.typical_ms
 
     def test_accuracy(self, architecture: Architecture) -> float:
@@ -385,7 +386,7 @@ def main() -> None:
     plan = PLANS[arguments.family]["small" if arguments.small else "full"]
     began = time.monotonic()
     data = read(arguments.family, plan, arguments.data)
-    supernet, base = trained(arguments.family, plan, data, arguments.cache)
+    supernet, base = trained(arguments.family, plan, data, Cache(arguments.cache))
     say(f"trained after {time.monotonic() - began:.0f} s")
     is_language = arguments.family == "llama"
     spec = QuantizationSpec(

@@ -49,6 +49,10 @@ class Blocks:
     fixed: dict[str, LayerSpec]
     order: tuple[str, ...]
 
+    def path(self, architecture: Architecture) -> tuple[int, ...]:
+        """Which option each searched block has, in forward order."""
+        return tuple(block.options.index(architecture.values[block.choice]) for block in self.searched)
+
 
 @dataclass(frozen=True, slots=True)
 class CandidatePrices:

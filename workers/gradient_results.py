@@ -20,8 +20,7 @@ def cross_table(
     """Architecture id -> target -> latency in ms from the target's table."""
     rows = {}
     for evaluation in found:
-        values = evaluation.architecture.values
-        path = [block.options.index(values[block.choice]) for block in blocks.searched]
+        path = blocks.path(evaluation.architecture)
         rows[evaluation.architecture.id] = {name: table.of_path(path) for name, table in latencies.items()}
     return rows
 

@@ -60,8 +60,7 @@ def most_likely_within(
                 scores[option, cost:] = best[: BUDGET_STEPS + 1 - cost] + math.log(max(float(p[option]), 1e-300))
         chosen.append((scores.argmax(0), extra))
         best = scores.max(0)
-    least = math.floor((spent * budget_ms - latencies.cheapest_ms) / step) if step > 0 else 0
-    at = max(0, min(least, BUDGET_STEPS))
+    at = max(0, math.floor((spent * budget_ms - latencies.cheapest_ms) / step)) if step > 0 else 0
     if not np.isfinite(best[at:]).any():
         at = 0
     left, backwards = at + int(best[at:].argmax()), []
