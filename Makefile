@@ -18,9 +18,11 @@ demo: $(VENV)/ready ## The whole journey on real data (ARGS=--exit stops everyth
 up: $(VENV)/ready ## API, worker and dashboard on this machine
 	@$(BIN)/winnow up
 
+# A file's tests run in one process, files in their order: that reordering would leave those with few and long tests,
+# the end-to-end ones, to the end, where one process waits for the other.
 test: $(VENV)/ready ## All tests (installs Debian's chromium for the browser tests where it may)
 	@.ci/chromium
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/ready ## ruff, mypy strict, import-linter
 	@$(BIN)/ruff check .

@@ -29,9 +29,11 @@ QUICK = {
     # Each ask of optuna's sampler takes a second or more here; tests/search/test_algorithms.py has a few real ones.
     "gp": {"batch": 10, "startup": 200},
     "linas": {"inner_evaluations": 200, "population": 40},
-    "tpe": {"batch": 5, "startup": 100},
-    "winnow": {"batch": 30},
+    "tpe": {"batch": 5, "startup": 50},
+    "winnow": {"batch": 20},
 }
+# Enough that the slow ones learn of what they were told, a few times.
+BUDGET = 60
 OBJECTIVES = [Objective("m0", "maximize"), Objective("m1"), Objective("m2"), Objective("m3", "maximize")]
 
 
@@ -52,7 +54,7 @@ def make(name, space=SPACE, objectives=OBJECTIVES[:2], **shared):
 
 
 def search(
-    name, *, space=SPACE, objectives=OBJECTIVES[:2], seed=0, evaluations=120, evaluate=score, known=None, **shared
+    name, *, space=SPACE, objectives=OBJECTIVES[:2], seed=0, evaluations=BUDGET, evaluate=score, known=None, **shared
 ):
     """Run to the end; the batches that were asked, as ids, and the evaluations."""
     algorithm = make(name, space, objectives, seed=seed, evaluations=evaluations, **shared)
@@ -72,7 +74,7 @@ def test_no_architecture_is_asked_twice(name):
     assert len(set(asked)) == len(asked)
 
 
-@pytest.mark.parametrize("evaluations", [1, 7, 50, 120])
+@pytest.mark.parametrize("evaluations", [1, 7, 50, BUDGET])
 def test_the_budget_is_spent_to_the_last_evaluation(name, evaluations):
     _, done = search(name, evaluations=evaluations)
     assert len(done) == evaluations
@@ -105,7 +107,7 @@ def test_another_seed_gives_other_proposals(name):
     assert search(name, seed=3)[0] != search(name, seed=4)[0]
 
 
-@pytest.mark.parametrize("stored", [1, 60, 119])
+@pytest.mark.parametrize("stored", [1, 30, BUDGET - 1])
 def test_replay_of_stored_evaluations_gives_the_same_proposals(name, stored):
     batches, done = search(name)
     known = {evaluation.architecture.id: evaluation for evaluation in done[:stored]}
@@ -114,7 +116,7 @@ def test_replay_of_stored_evaluations_gives_the_same_proposals(name, stored):
 
 def test_the_order_within_a_batch_does_not_matter(name):
     forward = search(name)[0]
-    algorithm = make(name, seed=0, evaluations=120)
+    algorithm = make(name, seed=0, evaluations=BUDGET)
     backward = []
     while batch := algorithm.ask():
         backward.append([architecture.id for architecture in batch])
@@ -125,7 +127,7 @@ def test_the_order_within_a_batch_does_not_matter(name):
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_one_to_four_objectives_are_searched(name, count):
     _, done = search(name, objectives=OBJECTIVES[:count])
-    assert len(done) == 120
+    assert len(done) == BUDGET
     assert pareto_front(done, OBJECTIVES[:count])
 
 
@@ -140,7 +142,7 @@ def test_with_limits_the_front_is_feasible(name):
 def test_limits_that_nothing_meets_end_with_an_empty_front(name):
     objectives = [Objective("m0", "maximize", limit=1000), Objective("m1")]
     _, done = search(name, objectives=objectives)
-    assert len(done) == 120
+    assert len(done) == BUDGET
     assert pareto_front(done, objectives) == []
 
 
@@ -154,7 +156,7 @@ def some_not_a_number(architecture) -> Evaluation:
 def test_scores_that_are_not_numbers_neither_stop_the_search_nor_reach_the_front(name):
     for objectives in (OBJECTIVES[:2], [Objective("m0", "maximize", limit=2), Objective("m1")]):
         _, done = search(name, objectives=objectives, evaluate=some_not_a_number)
-        assert len(done) == 120
+        assert len(done) == BUDGET
         assert any(math.isnan(e.metrics["m0"]) for e in done)
         front = pareto_front(done, objectives)
         assert front
@@ -166,7 +168,7 @@ def test_scores_that_are_never_numbers_end_with_an_empty_front(name):
         return Evaluation(architecture, dict.fromkeys(("m0", "m1"), math.nan), "measured")
 
     _, done = search(name, evaluate=broken)
-    assert len(done) == 120
+    assert len(done) == BUDGET
     assert pareto_front(done, OBJECTIVES[:2]) == []
 
 
@@ -174,7 +176,7 @@ def test_an_endless_score_does_not_stop_the_search(name):
     def endless(architecture):
         return Evaluation(architecture, {"m0": math.inf, "m1": -math.inf}, "measured")
 
-    assert len(search(name, evaluate=endless)[1]) == 120
+    assert len(search(name, evaluate=endless)[1]) == BUDGET
 
 
 @pytest.mark.parametrize("evaluations", [0, -1])
@@ -209,7 +211,7 @@ def test_more_than_four_objectives_or_one_twice_are_refused(name):
 def test_a_limit_on_a_metric_that_is_no_objective_is_honoured(name):
     constraints = [Constraint("m2", 30.0), Constraint("m3", 0.0, "maximize")]
     _, done = search(name, constraints=constraints)
-    assert len(done) == 120
+    assert len(done) == BUDGET
     front = pareto_front(done, OBJECTIVES[:2], constraints)
     assert front
     assert all(e.metrics["m2"] <= 30 and e.metrics["m3"] >= 0 for e in front)
@@ -243,7 +245,7 @@ def test_exact_costs_are_computed_and_give_the_same_contract(name):
         return score(architecture).metrics["m1"]
 
     batches, done = search(name, exact_costs={"m1": exact})
-    assert len(done) == 120
+    assert len(done) == BUDGET
     assert search(name, exact_costs={"m1": exact})[0] == batches
 
 

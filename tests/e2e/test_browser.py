@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
 
 from service.client import Client
 from service.demo_job import DEMO_JOB
@@ -117,6 +117,32 @@ def test_job_is_followed_live_selected_and_exported(page: Page, job_id: str, cli
 
     # Nothing is wider than the screen.
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_a_network_that_is_still_loading_cannot_be_mistaken_for_the_one_before(
+    browser: Browser, job_id: str, client: Client
+) -> None:
+    wait_for(client, job_id, is_finished)
+    first, last = (client.front(job_id)["points"][i]["architecture_id"] for i in (0, -1))
+    context = browser.new_context(base_url=client.url)
+    opened = context.new_page()
+    opened.goto(f"/jobs/{job_id}#architecture={first}")
+    panel = opened.get_by_test_id("detail-panel")
+    expect(panel).to_have_attribute("data-architecture-id", first)
+
+    # The answer about the next network is late: what is shown is still the first, so nothing there can be pressed.
+    waiting: list[Route] = []
+    opened.route(f"**/architectures/{last}", lambda route: waiting.append(route))
+    opened.locator(f"[data-testid=front-row][data-architecture-id='{last}']").get_by_role("button").first.click()
+    expect(panel).to_have_attribute("aria-busy", "true")
+    assert panel.evaluate("panel => panel.inert")
+    expect(panel).to_contain_text(first)
+
+    waiting[0].continue_()
+    expect(panel).to_have_attribute("data-architecture-id", last)
+    expect(panel).to_contain_text(last)
+    assert not panel.evaluate("panel => panel.inert")
+    context.close()
 
 
 def test_job_is_cancelled_from_its_page(page: Page, client: Client) -> None:

@@ -29,12 +29,15 @@ export class Detail {
   /** Show an architecture, or none. */
   async show(id) {
     this.#id = id;
-    this.#panel.dataset.architectureId = id ?? "";
+    this.#architecture = null;
     if (id === null) {
-      this.#architecture = null;
       this.#invite();
+      this.#settle();
       return;
     }
+    // What still stands there is of the network before: nobody may export it for this one.
+    this.#panel.inert = true;
+    this.#panel.ariaBusy = "true";
     try {
       const found = await get(`/v1/jobs/${this.#jobId}/architectures/${encodeURIComponent(id)}`);
       if (this.#id !== id) return; // another one was chosen meanwhile
@@ -42,9 +45,16 @@ export class Detail {
       this.#render();
     } catch (error) {
       if (this.#id !== id) return;
-      this.#architecture = null;
       this.#panel.replaceChildren(el("h2", {}, "Selected network"), el("p", { class: "notice bad" }, error.message));
     }
+    this.#settle();
+  }
+
+  /** What stands in the panel is of the network that is selected. */
+  #settle() {
+    this.#panel.dataset.architectureId = this.#id ?? "";
+    this.#panel.inert = false;
+    this.#panel.ariaBusy = "false";
   }
 
   /** Draw again if this architecture is shown: its export has news. */
