@@ -28,9 +28,8 @@ def exams_of(spec: JobSpec, space: SearchSpace, data: Dataset) -> list[Exam]:
     if not data.train.is_language or not isinstance(takes, TokenInput):
         raise JobFailed(f"scoring.tasks are asked of language models, but {data.name} is not text to be continued.")
     try:
-        tasks = [read_questions(Path(task.path), task.limit) for task in spec.scoring.tasks]
+        tasks = [read_questions(Path(task.path), task.limit, task.delimiter) for task in spec.scoring.tasks]
         reader = tokenizer(spec.data.options().get("tokenizer"))
-        delimiters = [task.delimiter for task in spec.scoring.tasks]
-        return [*exams, MultipleChoice(tasks, delimiters, reader, takes.max_length)]
+        return [*exams, MultipleChoice(tasks, reader, takes.max_length)]
     except DataError as error:
         raise JobFailed(str(error)) from error

@@ -34,6 +34,10 @@ class Tokenizer(Protocol):
     def start(self) -> int:
         """The id before a text that follows nothing."""
 
+    @property
+    def bos(self) -> tuple[int, ...]:
+        """What stands before every text that is asked a question, usually one id or none."""
+
     def stream(self, text: str) -> np.ndarray:
         """Ids of a long text without special tokens, shape (T,), int32."""
 
@@ -49,6 +53,7 @@ class Bytes:
     vocab: int = 256
     padding: int = 0
     start: int = 0
+    bos: tuple[int, ...] = ()
 
     def stream(self, text: str) -> np.ndarray:
         """See `Tokenizer`."""
@@ -86,6 +91,14 @@ class Pretrained:
         self.padding: int = next(token for token in known if token is not None)
         known = (self._tokenizer.bos_token_id, self._tokenizer.eos_token_id, self.padding)
         self.start: int = next(token for token in known if token is not None)
+        self.bos: tuple[int, ...] = self._bos()
+
+    def _bos(self) -> tuple[int, ...]:
+        """The special tokens that the checkpoint's tokenizer itself puts before a text."""
+        whole: list[int] = self._tokenizer("a")["input_ids"]
+        bare: list[int] = self._tokenizer("a", add_special_tokens=False)["input_ids"]
+        starts = range(len(whole) - len(bare) + 1)
+        return tuple(whole[: next((i for i in starts if whole[i : i + len(bare)] == bare), 0)])
 
     def stream(self, text: str) -> np.ndarray:
         """See `Tokenizer`. Lines are tokenized in groups, because one string of megabytes is slow."""

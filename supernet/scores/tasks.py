@@ -1,8 +1,8 @@
 """Multiple-choice questions for language models, scored by log-likelihood as lm-evaluation-harness does.
 
-Every choice is a request: how likely is it as the continuation of the query? Query and choice are tokenized together,
-white space at the query's end belongs to the choice, and what the whole has beyond the query's own tokens is the
-continuation (`_encode_pair` and `loglikelihood` of lm_eval 0.4). The answer is the choice with the largest
+Every choice is a request: how likely is a continuation after a context? Both are tokenized together, white space at the
+context's end belongs to the continuation, and what the whole has beyond the context's own tokens is the continuation
+(`_encode_pair` and `loglikelihood` of lm_eval 0.4.13). The answer is the choice with the largest
 
     acc: sum of its tokens' log-probabilities; acc_norm: that over its characters; acc_bytes: over its UTF-8 bytes.
 """
@@ -26,15 +26,29 @@ from supernet.scores.labels import TOKENS
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A query, its possible continuations, and which of them is right, from 0."""
+    """Requests that compete, and which of them are right.
 
-    query: str
+    Attributes:
+        requests: context and continuation of every choice; the continuation begins with the delimiter.
+        choices: what is counted for `acc_norm` and `acc_bytes`, one for every request.
+        right: indices from 0. With several, any of them is a right answer; with none, no answer is.
+    """
+
+    requests: tuple[tuple[str, str], ...]
     choices: tuple[str, ...]
-    gold: int
+    right: frozenset[int]
 
 
-def read_questions(path: Path, limit: int | None = None) -> list[Question]:
+def question(query: str, choices: Sequence[str], gold: int, delimiter: str = " ") -> Question:
+    """One query and its possible continuations."""
+    return Question(tuple((query, delimiter + choice) for choice in choices), tuple(choices), frozenset((gold,)))
+
+
+def read_questions(path: Path, limit: int | None = None, delimiter: str = " ") -> list[Question]:
     """Questions from JSON lines.
+
+    Args:
+        delimiter: between a query and each of its choices.
 
     Raises:
         DataError: no such file, no questions, or a line that is not one; the line is named.
@@ -44,7 +58,7 @@ def read_questions(path: Path, limit: int | None = None) -> list[Question]:
     questions: list[Question] = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if line.strip():
-            questions.append(_question(path, number, line))
+            questions.append(_question(path, number, line, delimiter))
         if len(questions) == limit:
             break
     if not questions:
@@ -52,7 +66,7 @@ def read_questions(path: Path, limit: int | None = None) -> list[Question]:
     return questions
 
 
-def _question(path: Path, number: int, line: str) -> Question:
+def _question(path: Path, number: int, line: str, delimiter: str) -> Question:
     right = 'it must be {"query": text, "choices": at least two different texts, "gold": index of the right one}'
     try:
         row = json.loads(line)
@@ -64,61 +78,62 @@ def _question(path: Path, number: int, line: str) -> Question:
         raise DataError(f"Line {number} of {path} is no question: {line[:80]}; {right}.")
     if type(gold) is not int or not 0 <= gold < len(choices):
         raise DataError(f"Line {number} of {path} has gold {gold!r} for {len(choices)} choices; {right}.")
-    return Question(query, tuple(choices), gold)
+    return question(query, choices, gold, delimiter)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Token ids of a query and one of its choices; the last `num_scored` of them are the choice."""
+    """Token ids of a context and a continuation; the last `num_scored` of them are the continuation."""
 
     ids: tuple[int, ...]
     num_scored: int
 
 
-def encode(reader: Tokenizer, query: str, choice: str, max_length: int) -> Request:
+def encode(reader: Tokenizer, context: str, continuation: str, max_length: int) -> Request:
     """A request as a network eats it, cut at its beginning to `max_length` inputs.
 
-    Args:
-        choice: with the delimiter before it.
-
     Raises:
-        DataError: the choice alone is longer than that, or is no token at all.
+        DataError: the continuation alone is longer than that, or is no token at all.
     """
-    kept = query.rstrip()
-    choice = query[len(kept) :] + choice
+    kept = context.rstrip()
+    continuation = context[len(kept) :] + continuation
     if kept:
-        context = reader.stream(kept).tolist()
-        scored = reader.stream(kept + choice).tolist()[len(context) :]
+        before = reader.stream(kept).tolist()
+        scored = reader.stream(kept + continuation).tolist()[len(before) :]
+        bos = list(reader.bos)
+        if before[: len(bos)] != bos:  # unless the text itself begins with it
+            before = bos + before
+        before = before or [reader.start]
     else:
-        context, scored = [reader.start], reader.stream(choice).tolist()
+        before, scored = [reader.start], reader.stream(continuation).tolist()
     if not scored:
-        raise DataError(f"The choice {choice!r} after {query[-40:]!r} has no tokens of its own with {reader.name}.")
+        raise DataError(
+            f"The choice {continuation!r} after {context[-40:]!r} has no tokens of its own with {reader.name}."
+        )
     if len(scored) > max_length:
         raise DataError(f"A choice has {len(scored)} tokens, but the networks have {max_length} positions.")
-    return Request(tuple((context + scored)[-(max_length + 1) :]), len(scored))
+    return Request(tuple((before + scored)[-(max_length + 1) :]), len(scored))
 
 
 class MultipleChoice:
     """Questions as batches of requests of alike length; the mean over several tasks.
 
+    Equal requests are computed once, so that equal choices are equally likely to the last bit.
+
     Args:
         tasks: questions of each task.
-        delimiters: between a query and its choices, for each task.
         max_length: positions of the networks.
     """
 
     against_full = False
 
-    def __init__(
-        self, tasks: Sequence[Sequence[Question]], delimiters: Sequence[str], reader: Tokenizer, max_length: int
-    ) -> None:
+    def __init__(self, tasks: Sequence[Sequence[Question]], reader: Tokenizer, max_length: int) -> None:
         self.tasks = tasks
-        requests = [
-            encode(reader, question.query, delimiter + choice, max_length)
-            for task, delimiter in zip(tasks, delimiters, strict=True)
-            for question in task
-            for choice in question.choices
-        ]
+        asked = [pair for task in tasks for question in task for pair in question.requests]
+        numbers = {pair: number for number, pair in enumerate(dict.fromkeys(asked))}
+        # Of every choice, in the order of tasks, questions and choices: which of the requests it is.
+        self.index = np.array([numbers[pair] for pair in asked])
+        requests = [encode(reader, context, continuation, max_length) for context, continuation in numbers]
         # Longest first, so that what does not fit in memory shows at once.
         self.order = sorted(range(len(requests)), key=lambda i: -len(requests[i].ids))
         self._batches = list(_batched([requests[i] for i in self.order], reader.padding))
@@ -135,7 +150,7 @@ class MultipleChoice:
         return Likelihoods(self)
 
     def accuracies(self, likelihoods: np.ndarray) -> dict[str, float]:
-        """Metrics from the log-likelihood of every request, in the order of tasks, questions and choices."""
+        """Metrics from the log-likelihood of every choice, in the order of tasks, questions and choices."""
         found: list[tuple[float, float, float]] = []
         start = 0
         for task in self.tasks:
@@ -146,7 +161,7 @@ class MultipleChoice:
                 characters = np.array([len(choice) for choice in question.choices])
                 num_bytes = np.array([len(choice.encode()) for choice in question.choices])
                 answers = (np.argmax(values), np.argmax(values / characters), np.argmax(values / num_bytes))
-                row[:] = [answer == question.gold for answer in answers]
+                row[:] = [answer in question.right for answer in answers]
             found.append(tuple(right.mean(axis=0).tolist()))
         means = np.mean(found, axis=0).tolist()
         return dict(zip(("task_accuracy", "task_accuracy_norm", "task_accuracy_bytes"), means, strict=True))
@@ -166,12 +181,16 @@ class Likelihoods:
         taken_NT = rows_NT.gather(-1, batch.targets.clamp_min(0)[..., None])[..., 0]
         self.parts.append(torch.where(scored_NT, taken_NT, 0.0).double().sum(1).cpu().numpy())
 
-    def values(self) -> dict[str, float]:
-        """See `Tally`."""
+    def of_choices(self) -> np.ndarray:
+        """Natural logarithms, one for every choice, in the order of tasks, questions and choices."""
         found = np.concatenate(self.parts)
         in_order = np.empty_like(found)
         in_order[self.exam.order] = found
-        return self.exam.accuracies(in_order)
+        return np.take(in_order, self.exam.index)
+
+    def values(self) -> dict[str, float]:
+        """See `Tally`."""
+        return self.exam.accuracies(self.of_choices())
 
 
 def _batched(requests: Sequence[Request], padding: int) -> Iterator[Batch]:
