@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from search.parts import InnerPart
 
@@ -21,11 +21,35 @@ class TaskSpec(InnerPart):
         Field(
             min_length=1,
             max_length=4096,
-            description='JSON lines on the worker: {"query": "...", "choices": ["...", ...], "gold": 0}.',
+            description=(
+                'On the worker: JSON lines of {"query": "...", "choices": ["...", ...], "gold": 0}; or a task '
+                "configuration of lm-evaluation-harness (.yaml or .yml, output_type multiple_choice) in the worker's "
+                "WINNOW_TASKS_DIR, by its path or its name in that folder."
+            ),
         ),
     ]
     limit: Annotated[int, Field(ge=1, description="Use the first so many questions.")] | None = None
-    delimiter: Annotated[str, Field(max_length=10, description="Between a query and each of its choices.")] = " "
+    delimiter: Annotated[
+        str,
+        Field(
+            max_length=10,
+            description="Between a query and each of its choices, for JSON lines; task files have their own.",
+        ),
+    ] = " "
+
+    @property
+    def of_harness(self) -> bool:
+        """Whether it is a task configuration of lm-evaluation-harness, and not JSON lines."""
+        return self.path.lower().endswith((".yaml", ".yml"))
+
+    @model_validator(mode="after")
+    def _one_delimiter(self) -> Self:
+        if self.of_harness and self.delimiter != " ":
+            raise ValueError(
+                f"Task {self.name!r} has delimiter {self.delimiter!r}, which is for JSON lines; {self.path} says its "
+                "own as target_delimiter. Leave delimiter out."
+            )
+        return self
 
 
 class ScoringSpec(InnerPart):

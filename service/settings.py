@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     families_dir: DirectoryPath | None = Field(
         default=None, description="Folder of families of your own, one Python file each. Their code is run."
     )
+    tasks_dir: DirectoryPath | None = Field(
+        default=None, description="Folder of task files of lm-evaluation-harness. Their code is run."
+    )
     rendezvous: str = Field(
         default="127.0.0.1:29400",
         pattern=r"^[^:\s]+:\d+$",

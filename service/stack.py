@@ -110,6 +110,7 @@ class Stack:
             "WINNOW_DATA_DIR": str(self._settings.data_dir),
             "WINNOW_URL": self.url,
             **({"WINNOW_FAMILIES_DIR": str(families.resolve())} if (families := self._settings.families_dir) else {}),
+            **({"WINNOW_TASKS_DIR": str(tasks.resolve())} if (tasks := self._settings.tasks_dir) else {}),
         }
 
     def _spawn(self, name: str, module: str, *arguments: str) -> None:

@@ -63,7 +63,8 @@ def stack() -> Iterator[Stack]:
     os.environ.update(FAST)
     with open_folder() as folder:
         families = write_documented_family(folder / "families")
-        settings = Settings(data_dir=folder, database_url=None, redis_url=None, families_dir=families)
+        (tasks := folder / "tasks").mkdir()
+        settings = Settings(data_dir=folder, database_url=None, redis_url=None, families_dir=families, tasks_dir=tasks)
         with running_stack(settings, port=0) as running:
             yield running
 

@@ -69,8 +69,9 @@ def run(shop: Workshop) -> None:
 
 def search_supernet(shop: Workshop, data: Dataset) -> None:
     """The stages of a job that trains one supernet and evaluates its sub-networks."""
+    exams = exams_of(shop.spec, shop.space, data, shop.settings.tasks_dir)  # a bad task fails before the training
     supernet = train_supernet(shop, data)
-    evaluator = make_evaluator(shop.spec, supernet, data, exams_of(shop.spec, shop.space, data))
+    evaluator = make_evaluator(shop.spec, supernet, data, exams)
     hardware = prepare_hardware(shop)
     evaluations = search(shop, evaluator, hardware)
     measure_finalists(shop, evaluator, evaluations, hardware)

@@ -107,7 +107,7 @@ def run_helper(database: Database, settings: Settings, job_id: str, _epoch: int)
     data = prepare_data(spec, space, device)
     supernet = Supernet(space).to(device)
     load_tensors(supernet, ArtifactStore(settings.artifacts_dir).load(file.path, file.sha256))
-    evaluator = make_evaluator(spec, supernet, data, exams_of(spec, space, data))
+    evaluator = make_evaluator(spec, supernet, data, exams_of(spec, space, data, settings.tasks_dir))
     owner = f"{worker_name()}/{os.getpid()}"
     help_out(database, job_id, Share(database, settings, job_id, spec.space(), evaluator, owner))
 

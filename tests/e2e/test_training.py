@@ -15,6 +15,7 @@ from service.client import Client, ClientError
 from service.stack import Stack
 from tests.conftest import TINY_JOB
 from tests.e2e.helpers import is_finished, wait_for
+from tests.supernet.task_files import write_task
 
 pytestmark = pytest.mark.e2e
 
@@ -65,8 +66,12 @@ def test_what_a_supernet_was_not_trained_for_is_refused(client: Client) -> None:
         client.submit({"supernet": {"reuse": "nothing"}})
 
 
-def test_a_small_llama_is_trained_and_searched_by_perplexity(client: Client, tmp_path: Path) -> None:
-    """The whole journey: trained, searched, its finalists measured, and one exported and verified."""
+def test_a_small_llama_is_trained_and_searched(stack: Stack, client: Client, tmp_path: Path) -> None:
+    """The whole journey: trained, searched, its finalists measured, and one exported and verified.
+
+    Networks are asked a task of lm-evaluation-harness, too.
+    """
+    write_task(Path(stack.environment()["WINNOW_TASKS_DIR"]))
     play = tmp_path / "play.txt.gz"
     play.write_bytes(gzip.compress(b"To be, or not to be, that is the question.\n" * 200))
     job = client.submit(
@@ -74,7 +79,8 @@ def test_a_small_llama_is_trained_and_searched_by_perplexity(client: Client, tmp
             "supernet": {"family": "llama", "preset": "tiny"},
             "data": {"source": "text", "path": str(play), "length": 32},
             "training": {"method": "alternating", "epochs": 2, "batch_size": 32, "optimizer": "adamw"},
-            "objectives": [{"metric": "perplexity"}, {"metric": "params"}],
+            "scoring": {"tasks": [{"name": "quiz", "path": "quiz.yaml", "limit": 12}]},
+            "objectives": [{"metric": "perplexity"}, {"metric": "task_accuracy"}, {"metric": "params"}],
             "search": {"algorithm": "random", "evaluations": 6, "calibration_images": 2},
             "hardware": TINY_JOB["hardware"],
         }
@@ -83,6 +89,8 @@ def test_a_small_llama_is_trained_and_searched_by_perplexity(client: Client, tmp
     evaluations = list(client.evaluations(job["id"]))
     assert len(evaluations) == 6
     assert all(1 < row["metrics"]["perplexity"] < 257 for row in evaluations)
+    answered = [12 * row["metrics"]["task_accuracy"] for row in evaluations]
+    assert answered == pytest.approx([round(right) for right in answered])
     supernet = client.supernet(job["id"])
     assert supernet["metric"] == "perplexity"
     assert "tokens_per_second" in supernet["curve"][-1]

@@ -85,6 +85,15 @@ def test_tasks_and_their_metrics_belong_together():
     )
 
 
+def test_task_files_of_the_harness_have_a_delimiter_of_their_own():
+    files = [{"name": "arc", "path": "arc.yaml"}, {"name": "piqa", "path": "/tasks/piqa.YML"}, TASK]
+    assert [task.of_harness for task in job(scoring={"tasks": files}).scoring.tasks] == [True, True, False]
+    again = job(scoring={"tasks": files}).model_dump(mode="json")
+    assert JobSpec.model_validate(again).scoring == job(scoring={"tasks": files}).scoring
+    message = refusal(scoring={"tasks": [{**files[0], "delimiter": "\n"}]})
+    assert "Task 'arc' has delimiter '\\n', which is for JSON lines; arc.yaml says its own" in message
+
+
 def test_tasks_are_refused_where_networks_see_images():
     with pytest.raises(ValidationError, match="are asked of language models, but data source 'digits' gives image"):
         JobSpec.model_validate({"scoring": {"tasks": [TASK]}})

@@ -27,7 +27,7 @@ with TestClient(app, raise_server_exceptions=False) as client:
         answer = client.request(method, address, json={"architecture_id": "x"} if method == "POST" else None)
         assert answer.status_code < 500, (path, method, answer.status_code, answer.text)
         called += 1
-heavy = {"torch", "pymoo", "onnx", "onnxruntime", "transformers", "sklearn"}
+heavy = {"torch", "pymoo", "onnx", "onnxruntime", "transformers", "sklearn", "datasets", "lm_eval"}
 print(called, sorted(heavy & {name.split(".")[0] for name in sys.modules}))
 """
 

@@ -38,7 +38,7 @@ def llama_spec(path: Path, **parts: Any) -> JobSpec:
     return JobSpec.model_validate({**given, "search": search, **parts})
 
 
-def evaluator_of(spec: JobSpec, scale: float = 8.0) -> Evaluator:
+def evaluator_of(spec: JobSpec, scale: float = 8.0, tasks_dir: Path | None = None) -> Evaluator:
     """An evaluator of random weights, large enough for architectures to differ."""
     torch.manual_seed(0)
     space = spec.supernet.space()
@@ -48,4 +48,4 @@ def evaluator_of(spec: JobSpec, scale: float = 8.0) -> Evaluator:
             if parameter.dim() > 1:
                 parameter.mul_(scale)
     data = prepare_data(spec, space, CPU)
-    return make_evaluator(spec, supernet, data, exams_of(spec, space, data))
+    return make_evaluator(spec, supernet, data, exams_of(spec, space, data, tasks_dir))

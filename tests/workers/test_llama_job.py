@@ -92,7 +92,7 @@ def test_a_task_file_that_is_not_there_fails_the_job_with_its_name(tmp_path):
     spec = llama_spec(text_file(tmp_path), scoring=tasks)
     data = load_dataset("text", 0, spec.data.options())
     with pytest.raises(JobFailed, match=r"There is no task file .*none\.jsonl"):
-        exams_of(spec, spec.supernet.space(), data)
+        exams_of(spec, spec.supernet.space(), data, None)
 
 
 def test_a_front_in_fewer_bits_is_smaller_and_a_little_worse(tmp_path):
