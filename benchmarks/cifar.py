@@ -34,6 +34,7 @@ class Setting:
         choices: options instead of the preset's, as in a job's `supernet.choices`.
         limit: training images (validation included); None: all 50,000.
         test_limit: test images; None: all 10,000.
+        calibration: images of a calibration, at most.
     """
 
     preset: str
@@ -44,6 +45,7 @@ class Setting:
     learning_rate: float
     precision: str
     test_limit: int | None = None
+    calibration: int = CALIBRATION_IMAGES
 
     def space(self) -> SearchSpace:
         """The search space."""
@@ -111,7 +113,9 @@ def alone(space: SearchSpace, architecture: Architecture) -> SearchSpace:
     )
 
 
-def network_of(supernet: Supernet, architecture: Architecture, data: Dataset, *, calibrated: bool) -> nn.Module:
+def network_of(
+    supernet: Supernet, architecture: Architecture, data: Dataset, *, calibrated: bool, images: int = CALIBRATION_IMAGES
+) -> nn.Module:
     """The sub-network as it would be shipped; without calibration it has the supernet's own statistics.
 
     A supernet in training keeps no running averages, so what "without calibration" means is the statistics
@@ -119,10 +123,10 @@ def network_of(supernet: Supernet, architecture: Architecture, data: Dataset, *,
     """
     network = extract(supernet, architecture)
     if calibrated:
-        images = data.train.stored[:CALIBRATION_IMAGES].split(CALIBRATION_BATCH)
+        parts = data.train.stored[:images].split(CALIBRATION_BATCH)
         standardise = data.train.standardisation
         assert standardise is not None
-        calibrate(network, (standardise(part) for part in images))
+        calibrate(network, (standardise(part) for part in parts))
     return network
 
 
@@ -170,6 +174,7 @@ def settings_facts(setting: Setting, data: Dataset) -> dict[str, Any]:
         "choices": {name: list(options) for name, options in setting.choices.items()},
         "training_images": len(data.train),
         "test_images": len(data.test),
+        "calibration_images": min(setting.calibration, len(data.train)),
         "epochs": setting.epochs,
         "batch_size": setting.batch_size,
         "learning_rate": setting.learning_rate,
