@@ -2,12 +2,14 @@
 
 import { axis, font, makeChart, tooltip } from "./charts.js";
 import { el, throttle, token } from "./dom.js";
-import { amount, label, mark } from "./format.js";
+import { amount, isShare, label, mark } from "./format.js";
 
 // How near a click must be to a point, in pixels: more generous for the front, and for fingers.
 const [REACH_FRONT, REACH_OTHER] = [18, 9];
 // Room on both sides of a logarithmic axis, as a factor.
 const LOG_MARGIN = 1.25;
+// Room on both sides of the only value there is, as a share of it.
+const LONE_MARGIN = 0.05;
 
 export class ParetoPlot {
   #chart = null;
@@ -185,8 +187,8 @@ export class ParetoPlot {
       ...axis(),
       type: logarithmic ? "log" : "value",
       scale: true,
-      min: logarithmic ? (range) => range.min / LOG_MARGIN : undefined,
-      max: logarithmic ? (range) => range.max * LOG_MARGIN : undefined,
+      min: logarithmic ? (range) => range.min / LOG_MARGIN : (range) => lone(range, -LONE_MARGIN),
+      max: logarithmic ? (range) => range.max * LOG_MARGIN : (range) => lone(range, LONE_MARGIN, isShare(metric) ? 1 : Infinity),
       axisTick: { ...axis().axisTick, customValues: steps },
       name: better ? `${label(metric)}  {dim|${better}}` : label(metric),
       nameTextStyle: { ...font(), color: token("--ink"), fontWeight: 600, rich: { dim: { ...font(), color: token("--ink-3") } } },
@@ -276,4 +278,9 @@ export class ParetoPlot {
     const [left, top] = this.#chart.convertToPixel("grid", [point.metrics[x.value], point.metrics[y.value]]);
     return { x: left, y: top };
   }
+}
+
+/** An end of an axis beside the only value there is; null, which leaves it to the chart, if there are several. */
+function lone(range, margin, most = Infinity) {
+  return range.min === range.max && range.min ? Math.min(most, range.min + margin * Math.abs(range.min)) : null;
 }
