@@ -67,21 +67,22 @@ class Augmentation:
                 "Choose the policy randaugment or trivialaugment."
             )
 
-    def batch(self, index: Tensor, step: int, part: int = 0) -> Batch:
+    def batch(self, index: Tensor, step: int, part: int = 0, device: torch.device | None = None) -> Batch:
         """Some examples as the networks eat them in this step.
 
         Args:
             part: of the step, where a step's batch is split over processes or micro-batches.
+            device: where they are wanted, and augmented; None: where the split is.
         """
         if not self.options.is_on:
-            return self.split.batch(index)
+            return self.split.batch(index, device)
         standardisation = self.split.standardisation
         assert standardisation is not None
-        pixels_NCHW = self.split.stored[index].to(torch.float32) / standardisation.full_scale
+        pixels_NCHW = self.split.stored[index].to(device).to(torch.float32) / standardisation.full_scale
         with torch.no_grad(), seeded(self.seed, f"augmentation/{part}", step, pixels_NCHW.device):
             augmented_NCHW = self._transforms(pixels_NCHW)
         inputs = standardisation(augmented_NCHW.clamp(0, 1) * standardisation.full_scale)
-        return Batch(inputs, self.split.y[index].long())
+        return Batch(inputs, self.split.y[index].to(device).long())
 
     @cached_property
     def _transforms(self) -> nn.Sequential:

@@ -130,7 +130,7 @@ class Examiner:
         made: list[Tensor] = []
         whole = True
         for start in range(0, len(self.calibration), CALIBRATION_BATCH):
-            inputs = self.calibration.inputs(slice(start, start + CALIBRATION_BATCH)).to(self.device)
+            inputs = self.calibration.inputs(slice(start, start + CALIBRATION_BATCH), self.device)
             whole = whole and sum(kept.nbytes for kept in made) + inputs.nbytes <= READY_BYTES
             if whole:
                 made.append(inputs)

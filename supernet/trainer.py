@@ -201,7 +201,7 @@ class Trainer:
             mine = index[part * share : (part + 1) * share].to(self.train.y.device)
             if not len(mine):
                 continue  # a split smaller than a batch may not fill every part
-            batch = self._batches.batch(mine, self.steps_done, part).to(self.device)
+            batch = self._batches.batch(mine, self.steps_done, part, self.device)
             passes.weight = len(batch) / len(index)
             self.units_seen += batch.num_units * self.group.size
             with seeded(self.seed, f"dropout/{part}", self.steps_done, self.device):

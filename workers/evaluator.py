@@ -49,7 +49,8 @@ class Evaluator:
         chosen = derived_rng(seed, "calibration", 0).permutation(len(data.train))[:calibration_images]
         # Stored images, a sixteenth of the memory that ready inputs of colour images would take.
         calibration = data.train.take(torch.from_numpy(chosen).to(data.train.y.device))
-        self._labelled = _of_every_class(data.train, seed) if aligned else None
+        device = next(supernet.parameters()).device
+        self._labelled = _of_every_class(data.train, seed, device) if aligned else None
         self._examiner = Examiner(supernet, exams or [SplitExam(data.validation)], calibration)
 
     def network(self, architecture: Architecture) -> Network:
@@ -79,10 +80,10 @@ class Evaluator:
         return Evaluation(architecture, metrics, {name: METRICS[name].source for name in metrics})
 
 
-def _of_every_class(split: Split, seed: int) -> Batch:
+def _of_every_class(split: Split, seed: int, device: torch.device) -> Batch:
     """As many examples of one class as of another, so that labels can be aligned with; drawn by the seed."""
     order = torch.from_numpy(derived_rng(seed, "alignment", 0).permutation(len(split))).to(split.y.device)
     labels = split.y[order]
     classes = labels.unique()[:ALIGNED_CLASSES]
     each = ALIGNED_EXAMPLES // len(classes)
-    return split.batch(torch.cat([order[labels == label][:each] for label in classes]))
+    return split.batch(torch.cat([order[labels == label][:each] for label in classes]), device)

@@ -102,7 +102,7 @@ def _samples(spec: JobSpec, data: Dataset, device: torch.device) -> Iterator[tup
     chosen = derived_rng(spec.training.seed, "importance", 0).permutation(len(data.train))[:IMPORTANCE_EXAMPLES]
     examples = data.train.take(torch.from_numpy(chosen).to(data.train.y.device))
     for start in range(0, len(examples), IMPORTANCE_BATCH):
-        batch = examples.batch(slice(start, start + IMPORTANCE_BATCH)).to(device)
+        batch = examples.batch(slice(start, start + IMPORTANCE_BATCH), device)
         yield batch.inputs, batch.mask
 
 

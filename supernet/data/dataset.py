@@ -111,17 +111,22 @@ class Split:
         """Every input at once, as a network eats it: for splits that are small."""
         return self.inputs(slice(None))
 
-    def inputs(self, index: Tensor | slice) -> Tensor:
-        """Some inputs as a network eats them."""
-        chosen = self.stored[index]
+    def inputs(self, index: Tensor | slice, device: torch.device | None = None) -> Tensor:
+        """Some inputs as a network eats them.
+
+        Args:
+            device: where they are wanted; bytes move there before they become floats. None: where the split is.
+        """
+        chosen = self.stored[index].to(device)
         if not chosen.is_floating_point() and chosen.dim() == 2:
             return chosen.long()
         return chosen if self.standardisation is None else self.standardisation(chosen)
 
-    def batch(self, index: Tensor | slice) -> Batch:
-        """Some examples as a network eats them."""
-        inputs = self.inputs(index)
-        return Batch(inputs, self.y[index].long(), self.mask(index))
+    def batch(self, index: Tensor | slice, device: torch.device | None = None) -> Batch:
+        """Some examples as a network eats them; on a device as `inputs`."""
+        mask = self.mask(index)
+        mask = None if mask is None else mask.to(device)
+        return Batch(self.inputs(index, device), self.y[index].to(device).long(), mask)
 
     def mask(self, index: Tensor | slice) -> Tensor | None:
         """True where a token of these texts is not padding; None where nothing is padded."""

@@ -121,7 +121,7 @@ class PathSearch:
     def architecture_step(self, number: int) -> dict[str, float]:
         """The architecture step of this number, from 0."""
         trainer = self.trainer
-        batch = self._held_out.batch(self._batch(number)).to(trainer.device)
+        batch = self._held_out.batch(self._batch(number), trainer.device)
         shown = self._architecture_step.step(batch, derived_rng(trainer.seed, "gates", number))
         trainer.supernet.zero_grad(set_to_none=True)
         if self.budget is not None:

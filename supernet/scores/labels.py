@@ -111,7 +111,7 @@ class SplitExam:
         num_bytes, whole = 0, True
         size = batch_size(self.split)
         for start in range(0, len(self.split), size):
-            batch = self.split.batch(slice(start, start + size)).to(device)
+            batch = self.split.batch(slice(start, start + size), device)
             num_bytes += batch.num_bytes
             whole = whole and num_bytes <= READY_BYTES
             if whole:
