@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from supernet.data.splitting import fewer, held_out, without
 NAMED = 5
 # Share of the free memory that images may take.
 MEMORY_SHARE = 0.8
+# Pixels that are counted at once: counting takes eight bytes for each.
+COUNTED_PIXELS = 2**22
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,29 +31,25 @@ class Labelled:
     Attributes:
         images: NCHW, uint8.
         labels: shape (N,), int64.
+        skipped: names of what could not be decoded.
     """
 
     images: np.ndarray
     labels: np.ndarray
-
-    def take(self, index: np.ndarray) -> Labelled:
-        """Some of them."""
-        return Labelled(self.images[index], self.labels[index])
+    skipped: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Decoder:
-    """Turns files into pixels of one shape, and skips the few that cannot be read.
+    """Turns files into pixels of one shape.
 
     Attributes:
         size: height and width of the result in pixels: the shorter side is scaled to it, then the centre is cut.
         channels: 1 or 3.
-        skipped: what could not be decoded so far.
     """
 
     size: int
     channels: int
-    skipped: list[str] = field(default_factory=list)
 
     def decode(self, encoded: bytes | Path) -> np.ndarray | None:
         """Pixels `(C, H, W)`, uint8; None for a file that is not a whole image."""
@@ -68,7 +67,7 @@ class Decoder:
         return np.ascontiguousarray(pixels.reshape(self.size, self.size, self.channels).transpose(2, 0, 1))
 
     def decode_all(self, items: Iterable[tuple[str, bytes | Path, int]], count: int) -> Labelled:
-        """Decode `(name, file, label)` one by one; what cannot be read is remembered in `skipped`.
+        """Decode `(name, file, label)` one by one; what cannot be read is left out.
 
         Raises:
             DataError: the images would not fit in memory.
@@ -76,32 +75,37 @@ class Decoder:
         check_memory(count * self.channels * self.size * self.size)
         images = np.empty((count, self.channels, self.size, self.size), dtype=np.uint8)
         labels = np.empty(count, dtype=np.int64)
+        skipped = []
         done = 0
         for name, encoded, label in items:
             pixels = self.decode(encoded)
             if pixels is None:
-                self.skipped.append(name)
+                skipped.append(name)
                 continue
             images[done], labels[done] = pixels, label
             done += 1
-        return Labelled(images[:done], labels[:done])
+        return Labelled(images[:done], labels[:done], tuple(skipped))
 
-    def notes(self, total: int, allowed_share: float, name: str) -> tuple[str, ...]:
-        """What to tell about the skipped files.
 
-        Raises:
-            DataError: more than the allowed share was skipped.
-        """
-        if not self.skipped:
-            return ()
-        some = ", ".join(self.skipped[:NAMED]) + (", ..." if len(self.skipped) > NAMED else "")
-        found = f"{len(self.skipped)} of {total} images of {name} cannot be decoded"
-        if len(self.skipped) > allowed_share * total:
-            raise DataError(
-                f"{found}, more than the allowed share of {allowed_share:g}: {some}. "
-                "Repair or remove them, or raise data.corrupt_share."
-            )
-        return (f"{found} and are left out: {some}.",)
+def corrupt_notes(parts: Iterable[Labelled | None], allowed_share: float, name: str) -> tuple[str, ...]:
+    """What to tell about images that could not be decoded.
+
+    Raises:
+        DataError: they are more than the allowed share.
+    """
+    found = [part for part in parts if part is not None]
+    skipped = [file for part in found for file in part.skipped]
+    if not skipped:
+        return ()
+    total = len(skipped) + sum(len(part.labels) for part in found)
+    some = ", ".join(skipped[:NAMED]) + (", ..." if len(skipped) > NAMED else "")
+    said = f"{len(skipped)} of {total} images of {name} cannot be decoded"
+    if len(skipped) > allowed_share * total:
+        raise DataError(
+            f"{said}, more than the allowed share of {allowed_share:g}: {some}. "
+            "Repair or remove them, or raise data.corrupt_share."
+        )
+    return (f"{said} and are left out: {some}.",)
 
 
 def check_memory(num_bytes: int) -> None:
@@ -150,18 +154,21 @@ def image_dataset(
     """
     if len(train.labels) == 0:
         raise DataError(f"{name} has no training images.")
-    if test is None:
-        held = held_out(train.labels, carving.test_share, 0, name, "test")
-        train, test = train.take(without(len(train.labels), held)), train.take(held)
+    left = np.arange(len(train.labels))
+    tested, test_index = test, np.arange(0 if test is None else len(test.labels))
+    if tested is None:
+        test_index = held_out(train.labels, carving.test_share, 0, name, "test")
+        tested, left = train, without(len(left), test_index)
     if carving.limit is not None:
-        train = train.take(fewer(train.labels, carving.limit, name))
-    held = held_out(train.labels, carving.validation_share, seed, name)
-    validation, train = train.take(held), train.take(without(len(train.labels), held))
-    mean, std = channel_statistics(train.images)
+        left = left[fewer(train.labels[left], carving.limit, name)]
+    held = held_out(train.labels[left], carving.validation_share, seed, name)
+    validation_index, train_index = left[held], left[without(len(left), held)]
+    images = train.images[train_index]
+    mean, std = channel_statistics(images)
     standardisation = Standardisation(mean, std, full_scale=255.0)
 
-    def split(part: Labelled) -> Split:
-        return Split(torch.from_numpy(part.images), torch.from_numpy(part.labels), standardisation)
+    def split(images: np.ndarray, labels: np.ndarray) -> Split:
+        return Split(torch.from_numpy(images), torch.from_numpy(labels), standardisation)
 
     _, channels, height, width = train.images.shape
     preprocessing: dict[str, Any] = {
@@ -171,7 +178,16 @@ def image_dataset(
         "std": list(std),
         "labels": list(classes),
     }
-    return Dataset(name, origin, preprocessing, split(train), split(validation), split(test), len(classes), notes)
+    return Dataset(
+        name,
+        origin,
+        preprocessing,
+        train=split(images, train.labels[train_index]),
+        validation=split(train.images[validation_index], train.labels[validation_index]),
+        test=split(tested.images[test_index], tested.labels[test_index]),
+        num_classes=len(classes),
+        notes=notes,
+    )
 
 
 def channel_statistics(images_NCHW: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -179,14 +195,23 @@ def channel_statistics(images_NCHW: np.ndarray) -> tuple[tuple[float, ...], tupl
 
     A channel of one value gets a deviation of 1, so that standardising it gives zeros.
     """
+    num, channels, height, width = images_NCHW.shape
+    at_once = max(1, COUNTED_PIXELS // (height * width))
+    counts = np.zeros((channels, 256), dtype=np.int64)
+    for start in range(0, num, at_once):
+        for channel in range(channels):
+            pixels = images_NCHW[start : start + at_once, channel]
+            counts[channel] += np.bincount(pixels.reshape(-1), minlength=256)
+    values = np.arange(256)
+    return from_sums(num * height * width, counts @ values, counts @ values**2)
+
+
+def from_sums(count: int, sums: np.ndarray, squares: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation from integer sums of values and of their squares, each (C,): exact until the last rounding."""
     means, stds = [], []
-    values = np.arange(256, dtype=np.float64)
-    for channel in range(images_NCHW.shape[1]):
-        counts = np.bincount(images_NCHW[:, channel].reshape(-1), minlength=256)
-        mean = float((counts * values).sum() / counts.sum())
-        std = float(np.sqrt((counts * (values - mean) ** 2).sum() / counts.sum()))
-        means.append(mean)
-        stds.append(std or 1.0)
+    for total, square in zip(sums.tolist(), squares.tolist(), strict=True):
+        means.append(total / count)
+        stds.append(math.sqrt((count * square - total * total) / count**2) or 1.0)
     return tuple(means), tuple(stds)
 
 

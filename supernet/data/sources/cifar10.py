@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from supernet.data.dataset import DataError, Dataset
-from supernet.data.images import Carving, Decoder, Labelled, image_dataset, need
+from supernet.data.images import Carving, Decoder, Labelled, corrupt_notes, image_dataset, need
 from supernet.data.splitting import fewer
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -52,7 +52,7 @@ class Cifar10:
                 "train": _parquet(folder / "train.parquet", decoder, self.limit),
                 "test": _parquet(folder / "test.parquet", decoder, None),
             }
-            notes = decoder.notes(sum(len(p.labels) for p in parts.values()), self.corrupt_share, "CIFAR-10")
+            notes = corrupt_notes(parts.values(), self.corrupt_share, "CIFAR-10")
         elif folder := _folder_with(path, "data_batch_1.bin"):
             parts = {name: _records(_files(folder, files), folder) for name, files in BINARY.items()}
         else:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from supernet.data.dataset import DataError, Dataset
-from supernet.data.images import Carving, Decoder, Labelled, image_dataset
+from supernet.data.images import Carving, Decoder, Labelled, corrupt_notes, image_dataset
 from supernet.data.splitting import fewer
 from supernet.data.text import LabelledTexts, language_dataset, text_dataset
 from supernet.data.tokens import tokenizer
@@ -152,8 +152,7 @@ class HuggingFace:
 
         seen = decoded(train, "training", self.limit)
         tested = None if test is None else decoded(test, "test", None)
-        total = len(train) + (0 if test is None else len(test))
-        notes = decoder.notes(total, self.corrupt_share, name)
+        notes = corrupt_notes((seen, tested), self.corrupt_share, name)
         carving = Carving(self.validation_share, self.test_share, None)
         return image_dataset(name, _origin(name), seen, tested, classes, carving, seed, notes)
 

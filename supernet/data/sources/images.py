@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from supernet.data.dataset import DataError, Dataset
-from supernet.data.images import Carving, Decoder, Labelled, image_dataset, need
+from supernet.data.images import Carving, Decoder, Labelled, corrupt_notes, image_dataset, need
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 EXAMPLE = "a folder with one folder of images per class, or with train/ and test/ that have those"
@@ -55,7 +55,7 @@ class Images:
         test_files = _labelled_files(test_folder, classes) if test_folder and train_folder != root else None
         train = _decoded(decoder, train_files, root)
         test = None if test_files is None else _decoded(decoder, test_files, root)
-        notes = decoder.notes(len(train_files) + len(test_files or []), self.corrupt_share, root.name)
+        notes = corrupt_notes((train, test), self.corrupt_share, root.name)
         carving = Carving(self.validation_share, self.test_share, self.limit)
         return image_dataset(root.name, f"images of {root.name}", train, test, classes, carving, seed, notes)
 
@@ -77,7 +77,8 @@ def _labelled_files(root: Path, classes: list[str]) -> list[tuple[Path, int]]:
         for file in (sorted((root / name).rglob("*")) if (root / name).is_dir() else [])
         if file.suffix.lower() in SUFFIXES
     ]
-    missing = [name for label, name in enumerate(classes) if all(label != other for _, other in files)]
+    seen = {label for _, label in files}
+    missing = [name for label, name in enumerate(classes) if label not in seen]
     if missing:
         raise DataError(
             f"No images in {root} of class {', '.join(missing)}; known suffixes: {', '.join(sorted(SUFFIXES))}."
