@@ -306,7 +306,8 @@ def pooled(data: Dataset, pixels: int) -> Dataset:
     """Images averaged down to so many pixels."""
 
     def smaller(split: Split) -> Split:
-        stored = torch.nn.functional.adaptive_avg_pool2d(split.stored.float(), pixels).round().to(split.stored.dtype)
+        images = split.stored[:]
+        stored = torch.nn.functional.adaptive_avg_pool2d(images.float(), pixels).round().to(images.dtype)
         return replace(split, stored=stored)
 
     if data.train.stored.shape[-1] == pixels:

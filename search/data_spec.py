@@ -23,6 +23,10 @@ Length = Annotated[int, Field(ge=2, le=1_000_000, description="Tokens of a text 
 CorruptShare = Annotated[float, Field(ge=0, le=1, description="Largest share of unreadable images that is skipped.")]
 Pixels = Annotated[int, Field(ge=4, le=4096, description="Height and width in pixels, to which images are fitted.")]
 Channels = Annotated[Literal[1, 3], Field(description="3: colour, 1: grey.")]
+Storage = Annotated[
+    Literal["auto", "memory", "disk"],
+    Field(description="Where decoded images lie; auto: in memory, or on the worker's disk where memory is short."),
+]
 Path = Field(description="File or folder on the worker.", min_length=1, max_length=4096)
 
 
@@ -88,6 +92,7 @@ class ImagesSpec(DataPart):
     test_share: Share = 0.2
     limit: Limit = LIMIT
     corrupt_share: CorruptShare = 0.01
+    storage: Storage = "auto"
 
 
 class LabelledTextSpec(DataPart):
@@ -142,6 +147,7 @@ class HuggingFaceSpec(DataPart):
     test_share: Share = 0.1
     limit: Limit = LIMIT
     corrupt_share: CorruptShare = 0.01
+    storage: Storage = "auto"
 
 
 # Data source -> its wire form. One entry per file of `supernet/data/sources` (tests/contracts).

@@ -50,11 +50,19 @@ class Settings(BaseSettings):
         description="Host and port of the first machine of a training on several, as the others reach it.",
     )
     keep_checkpoints: int = Field(default=2, ge=1, description="Checkpoints kept of a running training.")
+    datasets_bytes: int | None = Field(
+        default=None, ge=1, description="Most bytes of decoded images on the disk; those used least recently go first."
+    )
 
     @property
     def artifacts_dir(self) -> Path:
         """Folder of checkpoints, supernets and exports."""
         return self.data_dir / "artifacts"
+
+    @property
+    def datasets_dir(self) -> Path:
+        """Folder of decoded images that do not fit in memory."""
+        return self.data_dir / "datasets"
 
 
 @lru_cache(maxsize=1)

@@ -129,8 +129,8 @@ class Examiner:
             return
         made: list[Tensor] = []
         whole = True
-        for start in range(0, len(self.calibration), CALIBRATION_BATCH):
-            inputs = self.calibration.inputs(slice(start, start + CALIBRATION_BATCH), self.device)
+        for batch in self.calibration.batches(CALIBRATION_BATCH, self.device):
+            inputs = batch.inputs
             whole = whole and sum(kept.nbytes for kept in made) + inputs.nbytes <= READY_BYTES
             if whole:
                 made.append(inputs)

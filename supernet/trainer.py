@@ -96,6 +96,7 @@ class Trainer:
         self.micro_batches = options.micro_batches
         self.units_seen = 0
         self.before_gathering: Callable[[bool], None] = lambda whole_state: None
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
         method.prepare(supernet)
         if options.sharded:
             _check_sharded(options, group)
@@ -191,17 +192,13 @@ class Trainer:
 
     def _own_gradients(self) -> dict[str, Tensor]:
         """Fill `.grad` with what this process's share of the batch adds; its share of the mean losses."""
-        index = self._next_batch()
-        parts = self.group.size * self.micro_batches
-        share = -(-len(index) // parts)
-        first = self.group.rank * self.micro_batches
+        index = self._batch_of(self.steps_done)
+        parts = self._parts(index)
         passes, total = self.passes, dict[str, Tensor]()
         passes.step = self.steps_done
-        for part in range(first, first + self.micro_batches):
-            mine = index[part * share : (part + 1) * share].to(self.train.y.device)
-            if not len(mine):
-                continue  # a split smaller than a batch may not fill every part
+        for part, mine in parts.items():
             batch = self._batches.batch(mine, self.steps_done, part, self.device)
+            self._expect_after(part, parts)
             passes.weight = len(batch) / len(index)
             self.units_seen += batch.num_units * self.group.size
             with seeded(self.seed, f"dropout/{part}", self.steps_done, self.device):
@@ -210,11 +207,30 @@ class Trainer:
                 total[name] = total.get(name, torch.zeros_like(loss)) + passes.weight * loss
         return total
 
-    def _next_batch(self) -> Tensor:
-        """Indices of the step's examples, the same on every process."""
-        epoch, within = divmod(self.steps_done, self.steps_per_epoch)
-        order = derived_rng(self.seed, "batches", epoch).permutation(len(self.train))
-        return torch.from_numpy(order[within * self.options.batch_size :][: self.options.batch_size])
+    def _batch_of(self, step: int) -> Tensor:
+        """Indices of a step's examples, the same on every process."""
+        epoch, within = divmod(step, self.steps_per_epoch)
+        if self._order[0] != epoch:
+            self._order = epoch, derived_rng(self.seed, "batches", epoch).permutation(len(self.train))
+        return torch.from_numpy(self._order[1][within * self.options.batch_size :][: self.options.batch_size])
+
+    def _parts(self, index: Tensor) -> dict[int, Tensor]:
+        """This process's share of a batch, in micro-batches by their number among those of all processes."""
+        share = -(-len(index) // (self.group.size * self.micro_batches))
+        first = self.group.rank * self.micro_batches
+        mine = {part: index[part * share : (part + 1) * share] for part in range(first, first + self.micro_batches)}
+        # A split smaller than a batch may not fill every part.
+        return {part: some.to(self.train.y.device) for part, some in mine.items() if len(some)}
+
+    def _expect_after(self, part: int, parts: dict[int, Tensor]) -> None:
+        """Let data that lie in a file be read while a micro-batch is learned from: the next one, or the next step's."""
+        if not self.train.reads_ahead:
+            return
+        following = parts.get(part + 1)
+        if following is None and self.steps_done + 1 < self.num_steps:
+            following = next(iter(self._parts(self._batch_of(self.steps_done + 1)).values()), None)
+        if following is not None:
+            self.train.expect(following)
 
     def _clip(self) -> float:
         """Clip the gradients; the norm that they had."""

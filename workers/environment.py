@@ -22,9 +22,14 @@ def choose_device() -> torch.device:
     return device
 
 
+def local_processes() -> int:
+    """Processes of the training on this machine: as many as torchrun started, or this one."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def shared_threads() -> int:
     """Threads of each of the processes that torchrun started on this machine."""
-    return max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return max(1, (os.cpu_count() or 1) // local_processes())
 
 
 # Below this many MACs of the largest network a second thread gains nothing and costs much as soon as

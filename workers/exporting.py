@@ -15,7 +15,7 @@ from search.spec import JobSpec
 from search_space.architecture import Architecture
 from search_space.operations import alone
 from service.store.models import Artifact, EvaluationRow, Finalist, Job
-from supernet.data import load_dataset
+from supernet.data import Decoding, load_dataset
 from supernet.evaluate import score
 from supernet.flat import load_tensors
 from supernet.network import Supernet
@@ -43,7 +43,7 @@ class ExportOrder:
         return self.weights.kind == "network"
 
 
-def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int) -> Bundle:
+def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, decoding: Decoding) -> Bundle:
     """Extract, calibrate, write, reload, compare and pack one architecture.
 
     Raises:
@@ -53,7 +53,7 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int) 
     spec = JobSpec.model_validate(order.job.spec)
     space = spec.space()
     architecture = space.architecture(**order.evaluation.values)
-    data = load_dataset(spec.data.source, spec.training.seed, spec.data.options())
+    data = load_dataset(spec.data.source, spec.training.seed, spec.data.options(), decoding)
     supernet = Supernet(alone(space, architecture) if order.trained_alone else spec.supernet.space())
     load_tensors(supernet, artifacts.load(order.weights.path, order.weights.sha256))
     network = make_evaluator(spec, supernet, data).network(architecture)

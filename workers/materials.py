@@ -5,7 +5,7 @@ Every process of a training makes them for itself, from the same words and seeds
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -15,14 +15,17 @@ from search.spec import JobSpec
 from search_space import plugins
 from search_space.inputs import TokenInput
 from search_space.space import SearchSpace
+from service.settings import Settings
 from supernet.augment import AugmentOptions
-from supernet.data import DataError, Dataset, load_dataset
+from supernet.data import IN_MEMORY, DataError, Dataset, Decoding, load_dataset
+from supernet.data.decoding import unheard
 from supernet.distributed import ALONE, Group
 from supernet.importance import order_by_importance
 from supernet.network import Supernet
 from supernet.randomness import derived_rng
 from supernet.trainer import Trainer, TrainingOptions
 from supernet.weights import load_pretrained
+from workers.artifacts import DiskFull, is_disk_full
 from workers.workshop import JobFailed
 
 # Share of a GPU's free memory that data may take; more of it stays in the machine's memory.
@@ -35,16 +38,24 @@ LEAST_VOCAB_SHARE = 0.9
 DECAY_SHARE = 150
 
 
-def prepare_data(spec: JobSpec, space: SearchSpace, device: torch.device) -> Dataset:
+def prepare_data(spec: JobSpec, space: SearchSpace, device: torch.device, decoding: Decoding = IN_MEMORY) -> Dataset:
     """The job's data, checked against its space, where the training wants it.
+
+    Args:
+        decoding: where images that do not fit in memory may lie.
 
     Raises:
         JobFailed: it cannot be used.
+        DiskFull: decoded images do not fit on the disk; nothing is left of them.
     """
     try:
-        data = load_dataset(spec.data.source, spec.training.seed, spec.data.options())
+        data = load_dataset(spec.data.source, spec.training.seed, spec.data.options(), decoding)
     except DataError as error:
         raise JobFailed(str(error)) from error
+    except OSError as error:
+        if is_disk_full(error):
+            raise DiskFull(error.strerror) from None
+        raise
     if (reason := misfit(space, spec.data.source, data.gives)) is not None:
         raise JobFailed(reason)
     if spec.training.batch_size > len(data.train):
@@ -63,6 +74,22 @@ def prepare_data(spec: JobSpec, space: SearchSpace, device: torch.device) -> Dat
     if device.type == "cuda" and data.num_bytes > DATA_SHARE * torch.cuda.mem_get_info(device)[0]:
         return data
     return data.to(device)
+
+
+def decoding_of(
+    settings: Settings,
+    processes: int = 1,
+    progress: Callable[[float], object] = unheard,
+    tell: Callable[[str], object] = unheard,
+) -> Decoding:
+    """How this installation decodes images.
+
+    Args:
+        processes: of the job on this machine.
+        progress: hears the share that is decoded, and may end it by raising.
+        tell: hears sentences for the user.
+    """
+    return Decoding(settings.datasets_dir, settings.datasets_bytes, processes, progress, tell)
 
 
 def strange_tokens(spec: JobSpec, space: SearchSpace, data: Dataset) -> str | None:
@@ -101,8 +128,7 @@ def _samples(spec: JobSpec, data: Dataset, device: torch.device) -> Iterator[tup
     """Training examples on which importance is scored, in small batches; the same for the same seed."""
     chosen = derived_rng(spec.training.seed, "importance", 0).permutation(len(data.train))[:IMPORTANCE_EXAMPLES]
     examples = data.train.take(torch.from_numpy(chosen).to(data.train.y.device))
-    for start in range(0, len(examples), IMPORTANCE_BATCH):
-        batch = examples.batch(slice(start, start + IMPORTANCE_BATCH), device)
+    for batch in examples.batches(IMPORTANCE_BATCH, device):
         yield batch.inputs, batch.mask
 
 

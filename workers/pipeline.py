@@ -26,13 +26,14 @@ from service.store.models import Finalist, Job
 from service.store.warm import copied
 from supernet.data import Dataset
 from supernet.evaluate import score
+from workers.environment import local_processes
 from workers.evaluating import evaluation_of, row_of
 from workers.evaluator import Evaluator
 from workers.exams import exams_of
 from workers.finalists import measured_finalists, tell_violations
 from workers.front_quantization import FrontQuantization
 from workers.hardware import Hardware, on_target, prepare_hardware
-from workers.materials import prepare_data
+from workers.materials import decoding_of, prepare_data
 from workers.policies import NUM_BASELINES, baseline_architectures, baseline_event, first_policies
 from workers.proxyless import search_by_gradient
 from workers.quantized import QuantizedEvaluator
@@ -57,7 +58,13 @@ def run(shop: Workshop) -> None:
         JobFailed: with the reason for the user.
     """
     shop.reporter.stage("prepare data")
-    data = prepare_data(shop.spec, shop.space, shop.device)
+    decoding = decoding_of(
+        shop.settings,
+        local_processes(),
+        progress=shop.reporter.progress,
+        tell=lambda text: shop.tell("info", text),
+    )
+    data = prepare_data(shop.spec, shop.space, shop.device, decoding)
     for note in data.notes:
         shop.tell("warning", note)
     if shop.spec.gradient is not None:

@@ -77,8 +77,7 @@ class QuantizedEvaluator(Evaluator):
     def examples(self) -> Iterator[Batch]:
         """The training examples that activations are calibrated on, in batches; the same every time."""
         device = next(self.supernet.parameters()).device
-        for start in range(0, len(self._examples), CALIBRATION_BATCH):
-            batch = self._examples.batch(slice(start, start + CALIBRATION_BATCH), device)
+        for batch in self._examples.batches(CALIBRATION_BATCH, device):
             yield batch.inputs, batch.mask
 
     def network(self, architecture: Architecture) -> Network:

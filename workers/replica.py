@@ -6,6 +6,7 @@ same command, and this is what those of a higher rank do.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -20,14 +21,19 @@ from service.store.session import Database
 from supernet.distributed import CUT, GATHER, RESTORE, STEP, TRY, Group, Orders
 from supernet.memory import OutOfMemory, fits
 from supernet.trainer import NonFiniteLoss, Trainer
-from workers.artifacts import ArtifactStore
-from workers.materials import fresh_supernet, make_trainer, prepare_data
+from workers.artifacts import ArtifactStore, DiskFull
+from workers.environment import local_processes
+from workers.materials import decoding_of, fresh_supernet, make_trainer, prepare_data
 from workers.reporter import DATABASE_PATIENCE_SECONDS, patiently
 
 log = structlog.get_logger()
 
 
-def follow(database: Database, settings: Settings, job_id: str, device: torch.device, group: Group) -> None:
+class RunOver(Exception):
+    """The run of the job that this process belongs to goes on no more."""
+
+
+def follow(database: Database, settings: Settings, job_id: str, epoch: int, device: torch.device, group: Group) -> None:
     """Train along until process 0 says that it is over, or is gone."""
 
     def read(session: Session) -> JobSpec:
@@ -37,7 +43,12 @@ def follow(database: Database, settings: Settings, job_id: str, device: torch.de
 
     spec = patiently(database, read, DATABASE_PATIENCE_SECONDS)
     space = spec.supernet.space()
-    data = prepare_data(spec, space, device)
+    goes_on = _goes_on(database, settings, job_id, epoch)
+    try:
+        data = prepare_data(spec, space, device, decoding_of(settings, local_processes(), progress=goes_on))
+    except (RunOver, DiskFull) as error:  # process 0 meets a full disk as well, and says so
+        log.warning("leaving", reason=str(error))
+        return
     artifacts = ArtifactStore(settings.artifacts_dir)
 
     def fresh() -> Trainer:
@@ -82,6 +93,26 @@ def obey(
             _ = trainer.tensors() if number else trainer.result
         else:
             return trainer
+
+
+def _goes_on(database: Database, settings: Settings, job_id: str, epoch: int) -> Callable[[float], None]:
+    """Hears of progress, and raises `RunOver` soon after the job is to be paused or cancelled, or has another run."""
+    looked = time.monotonic()
+
+    def look(_done: float) -> None:
+        nonlocal looked
+        if time.monotonic() - looked < settings.poll_seconds:
+            return
+        looked = time.monotonic()
+
+        def read(session: Session) -> bool:
+            job = session.get(Job, job_id)
+            return job is not None and job.epoch == epoch and job.state == "running"
+
+        if not patiently(database, read, DATABASE_PATIENCE_SECONDS):
+            raise RunOver(f"job {job_id} is not running, or not in its run {epoch}")
+
+    return look
 
 
 def _artifact(artifact_id: int) -> Callable[[Session], tuple[str, str, int]]:

@@ -40,7 +40,7 @@ from workers import environment, exporting, pipeline, replica
 from workers.artifacts import ArtifactDamaged, ArtifactStore, DiskFull, is_disk_full
 from workers.exams import exams_of
 from workers.logs import configure_logging
-from workers.materials import prepare_data
+from workers.materials import decoding_of, prepare_data
 from workers.reporter import DATABASE_PATIENCE_SECONDS, Interrupted, Reporter, patiently
 from workers.sharing import Share, help_out
 from workers.supervisor import worker_name
@@ -57,7 +57,7 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
     device = environment.choose_device()
     if group.rank > 0:
         torch.set_num_threads(environment.shared_threads())
-        replica.follow(database, settings, job_id, device, group)
+        replica.follow(database, settings, job_id, epoch, device, group)
         return
     reporter = Reporter(database, job_id, epoch)
     job = reporter.job()
@@ -104,7 +104,7 @@ def run_helper(database: Database, settings: Settings, job_id: str, _epoch: int)
         return
     environment.fix_threads(facts.get("threads"), largest_macs=0)
     device, space = environment.choose_device(), spec.supernet.space()
-    data = prepare_data(spec, space, device)
+    data = prepare_data(spec, space, device, decoding_of(settings))
     supernet = Supernet(space).to(device)
     load_tensors(supernet, ArtifactStore(settings.artifacts_dir).load(file.path, file.sha256))
     evaluator = make_evaluator(spec, supernet, data, exams_of(spec, space, data, settings.tasks_dir))
@@ -135,7 +135,7 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
     num_threads = environment.fix_threads(threads, largest_macs=0)
     store = ArtifactStore(settings.artifacts_dir)
     try:
-        bundle = exporting.make_export(asked, store, num_threads)
+        bundle = exporting.make_export(asked, store, num_threads, decoding_of(settings))
         values = {
             "state": "succeeded",
             "message": None,

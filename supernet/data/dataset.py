@@ -1,11 +1,13 @@
-"""Batch, Split, Dataset: examples as they lie in memory, and as a network eats them.
+"""Batch, Split, Dataset: examples as they lie in memory or in a file, and as a network eats them.
 
-Images lie as bytes and become floats batch by batch, so CIFAR-10 takes 180 MB and not 740. Text lies as
-token ids. N examples, C channels, H x W pixels, T tokens.
+Images lie as bytes and become floats batch by batch, so CIFAR-10 takes 180 MB and not 740; sets that do not fit in
+memory stay in a file, and batches are read from it. Text lies as token ids. N examples, C channels, H x W pixels,
+T tokens.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor
 
 from search_space.inputs import ImageInput, Input, TokenInput
+from supernet.data.on_disk import ImagesOnDisk
 
 # Target of a position whose prediction does not count, as torch's cross-entropy has it.
 IGNORED = -100
@@ -84,7 +87,7 @@ class Standardisation:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Examples as they lie in memory.
+    """Examples as they lie in memory, or images in a file.
 
     Attributes:
         stored: images `NCHW` (uint8, or float32 that are standardised already) or token ids `NT`.
@@ -93,7 +96,7 @@ class Split:
         lengths: number of real tokens of every padded text, `(N,)`; None where nothing is padded.
     """
 
-    stored: Tensor
+    stored: Tensor | ImagesOnDisk
     y: Tensor
     standardisation: Standardisation | None = None
     lengths: Tensor | None = None
@@ -128,6 +131,14 @@ class Split:
         mask = None if mask is None else mask.to(device)
         return Batch(self.inputs(index, device), self.y[index].to(device).long(), mask)
 
+    def batches(self, size: int, device: torch.device | None = None) -> Iterator[Batch]:
+        """All examples in batches of this size, in order; images in a file are read a batch ahead."""
+        for start in range(0, len(self), size):
+            batch = self.batch(slice(start, start + size), device)
+            if start + size < len(self):
+                self.expect(slice(start + size, start + 2 * size))
+            yield batch
+
     def mask(self, index: Tensor | slice) -> Tensor | None:
         """True where a token of these texts is not padding; None where nothing is padded."""
         if self.lengths is None:
@@ -136,20 +147,32 @@ class Split:
         return positions_T < self.lengths[index][:, None]
 
     def take(self, index: Tensor) -> Split:
-        """The split of these examples."""
+        """The split of these examples; of images in a file a view, for which nothing is read."""
+        stored = self.stored.take(index) if isinstance(self.stored, ImagesOnDisk) else self.stored[index]
         lengths = None if self.lengths is None else self.lengths[index]
-        return replace(self, stored=self.stored[index], y=self.y[index], lengths=lengths)
+        return replace(self, stored=stored, y=self.y[index], lengths=lengths)
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether `expect` does anything."""
+        return isinstance(self.stored, ImagesOnDisk)
+
+    def expect(self, index: Tensor | slice) -> None:
+        """These examples are wanted next: images in a file are read while the caller does something else."""
+        if isinstance(self.stored, ImagesOnDisk):
+            self.stored.expect(index)
 
     def to(self, device: torch.device) -> Split:
-        """The same split on a device."""
+        """The same split on a device; images in a file stay there, and batches move."""
+        if isinstance(self.stored, ImagesOnDisk):
+            return self
         lengths = None if self.lengths is None else self.lengths.to(device)
         return replace(self, stored=self.stored.to(device), y=self.y.to(device), lengths=lengths)
 
     @property
     def num_bytes(self) -> int:
         """Bytes of memory."""
-        tensors = [t for t in (self.stored, self.y, self.lengths) if t is not None]
-        return sum(t.numel() * t.element_size() for t in tensors)
+        return sum(held.nbytes for held in (self.stored, self.y, self.lengths) if held is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +237,9 @@ class Dataset:
         for name, split in self.splits.items():
             if len(split) == 0:
                 raise DataError(f"The {name} split of {self.name} is empty; give more data or a larger share of it.")
-            if split.stored.is_floating_point() and not bool(torch.isfinite(split.stored).all()):
-                bad = int((~torch.isfinite(split.stored)).flatten(1).any(1).sum())
+            stored = split.stored
+            if isinstance(stored, Tensor) and stored.is_floating_point() and not bool(torch.isfinite(stored).all()):
+                bad = int((~torch.isfinite(stored)).flatten(1).any(1).sum())
                 raise DataError(
                     f"{bad} of {len(split)} {name} examples of {self.name} hold NaN or infinity; remove or repair them."
                 )

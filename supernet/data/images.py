@@ -1,10 +1,9 @@
-"""Images in memory: decoding, corrupt files, memory, and three splits out of what a source has."""
+"""Images: decoding one, corrupt files, statistics, and three splits out of what a source has."""
 
 from __future__ import annotations
 
 import io
 import math
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,11 @@ import numpy as np
 import torch
 
 from supernet.data.dataset import DataError, Dataset, Split, Standardisation
+from supernet.data.on_disk import ImagesOnDisk
 from supernet.data.splitting import fewer, held_out, without
 
 # Corrupt files that a message names.
 NAMED = 5
-# Share of the free memory that images may take.
-MEMORY_SHARE = 0.8
 # Pixels that are counted at once: counting takes eight bytes for each.
 COUNTED_PIXELS = 2**22
 
@@ -29,14 +27,19 @@ class Labelled:
     """Images and labels of one part of a source, before it is split.
 
     Attributes:
-        images: NCHW, uint8.
+        images: NCHW, uint8, in memory or in a file.
         labels: shape (N,), int64.
         skipped: names of what could not be decoded.
     """
 
-    images: np.ndarray
+    images: np.ndarray | ImagesOnDisk
     labels: np.ndarray
     skipped: tuple[str, ...] = ()
+
+    def take(self, index: np.ndarray) -> Labelled:
+        """Some of them: copies of images in memory, a view of those in a file."""
+        images = self.images.take(index) if isinstance(self.images, ImagesOnDisk) else self.images[index]
+        return Labelled(images, self.labels[index])
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,26 +69,6 @@ class Decoder:
             return None
         return np.ascontiguousarray(pixels.reshape(self.size, self.size, self.channels).transpose(2, 0, 1))
 
-    def decode_all(self, items: Iterable[tuple[str, bytes | Path, int]], count: int) -> Labelled:
-        """Decode `(name, file, label)` one by one; what cannot be read is left out.
-
-        Raises:
-            DataError: the images would not fit in memory.
-        """
-        check_memory(count * self.channels * self.size * self.size)
-        images = np.empty((count, self.channels, self.size, self.size), dtype=np.uint8)
-        labels = np.empty(count, dtype=np.int64)
-        skipped = []
-        done = 0
-        for name, encoded, label in items:
-            pixels = self.decode(encoded)
-            if pixels is None:
-                skipped.append(name)
-                continue
-            images[done], labels[done] = pixels, label
-            done += 1
-        return Labelled(images[:done], labels[:done], tuple(skipped))
-
 
 def corrupt_notes(parts: Iterable[Labelled | None], allowed_share: float, name: str) -> tuple[str, ...]:
     """What to tell about images that could not be decoded.
@@ -106,20 +89,6 @@ def corrupt_notes(parts: Iterable[Labelled | None], allowed_share: float, name: 
             "Repair or remove them, or raise data.corrupt_share."
         )
     return (f"{said} and are left out: {some}.",)
-
-
-def check_memory(num_bytes: int) -> None:
-    """Refuse what would push the machine into swapping.
-
-    Raises:
-        DataError: saying how much is needed and free.
-    """
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if num_bytes > MEMORY_SHARE * free:
-        raise DataError(
-            f"The images take {num_bytes / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free. "
-            "Choose a smaller data.size or a data.limit, or a machine with more memory."
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +132,13 @@ def image_dataset(
         left = left[fewer(train.labels[left], carving.limit, name)]
     held = held_out(train.labels[left], carving.validation_share, seed, name)
     validation_index, train_index = left[held], left[without(len(left), held)]
-    images = train.images[train_index]
-    mean, std = channel_statistics(images)
+    learned = train.take(train_index)
+    mean, std = channel_statistics(learned.images)
     standardisation = Standardisation(mean, std, full_scale=255.0)
 
-    def split(images: np.ndarray, labels: np.ndarray) -> Split:
-        return Split(torch.from_numpy(images), torch.from_numpy(labels), standardisation)
+    def split(part: Labelled) -> Split:
+        images = part.images if isinstance(part.images, ImagesOnDisk) else torch.from_numpy(part.images)
+        return Split(images, torch.from_numpy(part.labels), standardisation)
 
     _, channels, height, width = train.images.shape
     preprocessing: dict[str, Any] = {
@@ -182,20 +152,22 @@ def image_dataset(
         name,
         origin,
         preprocessing,
-        train=split(images, train.labels[train_index]),
-        validation=split(train.images[validation_index], train.labels[validation_index]),
-        test=split(tested.images[test_index], tested.labels[test_index]),
+        train=split(learned),
+        validation=split(train.take(validation_index)),
+        test=split(tested.take(test_index)),
         num_classes=len(classes),
         notes=notes,
     )
 
 
-def channel_statistics(images_NCHW: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_statistics(images_NCHW: np.ndarray | ImagesOnDisk) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of every channel, exact and without a float copy of the images.
 
     A channel of one value gets a deviation of 1, so that standardising it gives zeros.
     """
     num, channels, height, width = images_NCHW.shape
+    if isinstance(images_NCHW, ImagesOnDisk):
+        return from_sums(num * height * width, *images_NCHW.sums())
     at_once = max(1, COUNTED_PIXELS // (height * width))
     counts = np.zeros((channels, 256), dtype=np.int64)
     for start in range(0, num, at_once):
@@ -213,6 +185,15 @@ def from_sums(count: int, sums: np.ndarray, squares: np.ndarray) -> tuple[tuple[
         means.append(total / count)
         stds.append(math.sqrt((count * square - total * total) / count**2) or 1.0)
     return tuple(means), tuple(stds)
+
+
+def stamp(file: Path) -> tuple[str, int, int]:
+    """What changes when a file does: path, bytes, nanoseconds of its last change; or that it is not there."""
+    try:
+        facts = file.stat()
+    except OSError:
+        return str(file.absolute()), -1, -1
+    return str(file.absolute()), facts.st_size, facts.st_mtime_ns
 
 
 def need(path: str | None, source: str, example: str) -> Path:

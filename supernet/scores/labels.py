@@ -109,9 +109,7 @@ class SplitExam:
             return
         made: list[Batch] = []
         num_bytes, whole = 0, True
-        size = batch_size(self.split)
-        for start in range(0, len(self.split), size):
-            batch = self.split.batch(slice(start, start + size), device)
+        for batch in self.split.batches(batch_size(self.split), device):
             num_bytes += batch.num_bytes
             whole = whole and num_bytes <= READY_BYTES
             if whole:

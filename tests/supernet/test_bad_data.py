@@ -117,7 +117,7 @@ def test_images_that_do_not_fit_in_memory_are_refused_before_they_are_read(tmp_p
     options = images(tmp_path)
     for i in range(3):
         (tmp_path / f"colour{i}").rename(tmp_path / f"c{i}")
-    from supernet.data.images import check_memory
+    from supernet.data.decoding import check_memory
 
     with pytest.raises(DataError, match=r"GB of memory and .* GB are free"):
         check_memory(10**15)

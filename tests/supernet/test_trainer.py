@@ -204,7 +204,7 @@ def test_the_gradient_of_micro_batches_is_the_mean_of_their_own():
     """Batch norm sees a micro-batch, so this is what a batch of two halves is, and not more."""
     options = replace(OPTIONS, clip_norm=0.0, micro_batches=2)
     cut = trainer(options)
-    index = cut._next_batch()
+    index = cut._batch_of(0)
     method, halves = BigNAS(num_random=1), (index[:8], index[8:])
     by_hand = trainer(replace(options, micro_batches=1))
     passes = Passes(by_hand.supernet.train())

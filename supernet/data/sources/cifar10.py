@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from supernet.data.dataset import DataError, Dataset
-from supernet.data.images import Carving, Decoder, Labelled, corrupt_notes, image_dataset, need
+from supernet.data.decoding import Decoding, Encoded, Item, decode
+from supernet.data.images import Carving, Decoder, Labelled, corrupt_notes, image_dataset, need, stamp
 from supernet.data.splitting import fewer
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -36,7 +37,7 @@ class Cifar10:
     limit: int | None = None
     corrupt_share: float = 0.01
 
-    def load(self, seed: int) -> Dataset:
+    def load(self, seed: int, decoding: Decoding) -> Dataset:
         """The dataset.
 
         Raises:
@@ -47,11 +48,9 @@ class Cifar10:
         if path.is_file() and tarfile.is_tarfile(path):
             parts = {name: _records(_archived(path, files), path) for name, files in BINARY.items()}
         elif folder := _folder_with(path, "train.parquet"):
-            decoder = Decoder(size=32, channels=3)
-            parts = {
-                "train": _parquet(folder / "train.parquet", decoder, self.limit),
-                "test": _parquet(folder / "test.parquet", decoder, None),
-            }
+            encoded = [_parquet(folder / "train.parquet", self.limit), _parquet(folder / "test.parquet", None)]
+            decoded = decode("CIFAR-10", encoded, Decoder(size=32, channels=3), "auto", decoding)
+            parts = dict(zip(BINARY, decoded, strict=True))
             notes = corrupt_notes(parts.values(), self.corrupt_share, "CIFAR-10")
         elif folder := _folder_with(path, "data_batch_1.bin"):
             parts = {name: _records(_files(folder, files), folder) for name, files in BINARY.items()}
@@ -71,7 +70,7 @@ def _folder_with(path: Path, name: str) -> Path | None:
     return None
 
 
-def _parquet(path: Path, decoder: Decoder, limit: int | None) -> Labelled:
+def _parquet(path: Path, limit: int | None) -> Encoded:
     from pyarrow import parquet
 
     if not path.is_file():
@@ -80,7 +79,7 @@ def _parquet(path: Path, decoder: Decoder, limit: int | None) -> Labelled:
     # Chosen before decoding, which is what takes the time.
     table = table.take(fewer(table.column("label").to_numpy(), limit, "CIFAR-10"))
 
-    def items() -> Iterator[tuple[str, bytes | Path, int]]:
+    def items() -> Iterator[Item]:
         row = 0
         for chunk in table.to_batches():
             encoded = chunk.column("image").field("bytes")
@@ -88,7 +87,7 @@ def _parquet(path: Path, decoder: Decoder, limit: int | None) -> Labelled:
                 yield f"{path.name} row {row}", image.as_py(), label
                 row += 1
 
-    return decoder.decode_all(items(), table.num_rows)
+    return Encoded(items, table.num_rows, identity=lambda: (*stamp(path), limit))
 
 
 def _files(folder: Path, names: list[str]) -> Iterator[tuple[str, bytes]]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from supernet.data.dataset import DataError, Dataset, Split, Standardisation
+from supernet.data.decoding import Decoding
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Digits:
 
     validation_share: float = 0.25
 
-    def load(self, seed: int) -> Dataset:
+    def load(self, seed: int, decoding: Decoding) -> Dataset:
         """The dataset."""
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split

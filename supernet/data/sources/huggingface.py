@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from supernet.data.dataset import DataError, Dataset
-from supernet.data.images import Carving, Decoder, Labelled, corrupt_notes, image_dataset
+from supernet.data.decoding import Decoding, Encoded, Item, Storage, decode
+from supernet.data.images import Carving, Decoder, corrupt_notes, image_dataset, stamp
 from supernet.data.splitting import fewer
 from supernet.data.text import LabelledTexts, language_dataset, text_dataset
 from supernet.data.tokens import tokenizer
@@ -34,6 +35,7 @@ class HuggingFace:
         test_share: of all examples where there is no test split; the same ones for every seed.
         limit: use at most so many training examples; None uses all.
         corrupt_share: of images that cannot be decoded, at most this share is skipped.
+        storage: where decoded images lie: in `memory`, on the `disk`, or (`auto`) on the disk if memory is short.
     """
 
     path: str | None = None
@@ -49,12 +51,14 @@ class HuggingFace:
     test_share: float = 0.1
     limit: int | None = None
     corrupt_share: float = 0.01
+    storage: Storage = "auto"
 
-    def load(self, seed: int) -> Dataset:
+    def load(self, seed: int, decoding: Decoding) -> Dataset:
         """The dataset.
 
         Raises:
-            DataError: it cannot be loaded, or has no column that could be learned from.
+            DataError: it cannot be loaded, has no column that could be learned from, or fits nowhere.
+            OSError: its decoded images do not fit on the disk (`ENOSPC`).
         """
         parts = self._parts()
         name = Path(str(self.path)).name
@@ -62,7 +66,9 @@ class HuggingFace:
         test = next((parts[split] for split in TEST_SPLITS if split in parts), None)
         columns = self._columns(train)
         if "image" in columns:
-            return self._images(name, train, test, columns, seed)
+            return self._images(name, train, test, columns, seed, decoding)
+        if self.storage == "disk":
+            raise DataError(f"data.storage is 'disk', but {name} is text, which lies in memory; leave it out.")
         if "label" in columns:
             texts = _texts(train, columns)
             tested = None if test is None else _texts(test, columns)
@@ -131,27 +137,36 @@ class HuggingFace:
             )
         return found
 
-    def _images(self, name: str, train: Any, test: Any, columns: dict[str, str], seed: int) -> Dataset:
+    def _images(
+        self, name: str, train: Any, test: Any, columns: dict[str, str], seed: int, decoding: Decoding
+    ) -> Dataset:
         import datasets
 
         classes = _classes(train, columns["label"])
-        decoder = Decoder(self.size, self.channels)
 
-        def decoded(rows: Any, what: str, limit: int | None) -> Labelled:
+        def encoded(rows: Any, what: str, limit: int | None) -> Encoded:
             labels = _numbers(rows, columns["label"], classes, name, what)
-            rows = rows.cast_column(columns["image"], datasets.Image(decode=False))
+            raw = rows.cast_column(columns["image"], datasets.Image(decode=False))
             chosen = fewer(labels, limit, name)
 
-            def items() -> Iterator[tuple[str, bytes | Path, int]]:
+            def items() -> Iterator[Item]:
                 for row in chosen.tolist():
-                    image = rows[row][columns["image"]]
-                    encoded = image["bytes"] if image["bytes"] is not None else Path(image["path"])
-                    yield f"{what} row {row}", encoded, int(labels[row])
+                    image = raw[row][columns["image"]]
+                    content = image["bytes"] if image["bytes"] is not None else Path(image["path"])
+                    yield f"{what} row {row}", content, int(labels[row])
 
-            return decoder.decode_all(items(), len(chosen))
+            def identity() -> Iterator[object]:
+                yield from (rows._fingerprint, columns["image"], columns["label"], limit)
+                yield from (stamp(file) for file in _files_named(raw, columns["image"]))
 
-        seen = decoded(train, "training", self.limit)
-        tested = None if test is None else decoded(test, "test", None)
+            return Encoded(items, len(chosen), identity)
+
+        parts = [encoded(train, "training", self.limit)]
+        if test is not None:
+            parts.append(encoded(test, "test", None))
+        decoder = Decoder(self.size, self.channels)
+        seen, *rest = decode(name, parts, decoder, self.storage, decoding)
+        tested = rest[0] if rest else None
         notes = corrupt_notes((seen, tested), self.corrupt_share, name)
         carving = Carving(self.validation_share, self.test_share, None)
         return image_dataset(name, _origin(name), seen, tested, classes, carving, seed, notes)
@@ -159,6 +174,16 @@ class HuggingFace:
 
 def _origin(name: str) -> str:
     return f"Hugging Face data set {name}"
+
+
+def _files_named(rows: Any, column: str) -> Iterator[Path]:
+    """Files of images that are not in the table itself, whose content its fingerprint does not cover."""
+    for chunk in rows.data.column(column).chunks:
+        content, paths = chunk.field("bytes"), chunk.field("path")
+        if content.null_count:
+            for inside, path in zip(content.is_valid(), paths, strict=True):
+                if not inside.as_py() and path.is_valid:
+                    yield Path(path.as_py())
 
 
 def _classes(rows: Any, column: str) -> list[str]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from supernet.data.dataset import DataError, Dataset
-from supernet.data.images import Carving, Decoder, Labelled, corrupt_notes, image_dataset, need
+from supernet.data.decoding import Decoding, Encoded, Item, Storage, decode
+from supernet.data.images import Carving, Decoder, corrupt_notes, image_dataset, need, stamp
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 EXAMPLE = "a folder with one folder of images per class, or with train/ and test/ that have those"
@@ -24,6 +25,7 @@ class Images:
         test_share: of all images, where there is no test folder; the same images for every seed.
         limit: use at most so many training images; None uses all.
         corrupt_share: of images that cannot be decoded, at most this share is skipped.
+        storage: where decoded images lie: in `memory`, on the `disk`, or (`auto`) on the disk if memory is short.
     """
 
     path: str | None = None
@@ -33,12 +35,14 @@ class Images:
     test_share: float = 0.2
     limit: int | None = None
     corrupt_share: float = 0.01
+    storage: Storage = "auto"
 
-    def load(self, seed: int) -> Dataset:
+    def load(self, seed: int, decoding: Decoding) -> Dataset:
         """The dataset.
 
         Raises:
-            DataError: there are no classes, or no images in one.
+            DataError: there are no classes, or no images in one; or they fit nowhere.
+            OSError: they do not fit on the disk (`ENOSPC`).
         """
         root = need(self.path, "images", EXAMPLE)
         if not root.is_dir():
@@ -50,11 +54,12 @@ class Images:
             raise DataError(
                 f"{train_folder} has {len(classes)} class folders ({', '.join(classes) or 'none'}); give {EXAMPLE}."
             )
-        decoder = Decoder(self.size, self.channels)
         train_files = _labelled_files(train_folder, classes)
         test_files = _labelled_files(test_folder, classes) if test_folder and train_folder != root else None
-        train = _decoded(decoder, train_files, root)
-        test = None if test_files is None else _decoded(decoder, test_files, root)
+        parts = [_encoded(files, root) for files in (train_files, test_files) if files is not None]
+        decoder = Decoder(self.size, self.channels)
+        train, *rest = decode(root.name, parts, decoder, self.storage, decoding)
+        test = rest[0] if rest else None
         notes = corrupt_notes((train, test), self.corrupt_share, root.name)
         carving = Carving(self.validation_share, self.test_share, self.limit)
         return image_dataset(root.name, f"images of {root.name}", train, test, classes, carving, seed, notes)
@@ -86,12 +91,16 @@ def _labelled_files(root: Path, classes: list[str]) -> list[tuple[Path, int]]:
     return files
 
 
-def _decoded(decoder: Decoder, files: list[tuple[Path, int]], root: Path) -> Labelled:
-    def items() -> Iterator[tuple[str, bytes | Path, int]]:
+def _encoded(files: list[tuple[Path, int]], root: Path) -> Encoded:
+    def items() -> Iterator[Item]:
         for file, label in files:
             yield str(file.relative_to(root)), file, label
 
-    return decoder.decode_all(items(), len(files))
+    def identity() -> Iterator[object]:
+        for file, label in files:
+            yield [label, *stamp(file)]
+
+    return Encoded(items, len(files), identity)
 
 
 SOURCE = Images

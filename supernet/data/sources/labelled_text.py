@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 from supernet.data.dataset import DataError, Dataset
+from supernet.data.decoding import Decoding
 from supernet.data.images import need
 from supernet.data.text import LabelledTexts, find_part, read_text, text_dataset
 from supernet.data.tokens import tokenizer
@@ -45,7 +46,7 @@ class LabelledText:
     test_share: float = 0.1
     limit: int | None = None
 
-    def load(self, seed: int) -> Dataset:
+    def load(self, seed: int, decoding: Decoding) -> Dataset:
         """The dataset.
 
         Raises:

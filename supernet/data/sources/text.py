@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from supernet.data.dataset import DataError, Dataset
+from supernet.data.decoding import Decoding
 from supernet.data.images import need
 from supernet.data.text import find_part, language_dataset, read_text
 from supernet.data.tokens import tokenizer
@@ -29,7 +30,7 @@ class Text:
     validation_share: float = 0.1
     test_share: float = 0.1
 
-    def load(self, seed: int) -> Dataset:
+    def load(self, seed: int, decoding: Decoding) -> Dataset:
         """The dataset. The seed changes nothing: see `language_dataset`.
 
         Raises:
