@@ -16,6 +16,7 @@ from service.stack import Stack
 from tests.conftest import TINY_JOB
 from tests.e2e.helpers import is_finished, wait_for
 from tests.supernet.task_files import write_task
+from tests.tiny_data import grey_images
 
 pytestmark = pytest.mark.e2e
 
@@ -100,3 +101,24 @@ def test_a_small_llama_is_trained_and_searched(stack: Stack, client: Client, tmp
     formats = client.export(job["id"], front["knee"])["report"]["formats"]
     assert formats["safetensors"]["max_abs_difference"] == 0
     assert formats["onnx"]["same_predictions"]
+
+
+def test_two_processes_train_from_one_file_that_one_of_them_decoded(
+    client: Client, stack: Stack, tmp_path: Path
+) -> None:
+    """Training, search, finalists and export all read the images that were decoded once."""
+    job = client.submit(
+        {
+            "supernet": {"family": "mobilenet", "preset": "digits"},
+            "data": {"source": "images", **grey_images(tmp_path / "source"), "storage": "disk"},
+            "training": {"epochs": 2, "batch_size": 32, "processes": 2},
+            "search": {"algorithm": "random", "evaluations": 4, "calibration_images": 32},
+            "hardware": TINY_JOB["hardware"],
+        }
+    )
+    finished = wait_for(client, job["id"], is_finished, seconds=240)
+    assert finished["state"] == "succeeded", finished["message"]
+    assert finished["environment"]["processes"] == 2
+    assert client.export(job["id"], client.front(job["id"])["knee"])["state"] == "succeeded"
+    sets = [path for path in (Path(stack.environment()["WINNOW_DATA_DIR"]) / "datasets").iterdir() if path.is_dir()]
+    assert len(sets) == 1
