@@ -18,7 +18,7 @@ RUN = [preset for preset in PRESETS if can_be_built(*preset)]
 
 @pytest.fixture(autouse=True)
 def moderate(monkeypatch):
-    """`winnow family check` looks at 200 networks of a family, here each of 19 presets has fewer, but always both ends."""
+    """`winnow family check` looks at 200 networks; each of the 19 presets has fewer here, but always both ends."""
     monkeypatch.setattr(contract, "DESCRIBED", 60)
     monkeypatch.setattr(contract, "MACS_BUDGET", 200_000_000)
 
