@@ -19,8 +19,8 @@ RUN = [preset for preset in PRESETS if can_be_built(*preset)]
 @pytest.fixture(autouse=True)
 def moderate(monkeypatch):
     """`winnow family check` looks at 200 networks; each of the 19 presets has fewer here, but always both ends."""
-    monkeypatch.setattr(contract, "DESCRIBED", 60)
-    monkeypatch.setattr(contract, "MACS_BUDGET", 200_000_000)
+    for name, number in {"DESCRIBED": 60, "WHOLE": 1, "MACS_BUDGET": 200_000_000, "MOST_RUN": 30}.items():
+        monkeypatch.setattr(contract, name, number)
 
 
 @pytest.fixture(scope="module", params=PRESETS, ids="/".join)
