@@ -102,6 +102,14 @@ def test_an_uploaded_table_prices_networks_that_nobody_measures(client: Client, 
 
 
 @pytest.fixture
+def database(stack: Stack) -> Iterator[Database]:
+    """The rows behind the API."""
+    opened = Database(stack.environment()["WINNOW_DATABASE_URL"])
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
 def machine(stack: Stack, tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
     """Starts this machine as the target `bench`, with a data folder of its own, so that files come over the API."""
     started: list[subprocess.Popen[bytes]] = []
@@ -120,13 +128,13 @@ def machine(stack: Stack, tmp_path: Path) -> Iterator[Callable[[], subprocess.Po
 
 
 def test_a_job_waits_for_its_target_and_survives_that_it_dies(
-    stack: Stack, client: Client, machine: Callable[[], subprocess.Popen[bytes]]
+    client: Client, database: Database, machine: Callable[[], subprocess.Popen[bytes]]
 ) -> None:
-    database = Database(stack.environment()["WINNOW_DATABASE_URL"])
     with database.transaction() as session:
         measuring.beat(session, "bench", "another:1", {"runtimes": ["cpu-onnxruntime"]})
         measuring.goodbye(session, "bench", "another:1")
-    job = client.submit({**job_on("bench", predict="never"), "search": {**JOB["search"], "evaluations": 2}})
+    # Long enough that the target is killed in the middle of a measurement and not just after it.
+    job = client.submit({**job_on("bench", predict="never", seconds=3), "search": {**JOB["search"], "evaluations": 2}})
     waiting = wait_for(client, job["id"], lambda one: bool(one["message"]) or is_finished(one), seconds=500)
     assert "Waits for target bench, which is offline" in waiting["message"]
 
