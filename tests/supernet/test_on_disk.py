@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,8 +20,9 @@ from supernet.data.on_disk import ImageFile, ImagesOnDisk
 from supernet.evaluate import score
 from supernet.methods.bignas import BigNAS
 from supernet.network import Supernet, extract
-from supernet.trainer import Trainer, TrainingOptions
+from supernet.trainer import Trainer
 from tests.supernet.on_disk import same, sets_in
+from tests.supernet.recipes import FEW_STEPS
 from tests.tiny_data import cifar10, grey_images, image_table, images, picture
 
 CPU = torch.device("cpu")
@@ -76,19 +78,7 @@ def test_a_file_is_indexed_and_taken_from_like_a_tensor(tmp_path, decoding, shor
     assert data.num_bytes < 20 * len(data)
 
 
-OPTIONS = TrainingOptions(
-    epochs=2,
-    batch_size=24,
-    optimizer="rmsprop",
-    learning_rate=0.004,
-    lr_decay=0.97,
-    lr_decay_epochs=2.4,
-    lr_floor=0.05,
-    weight_decay=1e-5,
-    momentum=0.9,
-    clip_norm=5.0,
-    micro_batches=2,
-)
+OPTIONS = replace(FEW_STEPS, epochs=2, batch_size=24, micro_batches=2)
 
 
 def trainer(data: Dataset) -> Trainer:
