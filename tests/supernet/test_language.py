@@ -20,7 +20,7 @@ from supernet.methods.sortednet import SortedNet
 from supernet.network import Supernet, extract
 from supernet.passes import Passes
 from supernet.trainer import Trainer
-from tests.supernet.test_trainer import OPTIONS
+from tests.supernet.recipes import FEW_STEPS
 
 SPACE = load_family("llama", "tiny", Adjustments({"layer6_keep": (0, 1)}))
 DEPTHS = [Nesting(SPACE, "depth").architecture(level) for level in range(Nesting(SPACE, "depth").shape[0])]
@@ -102,7 +102,7 @@ def test_perplexity_is_that_of_the_mean_token(supernet):
 def test_a_network_that_knows_the_text_has_a_perplexity_near_one(supernet):
     """Trained on one block, it learns it by heart."""
     split = Split(batch().inputs[:2].int(), batch().targets[:2].int())
-    options = replace(OPTIONS, epochs=40, batch_size=2, optimizer="adamw", learning_rate=0.003, schedule="constant")
+    options = replace(FEW_STEPS, epochs=40, batch_size=2, optimizer="adamw", learning_rate=0.003, schedule="constant")
     trainer = Trainer(supernet, Alternating(), split, options, seed=0)
     for _ in range(60):
         trainer.step()
