@@ -13,6 +13,7 @@ The smallest network "within 1 %" is that whose perplexity is at most 1.01 times
 loss; it is chosen by validation perplexity, so that the test text chooses nothing.
 
     python -m benchmarks.llama_nas [--json] [--small] [--steps 500] [--data FILE] [--algorithm nsga2] [--cache FOLDER]
+        [--train-only]
 """
 
 from __future__ import annotations
@@ -83,11 +84,15 @@ def trained(study: Study, space: SearchSpace, data: Dataset, cache: Cache) -> Su
     supernet = Supernet(space)
 
     def train_it() -> None:
-        train(supernet, Single(), data, plan, plan.pretrain_steps, plan.learning_rate)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        there = data.to(device)
+        train(supernet.to(device), Single(), there, plan, plan.pretrain_steps, plan.learning_rate)
         chosen = np.random.default_rng(0).permutation(len(data.train))
-        index = torch.from_numpy(chosen[: 16 * study.importance_batches])
-        order_by_importance(supernet, data.train.inputs(index).split(16))
-        train(supernet, Alternating(), data, plan, plan.steps, plan.learning_rate / 2)
+        index = torch.from_numpy(chosen[: 16 * study.importance_batches]).to(device)
+        order_by_importance(supernet, there.train.inputs(index).split(16))
+        train(supernet, Alternating(), there, plan, plan.steps, plan.learning_rate / 2)
+        # Networks are scored where their speed is measured.
+        supernet.cpu()
 
     cache.weights(f"llama-{plan.pretrain_steps}-{plan.steps}-{plan.length}", supernet, train_it)
     return supernet.eval()
@@ -199,11 +204,16 @@ def point(judge: Judge, data: Dataset, evaluation: Evaluation, *, timed: bool = 
     return facts | ({"tokens_per_second": round(judge.tokens_per_second(architecture, data))} if timed else {})
 
 
-def study(plan: Study, path: Path, algorithm: str, seed: int, cache: Cache) -> dict[str, Any]:
-    """Everything."""
+def read(plan: Study, path: Path) -> tuple[Dataset, SearchSpace]:
+    """The text, with as many blocks to test on as planned, and the space."""
     data = load_dataset("text", 0, {"path": str(path), "length": plan.training.length})
     data = replace(data, test=data.test.take(torch.arange(min(plan.training.test_blocks, len(data.test)))))
-    space = load_family("llama", "tiny", Adjustments())
+    return data, load_family("llama", "tiny", Adjustments())
+
+
+def study(plan: Study, path: Path, algorithm: str, seed: int, cache: Cache) -> dict[str, Any]:
+    """Everything."""
+    data, space = read(plan, path)
     began = time.monotonic()
     judge = Judge(trained(plan, space, data, cache), data, plan.validation_blocks)
     trained_in = time.monotonic() - began
@@ -245,6 +255,11 @@ def main() -> None:
     parser.add_argument("--algorithm", default="nsga2")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, help="folder that keeps the trained supernet")
+    parser.add_argument(
+        "--train-only",
+        action="store_true",
+        help="put it into the cache and end: a GPU trains, another machine measures",
+    )
     arguments = parser.parse_args()
     if not arguments.data.exists():
         sys.stderr.write(f"Skipped: {arguments.data} is not there. Give a text file with --data.\n")
@@ -252,7 +267,12 @@ def main() -> None:
     plan = SMALL if arguments.small else FULL
     if arguments.steps is not None:
         plan = replace(plan, training=replace(plan.training, pretrain_steps=arguments.steps, steps=arguments.steps))
-    result = study(plan, arguments.data, arguments.algorithm, arguments.seed, Cache(arguments.cache))
+    cache = Cache(arguments.cache)
+    if arguments.train_only:
+        data, space = read(plan, arguments.data)
+        trained(plan, space, data, cache)
+        return
+    result = study(plan, arguments.data, arguments.algorithm, arguments.seed, cache)
     if arguments.json:
         print(json.dumps(result, indent=2))
         return

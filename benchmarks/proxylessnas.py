@@ -12,9 +12,14 @@
   the derived ones within 10 %.
 
 The small form has a space of its own, whose networks of at most six blocks learn something in a few minutes: with the
-eleven blocks of `cifar`, 900 steps of single paths leave the over-parameterised network as good as untrained.
+eleven blocks of `cifar`, 900 steps of single paths leave the over-parameterised network as good as untrained. The
+medium form has the same space, all images and more epochs: for a GPU with many processes, or a day of two cores.
 
-    python -m benchmarks.proxylessnas [--json] [--small] [--part memory|search] [--data FOLDER] [--cache FOLDER]
+    python -m benchmarks.proxylessnas [--json] [--form small|medium|full] [--part memory|search] [--data FOLDER]
+        [--cache FOLDER] [--piece NAME]
+
+With `--piece`, one piece is put into the cache: `table`, then `search-0`, ..., then the trainings of `derived-0`, ... and
+`random-0`, .... So several processes share the work, or one machine trains and another measures.
 """
 
 from __future__ import annotations
@@ -25,8 +30,8 @@ import resource
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +112,12 @@ CIFAR = proxyless.PRESETS["cifar"]
 CIFAR_SMALL = replace(
     CIFAR, resolution=16, blocks=proxyless.searched_blocks(8, (16, 3, 2), (32, 3, 2)), head=128, multipliers=(1.0,)
 )
-SMALL = Size(32, 16, CIFAR_SMALL, 10_000, 64, 12, 24, 15, 0.1, 0.01, 1, "full", 3, 10)
-FULL = Size(256, 32, CIFAR, None, 128, 40, 120, 120, 0.1, 0.006, 5, "full", 3, 10)
+FORMS = {
+    "small": Size(32, 16, CIFAR_SMALL, 10_000, 64, 12, 24, 15, 0.1, 0.01, 1, "full", 3, 10),
+    # All images: about four times as many seen in every phase.
+    "medium": Size(32, 16, CIFAR_SMALL, None, 128, 15, 20, 12, 0.1, 0.006, 2, "full", 3, 10),
+    "full": Size(256, 32, CIFAR, None, 128, 40, 120, 120, 0.1, 0.006, 5, "full", 3, 10),
+}
 
 
 # --- memory and time ----------------------------------------------------------------------------------
@@ -233,44 +242,102 @@ def memory(size: Size, device: str) -> dict[str, Any]:
 # --- search and latency -------------------------------------------------------------------------------
 
 
-def search(size: Size, device: torch.device, folder: Path, cache: Cache) -> dict[str, Any]:
-    """Derived against random networks, by accuracy; all of them by the table and as measured."""
-    proxyless.PRESETS["cifar_benchmark"] = size.table
-    space = load_family("proxyless", "cifar_benchmark", Adjustments())
-    data = pooled(load_dataset("cifar10", 0, {"path": str(folder), "limit": size.limit}), size.pixels).to(device)
-    setting = Setting("cpu-onnxruntime", 1, 1)
-    bench, store, blocks = LocalBench(setting.how), MemoryStore(), blocks_of(space)
+@dataclass
+class Study:
+    """The space, the data, and whatever the cache has of the results."""
 
-    def priced() -> dict[str, Any]:
+    size: Size
+    cache: Cache
+    data: Dataset
+    space: SearchSpace = field(init=False)
+    blocks: Blocks = field(init=False)
+    setting: Setting = field(default_factory=lambda: Setting("cpu-onnxruntime", 1, 1))
+
+    def __post_init__(self) -> None:
+        proxyless.PRESETS["cifar_benchmark"] = self.size.table
+        self.space = load_family("proxyless", "cifar_benchmark", Adjustments())
+        self.blocks = blocks_of(self.space)
+        self.bench, self.store = LocalBench(self.setting.how), MemoryStore()
+
+    @cached_property
+    def table(self) -> dict[str, Any]:
+        """Latencies of the space's layers on this machine, and how long that took."""
+        return dict(self.cache.result("table", self._measured_table))
+
+    def _measured_table(self) -> dict[str, Any]:
         began = time.monotonic()
-        place = Place(None, bench, setting)
-        table = measured_table("cpu-onnxruntime", space, place, store, 2000, 2.0, lambda _done: None)
-        prices = price_candidates(space, table, blocks)
+        place = Place(None, self.bench, self.setting)
+        table = measured_table("cpu-onnxruntime", self.space, place, self.store, 2000, 2.0, lambda _done: None)
+        prices = price_candidates(self.space, table, self.blocks)
         return {"fixed_ms": prices.fixed_ms, "blocks_ms": prices.blocks_ms, "seconds": time.monotonic() - began}
 
-    table = cache.result("table", priced)
-    latencies = Latencies("cpu-onnxruntime", table["fixed_ms"], tuple(map(tuple, table["blocks_ms"])))
-    budget_ms = latencies.uniform_ms
-    say(f"table in {table['seconds']:.0f} s: {latencies.cheapest_ms:.3f} to {latencies.dearest_ms:.3f} ms")
-    searches = [
-        cache.result(f"search-{seed}", partial(derive, size, space, blocks, data, latencies, budget_ms, seed))
-        for seed in range(size.searches)
-    ]
-    derived = [space.architecture(**found["values"]) for found in searches]
-    rivals = random_networks(space, blocks, latencies, budget_ms, size.random)
+    @cached_property
+    def latencies(self) -> Latencies:
+        """The table as a search takes it."""
+        return Latencies("cpu-onnxruntime", self.table["fixed_ms"], tuple(map(tuple, self.table["blocks_ms"])))
+
+    @property
+    def budget_ms(self) -> float:
+        """What the over-parameterised network expects at first."""
+        return self.latencies.uniform_ms
+
+    def searched(self, seed: int) -> dict[str, Any]:
+        """What a search found."""
+        job = partial(derive, self.size, self.space, self.blocks, self.data, self.latencies, self.budget_ms, seed)
+        return dict(self.cache.result(f"search-{seed}", job))
+
+    def rivals(self) -> list[Architecture]:
+        """The random networks."""
+        return random_networks(self.space, self.blocks, self.latencies, self.budget_ms, self.size.random)
+
+    def derived(self, seed: int) -> Architecture:
+        """The network that a search found."""
+        return self.space.architecture(**self.searched(seed)["values"])
+
+    def score(self, one: Architecture) -> float:
+        """Accuracy of a network trained from scratch."""
+        return float(self.cache.result(f"trained-{one.id}", partial(trained, self.size, self.space, one, self.data)))
+
+    def make(self, piece: str) -> None:
+        """One of `pieces` into the cache."""
+        kind, _, number = piece.partition("-")
+        match kind:
+            case "table":
+                say(f"table in {self.table['seconds']:.0f} s")
+            case "search":
+                self.searched(int(number))
+            case "derived":
+                self.score(self.derived(int(number)))
+            case _:
+                self.score(self.rivals()[int(number)])
+
+
+def pieces(size: Size) -> list[str]:
+    """What can be made apart, by several processes or on other machines; what a piece needs is made with it."""
+    searches = [f"{kind}-{n}" for kind in ("search", "derived") for n in range(size.searches)]
+    return ["table", *searches, *(f"random-{n}" for n in range(size.random))]
+
+
+def search(study: Study) -> dict[str, Any]:
+    """Derived against random networks, by accuracy; all of them by the table and as measured."""
+    size, space, latencies = study.size, study.space, study.latencies
+    say(f"table in {study.table['seconds']:.0f} s: {latencies.cheapest_ms:.3f} to {latencies.dearest_ms:.3f} ms")
+    searches = [study.searched(seed) for seed in range(size.searches)]
+    derived = [study.derived(seed) for seed in range(size.searches)]
     rows: list[dict[str, Any]] = []
-    for kind, one in [*(("derived", one) for one in derived), *(("random", one) for one in rivals)]:
-        score = cache.result(f"trained-{one.id}", partial(trained, size, space, one, data))
-        table_ms = latencies.of_path(blocks.path(one))
+    for kind, one in [*(("derived", one) for one in derived), *(("random", one) for one in study.rivals())]:
+        score, table_ms = study.score(one), latencies.of_path(study.blocks.path(one))
         rows.append({"kind": kind, "id": one.id, "accuracy": score, "table_ms": table_ms, "values": one.values})
         say(f"{kind} {one.id}: {score:.4f}")
-    drift = measured_whole(space, rows, setting, bench, store)
+    drift = measured_whole(space, rows, study.setting, study.bench, study.store)
     return {
-        "space": f"proxyless/cifar with {len(blocks.searched)} blocks, {size.pixels} pixels, {space.size()} networks",
-        "images": len(data.train),
-        "budget_ms": budget_ms,
+        "space": f"proxyless/cifar with {len(study.blocks.searched)} blocks, {size.pixels} pixels, "
+        f"{space.size()} networks",
+        "images": len(study.data.train),
+        "epochs": {"warm-up": size.warmup_epochs, "search": size.search_epochs, "final": size.final_epochs},
+        "budget_ms": study.budget_ms,
         "range_ms": [latencies.cheapest_ms, latencies.dearest_ms],
-        "table_seconds": table["seconds"],
+        "table_seconds": study.table["seconds"],
         "drift": drift,
         "searches": searches,
         "networks": rows,
@@ -429,21 +496,32 @@ def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--small", action="store_true", help="for a CPU")
+    parser.add_argument("--form", choices=tuple(FORMS), default="full", help="small: for a CPU")
     parser.add_argument("--part", choices=("memory", "search"), help="only this")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/cifar10"))
     parser.add_argument("--cache", type=Path, help="folder that keeps searches and trained networks, to go on from")
+    parser.add_argument("--piece", help="make this one and end; needs --cache")
     parser.add_argument("--mode", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.mode:
         mode, batch, device = arguments.mode
         print(json.dumps(memory_of(mode, int(batch), device)))
         return
-    size = SMALL if arguments.small else FULL
+    size = FORMS[arguments.form]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def study() -> Study:
+        data = load_dataset("cifar10", 0, {"path": str(arguments.data), "limit": size.limit})
+        return Study(size, Cache(arguments.cache), pooled(data, size.pixels).to(device))
+
+    if arguments.piece:
+        if arguments.piece not in pieces(size) or arguments.cache is None:
+            parser.error(f"--piece needs --cache, and is one of {', '.join(pieces(size))}.")
+        study().make(arguments.piece)
+        return
     result: dict[str, Any] = {
         "question": "what ProxylessNAS's steps cost, whether its search beats random, whether its table is right",
-        "form": "small" if arguments.small else "full",
+        "form": arguments.form,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "accelerator": torch.cuda.get_device_name() if device.type == "cuda" else None,
@@ -455,7 +533,7 @@ def main() -> None:
         if not arguments.data.exists():
             say(f"search: skipped, there is no {arguments.data}")
         else:
-            result["search"] = search(size, device, arguments.data, Cache(arguments.cache))
+            result["search"] = search(study())
     print(json.dumps(result, indent=2) if arguments.json else in_words(result))
 
 

@@ -9,8 +9,8 @@ else the machine does slows both. Hypervolume is of error, latency and size, eac
 that any way evaluated (reference: 1.1 of each). Fronts are scored again on test data. Searches and measurements of the
 three seeds share what they have measured.
 
-    python -m benchmarks.simq_nas [--json] [--small] [--family mobilenet] [--algorithm winnow] [--data FOLDER]
-        [--cache FOLDER]
+    python -m benchmarks.simq_nas [--json] [--form small|medium|full] [--family mobilenet] [--algorithm winnow]
+        [--data FOLDER] [--cache FOLDER] [--train-only]
 
 Families are mobilenet, resnet, vit (CIFAR-10) and bert (SST-2).
 
@@ -376,18 +376,29 @@ def main() -> None:
     """Run one family and print the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--form", choices=("small", "medium", "full"), default="full")
     parser.add_argument("--family", choices=tuple(PLANS), default="mobilenet")
     parser.add_argument("--algorithm", choices=("winnow", "linas", "nsga2"), default="winnow")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--cache", type=Path, default=None, help="Folder that keeps the trained supernet.")
+    parser.add_argument("--cache", type=Path, default=None, help="folder that keeps the trained supernet")
+    parser.add_argument(
+        "--train-only",
+        action="store_true",
+        help="put it into the cache and end: a GPU trains, another machine measures",
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    plan = PLANS[arguments.family]["small" if arguments.small else "full"]
+    if arguments.form not in PLANS[arguments.family]:
+        parser.error(
+            f"Family {arguments.family!r} has no form {arguments.form!r}: {', '.join(PLANS[arguments.family])}."
+        )
+    plan = PLANS[arguments.family][arguments.form]
     began = time.monotonic()
     data = read(arguments.family, plan, arguments.data)
     supernet, base = trained(arguments.family, plan, data, Cache(arguments.cache))
     say(f"trained after {time.monotonic() - began:.0f} s")
+    if arguments.train_only:
+        return
     is_language = arguments.family == "llama"
     spec = QuantizationSpec(
         bits=(4, 8, 16) if is_language else (8, 32),
@@ -402,7 +413,7 @@ def main() -> None:
     result = {
         "benchmark": "simq_nas",
         "family": arguments.family,
-        "small": arguments.small,
+        "form": arguments.form,
         "algorithm": arguments.algorithm,
         "plan": plan.facts(),
         "quantization": spec.model_dump(mode="json"),

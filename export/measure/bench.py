@@ -32,6 +32,7 @@ MAX_WARM_UP_SECONDS = 2.0
 # A runtime holds the file, its own copy of the weights, and activations.
 MEMORY_PER_WEIGHT_BYTE = 2.5
 TIMEOUT_SECONDS = 300.0
+ENERGY_SECONDS = 0.5
 # Whether a series is done is asked again when it has so many times the blocks.
 JUDGED_AGAIN = 1.2
 
@@ -214,6 +215,7 @@ class Series:
         seconds: of measuring, over all processes.
         memory_bytes: that the network took in a process, the runtime's own left out.
         judged_at: blocks when their interval was last worked out.
+        energy_mj: of a run, on a GPU with a counter.
     """
 
     model: int
@@ -226,6 +228,7 @@ class Series:
     seconds: float = 0.0
     memory_bytes: int = 0
     judged_at: int = 0
+    energy_mj: float | None = None
 
     def is_done(self, effort: Effort) -> bool:
         """Whether enough was measured."""
@@ -247,8 +250,15 @@ class Series:
                 do="block", handle=handle, phase=self.phase, seconds=effort.block_seconds, runs=effort.min_runs
             )
             preempted = np.array(said["preempted"], dtype=bool)
-            self.blocks.append(Block(np.array(said["times_ms"]), preempted, process, said["energy_mj"]))
+            self.blocks.append(Block(np.array(said["times_ms"]), preempted, process))
         self.seconds += time.monotonic() - began
+
+    def add_energy(self, child: Child, effort: Effort) -> None:
+        """Run it long enough for a GPU's counter of energy, which moves a few times a second."""
+        if self.setting.how.device == "cuda":
+            seconds = min(ENERGY_SECONDS, effort.max_seconds)
+            said = child.ask(do="energy", handle=self.handles[0], phase=self.phase, seconds=seconds)
+            self.energy_mj = said["energy_mj"]
 
     def result(self) -> dict[str, Any]:
         """What is stored: the number, its spread, and everything that it depends on."""
@@ -259,6 +269,7 @@ class Series:
             "target": self.setting.runtime,
             "phase": self.phase,
             **numbers,
+            **({} if self.energy_mj is None else {"energy_mj": self.energy_mj}),
             "warm_up_runs": self.warm_up_runs,
             "seconds": round(self.seconds, 3),
             "memory_bytes": self.memory_bytes,
@@ -291,6 +302,9 @@ def _measure_together(
             for each in unfinished:
                 each.add_blocks(children, effort)
                 tick()
+        for each in series:
+            each.add_energy(children[0], effort)
+            tick()
     shared = {"isolated": True, "affinity": affinity(), "clocks_before": before, "clocks_after": clocks()}
     return [
         errors.get(i) or [{**each.result(), **shared} for each in series if each.model == i] for i in range(len(models))

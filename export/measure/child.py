@@ -6,6 +6,7 @@ another network may have had the caches before.
 
     {"do": "load", "path": ..., "setting": {...}}                  -> {"handle": 0, "phases": [...], "facts": {...}}
     {"do": "block", "handle": 0, "phase": ..., "seconds": 0.05, "runs": 3} -> {"times_ms": [...], ...}
+    {"do": "energy", "handle": 0, "phase": ..., "seconds": 0.5}    -> {"energy_mj": 51.2}
     {"do": "warm", "handle": 0, "phase": ..., "seconds": 2.0}      -> {"runs": 60, "memory_bytes": ...}
     {"do": "unload", "handle": 0}                                  -> {}
 """
@@ -56,6 +57,7 @@ class Measurer:
             "load": self._load,
             "warm": self._warm,
             "block": self._block,
+            "energy": self._energy,
             "unload": self._unload,
         }[asked["do"]](asked)
 
@@ -82,11 +84,12 @@ class Measurer:
     def _block(self, asked: dict[str, Any]) -> dict[str, Any]:
         run = self._loaded[asked["handle"]].phases[asked["phase"]]
         run()
-        before = self._meter.read_mj() if self._meter is not None else None
         times_ms, preempted = timed_runs(run, asked["seconds"], asked["runs"])
-        after = self._meter.read_mj() if self._meter is not None else None
-        energy = after - before if after is not None and before is not None else None
-        return {"times_ms": times_ms, "preempted": preempted, "energy_mj": energy}
+        return {"times_ms": times_ms, "preempted": preempted}
+
+    def _energy(self, asked: dict[str, Any]) -> dict[str, Any]:
+        run = self._loaded[asked["handle"]].phases[asked["phase"]]
+        return {"energy_mj": None if self._meter is None else self._meter.per_run_mj(run, asked["seconds"])}
 
     def _unload(self, asked: dict[str, Any]) -> dict[str, Any]:
         self._loaded.pop(asked["handle"]).close()

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import time
+from collections.abc import Callable
 from typing import Any
+
+# Between readings: one takes as long as a small network, and the counter moves ten to fifty times a second.
+BETWEEN_SECONDS = 0.005
+# The counter has stopped where it does not move in so many times the time that was asked for, and a second more.
+PATIENCE = 3
 
 
 class EnergyMeter:
@@ -29,6 +36,38 @@ class EnergyMeter:
         if self._handle is None:
             return None
         return float(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle))
+
+    def per_run_mj(self, run: Callable[[], object], seconds: float) -> float | None:
+        """Millijoules of a run, idle power included: what the counter rose between two of its own steps.
+
+        Args:
+            run: returns when the GPU has finished.
+            seconds: least time that is counted.
+
+        Returns:
+            None where there is no counter, or it does not move.
+        """
+        last = self.read_mj()
+        if last is None:
+            return None
+        first, runs = None, 0
+        since = read_at = time.monotonic()
+        until = since + PATIENCE * seconds + 1
+        while (at := time.monotonic()) < until:
+            run()
+            runs += 1
+            if at - read_at < BETWEEN_SECONDS:
+                continue
+            read_at, now = at, self.read_mj()
+            assert now is not None
+            if now == last:
+                continue
+            last = now
+            if first is None:
+                first, since, runs = now, time.monotonic(), 0
+            elif time.monotonic() - since >= seconds:
+                return (now - first) / runs
+        return None
 
     def facts(self) -> dict[str, Any]:
         """Name, driver and clocks of the GPU."""

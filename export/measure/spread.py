@@ -35,13 +35,11 @@ class Block:
         times_ms: of single runs.
         preempted: for each run, whether the system took the processor away meanwhile.
         process: which process they ran in.
-        energy_mj: of the whole block, where it can be read.
     """
 
     times_ms: np.ndarray
     preempted: np.ndarray
     process: int = 0
-    energy_mj: float | None = None
 
     @property
     def calm_ms(self) -> np.ndarray:
@@ -96,7 +94,6 @@ def summary(blocks: Sequence[Block]) -> dict[str, Any]:
     runs = np.concatenate([block.calm_ms for block in blocks])
     median = estimate_ms(blocks)
     low, high = interval_ms(blocks)
-    energies = [block.energy_mj / len(block.times_ms) for block in blocks if block.energy_mj is not None]
     return {
         "median_ms": median,
         "median_of_all_ms": max(median, float(np.median(runs))),
@@ -107,5 +104,4 @@ def summary(blocks: Sequence[Block]) -> dict[str, Any]:
         "blocks": len(blocks),
         "processes": len({block.process for block in blocks}),
         "preempted_share": round(float(np.concatenate([block.preempted for block in blocks]).mean()), 4),
-        **({"energy_mj": float(np.median(energies))} if energies else {}),
     }

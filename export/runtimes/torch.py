@@ -1,7 +1,8 @@
 """PyTorch, eager or compiled, on the CPU or on a GPU: the bundle's own `network.py` with its weights.
 
 On a GPU times come from CUDA events around the run, after which the stream is waited for. Language models run
-with a cache of keys and values: `prefill` fills it with a prompt, `decode` adds one token to it.
+with a cache of keys and values whose room is taken beforehand, as serving engines do: `prefill` fills it with a
+prompt, `decode` adds one token to it.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def prepare(path: Path, setting: Setting) -> Prepared:
         example = torch.randn(shape, device=device)
         if example.dim() == 4:
             example = example.to(memory_format=torch.channels_last)
-    phases = _language_phases(network, example) or {"forward": lambda: network(example)}
+    phases = language_phases(network, example) or {"forward": lambda: network(example)}
     if how.compiled:
         torch._dynamo.reset()
         compiled: Any = torch.compile(network)
@@ -111,17 +112,43 @@ def _module(path: Path, file: str) -> Any:
     return module
 
 
-def _language_phases(network: Any, prompt_BT: Any) -> dict[str, Callable[[], Any]] | None:
+class KeyValueRoom:
+    """Keys and values of every layer, in memory that is taken once. Stands for transformers' `Cache` in its layers.
+
+    Args:
+        capacity: most tokens of a text.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._held: dict[int, tuple[Any, Any]] = {}
+        self.start = 0
+
+    def update(self, keys_NHTD: Any, values_NHTD: Any, layer: int, *_: Any, **__: Any) -> tuple[Any, Any]:
+        """Write what `start` is the place of; all up to its end."""
+        end = self.start + keys_NHTD.shape[2]
+        if layer not in self._held:
+            n, h, _, d = keys_NHTD.shape
+            self._held[layer] = (
+                keys_NHTD.new_empty(n, h, self._capacity, d),
+                values_NHTD.new_empty(n, h, self._capacity, values_NHTD.shape[3]),
+            )
+        for held, new in zip(self._held[layer], (keys_NHTD, values_NHTD), strict=True):
+            held[:, :, self.start : end] = new
+        keys, values = self._held[layer]
+        return keys[:, :, :end], values[:, :, :end]
+
+
+def language_phases(network: Any, prompt_BT: Any) -> dict[str, Callable[[], Any]] | None:
     """Prefill and decode of a network of decoder layers; None for any other network.
 
-    The blocks are transformers' own layers, so the cache is transformers' own too.
+    Every run of `decode` adds a token at the same place, behind the prompt, so that the length stays what is said.
     """
     blocks = list(network)
     decoders = [block for block in blocks if type(block).__name__ == "DecoderLayer"]
     if not decoders or prompt_BT.dim() != 2:
         return None
     import torch
-    from transformers import DynamicCache
 
     for place, block in enumerate(decoders):
         block.layer.self_attn.layer_idx = place
@@ -129,10 +156,12 @@ def _language_phases(network: Any, prompt_BT: Any) -> dict[str, Callable[[], Any
     takes = inspect.signature(type(decoders[0].layer).forward).parameters
     cache_word = "cache" if "cache" in takes else "past_key_values"
     length = prompt_BT.shape[1]
+    room = KeyValueRoom(length + 1)
 
-    def step(tokens_BT: Any, cache: Any, start: int) -> Any:
+    def step(tokens_BT: Any, start: int) -> Any:
         hidden = tokens_BT
         end = start + tokens_BT.shape[1]
+        room.start = start
         for block in blocks:
             if type(block).__name__ != "DecoderLayer":
                 hidden = block(hidden)
@@ -144,21 +173,13 @@ def _language_phases(network: Any, prompt_BT: Any) -> dict[str, Callable[[], Any
                 attention_mask=_window_mask(start, end, block.window, hidden.device),
                 position_embeddings=turns,
                 use_cache=True,
-                **{cache_word: cache},
+                **{cache_word: room},
             )
         return hidden
 
-    filled = DynamicCache()
-    step(prompt_BT, filled, 0)
     token_B1 = torch.zeros((prompt_BT.shape[0], 1), dtype=torch.int64, device=prompt_BT.device)
-
-    def decode() -> Any:
-        # Every run adds the token at the same place: the cache is cut back, so that its length stays what is said.
-        out = step(token_B1, filled, length)
-        filled.crop(-1)
-        return out
-
-    return {"prefill": lambda: step(prompt_BT, DynamicCache(), 0), "decode": decode}
+    step(prompt_BT, 0)
+    return {"prefill": lambda: step(prompt_BT, 0), "decode": lambda: step(token_B1, length)}
 
 
 def _window_mask(start: int, end: int, window: int, device: Any) -> Any:

@@ -1,8 +1,10 @@
 """Energy through NVML: a counter that is read, never estimated."""
 
 import sys
+import time
 import types
 
+from export.measure import energy
 from export.measure.energy import EnergyMeter
 
 
@@ -11,21 +13,39 @@ def test_without_a_gpu_there_is_no_number(monkeypatch):
     meter = EnergyMeter()
     assert meter.read_mj() is None
     assert meter.facts() == {}
+    assert meter.per_run_mj(lambda: None, 0.01) is None
 
 
-def test_the_counter_of_the_gpu_is_read(monkeypatch):
-    counter = iter([5_000, 5_000, 5_250])
-    nvml = types.SimpleNamespace(
+def nvml(read):
+    """A stand-in of the library, whose counter is what `read` says."""
+    return types.SimpleNamespace(
         NVML_CLOCK_SM=1,
         nvmlInit=lambda: None,
         nvmlDeviceGetHandleByIndex=lambda index: index,
-        nvmlDeviceGetTotalEnergyConsumption=lambda handle: next(counter),
+        nvmlDeviceGetTotalEnergyConsumption=lambda handle: read(),
         nvmlDeviceGetName=lambda handle: b"A GPU",
         nvmlSystemGetDriverVersion=lambda: "550.1",
         nvmlDeviceGetClockInfo=lambda handle, clock: 1410,
     )
-    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+
+
+def test_the_counter_of_the_gpu_is_read(monkeypatch):
+    counter = iter([5_000, 5_000, 5_250])
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(lambda: next(counter)))
     meter = EnergyMeter()
     before, after = meter.read_mj(), meter.read_mj()
     assert after - before == 250
     assert meter.facts() == {"gpu": "A GPU", "driver": "550.1", "gpu_clock_mhz": 1410}
+
+
+def test_energy_is_counted_between_two_steps_of_the_counter(monkeypatch):
+    # A GPU of 40 W whose counter moves every 20 ms: in any 1 ms it shows nothing, or 800 mJ.
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(lambda: 5_000 + 800 * int(time.monotonic() / 0.02)))
+    per_run = EnergyMeter().per_run_mj(lambda: time.sleep(0.001), 0.2)
+    assert 30 < per_run < 80  # a millisecond and what sleeping takes on top
+
+
+def test_a_counter_that_does_not_move_gives_no_number(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(lambda: 5_000))
+    monkeypatch.setattr(energy, "PATIENCE", -90)
+    assert EnergyMeter().per_run_mj(lambda: None, 0.01) is None

@@ -3,7 +3,7 @@
 import numpy as np
 
 from export.measure.child import timed_runs, warm_up
-from export.measure.spread import Block, estimate_ms, half_width, interval_ms, summary
+from export.measure.spread import Block, estimate_ms, half_width, interval_ms
 
 
 def block(times, process=0, preempted=None):
@@ -52,13 +52,6 @@ def test_a_disturbed_block_is_one_of_many():
 def test_preempted_runs_do_not_count_unless_they_are_most():
     assert block([1.0, 1.0, 5.0], preempted=[False, False, True]).median_ms == 1.0
     assert block([1.0, 5.0, 5.0], preempted=[False, True, True]).median_ms == 5.0
-
-
-def test_energy_is_per_run():
-    runs = np.array([1.0, 1.0])
-    blocks = [Block(runs, np.zeros(2, dtype=bool), 0, energy_mj=6.0)]
-    assert summary(blocks)["energy_mj"] == 3.0
-    assert "energy_mj" not in summary([block([1.0])])
 
 
 def test_the_warm_up_ends_when_the_median_is_stable():
