@@ -18,8 +18,8 @@ medium form has the same space, all images and more epochs: for a GPU with many 
     python -m benchmarks.proxylessnas [--json] [--form small|medium|full] [--part memory|search] [--data FOLDER]
         [--cache FOLDER] [--piece NAME]
 
-With `--piece`, one piece is put into the cache: `table`, then `search-0`, ..., then the trainings of `derived-0`, ... and
-`random-0`, .... So several processes share the work, or one machine trains and another measures.
+With `--piece`, one piece is put into the cache: `table`, then `search-0`, ..., then the trainings of `derived-0`, ...
+and `random-0`, .... So several processes share the work, or one machine trains and another measures.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ CIFAR_SMALL = replace(
 FORMS = {
     "small": Size(32, 16, CIFAR_SMALL, 10_000, 64, 12, 24, 15, 0.1, 0.01, 1, "full", 3, 10),
     # All images: about four times as many seen in every phase.
-    "medium": Size(32, 16, CIFAR_SMALL, None, 128, 15, 20, 12, 0.1, 0.006, 2, "full", 3, 10),
+    "medium": Size(32, 16, CIFAR_SMALL, None, 128, 15, 20, 10, 0.1, 0.006, 2, "full", 3, 10),
     "full": Size(256, 32, CIFAR, None, 128, 40, 120, 120, 0.1, 0.006, 5, "full", 3, 10),
 }
 
