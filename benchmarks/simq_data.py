@@ -59,8 +59,8 @@ class Plan:
 
 _FULL = Plan("cifar", None, 5000, 10_000, 60, 256, 0.1, 250, 50, 3)
 _TEXT = Plan("tiny", None, 692, 1820, 20, 64, 5e-4, 250, 50, 3)
-# The medium forms train on all of the data, for which a GPU takes two minutes, and search as the small ones do, for which
-# two cores are enough.
+# The medium forms train on all of the data, for which a GPU takes two minutes, and search as the small ones do,
+# for which two cores are enough.
 PLANS: dict[str, dict[str, Plan]] = {
     "mobilenet": {
         "full": _FULL,

@@ -56,7 +56,8 @@ class ImageFile:
         self._image_bytes = math.prod(shape[1:])
         self._file = os.open(path, os.O_RDONLY)
         # Whole images in any order: what lies behind one is not what comes next.
-        os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_RANDOM)
+        if hasattr(os, "posix_fadvise"):  # macOS has none
+            os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_RANDOM)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="images")
         self._expected: _Reading | None = None
         for descriptor in (self._file, lock):
