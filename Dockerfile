@@ -10,6 +10,9 @@
 #
 #     docker build --target worker --build-arg TORCH_INDEX_URL=ADDRESS -t winnow-worker .
 #
+# Another extra of pyproject.toml, such as lm-eval for task files of lm-evaluation-harness, goes into the worker with
+# --build-arg EXTRA=lm-eval.
+#
 # A GPU needs nothing else in the image: the NVIDIA container toolkit brings the driver.
 
 FROM python:3.11-slim AS base
@@ -32,12 +35,16 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 FROM api-dependencies AS worker-dependencies
 ARG TORCH_INDEX_URL=
+ARG EXTRA=
 RUN --mount=type=cache,target=/root/.cache/pip \
     if [ -n "$TORCH_INDEX_URL" ]; then \
         pip install --disable-pip-version-check --constraint constraints.txt --no-deps \
             --index-url "$TORCH_INDEX_URL" torch; \
     fi \
-    && pip install --disable-pip-version-check --constraint constraints.txt '.[worker]'
+    && pip install --disable-pip-version-check --constraint constraints.txt '.[worker]' \
+    && if [ -n "$EXTRA" ]; then \
+        pip install --disable-pip-version-check --constraint constraints.txt ".[$EXTRA]"; \
+    fi
 
 FROM api-dependencies AS api
 COPY . .

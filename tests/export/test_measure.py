@@ -8,6 +8,7 @@ from onnx import TensorProto, helper
 from export.measurable import write_measurable
 from export.measure import Effort, MeasurementError, Setting, bench, cpu_name, describe_machine, measure, measure_many
 from export.runtimes.onnxruntime import refusal, weights_dtype
+from export.runtimes.torch import language_phases
 from search_space.plugins import load_family
 from supernet.network import build_network
 
@@ -134,6 +135,21 @@ def test_torch_runs_the_bundles_own_code(tmp_path):
     (result,) = measure(folder, runtime="cpu-torch", effort=LITTLE)
     assert (result["phase"], result["dtype"], result["input_shape"]) == ("forward", "float32", [1, 1, 8, 8])
     assert result["versions"]["torch"] == torch.__version__
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_the_token_that_decoding_adds_sees_the_whole_prompt(groups):
+    space = load_family("llama", "tiny")
+    values = {name: groups if name.endswith("kv_heads") else value for name, value in space.largest().values.items()}
+    torch.manual_seed(0)
+    network = build_network(space.layers(space.architecture(**values))).eval()
+    prompt = torch.randint(0, 256, (2, 16))
+    with torch.no_grad():
+        phases = language_phases(network, prompt)
+        torch.testing.assert_close(phases["prefill"](), network(prompt), rtol=1e-4, atol=1e-5)
+        longer = network(torch.cat([prompt, torch.zeros(2, 1, dtype=torch.int64)], dim=1))
+        for _ in range(2):  # at the same place however often
+            torch.testing.assert_close(phases["decode"](), longer[:, -1:], rtol=1e-4, atol=1e-5)
 
 
 def test_a_language_model_has_a_prefill_and_with_torch_a_decode(tmp_path):
