@@ -40,7 +40,7 @@ from torchao.quantization.granularity import PerGroup
 from torchao.quantization.quantize_.workflows import Int8Tensor
 
 from export.measure import describe_machine
-from export.measure.energy import EnergyMeter
+from export.measure.energy import EnergyMeter, visible_gpu
 from export.runtimes.torch import language_phases
 from predictors.cost import params
 from quantization.network import layer_paths
@@ -327,7 +327,7 @@ def main() -> None:
         "prompt_tokens": form.prompt,
         "group_of_int4": form.group,
         **describe_machine(),
-        **EnergyMeter().facts(),
+        **EnergyMeter(visible_gpu()).facts(),
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "torchao", "transformers")},
     }
     for part, run in (("corners", corners), ("policies", policies)):

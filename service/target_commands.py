@@ -29,7 +29,9 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for p
     table = Table("target", "kind", "state", "device", "what it has")
     for target in found:
         facts = target["facts"]
-        table.add_row(target["name"], target["kind"], target["state"], facts.get("device", ""), _has(target))
+        table.add_row(
+            target["name"], target["kind"], target["state"], facts.get("gpu") or facts.get("device", ""), _has(target)
+        )
     console.print(table)
 
 

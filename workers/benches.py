@@ -7,16 +7,17 @@ import tarfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import structlog
+import torch
 from sqlalchemy.orm import Session
 
 from export.bundle import sha256_of
 from export.measure import Effort, MeasurementError, Setting, describe_machine, measure_many
 from export.measure.bench import Results
+from export.measure.machine import installed_version
 from search.targets import Runtime
 from service.errors import Unavailable
 from service.jobs import new_id
@@ -29,14 +30,17 @@ from workers.workshop import JobFailed, Workshop
 log = structlog.get_logger()
 
 
-def engine_version(runtime: Runtime) -> str:
-    """Version of the library that a runtime stands for, as installed here."""
-    for package in (runtime.engine, f"{runtime.engine}-gpu"):
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            continue
-    return "not installed"
+def place_facts(runtime: Runtime, machine: Mapping[str, Any], engine_version: str | None) -> Mapping[str, Any]:
+    """What decides how fast a network runs on a machine; numbers of another place are never reused.
+
+    Args:
+        machine: facts of it, as a target stores them.
+    """
+    return {
+        **{name: machine.get(name) for name in ("device", "cores", "machine")},
+        **({"gpu": machine.get("gpu")} if runtime.device == "cuda" else {}),
+        "engine_version": engine_version,
+    }
 
 
 class LocalBench:
@@ -44,11 +48,10 @@ class LocalBench:
 
     def __init__(self, runtime: Runtime) -> None:
         machine = describe_machine()
-        self.place: Mapping[str, Any] = {
-            **{name: machine[name] for name in ("device", "cores", "machine")},
-            "engine_version": engine_version(runtime),
-            "python": platform.python_version(),
-        }
+        if runtime.device == "cuda" and torch.cuda.is_available():
+            machine["gpu"] = torch.cuda.get_device_name()
+        version = installed_version(runtime.engine) or "not installed"
+        self.place: Mapping[str, Any] = {**place_facts(runtime, machine, version), "python": platform.python_version()}
 
     def measure(
         self, models: Sequence[Path], settings: Sequence[Setting], effort: Effort, tick: Callable[[], None]
@@ -113,11 +116,8 @@ class RemoteBench:
         self._shop, self._name, self._wait_minutes = shop, target.name, wait_minutes
         facts = target.facts
         versions = facts.get("versions", {})
-        self.place: Mapping[str, Any] = {
-            **{name: facts.get(name) for name in ("device", "cores", "machine")},
-            "engine_version": versions.get(runtime.engine),
-            "python": versions.get("python"),
-        }
+        place = place_facts(runtime, facts, versions.get(runtime.engine))
+        self.place: Mapping[str, Any] = {**place, "python": versions.get("python")}
         assert shop.settings.redis_url is not None
         self._queue = Queue(shop.settings.redis_url)
         shop.reporter.transact(lambda session: measuring.give_up_requests(session, shop.job_id))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib import metadata
 from typing import Any
 
 import torch
 
 from export.measure import describe_machine
+from export.measure.machine import installed_version
 from service.version import version
 
 
@@ -58,6 +58,6 @@ def describe(device: torch.device, num_threads: int) -> dict[str, Any]:
         "versions": {
             "winnow": version(),
             "python": platform.python_version(),
-            **{name: metadata.version(name) for name in ("torch", "pymoo", "onnxruntime", "numpy")},
+            **{name: installed_version(name) for name in ("torch", "pymoo", "onnxruntime", "numpy")},
         },
     }

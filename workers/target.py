@@ -13,13 +13,12 @@ import platform
 import shutil
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from export.measure.machine import available_memory_bytes, clocks, describe_machine
+from export.measure.machine import available_memory_bytes, clocks, describe_machine, installed_version
 from search.targets import RUNTIMES, check_name
 from service.errors import Unavailable
 from service.queue import Queue, measuring_queue
@@ -32,7 +31,10 @@ from workers.node import Node
 log = structlog.get_logger()
 
 # Asked in a process of its own: looking for a GPU must not poison what the slot starts later.
-TORCH_PROBE = "import json, torch; print(json.dumps({'cuda': torch.cuda.is_available()}))"
+TORCH_PROBE = (
+    "import json, torch; has = torch.cuda.is_available(); "
+    "print(json.dumps({'gpu': torch.cuda.get_device_name() if has else None}))"
+)
 
 
 class NameTaken(RuntimeError):
@@ -82,31 +84,32 @@ class TargetNode(Node):
 
 
 def machine_facts() -> dict[str, Any]:
-    """What is stored of this machine: device, cores, memory, versions, and the runtimes that it has."""
+    """What is stored of this machine: device, GPU, cores, memory, versions, and the runtimes that it has."""
+    torch = _probe_torch()
     return {
         **describe_machine(),
+        **({"gpu": torch["gpu"]} if torch and torch["gpu"] else {}),
         "memory_bytes": available_memory_bytes(),
         "versions": {
             "python": platform.python_version(),
-            **{name: installed for name in ("onnxruntime", "torch") if (installed := _installed(name)) is not None},
+            **{name: found for name in ("onnxruntime", "torch") if (found := installed_version(name)) is not None},
         },
-        "runtimes": available_runtimes(),
+        "runtimes": _available_runtimes(torch),
     }
 
 
-def available_runtimes() -> list[str]:
+def _available_runtimes(torch: dict[str, Any] | None) -> list[str]:
     """Runtimes that this machine has, in the order in which they are offered: a GPU's first."""
     providers: list[str] = []
     if importlib.util.find_spec("onnxruntime") is not None:
         import onnxruntime
 
         providers = onnxruntime.get_available_providers()
-    torch = _probe_torch()
     has = {
         ("onnxruntime", "cpu"): "CPUExecutionProvider" in providers,
         ("onnxruntime", "cuda"): "CUDAExecutionProvider" in providers,
         ("torch", "cpu"): torch is not None,
-        ("torch", "cuda"): bool(torch and torch["cuda"]),
+        ("torch", "cuda"): bool(torch and torch["gpu"]),
     }
     compiler = shutil.which("g++") or shutil.which("c++") or shutil.which("clang++")
     found = [
@@ -125,15 +128,6 @@ def _probe_torch() -> dict[str, Any] | None:
         return None
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
-
-
-def _installed(package: str) -> str | None:
-    for name in (package, f"{package}-gpu"):
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    return None
 
 
 def main() -> int:

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from export.measure.energy import EnergyMeter
+from export.measure.energy import EnergyMeter, visible_gpu
 from export.measure.machine import resident_memory_bytes
 from export.measure.setting import Setting
 from export.runtimes import Prepared, Refused
@@ -67,7 +67,7 @@ class Measurer:
         before = resident_memory_bytes()
         prepared: Prepared = engine.prepare(Path(asked["path"]), setting)
         if setting.how.device == "cuda" and self._meter is None:
-            self._meter = EnergyMeter()
+            self._meter = EnergyMeter(prepared.gpu_uuid or visible_gpu())
         handle, self._next = self._next, self._next + 1
         self._loaded[handle] = prepared
         self._memory[handle] = resident_memory_bytes() - before

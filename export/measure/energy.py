@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,19 +14,29 @@ BETWEEN_SECONDS = 0.005
 PATIENCE = 3
 
 
+def visible_gpu() -> int | str:
+    """The first GPU that CUDA shows to this process: its index, or its UUID as `GPU-...` (of a part of one `MIG-...`).
+
+    A runtime that knows the UUID of its device says it itself: CUDA may count GPUs in another order than NVML.
+    """
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    return int(first) if first.isdigit() else first or 0
+
+
 class EnergyMeter:
     """Reads a GPU's total energy counter (NVIDIA Volta and newer).
 
     Args:
-        device: index of the GPU.
+        gpu: index or UUID of the GPU, as NVML has them.
     """
 
-    def __init__(self, device: int = 0) -> None:
+    def __init__(self, gpu: int | str) -> None:
         self._handle: Any = None
         try:
             self._nvml: Any = importlib.import_module("pynvml")
             self._nvml.nvmlInit()
-            self._handle = self._nvml.nvmlDeviceGetHandleByIndex(device)
+            by = "UUID" if isinstance(gpu, str) else "Index"
+            self._handle = getattr(self._nvml, f"nvmlDeviceGetHandleBy{by}")(gpu)
             self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)
         except Exception:
             # No library, no driver, no GPU, or one without a counter: NVML has an exception class for each.

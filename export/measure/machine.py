@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import resource
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,16 @@ def cpu_name() -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith(("model name", "Model"))]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def installed_version(package: str) -> str | None:
+    """Version of a library as installed here, in its usual or its GPU build; None: it is not."""
+    for name in (package, f"{package}-gpu"):
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
 
 
 def clocks() -> dict[str, Any]:

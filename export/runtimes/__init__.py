@@ -30,8 +30,10 @@ class Prepared:
             (one more token).
         facts: what stands beside the numbers: dtype, input_shape, versions.
         close: frees it.
+        gpu_uuid: of the GPU that it runs on, as NVML writes it, where the engine says so.
     """
 
     phases: Mapping[str, Callable[[], float]]
     facts: dict[str, Any]
     close: Callable[[], None] = field(default=lambda: None)
+    gpu_uuid: str | None = None

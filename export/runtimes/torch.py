@@ -80,7 +80,15 @@ def prepare(path: Path, setting: Setting) -> Prepared:
         facts["gpu"] = torch.cuda.get_device_name(device)
         facts["versions"]["cuda"] = torch.version.cuda
         facts["gpu_memory_bytes"] = torch.cuda.max_memory_allocated(device)
-    return Prepared(timed, facts)
+    return Prepared(timed, facts, gpu_uuid=_uuid(device) if how.device == "cuda" else None)
+
+
+def _uuid(device: Any) -> str | None:
+    """NVML's name of a CUDA device; None for one that it does not know, such as a Jetson's."""
+    import torch
+
+    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+    return None if uuid is None else f"GPU-{uuid}"
 
 
 def _build(path: Path, layers: list[dict[str, Any]]) -> Any:

@@ -4,13 +4,15 @@ import sys
 import time
 import types
 
+import pytest
+
 from export.measure import energy
 from export.measure.energy import EnergyMeter
 
 
 def test_without_a_gpu_there_is_no_number(monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    meter = EnergyMeter()
+    meter = EnergyMeter(0)
     assert meter.read_mj() is None
     assert meter.facts() == {}
     assert meter.per_run_mj(lambda: None, 0.01) is None
@@ -22,6 +24,7 @@ def nvml(read):
         NVML_CLOCK_SM=1,
         nvmlInit=lambda: None,
         nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetHandleByUUID={"GPU-1-2": 7}.__getitem__,
         nvmlDeviceGetTotalEnergyConsumption=lambda handle: read(),
         nvmlDeviceGetName=lambda handle: b"A GPU",
         nvmlSystemGetDriverVersion=lambda: "550.1",
@@ -32,20 +35,41 @@ def nvml(read):
 def test_the_counter_of_the_gpu_is_read(monkeypatch):
     counter = iter([5_000, 5_000, 5_250])
     monkeypatch.setitem(sys.modules, "pynvml", nvml(lambda: next(counter)))
-    meter = EnergyMeter()
+    meter = EnergyMeter(0)
     before, after = meter.read_mj(), meter.read_mj()
     assert after - before == 250
     assert meter.facts() == {"gpu": "A GPU", "driver": "550.1", "gpu_clock_mhz": 1410}
 
 
+@pytest.mark.parametrize(
+    ("shown", "gpu"),
+    [(None, 0), ("", 0), ("2,3", 2), ("GPU-1-2", "GPU-1-2"), ("MIG-1", "MIG-1")],
+)
+def test_the_gpu_is_the_one_that_the_process_sees(monkeypatch, shown, gpu):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if shown is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+    assert energy.visible_gpu() == gpu
+
+
+def test_a_gpu_is_found_by_its_uuid(monkeypatch):
+    asked = []
+    stand_in = nvml(lambda: 0)
+    stand_in.nvmlDeviceGetTotalEnergyConsumption = asked.append
+    monkeypatch.setitem(sys.modules, "pynvml", stand_in)
+    EnergyMeter("GPU-1-2")
+    assert asked == [7]
+    assert EnergyMeter("GPU-3").read_mj() is None
+
+
 def test_energy_is_counted_between_two_steps_of_the_counter(monkeypatch):
     # A GPU of 40 W whose counter moves every 20 ms: in any 1 ms it shows nothing, or 800 mJ.
     monkeypatch.setitem(sys.modules, "pynvml", nvml(lambda: 5_000 + 800 * int(time.monotonic() / 0.02)))
-    per_run = EnergyMeter().per_run_mj(lambda: time.sleep(0.001), 0.2)
+    per_run = EnergyMeter(0).per_run_mj(lambda: time.sleep(0.001), 0.2)
     assert 30 < per_run < 80  # a millisecond and what sleeping takes on top
 
 
 def test_a_counter_that_does_not_move_gives_no_number(monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", nvml(lambda: 5_000))
     monkeypatch.setattr(energy, "PATIENCE", -90)
-    assert EnergyMeter().per_run_mj(lambda: None, 0.01) is None
+    assert EnergyMeter(0).per_run_mj(lambda: None, 0.01) is None

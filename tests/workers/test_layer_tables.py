@@ -9,10 +9,11 @@ import torch
 
 from export.measure import Effort, MeasurementError, Setting
 from predictors.tables import LatencyTable, Row, key_of
+from search.targets import RUNTIMES
 from search_space.distinct import TooManyLayers
 from search_space.plugins import load_family
 from search_space.quantized import Quantization, QuantizedSpace
-from workers.benches import LocalBench, MemoryStore, engine_version
+from workers.benches import LocalBench, MemoryStore, place_facts
 from workers.latency_fit import PredictedCost, fit_predictor
 from workers.layer_tables import Unmeasurable, build_table, measure_tasks, overhead
 from workers.pricing import layers_of, network_task, place_of
@@ -112,7 +113,14 @@ def test_numbers_of_another_place_or_setting_are_kept_apart(few, layers):
     assert place_of(bench, SETTING)[0] != place_of(bench, Setting(threads=2))[0]
     assert place_of(bench, SETTING)[0] != place_of(LocalBench(SETTING.how), SETTING)[0]
     assert json.dumps(place_of(LocalBench(SETTING.how), SETTING)[1])
-    assert engine_version(SETTING.how) != "not installed"
+    assert LocalBench(SETTING.how).place["engine_version"] != "not installed"
+
+
+def test_numbers_of_another_gpu_in_the_same_kind_of_machine_are_kept_apart():
+    machine = {"device": "A processor", "cores": 8, "machine": "x86_64"}
+    one, other = ({**machine, "gpu": name} for name in ("A GPU", "B GPU"))
+    assert place_facts(RUNTIMES["cuda-torch"], one, "2") != place_facts(RUNTIMES["cuda-torch"], other, "2")
+    assert place_facts(RUNTIMES["cpu-torch"], one, "2") == place_facts(RUNTIMES["cpu-torch"], other, "2")
 
 
 def test_a_layer_that_the_target_cannot_run_is_named(few, layers):

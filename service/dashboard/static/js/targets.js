@@ -35,7 +35,7 @@ function show(targets) {
 
 function row({ name, kind, state, facts, seen_at: seen, waiting }) {
   const has = kind === "table" ? `${facts.rows} rows, keys as ${facts.form} writes them` : (facts.runtimes ?? []).join(", ");
-  const device = [facts.device, facts.cores && `${facts.cores} cores`, facts.memory_bytes && scaled(facts.memory_bytes, "B")].filter(Boolean).join(" · ");
+  const device = [facts.gpu, facts.device, facts.cores && `${facts.cores} cores`, facts.memory_bytes && scaled(facts.memory_bytes, "B")].filter(Boolean).join(" · ");
   const heard = seen ? el("time", { datetime: seen, title: exactTime(seen) }, ago(seen)) : "–";
   return el(
     "tr",
