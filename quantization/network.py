@@ -11,6 +11,7 @@ import copy
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from search_space.layers.precision import SCHEMES
 
 # A batch of a calibration: inputs, and for padded text a mask.
 Batch = tuple[Tensor, Tensor | None]
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def layer_paths(network: nn.Module, layers: Mapping[str, LayerSpec]) -> dict[str, str]:
@@ -163,6 +165,21 @@ def applied_to(network: nn.Module) -> Applied | None:
     applied = getattr(network, "applied_policy", None)
     assert applied is None or isinstance(applied, Applied)
     return applied
+
+
+def on_device(network: Module, device: torch.device) -> Module:
+    """The network if it is there, else a copy that is; the modules that policies share stay where they are."""
+    if all(tensor.device == device for tensor in network.parameters()):
+        return network
+    applied = applied_to(network)
+    modules = (network,) if applied is None else (network, applied.folded)
+    moved: dict[int, object] = {}
+    for module in modules:
+        for parameter in module.parameters():
+            there = parameter.detach().to(device, copy=True)
+            moved[id(parameter)] = nn.Parameter(there, requires_grad=parameter.requires_grad)
+        moved |= {id(buffer): buffer.to(device, copy=True) for buffer in module.buffers()}
+    return copy.deepcopy(network, moved)
 
 
 class QuantizableNetwork:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import structlog
 
 from predictors.cost import ANALYTIC
+from quantization.network import on_device
 from search.algorithms import algorithm_for
 from search.evaluation import Evaluation
 from search.hardware_spec import with_margin
@@ -240,7 +241,7 @@ def _measured(shop: Workshop, evaluator: Evaluator, group: Sequence[_Placed], ha
     for _, evaluation in group:
         network = evaluator.network(evaluation.architecture)
         test_scores.append(score(network, evaluator.data.test))
-        networks.append((evaluation.architecture, network.cpu()))
+        networks.append((evaluation.architecture, on_device(network, inputs.device)))
         shop.reporter.listen()
     return [
         Finalist(

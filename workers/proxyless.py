@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from predictors.candidates import price_candidates
+from quantization.network import on_device
 from search.evaluation import Evaluation
 from search.spec import JobSpec
 from search_space.architecture import Architecture
@@ -327,7 +328,9 @@ class _GradientSearch:
         network = evaluator.network(architecture)
         test = {f"test_{self._data.metric}": score(network, self._data.test)}
         inputs = self._data.test.inputs(slice(0, 1)).cpu()
-        ((on_target, how, results),) = measured_finalists(self._shop, hardware, [(architecture, network.cpu())], inputs)
+        ((on_target, how, results),) = measured_finalists(
+            self._shop, hardware, [(architecture, on_device(network, inputs.device))], inputs
+        )
         if not on_target and hardware.metrics:
             on_target, how = hardware.scores(self._shop, architecture)
         assert not isinstance(evaluation.source, str)

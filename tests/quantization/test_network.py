@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from quantization.affine import Range
-from quantization.network import fold, layer_paths
+from quantization.network import applied_to, fold, layer_paths, on_device
 from quantization.sensitivity import sensitivities
 from search_space import plugins
 from search_space.layers import Precision
@@ -50,6 +50,21 @@ def test_folding_changes_no_answer_and_leaves_no_batch_norm(made):
     assert len(folded.norms) == sum(isinstance(m, torch.nn.BatchNorm2d) for m in plain.modules())
     assert folded.activations["stem.conv"] == "ReLU"
     assert folded.activations["stage1_block1.project"] == ""
+
+
+def test_a_network_is_brought_elsewhere_without_those_that_share_its_weights(made):
+    space, network = made
+    mixed = space.policy(space.quantized(space.base.largest(), {"stem.conv": 32, "head.linear": 8}))
+    policy = {name: precision for name, precision in mixed.items() if name in network.paths}
+    here, there = network.with_policy(policy), torch.device("meta")
+    assert on_device(here, torch.device("cpu")) is here
+    moved = on_device(here, there)
+    assert {tensor.device for tensor in (*moved.parameters(), *moved.buffers())} == {there}
+    assert {tensor.device for tensor in applied_to(moved).folded.parameters()} == {there}
+    assert [name for name, _ in moved.named_parameters()] == [name for name, _ in here.named_parameters()]
+    again = network.with_policy(policy)
+    assert {tensor.device.type for tensor in (*here.parameters(), *again.parameters())} == {"cpu"}
+    assert {tensor.device.type for tensor in network.folded.parameters()} == {"cpu"}
 
 
 def test_policies_share_weights_and_change_nothing_of_one_another(made):
