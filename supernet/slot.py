@@ -86,6 +86,11 @@ class _Binding:
             whole = whole.narrow(*bound)
         return whole
 
+    def copied(self) -> Tensor:
+        """The part with storage of its own, laid out as the sub-block's tensor is."""
+        whole = self.whole
+        return torch.empty_like(self.tensor, dtype=whole.dtype, device=whole.device).copy_(self.cut(whole))
+
     def bind(self) -> bool:
         """Let the sub-block hold its part of the current weights; False if that lasts for this pass only."""
         whole, self.grad = self.whole, None
@@ -206,16 +211,15 @@ class Slot(nn.Module):
     def extract(self, spec: LayerSpec) -> nn.Module:
         """A block of size `spec` with its own copy of the weights and running statistics."""
         self._check(spec)
-        block = build_block(spec)
-        like = next(self.block.parameters(), None)
-        if like is not None:
-            block = block.to(like.device, like.dtype)
+        # Without storage: fresh weights would take longer to draw than these to copy.
+        with torch.device("meta"):
+            block = build_block(spec)
         with torch.no_grad():
-            for kind in ("_parameters", "_buffers"):
-                for binding in _bindings(block, self.block, kind):
-                    target = binding.holder[binding.name]
-                    assert target is not None
-                    target.copy_(binding.cut(binding.whole))
+            for binding in _bindings(block, self.block, "_parameters"):
+                parameter = nn.Parameter(binding.copied(), requires_grad=binding.tensor.requires_grad)
+                binding.holder[binding.name] = parameter
+            for binding in _bindings(block, self.block, "_buffers"):
+                binding.holder[binding.name] = binding.copied()
         return block.train(self.training)
 
     def _sub_block(self, spec: LayerSpec) -> _SubBlock:
