@@ -115,7 +115,7 @@ CIFAR_SMALL = replace(
 FORMS = {
     "small": Size(32, 16, CIFAR_SMALL, 10_000, 64, 12, 24, 15, 0.1, 0.01, 1, "full", 3, 10),
     # All images: about four times as many seen in every phase.
-    "medium": Size(32, 16, CIFAR_SMALL, None, 128, 15, 20, 10, 0.1, 0.006, 2, "full", 3, 10),
+    "medium": Size(32, 16, CIFAR_SMALL, None, 128, 15, 20, 10, 0.1, 0.006, 2, "full", 2, 10),
     "full": Size(256, 32, CIFAR, None, 128, 40, 120, 120, 0.1, 0.006, 5, "full", 3, 10),
 }
 
