@@ -13,7 +13,7 @@
 
 The small form has a space of its own, whose networks of at most six blocks learn something in a few minutes: with the
 eleven blocks of `cifar`, 900 steps of single paths leave the over-parameterised network as good as untrained. The
-medium form has the same space, all images and more epochs: for a GPU with many processes, or a day of two cores.
+medium form searches the same space with all images, for an hour of a core each, and trains networks as the small one.
 
     python -m benchmarks.proxylessnas [--json] [--form small|medium|full] [--part memory|search] [--data FOLDER]
         [--cache FOLDER] [--piece NAME]
@@ -89,6 +89,7 @@ class Size:
         pixels: of the images in the search; below 32 they are averaged.
         table: of the search's space, `proxyless/cifar` or smaller.
         limit: training images, validation included; None: all.
+        final: form by which networks are trained alone in the end; its own where this is empty.
     """
 
     memory_batch: int
@@ -105,6 +106,7 @@ class Size:
     mode: str
     searches: int
     random: int
+    final: str = ""
 
 
 CIFAR = proxyless.PRESETS["cifar"]
@@ -114,8 +116,8 @@ CIFAR_SMALL = replace(
 )
 FORMS = {
     "small": Size(32, 16, CIFAR_SMALL, 10_000, 64, 12, 24, 15, 0.1, 0.01, 1, "full", 3, 10),
-    # All images: about four times as many seen in every phase.
-    "medium": Size(32, 16, CIFAR_SMALL, None, 128, 15, 20, 10, 0.1, 0.006, 2, "full", 2, 10),
+    # Searches that see all images, six times as many in all.
+    "medium": Size(32, 16, CIFAR_SMALL, None, 128, 15, 20, 15, 0.1, 0.006, 2, "full", 2, 10, final="small"),
     "full": Size(256, 32, CIFAR, None, 128, 40, 120, 120, 0.1, 0.006, 5, "full", 3, 10),
 }
 
@@ -249,6 +251,7 @@ class Study:
     size: Size
     cache: Cache
     data: Dataset
+    final_data: Dataset
     space: SearchSpace = field(init=False)
     blocks: Blocks = field(init=False)
     setting: Setting = field(default_factory=lambda: Setting("cpu-onnxruntime", 1, 1))
@@ -277,6 +280,11 @@ class Study:
         return Latencies("cpu-onnxruntime", self.table["fixed_ms"], tuple(map(tuple, self.table["blocks_ms"])))
 
     @property
+    def final(self) -> Size:
+        """How networks are trained alone."""
+        return FORMS[self.size.final] if self.size.final else self.size
+
+    @property
     def budget_ms(self) -> float:
         """What the over-parameterised network expects at first."""
         return self.latencies.uniform_ms
@@ -296,7 +304,9 @@ class Study:
 
     def score(self, one: Architecture) -> float:
         """Accuracy of a network trained from scratch."""
-        return float(self.cache.result(f"trained-{one.id}", partial(trained, self.size, self.space, one, self.data)))
+        return float(
+            self.cache.result(f"trained-{one.id}", partial(trained, self.final, self.space, one, self.final_data))
+        )
 
     def make(self, piece: str) -> None:
         """One of `pieces` into the cache."""
@@ -333,8 +343,8 @@ def search(study: Study) -> dict[str, Any]:
     return {
         "space": f"proxyless/cifar with {len(study.blocks.searched)} blocks, {size.pixels} pixels, "
         f"{space.size()} networks",
-        "images": len(study.data.train),
-        "epochs": {"warm-up": size.warmup_epochs, "search": size.search_epochs, "final": size.final_epochs},
+        "images": {"search": len(study.data.train), "final": len(study.final_data.train)},
+        "epochs": {"warm-up": size.warmup_epochs, "search": size.search_epochs, "final": study.final.final_epochs},
         "budget_ms": study.budget_ms,
         "range_ms": [latencies.cheapest_ms, latencies.dearest_ms],
         "table_seconds": study.table["seconds"],
@@ -510,9 +520,14 @@ def main() -> None:
     size = FORMS[arguments.form]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
+    def images(limit: int | None) -> Dataset:
+        data = load_dataset("cifar10", 0, {"path": str(arguments.data), "limit": limit})
+        return pooled(data, size.pixels).to(device)
+
     def study() -> Study:
-        data = load_dataset("cifar10", 0, {"path": str(arguments.data), "limit": size.limit})
-        return Study(size, Cache(arguments.cache), pooled(data, size.pixels).to(device))
+        data = images(size.limit)
+        final = images(FORMS[size.final].limit) if size.final else data
+        return Study(size, Cache(arguments.cache), data, final)
 
     if arguments.piece:
         if arguments.piece not in pieces(size) or arguments.cache is None:
