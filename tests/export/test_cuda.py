@@ -31,8 +31,8 @@ def test_a_network_is_measured_with_its_energy(tmp_path, runtime):
     assert result["versions"]["cuda"] == torch.version.cuda
     assert result["gpu_memory_bytes"] > 0
     assert result["driver"]
-    # Between 20 W and 800 W for as long as a run takes.
-    assert 20 < result["energy_mj"] / result["median_of_all_ms"] < 800
+    # At least 20 W for as long as a run takes; more, as launching it and other programs take their share.
+    assert 20 * result["median_ms"] < result["energy_mj"] < 20_000
 
 
 def test_a_language_model_has_prefill_and_decode(tmp_path):
