@@ -62,6 +62,13 @@ SEEDS = (0, 1, 2)
 COMPARED = 1000
 
 
+def fed(session: onnxruntime.InferenceSession, example: np.ndarray, mask: np.ndarray | None = None) -> dict[str, Any]:
+    """What a session is given: padded texts have a mask beside them, which is full unless it is said."""
+    names = [tensor.name for tensor in session.get_inputs()]
+    full = np.ones(example.shape, dtype=bool) if mask is None else mask
+    return dict(zip(names, (example, full), strict=False))
+
+
 class Timed:
     """A network in ONNX Runtime that can be run for a moment at a time.
 
@@ -70,7 +77,7 @@ class Timed:
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, example: np.ndarray) -> None:
-        self._session, self._feed = session, {session.get_inputs()[0].name: example}
+        self._session, self._feed = session, fed(session, example)
         self._runs, self.typical_ms = 1, 0.0
         self.typical_ms = min(self.block() for _ in range(WARM_UP))
         self._runs = max(1, round(BLOCK_MS / self.typical_ms))
@@ -145,8 +152,10 @@ class Lab:
             counted = weight_bytes(self.space, architecture)
             stored = tensor_bytes(Path(folder) / "model.onnx")
             whole = (Path(folder) / "model.onnx").stat().st_size
-        name = session.get_inputs()[0].name
-        answers = [session.run(None, {name: some.inputs(slice(i, i + 1)).numpy()})[0][0] for i in range(len(some))]
+        answers = []
+        for batch in some.batches(1):
+            mask = None if batch.mask is None else batch.mask.numpy()
+            answers.append(session.run(None, fed(session, batch.inputs.numpy(), mask))[0][0])
         exported = float((np.stack(answers).argmax(-1) == some.y.numpy()).mean())
         evaluated = score(self.evaluator.network(architecture), some)
         return {

@@ -15,15 +15,17 @@ from torch import Tensor, nn
 
 from quantization.network import applied_to
 from search_space import plugins
+from supernet.network import takes_mask
 
 # Imports nothing of ours: what it loads is what a user without Winnow would load.
 CHECKER = """
-import json, sys, time
+import json, os, sys, time
 import numpy
 folder, work = sys.argv[1:]
 begin = time.perf_counter()
 run = reload(folder)
-outputs = run(numpy.load(work + "/inputs.npy"))
+given = [numpy.load(work + "/" + name) for name in ("inputs.npy", "mask.npy") if os.path.exists(work + "/" + name)]
+outputs = run(*given)
 numpy.save(work + "/outputs.npy", outputs)
 ours = {"search_space", "search", "predictors", "supernet", "quantization", "export", "service", "workers"}
 leaked = sorted(ours & {name.split(".")[0] for name in sys.modules})
@@ -40,8 +42,18 @@ class VerificationError(RuntimeError):
     """What was written does not behave like the network it was written from."""
 
 
-def verify(folder: Path, network: nn.Module, inputs: Tensor, labels: Tensor, formats: list[str]) -> dict[str, Any]:
+def verify(
+    folder: Path,
+    network: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    formats: list[str],
+    mask_NT: Tensor | None = None,
+) -> dict[str, Any]:
     """Reload every format in a clean process and compare its logits on `inputs` with the network's.
+
+    Args:
+        mask_NT: true where a padded text has a token; None: everywhere.
 
     Returns:
         The report: per format, the largest difference, whether every prediction is the same, and accuracy.
@@ -49,13 +61,16 @@ def verify(folder: Path, network: nn.Module, inputs: Tensor, labels: Tensor, for
     Raises:
         VerificationError: a format does not load, or differs by more than it may.
     """
+    given = [inputs]
+    if takes_mask(network, inputs):
+        given.append(torch.ones_like(inputs, dtype=torch.bool) if mask_NT is None else mask_NT)
     with torch.no_grad():
-        expected = network.eval()(inputs).cpu().numpy()
+        expected = network.eval()(*given).cpu().numpy()
     truth = labels.cpu().numpy()
     report: dict[str, Any] = {"samples": len(inputs), "formats": {}}
     for name in formats:
         module = plugins.load("export.formats", name, "export format")
-        got, facts = _run_clean(module.RELOAD + CHECKER, folder, inputs.cpu().numpy(), name)
+        got, facts = _run_clean(module.RELOAD + CHECKER, folder, [tensor.cpu().numpy() for tensor in given], name)
         difference = float(np.abs(got - expected).max()) if got.shape == expected.shape else float("inf")
         same = bool(got.shape == expected.shape and (got.argmax(-1) == expected.argmax(-1)).all())
         report["formats"][name] = {
@@ -91,9 +106,10 @@ def _check_quantized(name: str, found: dict[str, Any], accuracy: float, answers:
         )
 
 
-def _run_clean(script: str, folder: Path, inputs: np.ndarray, name: str) -> tuple[np.ndarray, dict[str, Any]]:
+def _run_clean(script: str, folder: Path, given: list[np.ndarray], name: str) -> tuple[np.ndarray, dict[str, Any]]:
     with tempfile.TemporaryDirectory() as work:
-        np.save(Path(work) / "inputs.npy", inputs)
+        for file, array in zip(("inputs.npy", "mask.npy"), given, strict=False):
+            np.save(Path(work) / file, array)
         done = subprocess.run(
             [sys.executable, "-I", "-B", "-c", script, str(folder), work],
             cwd=work,

@@ -73,6 +73,11 @@ class Supernet(nn.Module):
                 zero_last_scale()
 
 
+def takes_mask(network: nn.Module, inputs: Tensor) -> bool:
+    """Whether these inputs are texts whose padding the network wants to be told of."""
+    return not inputs.is_floating_point() and any(getattr(block, "takes_mask", False) for block in network.children())
+
+
 def build_network(layers: dict[str, LayerSpec]) -> Network:
     """A plain network with fresh weights, one block per slot, in forward order."""
     blocks = OrderedDict((name, build_block(spec)) for name, spec in layers.items())

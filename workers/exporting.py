@@ -76,7 +76,7 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
     subject = Subject(network, space.layers(architecture), facts, card)
     folder = artifacts.root / "exports" / order.job.id / architecture.id
     compared = slice(0, COMPARED_SAMPLES)
-    return write_bundle(subject, data.test.inputs(compared), data.test.y[compared], folder)
+    return write_bundle(subject, data.test.inputs(compared), data.test.y[compared], folder, data.test.mask(compared))
 
 
 def _card(

@@ -26,9 +26,9 @@ def reload(folder):
     import sys, torch
     sys.path.insert(0, folder)
     from load import model
-    def run(x):
+    def run(*given):
         with torch.no_grad():
-            return model(torch.from_numpy(x)).numpy()
+            return model(*map(torch.from_numpy, given)).numpy()
     return run
 """
 

@@ -23,6 +23,7 @@ DTYPES = {
     "tensor(double)": np.float64,
     "tensor(int64)": np.int64,
     "tensor(int32)": np.int32,
+    "tensor(bool)": np.bool_,
 }
 # What ONNX Runtime says when it lacks an operator; the group is the operator's name.
 LACKS = (
@@ -56,10 +57,13 @@ def prepare(path: Path, setting: Setting) -> Prepared:
         session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
     except Exception as error:  # the runtime's own classes derive from Exception alone
         raise refusal(path, error) from error
+    feed = {}
+    for tensor in session.get_inputs():
+        # A free dimension is a name: the batch, or the length of a text that was not fixed at export.
+        feed[tensor.name] = _example(
+            tensor.type, [setting.batch, *(n if isinstance(n, int) else 1 for n in tensor.shape[1:])]
+        )
     tensor = session.get_inputs()[0]
-    # A free dimension is a name: the batch, or the length of a text that was not fixed at export.
-    shape = [setting.batch, *(n if isinstance(n, int) else 1 for n in tensor.shape[1:])]
-    feed = {tensor.name: _example(tensor.type, shape)}
 
     def run() -> float:
         begin = time.perf_counter_ns()
@@ -69,7 +73,7 @@ def prepare(path: Path, setting: Setting) -> Prepared:
     is_language = tensor.type.startswith("tensor(int") and len(session.get_outputs()[0].shape) == 3
     facts = {
         "dtype": weights_dtype(path),
-        "input_shape": shape,
+        "input_shape": list(feed[tensor.name].shape),
         "versions": {"onnxruntime": onnxruntime.__version__, "python": platform.python_version()},
     }
     return Prepared({"prefill" if is_language else "forward": run}, facts)
@@ -111,10 +115,12 @@ def weights_dtype(path: Path) -> str:
 
 
 def _example(kind: str, shape: list[int]) -> np.ndarray[Any, Any]:
-    """Inputs of the type that the model asks for: normal noise, or token ids (whose values cost the same)."""
+    """Inputs of the type that the model asks for: normal noise, token ids (whose values cost the same), a full mask."""
     if kind not in DTYPES:
         raise Refused(f"Inputs of type {kind} are not measured; known: {', '.join(DTYPES)}.")
     dtype = np.dtype(DTYPES[kind])
+    if dtype.kind == "b":
+        return np.ones(shape, dtype=dtype)
     if dtype.kind == "i":
         return np.zeros(shape, dtype=dtype)
     return np.random.default_rng(0).standard_normal(shape).astype(dtype)

@@ -56,11 +56,14 @@ def prepare(path: Path, setting: Setting) -> Prepared:
         example = torch.randn(shape, device=device)
         if example.dim() == 4:
             example = example.to(memory_format=torch.channels_last)
-    phases = language_phases(network, example) or {"forward": lambda: network(example)}
+    given = (example,)
+    if example.dtype == torch.int64 and any(getattr(block, "takes_mask", False) for block in network):
+        given = (example, torch.ones_like(example, dtype=torch.bool))
+    phases = language_phases(network, example) or {"forward": lambda: network(*given)}
     if how.compiled:
         torch._dynamo.reset()
         compiled: Any = torch.compile(network)
-        phases = {"prefill" if "prefill" in phases else "forward": lambda: compiled(example)}
+        phases = {"prefill" if "prefill" in phases else "forward": lambda: compiled(*given)}
     clock = _cuda_clock if how.device == "cuda" else _wall_clock
     timed = {name: clock(run, setting.threads) for name, run in phases.items()}
     try:

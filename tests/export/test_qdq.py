@@ -39,9 +39,14 @@ def run(path, inputs, optimized=None):
     if optimized:
         options.optimized_model_filepath = str(optimized)
     session = onnxruntime.InferenceSession(str(path), options)
-    name = session.get_inputs()[0].name
+    names = [tensor.name for tensor in session.get_inputs()]  # of padded texts also a mask
     # One by one, as the runtime has it at batch one: dynamic ranges are those of an example.
-    return np.concatenate([session.run(None, {name: x[None].numpy()})[0] for x in inputs])
+    return np.concatenate(
+        [
+            session.run(None, dict(zip(names, (x[None].numpy(), np.ones((1, len(x)), bool)), strict=False)))[0]
+            for x in inputs
+        ]
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
