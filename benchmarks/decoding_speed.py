@@ -67,7 +67,6 @@ ONE_BILLION = {
     "rope_parameters": {"rope_type": "default", "rope_theta": 500000.0},
     "tie_word_embeddings": True,
 }
-GROUP = 128
 WARM_UP, RUNS, MOST_SECONDS = 3, 40, 0.5
 Policy = Mapping[str, int]
 
@@ -80,7 +79,7 @@ class Form:
     one: Mapping[str, Any]
     prompt: int
     batches: tuple[int, ...] = (1, 16)
-    group: int = GROUP
+    group: int = 128
 
 
 FORMS = {
@@ -174,7 +173,7 @@ def measured(supernet: Supernet, one: Architecture, policy: Policy, form: Form, 
     with made_there(device):
         network = extract(supernet, one)
     quantized(network, supernet.layers(one), policy, form)
-    weights = sum(held(tensor) for tensor in {id(p): p for p in network.parameters()}.values())
+    weights = sum(map(held, network.parameters()))
     row: dict[str, Any] = {"weight_bytes": weights}
     on_gpu = device.type == "cuda"
     prompts = {n: torch.zeros((n, form.prompt), dtype=torch.int64, device=device) for n in form.batches}

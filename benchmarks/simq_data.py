@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import sys
 import tempfile
 from dataclasses import asdict, dataclass, field, replace
@@ -18,6 +16,7 @@ from search_space.plugins import load_family
 from search_space.space import SearchSpace
 from supernet.augment import AugmentOptions
 from supernet.data import Dataset, load_dataset
+from supernet.data.text import read_text
 from supernet.methods.alternating import Alternating
 from supernet.methods.bignas import BigNAS
 from supernet.network import Supernet
@@ -127,8 +126,7 @@ def word_pieces(texts: Path, folder: Path) -> Path:
     """A folder with BERT's kind of tokenizer, made from the sentences of a table."""
     from tokenizers import BertWordPieceTokenizer
 
-    with gzip.open(texts, "rt", newline="") as file:
-        sentences = [row[0] for row in csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)]
+    sentences = [line.split("\t")[0] for line in read_text(texts).rstrip("\n").split("\n")]
     made = BertWordPieceTokenizer()
     made.train_from_iterator(sentences, vocab_size=VOCABULARY, show_progress=False)
     made.save_model(str(folder))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from quantization.network import applied_to
 from search_space import plugins
-from supernet.network import takes_mask
+from supernet.network import arguments
 
 # Imports nothing of ours: what it loads is what a user without Winnow would load.
 CHECKER = """
@@ -61,9 +61,7 @@ def verify(
     Raises:
         VerificationError: a format does not load, or differs by more than it may.
     """
-    given = [inputs]
-    if takes_mask(network, inputs):
-        given.append(torch.ones_like(inputs, dtype=torch.bool) if mask_NT is None else mask_NT)
+    given = arguments(network, inputs, mask_NT)
     with torch.no_grad():
         expected = network.eval()(*given).cpu().numpy()
     truth = labels.cpu().numpy()

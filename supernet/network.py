@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from functools import lru_cache
 
+import torch
 from torch import Tensor, nn
 
 from search_space.architecture import Architecture
@@ -76,6 +77,13 @@ class Supernet(nn.Module):
 def takes_mask(network: nn.Module, inputs: Tensor) -> bool:
     """Whether these inputs are texts whose padding the network wants to be told of."""
     return not inputs.is_floating_point() and any(getattr(block, "takes_mask", False) for block in network.children())
+
+
+def arguments(network: nn.Module, inputs: Tensor, mask_BT: Tensor | None = None) -> tuple[Tensor, ...]:
+    """What a network is called with: its inputs, and for padded texts a mask, full where none is said."""
+    if not takes_mask(network, inputs):
+        return (inputs,)
+    return inputs, torch.ones_like(inputs, dtype=torch.bool) if mask_BT is None else mask_BT
 
 
 def build_network(layers: dict[str, LayerSpec]) -> Network:

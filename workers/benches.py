@@ -30,16 +30,18 @@ from workers.workshop import JobFailed, Workshop
 log = structlog.get_logger()
 
 
-def place_facts(runtime: Runtime, machine: Mapping[str, Any], engine_version: str | None) -> Mapping[str, Any]:
+def place_facts(runtime: Runtime, machine: Mapping[str, Any]) -> Mapping[str, Any]:
     """What decides how fast a network runs on a machine; numbers of another place are never reused.
 
     Args:
         machine: facts of it, as a target stores them.
     """
+    versions = machine.get("versions", {})
     return {
         **{name: machine.get(name) for name in ("device", "cores", "machine")},
         **({"gpu": machine.get("gpu")} if runtime.device == "cuda" else {}),
-        "engine_version": engine_version,
+        "engine_version": versions.get(runtime.engine),
+        "python": versions.get("python"),
     }
 
 
@@ -51,7 +53,8 @@ class LocalBench:
         if runtime.device == "cuda" and torch.cuda.is_available():
             machine["gpu"] = torch.cuda.get_device_name()
         version = installed_version(runtime.engine) or "not installed"
-        self.place: Mapping[str, Any] = {**place_facts(runtime, machine, version), "python": platform.python_version()}
+        machine["versions"] = {runtime.engine: version, "python": platform.python_version()}
+        self.place = place_facts(runtime, machine)
 
     def measure(
         self, models: Sequence[Path], settings: Sequence[Setting], effort: Effort, tick: Callable[[], None]
@@ -114,10 +117,7 @@ class RemoteBench:
 
     def __init__(self, shop: Workshop, target: Target, runtime: Runtime, wait_minutes: float) -> None:
         self._shop, self._name, self._wait_minutes = shop, target.name, wait_minutes
-        facts = target.facts
-        versions = facts.get("versions", {})
-        place = place_facts(runtime, facts, versions.get(runtime.engine))
-        self.place: Mapping[str, Any] = {**place, "python": versions.get("python")}
+        self.place = place_facts(runtime, target.facts)
         assert shop.settings.redis_url is not None
         self._queue = Queue(shop.settings.redis_url)
         shop.reporter.transact(lambda session: measuring.give_up_requests(session, shop.job_id))

@@ -21,7 +21,7 @@ from torch.onnx import symbolic_helper
 
 from export.qdq import quantize_file
 from quantization.network import applied_to
-from supernet.network import takes_mask
+from supernet.network import arguments
 
 # Another runtime fuses and orders floating-point operations differently.
 TOLERANCE = 1e-3
@@ -57,18 +57,17 @@ def _export(network: nn.Module, example: Tensor, folder: Path) -> None:
     It talks a great deal; its talk is dropped, its errors are not.
     """
     said = io.StringIO()
-    inputs = {"input": example[:1].contiguous()}
-    if takes_mask(network, example):
-        inputs["mask"] = torch.ones_like(inputs["input"], dtype=torch.bool)
+    given = arguments(network, example[:1].contiguous())
+    names = ["input", "mask"][: len(given)]
     with warnings.catch_warnings(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network.eval(),
-            tuple(inputs.values()),
+            given,
             str(folder / "model.onnx"),
-            input_names=list(inputs),
+            input_names=names,
             output_names=["logits"],
-            dynamic_axes={name: {0: "batch"} for name in (*inputs, "logits")},
+            dynamic_axes={name: {0: "batch"} for name in (*names, "logits")},
             opset_version=OPSET,
             dynamo=False,
             verbose=False,

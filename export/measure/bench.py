@@ -255,7 +255,7 @@ class Series:
 
     def add_energy(self, child: Child, effort: Effort) -> None:
         """Run it long enough for a GPU's counter of energy, which moves a few times a second."""
-        if self.setting.how.device == "cuda":
+        if effort.energy and self.setting.how.device == "cuda":
             seconds = min(ENERGY_SECONDS, effort.max_seconds)
             said = child.ask(do="energy", handle=self.handles[0], phase=self.phase, seconds=seconds)
             self.energy_mj = said["energy_mj"]

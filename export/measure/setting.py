@@ -53,6 +53,7 @@ class Effort:
         block_seconds: length of a block; at least `min_runs` runs.
         width: blocks are added until the interval's half is within this share of the median.
         max_seconds: no block begins after so much measuring of one network.
+        energy: whether a GPU's energy is measured too, for which half a second of runs must be waited for.
     """
 
     processes: int = 2
@@ -61,11 +62,12 @@ class Effort:
     min_runs: int = 3
     width: float = 0.02
     max_seconds: float = 2.0
+    energy: bool = True
 
     @classmethod
     def quick(cls) -> Effort:
         """For the many layers of a table, whose errors even out in a sum: short blocks, far apart in time."""
-        return cls(processes=1, blocks=12, block_seconds=0.002, width=0.05, max_seconds=0.25)
+        return cls(processes=1, blocks=12, block_seconds=0.002, width=0.05, max_seconds=0.25, energy=False)
 
     def limited(self, seconds: float) -> Effort:
         """The same with another most time."""

@@ -35,6 +35,8 @@ def prepare(path: Path, setting: Setting) -> Prepared:
     """
     import torch
 
+    from supernet.network import arguments
+
     how = setting.how
     if how.device == "cuda" and not torch.cuda.is_available():
         raise Refused("torch finds no CUDA device on this machine; choose a cpu target.")
@@ -56,14 +58,12 @@ def prepare(path: Path, setting: Setting) -> Prepared:
         example = torch.randn(shape, device=device)
         if example.dim() == 4:
             example = example.to(memory_format=torch.channels_last)
-    given = (example,)
-    if example.dtype == torch.int64 and any(getattr(block, "takes_mask", False) for block in network):
-        given = (example, torch.ones_like(example, dtype=torch.bool))
-    phases = language_phases(network, example) or {"forward": lambda: network(*given)}
+    tensors = arguments(network, example)
+    phases = language_phases(network, example) or {"forward": lambda: network(*tensors)}
     if how.compiled:
         torch._dynamo.reset()
         compiled: Any = torch.compile(network)
-        phases = {"prefill" if "prefill" in phases else "forward": lambda: compiled(*given)}
+        phases = {"prefill" if "prefill" in phases else "forward": lambda: compiled(*tensors)}
     clock = _cuda_clock if how.device == "cuda" else _wall_clock
     timed = {name: clock(run, setting.threads) for name, run in phases.items()}
     try:

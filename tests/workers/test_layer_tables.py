@@ -119,8 +119,8 @@ def test_numbers_of_another_place_or_setting_are_kept_apart(few, layers):
 def test_numbers_of_another_gpu_in_the_same_kind_of_machine_are_kept_apart():
     machine = {"device": "A processor", "cores": 8, "machine": "x86_64"}
     one, other = ({**machine, "gpu": name} for name in ("A GPU", "B GPU"))
-    assert place_facts(RUNTIMES["cuda-torch"], one, "2") != place_facts(RUNTIMES["cuda-torch"], other, "2")
-    assert place_facts(RUNTIMES["cpu-torch"], one, "2") == place_facts(RUNTIMES["cpu-torch"], other, "2")
+    assert place_facts(RUNTIMES["cuda-torch"], one) != place_facts(RUNTIMES["cuda-torch"], other)
+    assert place_facts(RUNTIMES["cpu-torch"], one) == place_facts(RUNTIMES["cpu-torch"], other)
 
 
 def test_a_layer_that_the_target_cannot_run_is_named(few, layers):
