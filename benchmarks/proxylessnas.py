@@ -118,6 +118,11 @@ FORMS = {
     "small": Size(32, 16, CIFAR_SMALL, 10_000, 64, 12, 24, 15, 0.1, 0.01, 1, "full", 3, 10),
     # Searches that see all images, five times as many in all.
     "medium": Size(32, 16, CIFAR_SMALL, None, 128, 15, 20, 15, 0.1, 0.006, 2, "full", 2, 10, final="small"),
+    # Bottlenecks with the paper's candidates for CIFAR-10, whole images: an hour of a core each search, and minutes of
+    # a GPU for the trainings.
+    "operations": Size(
+        256, 32, proxyless.PRESETS["cifar_operations"], None, 128, 8, 12, 24, 0.1, 0.006, 2, "full", 2, 10
+    ),
     "full": Size(256, 32, CIFAR, None, 128, 40, 120, 120, 0.1, 0.006, 5, "full", 3, 10),
 }
 

@@ -1,8 +1,9 @@
 """ProxylessNAS family (1812.00332): one operation per block, the blocks' widths and strides given.
 
 An operation is `k3e6`, an inverted residual block with a 3x3 depthwise convolution and 6 times as many hidden
-channels as inputs, or `zero`, which leaves the block out; it is an option where the block's input and output have one
-shape. The choice and the slot of a block have the same name, and `candidates` lists what each option would be.
+channels as inputs; or, in a table whose blocks are bottlenecks, what mixes neighbouring positions in them, one of
+`MIXINGS`; or `zero`, which leaves the block out where its input and output have one shape. The choice and the slot of
+a block have the same name, and `candidates` lists what each option would be.
 
 `fixed` gives the space of one network from its list of blocks, the form in which published networks are written:
 
@@ -23,13 +24,23 @@ from search_space.adjustments import Adjustments, Options, Rule, number, space_n
 from search_space.architecture import Architecture, Option
 from search_space.channels import make_divisible, refuse_twins
 from search_space.inputs import ImageInput
-from search_space.layers import ConvSpec, HeadSpec, LayerSpec, MBConvSpec
+from search_space.layers import ConvSpec, HeadSpec, LayerSpec, MBConvSpec, MixingSpec
 from search_space.space import Choice, SearchSpace, Values
 
 ZERO = "zero"
 OPERATION = re.compile(r"k([1-9]\d?)e([1-9]\d?)")
 # In rising order of size.
 OPERATIONS = ("k3e3", "k5e3", "k7e3", "k3e6", "k5e6", "k7e6")
+# The candidates of the paper's space for CIFAR-10, as (operation, kernel, dilation), in rising order of size.
+MIXINGS = {
+    "identity": ("identity", 1, 1),
+    "avg3": ("avg_pool", 3, 1),
+    "max3": ("max_pool", 3, 1),
+    "sep3": ("separable", 3, 1),
+    "dil3": ("separable", 3, 2),
+    "sep5": ("separable", 5, 1),
+    "sep7": ("separable", 7, 1),
+}
 # What a user may widen a preset to; beyond these a number is a slip of the keyboard.
 MAX_KERNEL, MAX_EXPANSION, MAX_MULTIPLIER = 15, 32, 8
 # Specs remembered per space. Equal blocks are then one object, whose counts are worked out once.
@@ -85,6 +96,17 @@ def searched_blocks(first: int, *stages: tuple[int, int, int]) -> tuple[Block, .
     return tuple(blocks)
 
 
+def bottlenecks(*stages: tuple[int, int, int]) -> tuple[Block, ...]:
+    """Bottlenecks with a choice of operation, in stages of (width, number of blocks, stride of the first)."""
+    blocks = []
+    for s, (width, depth, stride) in enumerate(stages, 1):
+        for b in range(1, depth + 1):
+            # What changes the shape can be neither left out nor done by nothing.
+            options = tuple(MIXINGS)[1:] if b == 1 else (ZERO, *MIXINGS)
+            blocks.append(Block(f"stage{s}_block{b}", width, stride if b == 1 else 1, options))
+    return tuple(blocks)
+
+
 PRESETS: dict[str, Table] = {
     # The paper's space: 21 blocks with a choice, of which 15 can be left out; 6^6 * 7^15 networks.
     "imagenet": Table(
@@ -95,14 +117,23 @@ PRESETS: dict[str, Table] = {
         blocks=searched_blocks(16, (24, 4, 2), (40, 4, 2), (80, 4, 2), (96, 4, 1), (192, 4, 2), (320, 1, 1)),
         head=1280,
     ),
-    # The same idea for 32x32 pixels on a CPU. It is not the paper's space for CIFAR-10 (a PyramidNet of 54 tree
-    # blocks), whose operations are of another kind.
+    # The same idea for 32x32 pixels on a CPU.
     "cifar": Table(
         resolution=32,
         classes=10,
         stem=16,
         stem_stride=1,
         blocks=searched_blocks(16, (24, 3, 2), (32, 3, 2), (64, 3, 2), (96, 2, 1)),
+        head=256,
+    ),
+    # The candidates of the paper's space for CIFAR-10. Its backbone is a PyramidNet of 54 trees of such operations; here
+    # each bottleneck has one.
+    "cifar_operations": Table(
+        resolution=32,
+        classes=10,
+        stem=16,
+        stem_stride=1,
+        blocks=bottlenecks((32, 3, 2), (48, 3, 2), (64, 3, 2)),
         head=256,
     ),
     # Small enough to be searched in a minute on a CPU, with scikit-learn's digits.
@@ -222,20 +253,29 @@ def _choices(table: Table, options: Options, choose_all: bool) -> Iterator[Choic
         yield Choice("width", widths)
     for block in table.blocks:
         if len(block.options) > 1 or choose_all:
-            operations = options.of(block.name, block.options, _operations(ZERO in block.options))
+            operations = options.of(block.name, block.options, _operations(block))
             yield Choice(block.name, tuple(sorted(operations, key=_size)))
 
 
-def _operations(with_zero: bool) -> Rule:
+def _operations(block: Block) -> Rule:
+    has_zero = ZERO in block.options
+    if any(option in MIXINGS for option in block.options):
+        known = ", ".join(option for option in block.options if option != ZERO)
+        return Rule(f"one of {known}" + _or_zero(has_zero), lambda option: option in block.options)
+
     def allows(option: Option) -> bool:
         match = OPERATION.fullmatch(str(option)) if isinstance(option, str) else None
         if match is None:
-            return with_zero and option == ZERO
+            return has_zero and option == ZERO
         kernel, expansion = map(int, match.groups())
         return kernel % 2 == 1 and kernel <= MAX_KERNEL and expansion <= MAX_EXPANSION
 
     known = f"such as 'k5e6', with an odd kernel up to {MAX_KERNEL} and an expansion up to {MAX_EXPANSION}"
-    return Rule(f"an operation {known}" + (", or 'zero'" if with_zero else "; this block cannot be 'zero'"), allows)
+    return Rule(f"an operation {known}" + _or_zero(has_zero), allows)
+
+
+def _or_zero(has_zero: bool) -> str:
+    return ", or 'zero'" if has_zero else "; this block cannot be 'zero'"
 
 
 @lru_cache
@@ -247,9 +287,11 @@ def _parsed(operation: str) -> tuple[int, int]:
 
 
 def _size(operation: Option) -> tuple[int, int]:
-    """What operations are sorted by: expansion, which weighs more, and kernel."""
+    """What operations are sorted by: expansion, which weighs more, and kernel; or their place in `MIXINGS`."""
     if operation == ZERO:
         return 0, 0
+    if operation in MIXINGS:
+        return 1, list(MIXINGS).index(str(operation))
     kernel, expansion = _parsed(str(operation))
     return expansion, kernel
 
@@ -294,8 +336,8 @@ class Blueprint:
         layers = self(largest)
         at_each_width = [self({**largest, "width": width}) if width is not None else layers for width in widths]
         for slot, layer in layers.items():
+            known = options.get(slot, ())
             if isinstance(layer, MBConvSpec):
-                known = options.get(slot, ())
                 kernels = [_parsed(str(option))[0] for option in known if option != ZERO]
                 layers[slot] = replace(
                     layer,
@@ -317,10 +359,16 @@ class Blueprint:
 
     def _make_block(
         self, position: int, operation: str, channels: int, size: int, multiplier: Option | None
-    ) -> MBConvSpec:
+    ) -> MBConvSpec | MixingSpec:
         block = self._table.blocks[position]
-        kernel, expansion = _parsed(operation)
         width = _scaled(block.width, multiplier)
+        shortcut = block.stride == 1 and channels == width
+        if operation in MIXINGS:
+            mixing, kernel, dilation = MIXINGS[operation]
+            return MixingSpec(
+                channels, width, width, mixing, kernel, dilation, block.stride, size, "ReLU", shortcut=shortcut
+            )
+        kernel, expansion = _parsed(operation)
         return MBConvSpec(
             in_channels=channels,
             hidden_channels=channels * expansion,
@@ -331,5 +379,5 @@ class Blueprint:
             activation="ReLU6",
             expand=expansion > 1,
             project_shortcut=False,
-            shortcut=block.stride == 1 and channels == width,
+            shortcut=shortcut,
         )

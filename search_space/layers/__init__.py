@@ -13,6 +13,7 @@ in place, and what a layer has read is freed when nothing needs it any more.
 from search_space.layers.base import LayerSpec, Part, attention_part, conv_part, linear_part, norm_part
 from search_space.layers.image import ClassifierSpec, ConvSpec, HeadSpec, MaxPoolSpec, ResizeSpec
 from search_space.layers.mbconv import MBConvSpec
+from search_space.layers.mixing import MixingSpec
 from search_space.layers.precision import SCHEMES, Policy, Precision, Scheme
 from search_space.layers.residual import BasicSpec, BottleneckSpec
 from search_space.layers.transformer import (
@@ -39,6 +40,7 @@ __all__ = [
     "LayerSpec",
     "MBConvSpec",
     "MaxPoolSpec",
+    "MixingSpec",
     "Part",
     "PatchEmbeddingSpec",
     "PatchHeadSpec",

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from search_space.layers import ConvSpec, HeadSpec, LayerSpec, MBConvSpec, linear_part
+from search_space.layers import ConvSpec, HeadSpec, LayerSpec, MBConvSpec, MixingSpec, linear_part
 
 # 3x3, 3 -> 16 channels, stride 2 on 9x9 pixels: out 5x5, 16*3*9 = 432 weights, 2*16 scales and shifts.
 CONV = ConvSpec(in_channels=3, out_channels=16, kernel=3, stride=2, size=9, activation="ReLU")
@@ -41,6 +41,26 @@ PLAIN_MBCONV = MBConvSpec(
 
 # 1x1 on 2x2 pixels: 16*32 = 512 + 64, 2,048 MACs; classifier 320 weights, 10 biases, 320 MACs.
 HEAD = HeadSpec(in_channels=16, hidden_channels=32, classes=10, size=2, activation="ReLU")
+
+# On 7x7 pixels with stride 2: out 4x4.
+#   reduce    8*12  =  96 weights + 24,  96*49 = 4,704 MACs
+#   depthwise 12*9  = 108 weights + 24, 108*16 = 1,728 MACs
+#   pointwise 12*12 = 144 weights + 24, 144*16 = 2,304 MACs
+#   expand    12*16 = 192 weights + 32, 192*16 = 3,072 MACs
+MIXING = MixingSpec(8, 12, 16, "separable", 3, 1, 2, 7, "ReLU", shortcut=False)
+# Reduce and expand alone; the latter works on 49 positions where nothing has a stride.
+POOLED = replace(MIXING, operation="max_pool")
+NOTHING = replace(MIXING, operation="identity", kernel=1, stride=1)
+
+
+@pytest.mark.parametrize(
+    ("spec", "params", "macs"), [(MIXING, 644, 11_808), (POOLED, 344, 7_776), (NOTHING, 344, 4_704 + 192 * 49)]
+)
+def test_a_bottleneck_counts_what_its_operation_has(spec, params, macs):
+    assert (spec.params(), spec.macs()) == (params, macs)
+    # Maps of the middle: 12 channels on 7x7 and on 4x4 positions.
+    assert spec.parts().get("pool") == (POOLED.parts()["pool"] if spec is POOLED else None)
+    assert POOLED.peak_activations() == max((8 + 12) * 49, 12 * (49 + 16), (12 + 16) * 16)
 
 
 @pytest.mark.parametrize(("spec", "params"), [(CONV, 464), (MBCONV, 1432), (PLAIN_MBCONV, 168), (HEAD, 906)])

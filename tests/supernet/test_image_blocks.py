@@ -13,6 +13,7 @@ from search_space.layers import (
     LayerSpec,
     MaxPoolSpec,
     MBConvSpec,
+    MixingSpec,
     ResizeSpec,
 )
 from supernet.network import Supernet
@@ -97,6 +98,53 @@ def test_no_supernet_starts_dead(preset):
         assert not torch.allclose(logits[0], logits[1])
         logits.square().sum().backward()
         assert supernet.slot("stem").block.conv.weight.grad.abs().sum() > 0
+
+
+# --- bottlenecks with an operation ---------------------------------------------------------------------
+
+
+def mixing(operation: str, kernel: int = 3, dilation: int = 1, stride: int = 1) -> MixingSpec:
+    return MixingSpec(8, 12, 8, operation, kernel, dilation, stride, 6, "ReLU", shortcut=stride == 1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("operation", ["avg_pool", "max_pool"])
+def test_a_pooling_mixes_positions_and_sees_nothing_outside(operation, stride):
+    block = made(mixing(operation, stride=stride))
+    hidden = F.relu(block.reduce_norm(block.reduce(images(8))))
+    # Windows by hand, cut at the image's rim.
+    middle = torch.empty(2, 12, 6 // stride, 6 // stride)
+    for row in range(middle.shape[2]):
+        for column in range(middle.shape[3]):
+            y, x = row * stride, column * stride
+            window = hidden[:, :, max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]
+            middle[:, :, row, column] = window.mean((2, 3)) if operation == "avg_pool" else window.amax((2, 3))
+    expected = block.expand_norm(block.expand(middle)) + (images(8) if stride == 1 else 0)
+    assert torch.allclose(block(images(8)), expected, atol=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("kernel", "dilation"), [(3, 1), (3, 2), (7, 1)])
+def test_a_separable_convolution_is_depthwise_and_then_across_channels(kernel, dilation):
+    block = made(mixing("separable", kernel, dilation))
+    hidden = F.relu(block.reduce_norm(block.reduce(images(8))))
+    across = F.conv2d(hidden, block.depthwise.weight, padding="same", dilation=dilation, groups=12)
+    hidden = F.relu(block.pointwise_norm(block.pointwise(F.relu(block.depthwise_norm(across)))))
+    assert torch.allclose(block(images(8)), block.expand_norm(block.expand(hidden)) + images(8), atol=1e-6)
+
+
+@torch.no_grad()
+def test_without_an_operation_a_bottleneck_sees_one_position_at_a_time():
+    block, x = made(mixing("identity", kernel=1)), images(8)
+    alone = block(x[:, :, 2:3, 2:3])
+    assert torch.allclose(block(x)[:, :, 2:3, 2:3], alone, atol=1e-6)
+
+
+@torch.no_grad()
+def test_a_zeroed_bottleneck_is_its_shortcut():
+    assert torch.equal(zeroed(mixing("max_pool"))(images(8)), images(8))
+    assert zeroed(mixing("max_pool", stride=2)).expand_norm.weight.eq(1).all()
 
 
 # --- residual networks ------------------------------------------------------------------------------
