@@ -122,7 +122,7 @@ FORMS = {
     # Searches that see all images, five times as many in all.
     "medium": Size(32, 16, CIFAR_SMALL, None, 128, 15, 20, 15, 0.1, 0.006, 2, "full", 2, 10, final="small"),
     # The paper's candidates for CIFAR-10, all images: half an hour of a core each search, minutes of a GPU for the rest.
-    "operations": Size(256, 16, OPERATIONS_SMALL, None, 128, 8, 12, 24, 0.1, 0.006, 2, "full", 2, 10),
+    "operations": Size(256, 16, OPERATIONS_SMALL, None, 128, 8, 12, 20, 0.1, 0.006, 2, "full", 2, 10),
     "full": Size(256, 32, CIFAR, None, 128, 40, 120, 120, 0.1, 0.006, 5, "full", 3, 10),
 }
 

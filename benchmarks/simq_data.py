@@ -32,6 +32,7 @@ class Plan:
         limit: training examples, validation included; None: all.
         validation, test: examples that networks are scored on at most.
         steps: of the training at most; None: all of its epochs.
+        warmup_epochs: in which the learning rate rises.
     """
 
     preset: str
@@ -50,6 +51,7 @@ class Plan:
     calibration_examples: int = 100
     calibration_images: int = 512
     steps: int | None = None
+    warmup_epochs: float = 0.5
 
     def facts(self) -> dict[str, Any]:
         """For the result."""
@@ -76,7 +78,7 @@ PLANS: dict[str, dict[str, Plan]] = {
     },
     "vit": {
         "full": replace(_FULL, learning_rate=1e-3),
-        "medium": Plan("cifar", None, 1000, 2000, 12, 512, 1e-3, 40, 8, 3, {"depth": (3, 4)}),
+        "medium": Plan("cifar", None, 1000, 2000, 24, 256, 5e-4, 40, 8, 3, {"depth": (3, 4)}, warmup_epochs=2.0),
         "small": Plan("cifar", 6000, 600, 1500, 5, 64, 1e-3, 40, 8, 3, {"depth": (3, 4)}),
     },
     "bert": {
@@ -157,7 +159,7 @@ def trained(family: str, plan: Plan, data: Dataset, cache: Cache) -> tuple[Super
         momentum=0.9,
         clip_norm=1.0,
         schedule="cosine",
-        warmup_epochs=0.5,
+        warmup_epochs=plan.warmup_epochs,
     )
     augment = AugmentOptions(crop_padding=4, flip=True) if family in ("mobilenet", "resnet", "vit") else None
 

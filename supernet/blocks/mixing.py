@@ -1,5 +1,6 @@
 """Bottleneck whose spatial operation is one of a set: 1x1, the operation, 1x1, and the shortcut."""
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -20,17 +21,16 @@ class MixingBlock(nn.Module):
         shortcut: bool,
     ) -> None:
         super().__init__()
-        self.has_shortcut, self.is_separable = shortcut, operation == "separable"
+        self.operation, self.kernel, self.stride, self.has_shortcut = operation, kernel, stride, shortcut
         self.reduce = nn.Conv2d(in_channels, hidden_channels, 1, bias=False)
         self.reduce_norm = nn.BatchNorm2d(hidden_channels)
-        padding = dilation * (kernel // 2)
         if operation == "separable":
             self.depthwise = nn.Conv2d(
                 hidden_channels,
                 hidden_channels,
                 kernel,
                 stride,
-                padding,
+                dilation * (kernel // 2),
                 dilation,
                 groups=hidden_channels,
                 bias=False,
@@ -38,24 +38,20 @@ class MixingBlock(nn.Module):
             self.depthwise_norm = nn.BatchNorm2d(hidden_channels)
             self.pointwise = nn.Conv2d(hidden_channels, hidden_channels, 1, bias=False)
             self.pointwise_norm = nn.BatchNorm2d(hidden_channels)
-        elif operation == "avg_pool":
-            # Without the zeros around the image, as in DARTS: they would darken its rim.
-            self.pool: nn.Module = nn.AvgPool2d(kernel, stride, padding, count_include_pad=False)
-        elif operation == "max_pool":
-            self.pool = nn.MaxPool2d(kernel, stride, padding)
-        else:
-            self.pool = nn.Identity()
         self.expand = nn.Conv2d(hidden_channels, out_channels, 1, bias=False)
         self.expand_norm = nn.BatchNorm2d(out_channels)
         self.activation = getattr(nn, activation)()
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         out: Tensor = self.activation(self.reduce_norm(self.reduce(x_NCHW)))
-        if self.is_separable:
+        if self.operation == "separable":
             out = self.activation(self.depthwise_norm(self.depthwise(out)))
             out = self.activation(self.pointwise_norm(self.pointwise(out)))
-        else:
-            out = self.pool(out)
+        elif self.operation == "avg_pool":
+            # Without the zeros around the image, as in DARTS: they would darken its rim.
+            out = F.avg_pool2d(out, self.kernel, self.stride, self.kernel // 2, count_include_pad=False)
+        elif self.operation == "max_pool":
+            out = F.max_pool2d(out, self.kernel, self.stride, self.kernel // 2)
         out = self.expand_norm(self.expand(out))
         return out + x_NCHW if self.has_shortcut else out
 

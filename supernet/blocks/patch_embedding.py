@@ -13,7 +13,9 @@ class PatchEmbedding(nn.Module):
         self.class_token = nn.Parameter(torch.empty(embed))
         self.positions = nn.Parameter(torch.empty((size // patch) ** 2 + 1, embed))
         self.dropout = nn.Dropout(dropout)
-        for tensor in (self.patches.weight, self.class_token, self.positions):
+        # LeCun's: patches come out as large as the images go in.
+        nn.init.trunc_normal_(self.patches.weight, std=(channels * patch * patch) ** -0.5)
+        for tensor in (self.class_token, self.positions):
             nn.init.trunc_normal_(tensor, std=0.02)
         if self.patches.bias is not None:
             nn.init.zeros_(self.patches.bias)

@@ -11,7 +11,13 @@ from supernet.network import build_network
 from tests.contracts.narrow import buildable
 
 # Together these have every block file of image networks; checked by the last test.
-NETWORKS = [("mobilenet", "attentivenas"), ("proxyless", "cifar"), ("resnet", "cifar"), ("resnet", "ofa_resnet50")]
+NETWORKS = [
+    ("mobilenet", "attentivenas"),
+    ("proxyless", "cifar"),
+    ("proxyless", "cifar_operations"),
+    ("resnet", "cifar"),
+    ("resnet", "ofa_resnet50"),
+]
 
 
 def network_of(family, preset):
@@ -50,4 +56,5 @@ def test_resizing_in_onnx_is_torchs(size, to, tmp_path):
 
 def test_every_kind_of_image_block_is_in_one_of_these_bundles():
     kinds = {layer.kind for names in NETWORKS for layer in network_of(*names)[1].values()}
-    assert kinds == {"resize", "conv", "mbconv", "head", "basic", "bottleneck", "classifier", "max_pool"}
+    expected = {"resize", "conv", "mbconv", "mixing", "head", "basic", "bottleneck", "classifier", "max_pool"}
+    assert kinds == expected

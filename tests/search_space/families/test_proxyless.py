@@ -78,6 +78,29 @@ def test_added_operations_find_their_place_by_size():
     assert (held.kernel, held.hidden_channels) == (9, 16 * 6)
 
 
+def test_the_candidates_for_cifar_are_the_papers_and_shapes_decide_where_nothing_will_do():
+    space = load_family("proxyless", "cifar_operations")
+    operations = ("avg3", "max3", "sep3", "dil3", "sep5", "sep7")
+    for name, specs in proxyless.candidates(space).items():
+        keeps_shape = not name.endswith("block1")
+        assert tuple(specs) == (("zero", "identity", *operations) if keeps_shape else operations)
+        assert all(spec.shortcut == keeps_shape for spec in specs.values() if spec is not None)
+    dilated = proxyless.candidates(space)["stage1_block1"]["dil3"]
+    assert (dilated.operation, dilated.kernel, dilated.dilation, dilated.hidden_channels) == ("separable", 3, 2, 32)
+
+
+def test_a_slot_of_operations_holds_the_largest_that_is_left():
+    pools = Adjustments({"stage1_block2": ("max3", "zero"), "stage1_block3": ("sep5", "avg3")})
+    space = load_family("proxyless", "cifar_operations", pools)
+    assert space.choices[2].options == ("zero", "max3")
+    held = space.capacity()
+    assert (held["stage1_block2"].operation, held["stage1_block3"].kernel) == ("max_pool", 5)
+    with pytest.raises(ValueError, match="must be one of avg3, max3, sep3, dil3, sep5, sep7; this block cannot be"):
+        load_family("proxyless", "cifar_operations", Adjustments({"stage1_block1": ("identity", "sep3")}))
+    with pytest.raises(ValueError, match="must be an operation"):
+        load_family("proxyless", "cifar", Adjustments({"stage1_block2": ("sep3", "zero")}))
+
+
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
