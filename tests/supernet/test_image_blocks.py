@@ -9,11 +9,13 @@ from search_space.layers import (
     BottleneckSpec,
     ClassifierSpec,
     ConvSpec,
+    EncoderLayerSpec,
     HeadSpec,
     LayerSpec,
     MaxPoolSpec,
     MBConvSpec,
     MixingSpec,
+    PatchEmbeddingSpec,
     ResizeSpec,
 )
 from supernet.network import Supernet
@@ -145,6 +147,23 @@ def test_without_an_operation_a_bottleneck_sees_one_position_at_a_time():
 def test_a_zeroed_bottleneck_is_its_shortcut():
     assert torch.equal(zeroed(mixing("max_pool"))(images(8)), images(8))
     assert zeroed(mixing("max_pool", stride=2)).expand_norm.weight.eq(1).all()
+
+
+# --- transformers ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_layers_of_a_vit_start_as_vits_and_those_of_a_bert_as_berts(norm_first):
+    spec = EncoderLayerSpec(128, 4, 32, 512, 65, norm_first, "GELU", True, 0, 1e-6, 0.0, 0.0)
+    block = made(spec)
+    for linear, inputs, outputs in ((block.query, 128, 128), (block.ffn_in, 128, 512), (block.ffn_out, 512, 128)):
+        expected = (2 / (inputs + outputs)) ** 0.5 if norm_first else 0.02
+        assert linear.weight.std().item() == pytest.approx(expected, rel=0.05)
+
+
+def test_patches_come_out_as_large_as_the_images_go_in():
+    patches = made(PatchEmbeddingSpec(3, 256, 4, 32, 0.0)).patches(torch.randn(8, 3, 32, 32))
+    assert patches.std().item() == pytest.approx(1, rel=0.1)
 
 
 # --- residual networks ------------------------------------------------------------------------------
