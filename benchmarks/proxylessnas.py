@@ -14,9 +14,10 @@
 The small form has a space of its own, whose networks of at most six blocks learn something in a few minutes: with the
 eleven blocks of `cifar`, 900 steps of single paths leave the over-parameterised network as good as untrained. The
 medium form searches the same space with all images, for an hour of a core each, and trains networks as the small one.
+The form `operations` has the paper's candidates for CIFAR-10 instead of MBConv blocks, and all images.
 
-    python -m benchmarks.proxylessnas [--json] [--form small|medium|full] [--part memory|search] [--data FOLDER]
-        [--cache FOLDER] [--piece NAME]
+    python -m benchmarks.proxylessnas [--json] [--form small|medium|operations|full] [--part memory|search]
+        [--data FOLDER] [--cache FOLDER] [--piece NAME]
 
 With `--piece`, one piece is put into the cache: `table`, then `search-0`, ..., then the trainings of `derived-0`, ...
 and `random-0`, .... So several processes share the work, or one machine trains and another measures.
@@ -121,7 +122,7 @@ FORMS = {
     "small": Size(32, 16, CIFAR_SMALL, 10_000, 64, 12, 24, 15, 0.1, 0.01, 1, "full", 3, 10),
     # Searches that see all images, five times as many in all.
     "medium": Size(32, 16, CIFAR_SMALL, None, 128, 15, 20, 15, 0.1, 0.006, 2, "full", 2, 10, final="small"),
-    # The paper's candidates for CIFAR-10, all images: half an hour of a core each search, minutes of a GPU for the rest.
+    # The paper's candidates for CIFAR-10, all images: 40 minutes of a core each search, 5 of a GPU for the rest.
     "operations": Size(256, 16, OPERATIONS_SMALL, None, 128, 8, 12, 20, 0.1, 0.006, 2, "full", 2, 10),
     "full": Size(256, 32, CIFAR, None, 128, 40, 120, 120, 0.1, 0.006, 5, "full", 3, 10),
 }
@@ -346,8 +347,8 @@ def search(study: Study) -> dict[str, Any]:
         say(f"{kind} {one.id}: {score:.4f}")
     drift = measured_whole(space, rows, study.setting, study.bench, study.store)
     return {
-        "space": f"proxyless/cifar with {len(study.blocks.searched)} blocks, {size.pixels} pixels, "
-        f"{space.size()} networks",
+        "space": f"{len(study.blocks.searched)} blocks with a choice, {size.pixels} pixels, {space.size()} networks",
+        "operations": sorted({str(option) for block in study.blocks.searched for option in block.options}),
         "images": {"search": len(study.data.train), "final": len(study.final_data.train)},
         "epochs": {"warm-up": size.warmup_epochs, "search": size.search_epochs, "final": study.final.final_epochs},
         "budget_ms": study.budget_ms,

@@ -126,8 +126,8 @@ PRESETS: dict[str, Table] = {
         blocks=searched_blocks(16, (24, 3, 2), (32, 3, 2), (64, 3, 2), (96, 2, 1)),
         head=256,
     ),
-    # The candidates of the paper's space for CIFAR-10. Its backbone is a PyramidNet of 54 trees of such operations; here
-    # each bottleneck has one.
+    # The candidates of the paper's space for CIFAR-10. Its backbone is a PyramidNet of 54 trees of such operations;
+    # here each bottleneck has one.
     "cifar_operations": Table(
         resolution=32,
         classes=10,
