@@ -17,6 +17,7 @@ from supernet.network import Supernet, extract
 FAMILIES = {
     "mobilenet": ("digits", (8, 32), {}),
     "resnet": ("cifar", (8, 32), {}),
+    "proxyless": ("cifar_operations", (8, 32), {}),
     "vit": ("cifar", (8, 32), {}),
     "bert": ("tiny", (8, 32), {}),
     "llama": ("tiny", (4, 8, 32), {8: "int8_weight"}),
