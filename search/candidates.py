@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from search_space.encoding import canonical_genes
+from search_space.encoding import active_mask, canonical_genes
 from search_space.space import SearchSpace
 
 # Of mutants of a space that has choices alike, the share in which a stretch of them takes one option.
@@ -67,6 +67,14 @@ class Breeder:
         first = parents[self._rng.integers(0, len(parents), count)]
         second = parents[self._rng.integers(0, len(parents), count)]
         return canonical_genes(self._space, np.where(self._rng.random(first.shape) < 0.5, first, second))
+
+    def plain(self, genes: np.ndarray) -> np.ndarray:
+        """The same networks with one option wherever choices are alike: that of a random one of them."""
+        made, active = genes.copy(), active_mask(self._space, genes)
+        for group in self._space.alike:
+            drawn = (active[:, group] * self._rng.random((len(genes), len(group)))).argmax(axis=1)
+            made[:, group] = genes[np.arange(len(genes)), group[drawn]][:, None]
+        return canonical_genes(self._space, made)
 
     def order(self, count: int) -> np.ndarray:
         """A random order of so many things."""

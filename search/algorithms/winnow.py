@@ -4,7 +4,8 @@
 2. For every metric that is not exact, a Gaussian process over genes learns the normal scores of its costs
    (`gaussian_process`, `scale`); exact costs are computed, never learned.
 3. Candidates are mutants and children of the front and random networks; those that may be on the front, by
-   optimistic means, breed again. Small spaces are weighed whole.
+   optimistic means, breed again. Small spaces are weighed whole. Where choices are alike, such as the bits of every
+   layer, they have one option together in the first half of a search: it finds networks, and then mixes.
 4. A batch is chosen one by one by expected hypervolume improvement (`improvement`), in turn measured in the metrics'
    own units, where the ends of the front weigh most, and in normal scores, where its middle does. Each choice counts
    as evaluated at its mean before the next. Limits cut the volume off, or weigh it by their probability to be met.
@@ -37,6 +38,9 @@ POOL = 3000
 SHORTLIST = 400
 # Rounds in which promising candidates breed, and the standard deviations by which "promising" is optimistic.
 ROUNDS, OPTIMISM = 2, 0.5
+# Share of the evaluations in which choices that are alike have one option together: a mix of bits tells little about
+# networks, and there are far more mixes than networks.
+PLAIN = 0.5
 # Largest number of evaluations that models are conditioned on: time grows with its cube.
 MODEL_ROWS = 1200
 # Points of a front that count in three and four objectives, where boxes multiply.
@@ -113,7 +117,7 @@ class WinnowSearch(SearchAlgorithm):
         wanted = min(room, max(1, wanted - len(self._rows) * (self._num_asked == 0)))
         first = self._unknown([*self.problem.seeds, self.space.smallest(), self.space.largest()])
         batch = {a.id: a for a in first[: max(wanted, min(room, len(self.problem.seeds)))]}
-        pool = self._whole if self._whole is not None else self._breeder.random(4 * wanted + 100)
+        pool = self._whole if self._whole is not None else self._fresh(self._breeder.random(4 * wanted + 100))
         for genes in self._shuffled(self._seen.fresh(pool)):
             if len(batch) >= wanted:
                 break
@@ -121,6 +125,11 @@ class WinnowSearch(SearchAlgorithm):
             if architecture.id not in self._known:
                 batch.setdefault(architecture.id, architecture)
         return list(batch.values())
+
+    def _fresh(self, genes: np.ndarray) -> np.ndarray:
+        """Those that are not taken, each once, as plain as this part of the search is."""
+        is_plain = len(self.space.alike) > 0 and self._num_asked < PLAIN * self.evaluations
+        return self._seen.fresh(self._breeder.plain(genes) if is_plain else genes)
 
     def _shuffled(self, genes: np.ndarray) -> np.ndarray:
         shuffled: np.ndarray = genes[self._breeder.order(len(genes))]
@@ -174,7 +183,7 @@ class WinnowSearch(SearchAlgorithm):
         third = POOL // 9
         breeder, drawn = self._breeder, Seen()
         bred = [breeder.random(third), breeder.mutants(parents, 3 * third), breeder.children(parents, third)]
-        pool = self._seen.fresh(np.concatenate(bred))
+        pool = self._fresh(np.concatenate(bred))
         if len(pool) <= count and self.space.size() <= 100 * POOL:
             pool = self._seen.fresh(all_genes(self.space))[:POOL]
         drawn.add(pool)
@@ -182,7 +191,7 @@ class WinnowSearch(SearchAlgorithm):
         for _round in range(ROUNDS):
             parents = pool[self._promising(beliefs)]
             kids = np.concatenate([breeder.mutants(parents, 3 * third // 2), breeder.children(parents, third // 2)])
-            kids = drawn.fresh(self._seen.fresh(kids))
+            kids = drawn.fresh(self._fresh(kids))
             if len(kids) == 0:
                 break
             drawn.add(kids)

@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
+from search.algorithms import make_algorithm
 from search.candidates import Breeder
+from search.evaluation import Evaluation
+from search.objectives import Objective
 from search_space import Choice, SearchSpace
 
 WIDTHS = [Choice(f"width{i}", (0, 1, 2)) for i in range(4)]
@@ -48,3 +51,42 @@ def test_mutants_set_stretches_of_choices_alike_and_leave_the_others_alone():
 def test_a_space_without_such_choices_has_none_alike():
     assert space("").alike == ()
     assert [list(group) for group in space("bits").alike] == [list(range(4, 34))]
+
+
+def test_plain_networks_have_one_of_their_own_options_wherever_choices_are_alike():
+    made = space("bits")
+    breeder = Breeder(made, np.random.default_rng(3))
+    genes = breeder.random(1000)
+    plain = breeder.plain(genes)
+    assert np.array_equal(plain[:, :4], genes[:, :4])
+    assert (most_common_share(plain) == 1).all()
+    assert all(row[4] in before[4:] for row, before in zip(plain, genes, strict=True))
+
+
+def test_a_choice_that_a_network_does_not_have_does_not_decide_what_it_is_plain_in():
+    depth = Choice("depth", (1, 2))
+    bits = [Choice("one_bits", (8, 32), None, "bits"), Choice("two_bits", (8, 32), ("depth", (2,)), "bits")]
+    made = SearchSpace("toy", [depth, *bits])
+    shallow = np.array([made.architecture(depth=1, one_bits=32).genes] * 50)
+    assert np.array_equal(Breeder(made, np.random.default_rng(4)).plain(shallow), shallow)
+
+
+def test_winnow_finds_networks_before_it_mixes():
+    made = space("bits")
+    objectives = [Objective("loss"), Objective("bits")]
+    algorithm = make_algorithm("winnow", made, objectives, seed=0, evaluations=32, batch=4, initial=8)
+    asked = []
+    while batch := algorithm.ask():
+        asked += batch
+        genes = [np.array(one.genes) for one in batch]
+        algorithm.tell(
+            [
+                Evaluation(
+                    one, {"loss": -float(row[:4].sum()) + 0.01 * float((row[4:] == 0).sum()), "bits": row[4:].sum()}
+                )
+                for one, row in zip(batch, genes, strict=True)
+            ]
+        )
+    shares = most_common_share(np.array([one.genes for one in asked]))
+    assert (shares[:16] == 1).all()
+    assert (shares[16:] < 1).any()
