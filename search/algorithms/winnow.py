@@ -5,7 +5,7 @@
    (`gaussian_process`, `scale`); exact costs are computed, never learned.
 3. Candidates are mutants and children of the front and random networks; those that may be on the front, by
    optimistic means, breed again. Small spaces are weighed whole. Where choices are alike, such as the bits of every
-   layer, they have one option together in the first half of a search: it finds networks, and then mixes.
+   layer, they have one option together in the first three quarters of a search: it finds networks, and then mixes.
 4. A batch is chosen one by one by expected hypervolume improvement (`improvement`), in turn measured in the metrics'
    own units, where the ends of the front weigh most, and in normal scores, where its middle does. Each choice counts
    as evaluated at its mean before the next. Limits cut the volume off, or weigh it by their probability to be met.
@@ -40,7 +40,7 @@ SHORTLIST = 400
 ROUNDS, OPTIMISM = 2, 0.5
 # Share of the evaluations in which choices that are alike have one option together: a mix of bits tells little about
 # networks, and there are far more mixes than networks.
-PLAIN = 0.5
+PLAIN = 0.75
 # Largest number of evaluations that models are conditioned on: time grows with its cube.
 MODEL_ROWS = 1200
 # Points of a front that count in three and four objectives, where boxes multiply.

@@ -88,5 +88,5 @@ def test_winnow_finds_networks_before_it_mixes():
             ]
         )
     shares = most_common_share(np.array([one.genes for one in asked]))
-    assert (shares[:16] == 1).all()
-    assert (shares[16:] < 1).any()
+    assert (shares[:24] == 1).all()
+    assert (shares[24:] < 1).any()
