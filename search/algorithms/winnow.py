@@ -39,8 +39,8 @@ SHORTLIST = 400
 # Rounds in which promising candidates breed, and the standard deviations by which "promising" is optimistic.
 ROUNDS, OPTIMISM = 2, 0.5
 # Share of the evaluations in which choices that are alike have one option together: a mix of bits tells little about
-# networks, and there are far more mixes than networks.
-PLAIN = 0.75
+# networks, and there are far more mixes than networks. It ends earlier where fewer new ones than this are drawn.
+PLAIN, LEAST_PLAIN = 0.75, 100
 # Largest number of evaluations that models are conditioned on: time grows with its cube.
 MODEL_ROWS = 1200
 # Points of a front that count in three and four objectives, where boxes multiply.
@@ -117,7 +117,10 @@ class WinnowSearch(SearchAlgorithm):
         wanted = min(room, max(1, wanted - len(self._rows) * (self._num_asked == 0)))
         first = self._unknown([*self.problem.seeds, self.space.smallest(), self.space.largest()])
         batch = {a.id: a for a in first[: max(wanted, min(room, len(self.problem.seeds)))]}
-        pool = self._whole if self._whole is not None else self._fresh(self._breeder.random(4 * wanted + 100))
+        pool = self._whole
+        if pool is None:
+            drawn = self._breeder.random(4 * wanted + LEAST_PLAIN)
+            pool = self._plain(drawn) if self._is_plain(drawn) else drawn
         for genes in self._shuffled(self._seen.fresh(pool)):
             if len(batch) >= wanted:
                 break
@@ -126,10 +129,14 @@ class WinnowSearch(SearchAlgorithm):
                 batch.setdefault(architecture.id, architecture)
         return list(batch.values())
 
-    def _fresh(self, genes: np.ndarray) -> np.ndarray:
-        """Those that are not taken, each once, as plain as this part of the search is."""
-        is_plain = len(self.space.alike) > 0 and self._num_asked < PLAIN * self.evaluations
-        return self._seen.fresh(self._breeder.plain(genes) if is_plain else genes)
+    def _plain(self, genes: np.ndarray) -> np.ndarray:
+        """With one option wherever choices are alike; those that are not taken, each once."""
+        return self._seen.fresh(self._breeder.plain(genes))
+
+    def _is_plain(self, drawn: np.ndarray) -> bool:
+        """Whether this part of the search looks at such networks alone, by what it has drawn."""
+        is_early = len(self.space.alike) > 0 and self._num_asked < PLAIN * self.evaluations
+        return is_early and len(self._plain(drawn)) >= LEAST_PLAIN
 
     def _shuffled(self, genes: np.ndarray) -> np.ndarray:
         shuffled: np.ndarray = genes[self._breeder.order(len(genes))]
@@ -182,8 +189,11 @@ class WinnowSearch(SearchAlgorithm):
         parents = genes[feasible][moocore.is_nondominated(costs[feasible])] if feasible.any() else self._nearest(genes)
         third = POOL // 9
         breeder, drawn = self._breeder, Seen()
-        bred = [breeder.random(third), breeder.mutants(parents, 3 * third), breeder.children(parents, third)]
-        pool = self._fresh(np.concatenate(bred))
+        bred = np.concatenate(
+            [breeder.random(third), breeder.mutants(parents, 3 * third), breeder.children(parents, third)]
+        )
+        fresh = self._plain if self._is_plain(bred) else self._seen.fresh
+        pool = fresh(bred)
         if len(pool) <= count and self.space.size() <= 100 * POOL:
             pool = self._seen.fresh(all_genes(self.space))[:POOL]
         drawn.add(pool)
@@ -191,7 +201,7 @@ class WinnowSearch(SearchAlgorithm):
         for _round in range(ROUNDS):
             parents = pool[self._promising(beliefs)]
             kids = np.concatenate([breeder.mutants(parents, 3 * third // 2), breeder.children(parents, third // 2)])
-            kids = drawn.fresh(self._fresh(kids))
+            kids = drawn.fresh(fresh(kids))
             if len(kids) == 0:
                 break
             drawn.add(kids)

@@ -71,22 +71,31 @@ def test_a_choice_that_a_network_does_not_have_does_not_decide_what_it_is_plain_
     assert np.array_equal(Breeder(made, np.random.default_rng(4)).plain(shallow), shallow)
 
 
-def test_winnow_finds_networks_before_it_mixes():
-    made = space("bits")
+def searched(made: SearchSpace, evaluations: int) -> np.ndarray:
+    """Genes as `winnow` asked for them; wide layers are better, few bits smaller and a little worse."""
     objectives = [Objective("loss"), Objective("bits")]
-    algorithm = make_algorithm("winnow", made, objectives, seed=0, evaluations=32, batch=4, initial=8)
+    algorithm = make_algorithm("winnow", made, objectives, seed=0, evaluations=evaluations, batch=4, initial=8)
     asked = []
     while batch := algorithm.ask():
-        asked += batch
-        genes = [np.array(one.genes) for one in batch]
-        algorithm.tell(
-            [
-                Evaluation(
-                    one, {"loss": -float(row[:4].sum()) + 0.01 * float((row[4:] == 0).sum()), "bits": row[4:].sum()}
-                )
-                for one, row in zip(batch, genes, strict=True)
-            ]
-        )
-    shares = most_common_share(np.array([one.genes for one in asked]))
+        asked += [one.genes for one in batch]
+        scored = []
+        for one in batch:
+            bits = np.array([gene for choice, gene in zip(made.choices, one.genes, strict=True) if choice.decides])
+            loss = 0.01 * float((bits == 0).sum()) - float(sum(one.genes) - bits.sum())
+            scored.append(Evaluation(one, {"loss": loss, "bits": float(bits.sum())}))
+        algorithm.tell(scored)
+    return np.array(asked)
+
+
+def test_winnow_finds_networks_before_it_mixes():
+    shares = most_common_share(searched(space("bits"), 32))
     assert (shares[:24] == 1).all()
     assert (shares[24:] < 1).any()
+
+
+def test_winnow_mixes_at_once_where_there_is_nothing_else_to_find():
+    """Policies of one network: three of them are plain."""
+    made = SearchSpace("toy", [Choice(f"layer{i}_bits", (4, 8, 32), None, "bits") for i in range(30)])
+    asked = searched(made, 32)
+    assert len(asked) == 32
+    assert any(len(set(row)) > 1 for row in asked[:12])
