@@ -119,8 +119,8 @@ class WinnowSearch(SearchAlgorithm):
         batch = {a.id: a for a in first[: max(wanted, min(room, len(self.problem.seeds)))]}
         pool = self._whole
         if pool is None:
-            drawn = self._breeder.random(4 * wanted + LEAST_PLAIN)
-            pool = self._plain(drawn) if self._is_plain(drawn) else drawn
+            drawn = self._breeder.random(4 * wanted + 100)
+            pool = self._plain(drawn) if self._is_plain(drawn, wanted) else drawn
         for genes in self._shuffled(self._seen.fresh(pool)):
             if len(batch) >= wanted:
                 break
@@ -133,10 +133,10 @@ class WinnowSearch(SearchAlgorithm):
         """With one option wherever choices are alike; those that are not taken, each once."""
         return self._seen.fresh(self._breeder.plain(genes))
 
-    def _is_plain(self, drawn: np.ndarray) -> bool:
-        """Whether this part of the search looks at such networks alone, by what it has drawn."""
+    def _is_plain(self, drawn: np.ndarray, least: int) -> bool:
+        """Whether this part of the search looks at such networks alone: early, if enough new ones were drawn."""
         is_early = len(self.space.alike) > 0 and self._num_asked < PLAIN * self.evaluations
-        return is_early and len(self._plain(drawn)) >= LEAST_PLAIN
+        return is_early and len(self._plain(drawn)) >= least
 
     def _shuffled(self, genes: np.ndarray) -> np.ndarray:
         shuffled: np.ndarray = genes[self._breeder.order(len(genes))]
@@ -192,7 +192,7 @@ class WinnowSearch(SearchAlgorithm):
         bred = np.concatenate(
             [breeder.random(third), breeder.mutants(parents, 3 * third), breeder.children(parents, third)]
         )
-        fresh = self._plain if self._is_plain(bred) else self._seen.fresh
+        fresh = self._plain if self._is_plain(bred, LEAST_PLAIN) else self._seen.fresh
         pool = fresh(bred)
         if len(pool) <= count and self.space.size() <= 100 * POOL:
             pool = self._seen.fresh(all_genes(self.space))[:POOL]
