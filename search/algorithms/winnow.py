@@ -117,11 +117,11 @@ class WinnowSearch(SearchAlgorithm):
         wanted = min(room, max(1, wanted - len(self._rows) * (self._num_asked == 0)))
         first = self._unknown([*self.problem.seeds, self.space.smallest(), self.space.largest()])
         batch = {a.id: a for a in first[: max(wanted, min(room, len(self.problem.seeds)))]}
-        pool = self._whole
-        if pool is None:
-            drawn = self._breeder.random(4 * wanted + 100)
-            pool = self._plain(drawn) if self._is_plain(drawn, wanted) else drawn
-        for genes in self._shuffled(self._seen.fresh(pool)):
+        if self._whole is not None:
+            pool = self._seen.fresh(self._whole)
+        else:
+            pool, _ = self._pool(self._breeder.random(4 * wanted + 100), wanted)
+        for genes in self._shuffled(pool):
             if len(batch) >= wanted:
                 break
             architecture = self.space.from_genes(genes)
@@ -133,10 +133,13 @@ class WinnowSearch(SearchAlgorithm):
         """With one option wherever choices are alike; those that are not taken, each once."""
         return self._seen.fresh(self._breeder.plain(genes))
 
-    def _is_plain(self, drawn: np.ndarray, least: int) -> bool:
-        """Whether this part of the search looks at such networks alone: early, if enough new ones were drawn."""
-        is_early = len(self.space.alike) > 0 and self._num_asked < PLAIN * self.evaluations
-        return is_early and len(self._plain(drawn)) >= least
+    def _pool(self, drawn: np.ndarray, least: int) -> tuple[np.ndarray, bool]:
+        """What is new of the drawn, and whether it is plain: it is early in a search, where so many then are new."""
+        if self.space.alike and self._num_asked < PLAIN * self.evaluations:
+            plain = self._plain(drawn)
+            if len(plain) >= least:
+                return plain, True
+        return self._seen.fresh(drawn), False
 
     def _shuffled(self, genes: np.ndarray) -> np.ndarray:
         shuffled: np.ndarray = genes[self._breeder.order(len(genes))]
@@ -192,8 +195,8 @@ class WinnowSearch(SearchAlgorithm):
         bred = np.concatenate(
             [breeder.random(third), breeder.mutants(parents, 3 * third), breeder.children(parents, third)]
         )
-        fresh = self._plain if self._is_plain(bred, LEAST_PLAIN) else self._seen.fresh
-        pool = fresh(bred)
+        pool, is_plain = self._pool(bred, LEAST_PLAIN)
+        fresh = self._plain if is_plain else self._seen.fresh
         if len(pool) <= count and self.space.size() <= 100 * POOL:
             pool = self._seen.fresh(all_genes(self.space))[:POOL]
         drawn.add(pool)

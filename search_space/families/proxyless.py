@@ -336,8 +336,8 @@ class Blueprint:
         layers = self(largest)
         at_each_width = [self({**largest, "width": width}) if width is not None else layers for width in widths]
         for slot, layer in layers.items():
-            known = options.get(slot, ())
             if isinstance(layer, MBConvSpec):
+                known = options.get(slot, ())
                 kernels = [_parsed(str(option))[0] for option in known if option != ZERO]
                 layers[slot] = replace(
                     layer,
