@@ -171,6 +171,7 @@ function policy({ policy: parts, weight_bytes: bytes }) {
 function inWords({ kind, fields }) {
   const rest = { ...fields };
   const parts = [kind];
+  if ("operation" in rest) parts.push(rest.operation);
   for (const [from, to] of [["in_channels", "out_channels"], ["in_features", "out_features"]]) {
     if (from in rest && to in rest) {
       parts.push(`${rest[from]} → ${rest[to]}`);
@@ -178,7 +179,7 @@ function inWords({ kind, fields }) {
       delete rest[to];
     }
   }
-  for (const [name, unit] of [["kernel", "k"], ["kernel_size", "k"], ["stride", "s"], ["expansion", "e"]]) {
+  for (const [name, unit] of [["kernel", "k"], ["kernel_size", "k"], ["dilation", "d"], ["stride", "s"], ["expansion", "e"]]) {
     if (name in rest) parts.push(`${unit}${rest[name]}`);
   }
   return parts.join("  ");
