@@ -33,6 +33,7 @@ class Plan:
         validation, test: examples that networks are scored on at most.
         steps: of the training at most; None: all of its epochs.
         warmup_epochs: in which the learning rate rises.
+        num_random: random networks in a step of BigNAS.
     """
 
     preset: str
@@ -52,6 +53,7 @@ class Plan:
     calibration_images: int = 512
     steps: int | None = None
     warmup_epochs: float = 0.5
+    num_random: int = 2
 
     def facts(self) -> dict[str, Any]:
         """For the result."""
@@ -60,31 +62,32 @@ class Plan:
 
 _FULL = Plan("cifar", None, 5000, 10_000, 60, 256, 0.1, 250, 50, 3)
 _TEXT = Plan("tiny", None, 692, 1820, 20, 64, 5e-4, 250, 50, 3)
-# The medium forms train on all of the data, for which a GPU takes two minutes, and search as the small ones do,
-# for which two cores are enough.
+# The medium forms train on all of the data as long as it takes, which is minutes of a GPU, and search as
+# the small ones do, for which two cores are enough.
 PLANS: dict[str, dict[str, Plan]] = {
     "mobilenet": {
         "full": _FULL,
-        "small": Plan("cifar", 8000, 800, 2000, 6, 64, 0.1, 40, 10, 3, {"resolution": (24, 32)}),
+        "small": Plan("cifar", 8000, 800, 2000, 6, 64, 0.1, 40, 10, 3, {"resolution": (24, 32)}, num_random=1),
     },
     # Needs no files, and a minute: a check that the benchmark works, on networks of a tenth of a millisecond.
     "digits": {
         "full": Plan("digits", None, 400, 400, 30, 64, 0.1, 250, 50, 3),
-        "small": Plan("digits", None, 400, 400, 6, 64, 0.1, 10, 5, 3, {}),
+        "small": Plan("digits", None, 400, 400, 6, 64, 0.1, 10, 5, 3),
     },
     "resnet": {
         "full": _FULL,
-        "small": Plan("cifar", 6000, 600, 1500, 5, 64, 0.1, 40, 8, 3, {"stage*_depth": (1, 3)}),
+        "small": Plan("cifar", 6000, 600, 1500, 5, 64, 0.1, 40, 8, 3, {"stage*_depth": (1, 3)}, num_random=1),
     },
     "vit": {
         "full": replace(_FULL, learning_rate=1e-3),
         "medium": Plan("cifar", None, 1000, 2000, 24, 256, 5e-4, 40, 8, 3, {"depth": (3, 4)}, warmup_epochs=2.0),
-        "small": Plan("cifar", 6000, 600, 1500, 5, 64, 1e-3, 40, 8, 3, {"depth": (3, 4)}),
+        # A ViT needs all images to learn anything: an hour of a core.
+        "small": Plan("cifar", None, 1000, 2000, 4, 64, 5e-4, 40, 8, 3, {"depth": (3, 4)}, num_random=1),
     },
     "bert": {
         "full": _TEXT,
         "medium": replace(_TEXT, evaluations=40, population=10),
-        "small": Plan("tiny", 4000, 600, 1000, 4, 64, 1e-3, 40, 10, 3),
+        "small": Plan("tiny", 4000, 600, 1000, 4, 64, 1e-3, 40, 10, 3, num_random=1),
     },
     "llama": {
         "full": replace(_TEXT, evaluations=60, validation=64, test=200),
@@ -146,7 +149,7 @@ def trained(family: str, plan: Plan, data: Dataset, cache: Cache) -> tuple[Super
     torch.manual_seed(0)
     supernet = Supernet(space)
     is_image = family in ("mobilenet", "resnet", "digits")
-    method: TrainingMethod = Alternating() if family == "llama" else BigNAS(num_random=1 if plan.limit else 2)
+    method: TrainingMethod = Alternating() if family == "llama" else BigNAS(num_random=plan.num_random)
     options = TrainingOptions(
         epochs=plan.epochs,
         batch_size=plan.batch_size,

@@ -7,10 +7,10 @@ fake quantization and latency of the exported integer network in ONNX Runtime, o
 for every evaluated network; size is exact. A network is timed in turns with the largest one in fp32, so that whatever
 else the machine does slows both. Hypervolume is of error, latency and size, each scaled by the extremes of all networks
 that any way evaluated (reference: 1.1 of each). Fronts are scored again on test data. Searches and measurements of the
-three seeds share what they have measured.
+seeds share what they have measured.
 
     python -m benchmarks.simq_nas [--json] [--form small|medium|full] [--family mobilenet] [--algorithm winnow]
-        [--data FOLDER] [--cache FOLDER] [--train-only]
+        [--seeds 3] [--data FOLDER] [--cache FOLDER] [--train-only]
 
 Families are mobilenet, resnet, vit (CIFAR-10) and bert (SST-2).
 
@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,6 @@ OBJECTIVES = (Objective("accuracy", "maximize"), Objective("latency_ms"), Object
 # Rounds in which a network and the reference run in turns, for about so many ms each; the reference's own latency is
 # the lower quartile of more rounds, because other programs only ever make a run slower.
 ROUNDS, BLOCK_MS, WARM_UP, REFERENCE_ROUNDS, QUARTILE = 25, 4.0, 5, 200, 25
-SEEDS = (0, 1, 2)
 # Samples on which an exported network and its fake-quantized evaluation are compared.
 COMPARED = 1000
 
@@ -90,6 +89,15 @@ class Timed:
         return (time.perf_counter_ns() - began) / 1e6 / self._runs
 
 
+def share_of_time(one: Timed, other: Timed) -> float:
+    """Median share of the other's time that one takes, in turns."""
+    shares = []
+    for turn in range(ROUNDS):
+        ms = {each: each.block() for each in ((one, other) if turn % 2 else (other, one))}
+        shares.append(ms[one] / ms[other])
+    return float(np.median(shares))
+
+
 @dataclass
 class Lab:
     """A trained supernet, and everything that was measured on it."""
@@ -113,32 +121,37 @@ class Lab:
             self.known[architecture.id] = Evaluation(architecture, metrics)
         return self.known[architecture.id]
 
-    def session(self, architecture: Architecture, folder: Path) -> onnxruntime.InferenceSession:
-        """The exported network in ONNX Runtime, one thread."""
+    def session(self, architecture: Architecture, folder: Path, threads: int = 1) -> onnxruntime.InferenceSession:
+        """The exported network in ONNX Runtime."""
         network = self.evaluator.network(architecture)
         onnx_format.write(network, self.data.test.inputs(slice(0, 1)), folder)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3
         return onnxruntime.InferenceSession(str(folder / "model.onnx"), options)
 
-    def timed(self, architecture: Architecture) -> Timed:
+    def timed(self, architecture: Architecture, threads: int = 1) -> Timed:
         """The exported network, warm."""
         with tempfile.TemporaryDirectory() as folder:
-            return Timed(self.session(architecture, Path(folder)), self.data.test.inputs(slice(0, 1)).numpy())
+            session = self.session(architecture, Path(folder), threads)
+            return Timed(session, self.data.test.inputs(slice(0, 1)).numpy())
 
     def latency_ms(self, architecture: Architecture) -> float:
-        """Of one example: the median share of the reference's time, times what the reference takes."""
+        """Of one example: the share of the reference's time, times what the reference takes."""
         if self._reference is None:
             self._reference = self.timed(self.space.quantized(self.space.base.largest(), 32))
             blocks = [self._reference.block() for _ in range(REFERENCE_ROUNDS)]
             self._reference.typical_ms = float(np.percentile(blocks, QUARTILE))
-        mine, reference = self.timed(architecture), self._reference
-        shares = []
-        for turn in range(ROUNDS):
-            ms = {one: one.block() for one in ((mine, reference) if turn % 2 else (reference, mine))}
-            shares.append(ms[mine] / ms[reference])
-        return float(np.median(shares)) * reference.typical_ms
+        return share_of_time(self.timed(architecture), self._reference) * self._reference.typical_ms
+
+    def time_left_in_32(self, network: Architecture, layers: Sequence[str]) -> dict[str, float]:
+        """Layer -> time of a network in INT8 that keeps this layer in 32 bits, as a share of its time all in INT8."""
+        narrow = self.timed(self.space.quantized(network, 8))
+        bits = dict.fromkeys(self.space.policy(self.space.quantized(network, 8)), 8)
+        return {
+            layer: share_of_time(self.timed(self.space.quantized(network, bits | {layer: 32})), narrow)
+            for layer in layers
+        }
 
     def test_accuracy(self, architecture: Architecture) -> float:
         """Of the fake-quantized network."""
@@ -217,8 +230,6 @@ def policies_of(lab: Lab, network: Architecture) -> SearchSpace:
 
 
 def _without_dead(space: QuantizedSpace, network: Architecture, start: int) -> Any:
-    from dataclasses import replace
-
     active = space.is_active(space.quantized(network, 8))
     alive = {choice.name for choice, is_active in zip(space.choices, active, strict=True) if is_active}
     names = {choice.name for choice in space.choices[start:]}
@@ -234,7 +245,7 @@ def compare(lab: Lab, plan: Plan) -> dict[str, Any]:
     largest = {choice.name: base.largest().values[choice.name] for choice in base.choices}
     alone = policies_of(lab, base.largest())
     runs: dict[str, list[list[Evaluation]]] = {name: [] for name in ("joint", "architecture_then_int8", "policy_alone")}
-    for seed in SEEDS[: plan.seeds]:
+    for seed in range(plan.seeds):
         seeds = seeds_from(space, sensitive)[: plan.evaluations // 2]
         runs["joint"].append(searched(lab, space, seed, plan, lambda one: one, seeds))
         say(f"joint, seed {seed}: {len(lab.known)} networks measured")
@@ -326,7 +337,10 @@ def report(lab: Lab, runs: dict[str, list[list[Evaluation]]], sensitive: list[di
 
 
 def left_in_32(lab: Lab, fronts: list[list[Evaluation]], sensitive: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Layers by how often the joint fronts leave them in 32 bits, with their sensitivity."""
+    """Layers by how often fronts leave them in 32 bits, and why: what INT8 loses there, and what it saves.
+
+    `time_in_32` is of the largest network, which has all layers.
+    """
     seen: dict[str, list[bool]] = {}
     for one in (one for front in fronts for one in front):
         for name, precision in lab.space.policy(one.architecture).items():
@@ -334,7 +348,17 @@ def left_in_32(lab: Lab, fronts: list[list[Evaluation]], sensitive: list[dict[st
     divergence = {row["layer"]: row["divergence"] for row in sensitive}
     shares = {name: round(sum(kept) / len(kept), 2) for name, kept in seen.items()}
     most = sorted(shares, key=lambda name: -shares[name])[:8]
-    return [{"layer": name, "share": shares[name], "divergence": divergence.get(name)} for name in most]
+    largest = lab.space.base.largest()
+    time_in_32 = lab.time_left_in_32(largest, [name for name in most if name in divergence])
+    return [
+        {
+            "layer": name,
+            "share": shares[name],
+            "divergence": divergence.get(name),
+            "time_in_32": None if name not in time_in_32 else round(time_in_32[name], 3),
+        }
+        for name in most
+    ]
 
 
 def cost(one: Evaluation) -> list[float]:
@@ -388,6 +412,7 @@ def main() -> None:
     parser.add_argument("--form", choices=("small", "medium", "full"), default="full")
     parser.add_argument("--family", choices=tuple(PLANS), default="mobilenet")
     parser.add_argument("--algorithm", choices=("winnow", "linas", "nsga2"), default="winnow")
+    parser.add_argument("--seeds", type=int, default=None, help="instead of the form's")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--cache", type=Path, default=None, help="folder that keeps the trained supernet")
     parser.add_argument(
@@ -402,6 +427,10 @@ def main() -> None:
             f"Family {arguments.family!r} has no form {arguments.form!r}: {', '.join(PLANS[arguments.family])}."
         )
     plan = PLANS[arguments.family][arguments.form]
+    if arguments.seeds is not None:
+        if arguments.seeds < 1:
+            parser.error(f"--seeds must be at least 1, got {arguments.seeds}.")
+        plan = replace(plan, seeds=arguments.seeds)
     began = time.monotonic()
     data = read(arguments.family, plan, arguments.data)
     supernet, base = trained(arguments.family, plan, data, Cache(arguments.cache))
