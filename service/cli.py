@@ -357,6 +357,7 @@ def _verb(name: str, meaning: str) -> None:
 _verb("cancel", "Drop a job.")
 _verb("pause", "Checkpoint a job and free its device.")
 _verb("resume", "Continue a paused job where it stopped.")
+_verb("stop", "End a job's search now and keep the front so far: it is measured, and the job succeeds.")
 
 
 def _client() -> Client:

@@ -96,7 +96,7 @@ class Client:
         self._json("DELETE", f"/v1/targets/{name}")
 
     def verb(self, job_id: str, verb: str) -> dict[str, Any]:
-        """`cancel`, `pause` or `resume`."""
+        """`cancel`, `pause`, `resume` or `stop`."""
         return self._json("POST", f"/v1/jobs/{job_id}/{verb}")
 
     def front(self, job_id: str) -> dict[str, Any]:

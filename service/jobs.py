@@ -1,4 +1,4 @@
-"""The verbs of a job: submit, pause, resume, cancel, delete, export. Each runs inside one transaction."""
+"""The verbs of a job: submit, pause, resume, stop, cancel, export. Each runs inside one transaction."""
 
 from __future__ import annotations
 
@@ -177,12 +177,12 @@ def pause(session: Session, job_id: str) -> Job:
     """Checkpoint a job and free its device.
 
     Raises:
-        Conflict: the job is finished or being cancelled.
+        Conflict: the job is finished, being stopped or being cancelled.
     """
     job = get(session, job_id, lock=True)
     if job.state in ("paused", "pausing"):
         return job
-    _refuse(job, "paused", (*TERMINAL_STATES, "cancelling"))
+    _refuse(job, "paused", (*TERMINAL_STATES, "stopping", "cancelling"))
     held = session.scalar(select(Job.lease_until > func.now()).where(Job.id == job_id))
     queries.set_state(session, job, "pausing" if held else "paused", "paused by request")
     return job
@@ -199,6 +199,28 @@ def resume(session: Session, job_id: str) -> Job:
         return job
     _refuse(job, "resumed", tuple({*TERMINAL_STATES, *ACTIVE_STATES}))
     queries.set_state(session, job, "queued", None)
+    return job
+
+
+def stop(session: Session, job_id: str) -> Job:
+    """End a job's search now and keep what it has found: the front so far is measured, and the job succeeds.
+
+    Stopping a job that is being stopped changes nothing. A paused one needs a worker for that, as any other.
+
+    Raises:
+        Conflict: the job is finished, being paused or being cancelled, or has evaluated nothing yet.
+    """
+    job = get(session, job_id, lock=True)
+    if job.state == "stopping":
+        return job
+    _refuse(job, "stopped", (*TERMINAL_STATES, "pausing", "cancelling"))
+    if not queries.evaluations(session, job_id, limit=1):
+        raise Conflict(
+            f"Job {job.id} has not evaluated a network yet, so there is no front to keep. "
+            "Pause it to go on later, or cancel it.",
+            state=job.state,
+        )
+    queries.set_state(session, job, "stopping", "Stopped by request: the networks of the front so far are measured.")
     return job
 
 

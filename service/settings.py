@@ -28,7 +28,7 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=60, gt=0, description="A worker that is silent for so long has lost its job.")
     heartbeat_seconds: float = Field(default=15, gt=0, description="How often a lease is renewed.")
     poll_seconds: float = Field(
-        default=1, gt=0, description="How often a worker looks for pause and cancel, and a stream for news."
+        default=1, gt=0, description="How often a worker looks for pause, stop and cancel, and a stream for news."
     )
     reap_seconds: float = Field(
         default=5, gt=0, description="How often lost leases and unheard wake-ups are looked for."

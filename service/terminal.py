@@ -21,6 +21,7 @@ STATE_STYLES = {
     "failed": "red",
     "cancelled": "dim",
     "running": "cyan",
+    "stopping": "cyan",
     "paused": "yellow",
 }
 

@@ -72,7 +72,7 @@ def run(shop: Workshop) -> None:
         search_by_gradient(shop, data)
     else:
         search_supernet(shop, data)
-    shop.reporter.end("succeeded", None)
+    shop.reporter.end("succeeded", shop.reporter.ended_early)
 
 
 def search_supernet(shop: Workshop, data: Dataset) -> None:
@@ -90,7 +90,7 @@ def search_supernet(shop: Workshop, data: Dataset) -> None:
 
 
 def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Evaluation]:
-    """Every evaluation of the search; those that are stored already are replayed."""
+    """Every evaluation of the search, or of what there was when it was stopped; stored ones are replayed."""
     plan, space = shop.spec.search, shop.searched
     if plan.warm_start:
         shop.reporter.warm_start(scores_alike(shop.spec))
@@ -126,7 +126,12 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
             found.append(evaluation)
         return found
 
-    return [*warm, *run_search(algorithm, evaluate, known)]
+    found = shop.reporter.until_stopped(lambda: run_search(algorithm, evaluate, known))
+    if found is None:
+        shop.reporter.take_down()
+        shop.reporter.ended_early = f"Stopped by request after {len(known)} of {plan.evaluations} evaluations."
+        found = list(known.values())
+    return [*warm, *found]
 
 
 def scores_alike(spec: JobSpec) -> Callable[[Job], bool]:

@@ -117,16 +117,17 @@ def baseline_architectures(
 ) -> dict[str, Architecture]:
     """The networks that a joint search has to beat, by name.
 
-    The best architecture is that of a search in the widest numbers alone, with the job's own algorithm.
+    The best architecture is that of a search in the widest numbers alone, with the job's own algorithm; a job that is
+    stopped goes without it.
     """
     space = evaluator.policies
     narrow, wide = min(space.quantization.bits), max(space.quantization.bits)
-    best = _best_architecture(shop, evaluator, hardware)
-    return {
+    named = {
         LARGEST_FULL: space.quantized(space.base.largest(), wide),
         LARGEST_QUANTIZED: space.quantized(space.base.largest(), narrow),
-        BEST_QUANTIZED: space.quantized(best, narrow),
     }
+    best = shop.reporter.until_stopped(lambda: _best_architecture(shop, evaluator, hardware))
+    return named if best is None else {**named, BEST_QUANTIZED: space.quantized(best, narrow)}
 
 
 def _best_architecture(shop: Workshop, evaluator: QuantizedEvaluator, hardware: Hardware) -> Architecture:

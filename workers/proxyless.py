@@ -32,6 +32,7 @@ from supernet.proxyless.parameters import ArchitectureParameters
 from supernet.proxyless.search import Budget, PathSearch, Turns
 from supernet.proxyless.steps import ArchitectureStep, GradientStep, LatencyReward, Reinforce, accuracies
 from supernet.trainer import Trainer
+from workers.checkpoints import Checkpoints
 from workers.curve import Curve
 from workers.evaluating import row_of
 from workers.evaluator import Evaluator
@@ -115,13 +116,28 @@ class _GradientSearch:
         hardware = measuring_of(self._shop)
         done = len(self._stored("measured"))
         self._shop.reporter.stage("search", done / len(self._aims))
-        found = [self._network(aim, latencies, warm, hardware) for aim in self._aims]
+        found = self._networks(lambda aim: self._network(aim, latencies, warm, hardware))
         if not self._stored("cross"):
             self._tell("cross", latency_ms=cross_table(self._blocks, found, latencies))
         store_front(self._shop, found, self._stored("measured"))
         for artifact in self._shop.reporter.artifacts("warm-up"):
             self._shop.reporter.forget([artifact.id])
             self._shop.artifacts.remove(artifact.path)
+
+    def _networks(self, network: Callable[[Aim], Evaluation]) -> list[Evaluation]:
+        """One network for every aim, or those that were finished when the job was stopped."""
+        found = self._shop.reporter.until_stopped(lambda: [network(aim) for aim in self._aims])
+        if found is not None:
+            return found
+        finished = {event["run"] for event in self._stored("measured")}
+        # A job can be stopped once a network is stored; killed just then, it has not said so yet.
+        kept = [aim for aim in self._aims if aim.number in finished] or self._aims[:1]
+        self._shop.reporter.ended_early = f"Stopped by request after {len(kept)} of {len(self._aims)} networks."
+        for aim in self._aims:
+            if aim not in kept:
+                for phase in ("s", "f"):
+                    Checkpoints(self._shop, f"{phase}{aim.number}").remove_all()
+        return [network(aim) for aim in kept]
 
     # --- what the candidates cost -------------------------------------------------------------------
 

@@ -28,7 +28,10 @@ STAGE_WEIGHTS = dict(zip(STAGES, (0.02, 0.43, 0.08, 0.02, 0.25, 0.2, 0.0), stric
 
 
 class Interrupted(Exception):
-    """The job is to be paused or cancelled: its row says so. `state` is `pausing` or `cancelling`."""
+    """The job is to be paused, stopped or cancelled: its row says so.
+
+    `state` is `pausing` or `cancelling`, or `stopping` inside `Reporter.until_stopped`, which catches it.
+    """
 
     def __init__(self, state: str) -> None:
         super().__init__(state)
@@ -53,7 +56,11 @@ def patiently(database: Database, write: Callable[[Session], T], patience_second
 
 
 class Reporter:
-    """The runner's only way to the database."""
+    """The runner's only way to the database.
+
+    Attributes:
+        ended_early: what a stopped job says of how far it got.
+    """
 
     def __init__(self, database: Database, job_id: str, epoch: int) -> None:
         self._database, self.job_id, self.epoch = database, job_id, epoch
@@ -62,6 +69,8 @@ class Reporter:
         self._done_at_begin = 0.0
         self._done = 0.0
         self._written = 0.0
+        self._may_stop = False
+        self.ended_early: str | None = None
 
     # --- progress -------------------------------------------------------------------------------
 
@@ -81,7 +90,7 @@ class Reporter:
         """This share of the stage is done.
 
         Raises:
-            Interrupted: the job is to be paused or cancelled.
+            Interrupted: the job is to be paused or cancelled; inside `until_stopped`, or stopped.
             LeaseLost: somebody else holds the job now.
         """
         now, self._done = time.monotonic(), done
@@ -100,8 +109,24 @@ class Reporter:
                 eta_seconds=self._eta(done, now),
             )
         )
-        if state in ("pausing", "cancelling"):
+        if state in ("pausing", "cancelling") or (state == "stopping" and self._may_stop):
             raise Interrupted(state)
+
+    def until_stopped(self, work: Callable[[], T]) -> T | None:
+        """What work gives; None where the user stops the job before its end. What comes after it goes on.
+
+        In a job that was stopped before, such as in an earlier run, it does not begin.
+        """
+        self._may_stop = True
+        try:
+            self.progress(self._done, force=True)
+            return work()
+        except Interrupted as interrupted:
+            if interrupted.state != "stopping":
+                raise
+            return None
+        finally:
+            self._may_stop = False
 
     def listen(self) -> None:
         """Hear whether the job is to be paused or cancelled, while nothing else happens.

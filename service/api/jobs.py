@@ -110,6 +110,15 @@ def pause(job_id: str, session: SessionDep) -> JobOut:
     return JobOut.model_validate(jobs.pause(session, job_id))
 
 
+@router.post("/{job_id}/stop")
+def stop(job_id: str, database: DatabaseDep, queue: QueueDep) -> JobOut:
+    """End a job's search now and keep what it has found: the front so far is measured, and the job succeeds."""
+    with database.transaction() as session:
+        answer = JobOut.model_validate(jobs.stop(session, job_id))
+    wake(queue, job_id)
+    return answer
+
+
 @router.post("/{job_id}/resume")
 def resume(job_id: str, database: DatabaseDep, queue: QueueDep) -> JobOut:
     """Continue a paused job where it stopped."""

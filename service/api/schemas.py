@@ -26,12 +26,14 @@ class JobOut(Answer):
     id: str
     name: str
     recipe: str
-    state: str = Field(description="queued, running, pausing, paused, cancelling, cancelled, succeeded, failed")
+    state: str = Field(
+        description="queued, running, pausing, paused, stopping, cancelling, cancelled, succeeded, failed"
+    )
     stage: str | None = Field(description="Stage of a running job.")
     progress: float = Field(description="Share of the whole job, 0 to 1.")
     stage_progress: float = Field(description="Share of the current stage, 0 to 1.")
     eta_seconds: float | None = Field(description="Estimated time to the end.")
-    message: str | None = Field(description="Why it failed, paused or waits.")
+    message: str | None = Field(description="Why it failed, paused, waits, or ended early.")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

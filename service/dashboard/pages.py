@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 
-# States offered as a filter; `pausing` and `cancelling` last for seconds and are found under "All".
+# States offered as a filter; `pausing`, `stopping` and `cancelling` do not last and are found under "All".
 FILTERS = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
 
 # Everything comes from this server. ECharts positions its tooltip with style attributes, hence

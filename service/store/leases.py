@@ -59,7 +59,7 @@ def claim(session: Session, table: LeasedTable, row_id: str, owner: str, seconds
 
 
 def renew(session: Session, table: LeasedTable, row_id: str, epoch: int, seconds: float) -> str:
-    """Extend a lease; returns the row's state, which is how pause and cancel reach the worker.
+    """Extend a lease; returns the row's state, which is how pause, stop and cancel reach the worker.
 
     Raises:
         LeaseLost: the epoch is no longer the row's, or the row is finished.

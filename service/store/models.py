@@ -8,11 +8,11 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Index, MetaData, String, Text, UniqueConstraint, func
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-# A job's life. `pausing` and `cancelling` ask the runner; a terminal state is never left.
-JOB_STATES = ("queued", "running", "pausing", "paused", "cancelling", "cancelled", "succeeded", "failed")
+# A job's life. `pausing`, `stopping` and `cancelling` ask the runner; a terminal state is never left.
+JOB_STATES = ("queued", "running", "pausing", "paused", "stopping", "cancelling", "cancelled", "succeeded", "failed")
 TERMINAL_STATES = ("cancelled", "succeeded", "failed")
 # States in which a worker should hold the job's lease.
-ACTIVE_STATES = ("queued", "running", "pausing", "cancelling")
+ACTIVE_STATES = ("queued", "running", "pausing", "stopping", "cancelling")
 # The stages of a running job, in order.
 STAGES = (
     "prepare data",

@@ -123,13 +123,14 @@ def summaries(session: Session, job_ids: Sequence[str]) -> dict[str, dict[str, A
 def set_state(session: Session, job: Job, state: str, message: str | None) -> None:
     """Move a locked job to a state and say so in its events. A terminal state is never left."""
     assert job.state not in TERMINAL_STATES, f"{job.id} is {job.state}"
+    waits = state == "queued" or (state == "stopping" and job.state in ("queued", "paused"))
     job.state, job.message = state, message
     if state in TERMINAL_STATES:
         job.finished_at = session.scalar(select(func.now()))
         job.eta_seconds = 0.0
     if state in TERMINAL_STATES or state == "paused":
         job.lease_owner = job.lease_until = None
-    if state == "queued":
+    if waits:
         job.queued_at = session.scalar(select(func.now())) or job.queued_at
         job.lease_owner = job.lease_until = None
         job.attempts = 0

@@ -155,6 +155,20 @@ def test_job_is_cancelled_from_its_page(page: Page, client: Client) -> None:
     assert is_finished(client.job(job["id"]))
 
 
+def test_a_search_is_stopped_from_its_page(page: Page, client: Client) -> None:
+    many = {**TINY_JOB["search"], "evaluations": 240}  # type: ignore[dict-item]
+    job = client.submit({**TINY_JOB, "search": many, "name": "to be stopped"})
+    page.goto(f"/jobs/{job['id']}")
+    expect(page.get_by_test_id("verb-pause")).to_be_visible()
+    expect(page.get_by_test_id("verb-stop")).to_be_hidden()
+    page.get_by_test_id("verb-stop").click(timeout=60_000)  # once there is something to keep
+    expect(page.get_by_test_id("confirm-cancel")).to_be_hidden()
+    page.get_by_test_id("confirm-stop").click()
+    expect(page.get_by_test_id("state-badge")).to_contain_text("succeeded", timeout=30_000)
+    expect(page.get_by_test_id("job-message")).to_contain_text("of 240 evaluations")
+    expect(page.get_by_test_id("verb-stop")).to_be_hidden()
+
+
 def test_demo_job_is_submitted_from_the_list(page: Page, client: Client) -> None:
     page.goto("/")
     page.locator("[data-demo]:visible").first.click()

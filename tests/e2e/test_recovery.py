@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from service.client import Client
+from service.client import Client, ClientError
 from service.stack import Stack
 from tests.e2e.helpers import (
     in_stage,
@@ -74,6 +74,42 @@ def test_paused_and_resumed_ends_with_the_same_front(
         client.verb(job["id"], "resume")
     assert wait_for(client, job["id"], is_finished)["state"] == "succeeded"
     assert result(client, job["id"]) == undisturbed
+
+
+def test_stopped_keeps_the_front_so_far_even_if_its_runner_is_killed(
+    client: Client, undisturbed: tuple[list[tuple[Any, ...]], list[str]]
+) -> None:
+    job = client.submit({**JOB, "name": "stopped"})
+    wait_for(client, job["id"], lambda j: j["state"] == "running")
+    with pytest.raises(ClientError, match="has not evaluated a network yet"):
+        client.verb(job["id"], "stop")
+    wait_for(client, job["id"], in_stage("search", 0.3))
+    assert client.verb(job["id"], "stop")["state"] == "stopping"
+    kill_runner(job["id"])
+    with pytest.raises(ClientError, match="is stopping and cannot be paused"):
+        client.verb(job["id"], "pause")
+    ended = wait_for(client, job["id"], is_finished)
+    assert ended["state"] == "succeeded"
+    front, evaluated = result(client, job["id"])
+    assert 0.3 * 60 < len(evaluated) < 60
+    assert ended["message"] == f"Stopped by request after {len(evaluated)} of 60 evaluations."
+    assert evaluated == undisturbed[1][: len(evaluated)]
+    assert front
+    assert all(test_accuracy is not None for *_, test_accuracy in front)
+    with pytest.raises(ClientError, match="is succeeded and cannot be stopped"):
+        client.verb(job["id"], "stop")
+
+
+def test_a_paused_job_that_is_stopped_measures_its_front(client: Client) -> None:
+    job = client.submit({**JOB, "training": {"epochs": 1}, "name": "paused, then stopped"})
+    wait_for(client, job["id"], in_stage("search", 0.2))
+    client.verb(job["id"], "pause")
+    wait_for(client, job["id"], lambda j: j["state"] == "paused", seconds=10)
+    evaluated = len(list(client.evaluations(job["id"])))
+    client.verb(job["id"], "stop")
+    assert wait_for(client, job["id"], is_finished)["state"] == "succeeded"
+    assert len(list(client.evaluations(job["id"]))) == evaluated
+    assert client.front(job["id"])["final"]
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ def test_verbs_of_a_finished_job_are_refused(api: TestClient) -> None:
     job = api.post("/v1/jobs", json=TINY_JOB).json()["id"]
     assert api.post(f"/v1/jobs/{job}/cancel").json()["state"] == "cancelled"
     assert api.post(f"/v1/jobs/{job}/cancel").status_code == 200
-    for verb in ("pause", "resume"):
+    for verb in ("pause", "resume", "stop"):
         answer = api.post(f"/v1/jobs/{job}/{verb}")
         assert answer.status_code == 409
         assert "is cancelled and cannot be" in answer.json()["detail"]

@@ -17,15 +17,21 @@ from workers.workshop import Workshop
 
 
 class MemoryReporter:
-    """What a stage tells, in lists. `interrupt_at`: this call of `progress` asks for a pause."""
+    """What a stage tells, in lists.
 
-    def __init__(self, interrupt_at: int | None = None) -> None:
+    Args:
+        interrupt_at: this call of `progress` asks for a pause.
+        stop_at: from this call on the job is being stopped.
+    """
+
+    def __init__(self, interrupt_at: int | None = None, stop_at: int | None = None) -> None:
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.rows: list[Artifact] = []
         self.supernets: dict[str, TrainedSupernet] = {}
         self.evaluated: list[EvaluationRow] = []
         self.front: list[Finalist] = []
-        self.progressed, self.interrupt_at = 0, interrupt_at
+        self.progressed, self.interrupt_at, self.stop_at = 0, interrupt_at, stop_at
+        self.may_stop, self.ended_early = False, None
 
     def stage(self, name: str, done: float = 0.0) -> None:
         self.told.append(("stage", {"stage": name, "done": done}))
@@ -34,6 +40,25 @@ class MemoryReporter:
         self.progressed += 1
         if self.progressed == self.interrupt_at:
             raise Interrupted("pausing")
+        if self.may_stop and self.is_stopping:
+            raise Interrupted("stopping")
+
+    @property
+    def is_stopping(self) -> bool:
+        return self.stop_at is not None and self.progressed >= self.stop_at
+
+    def until_stopped(self, work: Callable[[], Any]) -> Any:
+        if self.is_stopping:
+            return None
+        self.may_stop = True
+        try:
+            return work()
+        except Interrupted as interrupted:
+            if interrupted.state != "stopping":
+                raise
+            return None
+        finally:
+            self.may_stop = False
 
     def listen(self) -> None:
         self.progress(0.0)

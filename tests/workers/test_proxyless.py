@@ -122,6 +122,22 @@ def test_a_job_that_was_cut_off_ends_as_an_undisturbed_one(tables, data, undistu
     assert facts(reporter) == facts(undisturbed)
 
 
+def test_a_job_that_is_stopped_keeps_the_networks_that_are_finished(tables, data, undisturbed, tmp_path):
+    """The second network is being searched for: the first is kept, and nothing of the second."""
+    first = undisturbed.progressed
+    reporter = MemoryReporter(stop_at=first + 4)
+    search_by_gradient(workshop(tmp_path, reporter, **job([tables["macs"], tables["layers"]])), data)
+    assert reporter.ended_early == "Stopped by request after 1 of 2 networks."
+    assert facts(reporter) == facts(undisturbed)
+    assert [row.kind for row in reporter.rows] == ["network"], "checkpoints of the second are left"
+    assert any(event["phase"] == "search" and event["run"] == 1 for event in reporter.events("gradient"))
+
+    # A runner that dies after that does not begin anew.
+    again = len(reporter.told)
+    search_by_gradient(workshop(tmp_path, reporter, **job([tables["macs"], tables["layers"]])), data)
+    assert "gradient" not in {kind for kind, _ in reporter.told[again:]}
+
+
 def test_two_targets_give_two_networks_and_a_cross_table(tables, data, tmp_path):
     """One device counts arithmetic, the other layers: under a heavy weight each has its own cheapest network."""
     reporter = MemoryReporter()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from sqlalchemy import select
 
 from search.pareto import pareto_front
 from search.spec import JobSpec
@@ -16,7 +17,7 @@ from service.queue import QUEUES, RUN_EVALUATE, Queue
 from service.settings import Settings
 from service.store import leases, queries, sharing
 from service.store.leases import LeaseLost
-from service.store.models import Job
+from service.store.models import Job, SharedEvaluation
 from service.store.session import Database
 from tests.workers.llama_bench import CPU, evaluator_of, llama_spec, text_file
 from workers import pipeline
@@ -249,7 +250,8 @@ def test_scores_that_are_no_numbers_are_recorded_and_never_on_the_front(database
     assert [e.architecture.id for e in again] == [e.architecture.id for e in done]
 
 
-def test_a_paused_search_hears_it_while_others_work(database, settings, spec):
+@pytest.mark.parametrize("asked", ["pausing", "stopping"])
+def test_a_search_hears_what_is_asked_of_it_while_others_work(database, settings, spec, asked):
     settings = settings.model_copy(update={"redis_url": None})
     shop = running(database, settings, spec)
     shop.reporter.stage("search")
@@ -265,11 +267,22 @@ def test_a_paused_search_hears_it_while_others_work(database, settings, spec):
         with database.transaction() as session:
             # As if the runner held its lease.
             job = queries.locked_job(session, shop.job_id)
-            queries.set_state(session, job, "pausing", None)
+            queries.set_state(session, job, asked, None)
         paused.set()
 
     helper = threading.Thread(target=hold_and_pause)
     helper.start()
-    with pytest.raises(Interrupted):
-        pipeline.search(shop, Patient(evaluator_of(spec), paused), Hardware())
+    if asked == "stopping":
+        found = pipeline.search(shop, Patient(evaluator_of(spec), paused), Hardware())
+        assert len(found) < spec.search.evaluations
+        assert shop.reporter.ended_early == (
+            f"Stopped by request after {len(found)} of {spec.search.evaluations} evaluations."
+        )
+        with database.transaction() as session:
+            stored = [row.architecture_id for row in queries.evaluations(session, shop.job_id)]
+            assert not session.scalars(select(SharedEvaluation).where(SharedEvaluation.job_id == shop.job_id)).all()
+        assert [one.architecture.id for one in found] == stored
+    else:
+        with pytest.raises(Interrupted):
+            pipeline.search(shop, Patient(evaluator_of(spec), paused), Hardware())
     helper.join(10)

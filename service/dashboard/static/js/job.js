@@ -20,7 +20,14 @@ import { FrontTable } from "./table.js";
 const FRONT_MS = 2000;
 const ENDED = ["succeeded", "failed", "cancelled"];
 // A verb is offered in the states in which the API accepts it.
-const VERBS = { pause: ["queued", "running"], resume: ["paused"], cancel: ["queued", "running", "pausing", "paused"] };
+const VERBS = {
+  pause: ["queued", "running"],
+  resume: ["paused"],
+  stop: ["queued", "running", "paused"],
+  cancel: ["queued", "running", "pausing", "paused", "stopping"],
+};
+// What cannot be taken back is asked for twice.
+const FINAL = ["stop", "cancel"];
 
 const submitted = JSON.parse(byId("job-data").textContent);
 let job = submitted;
@@ -45,9 +52,6 @@ function showJob() {
   const state = byId("state");
   if (state.textContent !== job.state) state.textContent = job.state;
   state.dataset.state = job.state;
-  for (const button of document.querySelectorAll("[data-verb]")) {
-    button.hidden = !VERBS[button.dataset.verb].includes(job.state);
-  }
   const message = byId("job-message");
   message.hidden = !job.message;
   message.textContent = job.message ?? "";
@@ -73,8 +77,17 @@ function showTimes() {
   stages.tick(job);
 }
 
+function showVerbs() {
+  for (const button of document.querySelectorAll("[data-verb]")) {
+    const { verb } = button.dataset;
+    // There is something to keep once a network is evaluated.
+    button.hidden = !VERBS[verb].includes(job.state) || (verb === "stop" && results.isEmpty);
+  }
+}
+
 function showPhase() {
   const found = !results.isEmpty;
+  showVerbs();
   byId("bench").dataset.phase = found ? "results" : "before";
   byId("plot-waiting").textContent = found ? "" : expectation();
   byId("curve-waiting").textContent = curve.isEmpty ? curveExpectation() : "";
@@ -232,14 +245,18 @@ async function act(verb) {
 
 const confirm = byId("confirm");
 confirm.addEventListener("close", () => {
-  if (confirm.returnValue === "yes") act("cancel");
+  if (confirm.returnValue === "yes") act(confirm.dataset.asks);
 });
 for (const button of document.querySelectorAll("[data-verb]")) {
+  const { verb } = button.dataset;
   button.addEventListener("click", () => {
-    if (button.dataset.verb !== "cancel") {
-      act(button.dataset.verb);
+    if (!FINAL.includes(verb)) {
+      act(verb);
       return;
     }
+    confirm.dataset.asks = verb;
+    for (const part of confirm.querySelectorAll("[data-of]")) part.hidden = part.dataset.of !== verb;
+    confirm.setAttribute("aria-labelledby", `confirm-${verb}`);
     confirm.returnValue = "";
     confirm.showModal();
   });

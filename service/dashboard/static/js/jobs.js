@@ -7,7 +7,7 @@ import { ago, amount, duration, exactTime, percent, roughly } from "./format.js"
 const PAGE = 25;
 // The API's largest page; rows beyond it are refreshed when they are loaded again.
 const MOST = 200;
-const LIVE = ["queued", "running", "pausing", "cancelling"];
+const LIVE = ["queued", "running", "pausing", "stopping", "cancelling"];
 const [BUSY_MS, CALM_MS] = [2000, 8000];
 
 const rows = byId("rows");

@@ -2,7 +2,7 @@
 
 import { duration, percent } from "./format.js";
 
-const LIVE = ["running", "pausing", "cancelling"];
+const LIVE = ["running", "pausing", "stopping", "cancelling"];
 
 export class Stages {
   #items;
@@ -20,11 +20,16 @@ export class Stages {
     if (kind === "stage") {
       this.#close(data.at);
       this.#open = { stage: data.stage, since: Date.parse(data.at) };
-    } else if (kind === "state" && data.state !== "pausing" && data.state !== "cancelling") {
+    } else if (kind === "state" && !this.#goesOn(data.state)) {
       this.#close(data.at);
       if (this.#since !== null) this.#worked += (Date.parse(data.at) - this.#since) / 1000;
-      this.#since = data.state === "running" ? Date.parse(data.at) : null;
+      this.#since = ["running", "stopping"].includes(data.state) ? Date.parse(data.at) : null;
     }
+  }
+
+  /** Whether a worker that holds the job still does in this state. */
+  #goesOn(state) {
+    return ["pausing", "cancelling"].includes(state) || (state === "stopping" && this.#since !== null);
   }
 
   /** Seconds in which a worker held the job, pauses left out; null before the first. */
