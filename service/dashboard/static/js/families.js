@@ -3,9 +3,9 @@
 import { get, post } from "./api.js";
 import { byId, el } from "./dom.js";
 import { amount, label, scaled } from "./format.js";
+import { grouped, profileNodes, sizes } from "./profile.js";
 
 const UNITS = { k: 1e3, m: 1e6, g: 1e9, b: 1e9, t: 1e12 };
-const ANSWERS = { feasible: ["good", "Can be met"], infeasible: ["bad", "Cannot be met"], "not found": ["grain", "Not found"] };
 
 const form = byId("limits-form");
 const inputs = byId("limits");
@@ -92,15 +92,6 @@ function superscript(number) {
   return [...String(number)].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]).join("");
 }
 
-function grouped(digits) {
-  return String(digits).replace(/\B(?=(\d{3})+$)/g, ",");
-}
-
-function sizes(input) {
-  const [low, high] = input.sizes ?? [];
-  return low === high ? "" : `, resized to ${low} to ${high} pixels`;
-}
-
 // --- the profile ----------------------------------------------------------------------------------
 
 function choose(family, preset) {
@@ -154,47 +145,11 @@ async function ask() {
   outcome.setAttribute("aria-busy", "true");
   try {
     const profile = await post("/v1/profile", { supernet: chosen, objectives });
-    if (mine === round) answer(profile);
+    if (mine === round) outcome.replaceChildren(...profileNodes(profile));
   } catch (error) {
     if (mine === round) outcome.replaceChildren(el("p", { class: "notice bad" }, error.message));
   }
   if (mine !== round) return;
   button.disabled = false;
   outcome.removeAttribute("aria-busy");
-}
-
-function answer(profile) {
-  const known = new Map(profile.limits.map((limit) => [limit.metric, limit]));
-  const head = ["", "Smallest", "Median", "Largest"].map((text) => el("th", { scope: "col", class: text ? "end" : null }, text));
-  const rows = profile.metrics.map(({ metric, smallest, median, largest }) =>
-    el("tr", {}, el("th", { scope: "row" }, label(metric)), ...[smallest, median, largest].map((value) => el("td", { class: "num end", title: grouped(value) }, amount(metric, value)))),
-  );
-  const how = profile.counted_how === "every network" ? "all networks" : `${grouped(profile.counted)} random networks`;
-  outcome.replaceChildren(
-    el("p", {}, `${grouped(profile.architectures)} networks of ${profile.num_choices} choices. Takes ${profile.takes}${sizes(profile.input)}.`),
-    el("table", { class: "numbers" }, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...rows)),
-    ...(profile.feasibility ? verdict(profile.feasibility, known) : []),
-    el("p", { class: "quiet small" }, `Counted from ${how} (seed ${profile.seed}) and the ends of the space, in ${profile.seconds.toFixed(2)} s.`),
-  );
-}
-
-function verdict({ answer: said, reason, share, share_low: low, share_high: high, nearest }, known) {
-  const [style, words] = ANSWERS[said];
-  const interval = low === high ? "" : ` (95\u00a0% interval ${share3(low)} to ${share3(high)})`;
-  const numbers = Object.entries(nearest.metrics).map(([metric, value]) => {
-    const limit = known.get(metric);
-    const note = limit ? `${metric in nearest.beyond ? "over" : "within"} ${amount(metric, limit.limit)}` : "";
-    return el("tr", {}, el("th", { scope: "row" }, label(metric)), el("td", { class: "num end" }, amount(metric, value)), el("td", { class: `end ${metric in nearest.beyond ? "bad" : "quiet"}` }, note));
-  });
-  const values = Object.entries(nearest.values).map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(value))));
-  return [
-    el("p", { "data-testid": "verdict", "data-answer": said }, el("span", { class: `tag ${style}` }, words), ` ${share3(share)} of the networks meet all limits${interval}. ${reason}`),
-    el("h3", {}, said === "feasible" ? "A network that does" : "The nearest network"),
-    el("table", { class: "numbers" }, el("tbody", {}, ...numbers)),
-    el("details", { class: "inner" }, el("summary", {}, nearest.architecture_id), el("dl", { class: "values" }, ...values)),
-  ];
-}
-
-function share3(share) {
-  return `${Number((100 * share).toPrecision(3))}\u00a0%`;
 }
