@@ -82,6 +82,12 @@ def api_documentation(request: Request) -> HTMLResponse:
     )
 
 
+@router.get("/jobs/new", response_class=HTMLResponse)
+def new_job() -> HTMLResponse:
+    """A job as text, from a recipe or from another job; the browser fetches what it begins with."""
+    return page("new_job.html")
+
+
 @router.get("/jobs/{job_id}", response_class=HTMLResponse)
 def one_job(job_id: str, request: Request) -> HTMLResponse:
     """One job; what changes while it runs is fetched by the browser."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import tarfile
 from collections.abc import Iterator
@@ -155,6 +157,7 @@ def test_job_is_cancelled_from_its_page(page: Page, client: Client) -> None:
     assert is_finished(client.job(job["id"]))
 
 
+@pytest.mark.parametrize("page", [1280], indirect=True)
 def test_a_search_is_stopped_from_its_page(page: Page, client: Client) -> None:
     many = {**TINY_JOB["search"], "evaluations": 240}  # type: ignore[dict-item]
     job = client.submit({**TINY_JOB, "search": many, "name": "to be stopped"})
@@ -167,6 +170,56 @@ def test_a_search_is_stopped_from_its_page(page: Page, client: Client) -> None:
     expect(page.get_by_test_id("state-badge")).to_contain_text("succeeded", timeout=30_000)
     expect(page.get_by_test_id("job-message")).to_contain_text("of 240 evaluations")
     expect(page.get_by_test_id("verb-stop")).to_be_hidden()
+
+
+def test_a_job_is_written_checked_and_submitted_in_the_browser(page: Page, client: Client) -> None:
+    page.goto("/")
+    expect(page.locator("#link-state")).to_have_text("Live")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.get_by_test_id("new-job").click()
+    text = page.get_by_test_id("job-text")
+    expect(page.get_by_test_id("recipe")).to_have_value("bignas")
+    written = client.catalog()["recipes"]["bignas"]
+    expect(text).to_have_value(re.compile('"recipe": "bignas"'))
+    assert json.loads(text.input_value()) == written
+
+    text.fill("{")
+    page.get_by_test_id("submit").click()
+    expect(page.get_by_test_id("trouble")).to_contain_text("This is not JSON yet")
+    text.fill(json.dumps({"recipe": "bignas", "epochs": 3}))
+    page.get_by_test_id("submit").click()
+    expect(page.get_by_test_id("trouble")).to_contain_text("epochs: There is no such field")
+    limited = {**TINY_JOB, "objectives": [{"metric": "accuracy"}, {"metric": "macs", "limit": 100_000}]}
+    text.fill(json.dumps(limited))
+    page.get_by_test_id("check").click()
+    expect(page.get_by_test_id("verdict")).to_have_attribute("data-answer", "feasible")
+    expect(page.get_by_test_id("trouble")).to_be_hidden()
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.get_by_test_id("submit").click()
+    page.wait_for_url(re.compile("/jobs/[0-9a-f]{12}$"))
+    client.verb(page.url.rsplit("/", 1)[1], "cancel")
+
+
+@pytest.mark.parametrize("page", [1280], indirect=True)
+def test_a_finished_job_is_copied_and_searched_further(page: Page, job_id: str, client: Client) -> None:
+    wait_for(client, job_id, is_finished)
+    page.goto(f"/jobs/{job_id}")
+    page.get_by_test_id("copy").click()
+    expect(page.get_by_test_id("about")).to_contain_text("The same as")
+    assert json.loads(page.get_by_test_id("job-text").input_value()) == client.job(job_id)["spec"]
+
+    page.goto(f"/jobs/{job_id}")
+    page.get_by_test_id("extend").click()
+    expect(page.get_by_test_id("about")).to_contain_text("without training")
+    page.get_by_test_id("submit").click()
+    page.wait_for_url(re.compile("/jobs/[0-9a-f]{12}$"))
+    further = page.url.rsplit("/", 1)[1]
+    assert further != job_id
+    assert wait_for(client, further, is_finished)["state"] == "succeeded"
+    asked = client.job(job_id)["spec"]["search"]["evaluations"]
+    evaluated = [row["architecture_id"] for row in client.evaluations(further)]
+    assert evaluated[:asked] == [row["architecture_id"] for row in client.evaluations(job_id)]
+    assert asked < len(set(evaluated)) == len(evaluated) <= 2 * asked
 
 
 def test_demo_job_is_submitted_from_the_list(page: Page, client: Client) -> None:

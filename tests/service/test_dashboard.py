@@ -82,7 +82,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Browser:
 
 
 def test_every_page_has_the_policy_and_no_inline_script(client: Browser) -> None:
-    for path, status in (("/", 200), ("/families", 200), (f"/jobs/{JOB.id}", 200), ("/jobs/unknown", 404)):
+    for path, status in (("/", 200), ("/jobs/new", 200), (f"/jobs/{JOB.id}", 200), ("/jobs/unknown", 404)):
         answer = client.get(path)
         assert answer.status_code == status
         assert answer.headers["content-type"].startswith("text/html")
@@ -129,7 +129,7 @@ def test_filters_are_states() -> None:
 
 
 def test_everything_that_a_page_refers_to_is_served(client: Browser) -> None:
-    for path in ("/", "/families", f"/jobs/{JOB.id}"):
+    for path in ("/", "/families", "/jobs/new", f"/jobs/{JOB.id}"):
         addresses = re.findall(r'(?:src|href)="(/static/[^"]+)"', client.get(path).text)
         assert addresses
         for address in addresses:

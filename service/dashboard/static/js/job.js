@@ -83,6 +83,8 @@ function showVerbs() {
     // There is something to keep once a network is evaluated.
     button.hidden = !VERBS[verb].includes(job.state) || (verb === "stop" && results.isEmpty);
   }
+  // A search by gradient leaves networks, not a supernet.
+  byId("extend").hidden = !ENDED.includes(job.state) || results.isEmpty || gradient !== null;
 }
 
 function showPhase() {
