@@ -20,7 +20,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from service.lifeline import stop, tied_to_parent
 from service.settings import Settings, get_settings
-from service.store.models import TERMINAL_STATES, Job
+from service.store.models import TERMINAL_STATES, WORKING_STATES, Job
 from service.store.session import Database, first_line
 from workers.logs import configure_logging
 
@@ -90,7 +90,7 @@ class Joined:
                 )
             if job.state in TERMINAL_STATES:
                 return
-            if job.state == "running" and job.lease_owner is not None and job.epoch != joined:
+            if job.state in WORKING_STATES and job.lease_owner is not None and job.epoch != joined:
                 # A run that this machine has left because something failed is joined again while it goes on.
                 joined = job.epoch if self._train_along(shape, job.epoch) == 0 else None
             time.sleep(self._settings.poll_seconds)

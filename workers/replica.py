@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from search.spec import JobSpec
 from service.settings import Settings
-from service.store.models import Artifact, Job
+from service.store.models import WORKING_STATES, Artifact, Job
 from service.store.session import Database
 from supernet.distributed import CUT, GATHER, RESTORE, STEP, TRY, Group, Orders
 from supernet.memory import OutOfMemory, fits
@@ -107,7 +107,7 @@ def _goes_on(database: Database, settings: Settings, job_id: str, epoch: int) ->
 
         def read(session: Session) -> bool:
             job = session.get(Job, job_id)
-            return job is not None and job.epoch == epoch and job.state == "running"
+            return job is not None and job.epoch == epoch and job.state in WORKING_STATES
 
         if not patiently(database, read, DATABASE_PATIENCE_SECONDS):
             raise RunOver(f"job {job_id} is not running, or not in its run {epoch}")

@@ -13,6 +13,8 @@ JOB_STATES = ("queued", "running", "pausing", "paused", "stopping", "cancelling"
 TERMINAL_STATES = ("cancelled", "succeeded", "failed")
 # States in which a worker should hold the job's lease.
 ACTIVE_STATES = ("queued", "running", "pausing", "stopping", "cancelling")
+# States in which a runner does its stages, one after the other.
+WORKING_STATES = ("running", "stopping")
 # The stages of a running job, in order.
 STAGES = (
     "prepare data",
