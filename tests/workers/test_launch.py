@@ -36,8 +36,9 @@ def test_a_job_that_reuses_a_supernet_waits_for_nobody():
     assert Shape.of(Job(spec=spec)) == Shape()
 
 
-def test_a_machine_that_failed_joins_the_same_run_again(monkeypatch):
-    job = Job(id="j", state="running", epoch=3, lease_owner="w", spec={"training": {"hosts": 2}})
+@pytest.mark.parametrize("state", ["running", "stopping"])
+def test_a_machine_that_failed_joins_the_same_run_again(monkeypatch, state):
+    job = Job(id="j", state=state, epoch=3, lease_owner="w", spec={"training": {"hosts": 2}})
     joined = Joined(None, Settings(poll_seconds=0.01), "j", 1)  # type: ignore[arg-type]
     codes, epochs = [1, 0], []
 
