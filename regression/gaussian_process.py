@@ -77,11 +77,13 @@ class Features:
         )
 
 
-def kernel_features(space: SearchSpace, genes: np.ndarray) -> Features:
+def kernel_features(space: SearchSpace, genes: np.ndarray, *, together: bool = False) -> Features:
     """Features of networks.
 
     Args:
         genes: canonical, shape (num_networks, num_choices).
+        together: choices that decide alike in different places (`SearchSpace.alike`) weigh together as much as one
+            choice, however many they are; otherwise each weighs as much as any other choice.
     """
     counts = space.option_counts
     active = active_mask(space, genes)
@@ -89,7 +91,10 @@ def kernel_features(space: SearchSpace, genes: np.ndarray) -> Features:
     matching = one_hot(space, genes) - np.repeat(1 / counts, counts) * np.repeat(active, counts, axis=1)
     ranks = np.where(active, genes / np.maximum(counts - 1, 1) - 0.5, -0.5)[:, ordered]
     num_own = len(counts) + len(ordered)
-    columns = [matching / np.sqrt(2), ranks]
+    sizes = np.ones(len(counts))
+    for group in space.alike if together else ():
+        sizes[group] = len(group)
+    columns = [matching / np.sqrt(2 * np.repeat(sizes, counts)), ranks / np.sqrt(sizes[ordered])]
     groups = [np.repeat(np.arange(len(counts)), counts), len(counts) + np.arange(len(ordered))]
     alike: dict[tuple[object, ...], list[int]] = {}
     for i, choice in enumerate(space.choices):
@@ -100,8 +105,11 @@ def kernel_features(space: SearchSpace, genes: np.ndarray) -> Features:
             continue
         chosen = np.where(active[:, members], genes[:, members], -1)
         pooled = np.stack([(chosen == option).sum(axis=1) for option in range(len(options))], axis=1)
-        # Drawn at random, a count varies by about the root of the number of choices.
-        columns.append((pooled - len(members) / len(options)) / np.sqrt(len(members)))
+        if sizes[members].max() > 1:  # as shares of those that are there
+            columns.append(pooled / np.maximum(pooled.sum(axis=1, keepdims=True), 1) - 1 / len(options))
+        else:
+            # Drawn at random, a count varies by about the root of the number of choices.
+            columns.append((pooled - len(members) / len(options)) / np.sqrt(len(members)))
         groups.append(first + np.arange(len(options)))
         first += len(options)
     typical = np.full(first, POOLED_RELEVANCE)

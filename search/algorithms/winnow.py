@@ -6,6 +6,7 @@
 3. Candidates are mutants and children of the front and random networks; those that may be on the front, by
    optimistic means, breed again. Small spaces are weighed whole. Where choices are alike, such as the bits of every
    layer, they have one option together in the first three quarters of a search: it finds networks, and then mixes.
+   To the Gaussian processes they are as one choice, so that what is known of a network holds for its other policies.
 4. A batch is chosen one by one by expected hypervolume improvement (`improvement`), in turn measured in the metrics'
    own units, where the ends of the front weigh most, and in normal scores, where its middle does. Each choice counts
    as evaluated at its mean before the next. Limits cut the volume off, or weigh it by their probability to be met.
@@ -21,7 +22,7 @@ import moocore
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from regression.gaussian_process import kernel_features
+from regression.gaussian_process import Features, kernel_features
 from search.algorithm import SearchAlgorithm, refuse_below
 from search.beliefs import Belief, Certainty, Exact, Metric, Validity
 from search.candidates import Breeder, Seen
@@ -66,7 +67,7 @@ class WinnowSearch(SearchAlgorithm):
         self._breeder = Breeder(self.space, np.random.default_rng(seed))
         self._seen = Seen()
         self._whole = all_genes(self.space) if self.space.size() <= POOL else None
-        like = kernel_features(self.space, gene_matrix(self.space, [self.space.smallest()]))
+        like = self._features(gene_matrix(self.space, [self.space.smallest()]))
         self._tracked: list[Objective | Constraint] = [*self.objectives, *problem.constraints]
         self._metrics: list[Metric | Exact] = [
             Exact(self._exact(tracked)) if tracked.metric in problem.exact_costs else Metric(like)
@@ -92,6 +93,9 @@ class WinnowSearch(SearchAlgorithm):
             return np.array([known[key] for key in keys])
 
         return costs
+
+    def _features(self, genes: np.ndarray) -> Features:
+        return kernel_features(self.space, genes, together=True)
 
     # --- ask and tell -------------------------------------------------------------------------------
 
@@ -161,7 +165,7 @@ class WinnowSearch(SearchAlgorithm):
 
     def _see(self, valid: np.ndarray) -> None:
         """Show the models what is known."""
-        features = kernel_features(self.space, self._genes)
+        features = self._features(self._genes)
         kept = np.flatnonzero(valid)
         if len(kept) > MODEL_ROWS:
             # The front and its neighbourhood matter most: keep the best by sums of normal scores, and the newest.
@@ -179,7 +183,7 @@ class WinnowSearch(SearchAlgorithm):
         self._validity.see(features.rows(recent), valid[recent])
 
     def _believe(self, genes: np.ndarray) -> list[Belief | Certainty]:
-        features = kernel_features(self.space, genes)
+        features = self._features(genes)
         return [m.believe(genes) if isinstance(m, Exact) else m.believe(features) for m in self._metrics]
 
     def _candidates(
@@ -255,7 +259,7 @@ class WinnowSearch(SearchAlgorithm):
         count: int,
     ) -> list[int]:
         """Positions of the candidates that together promise most."""
-        works = self._validity.probability(kernel_features(self.space, candidates))
+        works = self._validity.probability(self._features(candidates))
         fronts = {view: self._front(beliefs, view, known) for view in VIEWS}
         references = {view: self._reference(beliefs, view, everything) for view in VIEWS}
 

@@ -114,3 +114,25 @@ def test_columns_that_say_it_all_make_few_scores_enough():
         process.learn(seen, values[:8])
         errors.append(np.abs(process.given(seen, values[:8]).predict(rest)[0] - values[30:]).mean())
     assert errors[1] < 0.3 * errors[0]
+
+
+@pytest.mark.parametrize("layers", [4, 60])
+def test_choices_that_are_alike_weigh_as_one_however_many_they_are(layers):
+    """Few scores of networks in one policy say something of networks in another."""
+    bits = [Choice(f"layer{i}_bits", (8, 32), decides="bits") for i in range(layers)]
+    space = SearchSpace("policies", [Choice("width", (8, 16, 32)), Choice("kernel", (3, 5, 7)), *bits])
+    networks = [[width, kernel] for width in range(3) for kernel in range(3)]
+    genes = np.array([[*network, *[policy] * layers] for policy in (0, 1) for network in networks])
+    values = genes[:, 0] + 0.5 * genes[:, 1] - 0.1 * genes[:, 2].astype(float)
+    values = (values - values.mean()) / values.std()
+    seen = np.array([*range(9), 9])  # every network in few bits, and one in many
+    errors = {}
+    for together in (False, True):
+        features = kernel_features(space, genes, together=together)
+        process = GaussianProcess(features)
+        process.learn(features.rows(seen), values[seen])
+        mean = process.given(features.rows(seen), values[seen]).predict(features)[0]
+        errors[together] = np.abs(mean - values)[10:].mean()
+    assert errors[True] < 0.15
+    if layers > 10:
+        assert errors[True] < 0.6 * errors[False]
