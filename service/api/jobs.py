@@ -6,10 +6,12 @@ import base64
 import binascii
 import json
 import logging
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Response, status
+from sqlalchemy.orm import Session
 
 from search.spec import JobSpec
 from service import jobs
@@ -18,7 +20,8 @@ from service.api.schemas import JobOut, JobPage, job_page
 from service.errors import InvalidRequest, Unavailable
 from service.queue import RUN_JOB, Queue
 from service.store import queries
-from service.store.models import JOB_STATES
+from service.store.models import JOB_STATES, Job
+from service.store.session import Database
 
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -113,17 +116,19 @@ def pause(job_id: str, session: SessionDep) -> JobOut:
 @router.post("/{job_id}/stop")
 def stop(job_id: str, database: DatabaseDep, queue: QueueDep) -> JobOut:
     """End a job's search now and keep what it has found: the front so far is measured, and the job succeeds."""
-    with database.transaction() as session:
-        answer = JobOut.model_validate(jobs.stop(session, job_id))
-    wake(queue, job_id)
-    return answer
+    return _then_wake(jobs.stop, job_id, database, queue)
 
 
 @router.post("/{job_id}/resume")
 def resume(job_id: str, database: DatabaseDep, queue: QueueDep) -> JobOut:
     """Continue a paused job where it stopped."""
+    return _then_wake(jobs.resume, job_id, database, queue)
+
+
+def _then_wake(move: Callable[[Session, str], Job], job_id: str, database: Database, queue: Queue) -> JobOut:
+    """Move a job to a state in which it needs a worker, and wake one."""
     with database.transaction() as session:
-        answer = JobOut.model_validate(jobs.resume(session, job_id))
+        answer = JobOut.model_validate(move(session, job_id))
     wake(queue, job_id)
     return answer
 
