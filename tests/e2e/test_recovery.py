@@ -76,7 +76,7 @@ def test_paused_and_resumed_ends_with_the_same_front(
     assert result(client, job["id"]) == undisturbed
 
 
-def test_stopped_keeps_the_front_so_far_even_if_its_runner_is_killed(
+def test_stopped_keeps_the_front_so_far_even_if_it_was_paused_and_its_runner_is_killed(
     client: Client, undisturbed: tuple[list[tuple[Any, ...]], list[str]]
 ) -> None:
     job = client.submit({**JOB, "name": "stopped"})
@@ -84,32 +84,25 @@ def test_stopped_keeps_the_front_so_far_even_if_its_runner_is_killed(
     with pytest.raises(ClientError, match="has not evaluated a network yet"):
         client.verb(job["id"], "stop")
     wait_for(client, job["id"], in_stage("search", 0.3))
+    client.verb(job["id"], "pause")
+    wait_for(client, job["id"], lambda j: j["state"] == "paused", seconds=10)
+    wait_until_gone(job["id"])
+    evaluated = [row["architecture_id"] for row in client.evaluations(job["id"])]
     assert client.verb(job["id"], "stop")["state"] == "stopping"
-    kill_runner(job["id"])
     with pytest.raises(ClientError, match="is stopping and cannot be paused"):
         client.verb(job["id"], "pause")
+    wait_for(client, job["id"], lambda _: bool(runner_pids(f"job {job['id']}")), seconds=30)
+    kill_runner(job["id"])
     ended = wait_for(client, job["id"], is_finished)
     assert ended["state"] == "succeeded"
-    front, evaluated = result(client, job["id"])
-    assert 0.3 * 60 < len(evaluated) < 60
     assert ended["message"] == f"Stopped by request after {len(evaluated)} of 60 evaluations."
-    assert evaluated == undisturbed[1][: len(evaluated)]
+    front, still = result(client, job["id"])
+    assert still == evaluated == undisturbed[1][: len(evaluated)]
+    assert 0.3 * 60 < len(evaluated) < 60
     assert front
     assert all(test_accuracy is not None for *_, test_accuracy in front)
     with pytest.raises(ClientError, match="is succeeded and cannot be stopped"):
         client.verb(job["id"], "stop")
-
-
-def test_a_paused_job_that_is_stopped_measures_its_front(client: Client) -> None:
-    job = client.submit({**JOB, "training": {"epochs": 1}, "name": "paused, then stopped"})
-    wait_for(client, job["id"], in_stage("search", 0.2))
-    client.verb(job["id"], "pause")
-    wait_for(client, job["id"], lambda j: j["state"] == "paused", seconds=10)
-    evaluated = len(list(client.evaluations(job["id"])))
-    client.verb(job["id"], "stop")
-    assert wait_for(client, job["id"], is_finished)["state"] == "succeeded"
-    assert len(list(client.evaluations(job["id"]))) == evaluated
-    assert client.front(job["id"])["final"]
 
 
 @pytest.mark.parametrize(
