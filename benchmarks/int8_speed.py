@@ -13,14 +13,11 @@ share of the time all in INT8.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
 import torch
 from torch.nn import functional as F
 
@@ -34,8 +31,8 @@ from benchmarks.simq_nas import (
     searched,
     sensitivities_of,
     share_of_time,
+    show,
 )
-from export.measure import describe_machine
 from search.pareto import pareto_front
 from search.quantization_spec import QuantizationSpec
 from search_space.architecture import Architecture
@@ -168,11 +165,8 @@ def main() -> None:
         "plan": plan.facts(),
         "quantization": spec.model_dump(mode="json"),
         **report(lab, plan),
-        "seconds": round(time.monotonic() - began),
-        "machine": describe_machine(),
-        "versions": {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__},
     }
-    sys.stdout.write(json.dumps(result, indent=None if arguments.json else 2) + "\n")
+    show(result, began, as_json=arguments.json)
 
 
 if __name__ == "__main__":

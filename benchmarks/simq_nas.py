@@ -371,6 +371,16 @@ def numbers(one: Evaluation) -> dict[str, float]:
     return {name: round(one.metrics[name], 5) for name in ("accuracy", "latency_ms", "size_bytes")}
 
 
+def show(result: dict[str, Any], began: float, *, as_json: bool) -> None:
+    """Print a result with how long it took, where, and with what."""
+    facts = {
+        "seconds": round(time.monotonic() - began),
+        "machine": describe_machine(),
+        "versions": {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__},
+    }
+    sys.stdout.write(json.dumps(result | facts, indent=None if as_json else 2) + "\n")
+
+
 def say(text: str) -> None:
     sys.stderr.write(text + "\n")
 
@@ -456,11 +466,8 @@ def main() -> None:
         "plan": plan.facts(),
         "quantization": spec.model_dump(mode="json"),
         **found,
-        "seconds": round(time.monotonic() - began),
-        "machine": describe_machine(),
-        "versions": {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__},
     }
-    sys.stdout.write(json.dumps(result, indent=None if arguments.json else 2) + "\n")
+    show(result, began, as_json=arguments.json)
 
 
 if __name__ == "__main__":
