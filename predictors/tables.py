@@ -15,14 +15,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
-from search_space.layers import ConvSpec, HeadSpec, LayerSpec, MBConvSpec
+from search_space.layers import ConvSpec, HeadSpec, LayerSpec, MBConvSpec, Precision
 
 WINNOW: Final = "winnow"
 # Missing rows that an error names one by one.
 NAMED_ROWS = 5
+# Layers whose keys are remembered.
+REMEMBERED = 1 << 14
 
 
 class MissingRow(ValueError):
@@ -72,6 +75,10 @@ class LatencyTable:
     rows: Mapping[str, Row]
     form: str = WINNOW
     overhead_ms: float = 0.0
+    # A search prices tens of thousands of networks made of a few thousand layers.
+    _known: dict[tuple[LayerSpec, int | None], float] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if self.form not in FORMS:
@@ -149,11 +156,14 @@ class LatencyTable:
         return size if isinstance(size, int) else None
 
     def _prices(self, specs: Sequence[LayerSpec], resolution: int | None) -> list[float]:
-        terms = [self._terms(spec, resolution) for spec in specs]
-        missing = [key for of_layer in terms for key in of_layer if key not in self.rows]
+        new = {spec: self._terms(spec, resolution) for spec in specs if (spec, resolution) not in self._known}
+        missing = [key for terms in new.values() for key in terms if key not in self.rows]
         if missing:
             raise MissingRow(self.target, missing)
-        return [sum(share * self.rows[key].latency_ms for key, share in of_layer.items()) for of_layer in terms]
+        for spec, terms in new.items():
+            price = sum(share * self.rows[key].latency_ms for key, share in terms.items())
+            self._known[spec, resolution] = price
+        return [self._known[spec, resolution] for spec in specs]
 
     def _terms(self, spec: LayerSpec, resolution: int | None) -> dict[str, float]:
         """Rows that a layer's latency is made of, and how much of each.
@@ -164,12 +174,12 @@ class LatencyTable:
         keys = self._keys(spec, resolution)
         if self.form != WINNOW or keys[0] in self.rows or len({precision for _, precision in spec.policy}) < 2:
             return dict.fromkeys(keys, 1.0)
-        policy, parts = dict(spec.policy), spec.quantizable()
-        weights = {name: part.macs + part.live for name, part in parts.items()}
-        terms: dict[str, float] = {}
+        policy, plain = dict(spec.policy), spec.with_policy(())
+        weights = {name: part.macs + part.live for name, part in plain.quantizable().items()}
+        total, terms = sum(weights.values()), dict[str, float]()
         for name, weight in weights.items():
-            key = key_of(spec.uniform(policy[name]))
-            terms[key] = terms.get(key, 0.0) + weight / sum(weights.values())
+            key = _whole_key(plain, policy[name])
+            terms[key] = terms.get(key, 0.0) + weight / total
         return terms
 
     def _keys(self, spec: LayerSpec, resolution: int | None) -> tuple[str, ...]:
@@ -192,6 +202,12 @@ def key_of(spec: LayerSpec) -> str:
     key = f"{spec.kind}({','.join(f'{name}={value}' for name, value in spec.fields().items())})"
     quantized = ";".join(f"{part}={precision}" for part, precision in spec.policy if not precision.is_full)
     return f"{key}[{quantized}]" if quantized else key
+
+
+@lru_cache(REMEMBERED)
+def _whole_key(spec: LayerSpec, precision: Precision) -> str:
+    """Of a layer that is wholly at one precision."""
+    return key_of(spec.uniform(precision))
 
 
 def _own_keys(spec: LayerSpec) -> tuple[str, ...]:

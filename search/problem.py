@@ -70,3 +70,19 @@ def exact_values(cost: ExactCost, architectures: Sequence[Architecture]) -> list
     """An exact cost of several architectures: together where the function can, as a predictor can."""
     many = getattr(cost, "many", None)
     return list(many(architectures)) if many is not None else [cost(one) for one in architectures]
+
+
+@dataclass(frozen=True)
+class CostOf:
+    """An exact cost in a space whose architectures stand for others: the cost of what `to` makes of each."""
+
+    cost: ExactCost
+    to: Callable[[Architecture], Architecture]
+
+    def __call__(self, architecture: Architecture) -> float:
+        """Of one architecture."""
+        return self.cost(self.to(architecture))
+
+    def many(self, architectures: Sequence[Architecture]) -> list[float]:
+        """Of several, together where the cost can."""
+        return exact_values(self.cost, [self.to(one) for one in architectures])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from predictors.cost import ANALYTIC
@@ -17,7 +18,7 @@ from search.evaluation import Evaluation
 from search.hardware_spec import with_margin
 from search.loop import run_search
 from search.metrics import METRICS
-from search.problem import ExactCost, Problem
+from search.problem import CostOf, ExactCost, Problem
 from search_space.architecture import Architecture
 from search_space.layers import Precision
 from search_space.quantized import QuantizedSpace
@@ -168,16 +169,9 @@ def _best_architecture(shop: Workshop, evaluator: QuantizedEvaluator, hardware: 
 
 def _costs(space: QuantizedSpace, wide: int, exact: Set[str], hardware: Hardware) -> dict[str, ExactCost]:
     """Metrics that cost nothing to ask for, of networks of the base space in their widest numbers."""
-
-    def counted(metric: str) -> ExactCost:
-        return lambda one: float(ANALYTIC[metric](space, space.quantized(one, wide)))
-
-    def predicted(cost: ExactCost) -> ExactCost:
-        return lambda one: cost(space.quantized(one, wide))
-
-    return {metric: counted(metric) for metric in sorted(exact)} | {
-        metric: predicted(cost) for metric, cost in hardware.known.items()
-    }
+    known: dict[str, ExactCost] = {metric: partial(ANALYTIC[metric], space) for metric in sorted(exact)}
+    known.update(hardware.known)
+    return {metric: CostOf(cost, lambda one: space.quantized(one, wide)) for metric, cost in known.items()}
 
 
 def baseline_event(name: str, evaluation: Evaluation, measured: Finalist) -> dict[str, Any]:

@@ -153,9 +153,10 @@ class LayerSpec(ABC):
         Raises:
             ValueError: the policy names a part that the layer does not have or that cannot be quantized.
         """
-        unknown = [name for name, _ in policy if name not in self.quantizable()]
+        able = self.quantizable()
+        unknown = [name for name, _ in policy if name not in able]
         if unknown:
-            known = ", ".join(self.quantizable()) or "none"
+            known = ", ".join(able) or "none"
             raise ValueError(f"A {self.kind} layer has no quantizable part {unknown[0]!r}. Its parts: {known}.")
         return replace(self, policy=policy)
 
