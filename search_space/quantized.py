@@ -121,7 +121,11 @@ class QuantizedSpace(SearchSpace):
         choices = [*base.choices]
         for group in groups:
             choices.append(Choice(f"{group.name}_bits", group.bits, group.when, "bits"))
-            with_modes = tuple(bits for bits in group.bits if len(self._modes(bits)) > 1)
+            with_modes = tuple(
+                bits
+                for bits in group.bits
+                if any(len(self._modes(bits, operations[name])) > 1 for name in group.members)
+            )
             if with_modes:
                 when = (f"{group.name}_bits", with_modes)
                 choices.append(Choice(f"{group.name}_weights", quantization.modes, when, "weights"))
@@ -134,9 +138,9 @@ class QuantizedSpace(SearchSpace):
         asked = (self._precision(bits, mode) for bits in self.quantization.bits for mode in self._modes(bits))
         return tuple(dict.fromkeys((Precision(), *asked)))
 
-    def _modes(self, bits: int) -> tuple[str, ...]:
+    def _modes(self, bits: int, operation: str = "") -> tuple[str, ...]:
         scheme = SCHEMES[self.quantization.precision(bits, "symmetric").scheme]
-        return tuple(mode for mode in self.quantization.modes if mode in scheme.modes)
+        return tuple(mode for mode in self.quantization.modes if mode in scheme.modes_for(operation))
 
     # --- from an architecture to its halves -------------------------------------------------------
 
@@ -174,16 +178,19 @@ class QuantizedSpace(SearchSpace):
     def _with_policy(self, slot: str, spec: LayerSpec, values: Values) -> LayerSpec:
         usual = self.quantization.modes[0]
         policy = tuple(
-            (part, self._precision(values.get(bits, fixed), values.get(mode, usual)))
-            for part, bits, mode, fixed in self._parts(slot, spec)
+            (part, self._precision(values.get(bits, fixed), values.get(mode, usual)).of(operation))
+            for part, operation, bits, mode, fixed in self._parts(slot, spec)
         )
         return self._spec(spec, policy) if policy else spec
 
-    def _make_parts(self, slot: str, spec: LayerSpec) -> tuple[tuple[str, str, str, int], ...]:
-        """(part, name of its choice of bits, of its choice of a mode, its width without a choice) of a layer."""
-        names = [(part, f"{slot}.{part}") for part in spec.quantizable()]
-        groups = [(part, name, self._group_of.get(name, "")) for part, name in names]
-        return tuple((part, f"{group}_bits", f"{group}_weights", self._fixed[name]) for part, name, group in groups)
+    def _make_parts(self, slot: str, spec: LayerSpec) -> tuple[tuple[str, str, str, str, int], ...]:
+        """(part, operation, name of its choice of bits, of its choice of a mode, its width without one) of a layer."""
+        made = []
+        for part, numbers in spec.quantizable().items():
+            name = f"{slot}.{part}"
+            group = self._group_of.get(name, "")
+            made.append((part, numbers.operation, f"{group}_bits", f"{group}_weights", self._fixed[name]))
+        return tuple(made)
 
 
 # --- layers and what they may have ----------------------------------------------------------------

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import ClassVar, Self
 
-from search_space.layers.precision import SCHEMES, Policy, Precision
+from search_space.layers.precision import Policy, Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +161,9 @@ class LayerSpec(ABC):
         return replace(self, policy=policy)
 
     def uniform(self, precision: Precision) -> Self:
-        """The same layer with every part at this precision that can have it, and the others in full."""
-        able = SCHEMES[precision.scheme].operations
-        parts = self.quantizable().items()
+        """The same layer with every part at this precision, or as near as its kernels come: see `Precision.of`."""
         return self.with_policy(
-            tuple((name, precision if part.operation in able else Precision()) for name, part in parts)
+            tuple((name, precision.of(part.operation)) for name, part in self.quantizable().items())
         )
 
     def precision(self, part: str) -> Precision | None:

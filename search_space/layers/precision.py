@@ -12,7 +12,7 @@ each; what it stores is here, because sizes must be counted without torch. The c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 FULL = "fp32"
@@ -42,6 +42,14 @@ class Scheme:
     groups: tuple[int, ...]
     targets: tuple[str, ...]
     meaning: str
+
+    def modes_for(self, operation: str) -> tuple[str, ...]:
+        """Modes that kernels of an operation are made for.
+
+        ONNX Runtime's depthwise kernels have one zero point for all channels. With one for each it multiplies channel
+        by channel, and a block takes 20 to 60 times as long (docs/decisions/0070).
+        """
+        return self.modes[:1] if operation == "depthwise" else self.modes
 
 
 ALL = ("conv", "depthwise", "linear")
@@ -100,6 +108,14 @@ class Precision:
     def bits(self) -> int:
         """Of one weight."""
         return SCHEMES[self.scheme].bits
+
+    def of(self, operation: str) -> Precision:
+        """What an operation has of it: full precision without kernels, the usual mode without kernels of this one."""
+        scheme = SCHEMES[self.scheme]
+        if operation not in scheme.operations:
+            return Precision()
+        modes = scheme.modes_for(operation)
+        return self if self.mode in modes else replace(self, mode=modes[0])
 
     @property
     def is_full(self) -> bool:

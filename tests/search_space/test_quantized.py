@@ -80,6 +80,31 @@ def test_a_layer_whose_presence_hangs_on_two_widths_shares_a_choice_of_its_block
     assert policy["stage1_block1.depthwise"].bits == 32
 
 
+def test_depthwise_layers_have_no_mode_that_their_kernels_are_not_made_for():
+    space = quantized(modes=("symmetric", "asymmetric"))
+    assert "stage1_block1_project_weights" in names(space)
+    assert "stage1_block1_depthwise_bits" in names(space)
+    assert "stage1_block1_depthwise_weights" not in names(space)
+    for made in (space, quantized(modes=("asymmetric",)), quantized(modes=("symmetric", "asymmetric"), tie="block")):
+        policy = made.policy(made.quantized(made.base.largest(), 8, "asymmetric"))
+        modes = {name: precision.mode for name, precision in policy.items()}
+        assert {mode for name, mode in modes.items() if name.endswith(".depthwise")} == {"symmetric"}
+        assert {mode for name, mode in modes.items() if not name.endswith(".depthwise")} == {"asymmetric"}
+
+
+def test_a_layer_wholly_at_one_precision_is_one_that_a_policy_can_give_it():
+    space = quantized(modes=("symmetric", "asymmetric"))
+    block = space.base.layers(space.base.largest())["stage1_block1"]
+    asymmetric = Precision("int8_static", "asymmetric")
+    assert (
+        block.uniform(asymmetric)
+        == space.layers(space.quantized(space.base.largest(), 8, "asymmetric"))["stage1_block1"]
+    )
+    assert asymmetric.of("conv") == asymmetric
+    assert asymmetric.of("depthwise") == Precision("int8_static")
+    assert Precision("int8_weight").of("conv") == Precision()
+
+
 @pytest.mark.parametrize(
     ("tie", "some", "count"),
     [

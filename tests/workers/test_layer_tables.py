@@ -148,7 +148,9 @@ def test_layers_with_policies_are_measured_wholly_at_every_precision(few):
     policies = QuantizedSpace(few, Quantization((8, 32), modes=("symmetric", "asymmetric")))
     plain, found = layers_of(few, 400), layers_of(policies, 400)
     assert len(found) == 3 * len(plain)  # full, and two ways to have 8 bits
-    assert all(len({one for _, one in layer.spec.policy}) == 1 for layer in found)
+    assert {layer.spec for layer in found} == {
+        one.spec.uniform(precision) for one in plain for precision in policies.precisions
+    }
     rows = {key_of(layer.spec): Row(1.0) for layer in found}
     table = LatencyTable("here", rows)
     rng = np.random.default_rng(0)
