@@ -103,7 +103,7 @@ def report(lab: Lab, plan: Plan) -> dict[str, Any]:
     full, narrow = (space.quantized(network, bits) for bits in (32, 8))
     sensitive = sensitivities_of(lab)
     say(f"{len(sensitive)} layers scored")
-    seeds = seeds_from(space, sensitive)[: plan.evaluations // 2]
+    seeds = seeds_from(space, sensitive, plan.evaluations)
     front = pareto_front(searched(lab, space, 0, plan, lambda one: one, seeds), OBJECTIVES)
     say(f"{len(lab.known)} policies measured, {len(front)} on the front")
     references = {threads: lab.timed(full, threads) for threads in THREADS}

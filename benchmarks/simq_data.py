@@ -67,7 +67,7 @@ _TEXT = Plan("tiny", None, 692, 1820, 20, 64, 5e-4, 250, 50, 3)
 PLANS: dict[str, dict[str, Plan]] = {
     "mobilenet": {
         "full": _FULL,
-        "small": Plan("cifar", 8000, 800, 2000, 6, 64, 0.1, 40, 10, 3, {"resolution": (24, 32)}, num_random=1),
+        "small": Plan("cifar", 8000, 800, 2000, 6, 64, 0.1, 80, 10, 3, {"resolution": (24, 32)}, num_random=1),
     },
     # Needs no files, and a minute: a check that the benchmark works, on networks of a tenth of a millisecond.
     "digits": {
@@ -82,7 +82,7 @@ PLANS: dict[str, dict[str, Plan]] = {
         "full": replace(_FULL, learning_rate=1e-3),
         "medium": Plan("cifar", None, 1000, 2000, 24, 256, 5e-4, 40, 8, 3, {"depth": (3, 4)}, warmup_epochs=2.0),
         # A ViT needs all images to learn anything: an hour of a core.
-        "small": Plan("cifar", None, 1000, 2000, 4, 64, 5e-4, 40, 8, 3, {"depth": (3, 4)}, num_random=1),
+        "small": Plan("cifar", None, 1000, 2000, 4, 64, 5e-4, 80, 8, 3, {"depth": (3, 4)}, num_random=1),
     },
     "bert": {
         "full": _TEXT,

@@ -2,12 +2,13 @@
 
 On one trained supernet, with the same algorithm and seeds, each told the ends of its space first: `joint`;
 (a) `architecture_then_int8`: a search in full precision, whose front is then quantized whole, both of which count as
-evaluations; (b) `largest_int8`; (c) `policy_alone`: policies of the largest network. Accuracy on validation data by
-fake quantization and latency of the exported integer network in ONNX Runtime, one thread, batch 1, are both measured
-for every evaluated network; size is exact. A network is timed in turns with the largest one in fp32, so that whatever
-else the machine does slows both. Hypervolume is of error, latency and size, each scaled by the extremes of all networks
-that any way evaluated (reference: 1.1 of each). Fronts are scored again on test data. Searches and measurements of the
-seeds share what they have measured.
+evaluations; (b) `largest_int8`; (c) `policy_alone`: policies of the largest network. As in a job, an evaluation is
+accuracy on validation data by fake quantization; every way asks the same predictor for latencies (ONNX Runtime, one
+thread, batch 1; a table of INT8 and fp32 layers and 40 whole networks, `predicted_latency`), size is exact, and what
+the fronts deliver is measured as exported integer networks: each in turns with the largest one in fp32, so that
+whatever else the machine does slows both. Hypervolume is of error, measured latency and size of a way's front, each
+scaled by the extremes of all fronts (reference: 1.1 of each). Fronts are scored again on test data. Searches of the
+seeds share what they have evaluated.
 
     python -m benchmarks.simq_nas [--json] [--form small|medium|full] [--family mobilenet] [--algorithm winnow]
         [--seeds 3] [--data FOLDER] [--cache FOLDER] [--train-only]
@@ -34,6 +35,7 @@ import onnxruntime
 import torch
 
 from benchmarks.cache import Cache
+from benchmarks.predicted_latency import fitted
 from benchmarks.simq_data import PLANS, Plan, read, trained
 from export.formats import onnx as onnx_format
 from export.measure import describe_machine
@@ -44,6 +46,7 @@ from search.algorithms import make_algorithm
 from search.evaluation import Evaluation
 from search.objectives import Objective
 from search.pareto import hypervolume, pareto_front
+from search.problem import CostOf, ExactCost
 from search.quantization_spec import QuantizationSpec
 from search_space.architecture import Architecture
 from search_space.quantized import QuantizedSpace
@@ -100,12 +103,18 @@ def share_of_time(one: Timed, other: Timed) -> float:
 
 @dataclass
 class Lab:
-    """A trained supernet, and everything that was measured on it."""
+    """A trained supernet, and everything that was evaluated and measured on it.
+
+    Attributes:
+        predicted_ms: what searches are told of latency; None: every network is measured.
+    """
 
     evaluator: QuantizedEvaluator
     data: Dataset
     algorithm: str
+    predicted_ms: ExactCost | None = None
     known: dict[str, Evaluation] = field(default_factory=dict)
+    _measured_ms: dict[str, float] = field(default_factory=dict)
     _reference: Timed | None = None
 
     @property
@@ -114,12 +123,17 @@ class Lab:
         return self.evaluator.policies
 
     def evaluate(self, architecture: Architecture) -> Evaluation:
-        """Validation accuracy, latency and size; measured once."""
+        """What a search is told: validation accuracy, latency and size; evaluated once."""
         if architecture.id not in self.known:
             metrics = dict(self.evaluator.evaluate([architecture])[0].metrics)
-            metrics["latency_ms"] = self.latency_ms(architecture)
+            metrics["latency_ms"] = (self.predicted_ms or self.latency_ms)(architecture)
             self.known[architecture.id] = Evaluation(architecture, metrics)
         return self.known[architecture.id]
+
+    def delivered(self, found: Sequence[Evaluation]) -> list[Evaluation]:
+        """The front of what was found, its latencies measured."""
+        front = pareto_front(found, OBJECTIVES)
+        return [replace(one, metrics={**one.metrics, "latency_ms": self.latency_ms(one.architecture)}) for one in front]
 
     def session(self, architecture: Architecture, folder: Path, threads: int = 1) -> onnxruntime.InferenceSession:
         """The exported network in ONNX Runtime."""
@@ -137,12 +151,15 @@ class Lab:
             return Timed(session, self.data.test.inputs(slice(0, 1)).numpy())
 
     def latency_ms(self, architecture: Architecture) -> float:
-        """Of one example: the share of the reference's time, times what the reference takes."""
+        """Of one example: the share of the reference's time, times what the reference takes; measured once."""
         if self._reference is None:
             self._reference = self.timed(self.space.quantized(self.space.base.largest(), 32))
             blocks = [self._reference.block() for _ in range(REFERENCE_ROUNDS)]
             self._reference.typical_ms = float(np.percentile(blocks, QUARTILE))
-        return share_of_time(self.timed(architecture), self._reference) * self._reference.typical_ms
+        if architecture.id not in self._measured_ms:
+            share = share_of_time(self.timed(architecture), self._reference)
+            self._measured_ms[architecture.id] = share * self._reference.typical_ms
+        return self._measured_ms[architecture.id]
 
     def time_left_in_32(self, network: Architecture, layers: Sequence[str]) -> dict[str, float]:
         """Layer -> time of a network in INT8 that keeps this layer in 32 bits, as a share of its time all in INT8."""
@@ -198,6 +215,9 @@ def searched(
     Args:
         front_counts: its front will be evaluated once more, so it stops early enough for that.
     """
+    exact: dict[str, ExactCost] = {"size_bytes": lambda one: float(weight_bytes(lab.space, one))}
+    if lab.predicted_ms is not None:
+        exact["latency_ms"] = lab.predicted_ms
     options: dict[str, Any] = {"batch": plan.batch} if lab.algorithm == "winnow" else {"population": plan.population}
     algorithm = make_algorithm(
         lab.algorithm,
@@ -205,7 +225,7 @@ def searched(
         OBJECTIVES,
         seed=seed,
         evaluations=plan.evaluations,
-        exact_costs={"size_bytes": lambda one: float(weight_bytes(lab.space, to(one)))},
+        exact_costs={metric: CostOf(cost, to) for metric, cost in exact.items()},
         seeds=seeds,
         **options,
     )
@@ -246,16 +266,16 @@ def compare(lab: Lab, plan: Plan) -> dict[str, Any]:
     alone = policies_of(lab, base.largest())
     runs: dict[str, list[list[Evaluation]]] = {name: [] for name in ("joint", "architecture_then_int8", "policy_alone")}
     for seed in range(plan.seeds):
-        seeds = seeds_from(space, sensitive)[: plan.evaluations // 2]
+        seeds = seeds_from(space, sensitive, plan.evaluations)
         runs["joint"].append(searched(lab, space, seed, plan, lambda one: one, seeds))
-        say(f"joint, seed {seed}: {len(lab.known)} networks measured")
+        say(f"joint, seed {seed}: {len(lab.known)} networks evaluated")
         ends = (base.largest(), base.smallest())
         full = searched(lab, base, seed, plan, lambda one: space.quantized(one, 32), ends, front_counts=True)
         front = pareto_front(full, OBJECTIVES)[: plan.evaluations - len(full)]
         runs["architecture_then_int8"].append(
             [lab.evaluate(space.quantized(space.network(one.architecture), 8)) for one in front]
         )
-        say(f"architecture, seed {seed}: {len(lab.known)} networks measured")
+        say(f"architecture, seed {seed}: {len(lab.known)} networks evaluated")
         runs["policy_alone"].append(
             searched(
                 lab,
@@ -263,18 +283,22 @@ def compare(lab: Lab, plan: Plan) -> dict[str, Any]:
                 seed,
                 plan,
                 lambda one: space.architecture(**{**largest, **one.values}),
-                policy_seeds(space, alone, sensitive)[: plan.evaluations // 2],
+                policy_seeds(space, alone, sensitive, plan),
             )
         )
-        say(f"policy, seed {seed}: {len(lab.known)} networks measured")
+        say(f"policy, seed {seed}: {len(lab.known)} networks evaluated")
     runs["largest_int8"] = [[lab.evaluate(space.quantized(base.largest(), 8))] for _ in runs["joint"]]
     return report(lab, runs, sensitive)
 
 
-def policy_seeds(space: QuantizedSpace, alone: SearchSpace, sensitive: list[dict[str, Any]]) -> list[Architecture]:
+def policy_seeds(
+    space: QuantizedSpace, alone: SearchSpace, sensitive: list[dict[str, Any]], plan: Plan
+) -> list[Architecture]:
     """Those of the joint search that are policies of the largest network."""
     names = {choice.name for choice in alone.choices}
-    seeds = [one for one in seeds_from(space, sensitive) if space.network(one) == space.base.largest()]
+    seeds = [
+        one for one in seeds_from(space, sensitive, plan.evaluations) if space.network(one) == space.base.largest()
+    ]
     return [alone.architecture(**{n: v for n, v in one.values.items() if n in names}) for one in seeds]
 
 
@@ -290,7 +314,8 @@ def sensitivities_of(lab: Lab) -> list[dict[str, Any]]:
 
 def report(lab: Lab, runs: dict[str, list[list[Evaluation]]], sensitive: list[dict[str, Any]]) -> dict[str, Any]:
     """Hypervolumes, ratios against the largest network in INT8, and agreement of files."""
-    points = np.array([cost(one) for one in lab.known.values()])
+    delivered = {name: [lab.delivered(found) for found in every] for name, every in runs.items()}
+    points = np.array([cost(one) for every in delivered.values() for front in every for one in front])
     low, high = points.min(0), points.max(0)
 
     def volume(found: list[Evaluation]) -> float:
@@ -301,10 +326,10 @@ def report(lab: Lab, runs: dict[str, list[list[Evaluation]]], sensitive: list[di
         ]
         return hypervolume(scaled, [Objective(name) for name in names], [1.1] * 3) / 1.1**3
 
-    volumes = {name: [round(volume(found), 5) for found in every] for name, every in runs.items()}
-    fronts = [pareto_front(found, OBJECTIVES) for found in runs["joint"]]
-    baseline = runs["largest_int8"][0][0]
-    full = lab.evaluate(lab.space.quantized(lab.space.base.largest(), 32))
+    volumes = {name: [round(volume(front), 5) for front in every] for name, every in delivered.items()}
+    fronts = [pareto_front(front, OBJECTIVES) for front in delivered["joint"]]
+    baseline = delivered["largest_int8"][0][0]
+    (full,) = lab.delivered([lab.evaluate(lab.space.quantized(lab.space.base.largest(), 32))])
     accuracy = {one.architecture.id: lab.test_accuracy(one.architecture) for f in fronts for one in f}
     at_baseline = lab.test_accuracy(baseline.architecture)
     ratios = []
@@ -320,7 +345,8 @@ def report(lab: Lab, runs: dict[str, list[list[Evaluation]]], sensitive: list[di
     left = left_in_32(lab, fronts, sensitive)
     return {
         "hypervolume": volumes,
-        "networks_measured": len(lab.known),
+        "networks_evaluated": len(lab.known),
+        "latency": latency_facts(lab, delivered),
         "largest_fp32": numbers(full) | {"test_accuracy": lab.test_accuracy(full.architecture)},
         "largest_int8": numbers(baseline) | {"test_accuracy": at_baseline},
         "int8_latency_share_of_fp32": round(baseline.metrics["latency_ms"] / full.metrics["latency_ms"], 3),
@@ -333,6 +359,19 @@ def report(lab: Lab, runs: dict[str, list[list[Evaluation]]], sensitive: list[di
             "largest_share_file_over_counted": max(f["file_bytes"] / f["counted_bytes"] - 1 for f in files),
         },
         "layers_left_in_32_bits": left,
+    }
+
+
+def latency_facts(lab: Lab, delivered: dict[str, list[list[Evaluation]]]) -> dict[str, Any]:
+    """How far predictions are from what was measured of the networks on fronts."""
+    ids = {one.architecture.id: one for every in delivered.values() for front in every for one in front}
+    off = [lab.known[key].metrics["latency_ms"] / one.metrics["latency_ms"] - 1 for key, one in ids.items()]
+    errors = np.abs(off)
+    return {
+        "networks_measured": len(ids),
+        "median_error_percent": round(100 * float(np.median(errors)), 2),
+        "mean_error_percent": round(100 * float(np.mean(off)), 2),
+        "within_10_percent": round(float((errors <= 0.1).mean()), 3),
     }
 
 
@@ -457,6 +496,10 @@ def main() -> None:
     )
     space = QuantizedSpace(base, spec.quantization())
     lab = Lab(QuantizedEvaluator(supernet, data, plan.calibration_images, 0, space, spec), data, arguments.algorithm)
+    if not is_language:
+        name = f"{arguments.family}-{arguments.form}"
+        lab.predicted_ms = fitted(space, name, Cache(arguments.cache), say).value
+        say(f"latencies fitted after {time.monotonic() - began:.0f} s")
     found = language(lab, plan) if is_language else compare(lab, plan)
     result = {
         "benchmark": "simq_nas",

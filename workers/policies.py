@@ -29,7 +29,9 @@ from workers.quantized import QuantizedEvaluator
 from workers.workshop import JobFailed, Workshop
 
 # Shares of the layers, least sensitive first, that the search's first policies quantize.
-SHARES = (0.25, 0.5, 0.75, 1.0)
+SHARES = (0.75, 0.5, 0.25)
+# Of so many evaluations one at most is a first policy: of networks, which matter most, these say next to nothing.
+EVALUATIONS_PER_SEED = 8
 # The baselines of every job: the name on the front's page.
 LARGEST_FULL, LARGEST_QUANTIZED = "largest network, widest", "largest network, narrowest"
 BEST_QUANTIZED = "best architecture, then narrowest"
@@ -44,8 +46,7 @@ def first_policies(shop: Workshop, evaluator: Evaluator) -> list[Architecture]:
     """
     if not isinstance(evaluator, QuantizedEvaluator):
         return []
-    found = seeds_from(evaluator.policies, sensitivity_of(shop, evaluator))
-    return found[: shop.spec.search.evaluations]
+    return seeds_from(evaluator.policies, sensitivity_of(shop, evaluator), shop.spec.search.evaluations)
 
 
 def sensitivity_of(shop: Workshop, evaluator: QuantizedEvaluator) -> list[dict[str, Any]]:
@@ -96,18 +97,18 @@ def candidates_of(space: QuantizedSpace, network: Architecture) -> dict[str, lis
     return found
 
 
-def seeds_from(space: QuantizedSpace, rows: Sequence[Mapping[str, Any]]) -> list[Architecture]:
+def seeds_from(space: QuantizedSpace, rows: Sequence[Mapping[str, Any]], evaluations: int) -> list[Architecture]:
     """Policies to evaluate first: of both ends of the space every width alone, and of the largest network the least
-    sensitive layers at each width."""
+    sensitive layers at each width; the first of these, as the search's number of evaluations allows."""
     ends = [space.base.largest(), space.base.smallest()]
     found = [space.quantized(end, bits) for end in ends for bits in space.quantization.bits]
     for bits in space.quantization.bits:
         scored = [row for row in rows if row["bits"] == bits]
         order = [row["layer"] for row in sorted(scored, key=lambda row: float(row["divergence"]))]
-        for share in SHARES[:-1] if order else ():
+        for share in SHARES if order else ():
             chosen = dict.fromkeys(order[: round(share * len(order))], bits)
             found.append(space.quantized(ends[0], chosen))
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(found))[: max(1, evaluations // EVALUATIONS_PER_SEED)]
 
 
 # --- baselines ------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """Winnow's own search: Gaussian processes over genes, batches by expected hypervolume improvement.
 
 1. Start with the seeds, the smallest, the largest and random architectures.
-2. For every metric that is not exact, a Gaussian process over genes learns the normal scores of its costs
-   (`gaussian_process`, `scale`); exact costs are computed, never learned.
+2. For every metric that is not exact, a Gaussian process over genes, MACs and parameters learns the normal scores of
+   its costs (`gaussian_process`, `size_columns`, `scale`); exact costs are computed, never learned.
 3. Candidates are mutants and children of the front and random networks; those that may be on the front, by
    optimistic means, breed again. Small spaces are weighed whole. Where choices are alike, such as the bits of every
    layer, they have one option together in the first three quarters of a search: it finds networks, and then mixes.
@@ -23,6 +23,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from regression.gaussian_process import Features, kernel_features
+from regression.size_columns import RELEVANCE, SizeColumns
 from search.algorithm import SearchAlgorithm, refuse_below
 from search.beliefs import Belief, Certainty, Exact, Metric, Validity
 from search.candidates import Breeder, Seen
@@ -67,6 +68,7 @@ class WinnowSearch(SearchAlgorithm):
         self._breeder = Breeder(self.space, np.random.default_rng(seed))
         self._seen = Seen()
         self._whole = all_genes(self.space) if self.space.size() <= POOL else None
+        self._sizes = SizeColumns(self.space)
         like = self._features(gene_matrix(self.space, [self.space.smallest()]))
         self._tracked: list[Objective | Constraint] = [*self.objectives, *problem.constraints]
         self._metrics: list[Metric | Exact] = [
@@ -95,7 +97,8 @@ class WinnowSearch(SearchAlgorithm):
         return costs
 
     def _features(self, genes: np.ndarray) -> Features:
-        return kernel_features(self.space, genes, together=True)
+        alone = kernel_features(self.space, genes, together=True)
+        return alone.with_columns(self._sizes.of(genes), RELEVANCE)
 
     # --- ask and tell -------------------------------------------------------------------------------
 
