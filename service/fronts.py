@@ -8,6 +8,9 @@ from sqlalchemy.orm import Session
 
 from search.hardware_spec import with_margin
 from search.spec import JobSpec
+from search_space.architecture import Architecture
+from search_space.space import SearchSpace
+from service.errors import Conflict
 from service.store import queries
 from service.store.models import EvaluationRow, Finalist, Job
 
@@ -31,12 +34,27 @@ def front_of(session: Session, job: Job) -> Front:
     objectives, constraints = with_margin(*spec.goals, margins_of(session, job.id))
     space = spec.space()
     rows = {row.architecture_id: row for row in queries.evaluations(session, job.id)}
-    scored = [Evaluation(space.architecture(**row.values), numbers(row.metrics)) for row in rows.values()]
+    scored = [Evaluation(stored_architecture(space, row), numbers(row.metrics)) for row in rows.values()]
     front = pareto_front(scored, objectives, constraints)
     best = knee(front, objectives)
     finalists = {finalist.architecture_id: finalist for finalist in queries.finalists(session, job.id)}
     points = [(rows[e.architecture.id], finalists.get(e.architecture.id)) for e in front]
     return Front(points, best.architecture.id if best else None, job.state == "succeeded")
+
+
+def stored_architecture(space: SearchSpace, row: EvaluationRow) -> Architecture:
+    """The architecture of a stored evaluation.
+
+    Raises:
+        Conflict: the space has other choices than when it was evaluated.
+    """
+    try:
+        return space.architecture(**row.values)
+    except ValueError as error:
+        raise Conflict(
+            f"The space of this job has changed since {row.architecture_id} was evaluated, so its networks cannot be "
+            f"described or exported any more; the list of its evaluations has their values and scores. {error}"
+        ) from error
 
 
 def margins_of(session: Session, job_id: str) -> dict[str, float]:

@@ -47,12 +47,12 @@ def insight(job_id: str, session: SessionDep) -> InsightOut:
     # Imported here because the API should start without what only this route needs.
     from search.insight import choices_of, layers_of
     from search.spec import JobSpec
-    from service.fronts import front_of
+    from service.fronts import front_of, stored_architecture
 
     job = jobs.get(session, job_id)
     space = JobSpec.model_validate(job.spec).space()
     front = front_of(session, job)
-    networks = [space.architecture(**row.values) for row, _ in front.points]
+    networks = [stored_architecture(space, row) for row, _ in front.points]
     return InsightOut(
         job_id=job.id,
         networks=len(networks),

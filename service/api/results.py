@@ -122,7 +122,7 @@ def architecture(job_id: str, architecture_id: str, session: SessionDep) -> Arch
     if row is None:
         raise NotFound(f"Job {job_id} has not evaluated an architecture {architecture_id!r}.")
     space = JobSpec.model_validate(job.spec).space()
-    layers = space.layers(space.architecture(**row.values))
+    layers = space.layers(fronts.stored_architecture(space, row))
     point = PointOut.of(row, session.get(Finalist, (job_id, architecture_id)))
     return ArchitectureOut(
         **point.model_dump(),
