@@ -11,7 +11,7 @@ scaled by the extremes of all fronts (reference: 1.1 of each). Fronts are scored
 seeds share what they have evaluated.
 
     python -m benchmarks.simq_nas [--json] [--form small|medium|full] [--family mobilenet] [--algorithm winnow]
-        [--seeds 3] [--data FOLDER] [--cache FOLDER] [--train-only]
+        [--seeds 3] [--evaluations 80] [--data FOLDER] [--cache FOLDER] [--train-only]
 
 Families are mobilenet, resnet, vit (CIFAR-10) and bert (SST-2).
 
@@ -287,6 +287,9 @@ def compare(lab: Lab, plan: Plan) -> dict[str, Any]:
             )
         )
         say(f"policy, seed {seed}: {len(lab.known)} networks evaluated")
+        low, high = extremes([found for every in runs.values() for found in every])
+        so_far = {name: round(volume(every[-1], low, high), 3) for name, every in runs.items()}
+        say(f"seed {seed}, by predicted latencies and what was seen so far: {so_far}")
     runs["largest_int8"] = [[lab.evaluate(space.quantized(base.largest(), 8))] for _ in runs["joint"]]
     return report(lab, runs, sensitive)
 
@@ -315,18 +318,8 @@ def sensitivities_of(lab: Lab) -> list[dict[str, Any]]:
 def report(lab: Lab, runs: dict[str, list[list[Evaluation]]], sensitive: list[dict[str, Any]]) -> dict[str, Any]:
     """Hypervolumes, ratios against the largest network in INT8, and agreement of files."""
     delivered = {name: [lab.delivered(found) for found in every] for name, every in runs.items()}
-    points = np.array([cost(one) for every in delivered.values() for front in every for one in front])
-    low, high = points.min(0), points.max(0)
-
-    def volume(found: list[Evaluation]) -> float:
-        names = ("error", "latency_ms", "size_bytes")
-        scaled = [
-            Evaluation(one.architecture, dict(zip(names, (np.array(cost(one)) - low) / (high - low), strict=True)))
-            for one in found
-        ]
-        return hypervolume(scaled, [Objective(name) for name in names], [1.1] * 3) / 1.1**3
-
-    volumes = {name: [round(volume(front), 5) for front in every] for name, every in delivered.items()}
+    low, high = extremes([front for every in delivered.values() for front in every])
+    volumes = {name: [round(volume(front, low, high), 5) for front in every] for name, every in delivered.items()}
     fronts = [pareto_front(front, OBJECTIVES) for front in delivered["joint"]]
     baseline = delivered["largest_int8"][0][0]
     (full,) = lab.delivered([lab.evaluate(lab.space.quantized(lab.space.base.largest(), 32))])
@@ -360,6 +353,22 @@ def report(lab: Lab, runs: dict[str, list[list[Evaluation]]], sensitive: list[di
         },
         "layers_left_in_32_bits": left,
     }
+
+
+def extremes(several: Sequence[Sequence[Evaluation]]) -> tuple[np.ndarray, np.ndarray]:
+    """Least and most error, latency and size of the fronts of what was found."""
+    points = np.array([cost(one) for found in several for one in pareto_front(found, OBJECTIVES)])
+    return points.min(0), points.max(0)
+
+
+def volume(found: Sequence[Evaluation], low: np.ndarray, high: np.ndarray) -> float:
+    """Hypervolume of error, latency and size, scaled by their extremes; 1 is everything up to 1.1 of each."""
+    names = ("error", "latency_ms", "size_bytes")
+    scaled = [
+        Evaluation(one.architecture, dict(zip(names, (np.array(cost(one)) - low) / (high - low), strict=True)))
+        for one in found
+    ]
+    return hypervolume(scaled, [Objective(name) for name in names], [1.1] * 3) / 1.1**3
 
 
 def latency_facts(lab: Lab, delivered: dict[str, list[list[Evaluation]]]) -> dict[str, Any]:
@@ -462,6 +471,7 @@ def main() -> None:
     parser.add_argument("--family", choices=tuple(PLANS), default="mobilenet")
     parser.add_argument("--algorithm", choices=("winnow", "linas", "nsga2"), default="winnow")
     parser.add_argument("--seeds", type=int, default=None, help="instead of the form's")
+    parser.add_argument("--evaluations", type=int, default=None, help="instead of the form's")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--cache", type=Path, default=None, help="folder that keeps the trained supernet")
     parser.add_argument(
@@ -476,10 +486,12 @@ def main() -> None:
             f"Family {arguments.family!r} has no form {arguments.form!r}: {', '.join(PLANS[arguments.family])}."
         )
     plan = PLANS[arguments.family][arguments.form]
-    if arguments.seeds is not None:
-        if arguments.seeds < 1:
-            parser.error(f"--seeds must be at least 1, got {arguments.seeds}.")
-        plan = replace(plan, seeds=arguments.seeds)
+    for name in ("seeds", "evaluations"):
+        number = getattr(arguments, name)
+        if number is not None and number < 1:
+            parser.error(f"--{name} must be at least 1, got {number}.")
+        if number is not None:
+            plan = replace(plan, **{name: number})
     began = time.monotonic()
     data = read(arguments.family, plan, arguments.data)
     supernet, base = trained(arguments.family, plan, data, Cache(arguments.cache))
