@@ -32,7 +32,7 @@ class QuantizationSpec(InnerPart):
     weights: Annotated[tuple[Literal["symmetric", "asymmetric"], ...], Field(min_length=1, max_length=2)] = Field(
         default=("symmetric",),
         description="Modes of a layer's weights that are searched; one: fixed. Depthwise layers are always symmetric: "
-        "ONNX Runtime takes twenty times as long for the others.",
+        "ONNX Runtime takes about twenty times as long for the others.",
     )
     group: Literal[0, 16, 32, 64, 128, 256] = Field(
         default=0, description="Inputs that share a scale in weight-only schemes; 0: the scheme's usual number."

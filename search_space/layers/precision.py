@@ -47,7 +47,7 @@ class Scheme:
         """Modes that kernels of an operation are made for.
 
         ONNX Runtime's depthwise kernels have one zero point for all channels. With one for each it multiplies channel
-        by channel, and a block takes 20 to 60 times as long (docs/decisions/0070).
+        by channel, and a block takes 9 to 38 times as long (docs/decisions/0070).
         """
         return self.modes[:1] if operation == "depthwise" else self.modes
 
