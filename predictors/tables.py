@@ -24,7 +24,7 @@ from search_space.layers import ConvSpec, HeadSpec, LayerSpec, MBConvSpec, Preci
 WINNOW: Final = "winnow"
 # Missing rows that an error names one by one.
 NAMED_ROWS = 5
-# Layers whose keys are remembered.
+# Layers whose keys and prices are remembered.
 REMEMBERED = 1 << 14
 
 
@@ -75,7 +75,7 @@ class LatencyTable:
     rows: Mapping[str, Row]
     form: str = WINNOW
     overhead_ms: float = 0.0
-    # A search prices tens of thousands of networks made of a few thousand layers.
+    # A search prices tens of thousands of networks that are made of far fewer layers.
     _known: dict[tuple[LayerSpec, int | None], float] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -156,6 +156,8 @@ class LatencyTable:
         return size if isinstance(size, int) else None
 
     def _prices(self, specs: Sequence[LayerSpec], resolution: int | None) -> list[float]:
+        if len(self._known) > REMEMBERED:
+            self._known.clear()
         new = {spec: self._terms(spec, resolution) for spec in specs if (spec, resolution) not in self._known}
         missing = [key for terms in new.values() for key in terms if key not in self.rows]
         if missing:

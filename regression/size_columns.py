@@ -11,6 +11,10 @@ DRAWN = 100
 # Expected relevance of a column whose spread is 1 (see `regression.gaussian_process`): on networks with policies 0.3
 # ranked those that were not seen better than 0.1 did (docs/log.md).
 RELEVANCE = 0.3
+# Networks remembered: a search asks for each of its candidates several times, and then never again.
+REMEMBERED = 1 << 14
+# Logarithms that differ by less are equal.
+SAME = 1e-9
 
 
 class SizeColumns:
@@ -29,7 +33,7 @@ class SizeColumns:
             rng = np.random.default_rng(0)
             raw = self._raw(np.array([space.sample(rng).genes for _ in range(DRAWN)]))
             self._centre, self._spread = raw.mean(axis=0), raw.std(axis=0)
-            self._varied = np.flatnonzero(self._spread > 0)
+            self._varied = np.flatnonzero(self._spread > SAME)
 
     def of(self, genes: np.ndarray) -> np.ndarray:
         """Columns of networks, shape (num_networks, up to 2).
@@ -44,6 +48,8 @@ class SizeColumns:
         return columns
 
     def _raw(self, genes: np.ndarray) -> np.ndarray:
+        if len(self._known) > REMEMBERED:
+            self._known.clear()
         keys = [row.tobytes() for row in np.ascontiguousarray(genes, dtype=np.int64)]
         for key, row in zip(keys, genes, strict=True):
             if key not in self._known:
