@@ -69,7 +69,7 @@ PLANS: dict[str, dict[str, Plan]] = {
         "full": _FULL,
         "small": Plan("cifar", 8000, 800, 2000, 6, 64, 0.1, 80, 10, 3, {"resolution": (24, 32)}, num_random=1),
     },
-    # Needs no files, and a minute: a check that the benchmark works, on networks of a tenth of a millisecond.
+    # Needs no files, and five minutes: a check that the benchmark works, on networks of a tenth of a millisecond.
     "digits": {
         "full": Plan("digits", None, 400, 400, 30, 64, 0.1, 250, 50, 3),
         "small": Plan("digits", None, 400, 400, 6, 64, 0.1, 10, 5, 3),
