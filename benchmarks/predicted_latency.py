@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.cache import Cache
 from export.measure import Effort, Setting
+from predictors.tables import LatencyTable
 from search.hardware_spec import HardwareSpec
 from search.metrics import METRICS
 from search_space.space import SearchSpace
@@ -31,10 +32,10 @@ def fitted(space: SearchSpace, name: str, cache: Cache, say: Callable[[str], Non
     place, where = place_of(bench, setting)
     networks = to_fit(space, plan.networks, 0)
     tasks = [network_task(space, network, setting) for network in networks]
+    layers = layers_of(space, plan.max_layers)
+    say(f"latencies: {len(layers)} layers and {len(tasks)} networks")
 
-    def measured(store: MemoryStore) -> tuple[Any, list[float]]:
-        layers = layers_of(space, plan.max_layers)
-        say(f"latencies: {len(layers)} layers and {len(tasks)} networks")
+    def measured(store: MemoryStore) -> tuple[LatencyTable, list[float]]:
         table = build_table(TARGET, layers, setting, bench, store, lambda _done: None)
         effort = Effort(max_seconds=plan.seconds)
         found = measure_tasks(tasks, "network", setting, bench, store, effort, lambda _done: None)

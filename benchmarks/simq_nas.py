@@ -71,6 +71,14 @@ def fed(session: onnxruntime.InferenceSession, example: np.ndarray, mask: np.nda
     return dict(zip(names, (example, full), strict=False))
 
 
+def opened(folder: Path, threads: int = 1) -> onnxruntime.InferenceSession:
+    """The network that was exported into a folder, in ONNX Runtime."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(folder / "model.onnx"), options)
+
+
 class Timed:
     """A network in ONNX Runtime that can be run for a moment at a time.
 
@@ -139,10 +147,7 @@ class Lab:
         """The exported network in ONNX Runtime."""
         network = self.evaluator.network(architecture)
         onnx_format.write(network, self.data.test.inputs(slice(0, 1)), folder)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 3
-        return onnxruntime.InferenceSession(str(folder / "model.onnx"), options)
+        return opened(folder, threads)
 
     def timed(self, architecture: Architecture, threads: int = 1) -> Timed:
         """The exported network, warm."""

@@ -15,10 +15,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 
-from benchmarks.simq_nas import Timed, share_of_time, show
+from benchmarks.simq_nas import Timed, opened, share_of_time, show
 from export.formats import onnx as onnx_format
 from quantization.calibration import with_stated_policy
 from search_space.layers import LayerSpec, Precision
@@ -36,13 +35,9 @@ def timed(layer: Layer, policy: Policy) -> Timed:
     torch.manual_seed(0)
     inputs = torch.randn(layer.shape)
     network = with_stated_policy(build_network(layers).eval(), layers, inputs)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
     with tempfile.TemporaryDirectory() as folder:
         onnx_format.write(network, inputs, Path(folder))
-        session = onnxruntime.InferenceSession(str(Path(folder) / "model.onnx"), options)
-    return Timed(session, inputs.numpy())
+        return Timed(opened(Path(folder)), inputs.numpy())
 
 
 def shares(family: str) -> dict[str, dict[str, float]]:
