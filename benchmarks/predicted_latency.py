@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.cache import Cache
-from export.measure import Effort, Setting
+from export.measure import Effort, MeasurementError, Setting
+from export.measure.bench import Results
 from predictors.tables import LatencyTable
 from search.hardware_spec import HardwareSpec
 from search.metrics import METRICS
@@ -15,20 +18,44 @@ from workers.benches import LocalBench, MemoryStore
 from workers.hardware import read, to_fit
 from workers.latency_fit import Fitted, fit_predictor
 from workers.layer_tables import build_table, measure_tasks
-from workers.pricing import layers_of, network_task, place_of
+from workers.pricing import Bench, layers_of, network_task, place_of
 
 TARGET = "cpu-onnxruntime"
 
 
-def fitted(space: SearchSpace, name: str, cache: Cache, say: Callable[[str], None]) -> Fitted:
-    """A predictor of this machine's latency in ONNX Runtime, one thread, batch 1, with a job's defaults.
+class Recorded:
+    """A machine by what was measured on it.
+
+    Args:
+        place: its facts.
+    """
+
+    def __init__(self, place: Mapping[str, Any]) -> None:
+        self.place = place
+
+    def measure(
+        self, models: Sequence[Path], settings: Sequence[Setting], effort: Effort, tick: Callable[[], None]
+    ) -> list[Results | MeasurementError]:
+        """Nothing can be measured there any more."""
+        raise SystemExit(
+            f"{len(models)} layers or networks were not measured on {self.place.get('device')}: its measurements are "
+            "of another family or form."
+        )
+
+
+def fitted(
+    space: SearchSpace, name: str, cache: Cache, say: Callable[[str], None], elsewhere: Path | None = None
+) -> Fitted:
+    """A predictor of a machine's latency in ONNX Runtime, one thread, batch 1, with a job's defaults.
 
     Args:
         name: what the space depends on; the cache keeps the measurements of one machine under it.
+        elsewhere: a file of another machine's cache, `latencies-*.json`, instead of measuring this one.
     """
     plan = HardwareSpec()
     setting = Setting(TARGET, plan.threads, plan.batch)
-    bench = LocalBench(setting.how)
+    known = None if elsewhere is None else json.loads(elsewhere.read_text())
+    bench: Bench = LocalBench(setting.how) if known is None else Recorded(known["place"])
     place, where = place_of(bench, setting)
     networks = to_fit(space, plan.networks, 0)
     tasks = [network_task(space, network, setting) for network in networks]
@@ -41,13 +68,14 @@ def fitted(space: SearchSpace, name: str, cache: Cache, say: Callable[[str], Non
         found = measure_tasks(tasks, "network", setting, bench, store, effort, lambda _done: None)
         return table, [read(found[task.subject], "latency_ms") for task in tasks]
 
-    def rows() -> list[Any]:
+    def recorded() -> dict[str, Any]:
         store = MemoryStore()
         measured(store)
-        return [[kind, subject, list(results)] for (_, kind, subject), results in store.rows.items()]
+        rows = [[kind, subject, results] for (_, kind, subject), results in store.rows.items()]
+        return {"place": dict(bench.place), "rows": rows}
 
     store = MemoryStore()
-    for kind, subject, results in cache.result(f"latencies-{name}-{place[:12]}", rows):
+    for kind, subject, results in (known or cache.result(f"latencies-{name}-{place[:12]}", recorded))["rows"]:
         store.remember(place, where, kind, subject, "", results)
     table, latencies_ms = measured(store)
     return fit_predictor(space, table, networks, latencies_ms, plan.margin_quantile, METRICS["latency_ms"].goal, 0)

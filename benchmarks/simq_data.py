@@ -67,6 +67,9 @@ _TEXT = Plan("tiny", None, 692, 1820, 20, 64, 5e-4, 250, 50, 3)
 PLANS: dict[str, dict[str, Plan]] = {
     "mobilenet": {
         "full": _FULL,
+        "medium": Plan(
+            "cifar", None, 1000, 2000, 24, 256, 0.2, 200, 10, 3, {"resolution": (24, 32)}, batch=8, warmup_epochs=1.0
+        ),
         "small": Plan("cifar", 8000, 800, 2000, 6, 64, 0.1, 80, 10, 3, {"resolution": (24, 32)}, num_random=1),
     },
     # Needs no files, and five minutes: a check that the benchmark works, on networks of a tenth of a millisecond.
@@ -80,13 +83,28 @@ PLANS: dict[str, dict[str, Plan]] = {
     },
     "vit": {
         "full": replace(_FULL, learning_rate=1e-3),
-        "medium": Plan("cifar", None, 1000, 2000, 24, 256, 5e-4, 40, 8, 3, {"depth": (3, 4)}, warmup_epochs=2.0),
+        "medium": Plan(
+            "cifar",
+            None,
+            1000,
+            2000,
+            20,
+            128,
+            1e-3,
+            200,
+            8,
+            3,
+            {"depth": (3, 4)},
+            batch=8,
+            warmup_epochs=2.0,
+            num_random=1,
+        ),
         # A ViT needs all images to learn anything: an hour of a core.
         "small": Plan("cifar", None, 1000, 2000, 4, 64, 5e-4, 80, 8, 3, {"depth": (3, 4)}, num_random=1),
     },
     "bert": {
         "full": _TEXT,
-        "medium": replace(_TEXT, evaluations=40, population=10),
+        "medium": replace(_TEXT, evaluations=80, population=10),
         "small": Plan("tiny", 4000, 600, 1000, 4, 64, 1e-3, 40, 10, 3, num_random=1),
     },
     "llama": {

@@ -12,6 +12,7 @@ seeds share what they have evaluated.
 
     python -m benchmarks.simq_nas [--json] [--form small|medium|full] [--family mobilenet] [--algorithm winnow]
         [--seeds 3] [--evaluations 80] [--data FOLDER] [--cache FOLDER] [--train-only]
+        [--found FOLDER [--only WAY:SEED]] [--latencies FILE]
 
 Families are mobilenet, resnet, vit (CIFAR-10) and bert (SST-2).
 
@@ -25,8 +26,9 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -115,12 +117,14 @@ class Lab:
 
     Attributes:
         predicted_ms: what searches are told of latency; None: every network is measured.
+        predictor: how good those predictions are, on whole networks that were held out.
     """
 
     evaluator: QuantizedEvaluator
     data: Dataset
     algorithm: str
     predicted_ms: ExactCost | None = None
+    predictor: Mapping[str, Any] = field(default_factory=dict)
     known: dict[str, Evaluation] = field(default_factory=dict)
     _measured_ms: dict[str, float] = field(default_factory=dict)
     _reference: Timed | None = None
@@ -263,58 +267,98 @@ def _without_dead(space: QuantizedSpace, network: Architecture, start: int) -> A
             yield choice if choice.when is None or choice.when[0] in names else replace(choice, when=None)
 
 
-def compare(lab: Lab, plan: Plan) -> dict[str, Any]:
-    """Every way with every seed."""
-    space, base = lab.space, lab.space.base
-    sensitive = sensitivities_of(lab)
-    largest = {choice.name: base.largest().values[choice.name] for choice in base.choices}
-    alone = policies_of(lab, base.largest())
-    runs: dict[str, list[list[Evaluation]]] = {name: [] for name in ("joint", "architecture_then_int8", "policy_alone")}
-    for seed in range(plan.seeds):
-        seeds = seeds_from(space, sensitive, plan.evaluations)
-        runs["joint"].append(searched(lab, space, seed, plan, lambda one: one, seeds))
-        say(f"joint, seed {seed}: {len(lab.known)} networks evaluated")
-        ends = (base.largest(), base.smallest())
-        full = searched(lab, base, seed, plan, lambda one: space.quantized(one, 32), ends, front_counts=True)
-        front = pareto_front(full, OBJECTIVES)[: plan.evaluations - len(full)]
-        runs["architecture_then_int8"].append(
-            [lab.evaluate(space.quantized(space.network(one.architecture), 8)) for one in front]
-        )
-        say(f"architecture, seed {seed}: {len(lab.known)} networks evaluated")
-        runs["policy_alone"].append(
-            searched(
-                lab,
-                alone,
-                seed,
-                plan,
-                lambda one: space.architecture(**{**largest, **one.values}),
-                policy_seeds(space, alone, sensitive, plan),
-            )
-        )
-        say(f"policy, seed {seed}: {len(lab.known)} networks evaluated")
-        low, high = extremes([found for every in runs.values() for found in every])
-        so_far = {name: round(volume(every[-1], low, high), 3) for name, every in runs.items()}
-        say(f"seed {seed}, by predicted latencies and what was seen so far: {so_far}")
-    runs["largest_int8"] = [[lab.evaluate(space.quantized(base.largest(), 8))] for _ in runs["joint"]]
-    return report(lab, runs, sensitive)
-
-
-def policy_seeds(
-    space: QuantizedSpace, alone: SearchSpace, sensitive: list[dict[str, Any]], plan: Plan
-) -> list[Architecture]:
-    """Those of the joint search that are policies of the largest network."""
-    names = {choice.name for choice in alone.choices}
-    seeds = [
-        one for one in seeds_from(space, sensitive, plan.evaluations) if space.network(one) == space.base.largest()
-    ]
-    return [alone.architecture(**{n: v for n, v in one.values.items() if n in names}) for one in seeds]
-
-
 def sensitivities_of(lab: Lab) -> list[dict[str, Any]]:
     """As a job stores them."""
     largest = lab.space.base.largest()
     found = sensitivities(lab.evaluator.quantizable(largest), candidates_of(lab.space, largest), lab.evaluator.examples)
     return [{"layer": one.layer, "bits": one.precision.bits, "divergence": one.divergence} for one in found]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What every way and seed shares.
+
+    Attributes:
+        kept: what searches have found, from one run to the next.
+    """
+
+    lab: Lab
+    plan: Plan
+    name: str
+    kept: Cache
+
+    @cached_property
+    def sensitive(self) -> list[dict[str, Any]]:
+        """Of the largest network."""
+        return sensitivities_of(self.lab)
+
+    def found(self, way: str, seed: int) -> list[Evaluation]:
+        """What one way evaluates with one seed."""
+        space = self.lab.space
+
+        def rows() -> list[Any]:
+            found = WAYS[way](self, seed)
+            say(f"{way}, seed {seed}: {len(self.lab.known)} networks evaluated")
+            return [[one.architecture.values, dict(one.metrics)] for one in found]
+
+        kept = self.kept.result(f"found-{self.name}-{self.plan.evaluations}-{way}-{seed}", rows)
+        found = [Evaluation(space.architecture(**values), metrics) for values, metrics in kept]
+        return [self.lab.known.setdefault(one.architecture.id, one) for one in found]
+
+    def joint(self, seed: int) -> list[Evaluation]:
+        """Networks and policies together."""
+        space, plan = self.lab.space, self.plan
+        return searched(
+            self.lab, space, seed, plan, lambda one: one, seeds_from(space, self.sensitive, plan.evaluations)
+        )
+
+    def architecture_then_int8(self, seed: int) -> list[Evaluation]:
+        """Networks in 32 bits, and then their front in INT8."""
+        lab, space, base, most = self.lab, self.lab.space, self.lab.space.base, self.plan.evaluations
+        ends = (base.largest(), base.smallest())
+        full = searched(lab, base, seed, self.plan, lambda one: space.quantized(one, 32), ends, front_counts=True)
+        front = pareto_front(full, OBJECTIVES)[: most - len(full)]
+        return [lab.evaluate(space.quantized(space.network(one.architecture), 8)) for one in front]
+
+    def policy_alone(self, seed: int) -> list[Evaluation]:
+        """Policies of the largest network; told those first that the joint search is told."""
+        space, base = self.lab.space, self.lab.space.base
+        largest = {choice.name: base.largest().values[choice.name] for choice in base.choices}
+        alone = policies_of(self.lab, base.largest())
+        names = {choice.name for choice in alone.choices}
+        told = seeds_from(space, self.sensitive, self.plan.evaluations)
+        seeds = [
+            alone.architecture(**{name: value for name, value in one.values.items() if name in names})
+            for one in told
+            if space.network(one) == base.largest()
+        ]
+        return searched(
+            self.lab, alone, seed, self.plan, lambda one: space.architecture(**{**largest, **one.values}), seeds
+        )
+
+    def largest_int8(self, seed: int) -> list[Evaluation]:
+        """One network, whatever the seed."""
+        space = self.lab.space
+        return [self.lab.evaluate(space.quantized(space.base.largest(), 8))]
+
+    def result(self) -> dict[str, Any]:
+        """Every way with every seed."""
+        runs: dict[str, list[list[Evaluation]]] = {way: [] for way in WAYS}
+        for seed in range(self.plan.seeds):
+            for way in WAYS:
+                runs[way].append(self.found(way, seed))
+            low, high = extremes([found for every in runs.values() for found in every])
+            so_far = {name: round(volume(every[-1], low, high), 3) for name, every in runs.items()}
+            say(f"seed {seed}, by predicted latencies and what was seen so far: {so_far}")
+        return report(self.lab, runs, self.sensitive)
+
+
+WAYS = {
+    "joint": Comparison.joint,
+    "architecture_then_int8": Comparison.architecture_then_int8,
+    "policy_alone": Comparison.policy_alone,
+    "largest_int8": Comparison.largest_int8,
+}
 
 
 # --- what came out ----------------------------------------------------------------------------------
@@ -377,7 +421,7 @@ def volume(found: Sequence[Evaluation], low: np.ndarray, high: np.ndarray) -> fl
 
 
 def latency_facts(lab: Lab, delivered: dict[str, list[list[Evaluation]]]) -> dict[str, Any]:
-    """How far predictions are from what was measured of the networks on fronts."""
+    """How far predictions are from what was measured of the networks on fronts, and of those that were held out."""
     ids = {one.architecture.id: one for every in delivered.values() for front in every for one in front}
     off = [lab.known[key].metrics["latency_ms"] / one.metrics["latency_ms"] - 1 for key, one in ids.items()]
     errors = np.abs(off)
@@ -386,6 +430,7 @@ def latency_facts(lab: Lab, delivered: dict[str, list[list[Evaluation]]]) -> dic
         "median_error_percent": round(100 * float(np.median(errors)), 2),
         "mean_error_percent": round(100 * float(np.mean(off)), 2),
         "within_10_percent": round(float((errors <= 0.1).mean()), 3),
+        "held_out": {name: lab.predictor.get(name) for name in ("rmspe_percent", "kendall_tau", "within_percent")},
     }
 
 
@@ -480,6 +525,21 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--cache", type=Path, default=None, help="folder that keeps the trained supernet")
     parser.add_argument(
+        "--found", type=Path, default=None, help="folder that keeps what each search found, from one run to the next"
+    )
+    parser.add_argument(
+        "--only",
+        default=None,
+        metavar="WAY:SEED",
+        help=f"this search alone, into the folder of --found, on a GPU where there is one: {', '.join(WAYS)}",
+    )
+    parser.add_argument(
+        "--latencies",
+        type=Path,
+        default=None,
+        help="measurements of another machine, a file latencies-*.json of its cache: what is found is for that machine",
+    )
+    parser.add_argument(
         "--train-only",
         action="store_true",
         help="put it into the cache and end: a GPU trains, another machine measures",
@@ -497,13 +557,17 @@ def main() -> None:
             parser.error(f"--{name} must be at least 1, got {number}.")
         if number is not None:
             plan = replace(plan, **{name: number})
+    only = None if arguments.only is None else _one_search(parser, arguments)
     began = time.monotonic()
     data = read(arguments.family, plan, arguments.data)
     supernet, base = trained(arguments.family, plan, data, Cache(arguments.cache))
     say(f"trained after {time.monotonic() - began:.0f} s")
     if arguments.train_only:
         return
-    is_language = arguments.family == "llama"
+    if only is not None:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        supernet, data = supernet.to(device), data.to(device)
+    is_language, name = arguments.family == "llama", f"{arguments.family}-{arguments.form}"
     spec = QuantizationSpec(
         bits=(4, 8, 16) if is_language else (8, 32),
         schemes={8: "int8_weight"} if is_language else {},
@@ -514,10 +578,14 @@ def main() -> None:
     space = QuantizedSpace(base, spec.quantization())
     lab = Lab(QuantizedEvaluator(supernet, data, plan.calibration_images, 0, space, spec), data, arguments.algorithm)
     if not is_language:
-        name = f"{arguments.family}-{arguments.form}"
-        lab.predicted_ms = fitted(space, name, Cache(arguments.cache), say).value
+        predictor = fitted(space, name, Cache(arguments.cache), say, arguments.latencies)
+        lab.predicted_ms, lab.predictor = predictor.value, predictor.report
         say(f"latencies fitted after {time.monotonic() - began:.0f} s")
-    found = language(lab, plan) if is_language else compare(lab, plan)
+    comparison = Comparison(lab, plan, f"{name}-{arguments.algorithm}", Cache(arguments.found))
+    if only is not None:
+        comparison.found(*only)
+        return
+    found = language(lab, plan) if is_language else comparison.result()
     result = {
         "benchmark": "simq_nas",
         "family": arguments.family,
@@ -528,6 +596,18 @@ def main() -> None:
         **found,
     }
     show(result, began, as_json=arguments.json)
+
+
+def _one_search(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> tuple[str, int]:
+    """The way and the seed of `--only`."""
+    way, _, seed = arguments.only.partition(":")
+    if way not in WAYS or not seed.isdecimal():
+        parser.error(f"--only takes WAY:SEED, a way of {', '.join(WAYS)} and a number; got {arguments.only!r}.")
+    if arguments.found is None:
+        parser.error("--only needs a folder for what it finds: --found FOLDER.")
+    if arguments.family == "llama":
+        parser.error("Family 'llama' has no searches to run with --only.")
+    return way, int(seed)
 
 
 if __name__ == "__main__":

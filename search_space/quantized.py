@@ -116,7 +116,7 @@ class QuantizedSpace(SearchSpace):
             )
         # Described by the hundred thousand in a search: what does not change is worked out once.
         self._spec = lru_cache(REMEMBERED_SPECS)(LayerSpec.with_policy)
-        self._precision = lru_cache(quantization.precision)
+        self._precision = lru_cache(self._make_precision)
         self._parts = lru_cache(REMEMBERED_SPECS)(self._make_parts)
         choices = [*base.choices]
         for group in groups:
@@ -135,7 +135,8 @@ class QuantizedSpace(SearchSpace):
     @property
     def precisions(self) -> tuple[Precision, ...]:
         """Everything that a layer may be stored in, 32 bits first."""
-        asked = (self._precision(bits, mode) for bits in self.quantization.bits for mode in self._modes(bits))
+        widths = self.quantization.bits
+        asked = (self.quantization.precision(bits, mode) for bits in widths for mode in self._modes(bits))
         return tuple(dict.fromkeys((Precision(), *asked)))
 
     def _modes(self, bits: int, operation: str = "") -> tuple[str, ...]:
@@ -178,10 +179,14 @@ class QuantizedSpace(SearchSpace):
     def _with_policy(self, slot: str, spec: LayerSpec, values: Values) -> LayerSpec:
         usual = self.quantization.modes[0]
         policy = tuple(
-            (part, self._precision(values.get(bits, fixed), values.get(mode, usual)).of(operation))
+            (part, self._precision(values.get(bits, fixed), values.get(mode, usual), operation))
             for part, operation, bits, mode, fixed in self._parts(slot, spec)
         )
         return self._spec(spec, policy) if policy else spec
+
+    def _make_precision(self, bits: int, mode: str, operation: str) -> Precision:
+        """What a width means for a layer of this operation."""
+        return self.quantization.precision(bits, mode).of(operation)
 
     def _make_parts(self, slot: str, spec: LayerSpec) -> tuple[tuple[str, str, str, str, int], ...]:
         """(part, operation, name of its choice of bits, of its choice of a mode, its width without one) of a layer."""

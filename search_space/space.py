@@ -14,6 +14,10 @@ from search_space.inputs import Input
 from search_space.layers import LayerSpec
 from search_space.sampling import COSTS, BinnedSampler
 
+# Networks whose layers are remembered: of one candidate a search asks for its price, its size and its columns in turn,
+# and for each of thousands together.
+REMEMBERED = 1 << 12
+
 Values: TypeAlias = Mapping[str, Option]
 Blueprint: TypeAlias = Callable[[Values], dict[str, LayerSpec]]
 
@@ -93,7 +97,7 @@ class SearchSpace:
         # Positions of choices that decide the same in different places, in forward order.
         self.alike = tuple(np.array(group) for group in together.values() if len(group) > 1)
         # The layers that were asked for last: each cost of an architecture asks for them anew.
-        self._latest: tuple[str, dict[str, LayerSpec]] = "", {}
+        self._described: dict[str, dict[str, LayerSpec]] = {}
 
     def _parent_of(self, position: int, choice: Choice) -> tuple[int, frozenset[int]] | None:
         if choice.when is None:
@@ -284,10 +288,11 @@ class SearchSpace:
             raise ValueError(f"Space {self.name!r} has no blueprint, so its architectures have no layers.")
         if architecture.space != self.name:
             raise ValueError(f"{architecture!r} is not of space {self.name!r}.")
-        known, layers = self._latest
-        if known != architecture.id:
-            layers = self._blueprint(architecture.values)
-            self._latest = architecture.id, layers
+        layers = self._described.get(architecture.id)
+        if layers is None:
+            if len(self._described) >= REMEMBERED:
+                self._described.clear()
+            layers = self._described[architecture.id] = self._blueprint(architecture.values)
         return layers.copy()
 
     def describe(self, values: Values) -> dict[str, LayerSpec]:
