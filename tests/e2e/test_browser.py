@@ -147,6 +147,26 @@ def test_a_network_that_is_still_loading_cannot_be_mistaken_for_the_one_before(
     context.close()
 
 
+def test_a_front_that_is_refused_says_why_and_is_not_asked_for_again(page: Page, job_id: str, client: Client) -> None:
+    wait_for(client, job_id, is_finished)
+    why = "The space of this job has changed since 0123456789abcdef was evaluated."
+    asked: list[str] = []
+
+    def refuse(route: Route) -> None:
+        asked.append(route.request.url)
+        route.fulfill(status=409, content_type="application/problem+json", body=json.dumps({"detail": why}))
+
+    page.route(f"**/v1/jobs/{job_id}/front", refuse)
+    page.goto(f"/jobs/{job_id}")
+    expect(page.locator("#trouble")).to_have_text(why)
+    page.wait_for_timeout(3_000)  # all events of the job are told by then
+    before = len(asked)
+    # Longer than the page waits before it asks a server again that was away.
+    page.wait_for_timeout(4_000)
+    assert len(asked) == before
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
 def test_job_is_cancelled_from_its_page(page: Page, client: Client) -> None:
     job = client.submit({**TINY_JOB, "training": {"epochs": 200}, "name": "to be cancelled"})
     wait_for(client, job["id"], lambda j: j["state"] == "running")

@@ -140,8 +140,10 @@ function showCaption() {
 const loadFront = throttle(async () => {
   try {
     results.setFront(await get(`/v1/jobs/${job.id}/front`));
-  } catch {
-    setTimeout(loadFront, FRONT_MS); // the server is away for a moment
+  } catch (error) {
+    const isRefused = error.status >= 400 && error.status < 500;
+    if (isRefused) complain(error);
+    else setTimeout(loadFront, FRONT_MS); // the server is away for a moment
     return;
   }
   if (results.isEmpty) return;
@@ -238,11 +240,15 @@ async function act(verb) {
     byId("trouble").hidden = true;
     showJob();
   } catch (error) {
-    byId("trouble").textContent = error.message;
-    byId("trouble").hidden = false;
+    complain(error);
   } finally {
     for (const button of buttons) button.disabled = false;
   }
+}
+
+function complain(error) {
+  byId("trouble").textContent = error.message;
+  byId("trouble").hidden = false;
 }
 
 const confirm = byId("confirm");
