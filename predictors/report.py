@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import kendalltau, spearmanr
 
 from predictors.predictor import Predictor
 from search_space.architecture import Architecture
@@ -63,6 +62,9 @@ class Report:
             raise ValueError(f"Got {len(true)} held-out architectures; a report needs at least {MIN_HELD_OUT}.")
         if not np.isfinite([true, predicted, std]).all():
             raise ValueError("True values, predictions and spreads must be finite.")
+        # Imported here because it takes a second, and most processes that know of reports make none.
+        from scipy.stats import kendalltau, spearmanr
+
         error = true - predicted
         relative = np.abs(error) / true if (true > 0).all() else None
         constant = np.ptp(true) == 0 or np.ptp(predicted) == 0
