@@ -151,9 +151,10 @@ def main() -> None:
     torch.set_num_threads(1)
     plan = SMALL if arguments.small else FULL
     began = time.monotonic()
-    data = enlarged(read("mobilenet", plan, arguments.data))
+    cache = Cache(arguments.cache)
+    data = enlarged(read("mobilenet", plan, arguments.data, cache))
     base = mobilenet.fixed(replace(mobilenet.PUBLISHED[NETWORK], classes=data.num_classes), NETWORK)
-    supernet = trained(base, plan, data, Cache(arguments.cache))
+    supernet = trained(base, plan, data, cache)
     say(f"trained after {time.monotonic() - began:.0f} s")
     spec = QuantizationSpec(bits=(8, 32), calibration_examples=plan.calibration_examples)
     space = QuantizedSpace(base, spec.quantization())

@@ -121,8 +121,12 @@ SOURCES = {
 }
 
 
-def read(family: str, plan: Plan, folder: Path) -> Dataset:
-    """The family's data, cut to the plan; exits where it is absent."""
+def read(family: str, plan: Plan, folder: Path, cache: Cache) -> Dataset:
+    """The family's data, cut to the plan; exits where it is absent.
+
+    Args:
+        cache: keeps the word pieces, whose numbers differ each time that they are made: weights fit to one numbering.
+    """
     source, place, own = SOURCES.get(family, ("cifar10", "cifar10", {}))
     options: dict[str, Any] = dict(own)
     if family == "digits":
@@ -135,7 +139,10 @@ def read(family: str, plan: Plan, folder: Path) -> Dataset:
         options = {**options, "limit": plan.limit}
     with tempfile.TemporaryDirectory() as scratch:
         if family == "bert":
-            options = {**options, "tokenizer": str(word_pieces(path / "train.tsv.gz", Path(scratch)))}
+            words = cache.result(f"word-pieces-{VOCABULARY}", lambda: word_pieces(path / "train.tsv.gz"))
+            (Path(scratch) / "vocab.txt").write_text("\n".join(words) + "\n")
+            (Path(scratch) / "config.json").write_text('{"model_type": "bert"}')
+            options = {**options, "tokenizer": scratch}
         data = load_dataset(source, 0, {"path": str(path), **options})
     some = torch.Generator().manual_seed(0)
 
@@ -145,16 +152,15 @@ def read(family: str, plan: Plan, folder: Path) -> Dataset:
     return replace(data, validation=cut(data.validation, plan.validation), test=cut(data.test, plan.test))
 
 
-def word_pieces(texts: Path, folder: Path) -> Path:
-    """A folder with BERT's kind of tokenizer, made from the sentences of a table."""
+def word_pieces(texts: Path) -> list[str]:
+    """The vocabulary of BERT's kind of tokenizer, made from the sentences of a table, in the order of its numbers."""
     from tokenizers import BertWordPieceTokenizer
 
     sentences = [line.split("\t")[0] for line in read_text(texts).rstrip("\n").split("\n")]
     made = BertWordPieceTokenizer()
     made.train_from_iterator(sentences, vocab_size=VOCABULARY, show_progress=False)
-    made.save_model(str(folder))
-    (folder / "config.json").write_text('{"model_type": "bert"}')
-    return folder
+    number_of = made.get_vocab()
+    return sorted(number_of, key=lambda word: number_of[word])
 
 
 def trained(family: str, plan: Plan, data: Dataset, cache: Cache) -> tuple[Supernet, SearchSpace]:

@@ -573,8 +573,9 @@ def main() -> None:
             plan = replace(plan, **{name: number})
     only = None if arguments.only is None else _one_search(parser, arguments)
     began = time.monotonic()
-    data = read(arguments.family, plan, arguments.data)
-    supernet, base = trained(arguments.family, plan, data, Cache(arguments.cache))
+    cache = Cache(arguments.cache)
+    data = read(arguments.family, plan, arguments.data, cache)
+    supernet, base = trained(arguments.family, plan, data, cache)
     say(f"trained after {time.monotonic() - began:.0f} s")
     if arguments.train_only:
         return
@@ -592,7 +593,7 @@ def main() -> None:
     space = QuantizedSpace(base, spec.quantization())
     lab = Lab(QuantizedEvaluator(supernet, data, plan.calibration_images, 0, space, spec), data, arguments.algorithm)
     if not is_language:
-        predictor = fitted(space, name, Cache(arguments.cache), say, arguments.latencies)
+        predictor = fitted(space, name, cache, say, arguments.latencies)
         lab.predicted_ms, lab.predictor = predictor.value, predictor.report
         say(f"latencies fitted after {time.monotonic() - began:.0f} s")
     comparison = Comparison(lab, plan, f"{name}-{arguments.algorithm}", Cache(arguments.found))
