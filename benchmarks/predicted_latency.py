@@ -54,7 +54,7 @@ def fitted(
     """
     plan = HardwareSpec()
     setting = Setting(TARGET, plan.threads, plan.batch)
-    known = None if elsewhere is None else json.loads(elsewhere.read_text())
+    known = None if elsewhere is None else _measurements(elsewhere)
     bench: Bench = LocalBench(setting.how) if known is None else Recorded(known["place"])
     place, where = place_of(bench, setting)
     networks = to_fit(space, plan.networks, 0)
@@ -79,3 +79,14 @@ def fitted(
         store.remember(place, where, kind, subject, "", results)
     table, latencies_ms = measured(store)
     return fit_predictor(space, table, networks, latencies_ms, plan.margin_quantile, METRICS["latency_ms"].goal, 0)
+
+
+def _measurements(file: Path) -> dict[str, Any]:
+    """What another machine's cache has kept."""
+    try:
+        known = json.loads(file.read_text())
+        return {"place": known["place"], "rows": known["rows"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise SystemExit(
+            f"{file} has no measurements of latencies; give a file latencies-*.json of a cache."
+        ) from error

@@ -529,49 +529,8 @@ def language(lab: Lab, plan: Plan) -> dict[str, Any]:
 
 def main() -> None:
     """Run one family and print the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--form", choices=("small", "medium", "full"), default="full")
-    parser.add_argument("--family", choices=tuple(PLANS), default="mobilenet")
-    parser.add_argument("--algorithm", choices=("winnow", "linas", "nsga2"), default="winnow")
-    parser.add_argument("--seeds", type=int, default=None, help="instead of the form's")
-    parser.add_argument("--evaluations", type=int, default=None, help="instead of the form's")
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--cache", type=Path, default=None, help="folder that keeps the trained supernet")
-    parser.add_argument(
-        "--found", type=Path, default=None, help="folder that keeps what each search found, from one run to the next"
-    )
-    parser.add_argument(
-        "--only",
-        default=None,
-        metavar="WAY:SEED",
-        help=f"this search alone, into the folder of --found, on a GPU where there is one: {', '.join(WAYS)}",
-    )
-    parser.add_argument(
-        "--latencies",
-        type=Path,
-        default=None,
-        help="measurements of another machine, a file latencies-*.json of its cache: what is found is for that machine",
-    )
-    parser.add_argument(
-        "--train-only",
-        action="store_true",
-        help="put it into the cache and end: a GPU trains, another machine measures",
-    )
-    arguments = parser.parse_args()
+    arguments, plan, only = _asked()
     torch.set_num_threads(1)
-    if arguments.form not in PLANS[arguments.family]:
-        parser.error(
-            f"Family {arguments.family!r} has no form {arguments.form!r}: {', '.join(PLANS[arguments.family])}."
-        )
-    plan = PLANS[arguments.family][arguments.form]
-    for name in ("seeds", "evaluations"):
-        number = getattr(arguments, name)
-        if number is not None and number < 1:
-            parser.error(f"--{name} must be at least 1, got {number}.")
-        if number is not None:
-            plan = replace(plan, **{name: number})
-    only = None if arguments.only is None else _one_search(parser, arguments)
     began = time.monotonic()
     cache = Cache(arguments.cache)
     data = read(arguments.family, plan, arguments.data, cache)
@@ -611,6 +570,56 @@ def main() -> None:
         **found,
     }
     show(result, began, as_json=arguments.json)
+
+
+def _asked() -> tuple[argparse.Namespace, Plan, tuple[str, int] | None]:
+    """What the command line says: its options, the plan, and the one search that is to be run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--form", choices=("small", "medium", "full"), default="full")
+    parser.add_argument("--family", choices=tuple(PLANS), default="mobilenet")
+    parser.add_argument("--algorithm", choices=("winnow", "linas", "nsga2"), default="winnow")
+    parser.add_argument("--seeds", type=int, default=None, help="instead of the form's")
+    parser.add_argument("--evaluations", type=int, default=None, help="instead of the form's")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--cache", type=Path, default=None, help="folder that keeps the trained supernet")
+    parser.add_argument(
+        "--found", type=Path, default=None, help="folder that keeps what each search found, from one run to the next"
+    )
+    parser.add_argument(
+        "--only",
+        default=None,
+        metavar="WAY:SEED",
+        help=f"this search alone, into the folder of --found, on a GPU where there is one: {', '.join(WAYS)}",
+    )
+    parser.add_argument(
+        "--latencies",
+        type=Path,
+        default=None,
+        help="measurements of another machine, a file latencies-*.json of its cache: what is found is for that machine",
+    )
+    parser.add_argument(
+        "--train-only",
+        action="store_true",
+        help="put it into the cache and end: a GPU trains, another machine measures",
+    )
+    arguments = parser.parse_args()
+    if arguments.form not in PLANS[arguments.family]:
+        parser.error(
+            f"Family {arguments.family!r} has no form {arguments.form!r}: {', '.join(PLANS[arguments.family])}."
+        )
+    plan = PLANS[arguments.family][arguments.form]
+    for name in ("seeds", "evaluations"):
+        number = getattr(arguments, name)
+        if number is not None and number < 1:
+            parser.error(f"--{name} must be at least 1, got {number}.")
+        if number is not None:
+            plan = replace(plan, **{name: number})
+    if arguments.latencies is not None and not arguments.latencies.is_file():
+        parser.error(f"--latencies: {arguments.latencies} is no file; give one that --cache keeps, latencies-*.json.")
+    if arguments.train_only and arguments.cache is None:
+        parser.error("--train-only needs a folder for what it trains: --cache FOLDER.")
+    return arguments, plan, None if arguments.only is None else _one_search(parser, arguments)
 
 
 def _one_search(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> tuple[str, int]:

@@ -96,7 +96,6 @@ class SearchSpace:
                 together.setdefault((choice.decides, choice.options), []).append(i)
         # Positions of choices that decide the same in different places, in forward order.
         self.alike = tuple(np.array(group) for group in together.values() if len(group) > 1)
-        # The layers that were asked for last: each cost of an architecture asks for them anew.
         self._described: dict[str, dict[str, LayerSpec]] = {}
 
     def _parent_of(self, position: int, choice: Choice) -> tuple[int, frozenset[int]] | None:
