@@ -115,8 +115,13 @@ def image_dataset(
     carving: Carving,
     seed: int,
     notes: tuple[str, ...] = (),
+    *,
+    full_scale: float = 255.0,
 ) -> Dataset:
     """Three splits with the standardisation of the training images.
+
+    Args:
+        full_scale: the value of a white pixel.
 
     Raises:
         DataError: a split would be empty.
@@ -134,7 +139,7 @@ def image_dataset(
     validation_index, train_index = left[held], left[without(len(left), held)]
     learned = train.take(train_index)
     mean, std = channel_statistics(learned.images)
-    standardisation = Standardisation(mean, std, full_scale=255.0)
+    standardisation = Standardisation(mean, std, full_scale)
 
     def split(part: Labelled) -> Split:
         images = part.images if isinstance(part.images, ImagesOnDisk) else torch.from_numpy(part.images)
@@ -142,7 +147,7 @@ def image_dataset(
 
     _, channels, height, width = train.images.shape
     preprocessing: dict[str, Any] = {
-        "input": f"pixels from 0 to 255, shape (batch, {channels}, {height}, {width}), float32",
+        "input": f"pixels from 0 to {full_scale:g}, shape (batch, {channels}, {height}, {width}), float32",
         "formula": "(pixels - mean) / std",
         "mean": list(mean),
         "std": list(std),

@@ -1,10 +1,15 @@
 """Data sources: three disjoint splits, and a test split that no seed moves."""
 
+import importlib.util
+
+import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from search_space.plugins import UnknownPluginError
 from supernet.data import load_dataset
+from supernet.data.sources import digits
 
 SPLITS = ("train", "validation", "test")
 
@@ -22,7 +27,8 @@ def dataset(source):
 def raw_rows(dataset, name: str) -> list[tuple[float, ...]]:
     """The inputs before standardisation, which depends on the training split, rounded to whole pixels."""
     split, facts = getattr(dataset, name), dataset.preprocessing
-    pixels = (split.x * facts["std"] + facts["mean"]).round().flatten(1)
+    (mean,), (std,) = facts["mean"], facts["std"]
+    pixels = (split.x * std + mean).round().flatten(1)
     return [tuple(row) for row in pixels.tolist()]
 
 
@@ -64,6 +70,16 @@ def test_the_same_seed_gives_the_same_splits(source, dataset, name):
     again = getattr(load_dataset(source, seed=0), name)
     assert torch.equal(again.x, getattr(dataset, name).x)
     assert torch.equal(again.y, getattr(dataset, name).y)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_the_digits_are_those_of_scikit_learn(monkeypatch, tmp_path, elsewhere):
+    if elsewhere:  # a release that keeps the file in another place
+        spec = importlib.util.find_spec("sklearn")
+        spec.origin = str(tmp_path / "__init__.py")
+        monkeypatch.setattr(digits, "find_spec", lambda _name: spec)
+    for read, expected in zip(digits.read_digits(), load_digits(return_X_y=True), strict=True):
+        np.testing.assert_array_equal(read, expected)
 
 
 def test_training_inputs_are_standardised(dataset):

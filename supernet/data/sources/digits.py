@@ -3,65 +3,54 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
-import torch
 
-from supernet.data.dataset import DataError, Dataset, Split, Standardisation
+from supernet.data.dataset import Dataset
 from supernet.data.decoding import Decoding
+from supernet.data.images import Carving, Labelled, image_dataset
+
+TEST_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Digits:
-    """1,797 images of 8x8 pixels from 0 to 16: 20 % test, and of the rest a share for validation.
-
-    The test split is the same for every seed, so that test accuracies of different jobs compare;
-    the seed divides the rest between training and validation. All splits are stratified by class.
-    """
+    """1,797 images of 8x8 pixels from 0 to 16: 20 % test, and of the rest a share for validation."""
 
     validation_share: float = 0.25
 
     def load(self, seed: int, decoding: Decoding) -> Dataset:
-        """The dataset."""
-        from sklearn.datasets import load_digits
-        from sklearn.model_selection import train_test_split
+        """The dataset.
 
-        pixels, labels = load_digits(return_X_y=True)
-        images = pixels.reshape(-1, 1, 8, 8).astype(np.uint8)
-        rest, test = train_test_split(np.arange(len(labels)), test_size=0.2, random_state=0, stratify=labels)
-        if not 10 <= self.validation_share * len(rest) <= len(rest) - 10:
-            raise DataError(
-                f"data.validation_share is {self.validation_share:g}; with {len(rest)} digits of 10 classes it must "
-                f"lie between {10 / len(rest):.2g} and {1 - 10 / len(rest):.2g}."
-            )
-        train, validation = train_test_split(
-            rest, test_size=self.validation_share, random_state=seed, stratify=labels[rest]
-        )
-        seen = images[train].astype(np.float32)
-        mean, std = float(seen.mean()), float(seen.std())
-        standardisation = Standardisation((mean,), (std,), full_scale=16.0)
+        Raises:
+            DataError: the share leaves a split empty.
+        """
+        pixels, labels = read_digits()
+        images = Labelled(pixels.reshape(-1, 1, 8, 8).astype(np.uint8), labels.astype(np.int64))
+        classes = [str(digit) for digit in range(10)]
+        carving = Carving(self.validation_share, TEST_SHARE, limit=None)
+        return image_dataset("digits", "scikit-learn load_digits", images, None, classes, carving, seed, full_scale=16)
 
-        def split(index: np.ndarray) -> Split:
-            return Split(
-                torch.from_numpy(images[index]), torch.from_numpy(labels[index].astype(np.int64)), standardisation
-            )
 
-        preprocessing = {
-            "input": "pixels from 0 to 16, shape (batch, 1, 8, 8), float32",
-            "formula": "(pixels - mean) / std",
-            "mean": mean,
-            "std": std,
-            "labels": [str(digit) for digit in range(10)],
-        }
-        return Dataset(
-            name="digits",
-            origin="scikit-learn load_digits",
-            preprocessing=preprocessing,
-            train=split(train),
-            validation=split(validation),
-            test=split(test),
-            num_classes=10,
-        )
+def read_digits() -> tuple[np.ndarray, np.ndarray]:
+    """What `load_digits` returns: pixels of shape (1797, 64), labels of shape (1797,).
+
+    Read from its file, because the import of scikit-learn takes as long as that of torch, and every process of a job
+    reads its data.
+    """
+    spec = find_spec("sklearn")
+    assert spec is not None
+    assert spec.origin is not None
+    file = Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    if file.is_file():
+        table = np.loadtxt(file, delimiter=",")
+        return table[:, :-1], table[:, -1]
+    from sklearn.datasets import load_digits  # a release that keeps it elsewhere
+
+    pixels, labels = load_digits(return_X_y=True)
+    return pixels, labels
 
 
 SOURCE = Digits
