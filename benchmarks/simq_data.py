@@ -60,56 +60,88 @@ class Plan:
         return asdict(self)
 
 
-_FULL = Plan("cifar", None, 5000, 10_000, 60, 256, 0.1, 250, 50, 3)
-_TEXT = Plan("tiny", None, 692, 1820, 20, 64, 5e-4, 250, 50, 3)
-# The medium forms train on all of the data as long as it takes, which is minutes of a GPU, and search as
-# the small ones do, for which two cores are enough.
+_IMAGES = Plan(
+    "cifar", None, 5000, 10_000, epochs=60, batch_size=256, learning_rate=0.1, evaluations=250, population=50, seeds=3
+)
+_TEXT = Plan(
+    "tiny", None, 692, 1820, epochs=20, batch_size=64, learning_rate=5e-4, evaluations=250, population=50, seeds=3
+)
+# Sizes that two cores can search. The medium forms train on all of the data as long as it takes, which is minutes
+# of a GPU, the small ones as long as two cores can; a ViT needs all images to learn anything: an hour of a core.
+_SEARCHED_HERE = replace(_IMAGES, validation=1000, test=2000, population=8)
+_SMALL = replace(_SEARCHED_HERE, batch_size=64, evaluations=80, num_random=1)
 PLANS: dict[str, dict[str, Plan]] = {
     "mobilenet": {
-        "full": _FULL,
-        "medium": Plan(
-            "cifar", None, 1000, 2000, 24, 256, 0.2, 200, 10, 3, {"resolution": (24, 32)}, batch=8, warmup_epochs=1.0
+        "full": _IMAGES,
+        "medium": replace(
+            _SEARCHED_HERE,
+            epochs=24,
+            learning_rate=0.2,
+            evaluations=200,
+            population=10,
+            choices={"resolution": (24, 32)},
+            batch=8,
+            warmup_epochs=1.0,
         ),
-        "small": Plan("cifar", 8000, 800, 2000, 6, 64, 0.1, 80, 10, 3, {"resolution": (24, 32)}, num_random=1),
+        "small": replace(_SMALL, limit=8000, validation=800, epochs=6, population=10, choices={"resolution": (24, 32)}),
     },
     # Needs no files, and five minutes: a check that the benchmark works, on networks of a tenth of a millisecond.
     "digits": {
-        "full": Plan("digits", None, 400, 400, 30, 64, 0.1, 250, 50, 3),
-        "small": Plan("digits", None, 400, 400, 6, 64, 0.1, 10, 5, 3),
+        "full": replace(_IMAGES, preset="digits", validation=400, test=400, epochs=30, batch_size=64),
+        "small": replace(
+            _IMAGES, preset="digits", validation=400, test=400, epochs=6, batch_size=64, evaluations=10, population=5
+        ),
     },
     "resnet": {
-        "full": _FULL,
-        "small": Plan("cifar", 6000, 600, 1500, 5, 64, 0.1, 40, 8, 3, {"stage*_depth": (1, 3)}, num_random=1),
+        "full": _IMAGES,
+        "small": replace(
+            _SMALL, limit=6000, validation=600, test=1500, epochs=5, evaluations=40, choices={"stage*_depth": (1, 3)}
+        ),
     },
     "vit": {
-        "full": replace(_FULL, learning_rate=1e-3),
-        "medium": Plan(
-            "cifar",
-            None,
-            1000,
-            2000,
-            20,
-            128,
-            1e-3,
-            200,
-            8,
-            3,
-            {"depth": (3, 4)},
+        "full": replace(_IMAGES, learning_rate=1e-3),
+        "medium": replace(
+            _SEARCHED_HERE,
+            epochs=20,
+            batch_size=128,
+            learning_rate=1e-3,
+            evaluations=200,
+            choices={"depth": (3, 4)},
             batch=8,
             warmup_epochs=2.0,
             num_random=1,
         ),
-        # A ViT needs all images to learn anything: an hour of a core.
-        "small": Plan("cifar", None, 1000, 2000, 4, 64, 5e-4, 80, 8, 3, {"depth": (3, 4)}, num_random=1),
+        "small": replace(_SMALL, epochs=4, learning_rate=5e-4, choices={"depth": (3, 4)}),
     },
     "bert": {
         "full": _TEXT,
         "medium": replace(_TEXT, evaluations=80, population=10),
-        "small": Plan("tiny", 4000, 600, 1000, 4, 64, 1e-3, 40, 10, 3, num_random=1),
+        "small": replace(
+            _TEXT,
+            limit=4000,
+            validation=600,
+            test=1000,
+            epochs=4,
+            learning_rate=1e-3,
+            evaluations=40,
+            population=10,
+            num_random=1,
+        ),
     },
     "llama": {
         "full": replace(_TEXT, evaluations=60, validation=64, test=200),
-        "small": Plan("tiny", None, 32, 64, 1, 16, 2e-3, 24, 6, 1, steps=500),
+        "small": replace(
+            _TEXT,
+            validation=32,
+            test=64,
+            epochs=1,
+            batch_size=16,
+            learning_rate=2e-3,
+            evaluations=24,
+            population=6,
+            seeds=1,
+            steps=500,
+        ),
     },
 }
 LENGTH = 64
