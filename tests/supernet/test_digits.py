@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
 from search_space.plugins import UnknownPluginError
 from supernet.data import load_dataset
@@ -80,6 +81,12 @@ def test_the_digits_are_those_of_scikit_learn(monkeypatch, tmp_path, elsewhere):
         monkeypatch.setattr(digits, "find_spec", lambda _name: spec)
     for read, expected in zip(digits.read_digits(), load_digits(return_X_y=True), strict=True):
         np.testing.assert_array_equal(read, expected)
+
+
+def test_the_test_images_are_those_that_scikit_learn_draws():
+    labels = load_digits().target
+    _, tested = train_test_split(np.arange(len(labels)), test_size=0.2, random_state=0, stratify=labels)
+    assert [image for image in range(len(labels)) if digits.TEST >> image & 1] == sorted(tested)
 
 
 def test_training_inputs_are_standardised(dataset):

@@ -270,7 +270,7 @@ def test_other_errors_are_not_taken_for_memory(tmp_path, data, monkeypatch):
 
 def test_a_batch_larger_than_the_data_is_refused():
     shop = workshop_of(training={**TRAINING, "batch_size": 5000})
-    with pytest.raises(JobFailed, match="batch_size is 5000, but digits has only 1079"):
+    with pytest.raises(JobFailed, match="batch_size is 5000, but digits has only 1078"):
         prepare_data(shop.spec, shop.space, shop.device)
 
 
