@@ -163,8 +163,9 @@ def cut_power(node: subprocess.Popen[bytes]) -> None:
 
     def family(pid: int) -> Iterator[int]:
         yield pid
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            yield from family(int(child))
+        with suppress(FileNotFoundError):  # it has just ended
+            for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+                yield from family(int(child))
 
     for pid in list(family(node.pid)):
         with suppress(ProcessLookupError):
