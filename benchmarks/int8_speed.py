@@ -33,11 +33,13 @@ from benchmarks.simq_nas import (
     share_of_time,
     show,
 )
+from job.quantization_spec import QuantizationSpec
+from pipeline.policies import seeds_from
+from quantization.evaluation import QuantizedEvaluator
+from quantization.space import QuantizedSpace
 from search.pareto import pareto_front
-from search.quantization_spec import QuantizationSpec
 from search_space.architecture import Architecture
 from search_space.families import mobilenet
-from search_space.quantized import QuantizedSpace
 from search_space.space import SearchSpace
 from supernet.augment import AugmentOptions
 from supernet.data import Dataset
@@ -45,8 +47,6 @@ from supernet.data.dataset import Split
 from supernet.methods.single import Single
 from supernet.network import Supernet
 from supernet.trainer import Trainer, TrainingOptions
-from workers.policies import seeds_from
-from workers.quantized import QuantizedEvaluator
 
 NETWORK, SIZE = "mobilenet_v2_035", 224
 THREADS = (1, 2)
@@ -158,7 +158,19 @@ def main() -> None:
     say(f"trained after {time.monotonic() - began:.0f} s")
     spec = QuantizationSpec(bits=(8, 32), calibration_examples=plan.calibration_examples)
     space = QuantizedSpace(base, spec.quantization())
-    lab = Lab(QuantizedEvaluator(supernet, data, plan.calibration_images, 0, space, spec), data, "winnow")
+    lab = Lab(
+        QuantizedEvaluator(
+            supernet,
+            data,
+            plan.calibration_images,
+            0,
+            space,
+            observer=spec.observer,
+            calibration_examples=spec.calibration_examples,
+        ),
+        data,
+        "winnow",
+    )
     result = {
         "benchmark": "int8_speed",
         "form": "small" if arguments.small else "full",

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from predictors.cost import macs
+from quantization.space import Quantization, QuantizedSpace
 from search_space.architecture import Architecture
 from search_space.plugins import load_family
-from search_space.quantized import Quantization, QuantizedSpace
 from search_space.space import SearchSpace
 
 QUANTILE = 0.02

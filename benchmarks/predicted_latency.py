@@ -10,15 +10,15 @@ from typing import Any
 from benchmarks.cache import Cache
 from export.measure import Effort, MeasurementError, Setting
 from export.measure.bench import Results
+from job.hardware_spec import HardwareSpec
+from pipeline.benches import LocalBench, MemoryStore
+from pipeline.hardware import read, to_fit
+from pipeline.layer_tables import build_table, measure_tasks
+from pipeline.pricing import Bench, layers_of, network_task, place_of
+from predictors.latency_fit import Fitted, fit_predictor
 from predictors.tables import LatencyTable
-from search.hardware_spec import HardwareSpec
 from search.metrics import METRICS
 from search_space.space import SearchSpace
-from workers.benches import LocalBench, MemoryStore
-from workers.hardware import read, to_fit
-from workers.latency_fit import Fitted, fit_predictor
-from workers.layer_tables import build_table, measure_tasks
-from workers.pricing import Bench, layers_of, network_task, place_of
 
 TARGET = "cpu-onnxruntime"
 

@@ -43,7 +43,19 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.cache import Cache
 from export.measure import Effort, Setting, describe_machine
+from pipeline.benches import LocalBench, MemoryStore
+from pipeline.hardware import Place
+from pipeline.layer_tables import measure_tasks
+from pipeline.pricing import Task, network_task
 from predictors.candidates import price_candidates
+from proxyless.derive import most_likely_within
+from proxyless.gates import GatedPasses
+from proxyless.held_out import carve
+from proxyless.latency import Latencies, NoLatency
+from proxyless.parameters import ArchitectureParameters
+from proxyless.search import Budget, PathSearch, Turns
+from proxyless.steps import GradientStep
+from proxyless.tables import correcting_networks, measured_table
 from search_space.adjustments import Adjustments
 from search_space.architecture import Architecture
 from search_space.families import proxyless
@@ -59,20 +71,8 @@ from supernet.losses import task_loss
 from supernet.methods.proxylessnas import ProxylessNAS
 from supernet.methods.single import Single
 from supernet.network import Supernet, build_network, extract
-from supernet.proxyless.derive import most_likely_within
-from supernet.proxyless.gates import GatedPasses
-from supernet.proxyless.held_out import carve
-from supernet.proxyless.latency import Latencies, NoLatency
-from supernet.proxyless.parameters import ArchitectureParameters
-from supernet.proxyless.search import Budget, PathSearch, Turns
-from supernet.proxyless.steps import GradientStep
 from supernet.randomness import derived_rng
 from supernet.trainer import Trainer, TrainingOptions
-from workers.benches import LocalBench, MemoryStore
-from workers.hardware import Place
-from workers.latency_tables import correcting_networks, measured_table
-from workers.layer_tables import measure_tasks
-from workers.pricing import Task, network_task
 
 MEMORY_GOAL, LATENCY_GOAL = 1.15, 0.10
 ERRORS = ("error", "error_beside_drift")

@@ -41,22 +41,22 @@ from benchmarks.predicted_latency import fitted
 from benchmarks.simq_data import PLANS, Plan, read, trained
 from export.formats import onnx as onnx_format
 from export.measure import describe_machine
-from export.qdq import tensor_bytes
+from job.quantization_spec import QuantizationSpec
+from pipeline.policies import candidates_of, seeds_from
 from predictors.cost import weight_bytes
+from quantization.evaluation import QuantizedEvaluator
+from quantization.qdq import tensor_bytes
 from quantization.sensitivity import sensitivities
+from quantization.space import QuantizedSpace
 from search.algorithms import make_algorithm
 from search.evaluation import Evaluation
 from search.objectives import Objective
 from search.pareto import hypervolume, pareto_front
 from search.problem import CostOf, ExactCost
-from search.quantization_spec import QuantizationSpec
 from search_space.architecture import Architecture
-from search_space.quantized import QuantizedSpace
 from search_space.space import SearchSpace
 from supernet.data import Dataset
 from supernet.evaluate import score
-from workers.policies import candidates_of, seeds_from
-from workers.quantized import QuantizedEvaluator
 
 OBJECTIVES = (Objective("accuracy", "maximize"), Objective("latency_ms"), Objective("size_bytes"))
 # Rounds in which a network and the reference run in turns, for about so many ms each; the reference's own latency is
@@ -550,7 +550,19 @@ def main() -> None:
         calibration_examples=plan.calibration_examples,
     )
     space = QuantizedSpace(base, spec.quantization())
-    lab = Lab(QuantizedEvaluator(supernet, data, plan.calibration_images, 0, space, spec), data, arguments.algorithm)
+    lab = Lab(
+        QuantizedEvaluator(
+            supernet,
+            data,
+            plan.calibration_images,
+            0,
+            space,
+            observer=spec.observer,
+            calibration_examples=spec.calibration_examples,
+        ),
+        data,
+        arguments.algorithm,
+    )
     if not is_language:
         predictor = fitted(space, name, cache, say, arguments.latencies)
         lab.predicted_ms, lab.predictor = predictor.value, predictor.report

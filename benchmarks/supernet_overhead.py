@@ -21,11 +21,11 @@ import numpy as np
 import torch
 
 from export.measure import describe_machine
+from pipeline.environment import fix_threads
 from predictors.cost import macs
 from search_space.plugins import load_family
 from supernet.evaluate import BATCH as EVALUATION_BATCH
 from supernet.network import Supernet, extract
-from workers.environment import fix_threads
 
 GOALS = {"training": 1.05, "evaluation": 1.10, "max_abs_difference": 0.0}
 WARM_UP = 3

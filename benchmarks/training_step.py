@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from benchmarks.supernet_overhead import ratio
 from export.measure import describe_machine
+from pipeline.environment import choose_device, fix_threads
 from predictors.cost import macs
 from search_space.plugins import load_family
 from supernet.data import Batch
@@ -27,7 +28,6 @@ from supernet.losses import distillation_loss, task_loss
 from supernet.methods.bignas import BigNAS
 from supernet.network import Supernet, extract
 from supernet.passes import Passes
-from workers.environment import choose_device, fix_threads
 
 GOALS = {"sandwich": 1.05, "llama_tokens_per_second": 0.97}
 

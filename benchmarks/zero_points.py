@@ -19,12 +19,12 @@ import torch
 
 from benchmarks.simq_nas import Timed, opened, share_of_time, show
 from export.formats import onnx as onnx_format
+from pipeline.pricing import Layer, layers_of
 from quantization.calibration import with_stated_policy
 from search_space.layers import LayerSpec, Precision
 from search_space.layers.precision import Policy
 from search_space.plugins import load_family
 from supernet.network import build_network
-from workers.pricing import Layer, layers_of
 
 SYMMETRIC, ASYMMETRIC = Precision("int8_static"), Precision("int8_static", "asymmetric")
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from predictors.columns import Columns, Source
-from regression.gaussian_process import Features, kernel_features
+from search.gaussian_process.regression import Features, kernel_features
 from search_space.architecture import Architecture
 from search_space.encoding import gene_matrix, one_hot
 from search_space.space import SearchSpace

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from regression.normal_scale import NormalScale
+from search.gaussian_process.normal_scale import NormalScale
 
 # A spread below this share of the values' size is rounding.
 SMALLEST_SPREAD = 1e-9

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from search.hardware_spec import with_margin
-from search.spec import JobSpec
+from job.hardware_spec import with_margin
+from job.spec import JobSpec
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
 from service.errors import Conflict

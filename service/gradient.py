@@ -8,13 +8,13 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from search.spec import JobSpec
-from search.targets import TargetName
+from job.spec import JobSpec
+from predictors.targets import TargetName
 from service.errors import InvalidRequest, NotFound
 from service.store import measuring, queries
 from service.store.models import Job
 
-# Kind of the events; `workers/gradient_points.py` writes them.
+# Kind of the events; `proxyless/points.py` writes them.
 EVENT = "gradient"
 
 

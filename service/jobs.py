@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from search.fit import misfit
-from search.spec import JobSpec, data_gives
+from job.fit import misfit
+from job.spec import JobSpec, data_gives
 from service.errors import Conflict, Infeasible, InvalidRequest, NotFound
 from service.gradient import check_targets
 from service.store import queries

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from search.fit import misfit, resizes
+from job.fit import misfit, resizes
+from job.spec import ConstraintSpec, DataSpec, JobSpec, ObjectiveSpec, Part, SupernetSpec, data_gives
 from search.metrics import METRICS, ON_TARGET
 from search.objectives import Objective, violation
-from search.spec import ConstraintSpec, DataSpec, JobSpec, ObjectiveSpec, Part, SupernetSpec, data_gives
 from search_space.inputs import ImageInput
 
 if TYPE_CHECKING:

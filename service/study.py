@@ -39,7 +39,7 @@ def export_study(job: Mapping[str, Any], evaluations: Iterable[Mapping[str, Any]
     rows = list(evaluations)
     if not rows:
         raise ValueError(f"Job {job['id']} has not evaluated anything yet, so there is nothing to export.")
-    from search.spec import JobSpec
+    from job.spec import JobSpec
 
     spec = JobSpec.model_validate(job["spec"])
     objectives = [objective.objective() for objective in spec.objectives]

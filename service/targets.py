@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from search.spec import JobSpec
-from search.targets import RUNTIMES, TargetName, check_name
+from job.spec import JobSpec
+from predictors.targets import RUNTIMES, TargetName, check_name
 from service.errors import Conflict, InvalidRequest, NotFound
 from service.store import measuring
 from service.store.models import ACTIVE_STATES, Job, Measurement, Target

@@ -23,8 +23,16 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from export.verify import VerificationError
+from job.spec import JobSpec
+from pipeline import environment, exporting, replica, stages
+from pipeline.artifacts import ArtifactDamaged, ArtifactStore, DiskFull, is_disk_full
+from pipeline.exams import exams_of
+from pipeline.materials import decoding_of, prepare_data
+from pipeline.reporter import DATABASE_PATIENCE_SECONDS, Interrupted, Reporter, patiently
+from pipeline.sharing import Share, help_out
+from pipeline.workshop import JobFailed, Workshop, make_evaluator
 from predictors.cost import macs
-from search.spec import JobSpec
+from proxyless.strategy import search_by_gradient
 from search_space import plugins
 from search_space.family_files import culprit
 from service.lifeline import die_with_parent
@@ -36,15 +44,8 @@ from service.store.session import Database, first_line
 from supernet import distributed
 from supernet.flat import load_tensors
 from supernet.network import Supernet
-from workers import environment, exporting, pipeline, replica
-from workers.artifacts import ArtifactDamaged, ArtifactStore, DiskFull, is_disk_full
-from workers.exams import exams_of
 from workers.logs import configure_logging
-from workers.materials import decoding_of, prepare_data
-from workers.reporter import DATABASE_PATIENCE_SECONDS, Interrupted, Reporter, patiently
-from workers.sharing import Share, help_out
 from workers.supervisor import worker_name
-from workers.workshop import make_evaluator
 
 log = structlog.get_logger()
 
@@ -69,7 +70,7 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
     else:
         num_threads = environment.fix_threads((job.environment or {}).get("threads"), macs(space, space.largest()))
     reporter.environment({**environment.describe(device, num_threads), "processes": group.size})
-    shop = pipeline.Workshop(
+    shop = Workshop(
         job_id=job_id,
         spec=spec,
         space=space,
@@ -80,13 +81,13 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
         group=group,
     )
     try:
-        pipeline.run(shop)
+        stages.run(shop, search_by_gradient if spec.gradient is not None else stages.search_supernet)
     except Interrupted as interrupted:
         ended = {"pausing": "paused", "cancelling": "cancelled"}[interrupted.state]
         reporter.end(ended, f"{ended} by request")
     except DiskFull as error:
         reporter.end("paused", f"{error} Make room, then resume the job; nothing that was stored is lost.")
-    except (pipeline.JobFailed, ArtifactDamaged) as error:
+    except (JobFailed, ArtifactDamaged) as error:
         reporter.end("failed", str(error))
 
 

@@ -19,7 +19,7 @@ import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from export.measure.machine import available_memory_bytes, clocks, describe_machine, installed_version
-from search.targets import RUNTIMES, check_name
+from predictors.targets import RUNTIMES, check_name
 from service.errors import Unavailable
 from service.queue import Queue, measuring_queue
 from service.settings import get_settings

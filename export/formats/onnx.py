@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.onnx import symbolic_helper
 
-from export.qdq import quantize_file
 from quantization.network import applied_to
+from quantization.qdq import quantize_file
 from supernet.network import arguments
 
 # Another runtime fuses and orders floating-point operations differently.

@@ -61,7 +61,7 @@ def measure(
 
     Args:
         model: an ONNX file, or for torch the folder of a bundle.
-        runtime: one of `search.targets.RUNTIMES`.
+        runtime: one of `predictors.targets.RUNTIMES`.
 
     Raises:
         MeasurementError: there is no number, with the reason.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from search.targets import DEFAULT_TARGET, RUNTIMES, Runtime
+from predictors.targets import DEFAULT_TARGET, RUNTIMES, Runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,7 @@ class Setting:
     """The conditions of a measurement. Two numbers are comparable where these are equal.
 
     Attributes:
-        runtime: one of `search.targets.RUNTIMES`.
+        runtime: one of `predictors.targets.RUNTIMES`.
         threads: of the runtime, inside an operator.
         batch: samples in one run.
     """

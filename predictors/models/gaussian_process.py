@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from predictors.model import Inputs, Model
-from regression.gaussian_process import FIT_ROWS, Features, GaussianProcess, Posterior
+from search.gaussian_process.regression import FIT_ROWS, Features, GaussianProcess, Posterior
 
 # Measured latencies of NAS-Bench-201's devices have noise of 1 to 20 % of their variance, so expect more than the
 # noise of a search's scores: with 0.01 instead of 0.001 tau rose by 0.01 at 20 and 50 examples, and a little more here.

@@ -22,13 +22,13 @@ import moocore
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from regression.gaussian_process import Features, kernel_features
-from regression.size_columns import RELEVANCE, SizeColumns
 from search.algorithm import SearchAlgorithm, refuse_below
-from search.beliefs import Belief, Certainty, Exact, Metric, Validity
 from search.candidates import Breeder, Seen
 from search.evaluation import Evaluation
-from search.improvement import expected_improvement, non_dominated_boxes
+from search.gaussian_process.beliefs import Belief, Certainty, Exact, Metric, Validity
+from search.gaussian_process.improvement import expected_improvement, non_dominated_boxes
+from search.gaussian_process.regression import Features, kernel_features
+from search.gaussian_process.size_columns import RELEVANCE, SizeColumns
 from search.objectives import Constraint, Objective
 from search.problem import Problem, exact_values
 from search_space.architecture import Architecture

@@ -7,9 +7,9 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from job.spec import ALGORITHM_OPTIONS, DATA_SOURCES, METHOD_OPTIONS, OPTIMIZERS, JobSpec
+from predictors.targets import RUNTIMES
 from search.metrics import METRICS
-from search.spec import ALGORITHM_OPTIONS, DATA_SOURCES, METHOD_OPTIONS, OPTIMIZERS, JobSpec
-from search.targets import RUNTIMES
 from search_space import plugins
 from search_space.family_files import culprit
 from service.profile import input_facts, log10
@@ -29,7 +29,7 @@ def catalog() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _catalog() -> dict[str, Any]:
-    recipes = plugins.names("search.recipes")
+    recipes = plugins.names("job.recipes")
     return {
         "recipes": {name: JobSpec.model_validate({"recipe": name}).model_dump(mode="json") for name in recipes},
         "metrics": {

@@ -45,8 +45,8 @@ class InsightOut(Answer):
 def insight(job_id: str, session: SessionDep) -> InsightOut:
     """Of each layer: the share of the front's networks that keep it, and its sizes. So far, while the search runs."""
     # Imported here because the API should start without what only this route needs.
+    from job.spec import JobSpec
     from search.insight import choices_of, layers_of
-    from search.spec import JobSpec
     from service.fronts import front_of, stored_architecture
 
     job = jobs.get(session, job_id)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Header, Query, Response, status
 from sqlalchemy.orm import Session
 
-from search.spec import JobSpec
+from job.spec import JobSpec
 from service import jobs
 from service.api.deps import DatabaseDep, QueueDep, SessionDep
 from service.api.schemas import JobOut, JobPage, job_page

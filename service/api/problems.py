@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
-from search.data_spec import DATA_SOURCES
+from job.data_spec import DATA_SOURCES
 from search_space.family_files import culprit
 from search_space.plugins import UnknownPluginError
 from service.errors import Conflict, InvalidRequest, ServiceError, Unavailable

@@ -11,8 +11,8 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response, StreamingResponse
 from sqlalchemy.orm import Session
 
+from job.spec import JobSpec
 from search.metrics import METRICS
-from search.spec import JobSpec
 from service import fronts, jobs
 from service.api.deps import DatabaseDep, SessionDep
 from service.api.jobs import make_cursor, read_cursor

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Response, status
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from search.targets import RUNTIMES
+from predictors.targets import RUNTIMES
 from service import targets
 from service.api.deps import SessionDep, SettingsDep
 from service.api.schemas import Answer

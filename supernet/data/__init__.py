@@ -4,7 +4,7 @@ Every source gives three splits. The supernet trains on `train`; the search rank
 `validation`, which is carved from training data; `test` is touched once, for the final front.
 
 A source is a file of `supernet/data/sources` with a frozen dataclass `SOURCE`: its fields are the source's
-options (their wire form is in `search/data_spec.py`), its one verb is `load(seed, decoding) -> Dataset`.
+options (their wire form is in `job/data_spec.py`), its one verb is `load(seed, decoding) -> Dataset`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
 """ProxylessNAS's weight steps (arXiv 1812.00332, section 3.2): each trains one path, drawn by its probability.
 
-The steps of the architecture parameters, and the two in turn, are `supernet/proxyless`.
+The steps of the architecture parameters, and the two in turn, are the package `proxyless`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 from torch import Tensor
@@ -15,7 +17,9 @@ from search_space.space import SearchSpace
 from supernet.data.dataset import Batch
 from supernet.network import Supernet
 from supernet.passes import Passes
-from supernet.proxyless.parameters import ArchitectureParameters
+
+# Draws the path of one step.
+Draw: TypeAlias = Callable[[np.random.Generator], Architecture]
 
 
 @dataclass(slots=True)
@@ -30,20 +34,18 @@ class ProxylessNAS:
     """
 
     label_smoothing: float = 0.1
-    _parameters: ArchitectureParameters | None = field(default=None, init=False, repr=False, compare=False)
+    _draw: Draw | None = field(default=None, init=False, repr=False, compare=False)
 
     def prepare(self, supernet: Supernet) -> None:
         """Leave the initial weights as they are."""
 
-    def follow(self, parameters: ArchitectureParameters) -> None:
-        """Draw paths by these parameters from now on."""
-        self._parameters = parameters
+    def follow(self, draw: Draw) -> None:
+        """Draw paths so from now on."""
+        self._draw = draw
 
     def architecture(self, space: SearchSpace, rng: np.random.Generator) -> Architecture:
         """The path of one step."""
-        if self._parameters is None:
-            return space.sample(rng)
-        return self._parameters.architecture(self._parameters.draw(rng))
+        return space.sample(rng) if self._draw is None else self._draw(rng)
 
     def step(self, passes: Passes, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
         """Add one step's gradients to `.grad` and return the path's loss.

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 
+from job.spec import ALGORITHM_OPTIONS
 from search.algorithms import make_algorithm, option_names
 from search.evaluation import Evaluation
 from search.loop import each, run_search
 from search.objectives import Constraint, Objective
 from search.pareto import pareto_front
-from search.spec import ALGORITHM_OPTIONS
 from search_space import Choice, SearchSpace, plugins
 
 NAMES = plugins.names("search.algorithms")

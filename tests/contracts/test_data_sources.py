@@ -5,7 +5,7 @@ from dataclasses import MISSING, fields
 import pytest
 import torch
 
-from search.spec import DATA_MODELS, JobSpec
+from job.spec import DATA_MODELS, JobSpec
 from search_space import plugins
 from supernet.data import SOURCES, DataError, load_dataset
 from tests.tiny_data import MAKERS

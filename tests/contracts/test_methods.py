@@ -5,7 +5,7 @@ from dataclasses import MISSING, fields
 import pytest
 import torch
 
-from search.spec import METHOD_OPTIONS, JobSpec
+from job.spec import METHOD_OPTIONS, JobSpec
 from search_space import plugins
 from supernet.data import load_dataset
 from supernet.network import Supernet

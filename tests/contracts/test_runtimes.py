@@ -6,7 +6,7 @@ import torch
 from export.measurable import write_measurable
 from export.measure import Setting
 from export.runtimes import Prepared, Refused
-from search.targets import RUNTIMES, TargetName
+from predictors.targets import RUNTIMES, TargetName
 from search_space import plugins
 from supernet.network import build_network
 

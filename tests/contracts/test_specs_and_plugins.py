@@ -5,15 +5,15 @@ from typing import get_args
 
 import pytest
 
+from job.spec import ALGORITHM_OPTIONS, DATA_SOURCES, METHOD_OPTIONS, OPTIMIZERS, JobSpec
+from job.training_spec import SCHEDULES, AugmentationSpec
 from search.metrics import METRICS
-from search.spec import ALGORITHM_OPTIONS, DATA_SOURCES, METHOD_OPTIONS, OPTIMIZERS, JobSpec
-from search.training_spec import SCHEDULES, AugmentationSpec
 from search_space import plugins
 from supernet import data, trainer
 from supernet.augment import POLICIES, AugmentOptions
 from supernet.methods.bignas import BigNAS
 
-RECIPES = plugins.names("search.recipes")
+RECIPES = plugins.names("job.recipes")
 
 
 def test_data_sources_are_those_of_the_supernet():

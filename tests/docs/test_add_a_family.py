@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from export.bundle import Subject, write_bundle
-from search.spec import JobSpec
+from job.spec import JobSpec
 from search_space import plugins
 from supernet.data import load_dataset
 from supernet.evaluate import accuracy

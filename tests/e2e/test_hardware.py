@@ -16,8 +16,8 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from job.spec import JobSpec
 from predictors.tables import key_of
-from search.spec import JobSpec
 from search_space.distinct import distinct_layers
 from service.client import Client, ClientError
 from service.stack import Stack

@@ -12,7 +12,7 @@ import pytest
 from service.client import Client, ClientError
 from tests.conftest import open_folder
 from tests.e2e.helpers import is_finished, kill_runner, wait_for
-from tests.workers.test_proxyless import CHOICES, table
+from tests.proxyless.test_strategy import CHOICES, table
 
 pytestmark = pytest.mark.e2e
 

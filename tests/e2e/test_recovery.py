@@ -187,7 +187,7 @@ def test_full_disk_pauses_the_job_and_leaves_nothing_half_written(
         ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(artifacts)], capture_output=True, check=False
     )
     if mounted.returncode != 0:
-        pytest.skip("cannot mount a small disk here; tests/workers/test_artifacts.py covers the write itself")
+        pytest.skip("cannot mount a small disk here; tests/pipeline/test_artifacts.py covers the write itself")
     try:
         job = client.submit({**JOB, "name": "disk full"})
         paused = wait_for(client, job["id"], lambda j: j["state"] == "paused" or is_finished(j))

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from job.spec import JobSpec
 from search.algorithms import make_algorithm
 from search.objectives import Objective
-from search.spec import JobSpec
 from search_space.plugins import load_family
 from supernet.data import load_dataset
 from supernet.methods.bignas import BigNAS

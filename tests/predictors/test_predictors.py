@@ -17,11 +17,11 @@ from predictors.predictor import NotFittedError
 from predictors.report import held_out
 from predictors.scales import SCALES
 from predictors.tables import LatencyTable, MissingRow, Row, key_of
+from quantization.space import Quantization, QuantizedSpace
 from search_space import Choice, SearchSpace
 from search_space.architecture import Architecture
 from search_space.layers import LayerSpec
 from search_space.plugins import UnknownPluginError, load_family
-from search_space.quantized import Quantization, QuantizedSpace
 
 CELLS = SearchSpace("cells", [Choice(f"edge{i}", ("none", "skip", "conv1", "conv3", "pool")) for i in range(5)])
 

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from quantization.calibration import SharedStatistics, calibrate_activations
 from quantization.network import QuantizableNetwork
+from quantization.space import Quantization, QuantizedSpace
 from search_space.architecture import Architecture
 from search_space.inputs import ImageInput
 from search_space.plugins import load_family
-from search_space.quantized import Quantization, QuantizedSpace
 from supernet.calibrate import calibrate
 from supernet.network import Supernet, extract
 

@@ -4,9 +4,9 @@ import moocore
 import numpy as np
 import pytest
 
-from regression.normal_scale import NormalScale
-from search.improvement import expected_improvement, non_dominated_boxes
-from search.scale import exact_gain, normal_gain
+from search.gaussian_process.gain import exact_gain, normal_gain
+from search.gaussian_process.improvement import expected_improvement, non_dominated_boxes
+from search.gaussian_process.normal_scale import NormalScale
 
 
 @pytest.mark.parametrize("objectives", [1, 2, 3, 4])

@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from search.spec import JobSpec
+from job.spec import JobSpec
 from service.study import export_study
 
 SPEC = JobSpec.model_validate(

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 from fastapi.testclient import TestClient
 
+from job.spec import JobSpec
 from predictors.tables import key_of
-from search.spec import JobSpec
 from service.api.app import create_app
 from service.jobs import new_id, submit
 from service.settings import Settings

@@ -1,6 +1,6 @@
 """Task files of lm-evaluation-harness: what they become, and what is refused.
 
-That networks answer as in the harness itself: tests/workers/test_harness_tasks.py.
+That networks answer as in the harness itself: tests/pipeline/test_harness_tasks.py.
 """
 
 import json

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import text, update
 
-from search.spec import JobSpec
+from job.spec import JobSpec
 from service import jobs
 from service.store import leases, queries
 from service.store.leases import LeaseLost

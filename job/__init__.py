@@ -1,0 +1,1 @@
+"""What a client asks for: parts, recipes, versions. No torch."""

@@ -1,0 +1,73 @@
+"""What a job's recipe fills in, before the job is checked."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from search_space import plugins
+
+DEFAULT_RECIPE = "bignas"
+# A checkpoint's folder has its tokenizer where one of these is.
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+
+
+def filled(given: dict[str, Any], data_models: dict[str, Any]) -> dict[str, Any]:
+    """A job as it was given, over the defaults of its recipe.
+
+    What belongs together is not mixed: options belong to their method, words to their data source, preset and
+    choices to their family. A recipe's `WITH_PRETRAINED` goes over its defaults where a checkpoint is named, and
+    data sources that tokenize use that checkpoint's tokenizer unless the job says otherwise.
+
+    Args:
+        data_models: of every data source.
+
+    Raises:
+        UnknownPluginError: no such recipe.
+    """
+    # A paper's name has a hyphen, the file of its recipe an underscore; the job keeps the latter.
+    name = given.get("recipe", DEFAULT_RECIPE).replace("-", "_")
+    recipe = plugins.load("job.recipes", name, "recipe")
+    defaults = copy.deepcopy(recipe.DEFAULTS)
+    pretrained = _part(given, "supernet").get("pretrained")
+    if pretrained is not None:
+        defaults = merge(defaults, copy.deepcopy(getattr(recipe, "WITH_PRETRAINED", {})))
+    for part, plugin in (("training", "method"), ("search", "algorithm")):
+        chosen = _part(given, part)
+        # Whoever names another method starts from that one's own defaults.
+        if chosen.get(plugin, defaults[part][plugin]) != defaults[part][plugin]:
+            defaults[part].pop("options", None)
+            if part == "search":
+                defaults.pop("gradient", None)
+    for part, owner in (("data", "source"), ("supernet", "family")):
+        if _part(given, part).get(owner, defaults[part][owner]) != defaults[part][owner]:
+            defaults[part] = {}
+    merged = merge(defaults, given)
+    if "recipe" in merged:
+        merged["recipe"] = name
+    data = merged.get("data")
+    if isinstance(pretrained, str) and isinstance(data, dict) and "tokenizer" not in data:
+        model = data_models.get(str(data.get("source")))
+        if model is not None and "tokenizer" in model.model_fields and has_tokenizer(pretrained):
+            merged["data"] = {**data, "tokenizer": pretrained}
+    return merged
+
+
+def has_tokenizer(checkpoint: str) -> bool:
+    """Whether a checkpoint's folder has a tokenizer."""
+    return any((Path(checkpoint) / name).is_file() for name in TOKENIZER_FILES)
+
+
+def merge(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """`given` over `defaults`: dicts are merged key by key, anything else is replaced whole."""
+    merged = dict(defaults)
+    for key, value in given.items():
+        both = isinstance(value, dict) and isinstance(defaults.get(key), dict)
+        merged[key] = merge(defaults[key], value) if both else value
+    return merged
+
+
+def _part(given: dict[str, Any], name: str) -> dict[str, Any]:
+    part = given.get(name)
+    return part if isinstance(part, dict) else {}

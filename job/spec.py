@@ -1,0 +1,388 @@
+"""JobSpec: what a client asks for, with every default of its recipe filled in.
+
+These models are the wire format and the stored form. They refuse unknown fields, so nothing that a
+client writes is ignored.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import (
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from job.data_spec import DATA_MODELS, DATA_SOURCES, DataSpec, data_gives
+from job.defaults import DEFAULT_RECIPE, filled
+from job.goal_spec import ConstraintSpec, ObjectiveSpec
+from job.gradient_spec import GRADIENT, GradientSpec, check_gradient, fill_search
+from job.hardware_spec import HardwareSpec, target_of
+from job.parts import Part, complete_options, one_of
+from job.quantization_spec import QuantizationSpec, check_target, quantized_space
+from job.scoring_spec import TASK_METRICS, ScoringSpec
+from job.training_spec import METHOD_OPTIONS, OPTIMIZERS, TrainingSpec
+from search.metrics import ON_TARGET
+from search.objectives import Constraint, Objective, limits_of
+from search_space import plugins
+
+if TYPE_CHECKING:
+    from search_space.space import SearchSpace
+
+__all__ = [
+    "ALGORITHM_OPTIONS",
+    "DATA_MODELS",
+    "DATA_SOURCES",
+    "METHOD_OPTIONS",
+    "OPTIMIZERS",
+    "ConstraintSpec",
+    "DataSpec",
+    "JobSpec",
+    "ObjectiveSpec",
+    "Part",
+    "SearchSpec",
+    "SupernetSpec",
+    "TrainingSpec",
+    "data_gives",
+]
+
+# A search that asks for more than this is a slip of the keyboard: at a second each it would take a day.
+MAX_EVALUATIONS = 100_000
+
+
+class SupernetSpec(Part):
+    """Which search space the supernet spans."""
+
+    family: str = Field(description="A model family, such as `mobilenet`.", examples=["mobilenet"])
+    preset: str | None = Field(
+        default=None,
+        description="A named space of that family. May be left out with `pretrained`: the checkpoint's own shape.",
+        examples=["digits"],
+    )
+    choices: dict[str, tuple[StrictInt | StrictFloat | StrictStr, ...]] = Field(
+        default_factory=dict,
+        description="Options of a choice instead of the preset's, narrower or wider; `*` in a name stands for many.",
+        examples=[{"stage1_width": [8, 16], "stage*_depth": [1, 2, 3]}],
+    )
+    classes: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None, description="Number of classes instead of the preset's."
+    )
+    sequence_length: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
+        default=None, description="Tokens for which the costs of a text network are counted."
+    )
+    pretrained: str | None = Field(
+        default=None, description="Folder of a Hugging Face checkpoint: config.json and safetensors."
+    )
+    reuse: Annotated[str, Field(max_length=32)] | None = Field(
+        default=None, description="Id of a trained supernet: its space, data and weights, and no training at all."
+    )
+    checkpoint: dict[str, Any] | None = Field(
+        default=None, description="The checkpoint's config.json, read when the job is submitted."
+    )
+    importance: Literal["activation", "weight"] | None = Field(
+        default=None,
+        description="Put the most important neurons and heads of a checkpoint first, by what they contribute on "
+        "training data or by the norm of their weights, so that narrower networks keep the best. Null: leave them.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_checkpoint(cls, given: Any) -> Any:
+        """Read a checkpoint's configuration and check its tensors, without its weights.
+
+        The configuration is kept in the job, so that its space does not depend on a folder that may go.
+        """
+        if not isinstance(given, dict) or not isinstance(given.get("pretrained"), str) or given.get("checkpoint"):
+            return given
+        from search_space.checkpoint import read_checkpoint  # not needed to start the API
+
+        folder = Path(given["pretrained"]).expanduser()
+        if not folder.is_absolute():
+            raise ValueError(f"Got pretrained {str(folder)!r}; give the absolute path that API and workers see.")
+        checkpoint = read_checkpoint(folder)
+        if isinstance(given.get("family"), str):
+            plugins.check_checkpoint(given["family"], checkpoint, given.get("classes"))
+        return {**given, "checkpoint": checkpoint.config}
+
+    @model_validator(mode="after")
+    def _buildable(self) -> SupernetSpec:
+        if self.importance is not None and self.pretrained is None:
+            raise ValueError(
+                "Only pretrained weights can be ordered by importance; leave it out, or name a checkpoint."
+            )
+        self.space()
+        return self
+
+    def space(self) -> SearchSpace:
+        """The search space."""
+        from search_space.adjustments import Adjustments  # not needed to start the API
+
+        adjustments = Adjustments(dict(self.choices), self.classes, self.sequence_length)
+        return plugins.load_family(self.family, self.preset, adjustments, self.checkpoint)
+
+
+class GeneticOptions(Part):
+    """Options of the search algorithms `nsga2` and `nsga3`."""
+
+    population: Annotated[int, Field(ge=2, le=10_000, description="Architectures kept, and in a batch.")] = 50
+    mutation: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None, description="Probability that a gene changes; null: one over the number of choices."
+    )
+
+
+class RandomOptions(Part):
+    """Options of the search algorithm `random`."""
+
+    batch: Annotated[int, Field(ge=1, le=10_000, description="Architectures asked for at a time.")] = 10
+    over: Literal["genes", "params", "macs"] = Field(
+        default="genes", description="What is uniform; over bins of a cost small and large networks are both seen."
+    )
+
+
+class ExhaustiveOptions(Part):
+    """Options of the search algorithm `exhaustive`."""
+
+    batch: Annotated[int, Field(ge=1, le=10_000, description="Architectures asked for at a time.")] = 50
+
+
+class WinnowOptions(Part):
+    """Options of the search algorithm `winnow`."""
+
+    batch: Annotated[int, Field(ge=1, le=10_000, description="Architectures asked for at a time.")] = 8
+    initial: Annotated[int, Field(ge=1, le=10_000, description="Architectures asked before anything is learned.")] = 10
+
+
+class LINASOptions(Part):
+    """Options of the search algorithm `linas`."""
+
+    population: Annotated[int, Field(ge=2, le=1_000, description="Architectures measured in a batch.")] = 50
+    inner_evaluations: Annotated[
+        int, Field(ge=1_000, le=1_000_000, description="Predictions that each evolution may make.")
+    ] = 20_000
+    mutation: Annotated[float, Field(gt=0, le=1, description="Probability that a gene changes.")] = 0.02
+
+
+class OptunaOptions(Part):
+    """Options of the search algorithms `tpe` and `gp`."""
+
+    batch: Annotated[int, Field(ge=1, le=10_000, description="Architectures asked for at a time.")] = 1
+    startup: Annotated[int, Field(ge=1, le=10_000, description="Random architectures before it learns.")] = 10
+
+
+# Search algorithm -> its options. One entry per file of `search/algorithms` (tests/contracts).
+ALGORITHM_OPTIONS: dict[str, type[Part]] = {
+    "exhaustive": ExhaustiveOptions,
+    "gp": OptunaOptions,
+    "linas": LINASOptions,
+    "nsga2": GeneticOptions,
+    "nsga3": GeneticOptions,
+    "random": RandomOptions,
+    "tpe": OptunaOptions,
+    "winnow": WinnowOptions,
+}
+
+
+class SearchSpec(Part):
+    """Which algorithm looks for the front, and for how long."""
+
+    algorithm: str = Field(description="A search algorithm, such as `nsga2`.")
+    evaluations: Annotated[int, Field(ge=1, le=MAX_EVALUATIONS)]
+    calibration_images: Annotated[
+        int, Field(ge=2, le=1_000_000, description="Training images that re-estimate batch-norm statistics.")
+    ]
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    helpers: Annotated[
+        int,
+        Field(ge=0, le=256, description="Other workers that may take a share of every batch. The front is the same."),
+    ] = 0
+    warm_start: bool = Field(
+        default=False,
+        description="Learn from what other jobs have evaluated of the supernet that is reused; it is not asked again, "
+        "counts as no evaluation, and may be on the front.",
+    )
+    seed_architectures: Annotated[
+        tuple[dict[str, StrictInt | StrictFloat | StrictStr | StrictBool], ...],
+        Field(max_length=1000, description="Values of architectures to evaluate first, such as one of your own."),
+    ] = ()
+    options: dict[str, float | int | str | None] = Field(
+        default_factory=dict, validate_default=True, description="Options of the algorithm itself."
+    )
+
+    @field_validator("algorithm")
+    @classmethod
+    def _known_algorithm(cls, algorithm: str) -> str:
+        return one_of("search algorithm", algorithm, (*ALGORITHM_OPTIONS, GRADIENT))
+
+    @field_validator("options")
+    @classmethod
+    def _options_of_the_algorithm(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        return complete_options({**ALGORITHM_OPTIONS, GRADIENT: Part}, info.data.get("algorithm"), options)
+
+
+class JobSpec(Part):
+    """A job. Only the recipe is needed; it fills every default, and what is written here wins."""
+
+    # Parts that the recipe fills are required of a complete job but not of a client.
+    model_config = ConfigDict(
+        json_schema_extra=lambda schema: schema.pop("required", None),
+    )
+
+    name: Annotated[str, Field(max_length=200, description="For people; need not be unique.")] = ""
+    recipe: str = Field(default=DEFAULT_RECIPE, description="A paper's defaults, such as `bignas`.")
+    supernet: SupernetSpec
+    data: DataSpec
+    training: TrainingSpec
+    objectives: Annotated[tuple[ObjectiveSpec, ...], Field(min_length=1, max_length=4)]
+    constraints: Annotated[
+        tuple[ConstraintSpec, ...], Field(max_length=16, description="Limits on metrics that are not objectives.")
+    ] = ()
+    scoring: ScoringSpec = ScoringSpec()
+    search: SearchSpec
+    quantization: QuantizationSpec | None = Field(default=None, description="Null: nothing is quantized.")
+    gradient: GradientSpec | None = Field(default=None, description="A search by gradient; see docs/proxylessnas.md.")
+    hardware: HardwareSpec = Field(default_factory=HardwareSpec, description="How latencies are obtained.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_recipe(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or not isinstance(given.get("recipe", DEFAULT_RECIPE), str):
+            return given
+        merged = filled(given, DATA_MODELS)
+        fill_search(given, merged)
+        return merged
+
+    @classmethod
+    def recipe_defaults(cls, recipe: str) -> dict[str, Any]:
+        """Space, data and training that a recipe fills in, in their stored form."""
+        filled = cls.model_validate({"recipe": recipe}).model_dump(mode="json")
+        return {part: filled[part] for part in ("supernet", "data", "training")}
+
+    @field_validator("objectives")
+    @classmethod
+    def _different(cls, objectives: tuple[ObjectiveSpec, ...]) -> tuple[ObjectiveSpec, ...]:
+        metrics = [objective.metric for objective in objectives]
+        twice = sorted({metric for metric in metrics if metrics.count(metric) > 1})
+        if twice:
+            raise ValueError(f"Objective {twice[0]!r} is listed twice; list each metric once.")
+        return objectives
+
+    @model_validator(mode="after")
+    def _scores_what_the_data_gives(self) -> JobSpec:
+        kind = self.data.kind
+        for wrong, right, kinds in (
+            ("accuracy", "perplexity", ("text",)),
+            ("label_gradient_alignment", "kl_divergence", ("text",)),
+            ("perplexity", "accuracy", ("image", "labelled text")),
+        ):
+            if wrong in self.metrics and kind in kinds:
+                raise ValueError(
+                    f"Data source {self.data.source!r} gives {kind}, on which networks have no {wrong}; "
+                    f"ask for {right} instead."
+                )
+        tasked = sorted(self.metrics & set(TASK_METRICS))
+        if tasked and not self.scoring.tasks:
+            raise ValueError(f"Metric {tasked[0]!r} needs questions; name a file of them in scoring.tasks.")
+        if self.scoring.tasks and kind not in ("text", None):
+            raise ValueError(
+                f"scoring.tasks are asked of language models, but data source {self.data.source!r} gives {kind}."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_something_to_search(self) -> JobSpec:
+        if self.training.epochs == 0 and self.supernet.pretrained is None and self.supernet.reuse is None:
+            raise ValueError(
+                "training.epochs is 0, so nothing is trained, and without supernet.pretrained the weights are "
+                "random. Name a checkpoint, or train for at least one epoch."
+            )
+        if self.search.warm_start and self.supernet.reuse is None:
+            raise ValueError(
+                "search.warm_start needs a supernet that other jobs have searched; name it in supernet.reuse."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_teacher(self) -> JobSpec:
+        options = self.training.options
+        if self.training.method == "alternating" and options["gamma"] == 1 and self.supernet.pretrained is None:
+            raise ValueError(
+                "training.options.gamma is 1, so a copy of the full network as it is at the start teaches; "
+                "without supernet.pretrained it knows nothing. Name a checkpoint, or set gamma to 0."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _gradient_is_whole(self) -> JobSpec:
+        check_gradient(self)
+        return self
+
+    @model_validator(mode="after")
+    def _limits_agree(self) -> JobSpec:
+        limits_of([o.objective() for o in self.objectives], [c.constraint() for c in self.constraints])
+        return self
+
+    @model_validator(mode="after")
+    def _one_target(self) -> JobSpec:
+        target_of((*self.objectives, *self.constraints), self.data.kind)
+        return self
+
+    @property
+    def metrics(self) -> frozenset[str]:
+        """Metrics of the objectives and the constraints."""
+        return frozenset(part.metric for part in (*self.objectives, *self.constraints))
+
+    @property
+    def metrics_on_target(self) -> tuple[str, ...]:
+        """Those of the metrics that a device decides, in the order of `ON_TARGET`."""
+        return tuple(metric for metric in ON_TARGET if metric in self.metrics)
+
+    @property
+    def target(self) -> str | None:
+        """The device of the job's latencies; None if no metric needs one."""
+        return target_of((*self.objectives, *self.constraints), self.data.kind)
+
+    @model_validator(mode="after")
+    def _policies_can_be_executed(self) -> JobSpec:
+        if self.quantization is not None:
+            if self.gradient is not None:
+                raise ValueError("A search by gradient has no quantization policies; leave one of the two out.")
+            check_target(self.quantization, self.target)
+            asked = self.metrics & {"kl_divergence", "label_gradient_alignment", *TASK_METRICS}
+            if asked or self.scoring != ScoringSpec():
+                raise ValueError(
+                    f"Policies are scored by accuracy or perplexity, not by {min(asked, default='scoring')}; search "
+                    "the architecture by it first, and quantize the chosen network when it is exported."
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _seeds_are_of_the_space(self) -> JobSpec:
+        if self.search.seed_architectures or self.quantization is not None:
+            space = self.space()
+            for values in self.search.seed_architectures:
+                space.architecture(**values)
+        return self
+
+    def space(self) -> SearchSpace:
+        """What is searched: the supernet's networks, with their quantization policies if those are searched."""
+        if self.quantization is None:
+            return self.supernet.space()
+        return quantized_space(self.supernet.space(), self.supernet.model_dump_json(), self.quantization)
+
+    @property
+    def goals(self) -> tuple[tuple[Objective, ...], tuple[Constraint, ...]]:
+        """Objectives and constraints as the search sees them."""
+        return tuple(o.objective() for o in self.objectives), tuple(c.constraint() for c in self.constraints)
+
+    @property
+    def title(self) -> str:
+        """The job's name, or what stands for it."""
+        return self.name or f"{self.recipe} on {self.data.source}"

@@ -1,0 +1,58 @@
+"""What the networks of a job's search are asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from job.scoring_spec import TaskSpec
+from job.spec import JobSpec
+from pipeline.workshop import JobFailed
+from search_space.inputs import TokenInput
+from search_space.space import SearchSpace
+from supernet.data import DataError, Dataset
+from supernet.data.tokens import tokenizer
+from supernet.scores.exam import Exam
+from supernet.scores.harness import read_task_file
+from supernet.scores.labels import SplitExam
+from supernet.scores.tasks import MultipleChoice, Question, read_questions
+
+
+def exams_of(spec: JobSpec, space: SearchSpace, data: Dataset, tasks_dir: Path | None) -> list[Exam]:
+    """The validation split, compared with the full network if that is asked, and the tasks.
+
+    Args:
+        tasks_dir: folder of task files of lm-evaluation-harness that may be read (`Settings.tasks_dir`).
+
+    Raises:
+        JobFailed: a task's file cannot be used.
+    """
+    exams: list[Exam] = [SplitExam(data.validation, against_full="kl_divergence" in spec.metrics)]
+    if not spec.scoring.tasks:
+        return exams
+    takes = space.takes
+    if not data.train.is_language or not isinstance(takes, TokenInput):
+        raise JobFailed(f"scoring.tasks are asked of language models, but {data.name} is not text to be continued.")
+    try:
+        tasks = [_questions(task, tasks_dir) for task in spec.scoring.tasks]
+        reader = tokenizer(spec.data.options().get("tokenizer"))
+        return [*exams, MultipleChoice(tasks, reader, takes.max_length)]
+    except DataError as error:
+        raise JobFailed(str(error)) from error
+
+
+def _questions(task: TaskSpec, tasks_dir: Path | None) -> list[Question]:
+    if not task.of_harness:
+        return read_questions(Path(task.path), task.limit, task.delimiter)
+    if tasks_dir is None:
+        raise DataError(
+            f"{task.path} is a task file of lm-evaluation-harness, which may run code; workers read such files from "
+            "the folder WINNOW_TASKS_DIR alone, and this worker has none. Start it with WINNOW_TASKS_DIR=FOLDER."
+        )
+    folder = tasks_dir.resolve()
+    path = (folder / task.path).resolve()
+    if not path.is_relative_to(folder):
+        raise DataError(
+            f"{task.path} is a task file of lm-evaluation-harness, which may run code; this worker reads such files "
+            f"from {folder} alone (WINNOW_TASKS_DIR). Put it there, with the Python files that it names."
+        )
+    return read_task_file(path, task.limit)

@@ -1,0 +1,161 @@
+"""What a training is made of: data, a fresh or pretrained supernet, and the trainer of a job.
+
+Every process of a training makes them for itself, from the same words and seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from job.fit import misfit
+from job.spec import JobSpec
+from pipeline.artifacts import DiskFull, is_disk_full
+from pipeline.workshop import JobFailed
+from search_space import plugins
+from search_space.inputs import TokenInput
+from search_space.space import SearchSpace
+from service.settings import Settings
+from supernet.augment import AugmentOptions
+from supernet.data import IN_MEMORY, DataError, Dataset, Decoding, load_dataset
+from supernet.data.decoding import unheard
+from supernet.distributed import ALONE, Group
+from supernet.importance import order_by_importance
+from supernet.network import Supernet
+from supernet.randomness import derived_rng
+from supernet.trainer import Trainer, TrainingOptions
+from supernet.weights import load_pretrained
+
+# Share of a GPU's free memory that data may take; more of it stays in the machine's memory.
+DATA_SHARE = 0.25
+# Training examples on which the importance of neurons and heads is scored, and those in one forward pass.
+IMPORTANCE_EXAMPLES, IMPORTANCE_BATCH = 256, 16
+# A checkpoint's vocabulary may be larger than its tokenizer's by padding, but not by more than this.
+LEAST_VOCAB_SHARE = 0.9
+# In BigNAS the decay reaches its floor after two thirds of the training: its 2.4 epochs are a 150th (bignas.md, 1.2).
+DECAY_SHARE = 150
+
+
+def prepare_data(spec: JobSpec, space: SearchSpace, device: torch.device, decoding: Decoding = IN_MEMORY) -> Dataset:
+    """The job's data, checked against its space, where the training wants it.
+
+    Args:
+        decoding: where images that do not fit in memory may lie.
+
+    Raises:
+        JobFailed: it cannot be used.
+        DiskFull: decoded images do not fit on the disk; nothing is left of them.
+    """
+    try:
+        data = load_dataset(spec.data.source, spec.training.seed, spec.data.options(), decoding)
+    except DataError as error:
+        raise JobFailed(str(error)) from error
+    except OSError as error:
+        if is_disk_full(error):
+            raise DiskFull(error.strerror) from None
+        raise
+    if (reason := misfit(space, spec.data.source, data.gives)) is not None:
+        raise JobFailed(reason)
+    if spec.training.batch_size > len(data.train):
+        raise JobFailed(
+            f"training.batch_size is {spec.training.batch_size}, but {data.name} has only {len(data.train)} "
+            "training examples; choose a smaller batch."
+        )
+    if (reason := strange_tokens(spec, space, data)) is not None:
+        raise JobFailed(reason)
+    if "label_gradient_alignment" in spec.metrics and data.train.is_language:
+        raise JobFailed(f"{data.name} is text to be continued, without classes that gradients could align with.")
+    asked = spec.metrics & {"accuracy", "perplexity"}
+    if asked - {data.metric}:
+        wrong = min(asked - {data.metric})
+        raise JobFailed(f"{data.name} is scored by {data.metric}, not by {wrong}; change the objectives.")
+    if device.type == "cuda" and data.num_bytes > DATA_SHARE * torch.cuda.mem_get_info(device)[0]:
+        return data
+    return data.to(device)
+
+
+def decoding_of(
+    settings: Settings,
+    processes: int = 1,
+    progress: Callable[[float], object] = unheard,
+    tell: Callable[[str], object] = unheard,
+) -> Decoding:
+    """How this installation decodes images.
+
+    Args:
+        processes: of the job on this machine.
+        progress: hears the share that is decoded, and may end it by raising.
+        tell: hears sentences for the user.
+    """
+    return Decoding(settings.datasets_dir, settings.datasets_bytes, processes, progress, tell)
+
+
+def strange_tokens(spec: JobSpec, space: SearchSpace, data: Dataset) -> str | None:
+    """Why the data's token ids are not those that a checkpoint was trained on, as far as their number shows it.
+
+    Embeddings are often padded by some hundred rows, never by a tenth of them.
+    """
+    takes, vocab = space.takes, data.preprocessing.get("vocab")
+    if spec.supernet.pretrained is None or not isinstance(takes, TokenInput) or vocab is None:
+        return None
+    if vocab >= LEAST_VOCAB_SHARE * takes.vocab:
+        return None
+    return (
+        f"The tokenizer {data.preprocessing['tokenizer']} has {vocab} tokens, but the checkpoint was trained with "
+        f"{takes.vocab}: they do not belong together. Set data.tokenizer to the checkpoint's folder, "
+        f"{spec.supernet.pretrained}."
+    )
+
+
+def fresh_supernet(spec: JobSpec, space: SearchSpace, data: Dataset, device: torch.device) -> Supernet:
+    """A supernet with initial weights: of the seed, or of the pretrained checkpoint, ordered by importance if asked.
+
+    The same job gives the same weights every time, so a resumed training finds its neurons where they were.
+    """
+    torch.manual_seed(spec.training.seed)
+    supernet = Supernet(space)
+    if spec.supernet.pretrained is not None:
+        load_pretrained(supernet, spec.supernet.pretrained, spec.supernet.classes)
+    supernet = supernet.to(device)
+    if spec.supernet.importance is not None:
+        order_by_importance(supernet, _samples(spec, data, device), spec.supernet.importance)
+    return supernet
+
+
+def _samples(spec: JobSpec, data: Dataset, device: torch.device) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Training examples on which importance is scored, in small batches; the same for the same seed."""
+    chosen = derived_rng(spec.training.seed, "importance", 0).permutation(len(data.train))[:IMPORTANCE_EXAMPLES]
+    examples = data.train.take(torch.from_numpy(chosen).to(data.train.y.device))
+    for batch in examples.batches(IMPORTANCE_BATCH, device):
+        yield batch.inputs, batch.mask
+
+
+def make_trainer(spec: JobSpec, supernet: Supernet, data: Dataset, group: Group = ALONE) -> Trainer:
+    """The trainer that a job's training part describes.
+
+    Raises:
+        JobFailed: its options cannot be honoured by this space or these data.
+    """
+    training = spec.training
+    options = training.model_dump(include=set(TrainingOptions.__dataclass_fields__))
+    options["lr_decay_epochs"] = options["lr_decay_epochs"] or max(1, training.epochs) / DECAY_SHARE
+    if training.sharded is None:
+        options["sharded"] = (
+            training.total_processes > 1 and spec.supernet.family == "llama" and not training.unshardable
+        )
+    method = plugins.load("supernet.methods", training.method, "training method").METHOD
+    augment = AugmentOptions(**training.augmentation.model_dump())
+    try:
+        return Trainer(
+            supernet,
+            method(**training.options),
+            data.train,
+            TrainingOptions(**options),
+            training.seed,
+            augment,
+            group,
+        )
+    except ValueError as error:
+        raise JobFailed(str(error)) from error

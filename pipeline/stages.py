@@ -1,0 +1,276 @@
+"""The stages of a job. Each resumes from what is stored, so a killed run loses seconds.
+
+prepare data -> train supernet -> measure hardware -> fit predictors -> search -> measure finalists -> done
+
+What happens between the data and the front is a strategy: `search_supernet` here, or `proxyless.strategy`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
+
+import structlog
+
+from job.hardware_spec import with_margin
+from job.spec import JobSpec
+from pipeline.environment import local_processes
+from pipeline.evaluating import evaluation_of, row_of
+from pipeline.exams import exams_of
+from pipeline.finalists import measured_finalists, tell_violations
+from pipeline.front_quantization import FrontQuantization
+from pipeline.hardware import Hardware, on_target, prepare_hardware
+from pipeline.materials import decoding_of, prepare_data
+from pipeline.policies import NUM_BASELINES, baseline_architectures, baseline_event, first_policies
+from pipeline.sharing import evaluate_of
+from pipeline.training import train_supernet
+from pipeline.workshop import JobFailed, Workshop, make_evaluator
+from predictors.cost import ANALYTIC
+from quantization.evaluation import QuantizedEvaluator
+from quantization.network import on_device
+from search.algorithms import algorithm_for
+from search.evaluation import Evaluation
+from search.loop import run_search
+from search.objectives import limits_of
+from search.pareto import pareto_front
+from search.problem import Problem
+from search_space.architecture import Architecture
+from search_space.space import SearchSpace
+from service.store.models import Finalist, Job
+from service.store.warm import copied
+from supernet.data import Dataset
+from supernet.evaluate import score
+from supernet.evaluator import Evaluator
+
+log = structlog.get_logger()
+
+# Finalists that are measured in turns, and bytes of their weights: what a killed run has to measure again.
+MEASURED_AT_ONCE, BYTES_AT_ONCE = 16, 1 << 28
+
+
+Strategy: TypeAlias = Callable[[Workshop, Dataset], None]
+
+
+def run(shop: Workshop, strategy: Strategy) -> None:
+    """Every stage in order, then the job has succeeded.
+
+    Args:
+        strategy: goes from the data to the measured front.
+
+    Raises:
+        Interrupted: the job is to be paused or cancelled; what was done is stored.
+        DiskFull: a file could not be written; what was stored before is intact.
+        JobFailed: with the reason for the user.
+    """
+    shop.reporter.stage("prepare data")
+    decoding = decoding_of(
+        shop.settings,
+        local_processes(),
+        progress=shop.reporter.progress,
+        tell=lambda text: shop.tell("info", text),
+    )
+    data = prepare_data(shop.spec, shop.space, shop.device, decoding)
+    for note in data.notes:
+        shop.tell("warning", note)
+    strategy(shop, data)
+    shop.reporter.end("succeeded", shop.reporter.ended_early)
+
+
+def search_supernet(shop: Workshop, data: Dataset) -> None:
+    """The stages of a job that trains one supernet and evaluates its sub-networks."""
+    exams = exams_of(shop.spec, shop.space, data, shop.settings.tasks_dir)  # a bad task fails before the training
+    supernet = train_supernet(shop, data)
+    evaluator = make_evaluator(shop.spec, supernet, data, exams)
+    hardware = prepare_hardware(shop)
+    evaluations = search(shop, evaluator, hardware)
+    measure_finalists(shop, evaluator, evaluations, hardware)
+    measure_baselines(shop, evaluator, hardware)
+
+
+# --- search --------------------------------------------------------------------------------------
+
+
+def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Evaluation]:
+    """Every evaluation of the search, or of what there was when it was stopped; stored ones are replayed."""
+    plan, space = shop.spec.search, shop.searched
+    if plan.warm_start:
+        shop.reporter.warm_start(scores_alike(shop.spec))
+    known: dict[str, Evaluation] = {}
+    warm: list[Evaluation] = []
+    for row in shop.reporter.evaluations():
+        evaluation = evaluation_of(space.architecture(**row.values), row)
+        if copied(row):
+            warm.append(evaluation)
+        else:
+            known[evaluation.architecture.id] = evaluation
+    if warm:
+        shop.tell("info", f"{len(warm)} evaluations of earlier searches of this supernet are known.")
+    shop.reporter.stage("search", len(known) / plan.evaluations)
+    seeds = first_policies(shop, evaluator)
+    algorithm = algorithm_for(
+        search_problem(shop.spec, space, hardware, warm, seeds),
+        plan.algorithm,
+        seed=plan.seed,
+        evaluations=plan.evaluations,
+        options=plan.options,
+    )
+    shop.reporter.stage("search", len(known) / plan.evaluations)
+    shared = evaluate_of(shop, evaluator)
+
+    def evaluate(architectures: Sequence[Architecture]) -> list[Evaluation]:
+        found = []
+        for row, scored in shared(architectures):
+            evaluation = on_target(shop, hardware, scored)
+            shop.reporter.evaluation(row_of(evaluation, row.seconds))
+            known[evaluation.architecture.id] = evaluation
+            shop.reporter.progress(len(known) / plan.evaluations)
+            found.append(evaluation)
+        return found
+
+    found = shop.reporter.until_stopped(lambda: run_search(algorithm, evaluate, known))
+    if found is None:
+        shop.reporter.take_down()
+        shop.reporter.ended_early = f"Stopped by request after {len(known)} of {plan.evaluations} evaluations."
+        found = list(known.values())
+    return [*warm, *found]
+
+
+def scores_alike(spec: JobSpec) -> Callable[[Job], bool]:
+    """Whether another job of the same supernet gives the same numbers as this one, metric by metric."""
+
+    def alike(job: Job) -> bool:
+        theirs = JobSpec.model_validate(job.spec)
+        same = theirs.search.calibration_images == spec.search.calibration_images and theirs.scoring == spec.scoring
+        same = same and theirs.quantization == spec.quantization
+        if spec.metrics_on_target:
+            same = same and (theirs.target, theirs.hardware) == (spec.target, spec.hardware)
+        return same and spec.metrics - set(ANALYTIC) <= theirs.metrics
+
+    return alike
+
+
+def search_problem(
+    spec: JobSpec,
+    space: SearchSpace,
+    hardware: Hardware,
+    warm: Sequence[Evaluation] = (),
+    seeds: Sequence[Architecture] = (),
+) -> Problem:
+    """What a job's search looks for; costs that layer specs give are exact, and predictions cost nothing to ask.
+
+    Args:
+        warm: evaluations of earlier searches of the same supernet.
+        seeds: architectures to evaluate first, after those that the job names.
+    """
+
+    def exact(metric: str) -> Callable[[Architecture], float]:
+        return lambda architecture: float(ANALYTIC[metric](space, architecture))
+
+    objectives, constraints = with_margin(*spec.goals, hardware.margins)
+    return Problem(
+        space,
+        objectives,
+        constraints,
+        warm_start=tuple(warm),
+        exact_costs={metric: exact(metric) for metric in sorted(spec.metrics & set(ANALYTIC))} | hardware.known,
+        seeds=tuple(
+            dict.fromkeys([*(space.architecture(**values) for values in spec.search.seed_architectures), *seeds])
+        ),
+    )
+
+
+# --- measure finalists ---------------------------------------------------------------------------
+
+
+def measure_finalists(shop: Workshop, evaluator: Evaluator, evaluations: list[Evaluation], hardware: Hardware) -> None:
+    """Test accuracy and measured latency of every network on the front.
+
+    Raises:
+        JobFailed: no evaluated architecture meets the limits.
+    """
+    front = pareto_front(evaluations, *with_margin(*shop.spec.goals, hardware.margins))
+    if not front:
+        raise JobFailed(_nothing_feasible(shop, evaluations))
+    finished = {finalist.architecture_id for finalist in shop.reporter.finalists()}
+    done = len(finished)
+    shop.reporter.stage("measure finalists", done / len(front))
+    in_fewer_bits = FrontQuantization(shop, evaluator)
+    left = [(place, one) for place, one in enumerate(front, 1) if one.architecture.id not in finished]
+    for group in _measured_at_once(left):
+        for finalist, (_, evaluation) in zip(_measured(shop, evaluator, group, hardware), group, strict=True):
+            metrics, sources = in_fewer_bits.scores(evaluation.architecture)
+            finalist.metrics, finalist.sources = {**finalist.metrics, **metrics}, {**finalist.sources, **sources}
+            shop.reporter.finalist(finalist)
+            done += 1
+            shop.reporter.progress(done / len(front), force=True)
+    tell_violations(shop, hardware)
+
+
+def measure_baselines(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> None:
+    """What the front of a search of policies is compared with: scored and measured like a finalist."""
+    if not isinstance(evaluator, QuantizedEvaluator):
+        return
+    finished = {event["name"] for event in shop.reporter.events("baseline")}
+    if len(finished) == NUM_BASELINES:
+        return
+    named = baseline_architectures(shop, evaluator, hardware)
+    left = {name: architecture for name, architecture in named.items() if name not in finished}
+    scored = [(0, evaluator.evaluate([architecture])[0]) for architecture in left.values()]
+    for name, (_, evaluation), found in zip(left, scored, _measured(shop, evaluator, scored, hardware), strict=True):
+        shop.reporter.event("baseline", baseline_event(name, evaluation, found))
+        shop.reporter.progress(1.0, force=True)
+
+
+# A network's place on the front, and its scores.
+_Placed = tuple[int, Evaluation]
+
+
+def _measured_at_once(left: Sequence[_Placed]) -> Iterator[list[_Placed]]:
+    """Finalists in groups: as many as are not too much to lose or to hold in memory."""
+    group: list[_Placed] = []
+    num_bytes = 0.0
+    for place, evaluation in left:
+        size = evaluation.metrics["size_bytes"]
+        if group and (len(group) == MEASURED_AT_ONCE or num_bytes + size > BYTES_AT_ONCE):
+            yield group
+            group, num_bytes = [], 0.0
+        group.append((place, evaluation))
+        num_bytes += size
+    if group:
+        yield group
+
+
+def _measured(shop: Workshop, evaluator: Evaluator, group: Sequence[_Placed], hardware: Hardware) -> list[Finalist]:
+    scored = f"test_{evaluator.data.metric}"
+    inputs = evaluator.data.test.inputs(slice(0, 1)).cpu()
+    networks, test_scores = [], []
+    for _, evaluation in group:
+        network = evaluator.network(evaluation.architecture)
+        test_scores.append(score(network, evaluator.data.test))
+        networks.append((evaluation.architecture, on_device(network, inputs.device)))
+        shop.reporter.listen()
+    return [
+        Finalist(
+            job_id=shop.job_id,
+            architecture_id=evaluation.architecture.id,
+            position=place,
+            metrics={scored: test_score, **latencies},
+            sources={scored: "measured", **sources},
+            measurements=results,
+        )
+        for (place, evaluation), test_score, (latencies, sources, results) in zip(
+            group, test_scores, measured_finalists(shop, hardware, networks, inputs), strict=True
+        )
+    ]
+
+
+def _nothing_feasible(shop: Workshop, evaluations: list[Evaluation]) -> str:
+    """The limits that nobody met, and who came nearest."""
+    limited = limits_of(*shop.spec.goals)
+    nearest = min(evaluations, key=lambda e: sum(o.violation(e.metrics[o.metric]) for o in limited))
+    limits = ", ".join(f"{o.metric} {o.limit:g}" for o in limited)
+    scores = ", ".join(f"{o.metric} {nearest.metrics[o.metric]:g}" for o in limited)
+    return (
+        f"None of {len(evaluations)} architectures meets the limits ({limits}). "
+        f"The nearest is {nearest.architecture.id} with {scores}."
+    )

@@ -1,0 +1,81 @@
+"""Workshop: what every stage of a job needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from job.spec import JobSpec
+from pipeline.artifacts import ArtifactStore, Written
+from pipeline.reporter import Reporter
+from quantization.evaluation import QuantizedEvaluator
+from quantization.space import QuantizedSpace
+from search_space.space import SearchSpace
+from service.settings import Settings
+from service.store.models import Artifact
+from supernet.data import Dataset
+from supernet.distributed import ALONE, Group
+from supernet.evaluator import Evaluator
+from supernet.network import Supernet
+from supernet.scores.exam import Exam
+
+
+class JobFailed(Exception):
+    """The job cannot be done; the message is for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What every stage needs.
+
+    Attributes:
+        space: of the supernet's networks.
+        group: the processes of the training; this one reports for all.
+    """
+
+    job_id: str
+    spec: JobSpec
+    space: SearchSpace
+    reporter: Reporter
+    artifacts: ArtifactStore
+    settings: Settings
+    device: torch.device
+    group: Group = ALONE
+
+    @property
+    def searched(self) -> SearchSpace:
+        """What is searched: the supernet's networks, with their quantization policies if those are searched."""
+        return self.space if self.spec.quantization is None else self.spec.space()
+
+    def record(self, kind: str, step: int, written: Written) -> None:
+        """Say in the database that a file is safely on the disk."""
+        facts = {"path": written.path, "sha256": written.sha256, "size_bytes": written.size_bytes}
+        self.reporter.artifact(lambda: Artifact(job_id=self.job_id, kind=kind, step=step, **facts))
+
+    def tell(self, level: str, text: str) -> None:
+        """A message for the user, kept in the job's events."""
+        self.reporter.event("message", {"level": level, "text": text})
+
+
+def make_evaluator(spec: JobSpec, supernet: Supernet, data: Dataset, exams: Sequence[Exam] | None = None) -> Evaluator:
+    """The evaluator of a job; the same in its search and in later exports.
+
+    Args:
+        exams: what its networks are asked; null: the validation split alone, which quantized networks always are.
+    """
+    if spec.quantization is not None:
+        space = spec.space()
+        assert isinstance(space, QuantizedSpace)
+        chosen = spec.search.calibration_images, spec.training.seed
+        return QuantizedEvaluator(
+            supernet,
+            data,
+            *chosen,
+            space,
+            observer=spec.quantization.observer,
+            calibration_examples=spec.quantization.calibration_examples,
+        )
+    aligned = "label_gradient_alignment" in spec.metrics
+    return Evaluator(supernet, data, spec.search.calibration_images, spec.training.seed, exams, aligned=aligned)

@@ -1,0 +1,128 @@
+"""What a search by gradient tells on its way: probabilities, entropy, expected latency; and the trainings after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.workshop import Workshop, make_evaluator
+from proxyless.derive import most_likely
+from proxyless.latency import Latencies
+from proxyless.parameters import ArchitectureParameters
+from proxyless.search import PathSearch
+from supernet.data import Dataset
+from supernet.evaluate import score
+from supernet.trainer import Trainer
+
+# Kind of the events that tell how a search by gradient goes; service/gradient.py reads them.
+EVENT = "gradient"
+# Points of a phase that are told, and those at which a network is validated.
+POINTS, VALIDATIONS = 60, 10
+# Decimals of the probabilities that are told.
+DECIMALS = 4
+# Share of a guess's cross-entropy above which paths have learned too little to compare candidates by.
+HARDLY_LEARNED = 0.95
+
+
+class _Points:
+    """Means of what steps show, told at most `POINTS` times a phase."""
+
+    def __init__(self, shop: Workshop, data: Dataset, run: int) -> None:
+        self._shop, self._data, self._run = shop, data, run
+        self._sums: dict[str, list[float]] = {}
+
+    def _collect(self, training: Trainer | PathSearch, shown: Mapping[str, float]) -> dict[str, float] | None:
+        """Count a step; at a point, the means since the last one."""
+        for name, value in shown.items():
+            self._sums.setdefault(name, []).append(value)
+        if not _is_point(training.steps_done, training.num_steps, POINTS):
+            return None
+        means = {name: sum(values) / len(values) for name, values in self._sums.items()}
+        self._sums = {}
+        return means
+
+
+class SearchPoints(_Points):
+    """Points of the search for one network."""
+
+    def __init__(self, shop: Workshop, data: Dataset, run: int, latencies: Latencies) -> None:
+        super().__init__(shop, data, run)
+        self._latencies = latencies
+        self._judged = False
+
+    def add(self, training: Trainer | PathSearch, shown: Mapping[str, float]) -> None:
+        """Count a step."""
+        assert isinstance(training, PathSearch)
+        means = self._collect(training, shown)
+        if means is None:
+            return
+        if "loss_held_out" in means:
+            self._judge_warm_up(means["loss_held_out"])
+        facts = self.facts(training.parameters)
+        if _is_point(training.steps_done, training.num_steps, VALIDATIONS):
+            path = most_likely(training.parameters.probabilities())
+            # Batch normalisation of the path is calibrated; its weights are shared with other paths.
+            evaluator = make_evaluator(self._shop.spec, training.trainer.supernet, self._data)
+            network = evaluator.network(training.parameters.architecture(path))
+            facts[f"most_likely_{self._data.metric}"] = score(network, self._data.validation)
+        epoch = round(training.steps_done / training.trainer.steps_per_epoch, 3)
+        self._shop.reporter.event(EVENT, {"phase": "search", "run": self._run, "epoch": epoch, **means, **facts})
+
+    def _judge_warm_up(self, loss: float) -> None:
+        """Warn, once per search, where the architecture begins to move before the weights know anything."""
+        if self._judged:
+            return
+        self._judged = True
+        told = (e for e in self._shop.reporter.events(EVENT) if e["phase"] == "search" and e["run"] == self._run)
+        part = self._shop.spec.gradient
+        if self._data.metric != "accuracy" or any("loss_held_out" in event for event in told):
+            return
+        guess = _guess(self._data)
+        if part is not None and loss > HARDLY_LEARNED * guess:
+            text = (
+                f"Network {self._run + 1}: its architecture begins to move while paths hardly do better than a guess "
+                f"(cross-entropy {loss:.3f} on held-out examples; a guess has {guess:.3f}), so candidates are compared "
+                f"by chance. Train the weights longer first: gradient.warmup_epochs is {part.warmup_epochs}, "
+                f"gradient.first_epoch {part.first_epoch}; fewer blocks or candidates learn sooner."
+            )
+            self._shop.tell("warning", text)
+
+    def facts(self, parameters: ArchitectureParameters) -> dict[str, Any]:
+        """Where the distribution over networks stands."""
+        p = parameters.probabilities()
+        probabilities = [[round(float(one), DECIMALS) for one in row] for row in p]
+        entropies = parameters.entropies()
+        return {
+            "probabilities": probabilities,
+            "entropy": sum(entropies) / len(entropies),
+            "expected_ms": float(self._latencies.expected([alpha.detach().softmax(0) for alpha in parameters.alphas])),
+            "most_likely_ms": self._latencies.of_path(most_likely(p)),
+        }
+
+
+class TrainingPoints(_Points):
+    """Points of the training of one derived network."""
+
+    def add(self, training: Trainer | PathSearch, shown: Mapping[str, float]) -> None:
+        """Count a step."""
+        means = self._collect(training, shown)
+        if means is not None:
+            epoch = round(training.steps_done * self._epochs / training.num_steps, 3)
+            self._shop.reporter.event(EVENT, {"phase": "train", "run": self._run, "epoch": epoch, **means})
+
+    @property
+    def _epochs(self) -> int:
+        part = self._shop.spec.gradient
+        assert part is not None
+        return part.final.epochs
+
+
+def _guess(data: Dataset) -> float:
+    """Cross-entropy in nats of an answer that knows how common the classes are, and nothing else."""
+    shares = data.train.y.bincount().double() / len(data.train)
+    return float(-(shares * shares.clamp_min(1e-12).log()).sum())
+
+
+def _is_point(steps_done: int, num_steps: int, points: int) -> bool:
+    """Whether a step ends one of so many equal parts."""
+    return steps_done * points // num_steps > (steps_done - 1) * points // num_steps

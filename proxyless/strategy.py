@@ -1,0 +1,372 @@
+"""The stages of a search by gradient (ProxylessNAS), each resumed from what is stored.
+
+prepare data -> train supernet -> measure hardware -> search -> measure finalists -> done
+
+"Train supernet" warms the weights of all paths up, once for all networks; "measure hardware" prices the candidates
+on every target. "Search" then goes through the networks that were asked for: search, derive, train alone, measure.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from job.spec import JobSpec
+from pipeline.checkpoints import Checkpoints
+from pipeline.curve import Curve
+from pipeline.evaluating import row_of
+from pipeline.finalists import measured_finalists
+from pipeline.hardware import Hardware
+from pipeline.materials import fresh_supernet, make_trainer
+from pipeline.workshop import JobFailed, Workshop, make_evaluator
+from predictors.candidates import price_candidates
+from proxyless.derive import most_likely, most_likely_within
+from proxyless.gates import GatedPasses
+from proxyless.held_out import carve
+from proxyless.latency import AddLinear, Latencies, LatencyLoss, MulLog, NoLatency
+from proxyless.parameters import ArchitectureParameters
+from proxyless.phases import Phase
+from proxyless.points import EVENT, SearchPoints, TrainingPoints
+from proxyless.results import cross_table, store_front
+from proxyless.search import Budget, PathSearch, Turns
+from proxyless.steps import ArchitectureStep, GradientStep, LatencyReward, Reinforce, accuracies
+from proxyless.tables import measuring_of, table_of
+from quantization.network import on_device
+from search.evaluation import Evaluation
+from search_space.architecture import Architecture
+from search_space.operations import Blocks, alone, blocks_of, separated
+from supernet.data import DataError, Dataset
+from supernet.evaluate import score
+from supernet.evaluator import Evaluator
+from supernet.flat import load_tensors, own_tensors
+from supernet.network import Supernet
+from supernet.trainer import Trainer
+
+# Shares of a network's time that its search and its training take; only for the progress bar.
+SEARCH_SHARE, TRAIN_SHARE = 0.6, 0.35
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """One network that was asked for.
+
+    Attributes:
+        number: from 0, in the order in which they are searched for.
+        weight: of the latency; None with a budget.
+        budget_ms: None with a weight.
+    """
+
+    number: int
+    target: str
+    weight: float | None
+    budget_ms: float | None
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        how = f"latency weight {self.weight:g}" if self.weight is not None else f"a budget of {self.budget_ms:g} ms"
+        return f"network {self.number + 1} ({Path(self.target).name}, {how})"
+
+
+def aims_of(spec: JobSpec) -> list[Aim]:
+    """The networks that a job asks for: every aim on the first target, then on the next."""
+    assert spec.gradient is not None
+    return [Aim(number, *aim) for number, aim in enumerate(spec.gradient.every_aim())]
+
+
+def search_by_gradient(shop: Workshop, data: Dataset) -> None:
+    """Every stage after the data, until the front is measured.
+
+    Raises:
+        Interrupted: the job is to be paused or cancelled; what was done is stored.
+        JobFailed: with the reason for the user.
+    """
+    _GradientSearch(shop, data).run()
+
+
+class _GradientSearch:
+    def __init__(self, shop: Workshop, data: Dataset) -> None:
+        self._shop, self._data, self._spec = shop, data, shop.spec
+        assert shop.spec.gradient is not None
+        self._part = shop.spec.gradient
+        self._blocks: Blocks = blocks_of(shop.space)
+        self._space = separated(shop.space)
+        self._aims = aims_of(shop.spec)
+        try:
+            rest, self._held_out = carve(data.train, self._part.held_out_share, self._spec.training.seed, data.name)
+        except DataError as error:
+            raise JobFailed(str(error)) from error
+        if self._spec.training.batch_size > len(rest):
+            raise JobFailed(
+                f"training.batch_size is {self._spec.training.batch_size}, but {len(rest)} training examples are left "
+                "beside those held out for the architecture; choose a smaller batch or held_out_share."
+            )
+        self._searched: Dataset = replace(data, train=rest)
+
+    def run(self) -> None:
+        self._shop.reporter.stage("train supernet")
+        # Files are read first: a table that does not fit should not be found out after the warm-up.
+        self._latencies([target for target in self._part.targets if target.startswith("/")])
+        warm = self._warm_up()
+        self._shop.reporter.stage("measure hardware")
+        latencies = self._latencies(self._part.targets)
+        hardware = measuring_of(self._shop)
+        done = len(self._stored("measured"))
+        self._shop.reporter.stage("search", done / len(self._aims))
+        found = self._networks(lambda aim: self._network(aim, latencies, warm, hardware))
+        if not self._stored("cross"):
+            self._tell("cross", latency_ms=cross_table(self._blocks, found, latencies))
+        store_front(self._shop, found, self._stored("measured"))
+        for artifact in self._shop.reporter.artifacts("warm-up"):
+            self._shop.reporter.forget([artifact.id])
+            self._shop.artifacts.remove(artifact.path)
+
+    def _networks(self, network: Callable[[Aim], Evaluation]) -> list[Evaluation]:
+        """One network for every aim, or those that were finished when the job was stopped."""
+        found = self._shop.reporter.until_stopped(lambda: [network(aim) for aim in self._aims])
+        if found is not None:
+            return found
+        finished = {event["run"] for event in self._stored("measured")}
+        # A job can be stopped once a network is stored; killed just then, it has not said so yet.
+        kept = [aim for aim in self._aims if aim.number in finished] or self._aims[:1]
+        self._shop.reporter.ended_early = f"Stopped by request after {len(kept)} of {len(self._aims)} networks."
+        for aim in self._aims:
+            if aim not in kept:
+                for phase in ("s", "f"):
+                    Checkpoints(self._shop, f"{phase}{aim.number}").remove_all()
+        return [network(aim) for aim in kept]
+
+    # --- what the candidates cost -------------------------------------------------------------------
+
+    def _latencies(self, targets: Sequence[str]) -> dict[str, Latencies]:
+        """Prices of all candidates on these targets; those that are stored are not asked for again."""
+        known = {event["target"]: event for event in self._stored("prices")}
+        for number, target in enumerate(targets):
+            if target in known:
+                continue
+            try:
+                table = table_of(self._shop, target, self._part_of(number, len(targets)))
+                prices = price_candidates(self._shop.space, table, self._blocks)
+            except ValueError as error:
+                raise JobFailed(str(error)) from error
+            known[target] = self._tell(
+                "prices", target=target, fixed_ms=prices.fixed_ms, blocks_ms=[list(row) for row in prices.blocks_ms]
+            )
+        found = {
+            target: Latencies(target, known[target]["fixed_ms"], tuple(map(tuple, known[target]["blocks_ms"])))
+            for target in targets
+        }
+        for latencies in found.values():
+            try:
+                self._part.check_target(latencies.target, latencies.cheapest_ms, latencies.dearest_ms)
+            except ValueError as error:
+                raise JobFailed(str(error)) from error
+        return found
+
+    # --- warm-up ------------------------------------------------------------------------------------
+
+    def _fresh(self) -> Supernet:
+        return fresh_supernet(self._spec, self._space, self._searched, self._shop.device)
+
+    def _warm_up(self) -> Callable[[Supernet], None]:
+        """Weights of all paths, trained with every path as likely; what loads them into a network."""
+        epochs = self._part.warmup_epochs
+        if epochs == 0:
+            return lambda supernet: None
+        if not self._shop.reporter.artifacts("warm-up"):
+            change = {
+                "epochs": epochs,
+                "learning_rate": self._part.warmup_learning_rate,
+                "warmup_epochs": min(self._spec.training.warmup_epochs, epochs / 2),
+            }
+            spec = self._spec.model_copy(update={"training": self._spec.training.model_copy(update=change)})
+            curve = Curve(replace(self._shop, spec=spec, space=self._space), self._searched)
+
+            def curve_of(training: Trainer | PathSearch, shown: Mapping[str, float]) -> None:
+                assert isinstance(training, Trainer)
+                curve.add(training, shown)
+
+            phase = Phase(
+                self._shop,
+                "w",
+                "the warm-up",
+                lambda: make_trainer(spec, self._fresh(), self._searched),
+                curve_of,
+                self._shop.reporter.progress,
+            )
+            trained = phase.run()
+            assert isinstance(trained, Trainer)
+            path = f"checkpoints/{self._shop.job_id}/warm-up.safetensors"
+            written = self._shop.artifacts.save(path, own_tensors(trained.supernet))
+            self._shop.record("warm-up", trained.steps_done, written)
+            phase.forget()
+        stored = self._shop.reporter.artifacts("warm-up")[0]
+        tensors = self._shop.artifacts.load(stored.path, stored.sha256)
+        return lambda supernet: load_tensors(supernet, tensors)
+
+    # --- one network --------------------------------------------------------------------------------
+
+    def _network(
+        self, aim: Aim, latencies: Mapping[str, Latencies], warm: Callable[[Supernet], None], hardware: Hardware
+    ) -> Evaluation:
+        """Search, derive, train alone, measure: whatever of it is not stored yet."""
+        architecture = self._derived(aim, latencies[aim.target], warm)
+        stored = next((e for e in self._stored("measured") if e["architecture_id"] == architecture.id), None)
+        if stored is None:
+            evaluator = self._trained(aim, architecture)
+            stored = self._measured(aim, architecture, evaluator, hardware)
+        if not any(event["run"] == aim.number for event in self._stored("measured")):
+            # Another aim led to the same network, which is trained and measured once.
+            facts = {name: value for name, value in stored.items() if name != "phase"}
+            self._tell("measured", **{**facts, "run": aim.number})
+        metrics, sources = stored["metrics"], stored["sources"]
+        self._shop.reporter.progress((aim.number + 1) / len(self._aims), force=True)
+        return Evaluation(architecture, metrics, sources)
+
+    def _part_of(self, number: int, count: int) -> Callable[[float], None]:
+        """Progress of one of several equal parts of the stage."""
+        return lambda done: self._shop.reporter.progress((number + done) / count)
+
+    def _progress(self, aim: Aim, before: float, share: float) -> Callable[[float], None]:
+        return lambda done: self._shop.reporter.progress((aim.number + before + share * done) / len(self._aims))
+
+    def _derived(self, aim: Aim, latencies: Latencies, warm: Callable[[Supernet], None]) -> Architecture:
+        for event in self._stored("derived"):
+            if event["run"] == aim.number:
+                return self._shop.space.architecture(**event["values"])
+        points = SearchPoints(self._shop, self._searched, aim.number, latencies)
+        phase = Phase(
+            self._shop,
+            f"s{aim.number}",
+            f"the search for {aim.title}",
+            lambda: self._path_search(aim, latencies, warm),
+            points.add,
+            self._progress(aim, 0, SEARCH_SHARE),
+        )
+        search = phase.run()
+        assert isinstance(search, PathSearch)
+        parameters = search.parameters
+        p = parameters.probabilities()
+        path = most_likely(p) if aim.budget_ms is None else most_likely_within(p, latencies, aim.budget_ms)
+        architecture = parameters.architecture(path)
+        self._tell(
+            "derived",
+            run=aim.number,
+            target=aim.target,
+            latency_weight=aim.weight,
+            budget_ms=aim.budget_ms,
+            architecture_id=architecture.id,
+            values=architecture.values,
+            table_ms=latencies.of_path(path),
+            argmax=path == most_likely(p),
+            **points.facts(parameters),
+        )
+        phase.forget()
+        return architecture
+
+    def _path_search(self, aim: Aim, latencies: Latencies, warm: Callable[[Supernet], None]) -> PathSearch:
+        part, training = self._part, self._spec.training
+        supernet = self._fresh()
+        warm(supernet)
+        # Weights and their split are the training's; what is drawn is the search's own, and the same for every aim,
+        # so that networks differ by what they aim at.
+        seeded = training.model_copy(update={"seed": self._spec.search.seed})
+        trainer = make_trainer(self._spec.model_copy(update={"training": seeded}), supernet, self._searched)
+        parameters = ArchitectureParameters(self._space, self._blocks.searched, trainer.seed)
+        passes = GatedPasses(supernet, self._blocks, training.precision, training.activation_checkpointing)
+        turns = Turns(part.first_epoch, part.every, part.steps, part.held_out_batch_size or training.batch_size)
+        budget = None if aim.budget_ms is None else Budget(latencies, aim.budget_ms)
+        reference = part.reference_ms or latencies.uniform_ms
+        step: ArchitectureStep
+        if part.mode == "reinforce":
+            step = self._reinforce(passes, parameters, latencies, LatencyReward(aim.weight or 0.0, reference))
+        else:
+            loss = self._loss(aim, reference)
+            step = GradientStep(passes, parameters, latencies, loss, part.learning_rate, part.mode)
+        return PathSearch(trainer, parameters, step, self._held_out, turns, budget)
+
+    def _loss(self, aim: Aim, reference_ms: float) -> LatencyLoss:
+        if not aim.weight:
+            return NoLatency()
+        return (MulLog if self._part.loss == "mul_log" else AddLinear)(aim.weight, reference_ms)
+
+    def _reinforce(
+        self, passes: GatedPasses, parameters: ArchitectureParameters, latencies: Latencies, reward: LatencyReward
+    ) -> Reinforce:
+        right = accuracies(passes, parameters)
+        return Reinforce(
+            parameters,
+            lambda batch, paths: [
+                reward(share, latencies.of_path(path)) for share, path in zip(right(batch, paths), paths, strict=True)
+            ],
+            self._part.learning_rate,
+            self._part.samples,
+        )
+
+    def _trained(self, aim: Aim, architecture: Architecture) -> Evaluator:
+        """The derived network, trained from scratch on all training examples."""
+        space = alone(self._shop.space, architecture)
+        final = self._part.final
+        options = {**final.options, "architecture": ",".join(map(str, architecture.genes))}
+        training = final.model_copy(update={"options": options, "seed": self._spec.training.seed})
+        spec = self._spec.model_copy(update={"training": training})
+        path = f"networks/{self._shop.job_id}/{architecture.id}.safetensors"
+        for stored in self._shop.reporter.artifacts("network"):
+            if stored.path == path:
+                supernet = Supernet(space).to(self._shop.device)
+                load_tensors(supernet, self._shop.artifacts.load(stored.path, stored.sha256))
+                return make_evaluator(spec, supernet, self._data)
+        points = TrainingPoints(self._shop, self._data, aim.number)
+        phase = Phase(
+            self._shop,
+            f"f{aim.number}",
+            f"the training of {aim.title}",
+            lambda: make_trainer(spec, fresh_supernet(spec, space, self._data, self._shop.device), self._data),
+            points.add,
+            self._progress(aim, SEARCH_SHARE, TRAIN_SHARE),
+        )
+        trained = phase.run()
+        assert isinstance(trained, Trainer)
+        written = self._shop.artifacts.save(path, own_tensors(trained.result))
+        self._shop.record("network", trained.steps_done, written)
+        phase.forget()
+        return make_evaluator(spec, trained.result, self._data)
+
+    def _measured(
+        self, aim: Aim, architecture: Architecture, evaluator: Evaluator, hardware: Hardware
+    ) -> dict[str, Any]:
+        """Scores on validation and test examples, and latency on the device of the job's objectives."""
+        began = time.monotonic()
+        (evaluation,) = evaluator.evaluate([architecture])
+        network = evaluator.network(architecture)
+        test = {f"test_{self._data.metric}": score(network, self._data.test)}
+        inputs = self._data.test.inputs(slice(0, 1)).cpu()
+        ((on_target, how, results),) = measured_finalists(
+            self._shop, hardware, [(architecture, on_device(network, inputs.device))], inputs
+        )
+        if not on_target and hardware.metrics:
+            on_target, how = hardware.scores(self._shop, architecture)
+        assert not isinstance(evaluation.source, str)
+        metrics, sources = {**evaluation.metrics, **on_target}, {**evaluation.source, **how}
+        self._shop.reporter.evaluation(row_of(Evaluation(architecture, metrics, sources), time.monotonic() - began))
+        return self._tell(
+            "measured",
+            run=aim.number,
+            architecture_id=architecture.id,
+            metrics=metrics,
+            sources=sources,
+            test=test,
+            measurements=results,
+        )
+
+    # --- what is told -------------------------------------------------------------------------------
+
+    def _tell(self, phase: str, **facts: Any) -> dict[str, Any]:
+        self._shop.reporter.event(EVENT, {"phase": phase, **facts})
+        return facts
+
+    def _stored(self, phase: str) -> list[dict[str, Any]]:
+        return [event for event in self._shop.reporter.events(EVENT) if event["phase"] == phase]

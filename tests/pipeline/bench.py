@@ -1,0 +1,105 @@
+"""A workbench for stages without servers: a reporter that remembers instead of writing rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from job.spec import JobSpec
+from pipeline.artifacts import ArtifactStore
+from pipeline.reporter import Interrupted
+from pipeline.workshop import Workshop
+from service.settings import Settings
+from service.store.models import Artifact, EvaluationRow, Finalist, TrainedSupernet
+
+
+class MemoryReporter:
+    """What a stage tells, in lists.
+
+    Args:
+        interrupt_at: this call of `progress` asks for a pause.
+        stop_at: from this call on the job is being stopped.
+    """
+
+    def __init__(self, interrupt_at: int | None = None, stop_at: int | None = None) -> None:
+        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.rows: list[Artifact] = []
+        self.supernets: dict[str, TrainedSupernet] = {}
+        self.evaluated: list[EvaluationRow] = []
+        self.front: list[Finalist] = []
+        self.progressed, self.interrupt_at, self.stop_at = 0, interrupt_at, stop_at
+        self.may_stop, self.ended_early = False, None
+
+    def stage(self, name: str, done: float = 0.0) -> None:
+        self.told.append(("stage", {"stage": name, "done": done}))
+
+    def progress(self, done: float, *, force: bool = False) -> None:
+        self.progressed += 1
+        if self.progressed == self.interrupt_at:
+            raise Interrupted("pausing")
+        if self.may_stop and self.is_stopping:
+            raise Interrupted("stopping")
+
+    @property
+    def is_stopping(self) -> bool:
+        return self.stop_at is not None and self.progressed >= self.stop_at
+
+    def until_stopped(self, work: Callable[[], Any]) -> Any:
+        if self.is_stopping:
+            return None
+        self.may_stop = True
+        try:
+            return work()
+        except Interrupted as interrupted:
+            if interrupted.state != "stopping":
+                raise
+            return None
+        finally:
+            self.may_stop = False
+
+    def listen(self) -> None:
+        self.progress(0.0)
+
+    def event(self, kind: str, data: dict[str, Any]) -> None:
+        self.told.append((kind, dict(data)))
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        return [data for name, data in self.told if name == kind]
+
+    @property
+    def messages(self) -> list[str]:
+        return [data["text"] for data in self.events("message")]
+
+    def artifact(self, artifact: Callable[[], Artifact]) -> None:
+        row = artifact()
+        row.id = 1 + max((row.id for row in self.rows), default=0)
+        self.rows.append(row)
+
+    def artifacts(self, kind: str) -> list[Artifact]:
+        return sorted((row for row in self.rows if row.kind == kind), key=lambda row: -row.id)
+
+    def forget(self, artifact_ids: list[int]) -> None:
+        self.rows = [row for row in self.rows if row.id not in artifact_ids]
+
+    def evaluation(self, row: EvaluationRow) -> None:
+        self.evaluated.append(row)
+
+    def finalist(self, finalist: Finalist) -> None:
+        self.front.append(finalist)
+
+    def trained(self, row: TrainedSupernet) -> None:
+        self.supernets[row.id] = row
+
+    def supernet(self, supernet_id: str) -> TrainedSupernet | None:
+        return self.supernets.get(supernet_id)
+
+
+def workshop(folder: Path, reporter: MemoryReporter, job_id: str = "job", **parts: Any) -> Workshop:
+    """A workshop for a job on digits."""
+    spec = JobSpec.model_validate(parts)
+    settings = Settings(data_dir=folder, database_url=None, redis_url=None, checkpoint_seconds=0)
+    artifacts = ArtifactStore(folder / "artifacts")
+    return Workshop(job_id, spec, spec.supernet.space(), reporter, artifacts, settings, torch.device("cpu"))  # type: ignore[arg-type]
