@@ -16,10 +16,9 @@ from types import ModuleType
 from torch import nn
 
 from search_space.family_files import FamilyFileError, file_of
+from search_space.packages import own_packages
 from supernet.kinds import family_of
 
-# Our packages: what a bundle must do without.
-OURS = frozenset({"search_space", "search", "predictors", "supernet", "quantization", "export", "service", "workers"})
 INSTALLED = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 # Files of every bundle, which a helper's copy would overwrite.
 RESERVED = frozenset({"network.py", "load.py", "quantized.py"})
@@ -40,7 +39,7 @@ def blocks_source(family: ModuleType) -> list[str]:
     source = file.read_text(encoding="utf-8")
     needed = _needed(ast.parse(source, str(file)), "blocks")
     for name, line in _imports(needed, ""):
-        if name.split(".")[0] in OURS:
+        if name.split(".")[0] in own_packages():
             raise FamilyFileError(
                 file, line, f"what blocks() needs imports {name}; an export has to load where Winnow is not installed."
             )
@@ -76,7 +75,7 @@ def helper_files(blocks: list[type[nn.Module]]) -> dict[str, str]:
                 )
             files[path] = source
             for imported, line in _imports(ast.parse(source).body, package):
-                if imported.split(".")[0] in OURS:
+                if imported.split(".")[0] in own_packages():
                     raise FamilyFileError(
                         Path(path), line, f"it imports {imported}; an export has to load where Winnow is not installed."
                     )
@@ -135,7 +134,7 @@ def _imports(nodes: list[ast.stmt], package: str) -> Iterator[tuple[str, int]]:
 
 def _own_module(name: str) -> tuple[str, str, str] | None:
     """(path in the bundle, source, package) of a module that is neither installed nor ours; None for all others."""
-    if name.split(".")[0] in OURS:
+    if name.split(".")[0] in own_packages():
         return None
     try:
         spec = importlib.util.find_spec(name)

@@ -15,20 +15,20 @@ from torch import Tensor, nn
 
 from quantization.network import applied_to
 from search_space import plugins
+from search_space.packages import own_packages
 from supernet.network import arguments
 
 # Imports nothing of ours: what it loads is what a user without Winnow would load.
 CHECKER = """
 import json, os, sys, time
 import numpy
-folder, work = sys.argv[1:]
+folder, work, *ours = sys.argv[1:]
 begin = time.perf_counter()
 run = reload(folder)
 given = [numpy.load(work + "/" + name) for name in ("inputs.npy", "mask.npy") if os.path.exists(work + "/" + name)]
 outputs = run(*given)
 numpy.save(work + "/outputs.npy", outputs)
-ours = {"search_space", "search", "predictors", "supernet", "quantization", "export", "service", "workers"}
-leaked = sorted(ours & {name.split(".")[0] for name in sys.modules})
+leaked = sorted(set(ours) & {name.split(".")[0] for name in sys.modules})
 print(json.dumps({"seconds": time.perf_counter() - begin, "leaked": leaked}))
 """
 
@@ -109,7 +109,7 @@ def _run_clean(script: str, folder: Path, given: list[np.ndarray], name: str) ->
         for file, array in zip(("inputs.npy", "mask.npy"), given, strict=False):
             np.save(Path(work) / file, array)
         done = subprocess.run(
-            [sys.executable, "-I", "-B", "-c", script, str(folder), work],
+            [sys.executable, "-I", "-B", "-c", script, str(folder), work, *own_packages()],
             cwd=work,
             capture_output=True,
             text=True,

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from export.bundle import FORMATS, Subject, sha256_of, write_bundle
 from export.formats.safetensors import LOAD_PY, needs, network_source
 from export.verify import VerificationError, verify
+from search_space.packages import own_packages
 from search_space.plugins import load_family
 from supernet.network import build_network
 
@@ -116,7 +117,7 @@ def test_load_py_runs_by_itself_with_torch_and_safetensors_alone(bundle, tmp_pat
 import importlib.abc, sys
 class Refuse(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"search_space", "search", "predictors", "supernet", "export", "service", "workers"}:
+        if name.split(".")[0] in sys.argv[2:]:
             raise ImportError(name)
 sys.meta_path.insert(0, Refuse())
 sys.path.insert(0, sys.argv[1])
@@ -126,7 +127,7 @@ with torch.no_grad():
     print(model(torch.ones(1, 1, 8, 8)).double().sum().item())
 """
     done = subprocess.run(
-        [sys.executable, "-I", "-B", "-c", script, str(bundle.folder)],
+        [sys.executable, "-I", "-B", "-c", script, str(bundle.folder), *own_packages()],
         cwd=tmp_path,
         capture_output=True,
         text=True,
