@@ -22,7 +22,7 @@ from supernet.evaluate import accuracy
 from supernet.network import Supernet, extract
 from supernet.trainer import Trainer, TrainingMethod, TrainingOptions
 
-# Calibration: the published recipes' 16,384 images in batches of 256, or all there are (bignas.md, 1.5).
+# Calibration: the published recipes' 16,384 images in batches of 256, or all there are (arXiv 2011.09011).
 CALIBRATION_IMAGES, CALIBRATION_BATCH = 16_384, 256
 
 
@@ -52,7 +52,7 @@ class Setting:
         return load_family("mobilenet", self.preset, Adjustments(dict(self.choices), None, None))
 
     def options(self, steps_per_epoch: int) -> TrainingOptions:
-        """Nesterov SGD with cosine decay and warm-up, AttentiveNAS's choice (bignas.md, 1.2), the same for all."""
+        """Nesterov SGD with cosine decay and warm-up, AttentiveNAS's choice (arXiv 2011.09011), the same for all."""
         warm = min(1.0, 20 / steps_per_epoch) if self.epochs < 50 else 5.0
         return TrainingOptions(
             epochs=self.epochs,
@@ -119,7 +119,7 @@ def network_of(
     """The sub-network as it would be shipped; without calibration it has the supernet's own statistics.
 
     A supernet in training keeps no running averages, so what "without calibration" means is the statistics
-    of the largest network: shared by all, as SortedNet's table has it (sortednet.md, 2.2).
+    of the largest network: shared by all, as SortedNet's table has it (arXiv 2309.00255).
     """
     network = extract(supernet, architecture)
     if calibrated:

@@ -34,7 +34,7 @@ from search_space.architecture import Architecture
 from search_space.nesting import Nesting
 from supernet.methods.sortednet import SortedNet
 
-# 200 epochs, batch 128, rate 0.1: the setting that the paper's comparison follows (sortednet.md, 2.2).
+# 200 epochs, batch 128, rate 0.1: the setting that the paper's comparison follows (arXiv 2110.04252).
 FULL = Setting("mobilenet_v2", {}, None, 200, 128, 0.1, "bfloat16")
 # All 160, of half the width at most, few images and few epochs.
 SMALL = Setting(

@@ -34,7 +34,7 @@ print(json.dumps({"seconds": time.perf_counter() - begin, "leaked": leaked}))
 
 
 # A quantized network may round a tie to the other step in another runtime, so logits differ by steps and a few
-# predictions with them; its accuracy may not (issue: half a point).
+# predictions with them; its accuracy may not: half a point, five answers in a thousand.
 QUANTIZED_ACCURACY = 0.005
 
 

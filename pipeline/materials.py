@@ -34,7 +34,7 @@ DATA_SHARE = 0.25
 IMPORTANCE_EXAMPLES, IMPORTANCE_BATCH = 256, 16
 # A checkpoint's vocabulary may be larger than its tokenizer's by padding, but not by more than this.
 LEAST_VOCAB_SHARE = 0.9
-# In BigNAS the decay reaches its floor after two thirds of the training: its 2.4 epochs are a 150th (bignas.md, 1.2).
+# In BigNAS the decay reaches its floor after two thirds of the training: its 2.4 epochs are a 150th (section 3.1).
 DECAY_SHARE = 150
 
 

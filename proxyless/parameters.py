@@ -16,7 +16,7 @@ from search_space.operations import Block
 from search_space.space import SearchSpace
 from supernet.randomness import derived_rng
 
-# The paper's code starts from N(0, 1e-3) (proxylessnas.md, 3.2).
+# The paper's code starts from N(0, 1e-3) (mit-han-lab/proxylessnas).
 INITIAL_SPREAD = 1e-3
 
 
@@ -54,7 +54,7 @@ class ArchitectureParameters:
     def draw_pair(self, rng: np.random.Generator) -> list[tuple[int, int]]:
         """Two different options of every block, drawn without replacement; of the pair, the first is the active one.
 
-        Which of the two is active is drawn by their probabilities within the pair (proxylessnas.md, 3.1).
+        Which of the two is active is drawn by their probabilities within the pair (arXiv 1812.00332, 3.2.1).
         """
         pairs = []
         for p in self.probabilities():

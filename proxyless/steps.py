@@ -16,7 +16,7 @@ from proxyless.parameters import ArchitectureParameters
 from supernet.data.dataset import Batch
 from supernet.passes import Passes
 
-# No first moment: with one, options that were not drawn would keep drifting (proxylessnas.md, 3.5).
+# No first moment: with one, options that were not drawn would keep drifting; so does the published code.
 BETAS = (0.0, 0.999)
 
 

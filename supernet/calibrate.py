@@ -17,7 +17,7 @@ def calibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
 
     Only the statistics change; the network is left in evaluation mode. As in the published recipes,
     normalisation layers run in training mode with a cumulative average and everything else in
-    evaluation mode (bignas.md, 1.5). Batches should be training images.
+    evaluation mode (arXiv 2003.11142, 3.1). Batches should be training images.
 
     Args:
         network: a plain network, such as `extract` gives.

@@ -88,7 +88,7 @@ SCHEDULES: dict[str, Callable[[TrainingOptions, float], float]] = {
 def decayed(weights: list[torch.nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
     """Parameter groups: matrices and kernels decay; biases and normalisation, which have one dimension, do not.
 
-    So AlphaNet trains its supernets (bignas.md, 1.2) and GPT-like models are trained: a scale that decays to
+    So AlphaNet trains its supernets (arXiv 2102.07954) and GPT-like models are trained: a scale that decays to
     zero switches a channel off and regularises nothing. Weights that are spread over processes are updated
     apart from whole ones, as torch's fused updates want it.
     """
@@ -100,7 +100,7 @@ def decayed(weights: list[torch.nn.Parameter], weight_decay: float) -> list[dict
     return [group for group in groups if group["params"]]
 
 
-# RMSProp's constants are those of the BigNAS recipe (bignas.md, 1.2).
+# RMSProp's constants are those of the BigNAS recipe (arXiv 2003.11142).
 OPTIMIZERS: dict[str, Callable[[list[torch.nn.Parameter], TrainingOptions], torch.optim.Optimizer]] = {
     "rmsprop": lambda weights, o: torch.optim.RMSprop(
         decayed(weights, o.weight_decay), o.learning_rate, alpha=0.9, eps=1e-3, momentum=o.momentum

@@ -32,7 +32,7 @@ class Regularisation:
         dropout: probability that an input of the classifier is zeroed.
         drop_connect: probability that the last residual block is left out for an example; of earlier ones in
             proportion to their place (stochastic depth, arXiv 1603.09382). Only where a block's shortcut is
-            its input, that is where its shape does not change (bignas.md, 1.2).
+            its input, that is where its shape does not change (as in AttentiveNAS's code).
     """
 
     dropout: float = 0.0

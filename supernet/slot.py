@@ -2,7 +2,7 @@
 
 There are no elastic layers. A sub-network's block is *the same class* built at a smaller size, and its
 tensors are views of the largest block's: leading rows and columns, and the centre of a kernel
-(bignas.md, 1.1). So a sub-network inside the supernet and the same network extracted run the same code
+(arXiv 2003.11142, 3.1). So a sub-network inside the supernet and the same network extracted run the same code
 on the same numbers.
 """
 

@@ -2,7 +2,7 @@
 
 Where the paper's number depends on its scale, the recipe keeps the paper's rule: the learning rate is
 0.256 per 4,096 images of a batch, and its decay reaches the floor at the same share of the training
-(bignas.md, 1.2). The default space and data are the ones that need no download.
+(section 3.1). The default space and data are the ones that need no download.
 """
 
 from __future__ import annotations

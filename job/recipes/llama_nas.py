@@ -1,7 +1,7 @@
 """LLaMA-NAS (arXiv 2405.18377): fine-tune a pretrained language model once, then search it genetically.
 
 The full network and one random sub-network are trained in turn, with no teacher; the search is genetic, with 250
-evaluations in populations of 50 (llama_nas.md). Neurons and groups of heads are put in the order of their importance
+evaluations in populations of 50. Neurons and groups of heads are put in the order of their importance
 first, so that narrower layers keep the best, and beside the layers and their widths the groups of key-value heads are
 searched too: both go beyond the paper. `{"search": {"algorithm": "linas"}}` is the paper's own loop.
 

@@ -1,7 +1,7 @@
 """SimQ-NAS (arXiv 2312.13301): architecture and quantization policy searched together on one supernet.
 
-As in the authors' code (simq_nas.md, 2): every convolution and linear layer has a gene for its width, 8 or 32 bits, and
-one for the mode of its weights; static post-training quantization, activations calibrated by KL divergence on 100
+As in the authors' code (IntelLabs/DyNAS-T), every convolution and linear layer has a gene for its width, 8 or 32 bits,
+and one for the mode of its weights; static post-training quantization, activations calibrated by KL divergence on 100
 training examples after batch-norm statistics are re-estimated; accuracy, latency and size. Latency is that of the
 exported integer networks in ONNX Runtime, where the paper has Intel's framework. The search is `winnow`, which needs
 fewer evaluations here than the paper's LINAS (`"algorithm": "linas", "options": {"population": 50}`). The supernet is

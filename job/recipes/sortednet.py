@@ -4,7 +4,7 @@ The default space and data are the ones that need no download, with every choice
 itself. The paper's 160 sub-models of MobileNetV2 on CIFAR-10 are
 `{"supernet": {"preset": "mobilenet_v2"}, "data": {"source": "cifar10", "path": ...}, "training": {"options":
 {"dimensions": "width_depth"}}}`; asking for 160 evaluations of every one of them is its search-free selection.
-Optimizer and schedule follow the set-up of its comparison (sortednet.md, 2.2).
+Optimizer and schedule follow its comparison with learned compressible subspaces (arXiv 2110.04252).
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from supernet.passes import Output, Passes, Regularisation
 # Of a student's logits and the teacher's probabilities.
 LossOfProbabilities: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
-# AttentiveNAS sorts its space of about 1,740 million MACs into bins of 25 million (bignas.md, 1.2).
+# AttentiveNAS sorts its space of about 1,740 million MACs into bins of 25 million (arXiv 2011.09011).
 MAC_BINS = 70
 # Draws until the candidates of a bin are found; what is missing then is taken from the nearest draws.
 DRAWS = 64
@@ -36,7 +36,7 @@ class BigNAS:
     """One step trains the biggest, some random and the smallest sub-network on the same batch.
 
     Only the biggest sees the labels. The others learn its prediction of the same step, detached, at
-    temperature 1 and with no label term. Gradients are summed, not averaged (bignas.md, 1.5). The teacher's
+    temperature 1 and with no label term. Gradients are summed, as in AttentiveNAS's code, not averaged. The teacher's
     prediction is that of its training pass, dropout included, as in the published recipes.
 
     Attributes:

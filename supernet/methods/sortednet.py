@@ -26,7 +26,7 @@ class SortedNet:
 
     The paper minimises the expected loss over the draws; the average over a step's draws is its estimate,
     whatever their number. Whether a draw has a mini-batch of its own is not settled by what we could read
-    (sortednet.md, 2.1), so it is an option.
+    (arXiv 2309.00255), so it is an option.
 
     Attributes:
         draws: sub-models a step.

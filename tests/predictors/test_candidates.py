@@ -46,7 +46,7 @@ def test_a_table_of_another_space_is_refused():
 
 @pytest.mark.skipif(not PIXEL_1.exists(), reason=f"no {PIXEL_1}")
 def test_the_published_table_prices_the_papers_space():
-    """Check values of proxylessnas.md, 3.4; the uniform one is E[latency] at the start of a search."""
+    """Check values from the published Pixel 1 table; the uniform one is E[latency] at the start of a search."""
     space = load_family("proxyless", "imagenet")
     prices = price_candidates(space, read_table(PIXEL_1))
     blocks = blocks_of(space)
