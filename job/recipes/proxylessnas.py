@@ -2,10 +2,11 @@
 
 Optimizer, schedule, weight decay, label smoothing, turns and Adam's betas are those of the published code
 (mit-han-lab/proxylessnas, `search/imagenet_arch_search.py`). What depends on the scale of ImageNet is smaller for the
-default space and data, which need no download: learning rates (0.05 for batches of 256 in the warm-up, 0.025 in the search), epochs (40, 120 and 300) and Adam's rate
-(1e-3 for thousands of steps). On ImageNet: `{"supernet": {"preset": "imagenet"}, "training": {"epochs": 120,
-"batch_size": 256, "learning_rate": 0.025}, "gradient": {"warmup_epochs": 40, "warmup_learning_rate": 0.05,
-"learning_rate": 0.001, "final": {"epochs": 300, "batch_size": 256, "learning_rate": 0.05}}}`.
+default space and data, which need no download: learning rates (0.05 for batches of 256 in the warm-up, 0.025 in the
+search), epochs (40, 120 and 300) and Adam's rate (1e-3 for thousands of steps). On ImageNet: `{"supernet": {"preset":
+"imagenet"}, "training": {"epochs": 120, "batch_size": 256, "learning_rate": 0.025}, "gradient": {"warmup_epochs": 40,
+"warmup_learning_rate": 0.05, "learning_rate": 0.001, "final": {"epochs": 300, "batch_size": 256, "learning_rate":
+0.05}}}`.
 """
 
 from __future__ import annotations
