@@ -24,12 +24,11 @@ from service.settings import Settings, get_settings
 from service.stack import Stack, StackError, port_is_taken, running_stack
 from service.target_commands import app as targets
 from service.terminal import amount, front_plot, front_table, jobs_table, supernets_table, watch
+from service.version import version
 
 app = typer.Typer(
-    help="Self-hosted neural architecture search.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 db = typer.Typer(help="The database.", no_args_is_help=True)
 app.add_typer(db, name="db")
@@ -42,6 +41,21 @@ GRACE = ("--timeout-graceful-shutdown", "5")
 
 JobId = Annotated[str, typer.Argument(help="Id of a job.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        console.print(f"winnow {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Self-hosted neural architecture search."""
 
 
 def main() -> None:
@@ -230,13 +244,15 @@ def profile(
     as_json: AsJson = False,
 ) -> None:
     """What a space costs and whether limits can be met, before anything is trained. Needs no running service."""
-    from service.profile import asked_for, make_profile
+    from service.profile import asked_for, make_profile, parse_limit
     from service.terminal import show_profile
 
     plugins.use_families_dir(get_settings().families_dir)
+    if file is None and not (family or preset or pretrained):
+        raise ValueError("Give a job file, or --family and --preset.")
     given = None if file is None else _read_job(file)
     supernet = {"family": family, "preset": preset, "pretrained": pretrained}
-    found = make_profile(asked_for(given, supernet, limit or [], samples, seed))
+    found = make_profile(asked_for(given, supernet, dict(map(parse_limit, limit or [])), samples, seed))
     if as_json:
         _print_json(found.model_dump(mode="json"))
     else:

@@ -285,28 +285,29 @@ def log10(number: int) -> float:
 def asked_for(
     given: Mapping[str, Any] | None,
     supernet: Mapping[str, str | None],
-    limits: Sequence[str],
+    limits: Mapping[str, float],
     samples: int | None,
     seed: int | None,
 ) -> ProfileSpec:
-    """What the command line asks for: a file's content, with what its options say besides or instead.
+    """What somebody asks for: the content of a file, with what options say besides or instead.
+
+    Args:
+        limits: metric -> worst value that is allowed; replaces a limit of the file on the same metric.
 
     Raises:
         ValueError: neither names a space, or something is wrong in them; one line says what.
     """
     named = {name: value for name, value in supernet.items() if value is not None}
     if given is None and not named:
-        raise ValueError("Give a job file, or --family and --preset.")
+        raise ValueError("Nothing names a space. Give a job, or a family and a preset.")
     whole: dict[str, Any] = dict(given or {})
     if named:
         whole["supernet"] = named
     if limits:
         stated = {"objectives": [], **whole}["objectives"]
         others = stated if isinstance(stated, list) else []
-        new = [_parse_limit(text) for text in limits]
-        replaced = {one["metric"] for one in new}
-        kept = [one for one in others if not (isinstance(one, dict) and one.get("metric") in replaced)]
-        whole["objectives"] = kept + new
+        kept = [one for one in others if not (isinstance(one, dict) and one.get("metric") in limits)]
+        whole["objectives"] = kept + [{"metric": metric, "limit": limit} for metric, limit in limits.items()]
     whole |= {name: value for name, value in (("samples", samples), ("seed", seed)) if value is not None}
     try:
         return ProfileSpec.model_validate(whole)
@@ -320,10 +321,14 @@ def _line(item: Any) -> str:
     return f"{field}: {message}" if field else message
 
 
-def _parse_limit(text: str) -> dict[str, Any]:
-    """A limit as the command line has it, such as `macs=100000` or `macs=1e5`."""
+def parse_limit(text: str) -> tuple[str, float]:
+    """A limit as the command line has it, such as `macs=100000` or `macs=1e5`.
+
+    Raises:
+        ValueError: it is not written so.
+    """
     metric, _, value = text.partition("=")
     try:
-        return {"metric": metric, "limit": float(value)}
+        return metric, float(value)
     except ValueError:
         raise ValueError(f"Got --limit {text!r}; write it as METRIC=NUMBER, such as macs=100000.") from None

@@ -1,0 +1,49 @@
+"""Winnow's public door: what scripts, notebooks and plug-ins import.
+
+    import winnow
+
+    with winnow.Client("http://127.0.0.1:8420") as client:
+        job = client.submit({"recipe": "bignas"})
+    winnow.profile({"supernet": {"family": "mobilenet", "preset": "bignas"}}, limits={"macs": 3e8})
+
+Everything is imported when it is first asked for, so `import winnow` costs next to nothing and brings no torch. What
+is not reachable from here may change between versions.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from service.client import Client, ClientError, Event
+    from service.profile import ProfileOut as Profile
+    from winnow.profiling import profile
+
+__all__ = ["Client", "ClientError", "Event", "Profile", "__version__", "profile"]
+
+__version__: str
+
+# Name -> the module that has it, and what it is called there.
+_HOMES = {
+    "Client": ("service.client", "Client"),
+    "ClientError": ("service.client", "ClientError"),
+    "Event": ("service.client", "Event"),
+    "Profile": ("service.profile", "ProfileOut"),
+    "profile": ("winnow.profiling", "profile"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from service.version import version
+
+        return version()
+    if name not in _HOMES:
+        raise AttributeError(f"module 'winnow' has no attribute {name!r}; it has {', '.join(__all__)}")
+    module, own_name = _HOMES[name]
+    return getattr(importlib.import_module(module), own_name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
