@@ -1,6 +1,6 @@
 """The stages of a search by gradient (ProxylessNAS), each resumed from what is stored.
 
-prepare data -> train supernet -> measure hardware -> search -> measure finalists -> done
+check -> prepare data -> train supernet -> measure hardware -> search -> measure finalists -> done
 
 "Train supernet" warms the weights of all paths up, once for all networks; "measure hardware" prices the candidates
 on every target. "Search" then goes through the networks that were asked for: search, derive, train alone, measure.

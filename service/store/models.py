@@ -17,6 +17,7 @@ ACTIVE_STATES = ("queued", "running", "pausing", "stopping", "cancelling")
 WORKING_STATES = ("running", "stopping")
 # The stages of a running job, in order.
 STAGES = (
+    "check",
     "prepare data",
     "train supernet",
     "measure hardware",
