@@ -14,11 +14,12 @@ from export.formats.safetensors import needs
 from job.spec import JobSpec
 from pipeline.artifacts import ArtifactStore
 from pipeline.environment import describe
+from pipeline.own_data import job_data
 from pipeline.workshop import make_evaluator
 from search_space.architecture import Architecture
 from search_space.operations import alone
 from service.store.models import Artifact, EvaluationRow, Finalist, Job
-from supernet.data import Decoding, load_dataset
+from supernet.data import Decoding
 from supernet.evaluate import score
 from supernet.flat import load_tensors
 from supernet.network import Supernet
@@ -53,7 +54,7 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
     spec = JobSpec.model_validate(order.job.spec)
     space = spec.space()
     architecture = space.architecture(**order.evaluation.values)
-    data = load_dataset(spec.data.source, spec.training.seed, spec.data.options(), decoding)
+    data = job_data(spec, decoding)
     supernet = Supernet(alone(space, architecture) if order.trained_alone else spec.supernet.space())
     load_tensors(supernet, artifacts.load(order.weights.path, order.weights.sha256))
     network = make_evaluator(spec, supernet, data).network(architecture)

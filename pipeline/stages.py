@@ -1,6 +1,6 @@
 """The stages of a job. Each resumes from what is stored, so a killed run loses seconds.
 
-prepare data -> train supernet -> measure hardware -> fit predictors -> search -> measure finalists -> done
+check -> prepare data -> train supernet -> measure hardware -> fit predictors -> search -> measure finalists -> done
 
 What happens between the data and the front is a strategy: `search_supernet` here, or `proxyless.strategy`.
 """
@@ -14,6 +14,7 @@ import structlog
 
 from job.hardware_spec import with_margin
 from job.spec import JobSpec
+from pipeline.check import check
 from pipeline.environment import local_processes
 from pipeline.evaluating import evaluation_of, row_of
 from pipeline.exams import exams_of
@@ -62,6 +63,7 @@ def run(shop: Workshop, strategy: Strategy) -> None:
         DiskFull: a file could not be written; what was stored before is intact.
         JobFailed: with the reason for the user.
     """
+    check(shop)
     shop.reporter.stage("prepare data")
     decoding = decoding_of(
         shop.settings,

@@ -11,7 +11,7 @@ from pathlib import Path
 from supernet.data.dataset import DataError, Dataset
 from supernet.data.decoding import Decoding
 from supernet.data.images import need
-from supernet.data.text import LabelledTexts, find_part, read_text, text_dataset
+from supernet.data.text import LabelledTexts, class_names, find_part, read_text, text_dataset
 from supernet.data.tokens import tokenizer
 
 SUFFIXES = (".tsv", ".csv")
@@ -58,6 +58,7 @@ class LabelledText:
             raise DataError(f"data.path {str(path)!r} has no train.tsv or train.csv; give {EXAMPLE}.")
         test_file = find_part(path, ("test", "dev", "validation", "valid"), SUFFIXES) if path.is_dir() else None
         train = self._read(train_file)
+        decoding.classes(class_names(train.labels))
         test = None if test_file is None else self._read(test_file)
         name = path.name.split(".")[0]
         reader = tokenizer(self.tokenizer)
