@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from export.bundle import write_architecture
@@ -33,6 +35,8 @@ def write_measurable(
     if setting.how.engine == "onnxruntime":
         onnx.write(network, inputs, folder)
         return folder / "model.onnx"
-    write_architecture(layers, inputs, folder, tied=tied)
+    if setting.dtype != "float32":
+        network = copy.deepcopy(network).to(getattr(torch, setting.dtype))
+    write_architecture(layers, inputs, folder, {"dtype": setting.dtype}, tied=tied)
     safetensors.write(network, inputs, folder)
     return folder

@@ -6,6 +6,7 @@ The job does not depend on a folder that may go or change: what decides its numb
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Literal
 
 from pydantic import Field
 
@@ -46,6 +47,26 @@ class FoundSpec(Part):
     def classifies(self) -> bool:
         """Whether its own classifier is used, whose outputs have an order."""
         return "classifier.weight" not in self.fresh
+
+
+class OfCheckpoint(Part):
+    """The parts of a supernet that only a checkpoint has."""
+
+    labels: tuple[str, ...] | None = Field(
+        default=None, description="Names of the checkpoint's classes in the order of its outputs; null: its own."
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
+        default=None, description="Type of numbers that is scored, measured and shipped; null: the checkpoint's."
+    )
+    found: FoundSpec | None = Field(
+        default=None, description="What else the checkpoint's folder says, read when the job is submitted."
+    )
+
+    @property
+    def float_type(self) -> str:
+        """Type of the numbers that are shipped: that which is asked for, or the checkpoint's."""
+        own = "float32" if self.found is None or self.found.dtype == "float64" else self.found.dtype
+        return self.dtype or own
 
 
 def found_in(checkpoint: Checkpoint, family: str, classes: int | None) -> FoundSpec:

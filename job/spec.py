@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from job.checkpoint_spec import FoundSpec, check_labels, found_in, refuse_untrained
+from job.checkpoint_spec import OfCheckpoint, check_labels, found_in, refuse_untrained
 from job.data_spec import DATA_MODELS, DATA_SOURCES, DataSpec, data_gives
 from job.defaults import DEFAULT_RECIPE, filled
 from job.goal_spec import ConstraintSpec, ObjectiveSpec
@@ -59,7 +59,7 @@ __all__ = [
 MAX_EVALUATIONS = 100_000
 
 
-class SupernetSpec(Part):
+class SupernetSpec(OfCheckpoint):
     """Which search space the supernet spans."""
 
     family: str = Field(description="A model family, such as `mobilenet`.", examples=["mobilenet"])
@@ -87,12 +87,6 @@ class SupernetSpec(Part):
     )
     checkpoint: dict[str, Any] | None = Field(
         default=None, description="The checkpoint's config.json, read when the job is submitted."
-    )
-    labels: tuple[str, ...] | None = Field(
-        default=None, description="Names of the checkpoint's classes in the order of its outputs; null: its own."
-    )
-    found: FoundSpec | None = Field(
-        default=None, description="What else the checkpoint's folder says, read when the job is submitted."
     )
     importance: Literal["activation", "weight"] | None = Field(
         default=None,
@@ -134,7 +128,9 @@ class SupernetSpec(Part):
         from search_space.adjustments import Adjustments  # not needed to start the API
 
         adjustments = Adjustments(dict(self.choices), self.classes, self.sequence_length)
-        return plugins.load_family(self.family, self.preset, adjustments, self.checkpoint)
+        space = plugins.load_family(self.family, self.preset, adjustments, self.checkpoint)
+        space.float_bits = 32 if self.float_type == "float32" else 16
+        return space
 
 
 class GeneticOptions(Part):

@@ -14,6 +14,7 @@ from job.fit import misfit
 from job.spec import JobSpec
 from pipeline.materials import strange_vocabulary
 from pipeline.own_data import numbering_of
+from pipeline.shipping import said_of_type
 from pipeline.workshop import JobFailed, Workshop
 from search_space import plugins
 from search_space.checkpoint import CheckpointError, read_checkpoint
@@ -79,6 +80,8 @@ def said_of(spec: JobSpec) -> list[tuple[str, str]]:
         said.append(("info", f"Not used of the checkpoint: {_listed(found.dropped)}."))
     if not found.fresh and not found.dropped:
         said.append(("info", "Every tensor of the checkpoint is used, and none starts fresh."))
+    if (text := said_of_type(spec)) is not None:
+        said.append(("info", text))
     if found.preprocessing is not None:
         given = found.preprocessing.made()
         mean, std = (", ".join(f"{number:.4g}" for number in numbers) for numbers in (given.mean, given.std))

@@ -15,6 +15,7 @@ from job.spec import JobSpec
 from pipeline.artifacts import ArtifactStore
 from pipeline.environment import describe
 from pipeline.own_data import job_data
+from pipeline.shipping import float_type, shipped
 from pipeline.workshop import make_evaluator
 from search_space.architecture import Architecture
 from search_space.operations import alone
@@ -57,7 +58,7 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
     data = job_data(spec, decoding)
     supernet = Supernet(alone(space, architecture) if order.trained_alone else spec.supernet.space())
     load_tensors(supernet, artifacts.load(order.weights.path, order.weights.sha256))
-    network = make_evaluator(spec, supernet, data).network(architecture)
+    network = shipped(make_evaluator(spec, supernet, data).network(architecture), spec)
     metrics = dict(order.evaluation.metrics) | {f"test_{data.metric}": score(network, data.test)}
     sources = dict(order.evaluation.sources) | {f"test_{data.metric}": "measured"}
     if order.finalist is not None:
@@ -71,6 +72,7 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
         "metrics": metrics,
         "sources": sources,
         "preprocessing": data.preprocessing,
+        "dtype": str(float_type(spec)).removeprefix("torch."),
     }
     needed = needs([type(block) for block in network.children()])
     card = _card(order, spec, architecture, metrics, sources, environment, data.origin, data.preprocessing, needed)

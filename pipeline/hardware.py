@@ -18,6 +18,7 @@ from export.measure.bench import Results
 from pipeline.benches import LocalBench, RemoteBench, RowStore
 from pipeline.layer_tables import Unmeasurable, build_table, measure_tasks
 from pipeline.pricing import Bench, layers_of, network_task
+from pipeline.shipping import float_type
 from pipeline.workshop import JobFailed, Workshop
 from predictors.latency_fit import Fitted, fit_predictor
 from predictors.table_files import parse_table
@@ -191,7 +192,8 @@ def _setting(shop: Workshop, name: str, target: Target | None) -> Setting:
             raise JobFailed(f"Target {target.name} has no {runtime or 'runtime for this'}; it has {offered}.")
         runtime = runtime or offered[0]
     assert runtime is not None
-    return Setting(runtime, hardware.threads, hardware.batch)
+    dtype = str(float_type(shop.spec)).removeprefix("torch.") if RUNTIMES[runtime].engine == "torch" else "float32"
+    return Setting(runtime, hardware.threads, hardware.batch, dtype)
 
 
 def _priced_by(shop: Workshop, name: str, table: LatencyTable, metrics: tuple[str, ...]) -> Hardware:

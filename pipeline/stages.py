@@ -24,6 +24,7 @@ from pipeline.hardware import Hardware, on_target, prepare_hardware
 from pipeline.materials import decoding_of, prepare_data
 from pipeline.policies import NUM_BASELINES, baseline_architectures, baseline_event, first_policies
 from pipeline.sharing import evaluate_of
+from pipeline.shipping import scored_as
 from pipeline.training import train_supernet
 from pipeline.workshop import JobFailed, Workshop, make_evaluator
 from predictors.cost import ANALYTIC
@@ -248,7 +249,7 @@ def _measured(shop: Workshop, evaluator: Evaluator, group: Sequence[_Placed], ha
     networks, test_scores = [], []
     for _, evaluation in group:
         network = evaluator.network(evaluation.architecture)
-        test_scores.append(score(network, evaluator.data.test))
+        test_scores.append(score(scored_as(network, shop.spec), evaluator.data.test))
         networks.append((evaluation.architecture, on_device(network, inputs.device)))
         shop.reporter.listen()
     return [

@@ -9,6 +9,7 @@ from pipeline.checkpoints import Checkpoints
 from pipeline.curve import Curve, fallen, is_better
 from pipeline.materials import fresh_supernet, make_trainer
 from pipeline.reporter import Interrupted
+from pipeline.shipping import rounded
 from pipeline.workshop import JobFailed, Workshop
 from supernet.data import Dataset
 from supernet.distributed import Orders
@@ -46,7 +47,8 @@ def train_supernet(shop: Workshop, data: Dataset) -> Supernet:
 
 
 def _finished(shop: Workshop, data: Dataset, supernet: Supernet, steps: int) -> Supernet:
-    """Store a supernet as a resource that is ready for searches."""
+    """Store a supernet as a resource that is ready for searches, its weights rounded to what is shipped."""
+    supernet = rounded(supernet, shop.spec)
     written = shop.artifacts.save(f"supernets/{shop.job_id}.safetensors", own_tensors(supernet))
     supernets.record(shop, data, supernet, written, steps)
     return supernet

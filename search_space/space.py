@@ -64,6 +64,9 @@ class SearchSpace:
         ValueError: two choices share a name, or `when` names an unknown choice or option.
     """
 
+    # Of a number that nothing quantizes: 16 where the space is of a checkpoint of 16-bit floats.
+    float_bits = 32
+
     def __init__(
         self,
         name: str,

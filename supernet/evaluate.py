@@ -40,5 +40,5 @@ def examine(network: nn.Module, exam: Exam, full: nn.Module | None = None) -> di
         for batch in exam.batches(torch.device("cpu") if like is None else like.device):
             inputs = (batch.inputs,) if batch.mask is None else (batch.inputs, batch.mask)
             theirs = full.eval()(*inputs) if full is not None and exam.against_full else None
-            tally.add(network(*inputs), batch, theirs)
+            tally.add(network(*inputs).float(), batch, theirs)  # of a network in 16 bits too
     return tally.values()

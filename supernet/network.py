@@ -23,8 +23,9 @@ class Network(nn.Sequential):
     """
 
     def forward(self, inputs: Tensor, mask_BT: Tensor | None = None) -> Tensor:
-        """Logits of a batch."""
-        x = inputs
+        """Logits of a batch, in the type of the weights."""
+        like = next(self.parameters(), None)
+        x = inputs.to(like.dtype) if like is not None and inputs.is_floating_point() else inputs
         for block in self:
             x = block(x, mask_BT) if mask_BT is not None and getattr(block, "takes_mask", False) else block(x)
         return x

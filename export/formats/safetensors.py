@@ -28,7 +28,7 @@ def reload(folder):
     from load import model
     def run(*given):
         with torch.no_grad():
-            return model(*map(torch.from_numpy, given)).numpy()
+            return model(*map(torch.from_numpy, given)).float().numpy()
     return run
 """
 
@@ -53,11 +53,13 @@ LOAD_PY = '''\
 import json
 from pathlib import Path
 
+import torch
 from network import build
 from safetensors.torch import load_model
 
 here = Path(__file__).parent
-model = build(json.loads((here / "architecture.json").read_text())["layers"])
+facts = json.loads((here / "architecture.json").read_text())
+model = build(facts["layers"]).to(getattr(torch, facts.get("dtype", "float32")))
 load_model(model, here / "model.safetensors")
 model.eval()
 '''

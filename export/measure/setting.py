@@ -16,11 +16,13 @@ class Setting:
         runtime: one of `predictors.targets.RUNTIMES`.
         threads: of the runtime, inside an operator.
         batch: samples in one run.
+        dtype: of the numbers, where the engine is torch; ONNX Runtime computes in float32.
     """
 
     runtime: str = DEFAULT_TARGET
     threads: int = 1
     batch: int = 1
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         if self.runtime not in RUNTIMES:
@@ -34,8 +36,11 @@ class Setting:
         return RUNTIMES[self.runtime]
 
     def as_dict(self) -> dict[str, Any]:
-        """For rows and the measuring process."""
-        return asdict(self)
+        """For rows and the measuring process; float32 is not said, as it was before there was anything else."""
+        facts = asdict(self)
+        if self.dtype == "float32":
+            del facts["dtype"]
+        return facts
 
     def with_threads(self, threads: int) -> Setting:
         """The same with another number of threads."""
