@@ -61,14 +61,14 @@ def verify(
     Raises:
         VerificationError: a format does not load, or differs by more than it may.
     """
-    given = arguments(network, inputs, mask_NT)
+    given = [tensor.float() if tensor.is_floating_point() else tensor for tensor in arguments(network, inputs, mask_NT)]
     truth = labels.cpu().numpy()
     report: dict[str, Any] = {"samples": len(inputs), "formats": {}}
     for name in formats:
         module = plugins.load("export.formats", name, "export format")
         reference = getattr(module, "REFERENCE", lambda same: same)(network)
         with torch.no_grad():
-            expected = reference.eval()(*given).float().cpu().numpy()
+            expected = reference.eval()(*arguments(reference, inputs, mask_NT)).float().cpu().numpy()
         got, facts = _run_clean(module.RELOAD + CHECKER, folder, [tensor.cpu().numpy() for tensor in given], name)
         difference = float(np.abs(got - expected).max()) if got.shape == expected.shape else float("inf")
         same = bool(got.shape == expected.shape and (got.argmax(-1) == expected.argmax(-1)).all())

@@ -13,8 +13,9 @@ from export.bundle import Bundle, Subject, write_bundle
 from export.formats.safetensors import needs
 from job.spec import JobSpec
 from pipeline.artifacts import ArtifactStore
+from pipeline.check import said_of
 from pipeline.environment import describe
-from pipeline.own_data import job_data
+from pipeline.own_data import companion_files, job_data
 from pipeline.shipping import float_type, shipped
 from pipeline.workshop import make_evaluator
 from search_space.architecture import Architecture
@@ -76,7 +77,7 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
     }
     needed = needs([type(block) for block in network.children()])
     card = _card(order, spec, architecture, metrics, sources, environment, data.origin, data.preprocessing, needed)
-    subject = Subject(network, space.layers(architecture), facts, card)
+    subject = Subject(network, space.layers(architecture), facts, card, companion_files(spec))
     folder = artifacts.root / "exports" / order.job.id / architecture.id
     compared = slice(0, COMPARED_SAMPLES)
     return write_bundle(subject, data.test.inputs(compared), data.test.y[compared], folder, data.test.mask(compared))
@@ -126,8 +127,9 @@ def _card(
             "## Data",
             "",
             f"{spec.data.source}: {origin}. Input: {preprocessing['input']}; {preprocessing['formula']}"
-            f"{_constants(preprocessing)}.",
+            f"{_constants(preprocessing)}{_sizing(preprocessing)}.",
             "",
+            *_checkpoint(spec),
             "## Recipe",
             "",
             "```json",
@@ -167,6 +169,25 @@ def _constants(preprocessing: Mapping[str, Any]) -> str:
         for value in (preprocessing["mean"], preprocessing["std"])
     )
     return f" with mean {mean} and std {std}"
+
+
+def _sizing(preprocessing: Mapping[str, Any]) -> str:
+    """How a checkpoint's own processor sizes pictures."""
+    return f", after {preprocessing['resize']}" if "resize" in preprocessing else ""
+
+
+def _checkpoint(spec: JobSpec) -> list[str]:
+    """What the checkpoint gave and lacked."""
+    if spec.supernet.pretrained is None:
+        return []
+    return [
+        "## Checkpoint",
+        "",
+        f"Started from `{spec.supernet.pretrained}`.",
+        "",
+        *(f"- {text}" for _, text in said_of(spec)),
+        "",
+    ]
 
 
 def _measurement(m: Mapping[str, Any]) -> str:

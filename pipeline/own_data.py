@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -12,6 +13,19 @@ from search_space.companions import Numbering, Preprocessing, numbering
 from supernet.data import DataError, Dataset, Decoding, Split, Standardisation, load_dataset
 from supernet.data.fitting import Fit
 
+# What transformers reads a tokenizer from, and what a language model generates with.
+COMPANIONS = (
+    "added_tokens.json",
+    "chat_template.jinja",
+    "generation_config.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+)
 # Sources whose images have one size and are never resized.
 FIXED_SIZE = ("cifar10", "digits")
 
@@ -33,6 +47,21 @@ def job_data(spec: JobSpec, decoding: Decoding) -> Dataset:
     names = data.preprocessing.get("labels")
     matched = None if names is None else numbering_of(spec, names)
     return data if matched is None else _numbered(data, spec, matched)
+
+
+def companion_files(spec: JobSpec) -> tuple[Path, ...]:
+    """Files that an export takes along: the tokenizer of the data, and how the checkpoint generates text."""
+    folders = (getattr(spec.data, "tokenizer", None), spec.supernet.pretrained)
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for name in COMPANIONS if folder is not None else ():
+            if (Path(folder) / name).is_file():
+                found.setdefault(name, Path(folder) / name)
+        if any(name in found for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")):
+            # A tokenizer is one folder's; of another one only how text is generated.
+            rest = Path(spec.supernet.pretrained or "") / "generation_config.json"
+            return tuple((found | ({rest.name: rest} if spec.supernet.pretrained and rest.is_file() else {})).values())
+    return tuple(found.values())
 
 
 def prepared_as(data: Dataset, given: Preprocessing, source: str) -> Dataset:

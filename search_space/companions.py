@@ -210,8 +210,9 @@ def label_names(config: Mapping[str, Any]) -> tuple[str, ...] | None:
         raise CheckpointError(
             f"config.json must number id2label from 0 to {len(given) - 1}; got {', '.join(map(str, given))}."
         )
-    back = config.get("label2id")
-    for number, name in numbered.items() if isinstance(back, Mapping) else ():
+    stated = config.get("label2id")
+    back: Mapping[str, Any] = stated if isinstance(stated, Mapping) else {}
+    for number, name in numbered.items():
         if name in back and back[name] != number and list(numbered.values()).count(name) == 1:
             raise CheckpointError(
                 f"config.json says two things: id2label calls class {number} {name!r}, and label2id gives {name!r} the "

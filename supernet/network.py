@@ -23,9 +23,8 @@ class Network(nn.Sequential):
     """
 
     def forward(self, inputs: Tensor, mask_BT: Tensor | None = None) -> Tensor:
-        """Logits of a batch, in the type of the weights."""
-        like = next(self.parameters(), None)
-        x = inputs.to(like.dtype) if like is not None and inputs.is_floating_point() else inputs
+        """Logits of a batch."""
+        x = inputs
         for block in self:
             x = block(x, mask_BT) if mask_BT is not None and getattr(block, "takes_mask", False) else block(x)
         return x
@@ -80,8 +79,15 @@ def takes_mask(network: nn.Module, inputs: Tensor) -> bool:
     return not inputs.is_floating_point() and any(getattr(block, "takes_mask", False) for block in network.children())
 
 
+def float_type_of(network: nn.Module) -> torch.dtype:
+    """The type of a network's weights, as far as they are floats."""
+    return next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
+
+
 def arguments(network: nn.Module, inputs: Tensor, mask_BT: Tensor | None = None) -> tuple[Tensor, ...]:
-    """What a network is called with: its inputs, and for padded texts a mask, full where none is said."""
+    """What a network is called with: its inputs, images in the type of its weights, and for padded texts a mask, full
+    where none is said."""
+    inputs = inputs.to(float_type_of(network)) if inputs.is_floating_point() else inputs
     if not takes_mask(network, inputs):
         return (inputs,)
     return inputs, torch.ones_like(inputs, dtype=torch.bool) if mask_BT is None else mask_BT

@@ -22,7 +22,7 @@ from torch.onnx import symbolic_helper
 
 from quantization.network import applied_to
 from quantization.qdq import quantize_file
-from supernet.network import arguments
+from supernet.network import arguments, float_type_of
 
 # Another runtime fuses and orders floating-point operations differently.
 TOLERANCE = 1e-3
@@ -42,9 +42,7 @@ def reload(folder):
 
 def in_float32(network: nn.Module) -> nn.Module:
     """The network as ONNX Runtime computes it, which has no kernels for 16-bit floats on a CPU: the same values."""
-    if applied_to(network) is not None or all(
-        p.dtype == torch.float32 for p in network.parameters() if p.is_floating_point()
-    ):
+    if applied_to(network) is not None or float_type_of(network) == torch.float32:
         return network
     return copy.deepcopy(network).float()
 

@@ -44,7 +44,7 @@ def prepare(path: Path, setting: Setting) -> Prepared:
     torch.set_grad_enabled(False)
     try:
         described = json.loads((path / "architecture.json").read_text())
-        network = _build(path, described["layers"], getattr(torch, described.get("dtype", "float32")))
+        network = _build(path, described["layers"], described.get("dtype", "float32"))
         given = described["input"]
     except (OSError, KeyError, ValueError) as error:
         raise Refused(f"{path.name} is not a bundle that torch can measure: {error!r}") from error
@@ -94,12 +94,12 @@ def _uuid(device: Any) -> str | None:
     return None if uuid is None else f"GPU-{uuid}"
 
 
-def _build(path: Path, layers: list[dict[str, Any]], dtype: Any) -> Any:
+def _build(path: Path, layers: list[dict[str, Any]], dtype: str) -> Any:
     """The network as `load.py` makes it, under a module name of its own: one process measures many."""
     from safetensors.torch import load_model
 
     module = _module(path, "network")
-    network = module.build(layers).to(dtype)
+    network = module.build(layers, dtype)
     if (path / "quantization.json").is_file():
         facts = json.loads((path / "quantization.json").read_text())
         network = _module(path, "quantized").quantize(network, facts)

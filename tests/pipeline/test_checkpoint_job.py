@@ -405,3 +405,23 @@ def test_a_type_that_is_none_is_refused(tmp_path):
     (checkpoint / "config.json").write_text(json.dumps({**config, "dtype": "int8"}))
     with pytest.raises(ValidationError, match="has dtype 'int8'; known are"):
         text_spec(checkpoint, tmp_path / "lab.tsv")
+
+
+def test_images_go_through_sixteen_bits_too(tmp_path):
+    from export.bundle import Subject, write_bundle
+    from export.measurable import write_measurable
+    from export.measure import Setting
+    from export.runtimes.torch import prepare
+    from pipeline.shipping import shipped
+
+    spec = vit_spec(in_type(vit(tmp_path / "ck", PROCESSOR), torch.bfloat16), pictures(tmp_path / "set"))
+    network, data = largest(spec)
+    layers, inputs = spec.supernet.space().layers(spec.supernet.space().largest()), data.test.inputs(slice(0, 4))
+    assert 0 <= accuracy(shipped(network, spec), data.test) <= 1
+    subject = Subject(shipped(network, spec), layers, {"dtype": "bfloat16"}, "# card\n")
+    report = write_bundle(subject, inputs, data.test.y[:4], tmp_path / "bundle").report
+    assert report["formats"]["safetensors"]["max_abs_difference"] == 0
+    setting = Setting("cpu-torch", dtype="bfloat16")
+    measurable = write_measurable(network, layers, inputs[:1], tmp_path / "measured", setting)
+    assert prepare(measurable, setting).facts["dtype"] == "bfloat16"
+    torch.set_grad_enabled(True)
