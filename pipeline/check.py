@@ -163,7 +163,8 @@ def class_names(spec: JobSpec, takes: Input | None) -> tuple[str, ...] | None:
     Raises:
         DataError: the data cannot be used.
     """
-    if takes is None or getattr(takes, "classes", None) is None or spec.data.gives() is not None:
+    answers = getattr(takes, "classes", None) or getattr(takes, "features", None)
+    if answers is None or spec.data.gives() is not None:
         return None
 
     def known(names: Sequence[str]) -> None:
@@ -189,6 +190,11 @@ def check_classes(shop: Workshop, names: Sequence[str]) -> None:
     matched = numbering_of(spec, names) if len(names) == count or (found and found.labels) else None
     if matched is not None and matched.numbers is not None:
         shop.tell("info", matched.how)
+    elif count is None:
+        raise JobFailed(
+            f"{shop.space.name} gives features and no classes: set supernet.classes to {len(names)}, and its networks "
+            "get a classifier."
+        )
     elif len(names) != count:
         listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
         raise JobFailed(

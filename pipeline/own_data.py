@@ -13,11 +13,10 @@ from search_space.companions import Numbering, Preprocessing, numbering
 from supernet.data import DataError, Dataset, Decoding, Split, Standardisation, load_dataset
 from supernet.data.fitting import Fit
 
-# What transformers reads a tokenizer from, and what a language model generates with.
-COMPANIONS = (
+# What transformers reads a tokenizer from, and how a language model generates.
+TOKENIZER = (
     "added_tokens.json",
     "chat_template.jinja",
-    "generation_config.json",
     "merges.txt",
     "special_tokens_map.json",
     "tokenizer.json",
@@ -26,6 +25,7 @@ COMPANIONS = (
     "vocab.json",
     "vocab.txt",
 )
+GENERATION = "generation_config.json"
 # Sources whose images have one size and are never resized.
 FIXED_SIZE = ("cifar10", "digits")
 
@@ -51,17 +51,10 @@ def job_data(spec: JobSpec, decoding: Decoding) -> Dataset:
 
 def companion_files(spec: JobSpec) -> tuple[Path, ...]:
     """Files that an export takes along: the tokenizer of the data, and how the checkpoint generates text."""
-    folders = (getattr(spec.data, "tokenizer", None), spec.supernet.pretrained)
-    found: dict[str, Path] = {}
-    for folder in folders:
-        for name in COMPANIONS if folder is not None else ():
-            if (Path(folder) / name).is_file():
-                found.setdefault(name, Path(folder) / name)
-        if any(name in found for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")):
-            # A tokenizer is one folder's; of another one only how text is generated.
-            rest = Path(spec.supernet.pretrained or "") / "generation_config.json"
-            return tuple((found | ({rest.name: rest} if spec.supernet.pretrained and rest.is_file() else {})).values())
-    return tuple(found.values())
+    reader, own = getattr(spec.data, "tokenizer", None), spec.supernet.pretrained
+    wanted = [] if reader is None else [Path(reader) / name for name in TOKENIZER]
+    wanted += [] if own is None else [Path(own) / GENERATION]
+    return tuple(file for file in wanted if file.is_file())
 
 
 def prepared_as(data: Dataset, given: Preprocessing, source: str) -> Dataset:

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from job.fit import misfit
-from job.spec import JobSpec, data_gives
+from job.fit import stated_misfit
+from job.spec import JobSpec
 from service.errors import Conflict, Infeasible, InvalidRequest, NotFound
 from service.gradient import check_targets
 from service.store import queries
@@ -123,7 +123,7 @@ def check_possible(spec: JobSpec) -> None:
     from service.profile import limits_known_now, limits_stated, look_for_feasible, nearest_out
 
     space = spec.space()
-    reason = misfit(space, spec.data.source, data_gives(spec.data))
+    reason = stated_misfit(space, spec.data)
     if reason is not None:
         raise InvalidRequest(reason)
     limits = limits_known_now(limits_stated(spec.objectives, spec.constraints))

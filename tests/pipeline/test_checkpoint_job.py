@@ -318,6 +318,12 @@ def test_what_is_known_at_the_start_fails_in_the_first_stage(tmp_path, monkeypat
     failed(tmp_path, text_spec(small, path, 1), "its token ids go up to 255")
     large = bert(tmp_path / "large", (), vocab_size=2000)
     failed(tmp_path, text_spec(large, path, 1), "has 256 tokens, but the checkpoint was trained with 2000")
+    bare = bert(tmp_path / "bare", ("pos", "neg"))
+    config = json.loads((bare / "config.json").read_text())
+    (bare / "config.json").write_text(json.dumps({**config, "architectures": ["BertModel"]}))
+    tensors = load_file(bare / "model.safetensors")
+    save_file({name: value for name, value in tensors.items() if "classifier" not in name}, bare / "model.safetensors")
+    failed(tmp_path, text_spec(bare, path, 1), "no classes: set supernet.classes to 2")
 
 
 def test_a_damaged_weight_fails_in_the_first_stage(tmp_path):
