@@ -87,6 +87,10 @@ def reusing(session: Session, spec: JobSpec) -> JobSpec:
     defaults = JobSpec.recipe_defaults(spec.recipe)
     for part, theirs in (("supernet", row.supernet), ("data", row.data), ("training", row.training)):
         mine = {**stored[part], "reuse": None} if part == "supernet" else stored[part]
+        if part == "supernet" and mine["pretrained"] is not None:
+            # What its folder said when the supernet was trained holds, and rows may be older than a field.
+            theirs = {**dict.fromkeys(mine), **theirs}
+            mine = {**mine, "found": theirs["found"]}
         # What the recipe filled in nobody asked for.
         if mine not in (theirs, defaults[part]):
             raise InvalidRequest(

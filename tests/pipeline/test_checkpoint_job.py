@@ -18,6 +18,7 @@ from pipeline.materials import fresh_supernet, prepare_data
 from pipeline.shipping import rounded
 from pipeline.workshop import JobFailed
 from predictors.cost import costs, params
+from supernet.data.text import class_names
 from supernet.evaluate import accuracy
 from supernet.network import extract
 from tests.pipeline.bench import MemoryReporter, workshop
@@ -146,6 +147,12 @@ def test_a_new_classifier_has_the_datas_own_order(tmp_path):
     _, data = largest(spec)
     assert data.preprocessing["labels"] == ["x", "y"]
     assert data.notes == ()
+
+
+def test_words_of_one_number_have_the_same_order_in_every_process():
+    """That of a set of words differs from process to process."""
+    words = ["0" * zeros + str(number) for number in (10, 9, 2) for zeros in range(12)]
+    assert class_names(words) == tuple(sorted(words, key=lambda word: (int(word), word)))
 
 
 def test_labels_that_contradict_each_other_are_refused(tmp_path):
