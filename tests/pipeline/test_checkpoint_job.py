@@ -330,7 +330,7 @@ def test_what_is_known_at_the_start_fails_in_the_first_stage(tmp_path, monkeypat
     (bare / "config.json").write_text(json.dumps({**config, "architectures": ["BertModel"]}))
     tensors = load_file(bare / "model.safetensors")
     save_file({name: value for name, value in tensors.items() if "classifier" not in name}, bare / "model.safetensors")
-    failed(tmp_path, text_spec(bare, path, 1), "no classes: set supernet.classes to 2")
+    failed(tmp_path, text_spec(bare, path, 1), "no classes: set supernet.classes to 3")
 
 
 def test_a_damaged_weight_fails_in_the_first_stage(tmp_path):
