@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from export.verify import verify
-from search_space import plugins
+from plugins import kinds
 from search_space.layers import LayerSpec
 from supernet.network import takes_mask
 
@@ -96,7 +96,7 @@ def write_bundle(
 def _write_files(subject: Subject, inputs: Tensor, folder: Path) -> None:
     write_architecture(subject.layers, inputs, folder, subject.facts)
     for name in FORMATS:
-        plugins.load("export.formats", name, "export format").write(subject.network, inputs, folder)
+        kinds.FORMATS.load(name).write(subject.network, inputs, folder)
 
 
 def write_architecture(

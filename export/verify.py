@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from plugins.kinds import FORMATS
 from quantization.network import applied_to
-from search_space import plugins
 from search_space.packages import own_packages
 from supernet.network import arguments
 
@@ -67,7 +67,7 @@ def verify(
     truth = labels.cpu().numpy()
     report: dict[str, Any] = {"samples": len(inputs), "formats": {}}
     for name in formats:
-        module = plugins.load("export.formats", name, "export format")
+        module = FORMATS.load(name)
         got, facts = _run_clean(module.RELOAD + CHECKER, folder, [tensor.cpu().numpy() for tensor in given], name)
         difference = float(np.abs(got - expected).max()) if got.shape == expected.shape else float("inf")
         same = bool(got.shape == expected.shape and (got.argmax(-1) == expected.argmax(-1)).all())

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from search_space import plugins
+from plugins.registry import UnknownPluginError
 
 
 class Part(BaseModel):
@@ -31,7 +31,7 @@ def one_of(kind: str, got: str, known: tuple[str, ...]) -> str:
         UnknownPluginError: it is not.
     """
     if got not in known:
-        raise plugins.UnknownPluginError(kind, got, known)
+        raise UnknownPluginError(kind, got, known)
     return got
 
 

@@ -14,7 +14,7 @@ from job.fit import misfit
 from job.spec import JobSpec
 from pipeline.artifacts import DiskFull, is_disk_full
 from pipeline.workshop import JobFailed
-from search_space import plugins
+from plugins.kinds import METHODS
 from search_space.inputs import TokenInput
 from search_space.space import SearchSpace
 from service.settings import Settings
@@ -145,7 +145,7 @@ def make_trainer(spec: JobSpec, supernet: Supernet, data: Dataset, group: Group 
         options["sharded"] = (
             training.total_processes > 1 and spec.supernet.family == "llama" and not training.unshardable
         )
-    method = plugins.load("supernet.methods", training.method, "training method").METHOD
+    method = METHODS.load(training.method).METHOD
     augment = AugmentOptions(**training.augmentation.model_dump())
     try:
         return Trainer(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 
+from plugins.kinds import ALGORITHMS
 from search.algorithm import SearchAlgorithm
 from search.evaluation import Evaluation
 from search.objectives import Constraint, Objective
 from search.problem import ExactCost, Problem
-from search_space import plugins
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
 
@@ -50,7 +50,7 @@ def algorithm_for(
     problem: Problem, name: str, *, seed: int, evaluations: int, options: Mapping[str, int | float | str | None]
 ) -> SearchAlgorithm:
     """`make_algorithm` for a problem that is made already."""
-    algorithm = plugins.load("search.algorithms", name, "search algorithm").ALGORITHM
+    algorithm = ALGORITHMS.load(name).ALGORITHM
     known = option_names(algorithm)
     unknown = sorted(set(options) - set(known))
     if unknown:

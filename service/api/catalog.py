@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from job.spec import ALGORITHM_OPTIONS, DATA_SOURCES, METHOD_OPTIONS, OPTIMIZERS, JobSpec
+from plugins.kinds import RECIPES
 from predictors.targets import RUNTIMES
 from search.metrics import METRICS
 from search_space import plugins
@@ -29,7 +30,7 @@ def catalog() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _catalog() -> dict[str, Any]:
-    recipes = plugins.names("job.recipes")
+    recipes = RECIPES.names()
     return {
         "recipes": {name: JobSpec.model_validate({"recipe": name}).model_dump(mode="json") for name in recipes},
         "metrics": {
@@ -52,7 +53,7 @@ def _families(_stamp: Any) -> dict[str, Any]:
     users = plugins.users_families()
     refused = users.refused() if users is not None else {}
     families: dict[str, Any] = {}
-    for family in plugins.names(plugins.FAMILIES):
+    for family in plugins.FAMILIES.names():
         if users is not None and family in users.names() and family in refused:
             continue
         try:

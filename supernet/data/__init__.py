@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
-from search_space import plugins
+from plugins import kinds
 from supernet.data.dataset import Batch, DataError, Dataset, Split, Standardisation
 from supernet.data.decoding import IN_MEMORY, Decoding
 
@@ -29,7 +29,7 @@ __all__ = [
     "load_dataset",
 ]
 
-SOURCES = plugins.names("supernet.data.sources")
+SOURCES = kinds.SOURCES.names()
 
 
 class Source(Protocol):
@@ -63,7 +63,7 @@ def load_dataset(
         DataError: the data cannot be used.
         OSError: decoded images do not fit on the disk (`ENOSPC`).
     """
-    made = cast(Source, plugins.load("supernet.data.sources", source, "data source").SOURCE(**(options or {})))
+    made = cast(Source, kinds.SOURCES.load(source).SOURCE(**(options or {})))
     dataset = made.load(seed, decoding)
     dataset.check()
     return dataset

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from job.spec import ALGORITHM_OPTIONS
+from plugins import kinds
 from search.algorithms import make_algorithm, option_names
 from search.evaluation import Evaluation
 from search.loop import each, run_search
 from search.objectives import Constraint, Objective
 from search.pareto import pareto_front
-from search_space import Choice, SearchSpace, plugins
+from search_space import Choice, SearchSpace
 
-NAMES = plugins.names("search.algorithms")
+NAMES = kinds.ALGORITHMS.names()
 pytestmark = pytest.mark.parametrize("name", NAMES)
 
 SPACE = SearchSpace(
@@ -250,7 +251,7 @@ def test_exact_costs_are_computed_and_give_the_same_contract(name):
 
 
 def test_options_of_a_job_are_the_algorithms_own(name):
-    algorithm = plugins.load("search.algorithms", name, "search algorithm").ALGORITHM
+    algorithm = kinds.ALGORITHMS.load(name).ALGORITHM
     assert set(ALGORITHM_OPTIONS[name].model_fields) == set(option_names(algorithm))
 
 

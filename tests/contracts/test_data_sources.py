@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from job.spec import DATA_MODELS, JobSpec
-from search_space import plugins
+from plugins import kinds
 from supernet.data import SOURCES, DataError, load_dataset
 from tests.tiny_data import MAKERS
 
@@ -20,7 +20,7 @@ def options(source, tmp_path):
 
 
 def source_class(source):
-    return plugins.load("supernet.data.sources", source, "data source").SOURCE
+    return kinds.SOURCES.load(source).SOURCE
 
 
 def test_words_of_a_job_are_the_sources_fields_with_the_same_defaults(source):

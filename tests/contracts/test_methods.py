@@ -6,17 +6,18 @@ import pytest
 import torch
 
 from job.spec import METHOD_OPTIONS, JobSpec
+from plugins import kinds
 from search_space import plugins
 from supernet.data import load_dataset
 from supernet.network import Supernet
 from supernet.trainer import Trainer, TrainingOptions
 
-NAMES = plugins.names("supernet.methods")
+NAMES = kinds.METHODS.names()
 pytestmark = pytest.mark.parametrize("name", NAMES)
 
 
 def method_class(name: str):
-    return plugins.load("supernet.methods", name, "training method").METHOD
+    return kinds.METHODS.load(name).METHOD
 
 
 def trainer(name: str, epochs: int = 2) -> Trainer:

@@ -7,13 +7,14 @@ import pytest
 
 from job.spec import ALGORITHM_OPTIONS, DATA_SOURCES, METHOD_OPTIONS, OPTIMIZERS, JobSpec
 from job.training_spec import SCHEDULES, AugmentationSpec
+from plugins import kinds
 from search.metrics import METRICS
 from search_space import plugins
 from supernet import data, trainer
 from supernet.augment import POLICIES, AugmentOptions
 from supernet.methods.bignas import BigNAS
 
-RECIPES = plugins.names("job.recipes")
+RECIPES = kinds.RECIPES.names()
 
 
 def test_data_sources_are_those_of_the_supernet():
@@ -35,11 +36,11 @@ def test_policies_of_augmentation_and_every_other_word_are_those_of_the_supernet
 
 
 def test_training_methods_are_the_files_that_are_there():
-    assert set(METHOD_OPTIONS) == set(plugins.names("supernet.methods"))
+    assert set(METHOD_OPTIONS) == set(kinds.METHODS.names())
 
 
 def test_search_algorithms_are_the_files_that_are_there():
-    assert set(ALGORITHM_OPTIONS) == set(plugins.names("search.algorithms"))
+    assert set(ALGORITHM_OPTIONS) == set(kinds.ALGORITHMS.names())
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -53,10 +54,10 @@ def test_a_recipe_is_a_whole_job_by_itself(recipe):
 def test_everything_a_recipe_names_can_be_loaded(recipe):
     spec = JobSpec.model_validate({"recipe": recipe})
     plugins.load_family(spec.supernet.family, spec.supernet.preset)
-    plugins.load("supernet.methods", spec.training.method, "training method").METHOD(**spec.training.options)
+    kinds.METHODS.load(spec.training.method).METHOD(**spec.training.options)
     # A search by gradient is not an algorithm that asks for evaluations; it is a part of the job.
     if spec.gradient is None:
-        plugins.load("search.algorithms", spec.search.algorithm, "search algorithm")
+        kinds.ALGORITHMS.load(spec.search.algorithm)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
