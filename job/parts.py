@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
-from plugins.registry import UnknownPluginError
-
-
-class Part(BaseModel):
-    """A part of a job: immutable, and without unknown fields."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+from plugins.options import Options
+from plugins.registry import Kind, UnknownPluginError
 
 
-class InnerPart(Part):
-    """A part that is only ever checked as a part of a job.
+class Part(Options):
+    """A part of a job that is built at once, because it is also checked by itself."""
 
-    It is built with the job and not by itself, which halves what importing the job's models costs.
-    """
+    model_config = ConfigDict(defer_build=False)
 
-    model_config = ConfigDict(defer_build=True)
+
+class InnerPart(Options):
+    """A part that is only ever checked as a part of a job: it is built with the job and not by itself."""
 
 
 def one_of(kind: str, got: str, known: tuple[str, ...]) -> str:
@@ -35,6 +31,13 @@ def one_of(kind: str, got: str, known: tuple[str, ...]) -> str:
     return got
 
 
-def complete_options(models: dict[str, type[Part]], name: str | None, options: dict[str, Any]) -> dict[str, Any]:
-    """Options checked and completed by the model of their plug-in (whose own name is checked elsewhere)."""
-    return models[name].model_validate(options).model_dump() if name in models else options
+def complete_options(kind: Kind, name: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """Options checked and completed by their plug-in's declaration (whether it is known is checked elsewhere).
+
+    Raises:
+        PluginError: an installed package offers it, and it cannot be used.
+    """
+    if name is None or name not in kind.names():
+        return options
+    declared: type[Options] = kind.options(name).OPTIONS
+    return declared.model_validate(options).model_dump()

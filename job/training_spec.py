@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from job.parts import InnerPart, Part, complete_options, one_of
+from job.parts import InnerPart, Part, one_of
 
 # Kept equal to `supernet.optimizers` by tests/contracts: that needs torch, and a request is judged without it.
 OPTIMIZERS = ("adamw", "rmsprop", "sgd")
@@ -201,7 +201,11 @@ class TrainingSpec(InnerPart):
     @field_validator("options")
     @classmethod
     def _options_of_the_method(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        return complete_options(METHOD_OPTIONS, info.data.get("method"), options)
+        return (
+            METHOD_OPTIONS[info.data["method"]].model_validate(options).model_dump()
+            if "method" in info.data
+            else options
+        )
 
     @model_validator(mode="after")
     def _sensible(self) -> TrainingSpec:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from plugins.registry import Kind
 
 # Of a folder with `options.py` and the file named here; other packages offer theirs through the group.
-ALGORITHMS = Kind("search algorithm", "search.algorithms")
+ALGORITHMS = Kind("search algorithm", "search.algorithms", "algorithm", "winnow.algorithms")
 METHODS = Kind("training method", "supernet.methods")
 SOURCES = Kind("data source", "supernet.data.sources")
 FORMATS = Kind("export format", "export.formats")

@@ -67,6 +67,6 @@ def _right(options: type[Options], name: str) -> str:
     if "enum" in one:
         *others, last = map(str, one["enum"])
         return f"{', '.join(others)} or {last}" if others else last
-    bounds = [f"{word} {one[key]:g}" for key, word in BOUNDS.items() if key in one]
+    bounds = [f"{word} {one[key]:.10g}" for key, word in BOUNDS.items() if key in one]
     kind = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "text"}
     return " and ".join(bounds) if bounds else kind.get(one.get("type", ""), "")

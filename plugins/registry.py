@@ -12,11 +12,22 @@ import importlib
 import importlib.util
 import pkgutil
 from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
 
 from plugins.entries import Offer, offers
 
 OPTIONS = "options"
+
+
+@cache
+def _entries(package: str, *, folders: bool) -> tuple[str, ...]:
+    """Names of the public folders or files of a package, sorted."""
+    spec = importlib.util.find_spec(package)
+    assert spec is not None, package
+    assert spec.submodule_search_locations is not None, f"{package} is a module, not a folder"
+    found = pkgutil.iter_modules(spec.submodule_search_locations)
+    return tuple(sorted(entry.name for entry in found if entry.ispkg is folders and not entry.name.startswith("_")))
 
 
 class UnknownPluginError(ValueError):
@@ -53,13 +64,7 @@ class Kind:
 
     def built_in(self) -> tuple[str, ...]:
         """Names of those in this repository, sorted."""
-        spec = importlib.util.find_spec(self.package)
-        assert spec is not None, self.package
-        assert spec.submodule_search_locations is not None, f"{self.package} is a module, not a folder"
-        found = pkgutil.iter_modules(spec.submodule_search_locations)
-        folders = self.file is not None
-        names = (entry.name for entry in found if entry.ispkg is folders and not entry.name.startswith("_"))
-        return tuple(sorted(names))
+        return _entries(self.package, folders=self.file is not None)
 
     def load(self, name: str) -> ModuleType:
         """The file that implements a plug-in.
@@ -78,6 +83,11 @@ class Kind:
             PluginError: it is a package's, and cannot be used.
         """
         return self._part(name, OPTIONS)
+
+    def example(self, name: str) -> ModuleType | None:
+        """The file that says how contract tests try a plug-in; None: there is none, because they need none."""
+        home = self.home(name)
+        return importlib.import_module(f"{home}.example") if importlib.util.find_spec(f"{home}.example") else None
 
     def every_options(self) -> dict[str, ModuleType]:
         """Name -> `options.py` of every plug-in whose file can be imported."""
@@ -130,12 +140,21 @@ class Kind:
             raise PluginError(f"{what} is offered by {who}; uninstall all but one of them.")
         return several[0]
 
-    def _part(self, name: str, file: str | None) -> ModuleType:
+    def home(self, name: str) -> str:
+        """The package or module of a plug-in.
+
+        Raises:
+            UnknownPluginError: there is none of that name.
+            PluginError: two packages offer it.
+        """
         known = self.names()
         if name not in known:
             raise UnknownPluginError(self.word, name, known)
         offer = self.offer(name)
-        home = f"{self.package}.{name}" if offer is None else offer.package
+        return f"{self.package}.{name}" if offer is None else offer.package
+
+    def _part(self, name: str, file: str | None) -> ModuleType:
+        home, offer = self.home(name), self.offer(name)
         module = home if file is None else f"{home}.{file}"
         if offer is None:
             return importlib.import_module(module)

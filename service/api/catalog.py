@@ -7,8 +7,9 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from job.spec import ALGORITHM_OPTIONS, DATA_SOURCES, METHOD_OPTIONS, OPTIMIZERS, JobSpec
-from plugins.kinds import RECIPES
+from job.spec import DATA_SOURCES, METHOD_OPTIONS, OPTIMIZERS, JobSpec
+from plugins.kinds import ALGORITHMS, RECIPES
+from plugins.registry import Kind
 from predictors.targets import RUNTIMES
 from search.metrics import METRICS
 from search_space import plugins
@@ -38,13 +39,18 @@ def _catalog() -> dict[str, Any]:
             for name, m in METRICS.items()
         },
         "training_methods": {name: model.model_json_schema() for name, model in METHOD_OPTIONS.items()},
-        "search_algorithms": {name: model.model_json_schema() for name, model in ALGORITHM_OPTIONS.items()},
+        "search_algorithms": _schemas(ALGORITHMS),
         "optimizers": list(OPTIMIZERS),
         "data_sources": list(DATA_SOURCES),
         "runtimes": list(RUNTIMES),
         "job_states": list(JOB_STATES),
         "stages": list(STAGES),
     }
+
+
+def _schemas(kind: Kind) -> dict[str, Any]:
+    """Options of every plug-in that can be used, with bounds and help."""
+    return {name: declared.OPTIONS.model_json_schema() for name, declared in kind.every_options().items()}
 
 
 @lru_cache(maxsize=1)

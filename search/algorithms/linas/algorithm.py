@@ -23,7 +23,8 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.svm import SVR
 from threadpoolctl import threadpool_limits
 
-from search.algorithm import SearchAlgorithm, refuse_below
+from search.algorithm import SearchAlgorithm
+from search.algorithms.linas.options import LINASOptions
 from search.candidates import Breeder, Seen
 from search.evaluation import Evaluation
 from search.objectives import Constraint, Objective
@@ -41,31 +42,11 @@ LISTED = 100_000
 CROSSOVER = 0.9
 
 
-class LINASSearch(SearchAlgorithm):
-    """Lightweight iterative search: an evolution on predictors proposes each batch.
+class LINASSearch(SearchAlgorithm[LINASOptions]):
+    """Lightweight iterative search: an evolution on predictors proposes each batch."""
 
-    Args:
-        population: architectures measured in a batch, and kept by the evolution.
-        inner_evaluations: predictions that each evolution may make.
-        mutation: probability that a gene changes.
-    """
-
-    def __init__(
-        self,
-        problem: Problem,
-        *,
-        seed: int,
-        evaluations: int,
-        population: int = 50,
-        inner_evaluations: int = 20_000,
-        mutation: float = 0.02,
-    ) -> None:
-        super().__init__(problem, seed=seed, evaluations=evaluations)
-        refuse_below("population", population, 2)
-        refuse_below("inner_evaluations", inner_evaluations, population)
-        if not 0 < mutation <= 1:
-            raise ValueError(f"Got a mutation probability of {mutation}; it must be above 0 and at most 1.")
-        self._population, self._inner, self._mutation = population, inner_evaluations, mutation
+    def __init__(self, problem: Problem, *, seed: int, evaluations: int, options: LINASOptions) -> None:
+        super().__init__(problem, seed=seed, evaluations=evaluations, options=options)
         self._rng = np.random.default_rng(seed)
         self._breeder = Breeder(self.space, self._rng)
         self._seen = Seen()
@@ -79,7 +60,7 @@ class LINASSearch(SearchAlgorithm):
         self._seen.add(gene_matrix(self.space, [evaluation.architecture for evaluation in evaluations]))
 
     def _propose(self, room: int) -> list[Architecture]:
-        count = min(self._population, room)
+        count = min(self.options.population, room)
         seeds = self._unknown(self.problem.seeds) if self._num_asked == 0 else []
         batch = {architecture.id: architecture for architecture in seeds[:room]}
         taken = Seen()
@@ -129,15 +110,15 @@ class LINASSearch(SearchAlgorithm):
             vtype=int,
         )
         evolution = NSGA2(
-            pop_size=self._population,
-            sampling=self._breeder.random(self._population),
+            pop_size=self.options.population,
+            sampling=self._breeder.random(self.options.population),
             crossover=_Uniform(),
-            mutation=_PerGene(self.space, self._mutation),
+            mutation=_PerGene(self.space, self.options.mutation),
             seed=int(self._rng.integers(2**31)),
         )
         evolution.setup(problem, termination=NoTermination())
         archive: list[Population] = []
-        for _generation in range(max(1, self._inner // self._population)):
+        for _generation in range(max(1, self.options.inner_evaluations // self.options.population)):
             kids = evolution.ask()
             if kids is None or len(kids) == 0:
                 break
@@ -145,7 +126,7 @@ class LINASSearch(SearchAlgorithm):
             self._score(kids, models, limited)
             evolution.tell(infills=kids)
             archive.append(evolution.pop)
-            archive = archive[-max(1, ARCHIVE // self._population) :]
+            archive = archive[-max(1, ARCHIVE // self.options.population) :]
         return self._best_unmeasured(problem, archive, count)
 
     def _score(self, individuals: Population, models: list[_Predictor | None], limited: list[int]) -> None:

@@ -6,42 +6,36 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from search.algorithm import SearchAlgorithm, refuse_below
+from search.algorithm import SearchAlgorithm
+from search.algorithms.random.options import RandomOptions
 from search.evaluation import Evaluation
 from search.problem import Problem
 from search_space.architecture import Architecture
-from search_space.sampling import COSTS
 
 # Draws in a row that may repeat known architectures before a small space counts as exhausted.
 MAX_REPEATS = 10_000
 
 
-class RandomSearch(SearchAlgorithm):
+class RandomSearch(SearchAlgorithm[RandomOptions]):
     """Asks for the seeds, then for random architectures, `batch` at a time.
 
-    Args:
-        over: what is uniform: `genes`, or `params` or `macs`, so that small and large networks are both seen.
-
     Raises:
-        ValueError: no such `over`, or bins of a cost in a space without layers.
+        ValueError: bins of a cost in a space without layers.
     """
 
-    def __init__(self, problem: Problem, *, seed: int, evaluations: int, batch: int = 10, over: str = "genes") -> None:
-        super().__init__(problem, seed=seed, evaluations=evaluations)
-        refuse_below("batch", batch, 1)
-        if over != "genes" and over not in COSTS:
-            raise ValueError(f"Got over {over!r}; it must be genes, {' or '.join(COSTS)}.")
+    def __init__(self, problem: Problem, *, seed: int, evaluations: int, options: RandomOptions) -> None:
+        super().__init__(problem, seed=seed, evaluations=evaluations, options=options)
+        over = options.over
         if over != "genes" and not self.space.has_layers:
             raise ValueError(f"Space {self.space.name!r} has no layers, so no {over} to be uniform over; take genes.")
-        self._batch, self._over = batch, over
         self._rng = np.random.default_rng(seed)
 
     def _propose(self, room: int) -> list[Architecture]:
-        room = min(self._batch, room)
+        room = min(self.options.batch, room)
         batch = dict.fromkeys(self._unknown(self.problem.seeds)[:room])
         repeats = 0
         while len(batch) < room and repeats < MAX_REPEATS:
-            architecture = self.space.sample(self._rng, self._over)
+            architecture = self.space.sample(self._rng, self.options.over)
             repeats += 1
             if architecture.id not in self._known and architecture not in batch:
                 batch[architecture] = None

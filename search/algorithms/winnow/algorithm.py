@@ -22,7 +22,8 @@ import moocore
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from search.algorithm import SearchAlgorithm, refuse_below
+from search.algorithm import SearchAlgorithm
+from search.algorithms.winnow.options import WinnowOptions
 from search.candidates import Breeder, Seen
 from search.evaluation import Evaluation
 from search.gaussian_process.beliefs import Belief, Certainty, Exact, Metric, Validity
@@ -52,19 +53,11 @@ VIEWS = ("cost", "score")
 ENDS = 4
 
 
-class WinnowSearch(SearchAlgorithm):
-    """Few evaluations, each chosen with care.
+class WinnowSearch(SearchAlgorithm[WinnowOptions]):
+    """Few evaluations, each chosen with care. More in a batch suit more workers, fewer suit fewer evaluations."""
 
-    Args:
-        batch: architectures asked for at a time; more for more workers, fewer for fewer evaluations.
-        initial: architectures asked for before anything is learned.
-    """
-
-    def __init__(self, problem: Problem, *, seed: int, evaluations: int, batch: int = 8, initial: int = 10) -> None:
-        super().__init__(problem, seed=seed, evaluations=evaluations)
-        refuse_below("batch", batch, 1)
-        refuse_below("initial", initial, 1)
-        self._batch, self._initial = batch, initial
+    def __init__(self, problem: Problem, *, seed: int, evaluations: int, options: WinnowOptions) -> None:
+        super().__init__(problem, seed=seed, evaluations=evaluations, options=options)
         self._breeder = Breeder(self.space, np.random.default_rng(seed))
         self._seen = Seen()
         self._whole = all_genes(self.space) if self.space.size() <= POOL else None
@@ -115,12 +108,12 @@ class WinnowSearch(SearchAlgorithm):
             return self._first(room)
         # Small matrices: one thread is fastest, and the result does not hang on the number of threads.
         with threadpool_limits(1):
-            chosen = self._chosen(min(self._batch, room), valid)
+            chosen = self._chosen(min(self.options.batch, room), valid)
         return [self.space.from_genes(genes) for genes in chosen]
 
     def _first(self, room: int) -> list[Architecture]:
         """Seeds, both ends of the space and random architectures; after a warm start the seeds alone."""
-        wanted = self._initial if self._num_asked == 0 else self._batch
+        wanted = self.options.initial if self._num_asked == 0 else self.options.batch
         wanted = min(room, max(1, wanted - len(self._rows) * (self._num_asked == 0)))
         first = self._unknown([*self.problem.seeds, self.space.smallest(), self.space.largest()])
         batch = {a.id: a for a in first[: max(wanted, min(room, len(self.problem.seeds)))]}
