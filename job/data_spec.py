@@ -11,7 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
-from job.parts import InnerPart, one_of
+from job.parts import InnerPart
+from plugins.registry import one_of
 from search_space.inputs import ImageInput, Input, TokenInput
 
 Share = Annotated[float, Field(gt=0, lt=1)]

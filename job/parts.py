@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ConfigDict
 
 from plugins.options import Options
-from plugins.registry import Kind, UnknownPluginError
+from plugins.registry import Kind
 
 
 class Part(Options):
@@ -18,17 +18,6 @@ class Part(Options):
 
 class InnerPart(Options):
     """A part that is only ever checked as a part of a job: it is built with the job and not by itself."""
-
-
-def one_of(kind: str, got: str, known: tuple[str, ...]) -> str:
-    """`got` if it is known.
-
-    Raises:
-        UnknownPluginError: it is not.
-    """
-    if got not in known:
-        raise UnknownPluginError(kind, got, known)
-    return got
 
 
 def complete_options(kind: Kind, name: str | None, options: dict[str, Any]) -> dict[str, Any]:

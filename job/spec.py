@@ -26,11 +26,12 @@ from job.defaults import DEFAULT_RECIPE, filled
 from job.goal_spec import ConstraintSpec, ObjectiveSpec
 from job.gradient_spec import GRADIENT, GradientSpec, check_gradient, fill_search
 from job.hardware_spec import HardwareSpec, target_of
-from job.parts import Part, complete_options, one_of
+from job.parts import Part, complete_options
 from job.quantization_spec import QuantizationSpec, check_target, quantized_space
 from job.scoring_spec import TASK_METRICS, ScoringSpec
-from job.training_spec import METHOD_OPTIONS, OPTIMIZERS, TrainingSpec
+from job.training_spec import TrainingSpec
 from plugins.kinds import ALGORITHMS
+from plugins.registry import one_of
 from search.metrics import ON_TARGET
 from search.objectives import Constraint, Objective, limits_of
 from search_space import plugins
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 __all__ = [
     "DATA_MODELS",
     "DATA_SOURCES",
-    "METHOD_OPTIONS",
-    "OPTIMIZERS",
     "ConstraintSpec",
     "DataSpec",
     "JobSpec",
@@ -251,13 +250,10 @@ class JobSpec(Part):
         return self
 
     @model_validator(mode="after")
-    def _has_a_teacher(self) -> JobSpec:
-        options = self.training.options
-        if self.training.method == "alternating" and options["gamma"] == 1 and self.supernet.pretrained is None:
-            raise ValueError(
-                "training.options.gamma is 1, so a copy of the full network as it is at the start teaches; "
-                "without supernet.pretrained it knows nothing. Name a checkpoint, or set gamma to 0."
-            )
+    def _method_can_train(self) -> JobSpec:
+        refusal = self.training.method_options.refusal(pretrained=self.supernet.pretrained is not None)
+        if refusal is not None:
+            raise ValueError(refusal)
         return self
 
     @model_validator(mode="after")

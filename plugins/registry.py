@@ -38,6 +38,17 @@ class UnknownPluginError(ValueError):
         super().__init__(f"No {kind} named {got!r}. Known: {', '.join(known) or 'none'}.")
 
 
+def one_of(kind: str, got: str, known: tuple[str, ...]) -> str:
+    """`got` if it is known.
+
+    Raises:
+        UnknownPluginError: it is not.
+    """
+    if got not in known:
+        raise UnknownPluginError(kind, got, known)
+    return got
+
+
 class PluginError(ValueError):
     """A plug-in of an installed package that cannot be used. The message says why and what to do."""
 

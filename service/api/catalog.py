@@ -7,8 +7,8 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from job.spec import DATA_SOURCES, METHOD_OPTIONS, OPTIMIZERS, JobSpec
-from plugins.kinds import ALGORITHMS, RECIPES
+from job.spec import DATA_SOURCES, JobSpec
+from plugins.kinds import ALGORITHMS, METHODS, RECIPES
 from plugins.registry import Kind
 from predictors.targets import RUNTIMES
 from search.metrics import METRICS
@@ -16,6 +16,7 @@ from search_space import plugins
 from search_space.family_files import culprit
 from service.profile import input_facts, log10
 from service.store.models import JOB_STATES, STAGES
+from supernet.options import OPTIMIZERS
 
 router = APIRouter(prefix="/v1/catalog", tags=["catalog"])
 
@@ -38,7 +39,7 @@ def _catalog() -> dict[str, Any]:
             name: {"goal": m.goal, "unit": m.unit, "source": m.source, "meaning": m.meaning}
             for name, m in METRICS.items()
         },
-        "training_methods": {name: model.model_json_schema() for name, model in METHOD_OPTIONS.items()},
+        "training_methods": _schemas(METHODS),
         "search_algorithms": _schemas(ALGORITHMS),
         "optimizers": list(OPTIMIZERS),
         "data_sources": list(DATA_SOURCES),

@@ -13,6 +13,7 @@ from search_space.architecture import Architecture
 from search_space.space import SearchSpace
 from supernet.data.dataset import Batch
 from supernet.losses import divergence
+from supernet.methods.alternating.options import AlternatingOptions
 from supernet.network import Supernet
 from supernet.passes import Output, Passes
 
@@ -25,32 +26,23 @@ class Alternating:
     step has InstaTune's loss instead, with the full network S, random sub-networks S_i and teacher T:
 
         alpha (CE(S) + sum_i CE(S_i)) + (1 - alpha) (gamma KL(S, T) + sum_i ((1 - gamma) KL(S_i, S) + gamma KL(S_i, T)))
-
-    Attributes:
-        alpha: weight of the labels.
-        gamma: 0: S teaches the S_i; 1: T teaches all, a frozen copy of S as it was at the start, which must
-            be a trained one.
-        temperature: of every divergence.
-        num_random: sub-networks S_i of a step, where alpha < 1.
-        label_smoothing: of every cross-entropy.
     """
 
-    alpha: float = 1.0
-    gamma: int = 0
-    temperature: float = 1.0
-    num_random: int = 1
-    label_smoothing: float = 0.0
+    options: AlternatingOptions = field(default_factory=AlternatingOptions)
     _teacher: Passes | None = field(default=None, init=False, repr=False, compare=False)
 
     def prepare(self, supernet: Supernet) -> None:
         """Keep a frozen copy where one is to teach; the weights stay as they were loaded."""
-        if self.alpha < 1 and self.gamma == 1:
+        if self.options.alpha < 1 and self.options.gamma == 1:
             teacher = copy.deepcopy(supernet).eval().requires_grad_(False)
             self._teacher = Passes(teacher)
 
     def architectures(self, space: SearchSpace, rng: np.random.Generator) -> list[Architecture]:
         """The full network, and what is drawn beside it."""
-        return [space.largest(), *(space.sample(rng) for _ in range(self.num_random if self.alpha < 1 else 1))]
+        return [
+            space.largest(),
+            *(space.sample(rng) for _ in range(self.options.num_random if self.options.alpha < 1 else 1)),
+        ]
 
     def step(self, passes: Passes, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
         """Add one step's gradients to `.grad` and return the cross-entropy of each member.
@@ -59,10 +51,10 @@ class Alternating:
             rng: decides the random sub-networks.
         """
         full, *drawn = self.architectures(passes.space, rng)
-        if self.alpha == 1:
+        if self.options.alpha == 1:
             turn = passes.step % 2
             output = passes.run(batch, drawn[0] if turn else full)
-            loss = passes.task_loss(output, batch, self.label_smoothing)
+            loss = passes.task_loss(output, batch, self.options.label_smoothing)
             passes.backward(loss)
             return {"loss_random" if turn else "loss_largest": loss.detach()}
         return self._instatune(passes, batch, full, drawn)
@@ -72,27 +64,27 @@ class Alternating:
     ) -> dict[str, Tensor]:
         strong = self._taught(batch, full)
         output = passes.run(batch, full)
-        label_loss = passes.task_loss(output, batch, self.label_smoothing)
-        total = self.alpha * label_loss
+        label_loss = passes.task_loss(output, batch, self.options.label_smoothing)
+        total = self.options.alpha * label_loss
         if strong is not None:
-            total = total + (1 - self.alpha) * self._divergence(output, strong)
+            total = total + (1 - self.options.alpha) * self._divergence(output, strong)
         passes.backward(total)
         # Both terms of a student have one teacher each, because gamma is 0 or 1.
         teacher = strong if strong is not None else output.detach()
         losses = []
         for architecture in drawn:
             student = passes.run(batch, architecture)
-            loss = passes.task_loss(student, batch, self.label_smoothing)
-            passes.backward(self.alpha * loss + (1 - self.alpha) * self._divergence(student, teacher))
+            loss = passes.task_loss(student, batch, self.options.label_smoothing)
+            passes.backward(self.options.alpha * loss + (1 - self.options.alpha) * self._divergence(student, teacher))
             losses.append(loss.detach())
         return {"loss_largest": label_loss.detach(), "loss_random": torch.stack(losses).mean()}
 
     def _divergence(self, student: Output, teacher: Output) -> Tensor:
-        return student.mean_loss(lambda logits, taught: divergence(logits, taught, self.temperature), teacher)
+        return student.mean_loss(lambda logits, taught: divergence(logits, taught, self.options.temperature), teacher)
 
     def _taught(self, batch: Batch, full: Architecture) -> Output | None:
         """What the strong teacher says; None without one."""
-        if self.gamma == 0:
+        if self.options.gamma == 0:
             return None
         assert self._teacher is not None, "prepare() was not called"
         with torch.no_grad():

@@ -7,7 +7,7 @@ With AlphaNet's divergence (arXiv 2102.07954) and AttentiveNAS's choice of the r
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -19,6 +19,7 @@ from search_space.sampling import COSTS
 from search_space.space import SearchSpace
 from supernet.data.dataset import Batch
 from supernet.losses import adaptive_alpha_divergence, distillation_loss
+from supernet.methods.bignas.options import BigNASOptions
 from supernet.network import Supernet
 from supernet.passes import Output, Passes, Regularisation
 
@@ -38,29 +39,9 @@ class BigNAS:
     Only the biggest sees the labels. The others learn its prediction of the same step, detached, at
     temperature 1 and with no label term. Gradients are summed, not averaged (bignas.md, 1.5). The teacher's
     prediction is that of its training pass, dropout included, as in the published recipes.
-
-    Attributes:
-        num_random: random sub-networks in a sandwich; 2 in the paper, so four networks a step.
-        label_smoothing: of the biggest network's loss.
-        dropout, drop_connect: of the biggest network's pass; the other passes have none.
-        distillation: `kl`, or `alpha` for AlphaNet's adaptive divergence.
-        alpha_min, alpha_max, alpha_clip: of that divergence.
-        sampling: `uniform` over genes; `params` or `macs`: uniform over bins of that cost, so that small and
-            large networks are both trained; or AttentiveNAS's `best_up` or `worst_up`: of some candidates of
-            about the same MACs, the one with the lowest or the highest loss on this batch.
-        candidates: how many.
     """
 
-    num_random: int = 2
-    label_smoothing: float = 0.1
-    dropout: float = 0.0
-    drop_connect: float = 0.0
-    distillation: str = "kl"
-    alpha_min: float = -1.0
-    alpha_max: float = 1.0
-    alpha_clip: float = 5.0
-    sampling: str = "uniform"
-    candidates: int = 3
+    options: BigNASOptions = field(default_factory=BigNASOptions)
 
     def prepare(self, supernet: Supernet) -> None:
         """Zero the last scale of every residual block, so that the full learning rate is stable."""
@@ -68,8 +49,8 @@ class BigNAS:
 
     def architectures(self, space: SearchSpace, rng: np.random.Generator) -> list[Architecture]:
         """The sandwich of one step, biggest first; candidates of AttentiveNAS's sampling come later."""
-        over = self.sampling if self.sampling in COSTS else "genes"
-        middle = [space.sample(rng, over) for _ in range(self.num_random)]
+        over = self.options.sampling if self.options.sampling in COSTS else "genes"
+        middle = [space.sample(rng, over) for _ in range(self.options.num_random)]
         return [space.largest(), *middle, space.smallest()]
 
     def step(self, passes: Passes, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
@@ -79,12 +60,12 @@ class BigNAS:
             rng: decides the random sub-networks.
         """
         biggest, *others = self.architectures(passes.space, rng)
-        output = passes.run(batch, biggest, Regularisation(self.dropout, self.drop_connect))
-        loss = passes.task_loss(output, batch, self.label_smoothing)
+        output = passes.run(batch, biggest, Regularisation(self.options.dropout, self.options.drop_connect))
+        loss = passes.task_loss(output, batch, self.options.label_smoothing)
         passes.backward(loss)
         losses = {"loss_largest": loss.detach()}
         teacher = Teacher(output)
-        if self.sampling in ("best_up", "worst_up"):
+        if self.options.sampling in ("best_up", "worst_up"):
             others[:-1] = [self._attentive(passes, batch, teacher, rng) for _ in others[:-1]]
         students = []
         for architecture in others:
@@ -97,17 +78,17 @@ class BigNAS:
         return losses
 
     def _loss(self, student: Output, teacher: Teacher) -> Tensor:
-        if self.distillation == "kl":
+        if self.options.distillation == "kl":
             return teacher.teach(student, distillation_loss)
-        low, high, clip = self.alpha_min, self.alpha_max, self.alpha_clip
+        low, high, clip = self.options.alpha_min, self.options.alpha_max, self.options.alpha_clip
         return teacher.teach(student, lambda logits, p: adaptive_alpha_divergence(logits, p, low, high, clip))
 
     def _attentive(self, passes: Passes, batch: Batch, teacher: Teacher, rng: np.random.Generator) -> Architecture:
         """AttentiveNAS, section 3: the best or the worst of some candidates of one bin of MACs."""
-        found = same_bin(passes.space, self.candidates, rng)
+        found = same_bin(passes.space, self.options.candidates, rng)
         with torch.no_grad():
             losses = torch.stack([self._loss(passes.run(batch, candidate), teacher) for candidate in found])
-        return found[int(losses.argmin() if self.sampling == "best_up" else losses.argmax())]
+        return found[int(losses.argmin() if self.options.sampling == "best_up" else losses.argmax())]
 
 
 class Teacher:

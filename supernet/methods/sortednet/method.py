@@ -5,7 +5,7 @@ With `exits`, the sorted fine-tuning of language models (arXiv 2309.08968): ever
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -16,6 +16,7 @@ from search_space.architecture import Architecture
 from search_space.nesting import Nesting
 from search_space.space import SearchSpace
 from supernet.data.dataset import Batch
+from supernet.methods.sortednet.options import SortedNetOptions
 from supernet.network import Supernet
 from supernet.passes import Passes
 
@@ -27,23 +28,9 @@ class SortedNet:
     The paper minimises the expected loss over the draws; the average over a step's draws is its estimate,
     whatever their number. Whether a draw has a mini-batch of its own is not settled by what we could read
     (sortednet.md, 2.1), so it is an option.
-
-    Attributes:
-        draws: sub-models a step.
-        batches: `fresh`: the step's batch is cut into one part a draw; `same`: every draw sees all of it.
-        dimensions: what is truncated together (see `Nesting`); `free`: every choice by itself.
-        distribution: `uniform` over levels; `sandwich`: the first two draws of a step are the full and the
-            smallest model, which uniform draws of 160 sub-models would meet once in 160 draws.
-        label_smoothing: of every loss.
-        exits: train every depth of the full width in every step, with the plain mean of their losses.
     """
 
-    draws: int = 4
-    batches: str = "fresh"
-    dimensions: str = "width_depth"
-    distribution: str = "uniform"
-    label_smoothing: float = 0.0
-    exits: bool = False
+    options: SortedNetOptions = field(default_factory=SortedNetOptions)
 
     def prepare(self, supernet: Supernet) -> None:
         """Check that there are exits where they are asked for; initial weights stay as they are.
@@ -51,7 +38,7 @@ class SortedNet:
         Raises:
             ValueError: the shallower networks are not the first layers of the deepest one.
         """
-        if not self.exits:
+        if not self.options.exits:
             return
         space = supernet.space
         *depths, full = _depths(space)
@@ -66,10 +53,10 @@ class SortedNet:
 
     def architectures(self, space: SearchSpace, rng: np.random.Generator) -> list[Architecture]:
         """The sub-models of one step."""
-        nesting = None if self.dimensions == "free" else Nesting(space, self.dimensions)
+        nesting = None if self.options.dimensions == "free" else Nesting(space, self.options.dimensions)
         ends = [space.largest(), nesting.smallest() if nesting else space.smallest()]
-        fixed = ends[: self.draws] if self.distribution == "sandwich" else []
-        drawn = [(nesting or space).sample(rng) for _ in range(self.draws - len(fixed))]
+        fixed = ends[: self.options.draws] if self.options.distribution == "sandwich" else []
+        drawn = [(nesting or space).sample(rng) for _ in range(self.options.draws - len(fixed))]
         return [*fixed, *drawn]
 
     def step(self, passes: Passes, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
@@ -81,34 +68,38 @@ class SortedNet:
         Raises:
             ValueError: the batch has fewer than two examples a draw.
         """
-        if self.exits:
+        if self.options.exits:
             return self._sorted_fine_tuning(passes, batch)
         losses = []
         for architecture, part in zip(self.architectures(passes.space, rng), self._parts(batch), strict=True):
-            loss = passes.task_loss(passes.run(part, architecture), part, self.label_smoothing)
-            passes.backward(loss * (len(part) / len(batch) if self.batches == "fresh" else 1 / self.draws))
+            loss = passes.task_loss(passes.run(part, architecture), part, self.options.label_smoothing)
+            passes.backward(
+                loss * (len(part) / len(batch) if self.options.batches == "fresh" else 1 / self.options.draws)
+            )
             losses.append(loss.detach())
         named = {"loss_random": torch.stack(losses).mean()}
-        if self.distribution == "sandwich":
+        if self.options.distribution == "sandwich":
             named |= dict(zip(("loss_largest", "loss_smallest"), losses, strict=False))
         return named
 
     def _parts(self, batch: Batch) -> list[Batch]:
-        if self.batches == "same":
-            return [batch] * self.draws
-        if len(batch) < 2 * self.draws:
+        if self.options.batches == "same":
+            return [batch] * self.options.draws
+        if len(batch) < 2 * self.options.draws:
             raise ValueError(
-                f"A batch of {len(batch)} cannot be cut into {self.draws} draws of at least 2 examples; "
+                f"A batch of {len(batch)} cannot be cut into {self.options.draws} draws of at least 2 examples; "
                 "take a larger batch, fewer draws or fewer micro-batches."
             )
-        bounds = np.linspace(0, len(batch), self.draws + 1).round().astype(int).tolist()
+        bounds = np.linspace(0, len(batch), self.options.draws + 1).round().astype(int).tolist()
         return [batch.part(slice(low, high)) for low, high in pairwise(bounds)]
 
     def _sorted_fine_tuning(self, passes: Passes, batch: Batch) -> dict[str, Tensor]:
         """L = 1/|B| * sum over exits n of L_n: sub-models of n layers share the last norm and the head."""
         nesting = Nesting(passes.space, "depth")
         depths = [nesting.architecture(level) for level in range(nesting.shape[0])]
-        losses = [passes.task_loss(output, batch, self.label_smoothing) for output in passes.run_exits(batch, depths)]
+        losses = [
+            passes.task_loss(output, batch, self.options.label_smoothing) for output in passes.run_exits(batch, depths)
+        ]
         mean = torch.stack(losses).mean()
         passes.backward(mean)
         return {

@@ -15,6 +15,7 @@ from torch import Tensor
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
 from supernet.data.dataset import Batch
+from supernet.methods.proxylessnas.options import ProxylessNASOptions
 from supernet.network import Supernet
 from supernet.passes import Passes
 
@@ -28,12 +29,9 @@ class ProxylessNAS:
 
     Weights of other paths have no gradient in that step, so neither weight decay nor momentum moves them. Without
     architecture parameters every option is as likely, which is the paper's warm-up.
-
-    Attributes:
-        label_smoothing: of the loss; 0.1 in the paper's code.
     """
 
-    label_smoothing: float = 0.1
+    options: ProxylessNASOptions = field(default_factory=ProxylessNASOptions)
     _draw: Draw | None = field(default=None, init=False, repr=False, compare=False)
 
     def prepare(self, supernet: Supernet) -> None:
@@ -54,7 +52,7 @@ class ProxylessNAS:
             rng: decides the path.
         """
         output = passes.run(batch, self.architecture(passes.space, rng))
-        loss = passes.task_loss(output, batch, self.label_smoothing)
+        loss = passes.task_loss(output, batch, self.options.label_smoothing)
         passes.backward(loss)
         return {"loss_path": loss.detach()}
 
