@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from job.data_spec import DATA_MODELS, DATA_SOURCES, DataSpec, data_gives
+from job.data_spec import DATA_MODELS, DataSpec, data_gives
 from job.defaults import DEFAULT_RECIPE, filled
 from job.goal_spec import ConstraintSpec, ObjectiveSpec
 from job.gradient_spec import GRADIENT, GradientSpec, check_gradient, fill_search
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DATA_MODELS",
-    "DATA_SOURCES",
     "ConstraintSpec",
     "DataSpec",
     "JobSpec",

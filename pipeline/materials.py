@@ -46,7 +46,7 @@ def prepare_data(spec: JobSpec, space: SearchSpace, device: torch.device, decodi
         DiskFull: decoded images do not fit on the disk; nothing is left of them.
     """
     try:
-        data = load_dataset(spec.data.source, spec.training.seed, spec.data.options(), decoding)
+        data = load_dataset(spec.data.source, spec.training.seed, spec.data, decoding)
     except DataError as error:
         raise JobFailed(str(error)) from error
     except OSError as error:

@@ -10,7 +10,7 @@ from plugins.registry import Kind
 # Of a folder with `options.py` and the file named here; other packages offer theirs through the group.
 ALGORITHMS = Kind("search algorithm", "search.algorithms", "algorithm", "winnow.algorithms")
 METHODS = Kind("training method", "supernet.methods", "method", "winnow.methods")
-SOURCES = Kind("data source", "supernet.data.sources")
+SOURCES = Kind("data source", "supernet.data.sources", "source", "winnow.sources")
 FORMATS = Kind("export format", "export.formats")
 RUNTIMES = Kind("runtime", "export.runtimes")
 # One file each. Families are in `search_space.plugins`: files of a user's folder count among them.

@@ -7,8 +7,8 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from job.spec import DATA_SOURCES, JobSpec
-from plugins.kinds import ALGORITHMS, METHODS, RECIPES
+from job.spec import JobSpec
+from plugins.kinds import ALGORITHMS, METHODS, RECIPES, SOURCES
 from plugins.registry import Kind
 from predictors.targets import RUNTIMES
 from search.metrics import METRICS
@@ -42,7 +42,7 @@ def _catalog() -> dict[str, Any]:
         "training_methods": _schemas(METHODS),
         "search_algorithms": _schemas(ALGORITHMS),
         "optimizers": list(OPTIMIZERS),
-        "data_sources": list(DATA_SOURCES),
+        "data_sources": _schemas(SOURCES),
         "runtimes": list(RUNTIMES),
         "job_states": list(JOB_STATES),
         "stages": list(STAGES),

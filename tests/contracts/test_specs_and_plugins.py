@@ -2,19 +2,14 @@
 
 import pytest
 
-from job.spec import DATA_SOURCES, JobSpec
+from job.spec import JobSpec
 from plugins import kinds
 from search.metrics import METRICS
 from search_space import plugins
-from supernet import data
 from supernet.methods.bignas.method import BigNAS
 from supernet.methods.bignas.options import BigNASOptions
 
 RECIPES = kinds.RECIPES.names()
-
-
-def test_data_sources_are_those_of_the_supernet():
-    assert set(DATA_SOURCES) == set(data.SOURCES)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

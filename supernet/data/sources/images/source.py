@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from supernet.data.dataset import DataError, Dataset
-from supernet.data.decoding import Decoding, Encoded, Item, Storage, decode
+from supernet.data.decoding import Decoding, Encoded, Item, decode
 from supernet.data.images import Carving, Decoder, corrupt_notes, image_dataset, need, stamp
+from supernet.data.sources.images.options import ImagesOptions
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 EXAMPLE = "a folder with one folder of images per class, or with train/ and test/ that have those"
@@ -16,26 +17,9 @@ EXAMPLE = "a folder with one folder of images per class, or with train/ and test
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """Read from `path/CLASS/*`, or from `path/train/CLASS/*` and `path/test/CLASS/*` (or `val/`).
+    """Read from `path/CLASS/*`, or from `path/train/CLASS/*` and `path/test/CLASS/*` (or `val/`)."""
 
-    Attributes:
-        size: height and width in pixels to which every image is scaled and cut (shorter side, centre).
-        channels: 3 for colour, 1 for grey.
-        validation_share: of the training images.
-        test_share: of all images, where there is no test folder; the same images for every seed.
-        limit: use at most so many training images; None uses all.
-        corrupt_share: of images that cannot be decoded, at most this share is skipped.
-        storage: where decoded images lie: in `memory`, on the `disk`, or (`auto`) on the disk if memory is short.
-    """
-
-    path: str | None = None
-    size: int = 224
-    channels: int = 3
-    validation_share: float = 0.1
-    test_share: float = 0.2
-    limit: int | None = None
-    corrupt_share: float = 0.01
-    storage: Storage = "auto"
+    options: ImagesOptions
 
     def load(self, seed: int, decoding: Decoding) -> Dataset:
         """The dataset.
@@ -44,7 +28,7 @@ class Images:
             DataError: there are no classes, or no images in one; or they fit nowhere.
             OSError: they do not fit on the disk (`ENOSPC`).
         """
-        root = need(self.path, "images", EXAMPLE)
+        root = need(self.options.path, EXAMPLE)
         if not root.is_dir():
             raise DataError(f"data.path {str(root)!r} is a file; give {EXAMPLE}.")
         train_folder = root / "train" if (root / "train").is_dir() else root
@@ -57,11 +41,11 @@ class Images:
         train_files = _labelled_files(train_folder, classes)
         test_files = _labelled_files(test_folder, classes) if test_folder and train_folder != root else None
         parts = [_encoded(files, root) for files in (train_files, test_files) if files is not None]
-        decoder = Decoder(self.size, self.channels)
-        train, *rest = decode(root.name, parts, decoder, self.storage, decoding)
+        decoder = Decoder(self.options.size, self.options.channels)
+        train, *rest = decode(root.name, parts, decoder, self.options.storage, decoding)
         test = rest[0] if rest else None
-        notes = corrupt_notes((train, test), self.corrupt_share, root.name)
-        carving = Carving(self.validation_share, self.test_share, self.limit)
+        notes = corrupt_notes((train, test), self.options.corrupt_share, root.name)
+        carving = Carving(self.options.validation_share, self.options.test_share, self.options.limit)
         return image_dataset(root.name, f"images of {root.name}", train, test, classes, carving, seed, notes)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from supernet.data.dataset import Dataset
 from supernet.data.decoding import Decoding
 from supernet.data.images import Carving, Labelled, image_dataset
+from supernet.data.sources.digits.options import DigitsOptions
 
 # Bit i: image i is for testing. The fifth that scikit-learn's `train_test_split` draws, stratified, with
 # `random_state=0`, written down so that test accuracies compare from release to release.
@@ -28,7 +29,7 @@ TEST = int(
 class Digits:
     """1,797 images of 8x8 pixels from 0 to 16: 20 % test, and of the rest a share for validation."""
 
-    validation_share: float = 0.25
+    options: DigitsOptions
 
     def load(self, seed: int, decoding: Decoding) -> Dataset:
         """The dataset.
@@ -41,7 +42,7 @@ class Digits:
         tested = np.array([bool(TEST >> image & 1) for image in range(len(labels))])
         train, test = images.take(np.flatnonzero(~tested)), images.take(np.flatnonzero(tested))
         classes = [str(digit) for digit in range(10)]
-        carving = Carving(self.validation_share, test_share=0.0, limit=None)
+        carving = Carving(self.options.validation_share, test_share=0.0, limit=None)
         return image_dataset("digits", "scikit-learn load_digits", train, test, classes, carving, seed, full_scale=16)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from supernet.data.dataset import DataError, Dataset
 from supernet.data.decoding import Decoding
 from supernet.data.images import need
+from supernet.data.sources.labelled_text.options import LabelledTextOptions
 from supernet.data.text import LabelledTexts, find_part, read_text, text_dataset
 from supernet.data.tokens import tokenizer
 
@@ -26,25 +27,9 @@ class LabelledText:
 
     The search's validation split is carved from the training texts. A folder's own `dev` or `validation`
     texts are used as the test split where it has no `test`.
-
-    Attributes:
-        text, label: columns, by their name in the first line or by their number from 0. Numbers: the
-            file has no header.
-        tokenizer: a checkpoint's folder or name; None: bytes.
-        length: tokens of a text; longer ones are cut.
-        validation_share: of the training texts.
-        test_share: of all texts where there is no test file; the same texts for every seed.
-        limit: use at most so many training texts; None uses all.
     """
 
-    path: str | None = None
-    text: str | int = 0
-    label: str | int = 1
-    tokenizer: str | None = None
-    length: int = 128
-    validation_share: float = 0.1
-    test_share: float = 0.1
-    limit: int | None = None
+    options: LabelledTextOptions
 
     def load(self, seed: int, decoding: Decoding) -> Dataset:
         """The dataset.
@@ -52,7 +37,7 @@ class LabelledText:
         Raises:
             DataError: a missing column, an empty label, or an empty split.
         """
-        path = need(self.path, "labelled_text", EXAMPLE)
+        path = need(self.options.path, EXAMPLE)
         train_file = find_part(path, ("train",), SUFFIXES) if path.is_dir() else path
         if train_file is None:
             raise DataError(f"data.path {str(path)!r} has no train.tsv or train.csv; give {EXAMPLE}.")
@@ -60,9 +45,11 @@ class LabelledText:
         train = self._read(train_file)
         test = None if test_file is None else self._read(test_file)
         name = path.name.split(".")[0]
-        reader = tokenizer(self.tokenizer)
-        shares = (self.validation_share, self.test_share)
-        return text_dataset(name, f"texts of {path.name}", train, test, reader, self.length, shares, self.limit, seed)
+        reader = tokenizer(self.options.tokenizer)
+        shares = (self.options.validation_share, self.options.test_share)
+        return text_dataset(
+            name, f"texts of {path.name}", train, test, reader, self.options.length, shares, self.options.limit, seed
+        )
 
     def _read(self, path: Path) -> LabelledTexts:
         tabbed = ".tsv" in path.suffixes
@@ -75,8 +62,8 @@ class LabelledText:
             header = next(rows, None)
             if header is None:
                 raise DataError(f"{path} is empty.")
-            named = isinstance(self.text, str) or isinstance(self.label, str)
-            columns = [_column(column, header, path) for column in (self.text, self.label)]
+            named = isinstance(self.options.text, str) or isinstance(self.options.label, str)
+            columns = [_column(column, header, path) for column in (self.options.text, self.options.label)]
             for row in rows if named else chain([header], rows):
                 if not row:
                     continue

@@ -13,6 +13,7 @@ import numpy as np
 from supernet.data.dataset import DataError, Dataset
 from supernet.data.decoding import Decoding, Encoded, Item, decode
 from supernet.data.images import Carving, Decoder, Labelled, corrupt_notes, image_dataset, need, stamp
+from supernet.data.sources.cifar10.options import Cifar10Options
 from supernet.data.splitting import fewer
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -24,18 +25,9 @@ EXAMPLE = "a folder with train.parquet and test.parquet, or with the *.bin files
 
 @dataclass(frozen=True, slots=True)
 class Cifar10:
-    """Read from `path`: parquet in Hugging Face's form, or the binary form as a folder or as the archive.
+    """Read from `path`: parquet in Hugging Face's form, or the binary form as a folder or as the archive."""
 
-    Attributes:
-        validation_share: of the 50,000 training images.
-        limit: use at most so many training images; None uses all.
-        corrupt_share: of images that cannot be decoded, at most this share is skipped.
-    """
-
-    path: str | None = None
-    validation_share: float = 0.1
-    limit: int | None = None
-    corrupt_share: float = 0.01
+    options: Cifar10Options
 
     def load(self, seed: int, decoding: Decoding) -> Dataset:
         """The dataset.
@@ -43,20 +35,20 @@ class Cifar10:
         Raises:
             DataError: the path holds neither form.
         """
-        path = need(self.path, "cifar10", EXAMPLE)
+        path = need(self.options.path, EXAMPLE)
         notes: tuple[str, ...] = ()
         if path.is_file() and tarfile.is_tarfile(path):
             parts = {name: _records(_archived(path, files), path) for name, files in BINARY.items()}
         elif folder := _folder_with(path, "train.parquet"):
-            encoded = [_parquet(folder / "train.parquet", self.limit), _parquet(folder / "test.parquet", None)]
+            encoded = [_parquet(folder / "train.parquet", self.options.limit), _parquet(folder / "test.parquet", None)]
             decoded = decode("CIFAR-10", encoded, Decoder(size=32, channels=3), "auto", decoding)
             parts = dict(zip(BINARY, decoded, strict=True))
-            notes = corrupt_notes(parts.values(), self.corrupt_share, "CIFAR-10")
+            notes = corrupt_notes(parts.values(), self.options.corrupt_share, "CIFAR-10")
         elif folder := _folder_with(path, "data_batch_1.bin"):
             parts = {name: _records(_files(folder, files), folder) for name, files in BINARY.items()}
         else:
             raise DataError(f"data.path {str(path)!r} is not CIFAR-10; give {EXAMPLE}.")
-        carving = Carving(self.validation_share, test_share=0.0, limit=self.limit)
+        carving = Carving(self.options.validation_share, test_share=0.0, limit=self.options.limit)
         return image_dataset(
             "CIFAR-10", f"Krizhevsky 2009, read from {path.name}", parts["train"], parts["test"], CLASSES, carving,
             seed, notes,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from supernet.data.dataset import DataError, Dataset
 from supernet.data.decoding import Decoding
 from supernet.data.images import need
+from supernet.data.sources.text.options import TextOptions
 from supernet.data.text import find_part, language_dataset, read_text
 from supernet.data.tokens import tokenizer
 
@@ -16,19 +17,9 @@ EXAMPLE = "a text file (or .gz of one), or a folder with train.txt and, if there
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Read from `path` and packed into blocks without padding.
+    """Read from `path` and packed into blocks without padding."""
 
-    Attributes:
-        tokenizer: a checkpoint's folder or name; None: bytes.
-        length: tokens of a block.
-        validation_share, test_share: of the text, from its end, where there is no file for them.
-    """
-
-    path: str | None = None
-    tokenizer: str | None = None
-    length: int = 128
-    validation_share: float = 0.1
-    test_share: float = 0.1
+    options: TextOptions
 
     def load(self, seed: int, decoding: Decoding) -> Dataset:
         """The dataset. The seed changes nothing: see `language_dataset`.
@@ -36,7 +27,7 @@ class Text:
         Raises:
             DataError: the text is too short, or is not text.
         """
-        path = need(self.path, "text", EXAMPLE)
+        path = need(self.options.path, EXAMPLE)
         if path.is_dir():
             names = {"train": ("train", "input"), "validation": ("valid", "validation", "dev"), "test": ("test",)}
             found = {part: find_part(path, called, SUFFIXES) for part, called in names.items()}
@@ -46,9 +37,9 @@ class Text:
         else:
             parts = {"train": read_text(path)}
         name = path.name.split(".")[0]
-        reader = tokenizer(self.tokenizer)
-        shares = (self.validation_share, self.test_share)
-        return language_dataset(name, f"text of {path.name}", parts, reader, self.length, shares)
+        reader = tokenizer(self.options.tokenizer)
+        shares = (self.options.validation_share, self.options.test_share)
+        return language_dataset(name, f"text of {path.name}", parts, reader, self.options.length, shares)
 
 
 SOURCE = Text

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from supernet.data.dataset import DataError, Dataset
-from supernet.data.decoding import Decoding, Encoded, Item, Storage, decode
+from supernet.data.decoding import Decoding, Encoded, Item, decode
 from supernet.data.images import Carving, Decoder, corrupt_notes, image_dataset, stamp
+from supernet.data.sources.huggingface.options import HuggingFaceOptions
 from supernet.data.splitting import fewer
 from supernet.data.text import LabelledTexts, language_dataset, text_dataset
 from supernet.data.tokens import tokenizer
@@ -22,36 +23,9 @@ TEST_SPLITS = ("test", "validation", "valid", "dev")
 
 @dataclass(frozen=True, slots=True)
 class HuggingFace:
-    """Images with labels, texts with labels, or text alone: decided by the columns.
+    """Images with labels, texts with labels, or text alone: decided by the columns."""
 
-    Attributes:
-        path: a name such as `cifar10`, a folder of `save_to_disk` or of data files, or a data file.
-        config: configuration of the data set, where it has several.
-        image, text, label: columns; None: found by their types.
-        size: height and width in pixels to which images are scaled and cut.
-        channels: 3 for colour, 1 for grey.
-        tokenizer, length: as for the sources `labelled_text` and `text`.
-        validation_share: of the training examples.
-        test_share: of all examples where there is no test split; the same ones for every seed.
-        limit: use at most so many training examples; None uses all.
-        corrupt_share: of images that cannot be decoded, at most this share is skipped.
-        storage: where decoded images lie: in `memory`, on the `disk`, or (`auto`) on the disk if memory is short.
-    """
-
-    path: str | None = None
-    config: str | None = None
-    image: str | None = None
-    text: str | None = None
-    label: str | None = None
-    size: int = 224
-    channels: int = 3
-    tokenizer: str | None = None
-    length: int = 128
-    validation_share: float = 0.1
-    test_share: float = 0.1
-    limit: int | None = None
-    corrupt_share: float = 0.01
-    storage: Storage = "auto"
+    options: HuggingFaceOptions
 
     def load(self, seed: int, decoding: Decoding) -> Dataset:
         """The dataset.
@@ -61,50 +35,54 @@ class HuggingFace:
             OSError: its decoded images do not fit on the disk (`ENOSPC`).
         """
         parts = self._parts()
-        name = Path(str(self.path)).name
+        name = Path(self.options.path).name
         train = parts["train"]
         test = next((parts[split] for split in TEST_SPLITS if split in parts), None)
         columns = self._columns(train)
         if "image" in columns:
             return self._images(name, train, test, columns, seed, decoding)
-        if self.storage == "disk":
+        if self.options.storage == "disk":
             raise DataError(f"data.storage is 'disk', but {name} is text, which lies in memory; leave it out.")
         if "label" in columns:
             texts = _texts(train, columns)
             tested = None if test is None else _texts(test, columns)
-            shares = (self.validation_share, self.test_share)
-            reader = tokenizer(self.tokenizer)
-            return text_dataset(name, _origin(name), texts, tested, reader, self.length, shares, self.limit, seed)
+            shares = (self.options.validation_share, self.options.test_share)
+            reader = tokenizer(self.options.tokenizer)
+            return text_dataset(
+                name, _origin(name), texts, tested, reader, self.options.length, shares, self.options.limit, seed
+            )
         streams = {"train": train} | ({} if test is None else {"test": test})
         joined = {part: "\n".join(str(row) for row in rows[columns["text"]]) for part, rows in streams.items()}
-        shares = (self.validation_share, self.test_share)
-        return language_dataset(name, _origin(name), joined, tokenizer(self.tokenizer), self.length, shares)
+        shares = (self.options.validation_share, self.options.test_share)
+        return language_dataset(
+            name, _origin(name), joined, tokenizer(self.options.tokenizer), self.options.length, shares
+        )
 
     def _parts(self) -> Any:
         import datasets
 
-        if not self.path:
-            raise DataError("Data source 'huggingface' needs data.path: a name such as cifar10, a folder or a file.")
-        path = Path(self.path).expanduser()
+        path = Path(self.options.path).expanduser()
         datasets.disable_progress_bars()
         try:
             if path.is_dir() and ((path / "dataset_dict.json").is_file() or (path / "state.json").is_file()):
                 loaded: Any = datasets.load_from_disk(str(path))
             elif path.is_file():
                 if path.suffix not in FILES:
-                    raise DataError(f"data.path is {self.path!r}; known files are {', '.join(FILES)}.")
+                    raise DataError(f"data.path is {self.options.path!r}; known files are {', '.join(FILES)}.")
                 loaded = datasets.load_dataset(FILES[path.suffix], data_files=str(path))
             else:
-                loaded = datasets.load_dataset(self.path, self.config)
+                loaded = datasets.load_dataset(self.options.path, self.options.config)
         except DataError:
             raise
         except Exception as error:  # datasets, fsspec, pyarrow and the Hub have dozens of their own
             first = str(error).strip().split("\n")[0]
-            raise DataError(f"The data set {self.path!r} cannot be loaded: {type(error).__name__}: {first}") from error
+            raise DataError(
+                f"The data set {self.options.path!r} cannot be loaded: {type(error).__name__}: {first}"
+            ) from error
         parts = {"train": loaded} if isinstance(loaded, datasets.Dataset) else dict(loaded)
         if "train" not in parts:
             if len(parts) != 1:
-                raise DataError(f"The data set {self.path!r} has no train split; it has {', '.join(parts)}.")
+                raise DataError(f"The data set {self.options.path!r} has no train split; it has {', '.join(parts)}.")
             parts = {"train": next(iter(parts.values()))}
         return parts
 
@@ -114,10 +92,12 @@ class HuggingFace:
 
         features = rows.features
         found: dict[str, str] = {}
-        for role, asked in (("image", self.image), ("text", self.text), ("label", self.label)):
+        for role, asked in (("image", self.options.image), ("text", self.options.text), ("label", self.options.label)):
             if asked is not None:
                 if asked not in features:
-                    raise DataError(f"{self.path!r} has no column {asked!r}; its columns are {', '.join(features)}.")
+                    raise DataError(
+                        f"{self.options.path!r} has no column {asked!r}; its columns are {', '.join(features)}."
+                    )
                 found[role] = asked
         for column, feature in features.items():
             if column in found.values():
@@ -129,10 +109,10 @@ class HuggingFace:
             elif isinstance(feature, datasets.Value) and feature.dtype in ("string", "large_string"):
                 found.setdefault("text", column)
         if "image" in found and "label" not in found:
-            raise DataError(f"{self.path!r} has images but no label; name its column in data.label.")
+            raise DataError(f"{self.options.path!r} has images but no label; name its column in data.label.")
         if "image" not in found and "text" not in found:
             raise DataError(
-                f"{self.path!r} has neither images nor text; its columns are {', '.join(features)}. "
+                f"{self.options.path!r} has neither images nor text; its columns are {', '.join(features)}. "
                 "Name one in data.image or data.text."
             )
         return found
@@ -161,14 +141,14 @@ class HuggingFace:
 
             return Encoded(items, len(chosen), identity)
 
-        parts = [encoded(train, "training", self.limit)]
+        parts = [encoded(train, "training", self.options.limit)]
         if test is not None:
             parts.append(encoded(test, "test", None))
-        decoder = Decoder(self.size, self.channels)
-        seen, *rest = decode(name, parts, decoder, self.storage, decoding)
+        decoder = Decoder(self.options.size, self.options.channels)
+        seen, *rest = decode(name, parts, decoder, self.options.storage, decoding)
         tested = rest[0] if rest else None
-        notes = corrupt_notes((seen, tested), self.corrupt_share, name)
-        carving = Carving(self.validation_share, self.test_share, None)
+        notes = corrupt_notes((seen, tested), self.options.corrupt_share, name)
+        carving = Carving(self.options.validation_share, self.options.test_share, None)
         return image_dataset(name, _origin(name), seen, tested, classes, carving, seed, notes)
 
 
