@@ -35,7 +35,7 @@ import torch
 
 from benchmarks.cache import Cache
 from benchmarks.small_llama import Plan, train
-from export.formats import onnx
+from export.formats.onnx import format as onnx
 from export.measure import describe_machine, measure
 from predictors.cost import weight_bytes
 from search.algorithms import make_algorithm

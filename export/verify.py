@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from plugins.entries import packages_of_others
 from plugins.kinds import FORMATS
 from quantization.network import applied_to
 from search_space.packages import own_packages
@@ -47,7 +49,7 @@ def verify(
     network: nn.Module,
     inputs: Tensor,
     labels: Tensor,
-    formats: list[str],
+    formats: Sequence[str],
     mask_NT: Tensor | None = None,
 ) -> dict[str, Any]:
     """Reload every format in a clean process and compare its logits on `inputs` with the network's.
@@ -108,8 +110,9 @@ def _run_clean(script: str, folder: Path, given: list[np.ndarray], name: str) ->
     with tempfile.TemporaryDirectory() as work:
         for file, array in zip(("inputs.npy", "mask.npy"), given, strict=False):
             np.save(Path(work) / file, array)
+        ours = sorted(own_packages() | packages_of_others())
         done = subprocess.run(
-            [sys.executable, "-I", "-B", "-c", script, str(folder), work, *own_packages()],
+            [sys.executable, "-I", "-B", "-c", script, str(folder), work, *ours],
             cwd=work,
             capture_output=True,
             text=True,

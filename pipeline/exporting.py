@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from export.bundle import Bundle, Subject, write_bundle
-from export.formats.safetensors import needs
+from export.formats.safetensors.format import needs
 from job.spec import JobSpec
 from pipeline.artifacts import ArtifactStore
 from pipeline.environment import describe

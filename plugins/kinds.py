@@ -11,8 +11,8 @@ from plugins.registry import Kind
 ALGORITHMS = Kind("search algorithm", "search.algorithms", "algorithm", "winnow.algorithms")
 METHODS = Kind("training method", "supernet.methods", "method", "winnow.methods")
 SOURCES = Kind("data source", "supernet.data.sources", "source", "winnow.sources")
-FORMATS = Kind("export format", "export.formats")
-RUNTIMES = Kind("runtime", "export.runtimes")
+FORMATS = Kind("export format", "export.formats", "format", "winnow.formats")
+RUNTIMES = Kind("runtime", "export.runtimes", "runtime", "winnow.runtimes")
 # One file each. Families are in `search_space.plugins`: files of a user's folder count among them.
 BLOCKS = Kind("block kind", "supernet.blocks")
 MODELS = Kind("model", "predictors.models")

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from job.spec import JobSpec
-from plugins.kinds import ALGORITHMS, METHODS, RECIPES, SOURCES
+from plugins.kinds import ALGORITHMS, FORMATS, METHODS, RECIPES, SOURCES
 from plugins.registry import Kind
 from predictors.targets import RUNTIMES
 from search.metrics import METRICS
@@ -44,6 +44,7 @@ def _catalog() -> dict[str, Any]:
         "optimizers": list(OPTIMIZERS),
         "data_sources": _schemas(SOURCES),
         "runtimes": list(RUNTIMES),
+        "export_formats": {name: module.MEANING for name, module in FORMATS.every_options().items()},
         "job_states": list(JOB_STATES),
         "stages": list(STAGES),
     }

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import importlib.util
 import platform
 import re
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from export.measure.setting import Setting
 from export.runtimes import Prepared, Refused
+from predictors.runtime import Device
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from search_space.layers import LayerSpec
 
 SUFFIX = ".onnx"
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+PROVIDERS: dict[Device, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 DTYPES = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -31,6 +38,24 @@ LACKS = (
     re.compile(r"(?:domain:)?(\S+?)\(\S*\) is not a registered function/op"),
     re.compile(r"No Op registered for (\S+) with domain_version"),
 )
+
+
+def devices() -> dict[Device, dict[str, Any]]:
+    """Devices that the installed ONNX Runtime runs on here."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        return {}
+    import onnxruntime
+
+    there = onnxruntime.get_available_providers()
+    return {device: {} for device, provider in PROVIDERS.items() if provider in there}
+
+
+def write(network: nn.Module, layers: dict[str, LayerSpec], inputs: Tensor, folder: Path, *, tied: bool = True) -> Path:
+    """Write `model.onnx`, as it is shipped; the graph alone says what is computed."""
+    from export.formats.onnx.format import write as write_onnx  # torch: not needed where networks are measured
+
+    write_onnx(network, inputs, folder)
+    return folder / "model.onnx"
 
 
 def prepare(path: Path, setting: Setting) -> Prepared:

@@ -12,19 +12,53 @@ import inspect
 import itertools
 import json
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from export.measure.setting import Setting
 from export.runtimes import Prepared, Refused
+from predictors.runtime import Device
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from search_space.layers import LayerSpec
 
 # What the engine reads: a folder with architecture.json, network.py and model.safetensors.
 SUFFIX = ""
 
+# Asked in a process of its own: looking for a GPU must not poison what a target's slot starts later.
+PROBE = (
+    "import json, torch; has = torch.cuda.is_available(); "
+    "print(json.dumps({'gpu': torch.cuda.get_device_name() if has else None}))"
+)
+
 _count = itertools.count()
+
+
+def devices() -> dict[Device, dict[str, Any]]:
+    """Devices that the installed torch runs on here, with the GPU's name."""
+    if importlib.util.find_spec("torch") is None:
+        return {}
+    done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        return {}
+    gpu = json.loads(done.stdout)["gpu"]
+    return {"cpu": {}, **({"cuda": {"gpu": gpu}} if gpu else {})}
+
+
+def write(network: nn.Module, layers: dict[str, LayerSpec], inputs: Tensor, folder: Path, *, tied: bool = True) -> Path:
+    """Write what a bundle has for PyTorch: the network's description, source and weights."""
+    from export.bundle import write_architecture
+    from export.formats.safetensors.format import write as write_safetensors
+
+    write_architecture(layers, inputs, folder, tied=tied)
+    write_safetensors(network, inputs, folder)
+    return folder
 
 
 def prepare(path: Path, setting: Setting) -> Prepared:
