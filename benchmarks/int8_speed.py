@@ -41,11 +41,11 @@ from search.pareto import pareto_front
 from search_space.architecture import Architecture
 from search_space.families import mobilenet
 from search_space.space import SearchSpace
-from supernet.augment import AugmentOptions
 from supernet.data import Dataset
 from supernet.data.dataset import Split
-from supernet.methods.single import Single
+from supernet.methods.single.method import Single
 from supernet.network import Supernet
+from supernet.options import AugmentationOptions
 from supernet.trainer import Trainer, TrainingOptions
 
 NETWORK, SIZE = "mobilenet_v2_035", 224
@@ -86,7 +86,7 @@ def trained(space: SearchSpace, plan: Plan, data: Dataset, cache: Cache) -> Supe
     )
 
     def train() -> None:
-        trainer = Trainer(supernet, Single(), data.train, options, 0, AugmentOptions(crop_padding=28, flip=True))
+        trainer = Trainer(supernet, Single(), data.train, options, 0, AugmentationOptions(crop_padding=28, flip=True))
         while trainer.steps_done < trainer.num_steps:
             losses = trainer.step()
             if trainer.steps_done % 20 == 0:

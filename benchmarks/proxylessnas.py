@@ -62,15 +62,16 @@ from search_space.families import proxyless
 from search_space.operations import Blocks, alone, blocks_of, separated
 from search_space.plugins import load_family
 from search_space.space import SearchSpace
-from supernet.augment import AugmentOptions
 from supernet.calibrate import calibrate
 from supernet.data import Dataset, load_dataset
 from supernet.data.dataset import Split
 from supernet.evaluate import accuracy
 from supernet.losses import task_loss
-from supernet.methods.proxylessnas import ProxylessNAS
-from supernet.methods.single import Single
+from supernet.methods.proxylessnas.method import ProxylessNAS
+from supernet.methods.single.method import Single
+from supernet.methods.single.options import SingleOptions
 from supernet.network import Supernet, build_network, extract
+from supernet.options import AugmentationOptions
 from supernet.randomness import derived_rng
 from supernet.trainer import Trainer, TrainingOptions
 
@@ -434,7 +435,7 @@ def options(size: Size, epochs: int) -> TrainingOptions:
     )
 
 
-AUGMENT = AugmentOptions(crop_padding=4, flip=True)
+AUGMENT = AugmentationOptions(crop_padding=4, flip=True)
 
 
 def derive(
@@ -492,7 +493,12 @@ def trained(size: Size, space: SearchSpace, architecture: Architecture, data: Da
     supernet = Supernet(own).to(data.train.y.device)
     genes = ",".join(map(str, architecture.genes))
     trainer = Trainer(
-        supernet, Single(genes, label_smoothing=0.1), data.train, options(size, size.final_epochs), 0, AUGMENT
+        supernet,
+        Single(SingleOptions(architecture=genes, label_smoothing=0.1)),
+        data.train,
+        options(size, size.final_epochs),
+        0,
+        AUGMENT,
     )
     for _ in range(trainer.num_steps):
         trainer.step()

@@ -39,7 +39,7 @@ import torch
 from benchmarks.cache import Cache
 from benchmarks.predicted_latency import fitted
 from benchmarks.simq_data import PLANS, Plan, read, trained
-from export.formats import onnx as onnx_format
+from export.formats.onnx import format as onnx_format
 from export.measure import describe_machine
 from job.quantization_spec import QuantizationSpec
 from pipeline.policies import candidates_of, seeds_from

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from benchmarks.simq_nas import Timed, opened, share_of_time, show
-from export.formats import onnx as onnx_format
+from export.formats.onnx import format as onnx_format
 from pipeline.pricing import Layer, layers_of
 from quantization.calibration import with_stated_policy
 from search_space.layers import LayerSpec, Precision

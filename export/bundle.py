@@ -13,11 +13,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from export.verify import verify
-from search_space import plugins
+from plugins import kinds
 from search_space.layers import LayerSpec
 from supernet.network import takes_mask
-
-FORMATS = ["safetensors", "onnx"]
 
 PADDED = """
 ## Padded texts
@@ -77,7 +75,7 @@ def write_bundle(
     draft.mkdir()
     try:
         _write_files(subject, inputs, draft)
-        report = verify(draft, subject.network, inputs, labels, FORMATS, mask_NT)
+        report = verify(draft, subject.network, inputs, labels, kinds.FORMATS.names(), mask_NT)
         (draft / "verification.json").write_text(json.dumps(report, indent=2))
         masked = PADDED if takes_mask(subject.network, inputs) else ""
         (draft / "README.md").write_text(subject.card + masked + _files_table(draft))
@@ -95,8 +93,8 @@ def write_bundle(
 
 def _write_files(subject: Subject, inputs: Tensor, folder: Path) -> None:
     write_architecture(subject.layers, inputs, folder, subject.facts)
-    for name in FORMATS:
-        plugins.load("export.formats", name, "export format").write(subject.network, inputs, folder)
+    for name in kinds.FORMATS.names():
+        kinds.FORMATS.load(name).write(subject.network, inputs, folder)
 
 
 def write_architecture(

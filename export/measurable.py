@@ -6,9 +6,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from export.bundle import write_architecture
-from export.formats import onnx, safetensors
 from export.measure.setting import Setting
+from plugins.kinds import RUNTIMES
 from search_space.layers import LayerSpec
 
 
@@ -24,15 +23,11 @@ def write_measurable(
     """Write the network as the setting's engine reads it; the path to give to `measure`.
 
     Args:
-        layers: the network's specs by slot; torch rebuilds it from them.
+        layers: the network's specs by slot; an engine may rebuild it from them.
         inputs: at least one sample.
         folder: made if it is not there.
         tied: whether parameters that are another slot's are shared; a layer alone has its own.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if setting.how.engine == "onnxruntime":
-        onnx.write(network, inputs, folder)
-        return folder / "model.onnx"
-    write_architecture(layers, inputs, folder, tied=tied)
-    safetensors.write(network, inputs, folder)
-    return folder
+    written: Path = RUNTIMES.load(setting.how.engine).write(network, layers, inputs, folder, tied=tied)
+    return written

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from export.bundle import Bundle, Subject, write_bundle
-from export.formats.safetensors import needs
+from export.formats.safetensors.format import needs
 from job.spec import JobSpec
 from pipeline.artifacts import ArtifactStore
 from pipeline.environment import describe
@@ -53,7 +53,7 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
     spec = JobSpec.model_validate(order.job.spec)
     space = spec.space()
     architecture = space.architecture(**order.evaluation.values)
-    data = load_dataset(spec.data.source, spec.training.seed, spec.data.options(), decoding)
+    data = load_dataset(spec.data.source, spec.training.seed, spec.data, decoding)
     supernet = Supernet(alone(space, architecture) if order.trained_alone else spec.supernet.space())
     load_tensors(supernet, artifacts.load(order.weights.path, order.weights.sha256))
     network = make_evaluator(spec, supernet, data).network(architecture)

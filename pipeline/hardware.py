@@ -186,7 +186,7 @@ def _setting(shop: Workshop, name: str, target: Target | None) -> Setting:
     if target is not None:
         offered = [str(one) for one in target.facts.get("runtimes", [])]
         if "tokens_per_second" in shop.spec.metrics:
-            offered = [one for one in offered if RUNTIMES[one].engine == "torch" and not RUNTIMES[one].compiled]
+            offered = [one for one in offered if RUNTIMES[one].keeps_cache]
         if not offered or (runtime is not None and runtime not in offered):
             raise JobFailed(f"Target {target.name} has no {runtime or 'runtime for this'}; it has {offered}.")
         runtime = runtime or offered[0]

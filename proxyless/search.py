@@ -11,7 +11,7 @@ from proxyless.latency import Latencies, to_budget
 from proxyless.parameters import ArchitectureParameters
 from proxyless.steps import ArchitectureStep
 from supernet.data.dataset import Split
-from supernet.methods.proxylessnas import ProxylessNAS
+from supernet.methods.proxylessnas.method import ProxylessNAS
 from supernet.randomness import derived_rng
 from supernet.trainer import Trainer
 

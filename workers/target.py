@@ -7,18 +7,17 @@ machine's facts. The networks come through the artifacts folder or the API, the 
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import json
 import platform
 import shutil
-import subprocess
 import sys
+from collections.abc import Container, Mapping
 from typing import Any
 
 import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from export.measure.machine import available_memory_bytes, clocks, describe_machine, installed_version
+from plugins import kinds
 from predictors.targets import RUNTIMES, check_name
 from service.errors import Unavailable
 from service.queue import Queue, measuring_queue
@@ -29,12 +28,6 @@ from workers.logs import configure_logging
 from workers.node import Node
 
 log = structlog.get_logger()
-
-# Asked in a process of its own: looking for a GPU must not poison what the slot starts later.
-TORCH_PROBE = (
-    "import json, torch; has = torch.cuda.is_available(); "
-    "print(json.dumps({'gpu': torch.cuda.get_device_name() if has else None}))"
-)
 
 
 class NameTaken(RuntimeError):
@@ -85,49 +78,35 @@ class TargetNode(Node):
 
 def machine_facts() -> dict[str, Any]:
     """What is stored of this machine: device, GPU, cores, memory, versions, and the runtimes that it has."""
-    torch = _probe_torch()
+    engines: dict[str, dict[str, dict[str, Any]]] = {
+        name: kinds.RUNTIMES.load(name).devices() for name in kinds.RUNTIMES.every_options()
+    }
+    facts = {key: value for devices in engines.values() for device in devices.values() for key, value in device.items()}
     return {
         **describe_machine(),
-        **({"gpu": torch["gpu"]} if torch and torch["gpu"] else {}),
+        **facts,
         "memory_bytes": available_memory_bytes(),
         "versions": {
             "python": platform.python_version(),
-            **{name: found for name in ("onnxruntime", "torch") if (found := installed_version(name)) is not None},
+            **{name: found for name in engines if (found := installed_version(name)) is not None},
         },
-        "runtimes": _available_runtimes(torch),
+        "runtimes": _available_runtimes(engines),
     }
 
 
-def _available_runtimes(torch: dict[str, Any] | None) -> list[str]:
-    """Runtimes that this machine has, in the order in which they are offered: a GPU's first."""
-    providers: list[str] = []
-    if importlib.util.find_spec("onnxruntime") is not None:
-        import onnxruntime
+def _available_runtimes(engines: Mapping[str, Container[str]]) -> list[str]:
+    """Runtimes that this machine has, in the order in which they are offered: a GPU's first.
 
-        providers = onnxruntime.get_available_providers()
-    has = {
-        ("onnxruntime", "cpu"): "CPUExecutionProvider" in providers,
-        ("onnxruntime", "cuda"): "CUDAExecutionProvider" in providers,
-        ("torch", "cpu"): torch is not None,
-        ("torch", "cuda"): bool(torch and torch["gpu"]),
-    }
+    Args:
+        engines: the devices that each engine runs on here.
+    """
     compiler = shutil.which("g++") or shutil.which("c++") or shutil.which("clang++")
     found = [
         runtime
         for runtime in RUNTIMES.values()
-        if has[runtime.engine, runtime.device] and (not runtime.compiled or runtime.device == "cuda" or compiler)
+        if runtime.device in engines[runtime.engine] and (not runtime.compiled or runtime.device == "cuda" or compiler)
     ]
     return [runtime.name for runtime in sorted(found, key=lambda runtime: runtime.device == "cpu")]
-
-
-def _probe_torch() -> dict[str, Any] | None:
-    if importlib.util.find_spec("torch") is None:
-        return None
-    done = subprocess.run([sys.executable, "-c", TORCH_PROBE], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        return None
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
 
 
 def main() -> int:

@@ -29,7 +29,7 @@ from export.measure.energy import EnergyMeter, visible_gpu
 from export.measure.machine import resident_memory_bytes
 from export.measure.setting import Setting
 from export.runtimes import Prepared, Refused
-from search_space import plugins
+from plugins.kinds import RUNTIMES
 
 # Warm-up ends when the medians of two windows in a row differ by less than this.
 STABLE = 0.02
@@ -63,7 +63,7 @@ class Measurer:
 
     def _load(self, asked: dict[str, Any]) -> dict[str, Any]:
         setting = Setting(**asked["setting"])
-        engine = plugins.load("export.runtimes", setting.how.engine, "runtime")
+        engine = RUNTIMES.load(setting.how.engine)
         before = resident_memory_bytes()
         prepared: Prepared = engine.prepare(Path(asked["path"]), setting)
         if setting.how.device == "cuda" and self._meter is None:

@@ -5,15 +5,16 @@ import math
 import numpy as np
 import pytest
 
-from job.spec import ALGORITHM_OPTIONS
-from search.algorithms import make_algorithm, option_names
+from plugins import kinds
+from search.algorithms import make_algorithm
 from search.evaluation import Evaluation
 from search.loop import each, run_search
 from search.objectives import Constraint, Objective
 from search.pareto import pareto_front
-from search_space import Choice, SearchSpace, plugins
+from search.problem import Problem
+from search_space import Choice, SearchSpace
 
-NAMES = plugins.names("search.algorithms")
+NAMES = kinds.ALGORITHMS.names()
 pytestmark = pytest.mark.parametrize("name", NAMES)
 
 SPACE = SearchSpace(
@@ -24,14 +25,6 @@ SPACE = SearchSpace(
         *(Choice(f"free{i}", (0, 1, 2)) for i in range(4)),
     ],
 )
-# Options under which the slow ones show the same behaviour in a second; their defaults are tested below.
-QUICK = {
-    # Each ask of optuna's sampler takes a second or more here; tests/search/test_algorithms.py has a few real ones.
-    "gp": {"batch": 10, "startup": 200},
-    "linas": {"inner_evaluations": 200, "population": 40},
-    "tpe": {"batch": 5, "startup": 50},
-    "winnow": {"batch": 20},
-}
 # Enough that the slow ones learn of what they were told, a few times.
 BUDGET = 60
 OBJECTIVES = [Objective("m0", "maximize"), Objective("m1"), Objective("m2"), Objective("m3", "maximize")]
@@ -50,7 +43,15 @@ def score(architecture) -> Evaluation:
 
 
 def make(name, space=SPACE, objectives=OBJECTIVES[:2], **shared):
-    return make_algorithm(name, space, objectives, **shared, **QUICK.get(name, {}))
+    quick = getattr(kinds.ALGORITHMS.example(name), "QUICK", None)
+    evaluations, seed = shared.pop("evaluations", 250), shared.pop("seed", 0)
+    problem = Problem(
+        space,
+        tuple(objectives),
+        **{key: value if key == "exact_costs" else tuple(value) for key, value in shared.items()},
+    )
+    options = quick or kinds.ALGORITHMS.options(name).OPTIONS()
+    return kinds.ALGORITHMS.load(name).ALGORITHM(problem, seed=seed, evaluations=evaluations, options=options)
 
 
 def search(
@@ -249,15 +250,10 @@ def test_exact_costs_are_computed_and_give_the_same_contract(name):
     assert search(name, exact_costs={"m1": exact})[0] == batches
 
 
-def test_options_of_a_job_are_the_algorithms_own(name):
-    algorithm = plugins.load("search.algorithms", name, "search algorithm").ALGORITHM
-    assert set(ALGORITHM_OPTIONS[name].model_fields) == set(option_names(algorithm))
-
-
 def test_default_options_of_a_job_make_the_same_search(name):
-    options = ALGORITHM_OPTIONS[name]().model_dump()
+    options = kinds.ALGORITHMS.options(name).OPTIONS().model_dump()
     # optuna's Gaussian process needs seconds for one proposal with so many scores; its first are random.
-    budget = 12 if name == "gp" else 40
+    budget = getattr(kinds.ALGORITHMS.example(name), "DEFAULT_EVALUATIONS", 40)
     algorithm = make_algorithm(name, SPACE, OBJECTIVES, seed=5, evaluations=budget, **options)
     default = make_algorithm(name, SPACE, OBJECTIVES, seed=5, evaluations=budget)
     ids = [[e.architecture.id for e in run_search(made, each(score), known={})] for made in (algorithm, default)]

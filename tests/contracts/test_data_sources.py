@@ -1,44 +1,23 @@
 """Contract of a data source, whatever it is: parametrized over the files of `supernet/data/sources`."""
 
-from dataclasses import MISSING, fields
-
 import pytest
 import torch
 
 from job.spec import DATA_MODELS, JobSpec
-from search_space import plugins
-from supernet.data import SOURCES, DataError, load_dataset
-from tests.tiny_data import MAKERS
+from plugins import kinds
+from supernet.data import DataError, load_dataset
 
-pytestmark = pytest.mark.parametrize("source", SOURCES)
+pytestmark = pytest.mark.parametrize("source", kinds.SOURCES.names())
 
 
 @pytest.fixture
 def options(source, tmp_path):
-    assert source in MAKERS, f"Write a miniature of {source} in tests/tiny_data.py, so that this contract can test it."
-    return MAKERS[source](tmp_path)
-
-
-def source_class(source):
-    return plugins.load("supernet.data.sources", source, "data source").SOURCE
-
-
-def test_words_of_a_job_are_the_sources_fields_with_the_same_defaults(source):
-    required = {name for name, info in DATA_MODELS[source].model_fields.items() if info.is_required()} - {"source"}
-    of_the_job = {
-        name: info.default
-        for name, info in DATA_MODELS[source].model_fields.items()
-        if name not in {"source", *required}
-    }
-    of_the_source = {field.name: field.default for field in fields(source_class(source))}
-    assert MISSING not in of_the_source.values()
-    assert {name: default for name, default in of_the_source.items() if name not in required} == of_the_job
-    assert required <= set(of_the_source)
+    return kinds.SOURCES.example(source).write(tmp_path)
 
 
 def test_a_job_that_names_the_source_loads_what_the_source_loads(source, options):
     spec = DATA_MODELS[source].model_validate({"source": source, **options})
-    dataset = load_dataset(source, 0, spec.options())
+    dataset = load_dataset(source, 0, spec)
     assert torch.equal(dataset.train.stored, load_dataset(source, 0, options).train.stored)
 
 

@@ -10,7 +10,7 @@ from supernet.contract import CHECKS, RUNNING, Subject
 from supernet.network import extract
 from tests.contracts.narrow import buildable, can_be_built
 
-PRESETS = [(family, preset) for family in plugins.names("search_space.families") for preset in plugins.presets(family)]
+PRESETS = [(family, preset) for family in plugins.FAMILIES.names() for preset in plugins.presets(family)]
 # Presets whose networks run in a test: as they are, or where they are big, narrowed.
 ADJUSTABLE = (contract.equal_ids, contract.fits_capacity, contract.counted_params, contract.counted_macs)
 RUN = [preset for preset in PRESETS if can_be_built(*preset)]

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from export.bundle import FORMATS, Subject, write_bundle
+from export.bundle import Subject, write_bundle
+from plugins import kinds
 from search_space import SearchSpace, plugins
 from supernet.network import build_network
 
-NAMES = plugins.names("export.formats")
+NAMES = kinds.FORMATS.names()
 SPACE: SearchSpace = plugins.load_family("mobilenet", "digits")
 
 
@@ -23,14 +24,14 @@ def bundle(tmp_path_factory):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_format_has_a_tolerance_and_a_way_back(name):
-    module = plugins.load("export.formats", name, "export format")
+    module = kinds.FORMATS.load(name)
     assert 0 <= module.TOLERANCE <= 1e-2
     assert "def reload(folder)" in module.RELOAD
     compile(module.RELOAD, name, "exec")
 
 
-def test_every_format_is_in_a_bundle():
-    assert sorted(FORMATS) == sorted(NAMES)
+def test_every_format_is_in_a_bundle(bundle):
+    assert sorted(bundle.report["formats"]) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -6,11 +6,12 @@ import torch
 from export.measurable import write_measurable
 from export.measure import Setting
 from export.runtimes import Prepared, Refused
+from plugins import kinds
 from predictors.targets import RUNTIMES, TargetName
 from search_space import plugins
 from supernet.network import build_network
 
-ENGINES = plugins.names("export.runtimes")
+ENGINES = kinds.RUNTIMES.names()
 SPACE = plugins.load_family("mobilenet", "digits")
 
 
@@ -40,7 +41,7 @@ def test_an_engine_runs_what_is_written_for_it(engine, tmp_path, one_thread):
     torch.manual_seed(0)
     layers = SPACE.layers(SPACE.smallest())
     path = write_measurable(build_network(layers).eval(), layers, torch.zeros(1, 1, 8, 8), tmp_path, setting)
-    module = plugins.load("export.runtimes", engine, "runtime")
+    module = kinds.RUNTIMES.load(engine)
     assert path.name.endswith(module.SUFFIX)
     prepared: Prepared = module.prepare(path, setting)
     assert set(prepared.phases) == {"forward"}
@@ -52,6 +53,6 @@ def test_an_engine_runs_what_is_written_for_it(engine, tmp_path, one_thread):
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_engine_refuses_what_it_cannot_read(engine, tmp_path, one_thread):
-    module = plugins.load("export.runtimes", engine, "runtime")
+    module = kinds.RUNTIMES.load(engine)
     with pytest.raises(Refused):
         module.prepare(tmp_path / "nothing", Setting(f"cpu-{engine}"))

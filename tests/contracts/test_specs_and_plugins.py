@@ -1,45 +1,15 @@
 """What a request may name is what is there: the service judges requests without importing torch."""
 
-from dataclasses import fields
-from typing import get_args
-
 import pytest
 
-from job.spec import ALGORITHM_OPTIONS, DATA_SOURCES, METHOD_OPTIONS, OPTIMIZERS, JobSpec
-from job.training_spec import SCHEDULES, AugmentationSpec
+from job.spec import JobSpec
+from plugins import kinds
 from search.metrics import METRICS
 from search_space import plugins
-from supernet import data, trainer
-from supernet.augment import POLICIES, AugmentOptions
-from supernet.methods.bignas import BigNAS
+from supernet.methods.bignas.method import BigNAS
+from supernet.methods.bignas.options import BigNASOptions
 
-RECIPES = plugins.names("job.recipes")
-
-
-def test_data_sources_are_those_of_the_supernet():
-    assert set(DATA_SOURCES) == set(data.SOURCES)
-
-
-def test_optimizers_are_those_of_the_trainer():
-    assert set(OPTIMIZERS) == set(trainer.OPTIMIZERS)
-
-
-def test_schedules_are_those_of_the_trainer():
-    assert set(SCHEDULES) == set(trainer.SCHEDULES)
-
-
-def test_policies_of_augmentation_and_every_other_word_are_those_of_the_supernet():
-    words = {field: info.default for field, info in AugmentationSpec.model_fields.items()}
-    assert words == {field.name: field.default for field in fields(AugmentOptions)}
-    assert get_args(AugmentationSpec.model_fields["policy"].annotation) == POLICIES
-
-
-def test_training_methods_are_the_files_that_are_there():
-    assert set(METHOD_OPTIONS) == set(plugins.names("supernet.methods"))
-
-
-def test_search_algorithms_are_the_files_that_are_there():
-    assert set(ALGORITHM_OPTIONS) == set(plugins.names("search.algorithms"))
+RECIPES = kinds.RECIPES.names()
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -53,14 +23,14 @@ def test_a_recipe_is_a_whole_job_by_itself(recipe):
 def test_everything_a_recipe_names_can_be_loaded(recipe):
     spec = JobSpec.model_validate({"recipe": recipe})
     plugins.load_family(spec.supernet.family, spec.supernet.preset)
-    plugins.load("supernet.methods", spec.training.method, "training method").METHOD(**spec.training.options)
+    kinds.METHODS.load(spec.training.method).METHOD(spec.training.method_options)
     # A search by gradient is not an algorithm that asks for evaluations; it is a part of the job.
     if spec.gradient is None:
-        plugins.load("search.algorithms", spec.search.algorithm, "search algorithm")
+        kinds.ALGORITHMS.load(spec.search.algorithm)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-@pytest.mark.parametrize("algorithm", sorted(ALGORITHM_OPTIONS))
+@pytest.mark.parametrize("algorithm", kinds.ALGORITHMS.names())
 def test_every_algorithm_can_take_the_place_of_a_recipes_own(recipe, algorithm):
     spec = JobSpec.model_validate({"recipe": recipe, "search": {"algorithm": algorithm}})
     assert spec.search.algorithm == algorithm
@@ -68,4 +38,4 @@ def test_every_algorithm_can_take_the_place_of_a_recipes_own(recipe, algorithm):
 
 def test_bignas_trains_as_the_paper_says():
     """Four networks a step: biggest, smallest and two random (section 3.1)."""
-    assert BigNAS() == BigNAS(num_random=2, label_smoothing=0.1)
+    assert BigNAS() == BigNAS(BigNASOptions(num_random=2, label_smoothing=0.1))

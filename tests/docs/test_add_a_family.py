@@ -19,7 +19,7 @@ from job.spec import JobSpec
 from search_space import plugins
 from supernet.data import load_dataset
 from supernet.evaluate import accuracy
-from supernet.methods.bignas import BigNAS
+from supernet.methods.bignas.method import BigNAS
 from supernet.network import Supernet, extract
 from supernet.trainer import Trainer, TrainingOptions
 from tests.docs.families import documented_files, with_own_module, write_documented_family
@@ -60,7 +60,7 @@ def test_it_trains_on_digits_and_its_export_needs_neither_winnow_nor_the_file(fo
     data = load_dataset("digits", 0)
     torch.manual_seed(0)
     supernet = Supernet(space)
-    training = spec.training.model_dump(include=set(TrainingOptions.__dataclass_fields__)) | {"epochs": 10}
+    training = spec.training.model_dump(include=set(TrainingOptions.model_fields)) | {"epochs": 10}
     options = TrainingOptions(**(training | {"lr_decay_epochs": 10 / 150}))
     trainer = Trainer(supernet, BigNAS(), data.train, options, seed=0)
     while trainer.steps_done < trainer.num_steps:

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from export.bundle import FORMATS, Subject, sha256_of, write_bundle
-from export.formats.safetensors import LOAD_PY, needs, network_source
+from export.formats.safetensors.format import LOAD_PY, needs, network_source
 from export.verify import VerificationError, verify
 from search_space.packages import own_packages
 from search_space.plugins import load_family
@@ -188,7 +188,7 @@ def test_a_format_that_cannot_be_written_leaves_nothing_behind(tmp_path, monkeyp
         (folder / "model.onnx").write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("export.formats.onnx.write", full_disk)
+    monkeypatch.setattr("export.formats.onnx.format.write", full_disk)
     with pytest.raises(OSError, match="No space left"):
         write_bundle(subject(), *samples(), tmp_path / "full")
     assert list(tmp_path.iterdir()) == []
@@ -230,7 +230,7 @@ def test_outputs_that_are_not_numbers_are_refused(copied):
 
 def test_an_export_that_needs_winnow_is_refused(copied, monkeypatch):
     monkeypatch.setattr(
-        "export.formats.safetensors.RELOAD",
+        "export.formats.safetensors.format.RELOAD",
         "def reload(folder):\n    import sys, types\n    sys.modules['supernet.network'] = types.ModuleType('x')\n"
         "    import numpy\n    return lambda x: numpy.zeros((len(x), 10), dtype='float32')\n",
     )

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from export.bundle import Subject, write_bundle
-from export.formats.onnx import write
+from export.formats.onnx.format import write
 from search_space.layers import ResizeSpec
 from supernet.network import build_network
 from tests.contracts.narrow import buildable

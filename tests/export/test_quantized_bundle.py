@@ -60,7 +60,7 @@ def test_sixteen_bits_are_stored_in_sixteen_bits():
 def test_torch_measures_a_quantized_llama_as_it_is_stored(tmp_path):
     from export.measurable import write_measurable
     from export.measure import Setting
-    from export.runtimes import torch as runtime
+    from export.runtimes.torch import runtime
 
     space = space_of("llama", bits=(4, 8, 16))
     architecture = space.sample(np.random.default_rng(1))

@@ -22,7 +22,7 @@ from pipeline.training import train_supernet
 from service.store.models import Artifact
 from supernet.distributed import Group, Orders, join
 from supernet.flat import own_tensors
-from supernet.methods.bignas import BigNAS
+from supernet.methods.bignas.method import BigNAS
 from supernet.trainer import Trainer
 from tests.pipeline.bench import MemoryReporter, workshop
 

@@ -90,7 +90,7 @@ def test_tasks_and_divergence_are_scored_where_they_are_asked(tmp_path):
 def test_a_task_file_that_is_not_there_fails_the_job_with_its_name(tmp_path):
     tasks = {"tasks": [{"name": "quiz", "path": str(tmp_path / "none.jsonl")}]}
     spec = llama_spec(text_file(tmp_path), scoring=tasks)
-    data = load_dataset("text", 0, spec.data.options())
+    data = load_dataset("text", 0, spec.data)
     with pytest.raises(JobFailed, match=r"There is no task file .*none\.jsonl"):
         exams_of(spec, spec.supernet.space(), data, None)
 

@@ -10,7 +10,7 @@ from pipeline.reporter import Interrupted
 from pipeline.training import fitting_micro_batches, train_supernet
 from pipeline.workshop import JobFailed
 from supernet.distributed import ALONE, Orders
-from supernet.methods.bignas import BigNAS
+from supernet.methods.bignas.method import BigNAS
 from supernet.trainer import Trainer
 from tests.pipeline.bench import MemoryReporter, workshop
 

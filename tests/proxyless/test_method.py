@@ -27,7 +27,7 @@ from search_space.plugins import load_family
 from supernet.data.dataset import Split
 from supernet.data.splitting import DataError
 from supernet.losses import task_loss
-from supernet.methods.proxylessnas import ProxylessNAS
+from supernet.methods.proxylessnas.method import ProxylessNAS
 from supernet.network import Supernet
 from supernet.randomness import derived_rng
 from supernet.trainer import Trainer, TrainingOptions

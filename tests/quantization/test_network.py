@@ -10,7 +10,7 @@ from supernet.network import Supernet, build_network, extract
 from tests.contracts.narrow import buildable, can_be_built
 from tests.quantization.networks import batches, inputs_for, quantizable, space_of
 
-PRESETS = [(family, preset) for family in plugins.names("search_space.families") for preset in plugins.presets(family)]
+PRESETS = [(family, preset) for family in plugins.FAMILIES.names() for preset in plugins.presets(family)]
 # The first of each family: presets of one family share their blocks.
 RUN = list({family: (family, preset) for family, preset in reversed(PRESETS) if can_be_built(family, preset)}.values())
 

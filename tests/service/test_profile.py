@@ -169,7 +169,7 @@ print(found.metrics[1].largest, time.process_time() - began, peak, "torch" in sy
 """
 
 
-@pytest.mark.skipif("llama" not in plugins.names(plugins.FAMILIES), reason="no llama family")
+@pytest.mark.skipif("llama" not in plugins.FAMILIES.names(), reason="no llama family")
 def test_seven_billion_parameters_take_no_memory_and_no_time() -> None:
     script = LARGE.replace("SUPERNET", repr({"family": "llama", "preset": "llama2_7b"}))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

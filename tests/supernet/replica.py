@@ -12,8 +12,10 @@ from search_space.adjustments import Adjustments
 from search_space.plugins import load_family
 from supernet.data import Split
 from supernet.distributed import join
-from supernet.methods.alternating import Alternating
-from supernet.methods.bignas import BigNAS
+from supernet.methods.alternating.method import Alternating
+from supernet.methods.alternating.options import AlternatingOptions
+from supernet.methods.bignas.method import BigNAS
+from supernet.methods.bignas.options import BigNASOptions
 from supernet.network import Supernet
 from supernet.trainer import Trainer, TrainingMethod, TrainingOptions
 
@@ -62,7 +64,9 @@ def losses(family: str, micro_batches: int, *, sharded: bool = False) -> list[di
         sharded=sharded,
     )
     torch.manual_seed(0)
-    method: TrainingMethod = BigNAS(num_random=1) if family == "mobilenet" else Alternating(alpha=0.5)
+    method: TrainingMethod = (
+        BigNAS(BigNASOptions(num_random=1)) if family == "mobilenet" else Alternating(AlternatingOptions(alpha=0.5))
+    )
     presets = {"mobilenet": "digits", "llama": "tiny", "untied": None}
     checkpoint = UNTIED if family == "untied" else None
     space = load_family("llama" if checkpoint else family, presets[family], Adjustments(), checkpoint)

@@ -6,23 +6,23 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from search_space.plugins import load_family
-from supernet.augment import AugmentOptions
 from supernet.data import DataError, Dataset, load_dataset
 from supernet.data import decoding as decoding_module
 from supernet.data.on_disk import ImageFile, ImagesOnDisk
 from supernet.evaluate import score
-from supernet.methods.bignas import BigNAS
+from supernet.methods.bignas.method import BigNAS
+from supernet.methods.bignas.options import BigNASOptions
 from supernet.network import Supernet, extract
+from supernet.options import AugmentationOptions
 from supernet.trainer import Trainer
 from tests.supernet.on_disk import same, sets_in
-from tests.supernet.recipes import FEW_STEPS
+from tests.supernet.recipes import FEW_STEPS, changed
 from tests.tiny_data import cifar10, grey_images, image_table, images, picture
 
 CPU = torch.device("cpu")
@@ -78,13 +78,20 @@ def test_a_file_is_indexed_and_taken_from_like_a_tensor(tmp_path, decoding, shor
     assert data.num_bytes < 20 * len(data)
 
 
-OPTIONS = replace(FEW_STEPS, epochs=2, batch_size=24, micro_batches=2)
+OPTIONS = changed(FEW_STEPS, epochs=2, batch_size=24, micro_batches=2)
 
 
 def trainer(data: Dataset) -> Trainer:
     torch.manual_seed(0)
     supernet = Supernet(load_family("mobilenet", "digits"))
-    return Trainer(supernet, BigNAS(num_random=1), data.train, OPTIONS, 0, AugmentOptions(crop_padding=1, flip=True))
+    return Trainer(
+        supernet,
+        BigNAS(BigNASOptions(num_random=1)),
+        data.train,
+        OPTIONS,
+        0,
+        AugmentationOptions(crop_padding=1, flip=True),
+    )
 
 
 def test_a_training_has_the_losses_of_memory_also_when_it_is_resumed(tmp_path, decoding, monkeypatch):
