@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from job.hardware_spec import with_margin
-from pipeline.hardware import Hardware, on_target
+from pipeline.hardware import Hardware
 from pipeline.workshop import JobFailed, Workshop
 from predictors.cost import ANALYTIC
 from quantization.calibration import CalibrationError
@@ -147,7 +147,7 @@ def _best_architecture(shop: Workshop, evaluator: QuantizedEvaluator, hardware: 
         found = []
         for architecture in evaluator.in_order(architectures):
             (scored,) = evaluator.evaluate([space.quantized(architecture, wide)])
-            metrics = dict(on_target(shop, hardware, scored).metrics)
+            metrics = dict(hardware.added_to(scored, shop.reporter.listen).metrics)
             shop.reporter.event("baseline score", {"values": architecture.values, "metrics": metrics})
             shop.reporter.listen()
             found.append(Evaluation(architecture, metrics))

@@ -19,7 +19,7 @@ from pipeline.evaluating import evaluation_of, row_of
 from pipeline.exams import exams_of
 from pipeline.finalists import measured_finalists, tell_violations
 from pipeline.front_quantization import FrontQuantization
-from pipeline.hardware import Hardware, on_target, prepare_hardware
+from pipeline.hardware import Hardware, prepare_hardware
 from pipeline.materials import decoding_of, prepare_data
 from pipeline.policies import NUM_BASELINES, baseline_architectures, baseline_event, first_policies
 from pipeline.sharing import evaluate_of
@@ -120,7 +120,7 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
     def evaluate(architectures: Sequence[Architecture]) -> list[Evaluation]:
         found = []
         for row, scored in shared(architectures):
-            evaluation = on_target(shop, hardware, scored)
+            evaluation = hardware.added_to(scored, shop.reporter.listen)
             shop.reporter.evaluation(row_of(evaluation, row.seconds))
             known[evaluation.architecture.id] = evaluation
             shop.reporter.progress(len(known) / plan.evaluations)

@@ -348,7 +348,7 @@ class _GradientSearch:
             self._shop, hardware, [(architecture, on_device(network, inputs.device))], inputs
         )
         if not on_target and hardware.metrics:
-            on_target, how = hardware.scores(self._shop, architecture)
+            on_target, how = hardware.scores(architecture, self._shop.reporter.listen)
         assert not isinstance(evaluation.source, str)
         metrics, sources = {**evaluation.metrics, **on_target}, {**evaluation.source, **how}
         self._shop.reporter.evaluation(row_of(Evaluation(architecture, metrics, sources), time.monotonic() - began))

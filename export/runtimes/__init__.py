@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+from predictors.measured import RuntimeFacts
 
 
 class Refused(Exception):
@@ -34,6 +35,6 @@ class Prepared:
     """
 
     phases: Mapping[str, Callable[[], float]]
-    facts: dict[str, Any]
+    facts: RuntimeFacts
     close: Callable[[], None] = field(default=lambda: None)
     gpu_uuid: str | None = None

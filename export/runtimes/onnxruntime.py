@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from export.measure.setting import Setting
 from export.runtimes import Prepared, Refused
+from predictors.measured import RuntimeFacts
+from predictors.setting import Setting
 
 SUFFIX = ".onnx"
 
@@ -71,7 +72,7 @@ def prepare(path: Path, setting: Setting) -> Prepared:
         return (time.perf_counter_ns() - begin) / 1e6
 
     is_language = tensor.type.startswith("tensor(int") and len(session.get_outputs()[0].shape) == 3
-    facts = {
+    facts: RuntimeFacts = {
         "dtype": weights_dtype(path),
         "input_shape": list(feed[tensor.name].shape),
         "versions": {"onnxruntime": onnxruntime.__version__, "python": platform.python_version()},
