@@ -11,6 +11,7 @@ import torch
 
 from pipeline.workshop import Workshop, make_evaluator
 from predictors.cost import macs
+from search.metrics import METRICS
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
 from supernet.data import Dataset
@@ -100,11 +101,11 @@ def fallen(metric: str, value: float, best: float) -> bool:
     """
     if not np.isfinite(value):
         return True
-    return value < 0.5 * best if metric == "accuracy" else value > 2 * best
+    return value < 0.5 * best if METRICS[metric].goal == "maximize" else value > 2 * best
 
 
 def is_better(metric: str, value: float, best: float | None) -> bool:
     """Whether a score is the best so far."""
     if best is None:
         return True
-    return value > best if metric == "accuracy" else value < best
+    return value > best if METRICS[metric].goal == "maximize" else value < best

@@ -114,9 +114,8 @@ class Hardware:
 
     def added_to(self, scored: Evaluation, listen: Callable[[], None]) -> Evaluation:
         """An evaluation with the metrics of the job's target beside its own."""
-        assert not isinstance(scored.source, str)
         metrics, sources = self.scores(scored.architecture, listen)
-        return Evaluation(scored.architecture, {**scored.metrics, **metrics}, {**scored.source, **sources})
+        return Evaluation(scored.architecture, {**scored.metrics, **metrics}, {**scored.sources, **sources})
 
 
 def prepare_hardware(shop: Workshop) -> Hardware:

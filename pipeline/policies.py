@@ -182,6 +182,6 @@ def baseline_event(name: str, evaluation: Evaluation, measured: Finalist) -> dic
         "architecture_id": evaluation.architecture.id,
         "values": evaluation.architecture.values,
         "metrics": {**evaluation.metrics, **measured.metrics},
-        "sources": {name: evaluation.source_of(name) for name in evaluation.metrics} | measured.sources,
+        "sources": evaluation.sources | measured.sources,
         "measurements": measured.measurements,
     }

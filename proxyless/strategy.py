@@ -23,6 +23,7 @@ from pipeline.hardware import Hardware
 from pipeline.materials import fresh_supernet, make_trainer
 from pipeline.workshop import JobFailed, Workshop, make_evaluator
 from predictors.candidates import price_candidates
+from predictors.targets import named_target
 from proxyless.derive import most_likely, most_likely_within
 from proxyless.gates import GatedPasses
 from proxyless.held_out import carve
@@ -109,7 +110,7 @@ class _GradientSearch:
     def run(self) -> None:
         self._shop.reporter.stage("train supernet")
         # Files are read first: a table that does not fit should not be found out after the warm-up.
-        self._latencies([target for target in self._part.targets if target.startswith("/")])
+        self._latencies([target for target in self._part.targets if isinstance(named_target(target), Path)])
         warm = self._warm_up()
         self._shop.reporter.stage("measure hardware")
         latencies = self._latencies(self._part.targets)
@@ -349,8 +350,7 @@ class _GradientSearch:
         )
         if not on_target and hardware.metrics:
             on_target, how = hardware.scores(architecture, self._shop.reporter.listen)
-        assert not isinstance(evaluation.source, str)
-        metrics, sources = {**evaluation.metrics, **on_target}, {**evaluation.source, **how}
+        metrics, sources = {**evaluation.metrics, **on_target}, {**evaluation.sources, **how}
         self._shop.reporter.evaluation(row_of(Evaluation(architecture, metrics, sources), time.monotonic() - began))
         return self._tell(
             "measured",

@@ -13,6 +13,7 @@ from predictors.latency_fit import Fitted
 from predictors.layer_tables import corrected_table
 from predictors.table_files import read_table
 from predictors.tables import LatencyTable
+from predictors.targets import named_target
 from search_space.architecture import Architecture
 from search_space.distinct import TooManyLayers
 from search_space.space import SearchSpace
@@ -30,9 +31,10 @@ def table_of(shop: Workshop, target: str, progress: Callable[[float], None]) -> 
         ValueError: the file is not a table.
         Interrupted: the job is to be paused or cancelled; what was measured is stored.
     """
-    if target.startswith("/"):
+    named = named_target(target)
+    if isinstance(named, Path):
         try:
-            return read_table(Path(target))
+            return read_table(named)
         except OSError as error:
             raise JobFailed(f"The latency table {target!r} cannot be read: {error.strerror}.") from error
     gives = target_of_name(shop, target)

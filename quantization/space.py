@@ -85,6 +85,12 @@ class _Group:
     when: tuple[str, tuple[Option, ...]] | None = None
 
 
+class QuantizedArchitecture(Architecture):
+    """A network of a space with the policy of its layers."""
+
+    __slots__ = ()
+
+
 class QuantizedSpace(SearchSpace):
     """Every network of a space with every policy.
 
@@ -95,6 +101,8 @@ class QuantizedSpace(SearchSpace):
         ValueError: a width that nothing executes, a layer that does not exist, a layer that is pinned and
             searched, or nothing that can be quantized.
     """
+
+    makes = QuantizedArchitecture
 
     def __init__(self, base: SearchSpace, quantization: Quantization) -> None:
         if not base.has_layers:
@@ -118,9 +126,14 @@ class QuantizedSpace(SearchSpace):
         self._spec = lru_cache(REMEMBERED_SPECS)(LayerSpec.with_policy)
         self._precision = lru_cache(self._make_precision)
         self._parts = lru_cache(REMEMBERED_SPECS)(self._make_parts)
+        # Choices of widths, each with its layers, and choices of the weights' modes.
+        self._widths: list[tuple[Choice, tuple[LayerName, ...]]] = []
+        self._mode_choices: list[Choice] = []
         choices = [*base.choices]
         for group in groups:
-            choices.append(Choice(f"{group.name}_bits", group.bits, group.when, "bits"))
+            width = Choice(f"{group.name}_bits", group.bits, group.when, "bits")
+            self._widths.append((width, group.members))
+            choices.append(width)
             with_modes = tuple(
                 bits
                 for bits in group.bits
@@ -128,7 +141,9 @@ class QuantizedSpace(SearchSpace):
             )
             if with_modes:
                 when = (f"{group.name}_bits", with_modes)
-                choices.append(Choice(f"{group.name}_weights", quantization.modes, when, "weights"))
+                mode = Choice(f"{group.name}_weights", quantization.modes, when, "weights")
+                self._mode_choices.append(mode)
+                choices.append(mode)
         self._base_choices = len(base.choices)
         super().__init__(f"{base.name}/quantized", choices, self._layers, capacity=base.capacity, takes=base.takes)
 
@@ -163,11 +178,8 @@ class QuantizedSpace(SearchSpace):
             mode: of the weights; empty: the first of the policies' modes.
         """
         values: dict[str, Option] = dict(network.values)
-        for choice in self.choices[self._base_choices :]:
-            if choice.name.endswith("_weights"):
-                values[choice.name] = mode or self.quantization.modes[0]
-                continue
-            members = [name for name, group in self._group_of.items() if f"{group}_bits" == choice.name]
+        values |= {choice.name: mode or self.quantization.modes[0] for choice in self._mode_choices}
+        for choice, members in self._widths:
             wanted = [bits if isinstance(bits, int) else bits.get(name, int(choice.options[-1])) for name in members]
             possible = [option for option in choice.options if int(option) >= max(wanted)]
             values[choice.name] = possible[0] if possible else choice.options[-1]

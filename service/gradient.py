@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from job.spec import JobSpec
-from predictors.targets import TargetName
+from predictors.targets import named_target
 from service.errors import InvalidRequest, NotFound
 from service.store import measuring, queries
 from service.store.models import Job
@@ -62,12 +62,13 @@ def check_targets(session: Session, spec: JobSpec) -> None:
     space = spec.supernet.space()
     for target in spec.gradient.targets:
         try:
-            if target.startswith("/"):
-                if not Path(target).is_file():
+            named = named_target(target)
+            if isinstance(named, Path):
+                if not named.is_file():
                     continue
-                table = read_table(Path(target))
+                table = read_table(named)
             else:
-                name = TargetName.parse(target).registered
+                name = named.registered
                 row = None if name is None else measuring.target(session, name)
                 if name is not None and row is None:
                     raise ValueError(f"There is no target {name!r}. GET /v1/targets lists them.")
