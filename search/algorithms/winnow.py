@@ -25,7 +25,7 @@ from threadpoolctl import threadpool_limits
 from search.algorithm import SearchAlgorithm, refuse_below
 from search.candidates import Breeder, Seen
 from search.evaluation import Evaluation
-from search.gaussian_process.beliefs import Belief, Certainty, Exact, Metric, Validity
+from search.gaussian_process.beliefs import Belief, Certainty, Exact, MetricModel, Validity
 from search.gaussian_process.improvement import expected_improvement, non_dominated_boxes
 from search.gaussian_process.regression import Features, kernel_features
 from search.gaussian_process.size_columns import RELEVANCE, SizeColumns
@@ -71,8 +71,8 @@ class WinnowSearch(SearchAlgorithm):
         self._sizes = SizeColumns(self.space)
         like = self._features(gene_matrix(self.space, [self.space.smallest()]))
         self._tracked: list[Objective | Constraint] = [*self.objectives, *problem.constraints]
-        self._metrics: list[Metric | Exact] = [
-            Exact(self._exact(tracked)) if tracked.metric in problem.exact_costs else Metric(like)
+        self._metrics: list[MetricModel | Exact] = [
+            Exact(self._exact(tracked)) if tracked.metric in problem.exact_costs else MetricModel(like)
             for tracked in self._tracked
         ]
         self._validity = Validity(like)
@@ -296,7 +296,9 @@ class WinnowSearch(SearchAlgorithm):
 
     def _end_worth(self, beliefs: list[Belief | Certainty], front: np.ndarray, works: np.ndarray) -> np.ndarray | None:
         """Expected improvement of the best in one learned objective, in turn; None where there is nothing to find."""
-        learned = [i for i, metric in enumerate(self._metrics[: len(self.objectives)]) if isinstance(metric, Metric)]
+        learned = [
+            i for i, metric in enumerate(self._metrics[: len(self.objectives)]) if isinstance(metric, MetricModel)
+        ]
         if not learned or len(front) == 0 or len(self.objectives) == 1:
             return None
         end = learned[(self._turn // ENDS) % len(learned)]
