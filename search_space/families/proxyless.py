@@ -51,7 +51,7 @@ Description = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class ProxylessBlock:
     """One block of a table.
 
     Attributes:
@@ -79,31 +79,31 @@ class Table:
     classes: int
     stem: int
     stem_stride: int
-    blocks: tuple[Block, ...]
+    blocks: tuple[ProxylessBlock, ...]
     head: int
     multipliers: tuple[float, ...] | None = (1.0,)
     image_channels: int = 3
 
 
-def searched_blocks(first: int, *stages: tuple[int, int, int]) -> tuple[Block, ...]:
+def searched_blocks(first: int, *stages: tuple[int, int, int]) -> tuple[ProxylessBlock, ...]:
     """A fixed block of width `first`, then stages of (width, number of blocks, stride of the first)."""
-    blocks = [Block("first_block", first, 1, ("k3e1",))]
+    blocks = [ProxylessBlock("first_block", first, 1, ("k3e1",))]
     for s, (width, depth, stride) in enumerate(stages, 1):
         for b in range(1, depth + 1):
             # A stage's first block changes the shape, so it cannot be left out.
             options = OPERATIONS if b == 1 else (ZERO, *OPERATIONS)
-            blocks.append(Block(f"stage{s}_block{b}", width, stride if b == 1 else 1, options))
+            blocks.append(ProxylessBlock(f"stage{s}_block{b}", width, stride if b == 1 else 1, options))
     return tuple(blocks)
 
 
-def bottlenecks(*stages: tuple[int, int, int]) -> tuple[Block, ...]:
+def bottlenecks(*stages: tuple[int, int, int]) -> tuple[ProxylessBlock, ...]:
     """Bottlenecks with a choice of operation, in stages of (width, number of blocks, stride of the first)."""
     blocks = []
     for s, (width, depth, stride) in enumerate(stages, 1):
         for b in range(1, depth + 1):
             # What changes the shape can be neither left out nor done by nothing.
             options = tuple(MIXINGS)[1:] if b == 1 else (ZERO, *MIXINGS)
-            blocks.append(Block(f"stage{s}_block{b}", width, stride if b == 1 else 1, options))
+            blocks.append(ProxylessBlock(f"stage{s}_block{b}", width, stride if b == 1 else 1, options))
     return tuple(blocks)
 
 
@@ -200,7 +200,7 @@ def fixed(
                 f"null where there is none; got {block!r}."
             )
         kernel, expansion, width, stride = block
-        blocks.append(Block(f"block{position}", width, stride, (f"k{kernel}e{expansion}",)))
+        blocks.append(ProxylessBlock(f"block{position}", width, stride, (f"k{kernel}e{expansion}",)))
     if not blocks:
         raise ValueError("A description of a network needs at least one block that is not null; got none.")
     table = Table(
@@ -257,7 +257,7 @@ def _choices(table: Table, options: Options, choose_all: bool) -> Iterator[Choic
             yield Choice(block.name, tuple(sorted(operations, key=_size)))
 
 
-def _operations(block: Block) -> Rule:
+def _operations(block: ProxylessBlock) -> Rule:
     has_zero = ZERO in block.options
     if any(option in MIXINGS for option in block.options):
         known = ", ".join(option for option in block.options if option != ZERO)
