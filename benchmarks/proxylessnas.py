@@ -97,7 +97,7 @@ class Size:
 
     memory_batch: int
     pixels: int
-    table: proxyless.Table
+    table: proxyless.ProxylessTable
     limit: int | None
     batch_size: int
     warmup_epochs: int
