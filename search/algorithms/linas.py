@@ -24,7 +24,7 @@ from sklearn.svm import SVR
 from threadpoolctl import threadpool_limits
 
 from search.algorithm import SearchAlgorithm, refuse_below
-from search.candidates import Breeder, Seen
+from search.candidates import Breeder, TakenGenomes
 from search.evaluation import Evaluation
 from search.objectives import Constraint, Objective
 from search.problem import Problem, exact_values
@@ -68,7 +68,7 @@ class LINASSearch(SearchAlgorithm):
         self._population, self._inner, self._mutation = population, inner_evaluations, mutation
         self._rng = np.random.default_rng(seed)
         self._breeder = Breeder(self.space, self._rng)
-        self._seen = Seen()
+        self._seen = TakenGenomes()
         self._evaluated: list[Evaluation] = []
         self._tracked: list[Objective | Constraint] = [*self.objectives, *problem.constraints]
         if problem.warm_start:
@@ -82,7 +82,7 @@ class LINASSearch(SearchAlgorithm):
         count = min(self._population, room)
         seeds = self._unknown(self.problem.seeds) if self._num_asked == 0 else []
         batch = {architecture.id: architecture for architecture in seeds[:room]}
-        taken = Seen()
+        taken = TakenGenomes()
         taken.add(gene_matrix(self.space, list(batch.values())))
         rows = np.array([[t.cost(e.metrics[t.metric]) for t in self._tracked] for e in self._evaluated], dtype=float)
         usable = np.isfinite(rows).all(axis=1) if len(rows) else np.zeros(0, dtype=bool)

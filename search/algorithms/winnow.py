@@ -23,7 +23,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from search.algorithm import SearchAlgorithm, refuse_below
-from search.candidates import Breeder, Seen
+from search.candidates import Breeder, TakenGenomes
 from search.evaluation import Evaluation
 from search.gaussian_process.beliefs import Belief, Certainty, Exact, MetricModel, Validity
 from search.gaussian_process.improvement import expected_improvement, non_dominated_boxes
@@ -66,7 +66,7 @@ class WinnowSearch(SearchAlgorithm):
         refuse_below("initial", initial, 1)
         self._batch, self._initial = batch, initial
         self._breeder = Breeder(self.space, np.random.default_rng(seed))
-        self._seen = Seen()
+        self._seen = TakenGenomes()
         self._whole = all_genes(self.space) if self.space.size() <= POOL else None
         self._sizes = SizeColumns(self.space)
         like = self._features(gene_matrix(self.space, [self.space.smallest()]))
@@ -198,7 +198,7 @@ class WinnowSearch(SearchAlgorithm):
             return pool, self._believe(pool)
         parents = genes[feasible][moocore.is_nondominated(costs[feasible])] if feasible.any() else self._nearest(genes)
         third = POOL // 9
-        breeder, drawn = self._breeder, Seen()
+        breeder, drawn = self._breeder, TakenGenomes()
         bred = np.concatenate(
             [breeder.random(third), breeder.mutants(parents, 3 * third), breeder.children(parents, third)]
         )
