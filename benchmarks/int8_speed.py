@@ -122,7 +122,7 @@ def report(lab: Lab, plan: Plan) -> dict[str, Any]:
 
     left = {name: sum(space.policy(one.architecture)[name].is_full for one in front) for name in space.policy(full)}
     times = lab.time_left_in_32(network, list(left))
-    divergence = {one["layer"]: one["divergence"] for one in sensitive}
+    divergence = {one.layer: one.divergence for one in sensitive}
     layers = [
         {
             "layer": name,

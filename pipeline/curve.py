@@ -14,6 +14,7 @@ from predictors.cost import macs
 from search.metrics import METRICS
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
+from service.store.records import CurvePoint
 from supernet.data import Dataset
 from supernet.randomness import derived_rng
 from supernet.trainer import Trainer
@@ -27,7 +28,7 @@ MEDIAN_OF = 31
 
 
 class Curve:
-    """Collects what steps report, and tells the job's events about it once an epoch, or more often."""
+    """Collects what steps report, and records a point once an epoch, or more often."""
 
     def __init__(self, shop: Workshop, data: Dataset) -> None:
         self._shop, self._data = shop, data
@@ -65,8 +66,8 @@ class Curve:
         self, trainer: Trainer, epoch: float, scores: Mapping[str, float], speed: Mapping[str, float] | None = None
     ) -> None:
         losses = {name: sum(values) / len(values) for name, values in self._sums.items()}
-        point = {"epoch": epoch, **losses, **scores, **(speed or self._speed(trainer)), "memory_bytes": self._memory()}
-        self._shop.reporter.event("curve", point)
+        shown = {**losses, **scores, **(speed or self._speed(trainer)), "memory_bytes": self._memory()}
+        self._shop.reporter.record(CurvePoint(epoch=epoch, **shown))
         self._sums, self._began, self._units_before = {}, time.monotonic(), trainer.units_seen
 
     def _speed(self, trainer: Trainer) -> dict[str, float]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from export.measurable import write_fresh
 from pipeline.benches import LocalBench, RemoteBench, RowStore
@@ -32,6 +31,7 @@ from search_space.distinct import TooManyLayers
 from search_space.space import SearchSpace
 from service.store import measuring
 from service.store.models import Target
+from service.store.records import PredictorReport
 from supernet.randomness import derived_rng
 
 # Results of a phase that each metric is read from.
@@ -218,7 +218,7 @@ def _priced_by(shop: Workshop, name: str, table: LatencyTable, metrics: tuple[st
     shop.reporter.stage("fit predictors", 1.0)
     report = {"model": "uploaded table", "margin": 0.0, "layers_in_table": len(table.rows)}
     priced = Fitted(lambda one: table.price(space.layers(one)), margin=0.0, report=report)
-    _tell_once(shop, {"metric": "latency_ms", "unit": "ms", "target": name, "used": True, **report})
+    shop.reporter.record(PredictorReport(metric="latency_ms", unit="ms", target=name, used=True, **report))
     return Hardware(metrics, {"latency_ms": priced})
 
 
@@ -274,7 +274,7 @@ def _judged(
         return None
     used = made.within_10_percent >= plan.min_within_10_percent
     facts = {"metric": metric, "unit": METRICS[metric].unit, "target": shop.spec.target}
-    _tell_once(shop, {**facts, "used": used, "margin": made.margin, **made.report})
+    shop.reporter.record(PredictorReport(**facts, used=used, margin=made.margin, **made.report))
     if used:
         return made
     shop.tell(
@@ -284,12 +284,6 @@ def _judged(
         "search is measured instead.",
     )
     return None
-
-
-def _tell_once(shop: Workshop, facts: dict[str, Any]) -> None:
-    """A predictor's report, kept in the job's events; a resumed job has told it already."""
-    if not any(event["metric"] == facts["metric"] for event in shop.reporter.events("predictor")):
-        shop.reporter.event("predictor", facts)
 
 
 def to_fit(space: SearchSpace, count: int, seed: int) -> list[Architecture]:

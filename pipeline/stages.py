@@ -21,7 +21,7 @@ from pipeline.finalists import measured_finalists, tell_violations
 from pipeline.front_quantization import FrontQuantization
 from pipeline.hardware import Hardware, prepare_hardware
 from pipeline.materials import decoding_of, prepare_data
-from pipeline.policies import NUM_BASELINES, baseline_architectures, baseline_event, first_policies
+from pipeline.policies import NUM_BASELINES, baseline_architectures, baseline_of, first_policies
 from pipeline.sharing import evaluate_of
 from pipeline.training import train_supernet
 from pipeline.workshop import JobFailed, Workshop, make_evaluator
@@ -37,6 +37,7 @@ from search.problem import Problem
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
 from service.store.models import Finalist, Job
+from service.store.records import Baseline
 from service.store.warm import copied
 from supernet.data import Dataset
 from supernet.evaluate import score
@@ -210,14 +211,14 @@ def measure_baselines(shop: Workshop, evaluator: Evaluator, hardware: Hardware) 
     """What the front of a search of policies is compared with: scored and measured like a finalist."""
     if not isinstance(evaluator, QuantizedEvaluator):
         return
-    finished = {event["name"] for event in shop.reporter.events("baseline")}
+    finished = {baseline.name for baseline in shop.reporter.records(Baseline)}
     if len(finished) == NUM_BASELINES:
         return
     named = baseline_architectures(shop, evaluator, hardware)
     left = {name: architecture for name, architecture in named.items() if name not in finished}
     scored = [(0, evaluator.evaluate([architecture])[0]) for architecture in left.values()]
     for name, (_, evaluation), found in zip(left, scored, _measured(shop, evaluator, scored, hardware), strict=True):
-        shop.reporter.event("baseline", baseline_event(name, evaluation, found))
+        shop.reporter.record(baseline_of(name, evaluation, found))
         shop.reporter.progress(1.0, force=True)
 
 

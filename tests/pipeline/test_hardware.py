@@ -32,6 +32,7 @@ from service.settings import Settings
 from service.store import leases, queries
 from service.store.models import Finalist, Job
 from service.store.session import Database
+from tests.pipeline.bench import heard
 from tests.pipeline.test_layer_tables import PricedBench
 
 CHOICES = {"*_width": [8], "*_depth": [1, 2], "*_kernel": [3], "*_expansion": [2, 3], "head_width": [16]}
@@ -87,7 +88,7 @@ def test_a_good_predictor_drives_the_search_and_limits_leave_room(shop_of: Make)
     bench = Place("a calm machine")
     shop = shop_of(bench, hardware={"networks": 24})
     made = prepare_hardware(shop)
-    (told,) = shop.reporter.events("predictor")
+    (told,) = heard(shop.reporter, "predictor")
     assert told["used"]
     assert told["within_percent"]["10"] >= 0.9
     assert told["layers_in_table"] == len(distinct_layers(shop.space, 1000))
@@ -103,7 +104,7 @@ def test_a_good_predictor_drives_the_search_and_limits_leave_room(shop_of: Make)
     again = prepare_hardware(shop)
     assert len(bench.measured) == measured
     assert again.scores(one, shop.reporter.listen)[0] == metrics
-    assert len(shop.reporter.events("predictor")) == 1
+    assert len(heard(shop.reporter, "predictor")) == 1
     # Nor does another job on the same device.
     prepare_hardware(shop_of(bench, hardware={"networks": 24}))
     assert len(bench.measured) == measured
@@ -113,8 +114,8 @@ def test_below_the_stated_quality_every_network_is_measured_and_it_is_said(shop_
     shop = shop_of(Dice("a die"), hardware={"networks": 20, "max_layers": 0})
     made = prepare_hardware(shop)
     assert made.fitted == {}
-    assert [event["used"] for event in shop.reporter.events("predictor")] == [False]
-    assert "measured instead" in shop.reporter.events("message")[-1]["text"]
+    assert [event["used"] for event in heard(shop.reporter, "predictor")] == [False]
+    assert "measured instead" in heard(shop.reporter, "message")[-1]["text"]
     _, sources = made.scores(shop.space.largest(), shop.reporter.listen)
     assert sources == {"latency_ms": "measured"}
     assert search_problem(shop.spec, shop.space, made).objectives[1].limit == 0.5
@@ -123,7 +124,7 @@ def test_below_the_stated_quality_every_network_is_measured_and_it_is_said(shop_
 def test_too_many_layers_leave_the_table_out_and_it_is_said(shop_of: Make) -> None:
     shop = shop_of(Place("a small one"), hardware={"networks": 10, "max_layers": 3, "min_within_10_percent": 0})
     assert prepare_hardware(shop).fitted
-    assert "No table of layers" in shop.reporter.events("message")[0]["text"]
+    assert "No table of layers" in heard(shop.reporter, "message")[0]["text"]
 
 
 def test_an_uploaded_table_prices_and_has_nothing_to_measure(shop_of: Make, database: Database) -> None:
@@ -138,8 +139,8 @@ def test_an_uploaded_table_prices_and_has_nothing_to_measure(shop_of: Make, data
     one = shop.space.smallest()
     metrics, sources = made.scores(one, shop.reporter.listen)
     assert (metrics, sources) == ({"latency_ms": 0.25 * len(shop.space.layers(one))}, {"latency_ms": "predicted"})
-    assert "cannot be measured there" in shop.reporter.events("message")[0]["text"]
-    (told,) = shop.reporter.events("predictor")
+    assert "cannot be measured there" in heard(shop.reporter, "message")[0]["text"]
+    (told,) = heard(shop.reporter, "predictor")
     assert (told["model"], told["layers_in_table"], told["used"]) == ("uploaded table", len(rows), True)
 
 
@@ -167,9 +168,9 @@ def test_finalists_that_break_a_limit_as_measured_are_counted(shop_of: Make, dat
     instrument = Instrument(Place("optimistic"), Setting(), MemoryStore(), write_fresh)
     meter = Meter("cpu-onnxruntime", shop.searched, instrument, 1.0)
     tell_violations(shop, Hardware(("latency_ms",), fitted, meter))
-    (told,) = shop.reporter.events("violations")
+    (told,) = heard(shop.reporter, "violations")
     assert (told["broken"], told["finalists"], told["limit"]) == (["bb"], 2, 0.5)
-    assert "1 of 2 networks of the front break the limit of 0.5 ms" in shop.reporter.events("message")[-1]["text"]
+    assert "1 of 2 networks of the front break the limit of 0.5 ms" in heard(shop.reporter, "message")[-1]["text"]
 
 
 class Tokens:
@@ -197,7 +198,7 @@ def test_tokens_per_second_are_predicted_from_whole_networks_and_their_limit_is_
     }
     shop = shop_of(Tokens(), **parts)
     made = prepare_hardware(shop)
-    (told,) = shop.reporter.events("predictor")
+    (told,) = heard(shop.reporter, "predictor")
     assert (told["metric"], told["target"], told["used"]) == ("tokens_per_second", "cpu-torch", True)
     problem = search_problem(shop.spec, shop.space, made)
     (limited,) = limits_of(problem.objectives, problem.constraints)

@@ -11,6 +11,7 @@ from pipeline.workshop import make_evaluator
 from predictors.instrument import Task
 from predictors.setting import Setting
 from predictors.tables import key_of
+from service.store.records import LayerSensitivity
 from supernet.data import load_dataset
 from supernet.evaluate import score
 from supernet.network import Supernet
@@ -65,7 +66,10 @@ def test_a_network_of_the_supernet_is_scored_without_a_policy(evaluator):
 def test_the_search_begins_with_widths_alone_and_the_least_sensitive_layers(evaluator):
     space = evaluator.policies
     names = list(space.policy(space.largest()))
-    rows = [{"layer": name, "bits": 8, "divergence": float(i)} for i, name in enumerate(names)]
+    rows = [
+        LayerSensitivity(layer=name, precision="int8_static", divergence=float(i), agreement=1.0, bits=8)
+        for i, name in enumerate(names)
+    ]
     seeds = seeds_from(space, rows, 250)
     assert seeds[:2] == [space.quantized(space.base.largest(), 8), space.quantized(space.base.largest(), 32)]
     counts = [sum(not p.is_full for p in space.policy(seed).values()) for seed in seeds[4:]]
