@@ -25,7 +25,7 @@ from export.measurable import write_measurable
 from export.measure import Effort, Setting, describe_machine
 from export.measure.bench import one_at_a_time, start_series
 from export.measure.machine import clocks
-from predictors.measured import Results
+from predictors.readings import Results
 from search_space.plugins import load_family
 from supernet.network import build_network
 

@@ -16,7 +16,7 @@ from pipeline.traced_layers import layers_of
 from predictors.instrument import Bench, Instrument, Task, place_of
 from predictors.latency_fit import Fitted, fit_predictor
 from predictors.layer_tables import build_table
-from predictors.measured import MeasurementError, Results
+from predictors.readings import MeasurementError, Results
 from predictors.setting import Effort, Setting
 from predictors.tables import LatencyTable
 from search.metrics import METRICS

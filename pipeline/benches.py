@@ -19,7 +19,7 @@ from export.measure import describe_machine, measure_many
 from export.measure.machine import installed_version
 from pipeline.reporter import Reporter
 from pipeline.workshop import JobFailed, Workshop
-from predictors.measured import MeasurementError, Results
+from predictors.readings import MeasurementError, Results
 from predictors.setting import Effort, Setting
 from predictors.targets import Runtime
 from service.errors import Unavailable

@@ -13,7 +13,7 @@ from export.measurable import write_measurable
 from pipeline.benches import LocalBench
 from pipeline.hardware import Hardware, Meter, read
 from pipeline.workshop import JobFailed, Workshop
-from predictors.measured import MeasurementError, Results
+from predictors.readings import MeasurementError, Results
 from predictors.setting import Effort, Setting
 from search.metrics import METRICS, Source
 from search.objectives import limits_of

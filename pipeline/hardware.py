@@ -19,7 +19,7 @@ from pipeline.workshop import JobFailed, Workshop
 from predictors.instrument import Instrument, Task, Unmeasurable
 from predictors.latency_fit import Fitted, fit_predictor
 from predictors.layer_tables import build_table
-from predictors.measured import Results
+from predictors.readings import Results
 from predictors.setting import Effort, Setting
 from predictors.table_files import parse_table
 from predictors.tables import LatencyTable, MissingRow

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from predictors.measured import MeasurementError, Results
+from predictors.readings import MeasurementError, Results
 from predictors.setting import Effort, Setting
 from predictors.tables import key_of
 from search_space.architecture import Architecture

@@ -19,7 +19,7 @@ from dataclasses import replace
 import numpy as np
 
 from predictors.instrument import Instrument, Layer, Sample, Task
-from predictors.measured import Results
+from predictors.readings import Results
 from predictors.setting import Effort, Setting
 from predictors.tables import LatencyTable, Row, key_of
 from search_space.architecture import Architecture

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from export.measure.bench import measure, measure_many
 from export.measure.machine import cpu_name, describe_machine
-from predictors.measured import MeasurementError
+from predictors.readings import MeasurementError
 from predictors.setting import Effort, Setting
 
 __all__ = [

@@ -26,7 +26,7 @@ import numpy as np
 
 from export.measure.machine import affinity, available_memory_bytes, clocks, describe_machine
 from export.measure.spread import Block, half_width, summary
-from predictors.measured import Clocks, Measured, MeasurementError, Results, RuntimeFacts
+from predictors.readings import Clocks, MeasurementError, Reading, Results, RuntimeFacts
 from predictors.setting import Effort, Setting
 
 MAX_WARM_UP_SECONDS = 2.0
@@ -247,11 +247,11 @@ class Series:
             said = child.ask(do="energy", handle=self.handles[0], phase=self.phase, seconds=seconds)
             self.energy_mj = said["energy_mj"]
 
-    def result(self, before: Clocks, after: Clocks) -> Measured:
+    def result(self, before: Clocks, after: Clocks) -> Reading:
         """What is stored: the number, its spread, and everything that it depends on."""
         numbers = summary(self.blocks)
         shape = self.facts["input_shape"]
-        result: Measured = {
+        result: Reading = {
             "metric": "latency_ms",
             "target": self.setting.runtime,
             "phase": self.phase,

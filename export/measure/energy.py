@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from predictors.measured import GpuFacts
+from predictors.readings import GpuFacts
 
 # Between readings: one takes as long as a small network, and the counter moves ten to fifty times a second.
 BETWEEN_SECONDS = 0.005

@@ -9,7 +9,7 @@ import resource
 from importlib import metadata
 from pathlib import Path
 
-from predictors.measured import Clocks, Machine
+from predictors.readings import Clocks, Machine
 
 CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 THERMAL = Path("/sys/class/thermal")

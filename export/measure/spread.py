@@ -16,7 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
-from predictors.measured import Spread
+from predictors.readings import Spread
 
 # By how much processes differ in their medians, as a share, before two of them have shown it: two numbers alone
 # say little about their own spread, so they are weighed against this (2 of 3 parts; docs/measuring.md).

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from predictors.measured import RuntimeFacts
+from predictors.readings import RuntimeFacts
 
 
 class Refused(Exception):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from export.runtimes import Prepared, Refused
-from predictors.measured import RuntimeFacts
+from predictors.readings import RuntimeFacts
 from predictors.setting import Setting
 
 SUFFIX = ".onnx"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from export.runtimes import Prepared, Refused
-from predictors.measured import RuntimeFacts
+from predictors.readings import RuntimeFacts
 from predictors.setting import Setting
 
 # What the engine reads: a folder with architecture.json, network.py and model.safetensors.

@@ -12,7 +12,7 @@ from pipeline.traced_layers import layers_of
 from predictors.instrument import Instrument, Task, Unmeasurable, place_of
 from predictors.latency_fit import PredictedCost, fit_predictor
 from predictors.layer_tables import build_table, overhead
-from predictors.measured import MeasurementError
+from predictors.readings import MeasurementError
 from predictors.setting import Effort, Setting
 from predictors.tables import LatencyTable, Row, key_of
 from predictors.targets import RUNTIMES

@@ -65,7 +65,7 @@ class RuntimeFacts(GpuFacts):
     gpu_memory_bytes: NotRequired[int]
 
 
-class Measured(Spread, Machine, RuntimeFacts):
+class Reading(Spread, Machine, RuntimeFacts):
     """What is stored of one network under one setting in one phase: the number, and everything that it depends on.
 
     Attributes:
@@ -94,4 +94,4 @@ class Measured(Spread, Machine, RuntimeFacts):
 
 
 # Of one network: one for every setting and phase.
-Results = list[Measured]
+Results = list[Reading]
