@@ -34,8 +34,8 @@ from benchmarks.simq_nas import (
     show,
 )
 from job.quantization_spec import QuantizationSpec
-from pipeline.policies import seeds_from
 from quantization.evaluation import QuantizedEvaluator
+from quantization.first_policies import seeds_from
 from quantization.space import QuantizedSpace
 from search.pareto import pareto_front
 from search_space.architecture import Architecture

@@ -42,9 +42,10 @@ from benchmarks.simq_data import PLANS, Plan, read, trained
 from export.formats import onnx as onnx_format
 from export.measure import describe_machine
 from job.quantization_spec import QuantizationSpec
-from pipeline.policies import candidates_of, layer_sensitivity, seeds_from
+from pipeline.policies import layer_sensitivity
 from predictors.cost import weight_bytes
 from quantization.evaluation import QuantizedEvaluator
+from quantization.first_policies import candidates_of, seeds_from
 from quantization.qdq import tensor_bytes
 from quantization.sensitivity import sensitivities
 from quantization.space import QuantizedSpace

@@ -14,6 +14,7 @@ from pipeline.workshop import JobFailed, Workshop
 from predictors.cost import ANALYTIC
 from quantization.calibration import CalibrationError
 from quantization.evaluation import QuantizedEvaluator
+from quantization.first_policies import candidates_of, seeds_from
 from quantization.sensitivity import Sensitivity, sensitivities
 from quantization.space import QuantizedSpace
 from search.algorithms import algorithm_for
@@ -22,15 +23,10 @@ from search.loop import run_search
 from search.metrics import METRICS
 from search.problem import CostOf, ExactCost, Problem
 from search_space.architecture import Architecture
-from search_space.layers import Precision
 from service.store.models import Finalist
 from service.store.records import Baseline, BaselineScore, LayerSensitivity, SensitivityRecord
 from supernet.evaluator import Evaluator
 
-# Shares of the layers, least sensitive first, that the search's first policies quantize.
-SHARES = (0.75, 0.5, 0.25)
-# Of so many evaluations one at most is a first policy: of networks, which matter most, these say next to nothing.
-EVALUATIONS_PER_SEED = 8
 # The baselines of every job: the name on the front's page.
 LARGEST_FULL, LARGEST_QUANTIZED = "largest network, widest", "largest network, narrowest"
 BEST_QUANTIZED = "best architecture, then narrowest"
@@ -85,33 +81,8 @@ def layer_sensitivity(found: Sensitivity) -> LayerSensitivity:
         precision=str(found.precision),
         divergence=found.divergence,
         agreement=found.agreement,
-        bits=found.precision.bits,
+        bits=found.bits,
     )
-
-
-def candidates_of(space: QuantizedSpace, network: Architecture) -> dict[str, list[Precision]]:
-    """Layer name -> every precision that a policy of this network may give it, in the usual mode."""
-    found: dict[str, list[Precision]] = {}
-    for bits in space.quantization.bits:
-        for name, precision in space.policy(space.quantized(network, bits)).items():
-            known = found.setdefault(name, [])
-            if precision not in known:
-                known.append(precision)
-    return found
-
-
-def seeds_from(space: QuantizedSpace, rows: Sequence[LayerSensitivity], evaluations: int) -> list[Architecture]:
-    """Policies to evaluate first: of both ends of the space every width alone, and of the largest network the least
-    sensitive layers at each width; the first of these, as the search's number of evaluations allows."""
-    ends = [space.base.largest(), space.base.smallest()]
-    found = [space.quantized(end, bits) for end in ends for bits in space.quantization.bits]
-    for bits in space.quantization.bits:
-        scored = [row for row in rows if row.bits == bits]
-        order = [row.layer for row in sorted(scored, key=lambda row: row.divergence)]
-        for share in SHARES if order else ():
-            chosen = dict.fromkeys(order[: round(share * len(order))], bits)
-            found.append(space.quantized(ends[0], chosen))
-    return list(dict.fromkeys(found))[: max(1, evaluations // EVALUATIONS_PER_SEED)]
 
 
 # --- baselines ------------------------------------------------------------------------------------

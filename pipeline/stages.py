@@ -18,7 +18,6 @@ from pipeline.environment import local_processes
 from pipeline.evaluating import evaluation_of, row_of
 from pipeline.exams import exams_of
 from pipeline.finalists import measured_finalists, tell_violations
-from pipeline.front_quantization import FrontQuantization
 from pipeline.hardware import Hardware, prepare_hardware
 from pipeline.materials import decoding_of, prepare_data
 from pipeline.policies import NUM_BASELINES, baseline_architectures, baseline_of, first_policies
@@ -26,6 +25,7 @@ from pipeline.sharing import evaluate_of
 from pipeline.training import train_supernet
 from pipeline.workshop import JobFailed, Workshop, make_evaluator
 from predictors.cost import ANALYTIC
+from quantization.after_search import InSchemes
 from quantization.evaluation import QuantizedEvaluator
 from quantization.network import on_device
 from search.algorithms import algorithm_for
@@ -195,7 +195,8 @@ def measure_finalists(shop: Workshop, evaluator: Evaluator, evaluations: list[Ev
     finished = {finalist.architecture_id for finalist in shop.reporter.finalists()}
     done = len(finished)
     shop.reporter.stage("measure finalists", done / len(front))
-    in_fewer_bits = FrontQuantization(shop, evaluator)
+    schemes, chosen = shop.spec.scoring.quantize_front, (shop.spec.search.calibration_images, shop.spec.training.seed)
+    in_fewer_bits = InSchemes(evaluator, schemes, *chosen)
     left = [(place, one) for place, one in enumerate(front, 1) if one.architecture.id not in finished]
     for group in _measured_at_once(left):
         for finalist, (_, evaluation) in zip(_measured(shop, evaluator, group, hardware), group, strict=True):

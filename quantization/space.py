@@ -14,9 +14,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from predictors.targets import DEFAULT_TARGET, RUNTIMES, TargetName
 from search_space.architecture import Architecture, Option
 from search_space.layers import LayerSpec, Precision
-from search_space.layers.precision import DEFAULT_SCHEMES, SCHEMES
+from search_space.layers.precision import DEFAULT_SCHEMES, SCHEMES, refusal
 from search_space.space import Choice, SearchSpace, Values
 
 # Random networks that are described to learn under which choices a layer is there.
@@ -69,6 +70,24 @@ class Quantization:
             raise ValueError(f"Scheme {name!r} has {scheme.bits} bits, not {bits}. Schemes of {bits} bits: {right}.")
         group = self.group if max(scheme.groups) and (self.group or 0 in scheme.groups) else min(32, max(scheme.groups))
         return Precision(name, mode if mode in scheme.modes else scheme.modes[0], group)
+
+    def check_target(self, target: str | None) -> None:
+        """Refuse schemes that the runtime that measures a job's networks cannot execute.
+
+        Args:
+            target: the job's; None: finalists are measured in ONNX Runtime on this machine. What a registered machine
+                has is known when it measures.
+
+        Raises:
+            ValueError: with the scheme, the target, and what it has kernels for.
+        """
+        runtime = RUNTIMES.get(TargetName.parse(target or DEFAULT_TARGET).runtime or "")
+        if runtime is None:
+            return
+        for bits in sorted({*self.bits, *self.pinned.values(), *(b for many in self.layers.values() for b in many)}):
+            reason = refusal(self.precision(bits, self.modes[0]).scheme, f"{runtime.device}-{runtime.engine}")
+            if reason is not None:
+                raise ValueError(f"{reason} Leave {bits} out of quantization.bits, or name another target.")
 
     def can(self, bits: int, operation: str) -> bool:
         """Whether the scheme of this width has kernels for an operation."""

@@ -6,11 +6,12 @@ import pytest
 
 from export.measurable import write_fresh
 from job.spec import JobSpec
-from pipeline.policies import first_policies, seeds_from
+from pipeline.policies import first_policies
 from pipeline.workshop import make_evaluator
 from predictors.instrument import Task
 from predictors.setting import Setting
 from predictors.tables import key_of
+from quantization.first_policies import seeds_from
 from service.store.records import LayerSensitivity
 from supernet.data import load_dataset
 from supernet.evaluate import score
