@@ -34,8 +34,8 @@ from benchmarks.simq_nas import (
     show,
 )
 from job.quantization_spec import QuantizationSpec
-from pipeline.policies import seeds_from
 from quantization.evaluation import QuantizedEvaluator
+from quantization.first_policies import seeds_from
 from quantization.space import QuantizedSpace
 from search.pareto import pareto_front
 from search_space.architecture import Architecture
@@ -122,7 +122,7 @@ def report(lab: Lab, plan: Plan) -> dict[str, Any]:
 
     left = {name: sum(space.policy(one.architecture)[name].is_full for one in front) for name in space.policy(full)}
     times = lab.time_left_in_32(network, list(left))
-    divergence = {one["layer"]: one["divergence"] for one in sensitive}
+    divergence = {one.layer: one.divergence for one in sensitive}
     layers = [
         {
             "layer": name,

@@ -42,12 +42,14 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.cache import Cache
-from export.measure import Effort, Setting, describe_machine
+from export.measurable import write_fresh
+from export.measure import describe_machine
 from pipeline.benches import LocalBench, MemoryStore
-from pipeline.hardware import Place
-from pipeline.layer_tables import measure_tasks
-from pipeline.pricing import Task, network_task
+from pipeline.traced_layers import layers_of
 from predictors.candidates import price_candidates
+from predictors.instrument import Instrument, Task
+from predictors.layer_tables import corrected_table
+from predictors.setting import Effort, Setting
 from proxyless.derive import most_likely_within
 from proxyless.gates import GatedPasses
 from proxyless.held_out import carve
@@ -55,7 +57,7 @@ from proxyless.latency import Latencies, NoLatency
 from proxyless.parameters import ArchitectureParameters
 from proxyless.search import Budget, PathSearch, Turns
 from proxyless.steps import GradientStep
-from proxyless.tables import correcting_networks, measured_table
+from proxyless.tables import correcting_networks
 from search_space.adjustments import Adjustments
 from search_space.architecture import Architecture
 from search_space.families import proxyless
@@ -96,7 +98,7 @@ class Size:
 
     memory_batch: int
     pixels: int
-    table: proxyless.Table
+    table: proxyless.ProxylessTable
     limit: int | None
     batch_size: int
     warmup_epochs: int
@@ -267,7 +269,7 @@ class Study:
         proxyless.PRESETS["cifar_benchmark"] = self.size.table
         self.space = load_family("proxyless", "cifar_benchmark", Adjustments())
         self.blocks = blocks_of(self.space)
-        self.bench, self.store = LocalBench(self.setting.how), MemoryStore()
+        self.instrument = Instrument(LocalBench(self.setting.how), self.setting, MemoryStore(), write_fresh)
 
     @cached_property
     def table(self) -> dict[str, Any]:
@@ -276,8 +278,10 @@ class Study:
 
     def _measured_table(self) -> dict[str, Any]:
         began = time.monotonic()
-        place = Place(None, self.bench, self.setting)
-        table = measured_table("cpu-onnxruntime", self.space, place, self.store, 2000, 2.0, lambda _done: None)
+        layers, networks = layers_of(self.space, 2000), correcting_networks(self.space)
+        table = corrected_table(
+            "cpu-onnxruntime", self.space, layers, networks, self.instrument, 2.0, lambda _done: None
+        )
         prices = price_candidates(self.space, table, self.blocks)
         return {"fixed_ms": prices.fixed_ms, "blocks_ms": prices.blocks_ms, "seconds": time.monotonic() - began}
 
@@ -346,7 +350,7 @@ def search(study: Study) -> dict[str, Any]:
         score, table_ms = study.score(one), latencies.of_path(study.blocks.path(one))
         rows.append({"kind": kind, "id": one.id, "accuracy": score, "table_ms": table_ms, "values": one.values})
         say(f"{kind} {one.id}: {score:.4f}")
-    drift = measured_whole(space, rows, study.setting, study.bench, study.store)
+    drift = measured_whole(space, rows, study.instrument)
     return {
         "space": f"{len(study.blocks.searched)} blocks with a choice, {size.pixels} pixels, {space.size()} networks",
         "operations": sorted({str(option) for block in study.blocks.searched for option in block.options}),
@@ -362,17 +366,15 @@ def search(study: Study) -> dict[str, Any]:
     }
 
 
-def measured_whole(
-    space: SearchSpace, rows: list[dict[str, Any]], setting: Setting, bench: LocalBench, store: MemoryStore
-) -> float:
+def measured_whole(space: SearchSpace, rows: list[dict[str, Any]], instrument: Instrument) -> float:
     """Fill in what the networks take, measured in turns with the networks that corrected the table; the drift.
 
     Drift is how much those take now of what they took when they were first measured: a shared machine's own doing.
     """
-    tasks = [network_task(space, one, setting) for one in correcting_networks(space)]
-    before = measure_tasks(tasks, "network", setting, bench, store, Effort(), lambda _done: None)
-    mine = [network_task(space, space.architecture(**row["values"]), setting) for row in rows]
-    after = measure_tasks([*tasks, *mine], "again", setting, bench, store, Effort(max_seconds=2.0), lambda _done: None)
+    tasks = [Task.network(space, one) for one in correcting_networks(space)]
+    before = instrument.measure(tasks, "network", Effort(), lambda _done: None)
+    mine = [Task.network(space, space.architecture(**row["values"])) for row in rows]
+    after = instrument.measure([*tasks, *mine], "again", Effort(max_seconds=2.0), lambda _done: None)
     drift = float(np.median([ms(after, task) / ms(before, task) for task in tasks]))
     for row, task in zip(rows, mine, strict=True):
         row["measured_ms"], row["interval_ms"] = ms(after, task), after[task.subject][0]["interval_ms"]

@@ -27,7 +27,7 @@ Texts of different lengths are padded to one length, and the network must be tol
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class BundleContents:
     """The network to export and what its card says.
 
     Attributes:
@@ -55,7 +55,7 @@ class Bundle:
 
 
 def write_bundle(
-    subject: Subject, inputs: Tensor, labels: Tensor, folder: Path, mask_NT: Tensor | None = None
+    subject: BundleContents, inputs: Tensor, labels: Tensor, folder: Path, mask_NT: Tensor | None = None
 ) -> Bundle:
     """Write, verify and pack. The folder appears under its name only when all of that has succeeded.
 
@@ -91,7 +91,7 @@ def write_bundle(
     return Bundle(folder, archive, report, sha256_of(archive), archive.stat().st_size)
 
 
-def _write_files(subject: Subject, inputs: Tensor, folder: Path) -> None:
+def _write_files(subject: BundleContents, inputs: Tensor, folder: Path) -> None:
     write_architecture(subject.layers, inputs, folder, subject.facts)
     for name in kinds.FORMATS.names():
         kinds.FORMATS.load(name).write(subject.network, inputs, folder)

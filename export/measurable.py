@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
-from export.measure.setting import Setting
 from plugins.kinds import RUNTIMES
+from predictors.instrument import Sample
+from predictors.setting import Setting
+from quantization.calibration import with_stated_policy
 from search_space.layers import LayerSpec
+from supernet.network import Network, build_network
+from supernet.slot import build_block
 
 
 def write_measurable(
@@ -31,3 +38,19 @@ def write_measurable(
     folder.mkdir(parents=True, exist_ok=True)
     written: Path = RUNTIMES.load(setting.how.engine).write(network, layers, inputs, folder, tied=tied)
     return written
+
+
+def write_fresh(
+    layers: Mapping[str, LayerSpec], sample: Sample, folder: Path, setting: Setting, *, tied: bool = True
+) -> Path:
+    """A `NetworkWriter`: a network of these layers with fresh weights, under the policy that they state."""
+    torch.manual_seed(0)
+    specs = dict(layers)
+    if tied:
+        network = build_network(specs)
+    else:
+        network = Network(OrderedDict((name, build_block(spec)) for name, spec in specs.items()))
+    inputs = torch.zeros(sample.shape, dtype=getattr(torch, sample.dtype))
+    return write_measurable(
+        with_stated_policy(network.eval(), specs, inputs), specs, inputs, folder, setting, tied=tied
+    )

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from job.parts import InnerPart
 from job.training_spec import TrainingSpec
-from predictors.targets import TargetName
+from predictors.targets import named_target
 
 if TYPE_CHECKING:
     from job.spec import JobSpec
@@ -86,8 +86,7 @@ class GradientSpec(InnerPart):
             got = "both" if self.budgets_ms else "neither"
             raise ValueError(f"Give gradient.latency_weights or gradient.budgets_ms; got {got}.")
         for target in self.targets:
-            if not target.startswith("/"):
-                TargetName.parse(target)
+            named_target(target)
         for name in ("targets", "latency_weights", "budgets_ms"):
             values = getattr(self, name)
             if len(set(values)) != len(values):

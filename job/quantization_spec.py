@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, StrictInt, model_validator
 
 from job.parts import InnerPart
-from predictors.targets import DEFAULT_TARGET, RUNTIMES, TargetName
 
 if TYPE_CHECKING:
     from quantization.space import Quantization, QuantizedSpace
@@ -92,28 +91,6 @@ class QuantizationSpec(InnerPart):
         for bits in self.bits:
             asked.precision(bits, self.weights[0])
         return asked
-
-
-def check_target(spec: QuantizationSpec, target: str | None) -> None:
-    """Refuse schemes that the runtime that measures the job's networks cannot execute.
-
-    Args:
-        target: the job's; None: finalists are measured in ONNX Runtime on this machine. What a registered machine
-            has is known when it measures.
-
-    Raises:
-        ValueError: with the scheme, the target, and what it has kernels for.
-    """
-    from search_space.layers.precision import refusal
-
-    runtime = RUNTIMES.get(TargetName.parse(target or DEFAULT_TARGET).runtime or "")
-    if runtime is None:
-        return
-    asked = spec.quantization()
-    for bits in sorted({*spec.bits, *spec.pinned.values(), *(b for many in spec.layers.values() for b in many)}):
-        reason = refusal(asked.precision(bits, spec.weights[0]).scheme, f"{runtime.device}-{runtime.engine}")
-        if reason is not None:
-            raise ValueError(f"{reason} Leave {bits} out of quantization.bits, or name another target.")
 
 
 def quantized_space(base: SearchSpace, key: str, spec: QuantizationSpec) -> QuantizedSpace:

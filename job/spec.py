@@ -27,7 +27,7 @@ from job.goal_spec import ConstraintSpec, ObjectiveSpec
 from job.gradient_spec import GRADIENT, GradientSpec, check_gradient, fill_search
 from job.hardware_spec import HardwareSpec, target_of
 from job.parts import Part, complete_options
-from job.quantization_spec import QuantizationSpec, check_target, quantized_space
+from job.quantization_spec import QuantizationSpec, quantized_space
 from job.scoring_spec import TASK_METRICS, ScoringSpec
 from job.training_spec import TrainingSpec
 from plugins.kinds import ALGORITHMS
@@ -290,7 +290,7 @@ class JobSpec(Part):
         if self.quantization is not None:
             if self.gradient is not None:
                 raise ValueError("A search by gradient has no quantization policies; leave one of the two out.")
-            check_target(self.quantization, self.target)
+            self.quantization.quantization().check_target(self.target)
             asked = self.metrics & {"kl_divergence", "label_gradient_alignment", *TASK_METRICS}
             if asked or self.scoring != ScoringSpec():
                 raise ValueError(

@@ -11,8 +11,10 @@ import torch
 
 from pipeline.workshop import Workshop, make_evaluator
 from predictors.cost import macs
+from search.metrics import METRICS
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
+from service.store.records import CurvePoint
 from supernet.data import Dataset
 from supernet.randomness import derived_rng
 from supernet.trainer import Trainer
@@ -26,7 +28,7 @@ MEDIAN_OF = 31
 
 
 class Curve:
-    """Collects what steps report, and tells the job's events about it once an epoch, or more often."""
+    """Collects what steps report, and records a point once an epoch, or more often."""
 
     def __init__(self, shop: Workshop, data: Dataset) -> None:
         self._shop, self._data = shop, data
@@ -64,8 +66,8 @@ class Curve:
         self, trainer: Trainer, epoch: float, scores: Mapping[str, float], speed: Mapping[str, float] | None = None
     ) -> None:
         losses = {name: sum(values) / len(values) for name, values in self._sums.items()}
-        point = {"epoch": epoch, **losses, **scores, **(speed or self._speed(trainer)), "memory_bytes": self._memory()}
-        self._shop.reporter.event("curve", point)
+        shown = {**losses, **scores, **(speed or self._speed(trainer)), "memory_bytes": self._memory()}
+        self._shop.reporter.record(CurvePoint(epoch=epoch, **shown))
         self._sums, self._began, self._units_before = {}, time.monotonic(), trainer.units_seen
 
     def _speed(self, trainer: Trainer) -> dict[str, float]:
@@ -100,11 +102,11 @@ def fallen(metric: str, value: float, best: float) -> bool:
     """
     if not np.isfinite(value):
         return True
-    return value < 0.5 * best if metric == "accuracy" else value > 2 * best
+    return value < 0.5 * best if METRICS[metric].goal == "maximize" else value > 2 * best
 
 
 def is_better(metric: str, value: float, best: float | None) -> bool:
     """Whether a score is the best so far."""
     if best is None:
         return True
-    return value > best if metric == "accuracy" else value < best
+    return value > best if METRICS[metric].goal == "maximize" else value < best

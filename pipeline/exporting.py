@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from export.bundle import Bundle, Subject, write_bundle
+from export.bundle import Bundle, BundleContents, write_bundle
 from export.formats.safetensors.format import needs
 from job.spec import JobSpec
 from pipeline.artifacts import ArtifactStore
@@ -73,7 +73,7 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
     }
     needed = needs([type(block) for block in network.children()])
     card = _card(order, spec, architecture, metrics, sources, environment, data.origin, data.preprocessing, needed)
-    subject = Subject(network, space.layers(architecture), facts, card)
+    subject = BundleContents(network, space.layers(architecture), facts, card)
     folder = artifacts.root / "exports" / order.job.id / architecture.id
     compared = slice(0, COMPARED_SAMPLES)
     return write_bundle(subject, data.test.inputs(compared), data.test.y[compared], folder, data.test.mask(compared))

@@ -6,16 +6,15 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
 from export.measurable import write_measurable
-from export.measure import Effort, MeasurementError, Setting
-from export.measure.bench import Results
 from pipeline.benches import LocalBench
-from pipeline.hardware import Hardware, read
+from pipeline.hardware import Hardware, Meter, read
 from pipeline.workshop import JobFailed, Workshop
+from predictors.readings import MeasurementError, Results
+from predictors.setting import Effort, Setting
 from search.metrics import METRICS, Source
 from search.objectives import limits_of
 from search_space.architecture import Architecture
@@ -23,7 +22,7 @@ from search_space.architecture import Architecture
 # What a finalist's predicted number is called beside the measured one.
 PREDICTED = "predicted_"
 
-Latencies = tuple[dict[str, float], dict[str, Source], list[dict[str, Any]]]
+Latencies = tuple[dict[str, float], dict[str, Source], Results]
 
 
 def measured_finalists(
@@ -42,11 +41,12 @@ def measured_finalists(
     Raises:
         JobFailed: the target cannot run one of them.
     """
-    if hardware.metrics and hardware.setting is None:
+    meter = hardware.meter
+    if hardware.metrics and meter is None:
         return [({}, {}, []) for _ in finalists]
     here = [Setting(threads=threads) for threads in sorted({1, os.cpu_count() or 1})]
-    settings = here if hardware.setting is None else [hardware.setting]
-    bench = hardware.bench or LocalBench(settings[0].how)
+    settings = here if meter is None else [meter.instrument.setting]
+    bench = LocalBench(settings[0].how) if meter is None else meter.instrument.bench
     with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
         models = [
             write_measurable(
@@ -61,17 +61,17 @@ def measured_finalists(
         if isinstance(results, MeasurementError):
             who = f"Target {shop.spec.target}" if hardware.metrics else "This machine"
             raise JobFailed(f"{who} cannot measure {architecture.id}. {results}")
-        if hardware.metrics:
-            found.append(_on_target(shop, hardware, architecture, results))
+        if meter is not None:
+            found.append(_on_target(hardware, meter, architecture, results))
         else:
             found.append(({"latency_ms": results[0]["median_ms"]}, {"latency_ms": "measured"}, results))
     return found
 
 
-def _on_target(shop: Workshop, hardware: Hardware, architecture: Architecture, found: Results) -> Latencies:
+def _on_target(hardware: Hardware, meter: Meter, architecture: Architecture, found: Results) -> Latencies:
     """What the job's target measured, beside what was predicted of it."""
-    assert hardware.setting is not None
-    results = [{**one, "target": shop.spec.target, "runtime": hardware.setting.runtime} for one in found]
+    runtime = meter.instrument.setting.runtime
+    results: Results = [{**one, "target": meter.target, "runtime": runtime} for one in found]
     metrics = {metric: read(results, metric) for metric in hardware.metrics}
     sources: dict[str, Source] = dict.fromkeys(metrics, "measured")
     for metric, fitted in hardware.fitted.items():
@@ -84,7 +84,7 @@ def tell_violations(shop: Workshop, hardware: Hardware) -> None:
     """Say how many finalists, now that they are measured, break a limit that their prediction kept."""
     finalists = shop.reporter.finalists()
     for limited in limits_of(*shop.spec.goals):
-        if limited.metric not in hardware.fitted or hardware.bench is None:
+        if limited.metric not in hardware.fitted or hardware.meter is None:
             continue
         assert limited.limit is not None
         broken = [f.architecture_id for f in finalists if limited.violation(f.metrics[limited.metric]) > 0]

@@ -9,17 +9,18 @@ device, measures only what is new.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from export.measure import Effort, Setting
-from export.measure.bench import Results
+from export.measurable import write_fresh
 from pipeline.benches import LocalBench, RemoteBench, RowStore
-from pipeline.layer_tables import Unmeasurable, build_table, measure_tasks
-from pipeline.pricing import Bench, layers_of, network_task
+from pipeline.traced_layers import layers_of
 from pipeline.workshop import JobFailed, Workshop
+from predictors.instrument import Instrument, Task, Unmeasurable
 from predictors.latency_fit import Fitted, fit_predictor
+from predictors.layer_tables import build_table
+from predictors.readings import Results
+from predictors.setting import Effort, Setting
 from predictors.table_files import parse_table
 from predictors.tables import LatencyTable, MissingRow
 from predictors.targets import RUNTIMES, TargetName
@@ -30,11 +31,43 @@ from search_space.distinct import TooManyLayers
 from search_space.space import SearchSpace
 from service.store import measuring
 from service.store.models import Target
+from service.store.records import PredictorReport
 from supernet.randomness import derived_rng
 
 # Results of a phase that each metric is read from.
 PHASES = {"latency_ms": ("forward", "prefill"), "tokens_per_second": ("decode",)}
 NO_TARGET: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Meter:
+    """Measures whole networks of a space on a target.
+
+    Attributes:
+        target: as the job names it.
+        seconds: most measuring time of one network.
+    """
+
+    target: str
+    space: SearchSpace
+    instrument: Instrument
+    seconds: float
+
+    def measure(self, architectures: Sequence[Architecture], progress: Callable[[float], None]) -> list[Results]:
+        """Networks with fresh weights, which cost what trained ones do.
+
+        Args:
+            progress: hears the share that is done; may raise to stop.
+
+        Raises:
+            JobFailed: the target cannot run one.
+        """
+        tasks = [Task.network(self.space, architecture) for architecture in architectures]
+        try:
+            found = self.instrument.measure(tasks, "network", Effort(max_seconds=self.seconds), progress)
+        except Unmeasurable as error:
+            raise JobFailed(f"Target {self.target} cannot measure a network of this space. {error}") from error
+        return [found[task.subject] for task in tasks]
 
 
 @dataclass(frozen=True)
@@ -44,14 +77,12 @@ class Hardware:
     Attributes:
         metrics: those that the job asks for; none for a job without a target.
         fitted: metric -> its predictor, where predictions drive the search.
-        margins: metric -> relative error that is left as room below a limit.
-        bench, setting: where and how networks are measured; None for an uploaded table.
+        meter: measures networks; None for an uploaded table.
     """
 
     metrics: tuple[str, ...] = NO_TARGET
     fitted: Mapping[str, Fitted] = field(default_factory=dict)
-    bench: Bench | None = None
-    setting: Setting | None = None
+    meter: Meter | None = None
 
     @property
     def margins(self) -> dict[str, float]:
@@ -63,23 +94,28 @@ class Hardware:
         """Metrics that cost nothing to ask for: those that are predicted."""
         return {metric: one.value for metric, one in self.fitted.items()}
 
-    def scores(self, shop: Workshop, architecture: Architecture) -> tuple[dict[str, float], dict[str, Source]]:
-        """The target's metrics of one architecture of the search, and how each was obtained."""
+    def scores(
+        self, architecture: Architecture, listen: Callable[[], None]
+    ) -> tuple[dict[str, float], dict[str, Source]]:
+        """The target's metrics of one architecture of the search, and how each was obtained.
+
+        Args:
+            listen: called while it is measured; may raise to stop.
+        """
         metrics = {metric: one.value(architecture) for metric, one in self.fitted.items()}
         sources: dict[str, Source] = dict.fromkeys(metrics, "predicted")
         rest = [metric for metric in self.metrics if metric not in metrics]
         if rest:
-            (results,) = measure_networks(shop, self, [architecture], lambda _done: shop.reporter.listen())
+            assert self.meter is not None
+            (results,) = self.meter.measure([architecture], lambda _done: listen())
             metrics |= {metric: read(results, metric) for metric in rest}
             sources |= dict.fromkeys(rest, "measured")
         return metrics, sources
 
-
-def on_target(shop: Workshop, hardware: Hardware, scored: Evaluation) -> Evaluation:
-    """An evaluation with the metrics of the job's target."""
-    assert not isinstance(scored.source, str)
-    metrics, sources = hardware.scores(shop, scored.architecture)
-    return Evaluation(scored.architecture, {**scored.metrics, **metrics}, {**scored.source, **sources})
+    def added_to(self, scored: Evaluation, listen: Callable[[], None]) -> Evaluation:
+        """An evaluation with the metrics of the job's target beside its own."""
+        metrics, sources = self.scores(scored.architecture, listen)
+        return Evaluation(scored.architecture, {**scored.metrics, **metrics}, {**scored.sources, **sources})
 
 
 def prepare_hardware(shop: Workshop) -> Hardware:
@@ -93,67 +129,37 @@ def prepare_hardware(shop: Workshop) -> Hardware:
     if spec.target is None:
         return Hardware()
     shop.reporter.stage("measure hardware")
-    place = place_of_target(shop, spec.target)
-    if place.table is not None:
-        return _priced_by(shop, spec.target, place.table, metrics)
-    bench, setting = place.bench, place.setting
-    assert bench is not None
-    assert setting is not None
-    hardware = Hardware(metrics, {}, bench, setting)
+    gives = target_of_name(shop, spec.target)
+    if isinstance(gives, LatencyTable):
+        return _priced_by(shop, spec.target, gives, metrics)
+    meter = Meter(spec.target, shop.searched, gives, spec.hardware.seconds)
     if spec.hardware.predict == "never":
         shop.tell("info", "hardware.predict is never: every network of the search is measured.")
-        return hardware
+        return Hardware(metrics, {}, meter)
     try:
-        table = _table(shop, bench, setting)
-        fitted = _fitted(shop, hardware, table)
+        table = _table(shop, gives)
+        fitted = _fitted(shop, metrics, meter, table)
     except Unmeasurable as error:
         raise JobFailed(f"Target {spec.target} cannot measure this space. {error}") from error
-    return Hardware(metrics, fitted, bench, setting)
+    return Hardware(metrics, fitted, meter)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a target's numbers come from: an uploaded table, or a bench that measures under a setting."""
-
-    table: LatencyTable | None
-    bench: Bench | None
-    setting: Setting | None
-
-
-def place_of_target(shop: Workshop, name: str) -> Place:
-    """The place of any target, by its name.
+def target_of_name(shop: Workshop, name: str) -> LatencyTable | Instrument:
+    """Where a target's numbers come from: an uploaded table, or an instrument that measures.
 
     Raises:
         JobFailed: it is not there any more, or has no runtime for the job.
     """
     target = _registered(shop, name)
     if target is not None and target.kind == "table":
-        return Place(parse_table(target.table or "", f"The table of target {target.name}"), None, None)
+        return parse_table(target.table or "", f"The table of target {target.name}")
     setting = _setting(shop, name, target)
-    if target is None:
-        return Place(None, LocalBench(setting.how), setting)
-    return Place(None, RemoteBench(shop, target, setting.how, shop.spec.hardware.wait_minutes), setting)
-
-
-def measure_networks(
-    shop: Workshop, hardware: Hardware, architectures: list[Architecture], progress: Callable[[float], None]
-) -> list[Results]:
-    """Whole networks on the target, with fresh weights, which cost what trained ones do.
-
-    Raises:
-        JobFailed: the target cannot run one.
-    """
-    assert hardware.bench is not None
-    assert hardware.setting is not None
-    tasks = [network_task(shop.searched, architecture, hardware.setting) for architecture in architectures]
-    effort = Effort(max_seconds=shop.spec.hardware.seconds)
-    try:
-        found = measure_tasks(
-            tasks, "network", hardware.setting, hardware.bench, RowStore(shop.reporter), effort, progress
-        )
-    except Unmeasurable as error:
-        raise JobFailed(f"Target {shop.spec.target} cannot measure a network of this space. {error}") from error
-    return [found[task.subject] for task in tasks]
+    bench = (
+        LocalBench(setting.how)
+        if target is None
+        else RemoteBench(shop, target, setting.how, shop.spec.hardware.wait_minutes)
+    )
+    return Instrument(bench, setting, RowStore(shop.reporter), write_fresh)
 
 
 def read(results: Results, metric: str) -> float:
@@ -212,11 +218,11 @@ def _priced_by(shop: Workshop, name: str, table: LatencyTable, metrics: tuple[st
     shop.reporter.stage("fit predictors", 1.0)
     report = {"model": "uploaded table", "margin": 0.0, "layers_in_table": len(table.rows)}
     priced = Fitted(lambda one: table.price(space.layers(one)), margin=0.0, report=report)
-    _tell_once(shop, {"metric": "latency_ms", "unit": "ms", "target": name, "used": True, **report})
+    shop.reporter.record(PredictorReport(metric="latency_ms", unit="ms", target=name, used=True, **report))
     return Hardware(metrics, {"latency_ms": priced})
 
 
-def _table(shop: Workshop, bench: Bench, setting: Setting) -> LatencyTable | None:
+def _table(shop: Workshop, instrument: Instrument) -> LatencyTable | None:
     """Every layer of the space alone, if there are not too many and the metric adds up from layers."""
     if shop.spec.hardware.max_layers == 0 or "latency_ms" not in shop.spec.metrics or not shop.searched.has_layers:
         return None
@@ -225,14 +231,8 @@ def _table(shop: Workshop, bench: Bench, setting: Setting) -> LatencyTable | Non
     except TooManyLayers as error:
         shop.tell("warning", f"No table of layers: {error} The predictor learns from whole networks alone.")
         return None
-    store = RowStore(shop.reporter)
     return build_table(
-        shop.spec.target or "",
-        layers,
-        setting,
-        bench,
-        store,
-        lambda done: shop.reporter.progress(TABLE_SHARE * done),
+        shop.spec.target or "", layers, instrument, lambda done: shop.reporter.progress(TABLE_SHARE * done)
     )
 
 
@@ -240,16 +240,14 @@ def _table(shop: Workshop, bench: Bench, setting: Setting) -> LatencyTable | Non
 TABLE_SHARE = 0.6
 
 
-def _fitted(shop: Workshop, hardware: Hardware, table: LatencyTable | None) -> dict[str, Fitted]:
+def _fitted(shop: Workshop, metrics: Sequence[str], meter: Meter, table: LatencyTable | None) -> dict[str, Fitted]:
     """Predictors of the metrics that are predicted well enough; the others will be measured."""
     architectures = to_fit(shop.searched, shop.spec.hardware.networks, shop.spec.search.seed)
     begin = TABLE_SHARE if table is not None else 0.0
-    results = measure_networks(
-        shop, hardware, architectures, lambda done: shop.reporter.progress(begin + (1 - begin) * done)
-    )
+    results = meter.measure(architectures, lambda done: shop.reporter.progress(begin + (1 - begin) * done))
     shop.reporter.stage("fit predictors")
     fitted: dict[str, Fitted] = {}
-    for metric in hardware.metrics:
+    for metric in metrics:
         values = [read(one, metric) for one in results]
         made = _judged(shop, metric, table if metric == "latency_ms" else None, architectures, values)
         if made is not None:
@@ -276,7 +274,7 @@ def _judged(
         return None
     used = made.within_10_percent >= plan.min_within_10_percent
     facts = {"metric": metric, "unit": METRICS[metric].unit, "target": shop.spec.target}
-    _tell_once(shop, {**facts, "used": used, "margin": made.margin, **made.report})
+    shop.reporter.record(PredictorReport(**facts, used=used, margin=made.margin, **made.report))
     if used:
         return made
     shop.tell(
@@ -286,12 +284,6 @@ def _judged(
         "search is measured instead.",
     )
     return None
-
-
-def _tell_once(shop: Workshop, facts: dict[str, Any]) -> None:
-    """A predictor's report, kept in the job's events; a resumed job has told it already."""
-    if not any(event["metric"] == facts["metric"] for event in shop.reporter.events("predictor")):
-        shop.reporter.event("predictor", facts)
 
 
 def to_fit(space: SearchSpace, count: int, seed: int) -> list[Architecture]:

@@ -10,8 +10,9 @@ import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from service.store import queries, sharing, warm
+from service.store import queries, records, sharing, warm
 from service.store.models import STAGES, Artifact, EvaluationRow, Finalist, Job, TrainedSupernet
+from service.store.records import R, Record
 from service.store.session import Database, first_line
 
 log = structlog.get_logger()
@@ -148,10 +149,18 @@ class Reporter:
     # --- events and results ---------------------------------------------------------------------
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Something worth keeping happened: `curve`, `message`."""
+        """Tell people what happened. Nobody reads it back: what the job must know again is a record."""
         self._write(
             lambda session: queries.add_event(session, queries.fenced_job(session, self.job_id, self.epoch), kind, data)
         )
+
+    def record(self, record: Record) -> None:
+        """Store what the job has found out, and tell people."""
+        self._write(lambda session: records.write(session, self.job_id, self.epoch, record))
+
+    def records(self, model: type[R]) -> list[R]:
+        """What is stored of a kind, in the order in which it was first written."""
+        return self._write(lambda session: records.read(session, self.job_id, model))
 
     def environment(self, facts: Mapping[str, Any]) -> None:
         """Device and versions of this run."""
@@ -219,10 +228,6 @@ class Reporter:
     def finalists(self) -> Sequence[Finalist]:
         """Finalists measured so far."""
         return self._write(lambda session: queries.finalists(session, self.job_id))
-
-    def events(self, kind: str) -> list[dict[str, Any]]:
-        """What all events of one kind say, oldest first."""
-        return self._write(lambda session: queries.events_of_kind(session, self.job_id, kind))
 
     def trained(self, row: TrainedSupernet) -> None:
         """Store a trained supernet."""

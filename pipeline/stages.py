@@ -18,14 +18,14 @@ from pipeline.environment import local_processes
 from pipeline.evaluating import evaluation_of, row_of
 from pipeline.exams import exams_of
 from pipeline.finalists import measured_finalists, tell_violations
-from pipeline.front_quantization import FrontQuantization
-from pipeline.hardware import Hardware, on_target, prepare_hardware
+from pipeline.hardware import Hardware, prepare_hardware
 from pipeline.materials import decoding_of, prepare_data
-from pipeline.policies import NUM_BASELINES, baseline_architectures, baseline_event, first_policies
+from pipeline.policies import NUM_BASELINES, baseline_architectures, baseline_of, first_policies
 from pipeline.sharing import evaluate_of
 from pipeline.training import train_supernet
 from pipeline.workshop import JobFailed, Workshop, make_evaluator
 from predictors.cost import ANALYTIC
+from quantization.after_search import InSchemes
 from quantization.evaluation import QuantizedEvaluator
 from quantization.network import on_device
 from search.algorithms import algorithm_for
@@ -37,6 +37,7 @@ from search.problem import Problem
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
 from service.store.models import Finalist, Job
+from service.store.records import Baseline
 from service.store.warm import copied
 from supernet.data import Dataset
 from supernet.evaluate import score
@@ -120,7 +121,7 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
     def evaluate(architectures: Sequence[Architecture]) -> list[Evaluation]:
         found = []
         for row, scored in shared(architectures):
-            evaluation = on_target(shop, hardware, scored)
+            evaluation = hardware.added_to(scored, shop.reporter.listen)
             shop.reporter.evaluation(row_of(evaluation, row.seconds))
             known[evaluation.architecture.id] = evaluation
             shop.reporter.progress(len(known) / plan.evaluations)
@@ -194,7 +195,8 @@ def measure_finalists(shop: Workshop, evaluator: Evaluator, evaluations: list[Ev
     finished = {finalist.architecture_id for finalist in shop.reporter.finalists()}
     done = len(finished)
     shop.reporter.stage("measure finalists", done / len(front))
-    in_fewer_bits = FrontQuantization(shop, evaluator)
+    schemes, chosen = shop.spec.scoring.quantize_front, (shop.spec.search.calibration_images, shop.spec.training.seed)
+    in_fewer_bits = InSchemes(evaluator, schemes, *chosen)
     left = [(place, one) for place, one in enumerate(front, 1) if one.architecture.id not in finished]
     for group in _measured_at_once(left):
         for finalist, (_, evaluation) in zip(_measured(shop, evaluator, group, hardware), group, strict=True):
@@ -210,14 +212,14 @@ def measure_baselines(shop: Workshop, evaluator: Evaluator, hardware: Hardware) 
     """What the front of a search of policies is compared with: scored and measured like a finalist."""
     if not isinstance(evaluator, QuantizedEvaluator):
         return
-    finished = {event["name"] for event in shop.reporter.events("baseline")}
+    finished = {baseline.name for baseline in shop.reporter.records(Baseline)}
     if len(finished) == NUM_BASELINES:
         return
     named = baseline_architectures(shop, evaluator, hardware)
     left = {name: architecture for name, architecture in named.items() if name not in finished}
     scored = [(0, evaluator.evaluate([architecture])[0]) for architecture in left.values()]
     for name, (_, evaluation), found in zip(left, scored, _measured(shop, evaluator, scored, hardware), strict=True):
-        shop.reporter.event("baseline", baseline_event(name, evaluation, found))
+        shop.reporter.record(baseline_of(name, evaluation, found))
         shop.reporter.progress(1.0, force=True)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.artifacts import Written
 from pipeline.workshop import JobFailed, Workshop, make_evaluator
 from service.store.models import Artifact, TrainedSupernet
+from service.store.records import CurvePoint
 from supernet.data import Dataset
 from supernet.network import Supernet
 from supernet.randomness import derived_rng
@@ -45,7 +46,7 @@ def record(shop: Workshop, data: Dataset, supernet: Supernet, written: Written, 
         supernet=spec.supernet.model_dump(mode="json"),
         data=spec.data.model_dump(mode="json"),
         training=spec.training.model_dump(mode="json"),
-        curve=shop.reporter.events("curve"),
+        curve=[point.data() for point in shop.reporter.records(CurvePoint)],
         metric=data.metric,
         scores=sub_network_scores(shop, data, supernet),
         step=step,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from predictors.tables import LatencyTable, MissingRow
 from search_space.architecture import Architecture
 from search_space.layers import LayerSpec
-from search_space.operations import Block, Blocks, CandidatePrices, blocks_of
+from search_space.operations import Blocks, CandidatePrices, SearchedBlock, blocks_of
 from search_space.space import SearchSpace
 
 
@@ -41,7 +41,7 @@ def candidate_networks(space: SearchSpace, blocks: Blocks | None = None) -> list
     return [network for network, _ in networks_of(space, blocks or blocks_of(space))]
 
 
-def networks_of(space: SearchSpace, blocks: Blocks) -> Iterator[tuple[dict[str, LayerSpec], Block | None]]:
+def networks_of(space: SearchSpace, blocks: Blocks) -> Iterator[tuple[dict[str, LayerSpec], SearchedBlock | None]]:
     """A network to start from, then one for every option of every block: that network with this option."""
     base = base_architecture(space, blocks)
     yield space.layers(base), None

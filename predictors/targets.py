@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from plugins import kinds
 from predictors.runtime import Runtime
@@ -54,6 +55,16 @@ class TargetName:
             raise ValueError(f"Got runtime {runtime!r} in target {text!r}. Known: {', '.join(RUNTIMES)}.")
         check_name(name)
         return cls(name, runtime or None)
+
+
+def named_target(text: str) -> Path | TargetName:
+    """A target of a search by gradient: a table's file on the workers, by its whole path, or a target's name.
+
+    Raises:
+        ValueError: the name is not spelled like one, or the runtime is unknown.
+    """
+    path = Path(text)
+    return path if path.is_absolute() else TargetName.parse(text)
 
 
 def check_name(name: str) -> str:

@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict, dataclass
 
 from pipeline.workshop import Workshop, make_evaluator
 from proxyless.derive import most_likely
 from proxyless.latency import Latencies
 from proxyless.parameters import ArchitectureParameters
 from proxyless.search import PathSearch
+from service.store.records import SearchPoint, TrainingPoint
 from supernet.data import Dataset
 from supernet.evaluate import score
 from supernet.trainer import Trainer
 
-# Kind of the events that tell how a search by gradient goes; service/gradient.py reads them.
-EVENT = "gradient"
 # Points of a phase that are told, and those at which a network is validated.
 POINTS, VALIDATIONS = 60, 10
 # Decimals of the probabilities that are told.
 DECIMALS = 4
 # Share of a guess's cross-entropy above which paths have learned too little to compare candidates by.
 HARDLY_LEARNED = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Where the distribution over networks stands.
+
+    Attributes:
+        probabilities: of every block's options, rounded to `DECIMALS`.
+        entropy: mean over blocks, in nats.
+        expected_ms, most_likely_ms: latency of a network that is drawn, and of the likeliest one.
+    """
+
+    probabilities: tuple[tuple[float, ...], ...]
+    entropy: float
+    expected_ms: float
+    most_likely_ms: float
 
 
 class _Points:
@@ -58,24 +73,24 @@ class SearchPoints(_Points):
             return
         if "loss_held_out" in means:
             self._judge_warm_up(means["loss_held_out"])
-        facts = self.facts(training.parameters)
         if _is_point(training.steps_done, training.num_steps, VALIDATIONS):
             path = most_likely(training.parameters.probabilities())
             # Batch normalisation of the path is calibrated; its weights are shared with other paths.
             evaluator = make_evaluator(self._shop.spec, training.trainer.supernet, self._data)
             network = evaluator.network(training.parameters.architecture(path))
-            facts[f"most_likely_{self._data.metric}"] = score(network, self._data.validation)
+            means[f"most_likely_{self._data.metric}"] = score(network, self._data.validation)
         epoch = round(training.steps_done / training.trainer.steps_per_epoch, 3)
-        self._shop.reporter.event(EVENT, {"phase": "search", "run": self._run, "epoch": epoch, **means, **facts})
+        where = asdict(self.distribution(training.parameters))
+        self._shop.reporter.record(SearchPoint(run=self._run, epoch=epoch, **where, **means))
 
     def _judge_warm_up(self, loss: float) -> None:
         """Warn, once per search, where the architecture begins to move before the weights know anything."""
         if self._judged:
             return
         self._judged = True
-        told = (e for e in self._shop.reporter.events(EVENT) if e["phase"] == "search" and e["run"] == self._run)
+        known = (point for point in self._shop.reporter.records(SearchPoint) if point.run == self._run)
         part = self._shop.spec.gradient
-        if self._data.metric != "accuracy" or any("loss_held_out" in event for event in told):
+        if self._data.metric != "accuracy" or any("loss_held_out" in point.shown for point in known):
             return
         guess = _guess(self._data)
         if part is not None and loss > HARDLY_LEARNED * guess:
@@ -87,17 +102,16 @@ class SearchPoints(_Points):
             )
             self._shop.tell("warning", text)
 
-    def facts(self, parameters: ArchitectureParameters) -> dict[str, Any]:
+    def distribution(self, parameters: ArchitectureParameters) -> Distribution:
         """Where the distribution over networks stands."""
         p = parameters.probabilities()
-        probabilities = [[round(float(one), DECIMALS) for one in row] for row in p]
         entropies = parameters.entropies()
-        return {
-            "probabilities": probabilities,
-            "entropy": sum(entropies) / len(entropies),
-            "expected_ms": float(self._latencies.expected([alpha.detach().softmax(0) for alpha in parameters.alphas])),
-            "most_likely_ms": self._latencies.of_path(most_likely(p)),
-        }
+        return Distribution(
+            probabilities=tuple(tuple(round(float(one), DECIMALS) for one in row) for row in p),
+            entropy=sum(entropies) / len(entropies),
+            expected_ms=float(self._latencies.expected([alpha.detach().softmax(0) for alpha in parameters.alphas])),
+            most_likely_ms=self._latencies.of_path(most_likely(p)),
+        )
 
 
 class TrainingPoints(_Points):
@@ -108,7 +122,7 @@ class TrainingPoints(_Points):
         means = self._collect(training, shown)
         if means is not None:
             epoch = round(training.steps_done * self._epochs / training.num_steps, 3)
-            self._shop.reporter.event(EVENT, {"phase": "train", "run": self._run, "epoch": epoch, **means})
+            self._shop.reporter.record(TrainingPoint(run=self._run, epoch=epoch, **means))
 
     @property
     def _epochs(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pipeline.workshop import JobFailed, Workshop
 from proxyless.latency import Latencies
@@ -12,6 +11,7 @@ from search.metrics import ON_TARGET
 from search.pareto import pareto_front
 from search_space.operations import Blocks
 from service.store.models import Finalist
+from service.store.records import Measured
 
 
 def cross_table(
@@ -25,11 +25,11 @@ def cross_table(
     return rows
 
 
-def store_front(shop: Workshop, found: Sequence[Evaluation], measured: Sequence[Mapping[str, Any]]) -> None:
+def store_front(shop: Workshop, found: Sequence[Evaluation], measured: Sequence[Measured]) -> None:
     """Store the networks that no other dominates as finalists, with what was measured of them.
 
     Args:
-        measured: facts of every network: `architecture_id`, `metrics`, `sources`, `test`, `measurements`.
+        measured: of every network.
 
     Raises:
         JobFailed: no network meets the job's limits.
@@ -41,19 +41,19 @@ def store_front(shop: Workshop, found: Sequence[Evaluation], measured: Sequence[
             + "; ".join(f"{e.architecture.id} has {_in_words(e)}" for e in found)
         )
     shop.reporter.stage("measure finalists")
-    facts = {one["architecture_id"]: one for one in measured}
+    measured_of = {one.architecture_id: one for one in measured}
     for position, evaluation in enumerate(front, 1):
-        of_network = facts[evaluation.architecture.id]
-        on_target = {name: value for name, value in of_network["metrics"].items() if name in ON_TARGET}
-        metrics = {**of_network["test"], **on_target}
+        of_network = measured_of[evaluation.architecture.id]
+        on_target = {name: value for name, value in of_network.metrics.items() if name in ON_TARGET}
+        metrics = {**of_network.test, **on_target}
         shop.reporter.finalist(
             Finalist(
                 job_id=shop.job_id,
                 architecture_id=evaluation.architecture.id,
                 position=position,
                 metrics=metrics,
-                sources={name: of_network["sources"].get(name, "measured") for name in metrics},
-                measurements=of_network["measurements"],
+                sources={name: of_network.sources.get(name, "measured") for name in metrics},
+                measurements=of_network.measurements,
             )
         )
 

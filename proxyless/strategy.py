@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from job.spec import JobSpec
 from pipeline.checkpoints import Checkpoints
@@ -23,21 +22,23 @@ from pipeline.hardware import Hardware
 from pipeline.materials import fresh_supernet, make_trainer
 from pipeline.workshop import JobFailed, Workshop, make_evaluator
 from predictors.candidates import price_candidates
+from predictors.targets import named_target
 from proxyless.derive import most_likely, most_likely_within
 from proxyless.gates import GatedPasses
 from proxyless.held_out import carve
 from proxyless.latency import AddLinear, Latencies, LatencyLoss, MulLog, NoLatency
 from proxyless.parameters import ArchitectureParameters
 from proxyless.phases import Phase
-from proxyless.points import EVENT, SearchPoints, TrainingPoints
+from proxyless.points import SearchPoints, TrainingPoints
 from proxyless.results import cross_table, store_front
 from proxyless.search import Budget, PathSearch, Turns
 from proxyless.steps import ArchitectureStep, GradientStep, LatencyReward, Reinforce, accuracies
 from proxyless.tables import measuring_of, table_of
 from quantization.network import on_device
-from search.evaluation import Evaluation
+from search.evaluation import Evaluation, numbers
 from search_space.architecture import Architecture
 from search_space.operations import Blocks, alone, blocks_of, separated
+from service.store.records import CrossTable, Derived, Measured, Prices
 from supernet.data import DataError, Dataset
 from supernet.evaluate import score
 from supernet.evaluator import Evaluator
@@ -109,17 +110,16 @@ class _GradientSearch:
     def run(self) -> None:
         self._shop.reporter.stage("train supernet")
         # Files are read first: a table that does not fit should not be found out after the warm-up.
-        self._latencies([target for target in self._part.targets if target.startswith("/")])
+        self._latencies([target for target in self._part.targets if isinstance(named_target(target), Path)])
         warm = self._warm_up()
         self._shop.reporter.stage("measure hardware")
         latencies = self._latencies(self._part.targets)
         hardware = measuring_of(self._shop)
-        done = len(self._stored("measured"))
+        done = len(self._shop.reporter.records(Measured))
         self._shop.reporter.stage("search", done / len(self._aims))
         found = self._networks(lambda aim: self._network(aim, latencies, warm, hardware))
-        if not self._stored("cross"):
-            self._tell("cross", latency_ms=cross_table(self._blocks, found, latencies))
-        store_front(self._shop, found, self._stored("measured"))
+        self._shop.reporter.record(CrossTable(latency_ms=cross_table(self._blocks, found, latencies)))
+        store_front(self._shop, found, self._shop.reporter.records(Measured))
         for artifact in self._shop.reporter.artifacts("warm-up"):
             self._shop.reporter.forget([artifact.id])
             self._shop.artifacts.remove(artifact.path)
@@ -129,7 +129,7 @@ class _GradientSearch:
         found = self._shop.reporter.until_stopped(lambda: [network(aim) for aim in self._aims])
         if found is not None:
             return found
-        finished = {event["run"] for event in self._stored("measured")}
+        finished = {measured.run for measured in self._shop.reporter.records(Measured)}
         # A job can be stopped once a network is stored; killed just then, it has not said so yet.
         kept = [aim for aim in self._aims if aim.number in finished] or self._aims[:1]
         self._shop.reporter.ended_early = f"Stopped by request after {len(kept)} of {len(self._aims)} networks."
@@ -143,22 +143,18 @@ class _GradientSearch:
 
     def _latencies(self, targets: Sequence[str]) -> dict[str, Latencies]:
         """Prices of all candidates on these targets; those that are stored are not asked for again."""
-        known = {event["target"]: event for event in self._stored("prices")}
+        known = {prices.target: prices for prices in self._shop.reporter.records(Prices)}
         for number, target in enumerate(targets):
             if target in known:
                 continue
             try:
                 table = table_of(self._shop, target, self._part_of(number, len(targets)))
-                prices = price_candidates(self._shop.space, table, self._blocks)
+                priced = price_candidates(self._shop.space, table, self._blocks)
             except ValueError as error:
                 raise JobFailed(str(error)) from error
-            known[target] = self._tell(
-                "prices", target=target, fixed_ms=prices.fixed_ms, blocks_ms=[list(row) for row in prices.blocks_ms]
-            )
-        found = {
-            target: Latencies(target, known[target]["fixed_ms"], tuple(map(tuple, known[target]["blocks_ms"])))
-            for target in targets
-        }
+            known[target] = Prices(target=target, fixed_ms=priced.fixed_ms, blocks_ms=priced.blocks_ms)
+            self._shop.reporter.record(known[target])
+        found = {target: Latencies(target, known[target].fixed_ms, known[target].blocks_ms) for target in targets}
         for latencies in found.values():
             try:
                 self._part.check_target(latencies.target, latencies.cheapest_ms, latencies.dearest_ms)
@@ -214,17 +210,15 @@ class _GradientSearch:
     ) -> Evaluation:
         """Search, derive, train alone, measure: whatever of it is not stored yet."""
         architecture = self._derived(aim, latencies[aim.target], warm)
-        stored = next((e for e in self._stored("measured") if e["architecture_id"] == architecture.id), None)
-        if stored is None:
+        known = self._shop.reporter.records(Measured)
+        measured = next((one for one in known if one.architecture_id == architecture.id), None)
+        if measured is None:
             evaluator = self._trained(aim, architecture)
-            stored = self._measured(aim, architecture, evaluator, hardware)
-        if not any(event["run"] == aim.number for event in self._stored("measured")):
-            # Another aim led to the same network, which is trained and measured once.
-            facts = {name: value for name, value in stored.items() if name != "phase"}
-            self._tell("measured", **{**facts, "run": aim.number})
-        metrics, sources = stored["metrics"], stored["sources"]
+            measured = self._measured(aim, architecture, evaluator, hardware)
+        # Where another aim led to the same network, it is trained and measured once, and is the result of both.
+        self._shop.reporter.record(measured.model_copy(update={"run": aim.number}))
         self._shop.reporter.progress((aim.number + 1) / len(self._aims), force=True)
-        return Evaluation(architecture, metrics, sources)
+        return Evaluation(architecture, numbers(measured.metrics), measured.sources)
 
     def _part_of(self, number: int, count: int) -> Callable[[float], None]:
         """Progress of one of several equal parts of the stage."""
@@ -234,9 +228,9 @@ class _GradientSearch:
         return lambda done: self._shop.reporter.progress((aim.number + before + share * done) / len(self._aims))
 
     def _derived(self, aim: Aim, latencies: Latencies, warm: Callable[[Supernet], None]) -> Architecture:
-        for event in self._stored("derived"):
-            if event["run"] == aim.number:
-                return self._shop.space.architecture(**event["values"])
+        for derived in self._shop.reporter.records(Derived):
+            if derived.run == aim.number:
+                return self._shop.space.architecture(**derived.values)
         points = SearchPoints(self._shop, self._searched, aim.number, latencies)
         phase = Phase(
             self._shop,
@@ -252,17 +246,18 @@ class _GradientSearch:
         p = parameters.probabilities()
         path = most_likely(p) if aim.budget_ms is None else most_likely_within(p, latencies, aim.budget_ms)
         architecture = parameters.architecture(path)
-        self._tell(
-            "derived",
-            run=aim.number,
-            target=aim.target,
-            latency_weight=aim.weight,
-            budget_ms=aim.budget_ms,
-            architecture_id=architecture.id,
-            values=architecture.values,
-            table_ms=latencies.of_path(path),
-            argmax=path == most_likely(p),
-            **points.facts(parameters),
+        self._shop.reporter.record(
+            Derived(
+                run=aim.number,
+                target=aim.target,
+                latency_weight=aim.weight,
+                budget_ms=aim.budget_ms,
+                architecture_id=architecture.id,
+                values=architecture.values,
+                table_ms=latencies.of_path(path),
+                argmax=path == most_likely(p),
+                **asdict(points.distribution(parameters)),
+            )
         )
         phase.forget()
         return architecture
@@ -335,9 +330,7 @@ class _GradientSearch:
         phase.forget()
         return make_evaluator(spec, trained.result, self._data)
 
-    def _measured(
-        self, aim: Aim, architecture: Architecture, evaluator: Evaluator, hardware: Hardware
-    ) -> dict[str, Any]:
+    def _measured(self, aim: Aim, architecture: Architecture, evaluator: Evaluator, hardware: Hardware) -> Measured:
         """Scores on validation and test examples, and latency on the device of the job's objectives."""
         began = time.monotonic()
         (evaluation,) = evaluator.evaluate([architecture])
@@ -348,12 +341,10 @@ class _GradientSearch:
             self._shop, hardware, [(architecture, on_device(network, inputs.device))], inputs
         )
         if not on_target and hardware.metrics:
-            on_target, how = hardware.scores(self._shop, architecture)
-        assert not isinstance(evaluation.source, str)
-        metrics, sources = {**evaluation.metrics, **on_target}, {**evaluation.source, **how}
+            on_target, how = hardware.scores(architecture, self._shop.reporter.listen)
+        metrics, sources = {**evaluation.metrics, **on_target}, {**evaluation.sources, **how}
         self._shop.reporter.evaluation(row_of(Evaluation(architecture, metrics, sources), time.monotonic() - began))
-        return self._tell(
-            "measured",
+        return Measured(
             run=aim.number,
             architecture_id=architecture.id,
             metrics=metrics,
@@ -361,12 +352,3 @@ class _GradientSearch:
             test=test,
             measurements=results,
         )
-
-    # --- what is told -------------------------------------------------------------------------------
-
-    def _tell(self, phase: str, **facts: Any) -> dict[str, Any]:
-        self._shop.reporter.event(EVENT, {"phase": phase, **facts})
-        return facts
-
-    def _stored(self, phase: str) -> list[dict[str, Any]]:
-        return [event for event in self._shop.reporter.events(EVENT) if event["phase"] == phase]

@@ -11,7 +11,7 @@ import torch
 from predictors.cost import costs
 from quantization.calibration import CalibrationError, SharedStatistics, calibrate_activations
 from quantization.network import Batch, QuantizableNetwork
-from quantization.space import QuantizedSpace
+from quantization.space import QuantizedArchitecture, QuantizedSpace
 from search.evaluation import Evaluation
 from search.metrics import METRICS
 from search_space.architecture import Architecture
@@ -88,7 +88,7 @@ class QuantizedEvaluator(Evaluator):
         Raises:
             CalibrationError: its activations cannot be quantized.
         """
-        if architecture.space == self.supernet.space.name:
+        if not isinstance(architecture, QuantizedArchitecture):
             return super().network(architecture)
         made = self.quantizable(self.policies.network(architecture))
         network = made.with_policy(self.policies.policy(architecture))
@@ -97,7 +97,7 @@ class QuantizedEvaluator(Evaluator):
 
     def in_order(self, architectures: Sequence[Architecture]) -> list[Architecture]:
         """The same architectures, policies of one network together, networks that begin alike side by side."""
-        if architectures and architectures[0].space == self.supernet.space.name:
+        if architectures and not isinstance(architectures[0], QuantizedArchitecture):
             return super().in_order(architectures)
         policies: dict[Architecture, list[Architecture]] = {}
         for architecture in architectures:
@@ -110,7 +110,7 @@ class QuantizedEvaluator(Evaluator):
 
         A network whose activations are infinite has the worst score: it is no error of the job.
         """
-        if architectures and architectures[0].space == self.supernet.space.name:
+        if architectures and not isinstance(architectures[0], QuantizedArchitecture):
             return super().evaluate(architectures)
         return [self._scored(architecture) for architecture in architectures]
 

@@ -27,6 +27,11 @@ class Sensitivity:
     divergence: float
     agreement: float
 
+    @property
+    def bits(self) -> int:
+        """The layer's width."""
+        return self.precision.bits
+
 
 def sensitivities(
     network: QuantizableNetwork,

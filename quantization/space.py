@@ -14,9 +14,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from predictors.targets import DEFAULT_TARGET, RUNTIMES, TargetName
 from search_space.architecture import Architecture, Option
 from search_space.layers import LayerSpec, Precision
-from search_space.layers.precision import DEFAULT_SCHEMES, SCHEMES
+from search_space.layers.precision import DEFAULT_SCHEMES, SCHEMES, refusal
 from search_space.space import Choice, SearchSpace, Values
 
 # Random networks that are described to learn under which choices a layer is there.
@@ -70,6 +71,24 @@ class Quantization:
         group = self.group if max(scheme.groups) and (self.group or 0 in scheme.groups) else min(32, max(scheme.groups))
         return Precision(name, mode if mode in scheme.modes else scheme.modes[0], group)
 
+    def check_target(self, target: str | None) -> None:
+        """Refuse schemes that the runtime that measures a job's networks cannot execute.
+
+        Args:
+            target: the job's; None: finalists are measured in ONNX Runtime on this machine. What a registered machine
+                has is known when it measures.
+
+        Raises:
+            ValueError: with the scheme, the target, and what it has kernels for.
+        """
+        runtime = RUNTIMES.get(TargetName.parse(target or DEFAULT_TARGET).runtime or "")
+        if runtime is None:
+            return
+        for bits in sorted({*self.bits, *self.pinned.values(), *(b for many in self.layers.values() for b in many)}):
+            reason = refusal(self.precision(bits, self.modes[0]).scheme, f"{runtime.device}-{runtime.engine}")
+            if reason is not None:
+                raise ValueError(f"{reason} Leave {bits} out of quantization.bits, or name another target.")
+
     def can(self, bits: int, operation: str) -> bool:
         """Whether the scheme of this width has kernels for an operation."""
         return operation in SCHEMES[self.precision(bits, "symmetric").scheme].operations
@@ -85,6 +104,12 @@ class _Group:
     when: tuple[str, tuple[Option, ...]] | None = None
 
 
+class QuantizedArchitecture(Architecture):
+    """A network of a space with the policy of its layers."""
+
+    __slots__ = ()
+
+
 class QuantizedSpace(SearchSpace):
     """Every network of a space with every policy.
 
@@ -95,6 +120,8 @@ class QuantizedSpace(SearchSpace):
         ValueError: a width that nothing executes, a layer that does not exist, a layer that is pinned and
             searched, or nothing that can be quantized.
     """
+
+    makes = QuantizedArchitecture
 
     def __init__(self, base: SearchSpace, quantization: Quantization) -> None:
         if not base.has_layers:
@@ -118,9 +145,14 @@ class QuantizedSpace(SearchSpace):
         self._spec = lru_cache(REMEMBERED_SPECS)(LayerSpec.with_policy)
         self._precision = lru_cache(self._make_precision)
         self._parts = lru_cache(REMEMBERED_SPECS)(self._make_parts)
+        # Choices of widths, each with its layers, and choices of the weights' modes.
+        self._widths: list[tuple[Choice, tuple[LayerName, ...]]] = []
+        self._mode_choices: list[Choice] = []
         choices = [*base.choices]
         for group in groups:
-            choices.append(Choice(f"{group.name}_bits", group.bits, group.when, "bits"))
+            width = Choice(f"{group.name}_bits", group.bits, group.when, "bits")
+            self._widths.append((width, group.members))
+            choices.append(width)
             with_modes = tuple(
                 bits
                 for bits in group.bits
@@ -128,7 +160,9 @@ class QuantizedSpace(SearchSpace):
             )
             if with_modes:
                 when = (f"{group.name}_bits", with_modes)
-                choices.append(Choice(f"{group.name}_weights", quantization.modes, when, "weights"))
+                mode = Choice(f"{group.name}_weights", quantization.modes, when, "weights")
+                self._mode_choices.append(mode)
+                choices.append(mode)
         self._base_choices = len(base.choices)
         super().__init__(f"{base.name}/quantized", choices, self._layers, capacity=base.capacity, takes=base.takes)
 
@@ -163,11 +197,8 @@ class QuantizedSpace(SearchSpace):
             mode: of the weights; empty: the first of the policies' modes.
         """
         values: dict[str, Option] = dict(network.values)
-        for choice in self.choices[self._base_choices :]:
-            if choice.name.endswith("_weights"):
-                values[choice.name] = mode or self.quantization.modes[0]
-                continue
-            members = [name for name, group in self._group_of.items() if f"{group}_bits" == choice.name]
+        values |= {choice.name: mode or self.quantization.modes[0] for choice in self._mode_choices}
+        for choice, members in self._widths:
             wanted = [bits if isinstance(bits, int) else bits.get(name, int(choice.options[-1])) for name in members]
             possible = [option for option in choice.options if int(option) >= max(wanted)]
             values[choice.name] = possible[0] if possible else choice.options[-1]

@@ -27,6 +27,11 @@ class Evaluation:
         """How this metric's number was obtained."""
         return self.source if isinstance(self.source, str) else self.source[metric]
 
+    @property
+    def sources(self) -> dict[str, Source]:
+        """How each metric's number was obtained."""
+        return {metric: self.source_of(metric) for metric in self.metrics}
+
 
 def numbers(stored: Mapping[str, float | None]) -> dict[str, float]:
     """Metrics as they were stored: null, which stands for what JSON cannot say, is not a number."""

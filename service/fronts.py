@@ -11,8 +11,9 @@ from job.spec import JobSpec
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
 from service.errors import Conflict
-from service.store import queries
+from service.store import queries, records
 from service.store.models import EvaluationRow, Finalist, Job
+from service.store.records import PredictorReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,5 +60,4 @@ def stored_architecture(space: SearchSpace, row: EvaluationRow) -> Architecture:
 
 def margins_of(session: Session, job_id: str) -> dict[str, float]:
     """Metric -> room that limits leave for errors of the predictor that drives the job's search."""
-    told = queries.events_of_kind(session, job_id, "predictor")
-    return {event["metric"]: event["margin"] for event in told if event["used"]}
+    return {report.metric: report.margin for report in records.read(session, job_id, PredictorReport) if report.used}

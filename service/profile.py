@@ -21,7 +21,7 @@ from search.objectives import Objective, violation
 from search_space.inputs import ImageInput
 
 if TYPE_CHECKING:
-    from search.feasibility import Seen, Verdict
+    from search.feasibility import SeenNetwork, Verdict
     from search_space.space import SearchSpace
 
 DEFAULT_SAMPLES, MAX_SAMPLES = 1000, 10_000
@@ -194,7 +194,7 @@ def input_facts(space: SearchSpace) -> dict[str, Any]:
     return facts
 
 
-def nearest_out(nearest: Seen, limits: Sequence[Objective]) -> NetworkOut:
+def nearest_out(nearest: SeenNetwork, limits: Sequence[Objective]) -> NetworkOut:
     """A network as the API shows it."""
     beyond = {limit.metric: limit.violation(nearest.metrics[limit.metric]) for limit in limits}
     return NetworkOut(
@@ -205,21 +205,21 @@ def nearest_out(nearest: Seen, limits: Sequence[Objective]) -> NetworkOut:
     )
 
 
-def _count(space: SearchSpace, samples: int, rng: Any) -> tuple[list[Seen], bool]:
+def _count(space: SearchSpace, samples: int, rng: Any) -> tuple[list[SeenNetwork], bool]:
     """Networks with their costs, and whether they are all of the space."""
     if space.size() <= samples:
         return [_look(space, architecture) for architecture in space.every()], True
     return [_look(space, space.sample(rng)) for _ in range(samples)], False
 
 
-def _look(space: SearchSpace, architecture: Any) -> Seen:
+def _look(space: SearchSpace, architecture: Any) -> SeenNetwork:
     from predictors.cost import costs
-    from search.feasibility import Seen
+    from search.feasibility import SeenNetwork
 
-    return Seen(architecture, costs(space, architecture))
+    return SeenNetwork(architecture, costs(space, architecture))
 
 
-def _ranges(counted: Sequence[Seen], ends: Sequence[Seen]) -> list[MetricRange]:
+def _ranges(counted: Sequence[SeenNetwork], ends: Sequence[SeenNetwork]) -> list[MetricRange]:
     ranges = []
     for metric in ends[0].metrics:
         values = sorted(int(one.metrics[metric]) for one in counted)
@@ -236,7 +236,7 @@ def _ranges(counted: Sequence[Seen], ends: Sequence[Seen]) -> list[MetricRange]:
     return ranges
 
 
-def _limit(objective: Objective, counted: Sequence[Seen]) -> LimitOut:
+def _limit(objective: Objective, counted: Sequence[SeenNetwork]) -> LimitOut:
     assert objective.limit is not None
     share = None
     known = f"only after {'measuring' if objective.metric in ON_TARGET else 'training'}"
@@ -248,7 +248,7 @@ def _limit(objective: Objective, counted: Sequence[Seen]) -> LimitOut:
 
 
 def _feasibility(
-    space: SearchSpace, limits: Sequence[Objective], counted: Sequence[Seen], whole: bool, rng: Any
+    space: SearchSpace, limits: Sequence[Objective], counted: Sequence[SeenNetwork], whole: bool, rng: Any
 ) -> Feasibility:
     from predictors.cost import costs
     from search.feasibility import find_feasible

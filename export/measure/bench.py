@@ -25,8 +25,9 @@ from typing import Any
 import numpy as np
 
 from export.measure.machine import affinity, available_memory_bytes, clocks, describe_machine
-from export.measure.setting import Effort, Setting
 from export.measure.spread import Block, half_width, summary
+from predictors.readings import Clocks, MeasurementError, Reading, Results, RuntimeFacts
+from predictors.setting import Effort, Setting
 
 MAX_WARM_UP_SECONDS = 2.0
 # A runtime holds the file, its own copy of the weights, and activations.
@@ -37,17 +38,6 @@ ENERGY_SECONDS = 0.5
 JUDGED_AGAIN = 1.2
 
 
-class MeasurementError(RuntimeError):
-    """There is no number: the runtime refused the network, was killed, or took too long. The message says which.
-
-    `operator` is the operator that the runtime lacks, if that is the reason.
-    """
-
-    def __init__(self, message: str, operator: str | None = None) -> None:
-        super().__init__(message)
-        self.operator = operator
-
-
 def measure(
     model: Path,
     threads: Sequence[int] = (1,),
@@ -56,7 +46,7 @@ def measure(
     *,
     runtime: str = "cpu-onnxruntime",
     effort: Effort | None = None,
-) -> list[dict[str, Any]]:
+) -> Results:
     """Latency of an exported network, one result per number of threads (and phase of a language model).
 
     Args:
@@ -71,9 +61,6 @@ def measure(
     if isinstance(results, MeasurementError):
         raise results
     return results
-
-
-Results = list[dict[str, Any]]
 
 
 def measure_many(
@@ -221,7 +208,7 @@ class Series:
     model: int
     setting: Setting
     phase: str
-    facts: dict[str, Any]
+    facts: RuntimeFacts
     handles: list[int]
     blocks: list[Block] = field(default_factory=list)
     warm_up_runs: int = 0
@@ -260,24 +247,29 @@ class Series:
             said = child.ask(do="energy", handle=self.handles[0], phase=self.phase, seconds=seconds)
             self.energy_mj = said["energy_mj"]
 
-    def result(self) -> dict[str, Any]:
+    def result(self, before: Clocks, after: Clocks) -> Reading:
         """What is stored: the number, its spread, and everything that it depends on."""
         numbers = summary(self.blocks)
         shape = self.facts["input_shape"]
-        result = {
+        result: Reading = {
             "metric": "latency_ms",
             "target": self.setting.runtime,
             "phase": self.phase,
             **numbers,
-            **({} if self.energy_mj is None else {"energy_mj": self.energy_mj}),
             "warm_up_runs": self.warm_up_runs,
             "seconds": round(self.seconds, 3),
             "memory_bytes": self.memory_bytes,
             "threads": self.setting.threads,
             "batch": self.setting.batch,
             **self.facts,
-            **describe_machine(),
+            **describe_machine(),  # type: ignore[typeddict-item]  # no part has the keys that are set below
+            "isolated": True,
+            "affinity": affinity(),
+            "clocks_before": before,
+            "clocks_after": after,
         }
+        if self.energy_mj is not None:
+            result["energy_mj"] = self.energy_mj
         if self.phase in ("prefill", "decode"):
             tokens = self.setting.batch * (shape[1] if self.phase == "prefill" else 1)
             result["sequence_length"] = shape[1]
@@ -305,9 +297,9 @@ def _measure_together(
         for each in series:
             each.add_energy(children[0], effort)
             tick()
-    shared = {"isolated": True, "affinity": affinity(), "clocks_before": before, "clocks_after": clocks()}
+    after = clocks()
     return [
-        errors.get(i) or [{**each.result(), **shared} for each in series if each.model == i] for i in range(len(models))
+        errors.get(i) or [each.result(before, after) for each in series if each.model == i] for i in range(len(models))
     ]
 
 

@@ -27,9 +27,9 @@ import numpy as np
 
 from export.measure.energy import EnergyMeter, visible_gpu
 from export.measure.machine import resident_memory_bytes
-from export.measure.setting import Setting
 from export.runtimes import Prepared, Refused
 from plugins.kinds import RUNTIMES
+from predictors.setting import Setting
 
 # Warm-up ends when the medians of two windows in a row differ by less than this.
 STABLE = 0.02

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+from predictors.readings import RuntimeFacts
 
 
 class Refused(Exception):
@@ -36,6 +37,6 @@ class Prepared:
     """
 
     phases: Mapping[str, Callable[[], float]]
-    facts: dict[str, Any]
+    facts: RuntimeFacts
     close: Callable[[], None] = field(default=lambda: None)
     gpu_uuid: str | None = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.store.models import EvaluationRow, Export, Finalist, Job
+from service.store.records import LayerSensitivity
 
 if TYPE_CHECKING:
     from search_space.layers import LayerSpec
@@ -109,20 +110,10 @@ class FrontOut(Answer):
     )
 
 
-class LayerSensitivityOut(Answer):
-    """The largest network with one layer quantized."""
-
-    layer: str = Field(description="`slot.part`.")
-    bits: int
-    precision: str
-    divergence: float = Field(description="KL divergence of its answers from the full network's, in nats.")
-    agreement: float = Field(description="Share of examples with the same first answer.")
-
-
 class SensitivityOut(Answer):
     """How much each layer minds being quantized; empty before that is known, or where policies are not searched."""
 
-    layers: list[LayerSensitivityOut]
+    layers: list[LayerSensitivity]
 
 
 class GradientNetworkOut(Answer):

@@ -92,7 +92,10 @@ class Job(Leased, Base):
 
 
 class JobEvent(Base):
-    """What happened to a job, append-only. `seq` counts from 1 within a job, without gaps."""
+    """What happened to a job, for people and streams: append-only, and never read back as state.
+
+    `seq` counts from 1 within a job, without gaps.
+    """
 
     __tablename__ = "job_events"
 
@@ -101,6 +104,23 @@ class JobEvent(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     kind: Mapped[str] = mapped_column(String(20))
     data: Mapped[dict[str, Any]]
+
+
+class JobRecord(Base):
+    """What a job has found out on its way, as state (see `records`)."""
+
+    __tablename__ = "job_records"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20), primary_key=True)
+    # What tells records of a kind apart.
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    # In the order in which records of a kind were first written, from 1.
+    number: Mapped[int]
+    # Of the model that `data` was written with.
+    version: Mapped[int]
+    data: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class EvaluationRow(Base):

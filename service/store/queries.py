@@ -41,15 +41,6 @@ def events_after(session: Session, job_id: str, seq: int, limit: int) -> Sequenc
     ).all()
 
 
-def events_of_kind(session: Session, job_id: str, kind: str) -> list[dict[str, Any]]:
-    """What all events of one kind say, oldest first."""
-    return list(
-        session.scalars(
-            select(JobEvent.data).where(JobEvent.job_id == job_id, JobEvent.kind == kind).order_by(JobEvent.seq)
-        )
-    )
-
-
 # --- jobs ----------------------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from export.bundle import Subject, write_bundle
+from export.bundle import BundleContents, write_bundle
 from plugins import kinds
 from search_space import SearchSpace, plugins
 from supernet.network import build_network
@@ -17,7 +17,7 @@ def bundle(tmp_path_factory):
     """A bundle with every format that is there."""
     torch.manual_seed(0)
     layers = SPACE.layers(SPACE.smallest())
-    subject = Subject(build_network(layers).eval(), layers, {"name": "contract"}, "# A network\n")
+    subject = BundleContents(build_network(layers).eval(), layers, {"name": "contract"}, "# A network\n")
     inputs, labels = torch.randn(16, 1, 8, 8), torch.randint(0, 10, (16,))
     return write_bundle(subject, inputs, labels, tmp_path_factory.mktemp("exports") / "contract")
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from export.bundle import FORMATS, Subject, sha256_of, write_bundle
+from export.bundle import FORMATS, BundleContents, sha256_of, write_bundle
 from export.formats.safetensors.format import LOAD_PY, needs, network_source
 from export.verify import VerificationError, verify
 from search_space.packages import own_packages
@@ -22,10 +22,12 @@ from supernet.network import build_network
 SPACE = load_family("mobilenet", "digits")
 
 
-def subject() -> Subject:
+def subject() -> BundleContents:
     torch.manual_seed(0)
     layers = SPACE.layers(SPACE.smallest())
-    return Subject(build_network(layers).eval(), layers, {"name": "digits", "id": SPACE.smallest().id}, "# A card\n")
+    return BundleContents(
+        build_network(layers).eval(), layers, {"name": "digits", "id": SPACE.smallest().id}, "# A card\n"
+    )
 
 
 def samples() -> tuple[torch.Tensor, torch.Tensor]:
@@ -162,10 +164,10 @@ def test_network_source_builds_the_network():
 # --- whole or not at all ----------------------------------------------------------------------------
 
 
-def with_layers_of_another_network() -> Subject:
+def with_layers_of_another_network() -> BundleContents:
     """What the safetensors format cannot reload: the layers do not describe the network."""
     good = subject()
-    return Subject(good.network, SPACE.layers(SPACE.largest()), good.facts, good.card)
+    return BundleContents(good.network, SPACE.layers(SPACE.largest()), good.facts, good.card)
 
 
 def test_a_format_that_does_not_reload_leaves_nothing_behind(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from export.bundle import Subject, write_bundle
+from export.bundle import BundleContents, write_bundle
 from predictors.cost import weight_bytes
 from search_space.layers import Precision
 from supernet.flat import own_tensors
@@ -24,7 +24,9 @@ def test_a_quantized_llama_reloads_and_its_weights_are_integers(tmp_path):
     with torch.no_grad():
         labels = network(inputs).argmax(-1)
     layers = space.layers(architecture)
-    bundle = write_bundle(Subject(network, layers, {"format": "test"}, "# card\n"), inputs, labels, tmp_path / "one")
+    bundle = write_bundle(
+        BundleContents(network, layers, {"format": "test"}, "# card\n"), inputs, labels, tmp_path / "one"
+    )
     formats = bundle.report["formats"]
     assert formats["safetensors"]["max_abs_difference"] == 0.0
     assert formats["safetensors"]["accuracy"] == 1.0

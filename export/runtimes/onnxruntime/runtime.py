@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from export.measure.setting import Setting
 from export.runtimes import Prepared, Refused
+from predictors.readings import RuntimeFacts
 from predictors.runtime import Device
+from predictors.setting import Setting
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -96,7 +97,7 @@ def prepare(path: Path, setting: Setting) -> Prepared:
         return (time.perf_counter_ns() - begin) / 1e6
 
     is_language = tensor.type.startswith("tensor(int") and len(session.get_outputs()[0].shape) == 3
-    facts = {
+    facts: RuntimeFacts = {
         "dtype": weights_dtype(path),
         "input_shape": list(feed[tensor.name].shape),
         "versions": {"onnxruntime": onnxruntime.__version__, "python": platform.python_version()},

@@ -19,9 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.measure.setting import Setting
 from export.runtimes import Prepared, Refused
+from predictors.readings import RuntimeFacts
 from predictors.runtime import Device
+from predictors.setting import Setting
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -108,7 +109,7 @@ def prepare(path: Path, setting: Setting) -> Prepared:
     except Exception as error:
         raise Refused(f"torch cannot run {path.name} here: {type(error).__name__}: {str(error)[:300]}") from error
     dtypes = sorted({str(p.dtype).removeprefix("torch.") for p in network.parameters()})
-    facts: dict[str, Any] = {
+    facts: RuntimeFacts = {
         "dtype": " + ".join(dtypes) or "float32",
         "input_shape": shape,
         "versions": {"torch": torch.__version__, "python": platform.python_version()},

@@ -25,7 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from search.algorithm import SearchAlgorithm
 from search.algorithms.linas.options import LINASOptions
-from search.candidates import Breeder, Seen
+from search.candidates import Breeder, TakenGenomes
 from search.evaluation import Evaluation
 from search.objectives import Constraint, Objective
 from search.problem import Problem, exact_values
@@ -49,7 +49,7 @@ class LINASSearch(SearchAlgorithm[LINASOptions]):
         super().__init__(problem, seed=seed, evaluations=evaluations, options=options)
         self._rng = np.random.default_rng(seed)
         self._breeder = Breeder(self.space, self._rng)
-        self._seen = Seen()
+        self._seen = TakenGenomes()
         self._evaluated: list[Evaluation] = []
         self._tracked: list[Objective | Constraint] = [*self.objectives, *problem.constraints]
         if problem.warm_start:
@@ -63,7 +63,7 @@ class LINASSearch(SearchAlgorithm[LINASOptions]):
         count = min(self.options.population, room)
         seeds = self._unknown(self.problem.seeds) if self._num_asked == 0 else []
         batch = {architecture.id: architecture for architecture in seeds[:room]}
-        taken = Seen()
+        taken = TakenGenomes()
         taken.add(gene_matrix(self.space, list(batch.values())))
         rows = np.array([[t.cost(e.metrics[t.metric]) for t in self._tracked] for e in self._evaluated], dtype=float)
         usable = np.isfinite(rows).all(axis=1) if len(rows) else np.zeros(0, dtype=bool)

@@ -24,9 +24,9 @@ from threadpoolctl import threadpool_limits
 
 from search.algorithm import SearchAlgorithm
 from search.algorithms.winnow.options import WinnowOptions
-from search.candidates import Breeder, Seen
+from search.candidates import Breeder, TakenGenomes
 from search.evaluation import Evaluation
-from search.gaussian_process.beliefs import Belief, Certainty, Exact, Metric, Validity
+from search.gaussian_process.beliefs import Belief, Certainty, Exact, MetricModel, Validity
 from search.gaussian_process.improvement import expected_improvement, non_dominated_boxes
 from search.gaussian_process.regression import Features, kernel_features
 from search.gaussian_process.size_columns import RELEVANCE, SizeColumns
@@ -59,13 +59,13 @@ class WinnowSearch(SearchAlgorithm[WinnowOptions]):
     def __init__(self, problem: Problem, *, seed: int, evaluations: int, options: WinnowOptions) -> None:
         super().__init__(problem, seed=seed, evaluations=evaluations, options=options)
         self._breeder = Breeder(self.space, np.random.default_rng(seed))
-        self._seen = Seen()
+        self._seen = TakenGenomes()
         self._whole = all_genes(self.space) if self.space.size() <= POOL else None
         self._sizes = SizeColumns(self.space)
         like = self._features(gene_matrix(self.space, [self.space.smallest()]))
         self._tracked: list[Objective | Constraint] = [*self.objectives, *problem.constraints]
-        self._metrics: list[Metric | Exact] = [
-            Exact(self._exact(tracked)) if tracked.metric in problem.exact_costs else Metric(like)
+        self._metrics: list[MetricModel | Exact] = [
+            Exact(self._exact(tracked)) if tracked.metric in problem.exact_costs else MetricModel(like)
             for tracked in self._tracked
         ]
         self._validity = Validity(like)
@@ -191,7 +191,7 @@ class WinnowSearch(SearchAlgorithm[WinnowOptions]):
             return pool, self._believe(pool)
         parents = genes[feasible][moocore.is_nondominated(costs[feasible])] if feasible.any() else self._nearest(genes)
         third = POOL // 9
-        breeder, drawn = self._breeder, Seen()
+        breeder, drawn = self._breeder, TakenGenomes()
         bred = np.concatenate(
             [breeder.random(third), breeder.mutants(parents, 3 * third), breeder.children(parents, third)]
         )
@@ -289,7 +289,9 @@ class WinnowSearch(SearchAlgorithm[WinnowOptions]):
 
     def _end_worth(self, beliefs: list[Belief | Certainty], front: np.ndarray, works: np.ndarray) -> np.ndarray | None:
         """Expected improvement of the best in one learned objective, in turn; None where there is nothing to find."""
-        learned = [i for i, metric in enumerate(self._metrics[: len(self.objectives)]) if isinstance(metric, Metric)]
+        learned = [
+            i for i, metric in enumerate(self._metrics[: len(self.objectives)]) if isinstance(metric, MetricModel)
+        ]
         if not learned or len(front) == 0 or len(self.objectives) == 1:
             return None
         end = learned[(self._turn // ENDS) % len(learned)]

@@ -1,31 +1,37 @@
 """Weight-only quantization of a front's networks, after the search, as LLaMA-NAS does it.
 
-Nothing is searched: every finalist is scored once more with all its linear layers in each scheme that the job names.
+Nothing is searched: every finalist is scored once more with all its linear layers in each of some schemes.
 """
 
 from __future__ import annotations
 
-from job.quantization_spec import QuantizationSpec
-from pipeline.workshop import Workshop
+from collections.abc import Sequence
+
 from predictors.cost import costs
 from quantization.evaluation import QuantizedEvaluator
-from quantization.space import QuantizedSpace
+from quantization.space import Quantization, QuantizedSpace
 from search.metrics import Source
 from search_space.architecture import Architecture
 from search_space.layers.precision import SCHEMES
 from supernet.evaluate import score
 from supernet.evaluator import Evaluator
 
+# How activations are observed, which weight-only schemes do not ask for.
+OBSERVER, CALIBRATION_EXAMPLES = "kl", 16
 
-class FrontQuantization:
-    """Scores of finalists in other numbers.
+
+class InSchemes:
+    """Scores of networks in other numbers.
 
     Args:
         evaluator: of the search, whose supernet and data are used.
+        names: of the schemes.
+        calibration_images: that re-estimate the statistics of batch normalisation.
+        seed: decides which.
     """
 
-    def __init__(self, shop: Workshop, evaluator: Evaluator) -> None:
-        self._evaluators = {name: _with_scheme(shop, evaluator, name) for name in shop.spec.scoring.quantize_front}
+    def __init__(self, evaluator: Evaluator, names: Sequence[str], calibration_images: int, seed: int) -> None:
+        self._evaluators = {name: _with_scheme(evaluator, name, calibration_images, seed) for name in names}
 
     def scores(self, architecture: Architecture) -> tuple[dict[str, float], dict[str, Source]]:
         """Test score and bytes of a network of the supernet in every scheme, and how each was obtained."""
@@ -40,16 +46,14 @@ class FrontQuantization:
         return metrics, sources
 
 
-def _with_scheme(shop: Workshop, evaluator: Evaluator, name: str) -> QuantizedEvaluator:
+def _with_scheme(evaluator: Evaluator, name: str, calibration_images: int, seed: int) -> QuantizedEvaluator:
     bits = SCHEMES[name].bits
-    asked = QuantizationSpec(bits=(bits,), schemes={bits: name}, calibration_examples=16, sensitivity=False)
-    space = QuantizedSpace(shop.space, asked.quantization())
-    chosen = shop.spec.search.calibration_images, shop.spec.training.seed
     return QuantizedEvaluator(
         evaluator.supernet,
         evaluator.data,
-        *chosen,
-        space,
-        observer=asked.observer,
-        calibration_examples=asked.calibration_examples,
+        calibration_images,
+        seed,
+        QuantizedSpace(evaluator.supernet.space, Quantization((bits,), {bits: name})),
+        observer=OBSERVER,
+        calibration_examples=CALIBRATION_EXAMPLES,
     )
