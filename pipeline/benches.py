@@ -20,7 +20,7 @@ from export.measure.bench import Results
 from export.measure.machine import installed_version
 from pipeline.reporter import Reporter
 from pipeline.workshop import JobFailed, Workshop
-from predictors.targets import Runtime
+from predictors.runtime import Runtime
 from service.errors import Unavailable
 from service.jobs import new_id
 from service.queue import RUN_MEASUREMENT, Queue, measuring_queue

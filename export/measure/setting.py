@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from predictors.targets import DEFAULT_TARGET, RUNTIMES, Runtime
+from predictors.runtime import Runtime
+from predictors.targets import DEFAULT_TARGET, RUNTIMES
 
 
 @dataclass(frozen=True, slots=True)
