@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import ConfigDict
@@ -18,6 +19,16 @@ class Part(Options):
 
 class InnerPart(Options):
     """A part that is only ever checked as a part of a job: it is built with the job and not by itself."""
+
+
+def offered(kind: Kind) -> Callable[[dict[str, Any]], None]:
+    """For the schema of a field of options: what they are for each plug-in of a kind, with bounds and help."""
+
+    def extend(schema: dict[str, Any]) -> None:
+        declared = {name: module.OPTIONS.model_json_schema() for name, module in kind.every_options().items()}
+        schema["anyOf"] = [{**own, "title": name} for name, own in declared.items()]
+
+    return extend
 
 
 def complete_options(kind: Kind, name: str | None, options: dict[str, Any]) -> dict[str, Any]:

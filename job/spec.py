@@ -26,7 +26,7 @@ from job.defaults import DEFAULT_RECIPE, filled
 from job.goal_spec import ConstraintSpec, ObjectiveSpec
 from job.gradient_spec import GRADIENT, GradientSpec, check_gradient, fill_search
 from job.hardware_spec import HardwareSpec, target_of
-from job.parts import Part, complete_options
+from job.parts import Part, complete_options, offered
 from job.quantization_spec import QuantizationSpec, quantized_space
 from job.scoring_spec import TASK_METRICS, ScoringSpec
 from job.training_spec import TrainingSpec
@@ -150,7 +150,10 @@ class SearchSpec(Part):
         Field(max_length=1000, description="Values of architectures to evaluate first, such as one of your own."),
     ] = ()
     options: dict[str, float | int | str | None] = Field(
-        default_factory=dict, validate_default=True, description="Options of the algorithm itself."
+        default_factory=dict,
+        validate_default=True,
+        description="Options of the algorithm itself.",
+        json_schema_extra=offered(ALGORITHMS),
     )
 
     @field_validator("algorithm")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from job.parts import InnerPart, complete_options
+from job.parts import InnerPart, complete_options, offered
 from plugins.kinds import METHODS
 from plugins.registry import one_of
 from supernet.options import AugmentationOptions, MethodOptions, TrainingOptions
@@ -28,7 +28,10 @@ class TrainingSpec(TrainingOptions, _Method):
     augmentation: AugmentationOptions = AugmentationOptions()
     seed: Annotated[int, Field(ge=0, lt=2**31, description="Split, initial weights and batches.")] = 0
     options: dict[str, float | int | bool | str] = Field(
-        default_factory=dict, validate_default=True, description="Options of the method itself."
+        default_factory=dict,
+        validate_default=True,
+        description="Options of the method itself.",
+        json_schema_extra=offered(METHODS),
     )
 
     @property

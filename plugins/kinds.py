@@ -13,6 +13,8 @@ METHODS = Kind("training method", "supernet.methods", "method", "winnow.methods"
 SOURCES = Kind("data source", "supernet.data.sources", "source", "winnow.sources")
 FORMATS = Kind("export format", "export.formats", "format", "winnow.formats")
 RUNTIMES = Kind("runtime", "export.runtimes", "runtime", "winnow.runtimes")
+# Those that installed packages may add to.
+OPEN = (ALGORITHMS, METHODS, SOURCES, FORMATS, RUNTIMES)
 # One file each. Families are in `search_space.plugins`: files of a user's folder count among them.
 BLOCKS = Kind("block kind", "supernet.blocks")
 MODELS = Kind("model", "predictors.models")

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from job.spec import JobSpec
-from plugins.kinds import ALGORITHMS, FORMATS, METHODS, RECIPES, SOURCES
+from plugins.kinds import ALGORITHMS, FORMATS, METHODS, OPEN, RECIPES, SOURCES
 from plugins.registry import Kind
 from predictors.targets import RUNTIMES
 from search.metrics import METRICS
@@ -24,8 +24,8 @@ router = APIRouter(prefix="/v1/catalog", tags=["catalog"])
 @router.get("")
 def catalog() -> dict[str, Any]:
     """Everything that a job can be made of, with the defaults of each recipe. Exact numbers of architectures are
-    text, because they may exceed what a JSON number holds. A family file of the user's that cannot be used is in
-    `families_refused`, with the reason."""
+    text, because they may exceed what a JSON number holds. Options are JSON schemas, with bounds and help. What of the
+    user's or of installed packages cannot be used is in `families_refused` and `plugins_refused`, with the reason."""
     users = plugins.users_families()
     return _catalog() | _families(None if users is None else (str(users.folder), users.stamp()))
 
@@ -45,6 +45,7 @@ def _catalog() -> dict[str, Any]:
         "data_sources": _schemas(SOURCES),
         "runtimes": list(RUNTIMES),
         "export_formats": {name: module.MEANING for name, module in FORMATS.every_options().items()},
+        "plugins_refused": {kind.word: kind.refused() for kind in OPEN},
         "job_states": list(JOB_STATES),
         "stages": list(STAGES),
     }
@@ -58,11 +59,10 @@ def _schemas(kind: Kind) -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def _families(_stamp: Any) -> dict[str, Any]:
     """Every preset with its sizes; built again when a file of the user's has changed."""
-    users = plugins.users_families()
-    refused = users.refused() if users is not None else {}
+    refused = plugins.FAMILIES.refused()
     families: dict[str, Any] = {}
     for family in plugins.FAMILIES.names():
-        if users is not None and family in users.names() and family in refused:
+        if family in refused and family not in plugins.FAMILIES.built_in():
             continue
         try:
             families[family] = {preset: _preset(family, preset) for preset in plugins.presets(family)}

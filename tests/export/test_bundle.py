@@ -12,9 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from export.bundle import FORMATS, BundleContents, sha256_of, write_bundle
+from export.bundle import BundleContents, sha256_of, write_bundle
 from export.formats.safetensors.format import LOAD_PY, needs, network_source
 from export.verify import VerificationError, verify
+from plugins.kinds import FORMATS
 from search_space.packages import own_packages
 from search_space.plugins import load_family
 from supernet.network import build_network
@@ -95,7 +96,7 @@ def test_the_report_has_the_accuracy_on_the_samples(bundle):
     with torch.no_grad():
         expected = (subject().network(inputs).argmax(1) == labels).float().mean().item()
     assert bundle.report["samples"] == 16
-    for name in FORMATS:
+    for name in FORMATS.names():
         assert bundle.report["formats"][name]["accuracy"] == pytest.approx(expected)
 
 
