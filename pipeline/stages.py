@@ -17,7 +17,7 @@ from job.spec import JobSpec
 from pipeline.environment import local_processes
 from pipeline.evaluating import evaluation_of, row_of
 from pipeline.exams import exams_of
-from pipeline.finalists import measured_finalists, tell_violations
+from pipeline.finalists import tell_violations, tested_networks
 from pipeline.hardware import Hardware, prepare_hardware
 from pipeline.materials import decoding_of, prepare_data
 from pipeline.policies import NUM_BASELINES, baseline_architectures, baseline_of, first_policies
@@ -27,7 +27,6 @@ from pipeline.workshop import JobFailed, Workshop, make_evaluator
 from predictors.cost import ANALYTIC
 from quantization.after_search import InSchemes
 from quantization.evaluation import QuantizedEvaluator
-from quantization.network import on_device
 from search.algorithms import algorithm_for
 from search.evaluation import Evaluation
 from search.loop import run_search
@@ -40,7 +39,6 @@ from service.store.models import Finalist, Job
 from service.store.records import Baseline
 from service.store.warm import copied
 from supernet.data import Dataset
-from supernet.evaluate import score
 from supernet.evaluator import Evaluator
 
 log = structlog.get_logger()
@@ -243,26 +241,19 @@ def _measured_at_once(left: Sequence[_Placed]) -> Iterator[list[_Placed]]:
 
 
 def _measured(shop: Workshop, evaluator: Evaluator, group: Sequence[_Placed], hardware: Hardware) -> list[Finalist]:
-    scored = f"test_{evaluator.data.metric}"
-    inputs = evaluator.data.test.inputs(slice(0, 1)).cpu()
-    networks, test_scores = [], []
-    for _, evaluation in group:
-        network = evaluator.network(evaluation.architecture)
-        test_scores.append(score(network, evaluator.data.test))
-        networks.append((evaluation.architecture, on_device(network, inputs.device)))
-        shop.reporter.listen()
+    architectures = [evaluation.architecture for _, evaluation in group]
+    seconds, listen = shop.spec.hardware.seconds, shop.reporter.listen
+    tested = tested_networks(evaluator, architectures, shop.searched, hardware, seconds, listen)
     return [
         Finalist(
             job_id=shop.job_id,
-            architecture_id=evaluation.architecture.id,
+            architecture_id=architecture.id,
             position=place,
-            metrics={scored: test_score, **latencies},
-            sources={scored: "measured", **sources},
-            measurements=results,
+            metrics={**one.test, **one.metrics},
+            sources={**dict.fromkeys(one.test, "measured"), **one.sources},
+            measurements=one.measurements,
         )
-        for (place, evaluation), test_score, (latencies, sources, results) in zip(
-            group, test_scores, measured_finalists(shop, hardware, networks, inputs), strict=True
-        )
+        for (place, _), architecture, one in zip(group, architectures, tested, strict=True)
     ]
 
 

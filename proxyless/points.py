@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from pipeline.checkpoints import Checkpoints
+from pipeline.curve import Curve
+from pipeline.driver import Steps
 from pipeline.workshop import Workshop, make_evaluator
 from proxyless.derive import most_likely
 from proxyless.latency import Latencies
@@ -46,7 +49,11 @@ class _Points:
         self._shop, self._data, self._run = shop, data, run
         self._sums: dict[str, list[float]] = {}
 
-    def _collect(self, training: Trainer | PathSearch, shown: Mapping[str, float]) -> dict[str, float] | None:
+    def forget(self) -> None:
+        """The training went back: what was collected since its checkpoint is not part of it."""
+        self._sums = {}
+
+    def _collect(self, training: Steps, shown: Mapping[str, float]) -> dict[str, float] | None:
         """Count a step; at a point, the means since the last one."""
         for name, value in shown.items():
             self._sums.setdefault(name, []).append(value)
@@ -57,6 +64,21 @@ class _Points:
         return means
 
 
+class WarmUpPoints:
+    """The curve of the training of all paths."""
+
+    def __init__(self, curve: Curve) -> None:
+        self._curve = curve
+
+    def seen(self, training: Trainer, shown: Mapping[str, float], _checkpoints: Checkpoints) -> None:
+        """Count a step. Where a path's score falls does not say that the weights are lost."""
+        self._curve.add(training, shown)
+
+    def forget(self) -> None:
+        """The training went back."""
+        self._curve.forget()
+
+
 class SearchPoints(_Points):
     """Points of the search for one network."""
 
@@ -65,9 +87,8 @@ class SearchPoints(_Points):
         self._latencies = latencies
         self._judged = False
 
-    def add(self, training: Trainer | PathSearch, shown: Mapping[str, float]) -> None:
+    def seen(self, training: PathSearch, shown: Mapping[str, float], _checkpoints: Checkpoints) -> None:
         """Count a step."""
-        assert isinstance(training, PathSearch)
         means = self._collect(training, shown)
         if means is None:
             return
@@ -117,7 +138,7 @@ class SearchPoints(_Points):
 class TrainingPoints(_Points):
     """Points of the training of one derived network."""
 
-    def add(self, training: Trainer | PathSearch, shown: Mapping[str, float]) -> None:
+    def seen(self, training: Trainer, shown: Mapping[str, float], _checkpoints: Checkpoints) -> None:
         """Count a step."""
         means = self._collect(training, shown)
         if means is not None:
