@@ -16,8 +16,8 @@ import structlog
 import torch
 
 from pipeline.checkpoints import Checkpoints, Resumable
-from pipeline.reporter import Interrupted
-from pipeline.workshop import JobFailed, Workshop
+from pipeline.reporter import Interrupted, Tell
+from pipeline.workshop import JobFailed
 from supernet.distributed import Orders
 from supernet.memory import OutOfMemory, is_out_of_memory
 from supernet.trainer import NonFiniteLoss
@@ -155,7 +155,6 @@ class Course(Generic[T]):
         progress: hears the share that is done after every step; may raise `Interrupted`.
         orders: for the other processes of the training.
         begin: hears the share that is done when it begins or goes on.
-        phase: of a job that has several trainings, a word of few letters that its checkpoints carry.
     """
 
     fresh: Callable[[], T]
@@ -165,15 +164,18 @@ class Course(Generic[T]):
     orders: Orders
     progress: Callable[[float], None]
     begin: Callable[[float], None] = field(default=ignored)
-    phase: str = ""
 
 
 class Driver(Generic[T]):
-    """Runs one training, from its start or its newest checkpoint to its end."""
+    """Runs one training, from its start or its newest checkpoint to its end.
 
-    def __init__(self, shop: Workshop, course: Course[T]) -> None:
-        self._shop, self._course, self._orders = shop, course, course.orders
-        self._checkpoints = Checkpoints(shop, course.phase)
+    Args:
+        tell: hears messages for the user.
+    """
+
+    def __init__(self, course: Course[T], checkpoints: Checkpoints, tell: Tell) -> None:
+        self._course, self._checkpoints, self._tell = course, checkpoints, tell
+        self._orders = course.orders
         self._training = course.fresh()
 
     def run(self, take: Callable[[T], Taken], store: Callable[[Taken, int], Stored]) -> Stored:
@@ -215,7 +217,7 @@ class Driver(Generic[T]):
         checkpoint = self._checkpoints.restore_newest(self._training)
         if checkpoint is not None:
             self._orders.restore(checkpoint.id)
-            self._shop.tell("info", self._course.words.resumed(self._training))
+            self._tell("info", self._course.words.resumed(self._training))
 
     def _step(self) -> None:
         """One step, and what may go wrong in it."""
@@ -253,5 +255,5 @@ class Driver(Generic[T]):
         # Checkpoints after the good one have gone astray; the next resume must find this one, with its rate.
         self._checkpoints.remove_newest()
         self._checkpoints.save(self._training)
-        self._shop.tell("warning", f"{reason} {self._course.words.went_back(self._training)}")
-        log.warning("rolled back", phase=self._course.phase, step=self._training.steps_done, reason=reason)
+        self._tell("warning", f"{reason} {self._course.words.went_back(self._training)}")
+        log.warning("rolled back", training=self._course.words.title, step=self._training.steps_done, reason=reason)

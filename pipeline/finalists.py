@@ -126,7 +126,7 @@ def tell_violations(shop: Workshop, hardware: Hardware) -> None:
             text = (
                 f"{len(broken)} of {len(finalists)} networks of the front break the limit of {limited.limit:g} {unit}"
             )
-            shop.tell("warning", f"{text} as measured ({', '.join(broken)}); the search kept it {room}.")
+            shop.reporter.tell("warning", f"{text} as measured ({', '.join(broken)}); the search kept it {room}.")
         else:
             text = f"All {len(finalists)} networks of the front keep the limit of {limited.limit:g} {unit} as measured"
-            shop.tell("info", f"{text}, {room}.")
+            shop.reporter.tell("info", f"{text}, {room}.")

@@ -66,11 +66,11 @@ def run(shop: Workshop, strategy: Strategy) -> None:
         shop.settings,
         local_processes(),
         progress=shop.reporter.progress,
-        tell=lambda text: shop.tell("info", text),
+        tell=lambda text: shop.reporter.tell("info", text),
     )
     data = prepare_data(shop.spec, shop.space, shop.device, decoding)
     for note in data.notes:
-        shop.tell("warning", note)
+        shop.reporter.tell("warning", note)
     strategy(shop, data)
     shop.reporter.end("succeeded", shop.reporter.ended_early)
 
@@ -103,7 +103,7 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
         else:
             known[evaluation.architecture.id] = evaluation
     if warm:
-        shop.tell("info", f"{len(warm)} evaluations of earlier searches of this supernet are known.")
+        shop.reporter.tell("info", f"{len(warm)} evaluations of earlier searches of this supernet are known.")
     shop.reporter.stage("search", len(known) / plan.evaluations)
     seeds = first_policies(shop, evaluator)
     algorithm = algorithm_for(
@@ -189,7 +189,7 @@ def measure_finalists(shop: Workshop, evaluator: Evaluator, evaluations: list[Ev
     """
     front = pareto_front(evaluations, *with_margin(*shop.spec.goals, hardware.margins))
     if not front:
-        raise JobFailed(_nothing_feasible(shop, evaluations))
+        raise JobFailed(_nothing_feasible(shop.spec, evaluations))
     finished = {finalist.architecture_id for finalist in shop.reporter.finalists()}
     done = len(finished)
     shop.reporter.stage("measure finalists", done / len(front))
@@ -257,9 +257,9 @@ def _measured(shop: Workshop, evaluator: Evaluator, group: Sequence[_Placed], ha
     ]
 
 
-def _nothing_feasible(shop: Workshop, evaluations: list[Evaluation]) -> str:
+def _nothing_feasible(spec: JobSpec, evaluations: list[Evaluation]) -> str:
     """The limits that nobody met, and who came nearest."""
-    limited = limits_of(*shop.spec.goals)
+    limited = limits_of(*spec.goals)
     nearest = min(evaluations, key=lambda e: sum(o.violation(e.metrics[o.metric]) for o in limited))
     limits = ", ".join(f"{o.metric} {o.limit:g}" for o in limited)
     scores = ", ".join(f"{o.metric} {nearest.metrics[o.metric]:g}" for o in limited)

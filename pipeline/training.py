@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import structlog
+import torch
 
 from job.training_spec import TrainingSpec
 from pipeline import supernets
@@ -12,6 +13,7 @@ from pipeline.checkpoints import Checkpoints
 from pipeline.curve import Curve, fallen, is_better
 from pipeline.driver import Course, Driver, Words
 from pipeline.materials import fresh_supernet, make_trainer
+from pipeline.reporter import Tell
 from pipeline.workshop import JobFailed, Workshop
 from supernet.data import Dataset
 from supernet.distributed import Orders
@@ -37,7 +39,7 @@ def train_supernet(shop: Workshop, data: Dataset) -> Supernet:
     if stored is not None:
         orders.stop()
         supernet = Supernet(shop.space).to(shop.device)
-        load_tensors(supernet, shop.artifacts.load(stored.path, stored.sha256))
+        load_tensors(supernet, shop.files.load(stored))
         return supernet
     if shop.spec.training.epochs == 0:
         orders.stop()
@@ -53,8 +55,8 @@ def train_supernet(shop: Workshop, data: Dataset) -> Supernet:
 
     course = Course(
         fresh,
-        LargestNetwork(Curve(shop, data), data.metric),
-        SmallerParts(shop, training, orders),
+        LargestNetwork(Curve(shop.spec, shop.space, data, shop.device, shop.reporter.record), data.metric),
+        SmallerParts(training, shop.device, orders, shop.reporter.tell),
         Words(
             "",
             f"Lower training.learning_rate (now {training.learning_rate:g}), clip gradients (training.clip_norm), or "
@@ -64,14 +66,15 @@ def train_supernet(shop: Workshop, data: Dataset) -> Supernet:
         progress=shop.reporter.progress,
         begin=lambda done: shop.reporter.stage("train supernet", done),
     )
-    return Driver(shop, course).run(
+    checkpoints = Checkpoints(shop.files, shop.settings, shop.reporter.tell)
+    return Driver(course, checkpoints, shop.reporter.tell).run(
         lambda trainer: trainer.result, lambda supernet, steps: _finished(shop, data, supernet, steps)
     )
 
 
 def _finished(shop: Workshop, data: Dataset, supernet: Supernet, steps: int) -> Supernet:
     """Store a supernet as a resource that is ready for searches."""
-    written = shop.artifacts.save(f"supernets/{shop.job_id}.safetensors", own_tensors(supernet))
+    written = shop.files.write(f"supernets/{shop.job_id}.safetensors", own_tensors(supernet))
     supernets.record(shop, data, supernet, written, steps)
     return supernet
 
@@ -108,8 +111,8 @@ class LargestNetwork:
 class SmallerParts:
     """Cuts batches into twice as many parts, once; the second time says what would fit."""
 
-    def __init__(self, shop: Workshop, training: TrainingSpec, orders: Orders) -> None:
-        self._shop, self._training, self._orders = shop, training, orders
+    def __init__(self, training: TrainingSpec, device: torch.device, orders: Orders, tell: Tell) -> None:
+        self._training, self._device, self._orders, self._tell = training, device, orders, tell
 
     def make(self, training: Trainer) -> None:
         """Halve the micro-batches.
@@ -118,18 +121,18 @@ class SmallerParts:
             JobFailed: it was done before, or the parts would be too small.
         """
         asked = self._training
-        now = asked.batch_size // self._shop.group.size // training.micro_batches
+        now = asked.batch_size // self._orders.group.size // training.micro_batches
         halved = training.micro_batches > asked.micro_batches
         if halved or now % 2 or now < 4:
             advice = self._advice(training)
-            raise JobFailed(f"Out of memory with {now} examples at once on {self._shop.device}. {advice}")
+            raise JobFailed(f"Out of memory with {now} examples at once on {self._device}. {advice}")
         training.micro_batches *= 2
         self._orders.cut(training.micro_batches)
         text = (
             f"Out of memory with {now} examples at once: batches are cut into {training.micro_batches} micro-batches "
             f"of {now // 2}. The batch of {asked.batch_size} that a step learns from is unchanged."
         )
-        self._shop.tell("warning", text)
+        self._tell("warning", text)
         log.warning("micro-batch halved", micro_batches=training.micro_batches)
 
     def refusal(self) -> str:
@@ -141,8 +144,8 @@ class SmallerParts:
         parts = fitting_micro_batches(trainer, self._orders)
         if parts is None:
             return "Not even 2 examples fit: choose a smaller space, activation_checkpointing or bfloat16."
-        size = self._training.batch_size // (parts * self._shop.group.size)
-        batch = size * self._shop.group.size
+        size = self._training.batch_size // (parts * self._orders.group.size)
+        batch = size * self._orders.group.size
         return (
             f"{size} examples at once do fit: set training.micro_batches to {parts}, or training.batch_size to {batch}."
         )

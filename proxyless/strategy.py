@@ -90,7 +90,7 @@ def search_by_gradient(shop: Workshop, data: Dataset) -> None:
 
 class _GradientSearch:
     def __init__(self, shop: Workshop, data: Dataset) -> None:
-        self._shop, self._data, self._spec = shop, data, shop.spec
+        self._shop, self._data, self._spec, self._files = shop, data, shop.spec, shop.files
         assert shop.spec.gradient is not None
         self._part = shop.spec.gradient
         self._blocks: Blocks = blocks_of(shop.space)
@@ -120,9 +120,7 @@ class _GradientSearch:
         found = self._networks(lambda aim: self._network(aim, latencies, warm, hardware))
         self._shop.reporter.record(CrossTable(latency_ms=cross_table(self._blocks, found, latencies)))
         store_front(self._shop, found, self._shop.reporter.records(Measured))
-        for artifact in self._shop.reporter.artifacts("warm-up"):
-            self._shop.reporter.forget([artifact.id])
-            self._shop.artifacts.remove(artifact.path)
+        self._files.remove(self._files.recorded("warm-up"))
 
     def _networks(self, network: Callable[[Aim], Evaluation]) -> list[Evaluation]:
         """One network for every aim, or those that were finished when the job was stopped."""
@@ -136,7 +134,7 @@ class _GradientSearch:
         for aim in self._aims:
             if aim not in kept:
                 for phase in ("s", "f"):
-                    Checkpoints(self._shop, f"{phase}{aim.number}").remove_all()
+                    self._checkpoints(f"{phase}{aim.number}").remove_all()
         return [network(aim) for aim in kept]
 
     # --- what the candidates cost -------------------------------------------------------------------
@@ -172,18 +170,18 @@ class _GradientSearch:
         epochs = self._part.warmup_epochs
         if epochs == 0:
             return lambda supernet: None
-        if not self._shop.reporter.artifacts("warm-up"):
+        if not self._files.recorded("warm-up"):
             change = {
                 "epochs": epochs,
                 "learning_rate": self._part.warmup_learning_rate,
                 "warmup_epochs": min(self._spec.training.warmup_epochs, epochs / 2),
             }
             spec = self._spec.model_copy(update={"training": self._spec.training.model_copy(update=change)})
-            curve = Curve(replace(self._shop, spec=spec, space=self._space), self._searched)
+            curve = Curve(spec, self._space, self._searched, self._shop.device, self._shop.reporter.record)
 
             def store(supernet: Supernet, steps: int) -> None:
                 path = f"checkpoints/{self._shop.job_id}/warm-up.safetensors"
-                self._shop.record("warm-up", steps, self._shop.artifacts.save(path, own_tensors(supernet)))
+                self._files.save("warm-up", path, own_tensors(supernet), steps)
 
             self._drive(
                 "w",
@@ -192,8 +190,8 @@ class _GradientSearch:
                 WarmUpPoints(curve),
                 self._shop.reporter.progress,
             ).run(lambda trainer: trainer.supernet, store)
-        stored = self._shop.reporter.artifacts("warm-up")[0]
-        tensors = self._shop.artifacts.load(stored.path, stored.sha256)
+        stored = self._files.recorded("warm-up")[0]
+        tensors = self._files.load(stored)
         return lambda supernet: load_tensors(supernet, tensors)
 
     def _drive(
@@ -207,7 +205,11 @@ class _GradientSearch:
         """
         room, words = NoRoom(title, self._shop.device), Words(title, ADVICE)
         orders = Orders(ALONE, self._shop.device)
-        return Driver(self._shop, Course(fresh, judge, room, words, orders, progress, phase=phase))
+        course = Course(fresh, judge, room, words, orders, progress)
+        return Driver(course, self._checkpoints(phase), self._shop.reporter.tell)
+
+    def _checkpoints(self, phase: str) -> Checkpoints:
+        return Checkpoints(self._files, self._shop.settings, self._shop.reporter.tell, phase)
 
     # --- one network --------------------------------------------------------------------------------
 
@@ -237,7 +239,7 @@ class _GradientSearch:
         for derived in self._shop.reporter.records(Derived):
             if derived.run == aim.number:
                 return self._shop.space.architecture(**derived.values)
-        points = SearchPoints(self._shop, self._searched, aim.number, latencies)
+        points = SearchPoints(self._shop.reporter, aim.number, self._spec, self._searched, latencies)
 
         def store(parameters: ArchitectureParameters, _steps: int) -> Architecture:
             p = parameters.probabilities()
@@ -313,21 +315,21 @@ class _GradientSearch:
         training = final.model_copy(update={"options": options, "seed": self._spec.training.seed})
         spec = self._spec.model_copy(update={"training": training})
         path = f"networks/{self._shop.job_id}/{architecture.id}.safetensors"
-        for stored in self._shop.reporter.artifacts("network"):
+        for stored in self._files.recorded("network"):
             if stored.path == path:
                 supernet = Supernet(space).to(self._shop.device)
-                load_tensors(supernet, self._shop.artifacts.load(stored.path, stored.sha256))
+                load_tensors(supernet, self._files.load(stored))
                 return make_evaluator(spec, supernet, self._data)
 
         def store(supernet: Supernet, steps: int) -> Supernet:
-            self._shop.record("network", steps, self._shop.artifacts.save(path, own_tensors(supernet)))
+            self._files.save("network", path, own_tensors(supernet), steps)
             return supernet
 
         trained = self._drive(
             f"f{aim.number}",
             f"the training of {aim.title}",
             lambda: make_trainer(spec, fresh_supernet(spec, space, self._data, self._shop.device), self._data),
-            TrainingPoints(self._shop, self._data, aim.number),
+            TrainingPoints(self._shop.reporter, aim.number, final.epochs),
             self._progress(aim, SEARCH_SHARE, TRAIN_SHARE),
         ).run(lambda trainer: trainer.result, store)
         return make_evaluator(spec, trained, self._data)
