@@ -13,7 +13,7 @@ from job.hardware_spec import HardwareSpec
 from pipeline.benches import LocalBench, MemoryStore
 from pipeline.hardware import read, to_fit
 from pipeline.traced_layers import layers_of
-from predictors.instrument import Bench, Instrument, Task, place_of
+from predictors.instrument import Bench, Instrument, Specimen, place_of
 from predictors.latency_fit import Fitted, fit_predictor
 from predictors.layer_tables import build_table
 from predictors.readings import MeasurementError, Results
@@ -60,15 +60,15 @@ def fitted(
     bench: Bench = LocalBench(setting.how) if known is None else Recorded(known["place"])
     place, where = place_of(bench, setting)
     networks = to_fit(space, plan.networks, 0)
-    tasks = [Task.network(space, network) for network in networks]
+    specimens = [Specimen.network(space, network) for network in networks]
     layers = layers_of(space, plan.max_layers)
-    say(f"latencies: {len(layers)} layers and {len(tasks)} networks")
+    say(f"latencies: {len(layers)} layers and {len(specimens)} networks")
 
     def measured(store: MemoryStore) -> tuple[LatencyTable, list[float]]:
         instrument = Instrument(bench, setting, store, write_fresh)
         table = build_table(TARGET, layers, instrument, lambda _done: None)
-        found = instrument.measure(tasks, "network", Effort(max_seconds=plan.seconds), lambda _done: None)
-        return table, [read(found[task.subject], "latency_ms") for task in tasks]
+        found = instrument.measure(specimens, "network", Effort(max_seconds=plan.seconds), lambda _done: None)
+        return table, [read(found[specimen.subject], "latency_ms") for specimen in specimens]
 
     def recorded() -> dict[str, Any]:
         store = MemoryStore()

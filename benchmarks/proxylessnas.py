@@ -47,7 +47,7 @@ from export.measure import describe_machine
 from pipeline.benches import LocalBench, MemoryStore
 from pipeline.traced_layers import layers_of
 from predictors.candidates import price_candidates
-from predictors.instrument import Instrument, Task
+from predictors.instrument import Instrument, Specimen
 from predictors.layer_tables import corrected_table
 from predictors.setting import Effort, Setting
 from proxyless.derive import most_likely_within
@@ -371,21 +371,21 @@ def measured_whole(space: SearchSpace, rows: list[dict[str, Any]], instrument: I
 
     Drift is how much those take now of what they took when they were first measured: a shared machine's own doing.
     """
-    tasks = [Task.network(space, one) for one in correcting_networks(space)]
-    before = instrument.measure(tasks, "network", Effort(), lambda _done: None)
-    mine = [Task.network(space, space.architecture(**row["values"])) for row in rows]
-    after = instrument.measure([*tasks, *mine], "again", Effort(max_seconds=2.0), lambda _done: None)
-    drift = float(np.median([ms(after, task) / ms(before, task) for task in tasks]))
-    for row, task in zip(rows, mine, strict=True):
-        row["measured_ms"], row["interval_ms"] = ms(after, task), after[task.subject][0]["interval_ms"]
+    specimens = [Specimen.network(space, one) for one in correcting_networks(space)]
+    before = instrument.measure(specimens, "network", Effort(), lambda _done: None)
+    mine = [Specimen.network(space, space.architecture(**row["values"])) for row in rows]
+    after = instrument.measure([*specimens, *mine], "again", Effort(max_seconds=2.0), lambda _done: None)
+    drift = float(np.median([ms(after, specimen) / ms(before, specimen) for specimen in specimens]))
+    for row, specimen in zip(rows, mine, strict=True):
+        row["measured_ms"], row["interval_ms"] = ms(after, specimen), after[specimen.subject][0]["interval_ms"]
         row["error"] = row["table_ms"] / row["measured_ms"] - 1
         row["error_beside_drift"] = drift * row["table_ms"] / row["measured_ms"] - 1
     return drift
 
 
-def ms(found: dict[str, Any], task: Task) -> float:
-    """Median latency of a task."""
-    return float(found[task.subject][0]["median_ms"])
+def ms(found: dict[str, Any], specimen: Specimen) -> float:
+    """Median latency of a specimen."""
+    return float(found[specimen.subject][0]["median_ms"])
 
 
 def pooled(data: Dataset, pixels: int) -> Dataset:

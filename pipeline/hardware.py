@@ -16,7 +16,7 @@ from export.measurable import write_fresh
 from pipeline.benches import LocalBench, RemoteBench, RowStore
 from pipeline.traced_layers import layers_of
 from pipeline.workshop import JobFailed, Workshop
-from predictors.instrument import Instrument, Task, Unmeasurable
+from predictors.instrument import Instrument, Specimen, Unmeasurable
 from predictors.latency_fit import Fitted, fit_predictor
 from predictors.layer_tables import build_table
 from predictors.readings import Results
@@ -62,12 +62,12 @@ class Meter:
         Raises:
             JobFailed: the target cannot run one.
         """
-        tasks = [Task.network(self.space, architecture) for architecture in architectures]
+        specimens = [Specimen.network(self.space, architecture) for architecture in architectures]
         try:
-            found = self.instrument.measure(tasks, "network", Effort(max_seconds=self.seconds), progress)
+            found = self.instrument.measure(specimens, "network", Effort(max_seconds=self.seconds), progress)
         except Unmeasurable as error:
             raise JobFailed(f"Target {self.target} cannot measure a network of this space. {error}") from error
-        return [found[task.subject] for task in tasks]
+        return [found[specimen.subject] for specimen in specimens]
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def prepare_hardware(shop: Workshop) -> Hardware:
         return _priced_by(shop, spec.target, gives, metrics)
     meter = Meter(spec.target, shop.searched, gives, spec.hardware.seconds)
     if spec.hardware.predict == "never":
-        shop.tell("info", "hardware.predict is never: every network of the search is measured.")
+        shop.reporter.tell("info", "hardware.predict is never: every network of the search is measured.")
         return Hardware(metrics, {}, meter)
     try:
         table = _table(shop, gives)
@@ -210,7 +210,7 @@ def _priced_by(shop: Workshop, name: str, table: LatencyTable, metrics: tuple[st
             table.price(space.layers(architecture))
     except MissingRow as error:
         raise JobFailed(str(error)) from error
-    shop.tell(
+    shop.reporter.tell(
         "warning",
         f"Target {name} is an uploaded table: latencies are predicted by adding up its {len(table.rows)} rows, and "
         "the networks of the front cannot be measured there.",
@@ -229,7 +229,7 @@ def _table(shop: Workshop, instrument: Instrument) -> LatencyTable | None:
     try:
         layers = layers_of(shop.searched, shop.spec.hardware.max_layers)
     except TooManyLayers as error:
-        shop.tell("warning", f"No table of layers: {error} The predictor learns from whole networks alone.")
+        shop.reporter.tell("warning", f"No table of layers: {error} The predictor learns from whole networks alone.")
         return None
     return build_table(
         shop.spec.target or "", layers, instrument, lambda done: shop.reporter.progress(TABLE_SHARE * done)
@@ -270,14 +270,14 @@ def _judged(
             shop.searched, table, architectures, values, plan.margin_quantile, goal, shop.spec.search.seed
         )
     except ValueError as error:
-        shop.tell("info", f"{metric} is measured for every network of the search: {error}")
+        shop.reporter.tell("info", f"{metric} is measured for every network of the search: {error}")
         return None
     used = made.within_10_percent >= plan.min_within_10_percent
     facts = {"metric": metric, "unit": METRICS[metric].unit, "target": shop.spec.target}
     shop.reporter.record(PredictorReport(**facts, used=used, margin=made.margin, **made.report))
     if used:
         return made
-    shop.tell(
+    shop.reporter.tell(
         "warning",
         f"The predictor of {metric} is within 10 % for {made.within_10_percent:.0%} of held-out networks, and "
         f"{plan.min_within_10_percent:.0%} are asked for (hardware.min_within_10_percent): every network of the "

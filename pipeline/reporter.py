@@ -17,6 +17,8 @@ from service.store.session import Database, first_line
 
 log = structlog.get_logger()
 T = TypeVar("T")
+# Hears a message for the user: level and text.
+Tell = Callable[[str, str], None]
 
 # How long a runner holds its breath while PostgreSQL restarts, and between two tries.
 DATABASE_PATIENCE_SECONDS = 600.0
@@ -153,6 +155,10 @@ class Reporter:
         self._write(
             lambda session: queries.add_event(session, queries.fenced_job(session, self.job_id, self.epoch), kind, data)
         )
+
+    def tell(self, level: str, text: str) -> None:
+        """A message for the user, kept in the job's events."""
+        self.event("message", {"level": level, "text": text})
 
     def record(self, record: Record) -> None:
         """Store what the job has found out, and tell people."""

@@ -17,7 +17,7 @@ from job.spec import JobSpec
 from pipeline.environment import local_processes
 from pipeline.evaluating import evaluation_of, row_of
 from pipeline.exams import exams_of
-from pipeline.finalists import measured_finalists, tell_violations
+from pipeline.finalists import tell_violations, tested_networks
 from pipeline.hardware import Hardware, prepare_hardware
 from pipeline.materials import decoding_of, prepare_data
 from pipeline.policies import NUM_BASELINES, baseline_architectures, baseline_of, first_policies
@@ -27,7 +27,6 @@ from pipeline.workshop import JobFailed, Workshop, make_evaluator
 from predictors.cost import ANALYTIC
 from quantization.after_search import InSchemes
 from quantization.evaluation import QuantizedEvaluator
-from quantization.network import on_device
 from search.algorithms import algorithm_for
 from search.evaluation import Evaluation
 from search.loop import run_search
@@ -40,7 +39,6 @@ from service.store.models import Finalist, Job
 from service.store.records import Baseline
 from service.store.warm import copied
 from supernet.data import Dataset
-from supernet.evaluate import score
 from supernet.evaluator import Evaluator
 
 log = structlog.get_logger()
@@ -68,11 +66,11 @@ def run(shop: Workshop, strategy: Strategy) -> None:
         shop.settings,
         local_processes(),
         progress=shop.reporter.progress,
-        tell=lambda text: shop.tell("info", text),
+        tell=lambda text: shop.reporter.tell("info", text),
     )
     data = prepare_data(shop.spec, shop.space, shop.device, decoding)
     for note in data.notes:
-        shop.tell("warning", note)
+        shop.reporter.tell("warning", note)
     strategy(shop, data)
     shop.reporter.end("succeeded", shop.reporter.ended_early)
 
@@ -105,7 +103,7 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
         else:
             known[evaluation.architecture.id] = evaluation
     if warm:
-        shop.tell("info", f"{len(warm)} evaluations of earlier searches of this supernet are known.")
+        shop.reporter.tell("info", f"{len(warm)} evaluations of earlier searches of this supernet are known.")
     shop.reporter.stage("search", len(known) / plan.evaluations)
     seeds = first_policies(shop, evaluator)
     algorithm = algorithm_for(
@@ -191,7 +189,7 @@ def measure_finalists(shop: Workshop, evaluator: Evaluator, evaluations: list[Ev
     """
     front = pareto_front(evaluations, *with_margin(*shop.spec.goals, hardware.margins))
     if not front:
-        raise JobFailed(_nothing_feasible(shop, evaluations))
+        raise JobFailed(_nothing_feasible(shop.spec, evaluations))
     finished = {finalist.architecture_id for finalist in shop.reporter.finalists()}
     done = len(finished)
     shop.reporter.stage("measure finalists", done / len(front))
@@ -243,32 +241,25 @@ def _measured_at_once(left: Sequence[_Placed]) -> Iterator[list[_Placed]]:
 
 
 def _measured(shop: Workshop, evaluator: Evaluator, group: Sequence[_Placed], hardware: Hardware) -> list[Finalist]:
-    scored = f"test_{evaluator.data.metric}"
-    inputs = evaluator.data.test.inputs(slice(0, 1)).cpu()
-    networks, test_scores = [], []
-    for _, evaluation in group:
-        network = evaluator.network(evaluation.architecture)
-        test_scores.append(score(network, evaluator.data.test))
-        networks.append((evaluation.architecture, on_device(network, inputs.device)))
-        shop.reporter.listen()
+    architectures = [evaluation.architecture for _, evaluation in group]
+    seconds, listen = shop.spec.hardware.seconds, shop.reporter.listen
+    tested = tested_networks(evaluator, architectures, shop.searched, hardware, seconds, listen)
     return [
         Finalist(
             job_id=shop.job_id,
-            architecture_id=evaluation.architecture.id,
+            architecture_id=architecture.id,
             position=place,
-            metrics={scored: test_score, **latencies},
-            sources={scored: "measured", **sources},
-            measurements=results,
+            metrics={**one.test, **one.metrics},
+            sources={**dict.fromkeys(one.test, "measured"), **one.sources},
+            measurements=one.measurements,
         )
-        for (place, evaluation), test_score, (latencies, sources, results) in zip(
-            group, test_scores, measured_finalists(shop, hardware, networks, inputs), strict=True
-        )
+        for (place, _), architecture, one in zip(group, architectures, tested, strict=True)
     ]
 
 
-def _nothing_feasible(shop: Workshop, evaluations: list[Evaluation]) -> str:
+def _nothing_feasible(spec: JobSpec, evaluations: list[Evaluation]) -> str:
     """The limits that nobody met, and who came nearest."""
-    limited = limits_of(*shop.spec.goals)
+    limited = limits_of(*spec.goals)
     nearest = min(evaluations, key=lambda e: sum(o.violation(e.metrics[o.metric]) for o in limited))
     limits = ", ".join(f"{o.metric} {o.limit:g}" for o in limited)
     scores = ", ".join(f"{o.metric} {nearest.metrics[o.metric]:g}" for o in limited)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from job.spec import JobSpec
 from pipeline.artifacts import Written
 from pipeline.workshop import JobFailed, Workshop, make_evaluator
 from service.store.models import Artifact, TrainedSupernet
@@ -29,8 +30,8 @@ def stored(shop: Workshop) -> Artifact | None:
     row = shop.reporter.supernet(shop.spec.supernet.reuse)
     if row is None:
         raise JobFailed(f"Supernet {shop.spec.supernet.reuse} is not there any more. GET /v1/supernets lists them.")
-    shop.record("supernet", row.step, Written(row.path, row.sha256, row.size_bytes))
-    shop.tell("info", f"Supernet {row.id} is reused: nothing is trained.")
+    shop.files.record("supernet", row.step, Written(row.path, row.sha256, row.size_bytes))
+    shop.reporter.tell("info", f"Supernet {row.id} is reused: nothing is trained.")
     return shop.reporter.artifacts("supernet")[0]
 
 
@@ -48,22 +49,21 @@ def record(shop: Workshop, data: Dataset, supernet: Supernet, written: Written, 
         training=spec.training.model_dump(mode="json"),
         curve=[point.data() for point in shop.reporter.records(CurvePoint)],
         metric=data.metric,
-        scores=sub_network_scores(shop, data, supernet),
+        scores=sub_network_scores(spec, data, supernet),
         step=step,
         path=written.path,
         sha256=written.sha256,
         size_bytes=written.size_bytes,
     )
     shop.reporter.trained(row)
-    shop.record("supernet", step, written)
+    shop.files.record("supernet", step, written)
 
 
-def sub_network_scores(shop: Workshop, data: Dataset, supernet: Supernet) -> dict[str, Any]:
+def sub_network_scores(spec: JobSpec, data: Dataset, supernet: Supernet) -> dict[str, Any]:
     """Validation scores of the smallest and the largest network, and of some random ones."""
-    evaluator = make_evaluator(shop.spec, supernet, data)
-
-    rng = derived_rng(shop.spec.training.seed, "scores of a supernet", 0)
-    chosen = [shop.space.smallest(), shop.space.largest(), *(shop.space.sample(rng) for _ in range(NUM_RANDOM))]
+    evaluator = make_evaluator(spec, supernet, data)
+    space, rng = supernet.space, derived_rng(spec.training.seed, "scores of a supernet", 0)
+    chosen = [space.smallest(), space.largest(), *(space.sample(rng) for _ in range(NUM_RANDOM))]
     smallest, largest, *random = (evaluation.metrics[data.metric] for evaluation in evaluator.evaluate(chosen))
     return {
         "smallest": smallest,

@@ -1,4 +1,4 @@
-"""Instrument: measures tasks, each once. A task is a layer alone, a whole network or a probe.
+"""Instrument: measures specimens, each once. A specimen is a layer alone, a whole network or a probe.
 
 Whoever measures (this machine, a registered one) is a `Bench`; whoever remembers numbers is a `LatencyStore`; whoever
 makes a file of layers is a `NetworkWriter`. None of them is known here, so nothing here needs torch.
@@ -108,7 +108,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class Specimen:
     """Something to measure once: its digest, its name, and the network that shows it."""
 
     subject: str
@@ -118,20 +118,20 @@ class Task:
     tied: bool = True
 
     @classmethod
-    def layer(cls, layer: Layer) -> Task:
+    def layer(cls, layer: Layer) -> Specimen:
         """A network of one layer."""
         subject = digest([key_of(layer.spec), list(layer.takes.shape), f"torch.{layer.takes.dtype}"])
         return cls(subject, key_of(layer.spec), {"layer": layer.spec}, layer.takes, tied=False)
 
     @classmethod
-    def network(cls, space: SearchSpace, architecture: Architecture) -> Task:
+    def network(cls, space: SearchSpace, architecture: Architecture) -> Specimen:
         """A whole network."""
         layers, sample = space.layers(architecture), Sample.of(space)
         subject = digest([[key_of(spec) for spec in layers.values()], list(sample.shape)])
         return cls(subject, f"{space.name} {architecture.id}", layers, sample)
 
     @classmethod
-    def probe(cls, channels: int, size: int, copies: int) -> Task:
+    def probe(cls, channels: int, size: int, copies: int) -> Specimen:
         """A chain of 1x1 convolutions on maps of one shape."""
         spec = ConvSpec(channels, channels, 1, 1, size, "ReLU")
         layers: dict[str, LayerSpec] = {f"copy{i}": spec for i in range(copies)}
@@ -141,7 +141,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Instrument:
-    """Measures tasks on a bench under a setting; what its store knows is not measured again.
+    """Measures specimens on a bench under a setting; what its store knows is not measured again.
 
     Attributes:
         write: makes the files.
@@ -153,9 +153,9 @@ class Instrument:
     write: NetworkWriter
 
     def measure(
-        self, tasks: Sequence[Task], kind: str, effort: Effort, progress: Callable[[float], None]
+        self, specimens: Sequence[Specimen], kind: str, effort: Effort, progress: Callable[[float], None]
     ) -> dict[str, Results]:
-        """Results of every task by its subject.
+        """Results of every specimen by its subject.
 
         Args:
             kind: `layer`, `probe` or `network`; numbers of different kinds are kept apart.
@@ -165,9 +165,9 @@ class Instrument:
             Unmeasurable: the target cannot run one of them.
         """
         place, where = place_of(self.bench, self.setting)
-        unique = {task.subject: task for task in tasks}
+        unique = {specimen.subject: specimen for specimen in specimens}
         found = self.store.known(place, kind, list(unique))
-        missing = [task for subject, task in unique.items() if subject not in found]
+        missing = [specimen for subject, specimen in unique.items() if subject not in found]
         while missing:
             done = len(found)
 
@@ -179,21 +179,21 @@ class Instrument:
                 files = self._write_batch(missing, Path(folder), written)
                 measured = self.bench.measure(files, [self.setting], effort, partial(written, len(files)))
             batch, missing = missing[: len(files)], missing[len(files) :]
-            for task, results in zip(batch, measured, strict=True):
+            for specimen, results in zip(batch, measured, strict=True):
                 if isinstance(results, MeasurementError):
-                    raise Unmeasurable(f"{task.what}: {results}")
-                self.store.remember(place, where, kind, task.subject, task.what, results)
-                found[task.subject] = results
+                    raise Unmeasurable(f"{specimen.what}: {results}")
+                self.store.remember(place, where, kind, specimen.subject, specimen.what, results)
+                found[specimen.subject] = results
         progress(1.0)
         return found
 
-    def _write_batch(self, tasks: Sequence[Task], folder: Path, written: Callable[[int], None]) -> list[Path]:
-        """Files of the first tasks: as many as are measured together, at least one; says how many are written."""
+    def _write_batch(self, specimens: Sequence[Specimen], folder: Path, written: Callable[[int], None]) -> list[Path]:
+        """Files of the first specimens: as many as are measured together, at least one; says how many are written."""
         files: list[Path] = []
         size_bytes = 0
-        for task in tasks[:BATCH]:
+        for specimen in specimens[:BATCH]:
             own = folder / f"{len(files)}"
-            files.append(self.write(task.layers, task.sample, own, self.setting, tied=task.tied))
+            files.append(self.write(specimen.layers, specimen.sample, own, self.setting, tied=specimen.tied))
             size_bytes += sum(path.stat().st_size for path in own.rglob("*") if path.is_file())
             if size_bytes > BATCH_BYTES:
                 break

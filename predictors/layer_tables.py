@@ -18,7 +18,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from predictors.instrument import Instrument, Layer, Sample, Task
+from predictors.instrument import Instrument, Layer, Sample, Specimen
 from predictors.readings import Results
 from predictors.setting import Effort, Setting
 from predictors.tables import LatencyTable, Row, key_of
@@ -44,9 +44,9 @@ def build_table(
     """
     setting = instrument.setting
     shapes = sorted({maps(end, setting) for layer in layers for end in _inner_ends(layer)} | {CALL})
-    probes = {(shape, copies): Task.probe(*shape, copies) for shape in shapes for copies in (1, PROBE_COPIES)}
-    tasks = {layer: Task.layer(layer) for layer in layers}
-    share = len(probes) / (len(probes) + len(tasks))
+    probes = {(shape, copies): Specimen.probe(*shape, copies) for shape in shapes for copies in (1, PROBE_COPIES)}
+    specimens = {layer: Specimen.layer(layer) for layer in layers}
+    share = len(probes) / (len(probes) + len(specimens))
     effort = Effort.quick()
     alone = instrument.measure(list(probes.values()), "probe", effort, lambda done: progress(share * done))
     overhead_ms = {
@@ -58,11 +58,11 @@ def build_table(
         for shape in shapes
     }
     results = instrument.measure(
-        list(tasks.values()), "layer", effort, lambda done: progress(share + (1 - share) * done)
+        list(specimens.values()), "layer", effort, lambda done: progress(share + (1 - share) * done)
     )
     rows: dict[str, Row] = {}
-    for layer, task in tasks.items():
-        measured = results[task.subject][0]
+    for layer, specimen in specimens.items():
+        measured = results[specimen.subject][0]
         call = overhead_ms[CALL]
         ends = [call if edge else overhead_ms[maps(end, setting)] for end, edge in _ends(layer)]
         price = max(measured["median_ms"] - sum(ends) / 2, LEAST_SHARE * measured["median_ms"])
@@ -88,12 +88,12 @@ def corrected_table(
         Unmeasurable: the target cannot run a layer or a network.
     """
     table = build_table(target, layers, instrument, lambda done: progress(LAYERS_SHARE * done))
-    tasks = [Task.network(space, one) for one in networks]
+    specimens = [Specimen.network(space, one) for one in networks]
     effort = Effort(max_seconds=seconds)
     found = instrument.measure(
-        tasks, "network", effort, lambda done: progress(LAYERS_SHARE + (1 - LAYERS_SHARE) * done)
+        specimens, "network", effort, lambda done: progress(LAYERS_SHARE + (1 - LAYERS_SHARE) * done)
     )
-    measured_ms = np.array([median_ms(found[task.subject]) for task in tasks])
+    measured_ms = np.array([median_ms(found[specimen.subject]) for specimen in specimens])
     return corrected(table, np.array([sum(table.layer_prices(space.layers(one))) for one in networks]), measured_ms)
 
 

@@ -101,6 +101,15 @@ class PathSearch:
     def rate_factor(self, factor: float) -> None:
         self.trainer.rate_factor = factor
 
+    @property
+    def micro_batches(self) -> int:
+        """Into which a batch of a weight step is cut."""
+        return self.trainer.micro_batches
+
+    @micro_batches.setter
+    def micro_batches(self, count: int) -> None:
+        self.trainer.micro_batches = count
+
     def architecture_steps(self, steps_done: int) -> int:
         """Architecture steps that belong to so many weight steps."""
         after = steps_done - self._turns.first_epoch * self.trainer.steps_per_epoch

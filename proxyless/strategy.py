@@ -16,8 +16,9 @@ from pathlib import Path
 from job.spec import JobSpec
 from pipeline.checkpoints import Checkpoints
 from pipeline.curve import Curve
+from pipeline.driver import Course, Driver, Judge, NoRoom, T, Words
 from pipeline.evaluating import row_of
-from pipeline.finalists import measured_finalists
+from pipeline.finalists import tested_networks
 from pipeline.hardware import Hardware
 from pipeline.materials import fresh_supernet, make_trainer
 from pipeline.workshop import JobFailed, Workshop, make_evaluator
@@ -28,26 +29,25 @@ from proxyless.gates import GatedPasses
 from proxyless.held_out import carve
 from proxyless.latency import AddLinear, Latencies, LatencyLoss, MulLog, NoLatency
 from proxyless.parameters import ArchitectureParameters
-from proxyless.phases import Phase
-from proxyless.points import SearchPoints, TrainingPoints
+from proxyless.points import SearchPoints, TrainingPoints, WarmUpPoints
 from proxyless.results import cross_table, store_front
 from proxyless.search import Budget, PathSearch, Turns
 from proxyless.steps import ArchitectureStep, GradientStep, LatencyReward, Reinforce, accuracies
 from proxyless.tables import measuring_of, table_of
-from quantization.network import on_device
 from search.evaluation import Evaluation, numbers
 from search_space.architecture import Architecture
 from search_space.operations import Blocks, alone, blocks_of, separated
 from service.store.records import CrossTable, Derived, Measured, Prices
 from supernet.data import DataError, Dataset
-from supernet.evaluate import score
+from supernet.distributed import ALONE, Orders
 from supernet.evaluator import Evaluator
 from supernet.flat import load_tensors, own_tensors
 from supernet.network import Supernet
-from supernet.trainer import Trainer
 
 # Shares of a network's time that its search and its training take; only for the progress bar.
 SEARCH_SHARE, TRAIN_SHARE = 0.6, 0.35
+# What to do about a training that diverges; a job has several, and each has its own rate.
+ADVICE = "Lower its learning_rate, or clip gradients (clip_norm)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def search_by_gradient(shop: Workshop, data: Dataset) -> None:
 
 class _GradientSearch:
     def __init__(self, shop: Workshop, data: Dataset) -> None:
-        self._shop, self._data, self._spec = shop, data, shop.spec
+        self._shop, self._data, self._spec, self._files = shop, data, shop.spec, shop.files
         assert shop.spec.gradient is not None
         self._part = shop.spec.gradient
         self._blocks: Blocks = blocks_of(shop.space)
@@ -120,9 +120,7 @@ class _GradientSearch:
         found = self._networks(lambda aim: self._network(aim, latencies, warm, hardware))
         self._shop.reporter.record(CrossTable(latency_ms=cross_table(self._blocks, found, latencies)))
         store_front(self._shop, found, self._shop.reporter.records(Measured))
-        for artifact in self._shop.reporter.artifacts("warm-up"):
-            self._shop.reporter.forget([artifact.id])
-            self._shop.artifacts.remove(artifact.path)
+        self._files.remove(self._files.recorded("warm-up"))
 
     def _networks(self, network: Callable[[Aim], Evaluation]) -> list[Evaluation]:
         """One network for every aim, or those that were finished when the job was stopped."""
@@ -136,7 +134,7 @@ class _GradientSearch:
         for aim in self._aims:
             if aim not in kept:
                 for phase in ("s", "f"):
-                    Checkpoints(self._shop, f"{phase}{aim.number}").remove_all()
+                    self._checkpoints(f"{phase}{aim.number}").remove_all()
         return [network(aim) for aim in kept]
 
     # --- what the candidates cost -------------------------------------------------------------------
@@ -172,36 +170,46 @@ class _GradientSearch:
         epochs = self._part.warmup_epochs
         if epochs == 0:
             return lambda supernet: None
-        if not self._shop.reporter.artifacts("warm-up"):
+        if not self._files.recorded("warm-up"):
             change = {
                 "epochs": epochs,
                 "learning_rate": self._part.warmup_learning_rate,
                 "warmup_epochs": min(self._spec.training.warmup_epochs, epochs / 2),
             }
             spec = self._spec.model_copy(update={"training": self._spec.training.model_copy(update=change)})
-            curve = Curve(replace(self._shop, spec=spec, space=self._space), self._searched)
+            curve = Curve(spec, self._space, self._searched, self._shop.device, self._shop.reporter.record)
 
-            def curve_of(training: Trainer | PathSearch, shown: Mapping[str, float]) -> None:
-                assert isinstance(training, Trainer)
-                curve.add(training, shown)
+            def store(supernet: Supernet, steps: int) -> None:
+                path = f"checkpoints/{self._shop.job_id}/warm-up.safetensors"
+                self._files.save("warm-up", path, own_tensors(supernet), steps)
 
-            phase = Phase(
-                self._shop,
+            self._drive(
                 "w",
                 "the warm-up",
                 lambda: make_trainer(spec, self._fresh(), self._searched),
-                curve_of,
+                WarmUpPoints(curve),
                 self._shop.reporter.progress,
-            )
-            trained = phase.run()
-            assert isinstance(trained, Trainer)
-            path = f"checkpoints/{self._shop.job_id}/warm-up.safetensors"
-            written = self._shop.artifacts.save(path, own_tensors(trained.supernet))
-            self._shop.record("warm-up", trained.steps_done, written)
-            phase.forget()
-        stored = self._shop.reporter.artifacts("warm-up")[0]
-        tensors = self._shop.artifacts.load(stored.path, stored.sha256)
+            ).run(lambda trainer: trainer.supernet, store)
+        stored = self._files.recorded("warm-up")[0]
+        tensors = self._files.load(stored)
         return lambda supernet: load_tensors(supernet, tensors)
+
+    def _drive(
+        self, phase: str, title: str, fresh: Callable[[], T], judge: Judge[T], progress: Callable[[float], None]
+    ) -> Driver[T]:
+        """One of the job's trainings.
+
+        Args:
+            phase: a short word that its checkpoints carry.
+            title: for people.
+        """
+        room, words = NoRoom(title, self._shop.device), Words(title, ADVICE)
+        orders = Orders(ALONE, self._shop.device)
+        course = Course(fresh, judge, room, words, orders, progress)
+        return Driver(course, self._checkpoints(phase), self._shop.reporter.tell)
+
+    def _checkpoints(self, phase: str) -> Checkpoints:
+        return Checkpoints(self._files, self._shop.settings, self._shop.reporter.tell, phase)
 
     # --- one network --------------------------------------------------------------------------------
 
@@ -231,36 +239,34 @@ class _GradientSearch:
         for derived in self._shop.reporter.records(Derived):
             if derived.run == aim.number:
                 return self._shop.space.architecture(**derived.values)
-        points = SearchPoints(self._shop, self._searched, aim.number, latencies)
-        phase = Phase(
-            self._shop,
+        points = SearchPoints(self._shop.reporter, aim.number, self._spec, self._searched, latencies)
+
+        def store(parameters: ArchitectureParameters, _steps: int) -> Architecture:
+            p = parameters.probabilities()
+            path = most_likely(p) if aim.budget_ms is None else most_likely_within(p, latencies, aim.budget_ms)
+            architecture = parameters.architecture(path)
+            self._shop.reporter.record(
+                Derived(
+                    run=aim.number,
+                    target=aim.target,
+                    latency_weight=aim.weight,
+                    budget_ms=aim.budget_ms,
+                    architecture_id=architecture.id,
+                    values=architecture.values,
+                    table_ms=latencies.of_path(path),
+                    argmax=path == most_likely(p),
+                    **asdict(points.distribution(parameters)),
+                )
+            )
+            return architecture
+
+        return self._drive(
             f"s{aim.number}",
             f"the search for {aim.title}",
             lambda: self._path_search(aim, latencies, warm),
-            points.add,
+            points,
             self._progress(aim, 0, SEARCH_SHARE),
-        )
-        search = phase.run()
-        assert isinstance(search, PathSearch)
-        parameters = search.parameters
-        p = parameters.probabilities()
-        path = most_likely(p) if aim.budget_ms is None else most_likely_within(p, latencies, aim.budget_ms)
-        architecture = parameters.architecture(path)
-        self._shop.reporter.record(
-            Derived(
-                run=aim.number,
-                target=aim.target,
-                latency_weight=aim.weight,
-                budget_ms=aim.budget_ms,
-                architecture_id=architecture.id,
-                values=architecture.values,
-                table_ms=latencies.of_path(path),
-                argmax=path == most_likely(p),
-                **asdict(points.distribution(parameters)),
-            )
-        )
-        phase.forget()
-        return architecture
+        ).run(lambda search: search.parameters, store)
 
     def _path_search(self, aim: Aim, latencies: Latencies, warm: Callable[[Supernet], None]) -> PathSearch:
         part, training = self._part, self._spec.training
@@ -309,39 +315,34 @@ class _GradientSearch:
         training = final.model_copy(update={"options": options, "seed": self._spec.training.seed})
         spec = self._spec.model_copy(update={"training": training})
         path = f"networks/{self._shop.job_id}/{architecture.id}.safetensors"
-        for stored in self._shop.reporter.artifacts("network"):
+        for stored in self._files.recorded("network"):
             if stored.path == path:
                 supernet = Supernet(space).to(self._shop.device)
-                load_tensors(supernet, self._shop.artifacts.load(stored.path, stored.sha256))
+                load_tensors(supernet, self._files.load(stored))
                 return make_evaluator(spec, supernet, self._data)
-        points = TrainingPoints(self._shop, self._data, aim.number)
-        phase = Phase(
-            self._shop,
+
+        def store(supernet: Supernet, steps: int) -> Supernet:
+            self._files.save("network", path, own_tensors(supernet), steps)
+            return supernet
+
+        trained = self._drive(
             f"f{aim.number}",
             f"the training of {aim.title}",
             lambda: make_trainer(spec, fresh_supernet(spec, space, self._data, self._shop.device), self._data),
-            points.add,
+            TrainingPoints(self._shop.reporter, aim.number, final.epochs),
             self._progress(aim, SEARCH_SHARE, TRAIN_SHARE),
-        )
-        trained = phase.run()
-        assert isinstance(trained, Trainer)
-        written = self._shop.artifacts.save(path, own_tensors(trained.result))
-        self._shop.record("network", trained.steps_done, written)
-        phase.forget()
-        return make_evaluator(spec, trained.result, self._data)
+        ).run(lambda trainer: trainer.result, store)
+        return make_evaluator(spec, trained, self._data)
 
     def _measured(self, aim: Aim, architecture: Architecture, evaluator: Evaluator, hardware: Hardware) -> Measured:
         """Scores on validation and test examples, and latency on the device of the job's objectives."""
         began = time.monotonic()
         (evaluation,) = evaluator.evaluate([architecture])
-        network = evaluator.network(architecture)
-        test = {f"test_{self._data.metric}": score(network, self._data.test)}
-        inputs = self._data.test.inputs(slice(0, 1)).cpu()
-        ((on_target, how, results),) = measured_finalists(
-            self._shop, hardware, [(architecture, on_device(network, inputs.device))], inputs
-        )
+        space, seconds, listen = self._shop.space, self._spec.hardware.seconds, self._shop.reporter.listen
+        (tested,) = tested_networks(evaluator, [architecture], space, hardware, seconds, listen)
+        on_target, how = tested.metrics, tested.sources
         if not on_target and hardware.metrics:
-            on_target, how = hardware.scores(architecture, self._shop.reporter.listen)
+            on_target, how = hardware.scores(architecture, listen)
         metrics, sources = {**evaluation.metrics, **on_target}, {**evaluation.sources, **how}
         self._shop.reporter.evaluation(row_of(Evaluation(architecture, metrics, sources), time.monotonic() - began))
         return Measured(
@@ -349,6 +350,6 @@ class _GradientSearch:
             architecture_id=architecture.id,
             metrics=metrics,
             sources=sources,
-            test=test,
-            measurements=results,
+            test=tested.test,
+            measurements=tested.measurements,
         )

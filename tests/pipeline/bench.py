@@ -70,6 +70,9 @@ class MemoryReporter:
     def event(self, kind: str, data: dict[str, Any]) -> None:
         self.told.append((kind, dict(data)))
 
+    def tell(self, level: str, text: str) -> None:
+        self.event("message", {"level": level, "text": text})
+
     def record(self, record: Record) -> None:
         """As `records.write`: through JSON, and nothing that is stored is stored or told again."""
         data, name = json.loads(json.dumps(record.data())), (record.kind, record.key)

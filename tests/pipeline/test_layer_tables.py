@@ -9,7 +9,7 @@ import pytest
 from export.measurable import write_fresh
 from pipeline.benches import LocalBench, MemoryStore, place_facts
 from pipeline.traced_layers import layers_of
-from predictors.instrument import Instrument, Task, Unmeasurable, place_of
+from predictors.instrument import Instrument, Specimen, Unmeasurable, place_of
 from predictors.latency_fit import PredictedCost, fit_predictor
 from predictors.layer_tables import build_table, overhead
 from predictors.readings import MeasurementError
@@ -82,9 +82,9 @@ def test_what_a_session_costs_is_taken_off_so_that_prices_add_up_to_whole_networ
     assert set(table.rows) == {key_of(layer.spec) for layer in layers}
     assert table.overhead_ms == pytest.approx(CALL_MS, abs=2e-3)
     for architecture in few.every():
-        task = Task.network(few, architecture)
-        whole = instrument(bench, store).measure([task], "network", Effort.quick(), lambda done: None)
-        truth = whole[task.subject][0]["median_ms"]
+        specimen = Specimen.network(few, architecture)
+        whole = instrument(bench, store).measure([specimen], "network", Effort.quick(), lambda done: None)
+        truth = whole[specimen.subject][0]["median_ms"]
         assert table.price(few.layers(architecture)) == pytest.approx(truth, rel=0.03)
 
 
@@ -170,9 +170,9 @@ def test_layers_with_policies_are_measured_wholly_at_every_precision(few):
 def test_a_predictor_is_judged_on_networks_that_it_did_not_see(few):
     bench, store = PricedBench(), MemoryStore()
     architectures = list(few.every())
-    tasks = [Task.network(few, one) for one in architectures]
-    found = instrument(bench, store).measure(tasks, "network", Effort.quick(), lambda done: None)
-    values = [found[task.subject][0]["median_ms"] for task in tasks]
+    specimens = [Specimen.network(few, one) for one in architectures]
+    found = instrument(bench, store).measure(specimens, "network", Effort.quick(), lambda done: None)
+    values = [found[specimen.subject][0]["median_ms"] for specimen in specimens]
     made = fit_predictor(few, None, architectures, values, 0.9, "minimize", seed=0)
     assert made.report["num_fitted"] < len(architectures)
     assert made.within_10_percent > 0.9

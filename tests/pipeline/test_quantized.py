@@ -8,7 +8,7 @@ from export.measurable import write_fresh
 from job.spec import JobSpec
 from pipeline.policies import first_policies
 from pipeline.workshop import make_evaluator
-from predictors.instrument import Task
+from predictors.instrument import Specimen
 from predictors.setting import Setting
 from predictors.tables import key_of
 from quantization.first_policies import seeds_from
@@ -97,9 +97,12 @@ def test_what_is_measured_of_a_policy_are_its_integer_kernels(evaluator, tmp_pat
     space = evaluator.policies
     setting = Setting("cpu-onnxruntime")
     eight, full = (space.quantized(space.base.largest(), bits) for bits in (8, 32))
-    tasks = [Task.network(space, one) for one in (eight, full)]
-    assert tasks[0].subject != tasks[1].subject
-    files = [write_fresh(task.layers, task.sample, tmp_path / str(i), setting) for i, task in enumerate(tasks)]
+    specimens = [Specimen.network(space, one) for one in (eight, full)]
+    assert specimens[0].subject != specimens[1].subject
+    files = [
+        write_fresh(specimen.layers, specimen.sample, tmp_path / str(i), setting)
+        for i, specimen in enumerate(specimens)
+    ]
     graphs = [onnx.load(str(file)).graph for file in files]
     kinds = [{node.op_type for node in graph.node} for graph in graphs]
     assert "QuantizeLinear" in kinds[0]

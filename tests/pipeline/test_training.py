@@ -5,7 +5,7 @@ import torch
 
 from pipeline import training
 from pipeline.curve import fallen, is_better, median
-from pipeline.materials import make_trainer, prepare_data
+from pipeline.materials import fresh_supernet, make_trainer, prepare_data
 from pipeline.reporter import Interrupted
 from pipeline.training import fitting_micro_batches, train_supernet
 from pipeline.workshop import JobFailed
@@ -248,7 +248,7 @@ def test_where_nothing_fits_other_ways_out_are_named(tmp_path, data, small_memor
 
 def test_looking_for_sizes_changes_no_weight(tmp_path, data, small_memory):
     shop = workshop_of(tmp_path)
-    trainer = training._Training(shop, data)._trainer
+    trainer = make_trainer(shop.spec, fresh_supernet(shop.spec, shop.space, data, shop.device), data)
     before = {name: tensor.clone() for name, tensor in trainer.tensors().items()}
     small_memory["examples"] = 64
     assert fitting_micro_batches(trainer, Orders(ALONE, shop.device)) == 4
