@@ -12,6 +12,7 @@ import torch
 from export.bundle import Bundle, Subject, write_bundle
 from export.formats.safetensors import needs
 from job.spec import JobSpec
+from job.versions import read_job
 from pipeline.artifacts import ArtifactStore
 from pipeline.environment import describe
 from pipeline.workshop import make_evaluator
@@ -50,7 +51,7 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
         ArtifactDamaged: the supernet's file is not what was written.
         VerificationError: what was written does not behave like the network.
     """
-    spec = JobSpec.model_validate(order.job.spec)
+    spec = read_job(order.job.spec)
     space = spec.space()
     architecture = space.architecture(**order.evaluation.values)
     data = load_dataset(spec.data.source, spec.training.seed, spec.data.options(), decoding)

@@ -14,6 +14,7 @@ import structlog
 
 from job.hardware_spec import with_margin
 from job.spec import JobSpec
+from job.versions import read_job
 from pipeline.environment import local_processes
 from pipeline.evaluating import evaluation_of, row_of
 from pipeline.exams import exams_of
@@ -140,7 +141,7 @@ def scores_alike(spec: JobSpec) -> Callable[[Job], bool]:
     """Whether another job of the same supernet gives the same numbers as this one, metric by metric."""
 
     def alike(job: Job) -> bool:
-        theirs = JobSpec.model_validate(job.spec)
+        theirs = read_job(job.spec)
         same = theirs.search.calibration_images == spec.search.calibration_images and theirs.scoring == spec.scoring
         same = same and theirs.quantization == spec.quantization
         if spec.metrics_on_target:

@@ -175,6 +175,7 @@ class _GradientSearch:
             change = {
                 "epochs": epochs,
                 "learning_rate": self._part.warmup_learning_rate,
+                "lr_decay_epochs": self._part.warmup_lr_decay_epochs,
                 "warmup_epochs": min(self._spec.training.warmup_epochs, epochs / 2),
             }
             spec = self._spec.model_copy(update={"training": self._spec.training.model_copy(update=change)})
@@ -271,7 +272,9 @@ class _GradientSearch:
         trainer = make_trainer(self._spec.model_copy(update={"training": seeded}), supernet, self._searched)
         parameters = ArchitectureParameters(self._space, self._blocks.searched, trainer.seed)
         passes = GatedPasses(supernet, self._blocks, training.precision, training.activation_checkpointing)
-        turns = Turns(part.first_epoch, part.every, part.steps, part.held_out_batch_size or training.batch_size)
+        held_out = part.held_out_batch_size
+        assert held_out is not None, "the job is not resolved"
+        turns = Turns(part.first_epoch, part.every, part.steps, held_out)
         budget = None if aim.budget_ms is None else Budget(latencies, aim.budget_ms)
         reference = part.reference_ms or latencies.uniform_ms
         step: ArchitectureStep

@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session
 
 from export.verify import VerificationError
 from job.spec import JobSpec
+from job.versions import read_job
 from pipeline import environment, exporting, replica, stages
 from pipeline.artifacts import ArtifactDamaged, ArtifactStore, DiskFull, is_disk_full
 from pipeline.exams import exams_of
@@ -62,7 +63,7 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
         return
     reporter = Reporter(database, job_id, epoch)
     job = reporter.job()
-    spec = JobSpec.model_validate(job.spec)
+    spec = read_job(job.spec)
     space = spec.supernet.space()
     if group.size > 1:
         num_threads = environment.shared_threads()
@@ -98,7 +99,7 @@ def run_helper(database: Database, settings: Settings, job_id: str, _epoch: int)
         job = session.get(Job, job_id)
         assert job is not None
         files = queries.artifacts(session, job_id, "supernet")
-        return JobSpec.model_validate(job.spec), dict(job.environment or {}), files[0] if files else None
+        return read_job(job.spec), dict(job.environment or {}), files[0] if files else None
 
     spec, facts, file = patiently(database, read, DATABASE_PATIENCE_SECONDS)
     if file is None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from job.versions import upgraded
 from service.store.models import EvaluationRow, Export, Finalist, Job
 from service.store.records import LayerSensitivity
 
@@ -39,7 +40,9 @@ class JobOut(Answer):
     started_at: datetime | None
     finished_at: datetime | None
     environment: dict[str, Any] | None = Field(description="Device and versions of the run.")
-    spec: dict[str, Any] = Field(description="The job with every default filled in.")
+    spec: Annotated[dict[str, Any], BeforeValidator(upgraded)] = Field(
+        description="The job with every default and decision in it, in the words of this version."
+    )
 
 
 class JobSummaryOut(JobOut):

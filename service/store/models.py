@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Index, MetaData, String, Text, UniqueConstraint, func
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from job.version import JOB_VERSION
+
 # A job's life. `pausing`, `stopping` and `cancelling` ask the runner; a terminal state is never left.
 JOB_STATES = ("queued", "running", "pausing", "paused", "stopping", "cancelling", "cancelled", "succeeded", "failed")
 TERMINAL_STATES = ("cancelled", "succeeded", "failed")
@@ -201,7 +203,8 @@ class TrainedSupernet(Base):
     name: Mapped[str] = mapped_column(String(200))
     recipe: Mapped[str] = mapped_column(String(100))
     space: Mapped[str] = mapped_column(String(200))
-    # The parts of the job that trained it.
+    # The parts of the job that trained it, and the version of their format.
+    version: Mapped[int] = mapped_column(default=JOB_VERSION)
     supernet: Mapped[dict[str, Any]]
     data: Mapped[dict[str, Any]]
     training: Mapped[dict[str, Any]]
