@@ -64,7 +64,7 @@ def measured_finalists(
         if hardware.metrics:
             found.append(_on_target(shop, hardware, architecture, results))
         else:
-            found.append(({"latency_ms": results[0]["median_ms"]}, {"latency_ms": "measured"}, results))
+            found.append(({"latency_ms": results[0]["median_ms"]}, {"latency_ms": Source.MEASURED}, results))
     return found
 
 
@@ -73,10 +73,10 @@ def _on_target(shop: Workshop, hardware: Hardware, architecture: Architecture, f
     assert hardware.setting is not None
     results = [{**one, "target": shop.spec.target, "runtime": hardware.setting.runtime} for one in found]
     metrics = {metric: read(results, metric) for metric in hardware.metrics}
-    sources: dict[str, Source] = dict.fromkeys(metrics, "measured")
+    sources: dict[str, Source] = dict.fromkeys(metrics, Source.MEASURED)
     for metric, fitted in hardware.fitted.items():
         metrics[f"{PREDICTED}{metric}"] = fitted.value(architecture)
-        sources[f"{PREDICTED}{metric}"] = "predicted"
+        sources[f"{PREDICTED}{metric}"] = Source.PREDICTED
     return metrics, sources, results
 
 

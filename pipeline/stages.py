@@ -32,12 +32,13 @@ from quantization.network import on_device
 from search.algorithms import algorithm_for
 from search.evaluation import Evaluation
 from search.loop import run_search
+from search.metrics import Source
 from search.objectives import limits_of
 from search.pareto import pareto_front
 from search.problem import Problem
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
-from service.store.models import Finalist, Job
+from service.store.models import Finalist, Job, JobState, Stage
 from service.store.records import Baseline
 from service.store.warm import copied
 from supernet.data import Dataset
@@ -64,7 +65,7 @@ def run(shop: Workshop, strategy: Strategy) -> None:
         DiskFull: a file could not be written; what was stored before is intact.
         JobFailed: with the reason for the user.
     """
-    shop.reporter.stage("prepare data")
+    shop.reporter.stage(Stage.PREPARE_DATA)
     decoding = decoding_of(
         shop.settings,
         local_processes(),
@@ -75,7 +76,7 @@ def run(shop: Workshop, strategy: Strategy) -> None:
     for note in data.notes:
         shop.tell("warning", note)
     strategy(shop, data)
-    shop.reporter.end("succeeded", shop.reporter.ended_early)
+    shop.reporter.end(JobState.SUCCEEDED, shop.reporter.ended_early)
 
 
 def search_supernet(shop: Workshop, data: Dataset) -> None:
@@ -107,7 +108,7 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
             known[evaluation.architecture.id] = evaluation
     if warm:
         shop.tell("info", f"{len(warm)} evaluations of earlier searches of this supernet are known.")
-    shop.reporter.stage("search", len(known) / plan.evaluations)
+    shop.reporter.stage(Stage.SEARCH, len(known) / plan.evaluations)
     seeds = first_policies(shop, evaluator)
     algorithm = algorithm_for(
         search_problem(shop.spec, space, hardware, warm, seeds),
@@ -116,7 +117,7 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
         evaluations=plan.evaluations,
         options=plan.options,
     )
-    shop.reporter.stage("search", len(known) / plan.evaluations)
+    shop.reporter.stage(Stage.SEARCH, len(known) / plan.evaluations)
     shared = evaluate_of(shop, evaluator)
 
     def evaluate(architectures: Sequence[Architecture]) -> list[Evaluation]:
@@ -195,7 +196,7 @@ def measure_finalists(shop: Workshop, evaluator: Evaluator, evaluations: list[Ev
         raise JobFailed(_nothing_feasible(shop, evaluations))
     finished = {finalist.architecture_id for finalist in shop.reporter.finalists()}
     done = len(finished)
-    shop.reporter.stage("measure finalists", done / len(front))
+    shop.reporter.stage(Stage.MEASURE_FINALISTS, done / len(front))
     in_fewer_bits = FrontQuantization(shop, evaluator)
     left = [(place, one) for place, one in enumerate(front, 1) if one.architecture.id not in finished]
     for group in _measured_at_once(left):
@@ -257,7 +258,7 @@ def _measured(shop: Workshop, evaluator: Evaluator, group: Sequence[_Placed], ha
             architecture_id=evaluation.architecture.id,
             position=place,
             metrics={scored: test_score, **latencies},
-            sources={scored: "measured", **sources},
+            sources={scored: Source.MEASURED, **sources},
             measurements=results,
         )
         for (place, evaluation), test_score, (latencies, sources, results) in zip(

@@ -10,6 +10,7 @@ from pipeline.curve import Curve, fallen, is_better
 from pipeline.materials import fresh_supernet, make_trainer
 from pipeline.reporter import Interrupted
 from pipeline.workshop import JobFailed, Workshop
+from service.store.models import JobState, Stage
 from supernet.data import Dataset
 from supernet.distributed import Orders
 from supernet.flat import load_tensors, own_tensors
@@ -40,7 +41,7 @@ def train_supernet(shop: Workshop, data: Dataset) -> Supernet:
         return supernet
     if shop.spec.training.epochs == 0:
         Orders(shop.group, shop.device).stop()
-        shop.reporter.stage("train supernet")
+        shop.reporter.stage(Stage.TRAIN_SUPERNET)
         return _finished(shop, data, fresh_supernet(shop.spec, shop.space, data, shop.device), 0)
     return _Training(shop, data).run()
 
@@ -71,14 +72,14 @@ class _Training:
     def run(self) -> Supernet:
         self._resume()
         reporter = self._shop.reporter
-        reporter.stage("train supernet", self._done)
+        reporter.stage(Stage.TRAIN_SUPERNET, self._done)
         try:
             while self._trainer.steps_done < self._trainer.num_steps:
                 self._step()
                 try:
                     reporter.progress(self._done)
                 except Interrupted as interrupted:
-                    if interrupted.state == "pausing":
+                    if interrupted.state == JobState.PAUSING:
                         self._checkpoints.save(self._trainer)
                     raise
                 self._checkpoints.save_if_due(self._trainer)

@@ -12,6 +12,7 @@ from pipeline.reporter import Interrupted
 from pipeline.training import MOST_ROLLBACKS, ROLLBACK_RATE
 from pipeline.workshop import JobFailed, Workshop
 from proxyless.search import PathSearch
+from service.store.models import JobState
 from supernet.memory import is_out_of_memory
 from supernet.trainer import NonFiniteLoss, Trainer
 
@@ -60,7 +61,7 @@ class Phase:
             try:
                 self._progress(training.steps_done / training.num_steps)
             except Interrupted as interrupted:
-                if interrupted.state == "pausing":
+                if interrupted.state == JobState.PAUSING:
                     self._checkpoints.save(training)
                 raise
             self._checkpoints.save_if_due(training)

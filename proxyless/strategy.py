@@ -37,6 +37,7 @@ from quantization.network import on_device
 from search.evaluation import Evaluation, numbers
 from search_space.architecture import Architecture
 from search_space.operations import Blocks, alone, blocks_of, separated
+from service.store.models import Stage
 from service.store.records import CrossTable, Derived, Measured, Prices
 from supernet.data import DataError, Dataset
 from supernet.evaluate import score
@@ -107,15 +108,15 @@ class _GradientSearch:
         self._searched: Dataset = replace(data, train=rest)
 
     def run(self) -> None:
-        self._shop.reporter.stage("train supernet")
+        self._shop.reporter.stage(Stage.TRAIN_SUPERNET)
         # Files are read first: a table that does not fit should not be found out after the warm-up.
         self._latencies([target for target in self._part.targets if target.startswith("/")])
         warm = self._warm_up()
-        self._shop.reporter.stage("measure hardware")
+        self._shop.reporter.stage(Stage.MEASURE_HARDWARE)
         latencies = self._latencies(self._part.targets)
         hardware = measuring_of(self._shop)
         done = len(self._shop.reporter.records(Measured))
-        self._shop.reporter.stage("search", done / len(self._aims))
+        self._shop.reporter.stage(Stage.SEARCH, done / len(self._aims))
         found = self._networks(lambda aim: self._network(aim, latencies, warm, hardware))
         self._shop.reporter.record(CrossTable(latency_ms=cross_table(self._blocks, found, latencies)))
         store_front(self._shop, found, self._shop.reporter.records(Measured))

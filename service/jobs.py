@@ -17,7 +17,7 @@ from job.versions import TrainedParts, read_job, read_trained
 from service.checks import check
 from service.errors import Conflict, InvalidRequest, NotFound
 from service.store import queries
-from service.store.models import ACTIVE_STATES, TERMINAL_STATES, EvaluationRow, Export, Job
+from service.store.models import ACTIVE_STATES, TERMINAL_STATES, EvaluationRow, Export, ExportState, Job, JobState
 
 
 def new_id() -> str:
@@ -89,11 +89,11 @@ def _store(session: Session, spec: JobSpec, idempotency_key: str | None) -> tupl
         .values(
             id=job_id,
             name=spec.title,
-            recipe=spec.recipe,
+            recipe=spec.recipe.value,
             spec=spec.model_dump(mode="json"),
             idempotency_key=idempotency_key,
             request_sha256=_digest(spec),
-            state="queued",
+            state=JobState.QUEUED,
             progress=0.0,
             stage_progress=0.0,
             epoch=0,
@@ -109,7 +109,7 @@ def _store(session: Session, spec: JobSpec, idempotency_key: str | None) -> tupl
         return _same_request(earlier, spec), False
     job = queries.locked_job(session, job_id)
     assert job is not None
-    queries.add_event(session, job, "state", {"state": "queued", "message": None})
+    queries.add_event(session, job, "state", {"state": JobState.QUEUED, "message": None})
     return job, True
 
 
@@ -150,11 +150,11 @@ def cancel(session: Session, job_id: str) -> Job:
         Conflict: the job has succeeded or failed.
     """
     job = get(session, job_id, lock=True)
-    if job.state in ("cancelled", "cancelling"):
+    if job.state in (JobState.CANCELLED, JobState.CANCELLING):
         return job
     _refuse(job, "cancelled", TERMINAL_STATES)
     held = session.scalar(select(Job.lease_until > func.now()).where(Job.id == job_id))
-    queries.set_state(session, job, "cancelling" if held else "cancelled", "cancelled by request")
+    queries.set_state(session, job, JobState.CANCELLING if held else JobState.CANCELLED, "cancelled by request")
     return job
 
 
@@ -165,11 +165,11 @@ def pause(session: Session, job_id: str) -> Job:
         Conflict: the job is finished, being stopped or being cancelled.
     """
     job = get(session, job_id, lock=True)
-    if job.state in ("paused", "pausing"):
+    if job.state in (JobState.PAUSED, JobState.PAUSING):
         return job
-    _refuse(job, "paused", (*TERMINAL_STATES, "stopping", "cancelling"))
+    _refuse(job, "paused", (*TERMINAL_STATES, JobState.STOPPING, JobState.CANCELLING))
     held = session.scalar(select(Job.lease_until > func.now()).where(Job.id == job_id))
-    queries.set_state(session, job, "pausing" if held else "paused", "paused by request")
+    queries.set_state(session, job, JobState.PAUSING if held else JobState.PAUSED, "paused by request")
     return job
 
 
@@ -180,10 +180,10 @@ def resume(session: Session, job_id: str) -> Job:
         Conflict: the job is not paused.
     """
     job = get(session, job_id, lock=True)
-    if job.state == "queued":
+    if job.state == JobState.QUEUED:
         return job
     _refuse(job, "resumed", tuple({*TERMINAL_STATES, *ACTIVE_STATES}))
-    queries.set_state(session, job, "queued", None)
+    queries.set_state(session, job, JobState.QUEUED, None)
     return job
 
 
@@ -196,20 +196,22 @@ def stop(session: Session, job_id: str) -> Job:
         Conflict: the job is finished, being paused or being cancelled, or has evaluated nothing yet.
     """
     job = get(session, job_id, lock=True)
-    if job.state == "stopping":
+    if job.state == JobState.STOPPING:
         return job
-    _refuse(job, "stopped", (*TERMINAL_STATES, "pausing", "cancelling"))
+    _refuse(job, "stopped", (*TERMINAL_STATES, JobState.PAUSING, JobState.CANCELLING))
     if not queries.evaluations(session, job_id, limit=1):
         raise Conflict(
             f"Job {job.id} has not evaluated a network yet, so there is no front to keep. "
             "Pause it to go on later, or cancel it.",
             state=job.state,
         )
-    queries.set_state(session, job, "stopping", "Stopped by request: the networks of the front so far are measured.")
+    queries.set_state(
+        session, job, JobState.STOPPING, "Stopped by request: the networks of the front so far are measured."
+    )
     return job
 
 
-def _refuse(job: Job, verb: str, states: tuple[str, ...]) -> None:
+def _refuse(job: Job, verb: str, states: tuple[JobState, ...]) -> None:
     if job.state in states:
         raise Conflict(f"Job {job.id} is {job.state} and cannot be {verb}.", state=job.state)
 
@@ -235,16 +237,18 @@ def request_export(session: Session, job_id: str, architecture_id: str) -> tuple
         raise Conflict(f"Job {job_id} has no trained supernet yet.", state=job.state)
     session.execute(
         insert(Export)
-        .values(id=new_id(), job_id=job_id, architecture_id=architecture_id, state="queued", epoch=0, attempts=0)
+        .values(
+            id=new_id(), job_id=job_id, architecture_id=architecture_id, state=ExportState.QUEUED, epoch=0, attempts=0
+        )
         .on_conflict_do_nothing(index_elements=["job_id", "architecture_id"])
     )
     export = session.scalars(
         select(Export).where(Export.job_id == job_id, Export.architecture_id == architecture_id).with_for_update()
     ).one()
-    if export.state == "failed":
-        export.state, export.message, export.attempts = "queued", None, 0
+    if export.state == ExportState.FAILED:
+        export.state, export.message, export.attempts = ExportState.QUEUED, None, 0
         export.queued_at = session.scalar(select(func.now())) or export.queued_at
-    return export, export.state == "queued"
+    return export, export.state == ExportState.QUEUED
 
 
 def get_export(session: Session, export_id: str) -> Export:

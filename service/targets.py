@@ -10,7 +10,7 @@ from job.versions import outline
 from predictors.targets import RUNTIMES, TargetName, check_name
 from service.errors import Conflict, InvalidRequest, NotFound
 from service.store import measuring
-from service.store.models import ACTIVE_STATES, Job, Measurement, Target
+from service.store.models import ACTIVE_STATES, Job, JobState, Measurement, Target
 
 
 def add_table(session: Session, name: str, text: str) -> tuple[Target, bool]:
@@ -69,7 +69,7 @@ def remove(session: Session, name: str) -> None:
     get(session, name)
     users = [
         job.id
-        for job in session.scalars(select(Job).where(Job.state.in_((*ACTIVE_STATES, "paused"))))
+        for job in session.scalars(select(Job).where(Job.state.in_((*ACTIVE_STATES, JobState.PAUSED))))
         if registered_target(job) == name
     ]
     if users:

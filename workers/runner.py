@@ -40,7 +40,7 @@ from service.lifeline import die_with_parent
 from service.settings import Settings, get_settings
 from service.store import leases, queries
 from service.store.leases import LeaseLost
-from service.store.models import Artifact, EvaluationRow, Export, Finalist, Job
+from service.store.models import Artifact, EvaluationRow, Export, ExportState, Finalist, Job, JobState
 from service.store.session import Database, first_line
 from supernet import distributed
 from supernet.flat import load_tensors
@@ -84,12 +84,12 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
     try:
         stages.run(shop, search_by_gradient if spec.gradient is not None else stages.search_supernet)
     except Interrupted as interrupted:
-        ended = {"pausing": "paused", "cancelling": "cancelled"}[interrupted.state]
+        ended = {JobState.PAUSING: JobState.PAUSED, JobState.CANCELLING: JobState.CANCELLED}[interrupted.state]
         reporter.end(ended, f"{ended} by request")
     except DiskFull as error:
-        reporter.end("paused", f"{error} Make room, then resume the job; nothing that was stored is lost.")
+        reporter.end(JobState.PAUSED, f"{error} Make room, then resume the job; nothing that was stored is lost.")
     except (JobFailed, ArtifactDamaged) as error:
-        reporter.end("failed", str(error))
+        reporter.end(JobState.FAILED, str(error))
 
 
 def run_helper(database: Database, settings: Settings, job_id: str, _epoch: int) -> None:
@@ -139,7 +139,7 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
     try:
         bundle = exporting.make_export(asked, store, num_threads, decoding_of(settings))
         values = {
-            "state": "succeeded",
+            "state": ExportState.SUCCEEDED,
             "message": None,
             "folder": str(bundle.folder.relative_to(store.root)),
             "archive": str(bundle.archive.relative_to(store.root)),
@@ -148,11 +148,11 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
             "report": bundle.report,
         }
     except (ArtifactDamaged, VerificationError) as error:
-        values = {"state": "failed", "message": str(error)}
+        values = {"state": ExportState.FAILED, "message": str(error)}
     except OSError as error:
         if not is_disk_full(error):
             raise
-        values = {"state": "failed", "message": f"No room on the disk: {error}. Make room and export again."}
+        values = {"state": ExportState.FAILED, "message": f"No room on the disk: {error}. Make room and export again."}
     patiently(database, lambda s: leases.finish(s, Export, export_id, epoch, values), DATABASE_PATIENCE_SECONDS)
 
 
@@ -161,9 +161,9 @@ def fail(database: Database, kind: str, row_id: str, epoch: int, message: str) -
 
     def write(session: Session) -> None:
         if kind == "export":
-            leases.finish(session, Export, row_id, epoch, {"state": "failed", "message": message})
+            leases.finish(session, Export, row_id, epoch, {"state": ExportState.FAILED, "message": message})
         else:
-            queries.set_state(session, queries.fenced_job(session, row_id, epoch), "failed", message)
+            queries.set_state(session, queries.fenced_job(session, row_id, epoch), JobState.FAILED, message)
 
     patiently(database, write, DATABASE_PATIENCE_SECONDS)
 
