@@ -130,15 +130,13 @@ def _samples(spec: JobSpec, data: Dataset, device: torch.device) -> Iterator[tup
 
 
 def make_trainer(spec: JobSpec, supernet: Supernet, data: Dataset, group: Group = ALONE) -> Trainer:
-    """The trainer that a job's training part describes.
+    """The trainer that a resolved job's training part describes.
 
     Raises:
         JobFailed: its options cannot be honoured by this space or these data.
     """
     training = spec.training
-    if training.sharded is None:
-        several = training.total_processes > 1 and spec.supernet.family == "llama" and not training.unshardable
-        training = training.model_copy(update={"sharded": several})
+    assert training.lr_decay_epochs is not None, "the job is not resolved"
     try:
         method = METHODS.load(training.method).METHOD(training.method_options)
         return Trainer(supernet, method, data.train, training, training.seed, training.augmentation, group)

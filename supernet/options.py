@@ -113,10 +113,9 @@ class TrainingOptions(Options):
     def _known_schedule(cls, schedule: str) -> str:
         return one_of("schedule", schedule, tuple(SCHEDULES))
 
-    @property
-    def decay_epochs(self) -> float:
-        """Epochs in which the rate falls by `lr_decay`."""
-        return self.lr_decay_epochs or max(1, self.epochs) / DECAY_SHARE
+    def decay_epochs(self, epochs: int) -> float:
+        """Epochs in which the rate falls by `lr_decay`, in a training of so many."""
+        return self.lr_decay_epochs or max(1, epochs) / DECAY_SHARE
 
     def rate(self, epoch: float) -> float:
         """Learning rate at a (fractional) epoch, never below the floor once it is warm."""
@@ -128,7 +127,7 @@ class TrainingOptions(Options):
 
 def exponential(options: TrainingOptions, epoch: float) -> float:
     """`lr_decay ** (epoch / lr_decay_epochs)`: BigNAS's decay, whose constant ending is the floor (section 3.2)."""
-    decayed: float = options.lr_decay ** (epoch / options.decay_epochs)
+    decayed: float = options.lr_decay ** (epoch / options.decay_epochs(options.epochs))
     return decayed
 
 
