@@ -1,0 +1,1 @@
+"""Winnow: self-hosted neural architecture search."""
