@@ -247,3 +247,10 @@ def _nested_capacity(
         if isinstance(spec, MBConvSpec):
             layers[slot] = replace(spec, shortcut=all(network[slot].fields()["shortcut"] for network in networks))
     return layers
+
+
+# Adjustments under which a preset that is too big for a test runs in one.
+_SMALL = {"stem_width": (8, 16), "stage*_width": (8, 16), "head_width": (16, 32), "resolution": (32, 40)}
+NARROWED: dict[str, Adjustments | None] = dict.fromkeys(
+    ("bignas", "attentivenas"), Adjustments({**_SMALL, "stage*_depth": (1, 2)}, classes=10)
+)

@@ -304,3 +304,18 @@ class ResNetBlueprint:
             shortcut=table.shortcut,
             project_shortcut=table.shortcut != "pad" and (stride > 1 or channels != width),
         )
+
+
+# Adjustments under which a preset that is too big for a test runs in one.
+NARROWED: dict[str, Adjustments | None] = {
+    "ofa_resnet50": Adjustments(
+        {
+            "stem_inner_width": (4, 8),
+            "stem_width": (8, 16),
+            "stage*_width": (32, 64),
+            "stage*_expansion": (0.25, 0.5),
+        },
+        classes=10,
+    ),
+    "resnet50": Adjustments({"stem_width": (8, 16), "stage*_width": (32, 64)}, classes=10),
+}

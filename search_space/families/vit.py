@@ -257,3 +257,14 @@ def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
         places[f"{prefix}layernorm.{kind}"] = Place("head", f"norm.{kind}", (e.embed,))
         places[f"classifier.{kind}"] = Place("head", f"classifier.{kind}", shape, optional=fresh)
     return Layout(places, (f"{prefix}pooler.*", f"{prefix}embeddings.mask_token"))
+
+
+# Adjustments under which a preset that is too big for a test runs in one.
+_LAYERS = {"depth": (1, 2), "layer*_heads": (1, 2)}
+NARROWED: dict[str, Adjustments | None] = {
+    "vit_base": Adjustments({**_LAYERS, "embed": (32,), "layer*_ffn": (32, 64)}, classes=10),
+    **dict.fromkeys(
+        ("autoformer_tiny", "autoformer_small", "autoformer_base"),
+        Adjustments({**_LAYERS, "embed": (24, 32), "layer*_ratio": (1.0, 2.0)}, classes=10),
+    ),
+}

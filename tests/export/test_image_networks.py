@@ -8,7 +8,7 @@ from export.bundle import BundleContents, write_bundle
 from export.formats.onnx.format import write
 from search_space.layers import ResizeSpec
 from supernet.network import build_network
-from tests.contracts.narrow import buildable
+from winnow.testing.families import buildable
 
 # Together these have every block file of image networks; checked by the last test.
 NETWORKS = [

@@ -7,8 +7,8 @@ from quantization.sensitivity import sensitivities
 from search_space import plugins
 from search_space.layers import Precision
 from supernet.network import Supernet, build_network, extract
-from tests.contracts.narrow import buildable, can_be_built
 from tests.quantization.networks import batches, inputs_for, quantizable, space_of
+from winnow.testing.families import buildable, can_be_built
 
 PRESETS = [(family, preset) for family in plugins.FAMILIES.names() for preset in plugins.presets(family)]
 # The first of each family: presets of one family share their blocks.

@@ -21,8 +21,8 @@ class BigNASOptions(MethodOptions):
     distillation: Literal["kl", "alpha"] = Field(
         default="kl", description="`kl`: the biggest network's prediction; `alpha`: AlphaNet's adaptive divergence."
     )
-    alpha_min: Annotated[float, Field(ge=-10, lt=0)] = -1.0
-    alpha_max: Annotated[float, Field(gt=0, le=10)] = 1.0
+    alpha_min: Annotated[float, Field(ge=-10, lt=0, description="Lower alpha of the divergence.")] = -1.0
+    alpha_max: Annotated[float, Field(gt=0, le=10, description="Upper alpha of the divergence.")] = 1.0
     alpha_clip: Annotated[float, Field(gt=0, description="Largest importance weight of the divergence.")] = 5.0
     sampling: Literal["uniform", "params", "macs", "best_up", "worst_up"] = Field(
         default="uniform",
