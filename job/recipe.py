@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from search_space import plugins
+from plugins.kinds import RECIPES
 
 if TYPE_CHECKING:
 
@@ -13,5 +13,5 @@ if TYPE_CHECKING:
         """A paper's defaults. Its members are found when this is imported."""
 
 else:
-    Recipe = StrEnum("Recipe", {name.upper(): name for name in plugins.names("job.recipes")})
+    Recipe = StrEnum("Recipe", {name.upper(): name for name in RECIPES.names()})
     Recipe.__doc__ = "A paper's defaults."

@@ -6,9 +6,9 @@ from pydantic import ValidationError
 from job.resolve import resolve
 from job.spec import JobSpec
 from job.version import JOB_VERSION
-from search_space import plugins
+from plugins.kinds import RECIPES as KIND
 
-RECIPES = plugins.names("job.recipes")
+RECIPES = KIND.names()
 
 
 def job(**parts) -> JobSpec:

@@ -9,9 +9,9 @@ from job.resolve import resolve
 from job.spec import JobSpec
 from job.version import JOB_VERSION
 from job.versions import UPGRADES, read_job, read_trained, upgraded
-from search_space import plugins
+from plugins.kinds import RECIPES as KIND
 
-RECIPES = plugins.names("job.recipes")
+RECIPES = KIND.names()
 
 
 def first_version(**parts):
