@@ -133,6 +133,20 @@ def test_an_implementation_that_cannot_be_imported_is_told(install: Install) -> 
         make_algorithm("backwards", SPACE, [Objective("m")])
 
 
+def test_a_mistake_in_a_packages_code_is_told_with_file_and_line(install: Install) -> None:
+    broken = ALGORITHM.replace("return self", "1 / 0\n        return self")
+    folder = install("acme-search", "algorithms", "backwards", {**BACKWARDS, "algorithm.py": broken})
+    with pytest.raises(ZeroDivisionError) as raised:
+        make_algorithm("backwards", SPACE, [Objective("m")]).ask()
+    assert entries.blamed(raised.value) == (
+        f"acme-search 1.0 failed in {folder}/algorithm.py, line 6 (ZeroDivisionError: division by zero). "
+        "Repair the package, or uninstall it: pip uninstall acme-search."
+    )
+    with pytest.raises(ValueError, match="Got 5 objectives") as ours:
+        make_algorithm("backwards", SPACE, [Objective(f"m{i}") for i in range(5)])
+    assert entries.blamed(ours.value) is None
+
+
 def test_a_package_that_is_not_there_is_told(install: Install) -> None:
     install("acme-search", "algorithms", "backwards", BACKWARDS, value="acme_search.forwards")
     with pytest.raises(PluginError, match=r"No module named 'acme_search\.forwards'"):
