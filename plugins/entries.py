@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
@@ -45,3 +47,19 @@ def offers() -> dict[str, tuple[Offer, ...]]:
 def packages_of_others() -> frozenset[str]:
     """Top-level packages of everything offered: what is shipped to people without Winnow must import none of them."""
     return frozenset(offer.package.split(".")[0] for group in offers().values() for offer in group)
+
+
+def blamed(error: BaseException) -> str | None:
+    """What a user is told of an error in the code of an installed plug-in; None if no such code took part in it."""
+    by_package = {offer.package.split(".")[0]: offer for group in offers().values() for offer in group}
+    files = {
+        module.__file__: by_package[name.split(".")[0]]
+        for name, module in list(sys.modules.items())
+        if name.split(".")[0] in by_package and getattr(module, "__file__", None)
+    }
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename in files:
+            offer = files[frame.filename]
+            reason = f"{type(error).__name__}: {error}".rstrip(". ")
+            return f"{offer.distribution} failed in {frame.filename}, line {frame.lineno} ({reason}). {offer.advice}"
+    return None

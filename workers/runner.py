@@ -32,6 +32,8 @@ from pipeline.materials import decoding_of, prepare_data
 from pipeline.reporter import DATABASE_PATIENCE_SECONDS, Interrupted, Reporter, patiently
 from pipeline.sharing import Share, help_out
 from pipeline.workshop import JobFailed, Workshop, make_evaluator
+from plugins.entries import blamed
+from plugins.registry import PluginError
 from predictors.cost import macs
 from proxyless.strategy import search_by_gradient
 from search_space import plugins
@@ -198,11 +200,12 @@ def main() -> int:
         log.warning("stopping: the lease is somebody else's", reason=str(error))
         return LEASE_LOST
     except Exception as error:
-        # A mistake of ours or in a user's own family, deterministic more often than not: told, not tried again.
+        # A mistake of ours, in a user's own family or in an installed plug-in, deterministic more often than not: told,
+        # not tried again.
         log.error("the run failed", traceback=traceback.format_exc())
         if arguments.kind == "evaluate":
             return DONE  # the job's own runner will meet the same, and say so
-        theirs = culprit(error)
+        theirs = error if isinstance(error, PluginError) else culprit(error) or blamed(error)
         reason = str(theirs) if theirs is not None else f"Internal error. {type(error).__name__}: {error}"
         fail(database, arguments.kind, arguments.id, arguments.epoch, reason)
     return DONE

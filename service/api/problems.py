@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from job.data_spec import DATA_MODELS
+from plugins.entries import blamed
 from search_space.family_files import culprit
 from search_space.plugins import UnknownPluginError
 from service.errors import Conflict, InvalidRequest, ServiceError, Unavailable
@@ -59,8 +60,8 @@ async def _database_error(_request: Request, error: Exception) -> JSONResponse:
 
 async def _internal_error(_request: Request, error: Exception) -> JSONResponse:
     """A mistake of ours: uvicorn writes it into its log, and the client learns no more than that. If the
-    mistake is in a family that the user wrote, it is told with file and line."""
-    theirs = culprit(error)
+    mistake is in a family that the user wrote, or in an installed plug-in, it is told with file and line."""
+    theirs = culprit(error) or blamed(error)
     if theirs is not None:
         return problem(InvalidRequest.status, InvalidRequest.slug, InvalidRequest.title, str(theirs))
     detail = "Winnow made a mistake; the API's log has the details. Please report it."

@@ -97,12 +97,14 @@ class FamilyContract(Contract):
             monkeypatch.setattr(contract, name, number)
 
     @pytest.fixture(scope="class")
-    def whole(self, preset: tuple[str, str]) -> Subject:
+    @classmethod
+    def whole(cls, preset: tuple[str, str]) -> Subject:
         """The preset as it is."""
         return Subject(load_family(*preset))
 
     @pytest.fixture(scope="class")
-    def small(self, runnable: tuple[str, str]) -> Subject:
+    @classmethod
+    def small(cls, runnable: tuple[str, str]) -> Subject:
         """The preset, or where that is too big to be run, a narrowed version of it."""
         return Subject(buildable(*runnable))
 
@@ -144,7 +146,8 @@ class FamilyContract(Contract):
     # --- choices changed by the user ----------------------------------------------------------------
 
     @pytest.fixture(scope="class")
-    def wide(self, preset: tuple[str, str], whole: Subject) -> Subject:
+    @classmethod
+    def wide(cls, preset: tuple[str, str], whole: Subject) -> Subject:
         """The preset with one more option, larger than the others, wherever the family allows it."""
         changes: dict[str, tuple[int | float | str, ...]] = {}
         for choice in whole.space.choices:

@@ -16,7 +16,8 @@ class FormatContract(Contract):
     """What holds of every export format."""
 
     @pytest.fixture(scope="class")
-    def bundle(self, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    @classmethod
+    def bundle(cls, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         """A bundle with every format that is there."""
         torch.manual_seed(0)
         space = load_family("mobilenet", "digits")

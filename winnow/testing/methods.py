@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 
 from job.spec import JobSpec
@@ -28,6 +29,8 @@ def trainer(plugin: str, epochs: int = 2) -> Trainer:
     return Trainer(supernet, method, load_dataset("digits", 0).train, training, seed=0)
 
 
+# pytest forgets the filter that Winnow sets for the gradients that it shares on purpose.
+@pytest.mark.filterwarnings("ignore:grad and param do not obey the gradient layout contract:UserWarning")
 class MethodContract(Declared):
     """What holds of every training method."""
 

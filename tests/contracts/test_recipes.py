@@ -1,4 +1,4 @@
-"""What a request may name is what is there: the service judges requests without importing torch."""
+"""Every recipe is a whole job, whose parts are there; and any algorithm can take the place of its own."""
 
 import pytest
 
