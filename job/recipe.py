@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BeforeValidator
+from pydantic_core import PydanticKnownError
 
 from plugins.kinds import RECIPES
 
@@ -15,3 +18,12 @@ if TYPE_CHECKING:
 else:
     Recipe = StrEnum("Recipe", {name.upper(): name for name in RECIPES.names()})
     Recipe.__doc__ = "A paper's defaults."
+
+
+def _text(given: Any) -> Any:
+    if not isinstance(given, str):
+        raise PydanticKnownError("string_type")
+    return given
+
+
+RecipeName = Annotated[Recipe, BeforeValidator(_text)]

@@ -29,7 +29,7 @@ from job.gradient_spec import GRADIENT, GradientSpec, check_gradient, fill_searc
 from job.hardware_spec import HardwareSpec, target_of
 from job.parts import Part, complete_options, offered
 from job.quantization_spec import QuantizationSpec, quantized_space
-from job.recipe import Recipe
+from job.recipe import Recipe, RecipeName
 from job.scoring_spec import TASK_METRICS, ScoringSpec
 from job.training_spec import TrainingSpec
 from job.version import JOB_VERSION
@@ -181,7 +181,7 @@ class JobSpec(Part):
     )
 
     name: Annotated[str, Field(max_length=200, description="For people; need not be unique.")] = ""
-    recipe: Recipe = Field(default=Recipe(DEFAULT_RECIPE), description="A paper's defaults, such as `bignas`.")
+    recipe: RecipeName = Field(default=Recipe(DEFAULT_RECIPE), description="A paper's defaults, such as `bignas`.")
     supernet: SupernetSpec
     data: DataSpec
     training: TrainingSpec
