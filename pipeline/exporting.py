@@ -13,7 +13,7 @@ from export.bundle import Bundle, BundleContents, write_bundle
 from export.formats.safetensors import needs
 from job.spec import JobSpec
 from pipeline.artifacts import ArtifactStore
-from pipeline.environment import describe
+from pipeline.environment import Environment, describe
 from pipeline.workshop import make_evaluator
 from search_space.architecture import Architecture
 from search_space.operations import alone
@@ -85,7 +85,7 @@ def _card(
     architecture: Architecture,
     metrics: Mapping[str, float],
     sources: Mapping[str, str],
-    environment: Mapping[str, Any],
+    environment: Environment,
     origin: str,
     preprocessing: Mapping[str, Any],
     needed: str,

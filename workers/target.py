@@ -13,12 +13,13 @@ import platform
 import shutil
 import subprocess
 import sys
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from export.measure.machine import available_memory_bytes, clocks, describe_machine, installed_version
+from predictors.readings import Machine
 from predictors.targets import RUNTIMES, check_name
 from service.errors import Unavailable
 from service.queue import Queue, measuring_queue
@@ -37,6 +38,21 @@ TORCH_PROBE = (
 )
 
 
+class TorchFacts(TypedDict):
+    """What a process with torch says: the name of its GPU, if there is one."""
+
+    gpu: str | None
+
+
+class MachineFacts(Machine):
+    """What is stored of a registered machine."""
+
+    gpu: NotRequired[str]
+    memory_bytes: int | None
+    versions: dict[str, str]
+    runtimes: list[str]
+
+
 class NameTaken(RuntimeError):
     """Another machine, or a table, has this name."""
 
@@ -44,7 +60,7 @@ class NameTaken(RuntimeError):
 class TargetNode(Node):
     """The slot of a target, with its heartbeat."""
 
-    def __init__(self, name: str, facts: dict[str, Any], database: Database, queue: Queue, reap_seconds: float) -> None:
+    def __init__(self, name: str, facts: MachineFacts, database: Database, queue: Queue, reap_seconds: float) -> None:
         super().__init__([measuring_queue(name)], database, queue, reap_seconds)
         self._target, self._facts = name, facts
 
@@ -83,12 +99,11 @@ class TargetNode(Node):
             log.warning("not said goodbye; the target is offline soon", reason=first_line(error))
 
 
-def machine_facts() -> dict[str, Any]:
+def machine_facts() -> MachineFacts:
     """What is stored of this machine: device, GPU, cores, memory, versions, and the runtimes that it has."""
     torch = _probe_torch()
-    return {
-        **describe_machine(),
-        **({"gpu": torch["gpu"]} if torch and torch["gpu"] else {}),
+    facts: MachineFacts = {
+        **describe_machine(),  # type: ignore[typeddict-item]  # it has no GPU in it
         "memory_bytes": available_memory_bytes(),
         "versions": {
             "python": platform.python_version(),
@@ -96,9 +111,12 @@ def machine_facts() -> dict[str, Any]:
         },
         "runtimes": _available_runtimes(torch),
     }
+    if torch and torch["gpu"]:
+        facts["gpu"] = torch["gpu"]
+    return facts
 
 
-def _available_runtimes(torch: dict[str, Any] | None) -> list[str]:
+def _available_runtimes(torch: TorchFacts | None) -> list[str]:
     """Runtimes that this machine has, in the order in which they are offered: a GPU's first."""
     providers: list[str] = []
     if importlib.util.find_spec("onnxruntime") is not None:
@@ -120,13 +138,13 @@ def _available_runtimes(torch: dict[str, Any] | None) -> list[str]:
     return [runtime.name for runtime in sorted(found, key=lambda runtime: runtime.device == "cpu")]
 
 
-def _probe_torch() -> dict[str, Any] | None:
+def _probe_torch() -> TorchFacts | None:
     if importlib.util.find_spec("torch") is None:
         return None
     done = subprocess.run([sys.executable, "-c", TORCH_PROBE], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         return None
-    answer: dict[str, Any] = json.loads(done.stdout)
+    answer: TorchFacts = json.loads(done.stdout)
     return answer
 
 
