@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from quantization.network import applied_to
+from quantization.quantizable import applied_to
 from search_space import plugins
 from search_space.packages import own_packages
 from supernet.network import arguments

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from quantization.space import QuantizedSpace
+from quantization.quantized_space import QuantizedSpace
 from search_space.architecture import Architecture
 from search_space.layers import Precision
 
