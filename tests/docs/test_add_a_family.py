@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from export.bundle import Subject, write_bundle
+from export.bundle import BundleContents, write_bundle
 from job.spec import JobSpec
 from search_space import plugins
 from supernet.data import load_dataset
@@ -69,7 +69,7 @@ def test_it_trains_on_digits_and_its_export_needs_neither_winnow_nor_the_file(fo
     network = extract(supernet.eval(), architecture)
     assert accuracy(network, data.test) > 0.8
 
-    subject = Subject(network, space.layers(architecture), {"name": "documented"}, "# A network\n")
+    subject = BundleContents(network, space.layers(architecture), {"name": "documented"}, "# A network\n")
     bundle = write_bundle(subject, data.test.x, data.test.y, tmp_path / "exports" / "documented")
     assert bundle.report["formats"]["safetensors"]["max_abs_difference"] == 0
     assert (bundle.folder / "_mine.py").is_file() == (folder / "_mine.py").is_file()
