@@ -1,7 +1,8 @@
 """JobSpec: what a client asks for, with every default of its recipe filled in.
 
 These models are the wire format and the stored form. They refuse unknown fields, so nothing that a
-client writes is ignored.
+client writes is ignored. `job/resolve.py` makes the decisions that a client leaves open, and `job/versions.py` reads
+what is stored.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ from job.gradient_spec import GRADIENT, GradientSpec, check_gradient, fill_searc
 from job.hardware_spec import HardwareSpec, target_of
 from job.parts import Part, complete_options, one_of
 from job.quantization_spec import QuantizationSpec, quantized_space
+from job.recipe import Recipe, RecipeName
 from job.scoring_spec import TASK_METRICS, ScoringSpec
 from job.training_spec import METHOD_OPTIONS, OPTIMIZERS, TrainingSpec
+from job.version import JOB_VERSION
 from search.metrics import ON_TARGET
 from search.objectives import Constraint, Objective, limits_of
 from search_space import plugins
@@ -236,7 +239,7 @@ class JobSpec(Part):
     )
 
     name: Annotated[str, Field(max_length=200, description="For people; need not be unique.")] = ""
-    recipe: str = Field(default=DEFAULT_RECIPE, description="A paper's defaults, such as `bignas`.")
+    recipe: RecipeName = Field(default=Recipe(DEFAULT_RECIPE), description="A paper's defaults, such as `bignas`.")
     supernet: SupernetSpec
     data: DataSpec
     training: TrainingSpec
@@ -249,6 +252,7 @@ class JobSpec(Part):
     quantization: QuantizationSpec | None = Field(default=None, description="Null: nothing is quantized.")
     gradient: GradientSpec | None = Field(default=None, description="A search by gradient; see docs/proxylessnas.md.")
     hardware: HardwareSpec = Field(default_factory=HardwareSpec, description="How latencies are obtained.")
+    version: int = Field(default=JOB_VERSION, description="Of this format. May be left out.")
 
     @model_validator(mode="before")
     @classmethod
@@ -259,11 +263,12 @@ class JobSpec(Part):
         fill_search(given, merged)
         return merged
 
+    @field_validator("version")
     @classmethod
-    def recipe_defaults(cls, recipe: str) -> dict[str, Any]:
-        """Space, data and training that a recipe fills in, in their stored form."""
-        filled = cls.model_validate({"recipe": recipe}).model_dump(mode="json")
-        return {part: filled[part] for part in ("supernet", "data", "training")}
+    def _spoken_here(cls, version: int) -> int:
+        if version != JOB_VERSION:
+            raise ValueError(f"Got version {version} of the job format, and this is {JOB_VERSION}; leave it out.")
+        return version
 
     @field_validator("objectives")
     @classmethod

@@ -26,7 +26,7 @@ from service.errors import Unavailable
 from service.jobs import new_id
 from service.queue import RUN_MEASUREMENT, Queue, measuring_queue
 from service.store import measuring
-from service.store.models import TERMINAL_STATES, Measurement, Target
+from service.store.models import ExportState, Measurement, Target
 
 log = structlog.get_logger()
 
@@ -185,7 +185,7 @@ class RemoteBench:
             while True:
                 tick()
                 row, is_online = self._shop.reporter.transact(lambda session: self._look(session, measurement_id))
-                if row.state in TERMINAL_STATES:
+                if row.state in (ExportState.SUCCEEDED, ExportState.FAILED):
                     return row
                 if is_online:
                     offline_since = None

@@ -18,6 +18,7 @@ import torch
 from pipeline.checkpoints import Checkpoints, Resumable
 from pipeline.reporter import Interrupted, Tell
 from pipeline.workshop import JobFailed
+from service.store.models import JobState
 from supernet.distributed import Orders
 from supernet.memory import OutOfMemory, is_out_of_memory
 from supernet.trainer import NonFiniteLoss
@@ -198,7 +199,7 @@ class Driver(Generic[T]):
                 try:
                     course.progress(self._done)
                 except Interrupted as interrupted:
-                    if interrupted.state == "pausing":
+                    if interrupted.state == JobState.PAUSING:
                         self._checkpoints.save(self._training)
                     raise
                 self._checkpoints.save_if_due(self._training)

@@ -12,9 +12,11 @@ import torch
 from export.bundle import Bundle, BundleContents, write_bundle
 from export.formats.safetensors import needs
 from job.spec import JobSpec
+from job.versions import read_job
 from pipeline.artifacts import ArtifactStore
 from pipeline.environment import Environment, describe
 from pipeline.workshop import make_evaluator
+from search.metrics import Source
 from search_space.architecture import Architecture
 from search_space.operations import alone
 from service.store.models import Artifact, EvaluationRow, Finalist, Job
@@ -50,7 +52,7 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
         ArtifactDamaged: the supernet's file is not what was written.
         VerificationError: what was written does not behave like the network.
     """
-    spec = JobSpec.model_validate(order.job.spec)
+    spec = read_job(order.job.spec)
     space = spec.space()
     architecture = space.architecture(**order.evaluation.values)
     data = load_dataset(spec.data.source, spec.training.seed, spec.data.options(), decoding)
@@ -58,7 +60,7 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
     load_tensors(supernet, artifacts.load(order.weights.path, order.weights.sha256))
     network = make_evaluator(spec, supernet, data).network(architecture)
     metrics = dict(order.evaluation.metrics) | {f"test_{data.metric}": score(network, data.test)}
-    sources = dict(order.evaluation.sources) | {f"test_{data.metric}": "measured"}
+    sources = dict(order.evaluation.sources) | {f"test_{data.metric}": Source.MEASURED}
     if order.finalist is not None:
         metrics, sources = order.finalist.metrics | metrics, order.finalist.sources | sources
     environment = describe(torch.device("cpu"), num_threads)

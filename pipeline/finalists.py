@@ -91,7 +91,7 @@ def tested_networks(
         if meter is not None:
             found.append(_on_target(test, hardware, meter, architecture, results))
         else:
-            latency: dict[str, Source] = {"latency_ms": "measured"}
+            latency: dict[str, Source] = {"latency_ms": Source.MEASURED}
             found.append(Tested(test, {"latency_ms": results[0]["median_ms"]}, latency, results))
     return found
 
@@ -103,10 +103,10 @@ def _on_target(
     runtime = meter.instrument.setting.runtime
     results: Results = [{**one, "target": meter.target, "runtime": runtime} for one in found]
     metrics = {metric: read(results, metric) for metric in hardware.metrics}
-    sources: dict[str, Source] = dict.fromkeys(metrics, "measured")
+    sources: dict[str, Source] = dict.fromkeys(metrics, Source.MEASURED)
     for metric, fitted in hardware.fitted.items():
         metrics[f"{PREDICTED}{metric}"] = fitted.value(architecture)
-        sources[f"{PREDICTED}{metric}"] = "predicted"
+        sources[f"{PREDICTED}{metric}"] = Source.PREDICTED
     return Tested(test, metrics, sources, results)
 
 

@@ -30,7 +30,7 @@ from search_space.architecture import Architecture
 from search_space.distinct import TooManyLayers
 from search_space.space import SearchSpace
 from service.store import measuring
-from service.store.models import Target
+from service.store.models import Stage, Target
 from service.store.records import PredictorReport
 from supernet.randomness import derived_rng
 
@@ -103,13 +103,13 @@ class Hardware:
             listen: called while it is measured; may raise to stop.
         """
         metrics = {metric: one.value(architecture) for metric, one in self.fitted.items()}
-        sources: dict[str, Source] = dict.fromkeys(metrics, "predicted")
+        sources: dict[str, Source] = dict.fromkeys(metrics, Source.PREDICTED)
         rest = [metric for metric in self.metrics if metric not in metrics]
         if rest:
             assert self.meter is not None
             (results,) = self.meter.measure([architecture], lambda _done: listen())
             metrics |= {metric: read(results, metric) for metric in rest}
-            sources |= dict.fromkeys(rest, "measured")
+            sources |= dict.fromkeys(rest, Source.MEASURED)
         return metrics, sources
 
     def added_to(self, scored: Evaluation, listen: Callable[[], None]) -> Evaluation:
@@ -128,7 +128,7 @@ def prepare_hardware(shop: Workshop) -> Hardware:
     spec, metrics = shop.spec, shop.spec.metrics_on_target
     if spec.target is None:
         return Hardware()
-    shop.reporter.stage("measure hardware")
+    shop.reporter.stage(Stage.MEASURE_HARDWARE)
     gives = target_of_name(shop, spec.target)
     if isinstance(gives, LatencyTable):
         return _priced_by(shop, spec.target, gives, metrics)
@@ -215,7 +215,7 @@ def _priced_by(shop: Workshop, name: str, table: LatencyTable, metrics: tuple[st
         f"Target {name} is an uploaded table: latencies are predicted by adding up its {len(table.rows)} rows, and "
         "the networks of the front cannot be measured there.",
     )
-    shop.reporter.stage("fit predictors", 1.0)
+    shop.reporter.stage(Stage.FIT_PREDICTORS, 1.0)
     report = {"model": "uploaded table", "margin": 0.0, "layers_in_table": len(table.rows)}
     priced = Fitted(lambda one: table.price(space.layers(one)), margin=0.0, report=report)
     shop.reporter.record(PredictorReport(metric="latency_ms", unit="ms", target=name, used=True, **report))
@@ -245,7 +245,7 @@ def _fitted(shop: Workshop, metrics: Sequence[str], meter: Meter, table: Latency
     architectures = to_fit(shop.searched, shop.spec.hardware.networks, shop.spec.search.seed)
     begin = TABLE_SHARE if table is not None else 0.0
     results = meter.measure(architectures, lambda done: shop.reporter.progress(begin + (1 - begin) * done))
-    shop.reporter.stage("fit predictors")
+    shop.reporter.stage(Stage.FIT_PREDICTORS)
     fitted: dict[str, Fitted] = {}
     for metric in metrics:
         values = [read(one, metric) for one in results]

@@ -34,8 +34,6 @@ DATA_SHARE = 0.25
 IMPORTANCE_EXAMPLES, IMPORTANCE_BATCH = 256, 16
 # A checkpoint's vocabulary may be larger than its tokenizer's by padding, but not by more than this.
 LEAST_VOCAB_SHARE = 0.9
-# In BigNAS the decay reaches its floor after two thirds of the training: its 2.4 epochs are a 150th (bignas.md, 1.2).
-DECAY_SHARE = 150
 
 
 def prepare_data(spec: JobSpec, space: SearchSpace, device: torch.device, decoding: Decoding = IN_MEMORY) -> Dataset:
@@ -133,18 +131,14 @@ def _samples(spec: JobSpec, data: Dataset, device: torch.device) -> Iterator[tup
 
 
 def make_trainer(spec: JobSpec, supernet: Supernet, data: Dataset, group: Group = ALONE) -> Trainer:
-    """The trainer that a job's training part describes.
+    """The trainer that a resolved job's training part describes.
 
     Raises:
         JobFailed: its options cannot be honoured by this space or these data.
     """
     training = spec.training
+    assert training.lr_decay_epochs is not None, "the job is not resolved"
     options = training.model_dump(include=set(TrainingOptions.__dataclass_fields__))
-    options["lr_decay_epochs"] = options["lr_decay_epochs"] or max(1, training.epochs) / DECAY_SHARE
-    if training.sharded is None:
-        options["sharded"] = (
-            training.total_processes > 1 and spec.supernet.family == "llama" and not training.unshardable
-        )
     method = plugins.load("supernet.methods", training.method, "training method").METHOD
     augment = AugmentOptions(**training.augmentation.model_dump())
     try:

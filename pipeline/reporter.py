@@ -11,7 +11,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from service.store import queries, records, sharing, warm
-from service.store.models import STAGES, Artifact, EvaluationRow, Finalist, Job, TrainedSupernet
+from service.store.models import STAGES, Artifact, EvaluationRow, Finalist, Job, JobState, Stage, TrainedSupernet
 from service.store.records import R, Record
 from service.store.session import Database, first_line
 
@@ -36,7 +36,7 @@ class Interrupted(Exception):
     `state` is `pausing` or `cancelling`, or `stopping` inside `Reporter.until_stopped`, which catches it.
     """
 
-    def __init__(self, state: str) -> None:
+    def __init__(self, state: JobState) -> None:
         super().__init__(state)
         self.state = state
 
@@ -77,7 +77,7 @@ class Reporter:
 
     # --- progress -------------------------------------------------------------------------------
 
-    def stage(self, name: str, done: float = 0.0) -> None:
+    def stage(self, name: Stage, done: float = 0.0) -> None:
         """A stage begins, with this share of it already done by an earlier run."""
         self._stage, self._stage_began, self._done_at_begin = name, time.monotonic(), done
 
@@ -112,7 +112,7 @@ class Reporter:
                 eta_seconds=self._eta(done, now),
             )
         )
-        if state in ("pausing", "cancelling") or (state == "stopping" and self._may_stop):
+        if state in (JobState.PAUSING, JobState.CANCELLING) or (state == JobState.STOPPING and self._may_stop):
             raise Interrupted(state)
 
     def until_stopped(self, work: Callable[[], T]) -> T | None:
@@ -125,7 +125,7 @@ class Reporter:
             self.progress(self._done, force=True)
             return work()
         except Interrupted as interrupted:
-            if interrupted.state != "stopping":
+            if interrupted.state != JobState.STOPPING:
                 raise
             return None
         finally:
@@ -255,13 +255,13 @@ class Reporter:
         """Drop the rows of deleted files."""
         self._write(lambda session: queries.forget_artifacts(session, artifact_ids))
 
-    def end(self, state: str, message: str | None) -> None:
+    def end(self, state: JobState, message: str | None) -> None:
         """The job is over, or paused: `succeeded`, `failed`, `paused`, `cancelled`."""
 
         def write(session: Session) -> None:
             job = queries.fenced_job(session, self.job_id, self.epoch)
-            if state == "succeeded":
-                job.stage, job.progress, job.stage_progress = "done", 1.0, 1.0
+            if state == JobState.SUCCEEDED:
+                job.stage, job.progress, job.stage_progress = Stage.DONE, 1.0, 1.0
             queries.set_state(session, job, state, message)
 
         self._write(write)

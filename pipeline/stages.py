@@ -14,6 +14,7 @@ import structlog
 
 from job.hardware_spec import with_margin
 from job.spec import JobSpec
+from job.versions import read_job
 from pipeline.environment import local_processes
 from pipeline.evaluating import evaluation_of, row_of
 from pipeline.exams import exams_of
@@ -30,12 +31,13 @@ from quantization.quantized_evaluator import QuantizedEvaluator
 from search.algorithms import algorithm_for
 from search.evaluation import Evaluation
 from search.loop import run_search
+from search.metrics import Source
 from search.objectives import limits_of
 from search.pareto import pareto_front
 from search.problem import Problem
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
-from service.store.models import Finalist, Job
+from service.store.models import Finalist, Job, JobState, Stage
 from service.store.records import Baseline
 from service.store.warm import copied
 from supernet.data import Dataset
@@ -61,7 +63,7 @@ def run(shop: Workshop, strategy: Strategy) -> None:
         DiskFull: a file could not be written; what was stored before is intact.
         JobFailed: with the reason for the user.
     """
-    shop.reporter.stage("prepare data")
+    shop.reporter.stage(Stage.PREPARE_DATA)
     decoding = decoding_of(
         shop.settings,
         local_processes(),
@@ -72,7 +74,7 @@ def run(shop: Workshop, strategy: Strategy) -> None:
     for note in data.notes:
         shop.reporter.tell("warning", note)
     strategy(shop, data)
-    shop.reporter.end("succeeded", shop.reporter.ended_early)
+    shop.reporter.end(JobState.SUCCEEDED, shop.reporter.ended_early)
 
 
 def search_supernet(shop: Workshop, data: Dataset) -> None:
@@ -104,7 +106,7 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
             known[evaluation.architecture.id] = evaluation
     if warm:
         shop.reporter.tell("info", f"{len(warm)} evaluations of earlier searches of this supernet are known.")
-    shop.reporter.stage("search", len(known) / plan.evaluations)
+    shop.reporter.stage(Stage.SEARCH, len(known) / plan.evaluations)
     seeds = first_policies(shop, evaluator)
     algorithm = algorithm_for(
         search_problem(shop.spec, space, hardware, warm, seeds),
@@ -113,7 +115,7 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
         evaluations=plan.evaluations,
         options=plan.options,
     )
-    shop.reporter.stage("search", len(known) / plan.evaluations)
+    shop.reporter.stage(Stage.SEARCH, len(known) / plan.evaluations)
     shared = evaluate_of(shop, evaluator)
 
     def evaluate(architectures: Sequence[Architecture]) -> list[Evaluation]:
@@ -138,7 +140,7 @@ def scores_alike(spec: JobSpec) -> Callable[[Job], bool]:
     """Whether another job of the same supernet gives the same numbers as this one, metric by metric."""
 
     def alike(job: Job) -> bool:
-        theirs = JobSpec.model_validate(job.spec)
+        theirs = read_job(job.spec)
         same = theirs.search.calibration_images == spec.search.calibration_images and theirs.scoring == spec.scoring
         same = same and theirs.quantization == spec.quantization
         if spec.metrics_on_target:
@@ -192,7 +194,7 @@ def measure_finalists(shop: Workshop, evaluator: Evaluator, evaluations: list[Ev
         raise JobFailed(_nothing_feasible(shop.spec, evaluations))
     finished = {finalist.architecture_id for finalist in shop.reporter.finalists()}
     done = len(finished)
-    shop.reporter.stage("measure finalists", done / len(front))
+    shop.reporter.stage(Stage.MEASURE_FINALISTS, done / len(front))
     schemes, chosen = shop.spec.scoring.quantize_front, (shop.spec.search.calibration_images, shop.spec.training.seed)
     in_fewer_bits = InSchemes(evaluator, schemes, *chosen)
     left = [(place, one) for place, one in enumerate(front, 1) if one.architecture.id not in finished]
@@ -250,7 +252,7 @@ def _measured(shop: Workshop, evaluator: Evaluator, group: Sequence[_Placed], ha
             architecture_id=architecture.id,
             position=place,
             metrics={**one.test, **one.metrics},
-            sources={**dict.fromkeys(one.test, "measured"), **one.sources},
+            sources={**dict.fromkeys(one.test, Source.MEASURED), **one.sources},
             measurements=one.measurements,
         )
         for (place, _), architecture, one in zip(group, architectures, tested, strict=True)

@@ -15,6 +15,7 @@ from pipeline.driver import Course, Driver, Words
 from pipeline.materials import fresh_supernet, make_trainer
 from pipeline.reporter import Tell
 from pipeline.workshop import JobFailed, Workshop
+from service.store.models import Stage
 from supernet.data import Dataset
 from supernet.distributed import Orders
 from supernet.flat import load_tensors, own_tensors
@@ -43,7 +44,7 @@ def train_supernet(shop: Workshop, data: Dataset) -> Supernet:
         return supernet
     if shop.spec.training.epochs == 0:
         orders.stop()
-        shop.reporter.stage("train supernet")
+        shop.reporter.stage(Stage.TRAIN_SUPERNET)
         return _finished(shop, data, fresh_supernet(shop.spec, shop.space, data, shop.device), 0)
     training = shop.spec.training
 
@@ -64,7 +65,7 @@ def train_supernet(shop: Workshop, data: Dataset) -> Supernet:
         ),
         orders,
         progress=shop.reporter.progress,
-        begin=lambda done: shop.reporter.stage("train supernet", done),
+        begin=lambda done: shop.reporter.stage(Stage.TRAIN_SUPERNET, done),
     )
     checkpoints = Checkpoints(shop.files, shop.settings, shop.reporter.tell)
     return Driver(course, checkpoints, shop.reporter.tell).run(

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pipeline.workshop import JobFailed, Workshop
 from proxyless.expected_latency import Latencies
 from search.evaluation import Evaluation
-from search.metrics import ON_TARGET
+from search.metrics import ON_TARGET, Source
 from search.pareto import pareto_front
 from search_space.operations import Blocks
-from service.store.models import Finalist
+from service.store.models import Finalist, Stage
 from service.store.records import Measured
 
 
@@ -40,7 +40,7 @@ def store_front(shop: Workshop, found: Sequence[Evaluation], measured: Sequence[
             f"None of the {len(found)} networks meets the limits of the job: "
             + "; ".join(f"{e.architecture.id} has {_in_words(e)}" for e in found)
         )
-    shop.reporter.stage("measure finalists")
+    shop.reporter.stage(Stage.MEASURE_FINALISTS)
     measured_of = {one.architecture_id: one for one in measured}
     for position, evaluation in enumerate(front, 1):
         of_network = measured_of[evaluation.architecture.id]
@@ -52,7 +52,7 @@ def store_front(shop: Workshop, found: Sequence[Evaluation], measured: Sequence[
                 architecture_id=evaluation.architecture.id,
                 position=position,
                 metrics=metrics,
-                sources={name: of_network.sources.get(name, "measured") for name in metrics},
+                sources={name: of_network.sources.get(name, Source.MEASURED) for name in metrics},
                 measurements=of_network.measurements,
             )
         )

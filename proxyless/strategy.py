@@ -37,6 +37,7 @@ from proxyless.target_tables import measuring_of, table_of
 from search.evaluation import Evaluation, numbers
 from search_space.architecture import Architecture
 from search_space.operations import Blocks, alone, blocks_of, separated
+from service.store.models import Stage
 from service.store.records import CrossTable, Derived, Measured, Prices
 from supernet.data import DataError, Dataset
 from supernet.distributed import ALONE, Orders
@@ -108,15 +109,15 @@ class _GradientSearch:
         self._searched: Dataset = replace(data, train=rest)
 
     def run(self) -> None:
-        self._shop.reporter.stage("train supernet")
+        self._shop.reporter.stage(Stage.TRAIN_SUPERNET)
         # Files are read first: a table that does not fit should not be found out after the warm-up.
         self._latencies([target for target in self._part.targets if isinstance(named_target(target), Path)])
         warm = self._warm_up()
-        self._shop.reporter.stage("measure hardware")
+        self._shop.reporter.stage(Stage.MEASURE_HARDWARE)
         latencies = self._latencies(self._part.targets)
         hardware = measuring_of(self._shop)
         done = len(self._shop.reporter.records(Measured))
-        self._shop.reporter.stage("search", done / len(self._aims))
+        self._shop.reporter.stage(Stage.SEARCH, done / len(self._aims))
         found = self._networks(lambda aim: self._network(aim, latencies, warm, hardware))
         self._shop.reporter.record(CrossTable(latency_ms=cross_table(self._blocks, found, latencies)))
         store_front(self._shop, found, self._shop.reporter.records(Measured))
@@ -174,6 +175,7 @@ class _GradientSearch:
             change = {
                 "epochs": epochs,
                 "learning_rate": self._part.warmup_learning_rate,
+                "lr_decay_epochs": self._part.warmup_lr_decay_epochs,
                 "warmup_epochs": min(self._spec.training.warmup_epochs, epochs / 2),
             }
             spec = self._spec.model_copy(update={"training": self._spec.training.model_copy(update=change)})
@@ -278,7 +280,9 @@ class _GradientSearch:
         trainer = make_trainer(self._spec.model_copy(update={"training": seeded}), supernet, self._searched)
         parameters = ArchitectureParameters(self._space, self._blocks.searched, trainer.seed)
         passes = GatedPasses(supernet, self._blocks, training.precision, training.activation_checkpointing)
-        turns = Turns(part.first_epoch, part.every, part.steps, part.held_out_batch_size or training.batch_size)
+        held_out = part.held_out_batch_size
+        assert held_out is not None, "the job is not resolved"
+        turns = Turns(part.first_epoch, part.every, part.steps, held_out)
         budget = None if aim.budget_ms is None else Budget(latencies, aim.budget_ms)
         reference = part.reference_ms or latencies.uniform_ms
         step: ArchitectureStep

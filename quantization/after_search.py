@@ -42,7 +42,7 @@ class InSchemes:
             tested, size = f"test_{evaluator.data.metric}_{name}", f"size_bytes_{name}"
             metrics[tested] = score(evaluator.network(quantized), evaluator.data.test)
             metrics[size] = costs(evaluator.policies, quantized)["size_bytes"]
-            sources |= {tested: "measured", size: "analytic"}
+            sources |= {tested: Source.MEASURED, size: Source.ANALYTIC}
         return metrics, sources
 
 

@@ -21,7 +21,7 @@ class Evaluation:
 
     architecture: Architecture
     metrics: Mapping[str, float]
-    source: Source | Mapping[str, Source] = "measured"
+    source: Source | Mapping[str, Source] = Source.MEASURED
 
     def source_of(self, metric: str) -> Source:
         """How this metric's number was obtained."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from job.hardware_spec import with_margin
-from job.spec import JobSpec
+from job.versions import read_job
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
 from service.errors import Conflict
@@ -31,7 +31,7 @@ def front_of(session: Session, job: Job) -> Front:
     from search.evaluation import Evaluation, numbers
     from search.pareto import knee, pareto_front
 
-    spec = JobSpec.model_validate(job.spec)
+    spec = read_job(job.spec)
     objectives, constraints = with_margin(*spec.goals, margins_of(session, job.id))
     space = spec.space()
     rows = {row.architecture_id: row for row in queries.evaluations(session, job.id)}

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from job.gradient_spec import GradientSpec
 from job.spec import JobSpec
+from job.versions import read_job
 from predictors.targets import named_target
 from service.errors import InvalidRequest, NotFound
 from service.store import measuring, records
@@ -23,7 +24,7 @@ def gradient_of(session: Session, job: Job) -> dict[str, Any]:
     Raises:
         NotFound: the job does not search by gradient.
     """
-    spec = JobSpec.model_validate(job.spec)
+    spec = read_job(job.spec)
     if spec.gradient is None:
         raise NotFound(f"Job {job.id} does not search by gradient. Jobs of recipe 'proxylessnas' do.")
     cross = records.read(session, job.id, CrossTable)

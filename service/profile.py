@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from job.fit import misfit, resizes
 from job.spec import ConstraintSpec, DataSpec, JobSpec, ObjectiveSpec, Part, SupernetSpec, data_gives
-from search.metrics import METRICS, ON_TARGET
+from search.metrics import METRICS, ON_TARGET, Source
 from search.objectives import Objective, violation
 from search_space.inputs import ImageInput
 
@@ -178,7 +178,7 @@ def limits_stated(objectives: Sequence[ObjectiveSpec], constraints: Sequence[Con
 
 def limits_known_now(objectives: Sequence[Objective]) -> list[Objective]:
     """The objectives with a limit that can be judged before training."""
-    return [o for o in objectives if o.limit is not None and METRICS[o.metric].source == "analytic"]
+    return [o for o in objectives if o.limit is not None and METRICS[o.metric].source == Source.ANALYTIC]
 
 
 def input_facts(space: SearchSpace) -> dict[str, Any]:
@@ -240,7 +240,7 @@ def _limit(objective: Objective, counted: Sequence[SeenNetwork]) -> LimitOut:
     assert objective.limit is not None
     share = None
     known = f"only after {'measuring' if objective.metric in ON_TARGET else 'training'}"
-    if METRICS[objective.metric].source == "analytic":
+    if METRICS[objective.metric].source == Source.ANALYTIC:
         known = "now"
         share = sum(objective.violation(one.metrics[objective.metric]) == 0 for one in counted) / len(counted)
     bound = "at most" if objective.goal == "minimize" else "at least"

@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session
 
 from export.verify import VerificationError
 from job.spec import JobSpec
+from job.versions import read_job
 from pipeline import environment, exporting, replica, stages
 from pipeline.artifacts import ArtifactDamaged, ArtifactStore, DiskFull, is_disk_full
 from pipeline.exams import exams_of
@@ -39,7 +40,7 @@ from service.lifeline import die_with_parent
 from service.settings import Settings, get_settings
 from service.store import leases, queries
 from service.store.leases import LeaseLost
-from service.store.models import Artifact, EvaluationRow, Export, Finalist, Job
+from service.store.models import Artifact, EvaluationRow, Export, ExportState, Finalist, Job, JobState
 from service.store.session import Database, first_line
 from supernet import distributed
 from supernet.flat import load_tensors
@@ -62,7 +63,7 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
         return
     reporter = Reporter(database, job_id, epoch)
     job = reporter.job()
-    spec = JobSpec.model_validate(job.spec)
+    spec = read_job(job.spec)
     space = spec.supernet.space()
     if group.size > 1:
         num_threads = environment.shared_threads()
@@ -83,12 +84,12 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
     try:
         stages.run(shop, search_by_gradient if spec.gradient is not None else stages.search_supernet)
     except Interrupted as interrupted:
-        ended = {"pausing": "paused", "cancelling": "cancelled"}[interrupted.state]
+        ended = {JobState.PAUSING: JobState.PAUSED, JobState.CANCELLING: JobState.CANCELLED}[interrupted.state]
         reporter.end(ended, f"{ended} by request")
     except DiskFull as error:
-        reporter.end("paused", f"{error} Make room, then resume the job; nothing that was stored is lost.")
+        reporter.end(JobState.PAUSED, f"{error} Make room, then resume the job; nothing that was stored is lost.")
     except (JobFailed, ArtifactDamaged) as error:
-        reporter.end("failed", str(error))
+        reporter.end(JobState.FAILED, str(error))
 
 
 def run_helper(database: Database, settings: Settings, job_id: str, _epoch: int) -> None:
@@ -98,7 +99,7 @@ def run_helper(database: Database, settings: Settings, job_id: str, _epoch: int)
         job = session.get(Job, job_id)
         assert job is not None
         files = queries.artifacts(session, job_id, "supernet")
-        return JobSpec.model_validate(job.spec), dict(job.environment or {}), files[0] if files else None
+        return read_job(job.spec), dict(job.environment or {}), files[0] if files else None
 
     spec, facts, file = patiently(database, read, DATABASE_PATIENCE_SECONDS)
     if file is None:
@@ -138,7 +139,7 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
     try:
         bundle = exporting.make_export(asked, store, num_threads, decoding_of(settings))
         values = {
-            "state": "succeeded",
+            "state": ExportState.SUCCEEDED,
             "message": None,
             "folder": str(bundle.folder.relative_to(store.root)),
             "archive": str(bundle.archive.relative_to(store.root)),
@@ -147,11 +148,11 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
             "report": bundle.report,
         }
     except (ArtifactDamaged, VerificationError) as error:
-        values = {"state": "failed", "message": str(error)}
+        values = {"state": ExportState.FAILED, "message": str(error)}
     except OSError as error:
         if not is_disk_full(error):
             raise
-        values = {"state": "failed", "message": f"No room on the disk: {error}. Make room and export again."}
+        values = {"state": ExportState.FAILED, "message": f"No room on the disk: {error}. Make room and export again."}
     patiently(database, lambda s: leases.finish(s, Export, export_id, epoch, values), DATABASE_PATIENCE_SECONDS)
 
 
@@ -160,9 +161,9 @@ def fail(database: Database, kind: str, row_id: str, epoch: int, message: str) -
 
     def write(session: Session) -> None:
         if kind == "export":
-            leases.finish(session, Export, row_id, epoch, {"state": "failed", "message": message})
+            leases.finish(session, Export, row_id, epoch, {"state": ExportState.FAILED, "message": message})
         else:
-            queries.set_state(session, queries.fenced_job(session, row_id, epoch), "failed", message)
+            queries.set_state(session, queries.fenced_job(session, row_id, epoch), JobState.FAILED, message)
 
     patiently(database, write, DATABASE_PATIENCE_SECONDS)
 

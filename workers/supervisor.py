@@ -22,7 +22,7 @@ from service.lifeline import stop, tied_to_parent
 from service.settings import Settings
 from service.store import leases, queries, sharing
 from service.store.leases import Lease, LeasedTable, LeaseLost
-from service.store.models import Export, Job, Measurement
+from service.store.models import Export, ExportState, Job, JobState, Measurement
 from service.store.session import Database, first_line
 from workers import launch
 
@@ -165,7 +165,7 @@ class Supervisor:
             except LeaseLost:
                 return 3
             if job.state == "cancelling":
-                queries.set_state(session, job, "cancelled", "cancelled by request")
+                queries.set_state(session, job, JobState.CANCELLED, "cancelled by request")
         return 0
 
     # --- rows -----------------------------------------------------------------------------------
@@ -180,10 +180,10 @@ class Supervisor:
                 return lease
             job = queries.fenced_job(session, row_id, lease.epoch)
             if job.state == "cancelling":
-                queries.set_state(session, job, "cancelled", "cancelled by request")
+                queries.set_state(session, job, JobState.CANCELLED, "cancelled by request")
                 return None
             if job.state == "pausing":
-                queries.set_state(session, job, "paused", "paused by request")
+                queries.set_state(session, job, JobState.PAUSED, "paused by request")
                 return None
             if job.state == "queued":
                 queries.set_running(session, job)
@@ -203,11 +203,11 @@ class Supervisor:
     def _fail(self, kind: Kind, row_id: str, epoch: int, reason: str) -> None:
         def write(session: Session) -> None:
             if kind == "export":
-                leases.finish(session, Export, row_id, epoch, {"state": "failed", "message": reason})
+                leases.finish(session, Export, row_id, epoch, {"state": ExportState.FAILED, "message": reason})
             elif kind == "measurement":
-                leases.finish(session, Measurement, row_id, epoch, {"state": "failed", "message": reason})
+                leases.finish(session, Measurement, row_id, epoch, {"state": ExportState.FAILED, "message": reason})
             else:
-                queries.set_state(session, queries.fenced_job(session, row_id, epoch), "failed", reason)
+                queries.set_state(session, queries.fenced_job(session, row_id, epoch), JobState.FAILED, reason)
 
         with self._database.transaction() as session:
             write(session)

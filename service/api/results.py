@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response, StreamingResponse
 from sqlalchemy.orm import Session
 
-from job.spec import JobSpec
+from job.versions import read_job
 from search.metrics import METRICS
 from service import fronts, jobs
 from service.api.deps import DatabaseDep, SessionDep
@@ -88,7 +88,7 @@ def _front_csv(front: FrontOut) -> str:
 
 def objectives_of(job: Job) -> list[ObjectiveOut]:
     """A job's objectives with their units."""
-    objectives = [objective.objective() for objective in JobSpec.model_validate(job.spec).objectives]
+    objectives = [objective.objective() for objective in read_job(job.spec).objectives]
     return [ObjectiveOut(metric=o.metric, goal=o.goal, limit=o.limit, unit=METRICS[o.metric].unit) for o in objectives]
 
 
@@ -122,7 +122,7 @@ def architecture(job_id: str, architecture_id: str, session: SessionDep) -> Arch
     row = session.get(EvaluationRow, (job_id, architecture_id))
     if row is None:
         raise NotFound(f"Job {job_id} has not evaluated an architecture {architecture_id!r}.")
-    space = JobSpec.model_validate(job.spec).space()
+    space = read_job(job.spec).space()
     layers = space.layers(fronts.stored_architecture(space, row))
     point = PointOut.of(row, session.get(Finalist, (job_id, architecture_id)))
     return ArchitectureOut(

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from job.resolve import resolve
 from job.spec import JobSpec
 from pipeline.artifacts import ArtifactStore
 from pipeline.reporter import Interrupted, Reporter
@@ -117,7 +118,7 @@ class MemoryReporter:
 
 def workshop(folder: Path, reporter: MemoryReporter, job_id: str = "job", **parts: Any) -> Workshop:
     """A workshop for a job on digits."""
-    spec = JobSpec.model_validate(parts)
+    spec = resolve(JobSpec.model_validate(parts))
     settings = Settings(data_dir=folder, database_url=None, redis_url=None, checkpoint_seconds=0)
     artifacts = ArtifactStore(folder / "artifacts")
     return Workshop(job_id, spec, spec.supernet.space(), reporter, artifacts, settings, torch.device("cpu"))  # type: ignore[arg-type]
