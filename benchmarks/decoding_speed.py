@@ -43,7 +43,7 @@ from export.measure import describe_machine
 from export.measure.energy import EnergyMeter, visible_gpu
 from export.runtimes.torch.runtime import language_phases
 from predictors.cost import params
-from quantization.network import layer_paths
+from quantization.quantizable import layer_paths
 from search_space.adjustments import Adjustments
 from search_space.architecture import Architecture
 from search_space.families import llama

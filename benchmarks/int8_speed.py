@@ -34,9 +34,9 @@ from benchmarks.simq_nas import (
     show,
 )
 from job.quantization_spec import QuantizationSpec
-from quantization.evaluation import QuantizedEvaluator
 from quantization.first_policies import seeds_from
-from quantization.space import QuantizedSpace
+from quantization.quantized_evaluator import QuantizedEvaluator
+from quantization.quantized_space import QuantizedSpace
 from search.pareto import pareto_front
 from search_space.architecture import Architecture
 from search_space.families import mobilenet

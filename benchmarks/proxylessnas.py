@@ -46,18 +46,18 @@ from export.measurable import write_fresh
 from export.measure import describe_machine
 from pipeline.benches import LocalBench, MemoryStore
 from pipeline.traced_layers import layers_of
-from predictors.candidates import price_candidates
+from predictors.candidate_prices import price_candidates
 from predictors.instrument import Instrument, Specimen
 from predictors.layer_tables import corrected_table
 from predictors.setting import Effort, Setting
 from proxyless.derive import most_likely_within
+from proxyless.expected_latency import Latencies, NoLatency
 from proxyless.gates import GatedPasses
 from proxyless.held_out import carve
-from proxyless.latency import Latencies, NoLatency
 from proxyless.parameters import ArchitectureParameters
 from proxyless.search import Budget, PathSearch, Turns
 from proxyless.steps import GradientStep
-from proxyless.tables import correcting_networks
+from proxyless.target_tables import correcting_networks
 from search_space.adjustments import Adjustments
 from search_space.architecture import Architecture
 from search_space.families import proxyless

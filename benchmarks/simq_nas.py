@@ -44,11 +44,11 @@ from export.measure import describe_machine
 from job.quantization_spec import QuantizationSpec
 from pipeline.policies import layer_sensitivity
 from predictors.cost import weight_bytes
-from quantization.evaluation import QuantizedEvaluator
 from quantization.first_policies import candidates_of, seeds_from
 from quantization.qdq import tensor_bytes
+from quantization.quantized_evaluator import QuantizedEvaluator
+from quantization.quantized_space import QuantizedSpace
 from quantization.sensitivity import sensitivities
-from quantization.space import QuantizedSpace
 from search.algorithms import make_algorithm
 from search.evaluation import Evaluation
 from search.objectives import Objective

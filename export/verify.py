@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from plugins.entries import packages_of_others
 from plugins.kinds import FORMATS
-from quantization.network import applied_to
+from quantization.quantizable import applied_to
 from search_space.packages import own_packages
 from supernet.network import arguments
 

@@ -10,7 +10,7 @@ from pydantic import Field, StrictInt, model_validator
 from job.parts import InnerPart
 
 if TYPE_CHECKING:
-    from quantization.space import Quantization, QuantizedSpace
+    from quantization.quantized_space import Quantization, QuantizedSpace
     from search_space.space import SearchSpace
 
 # Spaces remembered by their description: learning which layers there are takes tenths of a second.
@@ -77,7 +77,7 @@ class QuantizationSpec(InnerPart):
         Raises:
             ValueError: a width that no scheme has.
         """
-        from quantization.space import Quantization  # not needed to start the API
+        from quantization.quantized_space import Quantization  # not needed to start the API
 
         asked = Quantization(
             tuple(sorted(self.bits)),
@@ -121,6 +121,6 @@ class _Keyed:
 
 @lru_cache(REMEMBERED_SPACES)
 def _remembered(base: _Keyed, text: str) -> QuantizedSpace:
-    from quantization.space import QuantizedSpace
+    from quantization.quantized_space import QuantizedSpace
 
     return QuantizedSpace(base.space, QuantizationSpec.model_validate_json(text).quantization())

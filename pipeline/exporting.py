@@ -14,7 +14,7 @@ from export.formats.safetensors.format import needs
 from job.spec import JobSpec
 from job.versions import read_job
 from pipeline.artifacts import ArtifactStore
-from pipeline.environment import describe
+from pipeline.environment import Environment, describe
 from pipeline.workshop import make_evaluator
 from search.metrics import Source
 from search_space.architecture import Architecture
@@ -87,7 +87,7 @@ def _card(
     architecture: Architecture,
     metrics: Mapping[str, float],
     sources: Mapping[str, str],
-    environment: Mapping[str, Any],
+    environment: Environment,
     origin: str,
     preprocessing: Mapping[str, Any],
     needed: str,

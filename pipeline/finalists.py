@@ -14,7 +14,7 @@ from pipeline.hardware import Hardware, Meter, read
 from pipeline.workshop import JobFailed, Workshop
 from predictors.readings import MeasurementError, Results
 from predictors.setting import Effort, Setting
-from quantization.network import on_device
+from quantization.quantizable import on_device
 from search.metrics import METRICS, Source
 from search.objectives import limits_of
 from search_space.architecture import Architecture

@@ -13,10 +13,10 @@ from pipeline.hardware import Hardware
 from pipeline.workshop import JobFailed, Workshop
 from predictors.cost import ANALYTIC
 from quantization.calibration import CalibrationError
-from quantization.evaluation import QuantizedEvaluator
 from quantization.first_policies import candidates_of, seeds_from
+from quantization.quantized_evaluator import QuantizedEvaluator
+from quantization.quantized_space import QuantizedSpace
 from quantization.sensitivity import Sensitivity, sensitivities
-from quantization.space import QuantizedSpace
 from search.algorithms import algorithm_for
 from search.evaluation import Evaluation, numbers
 from search.loop import run_search

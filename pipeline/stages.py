@@ -22,12 +22,12 @@ from pipeline.finalists import tell_violations, tested_networks
 from pipeline.hardware import Hardware, prepare_hardware
 from pipeline.materials import decoding_of, prepare_data
 from pipeline.policies import NUM_BASELINES, baseline_architectures, baseline_of, first_policies
-from pipeline.sharing import evaluate_of
+from pipeline.shared_search import evaluate_of
 from pipeline.training import train_supernet
 from pipeline.workshop import JobFailed, Workshop, make_evaluator
 from predictors.cost import ANALYTIC
 from quantization.after_search import InSchemes
-from quantization.evaluation import QuantizedEvaluator
+from quantization.quantized_evaluator import QuantizedEvaluator
 from search.algorithms import algorithm_for
 from search.evaluation import Evaluation
 from search.loop import run_search

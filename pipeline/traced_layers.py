@@ -7,7 +7,7 @@ from torch import Tensor
 
 from predictors.instrument import Layer, Sample
 from predictors.tables import key_of
-from quantization.space import QuantizedSpace
+from quantization.quantized_space import QuantizedSpace
 from search_space.architecture import Architecture
 from search_space.distinct import TooManyLayers, distinct_layers
 from search_space.layers import LayerSpec

@@ -8,7 +8,7 @@ import structlog
 import torch
 
 from job.training_spec import TrainingSpec
-from pipeline import supernets
+from pipeline import stored_supernets
 from pipeline.checkpoints import Checkpoints
 from pipeline.curve import Curve, fallen, is_better
 from pipeline.driver import Course, Driver, Words
@@ -36,7 +36,7 @@ def train_supernet(shop: Workshop, data: Dataset) -> Supernet:
         JobFailed: it diverged too often, or its steps do not fit in memory.
     """
     orders = Orders(shop.group, shop.device)
-    stored = supernets.stored(shop)
+    stored = stored_supernets.stored(shop)
     if stored is not None:
         orders.stop()
         supernet = Supernet(shop.space).to(shop.device)
@@ -76,7 +76,7 @@ def train_supernet(shop: Workshop, data: Dataset) -> Supernet:
 def _finished(shop: Workshop, data: Dataset, supernet: Supernet, steps: int) -> Supernet:
     """Store a supernet as a resource that is ready for searches."""
     written = shop.files.write(f"supernets/{shop.job_id}.safetensors", own_tensors(supernet))
-    supernets.record(shop, data, supernet, written, steps)
+    stored_supernets.record(shop, data, supernet, written, steps)
     return supernet
 
 

@@ -11,8 +11,8 @@ from job.spec import JobSpec
 from pipeline.artifacts import ArtifactStore
 from pipeline.job_files import JobFiles
 from pipeline.reporter import Reporter
-from quantization.evaluation import QuantizedEvaluator
-from quantization.space import QuantizedSpace
+from quantization.quantized_evaluator import QuantizedEvaluator
+from quantization.quantized_space import QuantizedSpace
 from search_space.space import SearchSpace
 from service.settings import Settings
 from supernet.data import Dataset

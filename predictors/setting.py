@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TypedDict
 
 from predictors.runtime import Runtime
 from predictors.targets import DEFAULT_TARGET, RUNTIMES
+
+
+class SettingRow(TypedDict):
+    """A setting as JSON."""
+
+    runtime: str
+    threads: int
+    batch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +42,9 @@ class Setting:
         """Engine and device."""
         return RUNTIMES[self.runtime]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> SettingRow:
         """For rows and the measuring process."""
-        return asdict(self)
+        return {"runtime": self.runtime, "threads": self.threads, "batch": self.batch}
 
     def with_threads(self, threads: int) -> Setting:
         """The same with another number of threads."""

@@ -12,7 +12,7 @@ from pipeline.driver import Steps
 from pipeline.reporter import Reporter
 from pipeline.workshop import make_evaluator
 from proxyless.derive import most_likely
-from proxyless.latency import Latencies
+from proxyless.expected_latency import Latencies
 from proxyless.parameters import ArchitectureParameters
 from proxyless.search import PathSearch
 from service.store.records import SearchPoint, TrainingPoint

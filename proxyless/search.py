@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from proxyless.latency import Latencies, to_budget
+from proxyless.expected_latency import Latencies, to_budget
 from proxyless.parameters import ArchitectureParameters
 from proxyless.steps import ArchitectureStep
 from supernet.data.dataset import Split

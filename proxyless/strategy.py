@@ -22,18 +22,18 @@ from pipeline.finalists import tested_networks
 from pipeline.hardware import Hardware
 from pipeline.materials import fresh_supernet, make_trainer
 from pipeline.workshop import JobFailed, Workshop, make_evaluator
-from predictors.candidates import price_candidates
+from predictors.candidate_prices import price_candidates
 from predictors.targets import named_target
 from proxyless.derive import most_likely, most_likely_within
+from proxyless.expected_latency import AddLinear, Latencies, LatencyLoss, MulLog, NoLatency
+from proxyless.front import cross_table, store_front
 from proxyless.gates import GatedPasses
 from proxyless.held_out import carve
-from proxyless.latency import AddLinear, Latencies, LatencyLoss, MulLog, NoLatency
 from proxyless.parameters import ArchitectureParameters
 from proxyless.points import SearchPoints, TrainingPoints, WarmUpPoints
-from proxyless.results import cross_table, store_front
 from proxyless.search import Budget, PathSearch, Turns
 from proxyless.steps import ArchitectureStep, GradientStep, LatencyReward, Reinforce, accuracies
-from proxyless.tables import measuring_of, table_of
+from proxyless.target_tables import measuring_of, table_of
 from search.evaluation import Evaluation, numbers
 from search_space.architecture import Architecture
 from search_space.operations import Blocks, alone, blocks_of, separated

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from quantization.space import QuantizedSpace
+from quantization.quantized_space import QuantizedSpace
 from search_space.architecture import Architecture
 from search_space.layers import Precision
 
@@ -15,7 +15,7 @@ SHARES = (0.75, 0.5, 0.25)
 EVALUATIONS_PER_SEED = 8
 
 
-class Divergence(Protocol):
+class LayerDivergence(Protocol):
     """What is known of the largest network with one layer quantized: a `Sensitivity`, or its stored form."""
 
     @property
@@ -42,7 +42,7 @@ def candidates_of(space: QuantizedSpace, network: Architecture) -> dict[str, lis
     return found
 
 
-def seeds_from(space: QuantizedSpace, known: Sequence[Divergence], evaluations: int) -> list[Architecture]:
+def seeds_from(space: QuantizedSpace, known: Sequence[LayerDivergence], evaluations: int) -> list[Architecture]:
     """Policies to evaluate first: of both ends of the space every width alone, and of the largest network the least
     sensitive layers at each width; the first of these, as the search's number of evaluations allows."""
     ends = [space.base.largest(), space.base.smallest()]

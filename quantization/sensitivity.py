@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from quantization.network import Batch, QuantizableNetwork
+from quantization.quantizable import Batch, QuantizableNetwork
 from search_space.layers import Precision
 
 

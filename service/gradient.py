@@ -55,7 +55,7 @@ def check_targets(session: Session, spec: JobSpec) -> None:
     """
     if spec.gradient is None:
         return
-    from predictors.candidates import price_candidates
+    from predictors.candidate_prices import price_candidates
     from predictors.table_files import parse_table, read_table
 
     space = spec.supernet.space()

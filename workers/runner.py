@@ -30,7 +30,7 @@ from pipeline.artifacts import ArtifactDamaged, ArtifactStore, DiskFull, is_disk
 from pipeline.exams import exams_of
 from pipeline.materials import decoding_of, prepare_data
 from pipeline.reporter import DATABASE_PATIENCE_SECONDS, Interrupted, Reporter, patiently
-from pipeline.sharing import Share, help_out
+from pipeline.shared_search import Share, help_out
 from pipeline.workshop import JobFailed, Workshop, make_evaluator
 from plugins.entries import blamed
 from plugins.registry import PluginError

@@ -11,13 +11,14 @@ import platform
 import shutil
 import sys
 from collections.abc import Container, Mapping
-from typing import Any
 
 import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from export.measure.machine import available_memory_bytes, clocks, describe_machine, installed_version
 from plugins import kinds
+from predictors.readings import GpuFacts, Machine
+from predictors.runtime import Device
 from predictors.targets import RUNTIMES, check_name
 from service.errors import Unavailable
 from service.queue import Queue, measuring_queue
@@ -30,6 +31,14 @@ from workers.node import Node
 log = structlog.get_logger()
 
 
+class MachineFacts(Machine, GpuFacts):
+    """What is stored of a registered machine."""
+
+    memory_bytes: int | None
+    versions: dict[str, str]
+    runtimes: list[str]
+
+
 class NameTaken(RuntimeError):
     """Another machine, or a table, has this name."""
 
@@ -37,7 +46,7 @@ class NameTaken(RuntimeError):
 class TargetNode(Node):
     """The slot of a target, with its heartbeat."""
 
-    def __init__(self, name: str, facts: dict[str, Any], database: Database, queue: Queue, reap_seconds: float) -> None:
+    def __init__(self, name: str, facts: MachineFacts, database: Database, queue: Queue, reap_seconds: float) -> None:
         super().__init__([measuring_queue(name)], database, queue, reap_seconds)
         self._target, self._facts = name, facts
 
@@ -76,15 +85,13 @@ class TargetNode(Node):
             log.warning("not said goodbye; the target is offline soon", reason=first_line(error))
 
 
-def machine_facts() -> dict[str, Any]:
+def machine_facts() -> MachineFacts:
     """What is stored of this machine: device, GPU, cores, memory, versions, and the runtimes that it has."""
-    engines: dict[str, dict[str, dict[str, Any]]] = {
+    engines: dict[str, dict[Device, GpuFacts]] = {
         name: kinds.RUNTIMES.load(name).devices() for name in kinds.RUNTIMES.every_options()
     }
-    facts = {key: value for devices in engines.values() for device in devices.values() for key, value in device.items()}
-    return {
-        **describe_machine(),
-        **facts,
+    facts: MachineFacts = {
+        **describe_machine(),  # type: ignore[typeddict-item]  # it has no GPU in it
         "memory_bytes": available_memory_bytes(),
         "versions": {
             "python": platform.python_version(),
@@ -92,6 +99,11 @@ def machine_facts() -> dict[str, Any]:
         },
         "runtimes": _available_runtimes(engines),
     }
+    for devices in engines.values():
+        for device in devices.values():
+            if "gpu" in device:
+                facts["gpu"] = device["gpu"]
+    return facts
 
 
 def _available_runtimes(engines: Mapping[str, Container[str]]) -> list[str]:

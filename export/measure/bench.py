@@ -20,10 +20,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import cast
 
 import numpy as np
 
+from export.measure.answers import Energy, Loaded, Timed, Warm
 from export.measure.machine import affinity, available_memory_bytes, clocks, describe_machine
 from export.measure.spread import Block, half_width, summary
 from predictors.readings import Clocks, MeasurementError, Reading, Results, RuntimeFacts
@@ -144,7 +145,23 @@ class Child:
         self._process.stdout.close()
         self._errors.close()
 
-    def ask(self, **asked: Any) -> dict[str, Any]:
+    def load(self, path: Path, setting: Setting) -> Loaded:
+        """Load a network. Raises as `_ask` does."""
+        return cast(Loaded, self._ask(do="load", path=str(path), setting=setting.as_dict()))
+
+    def warm(self, handle: int, phase: str, seconds: float) -> Warm:
+        """Run it until its time is stable, at most so long."""
+        return cast(Warm, self._ask(do="warm", handle=handle, phase=phase, seconds=seconds))
+
+    def block(self, handle: int, phase: str, seconds: float, runs: int) -> Timed:
+        """Run it for so long, at least so often."""
+        return cast(Timed, self._ask(do="block", handle=handle, phase=phase, seconds=seconds, runs=runs))
+
+    def energy(self, handle: int, phase: str, seconds: float) -> Energy:
+        """Run it long enough for a GPU's counter."""
+        return cast(Energy, self._ask(do="energy", handle=handle, phase=phase, seconds=seconds))
+
+    def _ask(self, **asked: object) -> object:
         """Send one line, get one back.
 
         Raises:
@@ -155,7 +172,7 @@ class Child:
         try:
             self._process.stdin.write(json.dumps(asked).encode() + b"\n")
             self._process.stdin.flush()
-            answer: dict[str, Any] = json.loads(self._line())
+            answer = json.loads(self._line())
         except BrokenPipeError:
             raise self._ended() from None
         if "refused" in answer:
@@ -233,9 +250,7 @@ class Series:
         """One block in every process."""
         began = time.monotonic()
         for process, (child, handle) in enumerate(zip(children, self.handles, strict=True)):
-            said = child.ask(
-                do="block", handle=handle, phase=self.phase, seconds=effort.block_seconds, runs=effort.min_runs
-            )
+            said = child.block(handle, self.phase, effort.block_seconds, effort.min_runs)
             preempted = np.array(said["preempted"], dtype=bool)
             self.blocks.append(Block(np.array(said["times_ms"]), preempted, process))
         self.seconds += time.monotonic() - began
@@ -244,7 +259,7 @@ class Series:
         """Run it long enough for a GPU's counter of energy, which moves a few times a second."""
         if effort.energy and self.setting.how.device == "cuda":
             seconds = min(ENERGY_SECONDS, effort.max_seconds)
-            said = child.ask(do="energy", handle=self.handles[0], phase=self.phase, seconds=seconds)
+            said = child.energy(self.handles[0], self.phase, seconds)
             self.energy_mj = said["energy_mj"]
 
     def result(self, before: Clocks, after: Clocks) -> Reading:
@@ -324,7 +339,7 @@ def start_series(
     for each in series:
         for child, handle in zip(children, each.handles, strict=True):
             seconds = min(MAX_WARM_UP_SECONDS, effort.max_seconds)
-            said = child.ask(do="warm", handle=handle, phase=each.phase, seconds=seconds)
+            said = child.warm(handle, each.phase, seconds)
             each.warm_up_runs += said["runs"]
             each.memory_bytes = max(each.memory_bytes, said["memory_bytes"])
             tick()
@@ -368,7 +383,7 @@ def _load(
         loaded: list[Series] = []
         try:
             for setting in settings:
-                said = [child.ask(do="load", path=str(model), setting=setting.as_dict()) for child in children]
+                said = [child.load(model, setting) for child in children]
                 handles = [answer["handle"] for answer in said]
                 loaded += [Series(i, setting, phase, said[0]["facts"], handles) for phase in said[0]["phases"]]
         except _Refused as refused:

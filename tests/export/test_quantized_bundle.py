@@ -43,7 +43,7 @@ def test_a_quantized_llama_reloads_and_its_weights_are_integers(tmp_path):
 
 
 def test_sixteen_bits_are_stored_in_sixteen_bits():
-    from quantization.network import applied_to
+    from quantization.quantizable import applied_to
     from quantization.stored import stored_network
 
     space = space_of("llama")

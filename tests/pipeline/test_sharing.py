@@ -15,7 +15,7 @@ from pipeline import stages as pipeline
 from pipeline.artifacts import ArtifactStore
 from pipeline.hardware import Hardware
 from pipeline.reporter import Interrupted, Reporter
-from pipeline.sharing import RUNNER, Share, help_out
+from pipeline.shared_search import RUNNER, Share, help_out
 from pipeline.workshop import Workshop
 from search.pareto import pareto_front
 from service import jobs

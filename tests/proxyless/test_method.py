@@ -8,9 +8,7 @@ import pytest
 import torch
 
 from proxyless.derive import most_likely, most_likely_within
-from proxyless.gates import Asked, GatedPasses, logit_gradient
-from proxyless.held_out import carve
-from proxyless.latency import (
+from proxyless.expected_latency import (
     AddLinear,
     Latencies,
     MulLog,
@@ -18,6 +16,8 @@ from proxyless.latency import (
     expected_latency,
     to_budget,
 )
+from proxyless.gates import Asked, GatedPasses, logit_gradient
+from proxyless.held_out import carve
 from proxyless.parameters import ArchitectureParameters
 from proxyless.search import Budget, PathSearch, Turns
 from proxyless.steps import GradientStep, LatencyReward, Reinforce, accuracies

@@ -9,7 +9,7 @@ from pipeline import finalists, hardware
 from pipeline.materials import prepare_data
 from pipeline.reporter import Interrupted
 from pipeline.workshop import JobFailed
-from predictors.candidates import candidate_networks
+from predictors.candidate_prices import candidate_networks
 from predictors.table_files import write_table
 from predictors.tables import LatencyTable, Row, key_of
 from proxyless.strategy import aims_of, search_by_gradient

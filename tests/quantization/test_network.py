@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from quantization.affine import Range
-from quantization.network import applied_to, fold, layer_paths, on_device
+from quantization.quantizable import applied_to, fold, layer_paths, on_device
 from quantization.sensitivity import sensitivities
 from search_space import plugins
 from search_space.layers import Precision

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.onnx import symbolic_helper
 
-from quantization.network import applied_to
 from quantization.qdq import quantize_file
+from quantization.quantizable import applied_to
 from supernet.network import arguments
 
 # Another runtime fuses and orders floating-point operations differently.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from export.sources import blocks_source, future_imports, helper_files, users_families
 from quantization import portable
-from quantization.network import applied_to
+from quantization.quantizable import applied_to
 from quantization.stored import recipe_of, stored_network
 from supernet.kinds import family_of
 from supernet.network import Network

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from export.runtimes import Prepared, Refused
-from predictors.readings import RuntimeFacts
+from predictors.readings import GpuFacts, RuntimeFacts
 from predictors.runtime import Device
 from predictors.setting import Setting
 
@@ -41,7 +41,7 @@ LACKS = (
 )
 
 
-def devices() -> dict[Device, dict[str, Any]]:
+def devices() -> dict[Device, GpuFacts]:
     """Devices that the installed ONNX Runtime runs on here."""
     if importlib.util.find_spec("onnxruntime") is None:
         return {}

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.runtimes import Prepared, Refused
-from predictors.readings import RuntimeFacts
+from predictors.readings import GpuFacts, RuntimeFacts
 from predictors.runtime import Device
 from predictors.setting import Setting
 
@@ -41,7 +41,7 @@ PROBE = (
 _count = itertools.count()
 
 
-def devices() -> dict[Device, dict[str, Any]]:
+def devices() -> dict[Device, GpuFacts]:
     """Devices that the installed torch runs on here, with the GPU's name."""
     if importlib.util.find_spec("torch") is None:
         return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pipeline.workshop import JobFailed, Workshop
-from proxyless.latency import Latencies
+from proxyless.expected_latency import Latencies
 from search.evaluation import Evaluation
 from search.metrics import ON_TARGET, Source
 from search.pareto import pareto_front

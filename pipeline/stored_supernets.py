@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 from job.spec import JobSpec
 from pipeline.artifacts import Written
@@ -15,6 +15,23 @@ from supernet.randomness import derived_rng
 
 # Random sub-networks whose scores are stored with a supernet.
 NUM_RANDOM = 10
+
+
+class RandomScores(TypedDict):
+    """Of random sub-networks."""
+
+    count: int
+    mean: float
+    min: float
+    max: float
+
+
+class Scores(TypedDict):
+    """What sub-networks of a supernet score on the validation split."""
+
+    smallest: float
+    largest: float
+    random: RandomScores
 
 
 def stored(shop: Workshop) -> Artifact | None:
@@ -60,7 +77,7 @@ def record(shop: Workshop, data: Dataset, supernet: Supernet, written: Written, 
     shop.files.record("supernet", step, written)
 
 
-def sub_network_scores(spec: JobSpec, data: Dataset, supernet: Supernet) -> dict[str, Any]:
+def sub_network_scores(spec: JobSpec, data: Dataset, supernet: Supernet) -> Scores:
     """Validation scores of the smallest and the largest network, and of some random ones."""
     evaluator = make_evaluator(spec, supernet, data)
     space, rng = supernet.space, derived_rng(spec.training.seed, "scores of a supernet", 0)

@@ -10,8 +10,8 @@ import torch
 
 from predictors.cost import costs
 from quantization.calibration import CalibrationError, SharedStatistics, calibrate_activations
-from quantization.network import Batch, QuantizableNetwork
-from quantization.space import QuantizedArchitecture, QuantizedSpace
+from quantization.quantizable import Batch, QuantizableNetwork
+from quantization.quantized_space import QuantizedArchitecture, QuantizedSpace
 from search.evaluation import Evaluation
 from search.metrics import METRICS
 from search_space.architecture import Architecture
