@@ -1,6 +1,7 @@
 """Contract of a search algorithm, whatever it is."""
 
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from search_space import Choice, SearchSpace, plugins
 
 NAMES = plugins.names("search.algorithms")
 pytestmark = pytest.mark.parametrize("name", NAMES)
+thorough = pytest.mark.thorough
 
 SPACE = SearchSpace(
     "contract",
@@ -68,15 +70,21 @@ def search(
     return batches, done
 
 
+@cache
+def searched(name):
+    """A search as `search` makes it by default, run once for all tests that look at it."""
+    return search(name)
+
+
 def test_no_architecture_is_asked_twice(name):
-    batches, _ = search(name)
+    batches, _ = searched(name)
     asked = [architecture_id for batch in batches for architecture_id in batch]
     assert len(set(asked)) == len(asked)
 
 
-@pytest.mark.parametrize("evaluations", [1, 7, 50, BUDGET])
+@pytest.mark.parametrize("evaluations", [1, pytest.param(7, marks=thorough), pytest.param(50, marks=thorough), BUDGET])
 def test_the_budget_is_spent_to_the_last_evaluation(name, evaluations):
-    _, done = search(name, evaluations=evaluations)
+    _, done = searched(name) if evaluations == BUDGET else search(name, evaluations=evaluations)
     assert len(done) == evaluations
 
 
@@ -107,15 +115,15 @@ def test_another_seed_gives_other_proposals(name):
     assert search(name, seed=3)[0] != search(name, seed=4)[0]
 
 
-@pytest.mark.parametrize("stored", [1, 30, BUDGET - 1])
+@pytest.mark.parametrize("stored", [pytest.param(1, marks=thorough), 30, pytest.param(BUDGET - 1, marks=thorough)])
 def test_replay_of_stored_evaluations_gives_the_same_proposals(name, stored):
-    batches, done = search(name)
+    batches, done = searched(name)
     known = {evaluation.architecture.id: evaluation for evaluation in done[:stored]}
     assert search(name, known=known)[0] == batches
 
 
 def test_the_order_within_a_batch_does_not_matter(name):
-    forward = search(name)[0]
+    forward = searched(name)[0]
     algorithm = make(name, seed=0, evaluations=BUDGET)
     backward = []
     while batch := algorithm.ask():
@@ -124,9 +132,9 @@ def test_the_order_within_a_batch_does_not_matter(name):
     assert backward == forward
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("count", [1, 2, pytest.param(3, marks=thorough), 4])
 def test_one_to_four_objectives_are_searched(name, count):
-    _, done = search(name, objectives=OBJECTIVES[:count])
+    _, done = searched(name) if count == 2 else search(name, objectives=OBJECTIVES[:count])
     assert len(done) == BUDGET
     assert pareto_front(done, OBJECTIVES[:count])
 

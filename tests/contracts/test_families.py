@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from _pytest.mark import ParameterSet
 
 from search_space import SearchSpace, plugins
 from search_space.adjustments import Adjustments
@@ -16,6 +17,19 @@ ADJUSTABLE = (contract.equal_ids, contract.fits_capacity, contract.counted_param
 RUN = [preset for preset in PRESETS if can_be_built(*preset)]
 
 
+def one_of_each_family(presets: list[tuple[str, str]]) -> list[ParameterSet]:
+    """Every preset as a parameter; all but a family's first are for the thorough run: they go through the same code."""
+    first = {family: preset for family, preset in reversed(presets)}
+    return [
+        pytest.param(
+            (family, preset),
+            id=f"{family}/{preset}",
+            marks=() if first[family] == preset else pytest.mark.thorough,
+        )
+        for family, preset in presets
+    ]
+
+
 @pytest.fixture(autouse=True)
 def moderate(monkeypatch):
     """`winnow family check` looks at 200 networks; each of the 19 presets has fewer here, but always both ends."""
@@ -23,7 +37,7 @@ def moderate(monkeypatch):
         monkeypatch.setattr(contract, name, number)
 
 
-@pytest.fixture(scope="module", params=PRESETS, ids="/".join)
+@pytest.fixture(scope="module", params=one_of_each_family(PRESETS))
 def preset(request) -> tuple[str, str]:
     return request.param
 
@@ -33,7 +47,7 @@ def whole(preset) -> Subject:
     return Subject(plugins.load_family(*preset))
 
 
-@pytest.fixture(scope="module", params=RUN, ids="/".join)
+@pytest.fixture(scope="module", params=one_of_each_family(RUN))
 def small(request) -> Subject:
     """The preset, or where that is too big to be run, a narrowed version of it."""
     return Subject(buildable(*request.param))
