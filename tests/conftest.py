@@ -45,7 +45,7 @@ TINY_JOB = {
     "recipe": "bignas",
     "training": {"epochs": 2},
     "search": {"algorithm": "nsga2", "evaluations": 24, "options": {"population": 12}, "calibration_images": 128},
-    "hardware": {"seconds": 0.2},
+    "hardware": {"seconds": 0.02},
 }
 
 

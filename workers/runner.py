@@ -1,7 +1,8 @@
-"""The runner: a fresh process that does the work of one job or one export, then exits.
+"""The runner: a process that does the work of one job or one export, then exits.
 
-Started by the supervisor as `python -m workers.runner job|export|evaluate ID EPOCH`. It says how it ended in the
-row; its exit code only tells the supervisor whether the row was written:
+Started by the supervisor as `python -m workers.runner job|export|evaluate ID EPOCH`, or forked off the node's warm
+process (workers/warm.py). It says how it ended in the row; its exit code only tells the supervisor whether the row was
+written:
 
     0   the row says how it ended (succeeded, failed, paused, cancelled)
     1   it did not get so far: try again
@@ -14,7 +15,7 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -177,13 +178,13 @@ RUNS: dict[str, Callable[[Database, Settings, str, int], None]] = {
 }
 
 
-def main() -> int:
-    """Run what the command line names; the exit code is described above."""
+def main(words: Sequence[str] | None = None) -> int:
+    """Run what the words name, without them the command line; the exit code is described above."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=tuple(RUNS))
     parser.add_argument("id")
     parser.add_argument("epoch", type=int)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     if "LOCAL_RANK" in os.environ:
         die_with_parent()  # torchrun does not tie its processes to itself: killed, it would leave them running
     configure_logging()

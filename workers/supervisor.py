@@ -18,13 +18,13 @@ import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from service.lifeline import stop, tied_to_parent
+from service.lifeline import stop
 from service.settings import Settings
 from service.store import leases, queries, sharing
 from service.store.leases import Lease, LeasedTable, LeaseLost
 from service.store.models import Export, ExportState, Job, JobState, Measurement
 from service.store.session import Database, first_line
-from workers import launch
+from workers import children, launch
 
 log = structlog.get_logger()
 
@@ -70,13 +70,8 @@ class Supervisor:
         It holds no lease of the job; the rows that it evaluates have leases of their own, so its death costs no more
         than their time.
         """
-        path = self._settings.data_dir / "logs" / f"evaluate-{job_id}.log"
-        path.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "workers.runner", "evaluate", job_id, "0"]
-        with path.open("ab") as output:
-            child = subprocess.Popen(
-                command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, preexec_fn=tied_to_parent()
-            )
+        child = children.start(command, self._settings.data_dir / "logs" / f"evaluate-{job_id}.log")
         log.info("helping", job=job_id)
         try:
             while self._wants_help(job_id):
@@ -100,13 +95,7 @@ class Supervisor:
 
     def _supervise(self, kind: Kind, row_id: str, lease: Lease) -> int:
         """Run the child until it ends; the exit code, negative for a signal."""
-        path = self._log_path(kind, row_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        command = self._command(kind, row_id, lease.epoch)
-        with path.open("ab") as output:
-            child = subprocess.Popen(
-                command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, preexec_fn=tied_to_parent()
-            )
+        child = children.start(self._command(kind, row_id, lease.epoch), self._log_path(kind, row_id))
         renewed = time.monotonic()
         cancel_seen: float | None = None
         try:

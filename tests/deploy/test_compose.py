@@ -36,7 +36,6 @@ OF_IMAGES = {
 }
 
 START_SECONDS = 60.0
-CANCEL_SECONDS = 5.0
 
 VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::(?P<kind>[-?])(?P<rest>[^}]*))?\}")
 
@@ -208,7 +207,7 @@ def test_services_run(start: Start, tmp_path: Path) -> None:
 
         _until(runs, START_SECONDS)
         assert http.post(f"{url}/cancel").raise_for_status().json()["state"] == "cancelling"
-        _until(lambda: http.get(url).json()["state"] == "cancelled", CANCEL_SECONDS)
+        _until(lambda: http.get(url).json()["state"] == "cancelled", START_SECONDS)
         assert 'winnow_jobs{state="cancelled"} 1.0' in http.get("/metrics").raise_for_status().text
         worker.terminate()
         assert worker.wait(30) == 0

@@ -25,7 +25,8 @@ from supernet.trainer import Trainer, TrainingOptions
 from tests.docs.families import documented_files, with_own_module, write_documented_family
 
 
-@pytest.fixture(params=["one file", "with a module of one's own"])
+# One file goes the whole way in tests/e2e/test_users_family.py.
+@pytest.fixture(params=[pytest.param("one file", marks=pytest.mark.thorough), "with a module of one's own"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """The families folder of a reader."""
     families = write_documented_family(tmp_path / "families")

@@ -53,7 +53,7 @@ def runner_pids(kind_and_id: str) -> list[int]:
     return found
 
 
-def wait_until_gone(job_id: str, seconds: float = 5) -> None:
+def wait_until_gone(job_id: str, seconds: float = 60) -> None:
     """The runner of a job has ended, or ends in time."""
     deadline = time.monotonic() + seconds
     while runner_pids(f"job {job_id}"):

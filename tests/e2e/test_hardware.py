@@ -42,7 +42,7 @@ JOB: dict[str, Any] = {
     "supernet": {"choices": CHOICES},
     "training": {"epochs": 1},
     "search": {"algorithm": "random", "evaluations": 4, "calibration_images": 64},
-    "hardware": {"networks": 10, "seconds": 0.1, "min_within_10_percent": 0, "max_layers": 50, "wait_minutes": 5},
+    "hardware": {"networks": 10, "seconds": 0.02, "min_within_10_percent": 0, "max_layers": 50, "wait_minutes": 5},
 }
 
 

@@ -103,6 +103,7 @@ def test_a_small_llama_is_trained_and_searched(stack: Stack, client: Client, tmp
     assert formats["onnx"]["same_predictions"]
 
 
+@pytest.mark.thorough
 def test_two_processes_train_from_one_file_that_one_of_them_decoded(
     client: Client, stack: Stack, tmp_path: Path
 ) -> None:

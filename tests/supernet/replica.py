@@ -1,4 +1,7 @@
-"""What one of several processes does in tests: train a few steps, print the losses. Started by torchrun."""
+"""What one of several processes does in tests: train a few steps of each case, print the losses. Started by torchrun.
+
+A case is `FAMILY/MICRO_BATCHES`, or `FAMILY/MICRO_BATCHES/sharded`.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +90,10 @@ def whole(value: torch.Tensor) -> torch.Tensor:
 
 if __name__ == "__main__":
     join()
-    result = losses(sys.argv[1], int(sys.argv[2]), sharded="sharded" in sys.argv)
+    result = {}
+    for case in sys.argv[1:]:
+        family, micro_batches, *flags = case.split("/")
+        result[case] = losses(family, int(micro_batches), sharded="sharded" in flags)
     if join().rank == 0:
         sys.stdout.write(json.dumps(result) + "\n")
     torch.distributed.destroy_process_group()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 import numpy as np
 import pytest
@@ -118,6 +119,12 @@ def search(
     return batches, done
 
 
+@cache
+def searched(plugin: str) -> tuple[list[list[str]], list[Evaluation]]:
+    """A search as `search` makes it by default, run once for all tests that look at it."""
+    return search(plugin)
+
+
 class AlgorithmContract(Declared):
     """What holds of every search algorithm."""
 
@@ -129,13 +136,13 @@ class AlgorithmContract(Declared):
             make_algorithm(plugin, SPACE, OBJECTIVES, nonsuch=1)
 
     def test_no_architecture_is_asked_twice(self, plugin: str) -> None:
-        batches, _ = search(plugin)
+        batches, _ = searched(plugin)
         asked = [architecture_id for batch in batches for architecture_id in batch]
         assert len(set(asked)) == len(asked)
 
     @pytest.mark.parametrize("evaluations", [1, 7, 50, BUDGET])
     def test_the_budget_is_spent_to_the_last_evaluation(self, plugin: str, evaluations: int) -> None:
-        _, done = search(plugin, evaluations=evaluations)
+        _, done = searched(plugin) if evaluations == BUDGET else search(plugin, evaluations=evaluations)
         assert len(done) == evaluations
 
     def test_after_the_budget_nothing_is_asked(self, plugin: str) -> None:
@@ -164,12 +171,12 @@ class AlgorithmContract(Declared):
 
     @pytest.mark.parametrize("stored", [1, 30, BUDGET - 1])
     def test_replay_of_stored_evaluations_gives_the_same_proposals(self, plugin: str, stored: int) -> None:
-        batches, done = search(plugin)
+        batches, done = searched(plugin)
         known = {evaluation.architecture.id: evaluation for evaluation in done[:stored]}
         assert search(plugin, known=known)[0] == batches
 
     def test_the_order_within_a_batch_does_not_matter(self, plugin: str) -> None:
-        forward = search(plugin)[0]
+        forward = searched(plugin)[0]
         algorithm = make(plugin, seed=0, evaluations=BUDGET)
         backward = []
         while batch := algorithm.ask():
@@ -179,7 +186,7 @@ class AlgorithmContract(Declared):
 
     @pytest.mark.parametrize("count", [1, 2, 3, 4])
     def test_one_to_four_objectives_are_searched(self, plugin: str, count: int) -> None:
-        _, done = search(plugin, objectives=OBJECTIVES[:count])
+        _, done = searched(plugin) if count == 2 else search(plugin, objectives=OBJECTIVES[:count])
         assert len(done) == BUDGET
         assert pareto_front(done, OBJECTIVES[:count])
 
