@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from plugins.kinds import RECIPES
 from search.metrics import Source
-from search_space import plugins
 from service.api.app import create_app
 from service.settings import Settings
 from service.store.models import ExportState, JobState, Stage
@@ -40,7 +40,7 @@ def words(schemas: dict[str, Any], model: str, field: str) -> set[str]:
         ("EvaluationOut", "sources", Source),
         ("PointOut", "sources", Source),
         ("BaselineOut", "sources", Source),
-        ("JobSpec", "recipe", plugins.names("job.recipes")),
+        ("JobSpec", "recipe", RECIPES.names()),
     ],
 )
 def test_a_word_of_a_closed_list_is_an_enum(schemas: dict[str, Any], model: str, field: str, expected: Any) -> None:
