@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from predictors.cost import macs
-from quantization.quantized_space import Quantization, QuantizedSpace
+from quantization.policies import Quantization
+from quantization.quantized_space import QuantizedSpace
 from search_space.architecture import Architecture
 from search_space.plugins import load_family
 from search_space.space import SearchSpace

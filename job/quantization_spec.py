@@ -10,7 +10,8 @@ from pydantic import Field, StrictInt, model_validator
 from job.parts import InnerPart
 
 if TYPE_CHECKING:
-    from quantization.quantized_space import Quantization, QuantizedSpace
+    from quantization.policies import Quantization
+    from quantization.quantized_space import QuantizedSpace
     from search_space.space import SearchSpace
 
 # Spaces remembered by their description: learning which layers there are takes tenths of a second.
@@ -77,7 +78,7 @@ class QuantizationSpec(InnerPart):
         Raises:
             ValueError: a width that no scheme has.
         """
-        from quantization.quantized_space import Quantization  # not needed to start the API
+        from quantization.policies import Quantization  # not needed to start the API
 
         asked = Quantization(
             tuple(sorted(self.bits)),

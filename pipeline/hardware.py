@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from export.measurable import write_fresh
+from job.spec import JobSpec
 from pipeline.benches import LocalBench, RemoteBench, RowStore
+from pipeline.reporter import Reporter
 from pipeline.traced_layers import layers_of
 from pipeline.workshop import JobFailed, Workshop
 from predictors.instrument import Instrument, Specimen, Unmeasurable
@@ -150,10 +152,10 @@ def target_of_name(shop: Workshop, name: str) -> LatencyTable | Instrument:
     Raises:
         JobFailed: it is not there any more, or has no runtime for the job.
     """
-    target = _registered(shop, name)
+    target = _registered(shop.reporter, name)
     if target is not None and target.kind == "table":
         return parse_table(target.table or "", f"The table of target {target.name}")
-    setting = _setting(shop, name, target)
+    setting = _setting(shop.spec, name, target)
     bench = (
         LocalBench(setting.how)
         if target is None
@@ -174,24 +176,24 @@ def read(results: Results, metric: str) -> float:
 # --- parts of the stages -----------------------------------------------------------------------------
 
 
-def _registered(shop: Workshop, name: str) -> Target | None:
+def _registered(reporter: Reporter, name: str) -> Target | None:
     """The row of a registered target; None for a runtime of this machine."""
     parsed = TargetName.parse(name)
     if parsed.registered is None:
         return None
     registered = parsed.registered
-    row = shop.reporter.transact(lambda session: measuring.target(session, registered))
+    row = reporter.transact(lambda session: measuring.target(session, registered))
     if row is None:
         raise JobFailed(f"There is no target {registered!r} any more. GET /v1/targets lists them.")
     return row
 
 
-def _setting(shop: Workshop, name: str, target: Target | None) -> Setting:
-    parsed, hardware = TargetName.parse(name), shop.spec.hardware
+def _setting(spec: JobSpec, name: str, target: Target | None) -> Setting:
+    parsed, hardware = TargetName.parse(name), spec.hardware
     runtime = parsed.runtime
     if target is not None:
         offered = [str(one) for one in target.facts.get("runtimes", [])]
-        if "tokens_per_second" in shop.spec.metrics:
+        if "tokens_per_second" in spec.metrics:
             offered = [one for one in offered if RUNTIMES[one].keeps_cache]
         if not offered or (runtime is not None and runtime not in offered):
             raise JobFailed(f"Target {target.name} has no {runtime or 'runtime for this'}; it has {offered}.")

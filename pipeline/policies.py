@@ -50,7 +50,8 @@ def sensitivity_of(shop: Workshop, evaluator: QuantizedEvaluator) -> Sequence[La
     Raises:
         JobFailed: the largest network's activations cannot be quantized.
     """
-    if not _asked(shop):
+    asked = shop.spec.quantization
+    if asked is None or not asked.sensitivity:
         return []
     stored = shop.reporter.records(SensitivityRecord)
     if stored:
@@ -68,11 +69,6 @@ def sensitivity_of(shop: Workshop, evaluator: QuantizedEvaluator) -> Sequence[La
         shop.reporter.listen()
     shop.reporter.record(SensitivityRecord(architecture_id=space.quantized(largest, 32).id, layers=tuple(found)))
     return found
-
-
-def _asked(shop: Workshop) -> bool:
-    quantization = shop.spec.quantization
-    return quantization is not None and quantization.sensitivity
 
 
 def layer_sensitivity(found: Sensitivity) -> LayerSensitivity:

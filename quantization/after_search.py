@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from predictors.cost import costs
+from quantization.policies import Quantization
 from quantization.quantized_evaluator import QuantizedEvaluator
-from quantization.quantized_space import Quantization, QuantizedSpace
+from quantization.quantized_space import QuantizedSpace
 from search.metrics import Source
 from search_space.architecture import Architecture
 from search_space.layers.precision import SCHEMES

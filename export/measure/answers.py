@@ -7,7 +7,7 @@ from typing import TypedDict
 from predictors.readings import RuntimeFacts
 
 
-class Loaded(TypedDict):
+class LoadedNetwork(TypedDict):
     """A network is ready: the handle to ask for it by, its phases, and what stands beside its numbers."""
 
     handle: int
@@ -39,4 +39,4 @@ class Unloaded(TypedDict):
     """It is gone."""
 
 
-Answer = Loaded | Warm | Timed | Energy | Unloaded
+Answer = LoadedNetwork | Warm | Timed | Energy | Unloaded

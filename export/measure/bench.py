@@ -24,7 +24,7 @@ from typing import cast
 
 import numpy as np
 
-from export.measure.answers import Energy, Loaded, Timed, Warm
+from export.measure.answers import Energy, LoadedNetwork, Timed, Warm
 from export.measure.machine import affinity, available_memory_bytes, clocks, describe_machine
 from export.measure.spread import Block, half_width, summary
 from predictors.readings import Clocks, MeasurementError, Reading, Results, RuntimeFacts
@@ -145,9 +145,9 @@ class Child:
         self._process.stdout.close()
         self._errors.close()
 
-    def load(self, path: Path, setting: Setting) -> Loaded:
+    def load(self, path: Path, setting: Setting) -> LoadedNetwork:
         """Load a network. Raises as `_ask` does."""
-        return cast(Loaded, self._ask(do="load", path=str(path), setting=setting.as_dict()))
+        return cast(LoadedNetwork, self._ask(do="load", path=str(path), setting=setting.as_dict()))
 
     def warm(self, handle: int, phase: str, seconds: float) -> Warm:
         """Run it until its time is stable, at most so long."""

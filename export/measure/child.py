@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from export.measure.answers import Answer, Energy, Loaded, Timed, Unloaded, Warm
+from export.measure.answers import Answer, Energy, LoadedNetwork, Timed, Unloaded, Warm
 from export.measure.energy import EnergyMeter, visible_gpu
 from export.measure.machine import resident_memory_bytes
 from export.runtimes import Prepared, Refused
@@ -64,7 +64,7 @@ class Measurer:
         }
         return orders[do](**asked)
 
-    def _load(self, path: str, setting: SettingRow) -> Loaded:
+    def _load(self, path: str, setting: SettingRow) -> LoadedNetwork:
         conditions = Setting(**setting)
         engine = RUNTIMES.load(conditions.how.engine)
         before = resident_memory_bytes()

@@ -16,7 +16,8 @@ from predictors.readings import MeasurementError
 from predictors.setting import Effort, Setting
 from predictors.tables import LatencyTable, Row, key_of
 from predictors.targets import RUNTIMES
-from quantization.quantized_space import Quantization, QuantizedSpace
+from quantization.policies import Quantization
+from quantization.quantized_space import QuantizedSpace
 from search_space.distinct import TooManyLayers
 from search_space.plugins import load_family
 
