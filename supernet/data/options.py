@@ -13,7 +13,7 @@ from pydantic import Field
 from plugins.options import Options
 from search_space.inputs import Input
 
-Kind: TypeAlias = Literal["image", "labelled text", "text"]
+DataKind: TypeAlias = Literal["image", "labelled text", "text"]
 Storage: TypeAlias = Literal["auto", "memory", "disk"]
 
 Path = Annotated[str, Field(description="File or folder on the worker.", min_length=1, max_length=4096)]
@@ -43,7 +43,7 @@ class SourceOptions(Options):
         kind: what it holds; None for a data set whose columns decide.
     """
 
-    kind: ClassVar[Kind | None] = None
+    kind: ClassVar[DataKind | None] = None
 
     def gives(self) -> Input | None:
         """What networks get from it; None where that is known only once it is read."""

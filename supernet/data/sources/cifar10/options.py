@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 from search_space.inputs import ImageInput, Input
-from supernet.data.options import CorruptShare, Kind, Limit, Path, SourceOptions, ValidationShare
+from supernet.data.options import CorruptShare, DataKind, Limit, Path, SourceOptions, ValidationShare
 
 
 class Cifar10Options(SourceOptions):
     """CIFAR-10 as parquet or in its binary form."""
 
-    kind: ClassVar[Kind | None] = "image"
+    kind: ClassVar[DataKind | None] = "image"
 
     path: Path
     validation_share: ValidationShare = 0.1

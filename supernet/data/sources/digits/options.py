@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 from search_space.inputs import ImageInput, Input
-from supernet.data.options import Kind, SourceOptions, ValidationShare
+from supernet.data.options import DataKind, SourceOptions, ValidationShare
 
 
 class DigitsOptions(SourceOptions):
     """scikit-learn's handwritten digits: no download."""
 
-    kind: ClassVar[Kind | None] = "image"
+    kind: ClassVar[DataKind | None] = "image"
 
     validation_share: ValidationShare = 0.25
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 from supernet.data.options import (
     Channels,
     CorruptShare,
-    Kind,
+    DataKind,
     Limit,
     Path,
     Pixels,
@@ -21,7 +21,7 @@ from supernet.data.options import (
 class ImagesOptions(SourceOptions):
     """A folder of images, one folder per class."""
 
-    kind: ClassVar[Kind | None] = "image"
+    kind: ClassVar[DataKind | None] = "image"
 
     path: Path
     size: Pixels = 224

@@ -6,13 +6,13 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from supernet.data.options import Kind, Length, Limit, Path, SourceOptions, TestShare, Tokenizer, ValidationShare
+from supernet.data.options import DataKind, Length, Limit, Path, SourceOptions, TestShare, Tokenizer, ValidationShare
 
 
 class LabelledTextOptions(SourceOptions):
     """Tab- or comma-separated texts with labels, plain or .gz."""
 
-    kind: ClassVar[Kind | None] = "labelled text"
+    kind: ClassVar[DataKind | None] = "labelled text"
 
     path: Path
     text: str | Annotated[int, Field(ge=0)] = Field(default=0, description="Column: its name, or its number from 0.")

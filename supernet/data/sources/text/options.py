@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 from search_space.inputs import Input, TokenInput
-from supernet.data.options import Kind, Length, Path, SourceOptions, TestShare, Tokenizer, ValidationShare
+from supernet.data.options import DataKind, Length, Path, SourceOptions, TestShare, Tokenizer, ValidationShare
 
 
 class TextOptions(SourceOptions):
     """Plain text for language models, plain or .gz."""
 
-    kind: ClassVar[Kind | None] = "text"
+    kind: ClassVar[DataKind | None] = "text"
 
     path: Path
     tokenizer: Tokenizer = None
