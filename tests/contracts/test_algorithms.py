@@ -265,7 +265,7 @@ def test_options_of_a_job_are_the_algorithms_own(name):
 def test_default_options_of_a_job_make_the_same_search(name):
     options = ALGORITHM_OPTIONS[name]().model_dump()
     # optuna's Gaussian process needs seconds for one proposal with so many scores; its first are random.
-    budget = 12 if name == "gp" else 40
+    budget = 11 if name == "gp" else 40
     algorithm = make_algorithm(name, SPACE, OBJECTIVES, seed=5, evaluations=budget, **options)
     default = make_algorithm(name, SPACE, OBJECTIVES, seed=5, evaluations=budget)
     ids = [[e.architecture.id for e in run_search(made, each(score), known={})] for made in (algorithm, default)]

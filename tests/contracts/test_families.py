@@ -9,7 +9,7 @@ from search_space.adjustments import Adjustments
 from supernet import contract
 from supernet.contract import CHECKS, RUNNING, Subject
 from supernet.network import extract
-from tests.contracts.narrow import buildable, can_be_built
+from tests.contracts.narrow import NARROWED, buildable, can_be_built
 
 PRESETS = [(family, preset) for family in plugins.names("search_space.families") for preset in plugins.presets(family)]
 # Presets whose networks run in a test: as they are, or where they are big, narrowed.
@@ -18,13 +18,15 @@ RUN = [preset for preset in PRESETS if can_be_built(*preset)]
 
 
 def one_of_each_family(presets: list[tuple[str, str]]) -> list[ParameterSet]:
-    """Every preset as a parameter; all but a family's first are for the thorough run: they go through the same code."""
-    first = {family: preset for family, preset in reversed(presets)}
+    """Every preset as a parameter. All but one of a family, its first small one, are for the thorough run."""
+    one: dict[str, tuple[str, str]] = {}
+    for preset in sorted(presets, key=lambda preset: preset in NARROWED):
+        one.setdefault(preset[0], preset)
     return [
         pytest.param(
             (family, preset),
             id=f"{family}/{preset}",
-            marks=() if first[family] == preset else pytest.mark.thorough,
+            marks=() if one[family] == preset else pytest.mark.thorough,
         )
         for family, preset in presets
     ]
