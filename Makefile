@@ -5,7 +5,8 @@ VENV := .venv
 # Test processes; 0 is this one.
 JOBS ?= 2
 BIN := $(VENV)/bin
-unexport PYTHONPATH PYTHONHOME
+# Nor do compiled files stay unwritten: tests start a hundred processes, each of which would compile all of ours again.
+unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test test-all check bench up clean
 

@@ -1,10 +1,11 @@
 """Which cases of the shipped contracts are for the thorough run: they go through code that others go through."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from search_space.plugins import presets
+from search_space.plugins import FAMILIES, presets
 
 HERE = Path(__file__).parent
 
@@ -17,12 +18,12 @@ MORE_OF_THE_SAME = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    first: dict[str, str] = {}
     for item in items:
         if isinstance(item, pytest.Function) and HERE in item.path.parents and hasattr(item, "callspec"):
             given = item.callspec.params
             name, values = MORE_OF_THE_SAME.get(item.originalname, ("", set()))
-            if given.get(name) in values or any(is_further_preset(given[of], first) for of in PRESET if of in given):
+            further = any(one_preset(given[of][0]) != given[of][1] for of in PRESET if of in given)
+            if further or given.get(name) in values:
                 item.add_marker(pytest.mark.thorough)
 
 
@@ -30,7 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 PRESET = ("preset", "runnable")
 
 
-def is_further_preset(preset: tuple[str, str], first: dict[str, str]) -> bool:
-    """Whether it is not the one preset of its family that every run goes through."""
-    family, name = preset
-    return first.setdefault(family, presets(family)[0]) != name
+@cache
+def one_preset(family: str) -> str:
+    """The preset of a family that every run goes through: its first that is small as it is."""
+    narrowed = getattr(FAMILIES.load(family), "NARROWED", {})
+    return sorted(presets(family), key=lambda preset: preset in narrowed)[0]

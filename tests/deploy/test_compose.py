@@ -175,7 +175,7 @@ def start(compose: dict[str, Any], servers: EmbeddedServers, tmp_path: Path) -> 
     for process in reversed(running):
         process.terminate()
         try:
-            process.wait(30)
+            process.wait(120)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -210,7 +210,7 @@ def test_services_run(start: Start, tmp_path: Path) -> None:
         _until(lambda: http.get(url).json()["state"] == "cancelled", START_SECONDS)
         assert 'winnow_jobs{state="cancelled"} 1.0' in http.get("/metrics").raise_for_status().text
         worker.terminate()
-        assert worker.wait(30) == 0
+        assert worker.wait(120) == 0
 
 
 def test_redis_takes_its_options(compose: dict[str, Any], tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_redis_takes_its_options(compose: dict[str, Any], tmp_path: Path) -> Non
             stranger.ping()
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def _answers(redis: Redis) -> bool:

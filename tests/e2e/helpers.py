@@ -74,7 +74,7 @@ def restart_database(stack: Stack) -> None:
     assert stack.servers is not None
     server = stack.servers.postgres
     os.kill(server.get_pid(), signal.SIGINT)
-    server.get_postmaster_info().process.wait(20)
+    server.get_postmaster_info().process.wait(60)
     server.ensure_postgres_running()
 
 

@@ -125,7 +125,7 @@ def machine(stack: Stack, tmp_path: Path) -> Iterator[Callable[[], subprocess.Po
     for process in started:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-            process.wait(20)
+            process.wait(60)
 
 
 def test_a_job_waits_for_its_target_and_survives_that_it_dies(

@@ -30,7 +30,7 @@ JOB = {
     "recipe": "bignas",
     "hardware": {"seconds": 0.02},
     "training": {"epochs": 2},
-    "search": {"algorithm": "nsga2", "evaluations": 48, "options": {"population": 12}, "calibration_images": 128},
+    "search": {"algorithm": "nsga2", "evaluations": 60, "options": {"population": 20}, "calibration_images": 128},
 }
 
 
@@ -94,10 +94,10 @@ def test_stopped_keeps_the_front_so_far_even_if_it_was_paused_and_its_runner_is_
     kill_runner(job["id"])
     ended = wait_for(client, job["id"], is_finished)
     assert ended["state"] == "succeeded"
-    assert ended["message"] == f"Stopped by request after {len(evaluated)} of 48 evaluations."
+    assert ended["message"] == f"Stopped by request after {len(evaluated)} of 60 evaluations."
     front, still = result(client, job["id"])
     assert still == evaluated == undisturbed[1][: len(evaluated)]
-    assert 0.3 * 48 < len(evaluated) < 48
+    assert 0.3 * 60 < len(evaluated) < 60
     assert front
     assert all(test_accuracy is not None for *_, test_accuracy in front)
     with pytest.raises(ClientError, match="is succeeded and cannot be stopped"):
