@@ -21,6 +21,7 @@ from search_space.checkpoint import CheckpointError, read_checkpoint
 from search_space.inputs import Input, TokenInput
 from search_space.layers import DecoderLayerSpec
 from search_space.space import SearchSpace
+from service.store.models import Stage
 from supernet.blocks.decoder_layer import rotation
 from supernet.data import IN_MEMORY, DataError, load_dataset
 from supernet.data.tokens import tokenizer
@@ -43,11 +44,11 @@ def check(shop: Workshop) -> None:
         JobFailed: tokenizer, vocabulary, length, classes, configuration or weights cannot be used together.
     """
     spec, space = shop.spec, shop.space
-    shop.reporter.stage("check")
+    shop.reporter.stage(Stage.CHECK)
     try:
         if spec.supernet.pretrained is not None:
             for level, text in said_of(spec):
-                shop.tell(level, text)
+                shop.reporter.tell(level, text)
             if spec.supernet.reuse is None and not shop.reporter.artifacts("supernet"):
                 check_buildable(space)
                 check_weights(spec)
@@ -171,7 +172,7 @@ def class_names(spec: JobSpec, takes: Input | None) -> tuple[str, ...] | None:
         raise _Classes(names)
 
     try:
-        load_dataset(spec.data.source, spec.training.seed, spec.data.options(), replace(IN_MEMORY, classes=known))
+        load_dataset(spec.data.source, spec.training.seed, spec.data, replace(IN_MEMORY, classes=known))
     except _Classes as found:
         return found.names
     return None
@@ -189,7 +190,7 @@ def check_classes(shop: Workshop, names: Sequence[str]) -> None:
     found = spec.supernet.found
     matched = numbering_of(spec, names) if len(names) == count or (found and found.labels) else None
     if matched is not None and matched.numbers is not None:
-        shop.tell("info", matched.how)
+        shop.reporter.tell("info", matched.how)
     elif count is None:
         raise JobFailed(
             f"{shop.space.name} gives features and no classes: set supernet.classes to {len(names)}, and its networks "

@@ -9,15 +9,17 @@ from typing import Any
 
 import torch
 
-from export.bundle import Bundle, Subject, write_bundle
-from export.formats.safetensors import needs
+from export.bundle import Bundle, BundleContents, write_bundle
+from export.formats.safetensors.format import needs
 from job.spec import JobSpec
+from job.versions import read_job
 from pipeline.artifacts import ArtifactStore
 from pipeline.check import said_of
-from pipeline.environment import describe
+from pipeline.environment import Environment, describe
 from pipeline.own_data import companion_files, job_data
 from pipeline.shipping import float_type, shipped
 from pipeline.workshop import make_evaluator
+from search.metrics import Source
 from search_space.architecture import Architecture
 from search_space.operations import alone
 from service.store.models import Artifact, EvaluationRow, Finalist, Job
@@ -53,7 +55,7 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
         ArtifactDamaged: the supernet's file is not what was written.
         VerificationError: what was written does not behave like the network.
     """
-    spec = JobSpec.model_validate(order.job.spec)
+    spec = read_job(order.job.spec)
     space = spec.space()
     architecture = space.architecture(**order.evaluation.values)
     data = job_data(spec, decoding)
@@ -61,7 +63,7 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
     load_tensors(supernet, artifacts.load(order.weights.path, order.weights.sha256))
     network = shipped(make_evaluator(spec, supernet, data).network(architecture), spec)
     metrics = dict(order.evaluation.metrics) | {f"test_{data.metric}": score(network, data.test)}
-    sources = dict(order.evaluation.sources) | {f"test_{data.metric}": "measured"}
+    sources = dict(order.evaluation.sources) | {f"test_{data.metric}": Source.MEASURED}
     if order.finalist is not None:
         metrics, sources = order.finalist.metrics | metrics, order.finalist.sources | sources
     environment = describe(torch.device("cpu"), num_threads)
@@ -77,7 +79,7 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
     }
     needed = needs([type(block) for block in network.children()])
     card = _card(order, spec, architecture, metrics, sources, environment, data.origin, data.preprocessing, needed)
-    subject = Subject(network, space.layers(architecture), facts, card, companion_files(spec))
+    subject = BundleContents(network, space.layers(architecture), facts, card, companion_files(spec))
     folder = artifacts.root / "exports" / order.job.id / architecture.id
     compared = slice(0, COMPARED_SAMPLES)
     return write_bundle(subject, data.test.inputs(compared), data.test.y[compared], folder, data.test.mask(compared))
@@ -89,7 +91,7 @@ def _card(
     architecture: Architecture,
     metrics: Mapping[str, float],
     sources: Mapping[str, str],
-    environment: Mapping[str, Any],
+    environment: Environment,
     origin: str,
     preprocessing: Mapping[str, Any],
     needed: str,

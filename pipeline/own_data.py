@@ -41,7 +41,7 @@ def job_data(spec: JobSpec, decoding: Decoding) -> Dataset:
     given = None if found is None or found.preprocessing is None else found.preprocessing.made()
     if given is not None:
         decoding = replace(decoding, fit=Fit(given.edge, given.keeps_ratio, given.resample, given.crop))
-    data = load_dataset(spec.data.source, spec.training.seed, spec.data.options(), decoding)
+    data = load_dataset(spec.data.source, spec.training.seed, spec.data, decoding)
     if given is not None:
         data = prepared_as(data, given, spec.data.source)
     names = data.preprocessing.get("labels")

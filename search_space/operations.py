@@ -6,20 +6,21 @@ Gradient search (ProxylessNAS, 1812.00332) wants every choice to decide what one
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from search_space.architecture import Architecture, Option
 from search_space.layers import LayerSpec
-from search_space.space import Choice, SearchSpace, Values
+from search_space.space import Blueprint, Choice, SearchSpace, Values
 
 # Random networks on which it is checked that the blocks do not depend on one another.
 CHECKED_NETWORKS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class SearchedBlock:
     """One choice of operation.
 
     Attributes:
@@ -45,7 +46,7 @@ class Blocks:
         order: all slots, in forward order.
     """
 
-    searched: tuple[Block, ...]
+    searched: tuple[SearchedBlock, ...]
     fixed: dict[str, LayerSpec]
     order: tuple[str, ...]
 
@@ -87,7 +88,7 @@ def blocks_of(space: SearchSpace) -> Blocks:
     """
     widest = _with_every_slot(space)
     layers = space.layers(widest)
-    searched: dict[str, Block] = {}
+    searched: dict[str, SearchedBlock] = {}
     for choice in space.choices:
         if len(choice.options) == 1:
             if choice.name in layers:
@@ -103,7 +104,9 @@ def blocks_of(space: SearchSpace) -> Blocks:
                 "A search by gradient wants one choice of operation per block: give one of them a single option."
             )
         networks = [_layers_with(space, widest, choice, option) for option in choice.options]
-        searched[slot] = Block(choice.name, slot, choice.options, tuple(network.get(slot) for network in networks))
+        searched[slot] = SearchedBlock(
+            choice.name, slot, choice.options, tuple(network.get(slot) for network in networks)
+        )
     if not searched:
         raise ValueError(
             f"Space {space.name!r} has no choice of at least two operations, so there is nothing to search."
@@ -152,18 +155,19 @@ def separated(space: SearchSpace) -> SearchSpace:
                 everything |= {f"{slot}/{gene}": spec for gene, spec in enumerate(specs[slot]) if spec is not None}
         return everything
 
-    return SearchSpace(space.name, space.choices, blueprint, capacity, space.takes)
+    return _like(space, blueprint, capacity)
 
 
 def alone(space: SearchSpace, architecture: Architecture) -> SearchSpace:
     """The same space, whose supernet holds the weights of one network: to train it by itself."""
-    return SearchSpace(
-        space.name,
-        space.choices,
-        lambda values: space.layers(space.architecture(**values)),
-        lambda: space.layers(architecture),
-        space.takes,
-    )
+    return _like(space, lambda values: space.layers(space.architecture(**values)), lambda: space.layers(architecture))
+
+
+def _like(space: SearchSpace, blueprint: Blueprint, capacity: Callable[[], dict[str, LayerSpec]]) -> SearchSpace:
+    """A space of the same networks, arranged otherwise."""
+    made = SearchSpace(space.name, space.choices, blueprint, capacity, space.takes)
+    made.float_bits = space.float_bits
+    return made
 
 
 def _with_every_slot(space: SearchSpace) -> Architecture:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 
@@ -64,6 +64,8 @@ class SearchSpace:
         ValueError: two choices share a name, or `when` names an unknown choice or option.
     """
 
+    # The type of its architectures; a kind of space whose networks are told from others has one of its own.
+    makes: ClassVar[type[Architecture]] = Architecture
     # Of a number that nothing quantizes: 16 where the space is of a checkpoint of 16-bit floats.
     float_bits = 32
 
@@ -159,7 +161,11 @@ class SearchSpace:
             if not (active[at] and canonical[at] in indices):
                 active[i], canonical[i] = False, 0
         items = tuple([known[gene] for known, gene in zip(self._items, canonical, strict=True)])
-        return Architecture(self.name, items, tuple(canonical), self._ids.write(canonical, active))
+        return self.makes(self.name, items, tuple(canonical), self._ids.write(canonical, active))
+
+    def __contains__(self, architecture: Architecture) -> bool:
+        """Whether the architecture is of this space, or of another one of the same family, preset and name."""
+        return architecture.space == self.name
 
     def canonical(self, values: Values) -> dict[str, Option]:
         """The same network's values in the one form that all its descriptions share."""
@@ -288,7 +294,7 @@ class SearchSpace:
         """
         if self._blueprint is None:
             raise ValueError(f"Space {self.name!r} has no blueprint, so its architectures have no layers.")
-        if architecture.space != self.name:
+        if architecture not in self:
             raise ValueError(f"{architecture!r} is not of space {self.name!r}.")
         layers = self._described.get(architecture.id)
         if layers is None:

@@ -20,7 +20,7 @@ from service.api.schemas import JobOut, JobPage, job_page
 from service.errors import InvalidRequest, Unavailable
 from service.queue import RUN_JOB, Queue
 from service.store import queries
-from service.store.models import JOB_STATES, Job
+from service.store.models import JOB_STATES, Job, JobState
 from service.store.session import Database
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,8 @@ def list_jobs(
     if cursor is not None:
         created_at, job_id = read_cursor(cursor, 2)
         before = (datetime.fromisoformat(created_at), job_id)
-    rows = queries.list_jobs(session, state=state, recipe=recipe, text=text, before=before, limit=limit + 1)
+    wanted = None if state is None else JobState(state)
+    rows = queries.list_jobs(session, state=wanted, recipe=recipe, text=text, before=before, limit=limit + 1)
     page, more = rows[:limit], len(rows) > limit
     next_cursor = make_cursor(page[-1].created_at.isoformat(), page[-1].id) if more else None
     return job_page(page, queries.summaries(session, [job.id for job in page]), next_cursor)

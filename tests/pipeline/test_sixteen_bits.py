@@ -8,13 +8,13 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
-from export.bundle import Subject, write_bundle
+from export.bundle import BundleContents, write_bundle
 from export.measurable import write_measurable
-from export.measure import Setting
-from export.runtimes.torch import prepare
+from export.runtimes.torch.runtime import prepare
 from pipeline.materials import fresh_supernet, prepare_data
 from pipeline.shipping import rounded, shipped
 from predictors.cost import costs, params
+from predictors.setting import Setting
 from supernet.evaluate import accuracy
 from tests.pipeline.test_checkpoint_job import (
     CPU,
@@ -58,7 +58,7 @@ def test_sixteen_bits_are_counted_measured_and_shipped_as_such(dtype, tmp_path):
     network, data = largest(spec)
     layers, inputs = space.layers(architecture), data.test.inputs(slice(0, 4))
     network = shipped(network, spec)
-    subject = Subject(network, layers, {"dtype": name}, "# card\n")
+    subject = BundleContents(network, layers, {"dtype": name}, "# card\n")
     bundle = write_bundle(subject, inputs, data.test.y[:4], tmp_path / "bundle", data.test.mask(slice(0, 4)))
     stored = load_file(bundle.folder / "model.safetensors")
     assert {value.dtype for value in stored.values()} == {dtype}
@@ -98,7 +98,7 @@ def test_images_go_through_sixteen_bits_too(tmp_path):
     network, data = largest(spec)
     layers, inputs = spec.supernet.space().layers(spec.supernet.space().largest()), data.test.inputs(slice(0, 4))
     assert 0 <= accuracy(shipped(network, spec), data.test) <= 1
-    subject = Subject(shipped(network, spec), layers, {"dtype": "bfloat16"}, "# card\n")
+    subject = BundleContents(shipped(network, spec), layers, {"dtype": "bfloat16"}, "# card\n")
     report = write_bundle(subject, inputs, data.test.y[:4], tmp_path / "bundle").report
     assert report["formats"]["safetensors"]["max_abs_difference"] == 0
     setting = Setting("cpu-torch", dtype="bfloat16")
