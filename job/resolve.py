@@ -44,6 +44,32 @@ def resolve(spec: JobSpec) -> JobSpec:
     )
 
 
+def opened(spec: JobSpec) -> JobSpec:
+    """A job to change: what `resolve` decided of its trainings is left open again, so that it follows the changes.
+
+    What the client decided otherwise stays. `resolve(opened(spec))` is `spec`.
+    """
+    training, part = _opened_training(spec.training, spec.supernet.family), spec.gradient
+    if part is None:
+        return spec.model_copy(update={"training": training})
+    left_open = {
+        "warmup_lr_decay_epochs": None,
+        "held_out_batch_size": None,
+        "final": _opened_training(part.final, spec.supernet.family),
+    }
+    again = _gradient(part.model_copy(update=left_open), training, spec.supernet.family)
+    same = {name: value for name, value in left_open.items() if getattr(again, name) == getattr(part, name)}
+    return spec.model_copy(update={"training": training, "gradient": part.model_copy(update=same)})
+
+
+def _opened_training(training: TrainingSpec, family: str) -> TrainingSpec:
+    left_open = dict.fromkeys(("lr_decay_epochs", "sharded"))
+    again = resolved_training(training.model_copy(update=left_open), family)
+    return training.model_copy(
+        update={name: None for name in left_open if getattr(again, name) == getattr(training, name)}
+    )
+
+
 def resolved_supernet(supernet: SupernetSpec) -> SupernetSpec:
     """The space and its checkpoint, which the API has read where `~` is its own home."""
     if supernet.pretrained is None:

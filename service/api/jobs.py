@@ -13,10 +13,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Header, Query, Response, status
 from sqlalchemy.orm import Session
 
+from job.resolve import opened
 from job.spec import JobSpec
+from job.versions import read_job
 from service import jobs
 from service.api.deps import DatabaseDep, QueueDep, SessionDep
-from service.api.schemas import JobOut, JobPage, job_page
+from service.api.schemas import DraftOut, JobOut, JobPage, job_page
 from service.errors import InvalidRequest, Unavailable
 from service.queue import RUN_JOB, Queue
 from service.store import queries
@@ -100,6 +102,12 @@ def list_jobs(
 def read(job_id: str, session: SessionDep) -> JobOut:
     """One job with its progress."""
     return JobOut.model_validate(jobs.get(session, job_id))
+
+
+@router.get("/{job_id}/draft")
+def draft(job_id: str, session: SessionDep) -> DraftOut:
+    """A job to start another one from: the same, with what follows from its other parts left open."""
+    return DraftOut(spec=opened(read_job(jobs.get(session, job_id).spec)).model_dump(mode="json"))
 
 
 @router.post("/{job_id}/cancel")

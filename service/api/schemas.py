@@ -44,6 +44,15 @@ class JobOut(Answer):
     )
 
 
+class DraftOut(Answer):
+    """A job to start another one from."""
+
+    spec: dict[str, Any] = Field(
+        description="The job without the decisions that follow from its other parts, such as "
+        "`training.lr_decay_epochs` from `training.epochs`: they are null, and made anew when it is submitted."
+    )
+
+
 class JobSummaryOut(JobOut):
     """A job in a list: with what it has found so far."""
 

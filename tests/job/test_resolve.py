@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from job.resolve import resolve
+from job.resolve import opened, resolve
 from job.spec import JobSpec
 from job.version import JOB_VERSION
 from plugins.kinds import RECIPES as KIND
@@ -88,3 +88,25 @@ def test_a_request_may_name_the_version_that_is_spoken():
     assert JobSpec.model_validate({"version": JOB_VERSION}) == JobSpec.model_validate({})
     with pytest.raises(ValidationError, match=f"Got version 1 of the job format, and this is {JOB_VERSION}; leave it"):
         JobSpec.model_validate({"version": 1})
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_an_opened_job_resolves_to_itself(recipe):
+    spec = resolve(JobSpec.model_validate({"recipe": recipe}))
+    assert resolve(opened(spec)) == spec
+
+
+def test_what_was_decided_follows_a_change_and_what_was_asked_stays():
+    spec = resolve(JobSpec.model_validate({"recipe": "bignas", "training": {"epochs": 30}}))
+    changed = opened(spec).model_dump(mode="json")
+    changed["training"]["epochs"] = 300
+    assert resolve(JobSpec.model_validate(changed)).training.lr_decay_epochs == 2.0
+    own = resolve(JobSpec.model_validate({"recipe": "bignas", "training": {"epochs": 30, "lr_decay_epochs": 7.0}}))
+    assert opened(own).training.lr_decay_epochs == 7.0
+
+
+def test_batches_of_a_search_by_gradient_follow_those_of_the_training():
+    spec = resolve(JobSpec.model_validate({"recipe": "proxylessnas"}))
+    changed = opened(spec).model_dump(mode="json")
+    changed["training"]["batch_size"] = 2 * spec.training.batch_size
+    assert resolve(JobSpec.model_validate(changed)).gradient.held_out_batch_size == 2 * spec.training.batch_size

@@ -260,3 +260,17 @@ def test_a_field_that_nobody_knows_hides_no_front(api: TestClient, old: Database
             job = session.get(Job, LLAMA)
             assert job is not None
             job.spec = kept
+
+
+# --- a copy ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("job_id", [TRAINED, SIMQ, LLAMA, GRADIENT])
+def test_a_draft_of_an_old_job_means_the_same(api: TestClient, job_id: str) -> None:
+    draft = api.get(f"/v1/jobs/{job_id}/draft").json()["spec"]
+    assert read_job(draft) == read_job(request_of(job_id))
+
+
+def test_a_draft_leaves_the_decay_to_follow_the_epochs(api: TestClient) -> None:
+    assert api.get(f"/v1/jobs/{TRAINED}").json()["spec"]["training"]["lr_decay_epochs"] is not None
+    assert api.get(f"/v1/jobs/{TRAINED}/draft").json()["spec"]["training"]["lr_decay_epochs"] is None
