@@ -165,7 +165,7 @@ def class_names(spec: JobSpec, takes: Input | None) -> tuple[str, ...] | None:
         DataError: the data cannot be used.
     """
     answers = getattr(takes, "classes", None) or getattr(takes, "features", None)
-    if answers is None or spec.data.gives() is not None:
+    if answers is None or not spec.data.tells_classes:
         return None
 
     def known(names: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from job.data_spec import DataPart
 from job.spec import JobSpec
 from search_space.companions import Numbering, Preprocessing, numbering
 from supernet.data import DataError, Dataset, Decoding, Split, Standardisation, load_dataset
@@ -26,8 +27,6 @@ TOKENIZER = (
     "vocab.txt",
 )
 GENERATION = "generation_config.json"
-# Sources whose images have one size and are never resized.
-FIXED_SIZE = ("cifar10", "digits")
 
 
 def job_data(spec: JobSpec, decoding: Decoding) -> Dataset:
@@ -43,7 +42,7 @@ def job_data(spec: JobSpec, decoding: Decoding) -> Dataset:
         decoding = replace(decoding, fit=Fit(given.edge, given.keeps_ratio, given.resample, given.crop))
     data = load_dataset(spec.data.source, spec.training.seed, spec.data, decoding)
     if given is not None:
-        data = prepared_as(data, given, spec.data.source)
+        data = prepared_as(data, given, spec.data)
     names = data.preprocessing.get("labels")
     matched = None if names is None else numbering_of(spec, names)
     return data if matched is None else _numbered(data, spec, matched)
@@ -57,17 +56,17 @@ def companion_files(spec: JobSpec) -> tuple[Path, ...]:
     return tuple(file for file in wanted if file.is_file())
 
 
-def prepared_as(data: Dataset, given: Preprocessing, source: str) -> Dataset:
+def prepared_as(data: Dataset, given: Preprocessing, asked: DataPart) -> Dataset:
     """Images standardised as the checkpoint's were.
 
     Raises:
         DataError: the source's images have one size, and the checkpoint wants them cut out of larger ones.
     """
     size = data.train.stored.shape[-1]
-    if source in FIXED_SIZE and ({given.edge, given.crop} - {None, size}):
+    if asked.gives() is not None and ({given.edge, given.crop} - {None, size}):
         raise DataError(
-            f"The checkpoint's pictures are prepared as: {given}. Images of data source {source!r} have {size} pixels "
-            "and are not resized; give them as a folder of images."
+            f"The checkpoint's pictures are prepared as: {given}. Images of data source {asked.source!r} have {size} "
+            "pixels and are not resized; give them as a folder of images."
         )
     assert data.train.standardisation is not None
     full_scale = data.train.standardisation.full_scale
