@@ -348,7 +348,7 @@ def test_a_folder_that_changed_since_is_refused(tmp_path):
 
 def test_a_source_that_does_not_tell_its_classes_is_not_read_twice(tmp_path, monkeypatch):
     checkpoint, path = bert(tmp_path / "ck", ("pos", "neg")), texts(tmp_path, {"good": "a", "bad": "b", "odd": "c"})
-    spec = text_spec(checkpoint, path)
+    spec = text_spec(checkpoint, path, 1)
     with pytest.raises(JobFailed, match="gives 3"):
         checked(tmp_path, spec)
     monkeypatch.setattr(type(spec.data), "tells_classes", False)
