@@ -11,6 +11,7 @@ from pipeline.training import fitting_micro_batches, train_supernet
 from pipeline.workshop import JobFailed
 from supernet.distributed import ALONE, Orders
 from supernet.methods.bignas.method import BigNAS
+from supernet.methods.bignas.options import BigNASOptions
 from supernet.trainer import Trainer
 from tests.pipeline.bench import MemoryReporter, workshop
 
@@ -147,7 +148,7 @@ def exploding(monkeypatch):
 
     def making(*arguments):
         trainer = original(*arguments)
-        trainer.method = Exploding(num_random=1)
+        trainer.method = Exploding(BigNASOptions(num_random=1))
         made.append(trainer)
         return trainer
 
