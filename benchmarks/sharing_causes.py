@@ -1,0 +1,87 @@
+"""Why is a sliced network worse than the same one trained alone? One change of the recipe at a time.
+
+Trains supernets of the underfit form for a quarter of its long training, each with one thing changed, and compares
+four of its networks with the same ones trained alone for as many epochs with the same seeds.
+
+    python benchmarks/sharing_causes.py [--json] [--only NAME ...] [--seeds 1] [--epochs 20] [--data FOLDER]
+        [--cache FOLDER]
+
+A sandwich's training takes 3 minutes of a core, a network alone one; everything is kept in the cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cifar import macs_of
+from benchmarks.sharing import FORMS, Bench, Recipe, polite
+
+# Positions among the form's networks: the smallest, one of each of the two upper bands, the largest.
+PROBES = (0, 10, 16, 19)
+
+# What is changed, as fields of a recipe.
+CAUSES: dict[str, dict[str, Any]] = {
+    "sandwich": {},
+    "ends only": {"options": (("num_random", 0),)},
+    "quarter of the rate": {"learning_rate": 0.025},
+    "half of the rate": {"learning_rate": 0.05},
+    "SortedNet, same batch": {
+        "method": "sortednet",
+        "options": (("batches", "same"), ("dimensions", "free"), ("distribution", "sandwich")),
+    },
+}
+
+
+def recipe_of(name: str, epochs: int, seed: int) -> Recipe:
+    """The recipe of a cause."""
+    return Recipe(**({"form": "underfit", "method": "bignas", "epochs": epochs, "seed": seed} | CAUSES[name]))
+
+
+def compare(bench: Bench, name: str, epochs: int, seed: int) -> dict[str, Any]:
+    """Accuracies and losses of the probes in one supernet, and minus those alone."""
+    probes = [bench.networks()[place] for place in PROBES]
+    if name == "alone":
+        of_alone = [bench.alone(Recipe("underfit", "alone", epochs, seed=seed), probe) for probe in probes]
+        return {"cause": name, "seed": seed, "accuracy": [score["test_accuracy"] for score in of_alone]}
+    recipe = recipe_of(name, epochs, seed)
+    scores = bench.scores(recipe, probes)
+    singles = [bench.alone(Recipe("underfit", "alone", epochs, seed=seed), probe) for probe in probes]
+    return {
+        "cause": name,
+        "seed": seed,
+        "core_minutes": bench.facts(recipe)["core_minutes"],
+        "accuracy": [score["test_accuracy"] for score in scores],
+        "minus_alone": [a["test_accuracy"] - b["test_accuracy"] for a, b in zip(scores, singles, strict=True)],
+        "loss_minus_alone": [a["test_loss"] - b["test_loss"] for a, b in zip(scores, singles, strict=True)],
+    }
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="a line of JSON for every training")
+    parser.add_argument("--only", nargs="+", choices=["alone", *CAUSES], default=["alone", *CAUSES])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/cifar10"))
+    parser.add_argument("--cache", type=Path, default=Path("build/supernet_quality"))
+    arguments = parser.parse_args()
+    polite()
+    bench = Bench(FORMS["underfit"], arguments.data, arguments.cache)
+    costs = [macs_of(bench.space, bench.networks()[place]) // 1000 for place in PROBES]
+    print(f"{'kMACs':<30}", *(f"{cost:>8}" for cost in costs), flush=True)
+    for seed in arguments.seeds:
+        for name in arguments.only:
+            row = compare(bench, name, arguments.epochs, seed)
+            shown = row.get("minus_alone", row["accuracy"])
+            print(
+                json.dumps(row) if arguments.json else f"{name:<26} {seed:>3} " + " ".join(f"{v:8.2f}" for v in shown),
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
