@@ -28,6 +28,10 @@ CAUSES: dict[str, dict[str, Any]] = {
     "ends only": {"options": (("num_random", 0),)},
     "quarter of the rate": {"learning_rate": 0.025},
     "half of the rate": {"learning_rate": 0.05},
+    "mean by use": {"options": (("use_power", 1.0),)},
+    "root by use": {"options": (("use_power", 0.5),)},
+    "own scales": {"options": (("own_scales", True),)},
+    "own scales, mean by use": {"options": (("own_scales", True), ("use_power", 1.0))},
     "SortedNet, same batch": {
         "method": "sortednet",
         "options": (("batches", "same"), ("dimensions", "free"), ("distribution", "sandwich")),

@@ -21,6 +21,7 @@ from supernet.data.dataset import Batch
 from supernet.losses import adaptive_alpha_divergence, distillation_loss
 from supernet.network import Supernet
 from supernet.passes import Output, Passes, Regularisation
+from supernet.uses import add_own_scales, divided_by_uses
 
 # Of a student's logits and the teacher's probabilities.
 LossOfProbabilities: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -49,6 +50,9 @@ class BigNAS:
             large networks are both trained; or AttentiveNAS's `best_up` or `worst_up`: of some candidates of
             about the same MACs, the one with the lowest or the highest loss on this batch.
         candidates: how many.
+        use_power: gradients are divided by `uses ** use_power`, where `uses` is how many members of the sandwich have
+            a weight's element: 0 is the paper's sum, 1 the mean over those who use it.
+        own_scales: every batch norm has a scale and shift for each of its widths instead of the leading ones of one.
     """
 
     num_random: int = 2
@@ -61,10 +65,14 @@ class BigNAS:
     alpha_clip: float = 5.0
     sampling: str = "uniform"
     candidates: int = 3
+    use_power: float = 0.0
+    own_scales: bool = False
 
     def prepare(self, supernet: Supernet) -> None:
         """Zero the last scale of every residual block, so that the full learning rate is stable."""
         supernet.zero_last_scales()
+        if self.own_scales:
+            add_own_scales(supernet)
 
     def architectures(self, space: SearchSpace, rng: np.random.Generator) -> list[Architecture]:
         """The sandwich of one step, biggest first; candidates of AttentiveNAS's sampling come later."""
@@ -78,14 +86,21 @@ class BigNAS:
         Args:
             rng: decides the random sub-networks.
         """
-        biggest, *others = self.architectures(passes.space, rng)
+        members = self.architectures(passes.space, rng)
+        with divided_by_uses(passes.supernet, members, self.use_power):
+            return self._sandwich(passes, batch, members, rng)
+
+    def _sandwich(
+        self, passes: Passes, batch: Batch, members: list[Architecture], rng: np.random.Generator
+    ) -> dict[str, Tensor]:
+        biggest, *others = members
         output = passes.run(batch, biggest, Regularisation(self.dropout, self.drop_connect))
         loss = passes.task_loss(output, batch, self.label_smoothing)
         passes.backward(loss)
         losses = {"loss_largest": loss.detach()}
         teacher = Teacher(output)
         if self.sampling in ("best_up", "worst_up"):
-            others[:-1] = [self._attentive(passes, batch, teacher, rng) for _ in others[:-1]]
+            members[1:-1] = others[:-1] = [self._attentive(passes, batch, teacher, rng) for _ in others[:-1]]
         students = []
         for architecture in others:
             loss = self._loss(passes.run(batch, architecture), teacher)
