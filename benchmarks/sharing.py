@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,12 @@ from search_space.architecture import Architecture
 from search_space.space import SearchSpace
 from supernet.augment import Augmentation, AugmentOptions
 from supernet.calibrate import calibrate
-from supernet.data import Dataset, Split, Standardisation, load_dataset
+from supernet.data import Batch, Dataset, Split, Standardisation, load_dataset
 from supernet.methods.bignas import BigNAS
 from supernet.methods.single import Single
 from supernet.methods.sortednet import SortedNet
 from supernet.network import Supernet, extract
+from supernet.passes import Passes
 from supernet.trainer import Trainer, TrainingMethod, TrainingOptions
 
 # Part of every digest: raise it when a change of the code makes trainings differ.
@@ -129,9 +130,28 @@ class Recipe:
         return replace(base.options(steps_per_epoch), warmup_epochs=warm, **dict(self.trainer))
 
 
+@dataclass(frozen=True, slots=True)
+class LateBigNAS(BigNAS):
+    """Late shrinking without its re-sorting of channels: the biggest network alone, then sandwiches (arXiv 2407.06167).
+
+    Attributes:
+        start: steps before the first sandwich.
+    """
+
+    start: int = 0
+
+    def step(self, passes: Passes, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+        """A step of the biggest network, or of a sandwich."""
+        if passes.step < self.start:
+            return Single(label_smoothing=self.label_smoothing).step(passes, batch, rng)
+        # Not super(): a dataclass with slots is made anew, and super() would look for the old one.
+        return BigNAS.step(self, passes, batch, rng)
+
+
 METHODS: dict[str, Callable[..., TrainingMethod]] = {
     "alone": Single,
     "bignas": BigNAS,
+    "late": LateBigNAS,
     "sortednet": SortedNet,
 }
 
@@ -226,7 +246,7 @@ class Bench:
             name = f"{recipe.digest}-{hashlib.sha256(architecture.id.encode()).hexdigest()[:12]}"
             if self.folder is None or not (self.folder / f"{name}.json").exists():
                 supernet = supernet or self.supernet(recipe)
-            scored.append(self.cache.result(name, lambda at=architecture, of=supernet: self._score(of, at)))
+            scored.append(self.cache.result(name, partial(self._score, supernet, architecture)))
         return scored
 
     def alone(self, recipe: Recipe, architecture: Architecture) -> dict[str, float]:
@@ -276,12 +296,12 @@ def _read(path: Path, size: int, images: int, kept: Path | None) -> Dataset:
         raise SystemExit(0)
     data = load_dataset("cifar10", 0, {"path": str(path)})
     order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))
-    parts = {
-        "train": data.train.take(order[:images]),
-        "validation": data.train.take(order[images : images + VALIDATION_IMAGES]),
-        "test": data.test,
-    }
-    small = replace(data, **{name: _shrunk(split, size) for name, split in parts.items()})
+    small = replace(
+        data,
+        train=_shrunk(data.train.take(order[:images]), size),
+        validation=_shrunk(data.train.take(order[images : images + VALIDATION_IMAGES]), size),
+        test=_shrunk(data.test, size),
+    )
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
         torch.save(small, kept)

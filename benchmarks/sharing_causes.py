@@ -21,6 +21,8 @@ from benchmarks.sharing import FORMS, Bench, Recipe, polite
 
 # Positions among the form's networks: the smallest, one of each of the two upper bands, the largest.
 PROBES = (0, 10, 16, 19)
+# Others, whose accuracy is compared between supernets only: that takes no training of theirs.
+OTHERS = (2, 5, 8, 13, 15, 17)
 
 # What is changed, as fields of a recipe.
 CAUSES: dict[str, dict[str, Any]] = {
@@ -32,6 +34,12 @@ CAUSES: dict[str, dict[str, Any]] = {
     "root by use": {"options": (("use_power", 0.5),)},
     "own scales": {"options": (("own_scales", True),)},
     "own scales, mean by use": {"options": (("own_scales", True), ("use_power", 1.0))},
+    "late": {"method": "late", "options": (("start", 1_400),)},
+    "late, own scales, mean by use": {
+        "method": "late",
+        "options": (("own_scales", True), ("start", 1_400), ("use_power", 1.0)),
+    },
+    "half of the weight decay": {"trainer": (("weight_decay", 5e-5),)},
     "SortedNet, same batch": {
         "method": "sortednet",
         "options": (("batches", "same"), ("dimensions", "free"), ("distribution", "sandwich")),
@@ -41,7 +49,8 @@ CAUSES: dict[str, dict[str, Any]] = {
 
 def recipe_of(name: str, epochs: int, seed: int) -> Recipe:
     """The recipe of a cause."""
-    return Recipe(**({"form": "underfit", "method": "bignas", "epochs": epochs, "seed": seed} | CAUSES[name]))
+    changed: dict[str, Any] = {"form": "underfit", "method": "bignas", "epochs": epochs, "seed": seed} | CAUSES[name]
+    return Recipe(**changed)
 
 
 def compare(bench: Bench, name: str, epochs: int, seed: int) -> dict[str, Any]:
@@ -52,12 +61,14 @@ def compare(bench: Bench, name: str, epochs: int, seed: int) -> dict[str, Any]:
         return {"cause": name, "seed": seed, "accuracy": [score["test_accuracy"] for score in of_alone]}
     recipe = recipe_of(name, epochs, seed)
     scores = bench.scores(recipe, probes)
+    others = bench.scores(recipe, [bench.networks()[place] for place in OTHERS])
     singles = [bench.alone(Recipe("underfit", "alone", epochs, seed=seed), probe) for probe in probes]
     return {
         "cause": name,
         "seed": seed,
         "core_minutes": bench.facts(recipe)["core_minutes"],
         "accuracy": [score["test_accuracy"] for score in scores],
+        "others": [score["test_accuracy"] for score in others],
         "minus_alone": [a["test_accuracy"] - b["test_accuracy"] for a, b in zip(scores, singles, strict=True)],
         "loss_minus_alone": [a["test_loss"] - b["test_loss"] for a, b in zip(scores, singles, strict=True)],
     }
@@ -81,10 +92,9 @@ def main() -> None:
         for name in arguments.only:
             row = compare(bench, name, arguments.epochs, seed)
             shown = row.get("minus_alone", row["accuracy"])
-            print(
-                json.dumps(row) if arguments.json else f"{name:<26} {seed:>3} " + " ".join(f"{v:8.2f}" for v in shown),
-                flush=True,
-            )
+            others = f" others {sum(row['others']) / len(OTHERS):.2f}" if "others" in row else ""
+            plain = f"{name:<30} {seed:>3} " + " ".join(f"{value:8.2f}" for value in shown) + others
+            print(json.dumps(row) if arguments.json else plain, flush=True)
 
 
 if __name__ == "__main__":

@@ -173,7 +173,7 @@ class Comparison:
         recipes = [recipe]
         if method == "alone":
             recipes = [replace(recipe, genes=tuple(network.genes)) for network in self.networks]
-        return round(sum(self.bench.facts(each)["core_minutes"] for each in recipes), 2)
+        return round(sum(float(self.bench.facts(each)["core_minutes"]) for each in recipes), 2)
 
 
 def show(result: dict[str, Any]) -> None:
