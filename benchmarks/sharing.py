@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from benchmarks.cache import Cache
 from benchmarks.cifar import Setting, alone, macs_of
 from search_space.architecture import Architecture
+from search_space.nesting import Nesting
 from search_space.space import SearchSpace
 from supernet.augment import Augmentation, AugmentOptions
 from supernet.calibrate import calibrate
@@ -86,6 +87,12 @@ FORMS = {
             "underfit",
             *(16, 9_000, 10, 8, 64, 2),
             _choices((4, 8), [(4, 8, 16), (4, 10, 24), (6, 16, 40), (8, 24, 64)], (16, 48, 128)),
+        ),
+        # The largest network of `underfit`, in a space whose widths differ by at most two times.
+        Form(
+            "ratio two",
+            *(16, 9_000, 10, 8, 64, 2),
+            _choices((4, 8), [(8, 12, 16), (12, 16, 24), (20, 28, 40), (32, 48, 64)], (64, 96, 128)),
         ),
         Form(
             "saturated",
@@ -148,10 +155,32 @@ class LateBigNAS(BigNAS):
         return BigNAS.step(self, passes, batch, rng)
 
 
+@dataclass(frozen=True, slots=True)
+class Members(BigNAS):
+    """A sandwich of other members.
+
+    Attributes:
+        smallest_every: the smallest network is in one of so many steps, and a random one in the others; 0: in none.
+        together: random members change the widths and depths of all stages together.
+    """
+
+    smallest_every: int = 1
+    together: bool = False
+
+    def architectures(self, space: SearchSpace, rng: np.random.Generator) -> list[Architecture]:
+        """The biggest, random ones, and perhaps the smallest."""
+        over: Any = Nesting(space, "width_depth") if self.together else space
+        biggest, *_, smallest = BigNAS.architectures(self, space, rng)
+        with_smallest = self.smallest_every > 0 and int(rng.integers(self.smallest_every)) == 0
+        drawn = [over.sample(rng) for _ in range(self.num_random + (not with_smallest))]
+        return [biggest, *drawn, *([smallest] if with_smallest else [])]
+
+
 METHODS: dict[str, Callable[..., TrainingMethod]] = {
     "alone": Single,
     "bignas": BigNAS,
     "late": LateBigNAS,
+    "members": Members,
     "sortednet": SortedNet,
 }
 
@@ -168,13 +197,13 @@ class Bench:
         self.form, self.folder = form, folder
         self.space = form.space()
         self.cache = Cache(folder)
-        self._data_path = data_path
+        self.data_path = data_path
 
     @property
     def data(self) -> Dataset:
         """Train, validation and test images at the form's size; read when they are first needed."""
         kept = None if self.folder is None else self.folder / f"cifar10-{self.form.size}-{self.form.images}.pt"
-        return _read(self._data_path, self.form.size, self.form.images, kept)
+        return _read(self.data_path, self.form.size, self.form.images, kept)
 
     # --- networks -----------------------------------------------------------------------------------
 

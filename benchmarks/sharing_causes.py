@@ -39,6 +39,16 @@ CAUSES: dict[str, dict[str, Any]] = {
         "method": "late",
         "options": (("own_scales", True), ("start", 1_400), ("use_power", 1.0)),
     },
+    "no smallest": {"method": "members", "options": (("smallest_every", 0),)},
+    "no smallest, own scales, mean by use": {
+        "method": "members",
+        "options": (("own_scales", True), ("smallest_every", 0), ("use_power", 1.0)),
+    },
+    "ratio two": {"form": "ratio two"},
+    "ratio two, own scales, mean by use": {
+        "form": "ratio two",
+        "options": (("own_scales", True), ("use_power", 1.0)),
+    },
     "half of the weight decay": {"trainer": (("weight_decay", 5e-5),)},
     "SortedNet, same batch": {
         "method": "sortednet",
@@ -55,14 +65,16 @@ def recipe_of(name: str, epochs: int, seed: int) -> Recipe:
 
 def compare(bench: Bench, name: str, epochs: int, seed: int) -> dict[str, Any]:
     """Accuracies and losses of the probes in one supernet, and minus those alone."""
+    form = CAUSES.get(name, {}).get("form", "underfit")
+    bench = bench if form == bench.form.name else Bench(FORMS[form], bench.data_path, bench.folder)
     probes = [bench.networks()[place] for place in PROBES]
     if name == "alone":
-        of_alone = [bench.alone(Recipe("underfit", "alone", epochs, seed=seed), probe) for probe in probes]
+        of_alone = [bench.alone(Recipe(form, "alone", epochs, seed=seed), probe) for probe in probes]
         return {"cause": name, "seed": seed, "accuracy": [score["test_accuracy"] for score in of_alone]}
     recipe = recipe_of(name, epochs, seed)
     scores = bench.scores(recipe, probes)
     others = bench.scores(recipe, [bench.networks()[place] for place in OTHERS])
-    singles = [bench.alone(Recipe("underfit", "alone", epochs, seed=seed), probe) for probe in probes]
+    singles = [bench.alone(Recipe(form, "alone", epochs, seed=seed), probe) for probe in probes]
     return {
         "cause": name,
         "seed": seed,

@@ -202,7 +202,7 @@ def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--form", choices=list(FORMS), action="append")
+    parser.add_argument("--form", choices=list(FORMS), action="append", help="both of `underfit` and `saturated`")
     parser.add_argument("--only", nargs="+", choices=STAGES, default=list(STAGES))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--option", type=option, action="append", default=[])
@@ -213,7 +213,7 @@ def main() -> None:
     arguments = parser.parse_args()
     polite()
     results = []
-    for name in arguments.form or list(FORMS):
+    for name in arguments.form or ("underfit", "saturated"):
         bench = Bench(FORMS[name], arguments.data, arguments.cache)
         comparison = Comparison(bench, arguments.seeds, tuple(sorted(arguments.option)))
         if not arguments.report:
