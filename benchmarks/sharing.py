@@ -162,16 +162,20 @@ class Members(BigNAS):
     Attributes:
         smallest_every: the smallest network is in one of so many steps, and a random one in the others; 0: in none.
         together: random members change the widths and depths of all stages together.
+        fixed: genes of the members between the biggest and the smallest, the same ones in every step; empty: random.
     """
 
     smallest_every: int = 1
     together: bool = False
+    fixed: tuple[tuple[int, ...], ...] = ()
 
     def architectures(self, space: SearchSpace, rng: np.random.Generator) -> list[Architecture]:
         """The biggest, random ones, and perhaps the smallest."""
         over: Any = Nesting(space, "width_depth") if self.together else space
         biggest, *_, smallest = BigNAS.architectures(self, space, rng)
         with_smallest = self.smallest_every > 0 and int(rng.integers(self.smallest_every)) == 0
+        if self.fixed:
+            return [biggest, *(space.from_genes(genes) for genes in self.fixed), smallest]
         drawn = [over.sample(rng) for _ in range(self.num_random + (not with_smallest))]
         return [biggest, *drawn, *([smallest] if with_smallest else [])]
 

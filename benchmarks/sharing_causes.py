@@ -39,6 +39,11 @@ CAUSES: dict[str, dict[str, Any]] = {
         "method": "late",
         "options": (("own_scales", True), ("start", 1_400), ("use_power", 1.0)),
     },
+    "always the same four": {"method": "members", "options": (("fixed", True),)},
+    "always the same four, own scales, mean by use": {
+        "method": "members",
+        "options": (("fixed", True), ("own_scales", True), ("use_power", 1.0)),
+    },
     "no smallest": {"method": "members", "options": (("smallest_every", 0),)},
     "no smallest, own scales, mean by use": {
         "method": "members",
@@ -57,9 +62,13 @@ CAUSES: dict[str, dict[str, Any]] = {
 }
 
 
-def recipe_of(name: str, epochs: int, seed: int) -> Recipe:
+def recipe_of(bench: Bench, name: str, epochs: int, seed: int) -> Recipe:
     """The recipe of a cause."""
     changed: dict[str, Any] = {"form": "underfit", "method": "bignas", "epochs": epochs, "seed": seed} | CAUSES[name]
+    if changed["method"] == "members" and ("fixed", True) in changed["options"]:
+        # The two probes between the ends are the members of every step.
+        genes = tuple(tuple(bench.networks()[place].genes) for place in PROBES[1:-1])
+        changed["options"] = tuple((key, genes if key == "fixed" else value) for key, value in changed["options"])
     return Recipe(**changed)
 
 
@@ -71,7 +80,7 @@ def compare(bench: Bench, name: str, epochs: int, seed: int) -> dict[str, Any]:
     if name == "alone":
         of_alone = [bench.alone(Recipe(form, "alone", epochs, seed=seed), probe) for probe in probes]
         return {"cause": name, "seed": seed, "accuracy": [score["test_accuracy"] for score in of_alone]}
-    recipe = recipe_of(name, epochs, seed)
+    recipe = recipe_of(bench, name, epochs, seed)
     scores = bench.scores(recipe, probes)
     others = bench.scores(recipe, [bench.networks()[place] for place in OTHERS])
     singles = [bench.alone(Recipe(form, "alone", epochs, seed=seed), probe) for probe in probes]
