@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from benchmarks.cache import Cache
@@ -43,6 +45,8 @@ from supernet.trainer import Trainer, TrainingMethod, TrainingOptions
 VERSION = 1
 VALIDATION_IMAGES = 5_000
 CALIBRATION_IMAGES, CALIBRATION_BATCH = 4_096, 256
+# A training that is stopped loses at most so much of its time.
+SAVED_EVERY_SECONDS = 60
 # Networks of a form besides its two ends: so many in each of three bands of MACs, each within this share of its centre.
 BANDS, IN_A_BAND, BAND_WIDTH = 3, 6, 0.1
 
@@ -235,6 +239,8 @@ class Bench:
         method = METHODS[recipe.method](**({"label_smoothing": 0.1} | dict(recipe.options)))
         trainer = self._trainer(supernet, method, recipe)
         self.cache.weights(recipe.digest, supernet, lambda: self._train(trainer, recipe))
+        if self.folder is not None:
+            self._half_done(recipe).unlink(missing_ok=True)
         return supernet
 
     def is_trained(self, recipe: Recipe) -> bool:
@@ -258,17 +264,44 @@ class Bench:
         return AugmentOptions(crop_padding=self.form.crop_padding, flip=True)
 
     def _train(self, trainer: Trainer, recipe: Recipe) -> None:
-        began, curve = time.process_time(), []
+        spent, curve = self._continued(trainer, recipe)
+        began, saved = time.process_time() - spent, time.monotonic()
         while trainer.steps_done < trainer.num_steps:
             losses = trainer.step()
             if trainer.steps_done % max(1, trainer.num_steps // 20) == 0:
                 curve.append({name: round(value, 4) for name, value in losses.items()})
+            if time.monotonic() - saved > SAVED_EVERY_SECONDS:
+                self._keep(trainer, recipe, time.process_time() - began, curve)
+                saved = time.monotonic()
         minutes = (time.process_time() - began) / 60
         facts = {"core_minutes": round(minutes, 3), "steps": trainer.num_steps, "curve": curve, **asdict(recipe)}
         sys.stderr.write(f"{recipe.method} {recipe.options} {recipe.epochs} epochs: {minutes:.1f} core-minutes\n")
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / f"{recipe.digest}.facts.json").write_text(json.dumps(facts))
+
+    def _half_done(self, recipe: Recipe) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{recipe.digest}.half.safetensors"
+
+    def _keep(self, trainer: Trainer, recipe: Recipe, spent: float, curve: list[dict[str, float]]) -> None:
+        """Write what a training that is stopped here goes on from."""
+        if self.folder is None:
+            return
+        tensors = {name: tensor.detach().contiguous() for name, tensor in trainer.tensors().items()}
+        facts = {"steps": str(trainer.steps_done), "spent": str(spent), "curve": json.dumps(curve)}
+        file = self._half_done(recipe)
+        save_file(tensors, file.with_suffix(".draft"), facts)
+        file.with_suffix(".draft").replace(file)
+
+    def _continued(self, trainer: Trainer, recipe: Recipe) -> tuple[float, list[dict[str, float]]]:
+        """Go on where the same training was stopped: seconds of a core that were spent, and losses so far."""
+        if self.folder is None or not self._half_done(recipe).exists():
+            return 0.0, []
+        with safe_open(self._half_done(recipe), "pt") as kept:
+            facts: dict[str, str] = kept.metadata()
+            trainer.restore({name: kept.get_tensor(name) for name in kept.keys()}, int(facts["steps"]))  # noqa: SIM118
+        return float(facts["spent"]), json.loads(facts["curve"])
 
     # --- scores -------------------------------------------------------------------------------------
 
