@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
@@ -27,11 +28,16 @@ def divided_by_uses(supernet: Supernet, members: Sequence[Architecture], power: 
 
     `uses` is how many members have the element: 1 gives the mean over them, 0 the sum. Gradients of earlier
     micro-batches stay as they are. The members may be changed inside.
+
+    Raises:
+        ValueError: the weights are spread over processes, where nobody has whole gradients.
     """
     if not power:
         yield
         return
     weights = list(supernet.parameters())
+    if any(isinstance(weight, DTensor) for weight in weights):
+        raise ValueError("training.options.use_power needs whole weights; set it to 0, or training.sharded to false.")
     before = [weight.grad for weight in weights]
     for weight in weights:
         weight.grad = None
