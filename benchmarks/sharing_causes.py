@@ -24,7 +24,7 @@ PROBES = (0, 10, 16, 19)
 # Others, whose accuracy is compared between supernets only: that takes no training of theirs.
 OTHERS = (2, 5, 8, 13, 15, 17)
 
-# What is changed, as fields of a recipe.
+# What is changed, as fields of a recipe; `start` of late shrinking as a share of the steps.
 CAUSES: dict[str, dict[str, Any]] = {
     "sandwich": {},
     "ends only": {"options": (("num_random", 0),)},
@@ -34,10 +34,10 @@ CAUSES: dict[str, dict[str, Any]] = {
     "root by use": {"options": (("use_power", 0.5),)},
     "own scales": {"options": (("own_scales", True),)},
     "own scales, mean by use": {"options": (("own_scales", True), ("use_power", 1.0))},
-    "late": {"method": "late", "options": (("start", 1_400),)},
+    "late": {"method": "late", "options": (("start", 0.5),)},
     "late, own scales, mean by use": {
         "method": "late",
-        "options": (("own_scales", True), ("start", 1_400), ("use_power", 1.0)),
+        "options": (("own_scales", True), ("start", 0.5), ("use_power", 1.0)),
     },
     "always the same four": {"method": "members", "options": (("fixed", True),)},
     "always the same four, own scales, mean by use": {
@@ -69,10 +69,12 @@ def recipe_of(bench: Bench, name: str, epochs: int, seed: int) -> Recipe:
         # The two probes between the ends are the members of every step.
         genes = tuple(tuple(bench.networks()[place].genes) for place in PROBES[1:-1])
         changed["options"] = tuple((key, genes if key == "fixed" else value) for key, value in changed["options"])
-    return Recipe(**changed)
+    steps = epochs * (bench.form.images // bench.form.batch_size)
+    options = [(key, int(value * steps) if key == "start" else value) for key, value in changed.get("options", ())]
+    return Recipe(**changed | {"options": tuple(options)})
 
 
-def compare(bench: Bench, name: str, epochs: int, seed: int) -> dict[str, Any]:
+def compare(bench: Bench, name: str, epochs: int, seed: int, more: tuple[int, ...]) -> dict[str, Any]:
     """Accuracies and losses of the probes in one supernet, and minus those alone."""
     form = CAUSES.get(name, {}).get("form", "underfit")
     bench = bench if form == bench.form.name else Bench(FORMS[form], bench.data_path, bench.folder)
@@ -82,7 +84,7 @@ def compare(bench: Bench, name: str, epochs: int, seed: int) -> dict[str, Any]:
         return {"cause": name, "seed": seed, "accuracy": [score["test_accuracy"] for score in of_alone]}
     recipe = recipe_of(bench, name, epochs, seed)
     scores = bench.scores(recipe, probes)
-    others = bench.scores(recipe, [bench.networks()[place] for place in OTHERS])
+    others = bench.scores(recipe, [bench.networks()[place] for place in more])
     singles = [bench.alone(Recipe(form, "alone", epochs, seed=seed), probe) for probe in probes]
     return {
         "cause": name,
@@ -102,18 +104,20 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=["alone", *CAUSES], default=["alone", *CAUSES])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--probes-only", action="store_true", help="score no networks but those trained alone")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/cifar10"))
     parser.add_argument("--cache", type=Path, default=Path("build/supernet_quality"))
     arguments = parser.parse_args()
+    more = () if arguments.probes_only else OTHERS
     polite()
     bench = Bench(FORMS["underfit"], arguments.data, arguments.cache)
     costs = [macs_of(bench.space, bench.networks()[place]) // 1000 for place in PROBES]
     print(f"{'kMACs':<30}", *(f"{cost:>8}" for cost in costs), flush=True)
     for seed in arguments.seeds:
         for name in arguments.only:
-            row = compare(bench, name, arguments.epochs, seed)
+            row = compare(bench, name, arguments.epochs, seed, more)
             shown = row.get("minus_alone", row["accuracy"])
-            others = f" others {sum(row['others']) / len(OTHERS):.2f}" if "others" in row else ""
+            others = f" others {sum(row['others']) / len(more):.2f}" if row.get("others") else ""
             plain = f"{name:<30} {seed:>3} " + " ".join(f"{value:8.2f}" for value in shown) + others
             print(json.dumps(row) if arguments.json else plain, flush=True)
 
