@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -28,17 +28,14 @@ from torch import Tensor, nn
 
 from benchmarks.cache import Cache
 from benchmarks.cifar import Setting, alone, macs_of
+from benchmarks.sharing_methods import METHODS
 from search_space.architecture import Architecture
-from search_space.nesting import Nesting
 from search_space.space import SearchSpace
 from supernet.augment import Augmentation, AugmentOptions
 from supernet.calibrate import calibrate
-from supernet.data import Batch, Dataset, Split, Standardisation, load_dataset
-from supernet.methods.bignas import BigNAS
-from supernet.methods.single import Single
-from supernet.methods.sortednet import SortedNet
+from supernet.data import Dataset, Split, Standardisation, load_dataset
+from supernet.flat import load_tensors
 from supernet.network import Supernet, extract
-from supernet.passes import Passes
 from supernet.trainer import Trainer, TrainingMethod, TrainingOptions
 
 # Part of every digest: raise it when a change of the code makes trainings differ.
@@ -141,58 +138,6 @@ class Recipe:
         return replace(base.options(steps_per_epoch), warmup_epochs=warm, **dict(self.trainer))
 
 
-@dataclass(frozen=True, slots=True)
-class LateBigNAS(BigNAS):
-    """Late shrinking without its re-sorting of channels: the biggest network alone, then sandwiches (arXiv 2407.06167).
-
-    Attributes:
-        start: steps before the first sandwich.
-    """
-
-    start: int = 0
-
-    def step(self, passes: Passes, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        """A step of the biggest network, or of a sandwich."""
-        if passes.step < self.start:
-            return Single(label_smoothing=self.label_smoothing).step(passes, batch, rng)
-        # Not super(): a dataclass with slots is made anew, and super() would look for the old one.
-        return BigNAS.step(self, passes, batch, rng)
-
-
-@dataclass(frozen=True, slots=True)
-class Members(BigNAS):
-    """A sandwich of other members.
-
-    Attributes:
-        smallest_every: the smallest network is in one of so many steps, and a random one in the others; 0: in none.
-        together: random members change the widths and depths of all stages together.
-        fixed: genes of the members between the biggest and the smallest, the same ones in every step; empty: random.
-    """
-
-    smallest_every: int = 1
-    together: bool = False
-    fixed: tuple[tuple[int, ...], ...] = ()
-
-    def architectures(self, space: SearchSpace, rng: np.random.Generator) -> list[Architecture]:
-        """The biggest, random ones, and perhaps the smallest."""
-        over: Any = Nesting(space, "width_depth") if self.together else space
-        biggest, *_, smallest = BigNAS.architectures(self, space, rng)
-        with_smallest = self.smallest_every > 0 and int(rng.integers(self.smallest_every)) == 0
-        if self.fixed:
-            return [biggest, *(space.from_genes(genes) for genes in self.fixed), smallest]
-        drawn = [over.sample(rng) for _ in range(self.num_random + (not with_smallest))]
-        return [biggest, *drawn, *([smallest] if with_smallest else [])]
-
-
-METHODS: dict[str, Callable[..., TrainingMethod]] = {
-    "alone": Single,
-    "bignas": BigNAS,
-    "late": LateBigNAS,
-    "members": Members,
-    "sortednet": SortedNet,
-}
-
-
 class Bench:
     """A form's data and space, and a folder in which trainings and scores are kept.
 
@@ -273,6 +218,8 @@ class Bench:
             if time.monotonic() - saved > SAVED_EVERY_SECONDS:
                 self._keep(trainer, recipe, time.process_time() - began, curve)
                 saved = time.monotonic()
+        if trainer.average is not None:
+            load_tensors(trainer.supernet, trainer.average.tensors())
         minutes = (time.process_time() - began) / 60
         facts = {"core_minutes": round(minutes, 3), "steps": trainer.num_steps, "curve": curve, **asdict(recipe)}
         sys.stderr.write(f"{recipe.method} {recipe.options} {recipe.epochs} epochs: {minutes:.1f} core-minutes\n")

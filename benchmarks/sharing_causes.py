@@ -54,6 +54,9 @@ CAUSES: dict[str, dict[str, Any]] = {
         "form": "ratio two",
         "options": (("own_scales", True), ("use_power", 1.0)),
     },
+    "half labels for students": {"method": "taught", "options": (("labels", 0.5),)},
+    "temperature 2": {"method": "taught", "options": (("temperature", 2.0),)},
+    "averaged weights": {"trainer": (("ema_decay", 0.999),)},
     "half of the weight decay": {"trainer": (("weight_decay", 5e-5),)},
     "SortedNet, same batch": {
         "method": "sortednet",
