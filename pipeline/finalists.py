@@ -16,6 +16,7 @@ from export.measure.bench import Results
 from pipeline.benches import LocalBench
 from pipeline.hardware import Hardware, read
 from pipeline.workshop import JobFailed, Workshop
+from search.evaluation import numbers
 from search.metrics import METRICS, Source
 from search.objectives import limits_of
 from search_space.architecture import Architecture
@@ -87,7 +88,7 @@ def tell_violations(shop: Workshop, hardware: Hardware) -> None:
         if limited.metric not in hardware.fitted or hardware.bench is None:
             continue
         assert limited.limit is not None
-        broken = [f.architecture_id for f in finalists if limited.violation(f.metrics[limited.metric]) > 0]
+        broken = [f.architecture_id for f in finalists if limited.violation(numbers(f.metrics)[limited.metric]) > 0]
         facts = {"metric": limited.metric, "limit": limited.limit, "finalists": len(finalists), "broken": broken}
         shop.reporter.event("violations", facts)
         unit = METRICS[limited.metric].unit

@@ -5,6 +5,7 @@ Each is kept as the job's events, so a resumed job has the same seeds and measur
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict
 from functools import partial
@@ -19,7 +20,7 @@ from quantization.evaluation import QuantizedEvaluator
 from quantization.sensitivity import Sensitivity, sensitivities
 from quantization.space import QuantizedSpace
 from search.algorithms import algorithm_for
-from search.evaluation import Evaluation
+from search.evaluation import Evaluation, numbers
 from search.loop import run_search
 from search.metrics import METRICS
 from search.problem import CostOf, ExactCost, Problem
@@ -104,7 +105,7 @@ def seeds_from(space: QuantizedSpace, rows: Sequence[Mapping[str, Any]], evaluat
     found = [space.quantized(end, bits) for end in ends for bits in space.quantization.bits]
     for bits in space.quantization.bits:
         scored = [row for row in rows if row["bits"] == bits]
-        order = [row["layer"] for row in sorted(scored, key=lambda row: float(row["divergence"]))]
+        order = [row["layer"] for row in sorted(scored, key=_divergence)]
         for share in SHARES if order else ():
             chosen = dict.fromkeys(order[: round(share * len(order))], bits)
             found.append(space.quantized(ends[0], chosen))
@@ -141,7 +142,7 @@ def _best_architecture(shop: Workshop, evaluator: QuantizedEvaluator, hardware: 
     known = {}
     for event in shop.reporter.events("baseline score"):
         architecture = base.architecture(**event["values"])
-        known[architecture.id] = Evaluation(architecture, event["metrics"])
+        known[architecture.id] = Evaluation(architecture, numbers(event["metrics"]))
 
     def evaluate(architectures: Sequence[Architecture]) -> list[Evaluation]:
         found = []
@@ -164,7 +165,8 @@ def _best_architecture(shop: Workshop, evaluator: QuantizedEvaluator, hardware: 
     )
     evaluations = run_search(algorithm, evaluate, known)
     sign = 1 if METRICS[metric].goal == "maximize" else -1
-    best = max(evaluations, key=lambda e: (sign * e.metrics[metric], -e.metrics["size_bytes"], e.architecture.id))
+    scored = [e for e in evaluations if math.isfinite(e.metrics[metric])] or evaluations
+    best = max(scored, key=lambda e: (sign * e.metrics[metric], -e.metrics["size_bytes"], e.architecture.id))
     return best.architecture
 
 
@@ -173,6 +175,11 @@ def _costs(space: QuantizedSpace, wide: int, exact: Set[str], hardware: Hardware
     known: dict[str, ExactCost] = {metric: partial(ANALYTIC[metric], space) for metric in sorted(exact)}
     known.update(hardware.known)
     return {metric: CostOf(cost, lambda one: space.quantized(one, wide)) for metric, cost in known.items()}
+
+
+def _divergence(row: Mapping[str, Any]) -> float:
+    """Of a layer's sensitivity; one that is no number, stored as null, is the worst."""
+    return math.inf if row["divergence"] is None else float(row["divergence"])
 
 
 def baseline_event(name: str, evaluation: Evaluation, measured: Finalist) -> dict[str, Any]:

@@ -34,7 +34,6 @@ from pipeline.workshop import JobFailed, Workshop, make_evaluator
 from predictors.cost import macs
 from proxyless.strategy import search_by_gradient
 from search_space import plugins
-from search_space.family_files import culprit
 from service.lifeline import die_with_parent
 from service.settings import Settings, get_settings
 from service.store import leases, queries
@@ -45,6 +44,7 @@ from supernet import distributed
 from supernet.flat import load_tensors
 from supernet.network import Supernet
 from workers.logs import configure_logging
+from workers.reasons import reason_of
 from workers.supervisor import worker_name
 
 log = structlog.get_logger()
@@ -201,9 +201,7 @@ def main() -> int:
         log.error("the run failed", traceback=traceback.format_exc())
         if arguments.kind == "evaluate":
             return DONE  # the job's own runner will meet the same, and say so
-        theirs = culprit(error)
-        reason = str(theirs) if theirs is not None else f"Internal error. {type(error).__name__}: {error}"
-        fail(database, arguments.kind, arguments.id, arguments.epoch, reason)
+        fail(database, arguments.kind, arguments.id, arguments.epoch, reason_of(error))
     return DONE
 
 

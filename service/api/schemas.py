@@ -115,7 +115,9 @@ class LayerSensitivityOut(Answer):
     layer: str = Field(description="`slot.part`.")
     bits: int
     precision: str
-    divergence: float = Field(description="KL divergence of its answers from the full network's, in nats.")
+    divergence: float | None = Field(
+        description="KL divergence of its answers from the full network's, in nats; null where it is no number."
+    )
     agreement: float = Field(description="Share of examples with the same first answer.")
 
 

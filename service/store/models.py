@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Index, MetaData, String, Text, UniqueConstraint, func
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from service.store.storable import Words
+
 # A job's life. `pausing`, `stopping` and `cancelling` ask the runner; a terminal state is never left.
 JOB_STATES = ("queued", "running", "pausing", "paused", "stopping", "cancelling", "cancelled", "succeeded", "failed")
 TERMINAL_STATES = ("cancelled", "succeeded", "failed")
@@ -85,7 +87,7 @@ class Job(Leased, Base):
     stage_progress: Mapped[float] = mapped_column(default=0.0)
     eta_seconds: Mapped[float | None]
     # Why it failed, paused or waits, in one sentence.
-    message: Mapped[str | None] = mapped_column(Text)
+    message: Mapped[str | None] = mapped_column(Words)
     # Device and versions of the run.
     environment: Mapped[dict[str, Any] | None]
     event_seq: Mapped[int] = mapped_column(BigInteger, default=0)
@@ -206,7 +208,7 @@ class Export(Leased, Base):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     architecture_id: Mapped[str] = mapped_column(String(32))
     state: Mapped[str] = mapped_column(String(20), default="queued")
-    message: Mapped[str | None] = mapped_column(Text)
+    message: Mapped[str | None] = mapped_column(Words)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     queued_at: Mapped[datetime] = mapped_column(server_default=func.now())
     finished_at: Mapped[datetime | None]
@@ -247,7 +249,7 @@ class Measurement(Leased, Base):
     target: Mapped[str] = mapped_column(String(63))
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     state: Mapped[str] = mapped_column(String(20), default="queued")
-    message: Mapped[str | None] = mapped_column(Text)
+    message: Mapped[str | None] = mapped_column(Words)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     queued_at: Mapped[datetime] = mapped_column(server_default=func.now())
     finished_at: Mapped[datetime | None]
