@@ -79,7 +79,8 @@ def watch(console: Console, client: Client, job_id: str) -> dict[str, Any]:
                     detail=visible(f"{eta}  {detail}"),
                 )
             elif event.kind == "curve":
-                losses = [f"{k.removeprefix('loss_')} {v:.2f}" for k, v in event.data.items() if k.startswith("loss_")]
+                said = {k.removeprefix("loss_"): v for k, v in event.data.items() if k.startswith("loss_")}
+                losses = [f"{name} {amount('loss', value)}" for name, value in said.items()]
                 detail = f"epoch {event.data['epoch']}: loss {', '.join(losses)}"
             elif event.kind == "evaluation":
                 evaluations = event.data["number"]

@@ -68,7 +68,7 @@ class Told(Client):
 
     def events(self, job_id: str, patience_seconds: float = 60) -> Iterator[Event]:
         yield Event("job", job(self._text, "running"), None)
-        yield Event("curve", {"epoch": 1, f"loss_{self._text}": 0.5}, "1")
+        yield Event("curve", {"epoch": 1, f"loss_{self._text}": 0.5, "loss_random": None}, "1")
         yield Event("message", {"level": "warning", "text": f"left out: {self._text}"}, "2")
         yield Event("stage", {"at": "2026-01-01T10:00:00", "stage": self._text}, "3")
         yield Event("evaluation", {"number": 1, "metrics": {"accuracy": None}}, "4")
