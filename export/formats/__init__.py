@@ -2,5 +2,6 @@
 
 A format has `write(network, example, folder)`, which adds its files to the bundle, and `RELOAD`, the source
 of a function `reload(folder)` that a clean process runs to get the network back as a function from a
-float32 array to logits. `TOLERANCE` is the largest absolute difference of logits that counts as equal.
+float32 array to logits. `TOLERANCE` is the largest absolute difference of logits that counts as equal, `PACKAGES` what
+loading needs. The clean process has the exporter's number of threads in OMP_NUM_THREADS.
 """
