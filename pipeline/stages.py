@@ -14,6 +14,7 @@ import structlog
 
 from job.hardware_spec import with_margin
 from job.spec import JobSpec
+from pipeline import samples
 from pipeline.environment import local_processes
 from pipeline.evaluating import evaluation_of, row_of
 from pipeline.exams import exams_of
@@ -72,6 +73,7 @@ def run(shop: Workshop, strategy: Strategy) -> None:
     data = prepare_data(shop.spec, shop.space, shop.device, decoding)
     for note in data.notes:
         shop.tell("warning", note)
+    samples.keep(shop, data)
     strategy(shop, data)
     shop.reporter.end("succeeded", shop.reporter.ended_early)
 

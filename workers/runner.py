@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 
 from export.verify import VerificationError
 from job.spec import JobSpec
-from pipeline import environment, exporting, replica, stages
+from pipeline import environment, exporting, replica, samples, stages
 from pipeline.artifacts import ArtifactDamaged, ArtifactStore, DiskFull, is_disk_full
 from pipeline.exams import exams_of
 from pipeline.materials import decoding_of, prepare_data
@@ -94,20 +94,25 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
 def run_helper(database: Database, settings: Settings, job_id: str, _epoch: int) -> None:
     """Take a share of the evaluations of a job that another worker runs."""
 
-    def read(session: Session) -> tuple[JobSpec, dict[str, Any], Artifact | None]:
+    def read(session: Session) -> tuple[JobSpec, dict[str, Any], Artifact | None, Artifact | None]:
         job = session.get(Job, job_id)
         assert job is not None
-        files = queries.artifacts(session, job_id, "supernet")
-        return JobSpec.model_validate(job.spec), dict(job.environment or {}), files[0] if files else None
+        files, kept = (queries.artifacts(session, job_id, kind) for kind in ("supernet", samples.KIND))
+        spec = JobSpec.model_validate(job.spec)
+        return spec, dict(job.environment or {}), next(iter(files), None), next(iter(kept), None)
 
-    spec, facts, file = patiently(database, read, DATABASE_PATIENCE_SECONDS)
+    spec, facts, file, kept = patiently(database, read, DATABASE_PATIENCE_SECONDS)
     if file is None:
         return
     environment.fix_threads(facts.get("threads"), largest_macs=0)
     device, space = environment.choose_device(), spec.supernet.space()
     data = prepare_data(spec, space, device, decoding_of(settings))
+    store = ArtifactStore(settings.artifacts_dir)
+    if told := samples.strange(store, kept, data):
+        log.warning("no help: this worker has other data than the job", job=job_id, differences=told)
+        return
     supernet = Supernet(space).to(device)
-    load_tensors(supernet, ArtifactStore(settings.artifacts_dir).load(file.path, file.sha256))
+    load_tensors(supernet, store.load(file.path, file.sha256))
     evaluator = make_evaluator(spec, supernet, data, exams_of(spec, space, data, settings.tasks_dir))
     owner = f"{worker_name()}/{os.getpid()}"
     help_out(database, job_id, Share(database, settings, job_id, spec.space(), evaluator, owner))
@@ -129,6 +134,7 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
             session.get(Finalist, key),
             queries.finalists(session, job.id),
             queries.weights_of(session, job.id, export.architecture_id),
+            next(iter(queries.artifacts(session, job.id, samples.KIND)), None),
         )
 
     asked = patiently(database, order, DATABASE_PATIENCE_SECONDS)
@@ -146,7 +152,7 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
             "size_bytes": bundle.size_bytes,
             "report": bundle.report,
         }
-    except (ArtifactDamaged, VerificationError) as error:
+    except (ArtifactDamaged, VerificationError, exporting.CannotExport) as error:
         values = {"state": "failed", "message": str(error)}
     except OSError as error:
         if not is_disk_full(error):
