@@ -19,12 +19,13 @@ from rich.text import Text
 from search_space import plugins
 from service.client import Client, ClientError
 from service.errors import Unavailable
+from service.export_commands import export
 from service.family_commands import app as families
 from service.plain import make_console, plain, visible
 from service.settings import Settings, get_settings
 from service.stack import Stack, StackError, port_is_taken, running_stack
 from service.target_commands import app as targets
-from service.terminal import amount, front_plot, front_table, jobs_table, supernets_table, watch
+from service.terminal import front_plot, front_table, jobs_table, supernets_table, watch
 from service.version import version
 
 app = typer.Typer(
@@ -331,21 +332,7 @@ def _show_front(found: dict[str, Any]) -> None:
         console.print("This is the front so far; latency is measured at the end.", style="yellow")
 
 
-@app.command()
-def export(
-    job_id: JobId,
-    architecture_id: Annotated[str | None, typer.Argument(help="Default: the knee of the front.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the archive.")] = Path("exports"),
-) -> None:
-    """An architecture as files: verified, packed and downloaded."""
-    with _client() as client:
-        architecture_id = architecture_id or client.front(job_id)["knee"]
-        if architecture_id is None:
-            raise ValueError(f"Job {job_id} has no front yet.")
-        with console.status(plain(f"Exporting and verifying {architecture_id}")):
-            made = client.export(job_id, architecture_id)
-            path = client.download(made, output)
-    console.print(f"{path}  {amount('size_bytes', made['size_bytes'])}  sha256 {made['sha256']}", soft_wrap=True)
+app.command()(export)
 
 
 @app.command(name="export-study")

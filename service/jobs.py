@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from pathlib import Path
 
 from pydantic import ValidationError
 from sqlalchemy import func, select
@@ -12,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from job.fit import misfit
 from job.spec import JobSpec, data_gives
+from service.archives import wrong_with
 from service.errors import Conflict, Infeasible, InvalidRequest, NotFound
 from service.gradient import check_targets
 from service.store import queries
@@ -229,10 +231,15 @@ def _refuse(job: Job, verb: str, states: tuple[str, ...]) -> None:
         raise Conflict(f"Job {job.id} is {job.state} and cannot be {verb}.", state=job.state)
 
 
-def request_export(session: Session, job_id: str, architecture_id: str) -> tuple[Export, bool]:
+def request_export(
+    session: Session, job_id: str, architecture_id: str, artifacts_dir: Path | None = None
+) -> tuple[Export, bool]:
     """Ask for an architecture of a job as files. Returns the export and whether a worker must be woken.
 
-    Asking again gives the same export; a failed one is tried again.
+    Asking again gives the same export. One that failed, or whose archive is gone or damaged, is made again.
+
+    Args:
+        artifacts_dir: where archives lie; None: they are not looked at.
 
     Raises:
         NotFound: the job has not evaluated that architecture.
@@ -256,7 +263,15 @@ def request_export(session: Session, job_id: str, architecture_id: str) -> tuple
     export = session.scalars(
         select(Export).where(Export.job_id == job_id, Export.architecture_id == architecture_id).with_for_update()
     ).one()
-    if export.state == "failed":
+    lost = (
+        export.state == "succeeded"
+        and artifacts_dir is not None
+        and export.archive is not None
+        and wrong_with(artifacts_dir / export.archive, export.sha256) is not None
+    )
+    if lost:
+        export.folder = export.archive = export.sha256 = export.size_bytes = export.finished_at = None
+    if lost or export.state == "failed":
         export.state, export.message, export.attempts = "queued", None, 0
         export.queued_at = session.scalar(select(func.now())) or export.queued_at
     return export, export.state == "queued"

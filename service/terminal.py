@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -181,6 +182,44 @@ def front_plot(front: dict[str, Any]) -> str:
 
 def _cell(value: float, low: float, high: float, cells: int) -> int:
     return 0 if high == low else round((value - low) / (high - low) * (cells - 1))
+
+
+def export_rule(*, knee: bool, most_accurate: bool, under: Sequence[str]) -> dict[str, Any] | None:
+    """The rule that options ask for; None: they ask for none.
+
+    Raises:
+        ValueError: both a knee and the most accurate network, or a limit that is no `metric=number`.
+    """
+    if knee and most_accurate:
+        raise ValueError("--knee and --most-accurate may mean different networks; give one of them.")
+    limits: dict[str, float] = {}
+    for text in under:
+        metric, equals, number = text.partition("=")
+        try:
+            limit = float(number)
+        except ValueError:
+            limit = math.nan
+        if not equals or not math.isfinite(limit):
+            raise ValueError(f"--under takes a metric and a number, such as latency_ms=5; got {text!r}.")
+        if metric in limits:
+            raise ValueError(f"--under limits {metric} twice; give it one limit.")
+        limits[metric] = limit
+    if not (knee or most_accurate or limits):
+        return None
+    return {"pick": "knee" if knee else "most_accurate", "under": limits}
+
+
+def verified(report: Mapping[str, Any]) -> list[str]:
+    """What an export's files scored, in lines."""
+    lines = []
+    for name, found in report["formats"].items():
+        metric = found.get("metric", "accuracy")
+        interval = found.get("interval_95")
+        sure = f" (95 %: {amount(metric, interval[0])} to {amount(metric, interval[1])})" if interval else ""
+        lines.append(f"  {name}: {metric} {amount(metric, found[metric])}{sure} on {report['samples']:,} samples")
+    if (front := report.get("front")) is not None:
+        lines.append(f"  the front says {front['metric']} {amount(front['metric'], front['value'])}")
+    return [*lines, *([f"  {report['note']}"] if "note" in report else [])]
 
 
 def show_profile(console: Console, profile: ProfileOut) -> None:
