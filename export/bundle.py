@@ -15,11 +15,9 @@ from torch import Tensor, nn
 from export.scores import Promise
 from export.tested import range_table
 from export.verify import verify
-from search_space import plugins
+from plugins import kinds
 from search_space.layers import LayerSpec
 from supernet.network import takes_mask
-
-FORMATS = ["safetensors", "onnx"]
 
 PADDED = """
 ## Padded texts
@@ -41,7 +39,7 @@ model = runpy.run_path("FOLDER/load.py")["model"]    # as many folders as you li
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class BundleContents:
     """The network to export and what its card says.
 
     Attributes:
@@ -69,7 +67,7 @@ class Bundle:
 
 
 def write_bundle(
-    subject: Subject,
+    subject: BundleContents,
     inputs: Tensor,
     labels: Tensor,
     folder: Path,
@@ -95,7 +93,7 @@ def write_bundle(
     draft.mkdir()
     try:
         _write_files(subject, inputs, draft)
-        report = verify(draft, subject.network, inputs, labels, FORMATS, mask_NT, promise)
+        report = verify(draft, subject.network, inputs, labels, kinds.FORMATS.names(), mask_NT, promise)
         (draft / "verification.json").write_text(json.dumps(report, indent=2))
         masked = PADDED if takes_mask(subject.network, inputs) else ""
         told = _verified(report) + SIDE_BY_SIDE + masked + _versions(report)
@@ -112,10 +110,10 @@ def write_bundle(
     return Bundle(folder, archive, report, sha256_of(archive), archive.stat().st_size)
 
 
-def _write_files(subject: Subject, inputs: Tensor, folder: Path) -> None:
+def _write_files(subject: BundleContents, inputs: Tensor, folder: Path) -> None:
     write_architecture(subject.layers, inputs, folder, subject.facts)
-    for name in FORMATS:
-        plugins.load("export.formats", name, "export format").write(subject.network, inputs, folder)
+    for name in kinds.FORMATS.names():
+        kinds.FORMATS.load(name).write(subject.network, inputs, folder)
 
 
 def write_architecture(

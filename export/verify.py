@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from export.scores import Promise, Score, against
-from quantization.network import applied_to
-from search_space import plugins
+from plugins.entries import packages_of_others
+from plugins.kinds import FORMATS
+from quantization.quantizable import applied_to
 from search_space.packages import own_packages
 from supernet.network import arguments
 
@@ -37,7 +38,8 @@ for size in map(int, sizes.split(",")):
     for number, start in enumerate(range(0, len(given[0]), size)):
         numpy.save(f"{work}/outputs-{size}-{number}.npy", run(*(each[start : start + size] for each in given)))
 leaked = sorted(set(ours) & {name.split(".")[0] for name in sys.modules})
-versions = {name: getattr(__import__(name), "__version__", None) or metadata.version(name) for name in PACKAGES}
+used = [name for name in PACKAGES if name in sys.modules]
+versions = {name: getattr(sys.modules[name], "__version__", None) or metadata.version(name) for name in used}
 print(json.dumps({"seconds": time.perf_counter() - begin, "leaked": leaked, "versions": versions}))
 """
 
@@ -70,7 +72,7 @@ def verify(
     network: nn.Module,
     inputs: Tensor,
     labels: Tensor,
-    formats: list[str],
+    formats: Sequence[str],
     mask_NT: Tensor | None = None,
     promise: Promise | None = None,
 ) -> dict[str, Any]:
@@ -106,7 +108,7 @@ def verify(
         own.mkdir()
         expected = _score(_computed(network, given, sizes[0], own), truth, language)
         for name in formats:
-            module = plugins.load("export.formats", name, "export format")
+            module = FORMATS.load(name)
             answers = Path(work) / name
             answers.mkdir()
             facts = _run_clean(module, folder, [tensor.numpy() for tensor in given], sizes, name, answers)
@@ -223,10 +225,10 @@ def _run_clean(
     for file, array in zip(("inputs.npy", "mask.npy"), given, strict=False):
         np.save(work / file, array)
     threads = str(torch.get_num_threads())
-    packages = [package for package in module.PACKAGES if _is_needed(package, folder)]
-    script = f"PACKAGES = {packages!r}\n{module.RELOAD}{CHECKER}"
+    script = f"PACKAGES = {tuple(module.PACKAGES)!r}\n{module.RELOAD}{CHECKER}"
+    ours = sorted(own_packages() | packages_of_others())
     done = subprocess.run(
-        [sys.executable, "-I", "-B", "-c", script, str(folder), str(work), ",".join(map(str, sizes)), *own_packages()],
+        [sys.executable, "-I", "-B", "-c", script, str(folder), str(work), ",".join(map(str, sizes)), *ours],
         cwd=work,
         env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
         capture_output=True,
@@ -238,9 +240,3 @@ def _run_clean(
         raise VerificationError(f"The written {name} does not load in a clean process: {tail}")
     facts: dict[str, Any] = json.loads(done.stdout)
     return facts
-
-
-def _is_needed(package: str, folder: Path) -> bool:
-    """Of `transformers`: whether the network's source imports it."""
-    source = folder / "network.py"
-    return package != "transformers" or (source.is_file() and f"from {package} " in source.read_text())

@@ -46,12 +46,11 @@ def evaluated(
 
 def row_of(evaluation: Evaluation, seconds: float) -> EvaluationRow:
     """An evaluation as it is stored; a score that is no finite number is null (`storable`)."""
-    assert not isinstance(evaluation.source, str)
     return EvaluationRow(
         architecture_id=evaluation.architecture.id,
         values=evaluation.architecture.values,
         metrics=storable(evaluation.metrics),
-        sources=dict(evaluation.source),
+        sources=evaluation.sources,
         seconds=seconds,
     )
 

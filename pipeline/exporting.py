@@ -12,15 +12,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from export.bundle import Bundle, Subject, write_bundle
-from export.formats.safetensors import needs
+from export.bundle import Bundle, BundleContents, write_bundle
+from export.formats.safetensors.format import needs
 from export.scores import Promise
 from job.spec import JobSpec
+from job.versions import read_job
 from pipeline import samples
 from pipeline.artifacts import ArtifactStore
-from pipeline.environment import describe
+from pipeline.environment import Environment, describe
 from pipeline.samples import Kept
 from pipeline.workshop import make_evaluator
+from search.metrics import Source
 from search_space.architecture import Architecture
 from search_space.operations import alone
 from service.plain import visible
@@ -70,7 +72,7 @@ class _Numbers:
     """
 
     metrics: dict[str, float | None]
-    sources: dict[str, str]
+    sources: dict[str, Source]
     promise: Promise
     verified_on: Split
     notes: list[str]
@@ -85,7 +87,7 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
         CannotExport: the job's space has changed, or its front has no number of the network.
         DataError: of a job that kept no samples, the data cannot be read any more.
     """
-    spec = JobSpec.model_validate(order.job.spec)
+    spec = read_job(order.job.spec)
     space = spec.space()
     try:
         architecture = space.architecture(**order.evaluation.values)
@@ -110,7 +112,7 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
     }
     needed = needs([type(block) for block in network.children()])
     card = _card(order, spec, architecture, numbers, environment, kept.data, needed)
-    subject = Subject(network, space.layers(architecture), facts, card)
+    subject = BundleContents(network, space.layers(architecture), facts, card)
     # Named by job and network, inside the archive too: unpacked beside each other, none overwrites another.
     folder = artifacts.root / "exports" / order.job.id / f"{order.job.id}-{architecture.id}"
     asked, everything = numbers.verified_on, slice(None)
@@ -122,7 +124,7 @@ def _kept(order: ExportOrder, spec: JobSpec, artifacts: ArtifactStore, decoding:
     """What the job kept of its data, or the data read again."""
     if order.samples is not None:
         return samples.read(artifacts, order.samples)
-    data = load_dataset(spec.data.source, spec.training.seed, spec.data.options(), decoding)
+    data = load_dataset(spec.data.source, spec.training.seed, spec.data, decoding)
     return samples.sampled(data, spec.training.seed)
 
 
@@ -133,7 +135,7 @@ def _numbers(order: ExportOrder, kept: Kept, network: nn.Module) -> _Numbers:
     """
     metric = kept.data.metric
     metrics: dict[str, float | None] = dict(order.evaluation.metrics)
-    sources: dict[str, str] = dict(order.evaluation.sources)
+    sources: dict[str, Source] = dict(order.evaluation.sources)
     if order.finalist is not None:
         metrics, sources = metrics | order.finalist.metrics, sources | order.finalist.sources
     notes = [FROM_SOURCE] if order.samples is None else []
@@ -148,7 +150,7 @@ def _numbers(order: ExportOrder, kept: Kept, network: nn.Module) -> _Numbers:
             "can be said of its files. Export another network."
         )
     if on_test not in metrics:
-        metrics[on_test], sources[on_test] = score(network, kept.data.test), "measured"
+        metrics[on_test], sources[on_test] = score(network, kept.data.test), Source.MEASURED
         if len(kept.data.test) < kept.counts["test"]:
             notes.append(f"`{on_test}` is on {len(kept.data.test):,} of {kept.counts['test']:,} test samples.")
     promise = Promise(name, float(promised), kept.counts[split])
@@ -160,7 +162,7 @@ def _card(
     spec: JobSpec,
     architecture: Architecture,
     numbers: _Numbers,
-    environment: Mapping[str, Any],
+    environment: Environment,
     data: Dataset,
     needed: str,
 ) -> str:

@@ -20,7 +20,7 @@ from torch import Tensor
 from job.spec import JobSpec
 from pipeline.artifacts import ArtifactDamaged, ArtifactStore
 from pipeline.workshop import Calibrated, Workshop
-from quantization.evaluation import activation_examples
+from quantization.quantized_evaluator import activation_examples
 from search_space.space import SearchSpace
 from service.store.models import Artifact
 from supernet.calibrate import norms_of
@@ -75,13 +75,12 @@ def keep(shop: Workshop, data: Dataset) -> None:
         break
     if told:
         whose = "this job began with" if own else f"supernet {reused} was trained on"
-        shop.tell("warning", f"The data are not those that {whose}: {'; '.join(told)}.")
+        shop.reporter.tell("warning", f"The data are not those that {whose}: {'; '.join(told)}.")
     if own:
         return
     tensors, facts = packed(shop.spec, shop.space, data)
     path = f"supernets/{shop.job_id}.{KIND}.safetensors"
-    written = shop.artifacts.save(path, tensors, {"winnow": json.dumps({**facts, **now, "differs": told})})
-    shop.record(KIND, 0, written)
+    shop.files.save(KIND, path, tensors, 0, {"winnow": json.dumps({**facts, **now, "differs": told})})
 
 
 def strange(artifacts: ArtifactStore, file: Artifact | None, data: Dataset) -> list[str]:

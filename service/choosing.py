@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
 
-from job.spec import JobSpec
+from job.versions import read_job
 from service import fronts
 from service.errors import Conflict, InvalidRequest
 from service.store import queries
@@ -40,7 +40,7 @@ class Reference:
 
 def reference_of(session: Session, job: Job) -> Reference | None:
     """The reference of a job; None where there is none, such as in a search by gradient."""
-    spec = JobSpec.model_validate(job.spec)
+    spec = read_job(job.spec)
     row = queries.supernet(session, spec.supernet.reuse or job.id)
     largest = None if row is None else row.scores.get("largest")
     return None if row is None or largest is None else Reference(row.metric, float(largest))
@@ -61,7 +61,7 @@ def choose_for_export(session: Session, job: Job, pick: str | None, under: dict[
     from search.choice import NoneMeets, Pick, Rule, choose, quality_of
     from search.evaluation import Evaluation, numbers
 
-    spec = JobSpec.model_validate(job.spec)
+    spec = read_job(job.spec)
     space, (objectives, _) = spec.space(), spec.goals
     found = fronts.front_of(session, job)
     points = [

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Protocol
 
 # prctl(2): the signal that a process gets when its parent dies. It survives exec.
 PR_SET_PDEATHSIG = 1
@@ -34,7 +35,23 @@ def die_with_parent(number: int = signal.SIGTERM) -> None:
         _LIBC.prctl(PR_SET_PDEATHSIG, number)
 
 
-def stop(child: subprocess.Popen[bytes], grace_seconds: float) -> None:
+class Child(Protocol):
+    """What is asked of a child process, as `subprocess.Popen` answers it."""
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end; `subprocess.TimeoutExpired` where it does not come in so many seconds."""
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+
+
+def stop(child: Child, grace_seconds: float) -> None:
     """SIGTERM, a moment of grace, SIGKILL. Does nothing to a child that has ended."""
     if child.poll() is not None:
         return

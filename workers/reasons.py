@@ -6,16 +6,17 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.artifacts import is_disk_full
+from plugins.entries import blamed
+from plugins.registry import PluginError, UnknownPluginError
 from quantization.calibration import CalibrationError
 from search_space.family_files import culprit
-from search_space.plugins import UnknownPluginError
 from service.errors import ServiceError
 from service.store.session import first_line
 from supernet.data import DataError
 from supernet.memory import OutOfMemory, is_out_of_memory
 
 # Errors whose message was written for the user.
-TOLD = (DataError, CalibrationError, UnknownPluginError, ServiceError)
+TOLD = (DataError, CalibrationError, PluginError, UnknownPluginError, ServiceError)
 
 
 def reason_of(error: Exception) -> str:
@@ -25,6 +26,8 @@ def reason_of(error: Exception) -> str:
         return str(theirs)
     if isinstance(error, TOLD):
         return str(error)
+    if (of_plugin := blamed(error)) is not None:
+        return of_plugin
     if isinstance(error, ValidationError):
         wrong = "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
         return f"What is stored of this job cannot be read by this installation: {wrong}"

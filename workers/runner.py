@@ -1,7 +1,8 @@
-"""The runner: a fresh process that does the work of one job or one export, then exits.
+"""The runner: a process that does the work of one job or one export, then exits.
 
-Started by the supervisor as `python -m workers.runner job|export|evaluate ID EPOCH`. It says how it ended in the
-row; its exit code only tells the supervisor whether the row was written:
+Started by the supervisor as `python -m workers.runner job|export|evaluate ID EPOCH`, or forked off the node's warm
+process (workers/warm.py). It says how it ended in the row; its exit code only tells the supervisor whether the row was
+written:
 
     0   the row says how it ended (succeeded, failed, paused, cancelled)
     1   it did not get so far: try again
@@ -14,7 +15,7 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -24,12 +25,13 @@ from sqlalchemy.orm import Session
 
 from export.verify import VerificationError
 from job.spec import JobSpec
+from job.versions import read_job
 from pipeline import environment, exporting, replica, samples, stages
 from pipeline.artifacts import ArtifactDamaged, ArtifactStore, DiskFull, is_disk_full
 from pipeline.exams import exams_of
 from pipeline.materials import decoding_of, prepare_data
 from pipeline.reporter import DATABASE_PATIENCE_SECONDS, Interrupted, Reporter, patiently
-from pipeline.sharing import Share, help_out
+from pipeline.shared_search import Share, help_out
 from pipeline.workshop import JobFailed, Workshop, make_evaluator
 from predictors.cost import macs
 from proxyless.strategy import search_by_gradient
@@ -38,7 +40,7 @@ from service.lifeline import die_with_parent
 from service.settings import Settings, get_settings
 from service.store import leases, queries
 from service.store.leases import LeaseLost
-from service.store.models import Artifact, EvaluationRow, Export, Finalist, Job
+from service.store.models import Artifact, EvaluationRow, Export, ExportState, Finalist, Job, JobState
 from service.store.session import Database, first_line
 from supernet import distributed
 from supernet.flat import load_tensors
@@ -62,7 +64,7 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
         return
     reporter = Reporter(database, job_id, epoch)
     job = reporter.job()
-    spec = JobSpec.model_validate(job.spec)
+    spec = read_job(job.spec)
     space = spec.supernet.space()
     if group.size > 1:
         num_threads = environment.shared_threads()
@@ -83,12 +85,12 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
     try:
         stages.run(shop, search_by_gradient if spec.gradient is not None else stages.search_supernet)
     except Interrupted as interrupted:
-        ended = {"pausing": "paused", "cancelling": "cancelled"}[interrupted.state]
+        ended = {JobState.PAUSING: JobState.PAUSED, JobState.CANCELLING: JobState.CANCELLED}[interrupted.state]
         reporter.end(ended, f"{ended} by request")
     except DiskFull as error:
-        reporter.end("paused", f"{error} Make room, then resume the job; nothing that was stored is lost.")
+        reporter.end(JobState.PAUSED, f"{error} Make room, then resume the job; nothing that was stored is lost.")
     except (JobFailed, ArtifactDamaged) as error:
-        reporter.end("failed", str(error))
+        reporter.end(JobState.FAILED, str(error))
 
 
 def run_helper(database: Database, settings: Settings, job_id: str, _epoch: int) -> None:
@@ -98,7 +100,7 @@ def run_helper(database: Database, settings: Settings, job_id: str, _epoch: int)
         job = session.get(Job, job_id)
         assert job is not None
         files, kept = (queries.artifacts(session, job_id, kind) for kind in ("supernet", samples.KIND))
-        spec = JobSpec.model_validate(job.spec)
+        spec = read_job(job.spec)
         return spec, dict(job.environment or {}), next(iter(files), None), next(iter(kept), None)
 
     spec, facts, file, kept = patiently(database, read, DATABASE_PATIENCE_SECONDS)
@@ -144,7 +146,7 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
     try:
         bundle = exporting.make_export(asked, store, num_threads, decoding_of(settings))
         values = {
-            "state": "succeeded",
+            "state": ExportState.SUCCEEDED,
             "message": None,
             "folder": str(bundle.folder.relative_to(store.root)),
             "archive": str(bundle.archive.relative_to(store.root)),
@@ -153,11 +155,11 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
             "report": bundle.report,
         }
     except (ArtifactDamaged, VerificationError, exporting.CannotExport) as error:
-        values = {"state": "failed", "message": str(error)}
+        values = {"state": ExportState.FAILED, "message": str(error)}
     except OSError as error:
         if not is_disk_full(error):
             raise
-        values = {"state": "failed", "message": f"No room on the disk: {error}. Make room and export again."}
+        values = {"state": ExportState.FAILED, "message": f"No room on the disk: {error}. Make room and export again."}
     patiently(database, lambda s: leases.finish(s, Export, export_id, epoch, values), DATABASE_PATIENCE_SECONDS)
 
 
@@ -166,9 +168,9 @@ def fail(database: Database, kind: str, row_id: str, epoch: int, message: str) -
 
     def write(session: Session) -> None:
         if kind == "export":
-            leases.finish(session, Export, row_id, epoch, {"state": "failed", "message": message})
+            leases.finish(session, Export, row_id, epoch, {"state": ExportState.FAILED, "message": message})
         else:
-            queries.set_state(session, queries.fenced_job(session, row_id, epoch), "failed", message)
+            queries.set_state(session, queries.fenced_job(session, row_id, epoch), JobState.FAILED, message)
 
     patiently(database, write, DATABASE_PATIENCE_SECONDS)
 
@@ -180,13 +182,13 @@ RUNS: dict[str, Callable[[Database, Settings, str, int], None]] = {
 }
 
 
-def main() -> int:
-    """Run what the command line names; the exit code is described above."""
+def main(words: Sequence[str] | None = None) -> int:
+    """Run what the words name, without them the command line; the exit code is described above."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=tuple(RUNS))
     parser.add_argument("id")
     parser.add_argument("epoch", type=int)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     if "LOCAL_RANK" in os.environ:
         die_with_parent()  # torchrun does not tie its processes to itself: killed, it would leave them running
     configure_logging()
@@ -203,7 +205,8 @@ def main() -> int:
         log.warning("stopping: the lease is somebody else's", reason=str(error))
         return LEASE_LOST
     except Exception as error:
-        # A mistake of ours or in a user's own family, deterministic more often than not: told, not tried again.
+        # A mistake of ours, in a user's own family or in an installed plug-in, deterministic more often than not: told,
+        # not tried again.
         log.error("the run failed", traceback=traceback.format_exc())
         if arguments.kind == "evaluate":
             return DONE  # the job's own runner will meet the same, and say so

@@ -6,8 +6,8 @@ import numpy as np
 import onnxruntime
 import torch
 
-from export.bundle import Subject, write_bundle
-from quantization.space import Quantization, QuantizedSpace
+from export.bundle import BundleContents, write_bundle
+from quantization.quantized_space import Quantization, QuantizedSpace
 from search_space.plugins import load_family
 from tests.quantization.networks import inputs_for, quantizable
 
@@ -20,7 +20,7 @@ def test_a_dynamic_file_is_scored_alone_and_in_company(tmp_path):
     texts = inputs_for(space, 40, seed=2)
     with torch.no_grad():
         labels = torch.cat([network(text[None]).argmax(-1) for text in texts])
-    subject = Subject(network, space.layers(architecture), {"format": "test"}, "# card\n")
+    subject = BundleContents(network, space.layers(architecture), {"format": "test"}, "# card\n")
     bundle = write_bundle(subject, texts, labels, tmp_path / "one")
     session = onnxruntime.InferenceSession(str(bundle.folder / "model.onnx"))
     mask = np.ones_like(texts.numpy(), dtype=bool)

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from export.bundle import write_architecture
-from export.formats import safetensors
-from export.formats.safetensors import load_script
+from export.formats.safetensors import format as safetensors
+from export.formats.safetensors.format import load_script
 from export.tested import oldest, range_table, version_range
 from export.verify import verify
 from search_space.plugins import load_family

@@ -155,7 +155,7 @@ def test_a_language_model_is_verified_by_its_perplexity_without_its_data(tmp_pat
     spec = llama_spec(text)
     evaluator = evaluator_of(spec)
     shop = replace(workshop(tmp_path, Reporter()), spec=spec, space=spec.supernet.space())
-    data = load_dataset("text", spec.training.seed, spec.data.options())
+    data = load_dataset("text", spec.training.seed, spec.data)
     samples.keep(shop, data)
     order = order_of(shop, evaluator, data, name="[a](b) *c* | `d`")
     text.unlink()

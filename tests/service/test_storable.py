@@ -103,7 +103,7 @@ def test_every_kind_of_row_holds_null_for_a_score_that_is_no_number(database, se
 
 def test_messages_of_runs_are_stored_whatever_they_hold(database, settings) -> None:
     shop = running(database, settings, JobSpec.model_validate(TINY_JOB))
-    shop.tell("warning", "left out: caf\udce9.png, a\0b")
+    shop.reporter.tell("warning", "left out: caf\udce9.png, a\0b")
     shop.reporter.end("failed", "The file caf\udce9.png holds a\0b")
     with database.transaction() as session:
         job = session.get(Job, shop.job_id)
