@@ -33,15 +33,15 @@ def is_big(space: SearchSpace) -> bool:
     return cost.params(space, space.largest()) > MAX_PARAMS or getattr(space.takes, "size", 0) > MAX_PIXELS
 
 
-def narrowing(family: str, preset: str) -> Adjustments | None:
-    """What makes a big preset small; None: nothing does."""
-    narrowed: dict[str, Adjustments | None] = getattr(FAMILIES.load(family), "NARROWED", {})
-    return narrowed.get(preset, Adjustments())
+def narrowed(family: str) -> dict[str, Adjustments | None]:
+    """What makes big presets of a family small; None: nothing does."""
+    found: dict[str, Adjustments | None] = getattr(FAMILIES.load(family), "NARROWED", {})
+    return found
 
 
 def can_be_built(family: str, preset: str) -> bool:
     """Whether the preset, or a narrowed version of it, is small enough for a test."""
-    return narrowing(family, preset) is not None
+    return narrowed(family).get(preset, Adjustments()) is not None
 
 
 def buildable(family: str, preset: str) -> SearchSpace:
@@ -49,11 +49,9 @@ def buildable(family: str, preset: str) -> SearchSpace:
     space = load_family(family, preset)
     if not is_big(space):
         return space
-    adjustments = narrowing(family, preset)
-    assert adjustments is not None, f"nothing makes {space.name} small"
-    small = load_family(family, preset, adjustments)
-    assert not is_big(small), f"{space.name} is too big to be built; add a line to its family's NARROWED"
-    return small
+    adjustments = narrowed(family).get(preset)
+    assert adjustments is not None, f"{space.name} is too big to be built; add a line to its family's NARROWED"
+    return load_family(family, preset, adjustments)
 
 
 def is_allowed(preset: tuple[str, str], changes: dict[str, tuple[int | float | str, ...]]) -> bool:
