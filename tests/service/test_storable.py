@@ -13,8 +13,21 @@ from job.spec import JobSpec
 from pipeline.evaluating import evaluation_of, row_of
 from search.evaluation import Evaluation
 from service.api.app import create_app
-from service.store import queries, sharing
-from service.store.models import EvaluationRow, Finalist, Job, JobEvent, TrainedSupernet
+from service.store import queries, records, sharing
+from service.store.models import EvaluationRow, Finalist, Job, JobEvent, JobRecord, TrainedSupernet
+from service.store.records import (
+    Baseline,
+    BaselineScore,
+    CurvePoint,
+    Derived,
+    LayerSensitivity,
+    Measured,
+    PredictorReport,
+    Record,
+    SearchPoint,
+    SensitivityRecord,
+    TrainingPoint,
+)
 from service.store.storable import storable, to_json
 from supernet.data.dataset import Batch
 from supernet.scores.labels import Accuracy, Divergence, Perplexity
@@ -44,6 +57,27 @@ def test_text_that_no_row_holds_is_shown_with_a_mark(text: str) -> None:
     assert next(iter(found.values())) == list(found)
 
 
+def found_out(bad: float) -> list[Record]:
+    """A record of every kind that holds scores."""
+    where = {"probabilities": ((bad,),), "entropy": bad, "expected_ms": bad, "most_likely_ms": bad}
+    point = {"run": 0, "epoch": 1.0, "loss": bad}
+    network = {"architecture_id": "a", "metrics": {"accuracy": bad}, "sources": {}, "measurements": [{"p95_ms": bad}]}
+    aim = {"target": "t", "latency_weight": None, "budget_ms": 1.0, "table_ms": 1.0, "argmax": True, "values": {}}
+    layer = LayerSensitivity(layer="a.b", precision="8", divergence=bad, agreement=0.0, bits=8)
+    report = {"metric": "latency_ms", "unit": "ms", "target": None, "used": False, "margin": 0.0}
+    return [
+        CurvePoint(epoch=1, loss_largest=bad),
+        PredictorReport(**report, rmse=bad, true=[bad]),
+        SensitivityRecord(architecture_id="a", layers=(layer,)),
+        Baseline(name="x", values={}, **network),
+        BaselineScore(values={}, metrics={"accuracy": bad}),
+        SearchPoint(**point, **where),
+        Derived(run=0, architecture_id="a", **aim, **where),
+        TrainingPoint(**point),
+        Measured(run=0, test={"test_accuracy": bad}, **network),
+    ]
+
+
 @pytest.mark.parametrize("bad", BAD)
 def test_every_kind_of_row_holds_null_for_a_score_that_is_no_number(database, settings, bad: float) -> None:
     spec = JobSpec.model_validate({**TINY_JOB, "objectives": [{"metric": "accuracy"}, {"metric": "macs"}]})
@@ -59,8 +93,10 @@ def test_every_kind_of_row_holds_null_for_a_score_that_is_no_number(database, se
         measurements = [{"median_ms": bad, "times_ms": [bad, 1.0]}]
         finalist = {"position": 1, "metrics": metrics, "sources": {}, "measurements": measurements}
         shop.reporter.finalist(Finalist(job_id=shop.job_id, architecture_id=architecture.id, **finalist))
-    for kind in ("curve", "predictor", "baseline score"):
-        shop.reporter.event(kind, {"loss_largest": bad, "used": False, "report": {"rmse": bad, "true": [bad]}})
+    shop.reporter.event("violations", {"loss_largest": bad, "report": {"rmse": bad, "true": [bad]}})
+    told = found_out(float(bad))
+    for record in told:
+        shop.reporter.record(record)
     shop.reporter.environment({"load": bad})
     scores = {"smallest": bad, "largest": bad, "random": {"mean": bad, "min": bad, "max": bad, "count": 10}}
     facts = {"name": "x", "recipe": "bignas", "space": space.name, "metric": "accuracy", "step": 1}
@@ -81,12 +117,11 @@ def test_every_kind_of_row_holds_null_for_a_score_that_is_no_number(database, se
             session.get(Job, shop.job_id).environment,
             session.get(TrainedSupernet, shop.job_id).scores,
             session.get(TrainedSupernet, shop.job_id).curve,
-            [
-                e
-                for k in ("curve", "predictor", "baseline score")
-                for e in queries.events_of_kind(session, shop.job_id, k)
-            ],
+            [event.data for event in queries.events_after(session, shop.job_id, 0, 100)],
+            [row.data for row in session.query(JobRecord).filter_by(job_id=shop.job_id)],
         ]
+        for record in told:  # each can be read again
+            assert [one.data() for one in records.read(session, shop.job_id, type(record))] == [record.data()]
         assert [row.metrics for row in sharing.collect(session, shop.job_id, shop.reporter.epoch, [one.id])] == [
             {"accuracy": None}
         ]
@@ -97,6 +132,8 @@ def test_every_kind_of_row_holds_null_for_a_score_that_is_no_number(database, se
         front = api.get(f"{address}/front").json()
         assert [point["architecture_id"] for point in front["points"]] == [other.id]
         assert front["points"][0]["metrics"]["latency_ms"] is None
+        (layer,) = api.get(f"{address}/sensitivity").json()["layers"]
+        assert layer["divergence"] is None
         for path in (address, f"{address}/evaluations", f"{address}/front?format=csv", f"/v1/supernets/{shop.job_id}"):
             assert api.get(path).status_code == 200
 
@@ -108,7 +145,8 @@ def test_messages_of_runs_are_stored_whatever_they_hold(database, settings) -> N
     with database.transaction() as session:
         job = session.get(Job, shop.job_id)
         assert job.message == "The file caf�.png holds a�b"
-        assert queries.events_of_kind(session, shop.job_id, "message")[0]["text"] == "left out: caf�.png, a�b"
+        (told,) = session.query(JobEvent).filter_by(job_id=shop.job_id, kind="message")
+        assert told.data["text"] == "left out: caf�.png, a�b"
         assert session.query(JobEvent).filter_by(job_id=shop.job_id, kind="state").count() >= 2
         assert session.query(EvaluationRow).filter_by(job_id=shop.job_id).count() == 0
 
