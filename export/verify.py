@@ -23,7 +23,7 @@ from plugins.entries import packages_of_others
 from plugins.kinds import FORMATS
 from quantization.quantizable import applied_to
 from search_space.packages import own_packages
-from supernet.network import arguments
+from supernet.network import arguments, float_type_of
 
 # Imports nothing of ours: what it loads is what a user without Winnow would load.
 CHECKER = """
@@ -76,7 +76,8 @@ def verify(
     mask_NT: Tensor | None = None,
     promise: Promise | None = None,
 ) -> dict[str, Any]:
-    """Reload every format in a clean process, compare its logits on `inputs` with the network's, and score it.
+    """Reload every format in a clean process, compare its logits on `inputs` with the network's, and score it. A format
+    that holds a network in another type (`REFERENCE`) is compared with the network in that type.
 
     The clean process computes with as many threads as this one: torch's kernels sum in another order with others.
 
@@ -92,7 +93,8 @@ def verify(
     Raises:
         VerificationError: a format does not load, differs by more than it may, or is not what the front says.
     """
-    given = [tensor.cpu() for tensor in arguments(network, inputs, mask_NT)]
+    _, *mask = arguments(network, inputs, mask_NT)
+    given = [tensor.cpu() for tensor in (inputs, *mask)]
     truth = labels.cpu().numpy()
     language = truth.ndim == 2
     applied = applied_to(network)
@@ -114,7 +116,12 @@ def verify(
             facts = _run_clean(module, folder, [tensor.numpy() for tensor in given], sizes, name, answers)
             if facts["leaked"]:
                 raise VerificationError(f"Loading {name} imported {facts['leaked']}; an export must not need Winnow.")
-            compared = _compare(_stored(answers, sizes[0]), _stored(own, sizes[0]), truth, language)
+            right = own
+            if (reference := getattr(module, "REFERENCE", lambda same: same)(network)) is not network:
+                right = Path(work) / f"expected of {name}"
+                right.mkdir()
+                _score(_computed(reference, given, sizes[0], right), truth, language)
+            compared = _compare(_stored(answers, sizes[0]), _stored(right, sizes[0]), truth, language)
             found: dict[str, Any] = {
                 "max_abs_difference": compared.difference,
                 "tolerance": module.TOLERANCE,
@@ -151,10 +158,13 @@ def _batch_size(inputs: Tensor) -> int:
 def _computed(network: nn.Module, given: Sequence[Tensor], size: int, folder: Path) -> Iterator[np.ndarray]:
     """The network's own logits, batch by batch, kept in a folder: of a language model they are large."""
     network.eval()
+    dtype = float_type_of(network)
     with torch.no_grad():
         for number, start in enumerate(range(0, len(given[0]), size)):
             # Memory of its own, as the clean process has it: kernels may depend on how it is aligned.
-            logits = network(*(each[start : start + size].clone() for each in given)).cpu().numpy()
+            batch = (each[start : start + size].clone() for each in given)
+            typed = (each.to(dtype) if each.is_floating_point() else each for each in batch)
+            logits = network(*typed).float().cpu().numpy()
             np.save(folder / f"outputs-{size}-{number}.npy", logits)
             yield logits
 

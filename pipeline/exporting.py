@@ -19,15 +19,18 @@ from job.spec import JobSpec
 from job.versions import read_job
 from pipeline import samples
 from pipeline.artifacts import ArtifactStore
+from pipeline.check import said_of
 from pipeline.environment import Environment, describe
+from pipeline.own_data import companion_files, job_data
 from pipeline.samples import Kept
+from pipeline.shipping import float_type, scored_as, shipped
 from pipeline.workshop import make_evaluator
 from search.metrics import Source
 from search_space.architecture import Architecture
 from search_space.operations import alone
 from service.plain import visible
 from service.store.models import Artifact, EvaluationRow, Finalist, Job
-from supernet.data import Dataset, Decoding, Split, load_dataset
+from supernet.data import Dataset, Decoding, Split
 from supernet.evaluate import score
 from supernet.flat import load_tensors
 from supernet.network import Supernet
@@ -97,8 +100,8 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
     supernet = Supernet(alone(space, architecture) if order.trained_alone else spec.supernet.space())
     load_tensors(supernet, artifacts.load(order.weights.path, order.weights.sha256))
     calibrated = None if order.samples is None else kept.calibrated
-    network = make_evaluator(spec, supernet, kept.data, calibrated=calibrated).network(architecture)
-    numbers = _numbers(order, kept, network)
+    scored = make_evaluator(spec, supernet, kept.data, calibrated=calibrated).network(architecture)
+    numbers, network = _numbers(order, kept, scored_as(scored, spec)), shipped(scored, spec)
     environment = describe(torch.device("cpu"), num_threads)
     facts = {
         "format": "winnow-architecture/1",
@@ -109,10 +112,11 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
         "metrics": numbers.metrics,
         "sources": numbers.sources,
         "preprocessing": kept.data.preprocessing,
+        "dtype": str(float_type(spec)).removeprefix("torch."),
     }
     needed = needs([type(block) for block in network.children()])
     card = _card(order, spec, architecture, numbers, environment, kept.data, needed)
-    subject = BundleContents(network, space.layers(architecture), facts, card)
+    subject = BundleContents(network, space.layers(architecture), facts, card, companion_files(spec))
     # Named by job and network, inside the archive too: unpacked beside each other, none overwrites another.
     folder = artifacts.root / "exports" / order.job.id / f"{order.job.id}-{architecture.id}"
     asked, everything = numbers.verified_on, slice(None)
@@ -124,8 +128,7 @@ def _kept(order: ExportOrder, spec: JobSpec, artifacts: ArtifactStore, decoding:
     """What the job kept of its data, or the data read again."""
     if order.samples is not None:
         return samples.read(artifacts, order.samples)
-    data = load_dataset(spec.data.source, spec.training.seed, spec.data, decoding)
-    return samples.sampled(data, spec.training.seed)
+    return samples.sampled(job_data(spec, decoding), spec.training.seed)
 
 
 def _numbers(order: ExportOrder, kept: Kept, network: nn.Module) -> _Numbers:
@@ -202,9 +205,10 @@ def _card(
             "## Data",
             "",
             f"{spec.data.source}: {escaped(data.origin)}. Input: {data.preprocessing['input']}; "
-            f"{data.preprocessing['formula']}{_constants(data.preprocessing)}.",
+            f"{data.preprocessing['formula']}{_constants(data.preprocessing)}{_sizing(data.preprocessing)}.",
             *(line for note in numbers.notes for line in ("", note)),
             "",
+            *_checkpoint(spec),
             "## Recipe",
             "",
             "```json",
@@ -249,6 +253,25 @@ def _constants(preprocessing: Mapping[str, Any]) -> str:
         for value in (preprocessing["mean"], preprocessing["std"])
     )
     return f" with mean {mean} and std {std}"
+
+
+def _sizing(preprocessing: Mapping[str, Any]) -> str:
+    """How a checkpoint's own processor sizes pictures."""
+    return f", after {escaped(preprocessing['resize'])}" if "resize" in preprocessing else ""
+
+
+def _checkpoint(spec: JobSpec) -> list[str]:
+    """What the checkpoint gave and lacked."""
+    if spec.supernet.pretrained is None:
+        return []
+    return [
+        "## Checkpoint",
+        "",
+        f"Started from {escaped(spec.supernet.pretrained)}.",
+        "",
+        *(f"- {escaped(text)}" for _, text in said_of(spec)),
+        "",
+    ]
 
 
 def _measurement(m: Mapping[str, Any]) -> str:

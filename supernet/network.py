@@ -95,12 +95,19 @@ def takes_mask(network: nn.Module, inputs: Tensor) -> bool:
     return not inputs.is_floating_point() and any(getattr(block, "takes_mask", False) for block in network.children())
 
 
+def float_type_of(network: nn.Module) -> torch.dtype:
+    """The type of a network's weights, as far as they are floats."""
+    return next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
+
+
 def arguments(network: nn.Module, inputs: Tensor, mask_BT: Tensor | None = None) -> tuple[Tensor, ...]:
-    """What a network is called with: its inputs, and for padded texts a mask, full where none is said.
+    """What a network is called with: its inputs, images in the type of its weights, and for padded texts a mask, full
+    where none is said.
 
     Raises:
         ValueError: a mask that the network cannot use: it takes none, or a text of it has no token.
     """
+    inputs = inputs.to(float_type_of(network)) if inputs.is_floating_point() else inputs
     if not takes_mask(network, inputs):
         if mask_BT is not None:
             raise ValueError("A mask was given to a network that takes none: it would read padding as text.")

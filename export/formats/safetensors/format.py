@@ -27,13 +27,16 @@ PACKAGES = ("torch", "safetensors", "transformers")
 
 RELOAD = """
 def reload(folder):
-    import os, sys, torch
+    import json, os, sys, torch
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     sys.path.insert(0, folder)
     from load import model
+    dtype = getattr(torch, json.load(open(folder + "/architecture.json")).get("dtype", "float32"))
     def run(*given):
+        tensors = [torch.from_numpy(each).clone() for each in given]
+        tensors = [tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
         with torch.no_grad():
-            return model(*(torch.from_numpy(each).clone() for each in given)).numpy()
+            return model(*tensors).float().numpy()
     return run
 """
 
@@ -47,7 +50,8 @@ here = Path(__file__).resolve().parent
 spec = importlib.util.spec_from_file_location(f"network of {here}", here / "network.py")
 network = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(network)
-model = network.build(json.loads((here / "architecture.json").read_text())["layers"])
+facts = json.loads((here / "architecture.json").read_text())
+model = network.build(facts["layers"], facts.get("dtype", "float32"))
 load_model(model, here / "model.safetensors")
 model.eval()
 '''
@@ -87,7 +91,8 @@ def part(name):
     return module
 
 
-model = part("network").build(json.loads((here / "architecture.json").read_text())["layers"])
+facts = json.loads((here / "architecture.json").read_text())
+model = part("network").build(facts["layers"], facts.get("dtype", "float32"))
 if (here / "quantized.py").is_file():
     model = part("quantized").quantize(model, json.loads((here / "quantization.json").read_text()))
 load_model(model, here / "model.safetensors")
@@ -95,15 +100,15 @@ model.eval()
 '''
 
 BUILD = '''
-def build(layers):
-    """The network of `architecture.json`, with fresh weights."""
+def build(layers, dtype="float32"):
+    """The network of `architecture.json`, with fresh weights of a type of torch."""
     blocks = OrderedDict((layer["slot"], BLOCKS[layer["kind"]](**layer["fields"])) for layer in layers)
     for layer in layers:
         for name, (slot, other) in layer.get("ties", {}).items():
             holder, _, attribute = name.rpartition(".")
             shared = blocks[slot].get_parameter(other)
             blocks[layer["slot"]].get_submodule(holder).register_parameter(attribute, shared)
-    return Network(blocks).to(memory_format=torch.channels_last)
+    return Network(blocks).to(dtype=getattr(torch, dtype), memory_format=torch.channels_last)
 '''
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from quantization.quantizable import applied_to
+from supernet.network import float_type_of
 
 # The reloaded network runs the same code on the same weights.
 TOLERANCE = 0.0
@@ -35,6 +38,15 @@ def reload(folder):
 """
 
 
+def in_float32(network: nn.Module) -> nn.Module:
+    """The network whose logits the file must give: NumPy has no bfloat16, so one of 16-bit weights is held as float32,
+    with the same values."""
+    return network if float_type_of(network) == torch.float32 else copy.deepcopy(network).float()
+
+
+REFERENCE = in_float32
+
+
 def write(network: nn.Module, example: Tensor, folder: Path) -> None:
     """Write `weights.npz`.
 
@@ -43,5 +55,5 @@ def write(network: nn.Module, example: Tensor, folder: Path) -> None:
     """
     if applied_to(network) is not None:
         raise ValueError("numpy_weights holds no quantized network; export one without a policy, or uninstall it.")
-    tensors = {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
+    tensors = {name: value.detach().cpu().numpy() for name, value in in_float32(network).state_dict().items()}
     np.savez(folder / "weights.npz", **tensors)

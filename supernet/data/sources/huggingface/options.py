@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from supernet.data.options import (
@@ -20,6 +22,8 @@ from supernet.data.options import (
 
 class HuggingFaceOptions(SourceOptions):
     """Any data set that Hugging Face's `datasets` can load."""
+
+    tells_classes: ClassVar[bool] = True
 
     path: str = Field(description="Name on the Hub, folder or file.", min_length=1, max_length=4096)
     config: str | None = Field(default=None, description="Configuration of the data set, where it has several.")
