@@ -82,6 +82,12 @@ class Supernet(nn.Module):
         assert isinstance(slot, Slot)
         return slot
 
+    def add_room(self, tensors: Mapping[str, Tensor]) -> None:
+        """Add what a state dict has beyond a fresh supernet: scales of their own of some widths (see `Slot`)."""
+        for name in self.slots:
+            prefix = f"slots.{name}."
+            self.slot(name).add_room({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
+
     def zero_last_scales(self) -> None:
         """Start every residual block as its shortcut (BigNAS, section 3.1)."""
         for module in self.modules():
