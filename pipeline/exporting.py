@@ -21,7 +21,7 @@ from pipeline import samples
 from pipeline.artifacts import ArtifactStore
 from pipeline.check import said_of
 from pipeline.environment import Environment, describe
-from pipeline.own_data import companion_files, job_data
+from pipeline.own_data import companion_files, job_data, without_tokenizer
 from pipeline.samples import Kept
 from pipeline.shipping import float_type, scored_as, shipped
 from pipeline.workshop import make_evaluator
@@ -179,6 +179,7 @@ def _card(
         f"| {name} | {'no number' if value is None else f'{value:,.6g}'} | {numbers.sources[name]} |"
         for name, value in sorted(numbers.metrics.items())
     ]
+    notes = [*numbers.notes, *([] if (lost := without_tokenizer(spec)) is None else [escaped(lost)])]
     measured = [_measurement(m) for m in order.finalist.measurements] if order.finalist else []
     choices = [f"| {name} | {value} |" for name, value in architecture.values.items()]
     versions = ", ".join(f"{name} {number}" for name, number in environment["versions"].items())
@@ -206,7 +207,7 @@ def _card(
             "",
             f"{spec.data.source}: {escaped(data.origin)}. Input: {data.preprocessing['input']}; "
             f"{data.preprocessing['formula']}{_constants(data.preprocessing)}{_sizing(data.preprocessing)}.",
-            *(line for note in numbers.notes for line in ("", note)),
+            *(line for note in notes for line in ("", note)),
             "",
             *_checkpoint(spec),
             "## Recipe",

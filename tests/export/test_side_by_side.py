@@ -103,7 +103,7 @@ def test_helpers_of_the_same_name_are_each_bundles_own(tmp_path):
         (folder / "network.py").write_text(
             "import torch, helper\nclass Net(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n"
             "        self.w = torch.nn.Parameter(torch.zeros(1))\n    def forward(self, x):\n"
-            "        return x + helper.VALUE\ndef build(layers):\n    return Net()\n"
+            "        return x + helper.VALUE\ndef build(layers, dtype):\n    return Net()\n"
         )
         (folder / "architecture.json").write_text('{"layers": []}')
         from safetensors.torch import save_file

@@ -9,12 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from export.verify import VerificationError
 from job.spec import JobSpec
 from pipeline import samples
 from pipeline.artifacts import ArtifactDamaged
 from pipeline.exporting import CannotExport, ExportOrder, escaped, make_export
+from pipeline.materials import fresh_supernet, prepare_data
+from pipeline.own_data import companion_files, without_tokenizer
+from pipeline.shipping import rounded
 from pipeline.workshop import make_evaluator
 from service.store.models import Artifact, EvaluationRow, Finalist, Job
 from supernet.data import IN_MEMORY, Dataset, Split, Standardisation, load_dataset
@@ -25,6 +29,8 @@ from supernet.evaluator import Evaluator
 from supernet.flat import own_tensors
 from tests.pipeline.bench import MemoryReporter, workshop
 from tests.pipeline.llama_bench import evaluator_of, llama_spec, text_file
+from tests.pipeline.test_checkpoint_job import bert, text_spec, texts
+from tests.pipeline.test_sixteen_bits import in_type
 
 QUANTIZED = {"recipe": "simq_nas", "quantization": {"bits": [8, 32], "tie": "block"}}
 
@@ -179,6 +185,37 @@ def test_a_language_model_is_verified_by_its_perplexity_without_its_data(tmp_pat
         make_export(far, shop.artifacts, 1, IN_MEMORY)
     with pytest.raises(CannotExport, match="its score is no number"):
         make_export(order_of(shop, evaluator, data, test_perplexity=None), shop.artifacts, 1, IN_MEMORY)
+
+
+def test_a_checkpoint_of_16_bits_with_classes_in_its_own_order_needs_no_data_either(tmp_path: Path) -> None:
+    checkpoint = in_type(bert(tmp_path / "ck", ("neg", "pos")), torch.bfloat16)
+    path = texts(tmp_path, {"good": "neg", "bad": "pos"})
+    spec = text_spec(checkpoint, path)
+    shop = replace(workshop(tmp_path, Reporter()), spec=spec, space=spec.supernet.space())
+    data = prepare_data(spec, shop.space, torch.device("cpu"))
+    samples.keep(shop, data)
+    evaluator = make_evaluator(spec, rounded(fresh_supernet(spec, shop.space, data, torch.device("cpu")), spec), data)
+    order = order_of(shop, evaluator, data)
+    path.unlink()
+    bundle = make_export(order, shop.artifacts, 1, IN_MEMORY)
+    facts = json.loads((bundle.folder / "architecture.json").read_text())
+    assert facts["dtype"] == "bfloat16"
+    assert facts["preprocessing"]["labels"] == ["neg", "pos"]
+    assert {value.dtype for value in load_file(bundle.folder / "model.safetensors").values()} == {torch.bfloat16}
+    found = bundle.report["formats"]
+    assert found["safetensors"]["max_abs_difference"] == 0
+    assert all(one["against_front"]["kept"] and one["interval_95"] for one in found.values())
+    assert "## Checkpoint" in (bundle.folder / "README.md").read_text()
+
+
+def test_a_tokenizer_that_is_gone_is_said(tmp_path: Path) -> None:
+    spec = text_spec(bert(tmp_path / "ck", ("neg", "pos")), texts(tmp_path, {"good": "neg", "bad": "pos"}))
+    assert without_tokenizer(spec) is None  # bytes need none
+    reads = spec.model_copy(update={"data": spec.data.model_copy(update={"tokenizer": str(tmp_path / "ck")})})
+    assert f"not in {tmp_path / 'ck'} any more" in without_tokenizer(reads)
+    (tmp_path / "ck" / "tokenizer.json").write_text("{}")
+    assert without_tokenizer(reads) is None
+    assert companion_files(reads) == (tmp_path / "ck" / "tokenizer.json",)
 
 
 def test_a_job_of_an_older_version_is_exported_from_its_data_and_says_so(tmp_path: Path) -> None:
