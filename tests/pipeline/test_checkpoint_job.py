@@ -344,3 +344,13 @@ def test_a_folder_that_changed_since_is_refused(tmp_path):
     spec = text_spec(checkpoint, path)
     bert(tmp_path / "ck", ("neg", "pos"))
     failed(tmp_path, spec, "has another config.json than when the job was submitted")
+
+
+def test_a_source_that_does_not_tell_its_classes_is_not_read_twice(tmp_path, monkeypatch):
+    checkpoint, path = bert(tmp_path / "ck", ("pos", "neg")), texts(tmp_path, {"good": "a", "bad": "b", "odd": "c"})
+    spec = text_spec(checkpoint, path, 1)
+    with pytest.raises(JobFailed, match="gives 3"):
+        checked(tmp_path, spec)
+    monkeypatch.setattr(type(spec.data), "tells_classes", False)
+    monkeypatch.setattr("pipeline.check.load_dataset", lambda *_: pytest.fail("it was read"))
+    checked(tmp_path, spec)
