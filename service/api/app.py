@@ -24,6 +24,7 @@ from service.api import (
     supernets,
     targets,
 )
+from service.api.door import Door
 from service.dashboard import pages
 from service.errors import TooLarge
 from service.queue import Queue
@@ -74,6 +75,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(noun.router)
     pages.install(app)
     problems.install(app)
+    app.add_middleware(Door)  # inside the limit, which is added last and so comes first
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     return app
 

@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from service.errors import Unavailable
+from service.store.storable import to_json
 
 CONNECT_TIMEOUT_SECONDS = 5
 
@@ -43,6 +44,7 @@ class Database:
         self.engine = create_engine(
             self.url,
             pool_pre_ping=True,
+            json_serializer=to_json,
             connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS},
         )
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
