@@ -27,6 +27,7 @@ from job.goal_spec import ConstraintSpec, ObjectiveSpec
 from job.gradient_spec import GRADIENT, GradientSpec, check_gradient, fill_search
 from job.hardware_spec import HardwareSpec, target_of
 from job.parts import Part, complete_options, one_of
+from job.paths import check_checkpoint
 from job.quantization_spec import QuantizationSpec, check_target, quantized_space
 from job.scoring_spec import TASK_METRICS, ScoringSpec
 from job.training_spec import METHOD_OPTIONS, OPTIMIZERS, TrainingSpec
@@ -107,6 +108,7 @@ class SupernetSpec(Part):
         folder = Path(given["pretrained"]).expanduser()
         if not folder.is_absolute():
             raise ValueError(f"Got pretrained {str(folder)!r}; give the absolute path that API and workers see.")
+        check_checkpoint(str(folder))
         checkpoint = read_checkpoint(folder)
         if isinstance(given.get("family"), str):
             plugins.check_checkpoint(given["family"], checkpoint, given.get("classes"))

@@ -17,11 +17,13 @@ import yaml
 from rich.console import Console
 
 from search_space import plugins
+from service.auth.hosts import refuse_open_network
 from service.client import Client, ClientError
 from service.errors import Unavailable
 from service.family_commands import app as families
+from service.key_commands import app as keys
 from service.settings import Settings, get_settings
-from service.stack import Stack, StackError, port_is_taken, running_stack
+from service.stack import Stack, StackError, port_is_taken, running_stack, without_passwords
 from service.target_commands import app as targets
 from service.terminal import amount, front_plot, front_table, jobs_table, supernets_table, watch
 from service.version import version
@@ -34,6 +36,7 @@ db = typer.Typer(help="The database.", no_args_is_help=True)
 app.add_typer(db, name="db")
 app.add_typer(families, name="family")
 app.add_typer(targets, name="targets")
+app.add_typer(keys, name="keys")
 console = Console(highlight=False)
 
 # An open stream of events would keep the API from ending on SIGTERM.
@@ -86,8 +89,10 @@ def demo(
     with _until_signal(), _running(settings, port) as stack:
         console.print(f"Winnow is up: PostgreSQL, Redis, API and worker, with their data in {settings.data_dir}.\n")
         run_demo(console, stack, Path.cwd() / "exports")
-        console.print(f"\nDashboard: [bold]{stack.url}[/]")
-        if not exit_:
+        if exit_:
+            console.print(f"\nDashboard: [bold]{stack.url}[/]")
+        else:
+            console.print(f"\nDashboard: [bold]{stack.sign_in_url()}[/]", soft_wrap=True)
             console.print("It runs until you press Ctrl-C.")
             _wait(stack)
 
@@ -98,7 +103,11 @@ def up(port: Annotated[int | None, typer.Option(help="Port of the API and dashbo
     settings = get_settings()
     with _until_signal(), _running(settings, settings.port if port is None else port) as stack:
         console.print(f"Winnow is up: [bold]{stack.url}[/] (API documentation at /docs). Ctrl-C stops it.")
-        for name, value in stack.environment().items():
+        if stack.api_key is None:
+            console.print("Sign-in is off (WINNOW_AUTH=off): whoever reaches this port may do everything.", style="red")
+        else:
+            console.print(f"Sign in, once, with [bold]{stack.sign_in_url()}[/]", soft_wrap=True)
+        for name, value in without_passwords(stack.environment()).items():
             console.print(f"  {name}={value}", style="dim", soft_wrap=True)
         _wait(stack)
 
@@ -139,6 +148,9 @@ def api(
 ) -> None:
     """The API and dashboard alone, on servers that the environment names."""
     settings = _with_servers()
+    # Checked here as well, because uvicorn is told the address and the app is not.
+    os.environ["WINNOW_HOST"] = host or settings.host
+    refuse_open_network(settings.model_copy(update={"host": host or settings.host}))
     arguments = ["--host", host or settings.host, "--port", str(settings.port if port is None else port)]
     _become("uvicorn", "service.api.app:create_app", "--factory", "--proxy-headers", *GRACE, *arguments)
 
@@ -197,6 +209,7 @@ def _with_servers(*, broker: bool = True) -> Settings:
 
 def _become(module: str, *arguments: str) -> None:
     sys.stdout.flush()
+    os.umask(0o077)  # logs and data are this user's alone
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
 
 
@@ -374,6 +387,14 @@ _verb("cancel", "Drop a job.")
 _verb("pause", "Checkpoint a job and free its device.")
 _verb("resume", "Continue a paused job where it stopped.")
 _verb("stop", "End a job's search now and keep the front so far: it is measured, and the job succeeds.")
+
+
+@app.command()
+def share(job_id: JobId, off: Annotated[bool, typer.Option("--off", help="Take it back.")] = False) -> None:
+    """Let the keys of your group look at a job."""
+    with _client() as client:
+        group = client.share(job_id, not off)["shared_with"]
+    console.print(f"{job_id} {f'is shared with {group}' if group else 'is not shared'}", markup=False)
 
 
 def _client() -> Client:

@@ -11,7 +11,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from job.fit import misfit
+from job.paths import PathRefused, check_paths
 from job.spec import JobSpec, data_gives
+from service.auth.keys import ANYBODY, Identity
+from service.auth.ownership import see
+from service.auth.quotas import check_bytes, check_quota
 from service.errors import Conflict, Infeasible, InvalidRequest, NotFound
 from service.gradient import check_targets
 from service.store import queries
@@ -24,21 +28,29 @@ def new_id() -> str:
     return secrets.token_hex(6)
 
 
-def submit(session: Session, spec: JobSpec, idempotency_key: str | None) -> tuple[Job, bool]:
+def submit(session: Session, spec: JobSpec, idempotency_key: str | None, who: Identity = ANYBODY) -> tuple[Job, bool]:
     """Store a job. Returns it and whether it is new: a repeated key gives the first job back.
 
     Raises:
-        InvalidRequest: the key was used with another body, or the spec asks for the impossible.
+        InvalidRequest: the key was used with another body, or the spec asks for the impossible or for files that
+            are not open to jobs.
+        NotFound: a supernet that is to be reused, and that `who` does not see.
+        QuotaExceeded: of whoever asks.
         Infeasible: no architecture of the space meets a limit.
     """
     from sqlalchemy.dialects.postgresql import insert  # slow to import, not needed to start
 
     if spec.supernet.reuse is not None:
+        see(session, who, "supernet_id", spec.supernet.reuse)
         spec = reusing(session, spec)
+    if idempotency_key is not None and who.key_id is not None:
+        idempotency_key = f"{who.key_id}/{idempotency_key}"
     stored = spec.model_dump(mode="json")
     digest = hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
     if idempotency_key is not None and (earlier := queries.job_of_key(session, idempotency_key)):
         return _same_request(earlier, digest), False
+    refuse_closed_paths(spec)
+    check_quota(session, who, spec)
     check_possible(spec)
     check_target(session, spec)
     check_targets(session, spec)
@@ -47,6 +59,7 @@ def submit(session: Session, spec: JobSpec, idempotency_key: str | None) -> tupl
         insert(Job)
         .values(
             id=job_id,
+            owner_id=who.key_id,
             name=spec.title,
             recipe=spec.recipe,
             spec=stored,
@@ -111,6 +124,18 @@ def _same_request(job: Job, digest: str) -> Job:
             job_id=job.id,
         )
     return job
+
+
+def refuse_closed_paths(spec: JobSpec) -> None:
+    """Refuse files that are not open to jobs.
+
+    Raises:
+        InvalidRequest: with the field.
+    """
+    try:
+        check_paths(spec)
+    except PathRefused as error:
+        raise InvalidRequest(str(error)) from None
 
 
 def check_possible(spec: JobSpec) -> None:
@@ -224,12 +249,25 @@ def stop(session: Session, job_id: str) -> Job:
     return job
 
 
+def share(session: Session, job_id: str, who: Identity, shared: bool) -> Job:
+    """Let the keys of one's group look at a job, or no longer.
+
+    Raises:
+        InvalidRequest: the key has no group.
+    """
+    job = get(session, job_id, lock=True)
+    if shared and who.group is None:
+        raise InvalidRequest("Your key has no group to share with. `winnow keys create --group NAME` makes one in it.")
+    job.shared_with = who.group if shared else None
+    return job
+
+
 def _refuse(job: Job, verb: str, states: tuple[str, ...]) -> None:
     if job.state in states:
         raise Conflict(f"Job {job.id} is {job.state} and cannot be {verb}.", state=job.state)
 
 
-def request_export(session: Session, job_id: str, architecture_id: str) -> tuple[Export, bool]:
+def request_export(session: Session, job_id: str, architecture_id: str, who: Identity = ANYBODY) -> tuple[Export, bool]:
     """Ask for an architecture of a job as files. Returns the export and whether a worker must be woken.
 
     Asking again gives the same export; a failed one is tried again.
@@ -237,6 +275,7 @@ def request_export(session: Session, job_id: str, architecture_id: str) -> tuple
     Raises:
         NotFound: the job has not evaluated that architecture.
         Conflict: the job has no trained supernet yet.
+        QuotaExceeded: of whoever asks.
     """
     from sqlalchemy.dialects.postgresql import insert  # slow to import, not needed to start
 
@@ -248,6 +287,7 @@ def request_export(session: Session, job_id: str, architecture_id: str) -> tuple
         )
     if queries.weights_of(session, job_id, architecture_id) is None:
         raise Conflict(f"Job {job_id} has no trained supernet yet.", state=job.state)
+    check_bytes(session, who)
     session.execute(
         insert(Export)
         .values(id=new_id(), job_id=job_id, architecture_id=architecture_id, state="queued", epoch=0, attempts=0)

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
 
 # prctl(2): the signal that a process gets when its parent dies. It survives exec.
 PR_SET_PDEATHSIG = 1
@@ -32,6 +34,14 @@ def die_with_parent(number: int = signal.SIGTERM) -> None:
     """Let this process get a signal when its parent dies: for children of launchers that do not see to it."""
     if _LIBC is not None:
         _LIBC.prctl(PR_SET_PDEATHSIG, number)
+
+
+def open_private_log(path: Path) -> BinaryIO:
+    """A log to append to, which only its user may read; an older one that others may read is closed to them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
+    os.fchmod(file.fileno(), 0o600)
+    return file
 
 
 def stop(child: subprocess.Popen[bytes], grace_seconds: float) -> None:

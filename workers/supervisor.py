@@ -18,7 +18,7 @@ import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from service.lifeline import stop, tied_to_parent
+from service.lifeline import open_private_log, stop, tied_to_parent
 from service.settings import Settings
 from service.store import leases, queries, sharing
 from service.store.leases import Lease, LeasedTable, LeaseLost
@@ -71,9 +71,8 @@ class Supervisor:
         than their time.
         """
         path = self._settings.data_dir / "logs" / f"evaluate-{job_id}.log"
-        path.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "workers.runner", "evaluate", job_id, "0"]
-        with path.open("ab") as output:
+        with open_private_log(path) as output:
             child = subprocess.Popen(
                 command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, preexec_fn=tied_to_parent()
             )
@@ -101,9 +100,8 @@ class Supervisor:
     def _supervise(self, kind: Kind, row_id: str, lease: Lease) -> int:
         """Run the child until it ends; the exit code, negative for a signal."""
         path = self._log_path(kind, row_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
         command = self._command(kind, row_id, lease.epoch)
-        with path.open("ab") as output:
+        with open_private_log(path) as output:
             child = subprocess.Popen(
                 command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, preexec_fn=tied_to_parent()
             )

@@ -6,11 +6,12 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from search_space import plugins
 from service.api import (
+    access,
     catalog,
     events,
     exports,
@@ -23,6 +24,9 @@ from service.api import (
     supernets,
     targets,
 )
+from service.auth.door import Door
+from service.auth.guard import Gatekeeper, guard
+from service.auth.hosts import refuse_open_network
 from service.dashboard import pages
 from service.errors import TooLarge
 from service.queue import Queue
@@ -42,15 +46,24 @@ accuracies shares from 0 to 1.
 """
 
 
+class Application(FastAPI):
+    """The API behind its door, which stands outside of all other middleware so that every answer passes it."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """See Starlette."""
+        return Door(super().build_middleware_stack(), self.state.settings, self.state.database)
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application, connected to the servers that the settings name.
 
     Raises:
-        ValueError: the settings name no database or broker, or not as a URL.
+        ValueError: the settings name no database or broker, or not as a URL, or need no keys on a network.
     """
     settings = settings or get_settings()
     if settings.database_url is None or settings.redis_url is None:
         raise ValueError("Set WINNOW_DATABASE_URL and WINNOW_REDIS_URL, or run `winnow up`, which starts both servers.")
+    refuse_open_network(settings)
     plugins.use_families_dir(settings.families_dir)
     _warn_about_families()
     database, queue = Database(settings.database_url), Queue(settings.redis_url)
@@ -60,16 +73,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         yield
         database.close()
 
-    app = FastAPI(
+    app = Application(
         title="Winnow",
         version=version(),
         description=DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,  # the dashboard serves it without the internet
         redoc_url=None,
+        openapi_url=None,  # a route of the pages, with a guard as all others
+        dependencies=[Depends(guard)],
     )
     app.state.settings, app.state.database, app.state.queue = settings, database, queue
-    for noun in (jobs, results, insight, events, exports, supernets, targets, profile, catalog, health):
+    app.state.gatekeeper = Gatekeeper.of(settings, database)
+    for noun in (jobs, results, insight, events, exports, supernets, targets, profile, catalog, access, health):
         app.include_router(noun.router)
     pages.install(app)
     problems.install(app)

@@ -12,13 +12,14 @@ from predictors.targets import RUNTIMES
 from search.metrics import METRICS
 from search_space import plugins
 from search_space.family_files import culprit
+from service.api.deps import READ
 from service.profile import input_facts, log10
 from service.store.models import JOB_STATES, STAGES
 
 router = APIRouter(prefix="/v1/catalog", tags=["catalog"])
 
 
-@router.get("")
+@router.get("", dependencies=[READ])
 def catalog() -> dict[str, Any]:
     """Everything that a job can be made of, with the defaults of each recipe. Exact numbers of architectures are
     text, because they may exceed what a JSON number holds. A family file of the user's that cannot be used is in

@@ -8,7 +8,7 @@ from fastapi import APIRouter, status
 from fastapi.responses import FileResponse
 
 from service import jobs
-from service.api.deps import DatabaseDep, QueueDep, SessionDep, SettingsDep
+from service.api.deps import READ, WRITE, DatabaseDep, IdentityDep, QueueDep, SessionDep, SettingsDep
 from service.api.schemas import ExportOut, ExportRequest
 from service.errors import Conflict, NotFound, Unavailable
 from service.queue import RUN_EXPORT
@@ -18,11 +18,13 @@ log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1", tags=["exports"])
 
 
-@router.post("/jobs/{job_id}/exports", status_code=status.HTTP_202_ACCEPTED)
-def request_export(job_id: str, body: ExportRequest, database: DatabaseDep, queue: QueueDep) -> ExportOut:
+@router.post("/jobs/{job_id}/exports", status_code=status.HTTP_202_ACCEPTED, dependencies=[WRITE])
+def request_export(
+    job_id: str, body: ExportRequest, database: DatabaseDep, queue: QueueDep, who: IdentityDep
+) -> ExportOut:
     """Export an architecture. Asking again gives the same export; a failed one is tried again."""
     with database.transaction() as session:
-        export, waits = jobs.request_export(session, job_id, body.architecture_id)
+        export, waits = jobs.request_export(session, job_id, body.architecture_id, who)
         answer = ExportOut.of(export)
     if waits:
         try:
@@ -32,20 +34,20 @@ def request_export(job_id: str, body: ExportRequest, database: DatabaseDep, queu
     return answer
 
 
-@router.get("/jobs/{job_id}/exports")
+@router.get("/jobs/{job_id}/exports", dependencies=[READ])
 def list_exports(job_id: str, session: SessionDep) -> list[ExportOut]:
     """A job's exports, newest first."""
     jobs.get(session, job_id)
     return [ExportOut.of(export) for export in queries.exports_of(session, job_id)]
 
 
-@router.get("/exports/{export_id}")
+@router.get("/exports/{export_id}", dependencies=[READ])
 def read(export_id: str, session: SessionDep) -> ExportOut:
     """One export with its verification report."""
     return ExportOut.of(jobs.get_export(session, export_id))
 
 
-@router.get("/exports/{export_id}/download", response_class=FileResponse)
+@router.get("/exports/{export_id}/download", response_class=FileResponse, dependencies=[READ])
 def download(export_id: str, session: SessionDep, settings: SettingsDep) -> FileResponse:
     """The archive (`.tar.gz`)."""
     export = jobs.get_export(session, export_id)

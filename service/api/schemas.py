@@ -39,6 +39,8 @@ class JobOut(Answer):
     finished_at: datetime | None
     environment: dict[str, Any] | None = Field(description="Device and versions of the run.")
     spec: dict[str, Any] = Field(description="The job with every default filled in.")
+    owner_id: str | None = Field(default=None, description="The key that submitted it.")
+    shared_with: str | None = Field(default=None, description="The group whose keys may look at it.")
 
 
 class JobSummaryOut(JobOut):

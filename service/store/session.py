@@ -13,6 +13,22 @@ from sqlalchemy.orm import Session, sessionmaker
 from service.errors import Unavailable
 
 CONNECT_TIMEOUT_SECONDS = 5
+# Nobody waits longer than this for a row that somebody else holds, and nobody holds one for longer while idle: a
+# process that is frozen or cut off within a transaction loses its connection, and with it whatever it had locked.
+LOCK_TIMEOUT_SECONDS = 10
+IDLE_IN_TRANSACTION_SECONDS = 15
+STATEMENT_TIMEOUT_SECONDS = 60
+# A connection whose other end is gone is noticed within half a minute, whether or not something is sent.
+KEEPALIVES = {
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
+POOL_SIZE, POOL_OVERFLOW = 10, 20
+# A request that gets no connection in this time is answered with 503.
+POOL_TIMEOUT_SECONDS = 5
 
 
 def normalise_url(url: str) -> str:
@@ -35,6 +51,16 @@ def normalise_url(url: str) -> str:
     return parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
 
+def _server_limits() -> str:
+    """Time limits that the server keeps for every connection, also those whose client hangs."""
+    limits = {
+        "lock_timeout": LOCK_TIMEOUT_SECONDS,
+        "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_SECONDS,
+        "statement_timeout": STATEMENT_TIMEOUT_SECONDS,
+    }
+    return " ".join(f"-c {name}={seconds}s" for name, seconds in limits.items())
+
+
 class Database:
     """A pool of connections. One transaction per request, task or write of a runner."""
 
@@ -43,7 +69,14 @@ class Database:
         self.engine = create_engine(
             self.url,
             pool_pre_ping=True,
-            connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS},
+            pool_size=POOL_SIZE,
+            max_overflow=POOL_OVERFLOW,
+            pool_timeout=POOL_TIMEOUT_SECONDS,
+            connect_args={
+                "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+                "options": f"{make_url(self.url).query.get('options', '')} {_server_limits()}".strip(),
+                **KEEPALIVES,
+            },
         )
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 

@@ -16,9 +16,9 @@ from fastapi.testclient import TestClient
 
 from predictors.cost import costs
 from search_space import plugins
-from service.api.app import create_app
 from service.profile import MAX_SAMPLES, ProfileOut, ProfileSpec, log10, make_profile, wilson
 from service.settings import Settings
+from tests.api import open_api
 
 DIGITS = {"family": "mobilenet", "preset": "digits"}
 
@@ -30,7 +30,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     settings = Settings(
         data_dir=nowhere, database_url=f"postgresql://postgres@/x?host={nowhere}", redis_url="redis://127.0.0.1:9"
     )
-    with TestClient(create_app(settings)) as client:
+    with open_api(settings) as client:
         yield client
 
 
@@ -349,7 +349,7 @@ def test_a_broken_family_is_refused_and_everything_else_goes_on(tmp_path: Path) 
         families_dir=families,
     )
     try:
-        with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        with open_api(settings, raise_server_exceptions=False) as client:
             catalog = client.get("/v1/catalog").json()
             assert "digits" in catalog["families"]["residual"]
             assert "digits" in catalog["families"]["mobilenet"]
