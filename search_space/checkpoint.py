@@ -17,6 +17,8 @@ from typing import Any
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 # safetensors refuses larger headers too.
 MAX_HEADER_BYTES = 100_000_000
+# An index of a hundred thousand tensors fits.
+MAX_JSON_BYTES = 50_000_000
 
 
 class CheckpointError(ValueError):
@@ -64,6 +66,8 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
 def _json(path: Path, hint: str) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path} is missing; {hint}.")
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise CheckpointError(f"{path} has more than {MAX_JSON_BYTES:,} bytes, which no checkpoint's does.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:

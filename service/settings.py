@@ -32,10 +32,10 @@ class Settings(BaseSettings):
         default="on", description="`off`: no keys, for one person on this machine; refused off loopback."
     )
     api_key: SecretStr | None = Field(default=None, description="Key that the command line and targets send.")
-    allowed_hosts: str = Field(
-        default="", description="Names, separated by commas, under which the API may be asked besides loopback ones."
+    allowed_hosts: str | None = Field(
+        default=None, description="Names, separated by commas, under which the API may be asked besides loopback ones."
     )
-    session_hours: float = Field(default=12, gt=0, description="How long a browser stays signed in.")
+    session_hours: float = Field(default=12.0, gt=0, description="How long a browser stays signed in.")
     rate_limit: str = Field(
         default="6000/minute",
         pattern=r"^(off|\d+/(second|minute|hour|day))$",

@@ -26,6 +26,7 @@ from service.queue import QUEUES, Queue
 from service.settings import get_settings
 from service.store import leases, schema
 from service.store.session import Database, first_line
+from workers.files import close_hub
 from workers.logs import configure_logging
 from workers.reaper import reap
 
@@ -136,6 +137,7 @@ def main() -> int:
     if settings.database_url is None or settings.redis_url is None:
         sys.stderr.write("A worker needs WINNOW_DATABASE_URL and WINNOW_REDIS_URL; `winnow up` sets both.\n")
         return 2
+    close_hub(settings)
     try:
         database, queue = Database(settings.database_url), Queue(settings.redis_url)
         database.check()

@@ -23,6 +23,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from export.verify import VerificationError
+from job.paths import PathRefused, check_paths
 from job.spec import JobSpec
 from pipeline import environment, exporting, replica, stages
 from pipeline.artifacts import ArtifactDamaged, ArtifactStore, DiskFull, is_disk_full
@@ -44,6 +45,7 @@ from service.store.session import Database, first_line
 from supernet import distributed
 from supernet.flat import load_tensors
 from supernet.network import Supernet
+from workers.files import open_paths
 from workers.logs import configure_logging
 from workers.supervisor import worker_name
 
@@ -136,6 +138,7 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
     num_threads = environment.fix_threads(threads, largest_macs=0)
     store = ArtifactStore(settings.artifacts_dir)
     try:
+        check_paths(JobSpec.model_validate(asked.job.spec), whole=True)
         bundle = exporting.make_export(asked, store, num_threads, decoding_of(settings))
         values = {
             "state": "succeeded",
@@ -146,7 +149,7 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
             "size_bytes": bundle.size_bytes,
             "report": bundle.report,
         }
-    except (ArtifactDamaged, VerificationError) as error:
+    except (ArtifactDamaged, VerificationError, PathRefused) as error:
         values = {"state": "failed", "message": str(error)}
     except OSError as error:
         if not is_disk_full(error):
@@ -186,6 +189,7 @@ def main() -> int:
     configure_logging()
     settings = get_settings()
     plugins.use_families_dir(settings.families_dir)
+    open_paths(settings)
     assert settings.database_url is not None
     database = Database(settings.database_url)
     try:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from starlette.types import Scope
+if TYPE_CHECKING:
+    from starlette.types import Scope
 
-from service.settings import Settings
+    from service.settings import Settings
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -34,9 +36,9 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def allowed_hosts(setting: str, listens_on: str) -> frozenset[str]:
+def allowed_hosts(setting: str | None, listens_on: str) -> frozenset[str]:
     """Names under which the API may be asked: loopback ones, those of the setting, and the address it listens on."""
-    named = {part.strip().lower() for part in setting.split(",") if part.strip()}
+    named = {part.strip().lower() for part in (setting or "").split(",") if part.strip()}
     own = {listens_on.lower().strip("[]")} - {"0.0.0.0", "::", ""}
     return frozenset({*LOOPBACK_NAMES, *named, *own})
 
