@@ -19,7 +19,7 @@ from pipeline.layer_tables import Unmeasurable, build_table, measure_tasks
 from pipeline.pricing import LatencyStore, layers_of, network_task
 from pipeline.workshop import JobFailed, Workshop
 from predictors.latency_fit import Fitted
-from predictors.table_files import read_table
+from predictors.table_files import read_named_table
 from predictors.tables import LatencyTable, Row
 from search_space.architecture import Architecture
 from search_space.distinct import TooManyLayers
@@ -42,7 +42,7 @@ def table_of(shop: Workshop, target: str, progress: Callable[[float], None]) -> 
     """
     if target.startswith("/"):
         try:
-            return read_table(Path(target))
+            return read_named_table(Path(target))
         except OSError as error:
             raise JobFailed(f"The latency table {target!r} cannot be read: {error.strerror}.") from error
     place = place_of_target(shop, target)

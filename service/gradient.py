@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -13,9 +13,6 @@ from predictors.targets import TargetName
 from service.errors import InvalidRequest, NotFound
 from service.store import measuring, queries
 from service.store.models import Job
-
-if TYPE_CHECKING:
-    from predictors.tables import LatencyTable
 
 # Kind of the events; `proxyless/points.py` writes them.
 EVENT = "gradient"
@@ -60,7 +57,7 @@ def check_targets(session: Session, spec: JobSpec) -> None:
     if spec.gradient is None:
         return
     from predictors.candidates import price_candidates
-    from predictors.table_files import parse_table
+    from predictors.table_files import parse_table, read_named_table
 
     space = spec.supernet.space()
     for target in spec.gradient.targets:
@@ -68,7 +65,7 @@ def check_targets(session: Session, spec: JobSpec) -> None:
             if target.startswith("/"):
                 if not Path(target).is_file():
                     continue
-                table = _table_of(Path(target))
+                table = read_named_table(Path(target))
             else:
                 name = TargetName.parse(target).registered
                 row = None if name is None else measuring.target(session, name)
@@ -81,19 +78,6 @@ def check_targets(session: Session, spec: JobSpec) -> None:
             spec.gradient.check_target(target, prices.cheapest_ms, prices.dearest_ms)
         except (ValueError, OSError) as error:
             raise InvalidRequest(f"gradient.targets: {error}") from None
-
-
-def _table_of(path: Path) -> LatencyTable:
-    """The table of a file that a job names. What is wrong with it is told without a word of what it holds."""
-    from predictors.table_files import read_table
-
-    try:
-        return read_table(path)
-    except (ValueError, OSError):
-        raise ValueError(
-            f"{str(path)!r} is no table of latencies that can be used. `winnow targets add NAME --table FILE` uploads "
-            "one and says which lines are wrong."
-        ) from None
 
 
 def _network(
