@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import Depends, FastAPI
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from search_space import plugins
@@ -24,6 +26,7 @@ from service.api import (
     supernets,
     targets,
 )
+from service.api.openapi import describe
 from service.auth.door import Door
 from service.auth.guard import Gatekeeper, guard
 from service.auth.hosts import refuse_open_network
@@ -52,6 +55,21 @@ class Application(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """See Starlette."""
         return Door(super().build_middleware_stack(), self.state.settings, self.state.database)
+
+    def openapi(self) -> dict[str, Any]:
+        """The description of the API, with every status that a route may answer."""
+        if self.openapi_schema is None:
+            self.openapi_schema = describe(super().openapi(), every_route(self))
+        return self.openapi_schema
+
+
+def every_route(app: FastAPI) -> Iterator[tuple[str, str, BaseRoute]]:
+    """(method, path, route) of the app's routes, those of included routers too; mounts have no method."""
+    for top in app.routes:
+        for route in top.effective_route_contexts() if hasattr(top, "effective_route_contexts") else (top,):
+            original = getattr(route, "original_route", route)
+            for method in sorted(getattr(original, "methods", None) or ()):
+                yield method, getattr(route, "path", ""), original
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

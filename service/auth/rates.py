@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -61,7 +62,7 @@ class Rates:
         if not self._asking(lambda by: by.hit(limit, kind, who)):
             raise _too_many(text, kind)
 
-    def _asking(self, ask) -> bool:  # type: ignore[no-untyped-def]
+    def _asking(self, ask: Callable[[RateLimiter], bool]) -> bool:
         if self._shared:
             try:
                 return bool(ask(self._in_redis))

@@ -12,11 +12,15 @@ import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service.errors import Forbidden, Unauthorized
+
+if TYPE_CHECKING:
+    from itsdangerous import URLSafeTimedSerializer
 
 CSRF_HEADER = "x-csrf-token"
 SECRET_FILE = "session.key"
@@ -95,7 +99,7 @@ class Sessions:
         if not hmac.compare_digest(request.headers.get(CSRF_HEADER, ""), self.csrf_token(session)):
             raise Forbidden("The X-CSRF-Token of this session is missing or wrong. Load the page again.")
 
-    def _serializer(self):  # type: ignore[no-untyped-def]
+    def _serializer(self) -> URLSafeTimedSerializer:
         from itsdangerous import URLSafeTimedSerializer  # not needed to start
 
         return URLSafeTimedSerializer(self._key(), salt="winnow session")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import create_engine, text
-from sqlalchemy.engine import make_url
+from sqlalchemy import create_engine, event, text
+from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -18,6 +18,8 @@ CONNECT_TIMEOUT_SECONDS = 5
 LOCK_TIMEOUT_SECONDS = 10
 IDLE_IN_TRANSACTION_SECONDS = 15
 STATEMENT_TIMEOUT_SECONDS = 60
+# SQLSTATEs of a transaction that was ended for taking too long between statements, or at all.
+IDLE_STATES = ("25P03", "25P04")
 # A connection whose other end is gone is noticed within half a minute, whether or not something is sent.
 KEEPALIVES = {
     "keepalives": 1,
@@ -61,6 +63,16 @@ def _server_limits() -> str:
     return " ".join(f"-c {name}={seconds}s" for name, seconds in limits.items())
 
 
+def _cut_off(context: ExceptionContext) -> OperationalError | None:
+    """A transaction that the server has ended for its idleness is a lost connection as any other; the driver calls it
+    an internal error."""
+    original = context.original_exception
+    if getattr(original, "sqlstate", None) not in IDLE_STATES:
+        return None
+    context.is_disconnect = True
+    return OperationalError(context.statement, None, original, connection_invalidated=True)
+
+
 class Database:
     """A pool of connections. One transaction per request, task or write of a runner."""
 
@@ -78,6 +90,7 @@ class Database:
                 **KEEPALIVES,
             },
         )
+        event.listen(self.engine, "handle_error", _cut_off)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
     @contextmanager

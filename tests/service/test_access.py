@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from service.api.app import create_app
+from service.api.app import create_app, every_route
 from service.auth import keys
 from service.auth.guard import Need, need_of
 from service.auth.keys import Quota, Scope
@@ -72,15 +72,13 @@ def client_of(api: TestClient, key: str | None) -> TestClient:
 
 def routes(settings: Settings) -> list[tuple[str, str, Need | None]]:
     """(method, path, need) of every route of the app, those of included routers and pages too."""
-    app, found = create_app(settings), []
-    for route in app.routes:
-        contexts = route.effective_route_contexts() if hasattr(route, "effective_route_contexts") else [route]
-        for context in contexts:
-            original = getattr(context, "original_route", context)
-            if getattr(original, "path", None) == "/static":
-                continue
-            assert isinstance(original, APIRoute), f"{original} is no route that the guard sees"
-            found += [(method, context.path, need_of(original)) for method in sorted(original.methods)]
+    app = create_app(settings)
+    mounts = [route for route in app.routes if not hasattr(route, "methods") and hasattr(route, "app")]
+    assert [getattr(mount, "path", None) for mount in mounts] == ["/static"], "the guard sees no mounts"
+    found = []
+    for method, path, route in every_route(app):
+        assert isinstance(route, APIRoute), f"{path} is no route that the guard sees"
+        found.append((method, path, need_of(route)))
     return found
 
 
@@ -180,6 +178,7 @@ def test_the_authorisation_matrix_holds_for_every_route(
     cast, ids = filled
     app = create_app(guarded)
     wrong: list[str] = []
+    schema = app.openapi()["paths"]
     with TestClient(app, base_url=BASE) as api:
         for method, path, need in sorted(routes(guarded), key=lambda one: (one[0] == "DELETE", one[:2])):
             assert need is not None
@@ -193,6 +192,9 @@ def test_the_authorisation_matrix_holds_for_every_route(
                     got = "401"
                 if expected == "404":
                     got = str(answer.status_code)
+                described = schema.get(path, {}).get(method.lower(), {"responses": {}})["responses"]
+                if path in schema and str(answer.status_code) not in described:
+                    wrong.append(f"{who}: {method} {path} gave {answer.status_code}, which is not described")
                 if got != expected or answer.status_code >= 500:
                     wrong.append(f"{who}: {method} {path} gave {answer.status_code}, expected {expected}")
     assert "\n".join(wrong) == ""
@@ -213,6 +215,29 @@ def expected_of(need: Need, who: str, path: str) -> str:
     if who == "other" and path == "/v1/targets/{name}" and need.scope == "write":
         return "403"
     return "let in"
+
+
+def test_the_description_names_every_refusal(guarded: Settings) -> None:
+    schema = create_app(guarded).openapi()
+    types = schema["components"]["schemas"]["Problem"]["properties"]["type"]["enum"]
+    assert {"urn:winnow:problem:quota-exceeded", "urn:winnow:problem:not-json"} <= set(types)
+    assert "HTTPValidationError" not in str(schema)
+    for method, path, need in routes(guarded):
+        if not path.startswith("/v1/"):
+            continue
+        assert need is not None
+        operation = schema["paths"][path][method.lower()]
+        answers = operation["responses"]
+        assert "503" in answers
+        assert ("401" in answers) == ("429" in answers)
+        assert ("security" in operation) == (need.scope is not None)
+        assert "401" in answers or need.scope is None
+        assert "403" in answers
+        assert "404" in answers or "{" not in path
+        assert "422" in answers or not ("requestBody" in operation or operation.get("parameters"))
+        assert "409" in answers or method == "GET"
+        for status, answer in answers.items():
+            assert status < "400" or "application/problem+json" in answer["content"], (path, status)
 
 
 # --- owners and groups ------------------------------------------------------------------------------
