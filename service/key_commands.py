@@ -57,7 +57,7 @@ def create(
         "max_evaluations": max_evaluations,
         "max_bytes": max_bytes,
     }
-    if get_settings().database_url is None:
+    if not get_settings().database_url:
         with Client(get_settings().url) as client:
             made = client.create_key(asked)
         key, key_id = made["key"], made["id"]
@@ -90,7 +90,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for p
 @app.command()
 def revoke(key_id: Annotated[str, typer.Argument(help="Of `winnow keys list`.")]) -> None:
     """End a key and its sessions, at once. Its jobs stay."""
-    if get_settings().database_url is None:
+    if not get_settings().database_url:
         with Client(get_settings().url) as client:
             client.revoke_key(key_id)
     else:
@@ -109,7 +109,7 @@ def link() -> None:
 
 
 def _listed() -> list[dict[str, Any]]:
-    if get_settings().database_url is None:
+    if not get_settings().database_url:
         with Client(get_settings().url) as client:
             return client.keys()
     from service.api.access import KeyOut
