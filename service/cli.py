@@ -22,6 +22,7 @@ from service.client import Client, ClientError
 from service.errors import Unavailable
 from service.family_commands import app as families
 from service.key_commands import app as keys
+from service.key_commands import share
 from service.settings import Settings, get_settings
 from service.stack import Stack, StackError, port_is_taken, running_stack, without_passwords
 from service.target_commands import app as targets
@@ -89,10 +90,8 @@ def demo(
     with _until_signal(), _running(settings, port) as stack:
         console.print(f"Winnow is up: PostgreSQL, Redis, API and worker, with their data in {settings.data_dir}.\n")
         run_demo(console, stack, Path.cwd() / "exports")
-        if exit_:
-            console.print(f"\nDashboard: [bold]{stack.url}[/]")
-        else:
-            console.print(f"\nDashboard: [bold]{stack.sign_in_url()}[/]", soft_wrap=True)
+        console.print(f"\nDashboard: [bold]{stack.url if exit_ else stack.sign_in_url()}[/]", soft_wrap=True)
+        if not exit_:
             console.print("It runs until you press Ctrl-C.")
             _wait(stack)
 
@@ -103,12 +102,9 @@ def up(port: Annotated[int | None, typer.Option(help="Port of the API and dashbo
     settings = get_settings()
     with _until_signal(), _running(settings, settings.port if port is None else port) as stack:
         console.print(f"Winnow is up: [bold]{stack.url}[/] (API documentation at /docs). Ctrl-C stops it.")
-        if stack.api_key is None:
-            console.print("Sign-in is off (WINNOW_AUTH=off): whoever reaches this port may do everything.", style="red")
-        else:
-            console.print(f"Sign in, once, with [bold]{stack.sign_in_url()}[/]", soft_wrap=True)
+        console.print(stack.how_to_sign_in(), style="bold", soft_wrap=True)
         for name, value in without_passwords(stack.environment()).items():
-            console.print(f"  {name}={value}", style="dim", soft_wrap=True)
+            console.print(f"  {name}={value}", style="dim", soft_wrap=True, markup=False)
         _wait(stack)
 
 
@@ -148,7 +144,6 @@ def api(
 ) -> None:
     """The API and dashboard alone, on servers that the environment names."""
     settings = _with_servers()
-    # Checked here as well, because uvicorn is told the address and the app is not.
     os.environ["WINNOW_HOST"] = host or settings.host
     refuse_open_network(settings.model_copy(update={"host": host or settings.host}))
     arguments = ["--host", host or settings.host, "--port", str(settings.port if port is None else port)]
@@ -389,12 +384,7 @@ _verb("resume", "Continue a paused job where it stopped.")
 _verb("stop", "End a job's search now and keep the front so far: it is measured, and the job succeeds.")
 
 
-@app.command()
-def share(job_id: JobId, off: Annotated[bool, typer.Option("--off", help="Take it back.")] = False) -> None:
-    """Let the keys of your group look at a job."""
-    with _client() as client:
-        group = client.share(job_id, not off)["shared_with"]
-    console.print(f"{job_id} {f'is shared with {group}' if group else 'is not shared'}", markup=False)
+app.command()(share)
 
 
 def _client() -> Client:

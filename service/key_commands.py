@@ -108,6 +108,16 @@ def link() -> None:
         console.print(f"{client.url}/sign-in#token={client.make_link()}", soft_wrap=True, markup=False)
 
 
+def share(
+    job_id: Annotated[str, typer.Argument(help="Id of a job.")],
+    off: Annotated[bool, typer.Option("--off", help="Take it back.")] = False,
+) -> None:
+    """Let the keys of your group look at a job."""
+    with Client(get_settings().url) as client:
+        group = client.share(job_id, not off)["shared_with"]
+    console.print(f"{job_id} {f'is shared with {group}' if group else 'is not shared'}", markup=False)
+
+
 def _listed() -> list[dict[str, Any]]:
     if not get_settings().database_url:
         with Client(get_settings().url) as client:

@@ -118,6 +118,12 @@ class Stack:
         with Client(self.url, key=self.api_key) as client:
             return f"{self.url}/sign-in#token={client.make_link()}"
 
+    def how_to_sign_in(self) -> str:
+        """A line for whoever started it."""
+        if self.api_key is None:
+            return "Sign-in is off (WINNOW_AUTH=off): whoever reaches this port may do everything."
+        return f"Sign in, once, with {self.sign_in_url()}"
+
     def environment(self) -> dict[str, str]:
         """Environment variables with which other processes join this stack. They may hold passwords."""
         assert self._settings.database_url is not None
