@@ -37,11 +37,13 @@ class PathPolicy:
         roots: folders below which everything is open.
         closed: folders that are not, unless a root lies within them.
         hub: whether names of the Hugging Face Hub are.
+        uploads: a root of whose folders each belongs to somebody; together they are nobody's.
     """
 
     roots: tuple[Path, ...]
     closed: tuple[Path, ...] = ()
     hub: bool = False
+    uploads: Path | None = None
 
     def check(self, text: str, field: str) -> Path:
         """Where a path really is.
@@ -88,6 +90,8 @@ class PathPolicy:
 
     def holds(self, path: Path) -> bool:
         """Whether a path with all links followed is open."""
+        if path == self.uploads:
+            return False
         within = [root for root in self.roots if path.is_relative_to(root)]
         if not within:
             return False
@@ -95,6 +99,15 @@ class PathPolicy:
         if any(part.startswith(".") for part in path.relative_to(root).parts):
             return False
         return not any(path.is_relative_to(folder) and not root.is_relative_to(folder) for folder in self.closed)
+
+    def upload_of(self, text: str) -> str | None:
+        """The upload that a path lies in, by its folder's name; None for any other path."""
+        try:
+            path = Path(text).expanduser().resolve()
+        except (OSError, RuntimeError, ValueError):
+            return None
+        inside = self.uploads is not None and path.is_relative_to(self.uploads) and path != self.uploads
+        return path.relative_to(self.uploads).parts[0] if inside and self.uploads is not None else None
 
     def _refusal(self, text: str, field: str) -> str:
         if not self.roots:
@@ -143,6 +156,13 @@ def check_paths(spec: JobSpec, *, whole: bool = False) -> None:
                 )
             continue
         (policy.check_all if whole else policy.check)(text, field)
+
+
+def named_uploads(spec: JobSpec) -> set[str]:
+    """Ids of the uploads that a job names."""
+    policy = POLICY.get()
+    found = {policy.upload_of(text) for _, text, _ in named_paths(spec)} if policy is not None else set()
+    return {upload_id for upload_id in found if upload_id is not None}
 
 
 def named_paths(spec: JobSpec) -> Iterator[tuple[str, str, bool]]:

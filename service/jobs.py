@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from job.fit import misfit
-from job.paths import PathRefused, check_paths
+from job.paths import PathRefused, check_paths, named_uploads
 from job.spec import JobSpec, data_gives
 from service.auth.keys import ANYBODY, Identity
 from service.auth.ownership import see
@@ -34,7 +34,7 @@ def submit(session: Session, spec: JobSpec, idempotency_key: str | None, who: Id
     Raises:
         InvalidRequest: the key was used with another body, or the spec asks for the impossible or for files that
             are not open to jobs.
-        NotFound: a supernet that is to be reused, and that `who` does not see.
+        NotFound: a supernet that is to be reused, or an upload, that `who` does not see.
         QuotaExceeded: of whoever asks.
         Infeasible: no architecture of the space meets a limit.
     """
@@ -50,6 +50,8 @@ def submit(session: Session, spec: JobSpec, idempotency_key: str | None, who: Id
     if idempotency_key is not None and (earlier := queries.job_of_key(session, idempotency_key)):
         return _same_request(earlier, digest), False
     refuse_closed_paths(spec)
+    for upload_id in named_uploads(spec):
+        see(session, who, "upload_id", upload_id)
     check_quota(session, who, spec)
     check_possible(spec)
     check_target(session, spec)

@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     data_roots: str | None = Field(
         default=None, description="Folders, separated by colons, below which paths of a job must lie."
     )
+    upload_bytes: int = Field(default=50_000_000_000, ge=1, description="Largest file that may be uploaded.")
     hub: Literal["on", "off"] = Field(
         default="off", description="`on`: jobs may name data sets and tokenizers of the Hugging Face Hub."
     )
@@ -82,7 +83,8 @@ class Settings(BaseSettings):
     def path_policy(self) -> PathPolicy:
         """Which files jobs may name on this machine."""
         roots = [Path(part).expanduser().resolve() for part in (self.data_roots or "").split(":") if part.strip()]
-        return PathPolicy((*roots, self.uploads_dir.resolve()), (self.data_dir.resolve(),), self.hub == "on")
+        uploads = self.uploads_dir.resolve()
+        return PathPolicy((*roots, uploads), (self.data_dir.resolve(),), self.hub == "on", uploads)
 
     @property
     def uploads_dir(self) -> Path:

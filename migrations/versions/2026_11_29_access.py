@@ -1,4 +1,4 @@
-"""Keys, their sign-in links, owners of jobs and tables, and an audit trail that cannot be changed."""
+"""Keys, their sign-in links, owners of jobs and tables, uploads, and an audit trail that cannot be changed."""
 
 from __future__ import annotations
 
@@ -54,6 +54,24 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("token_sha256", name=op.f("pk_sign_in_links")),
     )
     op.create_table(
+        "uploads",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("owner_id", sa.String(length=32), nullable=True),
+        sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("type", sa.String(length=20), nullable=True),
+        sa.Column("path", sa.String(length=100), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["owner_id"], ["api_keys.id"], name=op.f("fk_uploads_owner_id_api_keys"), ondelete="SET NULL"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_uploads")),
+    )
+    op.create_index(op.f("ix_uploads_owner_id"), "uploads", ["owner_id"], unique=False)
+    op.create_table(
         "audit",
         sa.Column("id", sa.BigInteger(), autoincrement=True, nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
@@ -88,5 +106,6 @@ def downgrade() -> None:
         op.drop_column(table, "owner_id")
     op.drop_table("audit")
     op.execute("DROP FUNCTION audit_is_append_only()")
+    op.drop_table("uploads")
     op.drop_table("sign_in_links")
     op.drop_table("api_keys")

@@ -25,6 +25,7 @@ from service.api import (
     results,
     supernets,
     targets,
+    uploads,
 )
 from service.api.openapi import describe
 from service.auth.door import Door
@@ -103,7 +104,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings, app.state.database, app.state.queue = settings, database, queue
     app.state.gatekeeper = Gatekeeper.of(settings, database)
-    for noun in (jobs, results, insight, events, exports, supernets, targets, profile, catalog, access, health):
+    for noun in (
+        jobs,
+        results,
+        insight,
+        events,
+        exports,
+        supernets,
+        targets,
+        profile,
+        catalog,
+        access,
+        uploads,
+        health,
+    ):
         app.include_router(noun.router)
     pages.install(app)
     problems.install(app)
@@ -126,7 +140,8 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count the body as it arrives, whatever Content-Length says."""
-        if scope["type"] != "http":
+        # Parts of uploads are written as they arrive, and counted there.
+        if scope["type"] != "http" or (scope["method"] == "PUT" and scope["path"].startswith("/v1/uploads/")):
             await self._app(scope, receive, send)
             return
         declared = dict(scope["headers"]).get(b"content-length", b"0")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, or_, select, true
+from sqlalchemy import ColumnElement, String, literal, or_, select, true
 from sqlalchemy.orm import Session
 
 from service.auth.keys import Identity
 from service.errors import Forbidden, NotFound
-from service.store.models import Export, Job, Measurement, TrainedSupernet
+from service.store.models import Export, Job, Measurement, TrainedSupernet, Upload
 
 # Parameter -> the words of "there is none" and the job whose owner decides. Names of what everybody shares, and of
 # what lies within another of them, are in SHARED; a test finds parameters that are in neither.
@@ -31,12 +31,14 @@ _JOB_OF: dict[str, tuple[str, Any]] = {
         .select_from(Measurement)
         .outerjoin(Job, Job.id == Measurement.job_id),
     ),
+    "upload_id": ("There is no upload {!r}.", select(Upload.owner_id, literal(None, String), Upload.id)),
 }
 _ID_OF: dict[str, Any] = {
     "job_id": Job.id,
     "export_id": Export.id,
     "supernet_id": TrainedSupernet.id,
     "measurement_id": Measurement.id,
+    "upload_id": Upload.id,
 }
 OWNED = frozenset(_JOB_OF)
 SHARED = frozenset({"architecture_id", "name", "key_id"})

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from job.spec import JobSpec
 from service.auth.keys import Identity
 from service.errors import QuotaExceeded
-from service.store.models import TERMINAL_STATES, ApiKey, Artifact, EvaluationRow, Export, Job, TrainedSupernet
+from service.store.models import TERMINAL_STATES, ApiKey, Artifact, EvaluationRow, Export, Job, TrainedSupernet, Upload
 
 
 def check_quota(session: Session, who: Identity, spec: JobSpec) -> None:
@@ -86,8 +86,9 @@ def evaluations(session: Session, key_id: str) -> int:
 
 
 def stored_bytes(session: Session, key_id: str) -> int:
-    """Bytes of a key's checkpoints, supernets and exports."""
-    return sum(
+    """Bytes of a key's checkpoints, supernets, exports and uploads."""
+    uploaded = session.scalar(select(func.sum(Upload.size_bytes)).where(Upload.owner_id == key_id))
+    return int(uploaded or 0) + sum(
         int(
             session.scalar(
                 select(func.sum(table.size_bytes)).join(Job, Job.id == table.job_id).where(Job.owner_id == key_id)

@@ -327,6 +327,26 @@ class SignInLink(Base):
     used_at: Mapped[datetime | None]
 
 
+class Upload(Base):
+    """A file that somebody sends, in parts; its bytes are in the uploads folder, under its id."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (Index(None, "owner_id"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    owner_id: Mapped[str | None] = mapped_column(ForeignKey("api_keys.id", ondelete="SET NULL"))
+    # "dataset" or "checkpoint"
+    kind: Mapped[str] = mapped_column(String(20))
+    name: Mapped[str] = mapped_column(String(200))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    finished_at: Mapped[datetime | None]
+    # What its bytes say that it is, and its place in its folder; None until it is finished.
+    type: Mapped[str | None] = mapped_column(String(20))
+    path: Mapped[str | None] = mapped_column(String(100))
+
+
 class AuditRow(Base):
     """Who did what: one row per request that may change something. A trigger refuses to change or remove rows."""
 

@@ -32,6 +32,7 @@ from service.store.models import (
     SignInLink,
     Target,
     TrainedSupernet,
+    Upload,
 )
 from service.store.session import Database
 from tests.api import open_api
@@ -166,6 +167,9 @@ def filled(database: Database, key_of: Callable[..., str]) -> tuple[dict[str, st
                 **{"step": 1, **words, **more},
             )
         )
+        named["upload_id"] = keys.secrets.token_hex(6)
+        sent = {"kind": "dataset", "name": "u", "size_bytes": 1, "sha256": "0" * 64}
+        session.add(Upload(id=named["upload_id"], owner_id=ids["write"], **sent))
         session.add(Target(name=f"t-{job_id}", kind="table", facts={}, table="", owner_id=ids["write"]))
     return cast, {"job_id": job_id, **named, "name": f"t-{job_id}", "architecture_id": "a" * 16, "key_id": "0" * 12}
 

@@ -19,6 +19,7 @@ from search_space import plugins
 from service.profile import MAX_SAMPLES, ProfileOut, ProfileSpec, log10, make_profile, wilson
 from service.settings import Settings
 from tests.api import open_api
+from tests.conftest import TEMPORARY
 
 DIGITS = {"family": "mobilenet", "preset": "digits"}
 
@@ -28,7 +29,12 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """The API without any server: a profile needs none."""
     nowhere = tmp_path_factory.mktemp("nowhere")
     settings = Settings(
-        data_dir=nowhere, database_url=f"postgresql://postgres@/x?host={nowhere}", redis_url="redis://127.0.0.1:9"
+        data_dir=nowhere,
+        database_url=f"postgresql://postgres@/x?host={nowhere}",
+        redis_url="redis://127.0.0.1:9",
+        auth="off",
+        allowed_hosts="testserver",
+        data_roots=TEMPORARY,
     )
     with open_api(settings) as client:
         yield client
