@@ -353,6 +353,8 @@ def test_a_broken_family_is_refused_and_everything_else_goes_on(tmp_path: Path) 
         database_url=f"postgresql://postgres@/x?host={tmp_path}",
         redis_url="redis://127.0.0.1:9",
         families_dir=families,
+        auth="off",
+        allowed_hosts="testserver",
     )
     try:
         with open_api(settings, raise_server_exceptions=False) as client:
