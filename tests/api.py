@@ -9,6 +9,9 @@ from fastapi.testclient import TestClient
 from service.api.app import create_app
 from service.settings import Settings
 
+# Where guarded APIs are asked.
+BASE = "http://127.0.0.1"
+
 
 def open_api(settings: Settings, key: str | None = None, **options: Any) -> TestClient:
     """A client of an API with these settings; enter it as a context.
@@ -19,3 +22,9 @@ def open_api(settings: Settings, key: str | None = None, **options: Any) -> Test
     """
     headers = {"X-Winnow": "1", **({"Authorization": f"Bearer {key}"} if key else {})}
     return TestClient(create_app(settings), headers=headers, **options)
+
+
+def client_of(api: TestClient, key: str | None) -> TestClient:
+    """Another client of the same app."""
+    headers = {"X-Winnow": "1", **({"Authorization": f"Bearer {key}"} if key else {})}
+    return TestClient(api.app, base_url=BASE, headers=headers, follow_redirects=False, raise_server_exceptions=False)
