@@ -5,9 +5,10 @@ VENV := .venv
 # Test processes; 0 is this one.
 JOBS ?= 2
 BIN := $(VENV)/bin
-unexport PYTHONPATH PYTHONHOME
+# Nor do compiled files stay unwritten: tests start a hundred processes, each of which would compile all of ours again.
+unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check bench up clean
+.PHONY: help demo test test-all check bench up clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -20,9 +21,15 @@ up: $(VENV)/ready ## API, worker and dashboard on this machine
 
 # A file's tests run in one process, files in their order: that reordering would leave those with few and long tests,
 # the end-to-end ones, to the end, where one process waits for the other.
-test: $(VENV)/ready ## All tests (installs Debian's chromium for the browser tests where it may)
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=10
+
+test: $(VENV)/ready ## What every change must pass (installs Debian's chromium for the browser tests where it may)
 	@.ci/chromium
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(PYTEST) -m "not thorough" $(ARGS)
+
+test-all: $(VENV)/ready ## The same for every preset, family and size
+	@.ci/chromium
+	@$(PYTEST) $(ARGS)
 
 check: $(VENV)/ready ## ruff, mypy strict, import-linter
 	@$(BIN)/ruff check .

@@ -15,11 +15,11 @@ from search_space.adjustments import Adjustments
 from search_space.architecture import Architecture
 from search_space.plugins import load_family
 from search_space.space import Choice, SearchSpace
-from supernet.augment import AugmentOptions
 from supernet.calibrate import calibrate
 from supernet.data import Dataset, load_dataset
 from supernet.evaluate import accuracy
 from supernet.network import Supernet, extract
+from supernet.options import AugmentationOptions
 from supernet.trainer import Trainer, TrainingMethod, TrainingOptions
 
 # Calibration: the published recipes' 16,384 images in batches of 256, or all there are (arXiv 2011.09011).
@@ -89,7 +89,7 @@ def train(space: SearchSpace, method: TrainingMethod, data: Dataset, setting: Se
     torch.manual_seed(seed)
     supernet = Supernet(space).to(device)
     steps_per_epoch = max(1, len(data.train) // setting.batch_size)
-    augment = AugmentOptions(crop_padding=4, flip=True)
+    augment = AugmentationOptions(crop_padding=4, flip=True)
     trainer = Trainer(supernet, method, data.train, setting.options(steps_per_epoch), seed, augment)
     began, name = time.monotonic(), type(method).__name__
     while trainer.steps_done < trainer.num_steps:

@@ -41,9 +41,9 @@ from torchao.quantization.quantize_.workflows import Int8Tensor
 
 from export.measure import describe_machine
 from export.measure.energy import EnergyMeter, visible_gpu
-from export.runtimes.torch import language_phases
+from export.runtimes.torch.runtime import language_phases
 from predictors.cost import params
-from quantization.network import layer_paths
+from quantization.quantizable import layer_paths
 from search_space.adjustments import Adjustments
 from search_space.architecture import Architecture
 from search_space.families import llama

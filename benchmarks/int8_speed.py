@@ -34,18 +34,18 @@ from benchmarks.simq_nas import (
     show,
 )
 from job.quantization_spec import QuantizationSpec
-from pipeline.policies import seeds_from
-from quantization.evaluation import QuantizedEvaluator
-from quantization.space import QuantizedSpace
+from quantization.first_policies import seeds_from
+from quantization.quantized_evaluator import QuantizedEvaluator
+from quantization.quantized_space import QuantizedSpace
 from search.pareto import pareto_front
 from search_space.architecture import Architecture
 from search_space.families import mobilenet
 from search_space.space import SearchSpace
-from supernet.augment import AugmentOptions
 from supernet.data import Dataset
 from supernet.data.dataset import Split
-from supernet.methods.single import Single
+from supernet.methods.single.method import Single
 from supernet.network import Supernet
+from supernet.options import AugmentationOptions
 from supernet.trainer import Trainer, TrainingOptions
 
 NETWORK, SIZE = "mobilenet_v2_035", 224
@@ -86,7 +86,7 @@ def trained(space: SearchSpace, plan: Plan, data: Dataset, cache: Cache) -> Supe
     )
 
     def train() -> None:
-        trainer = Trainer(supernet, Single(), data.train, options, 0, AugmentOptions(crop_padding=28, flip=True))
+        trainer = Trainer(supernet, Single(), data.train, options, 0, AugmentationOptions(crop_padding=28, flip=True))
         while trainer.steps_done < trainer.num_steps:
             losses = trainer.step()
             if trainer.steps_done % 20 == 0:
@@ -122,7 +122,7 @@ def report(lab: Lab, plan: Plan) -> dict[str, Any]:
 
     left = {name: sum(space.policy(one.architecture)[name].is_full for one in front) for name in space.policy(full)}
     times = lab.time_left_in_32(network, list(left))
-    divergence = {one["layer"]: one["divergence"] for one in sensitive}
+    divergence = {one.layer: one.divergence for one in sensitive}
     layers = [
         {
             "layer": name,

@@ -16,7 +16,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -26,6 +25,7 @@ from export.measurable import write_measurable
 from export.measure import Effort, Setting, describe_machine
 from export.measure.bench import one_at_a_time, start_series
 from export.measure.machine import clocks
+from predictors.readings import Results
 from search_space.plugins import load_family
 from supernet.network import build_network
 
@@ -45,8 +45,9 @@ def write_networks(count: int, setting: Setting, folder: Path) -> list[Path]:
     return paths
 
 
-def measure_twice(paths: Sequence[Path], setting: Setting, effort: Effort) -> list[list[dict[str, Any]]]:
+def measure_twice(paths: Sequence[Path], setting: Setting, effort: Effort) -> list[Results]:
     """Two measurements of every network, each in fresh processes, in turns."""
+    before = clocks()
     with one_at_a_time(), contextlib.ExitStack() as stack:
         twice = [start_series(stack, paths, [setting], effort, {}) for _ in range(2)]
         while True:
@@ -56,7 +57,8 @@ def measure_twice(paths: Sequence[Path], setting: Setting, effort: Effort) -> li
             # Networks in turns, and of each network both measurements: neither has the quiet minutes for itself.
             for children, one in sorted(unfinished, key=lambda pair: pair[1].model):
                 one.add_blocks(children, effort)
-        return [[one.result() for one in series] for _, series in twice]
+        after = clocks()
+        return [[one.result(before, after) for one in series] for _, series in twice]
 
 
 def main() -> None:

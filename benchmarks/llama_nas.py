@@ -35,7 +35,7 @@ import torch
 
 from benchmarks.cache import Cache
 from benchmarks.small_llama import Plan, train
-from export.formats import onnx
+from export.formats.onnx import format as onnx
 from export.measure import describe_machine, measure
 from predictors.cost import weight_bytes
 from search.algorithms import make_algorithm
@@ -50,8 +50,8 @@ from supernet.data import Dataset, load_dataset
 from supernet.evaluate import perplexity
 from supernet.examiner import Examiner
 from supernet.importance import order_by_importance
-from supernet.methods.alternating import Alternating
-from supernet.methods.single import Single
+from supernet.methods.alternating.method import Alternating
+from supernet.methods.single.method import Single
 from supernet.network import Supernet
 from supernet.scores.labels import SplitExam
 

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from predictors.cost import macs
-from quantization.space import Quantization, QuantizedSpace
+from quantization.policies import Quantization
+from quantization.quantized_space import QuantizedSpace
 from search_space.architecture import Architecture
 from search_space.plugins import load_family
 from search_space.space import SearchSpace
@@ -93,7 +94,7 @@ def measured(family: str, preset: str, count: int, rounds: int, *, mixed: bool =
 def _write(space: SearchSpace, architectures: list[Architecture], folder: Path) -> None:
     import torch
 
-    from export.formats.onnx import write
+    from export.formats.onnx.format import write
     from quantization.calibration import with_stated_policy
     from supernet.contract import example_input
     from supernet.network import build_network

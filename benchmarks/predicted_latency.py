@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cache import Cache
-from export.measure import Effort, MeasurementError, Setting
-from export.measure.bench import Results
+from export.measurable import write_fresh
 from job.hardware_spec import HardwareSpec
 from pipeline.benches import LocalBench, MemoryStore
 from pipeline.hardware import read, to_fit
-from pipeline.layer_tables import build_table, measure_tasks
-from pipeline.pricing import Bench, layers_of, network_task, place_of
+from pipeline.traced_layers import layers_of
+from predictors.instrument import Bench, Instrument, Specimen, place_of
 from predictors.latency_fit import Fitted, fit_predictor
+from predictors.layer_tables import build_table
+from predictors.readings import MeasurementError, Results
+from predictors.setting import Effort, Setting
 from predictors.tables import LatencyTable
 from search.metrics import METRICS
 from search_space.space import SearchSpace
@@ -58,15 +60,15 @@ def fitted(
     bench: Bench = LocalBench(setting.how) if known is None else Recorded(known["place"])
     place, where = place_of(bench, setting)
     networks = to_fit(space, plan.networks, 0)
-    tasks = [network_task(space, network, setting) for network in networks]
+    specimens = [Specimen.network(space, network) for network in networks]
     layers = layers_of(space, plan.max_layers)
-    say(f"latencies: {len(layers)} layers and {len(tasks)} networks")
+    say(f"latencies: {len(layers)} layers and {len(specimens)} networks")
 
     def measured(store: MemoryStore) -> tuple[LatencyTable, list[float]]:
-        table = build_table(TARGET, layers, setting, bench, store, lambda _done: None)
-        effort = Effort(max_seconds=plan.seconds)
-        found = measure_tasks(tasks, "network", setting, bench, store, effort, lambda _done: None)
-        return table, [read(found[task.subject], "latency_ms") for task in tasks]
+        instrument = Instrument(bench, setting, store, write_fresh)
+        table = build_table(TARGET, layers, instrument, lambda _done: None)
+        found = instrument.measure(specimens, "network", Effort(max_seconds=plan.seconds), lambda _done: None)
+        return table, [read(found[specimen.subject], "latency_ms") for specimen in specimens]
 
     def recorded() -> dict[str, Any]:
         store = MemoryStore()

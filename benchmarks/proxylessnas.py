@@ -42,35 +42,38 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.cache import Cache
-from export.measure import Effort, Setting, describe_machine
+from export.measurable import write_fresh
+from export.measure import describe_machine
 from pipeline.benches import LocalBench, MemoryStore
-from pipeline.hardware import Place
-from pipeline.layer_tables import measure_tasks
-from pipeline.pricing import Task, network_task
-from predictors.candidates import price_candidates
+from pipeline.traced_layers import layers_of
+from predictors.candidate_prices import price_candidates
+from predictors.instrument import Instrument, Specimen
+from predictors.layer_tables import corrected_table
+from predictors.setting import Effort, Setting
 from proxyless.derive import most_likely_within
+from proxyless.expected_latency import Latencies, NoLatency
 from proxyless.gates import GatedPasses
 from proxyless.held_out import carve
-from proxyless.latency import Latencies, NoLatency
 from proxyless.parameters import ArchitectureParameters
 from proxyless.search import Budget, PathSearch, Turns
 from proxyless.steps import GradientStep
-from proxyless.tables import correcting_networks, measured_table
+from proxyless.target_tables import correcting_networks
 from search_space.adjustments import Adjustments
 from search_space.architecture import Architecture
 from search_space.families import proxyless
 from search_space.operations import Blocks, alone, blocks_of, separated
 from search_space.plugins import load_family
 from search_space.space import SearchSpace
-from supernet.augment import AugmentOptions
 from supernet.calibrate import calibrate
 from supernet.data import Dataset, load_dataset
 from supernet.data.dataset import Split
 from supernet.evaluate import accuracy
 from supernet.losses import task_loss
-from supernet.methods.proxylessnas import ProxylessNAS
-from supernet.methods.single import Single
+from supernet.methods.proxylessnas.method import ProxylessNAS
+from supernet.methods.single.method import Single
+from supernet.methods.single.options import SingleOptions
 from supernet.network import Supernet, build_network, extract
+from supernet.options import AugmentationOptions
 from supernet.randomness import derived_rng
 from supernet.trainer import Trainer, TrainingOptions
 
@@ -95,7 +98,7 @@ class Size:
 
     memory_batch: int
     pixels: int
-    table: proxyless.Table
+    table: proxyless.ProxylessTable
     limit: int | None
     batch_size: int
     warmup_epochs: int
@@ -266,7 +269,7 @@ class Study:
         proxyless.PRESETS["cifar_benchmark"] = self.size.table
         self.space = load_family("proxyless", "cifar_benchmark", Adjustments())
         self.blocks = blocks_of(self.space)
-        self.bench, self.store = LocalBench(self.setting.how), MemoryStore()
+        self.instrument = Instrument(LocalBench(self.setting.how), self.setting, MemoryStore(), write_fresh)
 
     @cached_property
     def table(self) -> dict[str, Any]:
@@ -275,8 +278,10 @@ class Study:
 
     def _measured_table(self) -> dict[str, Any]:
         began = time.monotonic()
-        place = Place(None, self.bench, self.setting)
-        table = measured_table("cpu-onnxruntime", self.space, place, self.store, 2000, 2.0, lambda _done: None)
+        layers, networks = layers_of(self.space, 2000), correcting_networks(self.space)
+        table = corrected_table(
+            "cpu-onnxruntime", self.space, layers, networks, self.instrument, 2.0, lambda _done: None
+        )
         prices = price_candidates(self.space, table, self.blocks)
         return {"fixed_ms": prices.fixed_ms, "blocks_ms": prices.blocks_ms, "seconds": time.monotonic() - began}
 
@@ -345,7 +350,7 @@ def search(study: Study) -> dict[str, Any]:
         score, table_ms = study.score(one), latencies.of_path(study.blocks.path(one))
         rows.append({"kind": kind, "id": one.id, "accuracy": score, "table_ms": table_ms, "values": one.values})
         say(f"{kind} {one.id}: {score:.4f}")
-    drift = measured_whole(space, rows, study.setting, study.bench, study.store)
+    drift = measured_whole(space, rows, study.instrument)
     return {
         "space": f"{len(study.blocks.searched)} blocks with a choice, {size.pixels} pixels, {space.size()} networks",
         "operations": sorted({str(option) for block in study.blocks.searched for option in block.options}),
@@ -361,28 +366,26 @@ def search(study: Study) -> dict[str, Any]:
     }
 
 
-def measured_whole(
-    space: SearchSpace, rows: list[dict[str, Any]], setting: Setting, bench: LocalBench, store: MemoryStore
-) -> float:
+def measured_whole(space: SearchSpace, rows: list[dict[str, Any]], instrument: Instrument) -> float:
     """Fill in what the networks take, measured in turns with the networks that corrected the table; the drift.
 
     Drift is how much those take now of what they took when they were first measured: a shared machine's own doing.
     """
-    tasks = [network_task(space, one, setting) for one in correcting_networks(space)]
-    before = measure_tasks(tasks, "network", setting, bench, store, Effort(), lambda _done: None)
-    mine = [network_task(space, space.architecture(**row["values"]), setting) for row in rows]
-    after = measure_tasks([*tasks, *mine], "again", setting, bench, store, Effort(max_seconds=2.0), lambda _done: None)
-    drift = float(np.median([ms(after, task) / ms(before, task) for task in tasks]))
-    for row, task in zip(rows, mine, strict=True):
-        row["measured_ms"], row["interval_ms"] = ms(after, task), after[task.subject][0]["interval_ms"]
+    specimens = [Specimen.network(space, one) for one in correcting_networks(space)]
+    before = instrument.measure(specimens, "network", Effort(), lambda _done: None)
+    mine = [Specimen.network(space, space.architecture(**row["values"])) for row in rows]
+    after = instrument.measure([*specimens, *mine], "again", Effort(max_seconds=2.0), lambda _done: None)
+    drift = float(np.median([ms(after, specimen) / ms(before, specimen) for specimen in specimens]))
+    for row, specimen in zip(rows, mine, strict=True):
+        row["measured_ms"], row["interval_ms"] = ms(after, specimen), after[specimen.subject][0]["interval_ms"]
         row["error"] = row["table_ms"] / row["measured_ms"] - 1
         row["error_beside_drift"] = drift * row["table_ms"] / row["measured_ms"] - 1
     return drift
 
 
-def ms(found: dict[str, Any], task: Task) -> float:
-    """Median latency of a task."""
-    return float(found[task.subject][0]["median_ms"])
+def ms(found: dict[str, Any], specimen: Specimen) -> float:
+    """Median latency of a specimen."""
+    return float(found[specimen.subject][0]["median_ms"])
 
 
 def pooled(data: Dataset, pixels: int) -> Dataset:
@@ -434,7 +437,7 @@ def options(size: Size, epochs: int) -> TrainingOptions:
     )
 
 
-AUGMENT = AugmentOptions(crop_padding=4, flip=True)
+AUGMENT = AugmentationOptions(crop_padding=4, flip=True)
 
 
 def derive(
@@ -492,7 +495,12 @@ def trained(size: Size, space: SearchSpace, architecture: Architecture, data: Da
     supernet = Supernet(own).to(data.train.y.device)
     genes = ",".join(map(str, architecture.genes))
     trainer = Trainer(
-        supernet, Single(genes, label_smoothing=0.1), data.train, options(size, size.final_epochs), 0, AUGMENT
+        supernet,
+        Single(SingleOptions(architecture=genes, label_smoothing=0.1)),
+        data.train,
+        options(size, size.final_epochs),
+        0,
+        AUGMENT,
     )
     for _ in range(trainer.num_steps):
         trainer.step()

@@ -14,12 +14,13 @@ from benchmarks.cache import Cache
 from search_space.adjustments import Adjustments
 from search_space.plugins import load_family
 from search_space.space import SearchSpace
-from supernet.augment import AugmentOptions
 from supernet.data import Dataset, load_dataset
 from supernet.data.text import read_text
-from supernet.methods.alternating import Alternating
-from supernet.methods.bignas import BigNAS
+from supernet.methods.alternating.method import Alternating
+from supernet.methods.bignas.method import BigNAS
+from supernet.methods.bignas.options import BigNASOptions
 from supernet.network import Supernet
+from supernet.options import AugmentationOptions
 from supernet.trainer import Trainer, TrainingMethod, TrainingOptions
 
 
@@ -205,7 +206,7 @@ def trained(family: str, plan: Plan, data: Dataset, cache: Cache) -> tuple[Super
     torch.manual_seed(0)
     supernet = Supernet(space)
     is_image = family in ("mobilenet", "resnet", "digits")
-    method: TrainingMethod = Alternating() if family == "llama" else BigNAS(num_random=plan.num_random)
+    method: TrainingMethod = Alternating() if family == "llama" else BigNAS(BigNASOptions(num_random=plan.num_random))
     options = TrainingOptions(
         epochs=plan.epochs,
         batch_size=plan.batch_size,
@@ -220,7 +221,7 @@ def trained(family: str, plan: Plan, data: Dataset, cache: Cache) -> tuple[Super
         schedule="cosine",
         warmup_epochs=plan.warmup_epochs,
     )
-    augment = AugmentOptions(crop_padding=4, flip=True) if family in ("mobilenet", "resnet", "vit") else None
+    augment = AugmentationOptions(crop_padding=4, flip=True) if family in ("mobilenet", "resnet", "vit") else None
 
     def train() -> None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -39,15 +39,16 @@ import torch
 from benchmarks.cache import Cache
 from benchmarks.predicted_latency import fitted
 from benchmarks.simq_data import PLANS, Plan, read, trained
-from export.formats import onnx as onnx_format
+from export.formats.onnx import format as onnx_format
 from export.measure import describe_machine
 from job.quantization_spec import QuantizationSpec
-from pipeline.policies import candidates_of, seeds_from
+from pipeline.policies import layer_sensitivity
 from predictors.cost import weight_bytes
-from quantization.evaluation import QuantizedEvaluator
+from quantization.first_policies import candidates_of, seeds_from
 from quantization.qdq import tensor_bytes
+from quantization.quantized_evaluator import QuantizedEvaluator
+from quantization.quantized_space import QuantizedSpace
 from quantization.sensitivity import sensitivities
-from quantization.space import QuantizedSpace
 from search.algorithms import make_algorithm
 from search.evaluation import Evaluation
 from search.objectives import Objective
@@ -55,6 +56,7 @@ from search.pareto import hypervolume, pareto_front
 from search.problem import CostOf, ExactCost
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
+from service.store.records import LayerSensitivity
 from supernet.data import Dataset
 from supernet.evaluate import score
 
@@ -267,11 +269,11 @@ def _without_dead(space: QuantizedSpace, network: Architecture, start: int) -> A
             yield choice if choice.when is None or choice.when[0] in names else replace(choice, when=None)
 
 
-def sensitivities_of(lab: Lab) -> list[dict[str, Any]]:
+def sensitivities_of(lab: Lab) -> list[LayerSensitivity]:
     """As a job stores them."""
     largest = lab.space.base.largest()
     found = sensitivities(lab.evaluator.quantizable(largest), candidates_of(lab.space, largest), lab.evaluator.examples)
-    return [{"layer": one.layer, "bits": one.precision.bits, "divergence": one.divergence} for one in found]
+    return [layer_sensitivity(one) for one in found]
 
 
 @dataclass(frozen=True)
@@ -288,7 +290,7 @@ class Comparison:
     kept: Cache
 
     @cached_property
-    def sensitive(self) -> list[dict[str, Any]]:
+    def sensitive(self) -> list[LayerSensitivity]:
         """Of the largest network."""
         return sensitivities_of(self.lab)
 
@@ -364,7 +366,7 @@ WAYS = {
 # --- what came out ----------------------------------------------------------------------------------
 
 
-def report(lab: Lab, runs: dict[str, list[list[Evaluation]]], sensitive: list[dict[str, Any]]) -> dict[str, Any]:
+def report(lab: Lab, runs: dict[str, list[list[Evaluation]]], sensitive: list[LayerSensitivity]) -> dict[str, Any]:
     """Hypervolumes, ratios against the largest network in INT8, and agreement of files."""
     delivered = {name: [lab.delivered(found) for found in every] for name, every in runs.items()}
     low, high = extremes([front for every in delivered.values() for front in every])
@@ -448,7 +450,7 @@ def _errors(ratios: np.ndarray) -> dict[str, float]:
     }
 
 
-def left_in_32(lab: Lab, fronts: list[list[Evaluation]], sensitive: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def left_in_32(lab: Lab, fronts: list[list[Evaluation]], sensitive: list[LayerSensitivity]) -> list[dict[str, Any]]:
     """Layers by how often fronts leave them in 32 bits, and why: what INT8 loses there, and what it saves.
 
     `time_in_32` is of the largest network, which has all layers.
@@ -457,7 +459,7 @@ def left_in_32(lab: Lab, fronts: list[list[Evaluation]], sensitive: list[dict[st
     for one in (one for front in fronts for one in front):
         for name, precision in lab.space.policy(one.architecture).items():
             seen.setdefault(name, []).append(precision.is_full)
-    divergence = {row["layer"]: row["divergence"] for row in sensitive}
+    divergence = {row.layer: row.divergence for row in sensitive}
     shares = {name: round(sum(kept) / len(kept), 2) for name, kept in seen.items()}
     most = sorted(shares, key=lambda name: -shares[name])[:8]
     largest = lab.space.base.largest()
@@ -514,7 +516,7 @@ def language(lab: Lab, plan: Plan) -> dict[str, Any]:
 
     for bits in (16, 8, 4):
         add(f"uniform {bits}", space.quantized(base.largest(), bits))
-    order = [row["layer"] for row in sorted(sensitive, key=lambda row: row["divergence"]) if row["bits"] == 4]
+    order = [row.layer for row in sorted(sensitive, key=lambda row: row.divergence) if row.bits == 4]
     for share in (0.25, 0.5, 0.75):
         four = dict.fromkeys(order[: round(share * len(order))], 4)
         add(

@@ -28,8 +28,9 @@ from search_space.architecture import Architecture
 from search_space.plugins import load_family
 from supernet.data import Dataset, load_dataset
 from supernet.evaluate import perplexity
-from supernet.methods.alternating import Alternating
-from supernet.methods.single import Single
+from supernet.methods.alternating.method import Alternating
+from supernet.methods.alternating.options import AlternatingOptions
+from supernet.methods.single.method import Single
 from supernet.network import Supernet, extract
 from supernet.trainer import Trainer, TrainingMethod, TrainingOptions
 
@@ -99,7 +100,7 @@ def compare(plan: Plan, path: Path) -> dict[str, Any]:
     ways: dict[str, TrainingMethod] = {
         "plain": Single(),
         "alternating": Alternating(),
-        "instatune": Alternating(alpha=0.3),
+        "instatune": Alternating(AlternatingOptions(alpha=0.3)),
     }
     for name, method in ways.items():
         supernet = copy.deepcopy(start)

@@ -32,7 +32,8 @@ from benchmarks.cifar import (
 from export.measure import describe_machine
 from search_space.architecture import Architecture
 from search_space.nesting import Nesting
-from supernet.methods.sortednet import SortedNet
+from supernet.methods.sortednet.method import SortedNet
+from supernet.methods.sortednet.options import SortedNetOptions
 
 # 200 epochs, batch 128, rate 0.1: the setting that the paper's comparison follows (arXiv 2110.04252).
 FULL = Setting("mobilenet_v2", {}, None, 200, 128, 0.1, "bfloat16")
@@ -56,7 +57,7 @@ def evaluate_all(setting: Setting, data_path: Path, distribution: str, device: t
     began = time.monotonic()
     data = read_data(data_path, setting, device)
     space = setting.space()
-    supernet = train(space, SortedNet(distribution=distribution), data, setting)
+    supernet = train(space, SortedNet(SortedNetOptions(distribution=distribution)), data, setting)
     share_statistics(supernet, data)
     models = Nesting(space).all()
 

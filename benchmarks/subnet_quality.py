@@ -34,9 +34,11 @@ from benchmarks.cifar import (
     train,
 )
 from export.measure import describe_machine
-from supernet.methods.bignas import BigNAS
-from supernet.methods.single import Single
-from supernet.methods.sortednet import SortedNet
+from supernet.methods.bignas.method import BigNAS
+from supernet.methods.single.method import Single
+from supernet.methods.single.options import SingleOptions
+from supernet.methods.sortednet.method import SortedNet
+from supernet.methods.sortednet.options import SortedNetOptions
 
 # Of a supernet's learning rate, relative to that of a network alone. BigNAS adds up the gradients of four networks on
 # the whole batch, SortedNet averages those of four draws. With 240 epochs of the small form BigNAS's mean difference
@@ -74,13 +76,15 @@ def compare(setting: Setting, data_path: Path, count: int, device: torch.device)
         return replace(setting, learning_rate=share * setting.learning_rate)
 
     bignas = train(space, BigNAS(), data, at(BIGNAS_RATE))
-    sortednet = train(space, SortedNet(dimensions="free", distribution="sandwich"), data, at(SORTEDNET_RATE))
+    sortednet = train(
+        space, SortedNet(SortedNetOptions(dimensions="free", distribution="sandwich")), data, at(SORTEDNET_RATE)
+    )
     for supernet in (bignas, sortednet):
         share_statistics(supernet, data)
     rows: list[dict[str, Any]] = []
     for architecture in chosen:
         single = alone(space, architecture)
-        trained = train(single, Single(label_smoothing=0.1), data, setting)
+        trained = train(single, Single(SingleOptions(label_smoothing=0.1)), data, setting)
         scores = {
             "alone": test_accuracy(network_of(trained, single.largest(), data, calibrated=True), data),
             **{

@@ -25,7 +25,7 @@ from predictors.cost import macs
 from search_space.plugins import load_family
 from supernet.data import Batch
 from supernet.losses import distillation_loss, task_loss
-from supernet.methods.bignas import BigNAS
+from supernet.methods.bignas.method import BigNAS
 from supernet.network import Supernet, extract
 from supernet.passes import Passes
 

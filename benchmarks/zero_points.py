@@ -18,8 +18,9 @@ import numpy as np
 import torch
 
 from benchmarks.simq_nas import Timed, opened, share_of_time, show
-from export.formats import onnx as onnx_format
-from pipeline.pricing import Layer, layers_of
+from export.formats.onnx import format as onnx_format
+from pipeline.traced_layers import layers_of
+from predictors.instrument import Layer
 from quantization.calibration import with_stated_policy
 from search_space.layers import LayerSpec, Precision
 from search_space.layers.precision import Policy
@@ -33,7 +34,7 @@ def timed(layer: Layer, policy: Policy) -> Timed:
     """The layer alone under a policy."""
     layers: dict[str, LayerSpec] = {"layer": layer.spec.with_policy(policy)}
     torch.manual_seed(0)
-    inputs = torch.randn(layer.shape)
+    inputs = torch.randn(layer.takes.shape)
     network = with_stated_policy(build_network(layers).eval(), layers, inputs)
     with tempfile.TemporaryDirectory() as folder:
         onnx_format.write(network, inputs, Path(folder))

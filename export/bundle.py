@@ -13,11 +13,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from export.verify import verify
-from search_space import plugins
+from plugins import kinds
 from search_space.layers import LayerSpec
 from supernet.network import takes_mask
-
-FORMATS = ["safetensors", "onnx"]
 
 PADDED = """
 ## Padded texts
@@ -29,7 +27,7 @@ Texts of different lengths are padded to one length, and the network must be tol
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class BundleContents:
     """The network to export and what its card says.
 
     Attributes:
@@ -57,7 +55,7 @@ class Bundle:
 
 
 def write_bundle(
-    subject: Subject, inputs: Tensor, labels: Tensor, folder: Path, mask_NT: Tensor | None = None
+    subject: BundleContents, inputs: Tensor, labels: Tensor, folder: Path, mask_NT: Tensor | None = None
 ) -> Bundle:
     """Write, verify and pack. The folder appears under its name only when all of that has succeeded.
 
@@ -77,7 +75,7 @@ def write_bundle(
     draft.mkdir()
     try:
         _write_files(subject, inputs, draft)
-        report = verify(draft, subject.network, inputs, labels, FORMATS, mask_NT)
+        report = verify(draft, subject.network, inputs, labels, kinds.FORMATS.names(), mask_NT)
         (draft / "verification.json").write_text(json.dumps(report, indent=2))
         masked = PADDED if takes_mask(subject.network, inputs) else ""
         (draft / "README.md").write_text(subject.card + masked + _files_table(draft))
@@ -93,10 +91,10 @@ def write_bundle(
     return Bundle(folder, archive, report, sha256_of(archive), archive.stat().st_size)
 
 
-def _write_files(subject: Subject, inputs: Tensor, folder: Path) -> None:
+def _write_files(subject: BundleContents, inputs: Tensor, folder: Path) -> None:
     write_architecture(subject.layers, inputs, folder, subject.facts)
-    for name in FORMATS:
-        plugins.load("export.formats", name, "export format").write(subject.network, inputs, folder)
+    for name in kinds.FORMATS.names():
+        kinds.FORMATS.load(name).write(subject.network, inputs, folder)
 
 
 def write_architecture(

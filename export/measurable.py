@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
-from export.bundle import write_architecture
-from export.formats import onnx, safetensors
-from export.measure.setting import Setting
+from plugins.kinds import RUNTIMES
+from predictors.instrument import Sample
+from predictors.setting import Setting
+from quantization.calibration import with_stated_policy
 from search_space.layers import LayerSpec
+from supernet.network import Network, build_network
+from supernet.slot import build_block
 
 
 def write_measurable(
@@ -24,15 +30,27 @@ def write_measurable(
     """Write the network as the setting's engine reads it; the path to give to `measure`.
 
     Args:
-        layers: the network's specs by slot; torch rebuilds it from them.
+        layers: the network's specs by slot; an engine may rebuild it from them.
         inputs: at least one sample.
         folder: made if it is not there.
         tied: whether parameters that are another slot's are shared; a layer alone has its own.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if setting.how.engine == "onnxruntime":
-        onnx.write(network, inputs, folder)
-        return folder / "model.onnx"
-    write_architecture(layers, inputs, folder, tied=tied)
-    safetensors.write(network, inputs, folder)
-    return folder
+    written: Path = RUNTIMES.load(setting.how.engine).write(network, layers, inputs, folder, tied=tied)
+    return written
+
+
+def write_fresh(
+    layers: Mapping[str, LayerSpec], sample: Sample, folder: Path, setting: Setting, *, tied: bool = True
+) -> Path:
+    """A `NetworkWriter`: a network of these layers with fresh weights, under the policy that they state."""
+    torch.manual_seed(0)
+    specs = dict(layers)
+    if tied:
+        network = build_network(specs)
+    else:
+        network = Network(OrderedDict((name, build_block(spec)) for name, spec in specs.items()))
+    inputs = torch.zeros(sample.shape, dtype=getattr(torch, sample.dtype))
+    return write_measurable(
+        with_stated_policy(network.eval(), specs, inputs), specs, inputs, folder, setting, tied=tied
+    )

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from quantization.network import applied_to
-from search_space import plugins
+from plugins.entries import packages_of_others
+from plugins.kinds import FORMATS
+from quantization.quantizable import applied_to
 from search_space.packages import own_packages
 from supernet.network import arguments
 
@@ -47,7 +49,7 @@ def verify(
     network: nn.Module,
     inputs: Tensor,
     labels: Tensor,
-    formats: list[str],
+    formats: Sequence[str],
     mask_NT: Tensor | None = None,
 ) -> dict[str, Any]:
     """Reload every format in a clean process and compare its logits on `inputs` with the network's.
@@ -67,7 +69,7 @@ def verify(
     truth = labels.cpu().numpy()
     report: dict[str, Any] = {"samples": len(inputs), "formats": {}}
     for name in formats:
-        module = plugins.load("export.formats", name, "export format")
+        module = FORMATS.load(name)
         got, facts = _run_clean(module.RELOAD + CHECKER, folder, [tensor.cpu().numpy() for tensor in given], name)
         difference = float(np.abs(got - expected).max()) if got.shape == expected.shape else float("inf")
         same = bool(got.shape == expected.shape and (got.argmax(-1) == expected.argmax(-1)).all())
@@ -108,8 +110,9 @@ def _run_clean(script: str, folder: Path, given: list[np.ndarray], name: str) ->
     with tempfile.TemporaryDirectory() as work:
         for file, array in zip(("inputs.npy", "mask.npy"), given, strict=False):
             np.save(Path(work) / file, array)
+        ours = sorted(own_packages() | packages_of_others())
         done = subprocess.run(
-            [sys.executable, "-I", "-B", "-c", script, str(folder), work, *own_packages()],
+            [sys.executable, "-I", "-B", "-c", script, str(folder), work, *ours],
             cwd=work,
             capture_output=True,
             text=True,

@@ -6,7 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from search_space import plugins
+from plugins.kinds import RECIPES
 
 DEFAULT_RECIPE = "bignas"
 # A checkpoint's folder has its tokenizer where one of these is.
@@ -28,7 +28,7 @@ def filled(given: dict[str, Any], data_models: dict[str, Any]) -> dict[str, Any]
     """
     # A paper's name has a hyphen, the file of its recipe an underscore; the job keeps the latter.
     name = given.get("recipe", DEFAULT_RECIPE).replace("-", "_")
-    recipe = plugins.load("job.recipes", name, "recipe")
+    recipe = RECIPES.load(name)
     defaults = copy.deepcopy(recipe.DEFAULTS)
     pretrained = _part(given, "supernet").get("pretrained")
     if pretrained is not None:

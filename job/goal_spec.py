@@ -7,8 +7,8 @@ import math
 from pydantic import Field, field_validator, model_validator
 
 from job.hardware_spec import OnTarget
-from job.parts import one_of
 from job.scoring_spec import TASK_METRICS
+from plugins.registry import one_of
 from search.metrics import METRICS, Goal
 from search.objectives import Constraint, Objective
 

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from job.parts import InnerPart
 from job.training_spec import TrainingSpec
-from predictors.targets import TargetName
+from predictors.targets import named_target
 
 if TYPE_CHECKING:
     from job.spec import JobSpec
@@ -64,6 +64,9 @@ class GradientSpec(InnerPart):
     )
     warmup_epochs: Annotated[int, Field(ge=0, le=100_000, description="Weights alone, every path as likely.")] = 40
     warmup_learning_rate: Annotated[float, Field(gt=0, le=100)] = 0.05
+    warmup_lr_decay_epochs: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Null: as `training.lr_decay_epochs`; where that is null, a 150th of the warm-up."
+    )
     learning_rate: Annotated[float, Field(gt=0, le=10, description="Of Adam over the architecture parameters.")] = 1e-3
     first_epoch: Annotated[int, Field(ge=0, description="Epochs of the search before the architecture moves.")] = 1
     every: Annotated[int, Field(ge=1, description="Weight steps between its steps.")] = 5
@@ -86,8 +89,7 @@ class GradientSpec(InnerPart):
             got = "both" if self.budgets_ms else "neither"
             raise ValueError(f"Give gradient.latency_weights or gradient.budgets_ms; got {got}.")
         for target in self.targets:
-            if not target.startswith("/"):
-                TargetName.parse(target)
+            named_target(target)
         for name in ("targets", "latency_weights", "budgets_ms"):
             values = getattr(self, name)
             if len(set(values)) != len(values):

@@ -70,7 +70,7 @@ class OnTarget(Part):
         name = TargetName.parse(target)
         if self.metric == "tokens_per_second" and name.runtime is not None:
             runtime = RUNTIMES[name.runtime]
-            if runtime.engine != "torch" or runtime.compiled:
+            if not runtime.keeps_cache:
                 raise ValueError(
                     f"tokens_per_second is measured with a cache of keys and values, which {name.runtime} does not "
                     "keep here; choose cpu-torch or cuda-torch."

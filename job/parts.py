@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
-from search_space import plugins
-
-
-class Part(BaseModel):
-    """A part of a job: immutable, and without unknown fields."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+from plugins.options import Options
+from plugins.registry import Kind
 
 
-class InnerPart(Part):
-    """A part that is only ever checked as a part of a job.
+class Part(Options):
+    """A part of a job that is built at once, because it is also checked by itself."""
 
-    It is built with the job and not by itself, which halves what importing the job's models costs.
-    """
-
-    model_config = ConfigDict(defer_build=True)
+    model_config = ConfigDict(defer_build=False)
 
 
-def one_of(kind: str, got: str, known: tuple[str, ...]) -> str:
-    """`got` if it is known.
+class InnerPart(Options):
+    """A part that is only ever checked as a part of a job: it is built with the job and not by itself."""
+
+
+def offered(kind: Kind) -> Callable[[dict[str, Any]], None]:
+    """For the schema of a field of options: what they are for each plug-in of a kind, with bounds and help."""
+
+    def extend(schema: dict[str, Any]) -> None:
+        declared = {name: module.OPTIONS.model_json_schema() for name, module in kind.every_options().items()}
+        schema["anyOf"] = [{**own, "title": name} for name, own in declared.items()]
+
+    return extend
+
+
+def complete_options(kind: Kind, name: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """Options checked and completed by their plug-in's declaration (whether it is known is checked elsewhere).
 
     Raises:
-        UnknownPluginError: it is not.
+        PluginError: an installed package offers it, and it cannot be used.
     """
-    if got not in known:
-        raise plugins.UnknownPluginError(kind, got, known)
-    return got
-
-
-def complete_options(models: dict[str, type[Part]], name: str | None, options: dict[str, Any]) -> dict[str, Any]:
-    """Options checked and completed by the model of their plug-in (whose own name is checked elsewhere)."""
-    return models[name].model_validate(options).model_dump() if name in models else options
+    if name is None or name not in kind.names():
+        return options
+    declared: type[Options] = kind.options(name).OPTIONS
+    return declared.model_validate(options).model_dump()

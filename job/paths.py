@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from plugins.kinds import ALGORITHMS
+from plugins.options import Options, paths_of
+
 if TYPE_CHECKING:
     from job.spec import JobSpec
 
@@ -169,11 +172,9 @@ def named_paths(spec: JobSpec) -> Iterator[tuple[str, str, bool]]:
     """Every path of a job: its field, the path, and whether it may be a name of the Hub instead."""
     if spec.supernet.pretrained is not None:
         yield "supernet.pretrained", spec.supernet.pretrained, False
-    path, tokenizer = getattr(spec.data, "path", None), getattr(spec.data, "tokenizer", None)
-    if path is not None:
-        yield "data.path", path, spec.data.source == "huggingface"
-    if tokenizer is not None:
-        yield "data.tokenizer", tokenizer, True
+    for part, options in _plugged_in(spec):
+        for name, text, or_hub in paths_of(options):
+            yield f"{part}.{name}", text, or_hub
     for task in spec.scoring.tasks:
         # Task files of the harness are looked up in WINNOW_TASKS_DIR, by the worker, and nowhere else.
         if not task.of_harness:
@@ -181,6 +182,17 @@ def named_paths(spec: JobSpec) -> Iterator[tuple[str, str, bool]]:
     for target in spec.gradient.targets if spec.gradient is not None else ():
         if target.startswith("/"):
             yield "gradient.targets", target, False
+
+
+def _plugged_in(spec: JobSpec) -> Iterator[tuple[str, Options]]:
+    """Every record of options that a plug-in declares, which may be somebody else's, and where it stands."""
+    yield "data", spec.data
+    yield "training.options", spec.training.method_options
+    if spec.gradient is not None:
+        yield "gradient.final.options", spec.gradient.final.method_options
+    if spec.search.algorithm in ALGORITHMS.names():
+        declared: type[Options] = ALGORITHMS.options(spec.search.algorithm).OPTIONS
+        yield "search.options", declared.model_validate(spec.search.options)
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:

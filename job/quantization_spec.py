@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, StrictInt, model_validator
 
 from job.parts import InnerPart
-from predictors.targets import DEFAULT_TARGET, RUNTIMES, TargetName
 
 if TYPE_CHECKING:
-    from quantization.space import Quantization, QuantizedSpace
+    from quantization.policies import Quantization
+    from quantization.quantized_space import QuantizedSpace
     from search_space.space import SearchSpace
 
 # Spaces remembered by their description: learning which layers there are takes tenths of a second.
@@ -78,7 +78,7 @@ class QuantizationSpec(InnerPart):
         Raises:
             ValueError: a width that no scheme has.
         """
-        from quantization.space import Quantization  # not needed to start the API
+        from quantization.policies import Quantization  # not needed to start the API
 
         asked = Quantization(
             tuple(sorted(self.bits)),
@@ -92,28 +92,6 @@ class QuantizationSpec(InnerPart):
         for bits in self.bits:
             asked.precision(bits, self.weights[0])
         return asked
-
-
-def check_target(spec: QuantizationSpec, target: str | None) -> None:
-    """Refuse schemes that the runtime that measures the job's networks cannot execute.
-
-    Args:
-        target: the job's; None: finalists are measured in ONNX Runtime on this machine. What a registered machine
-            has is known when it measures.
-
-    Raises:
-        ValueError: with the scheme, the target, and what it has kernels for.
-    """
-    from search_space.layers.precision import refusal
-
-    runtime = RUNTIMES.get(TargetName.parse(target or DEFAULT_TARGET).runtime or "")
-    if runtime is None:
-        return
-    asked = spec.quantization()
-    for bits in sorted({*spec.bits, *spec.pinned.values(), *(b for many in spec.layers.values() for b in many)}):
-        reason = refusal(asked.precision(bits, spec.weights[0]).scheme, f"{runtime.device}-{runtime.engine}")
-        if reason is not None:
-            raise ValueError(f"{reason} Leave {bits} out of quantization.bits, or name another target.")
 
 
 def quantized_space(base: SearchSpace, key: str, spec: QuantizationSpec) -> QuantizedSpace:
@@ -144,6 +122,6 @@ class _Keyed:
 
 @lru_cache(REMEMBERED_SPACES)
 def _remembered(base: _Keyed, text: str) -> QuantizedSpace:
-    from quantization.space import QuantizedSpace
+    from quantization.quantized_space import QuantizedSpace
 
     return QuantizedSpace(base.space, QuantizationSpec.model_validate_json(text).quantization())

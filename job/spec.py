@@ -1,7 +1,8 @@
 """JobSpec: what a client asks for, with every default of its recipe filled in.
 
 These models are the wire format and the stored form. They refuse unknown fields, so nothing that a
-client writes is ignored.
+client writes is ignored. `job/resolve.py` makes the decisions that a client leaves open, and `job/versions.py` reads
+what is stored.
 """
 
 from __future__ import annotations
@@ -21,16 +22,20 @@ from pydantic import (
     model_validator,
 )
 
-from job.data_spec import DATA_MODELS, DATA_SOURCES, DataSpec, data_gives
+from job.data_spec import DATA_MODELS, DataSpec, data_gives
 from job.defaults import DEFAULT_RECIPE, filled
 from job.goal_spec import ConstraintSpec, ObjectiveSpec
 from job.gradient_spec import GRADIENT, GradientSpec, check_gradient, fill_search
 from job.hardware_spec import HardwareSpec, target_of
-from job.parts import Part, complete_options, one_of
+from job.parts import Part, complete_options, offered
 from job.paths import check_checkpoint
-from job.quantization_spec import QuantizationSpec, check_target, quantized_space
+from job.quantization_spec import QuantizationSpec, quantized_space
+from job.recipe import Recipe, RecipeName
 from job.scoring_spec import TASK_METRICS, ScoringSpec
-from job.training_spec import METHOD_OPTIONS, OPTIMIZERS, TrainingSpec
+from job.training_spec import TrainingSpec
+from job.version import JOB_VERSION
+from plugins.kinds import ALGORITHMS
+from plugins.registry import one_of
 from search.metrics import ON_TARGET
 from search.objectives import Constraint, Objective, limits_of
 from search_space import plugins
@@ -39,11 +44,7 @@ if TYPE_CHECKING:
     from search_space.space import SearchSpace
 
 __all__ = [
-    "ALGORITHM_OPTIONS",
     "DATA_MODELS",
-    "DATA_SOURCES",
-    "METHOD_OPTIONS",
-    "OPTIMIZERS",
     "ConstraintSpec",
     "DataSpec",
     "JobSpec",
@@ -131,67 +132,6 @@ class SupernetSpec(Part):
         return plugins.load_family(self.family, self.preset, adjustments, self.checkpoint)
 
 
-class GeneticOptions(Part):
-    """Options of the search algorithms `nsga2` and `nsga3`."""
-
-    population: Annotated[int, Field(ge=2, le=10_000, description="Architectures kept, and in a batch.")] = 50
-    mutation: Annotated[float, Field(gt=0, le=1)] | None = Field(
-        default=None, description="Probability that a gene changes; null: one over the number of choices."
-    )
-
-
-class RandomOptions(Part):
-    """Options of the search algorithm `random`."""
-
-    batch: Annotated[int, Field(ge=1, le=10_000, description="Architectures asked for at a time.")] = 10
-    over: Literal["genes", "params", "macs"] = Field(
-        default="genes", description="What is uniform; over bins of a cost small and large networks are both seen."
-    )
-
-
-class ExhaustiveOptions(Part):
-    """Options of the search algorithm `exhaustive`."""
-
-    batch: Annotated[int, Field(ge=1, le=10_000, description="Architectures asked for at a time.")] = 50
-
-
-class WinnowOptions(Part):
-    """Options of the search algorithm `winnow`."""
-
-    batch: Annotated[int, Field(ge=1, le=10_000, description="Architectures asked for at a time.")] = 8
-    initial: Annotated[int, Field(ge=1, le=10_000, description="Architectures asked before anything is learned.")] = 10
-
-
-class LINASOptions(Part):
-    """Options of the search algorithm `linas`."""
-
-    population: Annotated[int, Field(ge=2, le=1_000, description="Architectures measured in a batch.")] = 50
-    inner_evaluations: Annotated[
-        int, Field(ge=1_000, le=1_000_000, description="Predictions that each evolution may make.")
-    ] = 20_000
-    mutation: Annotated[float, Field(gt=0, le=1, description="Probability that a gene changes.")] = 0.02
-
-
-class OptunaOptions(Part):
-    """Options of the search algorithms `tpe` and `gp`."""
-
-    batch: Annotated[int, Field(ge=1, le=10_000, description="Architectures asked for at a time.")] = 1
-    startup: Annotated[int, Field(ge=1, le=10_000, description="Random architectures before it learns.")] = 10
-
-
-# Search algorithm -> its options. One entry per file of `search/algorithms` (tests/contracts).
-ALGORITHM_OPTIONS: dict[str, type[Part]] = {
-    "exhaustive": ExhaustiveOptions,
-    "gp": OptunaOptions,
-    "linas": LINASOptions,
-    "nsga2": GeneticOptions,
-    "nsga3": GeneticOptions,
-    "random": RandomOptions,
-    "tpe": OptunaOptions,
-    "winnow": WinnowOptions,
-}
-
-
 class SearchSpec(Part):
     """Which algorithm looks for the front, and for how long."""
 
@@ -215,18 +155,23 @@ class SearchSpec(Part):
         Field(max_length=1000, description="Values of architectures to evaluate first, such as one of your own."),
     ] = ()
     options: dict[str, float | int | str | None] = Field(
-        default_factory=dict, validate_default=True, description="Options of the algorithm itself."
+        default_factory=dict,
+        validate_default=True,
+        description="Options of the algorithm itself.",
+        json_schema_extra=offered(ALGORITHMS),
     )
 
     @field_validator("algorithm")
     @classmethod
     def _known_algorithm(cls, algorithm: str) -> str:
-        return one_of("search algorithm", algorithm, (*ALGORITHM_OPTIONS, GRADIENT))
+        return one_of(ALGORITHMS.word, algorithm, (*ALGORITHMS.names(), GRADIENT))
 
     @field_validator("options")
     @classmethod
     def _options_of_the_algorithm(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        return complete_options({**ALGORITHM_OPTIONS, GRADIENT: Part}, info.data.get("algorithm"), options)
+        if info.data.get("algorithm") == GRADIENT:
+            return Part.model_validate(options).model_dump()
+        return complete_options(ALGORITHMS, info.data.get("algorithm"), options)
 
 
 class JobSpec(Part):
@@ -238,7 +183,7 @@ class JobSpec(Part):
     )
 
     name: Annotated[str, Field(max_length=200, description="For people; need not be unique.")] = ""
-    recipe: str = Field(default=DEFAULT_RECIPE, description="A paper's defaults, such as `bignas`.")
+    recipe: RecipeName = Field(default=Recipe(DEFAULT_RECIPE), description="A paper's defaults, such as `bignas`.")
     supernet: SupernetSpec
     data: DataSpec
     training: TrainingSpec
@@ -251,6 +196,7 @@ class JobSpec(Part):
     quantization: QuantizationSpec | None = Field(default=None, description="Null: nothing is quantized.")
     gradient: GradientSpec | None = Field(default=None, description="A search by gradient; see docs/proxylessnas.md.")
     hardware: HardwareSpec = Field(default_factory=HardwareSpec, description="How latencies are obtained.")
+    version: int = Field(default=JOB_VERSION, description="Of this format. May be left out.")
 
     @model_validator(mode="before")
     @classmethod
@@ -261,11 +207,12 @@ class JobSpec(Part):
         fill_search(given, merged)
         return merged
 
+    @field_validator("version")
     @classmethod
-    def recipe_defaults(cls, recipe: str) -> dict[str, Any]:
-        """Space, data and training that a recipe fills in, in their stored form."""
-        filled = cls.model_validate({"recipe": recipe}).model_dump(mode="json")
-        return {part: filled[part] for part in ("supernet", "data", "training")}
+    def _spoken_here(cls, version: int) -> int:
+        if version != JOB_VERSION:
+            raise ValueError(f"Got version {version} of the job format, and this is {JOB_VERSION}; leave it out.")
+        return version
 
     @field_validator("objectives")
     @classmethod
@@ -312,13 +259,10 @@ class JobSpec(Part):
         return self
 
     @model_validator(mode="after")
-    def _has_a_teacher(self) -> JobSpec:
-        options = self.training.options
-        if self.training.method == "alternating" and options["gamma"] == 1 and self.supernet.pretrained is None:
-            raise ValueError(
-                "training.options.gamma is 1, so a copy of the full network as it is at the start teaches; "
-                "without supernet.pretrained it knows nothing. Name a checkpoint, or set gamma to 0."
-            )
+    def _method_can_train(self) -> JobSpec:
+        refusal = self.training.method_options.refusal(pretrained=self.supernet.pretrained is not None)
+        if refusal is not None:
+            raise ValueError(refusal)
         return self
 
     @model_validator(mode="after")
@@ -356,7 +300,7 @@ class JobSpec(Part):
         if self.quantization is not None:
             if self.gradient is not None:
                 raise ValueError("A search by gradient has no quantization policies; leave one of the two out.")
-            check_target(self.quantization, self.target)
+            self.quantization.quantization().check_target(self.target)
             asked = self.metrics & {"kl_divergence", "label_gradient_alignment", *TASK_METRICS}
             if asked or self.scoring != ScoringSpec():
                 raise ValueError(

@@ -8,24 +8,25 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import structlog
 import torch
 from sqlalchemy.orm import Session
 
 from export.bundle import sha256_of
-from export.measure import Effort, MeasurementError, Setting, describe_machine, measure_many
-from export.measure.bench import Results
+from export.measure import describe_machine, measure_many
 from export.measure.machine import installed_version
 from pipeline.reporter import Reporter
 from pipeline.workshop import JobFailed, Workshop
-from predictors.targets import Runtime
+from predictors.readings import MeasurementError, Results
+from predictors.runtime import Runtime
+from predictors.setting import Effort, Setting
 from service.errors import Unavailable
 from service.jobs import new_id
 from service.queue import RUN_MEASUREMENT, Queue, measuring_queue
 from service.store import measuring
-from service.store.models import TERMINAL_STATES, Measurement, Target
+from service.store.models import ExportState, Measurement, Target
 
 log = structlog.get_logger()
 
@@ -49,7 +50,7 @@ class LocalBench:
     """The machine that runs the job."""
 
     def __init__(self, runtime: Runtime) -> None:
-        machine = describe_machine()
+        machine: dict[str, Any] = {**describe_machine()}
         if runtime.device == "cuda" and torch.cuda.is_available():
             machine["gpu"] = torch.cuda.get_device_name()
         version = installed_version(runtime.engine) or "not installed"
@@ -88,7 +89,8 @@ class RowStore:
 
     def known(self, place: str, kind: str, subjects: Sequence[str]) -> dict[str, Results]:
         """Those of these subjects that were measured in this place."""
-        return self._reporter.transact(lambda session: measuring.latencies(session, place, kind, subjects))
+        rows = self._reporter.transact(lambda session: measuring.latencies(session, place, kind, subjects))
+        return cast(dict[str, Results], rows)
 
     def remember(
         self, place: str, where: Mapping[str, Any], kind: str, subject: str, what: str, results: Results
@@ -183,7 +185,7 @@ class RemoteBench:
             while True:
                 tick()
                 row, is_online = self._shop.reporter.transact(lambda session: self._look(session, measurement_id))
-                if row.state in TERMINAL_STATES:
+                if row.state in (ExportState.SUCCEEDED, ExportState.FAILED):
                     return row
                 if is_online:
                     offline_since = None

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 
-from pipeline.workshop import Workshop, make_evaluator
+from job.spec import JobSpec
+from pipeline.workshop import make_evaluator
 from predictors.cost import macs
+from search.metrics import METRICS
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
+from service.store.records import CurvePoint
 from supernet.data import Dataset
 from supernet.randomness import derived_rng
 from supernet.trainer import Trainer
@@ -26,18 +29,30 @@ MEDIAN_OF = 31
 
 
 class Curve:
-    """Collects what steps report, and tells the job's events about it once an epoch, or more often."""
+    """Collects what steps report, and keeps a point once an epoch, or more often.
 
-    def __init__(self, shop: Workshop, data: Dataset) -> None:
-        self._shop, self._data = shop, data
+    Args:
+        space: of the networks that are trained.
+        keep: records a point.
+    """
+
+    def __init__(
+        self,
+        spec: JobSpec,
+        space: SearchSpace,
+        data: Dataset,
+        device: torch.device,
+        keep: Callable[[CurvePoint], None],
+    ) -> None:
+        self._spec, self._data, self._device, self._keep = spec, data, device, keep
         self._sums: dict[str, list[float]] = {}
-        self._every = max(1, shop.spec.training.epochs // VALIDATIONS)
+        self._every = max(1, spec.training.epochs // VALIDATIONS)
         self._began = time.monotonic()
         self._units_before = 0
         self._ends = {
-            "smallest": shop.space.smallest(),
-            "median": median(shop.space),
-            "largest": shop.space.largest(),
+            "smallest": space.smallest(),
+            "median": median(space),
+            "largest": space.largest(),
         }
 
     def add(self, trainer: Trainer, losses: Mapping[str, float]) -> dict[str, float] | None:
@@ -51,7 +66,7 @@ class Curve:
             return None
         scores: dict[str, float] = {}
         speed = self._speed(trainer)
-        if epoch % self._every == 0 or epoch == self._shop.spec.training.epochs:
+        if epoch % self._every == 0 or epoch == self._spec.training.epochs:
             scores = self._validate(trainer)
         self._tell(trainer, epoch, {f"{self._data.metric}_{name}": value for name, value in scores.items()}, speed)
         return scores or None
@@ -64,8 +79,8 @@ class Curve:
         self, trainer: Trainer, epoch: float, scores: Mapping[str, float], speed: Mapping[str, float] | None = None
     ) -> None:
         losses = {name: sum(values) / len(values) for name, values in self._sums.items()}
-        point = {"epoch": epoch, **losses, **scores, **(speed or self._speed(trainer)), "memory_bytes": self._memory()}
-        self._shop.reporter.event("curve", point)
+        shown = {**losses, **scores, **(speed or self._speed(trainer)), "memory_bytes": self._memory()}
+        self._keep(CurvePoint(epoch=epoch, **shown))
         self._sums, self._began, self._units_before = {}, time.monotonic(), trainer.units_seen
 
     def _speed(self, trainer: Trainer) -> dict[str, float]:
@@ -75,12 +90,12 @@ class Curve:
 
     def _memory(self) -> float:
         """Most bytes that were in use: of the GPU, or of the process where there is none."""
-        if self._shop.device.type == "cuda":
-            return float(torch.cuda.max_memory_allocated(self._shop.device))
+        if self._device.type == "cuda":
+            return float(torch.cuda.max_memory_allocated(self._device))
         return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     def _validate(self, trainer: Trainer) -> dict[str, float]:
-        evaluator = make_evaluator(self._shop.spec, trainer.result, self._data)
+        evaluator = make_evaluator(self._spec, trainer.result, self._data)
         evaluations = evaluator.evaluate(list(self._ends.values()))
         return {name: e.metrics[self._data.metric] for name, e in zip(self._ends, evaluations, strict=True)}
 
@@ -100,11 +115,11 @@ def fallen(metric: str, value: float, best: float) -> bool:
     """
     if not np.isfinite(value):
         return True
-    return value < 0.5 * best if metric == "accuracy" else value > 2 * best
+    return value < 0.5 * best if METRICS[metric].goal == "maximize" else value > 2 * best
 
 
 def is_better(metric: str, value: float, best: float | None) -> bool:
     """Whether a score is the best so far."""
     if best is None:
         return True
-    return value > best if metric == "accuracy" else value < best
+    return value > best if METRICS[metric].goal == "maximize" else value < best

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import os
 import platform
-from typing import Any
 
 import torch
 
 from export.measure import describe_machine
 from export.measure.machine import installed_version
+from predictors.readings import Machine
 from service.version import version
+
+
+class Environment(Machine):
+    """What a job ran on, as it is stored with it.
+
+    Attributes:
+        accelerator: name of the GPU; None without one.
+        threads: of torch.
+        versions: by package; None: not installed.
+    """
+
+    accelerator: str | None
+    threads: int
+    versions: dict[str, str | None]
 
 
 def choose_device() -> torch.device:
@@ -49,7 +63,7 @@ def fix_threads(num_threads: int | None, largest_macs: int) -> int:
     return number
 
 
-def describe(device: torch.device, num_threads: int) -> dict[str, Any]:
+def describe(device: torch.device, num_threads: int) -> Environment:
     """Facts of the run that are stored with the job."""
     return {
         **describe_machine(),

@@ -46,12 +46,11 @@ def evaluated(
 
 def row_of(evaluation: Evaluation, seconds: float) -> EvaluationRow:
     """An evaluation as it is stored. A score that is no finite number is stored as null: JSON has no word for it."""
-    assert not isinstance(evaluation.source, str)
     return EvaluationRow(
         architecture_id=evaluation.architecture.id,
         values=evaluation.architecture.values,
         metrics={name: value if math.isfinite(value) else None for name, value in evaluation.metrics.items()},
-        sources=dict(evaluation.source),
+        sources=evaluation.sources,
         seconds=seconds,
     )
 

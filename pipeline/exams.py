@@ -34,7 +34,7 @@ def exams_of(spec: JobSpec, space: SearchSpace, data: Dataset, tasks_dir: Path |
         raise JobFailed(f"scoring.tasks are asked of language models, but {data.name} is not text to be continued.")
     try:
         tasks = [_questions(task, tasks_dir) for task in spec.scoring.tasks]
-        reader = tokenizer(spec.data.options().get("tokenizer"))
+        reader = tokenizer(getattr(spec.data, "tokenizer", None))
         return [*exams, MultipleChoice(tasks, reader, takes.max_length)]
     except DataError as error:
         raise JobFailed(str(error)) from error

@@ -9,12 +9,14 @@ from typing import Any
 
 import torch
 
-from export.bundle import Bundle, Subject, write_bundle
-from export.formats.safetensors import needs
+from export.bundle import Bundle, BundleContents, write_bundle
+from export.formats.safetensors.format import needs
 from job.spec import JobSpec
+from job.versions import read_job
 from pipeline.artifacts import ArtifactStore
-from pipeline.environment import describe
+from pipeline.environment import Environment, describe
 from pipeline.workshop import make_evaluator
+from search.metrics import Source
 from search_space.architecture import Architecture
 from search_space.operations import alone
 from service.store.models import Artifact, EvaluationRow, Finalist, Job
@@ -50,15 +52,15 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
         ArtifactDamaged: the supernet's file is not what was written.
         VerificationError: what was written does not behave like the network.
     """
-    spec = JobSpec.model_validate(order.job.spec)
+    spec = read_job(order.job.spec)
     space = spec.space()
     architecture = space.architecture(**order.evaluation.values)
-    data = load_dataset(spec.data.source, spec.training.seed, spec.data.options(), decoding)
+    data = load_dataset(spec.data.source, spec.training.seed, spec.data, decoding)
     supernet = Supernet(alone(space, architecture) if order.trained_alone else spec.supernet.space())
     load_tensors(supernet, artifacts.load(order.weights.path, order.weights.sha256))
     network = make_evaluator(spec, supernet, data).network(architecture)
     metrics = dict(order.evaluation.metrics) | {f"test_{data.metric}": score(network, data.test)}
-    sources = dict(order.evaluation.sources) | {f"test_{data.metric}": "measured"}
+    sources = dict(order.evaluation.sources) | {f"test_{data.metric}": Source.MEASURED}
     if order.finalist is not None:
         metrics, sources = order.finalist.metrics | metrics, order.finalist.sources | sources
     environment = describe(torch.device("cpu"), num_threads)
@@ -73,7 +75,7 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
     }
     needed = needs([type(block) for block in network.children()])
     card = _card(order, spec, architecture, metrics, sources, environment, data.origin, data.preprocessing, needed)
-    subject = Subject(network, space.layers(architecture), facts, card)
+    subject = BundleContents(network, space.layers(architecture), facts, card)
     folder = artifacts.root / "exports" / order.job.id / architecture.id
     compared = slice(0, COMPARED_SAMPLES)
     return write_bundle(subject, data.test.inputs(compared), data.test.y[compared], folder, data.test.mask(compared))
@@ -85,7 +87,7 @@ def _card(
     architecture: Architecture,
     metrics: Mapping[str, float],
     sources: Mapping[str, str],
-    environment: Mapping[str, Any],
+    environment: Environment,
     origin: str,
     preprocessing: Mapping[str, Any],
     needed: str,

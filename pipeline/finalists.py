@@ -4,87 +4,117 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor, nn
 
 from export.measurable import write_measurable
-from export.measure import Effort, MeasurementError, Setting
-from export.measure.bench import Results
 from pipeline.benches import LocalBench
-from pipeline.hardware import Hardware, read
+from pipeline.hardware import Hardware, Meter, read
 from pipeline.workshop import JobFailed, Workshop
+from predictors.readings import MeasurementError, Results
+from predictors.setting import Effort, Setting
+from quantization.quantizable import on_device
 from search.metrics import METRICS, Source
 from search.objectives import limits_of
 from search_space.architecture import Architecture
+from search_space.space import SearchSpace
+from supernet.evaluate import score
+from supernet.evaluator import Evaluator
 
 # What a finalist's predicted number is called beside the measured one.
 PREDICTED = "predicted_"
 
-Latencies = tuple[dict[str, float], dict[str, Source], list[dict[str, Any]]]
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """A network as it would be shipped: extracted, calibrated, exported.
+
+    Attributes:
+        test: its score on test examples, by name.
+        metrics, sources: what was measured of it on the job's device, beside what was predicted; how each was obtained.
+        measurements: that they come from.
+    """
+
+    test: dict[str, float]
+    metrics: dict[str, float]
+    sources: dict[str, Source]
+    measurements: Results
 
 
-def measured_finalists(
-    shop: Workshop, hardware: Hardware, finalists: Sequence[tuple[Architecture, nn.Module]], inputs: Tensor
-) -> list[Latencies]:
-    """Of each finalist its latencies, how each was obtained, and the measurements they come from.
+def tested_networks(
+    evaluator: Evaluator,
+    architectures: Sequence[Architecture],
+    space: SearchSpace,
+    hardware: Hardware,
+    seconds: float,
+    listen: Callable[[], None],
+) -> list[Tested]:
+    """Test scores and latencies of networks, which are measured in turns, so that they can be compared.
 
-    They are measured in turns, so that they can be compared. A job without a target gets the latency of this machine in
-    ONNX Runtime, with one thread and with all. Where the target is an uploaded table there is nothing to measure: the
-    prediction stands.
+    A job without a target gets the latency of this machine in ONNX Runtime, with one thread and with all. Where the
+    target is an uploaded table there is nothing to measure: the prediction stands.
 
     Args:
-        finalists: with their networks, extracted and calibrated, on the CPU.
-        inputs: one sample.
+        space: of the architectures.
+        seconds: most measuring time of one network.
+        listen: called now and then; may raise to stop.
 
     Raises:
         JobFailed: the target cannot run one of them.
     """
-    if hardware.metrics and hardware.setting is None:
-        return [({}, {}, []) for _ in finalists]
+    data = evaluator.data
+    inputs = data.test.inputs(slice(0, 1)).cpu()
+    tests, networks = [], []
+    for architecture in architectures:
+        network = evaluator.network(architecture)
+        tests.append({f"test_{data.metric}": score(network, data.test)})
+        networks.append(on_device(network, inputs.device))
+        listen()
+    meter = hardware.meter
+    if hardware.metrics and meter is None:
+        return [Tested(test, {}, {}, []) for test in tests]
     here = [Setting(threads=threads) for threads in sorted({1, os.cpu_count() or 1})]
-    settings = here if hardware.setting is None else [hardware.setting]
-    bench = hardware.bench or LocalBench(settings[0].how)
+    settings = here if meter is None else [meter.instrument.setting]
+    bench = LocalBench(settings[0].how) if meter is None else meter.instrument.bench
     with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
         models = [
-            write_measurable(
-                network, shop.searched.layers(architecture), inputs, Path(folder) / str(number), settings[0]
-            )
-            for number, (architecture, network) in enumerate(finalists)
+            write_measurable(network, space.layers(architecture), inputs, Path(folder) / str(number), settings[0])
+            for number, (architecture, network) in enumerate(zip(architectures, networks, strict=True))
         ]
-        effort = Effort(max_seconds=shop.spec.hardware.seconds)
-        measured = bench.measure(models, settings, effort, shop.reporter.listen)
-    found: list[Latencies] = []
-    for (architecture, _), results in zip(finalists, measured, strict=True):
+        measured = bench.measure(models, settings, Effort(max_seconds=seconds), listen)
+    found = []
+    for architecture, test, results in zip(architectures, tests, measured, strict=True):
         if isinstance(results, MeasurementError):
-            who = f"Target {shop.spec.target}" if hardware.metrics else "This machine"
+            who = "This machine" if meter is None else f"Target {meter.target}"
             raise JobFailed(f"{who} cannot measure {architecture.id}. {results}")
-        if hardware.metrics:
-            found.append(_on_target(shop, hardware, architecture, results))
+        if meter is not None:
+            found.append(_on_target(test, hardware, meter, architecture, results))
         else:
-            found.append(({"latency_ms": results[0]["median_ms"]}, {"latency_ms": "measured"}, results))
+            latency: dict[str, Source] = {"latency_ms": Source.MEASURED}
+            found.append(Tested(test, {"latency_ms": results[0]["median_ms"]}, latency, results))
     return found
 
 
-def _on_target(shop: Workshop, hardware: Hardware, architecture: Architecture, found: Results) -> Latencies:
+def _on_target(
+    test: dict[str, float], hardware: Hardware, meter: Meter, architecture: Architecture, found: Results
+) -> Tested:
     """What the job's target measured, beside what was predicted of it."""
-    assert hardware.setting is not None
-    results = [{**one, "target": shop.spec.target, "runtime": hardware.setting.runtime} for one in found]
+    runtime = meter.instrument.setting.runtime
+    results: Results = [{**one, "target": meter.target, "runtime": runtime} for one in found]
     metrics = {metric: read(results, metric) for metric in hardware.metrics}
-    sources: dict[str, Source] = dict.fromkeys(metrics, "measured")
+    sources: dict[str, Source] = dict.fromkeys(metrics, Source.MEASURED)
     for metric, fitted in hardware.fitted.items():
         metrics[f"{PREDICTED}{metric}"] = fitted.value(architecture)
-        sources[f"{PREDICTED}{metric}"] = "predicted"
-    return metrics, sources, results
+        sources[f"{PREDICTED}{metric}"] = Source.PREDICTED
+    return Tested(test, metrics, sources, results)
 
 
 def tell_violations(shop: Workshop, hardware: Hardware) -> None:
     """Say how many finalists, now that they are measured, break a limit that their prediction kept."""
     finalists = shop.reporter.finalists()
     for limited in limits_of(*shop.spec.goals):
-        if limited.metric not in hardware.fitted or hardware.bench is None:
+        if limited.metric not in hardware.fitted or hardware.meter is None:
             continue
         assert limited.limit is not None
         broken = [f.architecture_id for f in finalists if limited.violation(f.metrics[limited.metric]) > 0]
@@ -96,7 +126,7 @@ def tell_violations(shop: Workshop, hardware: Hardware) -> None:
             text = (
                 f"{len(broken)} of {len(finalists)} networks of the front break the limit of {limited.limit:g} {unit}"
             )
-            shop.tell("warning", f"{text} as measured ({', '.join(broken)}); the search kept it {room}.")
+            shop.reporter.tell("warning", f"{text} as measured ({', '.join(broken)}); the search kept it {room}.")
         else:
             text = f"All {len(finalists)} networks of the front keep the limit of {limited.limit:g} {unit} as measured"
-            shop.tell("info", f"{text}, {room}.")
+            shop.reporter.tell("info", f"{text}, {room}.")

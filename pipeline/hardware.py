@@ -9,17 +9,20 @@ device, measures only what is new.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from export.measure import Effort, Setting
-from export.measure.bench import Results
+from export.measurable import write_fresh
+from job.spec import JobSpec
 from pipeline.benches import LocalBench, RemoteBench, RowStore
-from pipeline.layer_tables import Unmeasurable, build_table, measure_tasks
-from pipeline.pricing import Bench, layers_of, network_task
+from pipeline.reporter import Reporter
+from pipeline.traced_layers import layers_of
 from pipeline.workshop import JobFailed, Workshop
+from predictors.instrument import Instrument, Specimen, Unmeasurable
 from predictors.latency_fit import Fitted, fit_predictor
+from predictors.layer_tables import build_table
+from predictors.readings import Results
+from predictors.setting import Effort, Setting
 from predictors.table_files import parse_table
 from predictors.tables import LatencyTable, MissingRow
 from predictors.targets import RUNTIMES, TargetName
@@ -29,12 +32,44 @@ from search_space.architecture import Architecture
 from search_space.distinct import TooManyLayers
 from search_space.space import SearchSpace
 from service.store import measuring
-from service.store.models import Target
+from service.store.models import Stage, Target
+from service.store.records import PredictorReport
 from supernet.randomness import derived_rng
 
 # Results of a phase that each metric is read from.
 PHASES = {"latency_ms": ("forward", "prefill"), "tokens_per_second": ("decode",)}
 NO_TARGET: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Meter:
+    """Measures whole networks of a space on a target.
+
+    Attributes:
+        target: as the job names it.
+        seconds: most measuring time of one network.
+    """
+
+    target: str
+    space: SearchSpace
+    instrument: Instrument
+    seconds: float
+
+    def measure(self, architectures: Sequence[Architecture], progress: Callable[[float], None]) -> list[Results]:
+        """Networks with fresh weights, which cost what trained ones do.
+
+        Args:
+            progress: hears the share that is done; may raise to stop.
+
+        Raises:
+            JobFailed: the target cannot run one.
+        """
+        specimens = [Specimen.network(self.space, architecture) for architecture in architectures]
+        try:
+            found = self.instrument.measure(specimens, "network", Effort(max_seconds=self.seconds), progress)
+        except Unmeasurable as error:
+            raise JobFailed(f"Target {self.target} cannot measure a network of this space. {error}") from error
+        return [found[specimen.subject] for specimen in specimens]
 
 
 @dataclass(frozen=True)
@@ -44,14 +79,12 @@ class Hardware:
     Attributes:
         metrics: those that the job asks for; none for a job without a target.
         fitted: metric -> its predictor, where predictions drive the search.
-        margins: metric -> relative error that is left as room below a limit.
-        bench, setting: where and how networks are measured; None for an uploaded table.
+        meter: measures networks; None for an uploaded table.
     """
 
     metrics: tuple[str, ...] = NO_TARGET
     fitted: Mapping[str, Fitted] = field(default_factory=dict)
-    bench: Bench | None = None
-    setting: Setting | None = None
+    meter: Meter | None = None
 
     @property
     def margins(self) -> dict[str, float]:
@@ -63,23 +96,28 @@ class Hardware:
         """Metrics that cost nothing to ask for: those that are predicted."""
         return {metric: one.value for metric, one in self.fitted.items()}
 
-    def scores(self, shop: Workshop, architecture: Architecture) -> tuple[dict[str, float], dict[str, Source]]:
-        """The target's metrics of one architecture of the search, and how each was obtained."""
+    def scores(
+        self, architecture: Architecture, listen: Callable[[], None]
+    ) -> tuple[dict[str, float], dict[str, Source]]:
+        """The target's metrics of one architecture of the search, and how each was obtained.
+
+        Args:
+            listen: called while it is measured; may raise to stop.
+        """
         metrics = {metric: one.value(architecture) for metric, one in self.fitted.items()}
-        sources: dict[str, Source] = dict.fromkeys(metrics, "predicted")
+        sources: dict[str, Source] = dict.fromkeys(metrics, Source.PREDICTED)
         rest = [metric for metric in self.metrics if metric not in metrics]
         if rest:
-            (results,) = measure_networks(shop, self, [architecture], lambda _done: shop.reporter.listen())
+            assert self.meter is not None
+            (results,) = self.meter.measure([architecture], lambda _done: listen())
             metrics |= {metric: read(results, metric) for metric in rest}
-            sources |= dict.fromkeys(rest, "measured")
+            sources |= dict.fromkeys(rest, Source.MEASURED)
         return metrics, sources
 
-
-def on_target(shop: Workshop, hardware: Hardware, scored: Evaluation) -> Evaluation:
-    """An evaluation with the metrics of the job's target."""
-    assert not isinstance(scored.source, str)
-    metrics, sources = hardware.scores(shop, scored.architecture)
-    return Evaluation(scored.architecture, {**scored.metrics, **metrics}, {**scored.source, **sources})
+    def added_to(self, scored: Evaluation, listen: Callable[[], None]) -> Evaluation:
+        """An evaluation with the metrics of the job's target beside its own."""
+        metrics, sources = self.scores(scored.architecture, listen)
+        return Evaluation(scored.architecture, {**scored.metrics, **metrics}, {**scored.sources, **sources})
 
 
 def prepare_hardware(shop: Workshop) -> Hardware:
@@ -92,68 +130,38 @@ def prepare_hardware(shop: Workshop) -> Hardware:
     spec, metrics = shop.spec, shop.spec.metrics_on_target
     if spec.target is None:
         return Hardware()
-    shop.reporter.stage("measure hardware")
-    place = place_of_target(shop, spec.target)
-    if place.table is not None:
-        return _priced_by(shop, spec.target, place.table, metrics)
-    bench, setting = place.bench, place.setting
-    assert bench is not None
-    assert setting is not None
-    hardware = Hardware(metrics, {}, bench, setting)
+    shop.reporter.stage(Stage.MEASURE_HARDWARE)
+    gives = target_of_name(shop, spec.target)
+    if isinstance(gives, LatencyTable):
+        return _priced_by(shop, spec.target, gives, metrics)
+    meter = Meter(spec.target, shop.searched, gives, spec.hardware.seconds)
     if spec.hardware.predict == "never":
-        shop.tell("info", "hardware.predict is never: every network of the search is measured.")
-        return hardware
+        shop.reporter.tell("info", "hardware.predict is never: every network of the search is measured.")
+        return Hardware(metrics, {}, meter)
     try:
-        table = _table(shop, bench, setting)
-        fitted = _fitted(shop, hardware, table)
+        table = _table(shop, gives)
+        fitted = _fitted(shop, metrics, meter, table)
     except Unmeasurable as error:
         raise JobFailed(f"Target {spec.target} cannot measure this space. {error}") from error
-    return Hardware(metrics, fitted, bench, setting)
+    return Hardware(metrics, fitted, meter)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a target's numbers come from: an uploaded table, or a bench that measures under a setting."""
-
-    table: LatencyTable | None
-    bench: Bench | None
-    setting: Setting | None
-
-
-def place_of_target(shop: Workshop, name: str) -> Place:
-    """The place of any target, by its name.
+def target_of_name(shop: Workshop, name: str) -> LatencyTable | Instrument:
+    """Where a target's numbers come from: an uploaded table, or an instrument that measures.
 
     Raises:
         JobFailed: it is not there any more, or has no runtime for the job.
     """
-    target = _registered(shop, name)
+    target = _registered(shop.reporter, name)
     if target is not None and target.kind == "table":
-        return Place(parse_table(target.table or "", f"The table of target {target.name}"), None, None)
-    setting = _setting(shop, name, target)
-    if target is None:
-        return Place(None, LocalBench(setting.how), setting)
-    return Place(None, RemoteBench(shop, target, setting.how, shop.spec.hardware.wait_minutes), setting)
-
-
-def measure_networks(
-    shop: Workshop, hardware: Hardware, architectures: list[Architecture], progress: Callable[[float], None]
-) -> list[Results]:
-    """Whole networks on the target, with fresh weights, which cost what trained ones do.
-
-    Raises:
-        JobFailed: the target cannot run one.
-    """
-    assert hardware.bench is not None
-    assert hardware.setting is not None
-    tasks = [network_task(shop.searched, architecture, hardware.setting) for architecture in architectures]
-    effort = Effort(max_seconds=shop.spec.hardware.seconds)
-    try:
-        found = measure_tasks(
-            tasks, "network", hardware.setting, hardware.bench, RowStore(shop.reporter), effort, progress
-        )
-    except Unmeasurable as error:
-        raise JobFailed(f"Target {shop.spec.target} cannot measure a network of this space. {error}") from error
-    return [found[task.subject] for task in tasks]
+        return parse_table(target.table or "", f"The table of target {target.name}")
+    setting = _setting(shop.spec, name, target)
+    bench = (
+        LocalBench(setting.how)
+        if target is None
+        else RemoteBench(shop, target, setting.how, shop.spec.hardware.wait_minutes)
+    )
+    return Instrument(bench, setting, RowStore(shop.reporter), write_fresh)
 
 
 def read(results: Results, metric: str) -> float:
@@ -168,25 +176,25 @@ def read(results: Results, metric: str) -> float:
 # --- parts of the stages -----------------------------------------------------------------------------
 
 
-def _registered(shop: Workshop, name: str) -> Target | None:
+def _registered(reporter: Reporter, name: str) -> Target | None:
     """The row of a registered target; None for a runtime of this machine."""
     parsed = TargetName.parse(name)
     if parsed.registered is None:
         return None
     registered = parsed.registered
-    row = shop.reporter.transact(lambda session: measuring.target(session, registered))
+    row = reporter.transact(lambda session: measuring.target(session, registered))
     if row is None:
         raise JobFailed(f"There is no target {registered!r} any more. GET /v1/targets lists them.")
     return row
 
 
-def _setting(shop: Workshop, name: str, target: Target | None) -> Setting:
-    parsed, hardware = TargetName.parse(name), shop.spec.hardware
+def _setting(spec: JobSpec, name: str, target: Target | None) -> Setting:
+    parsed, hardware = TargetName.parse(name), spec.hardware
     runtime = parsed.runtime
     if target is not None:
         offered = [str(one) for one in target.facts.get("runtimes", [])]
-        if "tokens_per_second" in shop.spec.metrics:
-            offered = [one for one in offered if RUNTIMES[one].engine == "torch" and not RUNTIMES[one].compiled]
+        if "tokens_per_second" in spec.metrics:
+            offered = [one for one in offered if RUNTIMES[one].keeps_cache]
         if not offered or (runtime is not None and runtime not in offered):
             raise JobFailed(f"Target {target.name} has no {runtime or 'runtime for this'}; it has {offered}.")
         runtime = runtime or offered[0]
@@ -204,35 +212,29 @@ def _priced_by(shop: Workshop, name: str, table: LatencyTable, metrics: tuple[st
             table.price(space.layers(architecture))
     except MissingRow as error:
         raise JobFailed(str(error)) from error
-    shop.tell(
+    shop.reporter.tell(
         "warning",
         f"Target {name} is an uploaded table: latencies are predicted by adding up its {len(table.rows)} rows, and "
         "the networks of the front cannot be measured there.",
     )
-    shop.reporter.stage("fit predictors", 1.0)
+    shop.reporter.stage(Stage.FIT_PREDICTORS, 1.0)
     report = {"model": "uploaded table", "margin": 0.0, "layers_in_table": len(table.rows)}
     priced = Fitted(lambda one: table.price(space.layers(one)), margin=0.0, report=report)
-    _tell_once(shop, {"metric": "latency_ms", "unit": "ms", "target": name, "used": True, **report})
+    shop.reporter.record(PredictorReport(metric="latency_ms", unit="ms", target=name, used=True, **report))
     return Hardware(metrics, {"latency_ms": priced})
 
 
-def _table(shop: Workshop, bench: Bench, setting: Setting) -> LatencyTable | None:
+def _table(shop: Workshop, instrument: Instrument) -> LatencyTable | None:
     """Every layer of the space alone, if there are not too many and the metric adds up from layers."""
     if shop.spec.hardware.max_layers == 0 or "latency_ms" not in shop.spec.metrics or not shop.searched.has_layers:
         return None
     try:
         layers = layers_of(shop.searched, shop.spec.hardware.max_layers)
     except TooManyLayers as error:
-        shop.tell("warning", f"No table of layers: {error} The predictor learns from whole networks alone.")
+        shop.reporter.tell("warning", f"No table of layers: {error} The predictor learns from whole networks alone.")
         return None
-    store = RowStore(shop.reporter)
     return build_table(
-        shop.spec.target or "",
-        layers,
-        setting,
-        bench,
-        store,
-        lambda done: shop.reporter.progress(TABLE_SHARE * done),
+        shop.spec.target or "", layers, instrument, lambda done: shop.reporter.progress(TABLE_SHARE * done)
     )
 
 
@@ -240,16 +242,14 @@ def _table(shop: Workshop, bench: Bench, setting: Setting) -> LatencyTable | Non
 TABLE_SHARE = 0.6
 
 
-def _fitted(shop: Workshop, hardware: Hardware, table: LatencyTable | None) -> dict[str, Fitted]:
+def _fitted(shop: Workshop, metrics: Sequence[str], meter: Meter, table: LatencyTable | None) -> dict[str, Fitted]:
     """Predictors of the metrics that are predicted well enough; the others will be measured."""
     architectures = to_fit(shop.searched, shop.spec.hardware.networks, shop.spec.search.seed)
     begin = TABLE_SHARE if table is not None else 0.0
-    results = measure_networks(
-        shop, hardware, architectures, lambda done: shop.reporter.progress(begin + (1 - begin) * done)
-    )
-    shop.reporter.stage("fit predictors")
+    results = meter.measure(architectures, lambda done: shop.reporter.progress(begin + (1 - begin) * done))
+    shop.reporter.stage(Stage.FIT_PREDICTORS)
     fitted: dict[str, Fitted] = {}
-    for metric in hardware.metrics:
+    for metric in metrics:
         values = [read(one, metric) for one in results]
         made = _judged(shop, metric, table if metric == "latency_ms" else None, architectures, values)
         if made is not None:
@@ -272,26 +272,20 @@ def _judged(
             shop.searched, table, architectures, values, plan.margin_quantile, goal, shop.spec.search.seed
         )
     except ValueError as error:
-        shop.tell("info", f"{metric} is measured for every network of the search: {error}")
+        shop.reporter.tell("info", f"{metric} is measured for every network of the search: {error}")
         return None
     used = made.within_10_percent >= plan.min_within_10_percent
     facts = {"metric": metric, "unit": METRICS[metric].unit, "target": shop.spec.target}
-    _tell_once(shop, {**facts, "used": used, "margin": made.margin, **made.report})
+    shop.reporter.record(PredictorReport(**facts, used=used, margin=made.margin, **made.report))
     if used:
         return made
-    shop.tell(
+    shop.reporter.tell(
         "warning",
         f"The predictor of {metric} is within 10 % for {made.within_10_percent:.0%} of held-out networks, and "
         f"{plan.min_within_10_percent:.0%} are asked for (hardware.min_within_10_percent): every network of the "
         "search is measured instead.",
     )
     return None
-
-
-def _tell_once(shop: Workshop, facts: dict[str, Any]) -> None:
-    """A predictor's report, kept in the job's events; a resumed job has told it already."""
-    if not any(event["metric"] == facts["metric"] for event in shop.reporter.events("predictor")):
-        shop.reporter.event("predictor", facts)
 
 
 def to_fit(space: SearchSpace, count: int, seed: int) -> list[Architecture]:

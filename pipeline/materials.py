@@ -15,18 +15,17 @@ from job.paths import PathRefused, check_paths
 from job.spec import JobSpec
 from pipeline.artifacts import DiskFull, is_disk_full
 from pipeline.workshop import JobFailed
-from search_space import plugins
+from plugins.kinds import METHODS
 from search_space.inputs import TokenInput
 from search_space.space import SearchSpace
 from service.settings import Settings
-from supernet.augment import AugmentOptions
 from supernet.data import IN_MEMORY, DataError, Dataset, Decoding, load_dataset
 from supernet.data.decoding import unheard
 from supernet.distributed import ALONE, Group
 from supernet.importance import order_by_importance
 from supernet.network import Supernet
 from supernet.randomness import derived_rng
-from supernet.trainer import Trainer, TrainingOptions
+from supernet.trainer import Trainer
 from supernet.weights import load_pretrained
 
 # Share of a GPU's free memory that data may take; more of it stays in the machine's memory.
@@ -35,8 +34,6 @@ DATA_SHARE = 0.25
 IMPORTANCE_EXAMPLES, IMPORTANCE_BATCH = 256, 16
 # A checkpoint's vocabulary may be larger than its tokenizer's by padding, but not by more than this.
 LEAST_VOCAB_SHARE = 0.9
-# In BigNAS the decay reaches its floor after two thirds of the training: its 2.4 epochs are a 150th (section 3.1).
-DECAY_SHARE = 150
 
 
 def prepare_data(spec: JobSpec, space: SearchSpace, device: torch.device, decoding: Decoding = IN_MEMORY) -> Dataset:
@@ -51,7 +48,7 @@ def prepare_data(spec: JobSpec, space: SearchSpace, device: torch.device, decodi
     """
     try:
         check_paths(spec, whole=True)
-        data = load_dataset(spec.data.source, spec.training.seed, spec.data.options(), decoding)
+        data = load_dataset(spec.data.source, spec.training.seed, spec.data, decoding)
     except (DataError, PathRefused) as error:
         raise JobFailed(str(error)) from error
     except OSError as error:
@@ -135,29 +132,15 @@ def _samples(spec: JobSpec, data: Dataset, device: torch.device) -> Iterator[tup
 
 
 def make_trainer(spec: JobSpec, supernet: Supernet, data: Dataset, group: Group = ALONE) -> Trainer:
-    """The trainer that a job's training part describes.
+    """The trainer that a resolved job's training part describes.
 
     Raises:
         JobFailed: its options cannot be honoured by this space or these data.
     """
     training = spec.training
-    options = training.model_dump(include=set(TrainingOptions.__dataclass_fields__))
-    options["lr_decay_epochs"] = options["lr_decay_epochs"] or max(1, training.epochs) / DECAY_SHARE
-    if training.sharded is None:
-        options["sharded"] = (
-            training.total_processes > 1 and spec.supernet.family == "llama" and not training.unshardable
-        )
-    method = plugins.load("supernet.methods", training.method, "training method").METHOD
-    augment = AugmentOptions(**training.augmentation.model_dump())
+    assert training.lr_decay_epochs is not None, "the job is not resolved"
     try:
-        return Trainer(
-            supernet,
-            method(**training.options),
-            data.train,
-            TrainingOptions(**options),
-            training.seed,
-            augment,
-            group,
-        )
+        method = METHODS.load(training.method).METHOD(training.method_options)
+        return Trainer(supernet, method, data.train, training, training.seed, training.augmentation, group)
     except ValueError as error:
         raise JobFailed(str(error)) from error

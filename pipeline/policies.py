@@ -1,37 +1,32 @@
 """What a search of policies begins with and is compared with: sensitivities, seeds, baselines.
 
-Each is kept as the job's events, so a resumed job has the same seeds and measures no baseline twice.
+Each is a record of the job, so a resumed job has the same seeds and measures no baseline twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import asdict
+from collections.abc import Sequence, Set
 from functools import partial
-from typing import Any
 
 from job.hardware_spec import with_margin
-from pipeline.hardware import Hardware, on_target
+from pipeline.hardware import Hardware
 from pipeline.workshop import JobFailed, Workshop
 from predictors.cost import ANALYTIC
 from quantization.calibration import CalibrationError
-from quantization.evaluation import QuantizedEvaluator
+from quantization.first_policies import candidates_of, seeds_from
+from quantization.quantized_evaluator import QuantizedEvaluator
+from quantization.quantized_space import QuantizedSpace
 from quantization.sensitivity import Sensitivity, sensitivities
-from quantization.space import QuantizedSpace
 from search.algorithms import algorithm_for
-from search.evaluation import Evaluation
+from search.evaluation import Evaluation, numbers
 from search.loop import run_search
 from search.metrics import METRICS
 from search.problem import CostOf, ExactCost, Problem
 from search_space.architecture import Architecture
-from search_space.layers import Precision
 from service.store.models import Finalist
+from service.store.records import Baseline, BaselineScore, LayerSensitivity, SensitivityRecord
 from supernet.evaluator import Evaluator
 
-# Shares of the layers, least sensitive first, that the search's first policies quantize.
-SHARES = (0.75, 0.5, 0.25)
-# Of so many evaluations one at most is a first policy: of networks, which matter most, these say next to nothing.
-EVALUATIONS_PER_SEED = 8
 # The baselines of every job: the name on the front's page.
 LARGEST_FULL, LARGEST_QUANTIZED = "largest network, widest", "largest network, narrowest"
 BEST_QUANTIZED = "best architecture, then narrowest"
@@ -49,18 +44,18 @@ def first_policies(shop: Workshop, evaluator: Evaluator) -> list[Architecture]:
     return seeds_from(evaluator.policies, sensitivity_of(shop, evaluator), shop.spec.search.evaluations)
 
 
-def sensitivity_of(shop: Workshop, evaluator: QuantizedEvaluator) -> list[dict[str, Any]]:
+def sensitivity_of(shop: Workshop, evaluator: QuantizedEvaluator) -> Sequence[LayerSensitivity]:
     """Divergence of the largest network with one layer quantized, for every layer and width; stored once.
 
     Raises:
         JobFailed: the largest network's activations cannot be quantized.
     """
-    if not _asked(shop):
+    asked = shop.spec.quantization
+    if asked is None or not asked.sensitivity:
         return []
-    stored = shop.reporter.events("sensitivity")
+    stored = shop.reporter.records(SensitivityRecord)
     if stored:
-        layers: list[dict[str, Any]] = stored[0]["layers"]
-        return layers
+        return stored[0].layers
     space = evaluator.policies
     largest = space.base.largest()
     try:
@@ -70,45 +65,20 @@ def sensitivity_of(shop: Workshop, evaluator: QuantizedEvaluator) -> list[dict[s
     candidates = candidates_of(space, largest)
     found = []
     for sensitivity in sensitivities(network, candidates, evaluator.examples):
-        found.append(_row(sensitivity))
+        found.append(layer_sensitivity(sensitivity))
         shop.reporter.listen()
-    shop.reporter.event("sensitivity", {"architecture_id": space.quantized(largest, 32).id, "layers": found})
+    shop.reporter.record(SensitivityRecord(architecture_id=space.quantized(largest, 32).id, layers=tuple(found)))
     return found
 
 
-def _asked(shop: Workshop) -> bool:
-    quantization = shop.spec.quantization
-    return quantization is not None and quantization.sensitivity
-
-
-def _row(sensitivity: Sensitivity) -> dict[str, Any]:
-    row = asdict(sensitivity)
-    return {**row, "precision": str(sensitivity.precision), "bits": sensitivity.precision.bits}
-
-
-def candidates_of(space: QuantizedSpace, network: Architecture) -> dict[str, list[Precision]]:
-    """Layer name -> every precision that a policy of this network may give it, in the usual mode."""
-    found: dict[str, list[Precision]] = {}
-    for bits in space.quantization.bits:
-        for name, precision in space.policy(space.quantized(network, bits)).items():
-            known = found.setdefault(name, [])
-            if precision not in known:
-                known.append(precision)
-    return found
-
-
-def seeds_from(space: QuantizedSpace, rows: Sequence[Mapping[str, Any]], evaluations: int) -> list[Architecture]:
-    """Policies to evaluate first: of both ends of the space every width alone, and of the largest network the least
-    sensitive layers at each width; the first of these, as the search's number of evaluations allows."""
-    ends = [space.base.largest(), space.base.smallest()]
-    found = [space.quantized(end, bits) for end in ends for bits in space.quantization.bits]
-    for bits in space.quantization.bits:
-        scored = [row for row in rows if row["bits"] == bits]
-        order = [row["layer"] for row in sorted(scored, key=lambda row: float(row["divergence"]))]
-        for share in SHARES if order else ():
-            chosen = dict.fromkeys(order[: round(share * len(order))], bits)
-            found.append(space.quantized(ends[0], chosen))
-    return list(dict.fromkeys(found))[: max(1, evaluations // EVALUATIONS_PER_SEED)]
+def layer_sensitivity(found: Sensitivity) -> LayerSensitivity:
+    return LayerSensitivity(
+        layer=found.layer,
+        precision=str(found.precision),
+        divergence=found.divergence,
+        agreement=found.agreement,
+        bits=found.bits,
+    )
 
 
 # --- baselines ------------------------------------------------------------------------------------
@@ -139,16 +109,16 @@ def _best_architecture(shop: Workshop, evaluator: QuantizedEvaluator, hardware: 
     space = evaluator.policies
     base, wide = space.base, max(space.quantization.bits)
     known = {}
-    for event in shop.reporter.events("baseline score"):
-        architecture = base.architecture(**event["values"])
-        known[architecture.id] = Evaluation(architecture, event["metrics"])
+    for stored in shop.reporter.records(BaselineScore):
+        architecture = base.architecture(**stored.values)
+        known[architecture.id] = Evaluation(architecture, numbers(stored.metrics))
 
     def evaluate(architectures: Sequence[Architecture]) -> list[Evaluation]:
         found = []
         for architecture in evaluator.in_order(architectures):
             (scored,) = evaluator.evaluate([space.quantized(architecture, wide)])
-            metrics = dict(on_target(shop, hardware, scored).metrics)
-            shop.reporter.event("baseline score", {"values": architecture.values, "metrics": metrics})
+            metrics = dict(hardware.added_to(scored, shop.reporter.listen).metrics)
+            shop.reporter.record(BaselineScore(values=architecture.values, metrics=metrics))
             shop.reporter.listen()
             found.append(Evaluation(architecture, metrics))
         return found
@@ -175,13 +145,13 @@ def _costs(space: QuantizedSpace, wide: int, exact: Set[str], hardware: Hardware
     return {metric: CostOf(cost, lambda one: space.quantized(one, wide)) for metric, cost in known.items()}
 
 
-def baseline_event(name: str, evaluation: Evaluation, measured: Finalist) -> dict[str, Any]:
+def baseline_of(name: str, evaluation: Evaluation, measured: Finalist) -> Baseline:
     """A baseline as it is stored and shown."""
-    return {
-        "name": name,
-        "architecture_id": evaluation.architecture.id,
-        "values": evaluation.architecture.values,
-        "metrics": {**evaluation.metrics, **measured.metrics},
-        "sources": {name: evaluation.source_of(name) for name in evaluation.metrics} | measured.sources,
-        "measurements": measured.measurements,
-    }
+    return Baseline(
+        name=name,
+        architecture_id=evaluation.architecture.id,
+        values=evaluation.architecture.values,
+        metrics={**evaluation.metrics, **measured.metrics},
+        sources=evaluation.sources | measured.sources,
+        measurements=measured.measurements,
+    )

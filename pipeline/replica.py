@@ -15,6 +15,7 @@ import torch
 from sqlalchemy.orm import Session
 
 from job.spec import JobSpec
+from job.versions import read_job
 from pipeline.artifacts import ArtifactStore, DiskFull
 from pipeline.environment import local_processes
 from pipeline.materials import decoding_of, fresh_supernet, make_trainer, prepare_data
@@ -39,7 +40,7 @@ def follow(database: Database, settings: Settings, job_id: str, epoch: int, devi
     def read(session: Session) -> JobSpec:
         job = session.get(Job, job_id)
         assert job is not None
-        return JobSpec.model_validate(job.spec)
+        return read_job(job.spec)
 
     spec = patiently(database, read, DATABASE_PATIENCE_SECONDS)
     space = spec.supernet.space()

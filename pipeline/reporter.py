@@ -10,12 +10,15 @@ import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from service.store import queries, sharing, warm
-from service.store.models import STAGES, Artifact, EvaluationRow, Finalist, Job, TrainedSupernet
+from service.store import queries, records, sharing, warm
+from service.store.models import STAGES, Artifact, EvaluationRow, Finalist, Job, JobState, Stage, TrainedSupernet
+from service.store.records import R, Record
 from service.store.session import Database, first_line
 
 log = structlog.get_logger()
 T = TypeVar("T")
+# Hears a message for the user: level and text.
+Tell = Callable[[str, str], None]
 
 # How long a runner holds its breath while PostgreSQL restarts, and between two tries.
 DATABASE_PATIENCE_SECONDS = 600.0
@@ -33,7 +36,7 @@ class Interrupted(Exception):
     `state` is `pausing` or `cancelling`, or `stopping` inside `Reporter.until_stopped`, which catches it.
     """
 
-    def __init__(self, state: str) -> None:
+    def __init__(self, state: JobState) -> None:
         super().__init__(state)
         self.state = state
 
@@ -74,7 +77,7 @@ class Reporter:
 
     # --- progress -------------------------------------------------------------------------------
 
-    def stage(self, name: str, done: float = 0.0) -> None:
+    def stage(self, name: Stage, done: float = 0.0) -> None:
         """A stage begins, with this share of it already done by an earlier run."""
         self._stage, self._stage_began, self._done_at_begin = name, time.monotonic(), done
 
@@ -109,7 +112,7 @@ class Reporter:
                 eta_seconds=self._eta(done, now),
             )
         )
-        if state in ("pausing", "cancelling") or (state == "stopping" and self._may_stop):
+        if state in (JobState.PAUSING, JobState.CANCELLING) or (state == JobState.STOPPING and self._may_stop):
             raise Interrupted(state)
 
     def until_stopped(self, work: Callable[[], T]) -> T | None:
@@ -122,7 +125,7 @@ class Reporter:
             self.progress(self._done, force=True)
             return work()
         except Interrupted as interrupted:
-            if interrupted.state != "stopping":
+            if interrupted.state != JobState.STOPPING:
                 raise
             return None
         finally:
@@ -148,10 +151,22 @@ class Reporter:
     # --- events and results ---------------------------------------------------------------------
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Something worth keeping happened: `curve`, `message`."""
+        """Tell people what happened. Nobody reads it back: what the job must know again is a record."""
         self._write(
             lambda session: queries.add_event(session, queries.fenced_job(session, self.job_id, self.epoch), kind, data)
         )
+
+    def tell(self, level: str, text: str) -> None:
+        """A message for the user, kept in the job's events."""
+        self.event("message", {"level": level, "text": text})
+
+    def record(self, record: Record) -> None:
+        """Store what the job has found out, and tell people."""
+        self._write(lambda session: records.write(session, self.job_id, self.epoch, record))
+
+    def records(self, model: type[R]) -> list[R]:
+        """What is stored of a kind, in the order in which it was first written."""
+        return self._write(lambda session: records.read(session, self.job_id, model))
 
     def environment(self, facts: Mapping[str, Any]) -> None:
         """Device and versions of this run."""
@@ -220,10 +235,6 @@ class Reporter:
         """Finalists measured so far."""
         return self._write(lambda session: queries.finalists(session, self.job_id))
 
-    def events(self, kind: str) -> list[dict[str, Any]]:
-        """What all events of one kind say, oldest first."""
-        return self._write(lambda session: queries.events_of_kind(session, self.job_id, kind))
-
     def trained(self, row: TrainedSupernet) -> None:
         """Store a trained supernet."""
         self._write(lambda session: queries.add_supernet(session, self.job_id, self.epoch, row))
@@ -244,13 +255,13 @@ class Reporter:
         """Drop the rows of deleted files."""
         self._write(lambda session: queries.forget_artifacts(session, artifact_ids))
 
-    def end(self, state: str, message: str | None) -> None:
+    def end(self, state: JobState, message: str | None) -> None:
         """The job is over, or paused: `succeeded`, `failed`, `paused`, `cancelled`."""
 
         def write(session: Session) -> None:
             job = queries.fenced_job(session, self.job_id, self.epoch)
-            if state == "succeeded":
-                job.stage, job.progress, job.stage_progress = "done", 1.0, 1.0
+            if state == JobState.SUCCEEDED:
+                job.stage, job.progress, job.stage_progress = Stage.DONE, 1.0, 1.0
             queries.set_state(session, job, state, message)
 
         self._write(write)

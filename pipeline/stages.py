@@ -14,32 +14,33 @@ import structlog
 
 from job.hardware_spec import with_margin
 from job.spec import JobSpec
+from job.versions import read_job
 from pipeline.environment import local_processes
 from pipeline.evaluating import evaluation_of, row_of
 from pipeline.exams import exams_of
-from pipeline.finalists import measured_finalists, tell_violations
-from pipeline.front_quantization import FrontQuantization
-from pipeline.hardware import Hardware, on_target, prepare_hardware
+from pipeline.finalists import tell_violations, tested_networks
+from pipeline.hardware import Hardware, prepare_hardware
 from pipeline.materials import decoding_of, prepare_data
-from pipeline.policies import NUM_BASELINES, baseline_architectures, baseline_event, first_policies
-from pipeline.sharing import evaluate_of
+from pipeline.policies import NUM_BASELINES, baseline_architectures, baseline_of, first_policies
+from pipeline.shared_search import evaluate_of
 from pipeline.training import train_supernet
 from pipeline.workshop import JobFailed, Workshop, make_evaluator
 from predictors.cost import ANALYTIC
-from quantization.evaluation import QuantizedEvaluator
-from quantization.network import on_device
+from quantization.after_search import InSchemes
+from quantization.quantized_evaluator import QuantizedEvaluator
 from search.algorithms import algorithm_for
 from search.evaluation import Evaluation
 from search.loop import run_search
+from search.metrics import Source
 from search.objectives import limits_of
 from search.pareto import pareto_front
 from search.problem import Problem
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
-from service.store.models import Finalist, Job
+from service.store.models import Finalist, Job, JobState, Stage
+from service.store.records import Baseline
 from service.store.warm import copied
 from supernet.data import Dataset
-from supernet.evaluate import score
 from supernet.evaluator import Evaluator
 
 log = structlog.get_logger()
@@ -62,18 +63,18 @@ def run(shop: Workshop, strategy: Strategy) -> None:
         DiskFull: a file could not be written; what was stored before is intact.
         JobFailed: with the reason for the user.
     """
-    shop.reporter.stage("prepare data")
+    shop.reporter.stage(Stage.PREPARE_DATA)
     decoding = decoding_of(
         shop.settings,
         local_processes(),
         progress=shop.reporter.progress,
-        tell=lambda text: shop.tell("info", text),
+        tell=lambda text: shop.reporter.tell("info", text),
     )
     data = prepare_data(shop.spec, shop.space, shop.device, decoding)
     for note in data.notes:
-        shop.tell("warning", note)
+        shop.reporter.tell("warning", note)
     strategy(shop, data)
-    shop.reporter.end("succeeded", shop.reporter.ended_early)
+    shop.reporter.end(JobState.SUCCEEDED, shop.reporter.ended_early)
 
 
 def search_supernet(shop: Workshop, data: Dataset) -> None:
@@ -104,8 +105,8 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
         else:
             known[evaluation.architecture.id] = evaluation
     if warm:
-        shop.tell("info", f"{len(warm)} evaluations of earlier searches of this supernet are known.")
-    shop.reporter.stage("search", len(known) / plan.evaluations)
+        shop.reporter.tell("info", f"{len(warm)} evaluations of earlier searches of this supernet are known.")
+    shop.reporter.stage(Stage.SEARCH, len(known) / plan.evaluations)
     seeds = first_policies(shop, evaluator)
     algorithm = algorithm_for(
         search_problem(shop.spec, space, hardware, warm, seeds),
@@ -114,13 +115,13 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
         evaluations=plan.evaluations,
         options=plan.options,
     )
-    shop.reporter.stage("search", len(known) / plan.evaluations)
+    shop.reporter.stage(Stage.SEARCH, len(known) / plan.evaluations)
     shared = evaluate_of(shop, evaluator)
 
     def evaluate(architectures: Sequence[Architecture]) -> list[Evaluation]:
         found = []
         for row, scored in shared(architectures):
-            evaluation = on_target(shop, hardware, scored)
+            evaluation = hardware.added_to(scored, shop.reporter.listen)
             shop.reporter.evaluation(row_of(evaluation, row.seconds))
             known[evaluation.architecture.id] = evaluation
             shop.reporter.progress(len(known) / plan.evaluations)
@@ -139,7 +140,7 @@ def scores_alike(spec: JobSpec) -> Callable[[Job], bool]:
     """Whether another job of the same supernet gives the same numbers as this one, metric by metric."""
 
     def alike(job: Job) -> bool:
-        theirs = JobSpec.model_validate(job.spec)
+        theirs = read_job(job.spec)
         same = theirs.search.calibration_images == spec.search.calibration_images and theirs.scoring == spec.scoring
         same = same and theirs.quantization == spec.quantization
         if spec.metrics_on_target:
@@ -190,11 +191,12 @@ def measure_finalists(shop: Workshop, evaluator: Evaluator, evaluations: list[Ev
     """
     front = pareto_front(evaluations, *with_margin(*shop.spec.goals, hardware.margins))
     if not front:
-        raise JobFailed(_nothing_feasible(shop, evaluations))
+        raise JobFailed(_nothing_feasible(shop.spec, evaluations))
     finished = {finalist.architecture_id for finalist in shop.reporter.finalists()}
     done = len(finished)
-    shop.reporter.stage("measure finalists", done / len(front))
-    in_fewer_bits = FrontQuantization(shop, evaluator)
+    shop.reporter.stage(Stage.MEASURE_FINALISTS, done / len(front))
+    schemes, chosen = shop.spec.scoring.quantize_front, (shop.spec.search.calibration_images, shop.spec.training.seed)
+    in_fewer_bits = InSchemes(evaluator, schemes, *chosen)
     left = [(place, one) for place, one in enumerate(front, 1) if one.architecture.id not in finished]
     for group in _measured_at_once(left):
         for finalist, (_, evaluation) in zip(_measured(shop, evaluator, group, hardware), group, strict=True):
@@ -210,14 +212,14 @@ def measure_baselines(shop: Workshop, evaluator: Evaluator, hardware: Hardware) 
     """What the front of a search of policies is compared with: scored and measured like a finalist."""
     if not isinstance(evaluator, QuantizedEvaluator):
         return
-    finished = {event["name"] for event in shop.reporter.events("baseline")}
+    finished = {baseline.name for baseline in shop.reporter.records(Baseline)}
     if len(finished) == NUM_BASELINES:
         return
     named = baseline_architectures(shop, evaluator, hardware)
     left = {name: architecture for name, architecture in named.items() if name not in finished}
     scored = [(0, evaluator.evaluate([architecture])[0]) for architecture in left.values()]
     for name, (_, evaluation), found in zip(left, scored, _measured(shop, evaluator, scored, hardware), strict=True):
-        shop.reporter.event("baseline", baseline_event(name, evaluation, found))
+        shop.reporter.record(baseline_of(name, evaluation, found))
         shop.reporter.progress(1.0, force=True)
 
 
@@ -241,32 +243,25 @@ def _measured_at_once(left: Sequence[_Placed]) -> Iterator[list[_Placed]]:
 
 
 def _measured(shop: Workshop, evaluator: Evaluator, group: Sequence[_Placed], hardware: Hardware) -> list[Finalist]:
-    scored = f"test_{evaluator.data.metric}"
-    inputs = evaluator.data.test.inputs(slice(0, 1)).cpu()
-    networks, test_scores = [], []
-    for _, evaluation in group:
-        network = evaluator.network(evaluation.architecture)
-        test_scores.append(score(network, evaluator.data.test))
-        networks.append((evaluation.architecture, on_device(network, inputs.device)))
-        shop.reporter.listen()
+    architectures = [evaluation.architecture for _, evaluation in group]
+    seconds, listen = shop.spec.hardware.seconds, shop.reporter.listen
+    tested = tested_networks(evaluator, architectures, shop.searched, hardware, seconds, listen)
     return [
         Finalist(
             job_id=shop.job_id,
-            architecture_id=evaluation.architecture.id,
+            architecture_id=architecture.id,
             position=place,
-            metrics={scored: test_score, **latencies},
-            sources={scored: "measured", **sources},
-            measurements=results,
+            metrics={**one.test, **one.metrics},
+            sources={**dict.fromkeys(one.test, Source.MEASURED), **one.sources},
+            measurements=one.measurements,
         )
-        for (place, evaluation), test_score, (latencies, sources, results) in zip(
-            group, test_scores, measured_finalists(shop, hardware, networks, inputs), strict=True
-        )
+        for (place, _), architecture, one in zip(group, architectures, tested, strict=True)
     ]
 
 
-def _nothing_feasible(shop: Workshop, evaluations: list[Evaluation]) -> str:
+def _nothing_feasible(spec: JobSpec, evaluations: list[Evaluation]) -> str:
     """The limits that nobody met, and who came nearest."""
-    limited = limits_of(*shop.spec.goals)
+    limited = limits_of(*spec.goals)
     nearest = min(evaluations, key=lambda e: sum(o.violation(e.metrics[o.metric]) for o in limited))
     limits = ", ".join(f"{o.metric} {o.limit:g}" for o in limited)
     scores = ", ".join(f"{o.metric} {nearest.metrics[o.metric]:g}" for o in limited)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 
 from job.spec import JobSpec
-from pipeline.artifacts import ArtifactStore, Written
+from pipeline.artifacts import ArtifactStore
+from pipeline.job_files import JobFiles
 from pipeline.reporter import Reporter
-from quantization.evaluation import QuantizedEvaluator
-from quantization.space import QuantizedSpace
+from quantization.quantized_evaluator import QuantizedEvaluator
+from quantization.quantized_space import QuantizedSpace
 from search_space.space import SearchSpace
 from service.settings import Settings
-from service.store.models import Artifact
 from supernet.data import Dataset
 from supernet.distributed import ALONE, Group
 from supernet.evaluator import Evaluator
@@ -49,14 +49,10 @@ class Workshop:
         """What is searched: the supernet's networks, with their quantization policies if those are searched."""
         return self.space if self.spec.quantization is None else self.spec.space()
 
-    def record(self, kind: str, step: int, written: Written) -> None:
-        """Say in the database that a file is safely on the disk."""
-        facts = {"path": written.path, "sha256": written.sha256, "size_bytes": written.size_bytes}
-        self.reporter.artifact(lambda: Artifact(job_id=self.job_id, kind=kind, step=step, **facts))
-
-    def tell(self, level: str, text: str) -> None:
-        """A message for the user, kept in the job's events."""
-        self.reporter.event("message", {"level": level, "text": text})
+    @property
+    def files(self) -> JobFiles:
+        """The job's files."""
+        return JobFiles(self.job_id, self.reporter, self.artifacts)
 
 
 def make_evaluator(spec: JobSpec, supernet: Supernet, data: Dataset, exams: Sequence[Exam] | None = None) -> Evaluator:

@@ -47,7 +47,7 @@ def latency_predictor(
     if table is not None and not space.has_layers:
         raise ValueError(f"Space {space.name!r} has no layers, so the table of {table.target!r} cannot price it.")
     for device in devices:
-        strangers = [a for a in device.architectures if a.space != space.name]
+        strangers = [a for a in device.architectures if a not in space]
         if strangers:
             raise ValueError(
                 f"Device {device.name!r} was measured on {strangers[0]!r}, which is not of {space.name!r}."

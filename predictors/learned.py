@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from plugins.kinds import MODELS
+from plugins.registry import UnknownPluginError
 from predictors.columns import Source
 from predictors.model import Inputs, Model, View
 from predictors.predictor import Predictor
 from predictors.scales import SCALES, Scale
-from search_space import plugins
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
 
@@ -107,7 +108,7 @@ class _Learner:
     """One candidate at work."""
 
     def __init__(self, candidate: Candidate, seed: int) -> None:
-        made: Model = plugins.load("predictors.models", candidate.model, "model").MODEL(seed)
+        made: Model = MODELS.load(candidate.model).MODEL(seed)
         self._model = made
         self._make_scale = SCALES[candidate.scale]
         self._scale: Scale
@@ -134,13 +135,13 @@ def only(model: str, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """
     found = tuple(candidate for candidate in candidates if candidate.model == model)
     if not found:
-        raise plugins.UnknownPluginError("model", model, tuple(sorted({candidate.model for candidate in candidates})))
+        raise UnknownPluginError("model", model, tuple(sorted({candidate.model for candidate in candidates})))
     return found
 
 
 def _refusal(candidate: Candidate, values: np.ndarray) -> str | None:
     """Why a candidate cannot learn from such examples, or from four fifths of them; None if it can."""
-    model: type[Model] = plugins.load("predictors.models", candidate.model, "model").MODEL
+    model: type[Model] = MODELS.load(candidate.model).MODEL
     if len(values) - len(values) // FOLDS < model.needs:
         return f"{candidate} needs {-(-model.needs * FOLDS // (FOLDS - 1))} examples; got {len(values)}"
     if (candidate.scale == "log" or model.in_units) and not (values > 0).all():

@@ -79,7 +79,7 @@ class Predictor(ABC):
 
     def _check(self, architectures: Sequence[Architecture]) -> None:
         for architecture in architectures:
-            if architecture.space != self.space.name:
+            if architecture not in self.space:
                 raise ValueError(f"{architecture!r} is not of space {self.space.name!r}, which this predictor is for.")
 
     @abstractmethod

@@ -8,41 +8,28 @@ runtimes; `NAME/cuda-onnxruntime` says which, and `NAME` alone means its first.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
 
-Device = Literal["cpu", "cuda"]
+from plugins import kinds
+from predictors.runtime import Runtime
 
 # Names of registered targets: they become names of queues, so they are as plain as host names.
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
-@dataclass(frozen=True, slots=True)
-class Runtime:
-    """What runs a network, and where.
-
-    Attributes:
-        engine: a file of `export/runtimes`.
-        compiled: whether the engine compiles the network first (`torch.compile`).
-    """
-
-    name: str
-    engine: str
-    device: Device
-    compiled: bool = False
+def _declared() -> Iterator[Runtime]:
+    """Runtimes of every engine, built-in ones first."""
+    declared = kinds.RUNTIMES.every_options()
+    others = [name for name in declared if name not in kinds.RUNTIMES.built_in()]
+    for name in (*kinds.RUNTIMES.built_in(), *others):
+        yield from declared[name].RUNTIMES
 
 
-RUNTIMES: dict[str, Runtime] = {
-    runtime.name: runtime
-    for runtime in (
-        Runtime("cpu-onnxruntime", "onnxruntime", "cpu"),
-        Runtime("cuda-onnxruntime", "onnxruntime", "cuda"),
-        Runtime("cpu-torch", "torch", "cpu"),
-        Runtime("cpu-torch-compiled", "torch", "cpu", compiled=True),
-        Runtime("cuda-torch", "torch", "cuda"),
-        Runtime("cuda-torch-compiled", "torch", "cuda", compiled=True),
-    )
-}
+RUNTIMES: dict[str, Runtime] = {}
+for _runtime in _declared():
+    RUNTIMES.setdefault(_runtime.name, _runtime)  # a name stands for one runtime: the first that has it
 
 DEFAULT_TARGET = "cpu-onnxruntime"
 
@@ -68,6 +55,16 @@ class TargetName:
             raise ValueError(f"Got runtime {runtime!r} in target {text!r}. Known: {', '.join(RUNTIMES)}.")
         check_name(name)
         return cls(name, runtime or None)
+
+
+def named_target(text: str) -> Path | TargetName:
+    """A target of a search by gradient: a table's file on the workers, by its whole path, or a target's name.
+
+    Raises:
+        ValueError: the name is not spelled like one, or the runtime is unknown.
+    """
+    path = Path(text)
+    return path if path.is_absolute() else TargetName.parse(text)
 
 
 def check_name(name: str) -> str:

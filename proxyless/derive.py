@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from proxyless.latency import Latencies
+from proxyless.expected_latency import Latencies
 
 # Steps into which the room above the cheapest network is cut. A network is charged at most one step too much per
 # block, so with 20 blocks the budget is used to within 0.2 % of that room.

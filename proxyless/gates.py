@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from search_space.layers import LayerSpec
-from search_space.operations import Block, Blocks
+from search_space.operations import Blocks, SearchedBlock
 from supernet.data.dataset import Batch
 from supernet.network import Supernet
 from supernet.passes import Output, Passes
@@ -106,14 +106,21 @@ class GatedPasses(Passes):
         return out
 
     def _sensitivity(
-        self, x: Tensor, out: Tensor, gradient: Tensor, block: Block, option: int, asked: Asked, mask: Tensor | None
+        self,
+        x: Tensor,
+        out: Tensor,
+        gradient: Tensor,
+        block: SearchedBlock,
+        option: int,
+        asked: Asked,
+        mask: Tensor | None,
     ) -> Tensor:
         """<o_k(x), dL/d(output)>."""
         with torch.no_grad(), self._autocast(x.device):
             answer = out if option == asked.active else self._candidate(x, block, option, mask)
             return (answer.float() * gradient.float()).sum()
 
-    def _candidate(self, x: Tensor, block: Block, option: int, mask: Tensor | None) -> Tensor:
+    def _candidate(self, x: Tensor, block: SearchedBlock, option: int, mask: Tensor | None) -> Tensor:
         spec: LayerSpec | None = block.specs[option]
         if spec is None:
             return x

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from search_space.architecture import Architecture
-from search_space.operations import Block
+from search_space.operations import SearchedBlock
 from search_space.space import SearchSpace
 from supernet.randomness import derived_rng
 
@@ -32,7 +32,7 @@ class ArchitectureParameters:
         alphas: a leaf tensor per block, shape (number of its options,), float64.
     """
 
-    def __init__(self, space: SearchSpace, blocks: Sequence[Block], seed: int) -> None:
+    def __init__(self, space: SearchSpace, blocks: Sequence[SearchedBlock], seed: int) -> None:
         self.space, self.blocks = space, tuple(blocks)
         rng = derived_rng(seed, "architecture parameters", 0)
         self.alphas = [

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from proxyless.latency import Latencies, to_budget
+from proxyless.expected_latency import Latencies, to_budget
 from proxyless.parameters import ArchitectureParameters
 from proxyless.steps import ArchitectureStep
 from supernet.data.dataset import Split
-from supernet.methods.proxylessnas import ProxylessNAS
+from supernet.methods.proxylessnas.method import ProxylessNAS
 from supernet.randomness import derived_rng
 from supernet.trainer import Trainer
 
@@ -100,6 +100,15 @@ class PathSearch:
     @rate_factor.setter
     def rate_factor(self, factor: float) -> None:
         self.trainer.rate_factor = factor
+
+    @property
+    def micro_batches(self) -> int:
+        """Into which a batch of a weight step is cut."""
+        return self.trainer.micro_batches
+
+    @micro_batches.setter
+    def micro_batches(self, count: int) -> None:
+        self.trainer.micro_batches = count
 
     def architecture_steps(self, steps_done: int) -> int:
         """Architecture steps that belong to so many weight steps."""

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from proxyless.expected_latency import Latencies, LatencyLoss, expected_latency
 from proxyless.gates import Asked, GatedPasses, logit_gradient
-from proxyless.latency import Latencies, LatencyLoss, expected_latency
 from proxyless.parameters import ArchitectureParameters
 from supernet.data.dataset import Batch
 from supernet.passes import Passes

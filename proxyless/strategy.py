@@ -10,43 +10,45 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from job.spec import JobSpec
 from pipeline.checkpoints import Checkpoints
 from pipeline.curve import Curve
+from pipeline.driver import Course, Driver, Judge, NoRoom, T, Words
 from pipeline.evaluating import row_of
-from pipeline.finalists import measured_finalists
+from pipeline.finalists import tested_networks
 from pipeline.hardware import Hardware
 from pipeline.materials import fresh_supernet, make_trainer
 from pipeline.workshop import JobFailed, Workshop, make_evaluator
-from predictors.candidates import price_candidates
+from predictors.candidate_prices import price_candidates
+from predictors.targets import named_target
 from proxyless.derive import most_likely, most_likely_within
+from proxyless.expected_latency import AddLinear, Latencies, LatencyLoss, MulLog, NoLatency
+from proxyless.front import cross_table, store_front
 from proxyless.gates import GatedPasses
 from proxyless.held_out import carve
-from proxyless.latency import AddLinear, Latencies, LatencyLoss, MulLog, NoLatency
 from proxyless.parameters import ArchitectureParameters
-from proxyless.phases import Phase
-from proxyless.points import EVENT, SearchPoints, TrainingPoints
-from proxyless.results import cross_table, store_front
+from proxyless.points import SearchPoints, TrainingPoints, WarmUpPoints
 from proxyless.search import Budget, PathSearch, Turns
 from proxyless.steps import ArchitectureStep, GradientStep, LatencyReward, Reinforce, accuracies
-from proxyless.tables import measuring_of, table_of
-from quantization.network import on_device
-from search.evaluation import Evaluation
+from proxyless.target_tables import measuring_of, table_of
+from search.evaluation import Evaluation, numbers
 from search_space.architecture import Architecture
 from search_space.operations import Blocks, alone, blocks_of, separated
+from service.store.models import Stage
+from service.store.records import CrossTable, Derived, Measured, Prices
 from supernet.data import DataError, Dataset
-from supernet.evaluate import score
+from supernet.distributed import ALONE, Orders
 from supernet.evaluator import Evaluator
 from supernet.flat import load_tensors, own_tensors
 from supernet.network import Supernet
-from supernet.trainer import Trainer
 
 # Shares of a network's time that its search and its training take; only for the progress bar.
 SEARCH_SHARE, TRAIN_SHARE = 0.6, 0.35
+# What to do about a training that diverges; a job has several, and each has its own rate.
+ADVICE = "Lower its learning_rate, or clip gradients (clip_norm)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ def search_by_gradient(shop: Workshop, data: Dataset) -> None:
 
 class _GradientSearch:
     def __init__(self, shop: Workshop, data: Dataset) -> None:
-        self._shop, self._data, self._spec = shop, data, shop.spec
+        self._shop, self._data, self._spec, self._files = shop, data, shop.spec, shop.files
         assert shop.spec.gradient is not None
         self._part = shop.spec.gradient
         self._blocks: Blocks = blocks_of(shop.space)
@@ -107,58 +109,51 @@ class _GradientSearch:
         self._searched: Dataset = replace(data, train=rest)
 
     def run(self) -> None:
-        self._shop.reporter.stage("train supernet")
+        self._shop.reporter.stage(Stage.TRAIN_SUPERNET)
         # Files are read first: a table that does not fit should not be found out after the warm-up.
-        self._latencies([target for target in self._part.targets if target.startswith("/")])
+        self._latencies([target for target in self._part.targets if isinstance(named_target(target), Path)])
         warm = self._warm_up()
-        self._shop.reporter.stage("measure hardware")
+        self._shop.reporter.stage(Stage.MEASURE_HARDWARE)
         latencies = self._latencies(self._part.targets)
         hardware = measuring_of(self._shop)
-        done = len(self._stored("measured"))
-        self._shop.reporter.stage("search", done / len(self._aims))
+        done = len(self._shop.reporter.records(Measured))
+        self._shop.reporter.stage(Stage.SEARCH, done / len(self._aims))
         found = self._networks(lambda aim: self._network(aim, latencies, warm, hardware))
-        if not self._stored("cross"):
-            self._tell("cross", latency_ms=cross_table(self._blocks, found, latencies))
-        store_front(self._shop, found, self._stored("measured"))
-        for artifact in self._shop.reporter.artifacts("warm-up"):
-            self._shop.reporter.forget([artifact.id])
-            self._shop.artifacts.remove(artifact.path)
+        self._shop.reporter.record(CrossTable(latency_ms=cross_table(self._blocks, found, latencies)))
+        store_front(self._shop, found, self._shop.reporter.records(Measured))
+        self._files.remove(self._files.recorded("warm-up"))
 
     def _networks(self, network: Callable[[Aim], Evaluation]) -> list[Evaluation]:
         """One network for every aim, or those that were finished when the job was stopped."""
         found = self._shop.reporter.until_stopped(lambda: [network(aim) for aim in self._aims])
         if found is not None:
             return found
-        finished = {event["run"] for event in self._stored("measured")}
+        finished = {measured.run for measured in self._shop.reporter.records(Measured)}
         # A job can be stopped once a network is stored; killed just then, it has not said so yet.
         kept = [aim for aim in self._aims if aim.number in finished] or self._aims[:1]
         self._shop.reporter.ended_early = f"Stopped by request after {len(kept)} of {len(self._aims)} networks."
         for aim in self._aims:
             if aim not in kept:
                 for phase in ("s", "f"):
-                    Checkpoints(self._shop, f"{phase}{aim.number}").remove_all()
+                    self._checkpoints(f"{phase}{aim.number}").remove_all()
         return [network(aim) for aim in kept]
 
     # --- what the candidates cost -------------------------------------------------------------------
 
     def _latencies(self, targets: Sequence[str]) -> dict[str, Latencies]:
         """Prices of all candidates on these targets; those that are stored are not asked for again."""
-        known = {event["target"]: event for event in self._stored("prices")}
+        known = {prices.target: prices for prices in self._shop.reporter.records(Prices)}
         for number, target in enumerate(targets):
             if target in known:
                 continue
             try:
                 table = table_of(self._shop, target, self._part_of(number, len(targets)))
-                prices = price_candidates(self._shop.space, table, self._blocks)
+                priced = price_candidates(self._shop.space, table, self._blocks)
             except ValueError as error:
                 raise JobFailed(str(error)) from error
-            known[target] = self._tell(
-                "prices", target=target, fixed_ms=prices.fixed_ms, blocks_ms=[list(row) for row in prices.blocks_ms]
-            )
-        found = {
-            target: Latencies(target, known[target]["fixed_ms"], tuple(map(tuple, known[target]["blocks_ms"])))
-            for target in targets
-        }
+            known[target] = Prices(target=target, fixed_ms=priced.fixed_ms, blocks_ms=priced.blocks_ms)
+            self._shop.reporter.record(known[target])
+        found = {target: Latencies(target, known[target].fixed_ms, known[target].blocks_ms) for target in targets}
         for latencies in found.values():
             try:
                 self._part.check_target(latencies.target, latencies.cheapest_ms, latencies.dearest_ms)
@@ -176,36 +171,47 @@ class _GradientSearch:
         epochs = self._part.warmup_epochs
         if epochs == 0:
             return lambda supernet: None
-        if not self._shop.reporter.artifacts("warm-up"):
+        if not self._files.recorded("warm-up"):
             change = {
                 "epochs": epochs,
                 "learning_rate": self._part.warmup_learning_rate,
+                "lr_decay_epochs": self._part.warmup_lr_decay_epochs,
                 "warmup_epochs": min(self._spec.training.warmup_epochs, epochs / 2),
             }
             spec = self._spec.model_copy(update={"training": self._spec.training.model_copy(update=change)})
-            curve = Curve(replace(self._shop, spec=spec, space=self._space), self._searched)
+            curve = Curve(spec, self._space, self._searched, self._shop.device, self._shop.reporter.record)
 
-            def curve_of(training: Trainer | PathSearch, shown: Mapping[str, float]) -> None:
-                assert isinstance(training, Trainer)
-                curve.add(training, shown)
+            def store(supernet: Supernet, steps: int) -> None:
+                path = f"checkpoints/{self._shop.job_id}/warm-up.safetensors"
+                self._files.save("warm-up", path, own_tensors(supernet), steps)
 
-            phase = Phase(
-                self._shop,
+            self._drive(
                 "w",
                 "the warm-up",
                 lambda: make_trainer(spec, self._fresh(), self._searched),
-                curve_of,
+                WarmUpPoints(curve),
                 self._shop.reporter.progress,
-            )
-            trained = phase.run()
-            assert isinstance(trained, Trainer)
-            path = f"checkpoints/{self._shop.job_id}/warm-up.safetensors"
-            written = self._shop.artifacts.save(path, own_tensors(trained.supernet))
-            self._shop.record("warm-up", trained.steps_done, written)
-            phase.forget()
-        stored = self._shop.reporter.artifacts("warm-up")[0]
-        tensors = self._shop.artifacts.load(stored.path, stored.sha256)
+            ).run(lambda trainer: trainer.supernet, store)
+        stored = self._files.recorded("warm-up")[0]
+        tensors = self._files.load(stored)
         return lambda supernet: load_tensors(supernet, tensors)
+
+    def _drive(
+        self, phase: str, title: str, fresh: Callable[[], T], judge: Judge[T], progress: Callable[[float], None]
+    ) -> Driver[T]:
+        """One of the job's trainings.
+
+        Args:
+            phase: a short word that its checkpoints carry.
+            title: for people.
+        """
+        room, words = NoRoom(title, self._shop.device), Words(title, ADVICE)
+        orders = Orders(ALONE, self._shop.device)
+        course = Course(fresh, judge, room, words, orders, progress)
+        return Driver(course, self._checkpoints(phase), self._shop.reporter.tell)
+
+    def _checkpoints(self, phase: str) -> Checkpoints:
+        return Checkpoints(self._files, self._shop.settings, self._shop.reporter.tell, phase)
 
     # --- one network --------------------------------------------------------------------------------
 
@@ -214,17 +220,15 @@ class _GradientSearch:
     ) -> Evaluation:
         """Search, derive, train alone, measure: whatever of it is not stored yet."""
         architecture = self._derived(aim, latencies[aim.target], warm)
-        stored = next((e for e in self._stored("measured") if e["architecture_id"] == architecture.id), None)
-        if stored is None:
+        known = self._shop.reporter.records(Measured)
+        measured = next((one for one in known if one.architecture_id == architecture.id), None)
+        if measured is None:
             evaluator = self._trained(aim, architecture)
-            stored = self._measured(aim, architecture, evaluator, hardware)
-        if not any(event["run"] == aim.number for event in self._stored("measured")):
-            # Another aim led to the same network, which is trained and measured once.
-            facts = {name: value for name, value in stored.items() if name != "phase"}
-            self._tell("measured", **{**facts, "run": aim.number})
-        metrics, sources = stored["metrics"], stored["sources"]
+            measured = self._measured(aim, architecture, evaluator, hardware)
+        # Where another aim led to the same network, it is trained and measured once, and is the result of both.
+        self._shop.reporter.record(measured.model_copy(update={"run": aim.number}))
         self._shop.reporter.progress((aim.number + 1) / len(self._aims), force=True)
-        return Evaluation(architecture, metrics, sources)
+        return Evaluation(architecture, numbers(measured.metrics), measured.sources)
 
     def _part_of(self, number: int, count: int) -> Callable[[float], None]:
         """Progress of one of several equal parts of the stage."""
@@ -234,38 +238,37 @@ class _GradientSearch:
         return lambda done: self._shop.reporter.progress((aim.number + before + share * done) / len(self._aims))
 
     def _derived(self, aim: Aim, latencies: Latencies, warm: Callable[[Supernet], None]) -> Architecture:
-        for event in self._stored("derived"):
-            if event["run"] == aim.number:
-                return self._shop.space.architecture(**event["values"])
-        points = SearchPoints(self._shop, self._searched, aim.number, latencies)
-        phase = Phase(
-            self._shop,
+        for derived in self._shop.reporter.records(Derived):
+            if derived.run == aim.number:
+                return self._shop.space.architecture(**derived.values)
+        points = SearchPoints(self._shop.reporter, aim.number, self._spec, self._searched, latencies)
+
+        def store(parameters: ArchitectureParameters, _steps: int) -> Architecture:
+            p = parameters.probabilities()
+            path = most_likely(p) if aim.budget_ms is None else most_likely_within(p, latencies, aim.budget_ms)
+            architecture = parameters.architecture(path)
+            self._shop.reporter.record(
+                Derived(
+                    run=aim.number,
+                    target=aim.target,
+                    latency_weight=aim.weight,
+                    budget_ms=aim.budget_ms,
+                    architecture_id=architecture.id,
+                    values=architecture.values,
+                    table_ms=latencies.of_path(path),
+                    argmax=path == most_likely(p),
+                    **asdict(points.distribution(parameters)),
+                )
+            )
+            return architecture
+
+        return self._drive(
             f"s{aim.number}",
             f"the search for {aim.title}",
             lambda: self._path_search(aim, latencies, warm),
-            points.add,
+            points,
             self._progress(aim, 0, SEARCH_SHARE),
-        )
-        search = phase.run()
-        assert isinstance(search, PathSearch)
-        parameters = search.parameters
-        p = parameters.probabilities()
-        path = most_likely(p) if aim.budget_ms is None else most_likely_within(p, latencies, aim.budget_ms)
-        architecture = parameters.architecture(path)
-        self._tell(
-            "derived",
-            run=aim.number,
-            target=aim.target,
-            latency_weight=aim.weight,
-            budget_ms=aim.budget_ms,
-            architecture_id=architecture.id,
-            values=architecture.values,
-            table_ms=latencies.of_path(path),
-            argmax=path == most_likely(p),
-            **points.facts(parameters),
-        )
-        phase.forget()
-        return architecture
+        ).run(lambda search: search.parameters, store)
 
     def _path_search(self, aim: Aim, latencies: Latencies, warm: Callable[[Supernet], None]) -> PathSearch:
         part, training = self._part, self._spec.training
@@ -277,7 +280,9 @@ class _GradientSearch:
         trainer = make_trainer(self._spec.model_copy(update={"training": seeded}), supernet, self._searched)
         parameters = ArchitectureParameters(self._space, self._blocks.searched, trainer.seed)
         passes = GatedPasses(supernet, self._blocks, training.precision, training.activation_checkpointing)
-        turns = Turns(part.first_epoch, part.every, part.steps, part.held_out_batch_size or training.batch_size)
+        held_out = part.held_out_batch_size
+        assert held_out is not None, "the job is not resolved"
+        turns = Turns(part.first_epoch, part.every, part.steps, held_out)
         budget = None if aim.budget_ms is None else Budget(latencies, aim.budget_ms)
         reference = part.reference_ms or latencies.uniform_ms
         step: ArchitectureStep
@@ -314,59 +319,41 @@ class _GradientSearch:
         training = final.model_copy(update={"options": options, "seed": self._spec.training.seed})
         spec = self._spec.model_copy(update={"training": training})
         path = f"networks/{self._shop.job_id}/{architecture.id}.safetensors"
-        for stored in self._shop.reporter.artifacts("network"):
+        for stored in self._files.recorded("network"):
             if stored.path == path:
                 supernet = Supernet(space).to(self._shop.device)
-                load_tensors(supernet, self._shop.artifacts.load(stored.path, stored.sha256))
+                load_tensors(supernet, self._files.load(stored))
                 return make_evaluator(spec, supernet, self._data)
-        points = TrainingPoints(self._shop, self._data, aim.number)
-        phase = Phase(
-            self._shop,
+
+        def store(supernet: Supernet, steps: int) -> Supernet:
+            self._files.save("network", path, own_tensors(supernet), steps)
+            return supernet
+
+        trained = self._drive(
             f"f{aim.number}",
             f"the training of {aim.title}",
             lambda: make_trainer(spec, fresh_supernet(spec, space, self._data, self._shop.device), self._data),
-            points.add,
+            TrainingPoints(self._shop.reporter, aim.number, final.epochs),
             self._progress(aim, SEARCH_SHARE, TRAIN_SHARE),
-        )
-        trained = phase.run()
-        assert isinstance(trained, Trainer)
-        written = self._shop.artifacts.save(path, own_tensors(trained.result))
-        self._shop.record("network", trained.steps_done, written)
-        phase.forget()
-        return make_evaluator(spec, trained.result, self._data)
+        ).run(lambda trainer: trainer.result, store)
+        return make_evaluator(spec, trained, self._data)
 
-    def _measured(
-        self, aim: Aim, architecture: Architecture, evaluator: Evaluator, hardware: Hardware
-    ) -> dict[str, Any]:
+    def _measured(self, aim: Aim, architecture: Architecture, evaluator: Evaluator, hardware: Hardware) -> Measured:
         """Scores on validation and test examples, and latency on the device of the job's objectives."""
         began = time.monotonic()
         (evaluation,) = evaluator.evaluate([architecture])
-        network = evaluator.network(architecture)
-        test = {f"test_{self._data.metric}": score(network, self._data.test)}
-        inputs = self._data.test.inputs(slice(0, 1)).cpu()
-        ((on_target, how, results),) = measured_finalists(
-            self._shop, hardware, [(architecture, on_device(network, inputs.device))], inputs
-        )
+        space, seconds, listen = self._shop.space, self._spec.hardware.seconds, self._shop.reporter.listen
+        (tested,) = tested_networks(evaluator, [architecture], space, hardware, seconds, listen)
+        on_target, how = tested.metrics, tested.sources
         if not on_target and hardware.metrics:
-            on_target, how = hardware.scores(self._shop, architecture)
-        assert not isinstance(evaluation.source, str)
-        metrics, sources = {**evaluation.metrics, **on_target}, {**evaluation.source, **how}
+            on_target, how = hardware.scores(architecture, listen)
+        metrics, sources = {**evaluation.metrics, **on_target}, {**evaluation.sources, **how}
         self._shop.reporter.evaluation(row_of(Evaluation(architecture, metrics, sources), time.monotonic() - began))
-        return self._tell(
-            "measured",
+        return Measured(
             run=aim.number,
             architecture_id=architecture.id,
             metrics=metrics,
             sources=sources,
-            test=test,
-            measurements=results,
+            test=tested.test,
+            measurements=tested.measurements,
         )
-
-    # --- what is told -------------------------------------------------------------------------------
-
-    def _tell(self, phase: str, **facts: Any) -> dict[str, Any]:
-        self._shop.reporter.event(EVENT, {"phase": phase, **facts})
-        return facts
-
-    def _stored(self, phase: str) -> list[dict[str, Any]]:
-        return [event for event in self._shop.reporter.events(EVENT) if event["phase"] == phase]

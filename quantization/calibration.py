@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from quantization.layer import Statistics
-from quantization.network import Batch, QuantizableNetwork
 from quantization.observers import OBSERVERS, Histogram, kl_ranges
+from quantization.quantizable import Batch, QuantizableNetwork
 from search_space.layers import LayerSpec
 
 # Fewer examples than this say nothing about a distribution; SimQ-NAS takes 16 (BERT) and 100 (ResNet50).

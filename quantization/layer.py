@@ -8,9 +8,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from plugins.kinds import SCHEMES
 from quantization.affine import QuantizedWeight, Range
 from quantization.portable import fake_per_example
-from search_space import plugins
 from search_space.layers import Precision
 
 Layer = nn.Conv2d | nn.Linear
@@ -72,7 +72,7 @@ def scheme(name: str) -> SchemeFile:
     Raises:
         UnknownPluginError: there is no such file.
     """
-    loaded: SchemeFile = plugins.load("quantization.schemes", name, "quantization scheme")
+    loaded: SchemeFile = SCHEMES.load(name)
     return loaded
 
 

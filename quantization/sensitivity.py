@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from quantization.network import Batch, QuantizableNetwork
+from quantization.quantizable import Batch, QuantizableNetwork
 from search_space.layers import Precision
 
 
@@ -26,6 +26,11 @@ class Sensitivity:
     precision: Precision
     divergence: float
     agreement: float
+
+    @property
+    def bits(self) -> int:
+        """The layer's width."""
+        return self.precision.bits
 
 
 def sensitivities(

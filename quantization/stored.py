@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from quantization.layer import Layer, Plan
-from quantization.network import Applied
 from quantization.portable import QuantizedLayer, quantize
+from quantization.quantizable import Applied
 from search_space.layers.precision import SCHEMES
 
 

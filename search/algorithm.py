@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from typing import Generic
 
 import numpy as np
+from typing_extensions import TypeVar
 
+from plugins.options import Options
 from search.evaluation import Evaluation
 from search.objectives import limits_of
 from search.problem import Problem
 from search_space.architecture import Architecture
 
+# The record of options that an algorithm declares.
+OptionsT = TypeVar("OptionsT", bound=Options, default=Options)
 
-class SearchAlgorithm(ABC):
+
+class SearchAlgorithm(ABC, Generic[OptionsT]):
     """Proposes architectures and learns from their scores.
 
     Rules that callers may rely on:
@@ -29,9 +35,10 @@ class SearchAlgorithm(ABC):
 
     Args:
         evaluations: budget of architectures to propose.
+        options: what the plug-in's `options.py` declares, checked.
     """
 
-    def __init__(self, problem: Problem, *, seed: int, evaluations: int) -> None:
+    def __init__(self, problem: Problem, *, seed: int, evaluations: int, options: OptionsT) -> None:
         if evaluations < 1:
             raise ValueError(f"Got a budget of {evaluations} evaluations; it must be at least 1.")
         self.problem = problem
@@ -39,6 +46,7 @@ class SearchAlgorithm(ABC):
         self.objectives = problem.objectives
         self.seed = seed
         self.evaluations = evaluations
+        self.options = options
         self._num_asked = 0
         self._known = {evaluation.architecture.id for evaluation in problem.warm_start}
         self._pending: list[Architecture] | None = None
@@ -106,13 +114,3 @@ class SearchAlgorithm(ABC):
         return np.array(
             [[x.violation(e.metrics[x.metric]) for x in limited] for e in evaluations], dtype=float
         ).reshape(len(evaluations), len(limited))
-
-
-def refuse_below(name: str, got: float, least: float) -> None:
-    """Refuse an option that is too small.
-
-    Raises:
-        ValueError: saying what was got and what is right.
-    """
-    if got < least:
-        raise ValueError(f"Got {name} {got}; it must be at least {least}.")

@@ -81,7 +81,7 @@ class Breeder:
         return self._rng.permutation(count)
 
 
-class Seen:
+class TakenGenomes:
     """Genomes that are taken already."""
 
     def __init__(self) -> None:

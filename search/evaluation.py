@@ -21,11 +21,16 @@ class Evaluation:
 
     architecture: Architecture
     metrics: Mapping[str, float]
-    source: Source | Mapping[str, Source] = "measured"
+    source: Source | Mapping[str, Source] = Source.MEASURED
 
     def source_of(self, metric: str) -> Source:
         """How this metric's number was obtained."""
         return self.source if isinstance(self.source, str) else self.source[metric]
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """How each metric's number was obtained."""
+        return {metric: self.source_of(metric) for metric in self.metrics}
 
 
 def numbers(stored: Mapping[str, float | None]) -> dict[str, float]:

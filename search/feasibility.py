@@ -33,7 +33,7 @@ KICKED_GENES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SeenNetwork:
     """A network that was looked at, with its exact costs."""
 
     architecture: Architecture
@@ -52,7 +52,7 @@ class Verdict:
     """
 
     answer: Answer
-    nearest: Seen
+    nearest: SeenNetwork
     reason: str
     looked_at: int
 
@@ -62,7 +62,7 @@ def find_feasible(
     limits: Sequence[Objective],
     cost: Cost,
     rng: np.random.Generator,
-    known: Sequence[Seen] = (),
+    known: Sequence[SeenNetwork] = (),
     budget: int = BUDGET,
 ) -> Verdict:
     """Look for a network that meets all limits.
@@ -101,7 +101,7 @@ class _Seeker:
         limits: Sequence[Objective],
         cost: Cost,
         rng: np.random.Generator,
-        known: Sequence[Seen],
+        known: Sequence[SeenNetwork],
         budget: int,
     ) -> None:
         self._space, self._limits, self._cost, self._rng = space, limits, cost, rng
@@ -117,14 +117,14 @@ class _Seeker:
         assert self._nearest is not None
         return Verdict(answer, self._nearest, reason, len(self.seen))
 
-    def _violation(self, one: Seen) -> float:
+    def _violation(self, one: SeenNetwork) -> float:
         return violation(self._limits, one.metrics)
 
-    def look(self, architecture: Architecture) -> Seen:
+    def look(self, architecture: Architecture) -> SeenNetwork:
         """The network with its costs."""
         one = self.seen.get(architecture.id)
         if one is None:
-            one = self.seen[architecture.id] = Seen(architecture, self._cost(architecture))
+            one = self.seen[architecture.id] = SeenNetwork(architecture, self._cost(architecture))
             if self._nearest is None or self._violation(one) < self._violation(self._nearest):
                 self._nearest = one
         return one
@@ -152,7 +152,7 @@ class _Seeker:
     def _room(self) -> bool:
         return not self.solved and len(self.seen) < self._most
 
-    def _descend(self, start: Seen, badness: Callable[[Seen], float]) -> Seen:
+    def _descend(self, start: SeenNetwork, badness: Callable[[SeenNetwork], float]) -> SeenNetwork:
         """Change one gene at a time, in random order, as long as that makes it better."""
         best, improved = start, True
         while improved:
@@ -170,7 +170,7 @@ class _Seeker:
                         best, improved = other, True
         return best
 
-    def _end(self, limit: Objective) -> Seen:
+    def _end(self, limit: Objective) -> SeenNetwork:
         smallest = limit.goal == "minimize"
         return self.look(self._space.smallest() if smallest else self._space.largest())
 

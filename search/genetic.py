@@ -14,9 +14,10 @@ from pymoo.core.problem import Problem as PymooProblem
 from pymoo.core.sampling import Sampling
 from pymoo.core.termination import NoTermination
 
-from search.algorithm import SearchAlgorithm, refuse_below
+from search.algorithm import SearchAlgorithm
 from search.evaluation import Evaluation
 from search.objectives import limits_of
+from search.options import GeneticOptions
 from search.pareto import pareto_front
 from search.problem import Problem
 from search_space.architecture import Architecture
@@ -26,7 +27,7 @@ from search_space.space import SearchSpace
 NOT_A_NUMBER = 1e30
 
 
-class GeneticSearch(SearchAlgorithm):
+class GeneticSearch(SearchAlgorithm[GeneticOptions]):
     """A population that breeds; which of it survives is the business of a pymoo algorithm.
 
     The first population holds the smallest and the largest architecture, the seeds, and random ones; with a
@@ -34,27 +35,11 @@ class GeneticSearch(SearchAlgorithm):
     crossover and from mutation, where every gene takes another option with the stated probability. A child
     equal to any architecture known before is bred again, so no evaluation of the budget is spent twice.
     Limits are constraints: infeasible architectures rank by their violation.
-
-    Args:
-        population: architectures kept, and asked for in a batch.
-        mutation: probability that a gene changes; None: one over the number of choices.
     """
 
-    def __init__(
-        self,
-        problem: Problem,
-        *,
-        seed: int,
-        evaluations: int,
-        population: int,
-        mutation: float | None,
-    ) -> None:
-        super().__init__(problem, seed=seed, evaluations=evaluations)
-        refuse_below("population", population, 2)
-        if mutation is not None and not 0 < mutation <= 1:
-            raise ValueError(f"Got a mutation probability of {mutation}; it must be above 0 and at most 1.")
-        self._population = population
-        self._mutation = mutation if mutation is not None else 1 / len(self.space.choices)
+    def __init__(self, problem: Problem, *, seed: int, evaluations: int, options: GeneticOptions) -> None:
+        super().__init__(problem, seed=seed, evaluations=evaluations, options=options)
+        self._mutation = options.mutation if options.mutation is not None else 1 / len(self.space.choices)
         self._barred: set[str] = set()
         self._stored = self._parents()
         self._bred: Population | None = None
@@ -84,7 +69,7 @@ class GeneticSearch(SearchAlgorithm):
         stored, problem = self.problem.warm_start, self.problem
         best = pareto_front(stored, problem.objectives, problem.constraints)
         ordered = {evaluation.architecture.id: evaluation for evaluation in (*best, *stored)}
-        return dict(list(ordered.items())[: self._population // 2])
+        return dict(list(ordered.items())[: self.options.population // 2])
 
     def _pymoo_problem(self) -> PymooProblem:
         """The space as pymoo sees it: integer genes; scores come from outside through tell."""

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal
 
 Goal = Literal["minimize", "maximize"]
-Source = Literal["analytic", "predicted", "measured"]
+
+
+class Source(StrEnum):
+    """How a number was obtained."""
+
+    ANALYTIC = "analytic"
+    PREDICTED = "predicted"
+    MEASURED = "measured"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,52 +42,52 @@ METRICS: dict[str, Metric] = {
             "accuracy",
             "maximize",
             "",
-            "measured",
+            Source.MEASURED,
             "Top-1 accuracy, from 0 to 1, of the calibrated sub-network on the validation split.",
         ),
         Metric(
             "perplexity",
             "minimize",
             "",
-            "measured",
+            Source.MEASURED,
             "exp of a token's mean cross-entropy, of a language model's sub-network on the validation split.",
         ),
-        Metric("macs", "minimize", "MACs", "analytic", "Multiply-accumulates of one sample's forward pass."),
-        Metric("params", "minimize", "parameters", "analytic", "Number of trainable parameters."),
-        Metric("size_bytes", "minimize", "bytes", "analytic", "Bytes of the stored weights."),
+        Metric("macs", "minimize", "MACs", Source.ANALYTIC, "Multiply-accumulates of one sample's forward pass."),
+        Metric("params", "minimize", "parameters", Source.ANALYTIC, "Number of trainable parameters."),
+        Metric("size_bytes", "minimize", "bytes", Source.ANALYTIC, "Bytes of the stored weights."),
         Metric(
             "peak_activation_bytes",
             "minimize",
             "bytes",
-            "analytic",
+            Source.ANALYTIC,
             "Most bytes of activations in memory at once during one sample's forward pass, in 32 bits.",
         ),
         Metric(
             "latency_ms",
             "minimize",
             "ms",
-            "measured",
+            Source.MEASURED,
             "Time of one run on the job's target; of a language model, of a whole prompt (time to the first token).",
         ),
         Metric(
             "tokens_per_second",
             "maximize",
             "tokens/s",
-            "measured",
+            Source.MEASURED,
             "Tokens that a language model generates in a second on the job's target, with a cache of keys and values.",
         ),
         Metric(
             "kl_divergence",
             "minimize",
             "nats",
-            "measured",
+            Source.MEASURED,
             "Mean Kullback-Leibler divergence, per token or example, of the sub-network from the full network.",
         ),
         Metric(
             "label_gradient_alignment",
             "maximize",
             "",
-            "measured",
+            Source.MEASURED,
             "How well the kernel of per-example gradients matches the classes, from -1 to 1 (Mok et al. 2022): a score "
             "of a network after little training.",
         ),
@@ -87,21 +95,21 @@ METRICS: dict[str, Metric] = {
             "task_accuracy",
             "maximize",
             "",
-            "measured",
+            Source.MEASURED,
             "Share of multiple-choice questions whose right answer is the likeliest continuation; mean over tasks.",
         ),
         Metric(
             "task_accuracy_norm",
             "maximize",
             "",
-            "measured",
+            Source.MEASURED,
             "The same with log-likelihoods divided by the answers' characters (acc_norm of lm-evaluation-harness).",
         ),
         Metric(
             "task_accuracy_bytes",
             "maximize",
             "",
-            "measured",
+            Source.MEASURED,
             "The same with log-likelihoods divided by the answers' UTF-8 bytes (acc_bytes).",
         ),
     )

@@ -10,9 +10,10 @@ import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState, create_trial
 
-from search.algorithm import SearchAlgorithm, refuse_below
+from search.algorithm import SearchAlgorithm
 from search.evaluation import Evaluation
 from search.objectives import limits_of
+from search.options import OptunaOptions
 from search.problem import Problem
 from search_space.architecture import Architecture
 
@@ -21,23 +22,18 @@ MAX_REPEATS = 20
 MAX_DRAWS = 10_000
 
 
-class OptunaSearch(SearchAlgorithm):
+class OptunaSearch(SearchAlgorithm[OptunaOptions]):
     """A study whose parameters are the choices, as categories, and whose trials are the evaluations.
 
     A proposal that is known already is told its scores again, at no evaluation, and another is asked for. Scores
     that are not finite make a failed trial, which samplers do not learn from.
-
-    Args:
-        batch: architectures asked for at a time; the sampler learns of none of them before all are told.
     """
 
     # Whether the sampler copes with choices that only some networks have; else it sees every choice always.
     CONDITIONAL = True
 
-    def __init__(self, problem: Problem, *, seed: int, evaluations: int, batch: int) -> None:
-        super().__init__(problem, seed=seed, evaluations=evaluations)
-        refuse_below("batch", batch, 1)
-        self._batch = batch
+    def __init__(self, problem: Problem, *, seed: int, evaluations: int, options: OptunaOptions) -> None:
+        super().__init__(problem, seed=seed, evaluations=evaluations, options=options)
         self._rng = np.random.default_rng(seed)
         self._limited = [limited.metric for limited in limits_of(self.objectives, problem.constraints)]
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -58,7 +54,7 @@ class OptunaSearch(SearchAlgorithm):
         self._trials = []
         seeds = self._unknown(self.problem.seeds)
         repeats = 0
-        while len(batch) < min(self._batch, room):
+        while len(batch) < min(self.options.batch, room):
             if seeds:
                 self._study.enqueue_trial(self._parameters(seeds.pop(0)))
             elif repeats >= MAX_REPEATS:

@@ -50,7 +50,7 @@ class Problem:
             raise ValueError(f"Objective {twice[0]!r} is listed twice; list each metric once.")
         limits_of(self.objectives, self.constraints)
         for architecture in (*self.seeds, *(evaluation.architecture for evaluation in self.warm_start)):
-            if architecture.space != self.space.name:
+            if architecture not in self.space:
                 raise ValueError(f"{architecture!r} is not of space {self.space.name!r}.")
         for evaluation in self.warm_start:
             missing = [metric for metric in self.metrics if metric not in evaluation.metrics]

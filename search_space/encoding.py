@@ -66,7 +66,7 @@ def gene_matrix(space: SearchSpace, architectures: Sequence[Architecture]) -> np
         ValueError: an architecture of another space.
     """
     for architecture in architectures:
-        if architecture.space != space.name:
+        if architecture not in space:
             raise ValueError(f"{architecture!r} is not of space {space.name!r}.")
     genes = [architecture.genes for architecture in architectures]
     return np.array(genes, dtype=np.int64).reshape(len(genes), len(space.choices))

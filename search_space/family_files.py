@@ -1,17 +1,19 @@
-"""Families that a user wrote: one Python file each, in a folder outside the repository.
+"""Families that others wrote: one Python file each, outside the repository.
 
-The folder is a setting of the installation (`WINNOW_FAMILIES_DIR`), never a part of a request: loading such a
-file runs its code. A file is read again when it has changed. Files whose names start with an underscore, and
-folders, are helpers that families may import.
+They lie in a folder, which is a setting of the installation (`WINNOW_FAMILIES_DIR`), never a part of a request:
+loading such a file runs its code. Files whose names start with an underscore, and folders, are helpers that families
+may import. Or they are modules of installed packages that offer them through entry points. A file is read again when
+it has changed.
 """
 
 from __future__ import annotations
 
 import ast
+import importlib.util
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,16 +44,15 @@ class _Loaded:
     error: FamilyFileError | None
 
 
-class FamilyFolder:
-    """The families of one folder.
+class FamilyFiles:
+    """Families by name, and how a file becomes one.
 
     Args:
-        folder: an existing folder.
-        taken: names that are built in; a file of such a name is refused.
+        taken: names of other families; a file of such a name is refused.
     """
 
-    def __init__(self, folder: Path, taken: tuple[str, ...]) -> None:
-        self.folder, self._taken = folder.resolve(), frozenset(taken)
+    def __init__(self, taken: tuple[str, ...]) -> None:
+        self._taken = frozenset(taken)
         self._loaded: dict[str, _Loaded] = {}
         self._lock = threading.Lock()
 
@@ -77,9 +78,9 @@ class FamilyFolder:
         """The module of a family.
 
         Raises:
-            FamilyFileError: its name is a built-in family's, or the file cannot be read, run or used.
+            FamilyFileError: its name is another family's, or the file cannot be read, run or used.
         """
-        path = self.folder / f"{name}.py"
+        path = self._path(name)
         if name in self._taken:
             raise FamilyFileError(path, None, f"{name!r} is a built-in family; choose another file name.")
         with self._lock:
@@ -96,8 +97,15 @@ class FamilyFolder:
         return loaded.module
 
     def _files(self) -> dict[str, Path]:
-        found = sorted(self.folder.glob("*.py"))
-        return {path.stem: path for path in found if path.stem.isidentifier() and not path.stem.startswith("_")}
+        """Name -> file of every family."""
+        raise NotImplementedError
+
+    def _path(self, name: str) -> Path:
+        """The file of a family, whether it is there or not."""
+        raise NotImplementedError
+
+    def _prepare(self) -> None:
+        """What must be so before a file is run."""
 
     def _read(self, name: str, path: Path, stamp: tuple[int, int]) -> _Loaded:
         try:
@@ -106,9 +114,7 @@ class FamilyFolder:
             return _Loaded(stamp, None, error)
 
     def _run(self, name: str, path: Path) -> ModuleType:
-        if str(self.folder) not in sys.path:
-            # At the end: a helper of the user's never takes the place of an installed package.
-            sys.path.append(str(self.folder))
+        self._prepare()
         module = ModuleType(PREFIX + name)
         module.__file__ = str(path)
         with blaming(path):
@@ -119,6 +125,56 @@ class FamilyFolder:
             exec(compile(source, str(path), "exec"), module.__dict__)
         _check(path, module)
         return module
+
+
+class FamilyFolder(FamilyFiles):
+    """The families of one folder.
+
+    Args:
+        folder: an existing folder.
+    """
+
+    def __init__(self, folder: Path, taken: tuple[str, ...]) -> None:
+        super().__init__(taken)
+        self.folder = folder.resolve()
+
+    def _files(self) -> dict[str, Path]:
+        found = sorted(self.folder.glob("*.py"))
+        return {path.stem: path for path in found if path.stem.isidentifier() and not path.stem.startswith("_")}
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.py"
+
+    def _prepare(self) -> None:
+        if str(self.folder) not in sys.path:
+            # At the end: a helper of the user's never takes the place of an installed package.
+            sys.path.append(str(self.folder))
+
+
+class InstalledFamilies(FamilyFiles):
+    """Families that installed packages offer.
+
+    Args:
+        modules: name -> module whose file is the family's.
+    """
+
+    def __init__(self, modules: Mapping[str, str], taken: tuple[str, ...]) -> None:
+        super().__init__(taken)
+        self._modules = dict(modules)
+
+    def _files(self) -> dict[str, Path]:
+        return {name: self._path(name) for name in sorted(self._modules)}
+
+    def _path(self, name: str) -> Path:
+        module = self._modules[name]
+        try:
+            spec = importlib.util.find_spec(module)
+        except (Exception, SystemExit) as error:  # packages around it are imported
+            reason = f"{type(error).__name__}: {error}".rstrip(". ")
+            raise FamilyFileError(Path(module), None, f"importing the package around it failed ({reason}).") from error
+        if spec is None or spec.origin is None:
+            raise FamilyFileError(Path(module), None, "there is no such module.")
+        return Path(spec.origin)
 
 
 def is_users(module: ModuleType) -> bool:

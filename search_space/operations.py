@@ -19,7 +19,7 @@ CHECKED_NETWORKS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class SearchedBlock:
     """One choice of operation.
 
     Attributes:
@@ -45,7 +45,7 @@ class Blocks:
         order: all slots, in forward order.
     """
 
-    searched: tuple[Block, ...]
+    searched: tuple[SearchedBlock, ...]
     fixed: dict[str, LayerSpec]
     order: tuple[str, ...]
 
@@ -87,7 +87,7 @@ def blocks_of(space: SearchSpace) -> Blocks:
     """
     widest = _with_every_slot(space)
     layers = space.layers(widest)
-    searched: dict[str, Block] = {}
+    searched: dict[str, SearchedBlock] = {}
     for choice in space.choices:
         if len(choice.options) == 1:
             if choice.name in layers:
@@ -103,7 +103,9 @@ def blocks_of(space: SearchSpace) -> Blocks:
                 "A search by gradient wants one choice of operation per block: give one of them a single option."
             )
         networks = [_layers_with(space, widest, choice, option) for option in choice.options]
-        searched[slot] = Block(choice.name, slot, choice.options, tuple(network.get(slot) for network in networks))
+        searched[slot] = SearchedBlock(
+            choice.name, slot, choice.options, tuple(network.get(slot) for network in networks)
+        )
     if not searched:
         raise ValueError(
             f"Space {space.name!r} has no choice of at least two operations, so there is nothing to search."

@@ -1,43 +1,71 @@
-"""Plug-ins: the file name is the registry.
-
-A folder such as `search_space/families` is a registry whose entries are its modules. Nothing is
-registered by an import side effect, and asking for the names imports none of the entries. Families are
-also looked for in a folder of the user's, if the installation names one.
-"""
+"""Families by name: built-in ones, those of a user's folder, and those that installed packages offer."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from search_space.family_files import FamilyFolder, blaming, file_of, is_users
+from plugins.registry import Kind, UnknownPluginError
+from search_space.family_files import FamilyFileError, FamilyFolder, InstalledFamilies, blaming, file_of, is_users
 
 if TYPE_CHECKING:
     from search_space.adjustments import Adjustments
     from search_space.checkpoint import Checkpoint, Matched
     from search_space.space import SearchSpace
 
-
-class UnknownPluginError(ValueError):
-    """No file of that name in the folder. The message lists the names that are there."""
-
-    def __init__(self, kind: str, got: str, known: tuple[str, ...]) -> None:
-        self.kind, self.got, self.known = kind, got, known
-        super().__init__(f"No {kind} named {got!r}. Known: {', '.join(known) or 'none'}.")
-
-
-FAMILIES = "search_space.families"
+__all__ = ["FAMILIES", "UnknownPluginError", "check_checkpoint", "family_of", "load_family", "presets"]
 
 _users: FamilyFolder | None = None
+_installed: InstalledFamilies | None = None
+
+
+class Families(Kind):
+    """Model families: files of this repository, of a user's folder, and of installed packages."""
+
+    def names(self) -> tuple[str, ...]:
+        """See `Kind.names`."""
+        return tuple(sorted({*Kind.names(self), *(_users.names() if _users is not None else ())}))
+
+    def load(self, name: str) -> ModuleType:
+        """The module of a family.
+
+        Raises:
+            UnknownPluginError: there is no such file.
+            PluginError: two packages offer it.
+            FamilyFileError: it is not ours, and its file is broken.
+        """
+        known = self.names()
+        if name not in known:
+            raise UnknownPluginError(self.word, name, known)
+        if name in self.built_in():
+            return importlib.import_module(f"{self.package}.{name}")
+        if _users is not None and name in _users.names():
+            return _users.load(name)
+        self.offer(name)
+        return self.installed.load(name)
+
+    @property
+    def installed(self) -> InstalledFamilies:
+        """Those of installed packages."""
+        global _installed
+        if _installed is None:
+            modules = {name: several[0].package for name, several in self._offers().items()}
+            _installed = InstalledFamilies(modules, self.built_in())
+        return _installed
+
+    def refused(self) -> dict[str, str]:
+        """Those of a user's folder or of packages that cannot be used, by name, with the reason in a sentence."""
+        return Kind.refused(self) | self.installed.refused() | (_users.refused() if _users is not None else {})
+
+
+FAMILIES = Families("family", "search_space.families", group="winnow.families")
 
 
 def use_families_dir(folder: Path | None) -> None:
-    """Look for families in this folder of the user's too; None: only for built-in ones.
+    """Look for families in this folder of the user's too; None: only elsewhere.
 
     Called once by each process that starts, with what its settings say.
     """
@@ -45,41 +73,12 @@ def use_families_dir(folder: Path | None) -> None:
     if folder is None:
         _users = None
     elif _users is None or _users.folder != folder.resolve():
-        _users = FamilyFolder(folder, _built_in(FAMILIES))
+        _users = FamilyFolder(folder, Kind.names(FAMILIES))
 
 
 def users_families() -> FamilyFolder | None:
-    """The user's own families; None if the installation names no folder of them."""
+    """The families of the user's folder; None if the installation names none."""
     return _users
-
-
-def names(package: str) -> tuple[str, ...]:
-    """Names of the plug-ins in a package, sorted, without importing them."""
-    own = _users.names() if _users is not None and package == FAMILIES else ()
-    return tuple(sorted((*_built_in(package), *own)))
-
-
-def _built_in(package: str) -> tuple[str, ...]:
-    spec = importlib.util.find_spec(package)
-    assert spec is not None, package
-    assert spec.submodule_search_locations is not None, f"{package} is a module, not a folder"
-    found = pkgutil.iter_modules(spec.submodule_search_locations)
-    return tuple(sorted(entry.name for entry in found if not entry.name.startswith("_")))
-
-
-def load(package: str, name: str, kind: str) -> ModuleType:
-    """The plug-in module called `name`; `kind` is the word for it in an error message.
-
-    Raises:
-        UnknownPluginError: there is no such file.
-        FamilyFileError: it is a user's family, and its file is broken.
-    """
-    known = names(package)
-    if name not in known:
-        raise UnknownPluginError(kind, name, known)
-    if _users is not None and package == FAMILIES and name in _users.names():
-        return _users.load(name)
-    return importlib.import_module(f"{package}.{name}")
 
 
 def load_family(
@@ -102,7 +101,7 @@ def load_family(
     """
     from search_space.adjustments import Adjustments
 
-    family = load(FAMILIES, name, "family")
+    family = FAMILIES.load(name)
     if preset is None and checkpoint is None:
         raise ValueError(f"Name a preset of family {name!r}: {', '.join(family.PRESETS)}.")
     if preset is not None and preset not in family.PRESETS:
@@ -123,7 +122,6 @@ def _users_space(
     family: ModuleType, preset: str | None, adjustments: Adjustments, checkpoint: Mapping[str, Any] | None
 ) -> SearchSpace:
     """The space of a user's file, tried at both ends so that its mistakes show here and not in the middle of a job."""
-    from search_space.family_files import FamilyFileError
     from search_space.space import SearchSpace
 
     if checkpoint is not None:
@@ -150,8 +148,8 @@ def family_of(config: Mapping[str, Any]) -> str:
         ValueError: none does; the model types of all families are listed.
     """
     known: dict[str, str] = {}
-    for name in names(FAMILIES):
-        known |= dict.fromkeys(getattr(load(FAMILIES, name, "family"), "MODEL_TYPES", ()), name)
+    for name in FAMILIES.built_in():
+        known |= dict.fromkeys(getattr(FAMILIES.load(name), "MODEL_TYPES", ()), name)
     model_type = config.get("model_type")
     if model_type not in known:
         raise ValueError(f"The checkpoint's model_type is {model_type!r}; supported are {', '.join(sorted(known))}.")
@@ -165,7 +163,7 @@ def check_checkpoint(name: str, checkpoint: Checkpoint, classes: int | None = No
         UnknownPluginError: there is no such family.
         ValueError: the family starts from no checkpoint, or (CheckpointError) not from this one.
     """
-    family = load("search_space.families", name, "family")
+    family = FAMILIES.load(name)
     if not hasattr(family, "layout"):
         raise ValueError(f"Family {name!r} does not start from a pretrained checkpoint; leave it out.")
     matched: Matched = family.layout(checkpoint.config, classes).match(checkpoint)
@@ -174,4 +172,4 @@ def check_checkpoint(name: str, checkpoint: Checkpoint, classes: int | None = No
 
 def presets(name: str) -> tuple[str, ...]:
     """Names of a family's presets."""
-    return tuple(load(FAMILIES, name, "family").PRESETS)
+    return tuple(FAMILIES.load(name).PRESETS)

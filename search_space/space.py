@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 
@@ -63,6 +63,9 @@ class SearchSpace:
     Raises:
         ValueError: two choices share a name, or `when` names an unknown choice or option.
     """
+
+    # The type of its architectures; a kind of space whose networks are told from others has one of its own.
+    makes: ClassVar[type[Architecture]] = Architecture
 
     def __init__(
         self,
@@ -156,7 +159,11 @@ class SearchSpace:
             if not (active[at] and canonical[at] in indices):
                 active[i], canonical[i] = False, 0
         items = tuple([known[gene] for known, gene in zip(self._items, canonical, strict=True)])
-        return Architecture(self.name, items, tuple(canonical), self._ids.write(canonical, active))
+        return self.makes(self.name, items, tuple(canonical), self._ids.write(canonical, active))
+
+    def __contains__(self, architecture: Architecture) -> bool:
+        """Whether the architecture is of this space, or of another one of the same family, preset and name."""
+        return architecture.space == self.name
 
     def canonical(self, values: Values) -> dict[str, Option]:
         """The same network's values in the one form that all its descriptions share."""
@@ -285,7 +292,7 @@ class SearchSpace:
         """
         if self._blueprint is None:
             raise ValueError(f"Space {self.name!r} has no blueprint, so its architectures have no layers.")
-        if architecture.space != self.name:
+        if architecture not in self:
             raise ValueError(f"{architecture!r} is not of space {self.name!r}.")
         layers = self._described.get(architecture.id)
         if layers is None:

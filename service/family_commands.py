@@ -22,7 +22,7 @@ def list_() -> None:
     plugins.use_families_dir(get_settings().families_dir)
     users = plugins.users_families()
     refused = users.refused() if users is not None else {}
-    for name in plugins.names(plugins.FAMILIES):
+    for name in plugins.FAMILIES.names():
         own = users is not None and name in users.names()
         if not (own and name in refused):
             console.print(f"{name}{' (yours)' if own else ''}: {', '.join(plugins.presets(name))}")

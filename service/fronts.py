@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from job.hardware_spec import with_margin
-from job.spec import JobSpec
+from job.versions import read_job
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
 from service.errors import Conflict
-from service.store import queries
+from service.store import queries, records
 from service.store.models import EvaluationRow, Finalist, Job
+from service.store.records import PredictorReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ def front_of(session: Session, job: Job) -> Front:
     from search.evaluation import Evaluation, numbers
     from search.pareto import knee, pareto_front
 
-    spec = JobSpec.model_validate(job.spec)
+    spec = read_job(job.spec)
     objectives, constraints = with_margin(*spec.goals, margins_of(session, job.id))
     space = spec.space()
     rows = {row.architecture_id: row for row in queries.evaluations(session, job.id)}
@@ -59,5 +60,4 @@ def stored_architecture(space: SearchSpace, row: EvaluationRow) -> Architecture:
 
 def margins_of(session: Session, job_id: str) -> dict[str, float]:
     """Metric -> room that limits leave for errors of the predictor that drives the job's search."""
-    told = queries.events_of_kind(session, job_id, "predictor")
-    return {event["metric"]: event["margin"] for event in told if event["used"]}
+    return {report.metric: report.margin for report in records.read(session, job_id, PredictorReport) if report.used}

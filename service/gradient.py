@@ -1,4 +1,4 @@
-"""A search by gradient from its events: networks, probabilities over time, and what each costs on every target."""
+"""A search by gradient from its records: networks, probabilities over time, and what each costs on every target."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from job.gradient_spec import GradientSpec
 from job.spec import JobSpec
-from predictors.targets import TargetName
+from job.versions import read_job
+from predictors.targets import named_target
 from service.errors import InvalidRequest, NotFound
-from service.store import measuring, queries
+from service.store import measuring, records
 from service.store.models import Job
-
-# Kind of the events; `proxyless/points.py` writes them.
-EVENT = "gradient"
+from service.store.records import CrossTable, Derived, Measured, Prices, SearchPoint, TrainingPoint
 
 
 def gradient_of(session: Session, job: Job) -> dict[str, Any]:
@@ -24,16 +24,15 @@ def gradient_of(session: Session, job: Job) -> dict[str, Any]:
     Raises:
         NotFound: the job does not search by gradient.
     """
-    spec = JobSpec.model_validate(job.spec)
+    spec = read_job(job.spec)
     if spec.gradient is None:
         raise NotFound(f"Job {job.id} does not search by gradient. Jobs of recipe 'proxylessnas' do.")
-    events = queries.events_of_kind(session, job.id, EVENT)
-    of_phase = {phase: [e for e in events if e["phase"] == phase] for phase in ("prices", "cross")}
+    cross = records.read(session, job.id, CrossTable)
     return {
         "blocks": blocks(spec),
-        "prices": {e["target"]: {k: e[k] for k in ("fixed_ms", "blocks_ms")} for e in of_phase["prices"]},
-        "networks": [_network(number, events, *aim) for number, aim in enumerate(spec.gradient.every_aim())],
-        "cross_latency_ms": of_phase["cross"][0]["latency_ms"] if of_phase["cross"] else {},
+        "prices": {one.target: one.model_dump(exclude={"target"}) for one in records.read(session, job.id, Prices)},
+        "networks": _networks(session, job.id, spec.gradient),
+        "cross_latency_ms": cross[0].latency_ms if cross else {},
         "baselines": [baseline.model_dump(mode="json") for baseline in spec.gradient.baselines],
     }
 
@@ -56,18 +55,19 @@ def check_targets(session: Session, spec: JobSpec) -> None:
     """
     if spec.gradient is None:
         return
-    from predictors.candidates import price_candidates
+    from predictors.candidate_prices import price_candidates
     from predictors.table_files import parse_table, read_named_table
 
     space = spec.supernet.space()
     for target in spec.gradient.targets:
         try:
-            if target.startswith("/"):
-                if not Path(target).is_file():
+            named = named_target(target)
+            if isinstance(named, Path):
+                if not named.is_file():
                     continue
-                table = read_named_table(Path(target))
+                table = read_named_table(named)
             else:
-                name = TargetName.parse(target).registered
+                name = named.registered
                 row = None if name is None else measuring.target(session, name)
                 if name is not None and row is None:
                     raise ValueError(f"There is no target {name!r}. GET /v1/targets lists them.")
@@ -80,29 +80,27 @@ def check_targets(session: Session, spec: JobSpec) -> None:
             raise InvalidRequest(f"gradient.targets: {error}") from None
 
 
-def _network(
-    number: int, events: Sequence[dict[str, Any]], target: str, weight: float | None, budget_ms: float | None
-) -> dict[str, Any]:
-    mine = [event for event in events if event.get("run") == number]
-    derived = next((event for event in mine if event["phase"] == "derived"), None)
-    measured = next((event for event in mine if event["phase"] == "measured"), None)
-    return {
-        "number": number,
-        "target": target,
-        "latency_weight": weight,
-        "budget_ms": budget_ms,
-        "search": _points(mine, "search"),
-        "training": _points(mine, "train"),
-        "derived": None if derived is None else _without(derived, "phase", "run", "target"),
-        "measured": None if measured is None else _without(measured, "phase", "run"),
-    }
+def _networks(session: Session, job_id: str, spec: GradientSpec) -> list[dict[str, Any]]:
+    """Every network that was asked for, with whatever is known of it."""
+    derived = {one.run: one for one in records.read(session, job_id, Derived)}
+    measured = {one.run: one for one in records.read(session, job_id, Measured)}
+    search, training = records.read(session, job_id, SearchPoint), records.read(session, job_id, TrainingPoint)
+    return [
+        {
+            "number": number,
+            "target": target,
+            "latency_weight": weight,
+            "budget_ms": budget_ms,
+            "search": _points(search, number),
+            "training": _points(training, number),
+            "derived": derived[number].model_dump(exclude={"run", "target"}) if number in derived else None,
+            "measured": measured[number].model_dump(exclude={"run"}) if number in measured else None,
+        }
+        for number, (target, weight, budget_ms) in enumerate(spec.every_aim())
+    ]
 
 
-def _points(events: Sequence[dict[str, Any]], phase: str) -> list[dict[str, Any]]:
-    """Points by epoch; a resumed phase says some again, and the last word counts."""
-    by_epoch = {event["epoch"]: _without(event, "phase", "run") for event in events if event["phase"] == phase}
-    return [by_epoch[epoch] for epoch in sorted(by_epoch)]
-
-
-def _without(event: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in event.items() if name not in names}
+def _points(points: Sequence[SearchPoint] | Sequence[TrainingPoint], run: int) -> list[dict[str, Any]]:
+    """Points of one network by epoch."""
+    mine = sorted((point for point in points if point.run == run), key=lambda point: point.epoch)
+    return [point.model_dump(exclude={"run"}) for point in mine]

@@ -10,17 +10,18 @@ from pydantic import ValidationError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from job.fit import misfit
-from job.paths import PathRefused, check_paths, named_uploads
-from job.spec import JobSpec, data_gives
+from job.paths import named_uploads
+from job.resolve import resolve, resolved_data, resolved_supernet, resolved_training
+from job.spec import JobSpec
+from job.versions import TrainedParts, read_job, read_trained
+from plugins.options import Options
 from service.auth.keys import ANYBODY, Identity
 from service.auth.ownership import see
 from service.auth.quotas import check_bytes, check_quota
-from service.errors import Conflict, Infeasible, InvalidRequest, NotFound
-from service.gradient import check_targets
+from service.checks import check, refuse_closed_paths
+from service.errors import Conflict, InvalidRequest, NotFound
 from service.store import queries
-from service.store.models import ACTIVE_STATES, TERMINAL_STATES, EvaluationRow, Export, Job
-from service.targets import check_target
+from service.store.models import ACTIVE_STATES, TERMINAL_STATES, EvaluationRow, Export, ExportState, Job, JobState
 
 
 def new_id() -> str:
@@ -29,7 +30,7 @@ def new_id() -> str:
 
 
 def submit(session: Session, spec: JobSpec, idempotency_key: str | None, who: Identity = ANYBODY) -> tuple[Job, bool]:
-    """Store a job. Returns it and whether it is new: a repeated key gives the first job back.
+    """Resolve, check and store a job. Returns it and whether it is new: a repeated key gives the first job back.
 
     Raises:
         InvalidRequest: the key was used with another body, or the spec asks for the impossible or for files that
@@ -38,24 +39,65 @@ def submit(session: Session, spec: JobSpec, idempotency_key: str | None, who: Id
         QuotaExceeded: of whoever asks.
         Infeasible: no architecture of the space meets a limit.
     """
-    from sqlalchemy.dialects.postgresql import insert  # slow to import, not needed to start
-
     if spec.supernet.reuse is not None:
         see(session, who, "supernet_id", spec.supernet.reuse)
-        spec = reusing(session, spec)
+    spec = resolve(reusing(session, spec))
     if idempotency_key is not None and who.key_id is not None:
         idempotency_key = f"{who.key_id}/{idempotency_key}"
-    stored = spec.model_dump(mode="json")
-    digest = hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
     if idempotency_key is not None and (earlier := queries.job_of_key(session, idempotency_key)):
-        return _same_request(earlier, digest), False
+        return _same_request(earlier, spec), False
     refuse_closed_paths(spec)
     for upload_id in named_uploads(spec):
         see(session, who, "upload_id", upload_id)
     check_quota(session, who, spec)
-    check_possible(spec)
-    check_target(session, spec)
-    check_targets(session, spec)
+    check(session, spec)
+    return _store(session, spec, idempotency_key, who)
+
+
+def reusing(session: Session, spec: JobSpec) -> JobSpec:
+    """The job with the space, data and training of the supernet that it reuses, if it does.
+
+    Raises:
+        NotFound: there is no such supernet.
+        InvalidRequest: the job asks for another space, other data or another training.
+    """
+    if spec.supernet.reuse is None:
+        return spec
+    row = queries.supernet(session, spec.supernet.reuse)
+    if row is None:
+        raise NotFound(f"There is no supernet {spec.supernet.reuse!r}. GET /v1/supernets lists them.")
+    theirs = read_trained(row.version, row.supernet, row.data, row.training)
+    mine = _parts(spec, theirs.supernet.family)
+    defaults = _parts(JobSpec.model_validate({"recipe": spec.recipe}), theirs.supernet.family)
+    for part in TrainedParts.model_fields:
+        # What the recipe filled in nobody asked for.
+        if mine[part] not in (getattr(theirs, part), defaults[part]):
+            raise InvalidRequest(
+                f"Supernet {row.id} was trained with a {part} part of its own, and this job asks for another one. "
+                f"Leave {part} out, or train a supernet of your own.",
+                supernet=row.id,
+            )
+    trained = theirs.model_dump(mode="json")
+    trained["supernet"]["reuse"] = row.id
+    try:
+        return JobSpec.model_validate({**spec.model_dump(mode="json"), **trained})
+    except ValidationError as error:
+        # Such as accuracy as an objective of a language model.
+        raise InvalidRequest("; ".join(str(e["msg"]).removeprefix("Value error, ") for e in error.errors())) from None
+
+
+def _parts(spec: JobSpec, family: str) -> dict[str, Options]:
+    """What a job says of a supernet of this family, as it is compared with the parts of a trained one."""
+    return {
+        "supernet": resolved_supernet(spec.supernet.model_copy(update={"reuse": None})),
+        "data": resolved_data(spec.data),
+        "training": resolved_training(spec.training, family),
+    }
+
+
+def _store(session: Session, spec: JobSpec, idempotency_key: str | None, who: Identity) -> tuple[Job, bool]:
+    from sqlalchemy.dialects.postgresql import insert  # slow to import, not needed to start
+
     job_id = new_id()
     inserted = session.execute(
         insert(Job)
@@ -63,11 +105,11 @@ def submit(session: Session, spec: JobSpec, idempotency_key: str | None, who: Id
             id=job_id,
             owner_id=who.key_id,
             name=spec.title,
-            recipe=spec.recipe,
-            spec=stored,
+            recipe=spec.recipe.value,
+            spec=spec.model_dump(mode="json"),
             idempotency_key=idempotency_key,
-            request_sha256=digest,
-            state="queued",
+            request_sha256=_digest(spec),
+            state=JobState.QUEUED,
             progress=0.0,
             stage_progress=0.0,
             epoch=0,
@@ -80,95 +122,27 @@ def submit(session: Session, spec: JobSpec, idempotency_key: str | None, who: Id
     if inserted is None:  # the same key arrived twice at the same moment
         assert idempotency_key is not None
         earlier = session.scalars(select(Job).where(Job.idempotency_key == idempotency_key)).one()
-        return _same_request(earlier, digest), False
+        return _same_request(earlier, spec), False
     job = queries.locked_job(session, job_id)
     assert job is not None
-    queries.add_event(session, job, "state", {"state": "queued", "message": None})
+    queries.add_event(session, job, "state", {"state": JobState.QUEUED, "message": None})
     return job, True
 
 
-def reusing(session: Session, spec: JobSpec) -> JobSpec:
-    """The job with the space, data and training of the supernet that it reuses.
-
-    Raises:
-        NotFound: there is no such supernet.
-        InvalidRequest: the job asks for another space, other data or another training.
-    """
-    assert spec.supernet.reuse is not None
-    row = queries.supernet(session, spec.supernet.reuse)
-    if row is None:
-        raise NotFound(f"There is no supernet {spec.supernet.reuse!r}. GET /v1/supernets lists them.")
-    stored = spec.model_dump(mode="json")
-    defaults = JobSpec.recipe_defaults(spec.recipe)
-    for part, theirs in (("supernet", row.supernet), ("data", row.data), ("training", row.training)):
-        mine = {**stored[part], "reuse": None} if part == "supernet" else stored[part]
-        # What the recipe filled in nobody asked for.
-        if mine not in (theirs, defaults[part]):
-            raise InvalidRequest(
-                f"Supernet {row.id} was trained with a {part} part of its own, and this job asks for another one. "
-                f"Leave {part} out, or train a supernet of your own.",
-                supernet=row.id,
-            )
-        stored[part] = theirs
-    stored["supernet"] = {**row.supernet, "reuse": row.id}
-    try:
-        return JobSpec.model_validate(stored)
-    except ValidationError as error:
-        # Such as accuracy as an objective of a language model.
-        raise InvalidRequest("; ".join(str(e["msg"]).removeprefix("Value error, ") for e in error.errors())) from None
+def _digest(spec: JobSpec) -> str:
+    """Of what a resolved job means."""
+    return hashlib.sha256(json.dumps(spec.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
-def _same_request(job: Job, digest: str) -> Job:
-    if job.request_sha256 != digest:
+def _same_request(job: Job, spec: JobSpec) -> Job:
+    # Rows of an older version have the digest of another form of the job.
+    if job.request_sha256 != _digest(spec) and read_job(job.spec) != spec:
         raise InvalidRequest(
             f"This Idempotency-Key belongs to job {job.id}, which was submitted with another body. "
             "Send a new key for a new job, or the same body to get that job back.",
             job_id=job.id,
         )
     return job
-
-
-def refuse_closed_paths(spec: JobSpec) -> None:
-    """Refuse files that are not open to jobs.
-
-    Raises:
-        InvalidRequest: with the field.
-    """
-    try:
-        check_paths(spec)
-    except PathRefused as error:
-        raise InvalidRequest(str(error)) from None
-
-
-def check_possible(spec: JobSpec) -> None:
-    """Refuse what cannot be honoured before anything is stored.
-
-    Raises:
-        InvalidRequest: the networks of the space do not take what the data source gives.
-        Infeasible: it is proven that no network meets the limits on exact costs.
-    """
-    from service.profile import limits_known_now, limits_stated, look_for_feasible, nearest_out
-
-    space = spec.space()
-    reason = misfit(space, spec.data.source, data_gives(spec.data))
-    if reason is not None:
-        raise InvalidRequest(reason)
-    limits = limits_known_now(limits_stated(spec.objectives, spec.constraints))
-    if not limits:
-        return
-    verdict = look_for_feasible(space, limits)
-    if verdict.answer != "infeasible":
-        return
-    nearest = nearest_out(verdict.nearest, limits)
-    wanted = " and ".join(
-        f"{o.metric} of {'at most' if o.goal == 'minimize' else 'at least'} {o.limit:g}" for o in limits
-    )
-    raise Infeasible(
-        f"No architecture of {space.name} has {wanted}. {verdict.reason} The nearest is {nearest.architecture_id} with "
-        f"{', '.join(f'{o.metric} {nearest.metrics[o.metric]}' for o in limits)}.",
-        limits={o.metric: o.limit for o in limits},
-        nearest={"architecture_id": nearest.architecture_id, "values": nearest.values, **nearest.metrics},
-    )
 
 
 def get(session: Session, job_id: str, *, lock: bool = False) -> Job:
@@ -192,11 +166,11 @@ def cancel(session: Session, job_id: str) -> Job:
         Conflict: the job has succeeded or failed.
     """
     job = get(session, job_id, lock=True)
-    if job.state in ("cancelled", "cancelling"):
+    if job.state in (JobState.CANCELLED, JobState.CANCELLING):
         return job
     _refuse(job, "cancelled", TERMINAL_STATES)
     held = session.scalar(select(Job.lease_until > func.now()).where(Job.id == job_id))
-    queries.set_state(session, job, "cancelling" if held else "cancelled", "cancelled by request")
+    queries.set_state(session, job, JobState.CANCELLING if held else JobState.CANCELLED, "cancelled by request")
     return job
 
 
@@ -207,11 +181,11 @@ def pause(session: Session, job_id: str) -> Job:
         Conflict: the job is finished, being stopped or being cancelled.
     """
     job = get(session, job_id, lock=True)
-    if job.state in ("paused", "pausing"):
+    if job.state in (JobState.PAUSED, JobState.PAUSING):
         return job
-    _refuse(job, "paused", (*TERMINAL_STATES, "stopping", "cancelling"))
+    _refuse(job, "paused", (*TERMINAL_STATES, JobState.STOPPING, JobState.CANCELLING))
     held = session.scalar(select(Job.lease_until > func.now()).where(Job.id == job_id))
-    queries.set_state(session, job, "pausing" if held else "paused", "paused by request")
+    queries.set_state(session, job, JobState.PAUSING if held else JobState.PAUSED, "paused by request")
     return job
 
 
@@ -222,10 +196,10 @@ def resume(session: Session, job_id: str) -> Job:
         Conflict: the job is not paused.
     """
     job = get(session, job_id, lock=True)
-    if job.state == "queued":
+    if job.state == JobState.QUEUED:
         return job
     _refuse(job, "resumed", tuple({*TERMINAL_STATES, *ACTIVE_STATES}))
-    queries.set_state(session, job, "queued", None)
+    queries.set_state(session, job, JobState.QUEUED, None)
     return job
 
 
@@ -238,16 +212,18 @@ def stop(session: Session, job_id: str) -> Job:
         Conflict: the job is finished, being paused or being cancelled, or has evaluated nothing yet.
     """
     job = get(session, job_id, lock=True)
-    if job.state == "stopping":
+    if job.state == JobState.STOPPING:
         return job
-    _refuse(job, "stopped", (*TERMINAL_STATES, "pausing", "cancelling"))
+    _refuse(job, "stopped", (*TERMINAL_STATES, JobState.PAUSING, JobState.CANCELLING))
     if not queries.evaluations(session, job_id, limit=1):
         raise Conflict(
             f"Job {job.id} has not evaluated a network yet, so there is no front to keep. "
             "Pause it to go on later, or cancel it.",
             state=job.state,
         )
-    queries.set_state(session, job, "stopping", "Stopped by request: the networks of the front so far are measured.")
+    queries.set_state(
+        session, job, JobState.STOPPING, "Stopped by request: the networks of the front so far are measured."
+    )
     return job
 
 
@@ -264,7 +240,7 @@ def share(session: Session, job_id: str, who: Identity, shared: bool) -> Job:
     return job
 
 
-def _refuse(job: Job, verb: str, states: tuple[str, ...]) -> None:
+def _refuse(job: Job, verb: str, states: tuple[JobState, ...]) -> None:
     if job.state in states:
         raise Conflict(f"Job {job.id} is {job.state} and cannot be {verb}.", state=job.state)
 
@@ -292,16 +268,18 @@ def request_export(session: Session, job_id: str, architecture_id: str, who: Ide
     check_bytes(session, who)
     session.execute(
         insert(Export)
-        .values(id=new_id(), job_id=job_id, architecture_id=architecture_id, state="queued", epoch=0, attempts=0)
+        .values(
+            id=new_id(), job_id=job_id, architecture_id=architecture_id, state=ExportState.QUEUED, epoch=0, attempts=0
+        )
         .on_conflict_do_nothing(index_elements=["job_id", "architecture_id"])
     )
     export = session.scalars(
         select(Export).where(Export.job_id == job_id, Export.architecture_id == architecture_id).with_for_update()
     ).one()
-    if export.state == "failed":
-        export.state, export.message, export.attempts = "queued", None, 0
+    if export.state == ExportState.FAILED:
+        export.state, export.message, export.attempts = ExportState.QUEUED, None, 0
         export.queued_at = session.scalar(select(func.now())) or export.queued_at
-    return export, export.state == "queued"
+    return export, export.state == ExportState.QUEUED
 
 
 def get_export(session: Session, export_id: str) -> Export:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 # prctl(2): the signal that a process gets when its parent dies. It survives exec.
 PR_SET_PDEATHSIG = 1
@@ -36,6 +36,22 @@ def die_with_parent(number: int = signal.SIGTERM) -> None:
         _LIBC.prctl(PR_SET_PDEATHSIG, number)
 
 
+class Child(Protocol):
+    """What is asked of a child process, as `subprocess.Popen` answers it."""
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end; `subprocess.TimeoutExpired` where it does not come in so many seconds."""
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+
+
 def open_private_log(path: Path) -> BinaryIO:
     """A log to append to, which only its user may read; an older one that others may read is closed to them."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +60,7 @@ def open_private_log(path: Path) -> BinaryIO:
     return file
 
 
-def stop(child: subprocess.Popen[bytes], grace_seconds: float) -> None:
+def stop(child: Child, grace_seconds: float) -> None:
     """SIGTERM, a moment of grace, SIGKILL. Does nothing to a child that has ended."""
     if child.poll() is not None:
         return

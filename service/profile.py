@@ -16,12 +16,12 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from job.fit import misfit, resizes
 from job.spec import ConstraintSpec, DataSpec, JobSpec, ObjectiveSpec, Part, SupernetSpec, data_gives
-from search.metrics import METRICS, ON_TARGET
+from search.metrics import METRICS, ON_TARGET, Source
 from search.objectives import Objective, violation
 from search_space.inputs import ImageInput
 
 if TYPE_CHECKING:
-    from search.feasibility import Seen, Verdict
+    from search.feasibility import SeenNetwork, Verdict
     from search_space.space import SearchSpace
 
 DEFAULT_SAMPLES, MAX_SAMPLES = 1000, 10_000
@@ -178,7 +178,7 @@ def limits_stated(objectives: Sequence[ObjectiveSpec], constraints: Sequence[Con
 
 def limits_known_now(objectives: Sequence[Objective]) -> list[Objective]:
     """The objectives with a limit that can be judged before training."""
-    return [o for o in objectives if o.limit is not None and METRICS[o.metric].source == "analytic"]
+    return [o for o in objectives if o.limit is not None and METRICS[o.metric].source == Source.ANALYTIC]
 
 
 def input_facts(space: SearchSpace) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def input_facts(space: SearchSpace) -> dict[str, Any]:
     return facts
 
 
-def nearest_out(nearest: Seen, limits: Sequence[Objective]) -> NetworkOut:
+def nearest_out(nearest: SeenNetwork, limits: Sequence[Objective]) -> NetworkOut:
     """A network as the API shows it."""
     beyond = {limit.metric: limit.violation(nearest.metrics[limit.metric]) for limit in limits}
     return NetworkOut(
@@ -205,21 +205,21 @@ def nearest_out(nearest: Seen, limits: Sequence[Objective]) -> NetworkOut:
     )
 
 
-def _count(space: SearchSpace, samples: int, rng: Any) -> tuple[list[Seen], bool]:
+def _count(space: SearchSpace, samples: int, rng: Any) -> tuple[list[SeenNetwork], bool]:
     """Networks with their costs, and whether they are all of the space."""
     if space.size() <= samples:
         return [_look(space, architecture) for architecture in space.every()], True
     return [_look(space, space.sample(rng)) for _ in range(samples)], False
 
 
-def _look(space: SearchSpace, architecture: Any) -> Seen:
+def _look(space: SearchSpace, architecture: Any) -> SeenNetwork:
     from predictors.cost import costs
-    from search.feasibility import Seen
+    from search.feasibility import SeenNetwork
 
-    return Seen(architecture, costs(space, architecture))
+    return SeenNetwork(architecture, costs(space, architecture))
 
 
-def _ranges(counted: Sequence[Seen], ends: Sequence[Seen]) -> list[MetricRange]:
+def _ranges(counted: Sequence[SeenNetwork], ends: Sequence[SeenNetwork]) -> list[MetricRange]:
     ranges = []
     for metric in ends[0].metrics:
         values = sorted(int(one.metrics[metric]) for one in counted)
@@ -236,11 +236,11 @@ def _ranges(counted: Sequence[Seen], ends: Sequence[Seen]) -> list[MetricRange]:
     return ranges
 
 
-def _limit(objective: Objective, counted: Sequence[Seen]) -> LimitOut:
+def _limit(objective: Objective, counted: Sequence[SeenNetwork]) -> LimitOut:
     assert objective.limit is not None
     share = None
     known = f"only after {'measuring' if objective.metric in ON_TARGET else 'training'}"
-    if METRICS[objective.metric].source == "analytic":
+    if METRICS[objective.metric].source == Source.ANALYTIC:
         known = "now"
         share = sum(objective.violation(one.metrics[objective.metric]) == 0 for one in counted) / len(counted)
     bound = "at most" if objective.goal == "minimize" else "at least"
@@ -248,7 +248,7 @@ def _limit(objective: Objective, counted: Sequence[Seen]) -> LimitOut:
 
 
 def _feasibility(
-    space: SearchSpace, limits: Sequence[Objective], counted: Sequence[Seen], whole: bool, rng: Any
+    space: SearchSpace, limits: Sequence[Objective], counted: Sequence[SeenNetwork], whole: bool, rng: Any
 ) -> Feasibility:
     from predictors.cost import costs
     from search.feasibility import find_feasible

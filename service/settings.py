@@ -60,6 +60,9 @@ class Settings(BaseSettings):
         default=5, gt=0, description="How often lost leases and unheard wake-ups are looked for."
     )
     checkpoint_seconds: float = Field(default=60, ge=0, description="Least time between two checkpoints of a training.")
+    warm_runners: bool = Field(
+        default=True, description="Whether a worker keeps a process with everything imported to fork jobs off."
+    )
     max_attempts: int = Field(
         default=3, ge=1, description="Runs of a job in a row that may end badly without any progress."
     )

@@ -39,9 +39,9 @@ def export_study(job: Mapping[str, Any], evaluations: Iterable[Mapping[str, Any]
     rows = list(evaluations)
     if not rows:
         raise ValueError(f"Job {job['id']} has not evaluated anything yet, so there is nothing to export.")
-    from job.spec import JobSpec
+    from job.versions import read_job
 
-    spec = JobSpec.model_validate(job["spec"])
+    spec = read_job(job["spec"])
     objectives = [objective.objective() for objective in spec.objectives]
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     name = f"winnow-{job['id']}"

@@ -6,11 +6,12 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from job.spec import JobSpec
+from job.versions import outline
 from predictors.targets import RUNTIMES, TargetName, check_name
 from service.auth.keys import ANYBODY, Identity
 from service.errors import Conflict, Forbidden, InvalidRequest, NotFound
 from service.store import measuring
-from service.store.models import ACTIVE_STATES, Job, Measurement, Target
+from service.store.models import ACTIVE_STATES, Job, JobState, Measurement, Target
 
 
 def add_table(session: Session, name: str, text: str, who: Identity = ANYBODY) -> tuple[Target, bool]:
@@ -77,7 +78,7 @@ def remove(session: Session, name: str, who: Identity = ANYBODY) -> None:
     _refuse_others(get(session, name), who)
     users = [
         job.id
-        for job in session.scalars(select(Job).where(Job.state.in_((*ACTIVE_STATES, "paused"))))
+        for job in session.scalars(select(Job).where(Job.state.in_((*ACTIVE_STATES, JobState.PAUSED))))
         if registered_target(job) == name
     ]
     if users:
@@ -87,10 +88,8 @@ def remove(session: Session, name: str, who: Identity = ANYBODY) -> None:
 
 def registered_target(job: Job) -> str | None:
     """The registered target that a stored job names, if any."""
-    for part in (*job.spec.get("objectives", ()), *job.spec.get("constraints", ())):
-        if part.get("target"):
-            return TargetName.parse(part["target"]).registered
-    return None
+    target = outline(job.spec).target
+    return None if target is None else TargetName.parse(target).registered
 
 
 def known(session: Session) -> str:

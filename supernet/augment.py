@@ -4,42 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from supernet.data import Batch, Split
+from supernet.options import AugmentationOptions
 from supernet.randomness import derived_rng
-
-POLICIES = ("none", "autoaugment", "randaugment", "trivialaugment")
-
-
-@dataclass(frozen=True, slots=True)
-class AugmentOptions:
-    """What is done to training images, in this order.
-
-    Attributes:
-        resized_crop: least share of the area that a random crop keeps, which is then scaled back to the full
-            size (Inception's crop; 0.08 in most ImageNet recipes); 1 switches it off.
-        crop_padding: pixels of zeros around the image before a random crop of the old size; 0: off.
-        flip: mirror half of the images.
-        policy: kornia's RandAugment, AutoAugment or TrivialAugment; `none`: off.
-        policy_ops, policy_magnitude: operations a batch, and their strength from 0 to 30; of RandAugment only.
-    """
-
-    resized_crop: float = 1.0
-    crop_padding: int = 0
-    flip: bool = False
-    policy: str = "none"
-    policy_ops: int = 2
-    policy_magnitude: int = 9
-
-    @property
-    def is_on(self) -> bool:
-        """Whether anything is done at all."""
-        return self.resized_crop < 1 or self.crop_padding > 0 or self.flip or self.policy != "none"
 
 
 class Augmentation:
@@ -55,7 +27,7 @@ class Augmentation:
         ValueError: the split holds text, or images whose scale is not known; or a policy wants colours.
     """
 
-    def __init__(self, split: Split, options: AugmentOptions, seed: int) -> None:
+    def __init__(self, split: Split, options: AugmentationOptions, seed: int) -> None:
         self.split, self.options, self.seed = split, options, seed
         if not options.is_on:
             return

@@ -7,11 +7,9 @@ from types import ModuleType
 
 from torch import nn
 
-from search_space import plugins
+from plugins.kinds import BLOCKS
 from search_space.family_files import PREFIX, FamilyFileError, blaming, file_of
 from search_space.layers import LayerSpec
-
-BLOCKS = "supernet.blocks"
 
 # Of each family file that was loaded, the classes that its `blocks()` gave.
 _users: dict[ModuleType, dict[str, type[nn.Module]]] = {}
@@ -26,7 +24,7 @@ def block_class(spec: LayerSpec) -> type[nn.Module]:
     """
     family = sys.modules[type(spec).__module__]
     if not family.__name__.startswith(PREFIX):
-        block: type[nn.Module] = plugins.load(BLOCKS, spec.kind, "block kind").BLOCK
+        block: type[nn.Module] = BLOCKS.load(spec.kind).BLOCK
         return block
     blocks = users_blocks(family)
     if spec.kind not in blocks:
@@ -50,7 +48,7 @@ def users_blocks(family: ModuleType) -> dict[str, type[nn.Module]]:
             raise FamilyFileError(
                 file, None, f"blocks() must give a dict of kind to class; got {type(given).__name__}."
             )
-        built_in = plugins.names(BLOCKS)
+        built_in = BLOCKS.names()
         for kind, block in given.items():
             if not (isinstance(block, type) and issubclass(block, nn.Module)):
                 raise FamilyFileError(file, None, f"blocks()[{kind!r}] must be a class of nn.Module; got {block!r}.")

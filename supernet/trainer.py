@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from search_space.space import SearchSpace
-from supernet.augment import Augmentation, AugmentOptions, seeded
+from supernet.augment import Augmentation, seeded
 from supernet.averaging import Average
 from supernet.data.dataset import Batch, Split
 from supernet.distributed import ALONE, Group
@@ -19,12 +19,13 @@ from supernet.flat import load_tensors, own_tensors
 from supernet.lora import LowRankUpdate
 from supernet.memory import OutOfMemory, free_memory, is_out_of_memory
 from supernet.network import Supernet
-from supernet.optimizers import OPTIMIZERS, SCHEDULES, TrainingOptions
+from supernet.optimizers import make_optimizer
+from supernet.options import AugmentationOptions, TrainingOptions
 from supernet.passes import Passes
 from supernet.randomness import derived_rng
 from supernet.sharding import gathered, shard, spread, spread_all
 
-__all__ = ["OPTIMIZERS", "SCHEDULES", "NonFiniteLoss", "Trainer", "TrainingMethod", "TrainingOptions"]
+__all__ = ["NonFiniteLoss", "Trainer", "TrainingMethod", "TrainingOptions"]
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -32,7 +33,7 @@ class NonFiniteLoss(ArithmeticError):
 
 
 class TrainingMethod(Protocol):
-    """What a file of `supernet/methods` must offer (see `bignas.py`)."""
+    """What a folder of `supernet/methods` must offer (see `bignas`): made from its options, it has these verbs."""
 
     def prepare(self, supernet: Supernet) -> None:
         """Set initial values of a fresh supernet's weights."""
@@ -77,7 +78,7 @@ class Trainer:
         train: Split,
         options: TrainingOptions,
         seed: int,
-        augment: AugmentOptions | None = None,
+        augment: AugmentationOptions | None = None,
         group: Group = ALONE,
     ) -> None:
         self.supernet, self.method, self.train, self.options, self.seed, self.group = (
@@ -108,10 +109,10 @@ class Trainer:
             self.low_rank = LowRankUpdate(supernet, options.lora_rank, options.lora_alpha, generator)
             weights = self.low_rank.factors
         self._weights = weights
-        self.optimizer = OPTIMIZERS[options.optimizer](weights, options)
+        self.optimizer = make_optimizer(weights, options)
         self.average = Average(supernet, options.ema_decay) if options.ema_decay else None
         self.passes = Passes(supernet, options.precision, options.activation_checkpointing)
-        self._batches = Augmentation(train, augment or AugmentOptions(), seed)
+        self._batches = Augmentation(train, augment or AugmentationOptions(), seed)
         if options.compile:
             self.passes.compile_ends()
 

@@ -21,7 +21,7 @@ def together(module: str, *arguments: str, processes: int = 2) -> Any:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=480,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]

@@ -18,6 +18,7 @@ from types import FrameType
 import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from job.versions import outline
 from service.lifeline import stop, tied_to_parent
 from service.settings import Settings, get_settings
 from service.store.models import TERMINAL_STATES, WORKING_STATES, Job
@@ -39,11 +40,9 @@ class Shape:
 
     @classmethod
     def of(cls, job: Job) -> Shape:
-        """A job's; rows from before a field was there have one, and so has a job that trains nothing itself."""
-        if job.spec.get("supernet", {}).get("reuse") is not None:
-            return cls()
-        training = job.spec.get("training", {})
-        return cls(training.get("hosts", 1), training.get("processes", 1))
+        """A job's; one that trains nothing itself has one."""
+        stored = outline(job.spec)
+        return cls() if stored.reuse is not None else cls(stored.hosts, stored.processes)
 
 
 def command(shape: Shape, settings: Settings, job_id: str, epoch: int, rank: int = 0) -> list[str]:

@@ -24,7 +24,7 @@ from service.credentials import headers_for
 from service.settings import Settings, get_settings
 from service.store import leases
 from service.store.leases import LeaseLost
-from service.store.models import Measurement
+from service.store.models import ExportState, Measurement
 from service.store.session import Database, first_line
 from workers.logs import configure_logging
 
@@ -65,7 +65,7 @@ def run(database: Database, settings: Settings, measurement_id: str, epoch: int)
     ]
 
     def write(session: Session) -> None:
-        values = {"state": "succeeded", "message": None, "results": results}
+        values = {"state": ExportState.SUCCEEDED, "message": None, "results": results}
         leases.finish(session, Measurement, measurement_id, epoch, values)
 
     with database.transaction() as session:
@@ -125,7 +125,7 @@ def main() -> int:
         log.warning("stopping: the lease is somebody else's", reason=str(error))
         return LEASE_LOST
     except ArchiveMissing as error:
-        values = {"state": "failed", "message": str(error)}
+        values = {"state": ExportState.FAILED, "message": str(error)}
         with database.transaction() as session:
             leases.finish(session, Measurement, arguments.id, arguments.epoch, values)
     return DONE

@@ -1,8 +1,8 @@
-"""A worker node: one Celery slot per queue, and the reaper. What `winnow worker` runs.
+"""A worker node: one Celery slot per queue, one warm process, and the reaper. What `winnow worker` runs.
 
-Each queue has a process of its own with one slot, so an export does not wait behind a week of training.
-The node restarts a slot that dies, and on SIGTERM or SIGINT gives back its leases so that other workers
-need not wait for them to run out.
+Each queue has a process of its own with one slot, so an export does not wait behind a week of training. Runners of all
+slots are forked off one warm process. The node restarts what dies of these, and on SIGTERM or SIGINT gives back its
+leases so that other workers need not wait for them to run out.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import argparse
 import importlib.util
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Mapping
 from types import FrameType
 
 import structlog
@@ -26,6 +28,7 @@ from service.queue import QUEUES, Queue
 from service.settings import get_settings
 from service.store import leases, schema
 from service.store.session import Database, first_line
+from workers import warm
 from workers.files import close_hub
 from workers.logs import configure_logging
 from workers.reaper import reap
@@ -34,16 +37,82 @@ log = structlog.get_logger()
 
 STOP_SECONDS = 5.0
 RESTART_SECONDS = 2.0
+# A warm process that dies so often, each time this soon, is not started again.
+DEATHS, HEALTHY_SECONDS = 3, 60.0
+
+
+class WarmDoor:
+    """Keeps a warm process alive behind a door that outlives it: requests wait there for the next."""
+
+    def __init__(self) -> None:
+        self._outside, self._inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._shut = False
+        self._began, self._deaths = 0.0, 0
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What the slots inherit."""
+        return () if self._shut else (self._outside.fileno(),)
+
+    @property
+    def passed(self) -> dict[str, str]:
+        """The variable that tells them of it."""
+        return {} if self._shut else {warm.DOOR: str(self._outside.fileno())}
+
+    def keep(self, environment: Mapping[str, str]) -> None:
+        """Start the process, and start it again if it has died."""
+        if self._shut or (self._process is not None and self._process.poll() is None):
+            return
+        if self._process is not None:
+            self._deaths = 1 if time.monotonic() - self._began > HEALTHY_SECONDS else self._deaths + 1
+            if self._process.returncode == warm.UNFIT or self._deaths == DEATHS:
+                log.warning("no warm process on this node, runners start cold", code=self._process.returncode)
+                self._shut_door()
+                return
+            log.warning("the warm process died, starting it again", code=self._process.returncode)
+            time.sleep(RESTART_SECONDS)
+        self._began = time.monotonic()
+        self._process = subprocess.Popen(
+            warm.command(self._inside.fileno()),
+            env=environment,
+            pass_fds=(self._inside.fileno(),),
+            start_new_session=True,
+            preexec_fn=tied_to_parent(),
+        )
+
+    def close(self) -> None:
+        """End the process and all that it has forked."""
+        self._shut_door()
+        if self._process is not None:
+            signal_group(self._process, signal.SIGTERM)
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                log.warning("the warm process does not end, killing it")
+            signal_group(self._process, signal.SIGKILL)
+            self._process.wait()
+
+    def _shut_door(self) -> None:
+        self._shut = True
+        for end in (self._outside, self._inside):
+            end.close()
 
 
 class Node:
-    """The slots of one machine."""
+    """The slots of one machine.
 
-    def __init__(self, queues: list[str], database: Database, queue: Queue, reap_seconds: float) -> None:
+    Args:
+        door: to the warm process for their runners; without one they start cold.
+    """
+
+    def __init__(
+        self, queues: list[str], database: Database, queue: Queue, reap_seconds: float, door: WarmDoor | None = None
+    ) -> None:
         self._name = f"{os.uname().nodename}:{uuid.uuid4().hex[:6]}"
         self._database, self._queue, self._reap_seconds = database, queue, reap_seconds
         self._slots: dict[str, subprocess.Popen[bytes]] = {}
-        self._queues = queues
+        self._queues, self._warm = queues, door
         self._stopping = False
 
     def run(self) -> None:
@@ -53,6 +122,8 @@ class Node:
         log.info("worker starts", name=self._name, queues=",".join(self._queues))
         reaped = 0.0
         while not self._stopping:
+            if self._warm is not None:
+                self._warm.keep(self._environment())
             for name in self._queues:
                 slot = self._slots.get(name)
                 if slot is None or slot.poll() is not None:
@@ -82,17 +153,25 @@ class Node:
                 "--without-heartbeat",
             ),
         ]
-        environment = {**os.environ, "WINNOW_WORKER_NAME": self._name}
         # SIGQUIT is Celery's cold shutdown: SIGTERM would wait for the running job.
         return subprocess.Popen(
-            command, env=environment, start_new_session=True, preexec_fn=tied_to_parent(signal.SIGQUIT)
+            command,
+            env={**self._environment(), **(self._warm.passed if self._warm else {})},
+            pass_fds=self._warm.descriptors if self._warm else (),
+            start_new_session=True,
+            preexec_fn=tied_to_parent(signal.SIGQUIT),
         )
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "WINNOW_WORKER_NAME": self._name}
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
 
     def _end(self) -> None:
         """End the slots and all their children, then give back their leases."""
+        if self._warm is not None:
+            self._warm.close()
         for slot in self._slots.values():
             signal_group(slot, signal.SIGTERM)
             signal_group(slot, signal.SIGQUIT)
@@ -146,7 +225,8 @@ def main() -> int:
     except (Unavailable, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    Node(arguments.queues, database, queue, settings.reap_seconds).run()
+    door = WarmDoor() if settings.warm_runners and sys.platform == "linux" else None
+    Node(arguments.queues, database, queue, settings.reap_seconds, door).run()
     return 0
 
 

@@ -1,7 +1,8 @@
-"""The runner: a fresh process that does the work of one job or one export, then exits.
+"""The runner: a process that does the work of one job or one export, then exits.
 
-Started by the supervisor as `python -m workers.runner job|export|evaluate ID EPOCH`. It says how it ended in the
-row; its exit code only tells the supervisor whether the row was written:
+Started by the supervisor as `python -m workers.runner job|export|evaluate ID EPOCH`, or forked off the node's warm
+process (workers/warm.py). It says how it ended in the row; its exit code only tells the supervisor whether the row was
+written:
 
     0   the row says how it ended (succeeded, failed, paused, cancelled)
     1   it did not get so far: try again
@@ -14,7 +15,7 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -25,13 +26,16 @@ from sqlalchemy.orm import Session
 from export.verify import VerificationError
 from job.paths import PathRefused, check_paths
 from job.spec import JobSpec
+from job.versions import read_job
 from pipeline import environment, exporting, replica, stages
 from pipeline.artifacts import ArtifactDamaged, ArtifactStore, DiskFull, is_disk_full
 from pipeline.exams import exams_of
 from pipeline.materials import decoding_of, prepare_data
 from pipeline.reporter import DATABASE_PATIENCE_SECONDS, Interrupted, Reporter, patiently
-from pipeline.sharing import Share, help_out
+from pipeline.shared_search import Share, help_out
 from pipeline.workshop import JobFailed, Workshop, make_evaluator
+from plugins.entries import blamed
+from plugins.registry import PluginError
 from predictors.cost import macs
 from proxyless.strategy import search_by_gradient
 from search_space import plugins
@@ -40,7 +44,7 @@ from service.lifeline import die_with_parent
 from service.settings import Settings, get_settings
 from service.store import leases, queries
 from service.store.leases import LeaseLost
-from service.store.models import Artifact, EvaluationRow, Export, Finalist, Job
+from service.store.models import Artifact, EvaluationRow, Export, ExportState, Finalist, Job, JobState
 from service.store.session import Database, first_line
 from supernet import distributed
 from supernet.flat import load_tensors
@@ -64,7 +68,7 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
         return
     reporter = Reporter(database, job_id, epoch)
     job = reporter.job()
-    spec = JobSpec.model_validate(job.spec)
+    spec = read_job(job.spec)
     space = spec.supernet.space()
     if group.size > 1:
         num_threads = environment.shared_threads()
@@ -85,12 +89,12 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
     try:
         stages.run(shop, search_by_gradient if spec.gradient is not None else stages.search_supernet)
     except Interrupted as interrupted:
-        ended = {"pausing": "paused", "cancelling": "cancelled"}[interrupted.state]
+        ended = {JobState.PAUSING: JobState.PAUSED, JobState.CANCELLING: JobState.CANCELLED}[interrupted.state]
         reporter.end(ended, f"{ended} by request")
     except DiskFull as error:
-        reporter.end("paused", f"{error} Make room, then resume the job; nothing that was stored is lost.")
+        reporter.end(JobState.PAUSED, f"{error} Make room, then resume the job; nothing that was stored is lost.")
     except (JobFailed, ArtifactDamaged) as error:
-        reporter.end("failed", str(error))
+        reporter.end(JobState.FAILED, str(error))
 
 
 def run_helper(database: Database, settings: Settings, job_id: str, _epoch: int) -> None:
@@ -100,7 +104,7 @@ def run_helper(database: Database, settings: Settings, job_id: str, _epoch: int)
         job = session.get(Job, job_id)
         assert job is not None
         files = queries.artifacts(session, job_id, "supernet")
-        return JobSpec.model_validate(job.spec), dict(job.environment or {}), files[0] if files else None
+        return read_job(job.spec), dict(job.environment or {}), files[0] if files else None
 
     spec, facts, file = patiently(database, read, DATABASE_PATIENCE_SECONDS)
     if file is None:
@@ -138,10 +142,10 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
     num_threads = environment.fix_threads(threads, largest_macs=0)
     store = ArtifactStore(settings.artifacts_dir)
     try:
-        check_paths(JobSpec.model_validate(asked.job.spec), whole=True)
+        check_paths(read_job(asked.job.spec), whole=True)
         bundle = exporting.make_export(asked, store, num_threads, decoding_of(settings))
         values = {
-            "state": "succeeded",
+            "state": ExportState.SUCCEEDED,
             "message": None,
             "folder": str(bundle.folder.relative_to(store.root)),
             "archive": str(bundle.archive.relative_to(store.root)),
@@ -150,11 +154,11 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
             "report": bundle.report,
         }
     except (ArtifactDamaged, VerificationError, PathRefused) as error:
-        values = {"state": "failed", "message": str(error)}
+        values = {"state": ExportState.FAILED, "message": str(error)}
     except OSError as error:
         if not is_disk_full(error):
             raise
-        values = {"state": "failed", "message": f"No room on the disk: {error}. Make room and export again."}
+        values = {"state": ExportState.FAILED, "message": f"No room on the disk: {error}. Make room and export again."}
     patiently(database, lambda s: leases.finish(s, Export, export_id, epoch, values), DATABASE_PATIENCE_SECONDS)
 
 
@@ -163,9 +167,9 @@ def fail(database: Database, kind: str, row_id: str, epoch: int, message: str) -
 
     def write(session: Session) -> None:
         if kind == "export":
-            leases.finish(session, Export, row_id, epoch, {"state": "failed", "message": message})
+            leases.finish(session, Export, row_id, epoch, {"state": ExportState.FAILED, "message": message})
         else:
-            queries.set_state(session, queries.fenced_job(session, row_id, epoch), "failed", message)
+            queries.set_state(session, queries.fenced_job(session, row_id, epoch), JobState.FAILED, message)
 
     patiently(database, write, DATABASE_PATIENCE_SECONDS)
 
@@ -177,13 +181,13 @@ RUNS: dict[str, Callable[[Database, Settings, str, int], None]] = {
 }
 
 
-def main() -> int:
-    """Run what the command line names; the exit code is described above."""
+def main(words: Sequence[str] | None = None) -> int:
+    """Run what the words name, without them the command line; the exit code is described above."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=tuple(RUNS))
     parser.add_argument("id")
     parser.add_argument("epoch", type=int)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     if "LOCAL_RANK" in os.environ:
         die_with_parent()  # torchrun does not tie its processes to itself: killed, it would leave them running
     configure_logging()
@@ -201,11 +205,12 @@ def main() -> int:
         log.warning("stopping: the lease is somebody else's", reason=str(error))
         return LEASE_LOST
     except Exception as error:
-        # A mistake of ours or in a user's own family, deterministic more often than not: told, not tried again.
+        # A mistake of ours, in a user's own family or in an installed plug-in, deterministic more often than not: told,
+        # not tried again.
         log.error("the run failed", traceback=traceback.format_exc())
         if arguments.kind == "evaluate":
             return DONE  # the job's own runner will meet the same, and say so
-        theirs = culprit(error)
+        theirs = error if isinstance(error, PluginError) else culprit(error) or blamed(error)
         reason = str(theirs) if theirs is not None else f"Internal error. {type(error).__name__}: {error}"
         fail(database, arguments.kind, arguments.id, arguments.epoch, reason)
     return DONE

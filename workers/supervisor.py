@@ -18,13 +18,13 @@ import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from service.lifeline import open_private_log, stop, tied_to_parent
+from service.lifeline import stop
 from service.settings import Settings
 from service.store import leases, queries, sharing
 from service.store.leases import Lease, LeasedTable, LeaseLost
-from service.store.models import Export, Job, Measurement
+from service.store.models import Export, ExportState, Job, JobState, Measurement
 from service.store.session import Database, first_line
-from workers import launch
+from workers import children, launch
 
 log = structlog.get_logger()
 
@@ -70,12 +70,8 @@ class Supervisor:
         It holds no lease of the job; the rows that it evaluates have leases of their own, so its death costs no more
         than their time.
         """
-        path = self._settings.data_dir / "logs" / f"evaluate-{job_id}.log"
         command = [sys.executable, "-m", "workers.runner", "evaluate", job_id, "0"]
-        with open_private_log(path) as output:
-            child = subprocess.Popen(
-                command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, preexec_fn=tied_to_parent()
-            )
+        child = children.start(command, self._settings.data_dir / "logs" / f"evaluate-{job_id}.log")
         log.info("helping", job=job_id)
         try:
             while self._wants_help(job_id):
@@ -99,12 +95,7 @@ class Supervisor:
 
     def _supervise(self, kind: Kind, row_id: str, lease: Lease) -> int:
         """Run the child until it ends; the exit code, negative for a signal."""
-        path = self._log_path(kind, row_id)
-        command = self._command(kind, row_id, lease.epoch)
-        with open_private_log(path) as output:
-            child = subprocess.Popen(
-                command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, preexec_fn=tied_to_parent()
-            )
+        child = children.start(self._command(kind, row_id, lease.epoch), self._log_path(kind, row_id))
         renewed = time.monotonic()
         cancel_seen: float | None = None
         try:
@@ -163,7 +154,7 @@ class Supervisor:
             except LeaseLost:
                 return 3
             if job.state == "cancelling":
-                queries.set_state(session, job, "cancelled", "cancelled by request")
+                queries.set_state(session, job, JobState.CANCELLED, "cancelled by request")
         return 0
 
     # --- rows -----------------------------------------------------------------------------------
@@ -178,10 +169,10 @@ class Supervisor:
                 return lease
             job = queries.fenced_job(session, row_id, lease.epoch)
             if job.state == "cancelling":
-                queries.set_state(session, job, "cancelled", "cancelled by request")
+                queries.set_state(session, job, JobState.CANCELLED, "cancelled by request")
                 return None
             if job.state == "pausing":
-                queries.set_state(session, job, "paused", "paused by request")
+                queries.set_state(session, job, JobState.PAUSED, "paused by request")
                 return None
             if job.state == "queued":
                 queries.set_running(session, job)
@@ -201,11 +192,11 @@ class Supervisor:
     def _fail(self, kind: Kind, row_id: str, epoch: int, reason: str) -> None:
         def write(session: Session) -> None:
             if kind == "export":
-                leases.finish(session, Export, row_id, epoch, {"state": "failed", "message": reason})
+                leases.finish(session, Export, row_id, epoch, {"state": ExportState.FAILED, "message": reason})
             elif kind == "measurement":
-                leases.finish(session, Measurement, row_id, epoch, {"state": "failed", "message": reason})
+                leases.finish(session, Measurement, row_id, epoch, {"state": ExportState.FAILED, "message": reason})
             else:
-                queries.set_state(session, queries.fenced_job(session, row_id, epoch), "failed", reason)
+                queries.set_state(session, queries.fenced_job(session, row_id, epoch), JobState.FAILED, reason)
 
         with self._database.transaction() as session:
             write(session)

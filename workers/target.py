@@ -7,18 +7,18 @@ machine's facts. The networks come through the artifacts folder or the API, the 
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import json
 import platform
 import shutil
-import subprocess
 import sys
-from typing import Any
+from collections.abc import Container, Mapping
 
 import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from export.measure.machine import available_memory_bytes, clocks, describe_machine, installed_version
+from plugins import kinds
+from predictors.readings import GpuFacts, Machine
+from predictors.runtime import Device
 from predictors.targets import RUNTIMES, check_name
 from service.errors import Unavailable
 from service.queue import Queue, measuring_queue
@@ -30,11 +30,13 @@ from workers.node import Node
 
 log = structlog.get_logger()
 
-# Asked in a process of its own: looking for a GPU must not poison what the slot starts later.
-TORCH_PROBE = (
-    "import json, torch; has = torch.cuda.is_available(); "
-    "print(json.dumps({'gpu': torch.cuda.get_device_name() if has else None}))"
-)
+
+class MachineFacts(Machine, GpuFacts):
+    """What is stored of a registered machine."""
+
+    memory_bytes: int | None
+    versions: dict[str, str]
+    runtimes: list[str]
 
 
 class NameTaken(RuntimeError):
@@ -44,7 +46,7 @@ class NameTaken(RuntimeError):
 class TargetNode(Node):
     """The slot of a target, with its heartbeat."""
 
-    def __init__(self, name: str, facts: dict[str, Any], database: Database, queue: Queue, reap_seconds: float) -> None:
+    def __init__(self, name: str, facts: MachineFacts, database: Database, queue: Queue, reap_seconds: float) -> None:
         super().__init__([measuring_queue(name)], database, queue, reap_seconds)
         self._target, self._facts = name, facts
 
@@ -83,51 +85,40 @@ class TargetNode(Node):
             log.warning("not said goodbye; the target is offline soon", reason=first_line(error))
 
 
-def machine_facts() -> dict[str, Any]:
+def machine_facts() -> MachineFacts:
     """What is stored of this machine: device, GPU, cores, memory, versions, and the runtimes that it has."""
-    torch = _probe_torch()
-    return {
-        **describe_machine(),
-        **({"gpu": torch["gpu"]} if torch and torch["gpu"] else {}),
+    engines: dict[str, dict[Device, GpuFacts]] = {
+        name: kinds.RUNTIMES.load(name).devices() for name in kinds.RUNTIMES.every_options()
+    }
+    facts: MachineFacts = {
+        **describe_machine(),  # type: ignore[typeddict-item]  # it has no GPU in it
         "memory_bytes": available_memory_bytes(),
         "versions": {
             "python": platform.python_version(),
-            **{name: found for name in ("onnxruntime", "torch") if (found := installed_version(name)) is not None},
+            **{name: found for name in engines if (found := installed_version(name)) is not None},
         },
-        "runtimes": _available_runtimes(torch),
+        "runtimes": _available_runtimes(engines),
     }
+    for devices in engines.values():
+        for device in devices.values():
+            if "gpu" in device:
+                facts["gpu"] = device["gpu"]
+    return facts
 
 
-def _available_runtimes(torch: dict[str, Any] | None) -> list[str]:
-    """Runtimes that this machine has, in the order in which they are offered: a GPU's first."""
-    providers: list[str] = []
-    if importlib.util.find_spec("onnxruntime") is not None:
-        import onnxruntime
+def _available_runtimes(engines: Mapping[str, Container[str]]) -> list[str]:
+    """Runtimes that this machine has, in the order in which they are offered: a GPU's first.
 
-        providers = onnxruntime.get_available_providers()
-    has = {
-        ("onnxruntime", "cpu"): "CPUExecutionProvider" in providers,
-        ("onnxruntime", "cuda"): "CUDAExecutionProvider" in providers,
-        ("torch", "cpu"): torch is not None,
-        ("torch", "cuda"): bool(torch and torch["gpu"]),
-    }
+    Args:
+        engines: the devices that each engine runs on here.
+    """
     compiler = shutil.which("g++") or shutil.which("c++") or shutil.which("clang++")
     found = [
         runtime
         for runtime in RUNTIMES.values()
-        if has[runtime.engine, runtime.device] and (not runtime.compiled or runtime.device == "cuda" or compiler)
+        if runtime.device in engines[runtime.engine] and (not runtime.compiled or runtime.device == "cuda" or compiler)
     ]
     return [runtime.name for runtime in sorted(found, key=lambda runtime: runtime.device == "cpu")]
-
-
-def _probe_torch() -> dict[str, Any] | None:
-    if importlib.util.find_spec("torch") is None:
-        return None
-    done = subprocess.run([sys.executable, "-c", TORCH_PROBE], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        return None
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
 
 
 def main() -> int:

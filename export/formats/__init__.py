@@ -1,6 +1,7 @@
-"""File formats of an export, one file each.
+"""File formats of an export, one folder each; every export is written in all of them.
 
-A format has `write(network, example, folder)`, which adds its files to the bundle, and `RELOAD`, the source
-of a function `reload(folder)` that a clean process runs to get the network back as a function from a
-float32 array to logits. `TOLERANCE` is the largest absolute difference of logits that counts as equal.
+`options.py` says what it is in a sentence, `MEANING`. `format.py` has `write(network, example, folder)`, which adds its
+files to the bundle, and `RELOAD`, the source of a function `reload(folder)` that a clean process runs to get the
+network back as a function from a float32 array to logits. `TOLERANCE` is the largest absolute difference of logits that
+counts as equal.
 """

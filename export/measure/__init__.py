@@ -1,6 +1,5 @@
 """Latency of exported networks on this machine, in processes of their own. Method: docs/measuring.md.
 
-setting.py   under which conditions, and how much time it may take
 bench.py     the parent: processes, interleaved blocks, results
 child.py     the measuring process
 spread.py    from single runs to a number with its interval
@@ -10,9 +9,10 @@ energy.py    a GPU's energy counter
 
 from __future__ import annotations
 
-from export.measure.bench import MeasurementError, measure, measure_many
+from export.measure.bench import measure, measure_many
 from export.measure.machine import cpu_name, describe_machine
-from export.measure.setting import Effort, Setting
+from predictors.readings import MeasurementError
+from predictors.setting import Effort, Setting
 
 __all__ = [
     "Effort",

@@ -20,13 +20,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import cast
 
 import numpy as np
 
+from export.measure.answers import Energy, LoadedNetwork, Timed, Warm
 from export.measure.machine import affinity, available_memory_bytes, clocks, describe_machine
-from export.measure.setting import Effort, Setting
 from export.measure.spread import Block, half_width, summary
+from predictors.readings import Clocks, MeasurementError, Reading, Results, RuntimeFacts
+from predictors.setting import Effort, Setting
 
 MAX_WARM_UP_SECONDS = 2.0
 # A runtime holds the file, its own copy of the weights, and activations.
@@ -37,17 +39,6 @@ ENERGY_SECONDS = 0.5
 JUDGED_AGAIN = 1.2
 
 
-class MeasurementError(RuntimeError):
-    """There is no number: the runtime refused the network, was killed, or took too long. The message says which.
-
-    `operator` is the operator that the runtime lacks, if that is the reason.
-    """
-
-    def __init__(self, message: str, operator: str | None = None) -> None:
-        super().__init__(message)
-        self.operator = operator
-
-
 def measure(
     model: Path,
     threads: Sequence[int] = (1,),
@@ -56,7 +47,7 @@ def measure(
     *,
     runtime: str = "cpu-onnxruntime",
     effort: Effort | None = None,
-) -> list[dict[str, Any]]:
+) -> Results:
     """Latency of an exported network, one result per number of threads (and phase of a language model).
 
     Args:
@@ -71,9 +62,6 @@ def measure(
     if isinstance(results, MeasurementError):
         raise results
     return results
-
-
-Results = list[dict[str, Any]]
 
 
 def measure_many(
@@ -157,7 +145,23 @@ class Child:
         self._process.stdout.close()
         self._errors.close()
 
-    def ask(self, **asked: Any) -> dict[str, Any]:
+    def load(self, path: Path, setting: Setting) -> LoadedNetwork:
+        """Load a network. Raises as `_ask` does."""
+        return cast(LoadedNetwork, self._ask(do="load", path=str(path), setting=setting.as_dict()))
+
+    def warm(self, handle: int, phase: str, seconds: float) -> Warm:
+        """Run it until its time is stable, at most so long."""
+        return cast(Warm, self._ask(do="warm", handle=handle, phase=phase, seconds=seconds))
+
+    def block(self, handle: int, phase: str, seconds: float, runs: int) -> Timed:
+        """Run it for so long, at least so often."""
+        return cast(Timed, self._ask(do="block", handle=handle, phase=phase, seconds=seconds, runs=runs))
+
+    def energy(self, handle: int, phase: str, seconds: float) -> Energy:
+        """Run it long enough for a GPU's counter."""
+        return cast(Energy, self._ask(do="energy", handle=handle, phase=phase, seconds=seconds))
+
+    def _ask(self, **asked: object) -> object:
         """Send one line, get one back.
 
         Raises:
@@ -168,7 +172,7 @@ class Child:
         try:
             self._process.stdin.write(json.dumps(asked).encode() + b"\n")
             self._process.stdin.flush()
-            answer: dict[str, Any] = json.loads(self._line())
+            answer = json.loads(self._line())
         except BrokenPipeError:
             raise self._ended() from None
         if "refused" in answer:
@@ -221,7 +225,7 @@ class Series:
     model: int
     setting: Setting
     phase: str
-    facts: dict[str, Any]
+    facts: RuntimeFacts
     handles: list[int]
     blocks: list[Block] = field(default_factory=list)
     warm_up_runs: int = 0
@@ -246,9 +250,7 @@ class Series:
         """One block in every process."""
         began = time.monotonic()
         for process, (child, handle) in enumerate(zip(children, self.handles, strict=True)):
-            said = child.ask(
-                do="block", handle=handle, phase=self.phase, seconds=effort.block_seconds, runs=effort.min_runs
-            )
+            said = child.block(handle, self.phase, effort.block_seconds, effort.min_runs)
             preempted = np.array(said["preempted"], dtype=bool)
             self.blocks.append(Block(np.array(said["times_ms"]), preempted, process))
         self.seconds += time.monotonic() - began
@@ -257,27 +259,32 @@ class Series:
         """Run it long enough for a GPU's counter of energy, which moves a few times a second."""
         if effort.energy and self.setting.how.device == "cuda":
             seconds = min(ENERGY_SECONDS, effort.max_seconds)
-            said = child.ask(do="energy", handle=self.handles[0], phase=self.phase, seconds=seconds)
+            said = child.energy(self.handles[0], self.phase, seconds)
             self.energy_mj = said["energy_mj"]
 
-    def result(self) -> dict[str, Any]:
+    def result(self, before: Clocks, after: Clocks) -> Reading:
         """What is stored: the number, its spread, and everything that it depends on."""
         numbers = summary(self.blocks)
         shape = self.facts["input_shape"]
-        result = {
+        result: Reading = {
             "metric": "latency_ms",
             "target": self.setting.runtime,
             "phase": self.phase,
             **numbers,
-            **({} if self.energy_mj is None else {"energy_mj": self.energy_mj}),
             "warm_up_runs": self.warm_up_runs,
             "seconds": round(self.seconds, 3),
             "memory_bytes": self.memory_bytes,
             "threads": self.setting.threads,
             "batch": self.setting.batch,
             **self.facts,
-            **describe_machine(),
+            **describe_machine(),  # type: ignore[typeddict-item]  # no part has the keys that are set below
+            "isolated": True,
+            "affinity": affinity(),
+            "clocks_before": before,
+            "clocks_after": after,
         }
+        if self.energy_mj is not None:
+            result["energy_mj"] = self.energy_mj
         if self.phase in ("prefill", "decode"):
             tokens = self.setting.batch * (shape[1] if self.phase == "prefill" else 1)
             result["sequence_length"] = shape[1]
@@ -305,9 +312,9 @@ def _measure_together(
         for each in series:
             each.add_energy(children[0], effort)
             tick()
-    shared = {"isolated": True, "affinity": affinity(), "clocks_before": before, "clocks_after": clocks()}
+    after = clocks()
     return [
-        errors.get(i) or [{**each.result(), **shared} for each in series if each.model == i] for i in range(len(models))
+        errors.get(i) or [each.result(before, after) for each in series if each.model == i] for i in range(len(models))
     ]
 
 
@@ -332,7 +339,7 @@ def start_series(
     for each in series:
         for child, handle in zip(children, each.handles, strict=True):
             seconds = min(MAX_WARM_UP_SECONDS, effort.max_seconds)
-            said = child.ask(do="warm", handle=handle, phase=each.phase, seconds=seconds)
+            said = child.warm(handle, each.phase, seconds)
             each.warm_up_runs += said["runs"]
             each.memory_bytes = max(each.memory_bytes, said["memory_bytes"])
             tick()
@@ -376,7 +383,7 @@ def _load(
         loaded: list[Series] = []
         try:
             for setting in settings:
-                said = [child.ask(do="load", path=str(model), setting=setting.as_dict()) for child in children]
+                said = [child.load(model, setting) for child in children]
                 handles = [answer["handle"] for answer in said]
                 loaded += [Series(i, setting, phase, said[0]["facts"], handles) for phase in said[0]["phases"]]
         except _Refused as refused:

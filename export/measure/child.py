@@ -19,17 +19,19 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from export.measure.answers import Answer, Energy, LoadedNetwork, Timed, Unloaded, Warm
 from export.measure.energy import EnergyMeter, visible_gpu
 from export.measure.machine import resident_memory_bytes
-from export.measure.setting import Setting
 from export.runtimes import Prepared, Refused
-from search_space import plugins
+from plugins.kinds import RUNTIMES
+from predictors.readings import GpuFacts, RuntimeFacts
+from predictors.setting import Setting, SettingRow
 
 # Warm-up ends when the medians of two windows in a row differ by less than this.
 STABLE = 0.02
@@ -47,53 +49,55 @@ class Measurer:
         self._next = 0
         self._meter: EnergyMeter | None = None
 
-    def answer(self, asked: dict[str, Any]) -> dict[str, Any]:
+    def answer(self, do: str, **asked: Any) -> Answer:
         """Do what one line asks for.
 
         Raises:
             Refused: the engine cannot run the network.
         """
-        return {
+        orders: dict[str, Callable[..., Answer]] = {
             "load": self._load,
             "warm": self._warm,
             "block": self._block,
             "energy": self._energy,
             "unload": self._unload,
-        }[asked["do"]](asked)
+        }
+        return orders[do](**asked)
 
-    def _load(self, asked: dict[str, Any]) -> dict[str, Any]:
-        setting = Setting(**asked["setting"])
-        engine = plugins.load("export.runtimes", setting.how.engine, "runtime")
+    def _load(self, path: str, setting: SettingRow) -> LoadedNetwork:
+        conditions = Setting(**setting)
+        engine = RUNTIMES.load(conditions.how.engine)
         before = resident_memory_bytes()
-        prepared: Prepared = engine.prepare(Path(asked["path"]), setting)
-        if setting.how.device == "cuda" and self._meter is None:
+        prepared: Prepared = engine.prepare(Path(path), conditions)
+        if conditions.how.device == "cuda" and self._meter is None:
             self._meter = EnergyMeter(prepared.gpu_uuid or visible_gpu())
         handle, self._next = self._next, self._next + 1
         self._loaded[handle] = prepared
         self._memory[handle] = resident_memory_bytes() - before
-        meter = self._meter.facts() if self._meter is not None else {}
-        return {"handle": handle, "phases": list(prepared.phases), "facts": {**prepared.facts, **meter}}
+        gpu: GpuFacts = self._meter.facts() if self._meter is not None else {}
+        facts: RuntimeFacts = {**prepared.facts, **gpu}
+        return {"handle": handle, "phases": list(prepared.phases), "facts": facts}
 
-    def _warm(self, asked: dict[str, Any]) -> dict[str, Any]:
-        run = self._loaded[asked["handle"]].phases[asked["phase"]]
+    def _warm(self, handle: int, phase: str, seconds: float) -> Warm:
+        run = self._loaded[handle].phases[phase]
         before = resident_memory_bytes()
-        runs = warm_up(run, asked["seconds"])
-        self._memory[asked["handle"]] += resident_memory_bytes() - before
-        return {"runs": runs, "memory_bytes": max(0, self._memory[asked["handle"]])}
+        runs = warm_up(run, seconds)
+        self._memory[handle] += resident_memory_bytes() - before
+        return {"runs": runs, "memory_bytes": max(0, self._memory[handle])}
 
-    def _block(self, asked: dict[str, Any]) -> dict[str, Any]:
-        run = self._loaded[asked["handle"]].phases[asked["phase"]]
+    def _block(self, handle: int, phase: str, seconds: float, runs: int) -> Timed:
+        run = self._loaded[handle].phases[phase]
         run()
-        times_ms, preempted = timed_runs(run, asked["seconds"], asked["runs"])
+        times_ms, preempted = timed_runs(run, seconds, runs)
         return {"times_ms": times_ms, "preempted": preempted}
 
-    def _energy(self, asked: dict[str, Any]) -> dict[str, Any]:
-        run = self._loaded[asked["handle"]].phases[asked["phase"]]
-        return {"energy_mj": None if self._meter is None else self._meter.per_run_mj(run, asked["seconds"])}
+    def _energy(self, handle: int, phase: str, seconds: float) -> Energy:
+        run = self._loaded[handle].phases[phase]
+        return {"energy_mj": None if self._meter is None else self._meter.per_run_mj(run, seconds)}
 
-    def _unload(self, asked: dict[str, Any]) -> dict[str, Any]:
-        self._loaded.pop(asked["handle"]).close()
-        del self._memory[asked["handle"]]
+    def _unload(self, handle: int) -> Unloaded:
+        self._loaded.pop(handle).close()
+        del self._memory[handle]
         gc.collect()
         return {}
 
@@ -137,7 +141,7 @@ def main() -> None:
     measurer = Measurer()
     for line in sys.stdin:
         try:
-            said = measurer.answer(json.loads(line))
+            said: Mapping[str, object] = measurer.answer(**json.loads(line))
         except Refused as refused:
             said = {"refused": str(refused), "operator": refused.operator}
         except MemoryError:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from predictors.readings import GpuFacts
+
 # Between readings: one takes as long as a small network, and the counter moves ten to fifty times a second.
 BETWEEN_SECONDS = 0.005
 # The counter has stopped where it does not move in so many times the time that was asked for, and a second more.
@@ -80,7 +82,7 @@ class EnergyMeter:
                 return (now - first) / runs
         return None
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> GpuFacts:
         """Name, driver and clocks of the GPU."""
         if self._handle is None:
             return {}

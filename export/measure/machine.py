@@ -8,7 +8,8 @@ import platform
 import resource
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+
+from predictors.readings import Clocks, Machine
 
 CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 THERMAL = Path("/sys/class/thermal")
@@ -16,7 +17,7 @@ THERMAL = Path("/sys/class/thermal")
 _trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
 
 
-def describe_machine() -> dict[str, Any]:
+def describe_machine() -> Machine:
     """The device, in words and numbers, that stand beside every latency."""
     return {
         "device": cpu_name(),
@@ -44,9 +45,9 @@ def installed_version(package: str) -> str | None:
     return None
 
 
-def clocks() -> dict[str, Any]:
+def clocks() -> Clocks:
     """Clock, governor and temperature now, as far as this machine lets them be read."""
-    found: dict[str, Any] = {}
+    found: Clocks = {}
     if (governor := _read(CPUFREQ / "scaling_governor")) is not None:
         found["governor"] = governor
     if (khz := _read(CPUFREQ / "scaling_cur_freq")) is not None and khz.isdigit():

@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
+
+from predictors.readings import Spread
 
 # By how much processes differ in their medians, as a share, before two of them have shown it: two numbers alone
 # say little about their own spread, so they are weighed against this (2 of 3 parts; docs/measuring.md).
@@ -89,7 +90,7 @@ def half_width(blocks: Sequence[Block]) -> float:
     return (high - low) / 2 / max(estimate_ms(blocks), 1e-9)
 
 
-def summary(blocks: Sequence[Block]) -> dict[str, Any]:
+def summary(blocks: Sequence[Block]) -> Spread:
     """The numbers that are stored: milliseconds, runs, and how calm the machine was."""
     runs = np.concatenate([block.calm_ms for block in blocks])
     median = estimate_ms(blocks)

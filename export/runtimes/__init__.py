@@ -1,15 +1,18 @@
-"""Runtimes that measure: one file per engine. A file offers `SUFFIX` and `prepare`.
+"""Runtimes that measure: one folder per engine. `options.py` declares its `RUNTIMES`, `runtime.py` runs networks.
 
-`SUFFIX` is what the engine reads: `.onnx` for a file, `""` for a folder of a bundle. `prepare(path, setting)`
-loads the network and gives a `Prepared`; it runs in the measuring process, so it may import what it likes. It
-raises `Refused` with a sentence for the user when the engine cannot run the network.
+`SUFFIX` is what the engine reads: `.onnx` for a file, `""` for a folder of a bundle. `write(network, layers, inputs,
+folder, tied=True)` writes that and gives its path. `prepare(path, setting)` loads the network and gives a `Prepared`;
+it runs in the measuring process, so it may import what it likes. It raises `Refused` with a sentence for the user when
+the engine cannot run the network. `devices()` says on which devices it runs here, with facts of each. The file is
+imported where the engine is not installed, so it imports that inside its functions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+from predictors.readings import RuntimeFacts
 
 
 class Refused(Exception):
@@ -34,6 +37,6 @@ class Prepared:
     """
 
     phases: Mapping[str, Callable[[], float]]
-    facts: dict[str, Any]
+    facts: RuntimeFacts
     close: Callable[[], None] = field(default=lambda: None)
     gpu_uuid: str | None = None

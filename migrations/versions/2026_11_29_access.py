@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0030_access"
-down_revision = "0020_shared_evaluations"
+revision = "0033_access"
+down_revision = "0032_words"
 branch_labels = None
 depends_on = None
 

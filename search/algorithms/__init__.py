@@ -1,17 +1,23 @@
-"""Search algorithms, one file each; each file names its class `ALGORITHM`."""
+"""Search algorithms, one folder each: `options.py` declares `OPTIONS`, `algorithm.py` names its class `ALGORITHM`.
+
+`example.py`, if a folder has it, says how the contract tries a slow algorithm in a second.
+"""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from search.algorithm import SearchAlgorithm
-from search.evaluation import Evaluation
-from search.objectives import Constraint, Objective
-from search.problem import ExactCost, Problem
-from search_space import plugins
-from search_space.architecture import Architecture
-from search_space.space import SearchSpace
+from plugins.kinds import ALGORITHMS
+from plugins.options import Options, read
+
+if TYPE_CHECKING:
+    from search.algorithm import SearchAlgorithm
+    from search.evaluation import Evaluation
+    from search.objectives import Constraint, Objective
+    from search.problem import ExactCost, Problem
+    from search_space.architecture import Architecture
+    from search_space.space import SearchSpace
 
 
 def make_algorithm(
@@ -27,19 +33,22 @@ def make_algorithm(
     seeds: Sequence[Architecture] = (),
     **options: int | float | str | None,
 ) -> SearchAlgorithm:
-    """A search algorithm by the name of its file.
+    """A search algorithm by the name of its folder.
 
     Args:
         constraints: limits on metrics that are not objectives.
         exact_costs: metric -> function that gives it exactly, at once; such a metric is never learned.
         warm_start: stored evaluations of the same supernet; learned from, not asked again, not counted.
         seeds: architectures to ask for first.
-        options: those of the algorithm, see `option_names`.
+        options: those of the algorithm, see its `options.py`.
 
     Raises:
         UnknownPluginError: no algorithm of that name.
+        PluginError: an installed package offers it, and it cannot be used.
         ValueError: an option that the algorithm does not have, or an impossible value.
     """
+    from search.problem import Problem  # numpy: not needed by those who only read options
+
     problem = Problem(
         space, tuple(objectives), tuple(constraints), dict(exact_costs or {}), tuple(warm_start), tuple(seeds)
     )
@@ -50,17 +59,7 @@ def algorithm_for(
     problem: Problem, name: str, *, seed: int, evaluations: int, options: Mapping[str, int | float | str | None]
 ) -> SearchAlgorithm:
     """`make_algorithm` for a problem that is made already."""
-    algorithm = plugins.load("search.algorithms", name, "search algorithm").ALGORITHM
-    known = option_names(algorithm)
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise ValueError(f"Algorithm {name!r} has no option {unknown[0]!r}. Its options: {', '.join(known) or 'none'}.")
-    made: SearchAlgorithm = algorithm(problem, seed=seed, evaluations=evaluations, **options)
+    declared: type[Options] = ALGORITHMS.options(name).OPTIONS
+    record = read(declared, options, f"Algorithm {name!r}")
+    made: SearchAlgorithm = ALGORITHMS.load(name).ALGORITHM(problem, seed=seed, evaluations=evaluations, options=record)
     return made
-
-
-def option_names(algorithm: type[SearchAlgorithm]) -> tuple[str, ...]:
-    """The keyword arguments of an algorithm beyond those that every algorithm has."""
-    shared = inspect.signature(SearchAlgorithm.__init__).parameters
-    own = inspect.signature(algorithm.__init__).parameters
-    return tuple(name for name in own if name not in shared)

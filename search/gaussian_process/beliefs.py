@@ -17,7 +17,7 @@ from search.gaussian_process.regression import FIT_ROWS, Features, GaussianProce
 RELEARN = 1.1
 
 
-class Metric:
+class MetricModel:
     """One metric's model: a Gaussian process on normal scores, learned as evaluations come in.
 
     Costs are used throughout: less is better.

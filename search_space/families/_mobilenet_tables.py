@@ -3,9 +3,9 @@
 A table with one option everywhere is one network. `PUBLISHED` has those whose counts the tests know; another one is
 a few lines:
 
-    table = Table(resolutions=(224,), classes=1000, activation="ReLU6", stem=(32,), stem_stride=2,
-                  stages=stages((16, 1, 3, 1, 1), (24, 2, 3, 6, 2), ...), head=(1280,),
-                  choose_per="stage", shortcuts="same_shape")
+    table = MobileNetTable(resolutions=(224,), classes=1000, activation="ReLU6", stem=(32,), stem_stride=2,
+                           stages=stages((16, 1, 3, 1, 1), (24, 2, 3, 6, 2), ...), head=(1280,),
+                           choose_per="stage", shortcuts="same_shape")
     space = mobilenet.fixed(table, "my_network")
 """
 
@@ -32,7 +32,7 @@ class Squeeze:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class MobileNetStage:
     """A run of blocks of one width; only the first has the stride.
 
     Attributes:
@@ -55,7 +55,7 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class MobileNetTable:
     """One preset of the family, or one network.
 
     Attributes:
@@ -80,7 +80,7 @@ class Table:
     activation: str
     stem: tuple[int, ...]
     stem_stride: int
-    stages: tuple[Stage, ...]
+    stages: tuple[MobileNetStage, ...]
     head: tuple[int, ...]
     image_channels: int = 3
     choose_per: str = "block"
@@ -103,14 +103,14 @@ class Nested:
         depths: options of the number of blocks after the first stage.
     """
 
-    network: Table
+    network: MobileNetTable
     widths: tuple[float, ...]
     depths: tuple[int, ...]
 
 
-def stages(*rows: tuple[int, int, int, float, int], squeeze: bool = False) -> tuple[Stage, ...]:
+def stages(*rows: tuple[int, int, int, float, int], squeeze: bool = False) -> tuple[MobileNetStage, ...]:
     """Stages of one network from (width, depth, kernel, expansion, stride) each."""
-    return tuple(Stage((width,), (depth,), (k,), (e,), stride, squeeze) for width, depth, k, e, stride in rows)
+    return tuple(MobileNetStage((width,), (depth,), (k,), (e,), stride, squeeze) for width, depth, k, e, stride in rows)
 
 
 EFFICIENT = Squeeze("input", activation="SiLU", gate="Sigmoid")
@@ -120,7 +120,7 @@ HARD = Squeeze("hidden", activation="ReLU", gate="Hardsigmoid")
 # --- published networks -----------------------------------------------------------------------------
 
 
-def scaled(table: Table, width: float, depth: float = 1.0, shrink_head: bool = False) -> Table:
+def scaled(table: MobileNetTable, width: float, depth: float = 1.0, shrink_head: bool = False) -> MobileNetTable:
     """A network with its channels times `width`, rounded to multiples of 8, and its depths times `depth`, rounded up.
 
     The head stays as it is for widths below 1 unless `shrink_head`.
@@ -137,7 +137,7 @@ def scaled(table: Table, width: float, depth: float = 1.0, shrink_head: bool = F
 
 
 # MobileNetV2 (1801.04381), table 2.
-MOBILENET_V2 = Table(
+MOBILENET_V2 = MobileNetTable(
     resolutions=(224,),
     classes=1000,
     activation="ReLU6",
@@ -158,7 +158,7 @@ MOBILENET_V2 = Table(
 )
 
 # EfficientNet-B0 (1905.11946), table 1.
-EFFICIENTNET_B0 = Table(
+EFFICIENTNET_B0 = MobileNetTable(
     resolutions=(224,),
     classes=1000,
     activation="SiLU",
@@ -181,7 +181,7 @@ EFFICIENTNET_B0 = Table(
 )
 
 # MnasNet-B1 (1807.11626), figure 7 of the paper, without squeeze-and-excitation.
-MNASNET_B1 = Table(
+MNASNET_B1 = MobileNetTable(
     resolutions=(224,),
     classes=1000,
     activation="ReLU",
@@ -202,17 +202,17 @@ MNASNET_B1 = Table(
 )
 
 
-def mobilenet_v3(rows: tuple[tuple[int, int, int, bool, str, int], ...], head: int) -> Table:
+def mobilenet_v3(rows: tuple[tuple[int, int, int, bool, str, int], ...], head: int) -> MobileNetTable:
     """A MobileNetV3 (1905.02244) from (kernel, hidden, width, squeeze, activation, stride) of each block."""
     before = (16, *(row[2] for row in rows))
-    return Table(
+    return MobileNetTable(
         resolutions=(224,),
         classes=1000,
         activation="Hardswish",
         stem=(16,),
         stem_stride=2,
         stages=tuple(
-            Stage((width,), (1,), (kernel,), (hidden / channels,), stride, squeeze, activation)
+            MobileNetStage((width,), (1,), (kernel,), (hidden / channels,), stride, squeeze, activation)
             for channels, (kernel, hidden, width, squeeze, activation, stride) in zip(before, rows, strict=False)
         ),
         head=(head,),
@@ -263,12 +263,12 @@ MOBILENET_V3_SMALL = mobilenet_v3(
 )
 
 
-def efficientnet(width: float, depth: float, resolution: int) -> Table:
+def efficientnet(width: float, depth: float, resolution: int) -> MobileNetTable:
     """EfficientNet by its compound scaling; B0 to B7 have (1, 1, 224) to (2, 3.1, 600)."""
     return replace(scaled(EFFICIENTNET_B0, width, depth), resolutions=(resolution,))
 
 
-PUBLISHED: dict[str, Table] = {
+PUBLISHED: dict[str, MobileNetTable] = {
     "mobilenet_v2": MOBILENET_V2,
     "mobilenet_v2_035": scaled(MOBILENET_V2, 0.35),
     "mobilenet_v2_050": scaled(MOBILENET_V2, 0.5),
@@ -294,19 +294,19 @@ def _steps(least: int, most: int) -> tuple[int, ...]:
     return tuple(range(least, most + 1, 8))
 
 
-PRESETS: dict[str, Table | Nested] = {
+PRESETS: dict[str, MobileNetTable | Nested] = {
     # scikit-learn's 8x8 digits, on a laptop's CPU: 18 million networks of 8 to 513 thousand MACs. Its ids are stored
     # in databases; do not change it.
-    "digits": Table(
+    "digits": MobileNetTable(
         resolutions=(8,),
         classes=10,
         activation="ReLU",
         stem=(4, 8, 16),
         stem_stride=1,
         stages=(
-            Stage((4, 8, 16), (1, 2), (3, 5), (1, 2, 3), stride=2),
-            Stage((8, 16, 32), (1, 2), (3, 5), (1, 2, 3), stride=1),
-            Stage((8, 24, 48), (1, 2), (3, 5), (1, 2, 3), stride=2),
+            MobileNetStage((4, 8, 16), (1, 2), (3, 5), (1, 2, 3), stride=2),
+            MobileNetStage((8, 16, 32), (1, 2), (3, 5), (1, 2, 3), stride=1),
+            MobileNetStage((8, 24, 48), (1, 2), (3, 5), (1, 2, 3), stride=2),
         ),
         head=(16, 48, 128),
         image_channels=1,
@@ -314,36 +314,36 @@ PRESETS: dict[str, Table | Nested] = {
     ),
     # 32x32 colour images: a supernet that two CPU cores train in minutes. The first stage halves the map, because
     # depthwise convolutions on 32x32 pixels would take most of the time.
-    "cifar": Table(
+    "cifar": MobileNetTable(
         resolutions=(24, 28, 32),
         classes=10,
         activation="ReLU",
         stem=(8, 16),
         stem_stride=1,
         stages=(
-            Stage((8, 16, 24), (1, 2), (3, 5), (2, 3, 4), stride=2),
-            Stage((16, 24, 40), (1, 2, 3), (3, 5), (2, 3, 4), stride=2),
-            Stage((32, 48, 80), (1, 2, 3), (3, 5), (2, 3, 4), stride=1),
-            Stage((48, 80, 128), (1, 2), (3, 5), (2, 3, 4), stride=2),
+            MobileNetStage((8, 16, 24), (1, 2), (3, 5), (2, 3, 4), stride=2),
+            MobileNetStage((16, 24, 40), (1, 2, 3), (3, 5), (2, 3, 4), stride=2),
+            MobileNetStage((32, 48, 80), (1, 2, 3), (3, 5), (2, 3, 4), stride=1),
+            MobileNetStage((48, 80, 128), (1, 2), (3, 5), (2, 3, 4), stride=2),
         ),
         head=(128, 256, 512),
     ),
     # BigNAS (2003.11142): the paper's table, choices per stage. Why without shortcut convolutions, and which form of
     # squeeze-and-excitation: docs/decisions/0007.
-    "bignas": Table(
+    "bignas": MobileNetTable(
         resolutions=(192, 224, 288, 320),
         classes=1000,
         activation="SiLU",
         stem=(32, 40),
         stem_stride=2,
         stages=(
-            Stage((16, 24), (1, 2), (3,), (1,), stride=1, squeeze=True),
-            Stage((24, 32), (2, 3), (3,), (6,), stride=2, squeeze=True),
-            Stage((40, 48), (2, 3), (3, 5), (6,), stride=2, squeeze=True),
-            Stage((80, 88), (2, 3, 4), (3, 5), (6,), stride=2, squeeze=True),
-            Stage(_steps(112, 128), (2, 3, 4, 5, 6), (3, 5), (6,), stride=1, squeeze=True),
-            Stage(_steps(192, 216), (2, 3, 4, 5, 6), (3, 5), (6,), stride=2, squeeze=True),
-            Stage(_steps(320, 352), (1, 2), (3, 5), (6,), stride=1, squeeze=True),
+            MobileNetStage((16, 24), (1, 2), (3,), (1,), stride=1, squeeze=True),
+            MobileNetStage((24, 32), (2, 3), (3,), (6,), stride=2, squeeze=True),
+            MobileNetStage((40, 48), (2, 3), (3, 5), (6,), stride=2, squeeze=True),
+            MobileNetStage((80, 88), (2, 3, 4), (3, 5), (6,), stride=2, squeeze=True),
+            MobileNetStage(_steps(112, 128), (2, 3, 4, 5, 6), (3, 5), (6,), stride=1, squeeze=True),
+            MobileNetStage(_steps(192, 216), (2, 3, 4, 5, 6), (3, 5), (6,), stride=2, squeeze=True),
+            MobileNetStage(_steps(320, 352), (1, 2), (3, 5), (6,), stride=1, squeeze=True),
         ),
         head=_steps(1280, 1408),
         choose_per="stage",
@@ -351,20 +351,20 @@ PRESETS: dict[str, Table | Nested] = {
         squeeze=EFFICIENT,
     ),
     # AttentiveNAS (2011.09011), table of the space; networks A0 to A3 and the largest are in the tests.
-    "attentivenas": Table(
+    "attentivenas": MobileNetTable(
         resolutions=(192, 224, 256, 288),
         classes=1000,
         activation="SiLU",
         stem=(16, 24),
         stem_stride=2,
         stages=(
-            Stage((16, 24), (1, 2), (3, 5), (1,), stride=1),
-            Stage((24, 32), (3, 4, 5), (3, 5), (4, 5, 6), stride=2),
-            Stage((32, 40), (3, 4, 5, 6), (3, 5), (4, 5, 6), stride=2, squeeze=True),
-            Stage((64, 72), (3, 4, 5, 6), (3, 5), (4, 5, 6), stride=2),
-            Stage(_steps(112, 128), (3, 4, 5, 6, 7, 8), (3, 5), (4, 5, 6), stride=1, squeeze=True),
-            Stage(_steps(192, 216), (3, 4, 5, 6, 7, 8), (3, 5), (6,), stride=2, squeeze=True),
-            Stage((216, 224), (1, 2), (3, 5), (6,), stride=1, squeeze=True),
+            MobileNetStage((16, 24), (1, 2), (3, 5), (1,), stride=1),
+            MobileNetStage((24, 32), (3, 4, 5), (3, 5), (4, 5, 6), stride=2),
+            MobileNetStage((32, 40), (3, 4, 5, 6), (3, 5), (4, 5, 6), stride=2, squeeze=True),
+            MobileNetStage((64, 72), (3, 4, 5, 6), (3, 5), (4, 5, 6), stride=2),
+            MobileNetStage(_steps(112, 128), (3, 4, 5, 6, 7, 8), (3, 5), (4, 5, 6), stride=1, squeeze=True),
+            MobileNetStage(_steps(192, 216), (3, 4, 5, 6, 7, 8), (3, 5), (6,), stride=2, squeeze=True),
+            MobileNetStage((216, 224), (1, 2), (3, 5), (6,), stride=1, squeeze=True),
         ),
         head=(1792, 1984),
         choose_per="stage",

@@ -62,7 +62,7 @@ NOT_OF_A_LAYER = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Decoder:
+class LlamaDecoder:
     """The shape of a full-size network.
 
     Attributes:
@@ -102,14 +102,14 @@ class Decoder:
 
 
 @lru_cache(maxsize=65536)
-def _layer(d: Decoder, window: int, heads: int, kv_heads: int, ffn: int, length: int) -> DecoderLayerSpec:
+def _layer(d: LlamaDecoder, window: int, heads: int, kv_heads: int, ffn: int, length: int) -> DecoderLayerSpec:
     # Equal layers are one object, whose totals are computed once.
     biases = (d.qkv_bias, d.output_bias, d.ffn_bias, d.model_type == "qwen3")
     return DecoderLayerSpec(d.config, d.embed, heads, kv_heads, d.head_dim, ffn, length, window, *biases)
 
 
 @dataclass(frozen=True, slots=True)
-class Preset:
+class LlamaPreset:
     """A full-size network, as config.json has it, and the options of its choices.
 
     Attributes:
@@ -126,10 +126,10 @@ class Preset:
     length: int = 128
 
 
-PRESETS: dict[str, Preset] = {
+PRESETS: dict[str, LlamaPreset] = {
     # LLaMA-NAS (arXiv 2405.18377): 3 depths by 2 widths a layer. Its values are those that its published
     # size of the space (1.3e10 = 3 * 2^32) allows; which layers go is not published: the last ones here.
-    "llama2_7b": Preset(
+    "llama2_7b": LlamaPreset(
         config={
             "model_type": "llama",
             "architectures": ["LlamaForCausalLM"],
@@ -149,7 +149,7 @@ PRESETS: dict[str, Preset] = {
         kv_heads=(32,),
     ),
     # Bytes as tokens: small enough to train on a laptop's CPU, with grouped-query attention.
-    "tiny": Preset(
+    "tiny": LlamaPreset(
         config={
             "model_type": "llama",
             "architectures": ["LlamaForCausalLM"],
@@ -188,13 +188,13 @@ def checkpoint_space(config: Mapping[str, Any], preset: str | None, adjustments:
         ValueError: options that are larger than the checkpoint.
     """
     decoder = read(config)
-    wanted = PRESETS[preset] if preset else Preset(config, None, None, None)
+    wanted = PRESETS[preset] if preset else LlamaPreset(config, None, None, None)
     name = f"llama/{preset or 'checkpoint'}-{digest(decoder)}"
     return _space(name, wanted, decoder, adjustments, decoder)
 
 
 def _space(
-    name: str, preset: Preset, decoder: Decoder, adjustments: Adjustments, whole_of: Decoder | None
+    name: str, preset: LlamaPreset, decoder: LlamaDecoder, adjustments: Adjustments, whole_of: LlamaDecoder | None
 ) -> SearchSpace:
     """Args: whole_of: the checkpoint whose sizes no option may exceed; None: none."""
     if adjustments.classes is not None:
@@ -222,7 +222,9 @@ def _space(
     )
 
 
-def _choices(preset: Preset, decoder: Decoder, options: Options, whole_of: Decoder | None) -> Iterator[Choice]:
+def _choices(
+    preset: LlamaPreset, decoder: LlamaDecoder, options: Options, whole_of: LlamaDecoder | None
+) -> Iterator[Choice]:
     """Kept layers, then the sizes of each."""
     most_layers = whole_of.layers if whole_of else 1024
     most_ffn = whole_of.ffn if whole_of else None
@@ -252,7 +254,7 @@ def _choices(preset: Preset, decoder: Decoder, options: Options, whole_of: Decod
         yield Choice(f"layer{i}_kv_heads", known, when)
 
 
-def _blueprint(decoder: Decoder, length: int, values: Values) -> dict[str, LayerSpec]:
+def _blueprint(decoder: LlamaDecoder, length: int, values: Values) -> dict[str, LayerSpec]:
     layers: dict[str, LayerSpec] = {"embedding": decoder.embedding(length)}
     depth = int(values.get("depth", decoder.layers))
     for i in range(1, depth + 1):
@@ -266,7 +268,7 @@ def _blueprint(decoder: Decoder, length: int, values: Values) -> dict[str, Layer
 # --- checkpoints -----------------------------------------------------------------------------------------
 
 
-def read(config: Mapping[str, Any]) -> Decoder:
+def read(config: Mapping[str, Any]) -> LlamaDecoder:
     """The network that a config.json describes.
 
     Raises:
@@ -280,7 +282,7 @@ def read(config: Mapping[str, Any]) -> Decoder:
     if heads % kv_heads:
         raise CheckpointError(f"config.json has {heads} query heads for {kv_heads} key-value heads: not a multiple.")
     bias = bool(config.get("attention_bias", False)) and kind in ("llama", "qwen3")
-    return Decoder(
+    return LlamaDecoder(
         model_type=kind,
         vocab=reader.whole("vocab_size"),
         embed=embed,
@@ -364,3 +366,8 @@ def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
         places["lm_head.weight"] = Place("head", "output.weight", (d.vocab, d.embed))
     # Old checkpoints store the rotary frequencies, and some the tied head a second time.
     return Layout(places, ("*.rotary_emb.inv_freq", *(("lm_head.weight",) if d.tied else ())))
+
+
+# Adjustments under which a preset that is too big for a test runs in one; None: nothing that may be
+# adjusted makes its networks small, and the other presets run the same code.
+NARROWED: dict[str, Adjustments | None] = {"llama2_7b": None}

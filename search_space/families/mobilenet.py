@@ -1,9 +1,9 @@
 """MobileNet family: stages of inverted residual blocks with elastic resolution, width, depth, kernel, expansion.
 
-A preset is a `Table`, the way the papers print these spaces; `space` turns a table into choices and a blueprint.
-Widths and depths are chosen per stage; kernels and expansions per stage or per block, and those of blocks beyond a
-stage's depth are inactive. `fixed` does the same for one published network, or one of your own; how to describe one
-is said in `_mobilenet_tables.py`.
+A preset is a `MobileNetTable`, the way the papers print these spaces; `space` turns a table into choices and a
+blueprint. Widths and depths are chosen per stage; kernels and expansions per stage or per block, and those of blocks
+beyond a stage's depth are inactive. `fixed` does the same for one published network, or one of your own; how to
+describe one is said in `_mobilenet_tables.py`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any
 from search_space.adjustments import Adjustments, Options, number, odd, space_name, whole
 from search_space.architecture import Option
 from search_space.channels import make_divisible, refuse_twins
-from search_space.families._mobilenet_tables import PRESETS, PUBLISHED, Nested, Squeeze, Stage, Table
+from search_space.families._mobilenet_tables import PRESETS, PUBLISHED, MobileNetTable, Nested, Squeeze
 from search_space.inputs import ImageInput
 from search_space.layers import ConvSpec, HeadSpec, LayerSpec, MBConvSpec, ResizeSpec
 from search_space.space import Choice, SearchSpace, Values
 
-__all__ = ["PRESETS", "PUBLISHED", "Nested", "Squeeze", "Stage", "Table", "fixed", "space"]
+__all__ = ["PRESETS", "PUBLISHED", "MobileNetTable", "Nested", "Squeeze", "fixed", "space"]
 
 # What a user may widen a preset to; beyond these a number is a slip of the keyboard.
 MAX_DEPTH, MAX_KERNEL, MAX_EXPANSION, MAX_RESOLUTION, MAX_MULTIPLIER = 64, 15, 32, 2048, 8
@@ -35,12 +35,12 @@ def space(preset: str, adjustments: Adjustments) -> SearchSpace:
     return _space(PRESETS[preset], space_name("mobilenet", preset, adjustments), adjustments)
 
 
-def fixed(table: Table, name: str = "fixed") -> SearchSpace:
+def fixed(table: MobileNetTable, name: str = "fixed") -> SearchSpace:
     """The space that holds one network, such as those of `PUBLISHED`; a table with choices gives a space of many."""
     return _space(table, f"mobilenet/{name}", Adjustments())
 
 
-def _space(described: Table | Nested, name: str, adjustments: Adjustments) -> SearchSpace:
+def _space(described: MobileNetTable | Nested, name: str, adjustments: Adjustments) -> SearchSpace:
     table = described.network if isinstance(described, Nested) else described
     if adjustments.classes is not None:
         table = replace(table, classes=adjustments.classes)
@@ -51,7 +51,7 @@ def _space(described: Table | Nested, name: str, adjustments: Adjustments) -> Se
         choices = list(_choices(table, options))
     options.finish()
     known = {choice.name: choice.options for choice in choices}
-    blueprint = Blueprint(table)
+    blueprint = MobileNetBlueprint(table)
     size = int(known.get("resolution", table.resolutions)[-1])
     takes = ImageInput(table.image_channels, size, table.classes)
     if isinstance(described, Nested):
@@ -68,7 +68,7 @@ def _space(described: Table | Nested, name: str, adjustments: Adjustments) -> Se
 # --- choices ----------------------------------------------------------------------------------------
 
 
-def _choices(table: Table, options: Options) -> Iterator[Choice]:
+def _choices(table: MobileNetTable, options: Options) -> Iterator[Choice]:
     # Widths of a family whose hidden channels are rounded must be multiples too, or rounding makes two options one.
     width = whole(table.hidden_multiple, multiple=table.hidden_multiple)
 
@@ -108,7 +108,7 @@ def _share(channels: int, width: Option) -> int:
     return max(1, round(channels * float(width)))
 
 
-def _truncated(table: Table, values: Values) -> dict[str, Option]:
+def _truncated(table: MobileNetTable, values: Values) -> dict[str, Option]:
     """What the choices of a network that is not nested would be: widths, and depths of the stages that are left."""
     width, remaining = values["width"], int(values["depth"])
     full: dict[str, Option] = {"stem_width": _share(table.stem[0], width), "head_width": _share(table.head[0], width)}
@@ -123,10 +123,10 @@ def _truncated(table: Table, values: Values) -> dict[str, Option]:
 # --- layers -----------------------------------------------------------------------------------------
 
 
-class Blueprint:
+class MobileNetBlueprint:
     """From the values of a table's choices to `slot -> LayerSpec`."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: MobileNetTable) -> None:
         self._table = table
         self._names = [(f"stage{s}_width", f"stage{s}_depth") for s in range(1, len(table.stages) + 1)]
         self._chosen = lru_cache(REMEMBERED_SPECS)(self._make_chosen)
@@ -236,7 +236,7 @@ def _squeezed(squeeze: Squeeze | None, channels: int, hidden: int) -> int:
 
 
 def _nested_capacity(
-    table: Table, blueprint: Blueprint, options: Mapping[str, tuple[Option, ...]]
+    table: MobileNetTable, blueprint: MobileNetBlueprint, options: Mapping[str, tuple[Option, ...]]
 ) -> dict[str, LayerSpec]:
     """The largest network's layers; a block has a shortcut if it has one at every width."""
     networks = [
@@ -247,3 +247,10 @@ def _nested_capacity(
         if isinstance(spec, MBConvSpec):
             layers[slot] = replace(spec, shortcut=all(network[slot].fields()["shortcut"] for network in networks))
     return layers
+
+
+# Adjustments under which a preset that is too big for a test runs in one.
+_SMALL = {"stem_width": (8, 16), "stage*_width": (8, 16), "head_width": (16, 32), "resolution": (32, 40)}
+NARROWED: dict[str, Adjustments | None] = dict.fromkeys(
+    ("bignas", "attentivenas"), Adjustments({**_SMALL, "stage*_depth": (1, 2)}, classes=10)
+)

@@ -51,7 +51,7 @@ Description = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class ProxylessBlock:
     """One block of a table.
 
     Attributes:
@@ -66,7 +66,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ProxylessTable:
     """One preset of the family, or one network.
 
     Attributes:
@@ -79,37 +79,37 @@ class Table:
     classes: int
     stem: int
     stem_stride: int
-    blocks: tuple[Block, ...]
+    blocks: tuple[ProxylessBlock, ...]
     head: int
     multipliers: tuple[float, ...] | None = (1.0,)
     image_channels: int = 3
 
 
-def searched_blocks(first: int, *stages: tuple[int, int, int]) -> tuple[Block, ...]:
+def searched_blocks(first: int, *stages: tuple[int, int, int]) -> tuple[ProxylessBlock, ...]:
     """A fixed block of width `first`, then stages of (width, number of blocks, stride of the first)."""
-    blocks = [Block("first_block", first, 1, ("k3e1",))]
+    blocks = [ProxylessBlock("first_block", first, 1, ("k3e1",))]
     for s, (width, depth, stride) in enumerate(stages, 1):
         for b in range(1, depth + 1):
             # A stage's first block changes the shape, so it cannot be left out.
             options = OPERATIONS if b == 1 else (ZERO, *OPERATIONS)
-            blocks.append(Block(f"stage{s}_block{b}", width, stride if b == 1 else 1, options))
+            blocks.append(ProxylessBlock(f"stage{s}_block{b}", width, stride if b == 1 else 1, options))
     return tuple(blocks)
 
 
-def bottlenecks(*stages: tuple[int, int, int]) -> tuple[Block, ...]:
+def bottlenecks(*stages: tuple[int, int, int]) -> tuple[ProxylessBlock, ...]:
     """Bottlenecks with a choice of operation, in stages of (width, number of blocks, stride of the first)."""
     blocks = []
     for s, (width, depth, stride) in enumerate(stages, 1):
         for b in range(1, depth + 1):
             # What changes the shape can be neither left out nor done by nothing.
             options = tuple(MIXINGS)[1:] if b == 1 else (ZERO, *MIXINGS)
-            blocks.append(Block(f"stage{s}_block{b}", width, stride if b == 1 else 1, options))
+            blocks.append(ProxylessBlock(f"stage{s}_block{b}", width, stride if b == 1 else 1, options))
     return tuple(blocks)
 
 
-PRESETS: dict[str, Table] = {
+PRESETS: dict[str, ProxylessTable] = {
     # The paper's space: 21 blocks with a choice, of which 15 can be left out; 6^6 * 7^15 networks.
-    "imagenet": Table(
+    "imagenet": ProxylessTable(
         resolution=224,
         classes=1000,
         stem=32,
@@ -118,7 +118,7 @@ PRESETS: dict[str, Table] = {
         head=1280,
     ),
     # The same idea for 32x32 pixels on a CPU.
-    "cifar": Table(
+    "cifar": ProxylessTable(
         resolution=32,
         classes=10,
         stem=16,
@@ -128,7 +128,7 @@ PRESETS: dict[str, Table] = {
     ),
     # The candidates of the paper's space for CIFAR-10. Its backbone is a PyramidNet of 54 trees of such operations;
     # here each bottleneck has one.
-    "cifar_operations": Table(
+    "cifar_operations": ProxylessTable(
         resolution=32,
         classes=10,
         stem=16,
@@ -137,7 +137,7 @@ PRESETS: dict[str, Table] = {
         head=256,
     ),
     # Small enough to be searched in a minute on a CPU, with scikit-learn's digits.
-    "digits": Table(
+    "digits": ProxylessTable(
         resolution=8,
         classes=10,
         stem=8,
@@ -200,10 +200,10 @@ def fixed(
                 f"null where there is none; got {block!r}."
             )
         kernel, expansion, width, stride = block
-        blocks.append(Block(f"block{position}", width, stride, (f"k{kernel}e{expansion}",)))
+        blocks.append(ProxylessBlock(f"block{position}", width, stride, (f"k{kernel}e{expansion}",)))
     if not blocks:
         raise ValueError("A description of a network needs at least one block that is not null; got none.")
-    table = Table(
+    table = ProxylessTable(
         resolution, classes, description["stem"], stem_stride, tuple(blocks), description["feature_mix"], None
     )
     return _space(table, f"proxyless/{name}", Adjustments(), choose_all=True)
@@ -227,12 +227,12 @@ def candidates(space: SearchSpace, architecture: Architecture | None = None) -> 
     return found
 
 
-def _space(table: Table, name: str, adjustments: Adjustments, choose_all: bool = False) -> SearchSpace:
+def _space(table: ProxylessTable, name: str, adjustments: Adjustments, choose_all: bool = False) -> SearchSpace:
     options = Options(name, adjustments)
     choices = list(_choices(table, options, choose_all))
     options.finish()
     known = {choice.name: choice.options for choice in choices}
-    blueprint = Blueprint(table)
+    blueprint = ProxylessBlueprint(table)
     return SearchSpace(
         name,
         choices,
@@ -242,7 +242,7 @@ def _space(table: Table, name: str, adjustments: Adjustments, choose_all: bool =
     )
 
 
-def _choices(table: Table, options: Options, choose_all: bool) -> Iterator[Choice]:
+def _choices(table: ProxylessTable, options: Options, choose_all: bool) -> Iterator[Choice]:
     if table.multipliers is not None:
         widths = tuple(map(float, options.of("width", table.multipliers, number(0, MAX_MULTIPLIER))))
         # Only layers that every network has are compared: networks that differ in others may be left with the same.
@@ -257,7 +257,7 @@ def _choices(table: Table, options: Options, choose_all: bool) -> Iterator[Choic
             yield Choice(block.name, tuple(sorted(operations, key=_size)))
 
 
-def _operations(block: Block) -> Rule:
+def _operations(block: ProxylessBlock) -> Rule:
     has_zero = ZERO in block.options
     if any(option in MIXINGS for option in block.options):
         known = ", ".join(option for option in block.options if option != ZERO)
@@ -300,14 +300,14 @@ def _scaled(channels: int, width: Option | None) -> int:
     return channels if width is None else make_divisible(channels * float(width))
 
 
-def _head(table: Table, width: Option | None) -> int:
+def _head(table: ProxylessTable, width: Option | None) -> int:
     return table.head if width is None or float(width) <= 1 else make_divisible(table.head * float(width))
 
 
-class Blueprint:
+class ProxylessBlueprint:
     """From the values of a table's choices to `slot -> LayerSpec`."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: ProxylessTable) -> None:
         self._table = table
         self._block = lru_cache(REMEMBERED_SPECS)(self._make_block)
         self._ends = lru_cache(REMEMBERED_SPECS)(self._make_ends)
@@ -381,3 +381,7 @@ class Blueprint:
             project_shortcut=False,
             shortcut=shortcut,
         )
+
+
+# Adjustments under which a preset that is too big for a test runs in one.
+NARROWED: dict[str, Adjustments | None] = {"imagenet": Adjustments({"width": (0.1, 0.25)}, classes=10)}

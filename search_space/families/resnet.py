@@ -1,6 +1,6 @@
 """ResNet family (1512.03385): stages of basic or bottleneck blocks with elastic depth, width and inner width.
 
-A preset is a `Table`. Depths and widths are chosen per stage, expansions (inner over outer width) per block; the
+A preset is a `ResNetTable`. Depths and widths are chosen per stage, expansions (inner over outer width) per block; the
 expansion of a block beyond its stage's depth is inactive. A table with one option everywhere is one network; `fixed`
 gives its space, and `PUBLISHED` has those whose counts the tests know. Another one is a few lines:
 
@@ -37,7 +37,7 @@ BLOCKS: dict[str, type[BasicSpec] | type[BottleneckSpec]] = {"basic": BasicSpec,
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class ResNetStage:
     """A run of blocks of one width; only the first has the stride.
 
     Attributes:
@@ -54,7 +54,7 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ResNetTable:
     """One preset of the family, or one network.
 
     Attributes:
@@ -74,19 +74,19 @@ class Table:
     shortcut: str
     stem_kind: str
     stem: tuple[int, ...]
-    stages: tuple[Stage, ...]
+    stages: tuple[ResNetStage, ...]
     stem_inner: tuple[int, ...] = ()
     stem_depths: tuple[int, ...] = ()
     multiple: int = 1
     image_channels: int = 3
 
 
-def imagenet(block: str, depths: tuple[int, ...], expansion: float | None = None) -> Table:
+def imagenet(block: str, depths: tuple[int, ...], expansion: float | None = None) -> ResNetTable:
     """A ResNet for ImageNet with `depths` blocks in its four stages."""
     bottleneck = block == "bottleneck"
     widths = (256, 512, 1024, 2048) if bottleneck else (64, 128, 256, 512)
     inner = expansion or (0.25 if bottleneck else 1.0)
-    return Table(
+    return ResNetTable(
         resolution=224,
         classes=1000,
         block=block,
@@ -94,13 +94,13 @@ def imagenet(block: str, depths: tuple[int, ...], expansion: float | None = None
         stem_kind="large",
         stem=(64,),
         stages=tuple(
-            Stage((width,), (depth,), (inner,), stride)
+            ResNetStage((width,), (depth,), (inner,), stride)
             for width, depth, stride in zip(widths, depths, (1, 2, 2, 2), strict=True)
         ),
     )
 
 
-def cifar(depth: int) -> Table:
+def cifar(depth: int) -> ResNetTable:
     """ResNet of 6n + 2 layers for CIFAR (1512.03385, 4.2): three stages of n basic blocks, no shortcut parameters.
 
     Raises:
@@ -108,7 +108,7 @@ def cifar(depth: int) -> Table:
     """
     if depth < 8 or (depth - 2) % 6:
         raise ValueError(f"ResNets for CIFAR have 6n + 2 layers, such as 20 or 56; got {depth}.")
-    return Table(
+    return ResNetTable(
         resolution=32,
         classes=10,
         block="basic",
@@ -116,12 +116,12 @@ def cifar(depth: int) -> Table:
         stem_kind="small",
         stem=(16,),
         stages=tuple(
-            Stage((width,), ((depth - 2) // 6,), (1.0,), stride) for width, stride in ((16, 1), (32, 2), (64, 2))
+            ResNetStage((width,), ((depth - 2) // 6,), (1.0,), stride) for width, stride in ((16, 1), (32, 2), (64, 2))
         ),
     )
 
 
-PUBLISHED: dict[str, Table] = {
+PUBLISHED: dict[str, ResNetTable] = {
     "resnet18": imagenet("basic", (2, 2, 2, 2)),
     "resnet34": imagenet("basic", (3, 4, 6, 3)),
     "resnet50": imagenet("bottleneck", (3, 4, 6, 3)),
@@ -140,10 +140,10 @@ def _multiplied(channels: int, divisor: int = 1) -> tuple[int, ...]:
     return tuple(sorted({make_divisible(width // divisor) for width in widths}))
 
 
-PRESETS: dict[str, Table] = {
+PRESETS: dict[str, ResNetTable] = {
     # The ResNet50 of Once-for-all that SimQ-NAS searches: depth genes 0 to 2 are here numbers of blocks, width genes
     # are channels, and the stem's depth gene, of whose three values two are the same network, is its convolutions.
-    "ofa_resnet50": Table(
+    "ofa_resnet50": ResNetTable(
         resolution=224,
         classes=1000,
         block="bottleneck",
@@ -153,7 +153,7 @@ PRESETS: dict[str, Table] = {
         stem_inner=_multiplied(64, divisor=2),
         stem_depths=(2, 3),
         stages=tuple(
-            Stage(_multiplied(width), (depth, depth + 1, depth + 2), (0.2, 0.25, 0.35), stride)
+            ResNetStage(_multiplied(width), (depth, depth + 1, depth + 2), (0.2, 0.25, 0.35), stride)
             for width, depth, stride in ((256, 2, 1), (512, 2, 2), (1024, 4, 2), (2048, 2, 2))
         ),
         multiple=8,
@@ -162,7 +162,7 @@ PRESETS: dict[str, Table] = {
     "resnet50": replace(
         PUBLISHED["resnet50"],
         stages=tuple(
-            Stage((width,), depths, (0.125, 0.1875, 0.25), stride)
+            ResNetStage((width,), depths, (0.125, 0.1875, 0.25), stride)
             for width, depths, stride in (
                 (256, (2, 3), 1),
                 (512, (2, 3, 4), 2),
@@ -176,7 +176,7 @@ PRESETS: dict[str, Table] = {
         PUBLISHED["resnet56_cifar"],
         stem=(8, 16),
         stages=tuple(
-            Stage((width // 2, width), (1, 3, 5, 7, 9), (0.5, 0.75, 1.0), stride)
+            ResNetStage((width // 2, width), (1, 3, 5, 7, 9), (0.5, 0.75, 1.0), stride)
             for width, stride in ((16, 1), (32, 2), (64, 2))
         ),
     ),
@@ -188,19 +188,19 @@ def space(preset: str, adjustments: Adjustments) -> SearchSpace:
     return _space(PRESETS[preset], space_name("resnet", preset, adjustments), adjustments)
 
 
-def fixed(table: Table, name: str = "fixed") -> SearchSpace:
+def fixed(table: ResNetTable, name: str = "fixed") -> SearchSpace:
     """The space that holds one network, such as those of `PUBLISHED`; a table with choices gives a space of many."""
     return _space(table, f"resnet/{name}", Adjustments())
 
 
-def _space(table: Table, name: str, adjustments: Adjustments) -> SearchSpace:
+def _space(table: ResNetTable, name: str, adjustments: Adjustments) -> SearchSpace:
     if adjustments.classes is not None:
         table = replace(table, classes=adjustments.classes)
     options = Options(name, adjustments)
     choices = list(_choices(table, options))
     options.finish()
     known = {choice.name: choice.options for choice in choices}
-    blueprint = Blueprint(table)
+    blueprint = ResNetBlueprint(table)
     return SearchSpace(
         name,
         choices,
@@ -210,7 +210,7 @@ def _space(table: Table, name: str, adjustments: Adjustments) -> SearchSpace:
     )
 
 
-def _choices(table: Table, options: Options) -> Iterator[Choice]:
+def _choices(table: ResNetTable, options: Options) -> Iterator[Choice]:
     if table.stem_kind == "deep":
         yield Choice("stem_depth", options.of("stem_depth", table.stem_depths))
         yield Choice("stem_inner_width", options.of("stem_inner_width", table.stem_inner, whole()))
@@ -229,15 +229,15 @@ def _choices(table: Table, options: Options) -> Iterator[Choice]:
             yield Choice(name, expansions, None if deep_enough == depths else (f"stage{s}_depth", deep_enough))
 
 
-def _inner(table: Table, width: int, expansion: Option) -> int:
+def _inner(table: ResNetTable, width: int, expansion: Option) -> int:
     inner = round(width * float(expansion))
     return make_divisible(inner, table.multiple) if table.multiple > 1 else max(1, inner)
 
 
-class Blueprint:
+class ResNetBlueprint:
     """From the values of a table's choices to `slot -> LayerSpec`."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: ResNetTable) -> None:
         self._table = table
         self._block = lru_cache(REMEMBERED_SPECS)(self._make_block)
         self._stem = lru_cache(REMEMBERED_SPECS)(self._make_stem)
@@ -304,3 +304,18 @@ class Blueprint:
             shortcut=table.shortcut,
             project_shortcut=table.shortcut != "pad" and (stride > 1 or channels != width),
         )
+
+
+# Adjustments under which a preset that is too big for a test runs in one.
+NARROWED: dict[str, Adjustments | None] = {
+    "ofa_resnet50": Adjustments(
+        {
+            "stem_inner_width": (4, 8),
+            "stem_width": (8, 16),
+            "stage*_width": (32, 64),
+            "stage*_expansion": (0.25, 0.5),
+        },
+        classes=10,
+    ),
+    "resnet50": Adjustments({"stem_width": (8, 16), "stage*_width": (32, 64)}, classes=10),
+}

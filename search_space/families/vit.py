@@ -54,7 +54,7 @@ class ImageEncoder:
 
 
 @dataclass(frozen=True, slots=True)
-class Preset:
+class ViTPreset:
     """A full-size network and the options of its choices (None: shares of the full size).
 
     Attributes:
@@ -93,16 +93,16 @@ def _network(
 
 def _autoformer(
     embeds: tuple[int, ...], depths: tuple[int, ...], heads: tuple[int, ...], ratios: tuple[float, ...]
-) -> Preset:
+) -> ViTPreset:
     """AutoFormer (arXiv 2107.00651): relative positions up to a distance of 14, mean over the patches."""
     plain = _network(embeds[-1], depths[-1], heads[-1], int(embeds[-1] * ratios[-1]), size=224, patch=16, classes=1000)
     network = replace(plain, encoder=replace(plain.encoder, relative=14), pool="mean")
-    return Preset(network, depths, heads, embeds, ratios=ratios)
+    return ViTPreset(network, depths, heads, embeds, ratios=ratios)
 
 
-PRESETS: dict[str, Preset] = {
+PRESETS: dict[str, ViTPreset] = {
     # ViT-B/16 with InstaTune's options (arXiv 2308.15609).
-    "vit_base": Preset(
+    "vit_base": ViTPreset(
         _network(768, 12, 12, 3072, size=224, patch=16, classes=1000),
         depths=(11, 12),
         heads=(6, 8, 10, 12),
@@ -115,7 +115,7 @@ PRESETS: dict[str, Preset] = {
     "autoformer_small": _autoformer((320, 384, 448), (12, 13, 14), (5, 6, 7), (3.0, 3.5, 4.0)),
     "autoformer_base": _autoformer((528, 576, 624), (14, 15, 16), (8, 9, 10), (3.0, 3.5, 4.0)),
     # 32x32 images in 65 positions: small enough to train on a laptop's CPU.
-    "cifar": Preset(
+    "cifar": ViTPreset(
         _network(128, 6, 4, 512, size=32, patch=4, classes=10, head_dim=32),
         depths=(3, 4, 5, 6),
         heads=(1, 2, 3, 4),
@@ -144,14 +144,16 @@ def checkpoint_space(config: Mapping[str, Any], preset: str | None, adjustments:
         ValueError: options that are larger than the checkpoint.
     """
     network = read(config, adjustments.classes)
-    wanted = PRESETS[preset] if preset else Preset(network, None, None, ())
+    wanted = PRESETS[preset] if preset else ViTPreset(network, None, None, ())
     if network.encoder.relative != wanted.network.encoder.relative or wanted.ratios:
         raise ValueError(f"Preset {preset!r} cannot start from a checkpoint; leave it out, or take vit_base.")
     wanted = replace(wanted, embeds=(network.encoder.embed,))
     return _space(f"vit/{preset or 'checkpoint'}-{digest(network)}", wanted, network, adjustments, True)
 
 
-def _space(name: str, preset: Preset, network: ImageEncoder, adjustments: Adjustments, pretrained: bool) -> SearchSpace:
+def _space(
+    name: str, preset: ViTPreset, network: ImageEncoder, adjustments: Adjustments, pretrained: bool
+) -> SearchSpace:
     if adjustments.length is not None:
         raise ValueError(f"Space {name!r} takes images, not tokens; leave the sequence length out.")
     options = Options(name, adjustments)
@@ -174,7 +176,7 @@ def _space(name: str, preset: Preset, network: ImageEncoder, adjustments: Adjust
     )
 
 
-def _choices(preset: Preset, e: Encoder, options: Options, pretrained: bool) -> Iterator[Choice]:
+def _choices(preset: ViTPreset, e: Encoder, options: Options, pretrained: bool) -> Iterator[Choice]:
     widths = whole(e.embed, e.embed) if pretrained else whole()
     yield Choice("embed", options.of("embed", preset.embeds, widths))
     depths = options.of(
@@ -255,3 +257,14 @@ def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
         places[f"{prefix}layernorm.{kind}"] = Place("head", f"norm.{kind}", (e.embed,))
         places[f"classifier.{kind}"] = Place("head", f"classifier.{kind}", shape, optional=fresh)
     return Layout(places, (f"{prefix}pooler.*", f"{prefix}embeddings.mask_token"))
+
+
+# Adjustments under which a preset that is too big for a test runs in one.
+_LAYERS = {"depth": (1, 2), "layer*_heads": (1, 2)}
+NARROWED: dict[str, Adjustments | None] = {
+    "vit_base": Adjustments({**_LAYERS, "embed": (32,), "layer*_ffn": (32, 64)}, classes=10),
+    **dict.fromkeys(
+        ("autoformer_tiny", "autoformer_small", "autoformer_base"),
+        Adjustments({**_LAYERS, "embed": (24, 32), "layer*_ratio": (1.0, 2.0)}, classes=10),
+    ),
+}

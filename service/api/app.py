@@ -11,6 +11,7 @@ from fastapi import Depends, FastAPI
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from plugins.kinds import OPEN
 from search_space import plugins
 from service.api import (
     access,
@@ -84,7 +85,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         raise ValueError("Set WINNOW_DATABASE_URL and WINNOW_REDIS_URL, or run `winnow up`, which starts both servers.")
     refuse_open_network(settings)
     plugins.use_families_dir(settings.families_dir)
-    _warn_about_families()
+    _warn_about_plugins()
     database, queue = Database(settings.database_url), Queue(settings.redis_url)
 
     @asynccontextmanager
@@ -125,11 +126,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def _warn_about_families() -> None:
-    """A family file that cannot be used is told in the log and the catalogue; everything else goes on."""
-    users = plugins.users_families()
-    for reason in users.refused().values() if users is not None else ():
-        log.warning(reason)
+def _warn_about_plugins() -> None:
+    """What others wrote and cannot be used is told in the log and the catalogue; everything else goes on."""
+    for kind in (plugins.FAMILIES, *OPEN):
+        for reason in kind.refused().values():
+            log.warning(reason)
 
 
 class BodyLimit:

@@ -7,7 +7,9 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from job.spec import ALGORITHM_OPTIONS, DATA_SOURCES, METHOD_OPTIONS, OPTIMIZERS, JobSpec
+from job.spec import JobSpec
+from plugins.kinds import ALGORITHMS, FORMATS, METHODS, OPEN, RECIPES, SOURCES
+from plugins.registry import Kind
 from predictors.targets import RUNTIMES
 from search.metrics import METRICS
 from search_space import plugins
@@ -15,6 +17,7 @@ from search_space.family_files import culprit
 from service.api.deps import READ
 from service.profile import input_facts, log10
 from service.store.models import JOB_STATES, STAGES
+from supernet.options import OPTIMIZERS
 
 router = APIRouter(prefix="/v1/catalog", tags=["catalog"])
 
@@ -22,39 +25,45 @@ router = APIRouter(prefix="/v1/catalog", tags=["catalog"])
 @router.get("", dependencies=[READ])
 def catalog() -> dict[str, Any]:
     """Everything that a job can be made of, with the defaults of each recipe. Exact numbers of architectures are
-    text, because they may exceed what a JSON number holds. A family file of the user's that cannot be used is in
-    `families_refused`, with the reason."""
+    text, because they may exceed what a JSON number holds. Options are JSON schemas, with bounds and help. What of the
+    user's or of installed packages cannot be used is in `families_refused` and `plugins_refused`, with the reason."""
     users = plugins.users_families()
     return _catalog() | _families(None if users is None else (str(users.folder), users.stamp()))
 
 
 @lru_cache(maxsize=1)
 def _catalog() -> dict[str, Any]:
-    recipes = plugins.names("job.recipes")
+    recipes = RECIPES.names()
     return {
         "recipes": {name: JobSpec.model_validate({"recipe": name}).model_dump(mode="json") for name in recipes},
         "metrics": {
             name: {"goal": m.goal, "unit": m.unit, "source": m.source, "meaning": m.meaning}
             for name, m in METRICS.items()
         },
-        "training_methods": {name: model.model_json_schema() for name, model in METHOD_OPTIONS.items()},
-        "search_algorithms": {name: model.model_json_schema() for name, model in ALGORITHM_OPTIONS.items()},
+        "training_methods": _schemas(METHODS),
+        "search_algorithms": _schemas(ALGORITHMS),
         "optimizers": list(OPTIMIZERS),
-        "data_sources": list(DATA_SOURCES),
+        "data_sources": _schemas(SOURCES),
         "runtimes": list(RUNTIMES),
+        "export_formats": {name: module.MEANING for name, module in FORMATS.every_options().items()},
+        "plugins_refused": {kind.word: kind.refused() for kind in OPEN},
         "job_states": list(JOB_STATES),
         "stages": list(STAGES),
     }
 
 
+def _schemas(kind: Kind) -> dict[str, Any]:
+    """Options of every plug-in that can be used, with bounds and help."""
+    return {name: declared.OPTIONS.model_json_schema() for name, declared in kind.every_options().items()}
+
+
 @lru_cache(maxsize=1)
 def _families(_stamp: Any) -> dict[str, Any]:
     """Every preset with its sizes; built again when a file of the user's has changed."""
-    users = plugins.users_families()
-    refused = users.refused() if users is not None else {}
+    refused = plugins.FAMILIES.refused()
     families: dict[str, Any] = {}
-    for family in plugins.names(plugins.FAMILIES):
-        if users is not None and family in users.names() and family in refused:
+    for family in plugins.FAMILIES.names():
+        if family in refused and family not in plugins.FAMILIES.built_in():
             continue
         try:
             families[family] = {preset: _preset(family, preset) for preset in plugins.presets(family)}

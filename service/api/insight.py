@@ -45,12 +45,12 @@ class InsightOut(Answer):
 def insight(job_id: str, session: SessionDep) -> InsightOut:
     """Of each layer: the share of the front's networks that keep it, and its sizes. So far, while the search runs."""
     # Imported here because the API should start without what only this route needs.
-    from job.spec import JobSpec
+    from job.versions import read_job
     from search.insight import choices_of, layers_of
     from service.fronts import front_of, stored_architecture
 
     job = jobs.get(session, job_id)
-    space = JobSpec.model_validate(job.spec).space()
+    space = read_job(job.spec).space()
     front = front_of(session, job)
     networks = [stored_architecture(space, row) for row, _ in front.points]
     return InsightOut(

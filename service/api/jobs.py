@@ -14,15 +14,17 @@ from fastapi import APIRouter, Body, Header, Query, Response, status
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Session
 
+from job.resolve import opened
 from job.spec import JobSpec
+from job.versions import read_job
 from service import jobs
 from service.api.deps import READ, WRITE, DatabaseDep, IdentityDep, QueueDep, SessionDep
-from service.api.schemas import JobOut, JobPage, job_page
+from service.api.schemas import DraftOut, JobOut, JobPage, job_page
 from service.auth.ownership import visible_jobs
 from service.errors import InvalidRequest, Unavailable
 from service.queue import RUN_JOB, Queue
 from service.store import queries
-from service.store.models import JOB_STATES, Job
+from service.store.models import JOB_STATES, Job, JobState
 from service.store.session import Database
 
 log = logging.getLogger(__name__)
@@ -93,8 +95,9 @@ def list_jobs(
     if cursor is not None:
         created_at, job_id = read_cursor(cursor, 2)
         before = (datetime.fromisoformat(created_at), job_id)
+    wanted = None if state is None else JobState(state)
     rows = queries.list_jobs(
-        session, state=state, recipe=recipe, text=text, before=before, limit=limit + 1, visible=visible_jobs(who)
+        session, state=wanted, recipe=recipe, text=text, before=before, limit=limit + 1, visible=visible_jobs(who)
     )
     page, more = rows[:limit], len(rows) > limit
     next_cursor = make_cursor(page[-1].created_at.isoformat(), page[-1].id) if more else None
@@ -105,6 +108,12 @@ def list_jobs(
 def read(job_id: str, session: SessionDep) -> JobOut:
     """One job with its progress."""
     return JobOut.model_validate(jobs.get(session, job_id))
+
+
+@router.get("/{job_id}/draft", dependencies=[READ])
+def draft(job_id: str, session: SessionDep) -> DraftOut:
+    """A job to start another one from: the same, with what follows from its other parts left open."""
+    return DraftOut(spec=opened(read_job(jobs.get(session, job_id).spec)).model_dump(mode="json"))
 
 
 @router.post("/{job_id}/cancel", dependencies=[WRITE])

@@ -13,7 +13,8 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
-from job.data_spec import DATA_SOURCES
+from job.data_spec import DATA_MODELS
+from plugins.entries import blamed
 from search_space.family_files import culprit
 from search_space.plugins import UnknownPluginError
 from service.errors import Conflict, InvalidRequest, ServiceError, Unavailable
@@ -72,8 +73,8 @@ async def _pool_error(_request: Request, _error: Exception) -> JSONResponse:
 
 async def _internal_error(_request: Request, error: Exception) -> JSONResponse:
     """A mistake of ours: uvicorn writes it into its log, and the client learns no more than that. If the
-    mistake is in a family that the user wrote, it is told with file and line."""
-    theirs = culprit(error)
+    mistake is in a family that the user wrote, or in an installed plug-in, it is told with file and line."""
+    theirs = culprit(error) or blamed(error)
     if theirs is not None:
         return problem(InvalidRequest.status, InvalidRequest.slug, InvalidRequest.title, str(theirs))
     detail = "Winnow made a mistake; the API's log has the details. Please report it."
@@ -99,7 +100,7 @@ async def _validation_error(_request: Request, error: Exception) -> JSONResponse
 
 def _explain(item: Mapping[str, Any]) -> dict[str, str]:
     location: Sequence[Any] = item["loc"][1:] if item["loc"][:1] in PLACES else item["loc"]
-    if location[:1] == ("data",) and location[1:2] and location[1] in DATA_SOURCES:
+    if location[:1] == ("data",) and location[1:2] and location[1] in DATA_MODELS:
         location = (location[0], *location[2:])  # pydantic names the source whose words these are; nobody wrote it
     field = ".".join(str(part) for part in location)
     message = str(item["msg"]).removeprefix("Value error, ")

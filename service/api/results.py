@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response, StreamingResponse
 from sqlalchemy.orm import Session
 
-from job.spec import JobSpec
+from job.versions import read_job
 from search.metrics import METRICS
 from service import fronts, jobs
 from service.api.deps import READ, DatabaseDep, SessionDep
@@ -30,8 +30,9 @@ from service.api.schemas import (
 )
 from service.errors import NotFound
 from service.gradient import gradient_of
-from service.store import queries
+from service.store import queries, records
 from service.store.models import EvaluationRow, Finalist, Job
+from service.store.records import Baseline, SensitivityRecord
 from service.store.session import Database
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
@@ -68,7 +69,7 @@ def read_front(session: Session, job_id: str) -> FrontOut:
         objectives=objectives_of(job),
         knee=found.knee,
         points=[PointOut.of(row, finalist) for row, finalist in found.points],
-        baselines=[BaselineOut.model_validate(event) for event in queries.events_of_kind(session, job_id, "baseline")],
+        baselines=[BaselineOut.model_validate(baseline) for baseline in records.read(session, job_id, Baseline)],
     )
 
 
@@ -87,7 +88,7 @@ def _front_csv(front: FrontOut) -> str:
 
 def objectives_of(job: Job) -> list[ObjectiveOut]:
     """A job's objectives with their units."""
-    objectives = [objective.objective() for objective in JobSpec.model_validate(job.spec).objectives]
+    objectives = [objective.objective() for objective in read_job(job.spec).objectives]
     return [ObjectiveOut(metric=o.metric, goal=o.goal, limit=o.limit, unit=METRICS[o.metric].unit) for o in objectives]
 
 
@@ -121,7 +122,7 @@ def architecture(job_id: str, architecture_id: str, session: SessionDep) -> Arch
     row = session.get(EvaluationRow, (job_id, architecture_id))
     if row is None:
         raise NotFound(f"Job {job_id} has not evaluated an architecture {architecture_id!r}.")
-    space = JobSpec.model_validate(job.spec).space()
+    space = read_job(job.spec).space()
     layers = space.layers(fronts.stored_architecture(space, row))
     point = PointOut.of(row, session.get(Finalist, (job_id, architecture_id)))
     return ArchitectureOut(
@@ -135,8 +136,8 @@ def architecture(job_id: str, architecture_id: str, session: SessionDep) -> Arch
 def sensitivity(job_id: str, session: SessionDep) -> SensitivityOut:
     """How much the largest network's answers change when one layer is quantized, for every layer and width."""
     job = jobs.get(session, job_id)
-    found = queries.events_of_kind(session, job.id, "sensitivity")
-    return SensitivityOut(layers=found[0]["layers"] if found else [])
+    found = records.read(session, job.id, SensitivityRecord)
+    return SensitivityOut(layers=list(found[0].layers) if found else [])
 
 
 def _csv(database: Database, job: Job) -> Iterator[str]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from service.store.models import EvaluationRow, Export, Finalist, Job
+from job.versions import upgraded
+from search.metrics import Source
+from service.store.models import EvaluationRow, Export, ExportState, Finalist, Job, JobState, Stage
+from service.store.records import LayerSensitivity
 
 if TYPE_CHECKING:
     from search_space.layers import LayerSpec
@@ -26,10 +29,8 @@ class JobOut(Answer):
     id: str
     name: str
     recipe: str
-    state: str = Field(
-        description="queued, running, pausing, paused, stopping, cancelling, cancelled, succeeded, failed"
-    )
-    stage: str | None = Field(description="Stage of a running job.")
+    state: JobState
+    stage: Stage | None = Field(description="Stage of a running job.")
     progress: float = Field(description="Share of the whole job, 0 to 1.")
     stage_progress: float = Field(description="Share of the current stage, 0 to 1.")
     eta_seconds: float | None = Field(description="Estimated time to the end.")
@@ -38,9 +39,20 @@ class JobOut(Answer):
     started_at: datetime | None
     finished_at: datetime | None
     environment: dict[str, Any] | None = Field(description="Device and versions of the run.")
-    spec: dict[str, Any] = Field(description="The job with every default filled in.")
+    spec: Annotated[dict[str, Any], BeforeValidator(upgraded)] = Field(
+        description="The job with every default and decision in it, in the words of this version."
+    )
     owner_id: str | None = Field(default=None, description="The key that submitted it.")
     shared_with: str | None = Field(default=None, description="The group whose keys may look at it.")
+
+
+class DraftOut(Answer):
+    """A job to start another one from."""
+
+    spec: dict[str, Any] = Field(
+        description="The job without the decisions that follow from its other parts, such as "
+        "`training.lr_decay_epochs` from `training.epochs`: they are null, and made anew when it is submitted."
+    )
 
 
 class JobSummaryOut(JobOut):
@@ -73,7 +85,7 @@ class PointOut(Answer):
     architecture_id: str
     values: dict[str, Any]
     metrics: dict[str, float | None]
-    sources: dict[str, str] = Field(description="analytic, predicted or measured, per metric.")
+    sources: dict[str, Source] = Field(description="Per metric, how its number was obtained.")
     measurements: list[dict[str, Any]] = Field(
         default_factory=list, description="Latency with device, runtime, threads, batch and spread."
     )
@@ -100,7 +112,7 @@ class FrontOut(Answer):
     """The Pareto front of a job."""
 
     job_id: str
-    state: str
+    state: JobState
     final: bool = Field(description="Whether the points are measured finalists of a finished search.")
     objectives: list[ObjectiveOut]
     knee: str | None = Field(description="Architecture nearest to the ideal point.")
@@ -111,20 +123,10 @@ class FrontOut(Answer):
     )
 
 
-class LayerSensitivityOut(Answer):
-    """The largest network with one layer quantized."""
-
-    layer: str = Field(description="`slot.part`.")
-    bits: int
-    precision: str
-    divergence: float = Field(description="KL divergence of its answers from the full network's, in nats.")
-    agreement: float = Field(description="Share of examples with the same first answer.")
-
-
 class SensitivityOut(Answer):
     """How much each layer minds being quantized; empty before that is known, or where policies are not searched."""
 
-    layers: list[LayerSensitivityOut]
+    layers: list[LayerSensitivity]
 
 
 class GradientNetworkOut(Answer):
@@ -147,7 +149,7 @@ class GradientOut(Answer):
     """A search by gradient."""
 
     job_id: str
-    state: str
+    state: JobState
     blocks: list[dict[str, Any]] = Field(description="Name and options of every block, in forward order.")
     prices: dict[str, dict[str, Any]] = Field(description="Per target: ms of every option of every block.")
     networks: list[GradientNetworkOut]
@@ -164,7 +166,7 @@ class EvaluationOut(Answer):
     architecture_id: str
     values: dict[str, Any]
     metrics: dict[str, float | None]
-    sources: dict[str, str]
+    sources: dict[str, Source]
     seconds: float
     created_at: datetime
 
@@ -222,7 +224,7 @@ class ExportOut(Answer):
     id: str
     job_id: str
     architecture_id: str
-    state: str = Field(description="queued, running, succeeded or failed")
+    state: ExportState
     message: str | None
     created_at: datetime
     finished_at: datetime | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from job.versions import Outline, outline
 from service import jobs
 from service.api.schemas import JobOut
 from service.auth.guard import OPEN_PAGE, READ, READ_PAGE, Gatekeeper, PageRefused
@@ -114,17 +114,16 @@ def one_job(job_id: str, request: Request) -> HTMLResponse:
             job = JobOut.model_validate(jobs.get(session, job_id))
     except NotFound:
         return page(request, "not_found.html", status=404, job_id=job_id)
-    return page(request, "job.html", job=job, data=job.model_dump(mode="json"), stages=stages_of(job.spec))
+    return page(request, "job.html", job=job, data=job.model_dump(mode="json"), stages=stages_of(outline(job.spec)))
 
 
 # Stages of jobs that ask for a metric of a target, or price operations on one.
 ON_TARGET_STAGES = ("measure hardware", "fit predictors")
 
 
-def stages_of(spec: Mapping[str, Any]) -> list[str]:
+def stages_of(job: Outline) -> list[str]:
     """The stages that a job goes through: one without a target measures no hardware."""
-    parts = (*spec.get("objectives", ()), *spec.get("constraints", ()))
-    needs_target = bool(spec.get("gradient")) or any(part.get("target") for part in parts)
+    needs_target = job.by_gradient or job.target is not None
     return [stage for stage in STAGES if needs_target or stage not in ON_TARGET_STAGES]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
-from service.store.models import ACTIVE_STATES, Export, Job, Measurement
+from service.store.models import ACTIVE_STATES, Export, ExportState, Job, Measurement, RowState
 
 # Tables whose rows one worker at a time may work on.
 LeasedTable = type[Job | Export | Measurement]
@@ -29,7 +29,7 @@ class Lease:
     id: str
     epoch: int
     attempts: int
-    state: str
+    state: RowState
 
 
 def claim(session: Session, table: LeasedTable, row_id: str, owner: str, seconds: float) -> Lease | None:
@@ -58,7 +58,7 @@ def claim(session: Session, table: LeasedTable, row_id: str, owner: str, seconds
     return None if row is None else Lease(*row)
 
 
-def renew(session: Session, table: LeasedTable, row_id: str, epoch: int, seconds: float) -> str:
+def renew(session: Session, table: LeasedTable, row_id: str, epoch: int, seconds: float) -> RowState:
     """Extend a lease; returns the row's state, which is how pause, stop and cancel reach the worker.
 
     Raises:
@@ -75,7 +75,7 @@ def renew(session: Session, table: LeasedTable, row_id: str, epoch: int, seconds
     return state
 
 
-def peek(session: Session, table: LeasedTable, row_id: str, epoch: int) -> str:
+def peek(session: Session, table: LeasedTable, row_id: str, epoch: int) -> RowState:
     """The row's state without renewing its lease.
 
     Raises:
@@ -120,7 +120,7 @@ def finish(
 
 def set_running(session: Session, table: type[Export | Measurement], row_id: str) -> None:
     """A worker has claimed an export or a measurement."""
-    session.execute(update(table).where(table.id == row_id).values(state="running"))
+    session.execute(update(table).where(table.id == row_id).values(state=ExportState.RUNNING))
 
 
 def release_all(session: Session, owner: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from service.store.models import ACTIVE_STATES, Latency, Measurement, Target
+from service.store.models import ACTIVE_STATES, ExportState, Latency, Measurement, Target
 
 # A machine that is silent for so long is offline; it beats every few seconds.
 OFFLINE_SECONDS = 20.0
@@ -95,7 +95,7 @@ def give_up_requests(session: Session, job_id: str) -> None:
     session.execute(
         update(Measurement)
         .where(Measurement.job_id == job_id, Measurement.state.in_(ACTIVE_STATES))
-        .values(state="failed", message="its job started again and asked anew", finished_at=func.now())
+        .values(state=ExportState.FAILED, message="its job started again and asked anew", finished_at=func.now())
     )
 
 

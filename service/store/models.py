@@ -3,30 +3,94 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Index, MetaData, String, Text, UniqueConstraint, func
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Enum,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    func,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-# A job's life. `pausing`, `stopping` and `cancelling` ask the runner; a terminal state is never left.
-JOB_STATES = ("queued", "running", "pausing", "paused", "stopping", "cancelling", "cancelled", "succeeded", "failed")
-TERMINAL_STATES = ("cancelled", "succeeded", "failed")
-# States in which a worker should hold the job's lease.
-ACTIVE_STATES = ("queued", "running", "pausing", "stopping", "cancelling")
-# States in which a runner does its stages, one after the other.
-WORKING_STATES = ("running", "stopping")
-# The stages of a running job, in order.
-STAGES = (
-    "prepare data",
-    "train supernet",
-    "measure hardware",
-    "fit predictors",
-    "search",
-    "measure finalists",
-    "done",
-)
+from job.version import JOB_VERSION
+from search.metrics import Source
 
-EXPORT_STATES = ("queued", "running", "succeeded", "failed")
+
+class RowState(StrEnum):
+    """Where a row is that one worker at a time works on."""
+
+
+class JobState(RowState):
+    """A job's life. `pausing`, `stopping` and `cancelling` ask the runner; a terminal state is never left."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSING = "pausing"
+    PAUSED = "paused"
+    STOPPING = "stopping"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+class Stage(StrEnum):
+    """The stages of a running job, in order."""
+
+    PREPARE_DATA = "prepare data"
+    TRAIN_SUPERNET = "train supernet"
+    MEASURE_HARDWARE = "measure hardware"
+    FIT_PREDICTORS = "fit predictors"
+    SEARCH = "search"
+    MEASURE_FINALISTS = "measure finalists"
+    DONE = "done"
+
+
+class ExportState(RowState):
+    """The life of an export, and of a request to measure."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+JOB_STATES, EXPORT_STATES, STAGES = tuple(JobState), tuple(ExportState), tuple(Stage)
+TERMINAL_STATES = (JobState.CANCELLED, JobState.SUCCEEDED, JobState.FAILED)
+# States in which a worker should hold the job's lease.
+ACTIVE_STATES = (JobState.QUEUED, JobState.RUNNING, JobState.PAUSING, JobState.STOPPING, JobState.CANCELLING)
+# States in which a runner does its stages, one after the other.
+WORKING_STATES = (JobState.RUNNING, JobState.STOPPING)
+
+# A number in JSON that says how it was obtained in a way that nobody knows.
+UNKNOWN_SOURCE = " && ".join(f'@ != "{source}"' for source in Source)
+
+
+def _one_of(words: type[StrEnum], length: int = 20) -> Enum:
+    """A column of one of these words: text with a check, so that rows read as they always did."""
+    return Enum(
+        words,
+        name=words.__name__.lower(),
+        native_enum=False,
+        create_constraint=True,
+        length=length,
+        values_callable=lambda enum: [word.value for word in enum],
+    )
+
+
+def _known_sources() -> CheckConstraint:
+    """That every number of the row says how it was obtained, in a known word."""
+    return CheckConstraint(f"NOT jsonb_path_exists(CAST(sources AS jsonb), '$.* ? ({UNKNOWN_SOURCE})')", "sources")
 
 
 class Base(DeclarativeBase):
@@ -38,6 +102,7 @@ class Base(DeclarativeBase):
             "uq": "uq_%(table_name)s_%(column_0_N_name)s",
             "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
             "pk": "pk_%(table_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
         }
     )
     # JSON, not JSONB: it keeps the order of keys, so choices and metrics come back as they were written.
@@ -89,8 +154,8 @@ class Job(Leased, Base):
     # With the owner's id before it, so that two keys may use the same one.
     idempotency_key: Mapped[str | None] = mapped_column(String(240), unique=True)
     request_sha256: Mapped[str] = mapped_column(String(64))
-    state: Mapped[str] = mapped_column(String(20), default="queued")
-    stage: Mapped[str | None] = mapped_column(String(40))
+    state: Mapped[JobState] = mapped_column(_one_of(JobState), default=JobState.QUEUED)
+    stage: Mapped[Stage | None] = mapped_column(_one_of(Stage, 40))
     progress: Mapped[float] = mapped_column(default=0.0)
     stage_progress: Mapped[float] = mapped_column(default=0.0)
     eta_seconds: Mapped[float | None]
@@ -102,7 +167,10 @@ class Job(Leased, Base):
 
 
 class JobEvent(Base):
-    """What happened to a job, append-only. `seq` counts from 1 within a job, without gaps."""
+    """What happened to a job, for people and streams: append-only, and never read back as state.
+
+    `seq` counts from 1 within a job, without gaps.
+    """
 
     __tablename__ = "job_events"
 
@@ -113,11 +181,28 @@ class JobEvent(Base):
     data: Mapped[dict[str, Any]]
 
 
+class JobRecord(Base):
+    """What a job has found out on its way, as state (see `records`)."""
+
+    __tablename__ = "job_records"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20), primary_key=True)
+    # What tells records of a kind apart.
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    # In the order in which records of a kind were first written, from 1.
+    number: Mapped[int]
+    # Of the model that `data` was written with.
+    version: Mapped[int]
+    data: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class EvaluationRow(Base):
     """The scores of one architecture in one job; the key makes a second evaluation impossible."""
 
     __tablename__ = "evaluations"
-    __table_args__ = (UniqueConstraint("job_id", "number"),)
+    __table_args__ = (UniqueConstraint("job_id", "number"), _known_sources())
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     architecture_id: Mapped[str] = mapped_column(String(32), primary_key=True)
@@ -135,6 +220,7 @@ class SharedEvaluation(Leased, Base):
     """One architecture of a running search that any worker may evaluate (see `sharing`)."""
 
     __tablename__ = "shared_evaluations"
+    __table_args__ = (_known_sources(),)
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     architecture_id: Mapped[str] = mapped_column(String(32), primary_key=True)
@@ -151,6 +237,7 @@ class Finalist(Base):
     """A network of the final front, with what only finalists get: test accuracy and measured latency."""
 
     __tablename__ = "finalists"
+    __table_args__ = (_known_sources(),)
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     architecture_id: Mapped[str] = mapped_column(String(32), primary_key=True)
@@ -191,7 +278,8 @@ class TrainedSupernet(Base):
     name: Mapped[str] = mapped_column(String(200))
     recipe: Mapped[str] = mapped_column(String(100))
     space: Mapped[str] = mapped_column(String(200))
-    # The parts of the job that trained it.
+    # The parts of the job that trained it, and the version of their format.
+    version: Mapped[int] = mapped_column(default=JOB_VERSION)
     supernet: Mapped[dict[str, Any]]
     data: Mapped[dict[str, Any]]
     training: Mapped[dict[str, Any]]
@@ -215,7 +303,7 @@ class Export(Leased, Base):
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     architecture_id: Mapped[str] = mapped_column(String(32))
-    state: Mapped[str] = mapped_column(String(20), default="queued")
+    state: Mapped[ExportState] = mapped_column(_one_of(ExportState), default=ExportState.QUEUED)
     message: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     queued_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -258,7 +346,7 @@ class Measurement(Leased, Base):
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     target: Mapped[str] = mapped_column(String(63))
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
-    state: Mapped[str] = mapped_column(String(20), default="queued")
+    state: Mapped[ExportState] = mapped_column(_one_of(ExportState), default=ExportState.QUEUED)
     message: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     queued_at: Mapped[datetime] = mapped_column(server_default=func.now())

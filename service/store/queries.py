@@ -22,6 +22,8 @@ from service.store.models import (
     Finalist,
     Job,
     JobEvent,
+    JobState,
+    Stage,
     TrainedSupernet,
 )
 
@@ -41,15 +43,6 @@ def events_after(session: Session, job_id: str, seq: int, limit: int) -> Sequenc
     ).all()
 
 
-def events_of_kind(session: Session, job_id: str, kind: str) -> list[dict[str, Any]]:
-    """What all events of one kind say, oldest first."""
-    return list(
-        session.scalars(
-            select(JobEvent.data).where(JobEvent.job_id == job_id, JobEvent.kind == kind).order_by(JobEvent.seq)
-        )
-    )
-
-
 # --- jobs ----------------------------------------------------------------------------------------
 
 
@@ -66,7 +59,7 @@ def job_of_key(session: Session, key: str) -> Job | None:
 def list_jobs(
     session: Session,
     *,
-    state: str | None,
+    state: JobState | None,
     recipe: str | None,
     text: str | None,
     before: tuple[Any, str] | None,
@@ -90,7 +83,7 @@ def list_jobs(
     return session.scalars(query).all()
 
 
-def count_jobs(session: Session) -> dict[str, int]:
+def count_jobs(session: Session) -> dict[JobState, int]:
     """Number of jobs by state."""
     rows = session.execute(select(Job.state, func.count()).group_by(Job.state))
     return {state: count for state, count in rows}  # noqa: C416 - a Result has `keys()`
@@ -123,15 +116,15 @@ def summaries(session: Session, job_ids: Sequence[str]) -> dict[str, dict[str, A
     }
 
 
-def set_state(session: Session, job: Job, state: str, message: str | None) -> None:
+def set_state(session: Session, job: Job, state: JobState, message: str | None) -> None:
     """Move a locked job to a state and say so in its events. A terminal state is never left."""
     assert job.state not in TERMINAL_STATES, f"{job.id} is {job.state}"
-    waits = state == "queued" or (state == "stopping" and job.state in ("queued", "paused"))
+    waits = state == JobState.QUEUED or (state == JobState.STOPPING and job.state in (JobState.QUEUED, JobState.PAUSED))
     job.state, job.message = state, message
     if state in TERMINAL_STATES:
         job.finished_at = session.scalar(select(func.now()))
         job.eta_seconds = 0.0
-    if state in TERMINAL_STATES or state == "paused":
+    if state in TERMINAL_STATES or state == JobState.PAUSED:
         job.lease_owner = job.lease_until = None
     if waits:
         job.queued_at = session.scalar(select(func.now())) or job.queued_at
@@ -142,9 +135,9 @@ def set_state(session: Session, job: Job, state: str, message: str | None) -> No
 
 def set_running(session: Session, job: Job) -> None:
     """A worker has claimed a queued job."""
-    job.state, job.message = "running", None
+    job.state, job.message = JobState.RUNNING, None
     job.started_at = job.started_at or session.scalar(select(func.now()))
-    add_event(session, job, "state", {"state": "running", "message": None})
+    add_event(session, job, "state", {"state": JobState.RUNNING, "message": None})
 
 
 # --- a runner's writes ---------------------------------------------------------------------------
@@ -167,11 +160,11 @@ def set_progress(
     job_id: str,
     epoch: int,
     *,
-    stage: str,
+    stage: Stage,
     progress: float,
     stage_progress: float,
     eta_seconds: float | None,
-) -> str:
+) -> JobState:
     """Where the job is now. Returns its state, which is how pause and cancel reach the runner."""
     state = session.execute(
         update(Job)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -22,8 +22,7 @@ from supernet.data.dataset import DataError
 from supernet.data.image_sets import FORMAT, Draft, ImageSet, ImageSets
 from supernet.data.images import Decoder, Labelled
 from supernet.data.on_disk import moments
-
-Storage: TypeAlias = Literal["auto", "memory", "disk"]
+from supernet.data.options import Storage
 
 # Share of the available memory that images may take; their splits are copies of them.
 MEMORY_SHARE = 0.4

@@ -201,14 +201,12 @@ def stamp(file: Path) -> tuple[str, int, int]:
     return str(file.absolute()), facts.st_size, facts.st_mtime_ns
 
 
-def need(path: str | None, source: str, example: str) -> Path:
+def need(path: str, example: str) -> Path:
     """The path that a source cannot do without.
 
     Raises:
-        DataError: none was given, or nothing is there.
+        DataError: nothing is there.
     """
-    if not path:
-        raise DataError(f"Data source {source!r} needs data.path, such as {example}.")
     found = Path(path).expanduser()
     if not found.exists():
         raise DataError(f"data.path is {path!r}, but nothing is there on this worker; give {example}.")

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from search_space import plugins
+from plugins import kinds
 from search_space.layers import LayerSpec
 
-KINDS = plugins.names("supernet.blocks")
+KINDS = kinds.BLOCKS.names()
 
 
 def all_specs(root: type = LayerSpec) -> list[type]:
@@ -21,7 +21,7 @@ def all_specs(root: type = LayerSpec) -> list[type]:
 
 
 def block_class(kind: str) -> type[nn.Module]:
-    return plugins.load("supernet.blocks", kind, "block kind").BLOCK
+    return kinds.BLOCKS.load(kind).BLOCK
 
 
 # Layers of language models are transformers' own classes; a bundle with them needs it where it is loaded.

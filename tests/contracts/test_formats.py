@@ -1,40 +1,8 @@
-"""Contract of an export format: what was written loads in a clean process and computes the same."""
+"""Every export format of this repository keeps the contract."""
 
-import pytest
-import torch
-
-from export.bundle import FORMATS, Subject, write_bundle
-from search_space import SearchSpace, plugins
-from supernet.network import build_network
-
-NAMES = plugins.names("export.formats")
-SPACE: SearchSpace = plugins.load_family("mobilenet", "digits")
+from plugins.kinds import FORMATS
+from winnow.testing import FormatContract
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    """A bundle with every format that is there."""
-    torch.manual_seed(0)
-    layers = SPACE.layers(SPACE.smallest())
-    subject = Subject(build_network(layers).eval(), layers, {"name": "contract"}, "# A network\n")
-    inputs, labels = torch.randn(16, 1, 8, 8), torch.randint(0, 10, (16,))
-    return write_bundle(subject, inputs, labels, tmp_path_factory.mktemp("exports") / "contract")
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_format_has_a_tolerance_and_a_way_back(name):
-    module = plugins.load("export.formats", name, "export format")
-    assert 0 <= module.TOLERANCE <= 1e-2
-    assert "def reload(folder)" in module.RELOAD
-    compile(module.RELOAD, name, "exec")
-
-
-def test_every_format_is_in_a_bundle():
-    assert sorted(FORMATS) == sorted(NAMES)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_small_network_comes_back_from_every_format(bundle, name):
-    report = bundle.report["formats"][name]
-    assert report["max_abs_difference"] <= report["tolerance"]
-    assert report["same_predictions"]
+class TestFormats(FormatContract):
+    names = FORMATS.built_in()

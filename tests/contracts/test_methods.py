@@ -1,57 +1,8 @@
-"""Contract of a training method, whatever it is."""
+"""Every training method of this repository keeps the contract."""
 
-from dataclasses import MISSING, fields
-
-import pytest
-import torch
-
-from job.spec import METHOD_OPTIONS, JobSpec
-from search_space import plugins
-from supernet.data import load_dataset
-from supernet.network import Supernet
-from supernet.trainer import Trainer, TrainingOptions
-
-NAMES = plugins.names("supernet.methods")
-pytestmark = pytest.mark.parametrize("name", NAMES)
+from plugins.kinds import METHODS
+from winnow.testing import MethodContract
 
 
-def method_class(name: str):
-    return plugins.load("supernet.methods", name, "training method").METHOD
-
-
-def trainer(name: str, epochs: int = 2) -> Trainer:
-    training = JobSpec.model_validate({"training": {"epochs": epochs, "lr_decay_epochs": 1}}).training
-    options = TrainingOptions(**training.model_dump(include=set(TrainingOptions.__dataclass_fields__)))
-    torch.manual_seed(0)
-    supernet = Supernet(plugins.load_family("mobilenet", "digits"))
-    return Trainer(supernet, method_class(name)(), load_dataset("digits", 0).train, options, seed=0)
-
-
-def test_options_of_a_job_are_the_methods_fields_with_the_same_defaults(name):
-    of_the_job = {field: info.default for field, info in METHOD_OPTIONS[name].model_fields.items()}
-    of_the_method = {field.name: field.default for field in fields(method_class(name)) if field.init}
-    assert MISSING not in of_the_method.values()
-    assert of_the_job == of_the_method
-
-
-def test_a_job_may_name_the_method_alone(name):
-    assert JobSpec.model_validate({"training": {"method": name}}).training.method == name
-
-
-# A step of these trains one network of the space, often a random one, where the others train the biggest in every step.
-STEPS = {"alternating": 60, "proxylessnas": 100}
-
-
-def test_losses_fall_in_few_steps(name):
-    made = trainer(name, epochs=20)
-    curves = [made.step() for _ in range(STEPS.get(name, 40))]
-    losses = [sum(value for key, value in step.items() if key.startswith("loss")) for step in curves]
-    assert losses
-    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
-
-
-def test_a_step_reports_finite_numbers(name):
-    for key, value in trainer(name).step().items():
-        assert isinstance(value, float), key
-        assert value == value, key
-        assert abs(value) < 1e6, key
+class TestMethods(MethodContract):
+    names = METHODS.built_in()

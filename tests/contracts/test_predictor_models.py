@@ -7,17 +7,18 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
+from plugins import kinds
 from predictors import make_predictor
 from predictors.latency import TABLE
 from predictors.learned import Candidate, LearnedPredictor, only
 from predictors.model import Model
 from predictors.report import held_out
 from predictors.tables import LatencyTable, Row, key_of
-from search_space import Choice, SearchSpace, plugins
+from search_space import Choice, SearchSpace
 from search_space.architecture import Architecture
 from search_space.plugins import load_family
 
-MODELS = plugins.names("predictors.models")
+MODELS = kinds.MODELS.names()
 # `table` learns from a table, which needs layers.
 WITHOUT_LAYERS = [name for name in MODELS if name != TABLE.model]
 
@@ -67,7 +68,7 @@ CASES = [*((name, "layers") for name in MODELS), *((name, "tabular") for name in
 def test_every_file_names_a_model_and_is_offered() -> None:
     assert {"gaussian_process", "ridge", "support_vectors", "boosting", "table"} <= set(MODELS)
     for name in MODELS:
-        assert issubclass(plugins.load("predictors.models", name, "model").MODEL, Model)
+        assert issubclass(kinds.MODELS.load(name).MODEL, Model)
         candidates = list(predictor(name, "layers").candidates)
         assert {candidate.model for candidate in candidates} == {name}
     assert only("ridge", [Candidate("ridge", "log")])

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from plugins import kinds
 from quantization.layer import FakeQuantized, Statistics, scheme
-from search_space import plugins
 from search_space.layers import SCHEMES, Precision
 from search_space.layers.precision import refusal
 
-NAMES = plugins.names("quantization.schemes")
+NAMES = kinds.SCHEMES.names()
 TARGETS = ("cpu-onnxruntime", "cpu-torch", "cuda-torch")
 
 

@@ -38,7 +38,6 @@ OF_IMAGES = {
 }
 
 START_SECONDS = 60.0
-CANCEL_SECONDS = 5.0
 
 VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::(?P<kind>[-?])(?P<rest>[^}]*))?\}")
 
@@ -178,7 +177,7 @@ def start(compose: dict[str, Any], servers: EmbeddedServers, tmp_path: Path) -> 
     for process in reversed(running):
         process.terminate()
         try:
-            process.wait(30)
+            process.wait(120)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -213,10 +212,10 @@ def test_services_run(start: Start, tmp_path: Path, database: Database) -> None:
 
         _until(runs, START_SECONDS)
         assert http.post(f"{url}/cancel").raise_for_status().json()["state"] == "cancelling"
-        _until(lambda: http.get(url).json()["state"] == "cancelled", CANCEL_SECONDS)
+        _until(lambda: http.get(url).json()["state"] == "cancelled", START_SECONDS)
         assert 'winnow_jobs{state="cancelled"} 1.0' in http.get("/metrics").raise_for_status().text
         worker.terminate()
-        assert worker.wait(30) == 0
+        assert worker.wait(120) == 0
 
 
 def test_redis_takes_its_options(compose: dict[str, Any], tmp_path: Path) -> None:
@@ -234,7 +233,7 @@ def test_redis_takes_its_options(compose: dict[str, Any], tmp_path: Path) -> Non
             stranger.ping()
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def _answers(redis: Redis) -> bool:

@@ -14,18 +14,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from export.bundle import Subject, write_bundle
+from export.bundle import BundleContents, write_bundle
 from job.spec import JobSpec
 from search_space import plugins
 from supernet.data import load_dataset
 from supernet.evaluate import accuracy
-from supernet.methods.bignas import BigNAS
+from supernet.methods.bignas.method import BigNAS
 from supernet.network import Supernet, extract
 from supernet.trainer import Trainer, TrainingOptions
 from tests.docs.families import documented_files, with_own_module, write_documented_family
 
 
-@pytest.fixture(params=["one file", "with a module of one's own"])
+# One file goes the whole way in tests/e2e/test_users_family.py.
+@pytest.fixture(params=[pytest.param("one file", marks=pytest.mark.thorough), "with a module of one's own"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """The families folder of a reader."""
     families = write_documented_family(tmp_path / "families")
@@ -60,7 +61,7 @@ def test_it_trains_on_digits_and_its_export_needs_neither_winnow_nor_the_file(fo
     data = load_dataset("digits", 0)
     torch.manual_seed(0)
     supernet = Supernet(space)
-    training = spec.training.model_dump(include=set(TrainingOptions.__dataclass_fields__)) | {"epochs": 10}
+    training = spec.training.model_dump(include=set(TrainingOptions.model_fields)) | {"epochs": 10}
     options = TrainingOptions(**(training | {"lr_decay_epochs": 10 / 150}))
     trainer = Trainer(supernet, BigNAS(), data.train, options, seed=0)
     while trainer.steps_done < trainer.num_steps:
@@ -69,7 +70,7 @@ def test_it_trains_on_digits_and_its_export_needs_neither_winnow_nor_the_file(fo
     network = extract(supernet.eval(), architecture)
     assert accuracy(network, data.test) > 0.8
 
-    subject = Subject(network, space.layers(architecture), {"name": "documented"}, "# A network\n")
+    subject = BundleContents(network, space.layers(architecture), {"name": "documented"}, "# A network\n")
     bundle = write_bundle(subject, data.test.x, data.test.y, tmp_path / "exports" / "documented")
     assert bundle.report["formats"]["safetensors"]["max_abs_difference"] == 0
     assert (bundle.folder / "_mine.py").is_file() == (folder / "_mine.py").is_file()

@@ -63,7 +63,7 @@ def runner_pids(kind_and_id: str) -> list[int]:
     return found
 
 
-def wait_until_gone(job_id: str, seconds: float = 5) -> None:
+def wait_until_gone(job_id: str, seconds: float = 60) -> None:
     """The runner of a job has ended, or ends in time."""
     deadline = time.monotonic() + seconds
     while runner_pids(f"job {job_id}"):
@@ -84,7 +84,7 @@ def restart_database(stack: Stack) -> None:
     assert stack.servers is not None
     server = stack.servers.postgres
     os.kill(server.get_pid(), signal.SIGINT)
-    server.get_postmaster_info().process.wait(20)
+    server.get_postmaster_info().process.wait(60)
     server.ensure_postgres_running()
 
 

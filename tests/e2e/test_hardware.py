@@ -42,7 +42,7 @@ JOB: dict[str, Any] = {
     "supernet": {"choices": CHOICES},
     "training": {"epochs": 1},
     "search": {"algorithm": "random", "evaluations": 4, "calibration_images": 64},
-    "hardware": {"networks": 10, "seconds": 0.1, "min_within_10_percent": 0, "max_layers": 50, "wait_minutes": 5},
+    "hardware": {"networks": 10, "seconds": 0.02, "min_within_10_percent": 0, "max_layers": 50, "wait_minutes": 5},
 }
 
 
@@ -125,7 +125,7 @@ def machine(stack: Stack, tmp_path: Path) -> Iterator[Callable[[], subprocess.Po
     for process in started:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-            process.wait(20)
+            process.wait(60)
 
 
 def test_a_job_waits_for_its_target_and_survives_that_it_dies(

@@ -1,4 +1,4 @@
-"""Nothing is lost: kill -9, cancel, pause, a flushed broker, a restarted database."""
+"""Nothing is lost: one fault of each kind on the whole stack (every stage: tests/workers/test_faults.py)."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tests.e2e.helpers import (
 
 pytestmark = pytest.mark.e2e
 
-# Long enough to be killed in the middle of every stage.
+# Long enough to be killed in the middle of a stage.
 JOB = {
     "recipe": "bignas",
-    "hardware": {"seconds": 0.2},
-    "training": {"epochs": 4},
+    "hardware": {"seconds": 0.02},
+    "training": {"epochs": 2},
     "search": {"algorithm": "nsga2", "evaluations": 60, "options": {"population": 20}, "calibration_images": 128},
 }
 
@@ -65,13 +65,12 @@ def test_killed_runner_ends_with_the_same_front_bit_for_bit(
 def test_paused_and_resumed_ends_with_the_same_front(
     client: Client, undisturbed: tuple[list[tuple[Any, ...]], list[str]]
 ) -> None:
-    job = client.submit({**JOB, "name": "paused twice"})
-    for stage in ("train supernet", "search"):
-        wait_for(client, job["id"], in_stage(stage, 0.2))
-        client.verb(job["id"], "pause")
-        wait_for(client, job["id"], lambda j: j["state"] == "paused", seconds=10)
-        wait_until_gone(job["id"])
-        client.verb(job["id"], "resume")
+    job = client.submit({**JOB, "name": "paused"})
+    wait_for(client, job["id"], in_stage("train supernet", 0.2))
+    client.verb(job["id"], "pause")
+    wait_for(client, job["id"], lambda j: j["state"] == "paused")
+    wait_until_gone(job["id"])
+    client.verb(job["id"], "resume")
     assert wait_for(client, job["id"], is_finished)["state"] == "succeeded"
     assert result(client, job["id"]) == undisturbed
 
@@ -85,13 +84,13 @@ def test_stopped_keeps_the_front_so_far_even_if_it_was_paused_and_its_runner_is_
         client.verb(job["id"], "stop")
     wait_for(client, job["id"], in_stage("search", 0.3))
     client.verb(job["id"], "pause")
-    wait_for(client, job["id"], lambda j: j["state"] == "paused", seconds=10)
+    wait_for(client, job["id"], lambda j: j["state"] == "paused")
     wait_until_gone(job["id"])
     evaluated = [row["architecture_id"] for row in client.evaluations(job["id"])]
     assert client.verb(job["id"], "stop")["state"] == "stopping"
     with pytest.raises(ClientError, match="is stopping and cannot be paused"):
         client.verb(job["id"], "pause")
-    wait_for(client, job["id"], lambda _: bool(runner_pids(f"job {job['id']}")), seconds=30)
+    wait_for(client, job["id"], lambda _: bool(runner_pids(f"job {job['id']}")))
     kill_runner(job["id"])
     ended = wait_for(client, job["id"], is_finished)
     assert ended["state"] == "succeeded"
@@ -105,18 +104,14 @@ def test_stopped_keeps_the_front_so_far_even_if_it_was_paused_and_its_runner_is_
         client.verb(job["id"], "stop")
 
 
-@pytest.mark.parametrize(
-    ("stage", "share"), [("prepare data", -1.0), ("train supernet", 0.1), ("search", 0.1), ("measure finalists", 0.01)]
-)
-def test_cancel_takes_less_than_five_seconds(client: Client, stage: str, share: float) -> None:
-    quick = {**JOB, "training": {"epochs": 1}} if stage in ("search", "measure finalists") else JOB
-    job = client.submit({**quick, "name": f"cancelled in {stage}"})
-    wait_for(client, job["id"], in_stage(stage, share))
-    began = time.monotonic()
+def test_a_cancelled_job_is_dropped_and_its_runner_gone(client: Client) -> None:
+    """How soon: tests/workers/test_faults.py counts reports, tests/workers/test_supervisor.py seconds of a clock."""
+    job = client.submit({**JOB, "training": {"epochs": 400}, "name": "cancelled"})
+    wait_for(client, job["id"], in_stage("train supernet", 0.001))
     client.verb(job["id"], "cancel")
-    wait_for(client, job["id"], lambda j: j["state"] == "cancelled", seconds=10)
-    assert time.monotonic() - began < 5
-    wait_until_gone(job["id"], seconds=5 - (time.monotonic() - began))
+    wait_for(client, job["id"], lambda j: j["state"] == "cancelled")
+    wait_until_gone(job["id"])
+    assert client.job(job["id"])["stage"] == "train supernet"
 
 
 def test_queued_job_is_cancelled_at_once_and_stays_so(client: Client) -> None:
@@ -152,7 +147,7 @@ def test_restarted_database_costs_seconds_not_the_job(
 def test_runner_that_always_dies_fails_with_the_reason(client: Client) -> None:
     job = client.submit({**JOB, "training": {"epochs": 400}, "name": "unlucky"})
     deaths: Counter[str] = Counter()
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not is_finished(client.job(job["id"])) and time.monotonic() < deadline:
         if runner_pids(f"job {job['id']}"):
             kill_runner(job["id"])
@@ -171,9 +166,7 @@ def test_killed_worker_hands_its_job_to_the_next(
     wait_for(client, job["id"], in_stage("train supernet", 0.3))
     stack.children["worker"].kill()
     stack.children["worker"].wait()
-    orphans = runner_pids(f"job {job['id']}")
-    time.sleep(3)
-    assert not set(runner_pids(f"job {job['id']}")) & set(orphans), "the runner outlived its worker"
+    wait_until_gone(job["id"])
     stack.spawn_worker()
     assert wait_for(client, job["id"], is_finished)["state"] == "succeeded"
     assert result(client, job["id"]) == undisturbed

@@ -12,9 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from export.bundle import FORMATS, Subject, sha256_of, write_bundle
-from export.formats.safetensors import LOAD_PY, needs, network_source
+from export.bundle import BundleContents, sha256_of, write_bundle
+from export.formats.safetensors.format import LOAD_PY, needs, network_source
 from export.verify import VerificationError, verify
+from plugins.kinds import FORMATS
 from search_space.packages import own_packages
 from search_space.plugins import load_family
 from supernet.network import build_network
@@ -22,10 +23,12 @@ from supernet.network import build_network
 SPACE = load_family("mobilenet", "digits")
 
 
-def subject() -> Subject:
+def subject() -> BundleContents:
     torch.manual_seed(0)
     layers = SPACE.layers(SPACE.smallest())
-    return Subject(build_network(layers).eval(), layers, {"name": "digits", "id": SPACE.smallest().id}, "# A card\n")
+    return BundleContents(
+        build_network(layers).eval(), layers, {"name": "digits", "id": SPACE.smallest().id}, "# A card\n"
+    )
 
 
 def samples() -> tuple[torch.Tensor, torch.Tensor]:
@@ -93,7 +96,7 @@ def test_the_report_has_the_accuracy_on_the_samples(bundle):
     with torch.no_grad():
         expected = (subject().network(inputs).argmax(1) == labels).float().mean().item()
     assert bundle.report["samples"] == 16
-    for name in FORMATS:
+    for name in FORMATS.names():
         assert bundle.report["formats"][name]["accuracy"] == pytest.approx(expected)
 
 
@@ -162,10 +165,10 @@ def test_network_source_builds_the_network():
 # --- whole or not at all ----------------------------------------------------------------------------
 
 
-def with_layers_of_another_network() -> Subject:
+def with_layers_of_another_network() -> BundleContents:
     """What the safetensors format cannot reload: the layers do not describe the network."""
     good = subject()
-    return Subject(good.network, SPACE.layers(SPACE.largest()), good.facts, good.card)
+    return BundleContents(good.network, SPACE.layers(SPACE.largest()), good.facts, good.card)
 
 
 def test_a_format_that_does_not_reload_leaves_nothing_behind(tmp_path):
@@ -188,7 +191,7 @@ def test_a_format_that_cannot_be_written_leaves_nothing_behind(tmp_path, monkeyp
         (folder / "model.onnx").write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("export.formats.onnx.write", full_disk)
+    monkeypatch.setattr("export.formats.onnx.format.write", full_disk)
     with pytest.raises(OSError, match="No space left"):
         write_bundle(subject(), *samples(), tmp_path / "full")
     assert list(tmp_path.iterdir()) == []
@@ -230,7 +233,7 @@ def test_outputs_that_are_not_numbers_are_refused(copied):
 
 def test_an_export_that_needs_winnow_is_refused(copied, monkeypatch):
     monkeypatch.setattr(
-        "export.formats.safetensors.RELOAD",
+        "export.formats.safetensors.format.RELOAD",
         "def reload(folder):\n    import sys, types\n    sys.modules['supernet.network'] = types.ModuleType('x')\n"
         "    import numpy\n    return lambda x: numpy.zeros((len(x), 10), dtype='float32')\n",
     )

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from export.bundle import Subject, write_bundle
-from export.formats.onnx import write
+from export.bundle import BundleContents, write_bundle
+from export.formats.onnx.format import write
 from search_space.layers import ResizeSpec
 from supernet.network import build_network
-from tests.contracts.narrow import buildable
+from winnow.testing.families import buildable
 
 # Together these have every block file of image networks; checked by the last test.
 NETWORKS = [
@@ -36,7 +36,9 @@ def test_a_bundle_computes_what_the_network_does(family, preset, tmp_path):
     space, layers, network = network_of(family, preset)
     images = torch.randn(8, space.takes.channels, space.takes.size, space.takes.size)
     labels = torch.randint(0, space.takes.classes, (8,))
-    bundle = write_bundle(Subject(network, layers, {"name": preset}, "# A network\n"), images, labels, tmp_path / "b")
+    bundle = write_bundle(
+        BundleContents(network, layers, {"name": preset}, "# A network\n"), images, labels, tmp_path / "b"
+    )
     assert bundle.report["formats"]["safetensors"]["max_abs_difference"] == 0
     assert bundle.report["formats"]["onnx"]["max_abs_difference"] <= 1e-4
 

@@ -7,8 +7,8 @@ from onnx import TensorProto, helper
 
 from export.measurable import write_measurable
 from export.measure import Effort, MeasurementError, Setting, bench, cpu_name, describe_machine, measure, measure_many
-from export.runtimes.onnxruntime import refusal, weights_dtype
-from export.runtimes.torch import language_phases
+from export.runtimes.onnxruntime.runtime import refusal, weights_dtype
+from export.runtimes.torch.runtime import language_phases
 from search_space.plugins import load_family
 from supernet.network import build_network
 

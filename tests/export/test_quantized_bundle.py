@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from export.bundle import Subject, write_bundle
+from export.bundle import BundleContents, write_bundle
 from predictors.cost import weight_bytes
 from search_space.layers import Precision
 from supernet.flat import own_tensors
@@ -24,7 +24,9 @@ def test_a_quantized_llama_reloads_and_its_weights_are_integers(tmp_path):
     with torch.no_grad():
         labels = network(inputs).argmax(-1)
     layers = space.layers(architecture)
-    bundle = write_bundle(Subject(network, layers, {"format": "test"}, "# card\n"), inputs, labels, tmp_path / "one")
+    bundle = write_bundle(
+        BundleContents(network, layers, {"format": "test"}, "# card\n"), inputs, labels, tmp_path / "one"
+    )
     formats = bundle.report["formats"]
     assert formats["safetensors"]["max_abs_difference"] == 0.0
     assert formats["safetensors"]["accuracy"] == 1.0
@@ -41,7 +43,7 @@ def test_a_quantized_llama_reloads_and_its_weights_are_integers(tmp_path):
 
 
 def test_sixteen_bits_are_stored_in_sixteen_bits():
-    from quantization.network import applied_to
+    from quantization.quantizable import applied_to
     from quantization.stored import stored_network
 
     space = space_of("llama")
@@ -60,7 +62,7 @@ def test_sixteen_bits_are_stored_in_sixteen_bits():
 def test_torch_measures_a_quantized_llama_as_it_is_stored(tmp_path):
     from export.measurable import write_measurable
     from export.measure import Setting
-    from export.runtimes import torch as runtime
+    from export.runtimes.torch import runtime
 
     space = space_of("llama", bits=(4, 8, 16))
     architecture = space.sample(np.random.default_rng(1))

@@ -5,7 +5,7 @@ import onnxruntime
 import pytest
 import torch
 
-from export.bundle import Subject, write_bundle
+from export.bundle import BundleContents, write_bundle
 from export.measurable import write_measurable
 from export.measure import Effort, Setting, measure
 from export.verify import VerificationError, verify
@@ -33,7 +33,7 @@ def network():
 @pytest.fixture(scope="module")
 def bundle(network, texts, tmp_path_factory):
     ids, mask = texts
-    subject = Subject(network, SPACE.layers(SPACE.smallest()), {"format": "test"}, "# A card\n")
+    subject = BundleContents(network, SPACE.layers(SPACE.smallest()), {"format": "test"}, "# A card\n")
     folder = tmp_path_factory.mktemp("exports") / "texts"
     return write_bundle(subject, ids, torch.zeros(8, dtype=torch.int64), folder, mask)
 

@@ -8,7 +8,7 @@ from search.algorithms import make_algorithm
 from search.objectives import Objective
 from search_space.plugins import load_family
 from supernet.data import load_dataset
-from supernet.methods.bignas import BigNAS
+from supernet.methods.bignas.method import BigNAS
 from supernet.network import Supernet
 from supernet.trainer import Trainer, TrainingOptions
 
@@ -21,7 +21,7 @@ def test_losses_of_the_third_bignas_step_on_digits():
     torch.manual_seed(0)
     supernet = Supernet(SPACE)
     training = JobSpec.model_validate({"training": {"lr_decay_epochs": 0.2}}).training
-    options = TrainingOptions(**training.model_dump(include=set(TrainingOptions.__dataclass_fields__)))
+    options = TrainingOptions(**training.model_dump(include=set(TrainingOptions.model_fields)))
     trainer = Trainer(supernet, BigNAS(), load_dataset("digits", 0).train, options, seed=0)
     for _ in range(3):
         losses = trainer.step()

@@ -2,11 +2,11 @@
 
 import pytest
 
-from job.data_spec import DigitsSpec
 from job.fit import misfit
 from search_space import Choice, SearchSpace
 from search_space.inputs import ImageInput, TokenInput
 from search_space.layers import ConvSpec, ResizeSpec
+from supernet.data.sources.digits.options import DigitsOptions
 
 DIGITS = ImageInput(channels=1, size=8, classes=10)
 TEXT = TokenInput(vocab=256, length=64, max_length=128, classes=2)
@@ -61,4 +61,4 @@ def test_digits_are_what_they_say():
     data = load_dataset("digits", 0)
     channels, size, width = data.train.x.shape[1:]
     assert size == width
-    assert DigitsSpec(source="digits").gives() == ImageInput(channels, size, data.num_classes)
+    assert DigitsOptions().gives() == ImageInput(channels, size, data.num_classes)

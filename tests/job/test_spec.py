@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from job.recipes import bignas
-from job.spec import MAX_EVALUATIONS, METHOD_OPTIONS, JobSpec
+from job.spec import MAX_EVALUATIONS, JobSpec
+from supernet.methods.bignas.options import BigNASOptions
 
 
 def job(**parts) -> JobSpec:
@@ -50,7 +51,7 @@ def test_a_list_is_replaced_whole():
 
 def test_one_option_of_the_method_may_be_written_alone():
     options = job(training={"options": {"num_random": 5}}).training.options
-    assert options == {**METHOD_OPTIONS["bignas"]().model_dump(), "num_random": 5}
+    assert options == {**BigNASOptions().model_dump(), "num_random": 5}
 
 
 def test_options_of_the_algorithm_are_completed_with_their_defaults():

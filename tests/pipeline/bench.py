@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from job.resolve import resolve
 from job.spec import JobSpec
 from pipeline.artifacts import ArtifactStore
-from pipeline.reporter import Interrupted
+from pipeline.reporter import Interrupted, Reporter
 from pipeline.workshop import Workshop
 from service.settings import Settings
+from service.store import queries
 from service.store.models import Artifact, EvaluationRow, Finalist, TrainedSupernet
+from service.store.records import R, Record, parsed
 
 
 class MemoryReporter:
@@ -26,6 +30,7 @@ class MemoryReporter:
 
     def __init__(self, interrupt_at: int | None = None, stop_at: int | None = None) -> None:
         self.told: list[tuple[str, dict[str, Any]]] = []
+        self.stored: dict[tuple[str, str], dict[str, Any]] = {}
         self.rows: list[Artifact] = []
         self.supernets: dict[str, TrainedSupernet] = {}
         self.evaluated: list[EvaluationRow] = []
@@ -66,6 +71,20 @@ class MemoryReporter:
     def event(self, kind: str, data: dict[str, Any]) -> None:
         self.told.append((kind, dict(data)))
 
+    def tell(self, level: str, text: str) -> None:
+        self.event("message", {"level": level, "text": text})
+
+    def record(self, record: Record) -> None:
+        """As `records.write`: through JSON, and nothing that is stored is stored or told again."""
+        data, name = json.loads(json.dumps(record.data())), (record.kind, record.key)
+        known = self.stored.get(name)
+        if known is None or (record.last_counts and known != data):
+            self.stored[name] = data
+            self.event(record.event, json.loads(json.dumps(record.told())))
+
+    def records(self, model: type[R]) -> list[R]:
+        return [parsed(model, data) for (kind, _), data in self.stored.items() if kind == model.kind]
+
     def events(self, kind: str) -> list[dict[str, Any]]:
         return [data for name, data in self.told if name == kind]
 
@@ -99,7 +118,14 @@ class MemoryReporter:
 
 def workshop(folder: Path, reporter: MemoryReporter, job_id: str = "job", **parts: Any) -> Workshop:
     """A workshop for a job on digits."""
-    spec = JobSpec.model_validate(parts)
+    spec = resolve(JobSpec.model_validate(parts))
     settings = Settings(data_dir=folder, database_url=None, redis_url=None, checkpoint_seconds=0)
     artifacts = ArtifactStore(folder / "artifacts")
     return Workshop(job_id, spec, spec.supernet.space(), reporter, artifacts, settings, torch.device("cpu"))  # type: ignore[arg-type]
+
+
+def heard(reporter: Reporter, kind: str) -> list[dict[str, Any]]:
+    """What the events of one kind say, oldest first, as a listener of the stream hears them."""
+    with reporter.database.transaction() as session:
+        events = queries.events_after(session, reporter.job_id, 0, 10_000)
+    return [event.data for event in events if event.kind == kind]

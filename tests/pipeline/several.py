@@ -22,7 +22,7 @@ from pipeline.training import train_supernet
 from service.store.models import Artifact
 from supernet.distributed import Group, Orders, join
 from supernet.flat import own_tensors
-from supernet.methods.bignas import BigNAS
+from supernet.methods.bignas.method import BigNAS
 from supernet.trainer import Trainer
 from tests.pipeline.bench import MemoryReporter, workshop
 
@@ -89,16 +89,14 @@ def abs_sum(tensor: torch.Tensor) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    place, kind = Path(sys.argv[1]), sys.argv[2]
-    place.mkdir(parents=True, exist_ok=True)
+    place = Path(sys.argv[1])
+    for kind in ("llama", "trouble"):
+        (place / kind).mkdir(parents=True, exist_ok=True)
     together = join()
-    if kind == "trouble":
-        trouble(together)
-        found = run(place, together, DIGITS)
-    else:
-        (place / "text.txt").write_text(TEXT)
-        data = {**LLAMA["data"], "path": str(place / "text.txt")}
-        found = run(place, together, {**LLAMA, "data": data})
+    (place / "text.txt").write_text(TEXT)
+    llama = run(place / "llama", together, {**LLAMA, "data": {**LLAMA["data"], "path": str(place / "text.txt")}})
+    trouble(together)
+    found = {"llama": llama, "trouble": run(place / "trouble", together, DIGITS)}
     if together.rank == 0:
         sys.stdout.write(json.dumps(found) + "\n")
     torch.distributed.destroy_process_group()

@@ -10,15 +10,19 @@ import numpy as np
 import pytest
 import torch
 
+from export.measurable import write_fresh
 from job.spec import JobSpec
 from pipeline import hardware
 from pipeline.artifacts import ArtifactStore
+from pipeline.benches import MemoryStore
 from pipeline.finalists import tell_violations
-from pipeline.hardware import Hardware, prepare_hardware, read, to_fit
+from pipeline.hardware import Hardware, Meter, prepare_hardware, read, to_fit
 from pipeline.reporter import Reporter
 from pipeline.stages import search_problem
 from pipeline.workshop import JobFailed, Workshop
+from predictors.instrument import Instrument
 from predictors.latency_fit import Fitted
+from predictors.setting import Setting
 from predictors.tables import key_of
 from search.objectives import limits_of
 from search_space.distinct import distinct_layers
@@ -28,6 +32,7 @@ from service.settings import Settings
 from service.store import leases, queries
 from service.store.models import Finalist, Job
 from service.store.session import Database
+from tests.pipeline.bench import heard
 from tests.pipeline.test_layer_tables import PricedBench
 
 CHOICES = {"*_width": [8], "*_depth": [1, 2], "*_kernel": [3], "*_expansion": [2, 3], "head_width": [16]}
@@ -83,7 +88,7 @@ def test_a_good_predictor_drives_the_search_and_limits_leave_room(shop_of: Make)
     bench = Place("a calm machine")
     shop = shop_of(bench, hardware={"networks": 24})
     made = prepare_hardware(shop)
-    (told,) = shop.reporter.events("predictor")
+    (told,) = heard(shop.reporter, "predictor")
     assert told["used"]
     assert told["within_percent"]["10"] >= 0.9
     assert told["layers_in_table"] == len(distinct_layers(shop.space, 1000))
@@ -91,15 +96,15 @@ def test_a_good_predictor_drives_the_search_and_limits_leave_room(shop_of: Make)
     (limited,) = limits_of(problem.objectives, problem.constraints)
     assert limited.limit == pytest.approx(0.5 / (1 + told["margin"]))
     one = shop.space.largest()
-    metrics, sources = made.scores(shop, one)
+    metrics, sources = made.scores(one, shop.reporter.listen)
     assert sources == {"latency_ms": "predicted"}
     assert problem.exact_costs["latency_ms"](one) == metrics["latency_ms"]
     # A job that was killed here measures nothing again, and says nothing twice.
     measured = len(bench.measured)
     again = prepare_hardware(shop)
     assert len(bench.measured) == measured
-    assert again.scores(shop, one)[0] == metrics
-    assert len(shop.reporter.events("predictor")) == 1
+    assert again.scores(one, shop.reporter.listen)[0] == metrics
+    assert len(heard(shop.reporter, "predictor")) == 1
     # Nor does another job on the same device.
     prepare_hardware(shop_of(bench, hardware={"networks": 24}))
     assert len(bench.measured) == measured
@@ -109,9 +114,9 @@ def test_below_the_stated_quality_every_network_is_measured_and_it_is_said(shop_
     shop = shop_of(Dice("a die"), hardware={"networks": 20, "max_layers": 0})
     made = prepare_hardware(shop)
     assert made.fitted == {}
-    assert [event["used"] for event in shop.reporter.events("predictor")] == [False]
-    assert "measured instead" in shop.reporter.events("message")[-1]["text"]
-    _, sources = made.scores(shop, shop.space.largest())
+    assert [event["used"] for event in heard(shop.reporter, "predictor")] == [False]
+    assert "measured instead" in heard(shop.reporter, "message")[-1]["text"]
+    _, sources = made.scores(shop.space.largest(), shop.reporter.listen)
     assert sources == {"latency_ms": "measured"}
     assert search_problem(shop.spec, shop.space, made).objectives[1].limit == 0.5
 
@@ -119,7 +124,7 @@ def test_below_the_stated_quality_every_network_is_measured_and_it_is_said(shop_
 def test_too_many_layers_leave_the_table_out_and_it_is_said(shop_of: Make) -> None:
     shop = shop_of(Place("a small one"), hardware={"networks": 10, "max_layers": 3, "min_within_10_percent": 0})
     assert prepare_hardware(shop).fitted
-    assert "No table of layers" in shop.reporter.events("message")[0]["text"]
+    assert "No table of layers" in heard(shop.reporter, "message")[0]["text"]
 
 
 def test_an_uploaded_table_prices_and_has_nothing_to_measure(shop_of: Make, database: Database) -> None:
@@ -130,11 +135,12 @@ def test_an_uploaded_table_prices_and_has_nothing_to_measure(shop_of: Make, data
     goals = [{"metric": "accuracy"}, {"metric": "latency_ms", "target": "quarter"}]
     shop = shop_of(Place("unused"), objectives=goals)
     made = prepare_hardware(shop)
-    assert made.bench is None
+    assert made.meter is None
     one = shop.space.smallest()
-    assert made.scores(shop, one) == ({"latency_ms": 0.25 * len(shop.space.layers(one))}, {"latency_ms": "predicted"})
-    assert "cannot be measured there" in shop.reporter.events("message")[0]["text"]
-    (told,) = shop.reporter.events("predictor")
+    metrics, sources = made.scores(one, shop.reporter.listen)
+    assert (metrics, sources) == ({"latency_ms": 0.25 * len(shop.space.layers(one))}, {"latency_ms": "predicted"})
+    assert "cannot be measured there" in heard(shop.reporter, "message")[0]["text"]
+    (told,) = heard(shop.reporter, "predictor")
     assert (told["model"], told["layers_in_table"], told["used"]) == ("uploaded table", len(rows), True)
 
 
@@ -159,10 +165,12 @@ def test_finalists_that_break_a_limit_as_measured_are_counted(shop_of: Make, dat
                 )
             )
     fitted = {"latency_ms": Fitted(lambda one: 0.4, margin=0.1, report={})}
-    tell_violations(shop, Hardware(("latency_ms",), fitted, Place("optimistic"), None))
-    (told,) = shop.reporter.events("violations")
+    instrument = Instrument(Place("optimistic"), Setting(), MemoryStore(), write_fresh)
+    meter = Meter("cpu-onnxruntime", shop.searched, instrument, 1.0)
+    tell_violations(shop, Hardware(("latency_ms",), fitted, meter))
+    (told,) = heard(shop.reporter, "violations")
     assert (told["broken"], told["finalists"], told["limit"]) == (["bb"], 2, 0.5)
-    assert "1 of 2 networks of the front break the limit of 0.5 ms" in shop.reporter.events("message")[-1]["text"]
+    assert "1 of 2 networks of the front break the limit of 0.5 ms" in heard(shop.reporter, "message")[-1]["text"]
 
 
 class Tokens:
@@ -190,7 +198,7 @@ def test_tokens_per_second_are_predicted_from_whole_networks_and_their_limit_is_
     }
     shop = shop_of(Tokens(), **parts)
     made = prepare_hardware(shop)
-    (told,) = shop.reporter.events("predictor")
+    (told,) = heard(shop.reporter, "predictor")
     assert (told["metric"], told["target"], told["used"]) == ("tokens_per_second", "cpu-torch", True)
     problem = search_problem(shop.spec, shop.space, made)
     (limited,) = limits_of(problem.objectives, problem.constraints)

@@ -171,6 +171,6 @@ def test_task_files_are_read_from_the_folder_of_the_installation_alone(tmp_path:
         ("none.yaml", own, r"There is no task file .*own/none\.yaml"),
     ):
         spec = llama_spec(text_file(tmp_path), scoring={"tasks": [{"name": "quiz", "path": str(path)}]})
-        data = load_dataset("text", 0, spec.data.options())
+        data = load_dataset("text", 0, spec.data)
         with pytest.raises(JobFailed, match=message):
             exams_of(spec, spec.supernet.space(), data, folder)

@@ -32,7 +32,7 @@ def shop_of(folder, reporter, path, storage="auto", **data):
 
 
 def data_of(shop):
-    decoding = decoding_of(shop.settings, tell=lambda text: shop.tell("info", text))
+    decoding = decoding_of(shop.settings, tell=lambda text: shop.reporter.tell("info", text))
     return prepare_data(shop.spec, shop.space, shop.device, decoding)
 
 

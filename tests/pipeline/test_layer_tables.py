@@ -5,16 +5,19 @@ import json
 import numpy as np
 import onnx
 import pytest
-import torch
 
-from export.measure import Effort, MeasurementError, Setting
+from export.measurable import write_fresh
 from pipeline.benches import LocalBench, MemoryStore, place_facts
-from pipeline.layer_tables import Unmeasurable, build_table, measure_tasks, overhead
-from pipeline.pricing import layers_of, network_task, place_of
+from pipeline.traced_layers import layers_of
+from predictors.instrument import Instrument, Specimen, Unmeasurable, place_of
 from predictors.latency_fit import PredictedCost, fit_predictor
+from predictors.layer_tables import build_table, overhead
+from predictors.readings import MeasurementError
+from predictors.setting import Effort, Setting
 from predictors.tables import LatencyTable, Row, key_of
 from predictors.targets import RUNTIMES
-from quantization.space import Quantization, QuantizedSpace
+from quantization.policies import Quantization
+from quantization.quantized_space import QuantizedSpace
 from search_space.distinct import TooManyLayers
 from search_space.plugins import load_family
 
@@ -48,6 +51,10 @@ class PricedBench:
         return {"phase": "forward", "median_ms": ms, "mad_ms": 0.0, "runs": 3}
 
 
+def instrument(bench, store):
+    return Instrument(bench, SETTING, store, write_fresh)
+
+
 @pytest.fixture(scope="module")
 def few():
     """A digits space of two networks a stage, so that there are few layers."""
@@ -65,28 +72,28 @@ def layers(few):
 def test_layers_know_the_shapes_that_they_have_inside_a_network(few, layers):
     first = [layer for layer in layers if layer.is_first]
     last = [layer for layer in layers if layer.is_last]
-    assert {layer.shape for layer in first} == {(1, 1, 8, 8)}
-    assert {layer.out_shape for layer in last} == {(1, 10)}
+    assert {layer.takes.shape for layer in first} == {(1, 1, 8, 8)}
+    assert {layer.gives.shape for layer in last} == {(1, 10)}
     assert len(layers) == len({layer.spec for layer in layers})
 
 
 def test_what_a_session_costs_is_taken_off_so_that_prices_add_up_to_whole_networks(few, layers):
     bench, store = PricedBench(), MemoryStore()
-    table = build_table("abacus", layers, SETTING, bench, store, lambda done: None)
+    table = build_table("abacus", layers, instrument(bench, store), lambda done: None)
     assert set(table.rows) == {key_of(layer.spec) for layer in layers}
     assert table.overhead_ms == pytest.approx(CALL_MS, abs=2e-3)
     for architecture in few.every():
-        task = network_task(few, architecture, SETTING)
-        whole = measure_tasks([task], "network", SETTING, bench, store, Effort.quick(), lambda done: None)
-        truth = whole[task.subject][0]["median_ms"]
+        specimen = Specimen.network(few, architecture)
+        whole = instrument(bench, store).measure([specimen], "network", Effort.quick(), lambda done: None)
+        truth = whole[specimen.subject][0]["median_ms"]
         assert table.price(few.layers(architecture)) == pytest.approx(truth, rel=0.03)
 
 
 def test_a_second_table_of_the_same_space_measures_nothing(few, layers):
     bench, store = PricedBench(), MemoryStore()
-    first = build_table("abacus", layers, SETTING, bench, store, lambda done: None)
+    first = build_table("abacus", layers, instrument(bench, store), lambda done: None)
     measured = len(bench.measured)
-    assert build_table("abacus", layers, SETTING, bench, store, lambda done: None) == first
+    assert build_table("abacus", layers, instrument(bench, store), lambda done: None) == first
     assert len(bench.measured) == measured
 
 
@@ -100,10 +107,10 @@ def test_a_table_that_was_interrupted_goes_on_where_it_was(few, layers):
 
     bench, store = PricedBench(), MemoryStore()
     with pytest.raises(Stop):
-        build_table("abacus", layers, SETTING, bench, store, stop_late)
+        build_table("abacus", layers, instrument(bench, store), stop_late)
     kept = len(store.rows)
     assert kept > 0
-    build_table("abacus", layers, SETTING, bench, store, lambda done: None)
+    build_table("abacus", layers, instrument(bench, store), lambda done: None)
     assert len(bench.measured) <= len(store.rows) + len(layers)
     assert len(store.rows) > kept
 
@@ -129,7 +136,7 @@ def test_a_layer_that_the_target_cannot_run_is_named(few, layers):
             return [MeasurementError("no operator Conv", "Conv") for _ in models]
 
     with pytest.raises(Unmeasurable, match=r"copies|conv\(.*no operator Conv"):
-        build_table("abacus", layers, SETTING, Lacking(), MemoryStore(), lambda done: None)
+        build_table("abacus", layers, instrument(Lacking(), MemoryStore()), lambda done: None)
 
 
 def test_the_overhead_is_what_one_layer_costs_beyond_itself():
@@ -140,8 +147,8 @@ def test_the_overhead_is_what_one_layer_costs_beyond_itself():
 
 def test_a_network_of_text_has_layers_of_tokens_and_logits():
     found = layers_of(load_family("llama", "tiny"), 100)
-    assert {layer.dtype for layer in found if layer.is_first} == {torch.int64}
-    assert all(len(layer.out_shape) == 3 for layer in found)
+    assert {layer.takes.dtype for layer in found if layer.is_first} == {"int64"}
+    assert all(len(layer.gives.shape) == 3 for layer in found)
 
 
 def test_layers_with_policies_are_measured_wholly_at_every_precision(few):
@@ -164,9 +171,9 @@ def test_layers_with_policies_are_measured_wholly_at_every_precision(few):
 def test_a_predictor_is_judged_on_networks_that_it_did_not_see(few):
     bench, store = PricedBench(), MemoryStore()
     architectures = list(few.every())
-    tasks = [network_task(few, one, SETTING) for one in architectures]
-    found = measure_tasks(tasks, "network", SETTING, bench, store, Effort.quick(), lambda done: None)
-    values = [found[task.subject][0]["median_ms"] for task in tasks]
+    specimens = [Specimen.network(few, one) for one in architectures]
+    found = instrument(bench, store).measure(specimens, "network", Effort.quick(), lambda done: None)
+    values = [found[specimen.subject][0]["median_ms"] for specimen in specimens]
     made = fit_predictor(few, None, architectures, values, 0.9, "minimize", seed=0)
     assert made.report["num_fitted"] < len(architectures)
     assert made.within_10_percent > 0.9

@@ -9,11 +9,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from job.spec import JobSpec
 from pipeline.artifacts import ArtifactStore
 from pipeline.exams import exams_of
-from pipeline.front_quantization import FrontQuantization
 from pipeline.materials import prepare_data
 from pipeline.training import train_supernet
 from pipeline.workshop import JobFailed, Workshop, make_evaluator
 from predictors.cost import weight_bytes
+from quantization.after_search import InSchemes
 from service.settings import Settings
 from supernet.data import load_dataset
 from supernet.evaluate import perplexity
@@ -90,7 +90,7 @@ def test_tasks_and_divergence_are_scored_where_they_are_asked(tmp_path):
 def test_a_task_file_that_is_not_there_fails_the_job_with_its_name(tmp_path):
     tasks = {"tasks": [{"name": "quiz", "path": str(tmp_path / "none.jsonl")}]}
     spec = llama_spec(text_file(tmp_path), scoring=tasks)
-    data = load_dataset("text", 0, spec.data.options())
+    data = load_dataset("text", 0, spec.data)
     with pytest.raises(JobFailed, match=r"There is no task file .*none\.jsonl"):
         exams_of(spec, spec.supernet.space(), data, None)
 
@@ -98,10 +98,10 @@ def test_a_task_file_that_is_not_there_fails_the_job_with_its_name(tmp_path):
 def test_a_front_in_fewer_bits_is_smaller_and_a_little_worse(tmp_path):
     spec = llama_spec(text_file(tmp_path), scoring={"quantize_front": ["int8_weight", "int4_weight"]})
     evaluator = evaluator_of(spec, scale=2.0)
-    shop = workshop(tmp_path, spec)
-    network = shop.space.largest()
-    metrics, sources = FrontQuantization(shop, evaluator).scores(network)
-    full = weight_bytes(shop.space, network)
+    space = spec.supernet.space()
+    network = space.largest()
+    metrics, sources = InSchemes(evaluator, spec.scoring.quantize_front, 64, 0).scores(network)
+    full = weight_bytes(space, network)
     assert metrics["size_bytes_int4_weight"] < metrics["size_bytes_int8_weight"] < full
     exact = perplexity(evaluator.network(network), evaluator.data.test)
     assert metrics["test_perplexity_int8_weight"] == pytest.approx(exact, rel=0.02)
@@ -109,4 +109,5 @@ def test_a_front_in_fewer_bits_is_smaller_and_a_little_worse(tmp_path):
     assert 0 < errors[0] < errors[1]
     assert sources["test_perplexity_int4_weight"] == "measured"
     assert sources["size_bytes_int4_weight"] == "analytic"
-    assert FrontQuantization(workshop(tmp_path, llama_spec(text_file(tmp_path))), evaluator).scores(network) == ({}, {})
+    plain = llama_spec(text_file(tmp_path)).scoring.quantize_front
+    assert InSchemes(evaluator, plain, 64, 0).scores(network) == ({}, {})

@@ -4,12 +4,15 @@ import numpy as np
 import onnx
 import pytest
 
-from export.measure import Setting
+from export.measurable import write_fresh
 from job.spec import JobSpec
-from pipeline.policies import first_policies, seeds_from
-from pipeline.pricing import network_task
+from pipeline.policies import first_policies
 from pipeline.workshop import make_evaluator
+from predictors.instrument import Specimen
+from predictors.setting import Setting
 from predictors.tables import key_of
+from quantization.first_policies import seeds_from
+from service.store.records import LayerSensitivity
 from supernet.data import load_dataset
 from supernet.evaluate import score
 from supernet.network import Supernet
@@ -64,7 +67,10 @@ def test_a_network_of_the_supernet_is_scored_without_a_policy(evaluator):
 def test_the_search_begins_with_widths_alone_and_the_least_sensitive_layers(evaluator):
     space = evaluator.policies
     names = list(space.policy(space.largest()))
-    rows = [{"layer": name, "bits": 8, "divergence": float(i)} for i, name in enumerate(names)]
+    rows = [
+        LayerSensitivity(layer=name, precision="int8_static", divergence=float(i), agreement=1.0, bits=8)
+        for i, name in enumerate(names)
+    ]
     seeds = seeds_from(space, rows, 250)
     assert seeds[:2] == [space.quantized(space.base.largest(), 8), space.quantized(space.base.largest(), 32)]
     counts = [sum(not p.is_full for p in space.policy(seed).values()) for seed in seeds[4:]]
@@ -91,9 +97,13 @@ def test_what_is_measured_of_a_policy_are_its_integer_kernels(evaluator, tmp_pat
     space = evaluator.policies
     setting = Setting("cpu-onnxruntime")
     eight, full = (space.quantized(space.base.largest(), bits) for bits in (8, 32))
-    tasks = [network_task(space, one, setting) for one in (eight, full)]
-    assert tasks[0].subject != tasks[1].subject
-    graphs = [onnx.load(str(task.write(tmp_path / str(i)))).graph for i, task in enumerate(tasks)]
+    specimens = [Specimen.network(space, one) for one in (eight, full)]
+    assert specimens[0].subject != specimens[1].subject
+    files = [
+        write_fresh(specimen.layers, specimen.sample, tmp_path / str(i), setting)
+        for i, specimen in enumerate(specimens)
+    ]
+    graphs = [onnx.load(str(file)).graph for file in files]
     kinds = [{node.op_type for node in graph.node} for graph in graphs]
     assert "QuantizeLinear" in kinds[0]
     assert "QuantizeLinear" not in kinds[1]

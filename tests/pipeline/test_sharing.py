@@ -15,7 +15,7 @@ from pipeline import stages as pipeline
 from pipeline.artifacts import ArtifactStore
 from pipeline.hardware import Hardware
 from pipeline.reporter import Interrupted, Reporter
-from pipeline.sharing import RUNNER, Share, help_out
+from pipeline.shared_search import RUNNER, Share, help_out
 from pipeline.workshop import Workshop
 from search.pareto import pareto_front
 from service import jobs
@@ -94,7 +94,7 @@ def test_two_workers_find_what_one_finds_and_both_work(database, settings, spec)
     helper.start()
     done = pipeline.search(shop, Patient(evaluator_of(spec), helped), Hardware())
     shop.reporter.end("succeeded", None)
-    helper.join(10)
+    helper.join(60)
     assert not helper.is_alive()
     assert done == alone(spec, database, settings)
     with database.transaction() as session:
@@ -118,7 +118,7 @@ def test_what_a_killed_helper_held_is_taken_up_again(database, settings, spec):
     helper = threading.Thread(target=die_with_claims)
     helper.start()
     done = pipeline.search(shop, Patient(evaluator_of(spec), killed), Hardware())
-    helper.join(10)
+    helper.join(60)
     assert done == alone(spec, database, settings)
 
 
@@ -285,4 +285,4 @@ def test_a_search_hears_what_is_asked_of_it_while_others_work(database, settings
     else:
         with pytest.raises(Interrupted):
             pipeline.search(shop, Patient(evaluator_of(spec), paused), Hardware())
-    helper.join(10)
+    helper.join(60)

@@ -5,12 +5,13 @@ import torch
 
 from pipeline import training
 from pipeline.curve import fallen, is_better, median
-from pipeline.materials import make_trainer, prepare_data
+from pipeline.materials import fresh_supernet, make_trainer, prepare_data
 from pipeline.reporter import Interrupted
 from pipeline.training import fitting_micro_batches, train_supernet
 from pipeline.workshop import JobFailed
 from supernet.distributed import ALONE, Orders
-from supernet.methods.bignas import BigNAS
+from supernet.methods.bignas.method import BigNAS
+from supernet.methods.bignas.options import BigNASOptions
 from supernet.trainer import Trainer
 from tests.pipeline.bench import MemoryReporter, workshop
 
@@ -147,7 +148,7 @@ def exploding(monkeypatch):
 
     def making(*arguments):
         trainer = original(*arguments)
-        trainer.method = Exploding(num_random=1)
+        trainer.method = Exploding(BigNASOptions(num_random=1))
         made.append(trainer)
         return trainer
 
@@ -248,7 +249,7 @@ def test_where_nothing_fits_other_ways_out_are_named(tmp_path, data, small_memor
 
 def test_looking_for_sizes_changes_no_weight(tmp_path, data, small_memory):
     shop = workshop_of(tmp_path)
-    trainer = training._Training(shop, data)._trainer
+    trainer = make_trainer(shop.spec, fresh_supernet(shop.spec, shop.space, data, shop.device), data)
     before = {name: tensor.clone() for name, tensor in trainer.tensors().items()}
     small_memory["examples"] = 64
     assert fitting_micro_batches(trainer, Orders(ALONE, shop.device)) == 4

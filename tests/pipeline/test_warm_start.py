@@ -10,6 +10,7 @@ from pipeline import stages as pipeline
 from pipeline.hardware import Hardware
 from service.store import queries
 from service.store.models import Artifact
+from tests.pipeline.bench import heard
 from tests.pipeline.llama_bench import evaluator_of, llama_spec, text_file
 from tests.pipeline.test_sharing import Dying, claimed, front, running
 
@@ -52,7 +53,7 @@ def test_a_warm_start_is_learned_from_and_may_be_on_the_front(database, settings
     assert set(ids[:16]) == {e.architecture.id for e in first}
     assert len(set(ids)) == 32
     assert "16 evaluations of earlier searches of this supernet are known." in [
-        event["text"] for event in shop.reporter.events("message")
+        event["text"] for event in heard(shop.reporter, "message")
     ]
     best = front(done, spec)
     assert front(first, spec) != best

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from predictors.candidates import candidate_networks, price_candidates
+from predictors.candidate_prices import candidate_networks, price_candidates
 from predictors.table_files import read_table
 from predictors.tables import LatencyTable, MissingRow, Row, key_of
 from search_space.operations import blocks_of

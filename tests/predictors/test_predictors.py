@@ -17,7 +17,8 @@ from predictors.predictor import NotFittedError
 from predictors.report import held_out
 from predictors.scales import SCALES
 from predictors.tables import LatencyTable, MissingRow, Row, key_of
-from quantization.space import Quantization, QuantizedSpace
+from quantization.policies import Quantization
+from quantization.quantized_space import QuantizedSpace
 from search_space import Choice, SearchSpace
 from search_space.architecture import Architecture
 from search_space.layers import LayerSpec

@@ -8,9 +8,7 @@ import pytest
 import torch
 
 from proxyless.derive import most_likely, most_likely_within
-from proxyless.gates import Asked, GatedPasses, logit_gradient
-from proxyless.held_out import carve
-from proxyless.latency import (
+from proxyless.expected_latency import (
     AddLinear,
     Latencies,
     MulLog,
@@ -18,6 +16,8 @@ from proxyless.latency import (
     expected_latency,
     to_budget,
 )
+from proxyless.gates import Asked, GatedPasses, logit_gradient
+from proxyless.held_out import carve
 from proxyless.parameters import ArchitectureParameters
 from proxyless.search import Budget, PathSearch, Turns
 from proxyless.steps import GradientStep, LatencyReward, Reinforce, accuracies
@@ -27,7 +27,7 @@ from search_space.plugins import load_family
 from supernet.data.dataset import Split
 from supernet.data.splitting import DataError
 from supernet.losses import task_loss
-from supernet.methods.proxylessnas import ProxylessNAS
+from supernet.methods.proxylessnas.method import ProxylessNAS
 from supernet.network import Supernet
 from supernet.randomness import derived_rng
 from supernet.trainer import Trainer, TrainingOptions

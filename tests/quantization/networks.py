@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from quantization.calibration import SharedStatistics, calibrate_activations
-from quantization.network import QuantizableNetwork
-from quantization.space import Quantization, QuantizedSpace
+from quantization.policies import Quantization
+from quantization.quantizable import QuantizableNetwork
+from quantization.quantized_space import QuantizedSpace
 from search_space.architecture import Architecture
 from search_space.inputs import ImageInput
 from search_space.plugins import load_family

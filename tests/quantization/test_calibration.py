@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from quantization.calibration import CalibrationError, SharedStatistics, calibrate_activations
-from quantization.network import QuantizableNetwork
 from quantization.observers import Histogram, kl_ranges
+from quantization.quantizable import QuantizableNetwork
 from supernet.network import Supernet, extract
 from tests.quantization.networks import batches, inputs_for, quantizable, space_of
 

@@ -2,15 +2,15 @@ import pytest
 import torch
 
 from quantization.affine import Range
-from quantization.network import applied_to, fold, layer_paths, on_device
+from quantization.quantizable import applied_to, fold, layer_paths, on_device
 from quantization.sensitivity import sensitivities
 from search_space import plugins
 from search_space.layers import Precision
 from supernet.network import Supernet, build_network, extract
-from tests.contracts.narrow import buildable, can_be_built
 from tests.quantization.networks import batches, inputs_for, quantizable, space_of
+from winnow.testing.families import buildable, can_be_built
 
-PRESETS = [(family, preset) for family in plugins.names("search_space.families") for preset in plugins.presets(family)]
+PRESETS = [(family, preset) for family in plugins.FAMILIES.names() for preset in plugins.presets(family)]
 # The first of each family: presets of one family share their blocks.
 RUN = list({family: (family, preset) for family, preset in reversed(PRESETS) if can_be_built(family, preset)}.values())
 

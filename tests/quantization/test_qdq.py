@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 import torch
 
-from export.formats import onnx as onnx_format
+from export.formats.onnx import format as onnx_format
 from predictors.cost import weight_bytes
 from quantization.calibration import with_stated_policy
 from quantization.layer import FakeQuantized

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from predictors.cost import weight_bytes
-from quantization.space import Quantization, QuantizedSpace
+from quantization.policies import Quantization
+from quantization.quantized_space import QuantizedSpace
 from search_space import Choice, SearchSpace
 from search_space.encoding import decode, encode
 from search_space.layers import Precision

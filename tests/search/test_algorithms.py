@@ -50,8 +50,8 @@ def test_nsga2_starts_with_the_smallest_and_the_largest():
     ("name", "options", "message"),
     [
         ("nsga2", {"population": 1}, "Got population 1; it must be at least 2"),
-        ("nsga2", {"mutation": 0.0}, r"Got a mutation probability of 0.0; it must be above 0 and at most 1"),
-        ("nsga2", {"mutation": 1.1}, r"Got a mutation probability of 1.1"),
+        ("nsga2", {"mutation": 0.0}, "Got mutation 0.0; it must be above 0 and at most 1"),
+        ("nsga2", {"mutation": 1.1}, "Got mutation 1.1"),
         ("random", {"batch": 0}, "Got batch 0; it must be at least 1"),
         ("nsga2", {"pop": 9}, "Algorithm 'nsga2' has no option 'pop'. Its options: population, mutation"),
         ("random", {"population": 9}, "Algorithm 'random' has no option 'population'. Its options: batch"),

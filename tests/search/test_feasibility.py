@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from search.feasibility import Seen, find_feasible
+from search.feasibility import SeenNetwork, find_feasible
 from search.objectives import Objective
 from search_space import Choice, SearchSpace
 
@@ -71,7 +71,7 @@ def test_limits_that_can_be_met_alone_but_not_together_are_not_claimed_to_be_pro
 
 
 def test_in_a_space_that_is_counted_whole_the_same_is_proven():
-    known = [Seen(one, opposed(one)) for one in SMALL.every()]
+    known = [SeenNetwork(one, opposed(one)) for one in SMALL.every()]
     verdict = find(SMALL, opposed, Objective("params", limit=2.0), Objective("macs", limit=2.0), known=known)
     assert verdict.answer == "infeasible"
     assert "Every one of the 27 networks" in verdict.reason

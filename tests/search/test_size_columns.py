@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from predictors.cost import macs, params
-from quantization.space import Quantization, QuantizedSpace
+from quantization.policies import Quantization
+from quantization.quantized_space import QuantizedSpace
 from search.gaussian_process.regression import Features, GaussianProcess, kernel_features
 from search.gaussian_process.size_columns import RELEVANCE, SizeColumns
 from search_space import Choice, SearchSpace

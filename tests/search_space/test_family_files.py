@@ -37,9 +37,9 @@ def write(tmp_path: Path) -> Iterator[Write]:
 
 
 def test_a_users_family_is_found_beside_the_built_in_ones(write: Write) -> None:
-    before = plugins.names(plugins.FAMILIES)
+    before = plugins.FAMILIES.names()
     write("residual.py", GOOD)
-    assert set(plugins.names(plugins.FAMILIES)) == {*before, "residual"}
+    assert set(plugins.FAMILIES.names()) == {*before, "residual"}
     assert load_family("residual", "digits").size() == 3 * (3 + 9 + 27)
     plugins.use_families_dir(None)
     with pytest.raises(UnknownPluginError, match="No family named 'residual'"):

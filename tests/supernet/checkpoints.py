@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+from _pytest.mark import ParameterSet
 from transformers import (
     BertConfig,
     BertForMaskedLM,
@@ -74,6 +76,17 @@ CHECKPOINTS: dict[str, tuple[str, type[PreTrainedModel], Any]] = {
     "vit-without-bias": ("vit", ViTForImageClassification, ViTConfig(**ENCODER, **PIXELS, qkv_bias=False)),
 }
 MASKED_BERT = (BertForMaskedLM, BertConfig(**ENCODER, vocab_size=101))
+
+
+def one_of_each_family(names: list[str]) -> list[ParameterSet]:
+    """Checkpoints as parameters; all but a family's first are for the thorough run.
+
+    That each is computed as transformers does is tested for all of them on every run.
+    """
+    first = {CHECKPOINTS[name][0]: name for name in reversed(names)}
+    return [
+        pytest.param(name, marks=() if first[CHECKPOINTS[name][0]] == name else pytest.mark.thorough) for name in names
+    ]
 
 
 def save(kind: type[PreTrainedModel], config: Any, folder: Path, **saving: Any) -> PreTrainedModel:

@@ -1,5 +1,7 @@
 """Options of trainings that several tests share."""
 
+from typing import Any
+
 from supernet.trainer import TrainingOptions
 
 # The published optimizer of BigNAS, for a few steps on digits.
@@ -15,3 +17,8 @@ FEW_STEPS = TrainingOptions(
     momentum=0.9,
     clip_norm=5.0,
 )
+
+
+def changed(options: TrainingOptions, **changes: Any) -> TrainingOptions:
+    """The same with other values."""
+    return TrainingOptions.model_validate({**options.model_dump(), **changes})

@@ -1,4 +1,7 @@
-"""What one of several processes does in tests: train a few steps, print the losses. Started by torchrun."""
+"""What one of several processes does in tests: train a few steps of each case, print the losses. Started by torchrun.
+
+A case is `FAMILY/MICRO_BATCHES`, or `FAMILY/MICRO_BATCHES/sharded`.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,10 @@ from search_space.adjustments import Adjustments
 from search_space.plugins import load_family
 from supernet.data import Split
 from supernet.distributed import join
-from supernet.methods.alternating import Alternating
-from supernet.methods.bignas import BigNAS
+from supernet.methods.alternating.method import Alternating
+from supernet.methods.alternating.options import AlternatingOptions
+from supernet.methods.bignas.method import BigNAS
+from supernet.methods.bignas.options import BigNASOptions
 from supernet.network import Supernet
 from supernet.trainer import Trainer, TrainingMethod, TrainingOptions
 
@@ -62,7 +67,9 @@ def losses(family: str, micro_batches: int, *, sharded: bool = False) -> list[di
         sharded=sharded,
     )
     torch.manual_seed(0)
-    method: TrainingMethod = BigNAS(num_random=1) if family == "mobilenet" else Alternating(alpha=0.5)
+    method: TrainingMethod = (
+        BigNAS(BigNASOptions(num_random=1)) if family == "mobilenet" else Alternating(AlternatingOptions(alpha=0.5))
+    )
     presets = {"mobilenet": "digits", "llama": "tiny", "untied": None}
     checkpoint = UNTIED if family == "untied" else None
     space = load_family("llama" if checkpoint else family, presets[family], Adjustments(), checkpoint)
@@ -83,7 +90,10 @@ def whole(value: torch.Tensor) -> torch.Tensor:
 
 if __name__ == "__main__":
     join()
-    result = losses(sys.argv[1], int(sys.argv[2]), sharded="sharded" in sys.argv)
+    result = {}
+    for case in sys.argv[1:]:
+        family, micro_batches, *flags = case.split("/")
+        result[case] = losses(family, int(micro_batches), sharded="sharded" in flags)
     if join().rank == 0:
         sys.stdout.write(json.dumps(result) + "\n")
     torch.distributed.destroy_process_group()

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 
 from search_space.plugins import load_family
 from supernet.data import Batch
-from supernet.methods.alternating import Alternating
+from supernet.methods.alternating.method import Alternating
+from supernet.methods.alternating.options import AlternatingOptions
 from supernet.network import Supernet
 from supernet.passes import Passes
 
@@ -60,7 +61,7 @@ def kl(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("gamma", [0, 1])
 def test_instatunes_loss_has_the_terms_of_the_paper(supernet, gamma):
     """alpha (CE(S) + CE(S1)) + (1 - alpha) (gamma (KL(S, T) + KL(S1, T)) + (1 - gamma) KL(S1, S))."""
-    method, data = Alternating(alpha=0.3, gamma=gamma), batch()
+    method, data = Alternating(AlternatingOptions(alpha=0.3, gamma=gamma)), batch()
     method.prepare(supernet)
     full, small = method.architectures(SPACE, np.random.default_rng(2))
     teacher = supernet.eval()(data.inputs, full).detach()
@@ -80,7 +81,7 @@ def test_instatunes_loss_has_the_terms_of_the_paper(supernet, gamma):
 
 
 def test_the_strong_teacher_does_not_move(supernet):
-    method = Alternating(alpha=0.3, gamma=1)
+    method = Alternating(AlternatingOptions(alpha=0.3, gamma=1))
     method.prepare(supernet)
     kept = {name: p.clone() for name, p in method._teacher.supernet.named_parameters()}
     of_step(supernet, method)

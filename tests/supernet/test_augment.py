@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from supernet.augment import POLICIES, Augmentation, AugmentOptions, seeded
+from supernet.augment import Augmentation, seeded
 from supernet.data import Split, Standardisation
+from supernet.options import POLICIES, AugmentationOptions
 
 ALL = torch.arange(16)
 
@@ -16,11 +17,11 @@ def split(channels: int = 3, size: int = 8) -> Split:
     return Split(stored, torch.arange(16) % 4, Standardisation(*constants, full_scale=255.0))
 
 
-EVERYTHING = AugmentOptions(resized_crop=0.5, crop_padding=2, flip=True, policy="randaugment")
+EVERYTHING = AugmentationOptions(resized_crop=0.5, crop_padding=2, flip=True, policy="randaugment")
 
 
 def test_without_options_the_images_are_as_stored():
-    batch = Augmentation(split(), AugmentOptions(), 0).batch(ALL, step=3)
+    batch = Augmentation(split(), AugmentationOptions(), 0).batch(ALL, step=3)
     assert torch.equal(batch.inputs, split().x)
 
 
@@ -48,7 +49,7 @@ def test_the_global_generator_is_left_as_it_was():
 
 def test_half_of_the_images_are_mirrored():
     plain = split()
-    got = Augmentation(plain, AugmentOptions(flip=True), 0).batch(ALL, step=0).inputs
+    got = Augmentation(plain, AugmentationOptions(flip=True), 0).batch(ALL, step=0).inputs
     same = torch.isclose(got, plain.x, atol=1e-4).flatten(1).all(1)
     mirrored = torch.isclose(got, plain.x.flip(3), atol=1e-4).flatten(1).all(1)
     assert (same ^ mirrored).all()
@@ -57,7 +58,7 @@ def test_half_of_the_images_are_mirrored():
 
 def test_a_padded_crop_shifts_by_at_most_the_padding_over_zeros():
     plain = split()
-    got = Augmentation(plain, AugmentOptions(crop_padding=1), 0).batch(ALL, step=0).inputs
+    got = Augmentation(plain, AugmentationOptions(crop_padding=1), 0).batch(ALL, step=0).inputs
     padded = torch.nn.functional.pad(plain.stored.float(), (1, 1, 1, 1))
     standardised = plain.standardisation(padded)
     for image, whole in zip(got, standardised, strict=True):
@@ -75,7 +76,7 @@ def test_labels_and_shape_stay():
 @pytest.mark.parametrize("policy", [policy for policy in POLICIES if policy != "none"])
 def test_a_policy_changes_images_and_stays_within_the_pixels_range(policy):
     plain = split(size=32)
-    batches = [Augmentation(plain, AugmentOptions(policy=policy), 0).batch(ALL, step).inputs for step in range(4)]
+    batches = [Augmentation(plain, AugmentationOptions(policy=policy), 0).batch(ALL, step).inputs for step in range(4)]
     assert any(not torch.allclose(inputs, plain.x, atol=1e-3) for inputs in batches)
     low, high = (0 - 127) / 60, (255 - 127) / 60
     assert all(low - 1e-4 <= float(inputs.min()) <= float(inputs.max()) <= high + 1e-4 for inputs in batches)
@@ -84,12 +85,12 @@ def test_a_policy_changes_images_and_stays_within_the_pixels_range(policy):
 def test_text_is_not_augmented():
     text = Split(torch.zeros(4, 8, dtype=torch.int32), torch.zeros(4, dtype=torch.int64))
     with pytest.raises(ValueError, match="is for images"):
-        Augmentation(text, AugmentOptions(flip=True), 0)
+        Augmentation(text, AugmentationOptions(flip=True), 0)
 
 
 def test_autoaugment_wants_colours():
     with pytest.raises(ValueError, match="3 channels; these have 1"):
-        Augmentation(split(channels=1), AugmentOptions(policy="autoaugment"), 0)
+        Augmentation(split(channels=1), AugmentationOptions(policy="autoaugment"), 0)
 
 
 def test_what_takes_no_generator_is_seeded_by_purpose_and_position():

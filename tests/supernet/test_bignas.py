@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from search_space.plugins import load_family
 from supernet.data import Batch
 from supernet.losses import distillation_loss
-from supernet.methods.bignas import BigNAS, total_macs
+from supernet.methods.bignas.method import BigNAS, total_macs
+from supernet.methods.bignas.options import BigNASOptions
 from supernet.network import Supernet
 from supernet.passes import Passes
 
@@ -33,7 +34,7 @@ def gradients(supernet) -> list[torch.Tensor | None]:
 
 
 def test_a_sandwich_has_the_biggest_first_the_smallest_last_and_random_ones_between():
-    sandwich = BigNAS(num_random=3).architectures(SPACE, np.random.default_rng(0))
+    sandwich = BigNAS(BigNASOptions(num_random=3)).architectures(SPACE, np.random.default_rng(0))
     assert len(sandwich) == 5
     assert sandwich[0] == SPACE.largest()
     assert sandwich[-1] == SPACE.smallest()
@@ -78,7 +79,7 @@ def test_no_gradient_flows_through_the_teacher(supernet):
     x, y = batch()
     alone = copy.deepcopy(supernet)
     F.cross_entropy(alone(x, SPACE.largest()), y, label_smoothing=0.1).backward()
-    BigNAS(num_random=0).step(Passes(supernet), Batch(x, y), np.random.default_rng(0))
+    BigNAS(BigNASOptions(num_random=0)).step(Passes(supernet), Batch(x, y), np.random.default_rng(0))
     # The smallest network is one block deep, so second blocks belong to the biggest alone.
     for s in (1, 2, 3):
         for name, parameter in supernet.slots[f"stage{s}_block2"].named_parameters():
@@ -92,7 +93,7 @@ def test_the_students_see_no_labels(supernet):
 
     def students_gradient(labels):
         twin = copy.deepcopy(supernet)
-        BigNAS(num_random=0).step(Passes(twin), Batch(x, labels), np.random.default_rng(0))
+        BigNAS(BigNASOptions(num_random=0)).step(Passes(twin), Batch(x, labels), np.random.default_rng(0))
         with_students = gradients(twin)
         twin.zero_grad(set_to_none=True)
         F.cross_entropy(twin(x, SPACE.largest()), labels, label_smoothing=0.1).backward()
@@ -105,7 +106,9 @@ def test_the_students_see_no_labels(supernet):
 def test_label_smoothing_is_of_the_biggest_networks_loss(supernet):
     x, y = batch()
     for smoothing in (0.0, 0.3):
-        losses = BigNAS(label_smoothing=smoothing).step(Passes(supernet), Batch(x, y), np.random.default_rng(0))
+        losses = BigNAS(BigNASOptions(label_smoothing=smoothing)).step(
+            Passes(supernet), Batch(x, y), np.random.default_rng(0)
+        )
         expected = F.cross_entropy(supernet(x, SPACE.largest()), y, label_smoothing=smoothing)
         assert losses["loss_largest"] == pytest.approx(expected.item(), abs=1e-6)
 
@@ -128,7 +131,7 @@ def test_distillation_pulls_a_student_nowhere_when_it_agrees_with_the_teacher():
 
 def test_a_sandwich_without_random_members_reports_two_losses(supernet):
     x, y = batch()
-    losses = BigNAS(num_random=0).step(Passes(supernet), Batch(x, y), np.random.default_rng(0))
+    losses = BigNAS(BigNASOptions(num_random=0)).step(Passes(supernet), Batch(x, y), np.random.default_rng(0))
     assert set(losses) == {"loss_largest", "loss_smallest"}
 
 
@@ -141,7 +144,7 @@ def test_random_members_can_be_drawn_over_bins_of_a_cost():
     """Uniform genes of this space are rarely in the outer tenths of its MACs; uniform bins are in a fifth of draws."""
     space = load_family("mobilenet", "digits")
     low, high = total_macs(space, space.smallest()), total_macs(space, space.largest())
-    method, rng = BigNAS(num_random=100, sampling="macs"), np.random.default_rng(0)
+    method, rng = BigNAS(BigNASOptions.model_construct(num_random=100, sampling="macs")), np.random.default_rng(0)
     biggest, *middle, smallest = method.architectures(space, rng)
     assert (biggest, smallest) == (space.largest(), space.smallest())
     shares = [(total_macs(space, architecture) - low) / (high - low) for architecture in middle]

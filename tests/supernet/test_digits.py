@@ -10,7 +10,7 @@ from sklearn.model_selection import train_test_split
 
 from search_space.plugins import UnknownPluginError
 from supernet.data import load_dataset
-from supernet.data.sources import digits
+from supernet.data.sources.digits import source as digits
 
 SPLITS = ("train", "validation", "test")
 

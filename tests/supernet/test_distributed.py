@@ -7,9 +7,13 @@ from supernet.distributed import ALONE, Group, Orders, _buckets
 from tests.supernet.replica import losses
 from tests.torchrun import together
 
+CASES = ("llama/1", "mobilenet/1", "untied/1/sharded", "llama/1/sharded")
 
-def of_processes(family: str, micro_batches: int, *flags: str) -> list[dict[str, float]]:
-    found: list[dict[str, float]] = together("tests.supernet.replica", family, str(micro_batches), *flags)
+
+@pytest.fixture(scope="module")
+def of_processes() -> dict[str, list[dict[str, float]]]:
+    """What two processes found in each case; they train one after the other, because starting them takes longest."""
+    found: dict[str, list[dict[str, float]]] = together("tests.supernet.replica", *CASES)
     return found
 
 
@@ -20,21 +24,21 @@ def assert_equal(several, one):
             assert mine[name] == pytest.approx(value, abs=1e-5, rel=1e-5), name
 
 
-def test_two_processes_train_a_language_model_as_one_does():
-    assert_equal(of_processes("llama", 1), losses("llama", 1))
+def test_two_processes_train_a_language_model_as_one_does(of_processes):
+    assert_equal(of_processes["llama/1"], losses("llama", 1))
 
 
-def test_two_processes_train_a_batch_normalised_network_as_one_with_two_micro_batches():
+def test_two_processes_train_a_batch_normalised_network_as_one_with_two_micro_batches(of_processes):
     """Batch norm sees the examples of one process, so halves are what is compared."""
-    assert_equal(of_processes("mobilenet", 1), losses("mobilenet", 2))
+    assert_equal(of_processes["mobilenet/1"], losses("mobilenet", 2))
 
 
-def test_two_processes_that_share_the_weights_of_a_llama_train_as_one_does():
-    assert_equal(of_processes("untied", 1, "sharded"), losses("untied", 1))
+def test_two_processes_that_share_the_weights_of_a_llama_train_as_one_does(of_processes):
+    assert_equal(of_processes["untied/1/sharded"], losses("untied", 1))
 
 
-def test_tied_weights_stay_whole_beside_spread_ones():
-    assert_equal(of_processes("llama", 1, "sharded"), losses("llama", 1))
+def test_tied_weights_stay_whole_beside_spread_ones(of_processes):
+    assert_equal(of_processes["llama/1/sharded"], losses("llama", 1))
 
 
 # --- the parts --------------------------------------------------------------------------------------

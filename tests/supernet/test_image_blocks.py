@@ -20,7 +20,7 @@ from search_space.layers import (
 )
 from supernet.network import Supernet
 from supernet.slot import build_block
-from tests.contracts.narrow import buildable
+from winnow.testing.families import buildable
 
 MBCONV = MBConvSpec(8, 16, 8, 3, 1, 6, "SiLU", expand=True, project_shortcut=False)
 SQUEEZED = MBConvSpec(8, 16, 8, 3, 1, 6, "SiLU", expand=True, project_shortcut=False, squeeze_channels=4)

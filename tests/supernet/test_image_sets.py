@@ -109,7 +109,7 @@ def test_who_waits_hears_how_far_the_other_is_and_may_leave(tmp_path, decoding, 
 
     def held(self, content):
         begun.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         return original(self, content)
 
     def leave(share):
@@ -118,7 +118,7 @@ def test_who_waits_hears_how_far_the_other_is_and_may_leave(tmp_path, decoding, 
     monkeypatch.setattr(Decoder, "decode", held)
     with ThreadPoolExecutor(1) as pool:
         other = pool.submit(load_dataset, "images", 0, options, decoding)
-        assert begun.wait(10)
+        assert begun.wait(60)
         with pytest.raises(KeyboardInterrupt):
             load_dataset("images", 0, options, replace(decoding, progress=leave))
         go_on.set()

@@ -8,13 +8,13 @@ from search_space.plugins import load_family
 from supernet.importance import axes, order_by_importance
 from supernet.network import Supernet
 from supernet.weights import load_pretrained
-from tests.supernet.checkpoints import CHECKPOINTS, inputs, save
+from tests.supernet.checkpoints import CHECKPOINTS, inputs, one_of_each_family, save
 from tests.supernet.test_weights import config_of, logits, supernet_of
 
 NAMES = ["llama", "llama-biases", "llama-tied", "llama-mha", "mistral-window", "qwen2", "qwen3", "bert", "vit"]
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=one_of_each_family(NAMES))
 def case(request, tmp_path):
     family, kind, config = CHECKPOINTS[request.param]
     save(kind, config, tmp_path)

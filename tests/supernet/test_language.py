@@ -1,7 +1,6 @@
 """Language models: exits, losses over tokens, and every method on a small Llama."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,13 +13,16 @@ from search_space.plugins import load_family
 from supernet import passes as passes_module
 from supernet.data import Batch, Split
 from supernet.evaluate import perplexity, score
-from supernet.methods.alternating import Alternating
-from supernet.methods.bignas import BigNAS
-from supernet.methods.sortednet import SortedNet
+from supernet.methods.alternating.method import Alternating
+from supernet.methods.alternating.options import AlternatingOptions
+from supernet.methods.bignas.method import BigNAS
+from supernet.methods.bignas.options import BigNASOptions
+from supernet.methods.sortednet.method import SortedNet
+from supernet.methods.sortednet.options import SortedNetOptions
 from supernet.network import Supernet, extract
 from supernet.passes import Passes
 from supernet.trainer import Trainer
-from tests.supernet.recipes import FEW_STEPS
+from tests.supernet.recipes import FEW_STEPS, changed
 
 SPACE = load_family("llama", "tiny", Adjustments({"layer6_keep": (0, 1)}))
 DEPTHS = [Nesting(SPACE, "depth").architecture(level) for level in range(Nesting(SPACE, "depth").shape[0])]
@@ -60,7 +62,7 @@ def test_sorted_fine_tuning_is_the_plain_mean_of_the_exits_losses(supernet):
         (F.cross_entropy(logits.flatten(0, 1), batch().targets.flatten()) / len(DEPTHS)).backward()
     expected = gradients(supernet)
     supernet.zero_grad(set_to_none=True)
-    SortedNet(exits=True).step(Passes(supernet), batch(), np.random.default_rng(0))
+    SortedNet(SortedNetOptions(exits=True)).step(Passes(supernet), batch(), np.random.default_rng(0))
     assert_same(gradients(supernet), expected)
 
 
@@ -73,7 +75,13 @@ def test_networks_that_are_not_one_anothers_beginning_have_no_exits(supernet):
 
 @pytest.mark.parametrize(
     "method",
-    [BigNAS(), BigNAS(distillation="alpha"), Alternating(alpha=0.3), SortedNet(exits=True), SortedNet(draws=2)],
+    [
+        BigNAS(),
+        BigNAS(BigNASOptions(distillation="alpha")),
+        Alternating(AlternatingOptions(alpha=0.3)),
+        SortedNet(SortedNetOptions(exits=True)),
+        SortedNet(SortedNetOptions(draws=2)),
+    ],
 )
 def test_logits_in_parts_change_no_gradient_of_any_method(supernet, monkeypatch, method):
     method.step(Passes(supernet), batch(), np.random.default_rng(0))
@@ -86,7 +94,7 @@ def test_logits_in_parts_change_no_gradient_of_any_method(supernet, monkeypatch,
 
 def test_a_space_whose_last_layer_always_stays_has_no_exits():
     with pytest.raises(ValueError, match="exits"):
-        SortedNet(exits=True).prepare(Supernet(load_family("llama", "tiny")))
+        SortedNet(SortedNetOptions(exits=True)).prepare(Supernet(load_family("llama", "tiny")))
 
 
 def test_perplexity_is_that_of_the_mean_token(supernet):
@@ -102,7 +110,7 @@ def test_perplexity_is_that_of_the_mean_token(supernet):
 def test_a_network_that_knows_the_text_has_a_perplexity_near_one(supernet):
     """Trained on one block, it learns it by heart."""
     split = Split(batch().inputs[:2].int(), batch().targets[:2].int())
-    options = replace(FEW_STEPS, epochs=40, batch_size=2, optimizer="adamw", learning_rate=0.003, schedule="constant")
+    options = changed(FEW_STEPS, epochs=40, batch_size=2, optimizer="adamw", learning_rate=0.003, schedule="constant")
     trainer = Trainer(supernet, Alternating(), split, options, seed=0)
     for _ in range(60):
         trainer.step()

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from search_space.nesting import Nesting
 from search_space.plugins import load_family
 from supernet.data import Batch
-from supernet.methods.sortednet import SortedNet
+from supernet.methods.sortednet.method import SortedNet
+from supernet.methods.sortednet.options import SortedNetOptions
 from supernet.network import Supernet
 from supernet.passes import Passes
 from supernet.slot import slice_bounds
@@ -77,7 +78,7 @@ def test_a_smaller_sub_models_weights_are_a_prefix_of_a_larger_ones(supernet):
 
 
 def test_every_draw_of_a_step_has_examples_of_its_own(supernet):
-    method, data = SortedNet(draws=4), batch()
+    method, data = SortedNet(SortedNetOptions(draws=4)), batch()
     architectures = method.architectures(SPACE, np.random.default_rng(0))
     supernet.train()
     for architecture, low in zip(architectures, range(0, 16, 4), strict=True):
@@ -91,7 +92,7 @@ def test_every_draw_of_a_step_has_examples_of_its_own(supernet):
 
 
 def test_with_the_same_batch_every_draw_sees_all_of_it(supernet):
-    method, data = SortedNet(draws=2, batches="same"), batch()
+    method, data = SortedNet(SortedNetOptions(draws=2, batches="same")), batch()
     supernet.train()
     for architecture in method.architectures(SPACE, np.random.default_rng(0)):
         (F.cross_entropy(supernet(data.inputs, architecture), data.targets) / 2).backward()
@@ -104,7 +105,7 @@ def test_with_the_same_batch_every_draw_sees_all_of_it(supernet):
 
 def test_the_sandwich_has_the_full_and_the_smallest_model_in_every_step():
     for seed in range(5):
-        drawn = SortedNet(distribution="sandwich").architectures(SPACE, np.random.default_rng(seed))
+        drawn = SortedNet(SortedNetOptions(distribution="sandwich")).architectures(SPACE, np.random.default_rng(seed))
         assert drawn[:2] == [SPACE.largest(), NESTING.smallest()]
         assert len(drawn) == 4
 
@@ -113,10 +114,10 @@ def test_draws_are_nested_sub_models_unless_they_are_free():
     nested = {one.id for one in NESTING.all()}
     rng = np.random.default_rng(0)
     assert {a.id for _ in range(50) for a in SortedNet().architectures(SPACE, rng)} <= nested
-    free = {a.id for _ in range(50) for a in SortedNet(dimensions="free").architectures(SPACE, rng)}
+    free = {a.id for _ in range(50) for a in SortedNet(SortedNetOptions(dimensions="free")).architectures(SPACE, rng)}
     assert len(free - nested) > 150
 
 
 def test_a_batch_too_small_for_its_draws_is_refused(supernet):
     with pytest.raises(ValueError, match="batch of 4 cannot be cut into 4 draws"):
-        SortedNet(draws=4).step(Passes(supernet), batch(4), np.random.default_rng(0))
+        SortedNet(SortedNetOptions(draws=4)).step(Passes(supernet), batch(4), np.random.default_rng(0))

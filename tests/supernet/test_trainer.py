@@ -1,21 +1,21 @@
 """Trainer: schedule, randomness and exact resume."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from search_space.plugins import load_family
-from supernet.augment import AugmentOptions
 from supernet.data import Split, Standardisation
-from supernet.methods.bignas import BigNAS
+from supernet.methods.bignas.method import BigNAS
+from supernet.methods.bignas.options import BigNASOptions
 from supernet.network import Supernet
+from supernet.options import OPTIMIZERS, AugmentationOptions
 from supernet.passes import Passes
 from supernet.randomness import derived_rng
-from supernet.trainer import OPTIMIZERS, NonFiniteLoss, Trainer, TrainingOptions
-from tests.supernet.recipes import FEW_STEPS
+from supernet.trainer import NonFiniteLoss, Trainer, TrainingOptions
+from tests.supernet.recipes import FEW_STEPS, changed
 
 SPACE = load_family("mobilenet", "digits")
 
@@ -27,7 +27,7 @@ def split(count: int = 64) -> Split:
 
 def trainer(options: TrainingOptions = FEW_STEPS, seed: int = 0, weights: int = 0) -> Trainer:
     torch.manual_seed(weights)
-    return Trainer(Supernet(SPACE), BigNAS(num_random=1), split(), options, seed)
+    return Trainer(Supernet(SPACE), BigNAS(BigNASOptions(num_random=1)), split(), options, seed)
 
 
 def saved(of: Trainer) -> dict[str, torch.Tensor]:
@@ -47,7 +47,7 @@ def assert_same_tensors(first: Trainer, second: Trainer) -> None:
 
 @pytest.mark.parametrize(("optimizer", "momentum"), [*((name, 0.9) for name in sorted(OPTIMIZERS)), ("sgd", 0.0)])
 def test_six_steps_equal_three_saved_restored_and_three_more(optimizer, momentum):
-    options = replace(FEW_STEPS, optimizer=optimizer, momentum=momentum)
+    options = changed(FEW_STEPS, optimizer=optimizer, momentum=momentum)
     undisturbed = trainer(options)
     for _ in range(6):
         undisturbed.step()
@@ -122,7 +122,7 @@ def examples_seen(epochs: int) -> list[list[tuple[float, ...]]]:
             return {"loss": torch.zeros(())}
 
     torch.manual_seed(0)
-    watching = Trainer(Supernet(SPACE), Watcher(), split(), replace(FEW_STEPS, clip_norm=0.0), 0)
+    watching = Trainer(Supernet(SPACE), Watcher(), split(), changed(FEW_STEPS, clip_norm=0.0), 0)
     for _ in range(epochs * watching.steps_per_epoch):
         watching.step()
     return [seen[start : start + 64] for start in range(0, len(seen), 64)]
@@ -140,12 +140,12 @@ def test_every_epoch_has_an_order_of_its_own():
 
 
 def test_the_number_of_steps_follows_from_epochs_and_batches():
-    made = trainer(replace(FEW_STEPS, epochs=3, batch_size=20))  # 64 examples: three whole batches an epoch
+    made = trainer(changed(FEW_STEPS, epochs=3, batch_size=20))  # 64 examples: three whole batches an epoch
     assert (made.steps_per_epoch, made.num_steps) == (3, 9)
 
 
 def test_a_split_smaller_than_a_batch_still_trains():
-    made = trainer(replace(FEW_STEPS, batch_size=1000))
+    made = trainer(changed(FEW_STEPS, batch_size=1000))
     assert made.steps_per_epoch == 1
     assert math.isfinite(made.step()["loss_largest"])
 
@@ -163,8 +163,8 @@ def test_a_split_smaller_than_a_batch_still_trains():
     ],
 )
 def test_resume_is_exact_with_every_option(changes):
-    options, method = replace(FEW_STEPS, **changes), BigNAS(num_random=1, dropout=0.3, drop_connect=0.3)
-    augment = AugmentOptions(crop_padding=1)
+    options, method = changed(FEW_STEPS, **changes), BigNAS(BigNASOptions(num_random=1, dropout=0.3, drop_connect=0.3))
+    augment = AugmentationOptions(crop_padding=1)
 
     def made(weights: int) -> Trainer:
         torch.manual_seed(weights)
@@ -190,11 +190,11 @@ def image_split(count: int = 64) -> Split:
 
 def test_the_gradient_of_micro_batches_is_the_mean_of_their_own():
     """Batch norm sees a micro-batch, so this is what a batch of two halves is, and not more."""
-    options = replace(FEW_STEPS, clip_norm=0.0, micro_batches=2)
+    options = changed(FEW_STEPS, clip_norm=0.0, micro_batches=2)
     cut = trainer(options)
     index = cut._batch_of(0)
-    method, halves = BigNAS(num_random=1), (index[:8], index[8:])
-    by_hand = trainer(replace(options, micro_batches=1))
+    method, halves = BigNAS(BigNASOptions(num_random=1)), (index[:8], index[8:])
+    by_hand = trainer(changed(options, micro_batches=1))
     passes = Passes(by_hand.supernet.train())
     for half in halves:
         method.step(passes, split().batch(half), derived_rng(0, "sub-networks", 0))
@@ -207,7 +207,7 @@ def test_the_gradient_of_micro_batches_is_the_mean_of_their_own():
 
 
 def test_the_average_follows_the_weights():
-    made = trainer(replace(FEW_STEPS, ema_decay=0.5))
+    made = trainer(changed(FEW_STEPS, ema_decay=0.5))
     name = "slots.stem.block.conv.weight"
     expected = made.supernet.get_parameter(name).detach().clone()
     for done in range(1, 4):
@@ -220,7 +220,7 @@ def test_the_average_follows_the_weights():
 
 
 def test_low_rank_training_moves_matrices_and_nothing_else():
-    made = trainer(replace(FEW_STEPS, lora_rank=2))
+    made = trainer(changed(FEW_STEPS, lora_rank=2))
     before = {name: p.detach().clone() for name, p in made.supernet.named_parameters()}
     for _ in range(3):
         made.step()
@@ -258,7 +258,7 @@ def test_a_lower_rate_factor_lowers_the_rate_and_is_saved():
 
 def test_clipping_bounds_the_gradient_and_zero_switches_it_off():
     def norm_after_a_step(clip_norm: float) -> float:
-        made = trainer(replace(FEW_STEPS, clip_norm=clip_norm))
+        made = trainer(changed(FEW_STEPS, clip_norm=clip_norm))
         made.step()
         grads = [p.grad.flatten() for p in made.supernet.parameters() if p.grad is not None]
         return float(torch.cat(grads).norm())
@@ -271,7 +271,7 @@ def test_clipping_bounds_the_gradient_and_zero_switches_it_off():
 
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 def test_every_optimizer_uses_the_schedules_rate(optimizer):
-    made = trainer(replace(FEW_STEPS, optimizer=optimizer))
+    made = trainer(changed(FEW_STEPS, optimizer=optimizer))
     for _ in range(5):
         reported = made.step()["learning_rate"]
     assert reported == FEW_STEPS.rate(4 / 4)
@@ -280,7 +280,7 @@ def test_every_optimizer_uses_the_schedules_rate(optimizer):
 
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 def test_every_optimizer_uses_the_weight_decay(optimizer):
-    made = trainer(replace(FEW_STEPS, optimizer=optimizer, weight_decay=0.125))
+    made = trainer(changed(FEW_STEPS, optimizer=optimizer, weight_decay=0.125))
     decays = {
         group["weight_decay"]: {weight.dim() for weight in group["params"]} for group in made.optimizer.param_groups
     }
@@ -288,7 +288,7 @@ def test_every_optimizer_uses_the_weight_decay(optimizer):
 
 
 def test_elements_of_the_gradient_are_clipped():
-    made = trainer(replace(FEW_STEPS, clip_norm=0.0, clip_value=1e-4))
+    made = trainer(changed(FEW_STEPS, clip_norm=0.0, clip_value=1e-4))
     made.step()
     largest = max(float(p.grad.abs().max()) for p in made.supernet.parameters() if p.grad is not None)
     assert largest == pytest.approx(1e-4)
@@ -298,20 +298,20 @@ def test_elements_of_the_gradient_are_clipped():
 
 
 def test_cosine_goes_from_the_full_rate_to_the_floor():
-    options = replace(FEW_STEPS, epochs=10, schedule="cosine", lr_floor=0.0)
+    options = changed(FEW_STEPS, epochs=10, schedule="cosine", lr_floor=0.0)
     full = options.learning_rate
     assert [options.rate(epoch) for epoch in (0, 5, 10)] == pytest.approx([full, full / 2, 0])
-    assert replace(options, lr_floor=0.1).rate(10) == pytest.approx(0.1 * full)
+    assert changed(options, lr_floor=0.1).rate(10) == pytest.approx(0.1 * full)
 
 
 def test_warm_up_rises_from_zero_and_the_schedule_starts_after_it():
-    options = replace(FEW_STEPS, epochs=10, schedule="cosine", lr_floor=0.0, warmup_epochs=2.0)
+    options = changed(FEW_STEPS, epochs=10, schedule="cosine", lr_floor=0.0, warmup_epochs=2.0)
     full = options.learning_rate
     assert [options.rate(epoch) for epoch in (0, 1, 2, 6, 10)] == pytest.approx([0, full / 2, full, full / 2, 0])
 
 
 def test_a_constant_rate_is_constant():
-    options = replace(FEW_STEPS, schedule="constant")
+    options = changed(FEW_STEPS, schedule="constant")
     assert options.rate(0) == options.rate(2.9) == options.learning_rate
 
 

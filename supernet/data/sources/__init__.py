@@ -1,1 +1,4 @@
-"""Where data comes from: one file per source, each with a frozen dataclass `SOURCE` of its options."""
+"""Where data comes from: one folder per source, with `OPTIONS` in `options.py` and `SOURCE` in `source.py`.
+
+`example.py` writes a miniature of the data, with which the contract tries the source.
+"""

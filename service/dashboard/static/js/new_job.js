@@ -21,7 +21,12 @@ async function start() {
     recipe.append(...Object.keys(recipes).map((name) => el("option", { value: name }, name)));
     const other = copied ?? extended;
     if (other === null) fillFromRecipe(asked.get("recipe") in recipes ? asked.get("recipe") : Object.keys(recipes)[0]);
-    else fillFromJob(await get(`/v1/jobs/${encodeURIComponent(other)}`), copied === null);
+    else if (copied === null) fillFromJob(await get(`/v1/jobs/${encodeURIComponent(other)}`), true);
+    else {
+      // What follows from other parts of the job is left open, so that it follows the changes that are made here.
+      const [job, draft] = await Promise.all(["", "/draft"].map((end) => get(`/v1/jobs/${encodeURIComponent(other)}${end}`)));
+      fillFromJob({ ...job, ...draft }, false);
+    }
     for (const button of buttons) button.disabled = false;
   } catch (error) {
     trouble(error.message);

@@ -1,0 +1,1 @@
+"""The full network and random ones, weighed."""

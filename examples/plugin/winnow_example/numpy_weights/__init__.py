@@ -1,0 +1,1 @@
+"""Weights as NumPy writes them."""

@@ -1,0 +1,1 @@
+"""Every architecture of a small space, once."""

@@ -1,0 +1,1 @@
+"""optuna's Gaussian process: slow to ask, for expensive evaluations."""

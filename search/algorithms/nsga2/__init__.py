@@ -1,0 +1,1 @@
+"""NSGA-II on the genes of a search space."""

@@ -1,0 +1,1 @@
+"""NSGA-III: for three and four objectives."""

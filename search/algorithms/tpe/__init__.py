@@ -1,0 +1,1 @@
+"""optuna's tree-structured Parzen estimator."""

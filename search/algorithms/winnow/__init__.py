@@ -1,0 +1,1 @@
+"""Winnow's own search: few evaluations, each chosen with care."""

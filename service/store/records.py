@@ -1,0 +1,285 @@
+"""Records: what a job has found out on its way, as state. This module alone writes and reads them.
+
+A record is a row of `job_records` with a typed model. People hear of it as an event, which is written in the same
+transaction and is never read back (docs/decisions/0082). A record's natural key makes a repeated write harmless.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from search.metrics import Source
+from search_space.architecture import Option
+from service.store import queries
+from service.store.models import JobRecord
+
+log = logging.getLogger(__name__)
+
+Number: TypeAlias = int | float
+# Metric -> value; null stands for what JSON cannot say.
+Metrics: TypeAlias = dict[str, Number | None]
+# Longest key that is kept as it is; of longer ones the digest is.
+KEY_LENGTH = 64
+
+
+class Record(BaseModel):
+    """Base of all records: what one kind of row holds.
+
+    Attributes:
+        kind: of the row.
+        version: of the model that rows are written with.
+        event, phase: under which people hear of it.
+        named_by: fields that tell records of a kind apart; none: a job has one.
+        last_counts: whether a later record of the same name takes the place of the first, as a point of a training
+            that went back to a checkpoint does; if not, the first stays and the later one is nothing new.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    kind: ClassVar[str]
+    version: ClassVar[int] = 1
+    event: ClassVar[str]
+    phase: ClassVar[str | None] = None
+    named_by: ClassVar[tuple[str, ...]] = ()
+    last_counts: ClassVar[bool] = False
+
+    @property
+    def key(self) -> str:
+        """What tells this record from others of its kind in the same job."""
+        name = json.dumps([getattr(self, field) for field in self.named_by], sort_keys=True)
+        return name if len(name) <= KEY_LENGTH else hashlib.sha256(name.encode()).hexdigest()
+
+    def data(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return self.model_dump(mode="json")
+
+    def told(self) -> dict[str, Any]:
+        """What its event says."""
+        return self.data() if self.phase is None else {"phase": self.phase, **self.data()}
+
+
+class _Shown(Record):
+    """A record with numbers whose names the training decides, such as losses."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Number] = Field(init=False)
+
+    last_counts: ClassVar[bool] = True
+
+    @property
+    def shown(self) -> dict[str, Number]:
+        """Those numbers."""
+        return dict(self.__pydantic_extra__)
+
+
+class CurvePoint(_Shown):
+    """A point of a training's curve: means of losses, scores of validated networks, speed and memory."""
+
+    kind: ClassVar[str] = "curve point"
+    event: ClassVar[str] = "curve"
+    named_by: ClassVar[tuple[str, ...]] = ("epoch",)
+
+    epoch: Number
+
+
+class PredictorReport(Record):
+    """How good the predictor of one metric is, and what room limits leave for its errors. Further facts are its own."""
+
+    model_config = ConfigDict(extra="allow")
+    kind: ClassVar[str] = "predictor"
+    event: ClassVar[str] = "predictor"
+    named_by: ClassVar[tuple[str, ...]] = ("metric",)
+
+    metric: str
+    unit: str
+    target: str | None
+    used: bool
+    margin: float
+
+
+class LayerSensitivity(BaseModel):
+    """The largest network with one layer quantized."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    layer: str = Field(description="`slot.part`.")
+    precision: str
+    divergence: float = Field(description="KL divergence of its answers from the full network's, in nats.")
+    agreement: float = Field(description="Share of examples with the same first answer.")
+    bits: int
+
+
+class SensitivityRecord(Record):
+    """What quantizing each layer alone does to the largest network's answers."""
+
+    kind: ClassVar[str] = "sensitivity"
+    event: ClassVar[str] = "sensitivity"
+
+    architecture_id: str
+    layers: tuple[LayerSensitivity, ...]
+
+
+class Baseline(Record):
+    """A network that a front is compared with, scored and measured like a finalist."""
+
+    kind: ClassVar[str] = "baseline"
+    event: ClassVar[str] = "baseline"
+    named_by: ClassVar[tuple[str, ...]] = ("name",)
+
+    name: str
+    architecture_id: str
+    values: dict[str, Option]
+    metrics: Metrics
+    sources: dict[str, Source]
+    measurements: list[dict[str, Any]]
+
+
+class BaselineScore(Record):
+    """Scores of a network in its widest numbers, in the search for the best one."""
+
+    kind: ClassVar[str] = "baseline score"
+    event: ClassVar[str] = "baseline score"
+    named_by: ClassVar[tuple[str, ...]] = ("values",)
+
+    values: dict[str, Option]
+    metrics: Metrics
+
+
+# --- a search by gradient -------------------------------------------------------------------------
+
+
+class Prices(Record):
+    """What every option of every block costs on a target, in ms, and what all networks have in common."""
+
+    kind: ClassVar[str] = "prices"
+    event: ClassVar[str] = "gradient"
+    phase: ClassVar[str | None] = "prices"
+    named_by: ClassVar[tuple[str, ...]] = ("target",)
+
+    target: str
+    fixed_ms: float
+    blocks_ms: tuple[tuple[float, ...], ...]
+
+
+class SearchPoint(_Shown):
+    """A point of the search for one network: its losses, and where the distribution over networks stands."""
+
+    kind: ClassVar[str] = "search point"
+    event: ClassVar[str] = "gradient"
+    phase: ClassVar[str | None] = "search"
+    named_by: ClassVar[tuple[str, ...]] = ("run", "epoch")
+
+    run: int
+    epoch: float
+    probabilities: tuple[tuple[float, ...], ...]
+    entropy: float
+    expected_ms: float
+    most_likely_ms: float
+
+
+class Derived(Record):
+    """The network that one search has led to."""
+
+    kind: ClassVar[str] = "derived"
+    event: ClassVar[str] = "gradient"
+    phase: ClassVar[str | None] = "derived"
+    named_by: ClassVar[tuple[str, ...]] = ("run",)
+
+    run: int
+    target: str
+    latency_weight: float | None
+    budget_ms: float | None
+    architecture_id: str
+    values: dict[str, Option]
+    table_ms: float
+    argmax: bool
+    probabilities: tuple[tuple[float, ...], ...]
+    entropy: float
+    expected_ms: float
+    most_likely_ms: float
+
+
+class TrainingPoint(_Shown):
+    """A point of the training of one derived network: its losses."""
+
+    kind: ClassVar[str] = "training point"
+    event: ClassVar[str] = "gradient"
+    phase: ClassVar[str | None] = "train"
+    named_by: ClassVar[tuple[str, ...]] = ("run", "epoch")
+
+    run: int
+    epoch: float
+
+
+class Measured(Record):
+    """Scores and measurements of one derived network, once it is trained."""
+
+    kind: ClassVar[str] = "measured"
+    event: ClassVar[str] = "gradient"
+    phase: ClassVar[str | None] = "measured"
+    named_by: ClassVar[tuple[str, ...]] = ("run",)
+
+    run: int
+    architecture_id: str
+    metrics: Metrics
+    sources: dict[str, Source]
+    test: dict[str, Number]
+    measurements: list[dict[str, Any]]
+
+
+class CrossTable(Record):
+    """Latency of every network on every target, from the targets' tables: architecture id -> target -> ms."""
+
+    kind: ClassVar[str] = "cross"
+    event: ClassVar[str] = "gradient"
+    phase: ClassVar[str | None] = "cross"
+
+    latency_ms: dict[str, dict[str, float]]
+
+
+R = TypeVar("R", bound=Record)
+
+
+# --- rows -----------------------------------------------------------------------------------------
+
+
+def write(session: Session, job_id: str, epoch: int, record: Record) -> None:
+    """Store a record and tell people, fenced by the epoch. What is stored already is neither stored nor told again.
+
+    Raises:
+        LeaseLost: the epoch is over.
+    """
+    job = queries.fenced_job(session, job_id, epoch)
+    data, now = record.data(), session.get(JobRecord, (job_id, record.kind, record.key))
+    if now is None:
+        newest = select(func.max(JobRecord.number)).where(JobRecord.job_id == job_id, JobRecord.kind == record.kind)
+        number = (session.scalar(newest) or 0) + 1
+        found = {"number": number, "version": record.version, "data": data}
+        session.add(JobRecord(job_id=job_id, kind=record.kind, key=record.key, **found))
+    elif record.last_counts and now.data != data:
+        now.version, now.data = record.version, data
+    else:
+        return
+    queries.add_event(session, job, record.event, record.told())
+
+
+def read(session: Session, job_id: str, model: type[R]) -> list[R]:
+    """A job's records of a kind, in the order in which they were first written."""
+    query = select(JobRecord.data).where(JobRecord.job_id == job_id, JobRecord.kind == model.kind)
+    return [parsed(model, data) for data in session.scalars(query.order_by(JobRecord.number))]
+
+
+def parsed(model: type[R], data: Mapping[str, Any]) -> R:
+    """A record from its row. Fields of another version are left aside."""
+    if model.model_config.get("extra") == "forbid" and (unknown := data.keys() - model.model_fields.keys()):
+        log.warning("%s has fields of another version: %s", model.__name__, ", ".join(sorted(unknown)))
+        data = {name: value for name, value in data.items() if name not in unknown}
+    return model.model_validate(data)

@@ -1,0 +1,53 @@
+"""What data sources declare: the base of their options, and words that several have. No torch.
+
+What a path holds is known on the worker alone, so a request is judged by what its words say: `gives()` is as much of
+the data's shape as follows from them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, TypeAlias
+
+from pydantic import Field
+
+from plugins.options import NamesFile, Options
+from search_space.inputs import Input
+
+DataKind: TypeAlias = Literal["image", "labelled text", "text"]
+Storage: TypeAlias = Literal["auto", "memory", "disk"]
+
+# An option that is a path says so with `NamesFile`, or it is not checked to lie where jobs may read.
+Path = Annotated[str, Field(description="File or folder on the worker.", min_length=1, max_length=4096), NamesFile()]
+ValidationShare = Annotated[float, Field(gt=0, lt=1, description="Share of the training data held out for the search.")]
+# Of all examples where there is no test part; the same ones for every seed.
+TestShare = Annotated[float, Field(gt=0, lt=1, description="Share held out for testing where there is no test part.")]
+Limit = Annotated[
+    Annotated[int, Field(ge=2)] | None, Field(description="Use at most so many training examples; null uses all.")
+]
+Tokenizer = Annotated[
+    str | None,
+    Field(description="Checkpoint folder or name whose tokenizer is used; null: UTF-8 bytes."),
+    NamesFile(or_hub=True),
+]
+Length = Annotated[int, Field(ge=2, le=1_000_000, description="Tokens of a text or block.")]
+CorruptShare = Annotated[float, Field(ge=0, le=1, description="Largest share of unreadable images that is skipped.")]
+Pixels = Annotated[int, Field(ge=4, le=4096, description="Height and width in pixels, to which images are fitted.")]
+Channels = Annotated[Literal[1, 3], Field(description="3: colour, 1: grey.")]
+WhereImagesLie = Annotated[
+    Storage,
+    Field(description="Where decoded images lie; auto: in memory, or on the worker's disk where memory is short."),
+]
+
+
+class SourceOptions(Options):
+    """Base of the options of every data source.
+
+    Attributes:
+        kind: what it holds; None for a data set whose columns decide.
+    """
+
+    kind: ClassVar[DataKind | None] = None
+
+    def gives(self) -> Input | None:
+        """What networks get from it; None where that is known only once it is read."""
+        return None

@@ -1,0 +1,1 @@
+"""Any data set that Hugging Face's `datasets` can load."""

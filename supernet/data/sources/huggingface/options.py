@@ -1,0 +1,47 @@
+"""Options of the data source `huggingface`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from plugins.options import NamesFile
+from supernet.data.options import (
+    Channels,
+    CorruptShare,
+    Length,
+    Limit,
+    Pixels,
+    SourceOptions,
+    TestShare,
+    Tokenizer,
+    ValidationShare,
+    WhereImagesLie,
+)
+
+
+class HuggingFaceOptions(SourceOptions):
+    """Any data set that Hugging Face's `datasets` can load."""
+
+    path: Annotated[
+        str,
+        Field(description="Name on the Hub, folder or file.", min_length=1, max_length=4096),
+        NamesFile(or_hub=True),
+    ]
+    config: str | None = Field(default=None, description="Configuration of the data set, where it has several.")
+    image: str | None = Field(default=None, description="Column of images; null: found by its type.")
+    text: str | None = Field(default=None, description="Column of text; null: found by its type.")
+    label: str | None = Field(default=None, description="Column of labels; null: found by its type.")
+    size: Pixels = 224
+    channels: Channels = 3
+    tokenizer: Tokenizer = None
+    length: Length = 128
+    validation_share: ValidationShare = 0.1
+    test_share: TestShare = 0.1
+    limit: Limit = None
+    corrupt_share: CorruptShare = 0.01
+    storage: WhereImagesLie = "auto"
+
+
+OPTIONS = HuggingFaceOptions

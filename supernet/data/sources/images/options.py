@@ -1,0 +1,36 @@
+"""Options of the data source `images`."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from supernet.data.options import (
+    Channels,
+    CorruptShare,
+    DataKind,
+    Limit,
+    Path,
+    Pixels,
+    SourceOptions,
+    TestShare,
+    ValidationShare,
+    WhereImagesLie,
+)
+
+
+class ImagesOptions(SourceOptions):
+    """A folder of images, one folder per class."""
+
+    kind: ClassVar[DataKind | None] = "image"
+
+    path: Path
+    size: Pixels = 224
+    channels: Channels = 3
+    validation_share: ValidationShare = 0.1
+    test_share: TestShare = 0.2
+    limit: Limit = None
+    corrupt_share: CorruptShare = 0.01
+    storage: WhereImagesLie = "auto"
+
+
+OPTIONS = ImagesOptions

@@ -1,0 +1,1 @@
+"""Texts with labels, tab- or comma-separated."""

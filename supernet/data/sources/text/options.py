@@ -1,0 +1,29 @@
+"""Options of the data source `text`."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from search_space.inputs import Input, TokenInput
+from supernet.data.options import DataKind, Length, Path, SourceOptions, TestShare, Tokenizer, ValidationShare
+
+
+class TextOptions(SourceOptions):
+    """Plain text for language models, plain or .gz."""
+
+    kind: ClassVar[DataKind | None] = "text"
+
+    path: Path
+    tokenizer: Tokenizer = None
+    length: Length = 128
+    validation_share: ValidationShare = 0.1
+    test_share: TestShare = 0.1
+
+    def gives(self) -> Input | None:
+        """See `SourceOptions.gives`."""
+        if self.tokenizer is not None:
+            return None
+        return TokenInput(vocab=256, length=self.length, max_length=self.length, classes=None)
+
+
+OPTIONS = TextOptions

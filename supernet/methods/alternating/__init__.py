@@ -1,0 +1,1 @@
+"""Alternating fine-tuning: LLaMA-NAS and InstaTune."""

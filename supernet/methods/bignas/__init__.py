@@ -1,0 +1,1 @@
+"""BigNAS: sandwich rule with in-place distillation."""

@@ -1,0 +1,35 @@
+"""Options of the training method `bignas`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from supernet.options import DropConnect, Dropout, LabelSmoothing, MethodOptions
+
+
+class BigNASOptions(MethodOptions):
+    """Options of the training method `bignas`."""
+
+    num_random: Annotated[
+        int, Field(ge=0, le=16, description="Random sub-networks a step, besides biggest and smallest.")
+    ] = 2
+    label_smoothing: LabelSmoothing = 0.1
+    dropout: Dropout = 0.0
+    drop_connect: DropConnect = 0.0
+    distillation: Literal["kl", "alpha"] = Field(
+        default="kl", description="`kl`: the biggest network's prediction; `alpha`: AlphaNet's adaptive divergence."
+    )
+    alpha_min: Annotated[float, Field(ge=-10, lt=0, description="Lower alpha of the divergence.")] = -1.0
+    alpha_max: Annotated[float, Field(gt=0, le=10, description="Upper alpha of the divergence.")] = 1.0
+    alpha_clip: Annotated[float, Field(gt=0, description="Largest importance weight of the divergence.")] = 5.0
+    sampling: Literal["uniform", "params", "macs", "best_up", "worst_up"] = Field(
+        default="uniform",
+        description="Of the random sub-networks: over genes; `params`, `macs`: over bins of that cost, so that small "
+        "and large ones are both seen; `best_up`, `worst_up`: AttentiveNAS, the best or worst of some candidates.",
+    )
+    candidates: Annotated[int, Field(ge=2, le=64, description="Of `best_up` and `worst_up`, per random one.")] = 3
+
+
+OPTIONS = BigNASOptions

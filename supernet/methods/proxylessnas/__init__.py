@@ -1,0 +1,1 @@
+"""ProxylessNAS's weight steps: each trains one path."""

@@ -1,0 +1,1 @@
+"""SortedNet: nested sub-models without a teacher."""

@@ -1,0 +1,158 @@
+"""How weights are trained, declared once: the trainer's options, augmentation's, and what methods share. No torch.
+
+A job's training part is these and what it says besides; workers hand it to the trainer as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field, field_validator
+
+from plugins.options import Options
+from plugins.registry import one_of
+
+LabelSmoothing = Annotated[float, Field(ge=0, lt=1, description="Of the loss on labels.")]
+Dropout = Annotated[float, Field(ge=0, lt=1, description="Before the classifier, in passes of the biggest network.")]
+DropConnect = Annotated[
+    float,
+    Field(
+        ge=0,
+        lt=1,
+        description="Largest probability that a residual block is left out (it rises with depth), in passes of the "
+        "biggest network.",
+    ),
+]
+Policy = Literal["none", "autoaugment", "randaugment", "trivialaugment"]
+POLICIES: tuple[str, ...] = get_args(Policy)
+
+# In BigNAS the decay reaches its floor after two thirds of the training: its 2.4 epochs are a 150th (section 3.1).
+DECAY_SHARE = 150
+
+
+class MethodOptions(Options):
+    """Base of the options of every training method."""
+
+    def refusal(self, pretrained: bool) -> str | None:
+        """Why a supernet cannot be trained so, as a sentence for the user; None if it can.
+
+        Args:
+            pretrained: whether its weights start from a checkpoint.
+        """
+        return None
+
+
+class AugmentationOptions(Options):
+    """What is done to training images, in this order, on their device."""
+
+    resized_crop: Annotated[
+        float, Field(gt=0, le=1, description="Least share of the area that a random crop keeps; 1: off.")
+    ] = 1.0
+    crop_padding: Annotated[int, Field(ge=0, le=64, description="Pixels around the image before a crop; 0: off.")] = 0
+    flip: Annotated[bool, Field(description="Mirror half of the images.")] = False
+    policy: Policy = "none"
+    policy_ops: Annotated[int, Field(ge=1, le=8, description="Operations of RandAugment.")] = 2
+    policy_magnitude: Annotated[int, Field(ge=0, le=30, description="Strength of RandAugment.")] = 9
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is done at all."""
+        return self.resized_crop < 1 or self.crop_padding > 0 or self.flip or self.policy != "none"
+
+
+class TrainingOptions(Options):
+    """How the weights are optimised, and how a step is run."""
+
+    epochs: Annotated[int, Field(ge=0, le=100_000, description="0: search a checkpoint's weights as they are.")]
+    batch_size: Annotated[int, Field(ge=2, le=1_000_000, description="Examples of a step, over all processes.")]
+    micro_batches: Annotated[
+        int, Field(ge=1, le=4096, description="Parts into which a process cuts its share of a batch to save memory.")
+    ] = 1
+    optimizer: str = Field(description="`rmsprop`, `sgd` or `adamw`.")
+    learning_rate: Annotated[float, Field(gt=0, le=100)]
+    schedule: str = Field(default="exponential", description="`exponential`, `cosine` or `constant`.")
+    warmup_epochs: Annotated[float, Field(ge=0, description="Epochs in which the rate rises from 0.")] = 0.0
+    lr_decay: Annotated[float, Field(gt=0, le=1, description="Factor every `lr_decay_epochs` epochs.")]
+    lr_decay_epochs: Annotated[float, Field(gt=0)] | None = Field(
+        description="Null: a 150th of the epochs, so that the floor is reached at two thirds, as in BigNAS."
+    )
+    lr_floor: Annotated[float, Field(ge=0, le=1, description="Least rate, as a share of `learning_rate`.")]
+    weight_decay: Annotated[float, Field(ge=0, le=1)]
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    clip_norm: Annotated[float, Field(ge=0, description="Largest gradient norm; 0: no clipping.")]
+    clip_value: Annotated[float, Field(ge=0, description="Largest gradient element; 0: no clipping.")] = 0.0
+    ema_decay: Annotated[
+        float, Field(ge=0, lt=1, description="Decay a step of the averaged weights that are searched; 0: none.")
+    ] = 0.0
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="Of the passes; weights stay float32."
+    )
+    compile: bool = Field(default=False, description="torch.compile of the biggest and the smallest network's passes.")
+    activation_checkpointing: bool = Field(
+        default=False, description="Recompute the inside of blocks in the backward pass to save memory."
+    )
+    lora_rank: Annotated[
+        int, Field(ge=0, le=4096, description="Train updates of this rank instead of the weights; 0: off.")
+    ] = 0
+    lora_alpha: Annotated[float, Field(gt=0, description="Low-rank updates are scaled by alpha / rank.")] = 16.0
+    sharded: bool | None = Field(
+        default=None,
+        description="Spread weights, gradients and optimizer state over the processes (FSDP2). Null: where a llama "
+        "is trained by several, without averages, low-rank updates and compilation.",
+    )
+
+    @field_validator("optimizer")
+    @classmethod
+    def _known_optimizer(cls, optimizer: str) -> str:
+        return one_of("optimizer", optimizer, tuple(OPTIMIZERS))
+
+    @field_validator("schedule")
+    @classmethod
+    def _known_schedule(cls, schedule: str) -> str:
+        return one_of("schedule", schedule, tuple(SCHEDULES))
+
+    def decay_epochs(self, epochs: int) -> float:
+        """Epochs in which the rate falls by `lr_decay`, in a training of so many."""
+        return self.lr_decay_epochs or max(1, epochs) / DECAY_SHARE
+
+    def rate(self, epoch: float) -> float:
+        """Learning rate at a (fractional) epoch, never below the floor once it is warm."""
+        if epoch < self.warmup_epochs:
+            return self.learning_rate * epoch / self.warmup_epochs
+        share: float = max(SCHEDULES[self.schedule](self, epoch), self.lr_floor)
+        return self.learning_rate * share
+
+
+def exponential(options: TrainingOptions, epoch: float) -> float:
+    """`lr_decay ** (epoch / lr_decay_epochs)`: BigNAS's decay, whose constant ending is the floor (section 3.2)."""
+    decayed: float = options.lr_decay ** (epoch / options.decay_epochs(options.epochs))
+    return decayed
+
+
+def cosine(options: TrainingOptions, epoch: float) -> float:
+    """From 1 after the warm-up to 0 at the end (Loshchilov and Hutter, arXiv 1608.03983, one cycle)."""
+    done = (epoch - options.warmup_epochs) / (options.epochs - options.warmup_epochs)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def constant(_options: TrainingOptions, _epoch: float) -> float:
+    """1."""
+    return 1.0
+
+
+# Share of the full learning rate at an epoch.
+SCHEDULES: dict[str, Callable[[TrainingOptions, float], float]] = {
+    "constant": constant,
+    "cosine": cosine,
+    "exponential": exponential,
+}
+
+# Class of torch.optim, and its arguments besides weights, rate and decay. RMSProp's constants are those of the BigNAS
+# recipe (arXiv 2003.11142).
+OPTIMIZERS: dict[str, tuple[str, Callable[[TrainingOptions], dict[str, Any]]]] = {
+    "adamw": ("AdamW", lambda o: {}),
+    "rmsprop": ("RMSprop", lambda o: {"alpha": 0.9, "eps": 1e-3, "momentum": o.momentum}),
+    "sgd": ("SGD", lambda o: {"momentum": o.momentum, "nesterov": o.momentum > 0}),
+}

@@ -1,0 +1,128 @@
+"""What a supervisor does with a child that does not listen, or that dies: a real PostgreSQL, a clock of its own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from job.spec import JobSpec
+from service import jobs
+from service.settings import Settings
+from service.store import queries
+from service.store.models import Job
+from service.store.session import Database
+from workers import children, supervisor
+from workers.supervisor import Supervisor
+
+
+class Clock:
+    """Seconds that pass only where somebody waits."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class Deaf:
+    """A child that works on whatever its row says, and takes its time to end.
+
+    Args:
+        asks: called as it begins to be waited for the third time.
+    """
+
+    def __init__(self, clock: Clock, ends_on: signal.Signals, asks: object) -> None:
+        self._clock, self._ends_on, self._asks = clock, ends_on, asks
+        self.code: int | None = None
+        self.waited = 0
+
+    def poll(self) -> int | None:
+        return self.code
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.code is None:
+            self.waited += 1
+            if self.waited == 3:
+                assert callable(self._asks)
+                self._asks()
+            self._clock.now += timeout or 0
+            raise subprocess.TimeoutExpired("a runner", timeout or 0)
+        return self.code
+
+    def terminate(self) -> None:
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: signal.Signals) -> None:
+        if number == self._ends_on:
+            self.code = -number
+
+
+@pytest.fixture
+def job_id(database: Database) -> str:
+    """A queued job."""
+    with database.transaction() as session:
+        return jobs.submit(session, JobSpec.model_validate({}), None)[0].id
+
+
+def job_of(database: Database, job_id: str) -> Job:
+    with database.transaction() as session:
+        job = session.get(Job, job_id)
+        assert job is not None
+        session.expunge(job)
+        return job
+
+
+@pytest.mark.parametrize("ends_on", [signal.SIGTERM, signal.SIGKILL])
+def test_a_runner_that_does_not_listen_is_stopped_within_five_seconds_of_a_cancel(
+    database: Database, settings: Settings, job_id: str, monkeypatch: pytest.MonkeyPatch, ends_on: signal.Signals
+) -> None:
+    clock, asked = Clock(), 0.0
+
+    def cancel() -> None:
+        nonlocal asked
+        asked = clock.now
+        with database.transaction() as session:
+            jobs.cancel(session, job_id)
+
+    child = Deaf(clock, ends_on, cancel)
+    monkeypatch.setattr(supervisor, "time", clock)
+    monkeypatch.setattr(children, "start", lambda _command, _output: child)
+    Supervisor(database, settings, "a worker").run("job", job_id)
+    assert job_of(database, job_id).state == "cancelled"
+    assert child.code == -ends_on
+    assert clock.now - asked < 5
+
+
+def test_a_runner_that_dies_each_time_fails_its_job_with_the_reason_and_the_end_of_its_log(
+    database: Database, settings: Settings, job_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, started = Clock(), []
+
+    def start(command: Sequence[str], output: Path) -> Deaf:
+        started.append(list(command))
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with output.open("a") as file:
+            file.write(f"last words {len(started)}\n")
+        child = Deaf(clock, signal.SIGKILL, lambda: None)
+        child.kill()
+        return child
+
+    monkeypatch.setattr(children, "start", start)
+    Supervisor(database, settings, "a worker").run("job", job_id)
+    job = job_of(database, job_id)
+    assert job.state == "failed"
+    assert job.message is not None
+    assert f"died {settings.max_attempts} times in a row" in job.message
+    assert f"last words {settings.max_attempts}" in job.message
+    assert [command[-1] for command in started] == [str(n + 1) for n in range(settings.max_attempts)]
+    with database.transaction() as session:
+        said = [event["text"] for event in queries.events_of_kind(session, job_id, "message")]
+    assert sum("killed by SIGKILL" in text for text in said) == settings.max_attempts

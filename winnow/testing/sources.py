@@ -1,0 +1,123 @@
+"""Contract of a data source, whatever it is; its `example.py` writes a miniature of the data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from job.spec import DATA_MODELS, JobSpec
+from plugins import kinds
+from supernet.data import DataError, Dataset, Split, load_dataset
+from supernet.data.options import SourceOptions
+from winnow.testing.contract import Declared
+
+
+def rows(split: Split) -> list[tuple[float, ...]]:
+    """Its examples, to be compared."""
+    return [tuple(row) for row in split.stored[:].flatten(1).tolist()]
+
+
+class SourceContract(Declared):
+    """What holds of every data source."""
+
+    kind = kinds.SOURCES
+
+    @pytest.fixture
+    def options(self, plugin: str, tmp_path: Path) -> dict[str, Any]:
+        """The words that read a miniature."""
+        made = kinds.SOURCES.example(plugin)
+        home = kinds.SOURCES.home(plugin)
+        assert made is not None, f"Write {home}/example.py with write(folder) -> options, to try it on a miniature."
+        options: dict[str, Any] = made.write(tmp_path)
+        return options
+
+    def read(self, plugin: str, options: dict[str, Any], seed: int = 0) -> Dataset:
+        """The miniature."""
+        return load_dataset(plugin, seed, options)
+
+    def test_a_job_that_names_the_source_loads_what_the_source_loads(
+        self, plugin: str, options: dict[str, Any]
+    ) -> None:
+        """The name is a word more."""
+        spec = DATA_MODELS[plugin].model_validate({"source": plugin, **options})
+        assert isinstance(spec, SourceOptions)
+        dataset = load_dataset(plugin, 0, spec)
+        assert torch.equal(dataset.train.stored[:], self.read(plugin, options).train.stored[:])
+
+    def test_words_of_a_job_are_the_sources_own(self, plugin: str, options: dict[str, Any]) -> None:
+        """With the same defaults, and the source's name before them."""
+        declared = self.declared(plugin)
+        spec = DATA_MODELS[plugin].model_validate({"source": plugin, **options}).model_dump()
+        assert list(spec) == ["source", *declared.model_fields]
+        assert spec == {"source": plugin, **declared.model_validate(options).model_dump()}
+
+    def test_what_is_known_before_reading_is_what_is_read(self, plugin: str, options: dict[str, Any]) -> None:
+        """A request is judged by it."""
+        declared = kinds.SOURCES.options(plugin).OPTIONS.model_validate(options)
+        dataset = self.read(plugin, options)
+        if declared.gives() is not None:
+            assert declared.gives() == dataset.gives
+        if declared.kind is not None:
+            assert (dataset.train.stored.dim() == 4) == (declared.kind == "image")
+            assert dataset.train.is_language == (declared.kind == "text")
+
+    def test_the_splits_are_not_empty_and_hold_finite_inputs_with_labels_in_range(
+        self, plugin: str, options: dict[str, Any]
+    ) -> None:
+        """As networks eat them."""
+        dataset = self.read(plugin, options)
+        for split in dataset.splits.values():
+            batch = split.batch(slice(0, 4))
+            assert len(batch) == min(4, len(split)) > 0
+            assert batch.inputs.dtype in (torch.float32, torch.int64)
+            assert torch.isfinite(batch.inputs.float()).all()
+            assert batch.targets.dtype == torch.int64
+            assert 0 <= int(batch.targets.min()) <= int(batch.targets.max()) < dataset.num_classes
+
+    def test_the_same_seed_gives_the_same_splits(self, plugin: str, options: dict[str, Any]) -> None:
+        """A resumed job finds its data."""
+        first, second = (self.read(plugin, options, seed=3) for _ in range(2))
+        for name, split in first.splits.items():
+            assert torch.equal(split.stored[:], second.splits[name].stored[:]), name
+            assert torch.equal(split.y, second.splits[name].y), name
+
+    def test_no_seed_moves_the_test_split(self, plugin: str, options: dict[str, Any]) -> None:
+        """Jobs compare by it."""
+        first, second = (self.read(plugin, options, seed).test for seed in (0, 1))
+        assert torch.equal(first.stored[:], second.stored[:])
+
+    def test_validation_is_carved_from_training_data(self, plugin: str, options: dict[str, Any]) -> None:
+        """Training and validation together are the same examples for every seed."""
+        unions = []
+        for seed in (0, 1):
+            dataset = self.read(plugin, options, seed)
+            unions.append(sorted(rows(dataset.train) + rows(dataset.validation)))
+        assert unions[0] == unions[1]
+
+    def test_a_share_that_leaves_nothing_is_refused(self, plugin: str, options: dict[str, Any]) -> None:
+        """With the split that would be empty."""
+        if "validation_share" not in self.declared(plugin).model_fields:
+            pytest.skip(f"{plugin} has no share")
+        with pytest.raises(DataError, match="validation"):
+            self.read(plugin, {**options, "validation_share": 1e-9})
+
+    def test_a_path_that_is_not_there_is_named(self, plugin: str, options: dict[str, Any]) -> None:
+        """It is on the worker."""
+        if "path" not in options:
+            pytest.skip(f"{plugin} needs no path")
+        with pytest.raises(DataError, match="nowhere"):
+            self.read(plugin, {**options, "path": "/nowhere/at-all"})
+
+    def test_a_job_names_the_source_in_its_title(self, plugin: str, options: dict[str, Any]) -> None:
+        """Lists of jobs show it."""
+        metric = self.read(plugin, options).metric
+        spec = JobSpec.model_validate({"data": {"source": plugin, **options}, "objectives": [{"metric": metric}]})
+        assert plugin in spec.title
+
+    def test_cards_say_what_a_network_eats(self, plugin: str, options: dict[str, Any]) -> None:
+        """Whoever loads an export needs it."""
+        facts = self.read(plugin, options).preprocessing
+        assert {"input", "formula"} <= set(facts)
