@@ -35,12 +35,14 @@ class BundleContents:
         layers: its layer specs by slot, in forward order.
         facts: what `architecture.json` says besides the layers.
         card: the model card without the part about files, as Markdown.
+        companions: files that go along as they are, such as those of a tokenizer.
     """
 
     network: nn.Module
     layers: dict[str, LayerSpec]
     facts: dict[str, Any]
     card: str
+    companions: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,8 @@ def _write_files(subject: BundleContents, inputs: Tensor, folder: Path) -> None:
     write_architecture(subject.layers, inputs, folder, subject.facts)
     for name in kinds.FORMATS.names():
         kinds.FORMATS.load(name).write(subject.network, inputs, folder)
+    for file in subject.companions:
+        shutil.copyfile(file, folder / file.name)
 
 
 def write_architecture(
@@ -111,7 +115,10 @@ def write_architecture(
         | ({"ties": layer.ties()} if tied and layer.ties() else {})
         for slot, layer in layers.items()
     ]
-    eats = {"shape": [1, *inputs.shape[1:]], "dtype": str(inputs.dtype).removeprefix("torch.")}
+    dtype = str(inputs.dtype).removeprefix("torch.")
+    if inputs.is_floating_point():
+        dtype = (facts or {}).get("dtype", dtype)
+    eats = {"shape": [1, *inputs.shape[1:]], "dtype": dtype}
     text = json.dumps({**(facts or {}), "input": eats, "layers": described}, indent=2)
     (folder / "architecture.json").write_text(text)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,6 +37,8 @@ def write_measurable(
         tied: whether parameters that are another slot's are shared; a layer alone has its own.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if setting.dtype != "float32":
+        network = copy.deepcopy(network).to(getattr(torch, setting.dtype))
     written: Path = RUNTIMES.load(setting.how.engine).write(network, layers, inputs, folder, tied=tied)
     return written
 

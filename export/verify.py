@@ -63,13 +63,14 @@ def verify(
     Raises:
         VerificationError: a format does not load, or differs by more than it may.
     """
-    given = arguments(network, inputs, mask_NT)
-    with torch.no_grad():
-        expected = network.eval()(*given).cpu().numpy()
+    given = [tensor.float() if tensor.is_floating_point() else tensor for tensor in arguments(network, inputs, mask_NT)]
     truth = labels.cpu().numpy()
     report: dict[str, Any] = {"samples": len(inputs), "formats": {}}
     for name in formats:
         module = FORMATS.load(name)
+        reference = getattr(module, "REFERENCE", lambda same: same)(network)
+        with torch.no_grad():
+            expected = reference.eval()(*arguments(reference, inputs, mask_NT)).float().cpu().numpy()
         got, facts = _run_clean(module.RELOAD + CHECKER, folder, [tensor.cpu().numpy() for tensor in given], name)
         difference = float(np.abs(got - expected).max()) if got.shape == expected.shape else float("inf")
         same = bool(got.shape == expected.shape and (got.argmax(-1) == expected.argmax(-1)).all())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from search_space.inputs import ImageInput, Input, TokenInput
 
 if TYPE_CHECKING:
+    from job.data_spec import DataPart
     from search_space.space import SearchSpace
 
 
@@ -29,6 +30,22 @@ def misfit(space: SearchSpace, source: str, gives: Input | None) -> str | None:
     if reason is None:
         return None
     return f"{space.name} takes {takes}, but data source {source!r} gives {gives}: {reason}."
+
+
+def stated_misfit(space: SearchSpace, data: DataPart) -> str | None:
+    """As `misfit`, from the words of a job alone: what they say of the data's shape, before anybody has read them."""
+    takes, gives = space.takes, data.gives()
+    if gives is not None:
+        return misfit(space, data.source, gives)
+    length, size, channels = (getattr(data, name, None) for name in ("length", "size", "channels"))
+    reason = None
+    if isinstance(takes, TokenInput) and data.kind != "image" and length is not None and length > takes.max_length:
+        reason = f"data.length is {length}; choose at most {takes.max_length}"
+    elif isinstance(takes, ImageInput) and size is not None and size != takes.size and not resizes(space):
+        reason = f"data.size is {size}, and its networks do not resize; choose {takes.size}"
+    elif isinstance(takes, ImageInput) and channels is not None and channels != takes.channels:
+        reason = f"data.channels is {channels}; choose {takes.channels}"
+    return None if reason is None else f"{space.name} takes {takes}, but {reason}."
 
 
 def resizes(space: SearchSpace) -> bool:

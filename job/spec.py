@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from job.checkpoint_spec import OfCheckpoint, check_labels, found_in, refuse_untrained
 from job.data_spec import DATA_MODELS, DataSpec, data_gives
 from job.defaults import DEFAULT_RECIPE, filled
 from job.goal_spec import ConstraintSpec, ObjectiveSpec
@@ -60,7 +61,7 @@ __all__ = [
 MAX_EVALUATIONS = 100_000
 
 
-class SupernetSpec(Part):
+class SupernetSpec(OfCheckpoint):
     """Which search space the supernet spans."""
 
     family: str = Field(description="A model family, such as `mobilenet`.", examples=["mobilenet"])
@@ -98,9 +99,9 @@ class SupernetSpec(Part):
     @model_validator(mode="before")
     @classmethod
     def _read_checkpoint(cls, given: Any) -> Any:
-        """Read a checkpoint's configuration and check its tensors, without its weights.
+        """Read a checkpoint's folder and check its tensors, without its weights.
 
-        The configuration is kept in the job, so that its space does not depend on a folder that may go.
+        What it says is kept in the job, so that its space and numbers do not depend on a folder that may go.
         """
         if not isinstance(given, dict) or not isinstance(given.get("pretrained"), str) or given.get("checkpoint"):
             return given
@@ -110,10 +111,11 @@ class SupernetSpec(Part):
         if not folder.is_absolute():
             raise ValueError(f"Got pretrained {str(folder)!r}; give the absolute path that API and workers see.")
         check_checkpoint(str(folder))
-        checkpoint = read_checkpoint(folder)
-        if isinstance(given.get("family"), str):
-            plugins.check_checkpoint(given["family"], checkpoint, given.get("classes"))
-        return {**given, "checkpoint": checkpoint.config}
+        checkpoint, classes = read_checkpoint(folder), given.get("classes")
+        read = {**given, "checkpoint": checkpoint.config}
+        if isinstance(given.get("family"), str) and isinstance(classes, int | None):
+            read["found"] = found_in(checkpoint, given["family"], classes)
+        return read
 
     @model_validator(mode="after")
     def _buildable(self) -> SupernetSpec:
@@ -121,7 +123,7 @@ class SupernetSpec(Part):
             raise ValueError(
                 "Only pretrained weights can be ordered by importance; leave it out, or name a checkpoint."
             )
-        self.space()
+        check_labels(self.labels, self.space().takes, self.found)
         return self
 
     def space(self) -> SearchSpace:
@@ -129,7 +131,9 @@ class SupernetSpec(Part):
         from search_space.adjustments import Adjustments  # not needed to start the API
 
         adjustments = Adjustments(dict(self.choices), self.classes, self.sequence_length)
-        return plugins.load_family(self.family, self.preset, adjustments, self.checkpoint)
+        space = plugins.load_family(self.family, self.preset, adjustments, self.checkpoint)
+        space.float_bits = 32 if self.float_type == "float32" else 16
+        return space
 
 
 class SearchSpec(Part):
@@ -252,6 +256,8 @@ class JobSpec(Part):
                 "training.epochs is 0, so nothing is trained, and without supernet.pretrained the weights are "
                 "random. Name a checkpoint, or train for at least one epoch."
             )
+        if self.training.epochs == 0 and self.supernet.reuse is None and self.supernet.found is not None:
+            refuse_untrained(self.supernet.found)
         if self.search.warm_start and self.supernet.reuse is None:
             raise ValueError(
                 "search.warm_start needs a supernet that other jobs have searched; name it in supernet.reuse."

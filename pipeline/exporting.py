@@ -14,13 +14,16 @@ from export.formats.safetensors.format import needs
 from job.spec import JobSpec
 from job.versions import read_job
 from pipeline.artifacts import ArtifactStore
+from pipeline.check import said_of
 from pipeline.environment import Environment, describe
+from pipeline.own_data import companion_files, job_data
+from pipeline.shipping import float_type, shipped
 from pipeline.workshop import make_evaluator
 from search.metrics import Source
 from search_space.architecture import Architecture
 from search_space.operations import alone
 from service.store.models import Artifact, EvaluationRow, Finalist, Job
-from supernet.data import Decoding, load_dataset
+from supernet.data import Decoding
 from supernet.evaluate import score
 from supernet.flat import load_tensors
 from supernet.network import Supernet
@@ -55,10 +58,10 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
     spec = read_job(order.job.spec)
     space = spec.space()
     architecture = space.architecture(**order.evaluation.values)
-    data = load_dataset(spec.data.source, spec.training.seed, spec.data, decoding)
+    data = job_data(spec, decoding)
     supernet = Supernet(alone(space, architecture) if order.trained_alone else spec.supernet.space())
     load_tensors(supernet, artifacts.load(order.weights.path, order.weights.sha256))
-    network = make_evaluator(spec, supernet, data).network(architecture)
+    network = shipped(make_evaluator(spec, supernet, data).network(architecture), spec)
     metrics = dict(order.evaluation.metrics) | {f"test_{data.metric}": score(network, data.test)}
     sources = dict(order.evaluation.sources) | {f"test_{data.metric}": Source.MEASURED}
     if order.finalist is not None:
@@ -72,10 +75,11 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
         "metrics": metrics,
         "sources": sources,
         "preprocessing": data.preprocessing,
+        "dtype": str(float_type(spec)).removeprefix("torch."),
     }
     needed = needs([type(block) for block in network.children()])
     card = _card(order, spec, architecture, metrics, sources, environment, data.origin, data.preprocessing, needed)
-    subject = BundleContents(network, space.layers(architecture), facts, card)
+    subject = BundleContents(network, space.layers(architecture), facts, card, companion_files(spec))
     folder = artifacts.root / "exports" / order.job.id / architecture.id
     compared = slice(0, COMPARED_SAMPLES)
     return write_bundle(subject, data.test.inputs(compared), data.test.y[compared], folder, data.test.mask(compared))
@@ -125,8 +129,9 @@ def _card(
             "## Data",
             "",
             f"{spec.data.source}: {origin}. Input: {preprocessing['input']}; {preprocessing['formula']}"
-            f"{_constants(preprocessing)}.",
+            f"{_constants(preprocessing)}{_sizing(preprocessing)}.",
             "",
+            *_checkpoint(spec),
             "## Recipe",
             "",
             "```json",
@@ -166,6 +171,25 @@ def _constants(preprocessing: Mapping[str, Any]) -> str:
         for value in (preprocessing["mean"], preprocessing["std"])
     )
     return f" with mean {mean} and std {std}"
+
+
+def _sizing(preprocessing: Mapping[str, Any]) -> str:
+    """How a checkpoint's own processor sizes pictures."""
+    return f", after {preprocessing['resize']}" if "resize" in preprocessing else ""
+
+
+def _checkpoint(spec: JobSpec) -> list[str]:
+    """What the checkpoint gave and lacked."""
+    if spec.supernet.pretrained is None:
+        return []
+    return [
+        "## Checkpoint",
+        "",
+        f"Started from `{spec.supernet.pretrained}`.",
+        "",
+        *(f"- {text}" for _, text in said_of(spec)),
+        "",
+    ]
 
 
 def _measurement(m: Mapping[str, Any]) -> str:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from export.measurable import write_measurable
+from job.spec import JobSpec
 from pipeline.benches import LocalBench
 from pipeline.hardware import Hardware, Meter, read
+from pipeline.shipping import scored_as
 from pipeline.workshop import JobFailed, Workshop
 from predictors.readings import MeasurementError, Results
 from predictors.setting import Effort, Setting
@@ -47,7 +49,7 @@ def tested_networks(
     architectures: Sequence[Architecture],
     space: SearchSpace,
     hardware: Hardware,
-    seconds: float,
+    spec: JobSpec,
     listen: Callable[[], None],
 ) -> list[Tested]:
     """Test scores and latencies of networks, which are measured in turns, so that they can be compared.
@@ -57,7 +59,7 @@ def tested_networks(
 
     Args:
         space: of the architectures.
-        seconds: most measuring time of one network.
+        spec: of the job: how networks are shipped, and the most measuring time of one.
         listen: called now and then; may raise to stop.
 
     Raises:
@@ -68,7 +70,7 @@ def tested_networks(
     tests, networks = [], []
     for architecture in architectures:
         network = evaluator.network(architecture)
-        tests.append({f"test_{data.metric}": score(network, data.test)})
+        tests.append({f"test_{data.metric}": score(scored_as(network, spec), data.test)})
         networks.append(on_device(network, inputs.device))
         listen()
     meter = hardware.meter
@@ -82,7 +84,7 @@ def tested_networks(
             write_measurable(network, space.layers(architecture), inputs, Path(folder) / str(number), settings[0])
             for number, (architecture, network) in enumerate(zip(architectures, networks, strict=True))
         ]
-        measured = bench.measure(models, settings, Effort(max_seconds=seconds), listen)
+        measured = bench.measure(models, settings, Effort(max_seconds=spec.hardware.seconds), listen)
     found = []
     for architecture, test, results in zip(architectures, tests, measured, strict=True):
         if isinstance(results, MeasurementError):

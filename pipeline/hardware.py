@@ -16,6 +16,7 @@ from export.measurable import write_fresh
 from job.spec import JobSpec
 from pipeline.benches import LocalBench, RemoteBench, RowStore
 from pipeline.reporter import Reporter
+from pipeline.shipping import float_type
 from pipeline.traced_layers import layers_of
 from pipeline.workshop import JobFailed, Workshop
 from predictors.instrument import Instrument, Specimen, Unmeasurable
@@ -199,7 +200,8 @@ def _setting(spec: JobSpec, name: str, target: Target | None) -> Setting:
             raise JobFailed(f"Target {target.name} has no {runtime or 'runtime for this'}; it has {offered}.")
         runtime = runtime or offered[0]
     assert runtime is not None
-    return Setting(runtime, hardware.threads, hardware.batch)
+    dtype = str(float_type(spec)).removeprefix("torch.") if RUNTIMES[runtime].engine == "torch" else "float32"
+    return Setting(runtime, hardware.threads, hardware.batch, dtype)
 
 
 def _priced_by(shop: Workshop, name: str, table: LatencyTable, metrics: tuple[str, ...]) -> Hardware:

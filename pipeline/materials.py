@@ -14,12 +14,13 @@ from job.fit import misfit
 from job.paths import PathRefused, check_paths
 from job.spec import JobSpec
 from pipeline.artifacts import DiskFull, is_disk_full
+from pipeline.own_data import job_data
 from pipeline.workshop import JobFailed
 from plugins.kinds import METHODS
 from search_space.inputs import TokenInput
 from search_space.space import SearchSpace
 from service.settings import Settings
-from supernet.data import IN_MEMORY, DataError, Dataset, Decoding, load_dataset
+from supernet.data import IN_MEMORY, DataError, Dataset, Decoding
 from supernet.data.decoding import unheard
 from supernet.distributed import ALONE, Group
 from supernet.importance import order_by_importance
@@ -48,7 +49,7 @@ def prepare_data(spec: JobSpec, space: SearchSpace, device: torch.device, decodi
     """
     try:
         check_paths(spec, whole=True)
-        data = load_dataset(spec.data.source, spec.training.seed, spec.data, decoding)
+        data = job_data(spec, decoding)
     except (DataError, PathRefused) as error:
         raise JobFailed(str(error)) from error
     except OSError as error:
@@ -92,17 +93,23 @@ def decoding_of(
 
 
 def strange_tokens(spec: JobSpec, space: SearchSpace, data: Dataset) -> str | None:
-    """Why the data's token ids are not those that a checkpoint was trained on, as far as their number shows it.
+    """Why the data's token ids are not those that a checkpoint was trained on, as far as their number shows it."""
+    vocab = data.preprocessing.get("vocab")
+    return None if vocab is None else strange_vocabulary(spec, space, data.preprocessing["tokenizer"], vocab)
+
+
+def strange_vocabulary(spec: JobSpec, space: SearchSpace, tokenizer: str, vocab: int) -> str | None:
+    """Why a tokenizer of so many tokens is not a checkpoint's own; None if it may be.
 
     Embeddings are often padded by some hundred rows, never by a tenth of them.
     """
-    takes, vocab = space.takes, data.preprocessing.get("vocab")
-    if spec.supernet.pretrained is None or not isinstance(takes, TokenInput) or vocab is None:
+    takes = space.takes
+    if spec.supernet.pretrained is None or not isinstance(takes, TokenInput):
         return None
     if vocab >= LEAST_VOCAB_SHARE * takes.vocab:
         return None
     return (
-        f"The tokenizer {data.preprocessing['tokenizer']} has {vocab} tokens, but the checkpoint was trained with "
+        f"The tokenizer {tokenizer} has {vocab} tokens, but the checkpoint was trained with "
         f"{takes.vocab}: they do not belong together. Set data.tokenizer to the checkpoint's folder, "
         f"{spec.supernet.pretrained}."
     )

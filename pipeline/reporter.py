@@ -27,7 +27,7 @@ RETRY_SECONDS = 1.0
 PROGRESS_SECONDS = 0.5
 
 # What each stage usually costs, relative to the others; only for percent and ETA.
-STAGE_WEIGHTS = dict(zip(STAGES, (0.02, 0.43, 0.08, 0.02, 0.25, 0.2, 0.0), strict=True))
+STAGE_WEIGHTS = dict(zip(STAGES, (0.01, 0.02, 0.42, 0.08, 0.02, 0.25, 0.2, 0.0), strict=True))
 
 
 class Interrupted(Exception):

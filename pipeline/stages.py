@@ -1,6 +1,6 @@
 """The stages of a job. Each resumes from what is stored, so a killed run loses seconds.
 
-prepare data -> train supernet -> measure hardware -> fit predictors -> search -> measure finalists -> done
+check -> prepare data -> train supernet -> measure hardware -> fit predictors -> search -> measure finalists -> done
 
 What happens between the data and the front is a strategy: `search_supernet` here, or `proxyless.strategy`.
 """
@@ -15,6 +15,7 @@ import structlog
 from job.hardware_spec import with_margin
 from job.spec import JobSpec
 from job.versions import read_job
+from pipeline.check import check
 from pipeline.environment import local_processes
 from pipeline.evaluating import evaluation_of, row_of
 from pipeline.exams import exams_of
@@ -63,6 +64,7 @@ def run(shop: Workshop, strategy: Strategy) -> None:
         DiskFull: a file could not be written; what was stored before is intact.
         JobFailed: with the reason for the user.
     """
+    check(shop)
     shop.reporter.stage(Stage.PREPARE_DATA)
     decoding = decoding_of(
         shop.settings,
@@ -244,8 +246,7 @@ def _measured_at_once(left: Sequence[_Placed]) -> Iterator[list[_Placed]]:
 
 def _measured(shop: Workshop, evaluator: Evaluator, group: Sequence[_Placed], hardware: Hardware) -> list[Finalist]:
     architectures = [evaluation.architecture for _, evaluation in group]
-    seconds, listen = shop.spec.hardware.seconds, shop.reporter.listen
-    tested = tested_networks(evaluator, architectures, shop.searched, hardware, seconds, listen)
+    tested = tested_networks(evaluator, architectures, shop.searched, hardware, shop.spec, shop.reporter.listen)
     return [
         Finalist(
             job_id=shop.job_id,

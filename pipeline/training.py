@@ -14,6 +14,7 @@ from pipeline.curve import Curve, fallen, is_better
 from pipeline.driver import Course, Driver, Words
 from pipeline.materials import fresh_supernet, make_trainer
 from pipeline.reporter import Tell
+from pipeline.shipping import rounded
 from pipeline.workshop import JobFailed, Workshop
 from service.store.models import Stage
 from supernet.data import Dataset
@@ -74,7 +75,8 @@ def train_supernet(shop: Workshop, data: Dataset) -> Supernet:
 
 
 def _finished(shop: Workshop, data: Dataset, supernet: Supernet, steps: int) -> Supernet:
-    """Store a supernet as a resource that is ready for searches."""
+    """Store a supernet as a resource that is ready for searches, its weights rounded to what is shipped."""
+    supernet = rounded(supernet, shop.spec)
     written = shop.files.write(f"supernets/{shop.job_id}.safetensors", own_tensors(supernet))
     stored_supernets.record(shop, data, supernet, written, steps)
     return supernet

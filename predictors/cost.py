@@ -19,18 +19,18 @@ def macs(space: SearchSpace, architecture: Architecture) -> int:
     return _macs(space.layers(architecture).values())
 
 
-def weight_bytes(space: SearchSpace, architecture: Architecture, bits: int = 32) -> int:
-    """Bytes of the stored weights, weight tensors at `bits` and everything else at 32 bits."""
-    return _weight_bytes(space.layers(architecture).values(), bits)
+def weight_bytes(space: SearchSpace, architecture: Architecture, bits: int | None = None) -> int:
+    """Bytes of the stored weights: weight tensors at `bits` (None: the space's own), everything else at the space's."""
+    return _weight_bytes(space.layers(architecture).values(), bits or space.float_bits, space.float_bits)
 
 
-def peak_activation_bytes(space: SearchSpace, architecture: Architecture, bits: int = 32) -> int:
+def peak_activation_bytes(space: SearchSpace, architecture: Architecture, bits: int | None = None) -> int:
     """Most bytes of activations that are in memory at once during one sample's forward pass.
 
     Counted as an inference runtime keeps them (see `search_space.layers`): a layer's input, its output and
     what a shortcut needs later; normalisation and activation functions work in place.
     """
-    return _peak_activation_bytes(space.layers(architecture).values(), bits)
+    return _peak_activation_bytes(space.layers(architecture).values(), bits or space.float_bits)
 
 
 # Metric -> exact cost. These metrics are never learned and never count as evaluations.
@@ -48,8 +48,8 @@ def costs(space: SearchSpace, architecture: Architecture) -> dict[str, float]:
     return {
         "macs": float(_macs(layers)),
         "params": float(_params(layers)),
-        "size_bytes": float(_weight_bytes(layers)),
-        "peak_activation_bytes": float(_peak_activation_bytes(layers)),
+        "size_bytes": float(_weight_bytes(layers, space.float_bits, space.float_bits)),
+        "peak_activation_bytes": float(_peak_activation_bytes(layers, space.float_bits)),
     }
 
 
@@ -61,10 +61,10 @@ def _macs(layers: Collection[LayerSpec]) -> int:
     return sum(layer.macs() for layer in layers)
 
 
-def _weight_bytes(layers: Collection[LayerSpec], bits: int = 32) -> int:
-    return sum(layer.weight_bytes(bits) for layer in layers)
+def _weight_bytes(layers: Collection[LayerSpec], bits: int, extra_bits: int) -> int:
+    return sum(layer.weight_bytes(bits, extra_bits) for layer in layers)
 
 
-def _peak_activation_bytes(layers: Collection[LayerSpec], bits: int = 32) -> int:
+def _peak_activation_bytes(layers: Collection[LayerSpec], bits: int) -> int:
     peak = max((layer.peak_activations() for layer in layers), default=0)
     return (peak * bits + 7) // 8

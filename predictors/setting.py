@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from predictors.runtime import Runtime
 from predictors.targets import DEFAULT_TARGET, RUNTIMES
@@ -15,6 +15,7 @@ class SettingRow(TypedDict):
     runtime: str
     threads: int
     batch: int
+    dtype: NotRequired[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,13 @@ class Setting:
         runtime: one of `predictors.targets.RUNTIMES`.
         threads: of the runtime, inside an operator.
         batch: samples in one run.
+        dtype: of the numbers, where the engine is torch; ONNX Runtime computes in float32.
     """
 
     runtime: str = DEFAULT_TARGET
     threads: int = 1
     batch: int = 1
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         if self.runtime not in RUNTIMES:
@@ -43,8 +46,11 @@ class Setting:
         return RUNTIMES[self.runtime]
 
     def as_dict(self) -> SettingRow:
-        """For rows and the measuring process."""
-        return {"runtime": self.runtime, "threads": self.threads, "batch": self.batch}
+        """For rows and the measuring process; float32 is not said, as it was before there was anything else."""
+        facts: SettingRow = {"runtime": self.runtime, "threads": self.threads, "batch": self.batch}
+        if self.dtype != "float32":
+            facts["dtype"] = self.dtype
+        return facts
 
     def with_threads(self, threads: int) -> Setting:
         """The same with another number of threads."""

@@ -1,6 +1,6 @@
 """The stages of a search by gradient (ProxylessNAS), each resumed from what is stored.
 
-prepare data -> train supernet -> measure hardware -> search -> measure finalists -> done
+check -> prepare data -> train supernet -> measure hardware -> search -> measure finalists -> done
 
 "Train supernet" warms the weights of all paths up, once for all networks; "measure hardware" prices the candidates
 on every target. "Search" then goes through the networks that were asked for: search, derive, train alone, measure.
@@ -342,8 +342,8 @@ class _GradientSearch:
         """Scores on validation and test examples, and latency on the device of the job's objectives."""
         began = time.monotonic()
         (evaluation,) = evaluator.evaluate([architecture])
-        space, seconds, listen = self._shop.space, self._spec.hardware.seconds, self._shop.reporter.listen
-        (tested,) = tested_networks(evaluator, [architecture], space, hardware, seconds, listen)
+        space, listen = self._shop.space, self._shop.reporter.listen
+        (tested,) = tested_networks(evaluator, [architecture], space, hardware, self._spec, listen)
         on_target, how = tested.metrics, tested.sources
         if not on_target and hardware.metrics:
             on_target, how = hardware.scores(architecture, listen)

@@ -9,42 +9,75 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
+
+from search_space.config_reader import CheckpointError, ConfigReader, shares
+from search_space.spellings import Spelling
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "ConfigReader",
+    "Layout",
+    "Matched",
+    "Place",
+    "Stored",
+    "read_checkpoint",
+    "shares",
+]
 
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 # safetensors refuses larger headers too.
 MAX_HEADER_BYTES = 100_000_000
 # An index of a hundred thousand tensors fits.
 MAX_JSON_BYTES = 50_000_000
-
-
-class CheckpointError(ValueError):
-    """The folder is not a checkpoint that can be used; the message says why and what to do."""
+# safetensors' words for numbers that are weights as they are; anything else is packed or scaled.
+FLOAT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+# The output layer of a decoder, and the embedding that it may be tied to.
+HEAD, EMBEDDINGS = "lm_head.weight", ("model.embed_tokens.weight", "embed_tokens.weight")
+# Bytes that are compared at once.
+COMPARED = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A tensor of a checkpoint: where it is and its shape."""
+    """A tensor of a checkpoint: where it is and its shape.
+
+    Attributes:
+        dtype: safetensors' word, such as `BF16`.
+        start, stop: its bytes in the file.
+    """
 
     file: str
     shape: tuple[int, ...]
     dtype: str
+    start: int = 0
+    stop: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A folder with a configuration and tensors by name."""
+    """A folder with a configuration and tensors by name.
+
+    Attributes:
+        config: of config.json, with what transformers itself makes of it once it has seen the weights.
+        notes: sentences for whoever uses it.
+    """
 
     folder: Path
     config: dict[str, Any]
     tensors: dict[str, Stored]
+    notes: tuple[str, ...] = ()
 
 
 def read_checkpoint(folder: str | Path) -> Checkpoint:
     """Read a folder's configuration and the headers of its weights.
+
+    Like transformers, it takes `model.safetensors` before an index of shards, and keeps an output layer that is stored
+    with other values than the embedding that config.json ties it to.
 
     Raises:
         CheckpointError: no such folder, no or a broken config.json, no safetensors, a pickle instead, a
@@ -55,12 +88,43 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
         raise CheckpointError(f"There is no checkpoint folder {str(folder)!r}; give the path of one with {CONFIG}.")
     config = _json(folder / CONFIG, "a Hugging Face checkpoint has one beside its weights")
     tensors: dict[str, Stored] = {}
-    for file in _files(folder):
+    files = _files(folder)
+    for file in files:
         for name, stored in _header(folder / file):
             if name in tensors:
                 raise CheckpointError(f"Tensor {name!r} of {folder} is in both {tensors[name].file} and {file}.")
             tensors[name] = stored
-    return Checkpoint(folder, config, tensors)
+    notes = []
+    if files == [SINGLE] and (folder / INDEX).is_file():
+        notes.append(
+            f"The checkpoint has {SINGLE} and an index of shards beside it; like transformers, only {SINGLE} is read."
+        )
+    embedding = next((name for name in EMBEDDINGS if name in tensors), None)
+    ties = config.get("tie_word_embeddings") is True and embedding is not None and HEAD in tensors
+    if ties and not _equal(folder, tensors[HEAD], tensors[str(embedding)]):
+        config = {**config, "tie_word_embeddings": False}
+        notes.append(
+            f"config.json ties {HEAD} to {embedding}, but both are stored and differ; like transformers, both are "
+            "kept, and they are not tied."
+        )
+    return Checkpoint(folder, config, tensors, tuple(notes))
+
+
+def _equal(folder: Path, one: Stored, other: Stored) -> bool:
+    """Whether two stored tensors hold the same bytes. Tensors of two types do not: transformers compares them as they
+    are loaded, in one type, and rounding makes them differ."""
+    if (one.shape, one.dtype) != (other.shape, other.dtype):
+        return False
+    with (folder / one.file).open("rb") as left, (folder / other.file).open("rb") as right:
+        left.seek(one.start)
+        right.seek(other.start)
+        remaining = one.stop - one.start
+        while remaining > 0:
+            size = min(COMPARED, remaining)
+            if left.read(size) != right.read(size):
+                return False
+            remaining -= size
+    return True
 
 
 def _json(path: Path, hint: str) -> dict[str, Any]:
@@ -78,7 +142,9 @@ def _json(path: Path, hint: str) -> dict[str, Any]:
 
 
 def _files(folder: Path) -> list[str]:
-    """Names of the files with weights: one, or those that the index names."""
+    """Names of the files with weights: one, or where there is none those that the index names."""
+    if (folder / SINGLE).is_file():
+        return [SINGLE]
     if (folder / INDEX).is_file():
         index = _json(folder / INDEX, "it lists the shards").get("weight_map")
         if not isinstance(index, Mapping) or not index:
@@ -94,8 +160,6 @@ def _files(folder: Path) -> list[str]:
                 "Copy the whole checkpoint."
             )
         return files
-    if (folder / SINGLE).is_file():
-        return [SINGLE]
     pickles = sorted(path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".ckpt"))
     if pickles:
         raise CheckpointError(
@@ -130,10 +194,11 @@ def _header(path: Path) -> Iterator[tuple[str, Stored]]:
             continue
         try:
             shape, dtype = tuple(int(n) for n in facts["shape"]), str(facts["dtype"])
-            end = max(end, int(facts["data_offsets"][1]))
+            start, stop = (8 + length + int(offset) for offset in facts["data_offsets"])
+            end = max(end, stop - 8 - length)
         except (KeyError, TypeError, ValueError, IndexError):
             raise CheckpointError(f"{broken}: its header does not describe {name!r}. Copy it again.") from None
-        yield name, Stored(path.name, shape, dtype)
+        yield name, Stored(path.name, shape, dtype, start, stop)
     if 8 + length + end != size:
         raise CheckpointError(
             f"{broken}: it has {size} bytes, and its header speaks of {8 + length + end}. Copy it again."
@@ -152,12 +217,14 @@ class Place:
         shape: that the tensor must have.
         optional: whether the parameter keeps fresh values where the checkpoint has no such tensor, as a
             new classifier does.
+        fresh: whether it keeps them even so, because the stored tensor is of another task.
     """
 
     slot: str
     parameter: str
     shape: tuple[int, ...]
     optional: bool = False
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,45 +234,86 @@ class Layout:
     Attributes:
         places: tensor name -> its place.
         droppable: patterns of tensors that may be there and are not used, such as another task's head.
+        spelling: how the names of a file are read.
+        stand_ins: tensor name -> another that is loaded in its place where it is not stored, such as a tied one.
     """
 
     places: dict[str, Place]
     droppable: tuple[str, ...] = ()
+    spelling: Spelling = field(default_factory=Spelling)
+    stand_ins: Mapping[str, str] = field(default_factory=dict)
 
     def match(self, checkpoint: Checkpoint) -> Matched:
         """Check a checkpoint's tensors against the layout.
 
         Raises:
-            CheckpointError: tensors are missing, of the wrong shape, or unknown; the first few are named.
+            CheckpointError: tensors are missing, of the wrong shape or type, unknown, or stored under two of their
+                names; the first few are named.
         """
-        stored, folder = checkpoint.tensors, checkpoint.folder
-        missing = [name for name, place in self.places.items() if name not in stored and not place.optional]
+        folder = checkpoint.folder
+        stored = self._by_place(checkpoint)
+        missing = [
+            name for name, place in self.places.items() if name not in stored and not (place.optional or place.fresh)
+        ]
+        packed = [name for name in checkpoint.tensors if self._is_packed(checkpoint, name)]
+        if packed:
+            dtype = checkpoint.tensors[packed[0]].dtype
+            raise CheckpointError(
+                f"{folder} holds {_some(packed)} as {dtype}: weights that are quantized or packed, and config.json has "
+                "no quantization_config that says how. Start from the full-precision checkpoint."
+            )
         if missing:
             raise CheckpointError(
                 f"{folder} lacks {_some(missing)}. Its config.json asks for them; is it the right configuration, "
                 "and are all files there?"
             )
-        loads, dropped = {}, []
-        for name, tensor in stored.items():
-            place = self.places.get(name)
-            if place is None:
-                dropped.append(name)
-            elif _without_ones(tensor.shape) == _without_ones(place.shape):
+        loads, used = {}, set()
+        for place_name, name in stored.items():
+            place, shape = self.places[place_name], checkpoint.tensors[name].shape
+            if place.fresh:
+                continue
+            if _without_ones(shape) == _without_ones(place.shape):
                 loads[name] = place
-            elif place.optional:
-                dropped.append(name)
-            else:
+                used.add(place_name)
+            elif not place.optional:
                 raise CheckpointError(
-                    f"Tensor {name!r} of {folder} has shape {tensor.shape}; its config.json asks for {place.shape}."
+                    f"Tensor {name!r} of {folder} has shape {shape}; its config.json asks for {place.shape}."
                 )
-        unknown = [name for name in dropped if name not in self.places and not self._may_drop(name)]
+        dropped = [name for name in checkpoint.tensors if name not in loads]
+        unknown = [name for name in dropped if name not in stored.values() and not self._may_drop(name)]
         if unknown:
             raise CheckpointError(
                 f"{folder} holds {_some(unknown)}, which its config.json does not ask for. "
                 "Is it the right configuration?"
             )
-        fresh = sorted(name for name in self.places if name not in loads)
+        fresh = sorted(name for name in self.places if name not in used)
         return Matched(loads, tuple(sorted(dropped)), tuple(fresh))
+
+    def _by_place(self, checkpoint: Checkpoint) -> dict[str, str]:
+        """Name in the layout -> name in the checkpoint.
+
+        Raises:
+            CheckpointError: a tensor is there under two of its names.
+        """
+        known = {self.spelling.renamed(name): name for name in self.places}
+        found: dict[str, str] = {}
+        for name in checkpoint.tensors:
+            place = known.get(self.spelling.read(name, known))
+            if place is None:
+                continue
+            if place in found:
+                raise CheckpointError(
+                    f"{checkpoint.folder} holds {found[place]!r} and {name!r}, which are two names of one tensor; "
+                    "remove one of them."
+                )
+            found[place] = name
+        for place, other in self.stand_ins.items():
+            if place not in found and other in checkpoint.tensors:
+                found[place] = other
+        return found
+
+    def _is_packed(self, checkpoint: Checkpoint, name: str) -> bool:
+        return checkpoint.tensors[name].dtype not in FLOAT_BYTES and not self._may_drop(name)
 
     def _may_drop(self, name: str) -> bool:
         return any(fnmatchcase(name, pattern) for pattern in self.droppable)
@@ -234,76 +342,3 @@ def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
 def _some(names: list[str]) -> str:
     listed = ", ".join(repr(name) for name in names[:3])
     return f"the tensor {listed}" if len(names) == 1 else f"{len(names)} tensors ({listed}{', ...' * (len(names) > 3)})"
-
-
-class ConfigReader:
-    """Reads what a family needs from a checkpoint's configuration.
-
-    Args:
-        config: the content of config.json.
-        model_types: those that the family supports.
-
-    Raises:
-        CheckpointError: another model type, or quantized weights.
-    """
-
-    def __init__(self, config: Mapping[str, Any], model_types: tuple[str, ...]) -> None:
-        self.config = config
-        self.model_type = str(config.get("model_type"))
-        if self.model_type not in model_types:
-            raise CheckpointError(
-                f"The checkpoint's model_type is {config.get('model_type')!r}; this family supports "
-                f"{', '.join(model_types)}."
-            )
-        if config.get("quantization_config"):
-            raise CheckpointError("The checkpoint's weights are quantized; start from the full-precision ones.")
-
-    def whole(self, key: str, default: int | None = None) -> int:
-        """A whole number of at least 1.
-
-        Raises:
-            CheckpointError: it is missing and there is no default, or it is something else.
-        """
-        value = self.config.get(key)
-        value = default if value is None else value
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise CheckpointError(f"config.json must give {key!r} as a whole number of at least 1; got {value!r}.")
-        return value
-
-    def ratio(self, key: str, default: float) -> float:
-        """A number of at least 0, such as a dropout or an epsilon."""
-        value = self.config.get(key)
-        value = default if value is None else value
-        if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
-            raise CheckpointError(f"config.json must give {key!r} as a number of at least 0; got {value!r}.")
-        return float(value)
-
-    def one_of(self, key: str, known: Mapping[str, str], default: str) -> str:
-        """What a word of the configuration stands for."""
-        value = self.config.get(key) or default
-        if value not in known:
-            raise CheckpointError(f"config.json has {key} {value!r}; supported are {', '.join(known)}.")
-        return known[value]
-
-    def task(self, known: tuple[str, ...]) -> str:
-        """The class that the checkpoint was saved from.
-
-        Raises:
-            CheckpointError: it is for another task.
-        """
-        named = self.config.get("architectures") or [known[0]]
-        if named[0] not in known:
-            raise CheckpointError(f"The checkpoint is a {named[0]}; this family starts from {', '.join(known)}.")
-        return str(named[0])
-
-    def num_labels(self) -> int:
-        """Number of classes of a classifier (transformers' default is 2)."""
-        labels = self.config.get("id2label")
-        return len(labels) if isinstance(labels, Mapping) else self.whole("num_labels", 2)
-
-
-def shares(total: int, quarters: tuple[int, ...], multiple: int) -> tuple[int, ...]:
-    """Quarters of a size, rounded to a multiple (of 1 where the size is not one); the size itself is last."""
-    step = multiple if total % multiple == 0 else 1
-    parts = {max(step, round(total * quarter / 4 / step) * step) for quarter in quarters}
-    return tuple(sorted({part for part in parts if part < total} | {total}))

@@ -6,13 +6,14 @@ Gradient search (ProxylessNAS, 1812.00332) wants every choice to decide what one
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from search_space.architecture import Architecture, Option
 from search_space.layers import LayerSpec
-from search_space.space import Choice, SearchSpace, Values
+from search_space.space import Blueprint, Choice, SearchSpace, Values
 
 # Random networks on which it is checked that the blocks do not depend on one another.
 CHECKED_NETWORKS = 16
@@ -154,18 +155,19 @@ def separated(space: SearchSpace) -> SearchSpace:
                 everything |= {f"{slot}/{gene}": spec for gene, spec in enumerate(specs[slot]) if spec is not None}
         return everything
 
-    return SearchSpace(space.name, space.choices, blueprint, capacity, space.takes)
+    return _like(space, blueprint, capacity)
 
 
 def alone(space: SearchSpace, architecture: Architecture) -> SearchSpace:
     """The same space, whose supernet holds the weights of one network: to train it by itself."""
-    return SearchSpace(
-        space.name,
-        space.choices,
-        lambda values: space.layers(space.architecture(**values)),
-        lambda: space.layers(architecture),
-        space.takes,
-    )
+    return _like(space, lambda values: space.layers(space.architecture(**values)), lambda: space.layers(architecture))
+
+
+def _like(space: SearchSpace, blueprint: Blueprint, capacity: Callable[[], dict[str, LayerSpec]]) -> SearchSpace:
+    """A space of the same networks, arranged otherwise."""
+    made = SearchSpace(space.name, space.choices, blueprint, capacity, space.takes)
+    made.float_bits = space.float_bits
+    return made
 
 
 def _with_every_slot(space: SearchSpace) -> Architecture:

@@ -66,6 +66,8 @@ class SearchSpace:
 
     # The type of its architectures; a kind of space whose networks are told from others has one of its own.
     makes: ClassVar[type[Architecture]] = Architecture
+    # Of a number that nothing quantizes: 16 where the space is of a checkpoint of 16-bit floats.
+    float_bits = 32
 
     def __init__(
         self,

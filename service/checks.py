@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from job.fit import misfit
+from job.fit import stated_misfit
 from job.paths import PathRefused, check_paths
-from job.spec import JobSpec, data_gives
+from job.spec import JobSpec
 from service.errors import Infeasible, InvalidRequest
 from service.gradient import check_targets
 from service.targets import check_target
@@ -41,7 +41,7 @@ def _check_possible(spec: JobSpec) -> None:
     from service.profile import limits_known_now, limits_stated, look_for_feasible, nearest_out
 
     space = spec.space()
-    reason = misfit(space, spec.data.source, data_gives(spec.data))
+    reason = stated_misfit(space, spec.data)
     if reason is not None:
         raise InvalidRequest(reason)
     limits = limits_known_now(limits_stated(spec.objectives, spec.constraints))

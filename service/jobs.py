@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from job.paths import named_uploads
 from job.resolve import resolve, resolved_data, resolved_supernet, resolved_training
-from job.spec import JobSpec
+from job.spec import JobSpec, SupernetSpec
 from job.versions import TrainedParts, read_job, read_trained
 from plugins.options import Options
 from service.auth.keys import ANYBODY, Identity
@@ -67,6 +67,7 @@ def reusing(session: Session, spec: JobSpec) -> JobSpec:
     if row is None:
         raise NotFound(f"There is no supernet {spec.supernet.reuse!r}. GET /v1/supernets lists them.")
     theirs = read_trained(row.version, row.supernet, row.data, row.training)
+    spec = _as_found_by(spec, theirs.supernet)
     mine = _parts(spec, theirs.supernet.family)
     defaults = _parts(JobSpec.model_validate({"recipe": spec.recipe}), theirs.supernet.family)
     for part in TrainedParts.model_fields:
@@ -84,6 +85,14 @@ def reusing(session: Session, spec: JobSpec) -> JobSpec:
     except ValidationError as error:
         # Such as accuracy as an objective of a language model.
         raise InvalidRequest("; ".join(str(e["msg"]).removeprefix("Value error, ") for e in error.errors())) from None
+
+
+def _as_found_by(spec: JobSpec, earlier: SupernetSpec) -> JobSpec:
+    """The job with what its checkpoint's folder said earlier: that holds, and rows may be older than the question."""
+    if spec.supernet.pretrained is None:
+        return spec
+    kept = spec.supernet.model_copy(update={"found": earlier.found})
+    return spec.model_copy(update={"supernet": kept})
 
 
 def _parts(spec: JobSpec, family: str) -> dict[str, Options]:
@@ -135,8 +144,10 @@ def _digest(spec: JobSpec) -> str:
 
 
 def _same_request(job: Job, spec: JobSpec) -> Job:
-    # Rows of an older version have the digest of another form of the job.
-    if job.request_sha256 != _digest(spec) and read_job(job.spec) != spec:
+    if job.request_sha256 == _digest(spec):
+        return job
+    earlier = read_job(job.spec)  # rows of an older version have the digest of another form of the job
+    if _as_found_by(spec, earlier.supernet) != earlier:
         raise InvalidRequest(
             f"This Idempotency-Key belongs to job {job.id}, which was submitted with another body. "
             "Send a new key for a new job, or the same body to get that job back.",

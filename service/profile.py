@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from job.fit import misfit, resizes
-from job.spec import ConstraintSpec, DataSpec, JobSpec, ObjectiveSpec, Part, SupernetSpec, data_gives
+from job.fit import resizes, stated_misfit
+from job.spec import ConstraintSpec, DataSpec, JobSpec, ObjectiveSpec, Part, SupernetSpec
 from search.metrics import METRICS, ON_TARGET, Source
 from search.objectives import Objective, violation
 from search_space.inputs import ImageInput
@@ -139,7 +139,7 @@ def make_profile(spec: ProfileSpec) -> ProfileOut:
     rng = np.random.default_rng(spec.seed)
     counted, whole = _count(space, spec.samples, rng)
     ends = [_look(space, space.smallest()), _look(space, space.largest())]
-    misfits = None if spec.data is None else misfit(space, spec.data.source, data_gives(spec.data))
+    misfits = None if spec.data is None else stated_misfit(space, spec.data)
     size = space.size()
     return ProfileOut(
         space=space.name,

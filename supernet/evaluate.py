@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from supernet.data import Split
+from supernet.network import float_type_of
 from supernet.scores.exam import Exam
 from supernet.scores.labels import BATCH, TOKENS, SplitExam, batch_size
 
@@ -34,11 +35,12 @@ def examine(network: nn.Module, exam: Exam, full: nn.Module | None = None) -> di
         full: the network with which it is compared, where the exam does that.
     """
     network.eval()
-    like = next(network.parameters(), None)
+    like, dtype = next(network.parameters(), None), float_type_of(network)
     tally = exam.tally()
     with torch.no_grad():
         for batch in exam.batches(torch.device("cpu") if like is None else like.device):
-            inputs = (batch.inputs,) if batch.mask is None else (batch.inputs, batch.mask)
+            x = batch.inputs.to(dtype) if batch.inputs.is_floating_point() else batch.inputs
+            inputs = (x,) if batch.mask is None else (x, batch.mask)
             theirs = full.eval()(*inputs) if full is not None and exam.against_full else None
-            tally.add(network(*inputs), batch, theirs)
+            tally.add(network(*inputs).float(), batch, theirs)  # of a network in 16 bits too
     return tally.values()

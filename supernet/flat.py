@@ -20,6 +20,9 @@ def load_tensors(module: nn.Module, tensors: dict[str, Tensor]) -> None:
     Raises:
         KeyError: a tensor is missing, or one is there that the module does not have.
     """
+    add_room = getattr(module, "add_room", None)
+    if add_room is not None:
+        add_room(tensors)
     wanted = set(own_tensors(module))
     if wanted != set(tensors):
         missing, unknown = sorted(wanted - set(tensors)), sorted(set(tensors) - wanted)

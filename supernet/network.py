@@ -66,6 +66,12 @@ class Supernet(nn.Module):
         assert isinstance(slot, Slot)
         return slot
 
+    def add_room(self, tensors: Mapping[str, Tensor]) -> None:
+        """Add what a state dict has beyond a fresh supernet: scales of their own of some widths (see `Slot`)."""
+        for name in self.slots:
+            prefix = f"slots.{name}."
+            self.slot(name).add_room({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
+
     def zero_last_scales(self) -> None:
         """Start every residual block as its shortcut (BigNAS, section 3.1)."""
         for module in self.modules():
@@ -79,8 +85,15 @@ def takes_mask(network: nn.Module, inputs: Tensor) -> bool:
     return not inputs.is_floating_point() and any(getattr(block, "takes_mask", False) for block in network.children())
 
 
+def float_type_of(network: nn.Module) -> torch.dtype:
+    """The type of a network's weights, as far as they are floats."""
+    return next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
+
+
 def arguments(network: nn.Module, inputs: Tensor, mask_BT: Tensor | None = None) -> tuple[Tensor, ...]:
-    """What a network is called with: its inputs, and for padded texts a mask, full where none is said."""
+    """What a network is called with: its inputs, images in the type of its weights, and for padded texts a mask, full
+    where none is said."""
+    inputs = inputs.to(float_type_of(network)) if inputs.is_floating_point() else inputs
     if not takes_mask(network, inputs):
         return (inputs,)
     return inputs, torch.ones_like(inputs, dtype=torch.bool) if mask_BT is None else mask_BT

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from operator import attrgetter
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from search_space.layers import LayerSpec
+from supernet.calibrate import BatchNorm
 from supernet.kinds import block_class
 
 # A gradient that is a view of a larger one is what is wanted here; torch warns once that it is strided.
@@ -120,15 +121,15 @@ class _Binding:
 class _SubBlock:
     """A block of one spec without storage of its own, and what is bound to it."""
 
-    __slots__ = ("_buffers", "_everything", "_needs_grad", "_parameters", "_places", "module", "takes_mask")
+    __slots__ = ("_buffers", "_everything", "_needs_grad", "_places", "module", "parameters", "takes_mask")
 
-    def __init__(self, spec: LayerSpec, largest: nn.Module) -> None:
+    def __init__(self, spec: LayerSpec, slot: Slot) -> None:
         with torch.device("meta"):
             self.module = build_block(spec)
         self.takes_mask: bool = getattr(self.module, "takes_mask", False)
-        self._parameters = list(_bindings(self.module, largest, "_parameters"))
-        self._buffers = list(_bindings(self.module, largest, "_buffers"))
-        self._everything = self._parameters + self._buffers
+        self.parameters = list(_bindings(self.module, slot, "_parameters"))
+        self._buffers = list(_bindings(self.module, slot, "_buffers"))
+        self._everything = self.parameters + self._buffers
         self._places: list[int] = []
         self._needs_grad: list[bool] = []
         for binding in self._buffers:
@@ -145,7 +146,7 @@ class _SubBlock:
             self._places = []
             for binding in self._buffers:
                 binding.release()
-        bound = self._parameters if training else self._everything
+        bound = self.parameters if training else self._everything
         wholes: list[Any] = [binding.source[binding.name] for binding in bound]
         # map() over C functions: this runs for every block of every pass.
         places = list(map(_address, wholes))
@@ -159,7 +160,7 @@ class _SubBlock:
         """Runs when backward reaches the block's output, before any of its parameters gets a gradient."""
         if torch.is_grad_enabled():
             raise RuntimeError("Backward through a supernet with create_graph=True is not supported.")
-        for binding in self._parameters:
+        for binding in self.parameters:
             if binding.bounds and binding.tensor.is_leaf and binding.tensor.requires_grad:
                 binding.link_grad()
 
@@ -168,12 +169,28 @@ _address = Tensor.data_ptr
 _needs_grad = attrgetter("requires_grad")
 
 
-def _bindings(sub_block: nn.Module, largest: nn.Module, kind: str) -> Iterator[_Binding]:
+def _bindings(sub_block: nn.Module, slot: Slot, kind: str) -> Iterator[_Binding]:
     for path, module in sub_block.named_modules():
-        holder, source = getattr(module, kind), getattr(largest.get_submodule(path), kind)
+        holder, source = getattr(module, kind), getattr(slot.block.get_submodule(path), kind)
+        if kind == "_parameters" and slot.scales and isinstance(module, BatchNorm):
+            name = scales_name(path, module.num_features)
+            source = slot.scales[name]._parameters if name in slot.scales else source
         for name, tensor in holder.items():
             if tensor is not None:
                 yield _Binding(holder, source, name)
+
+
+class Scales(nn.Module):
+    """Scale and shift of a batch norm for one of its widths, in place of the leading ones of the widest."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(weight.detach().clone()), nn.Parameter(bias.detach().clone())
+
+
+def scales_name(path: str, width: int) -> str:
+    """Key of `Slot.scales`: the batch norm's place in the block, and its width."""
+    return f"{path.replace('.', '-')}-{width}"
 
 
 class Slot(nn.Module):
@@ -190,6 +207,8 @@ class Slot(nn.Module):
         super().__init__()
         self.capacity = capacity
         self.block = build_block(capacity)
+        # By `scales_name`; a width that is not there has the leading part of the widest's.
+        self.scales = nn.ModuleDict()
         # Caches, not state: they may be emptied at any time.
         self._sub_blocks: OrderedDict[LayerSpec, _SubBlock] = OrderedDict()
         self._latest: dict[int, tuple[LayerSpec, _SubBlock]] = {}
@@ -204,6 +223,41 @@ class Slot(nn.Module):
             out.register_hook(sub_block.link_gradients)
         return out
 
+    def add_scales(self, spec: LayerSpec) -> None:
+        """Give batch norms of a spec's widths scales and shifts of their own, which start as they are now."""
+        with torch.device("meta"):
+            sub_block = build_block(spec)
+        for path, norm in sub_block.named_modules():
+            widest = self.block.get_submodule(path)
+            if not isinstance(norm, BatchNorm) or not isinstance(widest, BatchNorm) or not norm.affine:
+                continue
+            name, width = scales_name(path, norm.num_features), norm.num_features
+            if width < widest.num_features and name not in self.scales:
+                self.scales[name] = Scales(widest.weight[:width], widest.bias[:width])
+        self._forget()
+
+    def add_room(self, tensors: Mapping[str, Tensor]) -> None:
+        """Add the scales that a state dict of this slot has and this slot has not."""
+        missing = {name.split(".")[1] for name in tensors if name.startswith("scales.")} - set(self.scales)
+        for name in sorted(missing):
+            weight, bias = (tensors[f"scales.{name}.{part}"] for part in ("weight", "bias"))
+            self.scales[name] = Scales(weight, bias).to(next(self.block.parameters()).device)
+        if missing:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Empty the caches."""
+        self._sub_blocks.clear()
+        self._latest.clear()
+
+    def add_uses(self, spec: LayerSpec, counts: dict[Tensor, Tensor]) -> None:
+        """Add 1 to the counts of all elements of this slot's parameters that a block of size `spec` uses."""
+        for binding in self._sub_block(spec).parameters:
+            count = counts.get(binding.whole)
+            if count is None:
+                count = counts[binding.whole] = torch.zeros_like(binding.whole, requires_grad=False)
+            binding.cut(count).add_(1)
+
     def sub_block(self, spec: LayerSpec) -> nn.Module:
         """The module that runs in passes of this spec, for hooks; its tensors are this slot's."""
         return self._sub_block(spec).module
@@ -215,10 +269,10 @@ class Slot(nn.Module):
         with torch.device("meta"):
             block = build_block(spec)
         with torch.no_grad():
-            for binding in _bindings(block, self.block, "_parameters"):
+            for binding in _bindings(block, self, "_parameters"):
                 parameter = nn.Parameter(binding.copied(), requires_grad=binding.tensor.requires_grad)
                 binding.holder[binding.name] = parameter
-            for binding in _bindings(block, self.block, "_buffers"):
+            for binding in _bindings(block, self, "_buffers"):
                 binding.holder[binding.name] = binding.copied()
         return block.train(self.training)
 
@@ -230,7 +284,7 @@ class Slot(nn.Module):
         cached = self._sub_blocks.get(spec)
         if cached is None:
             self._check(spec)
-            cached = self._sub_blocks[spec] = _SubBlock(spec, self.block)
+            cached = self._sub_blocks[spec] = _SubBlock(spec, self)
         if len(self._sub_blocks) > CACHED_SUB_BLOCKS or len(self._latest) > CACHED_SUB_BLOCKS:
             self._sub_blocks.popitem(last=False)
             self._latest.clear()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
+from torch import Tensor
 
 from search_space import plugins
 from search_space.adjustments import Adjustments
-from search_space.checkpoint import Matched, read_checkpoint
+from search_space.checkpoint import Checkpoint, CheckpointError, Matched, read_checkpoint
 from supernet.network import Supernet
 
 
@@ -59,21 +61,45 @@ def load_pretrained(supernet: Supernet, folder: str | Path, classes: int | None 
         classes: as in the space's adjustments.
 
     Raises:
-        CheckpointError: the folder is not a whole, matching checkpoint; the supernet is then unchanged.
+        CheckpointError: the folder is not a whole, matching checkpoint, or a tensor holds NaN or infinity; the
+            supernet is then unchanged.
         ValueError: the supernet is of another shape than the checkpoint.
     """
     checkpoint = read_checkpoint(folder)
     matched = plugins.check_checkpoint(supernet.space.name.split("/")[0], checkpoint, classes)
     _check_shapes(supernet, matched)
-    by_file = sorted(matched.loads, key=lambda name: checkpoint.tensors[name].file)
+    check_finite(checkpoint, matched)
     with torch.no_grad():
-        for file, names in groupby(by_file, key=lambda name: checkpoint.tensors[name].file):
-            with safe_open(checkpoint.folder / file, framework="pt") as tensors:
-                for name in names:
-                    place = matched.loads[name]
-                    target = supernet.slot(place.slot).block.get_parameter(place.parameter)
-                    target.copy_(tensors.get_tensor(name).view(target.shape))
+        for name, tensor in _stored(checkpoint, matched):
+            place = matched.loads[name]
+            target = supernet.slot(place.slot).block.get_parameter(place.parameter)
+            target.copy_(tensor.view(target.shape))
     return Loaded(len(matched.loads), matched.dropped, matched.fresh)
+
+
+def check_finite(checkpoint: Checkpoint, matched: Matched) -> None:
+    """Refuse weights that would make every number NaN.
+
+    Raises:
+        CheckpointError: a tensor that is loaded holds NaN or infinity; it is named.
+    """
+    for name, tensor in _stored(checkpoint, matched):
+        if not bool(torch.isfinite(tensor).all()):
+            what = "NaN" if bool(torch.isnan(tensor).any()) else "infinity"
+            count = int((~torch.isfinite(tensor)).sum())
+            raise CheckpointError(
+                f"Tensor {name!r} of {checkpoint.folder} holds {what} ({count} of {tensor.numel()} values are no "
+                "finite numbers). The file is damaged, or its training diverged; take another copy."
+            )
+
+
+def _stored(checkpoint: Checkpoint, matched: Matched) -> Iterator[tuple[str, Tensor]]:
+    """Tensors that are loaded, one after the other, as they are stored."""
+    by_file = sorted(matched.loads, key=lambda name: checkpoint.tensors[name].file)
+    for file, names in groupby(by_file, key=lambda name: checkpoint.tensors[name].file):
+        with safe_open(checkpoint.folder / file, framework="pt") as tensors:
+            for name in names:
+                yield name, tensors.get_tensor(name)
 
 
 def _check_shapes(supernet: Supernet, matched: Matched) -> None:

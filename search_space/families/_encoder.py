@@ -62,8 +62,8 @@ class Encoder:
             qkv_bias=qkv_bias,
             relative=0,
             eps=reader.ratio("layer_norm_eps", 1e-12),
-            dropout=reader.ratio("hidden_dropout_prob", dropout),
-            attention_dropout=reader.ratio("attention_probs_dropout_prob", dropout),
+            dropout=reader.ratio("hidden_dropout_prob", dropout, most=1),
+            attention_dropout=reader.ratio("attention_probs_dropout_prob", dropout, most=1),
         )
 
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from search_space.adjustments import Adjustments, Options, space_name, whole
-from search_space.checkpoint import ConfigReader, Layout, Place, shares
+from search_space.checkpoint import CheckpointError, ConfigReader, Layout, Place, shares
 from search_space.families._encoder import Encoder, encoder_choices, encoder_layer
 from search_space.families._identity import digest
 from search_space.inputs import TokenInput
 from search_space.layers import LayerSpec, TextEmbeddingSpec, TextHeadSpec
 from search_space.space import Choice, SearchSpace, Values
+from search_space.spellings import Spelling
 
 MODEL_TYPES = ("bert",)
 # The last two are loaded without their heads: a classifier starts fresh.
@@ -179,7 +180,12 @@ def read(config: Mapping[str, Any], classes: int | None = None) -> TextEncoder:
     reader = ConfigReader(config, MODEL_TYPES)
     task = reader.task(TASKS)
     reader.one_of("position_embedding_type", {"absolute": "absolute"}, "absolute")
-    own = reader.num_labels() if task == "BertForSequenceClassification" else 0
+    if config.get("is_decoder"):
+        raise CheckpointError(
+            "config.json has is_decoder true: each token would see only those before it, and this family's layers see "
+            "all. Start from an encoder."
+        )
+    own = reader.own_classes(classes) if task == "BertForSequenceClassification" else 0
     return TextEncoder(
         encoder=Encoder.read(reader, norm_first=False, qkv_bias=True, dropout=0.1),
         vocab=reader.whole("vocab_size", 30522),
@@ -194,7 +200,8 @@ def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
     """Which tensor of a checkpoint goes where."""
     text = read(config, classes)
     e = text.encoder
-    task = ConfigReader(config, MODEL_TYPES).task(TASKS)
+    reader = ConfigReader(config, MODEL_TYPES)
+    task = reader.task(TASKS)
     prefix = "" if task == "BertModel" else "bert."
     embeddings = {
         "word_embeddings.weight": ("tokens.weight", (text.vocab, e.embed)),
@@ -221,9 +228,10 @@ def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
         places[f"{prefix}pooler.dense.{kind}"] = Place("head", f"pooler.{kind}", shape, optional=without_pooler)
     if text.classes:
         for kind, size in (("weight", (text.classes, e.embed)), ("bias", (text.classes,))):
-            fresh = task != "BertForSequenceClassification" or classes is not None
-            places[f"classifier.{kind}"] = Place("head", f"classifier.{kind}", size, optional=fresh)
-    return Layout(places, ("cls.*", f"{prefix}embeddings.position_ids"))
+            new = task != "BertForSequenceClassification" or classes is not None
+            other = task == "BertForSequenceClassification" and not reader.classifies()
+            places[f"classifier.{kind}"] = Place("head", f"classifier.{kind}", size, optional=new, fresh=other)
+    return Layout(places, ("cls.*", "*embeddings.position_ids"), Spelling("bert"))
 
 
 # Adjustments under which a preset that is too big for a test runs in one; None: nothing that may be

@@ -15,10 +15,12 @@ from typing import Any
 
 from search_space.adjustments import Adjustments, Options, space_name, whole
 from search_space.checkpoint import CheckpointError, ConfigReader, Layout, Place, shares
+from search_space.config_reader import check_rotary
 from search_space.families._identity import digest
 from search_space.inputs import TokenInput
 from search_space.layers import DecoderLayerSpec, LanguageHeadSpec, LayerSpec, TokenEmbeddingSpec
 from search_space.space import Choice, SearchSpace, Values
+from search_space.spellings import Spelling
 
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
 TASKS = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
@@ -27,6 +29,12 @@ TASKS = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3For
 KV_HEADS = {"llama": None, "mistral": 8, "qwen2": 32, "qwen3": 32}
 HEAD_DIM = {"qwen3": 128}
 MAX_POSITIONS = {"llama": 2048, "mistral": 131072, "qwen2": 32768, "qwen3": 32768}
+# What transformers has a class for (`ACT2FN`), but for those that take arguments of their own.
+ACTIVATIONS = (
+    "gelu", "gelu_10", "gelu_accurate", "gelu_fast", "gelu_new", "gelu_python", "gelu_python_tanh", "gelu_pytorch_tanh",
+    "hardswish", "laplace", "leaky_relu", "linear", "mish", "quick_gelu", "relu", "relu2", "relu6", "sigmoid", "silu",
+    "sqrtsoftplus", "swish", "tanh",
+)  # fmt: skip
 # Keys of a configuration that say nothing about a layer: left out of its spec, so that equal layers are equal.
 NOT_OF_A_LAYER = frozenset(
     {
@@ -281,6 +289,12 @@ def read(config: Mapping[str, Any]) -> LlamaDecoder:
     kv_heads = reader.whole("num_key_value_heads", KV_HEADS[kind] or heads)
     if heads % kv_heads:
         raise CheckpointError(f"config.json has {heads} query heads for {kv_heads} key-value heads: not a multiple.")
+    if kind == "llama" and embed % heads:  # its configuration class refuses that, even where head_dim is given
+        raise CheckpointError(f"config.json has a hidden size of {embed} for {heads} heads: not a multiple.")
+    head_dim = reader.whole("head_dim", HEAD_DIM.get(kind, embed // heads))
+    check_rotary(config, head_dim)
+    reader.one_of("hidden_act", {name: name for name in ACTIVATIONS}, "silu")
+    reader.ratio("attention_dropout", 0.0, most=1)
     bias = bool(config.get("attention_bias", False)) and kind in ("llama", "qwen3")
     return LlamaDecoder(
         model_type=kind,
@@ -289,7 +303,7 @@ def read(config: Mapping[str, Any]) -> LlamaDecoder:
         layers=layers,
         heads=heads,
         kv_heads=kv_heads,
-        head_dim=reader.whole("head_dim", HEAD_DIM.get(kind, embed // heads)),
+        head_dim=head_dim,
         ffn=reader.whole("intermediate_size"),
         max_length=reader.whole("max_position_embeddings", MAX_POSITIONS[kind]),
         eps=reader.ratio("rms_norm_eps", 1e-6),
@@ -324,8 +338,12 @@ def _windows(reader: ConfigReader, layers: int) -> Iterator[int]:
     if kind in ("qwen2", "qwen3") and config.get("use_sliding_window"):
         window = reader.whole("sliding_window", 4096)
     types = config.get("layer_types")
-    if window and types is not None and (not isinstance(types, list) or len(types) != layers):
-        raise CheckpointError(f"config.json must give 'layer_types' for each of its {layers} layers; got {types!r}.")
+    known = ("full_attention", "sliding_attention")
+    if types is not None and (not isinstance(types, list) or len(types) != layers or not set(types) <= set(known)):
+        raise CheckpointError(
+            f"config.json must give 'layer_types' for each of its {layers} layers, each {' or '.join(known)}; "
+            f"got {types!r}."
+        )
     first = int(config.get("max_window_layers", 28))
     for i in range(layers):
         slides = types[i] == "sliding_attention" if types else i >= first
@@ -364,8 +382,10 @@ def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
     places["model.norm.weight"] = Place("head", "norm.weight", (d.embed,))
     if not d.tied:
         places["lm_head.weight"] = Place("head", "output.weight", (d.vocab, d.embed))
-    # Old checkpoints store the rotary frequencies, and some the tied head a second time.
-    return Layout(places, ("*.rotary_emb.inv_freq", *(("lm_head.weight",) if d.tied else ())))
+    # Old checkpoints store the rotary frequencies, and some the tied head a second time, or it alone.
+    droppable = ("*rotary_emb.inv_freq", *(("lm_head.weight",) if d.tied else ()))
+    stand_ins = {"model.embed_tokens.weight": "lm_head.weight"} if d.tied else {}
+    return Layout(places, droppable, Spelling("model"), stand_ins)
 
 
 # Adjustments under which a preset that is too big for a test runs in one; None: nothing that may be

@@ -18,6 +18,7 @@ from search_space.families._identity import digest
 from search_space.inputs import ImageInput
 from search_space.layers import LayerSpec, PatchEmbeddingSpec, PatchHeadSpec
 from search_space.space import Choice, SearchSpace, Values
+from search_space.spellings import LEGACY, VIT, Spelling
 
 MODEL_TYPES = ("vit",)
 TASKS = ("ViTForImageClassification", "ViTModel")
@@ -215,7 +216,7 @@ def read(config: Mapping[str, Any], classes: int | None = None) -> ImageEncoder:
     size, patch = reader.whole("image_size", 224), reader.whole("patch_size", 16)
     if size < patch:
         raise CheckpointError(f"config.json has an image size of {size} for patches of {patch} pixels.")
-    own = reader.num_labels() if task == "ViTForImageClassification" else 0
+    own = reader.own_classes(classes) if task == "ViTForImageClassification" else 0
     if not own and classes is None:
         raise CheckpointError("The checkpoint has no classifier; say how many `classes` a new one should have.")
     return ImageEncoder(
@@ -232,7 +233,8 @@ def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
     """Which tensor of a checkpoint goes where."""
     network = read(config, classes)
     e = network.encoder
-    task = ConfigReader(config, MODEL_TYPES).task(TASKS)
+    reader = ConfigReader(config, MODEL_TYPES)
+    task = reader.task(TASKS)
     prefix = "" if task == "ViTModel" else "vit."
     patches = (e.embed, network.channels, network.patch, network.patch)
     places = {
@@ -252,11 +254,12 @@ def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
         "ffn_norm": "layernorm_after",
     }
     places |= e.places(prefix, modules)
-    fresh = task == "ViTModel" or classes is not None
+    new = task == "ViTModel" or classes is not None
+    other = task == "ViTForImageClassification" and not reader.classifies()
     for kind, shape in (("weight", (network.classes, e.embed)), ("bias", (network.classes,))):
         places[f"{prefix}layernorm.{kind}"] = Place("head", f"norm.{kind}", (e.embed,))
-        places[f"classifier.{kind}"] = Place("head", f"classifier.{kind}", shape, optional=fresh)
-    return Layout(places, (f"{prefix}pooler.*", f"{prefix}embeddings.mask_token"))
+        places[f"classifier.{kind}"] = Place("head", f"classifier.{kind}", shape, optional=new, fresh=other)
+    return Layout(places, ("pooler.*", "vit.pooler.*", "*embeddings.mask_token"), Spelling("vit", VIT + LEGACY))
 
 
 # Adjustments under which a preset that is too big for a test runs in one.

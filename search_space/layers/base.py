@@ -121,14 +121,14 @@ class LayerSpec(ABC):
         """Multiply-accumulates for one sample."""
         return self.totals[1]
 
-    def weight_bytes(self, bits: int = 32) -> int:
-        """Bytes of the stored weights, with weight tensors at `bits` and everything else at 32 bits.
+    def weight_bytes(self, bits: int = 32, extra_bits: int = 32) -> int:
+        """Bytes of the stored weights, with weight tensors at `bits` and everything else at `extra_bits`.
 
         A part of the policy is counted as its scheme stores it instead, scales and zero points included
         (`search_space.layers.precision`).
         """
         chosen, weights, extras = self._stored
-        return chosen + (weights * bits + 7) // 8 + extras * 4
+        return chosen + (weights * bits + 7) // 8 + (extras * extra_bits + 7) // 8
 
     @cached_property
     def _stored(self) -> tuple[int, int, int]:

@@ -128,7 +128,7 @@ def architecture(job_id: str, architecture_id: str, session: SessionDep) -> Arch
     return ArchitectureOut(
         **point.model_dump(),
         job_id=job_id,
-        layers=[LayerOut.of(slot, layer) for slot, layer in layers.items()],
+        layers=[LayerOut.of(slot, layer, space.float_bits) for slot, layer in layers.items()],
     )
 
 

@@ -190,15 +190,15 @@ class LayerOut(Answer):
     policy: dict[str, str] = Field(description="Part -> how it is quantized; empty where no policy speaks of it.")
 
     @classmethod
-    def of(cls, slot: str, layer: LayerSpec) -> LayerOut:
-        """A layer from its spec."""
+    def of(cls, slot: str, layer: LayerSpec, float_bits: int = 32) -> LayerOut:
+        """A layer from its spec; `float_bits` of a number that nothing quantizes."""
         return cls(
             slot=slot,
             kind=layer.kind,
             fields=layer.fields(),
             params=layer.params(),
             macs=layer.macs(),
-            weight_bytes=layer.weight_bytes(),
+            weight_bytes=layer.weight_bytes(float_bits, float_bits),
             policy={part: str(precision) for part, precision in layer.policy},
         )
 

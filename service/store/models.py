@@ -47,6 +47,7 @@ class JobState(RowState):
 class Stage(StrEnum):
     """The stages of a running job, in order."""
 
+    CHECK = "check"
     PREPARE_DATA = "prepare data"
     TRAIN_SUPERNET = "train supernet"
     MEASURE_HARDWARE = "measure hardware"

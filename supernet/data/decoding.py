@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
@@ -19,6 +19,7 @@ from typing import TypeAlias
 import numpy as np
 
 from supernet.data.dataset import DataError
+from supernet.data.fitting import Fit
 from supernet.data.image_sets import FORMAT, Draft, ImageSet, ImageSets
 from supernet.data.images import Decoder, Labelled
 from supernet.data.on_disk import moments
@@ -50,6 +51,9 @@ class Decoding:
         processes: on this machine that hold the same images in memory.
         progress: called with the share that is decoded; what it raises ends the decoding and leaves nothing behind.
         tell: called with a sentence for the user.
+        fit: how a checkpoint's own processor fits pictures; None: as the source does.
+        classes: called with the names of the classes as soon as a source knows them, before it decodes anything; what
+            it raises ends the loading.
     """
 
     folder: Path | None = None
@@ -57,6 +61,8 @@ class Decoding:
     processes: int = 1
     progress: Callable[[float], object] = unheard
     tell: Callable[[str], object] = unheard
+    fit: Fit | None = None
+    classes: Callable[[Sequence[str]], object] = unheard
 
 
 # No folder: what does not fit in memory is refused.
@@ -91,6 +97,7 @@ def decode(
         DataError: the images do not fit where they are to lie.
         OSError: the disk is full (`ENOSPC`, with what is needed and free).
     """
+    decoder = replace(decoder, fit=decoding.fit)
     shape = decoder.channels, decoder.size, decoder.size
     total = sum(part.count for part in parts)
     num_bytes = total * math.prod(shape)
@@ -271,6 +278,7 @@ def _key(part: Encoded, decoder: Decoder) -> str:
     from PIL import __version__ as decoder_version
 
     digest = hashlib.sha256()
-    for word in (FORMAT, decoder_version, decoder.size, decoder.channels, part.count, *part.identity()):
+    fit = () if decoder.fit is None else (repr(decoder.fit),)
+    for word in (FORMAT, decoder_version, decoder.size, decoder.channels, *fit, part.count, *part.identity()):
         digest.update(json.dumps(word).encode() + b"\n")
     return digest.hexdigest()[:32]

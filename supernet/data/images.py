@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from supernet.data.dataset import DataError, Dataset, Split, Standardisation
+from supernet.data.fitting import Fit
 from supernet.data.on_disk import ImagesOnDisk
 from supernet.data.splitting import fewer, held_out, without
 
@@ -53,6 +54,8 @@ class Decoder:
 
     size: int
     channels: int
+    # As a checkpoint's own processor fits pictures; None: as `size` says.
+    fit: Fit | None = None
 
     def decode(self, encoded: bytes | Path) -> np.ndarray | None:
         """Pixels `(C, H, W)`, uint8; None for a file that is not a whole image."""
@@ -61,12 +64,12 @@ class Decoder:
         try:
             with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as opened:
                 image = ImageOps.exif_transpose(opened).convert("RGB" if self.channels == 3 else "L")
-                if image.size != (self.size, self.size):
+                if self.fit is None and image.size != (self.size, self.size):
                     image = ImageOps.fit(image, (self.size, self.size), Image.Resampling.BICUBIC)
-                pixels = np.asarray(image, dtype=np.uint8)
         except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
             # PIL raises SyntaxError for a broken PNG, OSError for a truncated JPEG.
             return None
+        pixels = np.asarray(image if self.fit is None else self.fit(image, self.size), dtype=np.uint8)
         return np.ascontiguousarray(pixels.reshape(self.size, self.size, self.channels).transpose(2, 0, 1))
 
 

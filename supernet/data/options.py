@@ -44,9 +44,12 @@ class SourceOptions(Options):
 
     Attributes:
         kind: what it holds; None for a data set whose columns decide.
+        tells_classes: whether it calls `Decoding.classes` before it decodes anything, so that a job whose classes do
+            not fit fails at once. Where it does not, that is looked at once the data are read.
     """
 
     kind: ClassVar[DataKind | None] = None
+    tells_classes: ClassVar[bool] = False
 
     def gives(self) -> Input | None:
         """What networks get from it; None where that is known only once it is read."""

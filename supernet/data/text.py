@@ -79,10 +79,14 @@ class LabelledTexts:
 
 
 def class_names(labels: Sequence[str]) -> tuple[str, ...]:
-    """The classes: in the order of numbers if all are whole numbers, else of the alphabet."""
+    """The classes: in the order of numbers if all are whole numbers, else of the alphabet.
+
+    Words of one number, such as 1 and 01, are in the order of the alphabet: that of a set is another one in each
+    process.
+    """
     distinct = set(labels)
     try:
-        return tuple(sorted(distinct, key=int))
+        return tuple(sorted(distinct, key=lambda label: (int(label), label)))
     except ValueError:
         return tuple(sorted(distinct))
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from job.fit import misfit
+from job.data_spec import DATA_MODELS
+from job.fit import misfit, stated_misfit
 from search_space import Choice, SearchSpace
 from search_space.inputs import ImageInput, TokenInput
 from search_space.layers import ConvSpec, ResizeSpec
@@ -62,3 +63,21 @@ def test_digits_are_what_they_say():
     channels, size, width = data.train.x.shape[1:]
     assert size == width
     assert DigitsOptions().gives() == ImageInput(channels, size, data.num_classes)
+
+
+@pytest.mark.parametrize(
+    ("takes", "words", "expected"),
+    [
+        (TokenInput(256, 32, 64, 2), {"source": "labelled_text", "length": 65}, "data.length is 65; choose at most 64"),
+        (TokenInput(256, 32, 64, 2), {"source": "labelled_text", "length": 64}, None),
+        (TokenInput(256, 32, 64, None), {"source": "text", "length": 65, "tokenizer": "/x"}, "choose at most 64"),
+        (TokenInput(256, 32, 64, 2), {"source": "huggingface", "length": 512}, "data.length is 512"),
+        (ImageInput(3, 32, 9), {"source": "images"}, "data.size is 224, and its networks do not resize; choose 32"),
+        (ImageInput(3, 32, 9), {"source": "huggingface", "size": 32, "channels": 1}, "data.channels is 1; choose 3"),
+        (ImageInput(3, 32, 9), {"source": "images", "size": 32}, None),
+    ],
+)
+def test_what_the_words_of_a_job_say_is_judged_before_anybody_reads_the_data(takes, words, expected):
+    data = DATA_MODELS[words["source"]].model_validate({"path": "/nowhere", **words})
+    said = stated_misfit(space(takes), data)
+    assert said is None if expected is None else expected in said

@@ -21,17 +21,18 @@ LIFE_OF_A_JOB = """
 import json
 import torch
 from fastapi.testclient import TestClient
+from job.resolve import resolve
 from job.spec import JobSpec
 from pipeline.materials import fresh_supernet, make_trainer, prepare_data
 from search.algorithms import make_algorithm
 from service.api.app import create_app
 from service.settings import Settings
 
-spec = JobSpec.model_validate({
+spec = resolve(JobSpec.model_validate({
     "data": {"source": "stripes", "count": 30},
     "training": {"method": "balanced", "epochs": 1, "options": {"weight": 0.25}},
     "search": {"algorithm": "hill_climb", "options": {"batch": 3}},
-})
+}))
 space, device = spec.space(), torch.device("cpu")
 data = prepare_data(spec, space, device)
 trainer = make_trainer(spec, fresh_supernet(spec, space, data, device), data)

@@ -118,12 +118,14 @@ def test_a_missing_shard_is_named(folder):
 
 
 def test_an_index_that_points_outside_of_its_folder_is_refused(folder):
+    (folder / "model.safetensors").unlink()
     index = json.dumps({"weight_map": {"a": "../other/model.safetensors"}})
     (folder / "model.safetensors.index.json").write_text(index)
     refused(folder, "is not a file of its folder")
 
 
 def test_an_index_without_files_is_refused(folder):
+    (folder / "model.safetensors").unlink()
     (folder / "model.safetensors.index.json").write_text("{}")
     refused(folder, "has no weight_map")
 

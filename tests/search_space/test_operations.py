@@ -94,3 +94,9 @@ def test_a_choice_without_effect_is_refused():
     space = SearchSpace("idle", [Choice("x", (1, 2))], lambda values: {"a": conv()})
     with pytest.raises(ValueError, match="Choice 'x' of 'idle' shapes no layer"):
         blocks_of(space)
+
+
+def test_the_same_networks_arranged_otherwise_count_the_same_bytes_a_number():
+    space = load_family("proxyless", "digits")
+    space.float_bits = 16
+    assert separated(space).float_bits == alone(space, space.largest()).float_bits == 16

@@ -124,5 +124,6 @@ def test_a_runner_that_dies_each_time_fails_its_job_with_the_reason_and_the_end_
     assert f"last words {settings.max_attempts}" in job.message
     assert [command[-1] for command in started] == [str(n + 1) for n in range(settings.max_attempts)]
     with database.transaction() as session:
-        said = [event["text"] for event in queries.events_of_kind(session, job_id, "message")]
+        told = queries.events_after(session, job_id, 0, 1000)
+        said = [event.data["text"] for event in told if event.kind == "message"]
     assert sum("killed by SIGKILL" in text for text in said) == settings.max_attempts

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import torch
 
 from job.spec import DATA_MODELS, JobSpec
 from plugins import kinds
-from supernet.data import DataError, Dataset, Split, load_dataset
+from supernet.data import IN_MEMORY, DataError, Dataset, Split, load_dataset
 from supernet.data.options import SourceOptions
 from winnow.testing.contract import Declared
 
@@ -63,6 +65,25 @@ class SourceContract(Declared):
         if declared.kind is not None:
             assert (dataset.train.stored.dim() == 4) == (declared.kind == "image")
             assert dataset.train.is_language == (declared.kind == "text")
+
+    def test_classes_are_told_before_anything_is_decoded_or_not_at_all(
+        self, plugin: str, options: dict[str, Any]
+    ) -> None:
+        """The first stage of a job ends the loading there."""
+
+        class Told(Exception):
+            pass
+
+        def hear(names: Sequence[str]) -> None:
+            raise Told(tuple(names))
+
+        names = self.read(plugin, options).preprocessing.get("labels")
+        if not DATA_MODELS[plugin].tells_classes or names is None:
+            load_dataset(plugin, 0, options, replace(IN_MEMORY, classes=hear))
+            return
+        with pytest.raises(Told) as told:
+            load_dataset(plugin, 0, options, replace(IN_MEMORY, classes=hear))
+        assert told.value.args == (tuple(names),)
 
     def test_the_splits_are_not_empty_and_hold_finite_inputs_with_labels_in_range(
         self, plugin: str, options: dict[str, Any]

@@ -10,6 +10,7 @@ for a digits network where the newer one takes 2.5 to 4.3 s; the files run equal
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import warnings
 from pathlib import Path
@@ -21,7 +22,7 @@ from torch.onnx import symbolic_helper
 
 from quantization.qdq import quantize_file
 from quantization.quantizable import applied_to
-from supernet.network import arguments
+from supernet.network import arguments, float_type_of
 
 # Another runtime fuses and orders floating-point operations differently.
 TOLERANCE = 1e-3
@@ -39,6 +40,17 @@ def reload(folder):
 """
 
 
+def in_float32(network: nn.Module) -> nn.Module:
+    """The network as ONNX Runtime computes it, which has no kernels for 16-bit floats on a CPU: the same values."""
+    if applied_to(network) is not None or float_type_of(network) == torch.float32:
+        return network
+    return copy.deepcopy(network).float()
+
+
+# The network whose logits the written file must give, where it is not the one that was written.
+REFERENCE = in_float32
+
+
 def write(network: nn.Module, example: Tensor, folder: Path) -> None:
     """Write `model.onnx`, weights inside the file; of a network with a quantization policy as they are stored.
 
@@ -46,7 +58,7 @@ def write(network: nn.Module, example: Tensor, folder: Path) -> None:
         ValueError: a scheme of the policy that ONNX Runtime cannot execute.
     """
     applied = applied_to(network)
-    _export(network if applied is None else applied.folded, example, folder)
+    _export(in_float32(network) if applied is None else applied.folded, example, folder)
     if applied is not None:
         quantize_file(folder / "model.onnx", applied.plans)
 

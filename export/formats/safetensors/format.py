@@ -23,12 +23,15 @@ TOLERANCE = 0.0
 
 RELOAD = """
 def reload(folder):
-    import sys, torch
+    import json, sys, torch
     sys.path.insert(0, folder)
     from load import model
+    dtype = getattr(torch, json.load(open(folder + "/architecture.json")).get("dtype", "float32"))
     def run(*given):
+        tensors = map(torch.from_numpy, given)
+        tensors = [tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
         with torch.no_grad():
-            return model(*map(torch.from_numpy, given)).numpy()
+            return model(*tensors).float().numpy()
     return run
 """
 
@@ -57,21 +60,22 @@ from network import build
 from safetensors.torch import load_model
 
 here = Path(__file__).parent
-model = build(json.loads((here / "architecture.json").read_text())["layers"])
+facts = json.loads((here / "architecture.json").read_text())
+model = build(facts["layers"], facts.get("dtype", "float32"))
 load_model(model, here / "model.safetensors")
 model.eval()
 '''
 
 BUILD = '''
-def build(layers):
-    """The network of `architecture.json`, with fresh weights."""
+def build(layers, dtype="float32"):
+    """The network of `architecture.json`, with fresh weights of a type of torch."""
     blocks = OrderedDict((layer["slot"], BLOCKS[layer["kind"]](**layer["fields"])) for layer in layers)
     for layer in layers:
         for name, (slot, other) in layer.get("ties", {}).items():
             holder, _, attribute = name.rpartition(".")
             shared = blocks[slot].get_parameter(other)
             blocks[layer["slot"]].get_submodule(holder).register_parameter(attribute, shared)
-    return Network(blocks).to(memory_format=torch.channels_last)
+    return Network(blocks).to(dtype=getattr(torch, dtype), memory_format=torch.channels_last)
 '''
 
 

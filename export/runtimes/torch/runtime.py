@@ -56,8 +56,10 @@ def write(network: nn.Module, layers: dict[str, LayerSpec], inputs: Tensor, fold
     """Write what a bundle has for PyTorch: the network's description, source and weights."""
     from export.bundle import write_architecture
     from export.formats.safetensors.format import write as write_safetensors
+    from supernet.network import float_type_of
 
-    write_architecture(layers, inputs, folder, tied=tied)
+    dtype = str(float_type_of(network)).removeprefix("torch.")
+    write_architecture(layers, inputs, folder, {"dtype": dtype}, tied=tied)
     write_safetensors(network, inputs, folder)
     return folder
 
@@ -79,7 +81,7 @@ def prepare(path: Path, setting: Setting) -> Prepared:
     torch.set_grad_enabled(False)
     try:
         described = json.loads((path / "architecture.json").read_text())
-        network = _build(path, described["layers"])
+        network = _build(path, described["layers"], described.get("dtype", "float32"))
         given = described["input"]
     except (OSError, KeyError, ValueError) as error:
         raise Refused(f"{path.name} is not a bundle that torch can measure: {error!r}") from error
@@ -129,12 +131,12 @@ def _uuid(device: Any) -> str | None:
     return None if uuid is None else f"GPU-{uuid}"
 
 
-def _build(path: Path, layers: list[dict[str, Any]]) -> Any:
+def _build(path: Path, layers: list[dict[str, Any]], dtype: str) -> Any:
     """The network as `load.py` makes it, under a module name of its own: one process measures many."""
     from safetensors.torch import load_model
 
     module = _module(path, "network")
-    network = module.build(layers)
+    network = module.build(layers, dtype)
     if (path / "quantization.json").is_file():
         facts = json.loads((path / "quantization.json").read_text())
         network = _module(path, "quantized").quantize(network, facts)

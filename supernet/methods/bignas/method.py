@@ -22,6 +22,7 @@ from supernet.losses import adaptive_alpha_divergence, distillation_loss
 from supernet.methods.bignas.options import BigNASOptions
 from supernet.network import Supernet
 from supernet.passes import Output, Passes, Regularisation
+from supernet.uses import add_own_scales, divided_by_uses
 
 # Of a student's logits and the teacher's probabilities.
 LossOfProbabilities: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -46,6 +47,8 @@ class BigNAS:
     def prepare(self, supernet: Supernet) -> None:
         """Zero the last scale of every residual block, so that the full learning rate is stable."""
         supernet.zero_last_scales()
+        if self.options.own_scales:
+            add_own_scales(supernet)
 
     def architectures(self, space: SearchSpace, rng: np.random.Generator) -> list[Architecture]:
         """The sandwich of one step, biggest first; candidates of AttentiveNAS's sampling come later."""
@@ -59,14 +62,21 @@ class BigNAS:
         Args:
             rng: decides the random sub-networks.
         """
-        biggest, *others = self.architectures(passes.space, rng)
+        members = self.architectures(passes.space, rng)
+        with divided_by_uses(passes.supernet, members, self.options.use_power):
+            return self._sandwich(passes, batch, members, rng)
+
+    def _sandwich(
+        self, passes: Passes, batch: Batch, members: list[Architecture], rng: np.random.Generator
+    ) -> dict[str, Tensor]:
+        biggest, *others = members
         output = passes.run(batch, biggest, Regularisation(self.options.dropout, self.options.drop_connect))
         loss = passes.task_loss(output, batch, self.options.label_smoothing)
         passes.backward(loss)
         losses = {"loss_largest": loss.detach()}
         teacher = Teacher(output)
         if self.options.sampling in ("best_up", "worst_up"):
-            others[:-1] = [self._attentive(passes, batch, teacher, rng) for _ in others[:-1]]
+            members[1:-1] = others[:-1] = [self._attentive(passes, batch, teacher, rng) for _ in others[:-1]]
         students = []
         for architecture in others:
             loss = self._loss(passes.run(batch, architecture), teacher)

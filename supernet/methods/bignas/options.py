@@ -30,6 +30,18 @@ class BigNASOptions(MethodOptions):
         "and large ones are both seen; `best_up`, `worst_up`: AttentiveNAS, the best or worst of some candidates.",
     )
     candidates: Annotated[int, Field(ge=2, le=64, description="Of `best_up` and `worst_up`, per random one.")] = 3
+    use_power: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="How far the gradients of a step are divided by how many of its networks use a weight: 0 is "
+            "the paper's sum, 1 their mean.",
+        ),
+    ] = 0.0
+    own_scales: Annotated[
+        bool, Field(description="Batch norms have a scale and shift for each of their widths; networks stay as small.")
+    ] = False
 
 
 OPTIONS = BigNASOptions

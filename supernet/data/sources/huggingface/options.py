@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -23,6 +23,8 @@ from supernet.data.options import (
 
 class HuggingFaceOptions(SourceOptions):
     """Any data set that Hugging Face's `datasets` can load."""
+
+    tells_classes: ClassVar[bool] = True
 
     path: Annotated[
         str,

@@ -14,7 +14,7 @@ from supernet.data.decoding import Decoding, Encoded, Item, decode
 from supernet.data.images import Carving, Decoder, corrupt_notes, image_dataset, stamp
 from supernet.data.sources.huggingface.options import HuggingFaceOptions
 from supernet.data.splitting import fewer
-from supernet.data.text import LabelledTexts, language_dataset, text_dataset
+from supernet.data.text import LabelledTexts, class_names, language_dataset, text_dataset
 from supernet.data.tokens import tokenizer
 
 FILES = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
@@ -45,6 +45,7 @@ class HuggingFace:
             raise DataError(f"data.storage is 'disk', but {name} is text, which lies in memory; leave it out.")
         if "label" in columns:
             texts = _texts(train, columns)
+            decoding.classes(class_names(texts.labels))
             tested = None if test is None else _texts(test, columns)
             shares = (self.options.validation_share, self.options.test_share)
             reader = tokenizer(self.options.tokenizer)
@@ -123,6 +124,7 @@ class HuggingFace:
         import datasets
 
         classes = _classes(train, columns["label"])
+        decoding.classes(classes)
 
         def encoded(rows: Any, what: str, limit: int | None) -> Encoded:
             labels = _numbers(rows, columns["label"], classes, name, what)

@@ -22,6 +22,7 @@ class ImagesOptions(SourceOptions):
     """A folder of images, one folder per class."""
 
     kind: ClassVar[DataKind | None] = "image"
+    tells_classes: ClassVar[bool] = True
 
     path: Path
     size: Pixels = 224

@@ -38,6 +38,7 @@ class Images:
             raise DataError(
                 f"{train_folder} has {len(classes)} class folders ({', '.join(classes) or 'none'}); give {EXAMPLE}."
             )
+        decoding.classes(classes)
         train_files = _labelled_files(train_folder, classes)
         test_files = _labelled_files(test_folder, classes) if test_folder and train_folder != root else None
         parts = [_encoded(files, root) for files in (train_files, test_files) if files is not None]

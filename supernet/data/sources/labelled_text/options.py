@@ -13,6 +13,7 @@ class LabelledTextOptions(SourceOptions):
     """Tab- or comma-separated texts with labels, plain or .gz."""
 
     kind: ClassVar[DataKind | None] = "labelled text"
+    tells_classes: ClassVar[bool] = True
 
     path: Path
     text: str | Annotated[int, Field(ge=0)] = Field(default=0, description="Column: its name, or its number from 0.")

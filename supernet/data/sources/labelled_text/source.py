@@ -12,7 +12,7 @@ from supernet.data.dataset import DataError, Dataset
 from supernet.data.decoding import Decoding
 from supernet.data.images import need
 from supernet.data.sources.labelled_text.options import LabelledTextOptions
-from supernet.data.text import LabelledTexts, find_part, read_text, text_dataset
+from supernet.data.text import LabelledTexts, class_names, find_part, read_text, text_dataset
 from supernet.data.tokens import tokenizer
 
 SUFFIXES = (".tsv", ".csv")
@@ -43,6 +43,7 @@ class LabelledText:
             raise DataError(f"data.path {str(path)!r} has no train.tsv or train.csv; give {EXAMPLE}.")
         test_file = find_part(path, ("test", "dev", "validation", "valid"), SUFFIXES) if path.is_dir() else None
         train = self._read(train_file)
+        decoding.classes(class_names(train.labels))
         test = None if test_file is None else self._read(test_file)
         name = path.name.split(".")[0]
         reader = tokenizer(self.options.tokenizer)

@@ -1,0 +1,128 @@
+"""FoundSpec: what a job keeps of its checkpoint's folder, read when it is submitted.
+
+The job does not depend on a folder that may go or change: what decides its numbers beside the weights is in the job.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Literal
+
+from pydantic import Field
+
+from job.parts import Part
+from search_space import companions, plugins
+from search_space.adjustments import Adjustments
+from search_space.checkpoint import Checkpoint
+from search_space.inputs import ImageInput, Input
+
+
+class PreprocessingSpec(Part):
+    """How the checkpoint turns pictures into numbers (`preprocessor_config.json`)."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    scale: float
+    edge: int | None
+    keeps_ratio: bool
+    resample: str
+    crop: int | None
+
+    def made(self) -> companions.Preprocessing:
+        """As the worker uses it."""
+        return companions.Preprocessing(**self.model_dump())
+
+
+class FoundSpec(Part):
+    """What a checkpoint's folder says beside its configuration."""
+
+    labels: tuple[str, ...] | None = Field(default=None, description="Names of its classes; null: it has none.")
+    preprocessing: PreprocessingSpec | None = Field(default=None, description="Of images; null: it says nothing.")
+    dtype: str = Field(default="float32", description="Type of its numbers.")
+    fresh: tuple[str, ...] = Field(default=(), description="Parameters that it lacks and that start fresh.")
+    dropped: tuple[str, ...] = Field(default=(), description="Tensors of it that are not used.")
+    notes: tuple[str, ...] = Field(default=(), description="What else to know of it.")
+
+    @property
+    def classifies(self) -> bool:
+        """Whether its own classifier is used, whose outputs have an order."""
+        return "classifier.weight" not in self.fresh
+
+
+class OfCheckpoint(Part):
+    """The parts of a supernet that only a checkpoint has."""
+
+    labels: tuple[str, ...] | None = Field(
+        default=None, description="Names of the checkpoint's classes in the order of its outputs; null: its own."
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
+        default=None, description="Type of numbers that is scored, measured and shipped; null: the checkpoint's."
+    )
+    found: FoundSpec | None = Field(
+        default=None, description="What else the checkpoint's folder says, read when the job is submitted."
+    )
+
+    @property
+    def float_type(self) -> str:
+        """Type of the numbers that are shipped: that which is asked for, or the checkpoint's."""
+        own = "float32" if self.found is None or self.found.dtype == "float64" else self.found.dtype
+        return self.dtype or own
+
+
+def found_in(checkpoint: Checkpoint, family: str, classes: int | None) -> FoundSpec:
+    """Read the rest of a checkpoint's folder.
+
+    Raises:
+        CheckpointError: its tensors do not fit the family, or a file of it cannot be honoured.
+    """
+    matched = plugins.check_checkpoint(family, checkpoint, classes)
+    takes = plugins.load_family(family, None, Adjustments(classes=classes), checkpoint.config).takes
+    notes = list(checkpoint.notes)
+    preprocessing = None
+    if isinstance(takes, ImageInput):
+        preprocessing = companions.image_preprocessing(checkpoint.folder, takes.size, takes.channels)
+        if preprocessing is None:
+            notes.append(
+                f"The checkpoint has no {companions.PROCESSOR}, so how its images were prepared is not known: they are "
+                "standardised by the mean and deviation of the training images."
+            )
+    return FoundSpec(
+        labels=companions.label_names(checkpoint.config),
+        preprocessing=None if preprocessing is None else PreprocessingSpec(**asdict(preprocessing)),
+        dtype=companions.float_type(checkpoint, matched),
+        fresh=matched.fresh,
+        dropped=matched.dropped,
+        notes=tuple(notes),
+    )
+
+
+def check_labels(labels: tuple[str, ...] | None, takes: Input | None, found: FoundSpec | None) -> None:
+    """Refuse names of classes that are not those of a checkpoint's classifier.
+
+    Raises:
+        ValueError: there is no such classifier, or it has another number of classes.
+    """
+    if labels is None:
+        return
+    if found is None or not found.classifies:
+        raise ValueError("supernet.labels names the classes of a checkpoint's own classifier, and there is none here.")
+    count = getattr(takes, "classes", None)
+    if len(set(labels)) != len(labels) or len(labels) != count:
+        raise ValueError(
+            f"supernet.labels has {len(set(labels))} different names; the checkpoint's classifier has {count} classes."
+        )
+
+
+def refuse_untrained(found: FoundSpec) -> None:
+    """Refuse scores of random weights where nothing is trained.
+
+    Raises:
+        ValueError: the checkpoint lacks parameters.
+    """
+    if found.fresh:
+        some = ", ".join(found.fresh[:4]) + (", ..." if len(found.fresh) > 4 else "")
+        raise ValueError(
+            f"training.epochs is 0, but the checkpoint gives no values for {some}: they would be random, and so would "
+            "every score. Train for at least one epoch, or start from a checkpoint that has them (leave "
+            "supernet.classes out to keep its own classifier)."
+        )
