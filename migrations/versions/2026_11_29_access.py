@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0033_access"
-down_revision = "0032_words"
+revision = "0034_access"
+down_revision = "0033_check"
 branch_labels = None
 depends_on = None
 
