@@ -69,7 +69,7 @@ def test_predictions_drive_the_search_and_finalists_are_measured(client: Client)
     assert predictor["used"]
     assert {"rmspe_percent", "within_percent", "true", "predicted", "margin", "model"} <= set(predictor)
     stages = [event.data["stage"] for event in events if event.kind == "stage"]
-    assert stages[2:5] == ["measure hardware", "fit predictors", "search"]
+    assert stages[3:6] == ["measure hardware", "fit predictors", "search"]
     front = client.front(job["id"])
     assert front["points"]
     for point in front["points"]:
