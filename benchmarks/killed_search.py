@@ -92,7 +92,7 @@ def main() -> None:
         text = Path(folder) / "text.txt"
         text.write_text(words)
         settings = Settings(data_dir=Path(folder), database_url=None, redis_url=None)
-        with running_stack(settings, port=0) as stack, Client(stack.url) as client:
+        with running_stack(settings, port=0) as stack, Client(stack.url, key=stack.api_key) as client:
             alone = followed(client, spec(text, arguments.evaluations), [])
             disturbed = followed(client, spec(text, arguments.evaluations), kills)
     result = {

@@ -17,15 +17,13 @@ from job.quantization_spec import QuantizationSpec
 from job.scoring_spec import ScoringSpec
 from job.spec import JobSpec, SupernetSpec
 from job.training_spec import TrainingSpec
-from plugins.options import Options
+from plugins.options import Options, paths_of
 from search.metrics import METRICS
 
 P = TypeVar("P", bound=Options)
 
 # Families whose trainings by several processes are sharded unless the job says otherwise.
 SHARDED_FAMILIES = ("llama",)
-# Fields of data sources that may hold a path.
-DATA_PATHS = ("path", "tokenizer")
 
 
 def resolve(spec: JobSpec) -> JobSpec:
@@ -79,7 +77,7 @@ def resolved_supernet(supernet: SupernetSpec) -> SupernetSpec:
 
 def resolved_data(data: DataPart) -> DataPart:
     """The data, with their paths in one spelling."""
-    given = {name: getattr(data, name, None) for name in DATA_PATHS}
+    given = {name: getattr(data, name, None) for name, _, _ in paths_of(data)}
     return _with(data, **{name: _path(value) for name, value in given.items() if isinstance(value, str)})
 
 

@@ -29,6 +29,7 @@ from job.goal_spec import ConstraintSpec, ObjectiveSpec
 from job.gradient_spec import GRADIENT, GradientSpec, check_gradient, fill_search
 from job.hardware_spec import HardwareSpec, target_of
 from job.parts import Part, complete_options, offered
+from job.paths import check_checkpoint
 from job.quantization_spec import QuantizationSpec, quantized_space
 from job.recipe import Recipe, RecipeName
 from job.scoring_spec import TASK_METRICS, ScoringSpec
@@ -109,6 +110,7 @@ class SupernetSpec(OfCheckpoint):
         folder = Path(given["pretrained"]).expanduser()
         if not folder.is_absolute():
             raise ValueError(f"Got pretrained {str(folder)!r}; give the absolute path that API and workers see.")
+        check_checkpoint(str(folder))
         checkpoint, classes = read_checkpoint(folder), given.get("classes")
         read = {**given, "checkpoint": checkpoint.config}
         if isinstance(given.get("family"), str) and isinstance(classes, int | None):

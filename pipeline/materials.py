@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from job.fit import misfit
+from job.paths import PathRefused, check_paths
 from job.spec import JobSpec
 from pipeline.artifacts import DiskFull, is_disk_full
 from pipeline.own_data import job_data
@@ -43,12 +44,13 @@ def prepare_data(spec: JobSpec, space: SearchSpace, device: torch.device, decodi
         decoding: where images that do not fit in memory may lie.
 
     Raises:
-        JobFailed: it cannot be used.
+        JobFailed: it cannot be used, or the job names files that are not open to it.
         DiskFull: decoded images do not fit on the disk; nothing is left of them.
     """
     try:
+        check_paths(spec, whole=True)
         data = job_data(spec, decoding)
-    except DataError as error:
+    except (DataError, PathRefused) as error:
         raise JobFailed(str(error)) from error
     except OSError as error:
         if is_disk_full(error):

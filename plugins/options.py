@@ -6,8 +6,10 @@ checked and completed by it, and the plug-in itself is handed its instance.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -25,6 +27,52 @@ O_ = TypeVar("O_", bound=Options)
 
 # JSON schema's words for bounds, in ours.
 BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+
+
+@dataclass(frozen=True, slots=True)
+class NamesFile:
+    """In the annotation of an option: its text is a path on the workers, so it is judged as every path of a job is.
+
+    Attributes:
+        or_hub: whether a text that is no absolute path is a name of the Hugging Face Hub.
+    """
+
+    or_hub: bool = False
+
+
+def paths_of(options: BaseModel) -> Iterator[tuple[str, str, bool]]:
+    """Every path in a record: the option, the path, and whether it may be a name of the Hub instead.
+
+    A path is what `NamesFile` says is one, any `pathlib.Path`, and what is called `path`, marked or not.
+    """
+    for name, field in type(options).model_fields.items():
+        value = getattr(options, name)
+        mark = next(_marks((field.annotation, *field.metadata)), NamesFile() if name == "path" else None)
+        for inner, text in _texts(name, value, marked=mark is not None):
+            yield inner, text, mark is not None and mark.or_hub
+        for record in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(record, BaseModel):
+                yield from ((f"{name}.{inner}", text, or_hub) for inner, text, or_hub in paths_of(record))
+
+
+def _marks(annotations: tuple[Any, ...]) -> Iterator[NamesFile]:
+    """Those anywhere within annotations, such as in `Path | None`."""
+    for one in annotations:
+        if isinstance(one, NamesFile):
+            yield one
+        else:
+            yield from _marks((*get_args(one), *(getattr(one, "__metadata__", ()))))
+
+
+def _texts(name: str, value: Any, *, marked: bool) -> Iterator[tuple[str, str]]:
+    if isinstance(value, PurePath) or (marked and isinstance(value, str)):
+        yield name, str(value)
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _texts(name, inner, marked=marked)
+    elif isinstance(value, tuple | list | set | frozenset):
+        for inner in value:
+            yield from _texts(name, inner, marked=marked)
 
 
 def read(options: type[O_], given: Mapping[str, Any], whose: str) -> O_:

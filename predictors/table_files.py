@@ -31,6 +31,8 @@ PHONE_NEEDED = ("lut", "resolution", "key", "mean_ms")
 OVERHEAD = "overhead"
 # Bad lines that an error names one by one.
 NAMED_LINES = 5
+# A hundred times the largest published table.
+MOST_BYTES = 200_000_000
 
 
 def read_table(path: Path) -> LatencyTable:
@@ -45,6 +47,25 @@ def read_table(path: Path) -> LatencyTable:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path.name} is not a text file in UTF-8: {error.reason} at byte {error.start}.") from error
     return parse_table(text, path.name)
+
+
+def read_named_table(path: Path) -> LatencyTable:
+    """The table of a file that a job names. What is wrong with it is told without a word of what it holds: whoever
+    names a file need not be the one who may read it.
+
+    Raises:
+        ValueError: it is no table.
+        OSError: it cannot be read.
+    """
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ValueError
+        return read_table(path)
+    except ValueError:
+        raise ValueError(
+            f"{str(path)!r} is no table of latencies that can be used. `winnow targets add NAME --table FILE` uploads "
+            "one, and says which lines are wrong."
+        ) from None
 
 
 def parse_table(text: str, name: str = "The table") -> LatencyTable:

@@ -11,7 +11,7 @@ from pipeline.workshop import JobFailed, Workshop
 from predictors.instrument import Unmeasurable
 from predictors.latency_fit import Fitted
 from predictors.layer_tables import corrected_table
-from predictors.table_files import read_table
+from predictors.table_files import read_named_table
 from predictors.tables import LatencyTable
 from predictors.targets import named_target
 from search_space.architecture import Architecture
@@ -34,7 +34,7 @@ def table_of(shop: Workshop, target: str, progress: Callable[[float], None]) -> 
     named = named_target(target)
     if isinstance(named, Path):
         try:
-            return read_table(named)
+            return read_named_table(named)
         except OSError as error:
             raise JobFailed(f"The latency table {target!r} cannot be read: {error.strerror}.") from error
     gives = target_of_name(shop, target)

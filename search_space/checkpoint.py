@@ -32,6 +32,8 @@ __all__ = [
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 # safetensors refuses larger headers too.
 MAX_HEADER_BYTES = 100_000_000
+# An index of a hundred thousand tensors fits.
+MAX_JSON_BYTES = 50_000_000
 # safetensors' words for numbers that are weights as they are; anything else is packed or scaled.
 FLOAT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 # The output layer of a decoder, and the embedding that it may be tied to.
@@ -128,6 +130,8 @@ def _equal(folder: Path, one: Stored, other: Stored) -> bool:
 def _json(path: Path, hint: str) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path} is missing; {hint}.")
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise CheckpointError(f"{path} has more than {MAX_JSON_BYTES:,} bytes, which no checkpoint's does.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search_space.checkpoint import Checkpoint, CheckpointError, Matched
+from search_space.checkpoint import MAX_JSON_BYTES, Checkpoint, CheckpointError, Matched
 
 PROCESSOR, PROCESSORS = "preprocessor_config.json", "processor_config.json"
 # What the processors of a family take for keys that an old file leaves out (transformers' ViTImageProcessor, which was
@@ -111,6 +111,10 @@ def _processor(folder: Path) -> dict[str, Any] | None:
     for name in (PROCESSOR, PROCESSORS):
         if not (folder / name).is_file():
             continue
+        if (folder / name).stat().st_size > MAX_JSON_BYTES:
+            raise CheckpointError(
+                f"{folder / name} has more than {MAX_JSON_BYTES:,} bytes, which no checkpoint's does."
+            )
         try:
             given = json.loads((folder / name).read_text(encoding="utf-8"))
         except (ValueError, OSError) as error:

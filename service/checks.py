@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from job.fit import stated_misfit
+from job.paths import PathRefused, check_paths
 from job.spec import JobSpec
 from service.errors import Infeasible, InvalidRequest
 from service.gradient import check_targets
@@ -21,6 +22,18 @@ def check(session: Session, spec: JobSpec) -> None:
     _check_possible(spec)
     check_target(session, spec)
     check_targets(session, spec)
+
+
+def refuse_closed_paths(spec: JobSpec) -> None:
+    """Refuse files that are not open to jobs.
+
+    Raises:
+        InvalidRequest: with the field.
+    """
+    try:
+        check_paths(spec)
+    except PathRefused as error:
+        raise InvalidRequest(str(error)) from None
 
 
 def _check_possible(spec: JobSpec) -> None:

@@ -17,13 +17,16 @@ import yaml
 from rich.text import Text
 
 from search_space import plugins
+from service.auth.hosts import refuse_open_network
 from service.client import Client, ClientError
 from service.errors import Unavailable
 from service.export_commands import export
 from service.family_commands import app as families
+from service.key_commands import app as keys
+from service.key_commands import share
 from service.plain import make_console, plain, visible
 from service.settings import Settings, get_settings
-from service.stack import Stack, StackError, port_is_taken, running_stack
+from service.stack import Stack, StackError, port_is_taken, running_stack, without_passwords
 from service.target_commands import app as targets
 from service.terminal import front_plot, front_table, jobs_table, supernets_table, watch
 from service.version import version
@@ -36,6 +39,7 @@ db = typer.Typer(help="The database.", no_args_is_help=True)
 app.add_typer(db, name="db")
 app.add_typer(families, name="family")
 app.add_typer(targets, name="targets")
+app.add_typer(keys, name="keys")
 console = make_console()
 
 # An open stream of events would keep the API from ending on SIGTERM.
@@ -88,7 +92,8 @@ def demo(
     with _until_signal(), _running(settings, port) as stack:
         console.print(f"Winnow is up: PostgreSQL, Redis, API and worker, with their data in {settings.data_dir}.\n")
         run_demo(console, stack, Path.cwd() / "exports")
-        console.print(Text.assemble("\nDashboard: ", plain(stack.url, "bold")))
+        address = stack.url if exit_ else stack.sign_in_url()
+        console.print(Text.assemble("\nDashboard: ", plain(address, "bold")), soft_wrap=True)
         if not exit_:
             console.print("It runs until you press Ctrl-C.")
             _wait(stack)
@@ -101,8 +106,9 @@ def up(port: Annotated[int | None, typer.Option(help="Port of the API and dashbo
     with _until_signal(), _running(settings, settings.port if port is None else port) as stack:
         docs = " (API documentation at /docs). Ctrl-C stops it."
         console.print(Text.assemble("Winnow is up: ", plain(stack.url, "bold"), docs))
-        for name, value in stack.environment().items():
-            console.print(f"  {name}={value}", style="dim", soft_wrap=True)
+        console.print(plain(stack.how_to_sign_in(), "bold"), soft_wrap=True)
+        for name, value in without_passwords(stack.environment()).items():
+            console.print(plain(f"  {name}={value}", "dim"), soft_wrap=True)
         _wait(stack)
 
 
@@ -142,6 +148,8 @@ def api(
 ) -> None:
     """The API and dashboard alone, on servers that the environment names."""
     settings = _with_servers()
+    os.environ["WINNOW_HOST"] = host or settings.host
+    refuse_open_network(settings.model_copy(update={"host": host or settings.host}))
     arguments = ["--host", host or settings.host, "--port", str(settings.port if port is None else port)]
     _become("uvicorn", "service.api.app:create_app", "--factory", "--proxy-headers", *GRACE, *arguments)
 
@@ -200,6 +208,7 @@ def _with_servers(*, broker: bool = True) -> Settings:
 
 def _become(module: str, *arguments: str) -> None:
     sys.stdout.flush()
+    os.umask(0o077)  # logs and data are this user's alone
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
 
 
@@ -363,6 +372,9 @@ _verb("cancel", "Drop a job.")
 _verb("pause", "Checkpoint a job and free its device.")
 _verb("resume", "Continue a paused job where it stopped.")
 _verb("stop", "End a job's search now and keep the front so far: it is measured, and the job succeeds.")
+
+
+app.command()(share)
 
 
 def _client() -> Client:

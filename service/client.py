@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from service.archives import wrong_with
+from service.credentials import headers_for
 
 # A stream that broke is taken up again after so long.
 RECONNECT_SECONDS = 1.0
@@ -40,11 +41,14 @@ class Client:
 
     Args:
         url: such as `http://127.0.0.1:8420`.
+        key: to send; by default that of the environment, or on loopback that of `winnow up` (see `credentials`).
     """
 
-    def __init__(self, url: str, timeout_seconds: float = 30) -> None:
+    def __init__(self, url: str, timeout_seconds: float = 30, key: str | None = None) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=self.url, timeout=timeout_seconds)
+        # What raw requests of the same client need as well.
+        self.headers = headers_for(self.url, key)
+        self._http = httpx.Client(base_url=self.url, timeout=timeout_seconds, headers=self.headers)
 
     def __enter__(self) -> Client:
         return self
@@ -96,6 +100,27 @@ class Client:
     def remove_target(self, name: str) -> None:
         """Remove a target."""
         self._json("DELETE", f"/v1/targets/{name}")
+
+    def share(self, job_id: str, shared: bool) -> dict[str, Any]:
+        """Let the keys of one's group look at a job, or no longer."""
+        return self._json("POST", f"/v1/jobs/{job_id}/sharing", json={"shared": shared})
+
+    def keys(self) -> list[dict[str, Any]]:
+        """All keys."""
+        found: list[dict[str, Any]] = self._json("GET", "/v1/keys")["keys"]
+        return found
+
+    def create_key(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Make a key; the answer holds it."""
+        return self._json("POST", "/v1/keys", json=asked)
+
+    def revoke_key(self, key_id: str) -> dict[str, Any]:
+        """End a key."""
+        return self._json("DELETE", f"/v1/keys/{key_id}")
+
+    def make_link(self) -> str:
+        """The token of a link that signs a browser in once."""
+        return str(self._json("POST", "/v1/session/links")["token"])
 
     def verb(self, job_id: str, verb: str) -> dict[str, Any]:
         """`cancel`, `pause`, `resume` or `stop`."""

@@ -40,7 +40,7 @@ def run_demo(console: Console, stack: Stack, exports: Path) -> None:
         RuntimeError: the job did not succeed, or the export does not reload.
     """
     began = time.monotonic()
-    with Client(stack.url) as client:
+    with Client(stack.url, key=stack.api_key) as client:
         job = client.submit(DEMO_JOB)
         what = " over HTTP: BigNAS on scikit-learn's 8x8 digits."
         console.print(Text.assemble("Submitted job ", plain(job["id"], "bold"), what))

@@ -100,6 +100,7 @@ class EmbeddedServers:
             stderr=subprocess.DEVNULL,
             # A Ctrl-C in the terminal is for `winnow up`, which then stops its servers in order.
             start_new_session=True,
+            umask=0o077,
             env={**os.environ, "LC_ALL": "C"},
         )
         deadline = time.monotonic() + START_SECONDS

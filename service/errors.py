@@ -3,9 +3,13 @@
     ServiceError
     ├── InvalidRequest     422  the request is understood and cannot be honoured
     │   └── Infeasible     422  a limit that no architecture of the space can meet
+    ├── Unauthorized       401  no key, or none that is valid
+    ├── Forbidden          403  the key, the host or the origin may not do that
+    │   └── QuotaExceeded  403  the key has used what it may
     ├── NotFound           404
     ├── Conflict           409  the job is not in a state that allows the verb
     ├── TooLarge           413
+    ├── TooMany            429  more requests than a key may send
     └── Unavailable        503  PostgreSQL or Redis cannot be reached
 
 `extra` holds what a program may want to read besides the sentence: known names, the nearest network.
@@ -41,6 +45,24 @@ class Infeasible(InvalidRequest):
     slug, title = "infeasible", "No architecture meets the limits"
 
 
+class Unauthorized(ServiceError):
+    """There is no key, or none that is valid."""
+
+    status, slug, title = 401, "unauthorized", "A valid key is needed"
+
+
+class Forbidden(ServiceError):
+    """It is known who asks, and they may not."""
+
+    status, slug, title = 403, "forbidden", "Not allowed"
+
+
+class QuotaExceeded(Forbidden):
+    """The key has used what it may."""
+
+    slug, title = "quota-exceeded", "The quota of the key is used up"
+
+
 class NotFound(ServiceError):
     """Nothing of that name or id."""
 
@@ -57,6 +79,12 @@ class TooLarge(ServiceError):
     """The body is larger than the service reads."""
 
     status, slug, title = 413, "too-large", "The request is too large"
+
+
+class TooMany(ServiceError):
+    """More requests than a key, or an address without one, may send."""
+
+    status, slug, title = 429, "too-many-requests", "Too many requests"
 
 
 class Unavailable(ServiceError):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
 
 from job.hardware_spec import with_margin
 from job.versions import read_job
-from search_space.architecture import Architecture
-from search_space.space import SearchSpace
 from service.errors import Conflict
 from service.store import queries, records
 from service.store.models import EvaluationRow, Finalist, Job
 from service.store.records import PredictorReport
+
+if TYPE_CHECKING:
+    from search_space.architecture import Architecture
+    from search_space.space import SearchSpace
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ def check_targets(session: Session, spec: JobSpec) -> None:
     if spec.gradient is None:
         return
     from predictors.candidate_prices import price_candidates
-    from predictors.table_files import parse_table, read_table
+    from predictors.table_files import parse_table, read_named_table
 
     space = spec.supernet.space()
     for target in spec.gradient.targets:
@@ -65,7 +65,7 @@ def check_targets(session: Session, spec: JobSpec) -> None:
             if isinstance(named, Path):
                 if not named.is_file():
                     continue
-                table = read_table(named)
+                table = read_named_table(named)
             else:
                 name = named.registered
                 row = None if name is None else measuring.target(session, name)

@@ -11,12 +11,16 @@ from pydantic import ValidationError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from job.paths import named_uploads
 from job.resolve import resolve, resolved_data, resolved_supernet, resolved_training
 from job.spec import JobSpec, SupernetSpec
 from job.versions import TrainedParts, read_job, read_trained
 from plugins.options import Options
 from service.archives import wrong_with
-from service.checks import check
+from service.auth.keys import ANYBODY, Identity
+from service.auth.ownership import see
+from service.auth.quotas import check_bytes, check_quota
+from service.checks import check, refuse_closed_paths
 from service.errors import Conflict, InvalidRequest, NotFound
 from service.store import queries
 from service.store.models import ACTIVE_STATES, TERMINAL_STATES, EvaluationRow, Export, ExportState, Job, JobState
@@ -27,18 +31,29 @@ def new_id() -> str:
     return secrets.token_hex(6)
 
 
-def submit(session: Session, spec: JobSpec, idempotency_key: str | None) -> tuple[Job, bool]:
+def submit(session: Session, spec: JobSpec, idempotency_key: str | None, who: Identity = ANYBODY) -> tuple[Job, bool]:
     """Resolve, check and store a job. Returns it and whether it is new: a repeated key gives the first job back.
 
     Raises:
-        InvalidRequest: the key was used with another body, or the spec asks for the impossible.
+        InvalidRequest: the key was used with another body, or the spec asks for the impossible or for files that
+            are not open to jobs.
+        NotFound: a supernet that is to be reused, or an upload, that `who` does not see.
+        QuotaExceeded: of whoever asks.
         Infeasible: no architecture of the space meets a limit.
     """
+    if spec.supernet.reuse is not None:
+        see(session, who, "supernet_id", spec.supernet.reuse)
     spec = resolve(reusing(session, spec))
+    if idempotency_key is not None and who.key_id is not None:
+        idempotency_key = f"{who.key_id}/{idempotency_key}"
     if idempotency_key is not None and (earlier := queries.job_of_key(session, idempotency_key)):
         return _same_request(earlier, spec), False
+    refuse_closed_paths(spec)
+    for upload_id in named_uploads(spec):
+        see(session, who, "upload_id", upload_id)
+    check_quota(session, who, spec)
     check(session, spec)
-    return _store(session, spec, idempotency_key)
+    return _store(session, spec, idempotency_key, who)
 
 
 def reusing(session: Session, spec: JobSpec) -> JobSpec:
@@ -91,7 +106,7 @@ def _parts(spec: JobSpec, family: str) -> dict[str, Options]:
     }
 
 
-def _store(session: Session, spec: JobSpec, idempotency_key: str | None) -> tuple[Job, bool]:
+def _store(session: Session, spec: JobSpec, idempotency_key: str | None, who: Identity) -> tuple[Job, bool]:
     from sqlalchemy.dialects.postgresql import insert  # slow to import, not needed to start
 
     job_id = new_id()
@@ -99,6 +114,7 @@ def _store(session: Session, spec: JobSpec, idempotency_key: str | None) -> tupl
         insert(Job)
         .values(
             id=job_id,
+            owner_id=who.key_id,
             name=spec.title,
             recipe=spec.recipe.value,
             spec=spec.model_dump(mode="json"),
@@ -224,13 +240,30 @@ def stop(session: Session, job_id: str) -> Job:
     return job
 
 
+def share(session: Session, job_id: str, who: Identity, shared: bool) -> Job:
+    """Let the keys of one's group look at a job, or no longer.
+
+    Raises:
+        InvalidRequest: the key has no group.
+    """
+    job = get(session, job_id, lock=True)
+    if shared and who.group is None:
+        raise InvalidRequest("Your key has no group to share with. `winnow keys create --group NAME` makes one in it.")
+    job.shared_with = who.group if shared else None
+    return job
+
+
 def _refuse(job: Job, verb: str, states: tuple[JobState, ...]) -> None:
     if job.state in states:
         raise Conflict(f"Job {job.id} is {job.state} and cannot be {verb}.", state=job.state)
 
 
 def request_export(
-    session: Session, job_id: str, architecture_id: str, artifacts_dir: Path | None = None
+    session: Session,
+    job_id: str,
+    architecture_id: str,
+    artifacts_dir: Path | None = None,
+    who: Identity = ANYBODY,
 ) -> tuple[Export, bool]:
     """Ask for an architecture of a job as files. Returns the export and whether a worker must be woken.
 
@@ -242,6 +275,7 @@ def request_export(
     Raises:
         NotFound: the job has not evaluated that architecture.
         Conflict: the job has no trained supernet yet.
+        QuotaExceeded: of whoever asks.
     """
     from sqlalchemy.dialects.postgresql import insert  # slow to import, not needed to start
 
@@ -253,6 +287,7 @@ def request_export(
         )
     if queries.weights_of(session, job_id, architecture_id) is None:
         raise Conflict(f"Job {job_id} has no trained supernet yet.", state=job.state)
+    check_bytes(session, who)
     session.execute(
         insert(Export)
         .values(

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Protocol
+from pathlib import Path
+from typing import BinaryIO, Protocol
 
 # prctl(2): the signal that a process gets when its parent dies. It survives exec.
 PR_SET_PDEATHSIG = 1
@@ -49,6 +50,14 @@ class Child(Protocol):
 
     def kill(self) -> None:
         """Send SIGKILL."""
+
+
+def open_private_log(path: Path) -> BinaryIO:
+    """A log to append to, which only its user may read; an older one that others may read is closed to them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
+    os.fchmod(file.fileno(), 0o600)
+    return file
 
 
 def stop(child: Child, grace_seconds: float) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
-from pydantic import DirectoryPath, Field, ValidationError
+from pydantic import DirectoryPath, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from job.paths import PathPolicy
 
 
 class Settings(BaseSettings):
@@ -25,6 +28,29 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address that the API listens on.")
     port: int = Field(default=8420, ge=0, le=65535, description="Port that the API listens on.")
     url: str = Field(default="http://127.0.0.1:8420", description="API that the command line talks to.")
+    auth: Literal["on", "off"] = Field(
+        default="on", description="`off`: no keys, for one person on this machine; refused off loopback."
+    )
+    api_key: SecretStr | None = Field(default=None, description="Key that the command line and targets send.")
+    allowed_hosts: str | None = Field(
+        default=None, description="Names, separated by commas, under which the API may be asked besides loopback ones."
+    )
+    session_hours: float = Field(default=12.0, gt=0, description="How long a browser stays signed in.")
+    rate_limit: str = Field(
+        default="6000/minute",
+        pattern=r"^(off|\d+/(second|minute|hour|day))$",
+        description="Requests that a key, or an address without one, may send; `off`: any number.",
+    )
+    rate_limit_shared: Literal["on", "off"] = Field(
+        default="off", description="`on`: several API processes count together, in Redis."
+    )
+    data_roots: str | None = Field(
+        default=None, description="Folders, separated by colons, below which paths of a job must lie."
+    )
+    upload_bytes: int = Field(default=50_000_000_000, ge=1, description="Largest file that may be uploaded.")
+    hub: Literal["on", "off"] = Field(
+        default="off", description="`on`: jobs may name data sets and tokenizers of the Hugging Face Hub."
+    )
     lease_seconds: float = Field(default=60, gt=0, description="A worker that is silent for so long has lost its job.")
     heartbeat_seconds: float = Field(default=15, gt=0, description="How often a lease is renewed.")
     poll_seconds: float = Field(
@@ -56,6 +82,17 @@ class Settings(BaseSettings):
     datasets_bytes: int | None = Field(
         default=None, ge=1, description="Most bytes of decoded images on the disk; those used least recently go first."
     )
+
+    def path_policy(self) -> PathPolicy:
+        """Which files jobs may name on this machine."""
+        roots = [Path(part).expanduser().resolve() for part in (self.data_roots or "").split(":") if part.strip()]
+        uploads = self.uploads_dir.resolve()
+        return PathPolicy((*roots, uploads), (self.data_dir.resolve(),), self.hub == "on", uploads)
+
+    @property
+    def uploads_dir(self) -> Path:
+        """Folder of what was uploaded; open to jobs."""
+        return self.data_dir / "uploads"
 
     @property
     def artifacts_dir(self) -> Path:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from service.auth import keys
+from service.auth.hosts import refuse_open_network
+from service.auth.sessions import write_private
 from service.client import Client
+from service.credentials import ADMIN_KEY_FILE, stored_key
 from service.embedded import EmbeddedServers
-from service.errors import Unavailable
-from service.lifeline import tied_to_parent
+from service.errors import Unauthorized, Unavailable
+from service.lifeline import open_private_log, tied_to_parent
 from service.settings import Settings
 from service.store import schema
 from service.store.session import Database
@@ -42,6 +48,8 @@ class Stack:
         self.children: dict[str, subprocess.Popen[bytes]] = {}
         self._port = port or free_port(settings.host)
         host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+        # An admin's, kept in the data folder; None where keys are off.
+        self.api_key: str | None = None
         self.url = f"http://{host}:{self._port}"
 
     def start(self) -> None:
@@ -56,12 +64,15 @@ class Stack:
                 f"Port {self._port} of {settings.host} is taken. Is Winnow running already? "
                 "Stop it, or choose another with --port."
             )
+        refuse_open_network(settings)
         self._settings = settings = self._with_servers(settings)
         try:
             assert settings.database_url is not None
             database = Database(settings.database_url)
             database.check()
             schema.upgrade(settings.database_url)
+            if settings.auth == "on":
+                self.api_key = admin_key(database, settings.data_dir)
             database.close()
         except (Unavailable, ValueError) as error:
             raise StackError(str(error)) from None
@@ -100,8 +111,21 @@ class Stack:
         """Folder of everything this stack stores."""
         return self._settings.data_dir
 
+    def sign_in_url(self) -> str:
+        """An address that signs one browser in, once. Its token is behind #, which no server and no log sees."""
+        if self.api_key is None:
+            return self.url
+        with Client(self.url, key=self.api_key) as client:
+            return f"{self.url}/sign-in#token={client.make_link()}"
+
+    def how_to_sign_in(self) -> str:
+        """A line for whoever started it."""
+        if self.api_key is None:
+            return "Sign-in is off (WINNOW_AUTH=off): whoever reaches this port may do everything."
+        return f"Sign in, once, with {self.sign_in_url()}"
+
     def environment(self) -> dict[str, str]:
-        """Environment variables with which other processes join this stack."""
+        """Environment variables with which other processes join this stack. They may hold passwords."""
         assert self._settings.database_url is not None
         assert self._settings.redis_url is not None
         return {
@@ -109,14 +133,18 @@ class Stack:
             "WINNOW_REDIS_URL": self._settings.redis_url,
             "WINNOW_DATA_DIR": str(self._settings.data_dir),
             "WINNOW_URL": self.url,
+            "WINNOW_HOST": self._settings.host,
+            "WINNOW_DATA_ROOTS": self._settings.data_roots or default_roots(),
+            "WINNOW_AUTH": self._settings.auth,
+            "WINNOW_HUB": self._settings.hub,
+            **({"WINNOW_ALLOWED_HOSTS": hosts} if (hosts := self._settings.allowed_hosts) else {}),
             **({"WINNOW_FAMILIES_DIR": str(families.resolve())} if (families := self._settings.families_dir) else {}),
             **({"WINNOW_TASKS_DIR": str(tasks.resolve())} if (tasks := self._settings.tasks_dir) else {}),
         }
 
     def _spawn(self, name: str, module: str, *arguments: str) -> None:
         path = self.log_path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as log:
+        with open_private_log(path) as log:
             self.children[name] = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
                 env={**os.environ, **self.environment()},
@@ -124,6 +152,7 @@ class Stack:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                umask=0o077,
                 preexec_fn=tied_to_parent(),
             )
 
@@ -185,6 +214,29 @@ def running_stack(
         yield stack
     finally:
         stack.stop()
+
+
+def admin_key(database: Database, data_dir: Path) -> str:
+    """The key that keeps this machine's user signed in: the one in the data folder, or a new one if that is no more."""
+    if (key := stored_key(data_dir)) is not None:
+        with contextlib.suppress(Unauthorized), database.transaction() as session:
+            keys.find(session, key)
+            return key
+    with database.transaction() as session:
+        _, key = keys.create(session, f"winnow up of {getpass.getuser()}", "admin")
+        data_dir.mkdir(parents=True, exist_ok=True)
+        write_private(data_dir / ADMIN_KEY_FILE, key)
+    return key
+
+
+def default_roots() -> str:
+    """What is open to jobs on a machine of one's own: home, the folder that one is in, the Hub's cache."""
+    return ":".join(map(str, (Path.home(), Path.cwd(), Path.home() / ".cache" / "huggingface")))
+
+
+def without_passwords(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables as they may be printed."""
+    return {name: re.sub(r"(://[^:/@\s]*):[^@\s]+@", r"\1:***@", value) for name, value in environment.items()}
 
 
 def free_port(host: str) -> int:

@@ -8,17 +8,19 @@ from sqlalchemy.orm import Session
 from job.spec import JobSpec
 from job.versions import outline
 from predictors.targets import RUNTIMES, TargetName, check_name
-from service.errors import Conflict, InvalidRequest, NotFound
+from service.auth.keys import ANYBODY, Identity
+from service.errors import Conflict, Forbidden, InvalidRequest, NotFound
 from service.store import measuring
 from service.store.models import ACTIVE_STATES, Job, JobState, Measurement, Target
 
 
-def add_table(session: Session, name: str, text: str) -> tuple[Target, bool]:
+def add_table(session: Session, name: str, text: str, who: Identity = ANYBODY) -> tuple[Target, bool]:
     """Store a table as a target; uploading another one under its name replaces it. Says whether the name is new.
 
     Raises:
         InvalidRequest: the name or the table is not one; says which lines are wrong.
         Conflict: a machine has that name.
+        Forbidden: another key's table has it.
     """
     from predictors.table_files import parse_table  # numpy: not needed to start
 
@@ -38,10 +40,11 @@ def add_table(session: Session, name: str, text: str) -> tuple[Target, bool]:
     if row is not None and row.kind != "table":
         raise Conflict(f"{name} is a machine that registered itself; choose another name for the table.")
     if row is not None:
+        _refuse_others(row, who)
         row.facts, row.table = facts, text
         session.flush()
         return row, False
-    row = Target(name=name, kind="table", facts=facts, table=text, owner=None)
+    row = Target(name=name, kind="table", facts=facts, table=text, owner=None, owner_id=who.key_id)
     session.add(row)
     session.flush()
     return row, True
@@ -59,14 +62,20 @@ def get(session: Session, name: str) -> Target:
     return row
 
 
-def remove(session: Session, name: str) -> None:
+def _refuse_others(row: Target, who: Identity) -> None:
+    if not who.owns(row.owner_id):
+        raise Forbidden(f"Target {row.name} is not yours. Whoever added it, or an admin, may change it.")
+
+
+def remove(session: Session, name: str, who: Identity = ANYBODY) -> None:
     """Remove a target. What was measured on it is kept, and is found again when its machine comes back.
 
     Raises:
         NotFound: there is none of that name.
         Conflict: an unfinished job needs it.
+        Forbidden: it is a machine or another key's table, and `who` is no admin.
     """
-    get(session, name)
+    _refuse_others(get(session, name), who)
     users = [
         job.id
         for job in session.scalars(select(Job).where(Job.state.in_((*ACTIVE_STATES, JobState.PAUSED))))

@@ -41,6 +41,9 @@ FAST = {
     "WINNOW_CHECKPOINT_SECONDS": "0.5",
 }
 
+# Where tests keep the files that their jobs name.
+TEMPORARY = str(Path(tempfile.gettempdir()).resolve())
+
 # A job that takes seconds, and is real in every stage.
 TINY_JOB = {
     "recipe": "bignas",
@@ -71,7 +74,14 @@ def stack() -> Iterator[Stack]:
     with open_folder() as folder:
         families = write_documented_family(folder / "families")
         (tasks := folder / "tasks").mkdir()
-        settings = Settings(data_dir=folder, database_url=None, redis_url=None, families_dir=families, tasks_dir=tasks)
+        settings = Settings(
+            data_dir=folder,
+            database_url=None,
+            redis_url=None,
+            families_dir=families,
+            tasks_dir=tasks,
+            data_roots=TEMPORARY,
+        )
         with running_stack(settings, port=0) as running:
             yield running
 
@@ -79,7 +89,7 @@ def stack() -> Iterator[Stack]:
 @pytest.fixture(scope="session")
 def client(stack: Stack) -> Iterator[Client]:
     """A client of the stack's API."""
-    with Client(stack.url) as talking:
+    with Client(stack.url, key=stack.api_key) as talking:
         yield talking
 
 
@@ -104,5 +114,12 @@ def database(servers: EmbeddedServers) -> Iterator[Database]:
 
 @pytest.fixture
 def settings(servers: EmbeddedServers, tmp_path: Path) -> Settings:
-    """Settings that name the bare servers."""
-    return Settings(data_dir=tmp_path, database_url=servers.database_url, redis_url=servers.redis_url)
+    """Settings that name the bare servers, and need no keys: those have tests of their own."""
+    return Settings(
+        data_dir=tmp_path,
+        database_url=servers.database_url,
+        redis_url=servers.redis_url,
+        auth="off",
+        allowed_hosts="testserver",
+        data_roots=TEMPORARY,
+    )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from service.lifeline import Child, tied_to_parent
+from service.lifeline import Child, open_private_log, tied_to_parent
 from workers.warm import DOOR
 
 log = structlog.get_logger()
@@ -38,8 +38,7 @@ def start(command: Sequence[str], output: Path) -> Child:
 
 def start_cold(command: Sequence[str], output: Path) -> subprocess.Popen[bytes]:
     """Start a process of its own, which imports everything itself."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with output.open("ab") as file:
+    with open_private_log(output) as file:
         return subprocess.Popen(
             command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, preexec_fn=tied_to_parent()
         )
@@ -50,10 +49,9 @@ def _fork(command: Sequence[str], output: Path) -> Forked | None:
     if descriptor is None:
         say_cold("this worker has no warm process")
         return None
-    output.parent.mkdir(parents=True, exist_ok=True)
     line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        with theirs, output.open("ab") as file, socket.socket(fileno=os.dup(int(descriptor))) as door:
+        with theirs, open_private_log(output) as file, socket.socket(fileno=os.dup(int(descriptor))) as door:
             socket.send_fds(door, [json.dumps(command[3:]).encode()], [theirs.fileno(), file.fileno()])
     except OSError as error:
         line.close()

@@ -20,6 +20,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from export.measure import Effort, MeasurementError, Setting, measure_many
+from service.credentials import headers_for
 from service.settings import Settings, get_settings
 from service.store import leases
 from service.store.leases import LeaseLost
@@ -83,7 +84,10 @@ def fetch(row: Measurement, settings: Settings, folder: Path) -> Path:
     target = folder / ARCHIVE
     url = f"{settings.url.rstrip('/')}/v1/measurements/{row.id}/networks"
     try:
-        with httpx.stream("GET", url, timeout=60) as answer, target.open("wb") as file:
+        with (
+            httpx.stream("GET", url, timeout=60, headers=headers_for(settings.url)) as answer,
+            target.open("wb") as file,
+        ):
             answer.raise_for_status()
             for chunk in answer.iter_bytes():
                 file.write(chunk)

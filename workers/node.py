@@ -29,6 +29,7 @@ from service.settings import get_settings
 from service.store import leases, schema
 from service.store.session import Database, first_line
 from workers import warm
+from workers.files import close_hub
 from workers.logs import configure_logging
 from workers.reaper import reap
 
@@ -215,6 +216,7 @@ def main() -> int:
     if settings.database_url is None or settings.redis_url is None:
         sys.stderr.write("A worker needs WINNOW_DATABASE_URL and WINNOW_REDIS_URL; `winnow up` sets both.\n")
         return 2
+    close_hub(settings)
     try:
         database, queue = Database(settings.database_url), Queue(settings.redis_url)
         database.check()

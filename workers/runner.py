@@ -24,6 +24,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from export.verify import VerificationError
+from job.paths import PathRefused, check_paths
 from job.spec import JobSpec
 from job.versions import read_job
 from pipeline import environment, exporting, replica, samples, stages
@@ -45,6 +46,7 @@ from service.store.session import Database, first_line
 from supernet import distributed
 from supernet.flat import load_tensors
 from supernet.network import Supernet
+from workers.files import open_paths
 from workers.logs import configure_logging
 from workers.reasons import reason_of
 from workers.supervisor import worker_name
@@ -144,6 +146,7 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
     num_threads = environment.fix_threads(threads, largest_macs=0)
     store = ArtifactStore(settings.artifacts_dir)
     try:
+        check_paths(read_job(asked.job.spec), whole=True)
         bundle = exporting.make_export(asked, store, num_threads, decoding_of(settings))
         values = {
             "state": ExportState.SUCCEEDED,
@@ -154,7 +157,7 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
             "size_bytes": bundle.size_bytes,
             "report": bundle.report,
         }
-    except (ArtifactDamaged, VerificationError, exporting.CannotExport) as error:
+    except (ArtifactDamaged, VerificationError, exporting.CannotExport, PathRefused) as error:
         values = {"state": ExportState.FAILED, "message": str(error)}
     except OSError as error:
         if not is_disk_full(error):
@@ -194,6 +197,7 @@ def main(words: Sequence[str] | None = None) -> int:
     configure_logging()
     settings = get_settings()
     plugins.use_families_dir(settings.families_dir)
+    open_paths(settings)
     assert settings.database_url is not None
     database = Database(settings.database_url)
     try:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from plugins.kinds import OPEN
 from search_space import plugins
 from service.api import (
+    access,
     catalog,
     events,
     exports,
@@ -23,8 +26,13 @@ from service.api import (
     results,
     supernets,
     targets,
+    uploads,
 )
-from service.api.door import Door
+from service.api.openapi import describe
+from service.api.storable_requests import StorableRequests
+from service.auth.door import Door
+from service.auth.guard import Gatekeeper, guard
+from service.auth.hosts import refuse_open_network
 from service.dashboard import pages
 from service.errors import TooLarge
 from service.queue import Queue
@@ -44,15 +52,39 @@ accuracies shares from 0 to 1.
 """
 
 
+class Application(FastAPI):
+    """The API behind its door, which stands outside of all other middleware so that every answer passes it."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """See Starlette."""
+        return Door(super().build_middleware_stack(), self.state.settings, self.state.database)
+
+    def openapi(self) -> dict[str, Any]:
+        """The description of the API, with every status that a route may answer."""
+        if self.openapi_schema is None:
+            self.openapi_schema = describe(super().openapi(), every_route(self))
+        return self.openapi_schema
+
+
+def every_route(app: FastAPI) -> Iterator[tuple[str, str, BaseRoute]]:
+    """(method, path, route) of the app's routes, those of included routers too; mounts have no method."""
+    for top in app.routes:
+        for route in top.effective_route_contexts() if hasattr(top, "effective_route_contexts") else (top,):
+            original = getattr(route, "original_route", route)
+            for method in sorted(getattr(original, "methods", None) or ()):
+                yield method, getattr(route, "path", ""), original
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application, connected to the servers that the settings name.
 
     Raises:
-        ValueError: the settings name no database or broker, or not as a URL.
+        ValueError: the settings name no database or broker, or not as a URL, or need no keys on a network.
     """
     settings = settings or get_settings()
     if settings.database_url is None or settings.redis_url is None:
         raise ValueError("Set WINNOW_DATABASE_URL and WINNOW_REDIS_URL, or run `winnow up`, which starts both servers.")
+    refuse_open_network(settings)
     plugins.use_families_dir(settings.families_dir)
     _warn_about_plugins()
     database, queue = Database(settings.database_url), Queue(settings.redis_url)
@@ -62,20 +94,36 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         yield
         database.close()
 
-    app = FastAPI(
+    app = Application(
         title="Winnow",
         version=version(),
         description=DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,  # the dashboard serves it without the internet
         redoc_url=None,
+        openapi_url=None,  # a route of the pages, with a guard as all others
+        dependencies=[Depends(guard)],
     )
     app.state.settings, app.state.database, app.state.queue = settings, database, queue
-    for noun in (jobs, results, insight, events, exports, supernets, targets, profile, catalog, health):
+    app.state.gatekeeper = Gatekeeper.of(settings, database)
+    for noun in (
+        jobs,
+        results,
+        insight,
+        events,
+        exports,
+        supernets,
+        targets,
+        profile,
+        catalog,
+        access,
+        uploads,
+        health,
+    ):
         app.include_router(noun.router)
     pages.install(app)
     problems.install(app)
-    app.add_middleware(Door)  # inside the limit, which is added last and so comes first
+    app.add_middleware(StorableRequests)  # inside the limit, which is added last and so comes first
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     return app
 
@@ -95,7 +143,8 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count the body as it arrives, whatever Content-Length says."""
-        if scope["type"] != "http":
+        # Parts of uploads are written as they arrive, and counted there.
+        if scope["type"] != "http" or (scope["method"] == "PUT" and scope["path"].startswith("/v1/uploads/")):
             await self._app(scope, receive, send)
             return
         declared = dict(scope["headers"]).get(b"content-length", b"0")

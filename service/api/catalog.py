@@ -14,6 +14,7 @@ from predictors.targets import RUNTIMES
 from search.metrics import METRICS
 from search_space import plugins
 from search_space.family_files import culprit
+from service.api.deps import READ
 from service.profile import input_facts, log10
 from service.store.models import JOB_STATES, STAGES
 from supernet.options import OPTIMIZERS
@@ -21,7 +22,7 @@ from supernet.options import OPTIMIZERS
 router = APIRouter(prefix="/v1/catalog", tags=["catalog"])
 
 
-@router.get("")
+@router.get("", dependencies=[READ])
 def catalog() -> dict[str, Any]:
     """Everything that a job can be made of, with the defaults of each recipe. Exact numbers of architectures are
     text, because they may exceed what a JSON number holds. Options are JSON schemas, with bounds and help. What of the

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
+from service.auth.guard import ADMIN, OPEN, READ, WRITE, IdentityDep
 from service.queue import Queue
 from service.settings import Settings
 from service.store.session import Database
@@ -36,6 +37,18 @@ def get_session(database: Annotated[Database, Depends(get_database)]) -> Iterato
     with database.transaction() as session:
         yield session
 
+
+__all__ = [
+    "ADMIN",
+    "OPEN",
+    "READ",
+    "WRITE",
+    "DatabaseDep",
+    "IdentityDep",
+    "QueueDep",
+    "SessionDep",
+    "SettingsDep",
+]
 
 DatabaseDep = Annotated[Database, Depends(get_database)]
 QueueDep = Annotated[Queue, Depends(get_queue)]

@@ -9,7 +9,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from service import jobs
-from service.api.deps import DatabaseDep, SettingsDep
+from service.api.deps import READ, DatabaseDep, SettingsDep
 from service.api.jobs import LARGEST
 from service.api.schemas import JobOut
 from service.errors import InvalidRequest
@@ -46,7 +46,7 @@ def _position(
 PositionDep = Annotated[int, Depends(_position)]
 
 
-@router.get("/{job_id}/events", response_class=EventSourceResponse)
+@router.get("/{job_id}/events", response_class=EventSourceResponse, dependencies=[READ])
 async def events(
     job_id: str, request: Request, database: DatabaseDep, settings: SettingsDep, position: PositionDep
 ) -> AsyncIterator[ServerSentEvent]:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, status
 from fastapi.responses import FileResponse
 
 from service import archives, jobs
-from service.api.deps import DatabaseDep, QueueDep, SessionDep, SettingsDep
+from service.api.deps import READ, WRITE, DatabaseDep, IdentityDep, QueueDep, SessionDep, SettingsDep
 from service.api.schemas import ExportOut, ExportRequest
 from service.choosing import choose_for_export
 from service.errors import Conflict, NotFound, Unavailable
@@ -19,9 +19,14 @@ log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1", tags=["exports"])
 
 
-@router.post("/jobs/{job_id}/exports", status_code=status.HTTP_202_ACCEPTED)
+@router.post("/jobs/{job_id}/exports", status_code=status.HTTP_202_ACCEPTED, dependencies=[WRITE])
 def request_export(
-    job_id: str, body: ExportRequest, database: DatabaseDep, queue: QueueDep, settings: SettingsDep
+    job_id: str,
+    body: ExportRequest,
+    database: DatabaseDep,
+    queue: QueueDep,
+    settings: SettingsDep,
+    who: IdentityDep,
 ) -> ExportOut:
     """Export an architecture. Asking again gives the same export; one that failed, or whose archive is gone or damaged,
     is made again."""
@@ -33,7 +38,7 @@ def request_export(
             chosen = choose_for_export(session, jobs.get(session, job_id), *asked)
         architecture_id = body.architecture_id if chosen is None else chosen.architecture_id
         assert architecture_id is not None
-        export, waits = jobs.request_export(session, job_id, architecture_id, settings.artifacts_dir)
+        export, waits = jobs.request_export(session, job_id, architecture_id, settings.artifacts_dir, who)
         answer = ExportOut.of(export, None if chosen is None else chosen.sentence)
     if waits:
         try:
@@ -43,20 +48,20 @@ def request_export(
     return answer
 
 
-@router.get("/jobs/{job_id}/exports")
+@router.get("/jobs/{job_id}/exports", dependencies=[READ])
 def list_exports(job_id: str, session: SessionDep) -> list[ExportOut]:
     """A job's exports, newest first."""
     jobs.get(session, job_id)
     return [ExportOut.of(export) for export in queries.exports_of(session, job_id)]
 
 
-@router.get("/exports/{export_id}")
+@router.get("/exports/{export_id}", dependencies=[READ])
 def read(export_id: str, session: SessionDep) -> ExportOut:
     """One export with its verification report."""
     return ExportOut.of(jobs.get_export(session, export_id))
 
 
-@router.get("/exports/{export_id}/download", response_class=FileResponse)
+@router.get("/exports/{export_id}/download", response_class=FileResponse, dependencies=[READ])
 def download(export_id: str, session: SessionDep, settings: SettingsDep) -> FileResponse:
     """The archive (`.tar.gz`)."""
     export = jobs.get_export(session, export_id)

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from service.api.deps import DatabaseDep, QueueDep
+from service.api.deps import OPEN, READ, DatabaseDep, QueueDep
 from service.api.problems import problem
 from service.errors import Unavailable
 from service.store import queries
@@ -16,13 +16,13 @@ from service.store.models import JOB_STATES
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/healthz")
+@router.get("/healthz", dependencies=[OPEN])
 def healthz() -> dict[str, str]:
     """Whether the process answers; asks nobody else."""
     return {"status": "ok"}
 
 
-@router.get("/readyz", response_model=None)
+@router.get("/readyz", response_model=None, dependencies=[OPEN])
 def readyz(database: DatabaseDep, queue: QueueDep) -> dict[str, Any] | Response:
     """Whether PostgreSQL and Redis answer and the schema is current; 503 with the reason if not."""
     from service.store import schema  # Alembic: not needed to start
@@ -46,7 +46,7 @@ def readyz(database: DatabaseDep, queue: QueueDep) -> dict[str, Any] | Response:
     return {"status": "ready", "database": "ok", "broker": "ok"}
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, dependencies=[READ])
 def metrics(database: DatabaseDep) -> Response:
     """Number of jobs by state, for Prometheus."""
     from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest

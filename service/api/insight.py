@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from service import jobs
-from service.api.deps import SessionDep
+from service.api.deps import READ, SessionDep
 from service.api.schemas import Answer
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
@@ -41,7 +41,7 @@ class InsightOut(Answer):
     choices: list[ChoiceInsightOut]
 
 
-@router.get("/insight")
+@router.get("/insight", dependencies=[READ])
 def insight(job_id: str, session: SessionDep) -> InsightOut:
     """Of each layer: the share of the front's networks that keep it, and its sizes. So far, while the search runs."""
     # Imported here because the API should start without what only this route needs.

@@ -11,15 +11,17 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Response, status
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Session
 
 from job.resolve import opened
 from job.spec import JobSpec
 from job.versions import read_job
 from service import jobs
-from service.api.deps import DatabaseDep, QueueDep, SessionDep
-from service.api.door import unstorable
+from service.api.deps import READ, WRITE, DatabaseDep, IdentityDep, QueueDep, SessionDep
 from service.api.schemas import DraftOut, JobOut, JobPage, job_page
+from service.api.storable_requests import unstorable
+from service.auth.ownership import visible_jobs
 from service.errors import InvalidRequest, Unavailable
 from service.queue import RUN_JOB, Queue
 from service.store import queries
@@ -50,17 +52,18 @@ Spec = Annotated[
 ]
 
 
-@router.post("", status_code=status.HTTP_201_CREATED)
+@router.post("", status_code=status.HTTP_201_CREATED, dependencies=[WRITE])
 def submit(
     spec: Spec,
     response: Response,
     database: DatabaseDep,
     queue: QueueDep,
+    who: IdentityDep,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
 ) -> JobOut:
     """Submit a job. With an `Idempotency-Key`, sending the same request again gives the same job (200)."""
     with database.transaction() as session:
-        job, is_new = jobs.submit(session, spec, idempotency_key)
+        job, is_new = jobs.submit(session, spec, idempotency_key, who)
         answer = JobOut.model_validate(job)
     if is_new:
         wake(queue, job.id)
@@ -78,62 +81,79 @@ def wake(queue: Queue, job_id: str) -> None:
         log.warning("wake-up for job %s not sent, the reaper will send it: %s", job_id, error.detail)
 
 
-@router.get("")
+@router.get("", dependencies=[READ])
 def list_jobs(
     session: SessionDep,
+    who: IdentityDep,
     state: Annotated[str | None, Query(description="Only jobs in this state.")] = None,
     recipe: Annotated[str | None, Query(description="Only jobs of this recipe.")] = None,
     text: Annotated[str | None, Query(max_length=200, description="Part of a name or id.")] = None,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> JobPage:
-    """Jobs, newest first."""
+    """Your jobs, and those shared with your group, newest first. Admins see all."""
     if state is not None and state not in JOB_STATES:
         raise InvalidRequest(f"No state {state!r}. Known: {', '.join(JOB_STATES)}.", known=list(JOB_STATES))
     before = None
     if cursor is not None:
         before = read_moment(cursor)
     wanted = None if state is None else JobState(state)
-    rows = queries.list_jobs(session, state=wanted, recipe=recipe, text=text, before=before, limit=limit + 1)
+    rows = queries.list_jobs(
+        session, state=wanted, recipe=recipe, text=text, before=before, limit=limit + 1, visible=visible_jobs(who)
+    )
     page, more = rows[:limit], len(rows) > limit
     next_cursor = make_cursor(page[-1].created_at.isoformat(), page[-1].id) if more else None
     return job_page(page, queries.summaries(session, [job.id for job in page]), next_cursor)
 
 
-@router.get("/{job_id}")
+@router.get("/{job_id}", dependencies=[READ])
 def read(job_id: str, session: SessionDep) -> JobOut:
     """One job with its progress."""
     return JobOut.model_validate(jobs.get(session, job_id))
 
 
-@router.get("/{job_id}/draft")
+@router.get("/{job_id}/draft", dependencies=[READ])
 def draft(job_id: str, session: SessionDep) -> DraftOut:
     """A job to start another one from: the same, with what follows from its other parts left open."""
     return DraftOut(spec=opened(read_job(jobs.get(session, job_id).spec)).model_dump(mode="json"))
 
 
-@router.post("/{job_id}/cancel")
+@router.post("/{job_id}/cancel", dependencies=[WRITE])
 def cancel(job_id: str, session: SessionDep) -> JobOut:
     """Drop a job. A running one stops within seconds; what it has stored stays readable."""
     return JobOut.model_validate(jobs.cancel(session, job_id))
 
 
-@router.post("/{job_id}/pause")
+@router.post("/{job_id}/pause", dependencies=[WRITE])
 def pause(job_id: str, session: SessionDep) -> JobOut:
     """Checkpoint a job and free its device."""
     return JobOut.model_validate(jobs.pause(session, job_id))
 
 
-@router.post("/{job_id}/stop")
+@router.post("/{job_id}/stop", dependencies=[WRITE])
 def stop(job_id: str, database: DatabaseDep, queue: QueueDep) -> JobOut:
     """End a job's search now and keep what it has found: the front so far is measured, and the job succeeds."""
     return _then_wake(jobs.stop, job_id, database, queue)
 
 
-@router.post("/{job_id}/resume")
+@router.post("/{job_id}/resume", dependencies=[WRITE])
 def resume(job_id: str, database: DatabaseDep, queue: QueueDep) -> JobOut:
     """Continue a paused job where it stopped."""
     return _then_wake(jobs.resume, job_id, database, queue)
+
+
+class Sharing(BaseModel):
+    """Whether the keys of the group may look at a job."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    shared: bool
+
+
+@router.post("/{job_id}/sharing", dependencies=[WRITE])
+def share(job_id: str, given: Sharing, session: SessionDep, who: IdentityDep) -> JobOut:
+    """Let the keys of your group look at a job, or no longer. Only its owner and admins can change it."""
+    return JobOut.model_validate(jobs.share(session, job_id, who, given.shared))
 
 
 def _then_wake(move: Callable[[Session, str], Job], job_id: str, database: Database, queue: Queue) -> JobOut:

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from sqlalchemy.exc import DataError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from job.data_spec import DATA_MODELS
@@ -19,11 +20,17 @@ from search_space.plugins import UnknownPluginError
 from service.errors import Conflict, InvalidRequest, ServiceError, Unavailable
 from service.store.session import first_line
 
+# When somebody who was refused for want of a server or of patience may try again.
+RETRY_AFTER_SECONDS = 2
+
 
 def problem(status: int, slug: str, title: str, detail: str, **extra: Any) -> JSONResponse:
     """One problem document."""
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    if status in (429, 503):
+        headers["Retry-After"] = str(extra.get("retry_after_seconds", RETRY_AFTER_SECONDS))
     body = {"type": f"urn:winnow:problem:{slug}", "title": title, "status": status, "detail": detail, **extra}
-    return JSONResponse(body, status_code=status, media_type="application/problem+json")
+    return JSONResponse(body, status_code=status, headers=headers, media_type="application/problem+json")
 
 
 def install(app: FastAPI) -> None:
@@ -34,6 +41,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ValidationError, _stored_spec_error)
     app.add_exception_handler(OperationalError, _database_error)
     app.add_exception_handler(DataError, _data_error)
+    app.add_exception_handler(PoolTimeout, _pool_error)
     app.add_exception_handler(Exception, _internal_error)
 
 
@@ -63,6 +71,11 @@ async def _data_error(_request: Request, error: Exception) -> JSONResponse:
     """A value that PostgreSQL refuses, such as a number beyond its range; its words, without the statement."""
     detail = f"A value of the request cannot be stored or looked for: {first_line(error)}."
     return problem(InvalidRequest.status, InvalidRequest.slug, InvalidRequest.title, detail)
+
+
+async def _pool_error(_request: Request, _error: Exception) -> JSONResponse:
+    detail = "All connections to PostgreSQL are in use. Try again in a moment."
+    return problem(Unavailable.status, Unavailable.slug, Unavailable.title, detail)
 
 
 async def _internal_error(_request: Request, error: Exception) -> JSONResponse:

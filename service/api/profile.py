@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body
 
+from service.api.deps import READ
 from service.profile import ProfileOut, ProfileSpec, make_profile
 
 router = APIRouter(prefix="/v1/profile", tags=["profile"])
@@ -38,7 +39,7 @@ Spec = Annotated[
 ]
 
 
-@router.post("")
+@router.post("", dependencies=[READ])
 def profile(spec: Spec) -> ProfileOut:
     """Smallest, median and largest cost of every exact metric, the number of distinct networks, and whether the
     limits can be met: the share of networks that do, or the one that comes nearest. Stores nothing."""

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from job.versions import read_job
 from search.metrics import METRICS
 from service import fronts, jobs
-from service.api.deps import DatabaseDep, SessionDep
+from service.api.deps import READ, DatabaseDep, SessionDep
 from service.api.jobs import make_cursor, read_cursor
 from service.api.schemas import (
     ArchitectureOut,
@@ -42,7 +42,7 @@ Format = Annotated[Literal["json", "csv"], Query(description="JSON, or CSV with 
 CSV_CHUNK = 1000
 
 
-@router.get("/front", response_model=FrontOut)
+@router.get("/front", response_model=FrontOut, dependencies=[READ])
 def front(job_id: str, session: SessionDep, format: Format = "json") -> FrontOut | Response:  # noqa: A002
     """The Pareto front: so far while the search runs, with measured latency once it is final."""
     answer = read_front(session, job_id)
@@ -51,7 +51,7 @@ def front(job_id: str, session: SessionDep, format: Format = "json") -> FrontOut
     return answer
 
 
-@router.get("/gradient")
+@router.get("/gradient", dependencies=[READ])
 def gradient(job_id: str, session: SessionDep) -> GradientOut:
     """A search by gradient: probabilities over time, what was derived, and every network on every target."""
     job = jobs.get(session, job_id)
@@ -92,7 +92,7 @@ def objectives_of(job: Job) -> list[ObjectiveOut]:
     return [ObjectiveOut(metric=o.metric, goal=o.goal, limit=o.limit, unit=METRICS[o.metric].unit) for o in objectives]
 
 
-@router.get("/evaluations", response_model=EvaluationPage)
+@router.get("/evaluations", response_model=EvaluationPage, dependencies=[READ])
 def evaluations(
     job_id: str,
     database: DatabaseDep,
@@ -115,7 +115,7 @@ def evaluations(
     )
 
 
-@router.get("/architectures/{architecture_id}")
+@router.get("/architectures/{architecture_id}", dependencies=[READ])
 def architecture(job_id: str, architecture_id: str, session: SessionDep) -> ArchitectureOut:
     """One evaluated architecture with its layers in forward order."""
     job = jobs.get(session, job_id)
@@ -132,7 +132,7 @@ def architecture(job_id: str, architecture_id: str, session: SessionDep) -> Arch
     )
 
 
-@router.get("/sensitivity")
+@router.get("/sensitivity", dependencies=[READ])
 def sensitivity(job_id: str, session: SessionDep) -> SensitivityOut:
     """How much the largest network's answers change when one layer is quantized, for every layer and width."""
     job = jobs.get(session, job_id)

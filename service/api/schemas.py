@@ -42,6 +42,8 @@ class JobOut(Answer):
     spec: Annotated[dict[str, Any], BeforeValidator(upgraded)] = Field(
         description="The job with every default and decision in it, in the words of this version."
     )
+    owner_id: str | None = Field(default=None, description="The key that submitted it.")
+    shared_with: str | None = Field(default=None, description="The group whose keys may look at it.")
 
 
 class DraftOut(Answer):

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from predictors.targets import RUNTIMES
 from service import targets
-from service.api.deps import SessionDep, SettingsDep
+from service.api.deps import READ, WRITE, IdentityDep, SessionDep, SettingsDep
 from service.api.schemas import Answer
 from service.errors import NotFound
 from service.store import measuring
@@ -47,7 +47,7 @@ class TargetPage(Answer):
     targets: list[TargetOut]
 
 
-@router.get("/targets")
+@router.get("/targets", dependencies=[READ])
 def list_targets(session: SessionDep) -> TargetPage:
     """Runtimes of the machine that runs a job, registered machines, and uploaded tables."""
     waiting = targets.open_requests(session)
@@ -64,17 +64,17 @@ def list_targets(session: SessionDep) -> TargetPage:
     return TargetPage(targets=[*registered, *built_in])
 
 
-@router.get("/targets/{name}")
+@router.get("/targets/{name}", dependencies=[READ])
 def read(name: str, session: SessionDep) -> TargetOut:
     """One registered target."""
     row = targets.get(session, name)
     return _out(row, measuring.online(session, row.name), targets.open_requests(session))
 
 
-@router.post("/targets", status_code=status.HTTP_201_CREATED)
-def add(given: TableIn, session: SessionDep, response: Response) -> TargetOut:
+@router.post("/targets", status_code=status.HTTP_201_CREATED, dependencies=[WRITE])
+def add(given: TableIn, session: SessionDep, response: Response, who: IdentityDep) -> TargetOut:
     """Upload a table as a target; under a known name it replaces the table (200)."""
-    row, is_new = targets.add_table(session, given.name, given.table)
+    row, is_new = targets.add_table(session, given.name, given.table, who)
     if not is_new:
         response.status_code = status.HTTP_200_OK
     response.headers["Location"] = f"/v1/targets/{row.name}"
@@ -82,13 +82,13 @@ def add(given: TableIn, session: SessionDep, response: Response) -> TargetOut:
     return _out(row, True, {})
 
 
-@router.delete("/targets/{name}", status_code=status.HTTP_204_NO_CONTENT)
-def remove(name: str, session: SessionDep) -> None:
+@router.delete("/targets/{name}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[WRITE])
+def remove(name: str, session: SessionDep, who: IdentityDep) -> None:
     """Remove a target that no unfinished job needs."""
-    targets.remove(session, name)
+    targets.remove(session, name, who)
 
 
-@router.get("/measurements/{measurement_id}/networks", response_class=FileResponse)
+@router.get("/measurements/{measurement_id}/networks", response_class=FileResponse, dependencies=[READ])
 def networks(measurement_id: str, session: SessionDep, settings: SettingsDep) -> FileResponse:
     """The networks of a request to measure, as one archive: for targets that do not share the artifacts folder."""
     row = session.get(Measurement, measurement_id)

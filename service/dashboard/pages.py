@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -16,8 +16,10 @@ from starlette.types import Scope
 from job.versions import Outline, outline
 from service import jobs
 from service.api.schemas import JobOut
+from service.auth.guard import OPEN_PAGE, READ, READ_PAGE, Gatekeeper, PageRefused
+from service.auth.keys import NOBODY, Identity
 from service.demo_job import DEMO_JOB
-from service.errors import NotFound
+from service.errors import NotFound, Unauthorized
 from service.store.models import STAGES
 from service.store.session import Database
 from service.version import version
@@ -49,46 +51,60 @@ router = APIRouter(include_in_schema=False)
 def install(app: FastAPI) -> None:
     """Add the pages and their static files to the app."""
     app.include_router(router)
+    app.add_exception_handler(PageRefused, _refused)
     app.mount("/static", _Static(directory=HERE / "static"), name="static")
 
 
-@router.get("/", response_class=HTMLResponse)
+@router.get("/", response_class=HTMLResponse, dependencies=[READ_PAGE])
 def job_list(request: Request) -> HTMLResponse:
     """The list of jobs; its rows are fetched by the browser."""
-    return page("jobs.html", origin=str(request.base_url).rstrip("/"), filters=FILTERS, demo_job=DEMO_JOB)
+    return page(request, "jobs.html", origin=str(request.base_url).rstrip("/"), filters=FILTERS, demo_job=DEMO_JOB)
 
 
-@router.get("/families", response_class=HTMLResponse)
-def families() -> HTMLResponse:
+@router.get("/families", response_class=HTMLResponse, dependencies=[READ_PAGE])
+def families(request: Request) -> HTMLResponse:
     """Families and presets with their sizes, and the profile of one; the browser fetches both."""
-    return page("families.html")
+    return page(request, "families.html")
 
 
-@router.get("/targets", response_class=HTMLResponse)
-def targets() -> HTMLResponse:
+@router.get("/targets", response_class=HTMLResponse, dependencies=[READ_PAGE])
+def targets(request: Request) -> HTMLResponse:
     """Devices that latency is measured on; the browser fetches them."""
-    return page("targets.html")
+    return page(request, "targets.html")
 
 
-@router.get("/docs", response_class=HTMLResponse)
+@router.get("/docs", response_class=HTMLResponse, dependencies=[READ_PAGE])
 def api_documentation(request: Request) -> HTMLResponse:
-    """The OpenAPI description in Swagger UI, from our own copy: the framework's page needs the internet."""
-    return get_swagger_ui_html(
-        openapi_url=str(request.app.openapi_url),
-        title="Winnow API",
-        swagger_js_url="/static/vendor/swagger-ui/swagger-ui-bundle.js",
-        swagger_css_url="/static/vendor/swagger-ui/swagger-ui.css",
-        swagger_favicon_url="/static/favicon.svg",
-    )
+    """The OpenAPI description in Swagger UI, from our own copy: the framework's page needs the internet, and a script
+    within the page."""
+    return page(request, "docs.html")
 
 
-@router.get("/jobs/new", response_class=HTMLResponse)
-def new_job() -> HTMLResponse:
+@router.get("/openapi.json", response_class=JSONResponse, dependencies=[READ])
+def openapi(request: Request) -> JSONResponse:
+    """The description of the API for programs."""
+    return JSONResponse(request.app.openapi())
+
+
+@router.get("/sign-in", response_class=HTMLResponse, dependencies=[OPEN_PAGE])
+def sign_in(request: Request) -> HTMLResponse:
+    """Where a key, or the link that `winnow up` prints, becomes a session."""
+    return page(request, "sign_in.html")
+
+
+@router.get("/keys", response_class=HTMLResponse, dependencies=[READ_PAGE])
+def access(request: Request) -> HTMLResponse:
+    """Who you are, and for admins all keys; the browser fetches them."""
+    return page(request, "keys.html")
+
+
+@router.get("/jobs/new", response_class=HTMLResponse, dependencies=[READ_PAGE])
+def new_job(request: Request) -> HTMLResponse:
     """A job as text, from a recipe or from another job; the browser fetches what it begins with."""
-    return page("new_job.html")
+    return page(request, "new_job.html")
 
 
-@router.get("/jobs/{job_id}", response_class=HTMLResponse)
+@router.get("/jobs/{job_id}", response_class=HTMLResponse, dependencies=[READ_PAGE])
 def one_job(job_id: str, request: Request) -> HTMLResponse:
     """One job; what changes while it runs is fetched by the browser."""
     # Taken from the app and not from service.api.deps, so that the API's modules may import this one.
@@ -97,8 +113,8 @@ def one_job(job_id: str, request: Request) -> HTMLResponse:
         with database.transaction() as session:
             job = JobOut.model_validate(jobs.get(session, job_id))
     except NotFound:
-        return page("not_found.html", status=404, job_id=job_id)
-    return page("job.html", job=job, data=job.model_dump(mode="json"), stages=stages_of(outline(job.spec)))
+        return page(request, "not_found.html", status=404, job_id=job_id)
+    return page(request, "job.html", job=job, data=job.model_dump(mode="json"), stages=stages_of(outline(job.spec)))
 
 
 # Stages of jobs that ask for a metric of a target, or price operations on one.
@@ -125,10 +141,35 @@ def templates() -> Environment:
     )
 
 
-def page(template: str, *, status: int = 200, **context: Any) -> HTMLResponse:
+def page(request: Request, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:
     """A rendered template with the headers that every page has."""
-    text = templates().get_template(template).render(version=version(), **context)
+    text = templates().get_template(template).render(version=version(), **_who(request), **context)
     return HTMLResponse(text, status_code=status, headers=HEADERS)
+
+
+def _who(request: Request) -> dict[str, Any]:
+    """What every page says of who looks at it: their name, the token of their session, and whether keys are off."""
+    who: Identity = getattr(request.state, "identity", NOBODY)
+    visit = getattr(request.state, "browser_session", None)
+    door: Gatekeeper | None = getattr(request.app.state, "gatekeeper", None)
+    return {
+        "who": who,
+        "csrf_token": door.sessions.csrf_token(visit) if door is not None and visit is not None else "",
+        "keyless": door is not None and door.keyless,
+    }
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """A page that may not be shown: to the sign-in page without a key, else a page that says why."""
+    assert isinstance(error, PageRefused)
+    why = error.why
+    if isinstance(why, Unauthorized):
+        back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(f"/sign-in?{urlencode({'next': back})}", status_code=303)
+    if isinstance(why, NotFound):
+        job_id = request.path_params.get("job_id", "")
+        return page(request, "not_found.html", status=why.status, job_id=job_id)
+    return page(request, "refused.html", status=why.status, title=why.title, detail=why.detail)
 
 
 class _Static(StaticFiles):

@@ -133,9 +133,18 @@ class Job(Leased, Base):
     """A request and its life."""
 
     __tablename__ = "jobs"
-    __table_args__ = (Index(None, "created_at", "id"), Index(None, "state"))
+    __table_args__ = (
+        Index(None, "created_at", "id"),
+        Index(None, "state"),
+        Index(None, "owner_id"),
+        Index(None, "shared_with"),
+    )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    # The key that submitted it; None: nobody in particular, so that only admins see it.
+    owner_id: Mapped[str | None] = mapped_column(ForeignKey("api_keys.id", ondelete="SET NULL"))
+    # The group whose keys may look at it.
+    shared_with: Mapped[str | None] = mapped_column(String(100))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -144,7 +153,8 @@ class Job(Leased, Base):
     name: Mapped[str] = mapped_column(String(200))
     recipe: Mapped[str] = mapped_column(String(100))
     spec: Mapped[dict[str, Any]]
-    idempotency_key: Mapped[str | None] = mapped_column(String(200), unique=True)
+    # With the owner's id before it, so that two keys may use the same one.
+    idempotency_key: Mapped[str | None] = mapped_column(String(240), unique=True)
     request_sha256: Mapped[str] = mapped_column(String(64))
     state: Mapped[JobState] = mapped_column(_one_of(JobState), default=JobState.QUEUED)
     stage: Mapped[Stage | None] = mapped_column(_one_of(Stage, 40))
@@ -316,6 +326,8 @@ class Target(Base):
     name: Mapped[str] = mapped_column(String(63), primary_key=True)
     # "machine" or "table"
     kind: Mapped[str] = mapped_column(String(20))
+    # The key that uploaded the table.
+    owner_id: Mapped[str | None] = mapped_column(ForeignKey("api_keys.id", ondelete="SET NULL"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     # Last heartbeat of a machine; a silent one is offline.
     seen_at: Mapped[datetime | None]
@@ -368,3 +380,75 @@ class Latency(Base):
     what: Mapped[str] = mapped_column(Text)
     # As `export.measure` gives them; or one entry with `refused`.
     results: Mapped[list[dict[str, Any]]]
+
+
+class ApiKey(Base):
+    """Who may ask for what. The key itself is stored nowhere; a revoked one stays, because rows name it."""
+
+    __tablename__ = "api_keys"
+
+    # Also the part of the key by which it is found.
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    # "read", "write" or "admin"; each includes those before it.
+    scope: Mapped[str] = mapped_column(String(10))
+    group: Mapped[str | None] = mapped_column(String(100))
+    secret_sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    created_by: Mapped[str | None] = mapped_column(String(32))
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    # Quotas; None: no limit.
+    max_jobs: Mapped[int | None]
+    max_evaluations: Mapped[int | None] = mapped_column(BigInteger)
+    max_bytes: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class SignInLink(Base):
+    """A token that signs a browser in once, as a key."""
+
+    __tablename__ = "sign_in_links"
+
+    token_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+
+class Upload(Base):
+    """A file that somebody sends, in parts; its bytes are in the uploads folder, under its id."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (Index(None, "owner_id"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    owner_id: Mapped[str | None] = mapped_column(ForeignKey("api_keys.id", ondelete="SET NULL"))
+    # "dataset" or "checkpoint"
+    kind: Mapped[str] = mapped_column(String(20))
+    name: Mapped[str] = mapped_column(String(200))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    finished_at: Mapped[datetime | None]
+    # What its bytes say that it is, and its place in its folder; None until it is finished.
+    type: Mapped[str | None] = mapped_column(String(20))
+    path: Mapped[str | None] = mapped_column(String(100))
+
+
+class AuditRow(Base):
+    """Who did what: one row per request that may change something. A trigger refuses to change or remove rows."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index(None, "key_id", "id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # No foreign key: the row says who it was, whatever becomes of the key.
+    key_id: Mapped[str | None] = mapped_column(String(32))
+    key_name: Mapped[str] = mapped_column(String(100))
+    address: Mapped[str | None] = mapped_column(String(100))
+    method: Mapped[str] = mapped_column(String(10))
+    path: Mapped[str] = mapped_column(String(500))
+    status: Mapped[int]

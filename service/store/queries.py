@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from service.store.leases import LeaseLost
@@ -64,9 +64,12 @@ def list_jobs(
     text: str | None,
     before: tuple[Any, str] | None,
     limit: int,
+    visible: ColumnElement[bool] | None = None,
 ) -> Sequence[Job]:
     """Jobs, newest first. `before` is the (created_at, id) of the last job of the page before."""
     query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
+    if visible is not None:
+        query = query.where(visible)
     if state is not None:
         query = query.where(Job.state == state)
     if recipe is not None:
@@ -83,7 +86,7 @@ def list_jobs(
 def count_jobs(session: Session) -> dict[JobState, int]:
     """Number of jobs by state."""
     rows = session.execute(select(Job.state, func.count()).group_by(Job.state))
-    return dict(rows.tuples().all())  # a Result has `keys()`: dict() would take it for a mapping
+    return {state: count for state, count in rows}  # noqa: C416 - a Result has `keys()`
 
 
 def summaries(session: Session, job_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -258,10 +261,16 @@ def supernet(session: Session, supernet_id: str) -> TrainedSupernet | None:
 
 
 def list_supernets(
-    session: Session, space: str | None, before: tuple[Any, str] | None, limit: int
+    session: Session,
+    space: str | None,
+    before: tuple[Any, str] | None,
+    limit: int,
+    visible: ColumnElement[bool] | None = None,
 ) -> Sequence[TrainedSupernet]:
     """Trained supernets, newest first. `before` is the (created_at, id) of the last one of the page before."""
     query = select(TrainedSupernet).order_by(TrainedSupernet.created_at.desc(), TrainedSupernet.id.desc()).limit(limit)
+    if visible is not None:
+        query = query.outerjoin(Job, Job.id == TrainedSupernet.job_id).where(visible)
     if space is not None:
         query = query.where(TrainedSupernet.space == space)
     if before is not None:

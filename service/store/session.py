@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import create_engine, text
-from sqlalchemy.engine import make_url
+from sqlalchemy import create_engine, event, text
+from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -14,6 +14,24 @@ from service.errors import Unavailable
 from service.store.storable import to_json
 
 CONNECT_TIMEOUT_SECONDS = 5
+# Nobody waits longer than this for a row that somebody else holds, and nobody holds one for longer while idle: a
+# process that is frozen or cut off within a transaction loses its connection, and with it whatever it had locked.
+LOCK_TIMEOUT_SECONDS = 10
+IDLE_IN_TRANSACTION_SECONDS = 15
+STATEMENT_TIMEOUT_SECONDS = 60
+# SQLSTATEs of a transaction that was ended for taking too long between statements, or at all.
+IDLE_STATES = ("25P03", "25P04")
+# A connection whose other end is gone is noticed within half a minute, whether or not something is sent.
+KEEPALIVES = {
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
+POOL_SIZE, POOL_OVERFLOW = 10, 20
+# A request that gets no connection in this time is answered with 503.
+POOL_TIMEOUT_SECONDS = 5
 
 
 def normalise_url(url: str) -> str:
@@ -36,6 +54,26 @@ def normalise_url(url: str) -> str:
     return parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
 
+def _server_limits() -> str:
+    """Time limits that the server keeps for every connection, also those whose client hangs."""
+    limits = {
+        "lock_timeout": LOCK_TIMEOUT_SECONDS,
+        "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_SECONDS,
+        "statement_timeout": STATEMENT_TIMEOUT_SECONDS,
+    }
+    return " ".join(f"-c {name}={seconds}s" for name, seconds in limits.items())
+
+
+def _cut_off(context: ExceptionContext) -> OperationalError | None:
+    """A transaction that the server has ended for its idleness is a lost connection as any other; the driver calls it
+    an internal error."""
+    original = context.original_exception
+    if getattr(original, "sqlstate", None) not in IDLE_STATES:
+        return None
+    context.is_disconnect = True
+    return OperationalError(context.statement, None, original, connection_invalidated=True)
+
+
 class Database:
     """A pool of connections. One transaction per request, task or write of a runner."""
 
@@ -45,8 +83,16 @@ class Database:
             self.url,
             pool_pre_ping=True,
             json_serializer=to_json,
-            connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS},
+            pool_size=POOL_SIZE,
+            max_overflow=POOL_OVERFLOW,
+            pool_timeout=POOL_TIMEOUT_SECONDS,
+            connect_args={
+                "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+                "options": f"{make_url(self.url).query.get('options', '')} {_server_limits()}".strip(),
+                **KEEPALIVES,
+            },
         )
+        event.listen(self.engine, "handle_error", _cut_off)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
     @contextmanager

@@ -10,13 +10,14 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
-from plugins.options import Options
+from plugins.options import NamesFile, Options
 from search_space.inputs import Input
 
 DataKind: TypeAlias = Literal["image", "labelled text", "text"]
 Storage: TypeAlias = Literal["auto", "memory", "disk"]
 
-Path = Annotated[str, Field(description="File or folder on the worker.", min_length=1, max_length=4096)]
+# An option that is a path says so with `NamesFile`, or it is not checked to lie where jobs may read.
+Path = Annotated[str, Field(description="File or folder on the worker.", min_length=1, max_length=4096), NamesFile()]
 ValidationShare = Annotated[float, Field(gt=0, lt=1, description="Share of the training data held out for the search.")]
 # Of all examples where there is no test part; the same ones for every seed.
 TestShare = Annotated[float, Field(gt=0, lt=1, description="Share held out for testing where there is no test part.")]
@@ -24,7 +25,9 @@ Limit = Annotated[
     Annotated[int, Field(ge=2)] | None, Field(description="Use at most so many training examples; null uses all.")
 ]
 Tokenizer = Annotated[
-    str | None, Field(description="Checkpoint folder or name whose tokenizer is used; null: UTF-8 bytes.")
+    str | None,
+    Field(description="Checkpoint folder or name whose tokenizer is used; null: UTF-8 bytes."),
+    NamesFile(or_hub=True),
 ]
 Length = Annotated[int, Field(ge=2, le=1_000_000, description="Tokens of a text or block.")]
 CorruptShare = Annotated[float, Field(ge=0, le=1, description="Largest share of unreadable images that is skipped.")]

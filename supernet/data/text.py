@@ -16,6 +16,8 @@ from supernet.data.dataset import DataError, Dataset, Split
 from supernet.data.splitting import cut, fewer, held_out, without
 from supernet.data.tokens import Tokenizer
 
+# Text shrinks to a quarter, tables of numbers to a tenth; what grows by more than this was made to fill memory.
+GROWTH, SMALL_BYTES, PIECE_BYTES = 200, 100_000_000, 1 << 20
 # Rows that a message names.
 NAMED = 5
 
@@ -24,15 +26,31 @@ def read_text(path: Path) -> str:
     """A text file, also if it is compressed with gzip.
 
     Raises:
-        DataError: it is not text, or is cut short.
+        DataError: it is not text, is cut short, or grows beyond reason when it is unpacked.
     """
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        content = _gunzipped(path) if path.suffix == ".gz" else path.read_bytes()
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text (byte {error.start}); convert it first.") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} is not a whole gzip file ({error}).") from None
+
+
+def _gunzipped(path: Path) -> bytes:
+    """The content of a compressed file, read piece by piece and given up once it is more than any text becomes."""
+    most = max(SMALL_BYTES, GROWTH * path.stat().st_size)
+    pieces, size = [], 0
+    with gzip.open(path) as file:
+        while piece := file.read(PIECE_BYTES):
+            pieces.append(piece)
+            size += len(piece)
+            if size > most:
+                raise DataError(
+                    f"{path} is more than {GROWTH} times as large when it is unpacked, which text is not. Unpack it "
+                    "yourself if it is meant."
+                )
+    return b"".join(pieces)
 
 
 def find_part(folder: Path, names: Sequence[str], suffixes: Sequence[str]) -> Path | None:

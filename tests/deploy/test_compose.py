@@ -22,9 +22,11 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from service import cli
+from service.auth import keys
 from service.embedded import EmbeddedServers
 from service.settings import Settings
 from service.stack import free_port
+from service.store.session import Database
 
 OURS = ("migrate", "api", "worker")
 FILLED_IN = {"WINNOW_POSTGRES_PASSWORD": "p4ssw0rd", "WINNOW_REDIS_PASSWORD": "s3cret"}
@@ -182,12 +184,15 @@ def start(compose: dict[str, Any], servers: EmbeddedServers, tmp_path: Path) -> 
 
 
 @pytest.mark.e2e
-def test_services_run(start: Start, tmp_path: Path) -> None:
+def test_services_run(start: Start, tmp_path: Path, database: Database) -> None:
     assert start("migrate").wait(START_SECONDS) == 0, (tmp_path / "migrate.log").read_text()
 
+    with database.transaction() as session:  # as `winnow keys create` does in the container
+        _, key = keys.create(session, "compose", "admin")
+    headers = {"Authorization": f"Bearer {key}"}
     port = free_port("127.0.0.1")
     api = start("api", WINNOW_HOST="127.0.0.1", WINNOW_PORT=str(port))
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as http:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10, headers=headers) as http:
 
         def ready() -> bool:
             assert api.poll() is None, (tmp_path / "api.log").read_text()

@@ -7,10 +7,13 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from service.client import Client
 from service.stack import Stack
+
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext
 
 
 def wait_for(
@@ -26,6 +29,13 @@ def wait_for(
             return job
         assert time.monotonic() < deadline, f"job is {job['state']} in {job['stage']} ({job['message']})"
         time.sleep(pause)
+
+
+def sign_in(context: BrowserContext, client: Client) -> None:
+    """A browser with a session of the client's key."""
+    key = client.headers["Authorization"].removeprefix("Bearer ")
+    answer = context.request.post(f"{client.url}/v1/session", data={"key": key})
+    assert answer.status == 201, answer.text()
 
 
 def is_finished(job: dict[str, Any]) -> bool:

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, Request, Route, expect, sync_play
 from service.client import Client
 from service.demo_job import DEMO_JOB
 from tests.conftest import TINY_JOB
-from tests.e2e.helpers import is_finished, wait_for
+from tests.e2e.helpers import is_finished, sign_in, wait_for
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 # The browser must not look for the internet, which the dashboard does without.
@@ -51,6 +51,7 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser, client: Client, request: pytest.FixtureRequest) -> Iterator[Page]:
     """A page of the dashboard that fails its test if a script fails or anything is asked of another host."""
     context = browser.new_context(viewport={"width": request.param, "height": 900}, base_url=client.url)
+    sign_in(context, client)
     opened = context.new_page()
     opened.set_default_timeout(30_000)
     problems: list[str] = []
@@ -128,6 +129,7 @@ def test_a_network_that_is_still_loading_cannot_be_mistaken_for_the_one_before(
     wait_for(client, job_id, is_finished)
     first, last = (client.front(job_id)["points"][i]["architecture_id"] for i in (0, -1))
     context = browser.new_context(base_url=client.url)
+    sign_in(context, client)
     opened = context.new_page()
     opened.goto(f"/jobs/{job_id}#architecture={first}")
     panel = opened.get_by_test_id("detail-panel")

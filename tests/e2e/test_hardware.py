@@ -79,7 +79,7 @@ def test_predictions_drive_the_search_and_finalists_are_measured(client: Client)
         low, high = measurement["interval_ms"]
         assert low <= point["metrics"]["latency_ms"] <= high
     assert all(e["sources"]["latency_ms"] == "predicted" for e in client.evaluations(job["id"]))
-    csv = httpx.get(f"{client.url}/v1/jobs/{job['id']}/front?format=csv").text
+    csv = httpx.get(f"{client.url}/v1/jobs/{job['id']}/front?format=csv", headers=client.headers).text
     assert "predicted_latency_ms" in csv.splitlines()[0]
     assert any("keep the limit of 1000 ms as measured" in text for text in messages(client, job["id"]))
 

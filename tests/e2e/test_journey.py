@@ -70,7 +70,9 @@ def test_events_replay_from_any_position(client: Client, finished: dict[str, Any
     kinds = {event.kind for event in events}
     assert {"state", "stage", "curve", "evaluation", "finalist"} <= kinds
     with httpx.stream(
-        "GET", f"{client.url}/v1/jobs/{finished['id']}/events", headers={"Last-Event-ID": str(len(events) - 1)}
+        "GET",
+        f"{client.url}/v1/jobs/{finished['id']}/events",
+        headers={**client.headers, "Last-Event-ID": str(len(events) - 1)},
     ) as late:
         text = late.read().decode()
     assert f"id: {len(events)}\n" in text
@@ -85,14 +87,14 @@ def test_curve_has_losses_of_every_sandwich_member(client: Client, finished: dic
 
 def test_csv_has_one_line_per_architecture(client: Client, finished: dict[str, Any]) -> None:
     for name, rows in (("evaluations", 24), ("front", len(client.front(finished["id"])["points"]))):
-        answer = httpx.get(f"{client.url}/v1/jobs/{finished['id']}/{name}?format=csv")
+        answer = httpx.get(f"{client.url}/v1/jobs/{finished['id']}/{name}?format=csv", headers=client.headers)
         assert answer.headers["content-type"].startswith("text/csv")
         assert len(answer.text.strip().splitlines()) == rows + 1
 
 
 def test_layers_of_a_point_add_up_to_its_costs(client: Client, finished: dict[str, Any]) -> None:
     knee = client.front(finished["id"])["knee"]
-    network = httpx.get(f"{client.url}/v1/jobs/{finished['id']}/architectures/{knee}").json()
+    network = httpx.get(f"{client.url}/v1/jobs/{finished['id']}/architectures/{knee}", headers=client.headers).json()
     assert sum(layer["macs"] for layer in network["layers"]) == network["metrics"]["macs"]
     assert sum(layer["params"] for layer in network["layers"]) == network["metrics"]["params"]
 

@@ -46,7 +46,7 @@ def test_a_joint_search_shows_its_baselines_and_exports_integers(client: Client,
         assert baseline["metrics"]["latency_ms"] > 0
         assert 0 < baseline["metrics"]["test_accuracy"] <= 1
 
-    with httpx.Client(base_url=stack.url) as http:
+    with httpx.Client(base_url=stack.url, headers=client.headers) as http:
         table = http.get(f"/v1/jobs/{job['id']}/front?format=csv").text
         layers = http.get(f"/v1/jobs/{job['id']}/sensitivity").json()["layers"]
         chosen = next(p for p in front["points"] if 8 in p["values"].values())

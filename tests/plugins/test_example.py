@@ -38,7 +38,8 @@ data = prepare_data(spec, space, device)
 trainer = make_trainer(spec, fresh_supernet(spec, space, data, device), data)
 objectives, _ = spec.goals
 asked = make_algorithm(spec.search.algorithm, space, objectives, **spec.search.options).ask()
-app = create_app(Settings(database_url="postgresql://nobody@localhost:1/none", redis_url="redis://localhost:1/0"))
+servers = {"database_url": "postgresql://nobody@localhost:1/none", "redis_url": "redis://localhost:1/0"}
+app = create_app(Settings(**servers, auth="off", allowed_hosts="testserver"))
 client = TestClient(app)
 catalog, document = client.get("/v1/catalog").json(), client.get("/openapi.json").json()
 offered = document["components"]["schemas"]["SearchSpec"]["properties"]["options"]["anyOf"]

@@ -15,11 +15,11 @@ from sqlalchemy import func, select, text
 
 from search.metrics import METRICS
 from search_space import plugins
-from service.api.app import create_app
 from service.embedded import EmbeddedServers
 from service.settings import Settings
 from service.store.models import Job
 from service.store.session import Database
+from tests.api import open_api
 from tests.conftest import TINY_JOB
 from tests.docs.families import write_documented_family
 
@@ -27,7 +27,7 @@ from tests.docs.families import write_documented_family
 @pytest.fixture
 def api(settings: Settings) -> Iterator[TestClient]:
     """The API on bare servers: no worker takes its jobs."""
-    with TestClient(create_app(settings)) as client:
+    with open_api(settings) as client:
         yield client
 
 
@@ -186,7 +186,7 @@ def test_job_whose_family_is_gone_is_told_and_not_an_internal_error(
     families = write_documented_family(tmp_path / "families")
     supernet = {"family": "residual", "preset": "digits"}
     try:
-        with TestClient(create_app(settings.model_copy(update={"families_dir": families}))) as client:
+        with open_api(settings.model_copy(update={"families_dir": families})) as client:
             job = client.post("/v1/jobs", json={**TINY_JOB, "supernet": supernet}).json()["id"]
             assert client.get(f"/v1/jobs/{job}/front").status_code == 200
             (families / "residual.py").unlink()
@@ -238,7 +238,7 @@ def test_pages_of_jobs_are_complete_and_without_overlap(api: TestClient) -> None
 
 def test_without_a_database_every_request_says_so(tmp_path: Path, settings: Settings) -> None:
     gone = settings.model_copy(update={"database_url": f"postgresql://postgres@/x?host={tmp_path}"})
-    with TestClient(create_app(gone)) as client:
+    with open_api(gone) as client:
         assert client.get("/healthz").status_code == 200
         for answer in (client.get("/readyz"), client.post("/v1/jobs", json=TINY_JOB), client.get("/v1/jobs")):
             assert answer.status_code == 503
@@ -250,7 +250,7 @@ def test_without_a_broker_the_job_is_kept_and_readiness_says_why(
     tmp_path: Path, settings: Settings, database: Database
 ) -> None:
     gone = settings.model_copy(update={"redis_url": f"unix://{tmp_path}/none.sock"})
-    with TestClient(create_app(gone)) as client:
+    with open_api(gone) as client:
         answer = client.get("/readyz")
         assert answer.status_code == 503
         assert "Redis does not answer" in answer.json()["detail"]
@@ -295,7 +295,7 @@ def test_database_without_the_schema_is_not_ready_and_refused_by_a_worker(
         connection.execute(text("DROP DATABASE IF EXISTS bare"))
         connection.execute(text("CREATE DATABASE bare"))
     bare = servers.database_url.replace("/postgres?", "/bare?", 1)
-    with TestClient(create_app(settings.model_copy(update={"database_url": bare}))) as client:
+    with open_api(settings.model_copy(update={"database_url": bare})) as client:
         answer = client.get("/readyz")
         assert answer.status_code == 503
         assert "winnow db upgrade" in answer.json()["detail"]

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from fastapi.testclient import TestClient
 
 from search_space.plugins import load_family
-from service.api.app import create_app
 from service.settings import Settings
 from service.store import leases, queries
 from service.store.models import EvaluationRow, Job
 from service.store.session import Database
+from tests.api import open_api
+from tests.conftest import TEMPORARY
+
+JOB = {"recipe": "llama-nas", "data": {"path": f"{TEMPORARY}/plays.txt"}}
 
 
 def scored(architecture_id: str, values: dict[str, Any], perplexity: float, size: float) -> EvaluationRow:
@@ -28,8 +30,8 @@ def scored(architecture_id: str, values: dict[str, Any], perplexity: float, size
 
 def test_shares_are_of_the_front_and_not_of_everything(settings: Settings, database: Database) -> None:
     space = load_family("llama", "tiny")
-    with TestClient(create_app(settings)) as api:
-        job_id = api.post("/v1/jobs", json={"recipe": "llama-nas"}).json()["id"]
+    with open_api(settings) as api:
+        job_id = api.post("/v1/jobs", json=JOB).json()["id"]
         empty = api.get(f"/v1/jobs/{job_id}/insight").json()
         assert (empty["networks"], empty["layers"]) == (0, [])
         with database.transaction() as session:
@@ -58,8 +60,8 @@ def test_networks_of_a_space_that_has_changed_are_listed_and_said_to_be_strange(
     settings: Settings, database: Database
 ) -> None:
     space = load_family("llama", "tiny")
-    with TestClient(create_app(settings)) as api:
-        job_id = api.post("/v1/jobs", json={"recipe": "llama-nas"}).json()["id"]
+    with open_api(settings) as api:
+        job_id = api.post("/v1/jobs", json=JOB).json()["id"]
         with database.transaction() as session:
             lease = leases.claim(session, Job, job_id, "test", 60)
             assert lease is not None

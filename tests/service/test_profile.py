@@ -16,9 +16,10 @@ from fastapi.testclient import TestClient
 from predictors.cost import costs
 from search_space import plugins
 from search_space.space import SearchSpace
-from service.api.app import create_app
 from service.profile import MAX_SAMPLES, ProfileOut, ProfileSpec, log10, make_profile, wilson
 from service.settings import Settings
+from tests.api import open_api
+from tests.conftest import TEMPORARY
 
 DIGITS = {"family": "mobilenet", "preset": "digits"}
 
@@ -28,9 +29,14 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """The API without any server: a profile needs none."""
     nowhere = tmp_path_factory.mktemp("nowhere")
     settings = Settings(
-        data_dir=nowhere, database_url=f"postgresql://postgres@/x?host={nowhere}", redis_url="redis://127.0.0.1:9"
+        data_dir=nowhere,
+        database_url=f"postgresql://postgres@/x?host={nowhere}",
+        redis_url="redis://127.0.0.1:9",
+        auth="off",
+        allowed_hosts="testserver",
+        data_roots=TEMPORARY,
     )
-    with TestClient(create_app(settings)) as client:
+    with open_api(settings) as client:
         yield client
 
 
@@ -352,9 +358,11 @@ def test_a_broken_family_is_refused_and_everything_else_goes_on(tmp_path: Path) 
         database_url=f"postgresql://postgres@/x?host={tmp_path}",
         redis_url="redis://127.0.0.1:9",
         families_dir=families,
+        auth="off",
+        allowed_hosts="testserver",
     )
     try:
-        with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        with open_api(settings, raise_server_exceptions=False) as client:
             catalog = client.get("/v1/catalog").json()
             assert "digits" in catalog["families"]["residual"]
             assert "digits" in catalog["families"]["mobilenet"]

@@ -12,20 +12,20 @@ from fastapi.testclient import TestClient
 
 from job.spec import JobSpec
 from predictors.tables import key_of
-from service.api.app import create_app
 from service.jobs import new_id, submit
 from service.settings import Settings
 from service.store import leases, measuring
 from service.store.leases import LeaseLost
 from service.store.models import Measurement
 from service.store.session import Database
+from tests.api import open_api
 
 FACTS = {"device": "A kitchen", "cores": 4, "runtimes": ["cpu-onnxruntime"]}
 
 
 @pytest.fixture
 def api(settings: Settings) -> Iterator[TestClient]:
-    with TestClient(create_app(settings)) as client:
+    with open_api(settings) as client:
         yield client
 
 

@@ -18,13 +18,13 @@ from sqlalchemy.exc import IntegrityError
 
 from job.versions import read_job
 from pipeline.stages import scores_alike
-from service.api.app import create_app
 from service.embedded import EmbeddedServers
 from service.settings import Settings
 from service.store import records, schema
 from service.store.models import Base, Job
 from service.store.records import CurvePoint, Derived, Measured, Prices
 from service.store.session import Database, normalise_url
+from tests.api import open_api
 
 HERE = Path(__file__).parent / "version_1"
 ROWS: dict[str, list[dict[str, Any]]] = json.loads((HERE / "rows.json").read_text())
@@ -67,8 +67,15 @@ def old(url: str) -> Iterator[Database]:
 @pytest.fixture(scope="module")
 def api(url: str, servers: EmbeddedServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     folder = tmp_path_factory.mktemp("version_1")
-    settings = Settings(data_dir=folder, database_url=url, redis_url=servers.redis_url)
-    with TestClient(create_app(settings)) as client:
+    settings = Settings(
+        data_dir=folder,
+        database_url=url,
+        redis_url=servers.redis_url,
+        auth="off",
+        allowed_hosts="testserver",
+        data_roots="/data",
+    )
+    with open_api(settings) as client:
         yield client
 
 

@@ -225,6 +225,19 @@ def test_a_damaged_gzip_file_is_refused(tmp_path):
     assert "not a whole gzip file" in refusal("text", {"path": str(tmp_path / "play.txt.gz")})
 
 
+def test_a_gzip_file_that_grows_beyond_reason_is_refused_before_it_fills_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("supernet.data.text.SMALL_BYTES", 1_000_000)
+    (tmp_path / "play.txt.gz").write_bytes(gzip.compress(b"to be " * 1_000_000))
+    assert "times as large when it is unpacked" in refusal("text", {"path": str(tmp_path / "play.txt.gz")})
+
+
+def test_a_refusal_quotes_nothing_of_the_file(tmp_path):
+    (tmp_path / "passwd.tsv").write_text("alice:x:0:0\tsecret\nmore:x\tsecret\n")
+    options = {"path": str(tmp_path / "passwd.tsv"), "text": "review", "label": "stars"}
+    assert "alice" not in (said := refusal("labelled_text", options))
+    assert "among the 2 of its first line" in said
+
+
 def test_a_text_shorter_than_a_block_is_refused(tmp_path):
     (tmp_path / "play.txt").write_text("to be " * 10)
     assert "less than one block of 128" in refusal("text", {"path": str(tmp_path / "play.txt")})

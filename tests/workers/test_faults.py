@@ -64,8 +64,9 @@ def by_gradient(folder: Path) -> dict[str, Any]:
     }
 
 
-# Transactions of a runner, the one in which it hears a request among them, until it has ended.
-HEARD_WITHIN = 8
+# Transactions of a runner, the one in which it hears a request among them, until it has ended. The longest way is from
+# a training's last step on: a checkpoint, the supernet with its rows, and the removal of all checkpoints.
+HEARD_WITHIN = 14
 
 
 class Died(BaseException):

@@ -7,15 +7,24 @@ export class ApiError extends Error {
   }
 }
 
+/** What requests of our pages carry: a header that no form can send, and the token of the session. */
+export function ours() {
+  const token = document.querySelector("meta[name=csrf-token]")?.content;
+  return { "X-Winnow": "1", ...(token ? { "X-CSRF-Token": token } : {}) };
+}
+
 async function request(path, options) {
   let answer;
   try {
-    answer = await fetch(path, { ...options, headers: { Accept: "application/json", ...options?.headers } });
+    answer = await fetch(path, { ...options, headers: { Accept: "application/json", ...ours(), ...options?.headers } });
   } catch {
     throw new ApiError("Winnow does not answer. Is it still running?", 0);
   }
   if (answer.status === 204) return null;
   if (answer.ok) return answer.json();
+  if (answer.status === 401 && location.pathname !== "/sign-in") {
+    location.assign(`/sign-in?${new URLSearchParams({ next: location.pathname + location.search })}`);
+  }
   const problem = await answer.json().catch(() => ({}));
   throw new ApiError(problem.detail ?? `The server answered ${answer.status}.`, answer.status);
 }

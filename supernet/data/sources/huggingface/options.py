@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from plugins.options import NamesFile
 from supernet.data.options import (
     Channels,
     CorruptShare,
@@ -25,7 +26,11 @@ class HuggingFaceOptions(SourceOptions):
 
     tells_classes: ClassVar[bool] = True
 
-    path: str = Field(description="Name on the Hub, folder or file.", min_length=1, max_length=4096)
+    path: Annotated[
+        str,
+        Field(description="Name on the Hub, folder or file.", min_length=1, max_length=4096),
+        NamesFile(or_hub=True),
+    ]
     config: str | None = Field(default=None, description="Configuration of the data set, where it has several.")
     image: str | None = Field(default=None, description="Column of images; null: found by its type.")
     text: str | None = Field(default=None, description="Column of text; null: found by its type.")

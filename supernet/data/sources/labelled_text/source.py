@@ -85,7 +85,7 @@ class LabelledText:
 def _column(column: str | int, header: list[str], path: Path) -> int:
     if isinstance(column, str):
         if column not in header:
-            raise DataError(f"{path} has no column {column!r}; its first line is {', '.join(header)}.")
+            raise DataError(f"{path} has no column {column!r} among the {len(header)} of its first line.")
         return header.index(column)
     if not 0 <= column < len(header):
         raise DataError(f"{path} has {len(header)} columns; there is no column {column} (they count from 0).")

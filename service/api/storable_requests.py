@@ -1,4 +1,4 @@
-"""The door: text and numbers of a request that no row can hold are refused before a route sees them.
+"""Storable requests: text and numbers of a request that no row can hold are refused before a route sees them.
 
 PostgreSQL's text cannot hold NUL, UTF-8 has no lone surrogates, JSON has no NaN and no infinity. Whatever carries one
 of them (path, query, header, body) is refused here, once for every route.
@@ -77,7 +77,7 @@ def _values(given: Any) -> Iterator[tuple[str, Any]]:
             yield place or "The body", value
 
 
-class Door:
+class StorableRequests:
     """Refuses requests with text or numbers that no row can hold. The body must be limited before."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -1,0 +1,208 @@
+"""Who may come in: sessions of browsers, keys, and the trail of what everybody did."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response, status
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from sqlalchemy import select
+
+from service.api.deps import ADMIN, OPEN, READ, DatabaseDep, IdentityDep, SessionDep
+from service.api.jobs import make_cursor, read_cursor
+from service.api.schemas import Answer
+from service.auth import keys
+from service.auth.guard import Gatekeeper, address_of
+from service.auth.keys import Identity, Quota, Scope
+from service.errors import Conflict, Unauthorized
+from service.store.models import AuditRow
+
+router = APIRouter(prefix="/v1", tags=["access"])
+
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class SignIn(BaseModel):
+    """A key, or the token of a link."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: Annotated[str, Field(max_length=200)] | None = None
+    token: Annotated[str, Field(max_length=200)] | None = Field(default=None, description="Of a link; used up by it.")
+
+    @model_validator(mode="after")
+    def _one(self) -> SignIn:
+        if (self.key is None) == (self.token is None):
+            raise ValueError("Give a key or the token of a link.")
+        return self
+
+
+class WhoOut(Answer):
+    """Who asks."""
+
+    key_id: str | None = Field(description="Null where no keys are needed (WINNOW_AUTH=off).")
+    name: str
+    scope: Scope | None
+    group: str | None
+
+    @classmethod
+    def of(cls, who: Identity) -> WhoOut:
+        """From an identity."""
+        return cls(key_id=who.key_id, name=who.name, scope=who.scope, group=who.group)
+
+
+class LinkOut(Answer):
+    """A way into a browser that works once."""
+
+    token: str = Field(description="The address is /sign-in#token=TOKEN; it is good for an hour and for one browser.")
+
+
+class KeyIn(BaseModel):
+    """A key to be made."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Name = Field(description="For people: whose it is, and what for.")
+    scope: Scope = Field(default="write", description="read, write or admin; each includes those before it.")
+    group: Name | None = Field(default=None, description="Keys of one group may share jobs.")
+    days: Annotated[float, Field(gt=0, le=36500)] | None = Field(default=None, description="Until it expires.")
+    max_jobs: Annotated[int, Field(ge=0, lt=2**31)] | None = Field(default=None, description="Unfinished at a time.")
+    max_evaluations: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(default=None, description="Of all its jobs.")
+    max_bytes: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
+        default=None, description="Of its checkpoints, supernets and exports."
+    )
+
+
+class KeyOut(Answer):
+    """A key, without what makes it one."""
+
+    id: str
+    name: str
+    scope: Scope
+    group: str | None
+    created_at: datetime
+    created_by: str | None
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None = Field(description="To the minute.")
+    max_jobs: int | None
+    max_evaluations: int | None
+    max_bytes: int | None
+
+
+class NewKeyOut(KeyOut):
+    """A key that was just made."""
+
+    key: str = Field(description="The key itself. It is shown this once; nothing stores it.")
+
+
+class KeyPage(Answer):
+    """All keys, newest first."""
+
+    keys: list[KeyOut]
+
+
+class AuditOut(Answer):
+    """One request that may have changed something."""
+
+    id: int
+    at: datetime
+    key_id: str | None
+    key_name: str
+    address: str | None
+    method: str
+    path: str
+    status: int
+
+
+class AuditPage(Answer):
+    """One page of the trail."""
+
+    entries: list[AuditOut]
+    next_cursor: str | None
+
+
+@router.post("/session", status_code=status.HTTP_201_CREATED, dependencies=[OPEN])
+def sign_in(given: SignIn, request: Request, response: Response, database: DatabaseDep) -> WhoOut:
+    """Sign a browser in with a key, or with the token of a link; sets a cookie."""
+    door: Gatekeeper = request.app.state.gatekeeper
+    if door.keyless:
+        raise Conflict("Nobody needs to sign in here: WINNOW_AUTH is off.")
+    door.rates.check_wrong_keys(address_of(request))
+    try:
+        with database.transaction() as session:
+            row = keys.find(session, given.key.strip()) if given.key else keys.open_link(session, given.token or "")
+            who = keys.identity(row)
+    except Unauthorized:
+        door.rates.wrong_key(address_of(request))
+        raise
+    assert who.key_id is not None
+    request.state.identity = who
+    door.sessions.start(request, response, who.key_id)
+    return WhoOut.of(who)
+
+
+@router.get("/session", dependencies=[READ])
+def who_asks(who: IdentityDep) -> WhoOut:
+    """Who you are here."""
+    return WhoOut.of(who)
+
+
+@router.delete("/session", status_code=status.HTTP_204_NO_CONTENT, dependencies=[OPEN])
+def sign_out(request: Request, response: Response) -> None:
+    """Sign this browser out."""
+    door: Gatekeeper = request.app.state.gatekeeper
+    if not door.keyless:
+        door.sessions.end(response)
+
+
+@router.post("/session/links", status_code=status.HTTP_201_CREATED, dependencies=[READ])
+def make_link(session: SessionDep, who: IdentityDep) -> LinkOut:
+    """A link that signs one browser in as you, once."""
+    if who.key_id is None:
+        raise Conflict("Nobody needs to sign in here: WINNOW_AUTH is off.")
+    return LinkOut(token=keys.make_link(session, who.key_id))
+
+
+@router.get("/keys", dependencies=[ADMIN])
+def list_keys(session: SessionDep) -> KeyPage:
+    """All keys, newest first, revoked ones too."""
+    return KeyPage(keys=[KeyOut.model_validate(row) for row in keys.listed(session)])
+
+
+@router.post("/keys", status_code=status.HTTP_201_CREATED, dependencies=[ADMIN])
+def create_key(given: KeyIn, session: SessionDep, who: IdentityDep) -> NewKeyOut:
+    """Make a key. The answer is the only place where it is ever shown."""
+    quota = Quota(given.max_jobs, given.max_evaluations, given.max_bytes)
+    row, text = keys.create(
+        session, given.name, given.scope, group=given.group, days=given.days, quota=quota, by=who.key_id
+    )
+    return NewKeyOut(**KeyOut.model_validate(row).model_dump(), key=text)
+
+
+@router.delete("/keys/{key_id}", dependencies=[ADMIN])
+def revoke_key(key_id: str, session: SessionDep) -> KeyOut:
+    """End a key and its sessions, at once. Its jobs stay."""
+    return KeyOut.model_validate(keys.revoke(session, key_id))
+
+
+@router.get("/audit", dependencies=[ADMIN])
+def audit(
+    session: SessionDep,
+    key_id: Annotated[str | None, Query(max_length=32, description="Only of this key.")] = None,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> AuditPage:
+    """Who did what, newest first: every request that may have changed something, refused ones too."""
+    query = select(AuditRow).order_by(AuditRow.id.desc()).limit(limit + 1)
+    if key_id is not None:
+        query = query.where(AuditRow.key_id == key_id)
+    if cursor is not None:
+        query = query.where(AuditRow.id < read_cursor(cursor, int)[0])
+    rows = session.scalars(query).all()
+    page, more = rows[:limit], len(rows) > limit
+    return AuditPage(
+        entries=[AuditOut.model_validate(row) for row in page],
+        next_cursor=make_cursor(page[-1].id) if more else None,
+    )

@@ -1,0 +1,103 @@
+"""Every status that a route may answer, in its description: which refusals follow from what the route declares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from service.auth.guard import need_of
+from service.errors import ServiceError
+
+PROBLEM = {"$ref": "#/components/schemas/Problem"}
+# Problems that no class of ours stands for.
+OTHERS = {"not-json": 400, "method-not-allowed": 405}
+TITLES = {
+    400: "The body is not JSON",
+    401: "No valid key",
+    403: "The key, the host or the origin may not do that",
+    404: "Nothing of that name or id that you see",
+    409: "Not possible in the state that it is in, or of what is stored",
+    413: "The body is too large",
+    422: "Understood, and cannot be honoured",
+    429: "Too many requests",
+    500: "A mistake of ours",
+    503: "PostgreSQL or Redis is away, or all connections are in use",
+}
+
+
+def describe(schema: dict[str, Any], routes: Iterator[tuple[str, str, Any]]) -> dict[str, Any]:
+    """Add to the schema what each operation may be refused with.
+
+    Args:
+        routes: (method, path, route) of all.
+    """
+    components = schema.setdefault("components", {})
+    components.setdefault("schemas", {})["Problem"] = _problem()
+    components["securitySchemes"] = {
+        "key": {"type": "http", "scheme": "bearer", "description": "A key of `winnow keys create`."},
+        "session": {"type": "apiKey", "in": "cookie", "name": "winnow_…", "description": "Of a signed-in browser."},
+    }
+    for name in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(name, None)
+    for method, path, route in routes:
+        operation = schema["paths"].get(path, {}).get(method.lower())
+        if operation is None:
+            continue
+        need = need_of(route)
+        if need is not None and need.scope is not None:
+            operation["security"] = [{"key": []}, {"session": []}]
+            operation["description"] = f"{operation.get('description', '')}\n\nNeeds scope `{need.scope}`.".strip()
+        for status in _refusals(method, path, operation, is_open=need is None or need.scope is None):
+            operation["responses"][str(status)] = _answer(status)
+    return schema
+
+
+def _refusals(method: str, path: str, operation: dict[str, Any], *, is_open: bool) -> list[int]:
+    """Statuses of problems: what the door and the guard may say, what a path, a body and a verb may meet."""
+    found = {403, 422} if operation.get("parameters") or "requestBody" in operation else {403}
+    if path != "/healthz":
+        found |= {500, 503}
+    if not is_open or path == "/v1/session":
+        found |= {401, 429}
+    if "{" in path or path in ("/v1/jobs", "/v1/profile"):
+        found.add(404)  # a supernet that is reused counts as well
+    if method != "GET" or "{job_id}" in path or path.endswith("/download"):
+        found.add(409)
+    if "requestBody" in operation:
+        found |= {400, 413}
+    elif method != "GET":
+        found.add(413)
+    return sorted(found)
+
+
+def _answer(status: int) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "description": TITLES[status],
+        "content": {"application/problem+json": {"schema": PROBLEM}},
+    }
+    if status in (429, 503):
+        answer["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+    return answer
+
+
+def _problem() -> dict[str, Any]:
+    """RFC 9457, with the types that there are."""
+    slugs = sorted({*OTHERS, "http-error", *(kind.slug for kind in _kinds(ServiceError))})
+    return {
+        "title": "Problem",
+        "description": "Why a request was refused (RFC 9457). Some carry more, such as `errors` or `known`.",
+        "type": "object",
+        "required": ["type", "title", "status", "detail"],
+        "properties": {
+            "type": {"type": "string", "enum": [f"urn:winnow:problem:{slug}" for slug in slugs]},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string", "description": "What was got, what is right and what to do."},
+        },
+    }
+
+
+def _kinds(kind: type[ServiceError]) -> Iterator[type[ServiceError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from _kinds(child)

@@ -1,0 +1,1 @@
+"""Who asks, and what they may: keys, sessions, the checks at the door, and the guard of every route."""

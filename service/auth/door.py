@@ -1,0 +1,114 @@
+"""The door: what every request passes, and what every answer carries."""
+
+from __future__ import annotations
+
+import logging
+
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from job import paths
+from service.auth.hosts import SAFE_METHODS, allowed_hosts, refusal
+from service.auth.keys import NOBODY, Identity
+from service.settings import Settings
+from service.store.models import AuditRow
+from service.store.session import Database
+
+log = logging.getLogger(__name__)
+
+# Of answers that are no page; pages bring their own policy.
+ANSWER_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+HEADERS = {
+    "Content-Security-Policy": ANSWER_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cache-Control": "no-store",
+}
+HSTS = "max-age=31536000"
+# Requests that were refused for their number are counted, not written down.
+TOO_MANY = 429
+
+
+class Door:
+    """Checks host and origin, gives every answer its headers, and writes down who changed what."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, database: Database) -> None:
+        self._app, self._database = app, database
+        self._allowed = allowed_hosts(settings.allowed_hosts, settings.host)
+        self._keyless = settings.auth == "off"
+        self._paths = settings.path_policy()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let an HTTP request through, or refuse it."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # there are no web sockets here
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        from service.api.problems import problem  # the door stands before the API, and answers as it does
+
+        scope.setdefault("state", {})  # where the guard says who asks
+        answering = self._with_headers(scope, send)
+        why = refusal(scope, _flat(scope), self._allowed, keyless=self._keyless)
+        if why is not None:
+            await problem(403, "forbidden", "Not allowed", why)(scope, receive, answering)
+            return
+        token = paths.POLICY.set(self._paths)
+        try:
+            await self._app(scope, receive, answering)
+        finally:
+            paths.POLICY.reset(token)
+
+    def _with_headers(self, scope: Scope, send: Send) -> Send:
+        changes = scope["method"] not in SAFE_METHODS
+
+        async def answering(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                if scope["scheme"] == "https":
+                    headers.setdefault("Strict-Transport-Security", HSTS)
+                if changes and message["status"] != TOO_MANY:
+                    await run_in_threadpool(self._write_down, scope, message["status"])
+            await send(message)
+
+        return answering
+
+    def _write_down(self, scope: Scope, status: int) -> None:
+        """One row of the audit trail. The answer waits for it; without a database nothing was changed either."""
+        who: Identity = scope.get("state", {}).get("identity", NOBODY)
+        client = scope.get("client")
+        row = AuditRow(
+            key_id=who.key_id,
+            key_name=who.name,
+            address=client[0] if client else None,
+            method=scope["method"],
+            path=scope["path"].replace("\0", "?")[:500],
+            status=status,
+        )
+        try:
+            with self._database.transaction() as session:
+                session.add(row)
+        except SQLAlchemyError as error:
+            log.error(
+                "not in the audit trail: %s %s by %s, %d (%s)",
+                row.method,
+                row.path,
+                row.key_name,
+                status,
+                type(error).__name__,
+            )
+
+
+def _flat(scope: Scope) -> dict[str, str]:
+    """Headers by lower-case name; one that is sent twice with different values counts as both, which fits nothing."""
+    headers = Headers(scope=scope)
+    return {name: ",".join(dict.fromkeys(headers.getlist(name))) for name in headers}
