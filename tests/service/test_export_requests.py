@@ -17,10 +17,10 @@ from pipeline.evaluating import row_of
 from pipeline.workshop import Workshop
 from search.evaluation import Evaluation
 from service import cli, export_commands
-from service.api.app import create_app
 from service.client import Client, ClientError
 from service.store.models import Artifact, Export, Finalist, TrainedSupernet
 from service.terminal import export_rule, verified
+from tests.api import open_api
 from tests.conftest import TINY_JOB
 from tests.pipeline.test_sharing import running
 
@@ -55,7 +55,7 @@ def with_front(database, settings, largest: float | None, *accuracies: float) ->
 
 @pytest.fixture
 def ask(settings):
-    with TestClient(create_app(settings)) as api:
+    with open_api(settings) as api:
 
         def post(job_id: str, **body: Any) -> tuple[int, dict[str, Any]]:
             answer = api.post(f"/v1/jobs/{job_id}/exports", json=body)
@@ -122,7 +122,7 @@ def test_an_archive_that_is_gone_or_damaged_is_made_again(database, settings, as
         archive.unlink()
     elif harm != "none":
         archive.write_bytes(b"an arch" if harm == "cut" else b"an archivf")
-    with TestClient(create_app(settings)) as api:
+    with open_api(settings) as api:
         download = api.get(f"/v1/exports/{made['id']}/download")
     again = ask(shop.job_id, architecture_id=ids[0])[1]
     assert again["id"] == made["id"]

@@ -7,12 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from fastapi.testclient import TestClient
 
 from job.spec import JobSpec
 from pipeline.evaluating import evaluation_of, row_of
 from search.evaluation import Evaluation
-from service.api.app import create_app
 from service.store import queries, records, sharing
 from service.store.models import EvaluationRow, Finalist, Job, JobEvent, JobRecord, TrainedSupernet
 from service.store.records import (
@@ -31,6 +29,7 @@ from service.store.records import (
 from service.store.storable import storable, to_json
 from supernet.data.dataset import Batch
 from supernet.scores.labels import Accuracy, Divergence, Perplexity
+from tests.api import open_api
 from tests.conftest import TINY_JOB
 from tests.pipeline.test_sharing import running
 
@@ -127,7 +126,7 @@ def test_every_kind_of_row_holds_null_for_a_score_that_is_no_number(database, se
         ]
     assert [name for name in ("nan", "inf") if name in str(found).lower()] == []
     assert str(found).count("None") > 15
-    with TestClient(create_app(settings)) as api:
+    with open_api(settings) as api:
         address = f"/v1/jobs/{shop.job_id}"
         front = api.get(f"{address}/front").json()
         assert [point["architecture_id"] for point in front["points"]] == [other.id]
