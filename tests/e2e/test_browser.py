@@ -84,7 +84,7 @@ def test_job_is_followed_live_selected_and_exported(page: Page, job_id: str, cli
     expect(page.get_by_test_id("state-badge")).to_contain_text("succeeded", timeout=PATIENCE_MS)
     expect(page.get_by_test_id("progress").first).to_have_attribute("aria-valuenow", "100")
     expect(page.get_by_test_id("curve")).to_be_visible()
-    expect(page.get_by_test_id("stage")).to_have_count(5)
+    expect(page.get_by_test_id("stage")).to_have_count(6)
     front = client.front(job_id)
     expect(page.get_by_test_id("pareto-plot")).to_have_attribute("data-points", str(TINY_JOB["search"]["evaluations"]))  # type: ignore[index]
     expect(page.get_by_test_id("pareto-plot")).to_have_attribute("data-front", str(len(front["points"])))
