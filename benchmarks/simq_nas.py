@@ -44,7 +44,7 @@ from export.measure import describe_machine
 from job.quantization_spec import QuantizationSpec
 from pipeline.policies import layer_sensitivity
 from predictors.cost import weight_bytes
-from quantization.first_policies import candidates_of, seeds_from
+from quantization.first_policies import candidates_of, divergence_of, seeds_from
 from quantization.qdq import tensor_bytes
 from quantization.quantized_evaluator import QuantizedEvaluator
 from quantization.quantized_space import QuantizedSpace
@@ -516,7 +516,7 @@ def language(lab: Lab, plan: Plan) -> dict[str, Any]:
 
     for bits in (16, 8, 4):
         add(f"uniform {bits}", space.quantized(base.largest(), bits))
-    order = [row.layer for row in sorted(sensitive, key=lambda row: row.divergence) if row.bits == 4]
+    order = [row.layer for row in sorted(sensitive, key=divergence_of) if row.bits == 4]
     for share in (0.25, 0.5, 0.75):
         four = dict.fromkeys(order[: round(share * len(order))], 4)
         add(

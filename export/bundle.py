@@ -12,6 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from export.scores import Promise
+from export.tested import range_table
 from export.verify import verify
 from plugins import kinds
 from search_space.layers import LayerSpec
@@ -23,6 +25,16 @@ PADDED = """
 Texts of different lengths are padded to one length, and the network must be told where each ends: by a second input
 `mask`, true where a token stands and false behind the text. In PyTorch `model(ids, mask)`; `model.onnx` has the inputs
 `input` (int64) and `mask` (bool), both (texts, tokens). All numbers above were obtained with it.
+"""
+
+
+SIDE_BY_SIDE = """
+## Several networks in one process
+
+```python
+import runpy
+model = runpy.run_path("FOLDER/load.py")["model"]    # as many folders as you like; none gets in another's way
+```
 """
 
 
@@ -57,7 +69,12 @@ class Bundle:
 
 
 def write_bundle(
-    subject: BundleContents, inputs: Tensor, labels: Tensor, folder: Path, mask_NT: Tensor | None = None
+    subject: BundleContents,
+    inputs: Tensor,
+    labels: Tensor,
+    folder: Path,
+    mask_NT: Tensor | None = None,
+    promise: Promise | None = None,
 ) -> Bundle:
     """Write, verify and pack. The folder appears under its name only when all of that has succeeded.
 
@@ -65,9 +82,10 @@ def write_bundle(
         inputs: samples to compare on; the first two also trace the ONNX graph.
         labels: their labels, for the accuracy in the report.
         mask_NT: true where a padded text has a token.
+        promise: what the front says of the network.
 
     Raises:
-        VerificationError: what was written does not behave like the network.
+        VerificationError: what was written does not behave like the network, or not as the front says.
         OSError: the disk is full, say; nothing is left behind.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -77,10 +95,11 @@ def write_bundle(
     draft.mkdir()
     try:
         _write_files(subject, inputs, draft)
-        report = verify(draft, subject.network, inputs, labels, kinds.FORMATS.names(), mask_NT)
+        report = verify(draft, subject.network, inputs, labels, kinds.FORMATS.names(), mask_NT, promise)
         (draft / "verification.json").write_text(json.dumps(report, indent=2))
         masked = PADDED if takes_mask(subject.network, inputs) else ""
-        (draft / "README.md").write_text(subject.card + masked + _files_table(draft))
+        told = _verified(report) + SIDE_BY_SIDE + masked + _versions(report)
+        (draft / "README.md").write_text(subject.card + told + _files_table(draft))
         packed = archive.with_name(f".{archive.name}.draft")
         with tarfile.open(packed, "w:gz") as tar:
             tar.add(draft, arcname=folder.name)
@@ -121,6 +140,33 @@ def write_architecture(
     eats = {"shape": [1, *inputs.shape[1:]], "dtype": dtype}
     text = json.dumps({**(facts or {}), "input": eats, "layers": described}, indent=2)
     (folder / "architecture.json").write_text(text)
+
+
+def _verified(report: dict[str, Any]) -> str:
+    """What the files scored when they were reloaded."""
+    lines = ["\n## Verified\n", f"Reloaded in a clean process and asked {report['samples']:,} samples."]
+    if (front := report.get("front")) is not None:
+        part = f"obtained on {front['samples']:,} samples"
+        lines[-1] += f" The front says {front['metric']} {front['value']:.6g}, {part}."
+    lines += ["", "| file | metric | value | 95 % interval | largest difference |", "|---|---|---:|---|---:|"]
+    for name, found in report["formats"].items():
+        rows = [(name, found)]
+        if "in_batches" in found:
+            together = found["in_batches"]
+            rows.append((f"{name}, in batches of {together['batch']}", together))
+        for shown, one in rows:
+            low, high = one["interval_95"]
+            number = f"{one[one['metric']]:.6g} | {low:.6g} to {high:.6g} | {one['max_abs_difference']:.3g}"
+            lines.append(f"| {shown} | {one['metric']} | {number} |")
+    if "note" in report:
+        lines += ["", report["note"]]
+    return "\n".join(lines) + "\n"
+
+
+def _versions(report: dict[str, Any]) -> str:
+    """The packages that loading needs, with their tested range."""
+    versions = {name: number for found in report["formats"].values() for name, number in found["versions"].items()}
+    return range_table(list(versions), versions)
 
 
 def _files_table(folder: Path) -> str:

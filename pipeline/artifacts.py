@@ -8,7 +8,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -38,8 +38,11 @@ class ArtifactStore:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def save(self, path: str, tensors: dict[str, Tensor]) -> Written:
+    def save(self, path: str, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> Written:
         """Write tensors under a name: temporary file, fsync, rename, fsync of the folder.
+
+        Args:
+            metadata: texts that stand in the file's header.
 
         Raises:
             DiskFull: there is no room.
@@ -48,7 +51,7 @@ class ArtifactStore:
         draft = target.with_name(f".{target.name}.{os.getpid()}.draft")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, draft)
+            save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, draft, metadata)
             with draft.open("rb") as file:
                 os.fsync(file.fileno())
             digest, size = sha256_of(draft), draft.stat().st_size
@@ -77,6 +80,21 @@ class ArtifactStore:
         if sha256_of(target) != sha256:
             raise ArtifactDamaged(f"{target} is not the file that was written: its sha256 differs.")
         return load_file(target)
+
+    def metadata(self, path: str) -> dict[str, str]:
+        """The texts of a file's header.
+
+        Raises:
+            ArtifactDamaged: the file is missing, or is none of ours.
+        """
+        target = self.root / path
+        if not target.is_file():
+            raise ArtifactDamaged(f"{target} is missing.")
+        try:
+            with safe_open(target, framework="pt") as file:
+                return dict(file.metadata() or {})
+        except SafetensorError as error:
+            raise ArtifactDamaged(f"{target} is not the file that was written: {error}") from None
 
     def remove(self, path: str) -> None:
         """Delete a file that is no longer needed."""

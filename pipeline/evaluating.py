@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 
 from search.evaluation import Evaluation, numbers
 from search_space.architecture import Architecture
 from service.store.models import EvaluationRow
+from service.store.storable import storable
 from supernet.evaluator import Evaluator
 
 # A group takes about so long, so that a killed run loses no more and a pause is heard in time.
@@ -45,11 +45,11 @@ def evaluated(
 
 
 def row_of(evaluation: Evaluation, seconds: float) -> EvaluationRow:
-    """An evaluation as it is stored. A score that is no finite number is stored as null: JSON has no word for it."""
+    """An evaluation as it is stored; a score that is no finite number is null (`storable`)."""
     return EvaluationRow(
         architecture_id=evaluation.architecture.id,
         values=evaluation.architecture.values,
-        metrics={name: value if math.isfinite(value) else None for name, value in evaluation.metrics.items()},
+        metrics=storable(evaluation.metrics),
         sources=evaluation.sources,
         seconds=seconds,
     )

@@ -3,44 +3,62 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from export.bundle import Bundle, BundleContents, write_bundle
 from export.formats.safetensors.format import needs
+from export.scores import Promise
 from job.spec import JobSpec
 from job.versions import read_job
+from pipeline import samples
 from pipeline.artifacts import ArtifactStore
 from pipeline.check import said_of
 from pipeline.environment import Environment, describe
-from pipeline.own_data import companion_files, job_data
-from pipeline.shipping import float_type, shipped
+from pipeline.own_data import companion_files, job_data, without_tokenizer
+from pipeline.samples import Kept
+from pipeline.shipping import float_type, scored_as, shipped
 from pipeline.workshop import make_evaluator
 from search.metrics import Source
 from search_space.architecture import Architecture
 from search_space.operations import alone
+from service.plain import visible
 from service.store.models import Artifact, EvaluationRow, Finalist, Job
-from supernet.data import Decoding
+from supernet.data import Dataset, Decoding, Split
 from supernet.evaluate import score
 from supernet.flat import load_tensors
 from supernet.network import Supernet
 
-# Test samples on which what was written is compared with the network.
-COMPARED_SAMPLES = 2048
+FROM_SOURCE = (
+    "The job kept no samples of its data: an older version ran it. Data, standardisation and label names were read"
+    " again from their source for this export."
+)
+
+
+class CannotExport(ValueError):
+    """The network cannot be exported; the message is for the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportOrder:
-    """Everything an export needs from the database."""
+    """Everything an export needs from the database.
+
+    Attributes:
+        samples: what the job kept of its data; None: an older version ran it, and the data are read again.
+    """
 
     job: Job
     evaluation: EvaluationRow
     finalist: Finalist | None
     front_size: int
     weights: Artifact
+    samples: Artifact | None
 
     @property
     def trained_alone(self) -> bool:
@@ -48,61 +66,120 @@ class ExportOrder:
         return self.weights.kind == "network"
 
 
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """What a card says a network scores, how it was obtained, and on what files are verified.
+
+    Attributes:
+        notes: what a reader should know of the data.
+    """
+
+    metrics: dict[str, float | None]
+    sources: dict[str, Source]
+    promise: Promise
+    verified_on: Split
+    notes: list[str]
+
+
 def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, decoding: Decoding) -> Bundle:
     """Extract, calibrate, write, reload, compare and pack one architecture.
 
     Raises:
         ArtifactDamaged: the supernet's file is not what was written.
-        VerificationError: what was written does not behave like the network.
+        VerificationError: what was written does not behave like the network, or not as the front says.
+        CannotExport: the job's space has changed, or its front has no number of the network.
+        DataError: of a job that kept no samples, the data cannot be read any more.
     """
     spec = read_job(order.job.spec)
     space = spec.space()
-    architecture = space.architecture(**order.evaluation.values)
-    data = job_data(spec, decoding)
+    try:
+        architecture = space.architecture(**order.evaluation.values)
+    except ValueError as error:
+        raise CannotExport(f"The space of this job has changed since this network was evaluated. {error}") from error
+    kept = _kept(order, spec, artifacts, decoding)
     supernet = Supernet(alone(space, architecture) if order.trained_alone else spec.supernet.space())
     load_tensors(supernet, artifacts.load(order.weights.path, order.weights.sha256))
-    network = shipped(make_evaluator(spec, supernet, data).network(architecture), spec)
-    metrics = dict(order.evaluation.metrics) | {f"test_{data.metric}": score(network, data.test)}
-    sources = dict(order.evaluation.sources) | {f"test_{data.metric}": Source.MEASURED}
-    if order.finalist is not None:
-        metrics, sources = order.finalist.metrics | metrics, order.finalist.sources | sources
+    calibrated = None if order.samples is None else kept.calibrated
+    scored = make_evaluator(spec, supernet, kept.data, calibrated=calibrated).network(architecture)
+    numbers, network = _numbers(order, kept, scored_as(scored, spec)), shipped(scored, spec)
     environment = describe(torch.device("cpu"), num_threads)
     facts = {
         "format": "winnow-architecture/1",
+        "job_id": order.job.id,
         "architecture_id": architecture.id,
         "space": space.name,
         "values": architecture.values,
-        "metrics": metrics,
-        "sources": sources,
-        "preprocessing": data.preprocessing,
+        "metrics": numbers.metrics,
+        "sources": numbers.sources,
+        "preprocessing": kept.data.preprocessing,
         "dtype": str(float_type(spec)).removeprefix("torch."),
     }
     needed = needs([type(block) for block in network.children()])
-    card = _card(order, spec, architecture, metrics, sources, environment, data.origin, data.preprocessing, needed)
+    card = _card(order, spec, architecture, numbers, environment, kept.data, needed)
     subject = BundleContents(network, space.layers(architecture), facts, card, companion_files(spec))
-    folder = artifacts.root / "exports" / order.job.id / architecture.id
-    compared = slice(0, COMPARED_SAMPLES)
-    return write_bundle(subject, data.test.inputs(compared), data.test.y[compared], folder, data.test.mask(compared))
+    # Named by job and network, inside the archive too: unpacked beside each other, none overwrites another.
+    folder = artifacts.root / "exports" / order.job.id / f"{order.job.id}-{architecture.id}"
+    asked, everything = numbers.verified_on, slice(None)
+    inputs, mask = asked.inputs(everything), asked.mask(everything)
+    return write_bundle(subject, inputs, asked.y, folder, mask, numbers.promise)
+
+
+def _kept(order: ExportOrder, spec: JobSpec, artifacts: ArtifactStore, decoding: Decoding) -> Kept:
+    """What the job kept of its data, or the data read again."""
+    if order.samples is not None:
+        return samples.read(artifacts, order.samples)
+    return samples.sampled(job_data(spec, decoding), spec.training.seed)
+
+
+def _numbers(order: ExportOrder, kept: Kept, network: nn.Module) -> _Numbers:
+    """The front's numbers of a network; of one that is no finalist also its score on the test samples.
+
+    Files are verified on the samples that the front's number is of: test data of a finalist, else validation data.
+    """
+    metric = kept.data.metric
+    metrics: dict[str, float | None] = dict(order.evaluation.metrics)
+    sources: dict[str, Source] = dict(order.evaluation.sources)
+    if order.finalist is not None:
+        metrics, sources = metrics | order.finalist.metrics, sources | order.finalist.sources
+    notes = [FROM_SOURCE] if order.samples is None else []
+    if kept.told:
+        notes.append(f"The data differ from those that the supernet was trained on: {'; '.join(kept.told)}.")
+    on_test = f"test_{metric}"
+    split, name = ("test", on_test) if on_test in metrics else ("validation", metric)
+    promised = metrics.get(name)
+    if promised is None or not math.isfinite(promised):
+        raise CannotExport(
+            f"The job has no {name} of network {order.evaluation.architecture_id}: its score is no number, so nothing "
+            "can be said of its files. Export another network."
+        )
+    if on_test not in metrics:
+        metrics[on_test], sources[on_test] = score(network, kept.data.test), Source.MEASURED
+        if len(kept.data.test) < kept.counts["test"]:
+            notes.append(f"`{on_test}` is on {len(kept.data.test):,} of {kept.counts['test']:,} test samples.")
+    promise = Promise(name, float(promised), kept.counts[split])
+    return _Numbers(metrics, sources, promise, kept.data.splits[split], notes)
 
 
 def _card(
     order: ExportOrder,
     spec: JobSpec,
     architecture: Architecture,
-    metrics: Mapping[str, float],
-    sources: Mapping[str, str],
+    numbers: _Numbers,
     environment: Environment,
-    origin: str,
-    preprocessing: Mapping[str, Any],
+    data: Dataset,
     needed: str,
 ) -> str:
-    """The model card as Markdown, up to the table of files."""
+    """The model card as Markdown, up to what was verified and the table of files."""
     place = (
         f"Position {order.finalist.position} of {order.front_size} on the job's Pareto front."
         if order.finalist
         else "Not on the job's final Pareto front."
     )
-    numbers = [f"| {name} | {value:,.6g} | {sources[name]} |" for name, value in sorted(metrics.items())]
+    rows = [
+        f"| {name} | {'no number' if value is None else f'{value:,.6g}'} | {numbers.sources[name]} |"
+        for name, value in sorted(numbers.metrics.items())
+    ]
+    notes = [*numbers.notes, *([] if (lost := without_tokenizer(spec)) is None else [escaped(lost)])]
     measured = [_measurement(m) for m in order.finalist.measurements] if order.finalist else []
     choices = [f"| {name} | {value} |" for name, value in architecture.values.items()]
     versions = ", ".join(f"{name} {number}" for name, number in environment["versions"].items())
@@ -118,18 +195,19 @@ def _card(
             "",
             "## Numbers",
             "",
-            "`accuracy` is on the validation split that the search used, `test_accuracy` on a split that nothing else"
-            " has seen.",
+            f"`{data.metric}` is on the validation split that the search used, `test_{data.metric}` on a split that"
+            " nothing else has seen.",
             "",
             "| metric | value | how it was obtained |",
             "|---|---:|---|",
-            *numbers,
+            *rows,
             *(["", "## Measured latency", "", *measured] if measured else []),
             "",
             "## Data",
             "",
-            f"{spec.data.source}: {origin}. Input: {preprocessing['input']}; {preprocessing['formula']}"
-            f"{_constants(preprocessing)}{_sizing(preprocessing)}.",
+            f"{spec.data.source}: {escaped(data.origin)}. Input: {data.preprocessing['input']}; "
+            f"{data.preprocessing['formula']}{_constants(data.preprocessing)}{_sizing(data.preprocessing)}.",
+            *(line for note in notes for line in ("", note)),
             "",
             *_checkpoint(spec),
             "## Recipe",
@@ -152,8 +230,13 @@ def _card(
     )
 
 
+def escaped(text: str) -> str:
+    """A name as Markdown shows it: as it is, whatever it holds."""
+    return re.sub(r"([\\`*_{}\[\]<>#!|~&])", r"\\\1", visible(text))
+
+
 def _where_from(order: ExportOrder, place: str) -> list[str]:
-    job = f"job {order.job.id} ({order.job.name})"
+    job = f"job {order.job.id} ({escaped(order.job.name)})"
     if order.trained_alone:
         return [f"A network that {job} found by gradient and then trained from scratch, alone. {place}"]
     return [
@@ -175,7 +258,7 @@ def _constants(preprocessing: Mapping[str, Any]) -> str:
 
 def _sizing(preprocessing: Mapping[str, Any]) -> str:
     """How a checkpoint's own processor sizes pictures."""
-    return f", after {preprocessing['resize']}" if "resize" in preprocessing else ""
+    return f", after {escaped(preprocessing['resize'])}" if "resize" in preprocessing else ""
 
 
 def _checkpoint(spec: JobSpec) -> list[str]:
@@ -185,9 +268,9 @@ def _checkpoint(spec: JobSpec) -> list[str]:
     return [
         "## Checkpoint",
         "",
-        f"Started from `{spec.supernet.pretrained}`.",
+        f"Started from {escaped(spec.supernet.pretrained)}.",
         "",
-        *(f"- {text}" for _, text in said_of(spec)),
+        *(f"- {escaped(text)}" for _, text in said_of(spec)),
         "",
     ]
 
@@ -207,8 +290,9 @@ def export_order(
     finalist: Finalist | None,
     finalists: Sequence[Finalist],
     weights: Artifact | None,
+    kept: Artifact | None = None,
 ) -> ExportOrder:
     """The order from rows that the API has checked to be there."""
     assert evaluation is not None
     assert weights is not None
-    return ExportOrder(job, evaluation, finalist, len(finalists), weights)
+    return ExportOrder(job, evaluation, finalist, len(finalists), weights, kept)

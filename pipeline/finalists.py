@@ -17,6 +17,7 @@ from pipeline.workshop import JobFailed, Workshop
 from predictors.readings import MeasurementError, Results
 from predictors.setting import Effort, Setting
 from quantization.quantizable import on_device
+from search.evaluation import numbers
 from search.metrics import METRICS, Source
 from search.objectives import limits_of
 from search_space.architecture import Architecture
@@ -119,7 +120,7 @@ def tell_violations(shop: Workshop, hardware: Hardware) -> None:
         if limited.metric not in hardware.fitted or hardware.meter is None:
             continue
         assert limited.limit is not None
-        broken = [f.architecture_id for f in finalists if limited.violation(f.metrics[limited.metric]) > 0]
+        broken = [f.architecture_id for f in finalists if limited.violation(numbers(f.metrics)[limited.metric]) > 0]
         facts = {"metric": limited.metric, "limit": limited.limit, "finalists": len(finalists), "broken": broken}
         shop.reporter.event("violations", facts)
         unit = METRICS[limited.metric].unit

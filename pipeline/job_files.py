@@ -17,17 +17,22 @@ class JobFiles:
     def __init__(self, job_id: str, reporter: Reporter, store: ArtifactStore) -> None:
         self.job_id, self._reporter, self._store = job_id, reporter, store
 
-    def save(self, kind: str, path: str, tensors: dict[str, Tensor], step: int) -> None:
+    def save(
+        self, kind: str, path: str, tensors: dict[str, Tensor], step: int, metadata: dict[str, str] | None = None
+    ) -> None:
         """Write a file and record it.
+
+        Args:
+            metadata: texts that stand in the file's header.
 
         Raises:
             DiskFull: there is no room; nothing is recorded.
         """
-        self.record(kind, step, self.write(path, tensors))
+        self.record(kind, step, self.write(path, tensors, metadata))
 
-    def write(self, path: str, tensors: dict[str, Tensor]) -> Written:
+    def write(self, path: str, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> Written:
         """Write a file that is recorded later."""
-        return self._store.save(path, tensors)
+        return self._store.save(path, tensors, metadata)
 
     def record(self, kind: str, step: int, written: Written) -> None:
         """Say in the database that a file is safely on the disk."""

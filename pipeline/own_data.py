@@ -56,6 +56,14 @@ def companion_files(spec: JobSpec) -> tuple[Path, ...]:
     return tuple(file for file in wanted if file.is_file())
 
 
+def without_tokenizer(spec: JobSpec) -> str | None:
+    """What to say of an export that has no tokenizer to take along; None where it has one, or needs none."""
+    reader = getattr(spec.data, "tokenizer", None)
+    if reader is None or any((Path(reader) / name).is_file() for name in TOKENIZER):
+        return None
+    return f"The tokenizer's files are not in {reader} any more, so this export lacks them."
+
+
 def prepared_as(data: Dataset, given: Preprocessing, asked: DataPart) -> Dataset:
     """Images standardised as the checkpoint's were.
 

@@ -5,6 +5,7 @@ Each is a record of the job, so a resumed job has the same seeds and measures no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence, Set
 from functools import partial
 
@@ -134,7 +135,8 @@ def _best_architecture(shop: Workshop, evaluator: QuantizedEvaluator, hardware: 
     )
     evaluations = run_search(algorithm, evaluate, known)
     sign = 1 if METRICS[metric].goal == "maximize" else -1
-    best = max(evaluations, key=lambda e: (sign * e.metrics[metric], -e.metrics["size_bytes"], e.architecture.id))
+    scored = [e for e in evaluations if math.isfinite(e.metrics[metric])] or evaluations
+    best = max(scored, key=lambda e: (sign * e.metrics[metric], -e.metrics["size_bytes"], e.architecture.id))
     return best.architecture
 
 

@@ -251,6 +251,10 @@ class Reporter:
         """Recorded files of a kind, newest first."""
         return self._write(lambda session: queries.artifacts(session, self.job_id, kind))
 
+    def artifacts_of(self, job_id: str, kind: str) -> Sequence[Artifact]:
+        """Recorded files of another job, newest first."""
+        return self._write(lambda session: queries.artifacts(session, job_id, kind))
+
     def forget(self, artifact_ids: Sequence[int]) -> None:
         """Drop the rows of deleted files."""
         self._write(lambda session: queries.forget_artifacts(session, artifact_ids))

@@ -15,6 +15,7 @@ import structlog
 from job.hardware_spec import with_margin
 from job.spec import JobSpec
 from job.versions import read_job
+from pipeline import samples
 from pipeline.check import check
 from pipeline.environment import local_processes
 from pipeline.evaluating import evaluation_of, row_of
@@ -75,6 +76,7 @@ def run(shop: Workshop, strategy: Strategy) -> None:
     data = prepare_data(shop.spec, shop.space, shop.device, decoding)
     for note in data.notes:
         shop.reporter.tell("warning", note)
+    samples.keep(shop, data)
     strategy(shop, data)
     shop.reporter.end(JobState.SUCCEEDED, shop.reporter.ended_early)
 

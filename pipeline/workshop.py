@@ -15,7 +15,7 @@ from quantization.quantized_evaluator import QuantizedEvaluator
 from quantization.quantized_space import QuantizedSpace
 from search_space.space import SearchSpace
 from service.settings import Settings
-from supernet.data import Dataset
+from supernet.data import Dataset, Split
 from supernet.distributed import ALONE, Group
 from supernet.evaluator import Evaluator
 from supernet.network import Supernet
@@ -55,12 +55,33 @@ class Workshop:
         return JobFiles(self.job_id, self.reporter, self.artifacts)
 
 
-def make_evaluator(spec: JobSpec, supernet: Supernet, data: Dataset, exams: Sequence[Exam] | None = None) -> Evaluator:
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """On what networks are calibrated, where that was chosen before.
+
+    Attributes:
+        images: of batch norms; None: chosen now.
+        activations: of quantized networks; None: chosen now.
+    """
+
+    images: Split | None
+    activations: Split | None
+
+
+def make_evaluator(
+    spec: JobSpec,
+    supernet: Supernet,
+    data: Dataset,
+    exams: Sequence[Exam] | None = None,
+    calibrated: Calibrated | None = None,
+) -> Evaluator:
     """The evaluator of a job; the same in its search and in later exports.
 
     Args:
         exams: what its networks are asked; null: the validation split alone, which quantized networks always are.
+        calibrated: what networks are calibrated on; null: chosen from the data.
     """
+    ready = calibrated or Calibrated(None, None)
     if spec.quantization is not None:
         space = spec.space()
         assert isinstance(space, QuantizedSpace)
@@ -72,6 +93,9 @@ def make_evaluator(spec: JobSpec, supernet: Supernet, data: Dataset, exams: Sequ
             space,
             observer=spec.quantization.observer,
             calibration_examples=spec.quantization.calibration_examples,
+            calibration=ready.images,
+            activations=ready.activations,
         )
-    aligned = "label_gradient_alignment" in spec.metrics
-    return Evaluator(supernet, data, spec.search.calibration_images, spec.training.seed, exams, aligned=aligned)
+    aligned = "label_gradient_alignment" in spec.metrics and calibrated is None
+    chosen = spec.search.calibration_images, spec.training.seed
+    return Evaluator(supernet, data, *chosen, exams, aligned=aligned, calibration=ready.images)

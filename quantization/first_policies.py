@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -27,8 +28,8 @@ class LayerDivergence(Protocol):
         """Its width."""
 
     @property
-    def divergence(self) -> float:
-        """Of the network's answers from the full network's, in nats."""
+    def divergence(self) -> float | None:
+        """Of the network's answers from the full network's, in nats; None where it is no number."""
 
 
 def candidates_of(space: QuantizedSpace, network: Architecture) -> dict[str, list[Precision]]:
@@ -49,8 +50,13 @@ def seeds_from(space: QuantizedSpace, known: Sequence[LayerDivergence], evaluati
     found = [space.quantized(end, bits) for end in ends for bits in space.quantization.bits]
     for bits in space.quantization.bits:
         scored = [one for one in known if one.bits == bits]
-        order = [one.layer for one in sorted(scored, key=lambda one: one.divergence)]
+        order = [one.layer for one in sorted(scored, key=divergence_of)]
         for share in SHARES if order else ():
             chosen = dict.fromkeys(order[: round(share * len(order))], bits)
             found.append(space.quantized(ends[0], chosen))
     return list(dict.fromkeys(found))[: max(1, evaluations // EVALUATIONS_PER_SEED)]
+
+
+def divergence_of(known: LayerDivergence) -> float:
+    """What layers are sorted by, in nats: one that is no number is the worst."""
+    return math.inf if known.divergence is None or math.isnan(known.divergence) else known.divergence

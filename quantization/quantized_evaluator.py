@@ -40,6 +40,8 @@ class QuantizedEvaluator(Evaluator):
         space: of the architectures: the supernet's networks with policies.
         observer: of activations, a name of `quantization.observers`.
         calibration_examples: training examples that activations are calibrated on.
+        calibration: the images of batch norms, where they were chosen before.
+        activations: the examples of activations, where they were chosen before (`activation_examples`).
     """
 
     def __init__(
@@ -52,11 +54,12 @@ class QuantizedEvaluator(Evaluator):
         *,
         observer: str,
         calibration_examples: int,
+        calibration: Split | None = None,
+        activations: Split | None = None,
     ) -> None:
-        super().__init__(supernet, data, calibration_images, seed)
+        super().__init__(supernet, data, calibration_images, seed, calibration=calibration)
         self.policies, self._observer = space, observer
-        chosen = derived_rng(seed, "quantization", 0).permutation(len(data.train))[:calibration_examples]
-        self._examples: Split = data.train.take(torch.from_numpy(chosen).to(data.train.y.device))
+        self._examples: Split = activations or activation_examples(data, calibration_examples, seed)
         self._statistics = SharedStatistics()
         self._networks: OrderedDict[str, QuantizableNetwork] = OrderedDict()
 
@@ -121,3 +124,9 @@ class QuantizedEvaluator(Evaluator):
             value = WORST[self.data.metric]
         metrics = {self.data.metric: value, **costs(self.policies, architecture)}
         return Evaluation(architecture, metrics, {name: METRICS[name].source for name in metrics})
+
+
+def activation_examples(data: Dataset, count: int, seed: int) -> Split:
+    """The training examples that activations are calibrated on, in their order: drawn by the seed."""
+    chosen = derived_rng(seed, "quantization", 0).permutation(len(data.train))[:count]
+    return data.train.take(torch.from_numpy(chosen).to(data.train.y.device))

@@ -58,7 +58,7 @@ def sensitivities(
                     same += int((ours.argmax(-1) == theirs.argmax(-1)).sum())
                     count += len(ours)
                 # Rounding may leave the least bit below zero where nothing changes.
-                yield Sensitivity(name, precision, max(0.0, lost / count), same / count)
+                yield Sensitivity(name, precision, 0.0 if lost < 0 else lost / count, same / count)
 
 
 def _answers(network: nn.Module, batch: Batch) -> Tensor:

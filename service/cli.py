@@ -14,19 +14,21 @@ from typing import Annotated, Any
 
 import typer
 import yaml
-from rich.console import Console
+from rich.text import Text
 
 from search_space import plugins
 from service.auth.hosts import refuse_open_network
 from service.client import Client, ClientError
 from service.errors import Unavailable
+from service.export_commands import export
 from service.family_commands import app as families
 from service.key_commands import app as keys
 from service.key_commands import share
+from service.plain import make_console, plain, visible
 from service.settings import Settings, get_settings
 from service.stack import Stack, StackError, port_is_taken, running_stack, without_passwords
 from service.target_commands import app as targets
-from service.terminal import amount, front_plot, front_table, jobs_table, supernets_table, watch
+from service.terminal import front_plot, front_table, jobs_table, supernets_table, watch
 from service.version import version
 
 app = typer.Typer(
@@ -38,7 +40,7 @@ app.add_typer(db, name="db")
 app.add_typer(families, name="family")
 app.add_typer(targets, name="targets")
 app.add_typer(keys, name="keys")
-console = Console(highlight=False)
+console = make_console()
 
 # An open stream of events would keep the API from ending on SIGTERM.
 GRACE = ("--timeout-graceful-shutdown", "5")
@@ -67,7 +69,7 @@ def main() -> None:
     try:
         app()
     except (ClientError, StackError, Unavailable, ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"winnow: {error}\n")
+        sys.stderr.write(f"winnow: {visible(str(error))}\n")
         sys.exit(1)
 
 
@@ -90,7 +92,8 @@ def demo(
     with _until_signal(), _running(settings, port) as stack:
         console.print(f"Winnow is up: PostgreSQL, Redis, API and worker, with their data in {settings.data_dir}.\n")
         run_demo(console, stack, Path.cwd() / "exports")
-        console.print(f"\nDashboard: [bold]{stack.url if exit_ else stack.sign_in_url()}[/]", soft_wrap=True)
+        address = stack.url if exit_ else stack.sign_in_url()
+        console.print(Text.assemble("\nDashboard: ", plain(address, "bold")), soft_wrap=True)
         if not exit_:
             console.print("It runs until you press Ctrl-C.")
             _wait(stack)
@@ -101,10 +104,11 @@ def up(port: Annotated[int | None, typer.Option(help="Port of the API and dashbo
     """API, worker and dashboard on this machine; PostgreSQL and Redis too unless outside ones are named."""
     settings = get_settings()
     with _until_signal(), _running(settings, settings.port if port is None else port) as stack:
-        console.print(f"Winnow is up: [bold]{stack.url}[/] (API documentation at /docs). Ctrl-C stops it.")
-        console.print(stack.how_to_sign_in(), style="bold", soft_wrap=True)
+        docs = " (API documentation at /docs). Ctrl-C stops it."
+        console.print(Text.assemble("Winnow is up: ", plain(stack.url, "bold"), docs))
+        console.print(plain(stack.how_to_sign_in(), "bold"), soft_wrap=True)
         for name, value in without_passwords(stack.environment()).items():
-            console.print(f"  {name}={value}", style="dim", soft_wrap=True, markup=False)
+            console.print(plain(f"  {name}={value}", "dim"), soft_wrap=True)
         _wait(stack)
 
 
@@ -337,21 +341,7 @@ def _show_front(found: dict[str, Any]) -> None:
         console.print("This is the front so far; latency is measured at the end.", style="yellow")
 
 
-@app.command()
-def export(
-    job_id: JobId,
-    architecture_id: Annotated[str | None, typer.Argument(help="Default: the knee of the front.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the archive.")] = Path("exports"),
-) -> None:
-    """An architecture as files: verified, packed and downloaded."""
-    with _client() as client:
-        architecture_id = architecture_id or client.front(job_id)["knee"]
-        if architecture_id is None:
-            raise ValueError(f"Job {job_id} has no front yet.")
-        with console.status(f"Exporting and verifying {architecture_id}"):
-            made = client.export(job_id, architecture_id)
-            path = client.download(made, output)
-    console.print(f"{path}  {amount('size_bytes', made['size_bytes'])}  sha256 {made['sha256']}", soft_wrap=True)
+app.command()(export)
 
 
 @app.command(name="export-study")

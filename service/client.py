@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from service.archives import wrong_with
 from service.credentials import headers_for
 
 # A stream that broke is taken up again after so long.
@@ -144,13 +145,36 @@ class Client:
             if cursor is None:
                 return
 
-    def export(self, job_id: str, architecture_id: str) -> dict[str, Any]:
-        """Ask for an export and wait until it has succeeded.
+    def request_export(
+        self, job_id: str, architecture_id: str | None = None, rule: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Ask for an export.
+
+        Args:
+            architecture_id: of a network that the job has evaluated.
+            rule: which network of the front is meant: `pick` (`knee` or `most_accurate`) and `under`. With neither
+                it is the knee, if that loses little to the largest network.
+        """
+        named = {"architecture_id": architecture_id, "rule": rule}
+        body = {name: value for name, value in named.items() if value is not None}
+        return self._json("POST", f"/v1/jobs/{job_id}/exports", json=body)
+
+    def export(
+        self, job_id: str, architecture_id: str | None = None, rule: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Ask for an export, as `request_export`, and wait until it has succeeded.
 
         Raises:
-            ClientError: the export failed.
+            ClientError: the export was refused or failed.
         """
-        export = self._json("POST", f"/v1/jobs/{job_id}/exports", json={"architecture_id": architecture_id})
+        return self.finished_export(self.request_export(job_id, architecture_id, rule))
+
+    def finished_export(self, export: dict[str, Any]) -> dict[str, Any]:
+        """Wait until an export has succeeded.
+
+        Raises:
+            ClientError: it failed.
+        """
         while export["state"] in ("queued", "running"):
             time.sleep(0.3)
             export = self._json("GET", f"/v1/exports/{export['id']}")
@@ -159,9 +183,13 @@ class Client:
         return export
 
     def download(self, export: dict[str, Any], folder: Path) -> Path:
-        """Save an export's archive in a folder; the file appears only when it is whole."""
+        """Save an export's archive in a folder, named by job and network; the file appears only when it is whole.
+
+        Raises:
+            ClientError: the download broke off, or is not what was exported.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        target = folder / f"{export['architecture_id']}.tar.gz"
+        target = folder / f"{export['job_id']}-{export['architecture_id']}.tar.gz"
         draft = target.with_name(f".{target.name}.part")
         try:
             with self._http.stream("GET", export["download_url"]) as answer, draft.open("wb") as file:
@@ -170,6 +198,8 @@ class Client:
                     raise _error(answer)
                 for chunk in answer.iter_bytes():
                     file.write(chunk)
+            if (wrong := wrong_with(draft, export["sha256"])) is not None:
+                raise ClientError(f"The download of export {export['id']} {wrong}. Try it again.")
             draft.rename(target)
         except httpx.HTTPError as error:
             raise ClientError(f"The download from {self.url} broke off: {error}") from None

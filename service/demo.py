@@ -11,9 +11,11 @@ import time
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from service.client import Client
 from service.demo_job import DEMO_JOB
+from service.plain import plain
 from service.stack import Stack
 from service.terminal import amount, duration, front_plot, front_table, watch
 
@@ -40,8 +42,9 @@ def run_demo(console: Console, stack: Stack, exports: Path) -> None:
     began = time.monotonic()
     with Client(stack.url, key=stack.api_key) as client:
         job = client.submit(DEMO_JOB)
-        console.print(f"Submitted job [bold]{job['id']}[/] over HTTP: BigNAS on scikit-learn's 8x8 digits.")
-        console.print(f"Live on the dashboard: [link]{stack.url}/jobs/{job['id']}[/link]\n")
+        what = " over HTTP: BigNAS on scikit-learn's 8x8 digits."
+        console.print(Text.assemble("Submitted job ", plain(job["id"], "bold"), what))
+        console.print(f"Live on the dashboard: {stack.url}/jobs/{job['id']}\n", markup=False)
         job = watch(console, client, job["id"])
         if job["state"] != "succeeded":
             raise RuntimeError(f"The demo's job {job['state']}: {job['message']}")
@@ -56,12 +59,13 @@ def run_demo(console: Console, stack: Stack, exports: Path) -> None:
             f"batch {measurement['batch']}. Test accuracy: on data that neither training nor search has seen."
         )
         knee = front["knee"]
-        with console.status(f"Exporting the knee, {knee}, and verifying it in a clean process"):
+        with console.status(plain(f"Exporting the knee, {knee}, and verifying it in a clean process")):
             export = client.export(job["id"], knee)
             archive = client.download(export, exports)
             prediction = _reload(archive)
     report = export["report"]["formats"]
-    console.print(f"\nExported the knee to [bold]{archive}[/] ({amount('size_bytes', export['size_bytes'])}).")
+    size = f" ({amount('size_bytes', export['size_bytes'])})."
+    console.print(Text.assemble("\nExported the knee to ", plain(archive, "bold"), size))
     for name, facts in report.items():
         same = "identical predictions" if facts["same_predictions"] else "DIFFERENT predictions"
         console.print(

@@ -9,8 +9,11 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
-MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[yellow]–[/]"}
+from service.plain import plain
+
+MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("–", "yellow")}
 
 
 def check_family(console: Console, name: str, preset: str | None, families_dir: Path | None) -> bool:
@@ -35,16 +38,15 @@ def check_family(console: Console, name: str, preset: str | None, families_dir: 
             result = json.loads(line)
             if result["preset"] != shown:
                 shown = result["preset"]
-                console.print(f"[bold]{name}/{shown}[/]")
+                console.print(plain(f"{name}/{shown}", "bold"))
             failed += result["passed"] is False
-            console.print(f"  {MARKS[result['passed']]} {result['asks']}", soft_wrap=True)
-            console.print(
-                f"    {result['detail']}", style="red" if result["passed"] is False else "dim", soft_wrap=True
-            )
+            console.print(Text.assemble("  ", MARKS[result["passed"]], " ", plain(result["asks"])), soft_wrap=True)
+            style = "red" if result["passed"] is False else "dim"
+            console.print(Text.assemble("    ", plain(result["detail"], style)), soft_wrap=True)
         said = process.stderr.read().strip()
     if process.returncode == 2:
         raise ValueError(said.splitlines()[-1])
     if process.returncode not in (0, 1) or (process.returncode == 1 and not failed):
         raise RuntimeError(f"The check ended with code {process.returncode}: {said[-500:]}")
-    console.print(f"[red]{failed} checks failed.[/]" if failed else "[green]All checks passed.[/]")
+    console.print(plain(f"{failed} checks failed.", "red") if failed else plain("All checks passed.", "green"))
     return not failed

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from search_space import plugins
+from service.plain import make_console, plain
 from service.settings import get_settings
 
 app = typer.Typer(
     help="Model families: those that are built in and those of WINNOW_FAMILIES_DIR.", no_args_is_help=True
 )
-console = Console(highlight=False)
+console = make_console()
 
 
 @app.command(name="list")
@@ -27,7 +27,7 @@ def list_() -> None:
         if not (own and name in refused):
             console.print(f"{name}{' (yours)' if own else ''}: {', '.join(plugins.presets(name))}")
     for reason in refused.values():
-        console.print(reason, style="red", soft_wrap=True)
+        console.print(plain(reason, "red"), soft_wrap=True)
 
 
 @app.command(name="check")

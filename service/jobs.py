@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from pathlib import Path
 
 from pydantic import ValidationError
 from sqlalchemy import func, select
@@ -15,6 +16,7 @@ from job.resolve import resolve, resolved_data, resolved_supernet, resolved_trai
 from job.spec import JobSpec, SupernetSpec
 from job.versions import TrainedParts, read_job, read_trained
 from plugins.options import Options
+from service.archives import wrong_with
 from service.auth.keys import ANYBODY, Identity
 from service.auth.ownership import see
 from service.auth.quotas import check_bytes, check_quota
@@ -256,10 +258,19 @@ def _refuse(job: Job, verb: str, states: tuple[JobState, ...]) -> None:
         raise Conflict(f"Job {job.id} is {job.state} and cannot be {verb}.", state=job.state)
 
 
-def request_export(session: Session, job_id: str, architecture_id: str, who: Identity = ANYBODY) -> tuple[Export, bool]:
+def request_export(
+    session: Session,
+    job_id: str,
+    architecture_id: str,
+    artifacts_dir: Path | None = None,
+    who: Identity = ANYBODY,
+) -> tuple[Export, bool]:
     """Ask for an architecture of a job as files. Returns the export and whether a worker must be woken.
 
-    Asking again gives the same export; a failed one is tried again.
+    Asking again gives the same export. One that failed, or whose archive is gone or damaged, is made again.
+
+    Args:
+        artifacts_dir: where archives lie; None: they are not looked at.
 
     Raises:
         NotFound: the job has not evaluated that architecture.
@@ -287,7 +298,15 @@ def request_export(session: Session, job_id: str, architecture_id: str, who: Ide
     export = session.scalars(
         select(Export).where(Export.job_id == job_id, Export.architecture_id == architecture_id).with_for_update()
     ).one()
-    if export.state == ExportState.FAILED:
+    lost = (
+        export.state == ExportState.SUCCEEDED
+        and artifacts_dir is not None
+        and export.archive is not None
+        and wrong_with(artifacts_dir / export.archive, export.sha256) is not None
+    )
+    if lost:
+        export.folder = export.archive = export.sha256 = export.size_bytes = export.finished_at = None
+    if lost or export.state == ExportState.FAILED:
         export.state, export.message, export.attempts = ExportState.QUEUED, None, 0
         export.queued_at = session.scalar(select(func.now())) or export.queued_at
     return export, export.state == ExportState.QUEUED

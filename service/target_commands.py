@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from service.client import Client
+from service.plain import make_console, plain
 from service.settings import get_settings
 
 app = typer.Typer(help="Devices that latency is measured on.", no_args_is_help=True)
-console = Console(highlight=False)
+console = make_console()
 
 
 @app.command(name="list")
@@ -29,9 +29,8 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for p
     table = Table("target", "kind", "state", "device", "what it has")
     for target in found:
         facts = target["facts"]
-        table.add_row(
-            target["name"], target["kind"], target["state"], facts.get("gpu") or facts.get("device", ""), _has(target)
-        )
+        device = facts.get("gpu") or facts.get("device", "")
+        table.add_row(*map(plain, (target["name"], target["kind"], target["state"], device, _has(target))))
     console.print(table)
 
 

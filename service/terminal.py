@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from service.client import Client
+from service.plain import plain, visible
 
 if TYPE_CHECKING:
     from service.profile import Feasibility, ProfileOut
@@ -52,11 +55,11 @@ def amount(metric: str, value: float | None) -> str:
 def watch(console: Console, client: Client, job_id: str) -> dict[str, Any]:
     """Follow a job to its end with a progress bar; returns the finished job."""
     columns = (
-        TextColumn("{task.description:<18}"),
+        TextColumn("{task.description:<18}", markup=False),
         BarColumn(bar_width=32),
         TaskProgressColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[detail]}"),
+        TextColumn("{task.fields[detail]}", markup=False),
     )
     best: float | None = None
     evaluations = 0
@@ -70,9 +73,15 @@ def watch(console: Console, client: Client, job_id: str) -> dict[str, Any]:
                 left = job["eta_seconds"]
                 eta = f"about {duration(left)} left" if left and job["state"] == "running" else ""
                 description = (job["stage"] if job["state"] == "running" else None) or job["state"]
-                progress.update(task, completed=job["progress"], description=description, detail=f"{eta}  {detail}")
+                progress.update(
+                    task,
+                    completed=job["progress"],
+                    description=visible(description),
+                    detail=visible(f"{eta}  {detail}"),
+                )
             elif event.kind == "curve":
-                losses = [f"{k.removeprefix('loss_')} {v:.2f}" for k, v in event.data.items() if k.startswith("loss_")]
+                said = {k.removeprefix("loss_"): v for k, v in event.data.items() if k.startswith("loss_")}
+                losses = [f"{name} {amount('loss', value)}" for name, value in said.items()]
                 detail = f"epoch {event.data['epoch']}: loss {', '.join(losses)}"
             elif event.kind == "evaluation":
                 evaluations = event.data["number"]
@@ -80,12 +89,12 @@ def watch(console: Console, client: Client, job_id: str) -> dict[str, Any]:
                 best = score if best is None else max(best, score or 0)
                 detail = f"{evaluations} architectures, best accuracy {amount('accuracy', best)}"
             elif event.kind == "stage" and not console.is_terminal:
-                console.print(f"{event.data['at'][11:19]}  {event.data['stage']}")
+                console.print(plain(f"{event.data['at'][11:19]}  {event.data['stage']}"))
             elif event.kind == "message":
-                console.print(f"[yellow]{event.data['text']}[/]")
+                console.print(plain(event.data["text"], "yellow"))
     job = client.job(job_id)
     if not console.is_terminal:
-        console.print(f"{(job['finished_at'] or '')[11:19]}  {job['state']}")
+        console.print(plain(f"{(job['finished_at'] or '')[11:19]}  {job['state']}"))
     return job
 
 
@@ -93,12 +102,11 @@ def jobs_table(jobs: list[dict[str, Any]]) -> Table:
     """Jobs as a table."""
     table = Table("id", "name", "state", "stage", "progress", "left", "submitted")
     for job in jobs:
-        style = STATE_STYLES.get(job["state"], "")
         table.add_row(
-            job["id"],
-            job["name"],
-            f"[{style}]{job['state']}[/]" if style else job["state"],
-            job["stage"] or "",
+            plain(job["id"]),
+            plain(job["name"]),
+            plain(job["state"], STATE_STYLES.get(job["state"], "")),
+            plain(job["stage"] or ""),
             f"{100 * job['progress']:.0f} %",
             duration(job["eta_seconds"]) if job["state"] == "running" else "",
             job["created_at"][:19].replace("T", " "),
@@ -115,13 +123,13 @@ def supernets_table(supernets: list[dict[str, Any]]) -> Table:
         scores = supernet["scores"]
         shown = [scores["smallest"], scores["random"]["mean"], scores["largest"]]
         table.add_row(
-            supernet["id"],
-            supernet["name"],
-            supernet["space"],
-            supernet["data"]["source"],
-            supernet["training"]["method"],
-            str(supernet["training"]["epochs"]),
-            supernet["metric"],
+            plain(supernet["id"]),
+            plain(supernet["name"]),
+            plain(supernet["space"]),
+            plain(supernet["data"]["source"]),
+            plain(supernet["training"]["method"]),
+            plain(supernet["training"]["epochs"]),
+            plain(supernet["metric"]),
             *(amount(supernet["metric"], value) for value in shown),
             supernet["created_at"][:19].replace("T", " "),
         )
@@ -136,10 +144,11 @@ def front_table(front: dict[str, Any]) -> Table:
     shown += [metric for metric in extra if metric in present and metric not in shown]
     table = Table("", "architecture")
     for metric in shown:
-        table.add_column(metric, justify="right")
+        table.add_column(plain(metric), justify="right")
     for point in front["points"]:
         cells = [amount(metric, point["metrics"].get(metric)) for metric in shown]
-        table.add_row("knee" if point["architecture_id"] == front["knee"] else "", point["architecture_id"], *cells)
+        knee = "knee" if point["architecture_id"] == front["knee"] else ""
+        table.add_row(knee, plain(point["architecture_id"]), *cells)
     return table
 
 
@@ -148,12 +157,15 @@ def front_plot(front: dict[str, Any]) -> str:
     if len(front["objectives"]) < 2 or not front["points"]:
         return ""
     y_metric, x_metric = (objective["metric"] for objective in front["objectives"][:2])
-    xs = [point["metrics"][x_metric] for point in front["points"]]
-    ys = [point["metrics"][y_metric] for point in front["points"]]
+    points = [p for p in front["points"] if None not in (p["metrics"][x_metric], p["metrics"][y_metric])]
+    if not points:
+        return ""
+    xs = [point["metrics"][x_metric] for point in points]
+    ys = [point["metrics"][y_metric] for point in points]
     logarithmic = min(xs) > 0 and max(xs) > 10 * min(xs)
     scaled = [math.log(x) for x in xs] if logarithmic else xs
     cells = [[" "] * PLOT_WIDTH for _ in range(PLOT_HEIGHT)]
-    for x, y, point in zip(scaled, ys, front["points"], strict=True):
+    for x, y, point in zip(scaled, ys, points, strict=True):
         column = _cell(x, min(scaled), max(scaled), PLOT_WIDTH)
         row = PLOT_HEIGHT - 1 - _cell(y, min(ys), max(ys), PLOT_HEIGHT)
         cells[row][column] = "◆" if point["architecture_id"] == front["knee"] else "●"
@@ -172,15 +184,55 @@ def _cell(value: float, low: float, high: float, cells: int) -> int:
     return 0 if high == low else round((value - low) / (high - low) * (cells - 1))
 
 
+def export_rule(*, knee: bool, most_accurate: bool, under: Sequence[str]) -> dict[str, Any] | None:
+    """The rule that options ask for; None: they ask for none.
+
+    Raises:
+        ValueError: both a knee and the most accurate network, or a limit that is no `metric=number`.
+    """
+    if knee and most_accurate:
+        raise ValueError("--knee and --most-accurate may mean different networks; give one of them.")
+    limits: dict[str, float] = {}
+    for text in under:
+        metric, equals, number = text.partition("=")
+        try:
+            limit = float(number)
+        except ValueError:
+            limit = math.nan
+        if not equals or not math.isfinite(limit):
+            raise ValueError(f"--under takes a metric and a number, such as latency_ms=5; got {text!r}.")
+        if metric in limits:
+            raise ValueError(f"--under limits {metric} twice; give it one limit.")
+        limits[metric] = limit
+    if not (knee or most_accurate or limits):
+        return None
+    return {"pick": "knee" if knee else "most_accurate", "under": limits}
+
+
+def verified(report: Mapping[str, Any]) -> list[str]:
+    """What an export's files scored, in lines."""
+    lines = []
+    for name, found in report["formats"].items():
+        metric = found.get("metric", "accuracy")
+        interval = found.get("interval_95")
+        sure = f" (95 %: {amount(metric, interval[0])} to {amount(metric, interval[1])})" if interval else ""
+        lines.append(f"  {name}: {metric} {amount(metric, found[metric])}{sure} on {report['samples']:,} samples")
+    if (front := report.get("front")) is not None:
+        lines.append(f"  the front says {front['metric']} {amount(front['metric'], front['value'])}")
+    return [*lines, *([f"  {report['note']}"] if "note" in report else [])]
+
+
 def show_profile(console: Console, profile: ProfileOut) -> None:
     """A profile as two tables and two sentences."""
-    console.print(f"[bold]{profile.space}[/]  {int(profile.architectures):,} networks, {profile.num_choices} choices")
-    console.print(f"takes {profile.takes}{_sizes(profile)}\n")
+    size = f"  {int(profile.architectures):,} networks, {profile.num_choices} choices"
+    console.print(Text.assemble(plain(profile.space, "bold"), size))
+    console.print(plain(f"takes {profile.takes}{_sizes(profile)}"))
+    console.print()
     table = Table("metric")
     for name in ("smallest", "median", "largest"):
         table.add_column(name, justify="right")
     for row in profile.metrics:
-        table.add_row(row.metric, *(f"{value:,}" for value in (row.smallest, row.median, row.largest)))
+        table.add_row(plain(row.metric), *(f"{value:,}" for value in (row.smallest, row.median, row.largest)))
     console.print(table)
     whole = profile.counted_how == "every network"
     how = "all networks" if whole else f"{profile.counted:,} random networks (seed {profile.seed})"
@@ -189,12 +241,12 @@ def show_profile(console: Console, profile: ProfileOut) -> None:
         limits = Table("limit", "value", "met by", "known")
         for limit in profile.limits:
             met = "" if limit.share is None else f"{100 * limit.share:.3g} %"
-            limits.add_row(f"{limit.metric} {limit.bound}", f"{limit.limit:,.12g}", met, limit.known)
+            limits.add_row(plain(f"{limit.metric} {limit.bound}"), f"{limit.limit:,.12g}", met, plain(limit.known))
         console.print(limits)
     if profile.feasibility is not None:
         console.print(_feasibility(profile.feasibility))
     if profile.data_misfit:
-        console.print(f"[red]{profile.data_misfit}[/]")
+        console.print(plain(profile.data_misfit, "red"))
 
 
 def _sizes(profile: ProfileOut) -> str:
@@ -202,7 +254,7 @@ def _sizes(profile: ProfileOut) -> str:
     return f", resized to {sizes[0]} to {sizes[1]} pixels a side" if sizes and sizes[0] != sizes[1] else ""
 
 
-def _feasibility(found: Feasibility) -> str:
+def _feasibility(found: Feasibility) -> Text:
     style = {"feasible": "green", "infeasible": "red"}.get(found.answer, "yellow")
     interval = f" (95 % interval {100 * found.share_low:.3g} to {100 * found.share_high:.3g} %)"
     exact = found.share_low == found.share_high
@@ -210,4 +262,5 @@ def _feasibility(found: Feasibility) -> str:
     nearest = found.nearest
     numbers = ", ".join(f"{metric} {value:,}" for metric, value in nearest.metrics.items())
     which = "For example" if found.answer == "feasible" else "The nearest is"
-    return f"[{style}]{found.answer}[/]: {share} {found.reason}\n{which} {nearest.architecture_id} with {numbers}."
+    told = plain(f": {share} {found.reason}"), "\n", plain(f"{which} {nearest.architecture_id} with {numbers}.")
+    return Text.assemble(plain(found.answer, style), *told)

@@ -32,6 +32,7 @@ class Evaluator:
             images for every architecture.
         seed: decides which.
         exams: what networks are asked; null: the validation split.
+        calibration: those images, where they were chosen before (`calibration_examples`).
         aligned: whether they also get their Label-Gradient Alignment, on labelled training examples.
     """
 
@@ -44,11 +45,11 @@ class Evaluator:
         exams: Sequence[Exam] | None = None,
         *,
         aligned: bool = False,
+        calibration: Split | None = None,
     ) -> None:
         self.supernet, self.data = supernet, data
-        chosen = derived_rng(seed, "calibration", 0).permutation(len(data.train))[:calibration_images]
-        # Stored images, a sixteenth of the memory that ready inputs of colour images would take.
-        calibration = data.train.take(torch.from_numpy(chosen).to(data.train.y.device))
+        if calibration is None:
+            calibration = calibration_examples(data, calibration_images, seed)
         device = next(supernet.parameters()).device
         self._labelled = _of_every_class(data.train, seed, device) if aligned else None
         self._examiner = Examiner(supernet, exams or [SplitExam(data.validation)], calibration)
@@ -78,6 +79,13 @@ class Evaluator:
                 self.network(architecture), labelled.inputs, labelled.targets, labelled.mask
             )
         return Evaluation(architecture, metrics, {name: METRICS[name].source for name in metrics})
+
+
+def calibration_examples(data: Dataset, count: int, seed: int) -> Split:
+    """The training examples that re-estimate batch-norm statistics, in their order: drawn by the seed."""
+    chosen = derived_rng(seed, "calibration", 0).permutation(len(data.train))[:count]
+    # Stored images, a sixteenth of the memory that ready inputs of colour images would take.
+    return data.train.take(torch.from_numpy(chosen).to(data.train.y.device))
 
 
 def _of_every_class(split: Split, seed: int, device: torch.device) -> Batch:

@@ -23,11 +23,27 @@ class Network(nn.Sequential):
     """
 
     def forward(self, inputs: Tensor, mask_BT: Tensor | None = None) -> Tensor:
-        """Logits of a batch."""
+        """Logits of a batch.
+
+        Raises:
+            ValueError: a mask that the network cannot use.
+        """
+        if mask_BT is not None:
+            self._check_mask(inputs, mask_BT)
         x = inputs
         for block in self:
             x = block(x, mask_BT) if mask_BT is not None and getattr(block, "takes_mask", False) else block(x)
         return x
+
+    def _check_mask(self, inputs: Tensor, mask_BT: Tensor) -> None:
+        if not any(getattr(block, "takes_mask", False) for block in self):
+            raise ValueError("This network takes no mask: nothing in it would hear of padding. Leave the mask out.")
+        if mask_BT.dtype != torch.bool:
+            raise ValueError(f"The mask must be of torch.bool, true where a token stands; got {mask_BT.dtype}.")
+        # A trace turns sizes into tensors, which are not compared.
+        tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        if not tracing and mask_BT.shape != inputs.shape:
+            raise ValueError(f"The mask must have the inputs' shape {tuple(inputs.shape)}; got {tuple(mask_BT.shape)}.")
 
 
 class Supernet(nn.Module):
@@ -92,10 +108,19 @@ def float_type_of(network: nn.Module) -> torch.dtype:
 
 def arguments(network: nn.Module, inputs: Tensor, mask_BT: Tensor | None = None) -> tuple[Tensor, ...]:
     """What a network is called with: its inputs, images in the type of its weights, and for padded texts a mask, full
-    where none is said."""
+    where none is said.
+
+    Raises:
+        ValueError: a mask that the network cannot use: it takes none, or a text of it has no token.
+    """
     inputs = inputs.to(float_type_of(network)) if inputs.is_floating_point() else inputs
     if not takes_mask(network, inputs):
+        if mask_BT is not None:
+            raise ValueError("A mask was given to a network that takes none: it would read padding as text.")
         return (inputs,)
+    if mask_BT is not None and not bool(mask_BT.any(1).all()):
+        empty = int((~mask_BT.any(1)).sum())
+        raise ValueError(f"The mask has no token in {empty} of {len(mask_BT)} texts; leave empty texts out.")
     return inputs, torch.ones_like(inputs, dtype=torch.bool) if mask_BT is None else mask_BT
 
 

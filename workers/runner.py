@@ -27,19 +27,16 @@ from export.verify import VerificationError
 from job.paths import PathRefused, check_paths
 from job.spec import JobSpec
 from job.versions import read_job
-from pipeline import environment, exporting, replica, stages
+from pipeline import environment, exporting, replica, samples, stages
 from pipeline.artifacts import ArtifactDamaged, ArtifactStore, DiskFull, is_disk_full
 from pipeline.exams import exams_of
 from pipeline.materials import decoding_of, prepare_data
 from pipeline.reporter import DATABASE_PATIENCE_SECONDS, Interrupted, Reporter, patiently
 from pipeline.shared_search import Share, help_out
 from pipeline.workshop import JobFailed, Workshop, make_evaluator
-from plugins.entries import blamed
-from plugins.registry import PluginError
 from predictors.cost import macs
 from proxyless.strategy import search_by_gradient
 from search_space import plugins
-from search_space.family_files import culprit
 from service.lifeline import die_with_parent
 from service.settings import Settings, get_settings
 from service.store import leases, queries
@@ -51,6 +48,7 @@ from supernet.flat import load_tensors
 from supernet.network import Supernet
 from workers.files import open_paths
 from workers.logs import configure_logging
+from workers.reasons import reason_of
 from workers.supervisor import worker_name
 
 log = structlog.get_logger()
@@ -100,20 +98,25 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
 def run_helper(database: Database, settings: Settings, job_id: str, _epoch: int) -> None:
     """Take a share of the evaluations of a job that another worker runs."""
 
-    def read(session: Session) -> tuple[JobSpec, dict[str, Any], Artifact | None]:
+    def read(session: Session) -> tuple[JobSpec, dict[str, Any], Artifact | None, Artifact | None]:
         job = session.get(Job, job_id)
         assert job is not None
-        files = queries.artifacts(session, job_id, "supernet")
-        return read_job(job.spec), dict(job.environment or {}), files[0] if files else None
+        files, kept = (queries.artifacts(session, job_id, kind) for kind in ("supernet", samples.KIND))
+        spec = read_job(job.spec)
+        return spec, dict(job.environment or {}), next(iter(files), None), next(iter(kept), None)
 
-    spec, facts, file = patiently(database, read, DATABASE_PATIENCE_SECONDS)
+    spec, facts, file, kept = patiently(database, read, DATABASE_PATIENCE_SECONDS)
     if file is None:
         return
     environment.fix_threads(facts.get("threads"), largest_macs=0)
     device, space = environment.choose_device(), spec.supernet.space()
     data = prepare_data(spec, space, device, decoding_of(settings))
+    store = ArtifactStore(settings.artifacts_dir)
+    if told := samples.strange(store, kept, data):
+        log.warning("no help: this worker has other data than the job", job=job_id, differences=told)
+        return
     supernet = Supernet(space).to(device)
-    load_tensors(supernet, ArtifactStore(settings.artifacts_dir).load(file.path, file.sha256))
+    load_tensors(supernet, store.load(file.path, file.sha256))
     evaluator = make_evaluator(spec, supernet, data, exams_of(spec, space, data, settings.tasks_dir))
     owner = f"{worker_name()}/{os.getpid()}"
     help_out(database, job_id, Share(database, settings, job_id, spec.space(), evaluator, owner))
@@ -135,6 +138,7 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
             session.get(Finalist, key),
             queries.finalists(session, job.id),
             queries.weights_of(session, job.id, export.architecture_id),
+            next(iter(queries.artifacts(session, job.id, samples.KIND)), None),
         )
 
     asked = patiently(database, order, DATABASE_PATIENCE_SECONDS)
@@ -153,7 +157,7 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
             "size_bytes": bundle.size_bytes,
             "report": bundle.report,
         }
-    except (ArtifactDamaged, VerificationError, PathRefused) as error:
+    except (ArtifactDamaged, VerificationError, exporting.CannotExport, PathRefused) as error:
         values = {"state": ExportState.FAILED, "message": str(error)}
     except OSError as error:
         if not is_disk_full(error):
@@ -210,9 +214,7 @@ def main(words: Sequence[str] | None = None) -> int:
         log.error("the run failed", traceback=traceback.format_exc())
         if arguments.kind == "evaluate":
             return DONE  # the job's own runner will meet the same, and say so
-        theirs = error if isinstance(error, PluginError) else culprit(error) or blamed(error)
-        reason = str(theirs) if theirs is not None else f"Internal error. {type(error).__name__}: {error}"
-        fail(database, arguments.kind, arguments.id, arguments.epoch, reason)
+        fail(database, arguments.kind, arguments.id, arguments.epoch, reason_of(error))
     return DONE
 
 

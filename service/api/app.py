@@ -29,6 +29,7 @@ from service.api import (
     uploads,
 )
 from service.api.openapi import describe
+from service.api.storable_requests import StorableRequests
 from service.auth.door import Door
 from service.auth.guard import Gatekeeper, guard
 from service.auth.hosts import refuse_open_network
@@ -122,6 +123,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(noun.router)
     pages.install(app)
     problems.install(app)
+    app.add_middleware(StorableRequests)  # inside the limit, which is added last and so comes first
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     return app
 

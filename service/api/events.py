@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service import jobs
 from service.api.deps import READ, DatabaseDep, SettingsDep
+from service.api.jobs import LARGEST
 from service.api.schemas import JobOut
 from service.errors import InvalidRequest
 from service.store import queries
@@ -18,6 +19,8 @@ from service.store.session import Database
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
+# An event's number is a `bigint`.
+MOST_DIGITS = 18
 # Events sent in one go; a late listener gets the rest in the next.
 CHUNK = 500
 # Seconds of silence after which a comment keeps proxies from closing the stream.
@@ -28,14 +31,14 @@ def _position(
     database: DatabaseDep,
     job_id: str,
     last_event_id: Annotated[str | None, Header(description="Number of the last event already seen.")] = None,
-    after: Annotated[int, Query(ge=0, description="As Last-Event-ID, for those who cannot set headers.")] = 0,
+    after: Annotated[int, Query(ge=0, le=LARGEST, description="As Last-Event-ID, where headers cannot be set.")] = 0,
 ) -> int:
     """Where to begin; refuses before the stream has started, so that the error has its status."""
     with database.transaction() as session:
         jobs.get(session, job_id)
     if last_event_id is None or last_event_id == "":
         return after
-    if not last_event_id.isdigit():
+    if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) <= MOST_DIGITS):
         raise InvalidRequest(f"Last-Event-ID must be the number of an event, got {last_event_id!r}.")
     return int(last_event_id)
 

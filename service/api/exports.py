@@ -7,9 +7,10 @@ import logging
 from fastapi import APIRouter, status
 from fastapi.responses import FileResponse
 
-from service import jobs
+from service import archives, jobs
 from service.api.deps import READ, WRITE, DatabaseDep, IdentityDep, QueueDep, SessionDep, SettingsDep
 from service.api.schemas import ExportOut, ExportRequest
+from service.choosing import choose_for_export
 from service.errors import Conflict, NotFound, Unavailable
 from service.queue import RUN_EXPORT
 from service.store import queries
@@ -20,12 +21,25 @@ router = APIRouter(prefix="/v1", tags=["exports"])
 
 @router.post("/jobs/{job_id}/exports", status_code=status.HTTP_202_ACCEPTED, dependencies=[WRITE])
 def request_export(
-    job_id: str, body: ExportRequest, database: DatabaseDep, queue: QueueDep, who: IdentityDep
+    job_id: str,
+    body: ExportRequest,
+    database: DatabaseDep,
+    queue: QueueDep,
+    settings: SettingsDep,
+    who: IdentityDep,
 ) -> ExportOut:
-    """Export an architecture. Asking again gives the same export; a failed one is tried again."""
+    """Export an architecture. Asking again gives the same export; one that failed, or whose archive is gone or damaged,
+    is made again."""
     with database.transaction() as session:
-        export, waits = jobs.request_export(session, job_id, body.architecture_id, who)
-        answer = ExportOut.of(export)
+        chosen = None
+        if body.architecture_id is None:
+            rule = body.rule
+            asked = (None, {}) if rule is None else (rule.pick, rule.under)
+            chosen = choose_for_export(session, jobs.get(session, job_id), *asked)
+        architecture_id = body.architecture_id if chosen is None else chosen.architecture_id
+        assert architecture_id is not None
+        export, waits = jobs.request_export(session, job_id, architecture_id, settings.artifacts_dir, who)
+        answer = ExportOut.of(export, None if chosen is None else chosen.sentence)
     if waits:
         try:
             queue.wake(RUN_EXPORT, export.id)
@@ -54,6 +68,6 @@ def download(export_id: str, session: SessionDep, settings: SettingsDep) -> File
     if export.archive is None:
         raise Conflict(f"Export {export_id} is {export.state}; there is nothing to download yet.", state=export.state)
     path = settings.artifacts_dir / export.archive
-    if not path.is_file():
-        raise NotFound(f"The archive of export {export_id} is gone from {path}; export the architecture again.")
+    if (wrong := archives.wrong_with(path, export.sha256)) is not None:
+        raise NotFound(f"The archive of export {export_id} {wrong}; export the architecture again.")
     return FileResponse(path, media_type="application/gzip", filename=path.name)

@@ -20,6 +20,7 @@ from job.versions import read_job
 from service import jobs
 from service.api.deps import READ, WRITE, DatabaseDep, IdentityDep, QueueDep, SessionDep
 from service.api.schemas import DraftOut, JobOut, JobPage, job_page
+from service.api.storable_requests import unstorable
 from service.auth.ownership import visible_jobs
 from service.errors import InvalidRequest, Unavailable
 from service.queue import RUN_JOB, Queue
@@ -29,6 +30,8 @@ from service.store.session import Database
 
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+BENT = "The cursor is not one that this API gave; leave it out for the first page."
 
 Spec = Annotated[
     JobSpec,
@@ -93,8 +96,7 @@ def list_jobs(
         raise InvalidRequest(f"No state {state!r}. Known: {', '.join(JOB_STATES)}.", known=list(JOB_STATES))
     before = None
     if cursor is not None:
-        created_at, job_id = read_cursor(cursor, 2)
-        before = (datetime.fromisoformat(created_at), job_id)
+        before = read_moment(cursor)
     wanted = None if state is None else JobState(state)
     rows = queries.list_jobs(
         session, state=wanted, recipe=recipe, text=text, before=before, limit=limit + 1, visible=visible_jobs(who)
@@ -167,16 +169,41 @@ def make_cursor(*parts: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
 
 
-def read_cursor(cursor: str, num_parts: int) -> list[Any]:
+# PostgreSQL's largest `integer`.
+LARGEST = 2**31 - 1
+
+
+def read_cursor(cursor: str, *kinds: type) -> list[Any]:
     """The parts of a cursor.
+
+    Args:
+        kinds: of its parts: `int` (a position from 0) or `str`.
 
     Raises:
         InvalidRequest: it is not one that `make_cursor` made.
     """
     try:
         parts = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, RecursionError):
         parts = None
-    if not isinstance(parts, list) or len(parts) != num_parts:
-        raise InvalidRequest("The cursor is not one that this API gave; leave it out for the first page.")
+    if not isinstance(parts, list) or [type(part) for part in parts] != list(kinds) or not all(map(_plain, parts)):
+        raise InvalidRequest(BENT)
     return parts
+
+
+def read_moment(cursor: str) -> tuple[datetime, str]:
+    """A cursor of a moment and an id.
+
+    Raises:
+        InvalidRequest: it is not one that `make_cursor` made.
+    """
+    moment, row_id = read_cursor(cursor, str, str)
+    try:
+        return datetime.fromisoformat(moment), row_id
+    except ValueError:
+        raise InvalidRequest(BENT) from None
+
+
+def _plain(part: Any) -> bool:
+    """Whether a part of a cursor is one that a query can ask for."""
+    return unstorable(part) is None if isinstance(part, str) else 0 <= part <= LARGEST

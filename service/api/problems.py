@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
@@ -40,6 +40,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(ValidationError, _stored_spec_error)
     app.add_exception_handler(OperationalError, _database_error)
+    app.add_exception_handler(DataError, _data_error)
     app.add_exception_handler(PoolTimeout, _pool_error)
     app.add_exception_handler(Exception, _internal_error)
 
@@ -64,6 +65,12 @@ async def _stored_spec_error(_request: Request, error: Exception) -> JSONRespons
 async def _database_error(_request: Request, error: Exception) -> JSONResponse:
     detail = f"PostgreSQL does not answer: {first_line(error)}"
     return problem(Unavailable.status, Unavailable.slug, Unavailable.title, detail)
+
+
+async def _data_error(_request: Request, error: Exception) -> JSONResponse:
+    """A value that PostgreSQL refuses, such as a number beyond its range; its words, without the statement."""
+    detail = f"A value of the request cannot be stored or looked for: {first_line(error)}."
+    return problem(InvalidRequest.status, InvalidRequest.slug, InvalidRequest.title, detail)
 
 
 async def _pool_error(_request: Request, _error: Exception) -> JSONResponse:

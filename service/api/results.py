@@ -106,7 +106,7 @@ def evaluations(
     if format == "csv":
         lines = _csv(database, job)
         return StreamingResponse(lines, media_type="text/csv", headers=_attachment(f"evaluations-{job.id}.csv"))
-    after = int(read_cursor(cursor, 1)[0]) if cursor else 0
+    after = read_cursor(cursor, int)[0] if cursor else 0
     rows = queries.evaluations(session, job_id, after, limit + 1)
     page, more = rows[:limit], len(rows) > limit
     return EvaluationPage(

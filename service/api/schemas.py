@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from job.versions import upgraded
 from search.metrics import Source
@@ -210,12 +210,35 @@ class ArchitectureOut(PointOut):
     layers: list[LayerOut]
 
 
-class ExportRequest(BaseModel):
-    """Which architecture to export."""
+class RuleIn(BaseModel):
+    """Which network of the front is meant."""
 
     model_config = ConfigDict(extra="forbid")
 
-    architecture_id: str = Field(description="An architecture that the job has evaluated.")
+    pick: Literal["knee", "most_accurate"] = Field(
+        default="most_accurate", description="Of language models the most accurate has the lowest perplexity."
+    )
+    under: dict[str, float] = Field(
+        default_factory=dict,
+        description="Metric: the most of it that a network may have.",
+        examples=[{"latency_ms": 5}],
+    )
+
+
+class ExportRequest(BaseModel):
+    """Which architecture to export: one by its id, or one of the front by a rule. With neither it is the knee, if that
+    loses little to the largest network; otherwise a rule is asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    architecture_id: str | None = Field(default=None, description="An architecture that the job has evaluated.")
+    rule: RuleIn | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> ExportRequest:
+        if self.architecture_id is not None and self.rule is not None:
+            raise ValueError("Give architecture_id or a rule, not both: they may mean different networks.")
+        return self
 
 
 class ExportOut(Answer):
@@ -232,11 +255,13 @@ class ExportOut(Answer):
     size_bytes: int | None = Field(description="Of the archive.")
     report: dict[str, Any] | None = Field(description="What was compared after reloading, and how it agreed.")
     download_url: str | None = None
+    chosen: str | None = Field(default=None, description="Which network a rule chose, in words.")
 
     @classmethod
-    def of(cls, export: Export) -> ExportOut:
+    def of(cls, export: Export, chosen: str | None = None) -> ExportOut:
         """An export with its download address once there is something to download."""
         answer = cls.model_validate(export)
+        answer.chosen = chosen
         if export.archive is not None:
             answer.download_url = f"/v1/exports/{export.id}/download"
         return answer

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from service.api.deps import READ, IdentityDep, SessionDep
-from service.api.jobs import make_cursor, read_cursor
+from service.api.jobs import make_cursor, read_moment
 from service.api.schemas import SupernetDetailOut, SupernetOut, SupernetPage
 from service.auth.ownership import visible_jobs
 from service.errors import NotFound
@@ -26,10 +25,7 @@ def list_supernets(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> SupernetPage:
     """Trained supernets, newest first, with their data, recipe and the scores of some sub-networks."""
-    before = None
-    if cursor is not None:
-        created_at, supernet_id = read_cursor(cursor, 2)
-        before = (datetime.fromisoformat(created_at), supernet_id)
+    before = None if cursor is None else read_moment(cursor)
     rows = queries.list_supernets(session, space, before, limit + 1, visible_jobs(who))
     page, more = rows[:limit], len(rows) > limit
     next_cursor = make_cursor(page[-1].created_at.isoformat(), page[-1].id) if more else None

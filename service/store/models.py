@@ -24,6 +24,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from job.version import JOB_VERSION
 from search.metrics import Source
+from service.store.storable import Words
 
 
 class RowState(StrEnum):
@@ -161,7 +162,7 @@ class Job(Leased, Base):
     stage_progress: Mapped[float] = mapped_column(default=0.0)
     eta_seconds: Mapped[float | None]
     # Why it failed, paused or waits, in one sentence.
-    message: Mapped[str | None] = mapped_column(Text)
+    message: Mapped[str | None] = mapped_column(Words)
     # Device and versions of the run.
     environment: Mapped[dict[str, Any] | None]
     event_seq: Mapped[int] = mapped_column(BigInteger, default=0)
@@ -305,7 +306,7 @@ class Export(Leased, Base):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     architecture_id: Mapped[str] = mapped_column(String(32))
     state: Mapped[ExportState] = mapped_column(_one_of(ExportState), default=ExportState.QUEUED)
-    message: Mapped[str | None] = mapped_column(Text)
+    message: Mapped[str | None] = mapped_column(Words)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     queued_at: Mapped[datetime] = mapped_column(server_default=func.now())
     finished_at: Mapped[datetime | None]
@@ -348,7 +349,7 @@ class Measurement(Leased, Base):
     target: Mapped[str] = mapped_column(String(63))
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     state: Mapped[ExportState] = mapped_column(_one_of(ExportState), default=ExportState.QUEUED)
-    message: Mapped[str | None] = mapped_column(Text)
+    message: Mapped[str | None] = mapped_column(Words)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     queued_at: Mapped[datetime] = mapped_column(server_default=func.now())
     finished_at: Mapped[datetime | None]

@@ -20,6 +20,7 @@ from search.metrics import Source
 from search_space.architecture import Option
 from service.store import queries
 from service.store.models import JobRecord
+from service.store.storable import storable
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +59,9 @@ class Record(BaseModel):
         return name if len(name) <= KEY_LENGTH else hashlib.sha256(name.encode()).hexdigest()
 
     def data(self) -> dict[str, Any]:
-        """As JSON takes it."""
-        return self.model_dump(mode="json")
+        """As JSON takes it; a number that is not finite is null."""
+        data: dict[str, Any] = storable(self.model_dump(mode="json"))
+        return data
 
     def told(self) -> dict[str, Any]:
         """What its event says."""
@@ -70,12 +72,12 @@ class _Shown(Record):
     """A record with numbers whose names the training decides, such as losses."""
 
     model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, Number] = Field(init=False)
+    __pydantic_extra__: Metrics = Field(init=False)
 
     last_counts: ClassVar[bool] = True
 
     @property
-    def shown(self) -> dict[str, Number]:
+    def shown(self) -> Metrics:
         """Those numbers."""
         return dict(self.__pydantic_extra__)
 
@@ -112,7 +114,9 @@ class LayerSensitivity(BaseModel):
 
     layer: str = Field(description="`slot.part`.")
     precision: str
-    divergence: float = Field(description="KL divergence of its answers from the full network's, in nats.")
+    divergence: float | None = Field(
+        description="KL divergence of its answers from the full network's, in nats; null where it is no number."
+    )
     agreement: float = Field(description="Share of examples with the same first answer.")
     bits: int
 
@@ -179,10 +183,10 @@ class SearchPoint(_Shown):
 
     run: int
     epoch: float
-    probabilities: tuple[tuple[float, ...], ...]
-    entropy: float
-    expected_ms: float
-    most_likely_ms: float
+    probabilities: tuple[tuple[float | None, ...], ...]
+    entropy: float | None
+    expected_ms: float | None
+    most_likely_ms: float | None
 
 
 class Derived(Record):
@@ -201,10 +205,10 @@ class Derived(Record):
     values: dict[str, Option]
     table_ms: float
     argmax: bool
-    probabilities: tuple[tuple[float, ...], ...]
-    entropy: float
-    expected_ms: float
-    most_likely_ms: float
+    probabilities: tuple[tuple[float | None, ...], ...]
+    entropy: float | None
+    expected_ms: float | None
+    most_likely_ms: float | None
 
 
 class TrainingPoint(_Shown):
@@ -231,7 +235,7 @@ class Measured(Record):
     architecture_id: str
     metrics: Metrics
     sources: dict[str, Source]
-    test: dict[str, Number]
+    test: Metrics
     measurements: list[dict[str, Any]]
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from service.errors import Unavailable
+from service.store.storable import to_json
 
 CONNECT_TIMEOUT_SECONDS = 5
 # Nobody waits longer than this for a row that somebody else holds, and nobody holds one for longer while idle: a
@@ -81,6 +82,7 @@ class Database:
         self.engine = create_engine(
             self.url,
             pool_pre_ping=True,
+            json_serializer=to_json,
             pool_size=POOL_SIZE,
             max_overflow=POOL_OVERFLOW,
             pool_timeout=POOL_TIMEOUT_SECONDS,

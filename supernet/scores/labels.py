@@ -30,7 +30,8 @@ class Accuracy:
 
     def add(self, logits: Tensor, batch: Batch, full: Tensor | None = None) -> None:
         """See `Tally`."""
-        self.correct += int((logits.argmax(-1) == batch.targets).sum())
+        # argmax takes NaN for the largest: what is no number is no answer.
+        self.correct += int(((logits.argmax(-1) == batch.targets) & ~logits.isnan().any(-1)).sum())
         self.examples += len(batch)
 
     def values(self) -> dict[str, float]:
@@ -72,7 +73,8 @@ class Divergence:
     def values(self) -> dict[str, float]:
         """See `Tally`."""
         # Rounding may leave the least bit below zero where a network says what the full one says.
-        return {"kl_divergence": max(0.0, self.total / self.count)}
+        mean = self.total / self.count
+        return {"kl_divergence": 0.0 if mean < 0 else mean}  # max(0.0, NaN) would be 0, the best there is
 
 
 @dataclass(slots=True)

@@ -114,7 +114,7 @@ def test_export_loads_without_winnow_and_scores_the_same(
     assert export["report"]["formats"]["safetensors"]["max_abs_difference"] == 0.0
     with tarfile.open(client.download(export, tmp_path)) as tar:
         tar.extractall(tmp_path, filter="data")
-    folder = tmp_path / knee["architecture_id"]
+    folder = tmp_path / f"{finished['id']}-{knee['architecture_id']}"
     files = "README.md architecture.json load.py model.onnx model.safetensors network.py verification.json"
     assert {path.name for path in folder.iterdir()} == set(files.split())
     card = (folder / "README.md").read_text()
@@ -146,8 +146,11 @@ def test_command_line_tells_the_same_story(stack: Stack, finished: dict[str, Any
     assert finished["id"] in winnow("list")
     assert json.loads(winnow("front", finished["id"], "--json"))["job_id"] == finished["id"]
     assert "knee" in winnow("front", finished["id"])
-    assert "sha256" in winnow("export", finished["id"], "-o", str(tmp_path))
-    assert list(tmp_path.glob("*.tar.gz"))
+    told = winnow("export", finished["id"], "--knee", "-o", str(tmp_path))
+    assert "is the knee of the front" in told
+    assert "sha256" in told
+    assert "the front says test_accuracy" in told
+    assert [path.name for path in tmp_path.glob("*.tar.gz")] == [f"{finished['id']}-{told.split()[0]}.tar.gz"]
     file = tmp_path / "job.yaml"
     file.write_text(
         "recipe: bignas\ntraining: {epochs: 1}\nsearch: {algorithm: nsga2, evaluations: 2, options: {population: 2}}\n"

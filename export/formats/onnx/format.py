@@ -29,6 +29,8 @@ TOLERANCE = 1e-3
 
 OPSET = 18
 
+PACKAGES = ("onnxruntime",)
+
 RELOAD = """
 def reload(folder):
     import onnxruntime

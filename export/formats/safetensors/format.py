@@ -6,6 +6,7 @@ import ast
 import inspect
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -21,47 +22,79 @@ from supernet.network import Network
 # The reloaded network runs the same code on the same weights.
 TOLERANCE = 0.0
 
+# What loading may need; `packages` says what it does.
+PACKAGES = ("torch", "safetensors", "transformers")
+
 RELOAD = """
 def reload(folder):
-    import json, sys, torch
+    import json, os, sys, torch
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     sys.path.insert(0, folder)
     from load import model
     dtype = getattr(torch, json.load(open(folder + "/architecture.json")).get("dtype", "float32"))
     def run(*given):
-        tensors = map(torch.from_numpy, given)
+        tensors = [torch.from_numpy(each).clone() for each in given]
         tensors = [tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
         with torch.no_grad():
             return model(*tensors).float().numpy()
     return run
 """
 
-LOAD_QUANTIZED_PY = '''\
-"""Loads this quantized network. Needs {needs}, nothing else."""
-import json
+# `network.py` is loaded by its path, under a name that no other bundle's has: any number of them live in one process.
+LOAD_PY = '''\
+"""Loads this network. Needs {needs}, nothing else."""
+import importlib.util, json, sys
 from pathlib import Path
-
-from network import build
-from quantized import quantize
 from safetensors.torch import load_model
-
-here = Path(__file__).parent
-model = build(json.loads((here / "architecture.json").read_text())["layers"])
-model = quantize(model, json.loads((here / "quantization.json").read_text()))
+here = Path(__file__).resolve().parent
+spec = importlib.util.spec_from_file_location(f"network of {here}", here / "network.py")
+network = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(network)
+facts = json.loads((here / "architecture.json").read_text())
+model = network.build(facts["layers"], facts.get("dtype", "float32"))
 load_model(model, here / "model.safetensors")
 model.eval()
 '''
 
-LOAD_PY = '''\
+# The same with more files: those of a quantized network, and modules of the user's own that its blocks import by name.
+LOAD_PARTS_PY = '''\
 """Loads this network. Needs {needs}, nothing else."""
+import importlib.util
 import json
+import sys
 from pathlib import Path
 
-from network import build
 from safetensors.torch import load_model
 
-here = Path(__file__).parent
+here = Path(__file__).resolve().parent
+helpers = {helpers}
+
+
+def helping():
+    return [name for name in sys.modules if name.split(".")[0] in helpers]
+
+
+def part(name):
+    """A file of this folder as a module that no other network's files are taken for, nor the other way round."""
+    spec = importlib.util.spec_from_file_location(f"{name} of {here}", here / f"{name}.py")
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    others = {name: sys.modules.pop(name) for name in helping()}
+    sys.path.insert(0, str(here))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(here))
+        if others:
+            for name in helping():
+                del sys.modules[name]
+            sys.modules.update(others)
+    return module
+
+
 facts = json.loads((here / "architecture.json").read_text())
-model = build(facts["layers"], facts.get("dtype", "float32"))
+model = part("network").build(facts["layers"], facts.get("dtype", "float32"))
+if (here / "quantized.py").is_file():
+    model = part("quantized").quantize(model, json.loads((here / "quantization.json").read_text()))
 load_model(model, here / "model.safetensors")
 model.eval()
 '''
@@ -85,10 +118,9 @@ def write(network: nn.Module, example: Tensor, folder: Path) -> None:
     Of a network with a quantization policy the weights are written as they are stored, with the recipe that says how
     they are executed and the source of the layers that do it in plain PyTorch.
     """
-    applied, script = applied_to(network), LOAD_PY
+    applied = applied_to(network)
     blocks = [type(block) for block in network.children()]
     if applied is not None:
-        script = LOAD_QUANTIZED_PY
         network = stored_network(applied)
         (folder / "quantization.json").write_text(json.dumps(recipe_of(applied), indent=2))
         (folder / "quantized.py").write_text(inspect.getsource(portable))
@@ -97,19 +129,37 @@ def write(network: nn.Module, example: Tensor, folder: Path) -> None:
     tensors = {name: value.contiguous() for name, value in network.state_dict().items() if name in kept}
     save_file(tensors, folder / "model.safetensors")
     (folder / "network.py").write_text(network_source(blocks))
-    (folder / "load.py").write_text(script.replace("{needs}", needs(blocks)))
-    for name, text in helper_files(blocks).items():
+    helpers = helper_files(blocks)
+    (folder / "load.py").write_text(load_script(needs(blocks), sorted(helpers), quantized=applied is not None))
+    for name, text in helpers.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
 
 
-def needs(blocks: list[type[nn.Module]]) -> str:
-    """What must be installed where the network is loaded, in words; a user's family knows about its own blocks."""
+def load_script(needed: str, helpers: Sequence[str], *, quantized: bool) -> str:
+    """`load.py`.
+
+    Args:
+        needed: what must be installed, in words.
+        helpers: paths in the bundle of modules of the user's own.
+    """
+    script = LOAD_PARTS_PY if quantized or helpers else LOAD_PY
+    names = sorted({path.split("/")[0].removesuffix(".py") for path in helpers})
+    return script.replace("{needs}", needed).replace("{helpers}", repr(names))
+
+
+def packages(blocks: list[type[nn.Module]]) -> list[str]:
+    """What must be installed where the network is loaded; a user's family knows about its own blocks."""
     built_in = {block.__module__ for block in blocks if family_of(block) is None}
     sources = [inspect.getsource(sys.modules[module]) for module in built_in]
-    if any("\nfrom transformers " in source for source in sources):
-        return "torch, safetensors and transformers"
-    return "torch and safetensors"
+    transformers = ["transformers"] if any("\nfrom transformers " in source for source in sources) else []
+    return ["torch", "safetensors", *transformers]
+
+
+def needs(blocks: list[type[nn.Module]]) -> str:
+    """The same in words."""
+    *names, last = packages(blocks)
+    return f"{', '.join(names)} and {last}"
 
 
 def network_source(blocks: list[type[nn.Module]]) -> str:

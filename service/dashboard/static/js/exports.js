@@ -2,7 +2,7 @@
 
 import { get, post } from "./api.js";
 import { badge, el } from "./dom.js";
-import { ago, amount, duration, exactTime, scaled } from "./format.js";
+import { ago, amount, duration, exactTime, label, scaled } from "./format.js";
 
 const POLL_MS = 700;
 const WAITING = ["queued", "running"];
@@ -89,11 +89,11 @@ export class Exports {
 }
 
 /** The part of the panel that asks for an export, waits for it, or shows its report. */
-export function exportPart(one, ask) {
+export function exportPart(one, architectureId, isKnee, ask) {
   const part = el("div", { class: "export" });
   if (!one || one.state === "failed") {
     if (one) part.append(el("p", { class: "notice bad", "data-testid": "export-result", "data-state": "failed" }, one.message ?? "The export failed."));
-    const button = el("button", { type: "button", class: "button primary wide", "data-testid": "export-button" }, one ? "Try the export again" : "Export this network");
+    const button = el("button", { type: "button", class: "button primary wide", "data-testid": "export-button" }, `${one ? "Try again to export" : "Export"} ${isKnee ? "the knee, " : ""}${architectureId}`);
     const failure = el("p", { class: "notice bad", role: "alert", hidden: true });
     button.addEventListener("click", async () => {
       button.disabled = true;
@@ -127,22 +127,27 @@ function tiny(value) {
 
 function report(one) {
   const formats = Object.entries(one.report?.formats ?? {});
+  // Reports of older versions know of accuracy alone.
+  const metric = formats[0]?.[1].metric ?? "accuracy";
+  const front = one.report?.front;
   const took = (Date.parse(one.finished_at) - Date.parse(one.created_at)) / 1000;
   return el(
     "div",
     { class: "report", "data-testid": "export-result", "data-state": one.state },
     el("p", { class: "good" }, el("strong", {}, "Verified"), ` on ${one.report?.samples ?? "–"} samples, reloaded without Winnow`),
     el("table", { class: "numbers formats" },
-      el("thead", {}, el("tr", {}, ...["Format", "Differs by", "Predictions", "Accuracy"].map((name, i) => el("th", { scope: "col", class: i ? "end" : "" }, name)))),
+      el("thead", {}, el("tr", {}, ...["Format", "Differs by", "Predictions", label(metric)].map((name, i) => el("th", { scope: "col", class: i ? "end" : "" }, name)))),
       el("tbody", {}, ...formats.map(([name, found]) =>
         el("tr", { "data-format": name },
           el("th", { scope: "row" }, name),
-          el("td", { class: "num end", title: `largest difference of a logit; at most ${tiny(found.tolerance)} is allowed` }, tiny(found.max_abs_difference)),
+          el("td", { class: "num end", title: `largest difference of a logit; at most ${found.tolerance === null ? "as accuracy allows" : tiny(found.tolerance)} is allowed` }, tiny(found.max_abs_difference)),
           el("td", { class: "end" }, found.same_predictions ? "same" : "differ"),
-          el("td", { class: "num end" }, amount("accuracy", found.accuracy)),
+          el("td", { class: "num end" }, amount(metric, found[metric])),
         ),
       )),
     ),
+    front ? el("p", { class: "quiet small" }, `The front says ${label(front.metric).toLowerCase()} ${amount(front.metric, front.value)}.`) : null,
+    one.report?.note ? el("p", { class: "quiet small" }, one.report.note) : null,
     el("p", {}, el("a", { class: "button primary wide", href: one.download_url, download: true, "data-testid": "download" }, `Download .tar.gz, ${scaled(one.size_bytes, "B")}`)),
     el("p", { class: "quiet small" }, `Made ${ago(one.finished_at)} in ${duration(took)}. sha256 `, el("code", { class: "hash" }, one.sha256)),
   );

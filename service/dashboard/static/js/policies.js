@@ -111,6 +111,6 @@ function say(value) {
 
 function tip(one) {
   if (!one) return null;
-  const lines = [["divergence", `${Number(one.divergence.toPrecision(3))} nats`], ["same answers", amount("accuracy", one.agreement)]];
+  const lines = [["divergence", one.divergence === null ? "no number" : `${Number(one.divergence.toPrecision(3))} nats`], ["same answers", amount("accuracy", one.agreement)]];
   return el("div", { class: "tip" }, el("strong", {}, `${one.layer}, ${one.precision}`), el("dl", {}, ...lines.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))));
 }

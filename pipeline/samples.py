@@ -1,0 +1,271 @@
+"""What is kept of a job's data beside its supernet: an export needs no data set, and other data are noticed.
+
+One file per job, tensors and JSON: the training examples that networks are calibrated on, in their order; samples of
+the validation and test splits, on which a file is verified; standardisation, label names, a fingerprint of all data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from job.spec import JobSpec
+from pipeline.artifacts import ArtifactDamaged, ArtifactStore
+from pipeline.workshop import Calibrated, Workshop
+from quantization.quantized_evaluator import activation_examples
+from search_space.space import SearchSpace
+from service.store.models import Artifact
+from supernet.calibrate import norms_of
+from supernet.data import Dataset, Split, Standardisation
+from supernet.data.on_disk import ImagesOnDisk
+from supernet.evaluator import calibration_examples
+from supernet.network import build_network
+from supernet.randomness import derived_rng
+
+KIND = "samples"
+FORMAT = "winnow-samples/1"
+# Samples of a split on which a file is verified: at most so many, of so many bytes, with logits of so many bytes.
+MOST, MOST_BYTES, MOST_LOGITS = 2048, 64 * 2**20, 2**29
+# Fewer say nothing.
+LEAST = 8
+# Images whose bytes are looked at together.
+AT_ONCE = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A job's data as far as exports need them.
+
+    Attributes:
+        data: its training split holds the examples for calibration, the others the samples for verification.
+        counts: samples of the whole splits, by name.
+        calibrated: on what networks are calibrated.
+        told: how the data differ from those that the supernet was trained on.
+    """
+
+    data: Dataset
+    counts: dict[str, int]
+    calibrated: Calibrated
+    told: tuple[str, ...] = ()
+
+
+def keep(shop: Workshop, data: Dataset) -> None:
+    """Keep what exports need of the data, once per job; say how they differ from what the supernet was trained on.
+
+    Raises:
+        DiskFull: there is no room.
+    """
+    now = described(data)
+    own = shop.reporter.artifacts(KIND)
+    told: list[str] = []
+    reused = shop.spec.supernet.reuse
+    for file in own or ([] if reused is None else shop.reporter.artifacts_of(reused, KIND)):
+        try:
+            told = differences(facts_of(shop.artifacts, file), now)
+        except ArtifactDamaged as error:
+            told = [f"what was kept of them cannot be read ({error})"]
+        break
+    if told:
+        whose = "this job began with" if own else f"supernet {reused} was trained on"
+        shop.reporter.tell("warning", f"The data are not those that {whose}: {'; '.join(told)}.")
+    if own:
+        return
+    tensors, facts = packed(shop.spec, shop.space, data)
+    path = f"supernets/{shop.job_id}.{KIND}.safetensors"
+    shop.files.save(KIND, path, tensors, 0, {"winnow": json.dumps({**facts, **now, "differs": told})})
+
+
+def strange(artifacts: ArtifactStore, file: Artifact | None, data: Dataset) -> list[str]:
+    """How the data of a worker that helps differ from those of the job, in words; empty for the same."""
+    if file is None:
+        return []
+    try:
+        return differences(facts_of(artifacts, file), described(data))
+    except ArtifactDamaged as error:
+        return [f"what was kept of them cannot be read ({error})"]
+
+
+def packed(spec: JobSpec, space: SearchSpace, data: Dataset) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and facts to keep."""
+    parts: dict[str, Split] = {}
+    if _has_norms(space):
+        parts["calibration"] = calibration_examples(data, spec.search.calibration_images, spec.training.seed)
+    if spec.quantization is not None:
+        count = spec.quantization.calibration_examples
+        parts["activations"] = activation_examples(data, count, spec.training.seed)
+    for name in ("validation", "test"):
+        split = data.splits[name]
+        parts[name] = split.take(_chosen(split, data.num_classes, spec.training.seed).to(split.y.device))
+    tensors: dict[str, Tensor] = {}
+    for name, split in parts.items():
+        stored = split.stored[slice(None)] if isinstance(split.stored, ImagesOnDisk) else split.stored
+        held = {"stored": stored, "y": split.y, "lengths": split.lengths}
+        tensors |= {f"{name}.{part}": tensor for part, tensor in held.items() if tensor is not None}
+    standardisation = data.train.standardisation
+    return tensors, {
+        "format": FORMAT,
+        "name": data.name,
+        "origin": data.origin,
+        "num_classes": data.num_classes,
+        "standardisation": None if standardisation is None else asdict(standardisation),
+    }
+
+
+def read(artifacts: ArtifactStore, file: Artifact) -> Kept:
+    """What a job kept.
+
+    Raises:
+        ArtifactDamaged: the file is not what was written.
+    """
+    tensors = artifacts.load(file.path, file.sha256)
+    facts = facts_of(artifacts, file)
+    given = facts["standardisation"]
+    standardisation = None
+    if given is not None:
+        standardisation = Standardisation(tuple(given["mean"]), tuple(given["std"]), given["full_scale"])
+
+    def part(name: str) -> Split | None:
+        if f"{name}.stored" not in tensors:
+            return None
+        lengths = tensors.get(f"{name}.lengths")
+        return Split(tensors[f"{name}.stored"], tensors[f"{name}.y"], standardisation, lengths)
+
+    validation, test, calibration, activations = map(part, ("validation", "test", "calibration", "activations"))
+    assert validation is not None
+    assert test is not None
+    # Nothing trains here; a network without batch norms asks for no calibration.
+    nothing = test.take(torch.arange(0))
+    train = next((split for split in (calibration, activations) if split is not None), nothing)
+    data = Dataset(
+        facts["name"], facts["origin"], facts["preprocessing"], train, validation, test, facts["num_classes"]
+    )
+    calibrated = Calibrated(calibration or nothing, activations)
+    return Kept(data, facts["counts"], calibrated, tuple(facts["differs"]))
+
+
+def sampled(data: Dataset, seed: int) -> Kept:
+    """The same of data that were read anew, for a job that kept nothing: an older version ran it."""
+    chosen = {
+        name: split.take(_chosen(split, data.num_classes, seed).to(split.y.device))
+        for name, split in data.splits.items()
+        if name != "train"
+    }
+    return Kept(
+        replace(data, validation=chosen["validation"], test=chosen["test"]),
+        {name: len(split) for name, split in data.splits.items()},
+        Calibrated(None, None),
+    )
+
+
+def facts_of(artifacts: ArtifactStore, file: Artifact) -> dict[str, Any]:
+    """What a job's file says of its data in words and numbers.
+
+    Raises:
+        ArtifactDamaged: it is gone.
+    """
+    facts: dict[str, Any] = json.loads(artifacts.metadata(file.path)["winnow"])
+    return facts
+
+
+# --- the same data? ------------------------------------------------------------------------------
+
+
+def described(data: Dataset) -> dict[str, Any]:
+    """What tells data apart: numbers of samples, preprocessing with label names, and digests of every split."""
+    digests = {name: fingerprint(split) for name, split in data.splits.items()}
+    counts = {name: len(split) for name, split in data.splits.items()}
+    return {"counts": counts, "preprocessing": data.preprocessing, "fingerprint": digests}
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """How data differ from those that were described before, in words; empty for the same."""
+    told = [
+        f"{name} has {now['counts'][name]:,} samples and had {count:,}"
+        for name, count in then["counts"].items()
+        if now["counts"][name] != count
+    ]
+    mine, theirs = ({**side["preprocessing"]} for side in (now, then))
+    for fact in sorted({*mine, *theirs}):
+        if _plain(mine.get(fact)) != _plain(theirs.get(fact)):
+            told.append(f"{fact} is {_short(mine.get(fact))} and was {_short(theirs.get(fact))}")
+    for name, digests in then["fingerprint"].items():
+        same = all(now["fingerprint"][name].get(kind, digest) == digest for kind, digest in digests.items())
+        if not same and now["counts"][name] == then["counts"][name]:
+            told.append(f"samples of {name} are others")
+    return told
+
+
+def fingerprint(split: Split) -> dict[str, str]:
+    """Digests of a split: of its bytes and labels; of images that lie in a file, of the sums over each and its labels.
+
+    Images have the second kind in memory, too, so that the same set is known again wherever it lies.
+    """
+    labels = hashlib.sha256(_bytes(split.y))
+    if split.lengths is not None:
+        labels.update(_bytes(split.lengths))
+    found = {}
+    if not isinstance(split.stored, ImagesOnDisk):
+        digest = labels.copy()
+        for start in range(0, len(split.stored), AT_ONCE):
+            digest.update(_bytes(split.stored[start : start + AT_ONCE]))
+        found["bytes"] = digest.hexdigest()
+    if split.stored.dim() == 4:
+        labels.update(_sums(split.stored).tobytes())
+        found["sums"] = labels.hexdigest()
+    return found
+
+
+def _sums(images: Tensor | ImagesOnDisk) -> np.ndarray:
+    """Per image and channel the sum of its pixels and of their squares, (N, C, 2), int64."""
+    if isinstance(images, ImagesOnDisk):
+        return np.asarray(images.moments[images.rows])
+    if images.is_floating_point():
+        return np.zeros(0)
+    parts = []
+    for start in range(0, len(images), AT_ONCE):
+        pixels = images[start : start + AT_ONCE].cpu().numpy()
+        squares = np.square(pixels, dtype=np.uint16).sum((2, 3), dtype=np.int64)
+        parts.append(np.stack([pixels.sum((2, 3), dtype=np.int64), squares], axis=2))
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.contiguous().cpu().numpy().tobytes()
+
+
+def _chosen(split: Split, classes: int, seed: int) -> Tensor:
+    """Positions of the samples to keep of a split, ascending; the same for the same seed."""
+    most = MOST
+    if len(split) > 0:
+        one = math.prod(split.stored.shape[1:]) * (1 if split.stored.dim() == 4 else 8)
+        logits = 4 * classes * (split.stored.shape[1] if split.is_language else 1)
+        most = max(LEAST, min(MOST, MOST_BYTES // max(1, one), MOST_LOGITS // logits))
+    if len(split) <= most:
+        return torch.arange(len(split))
+    drawn = derived_rng(seed, "verification", 0).permutation(len(split))[:most]
+    return torch.from_numpy(np.sort(drawn))
+
+
+def _has_norms(space: SearchSpace) -> bool:
+    """Whether a space's networks have running statistics of their own."""
+    with torch.device("meta"):
+        network = build_network(space.layers(space.largest()))
+    return any(norms_of(block) for block in network.children())
+
+
+def _plain(value: Any) -> Any:
+    """As JSON gives it back: tuples are lists."""
+    return json.loads(json.dumps(value))
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."

@@ -1,0 +1,113 @@
+"""Which network of a job is exported where none is named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy.orm import Session
+
+from job.versions import read_job
+from service import fronts
+from service.errors import Conflict, InvalidRequest
+from service.store import queries
+from service.store.models import Job
+
+if TYPE_CHECKING:
+    from search.evaluation import Evaluation
+
+
+WAYS = "Say which you mean: --knee, --most-accurate or --under latency_ms=5 (`rule` in the API), or name a network."
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A network of a front, and a sentence that says which it is."""
+
+    architecture_id: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What the networks of a job are compared with: the largest network of the supernet, which of a pretrained one is
+    the checkpoint, on the validation split."""
+
+    metric: str
+    value: float
+
+
+def reference_of(session: Session, job: Job) -> Reference | None:
+    """The reference of a job; None where there is none, such as in a search by gradient."""
+    spec = read_job(job.spec)
+    row = queries.supernet(session, spec.supernet.reuse or job.id)
+    largest = None if row is None else row.scores.get("largest")
+    return None if row is None or largest is None else Reference(row.metric, float(largest))
+
+
+def choose_for_export(session: Session, job: Job, pick: str | None, under: dict[str, float]) -> Chosen:
+    """The network that a rule means, or without a rule the knee, if it loses little to the reference.
+
+    Args:
+        pick: `knee`, `most_accurate`, or None.
+        under: metric -> the most that a network may have of it; without `pick` the most accurate is meant.
+
+    Raises:
+        Conflict: there is no front yet, or no network is under the limits.
+        InvalidRequest: the rule cannot be followed, or one is needed.
+    """
+    # Imported here because moocore compiles at import and the API should start without it.
+    from search.choice import NoneMeets, Pick, Rule, choose, quality_of
+    from search.evaluation import Evaluation, numbers
+
+    spec = read_job(job.spec)
+    space, (objectives, _) = spec.space(), spec.goals
+    found = fronts.front_of(session, job)
+    points = [
+        Evaluation(fronts.stored_architecture(space, row), numbers({**row.metrics, **(one.metrics if one else {})}))
+        for row, one in found.points
+    ]
+    if not points:
+        raise Conflict(f"Job {job.id} has no front yet, so there is nothing to export.", state=job.state)
+    if pick is None and not under:
+        return _without_rule(session, job, points, found.knee)
+    meant: Pick = "knee" if pick == "knee" else "most_accurate"
+    try:
+        if meant == "knee" and not under:
+            best = next(point for point in points if point.architecture.id == found.knee)
+        else:
+            best = choose(points, objectives, Rule(meant, under))
+        shown = quality_of(objectives, best.metrics)
+    except NoneMeets as error:
+        raise Conflict(str(error)) from None
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from None
+    limits = " and ".join(f"{metric} of at most {limit:g}" for metric, limit in under.items())
+    which = "the knee" if meant == "knee" else f"the best {shown}"
+    among = f" among networks with {limits}" if limits else " of the front"
+    return Chosen(best.architecture.id, f"{which}{among}: {shown} {best.metrics[shown]:.6g}")
+
+
+def _without_rule(session: Session, job: Job, points: Sequence[Evaluation], knee: str | None) -> Chosen:
+    from search.choice import is_near, stated_loss
+
+    reference = reference_of(session, job)
+    best = next(point for point in points if point.architecture.id == knee)
+    if reference is None:
+        if len(points) == 1:
+            return Chosen(best.architecture.id, "the only network of the front")
+        raise InvalidRequest(
+            f"The front of job {job.id} has {len(points)} networks and nothing that they are compared with. {WAYS}",
+            knee=knee,
+        )
+    value = best.metrics[reference.metric]
+    if is_near(reference.metric, value, reference.value):
+        told = f"{reference.metric} {value:.6g}, where the largest network has {reference.value:.6g}"
+        return Chosen(best.architecture.id, f"the knee of the front: {told}")
+    raise InvalidRequest(
+        f"The knee of job {job.id}, {knee}, has {reference.metric} {value:.6g} where the largest network has "
+        f"{reference.value:.6g}; it is exported unasked only with {stated_loss(reference.metric)} at most. {WAYS}",
+        knee=knee,
+        reference={"metric": reference.metric, "value": reference.value},
+    )

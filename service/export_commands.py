@@ -1,0 +1,43 @@
+"""`winnow export`: a network of a job as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.client import Client
+from service.plain import make_console, plain
+from service.settings import get_settings
+from service.terminal import amount, export_rule, verified
+
+console = make_console()
+
+
+def export(
+    job_id: Annotated[str, typer.Argument(help="Id of a job.")],
+    architecture_id: Annotated[
+        str | None, typer.Argument(help="Default: the knee, if it loses little to the largest network.")
+    ] = None,
+    knee: Annotated[bool, typer.Option("--knee", help="The knee of the front.")] = False,
+    most_accurate: Annotated[bool, typer.Option("--most-accurate", help="The most accurate network.")] = False,
+    under: Annotated[
+        list[str] | None, typer.Option(help="Only networks with at most this, such as latency_ms=5; may be repeated.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the archive.")] = Path("exports"),
+) -> None:
+    """An architecture as files: verified, packed and downloaded. Name it, or say which of the front you mean."""
+    rule = export_rule(knee=knee, most_accurate=most_accurate, under=under or [])
+    if architecture_id is not None and rule is not None:
+        raise ValueError("Name a network or give a rule, not both: they may mean different ones.")
+    with Client(get_settings().url) as client:
+        asked = client.request_export(job_id, architecture_id, rule)
+        if asked["chosen"]:
+            console.print(f"{asked['architecture_id']} is {asked['chosen']}", soft_wrap=True)
+        with console.status(plain(f"Exporting and verifying {asked['architecture_id']}")):
+            made = client.finished_export(asked)
+            path = client.download(made, output)
+    console.print(f"{path}  {amount('size_bytes', made['size_bytes'])}  sha256 {made['sha256']}", soft_wrap=True)
+    for line in verified(made["report"]):
+        console.print(line, soft_wrap=True)

@@ -1,0 +1,246 @@
+"""What is kept of a job's data: enough for every export, and to notice other data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from export.verify import VerificationError
+from job.spec import JobSpec
+from pipeline import samples
+from pipeline.artifacts import ArtifactDamaged
+from pipeline.exporting import CannotExport, ExportOrder, escaped, make_export
+from pipeline.materials import fresh_supernet, prepare_data
+from pipeline.own_data import companion_files, without_tokenizer
+from pipeline.shipping import rounded
+from pipeline.workshop import make_evaluator
+from service.store.models import Artifact, EvaluationRow, Finalist, Job
+from supernet.data import IN_MEMORY, Dataset, Split, Standardisation, load_dataset
+from supernet.data.images import channel_statistics
+from supernet.data.on_disk import ImageFile, ImagesOnDisk, moments
+from supernet.evaluate import score
+from supernet.evaluator import Evaluator
+from supernet.flat import own_tensors
+from tests.pipeline.bench import MemoryReporter, workshop
+from tests.pipeline.llama_bench import evaluator_of, llama_spec, text_file
+from tests.pipeline.test_checkpoint_job import bert, text_spec, texts
+from tests.pipeline.test_sixteen_bits import in_type
+
+QUANTIZED = {"recipe": "simq_nas", "quantization": {"bits": [8, 32], "tie": "block"}}
+
+
+class Reporter(MemoryReporter):
+    """Knows the files of another job as well."""
+
+    def __init__(self, theirs: MemoryReporter | None = None) -> None:
+        super().__init__()
+        self.theirs = theirs
+
+    def artifacts_of(self, job_id: str, kind: str) -> list[Artifact]:
+        return [] if self.theirs is None else self.theirs.artifacts(kind)
+
+
+def digits() -> Dataset:
+    return load_dataset("digits", 0)
+
+
+@pytest.mark.parametrize("parts", [{}, QUANTIZED])
+def test_a_network_made_from_what_was_kept_is_the_same_to_the_bit(tmp_path: Path, parts) -> None:
+    shop = workshop(tmp_path, Reporter(), **parts)
+    samples.keep(shop, digits())
+    (file,) = shop.reporter.artifacts("samples")
+    kept = samples.read(shop.artifacts, file)
+    from supernet.network import Supernet
+
+    torch.manual_seed(0)
+    supernet = Supernet(shop.space)
+    space = shop.spec.space()
+    architecture = space.sample(np.random.default_rng(0))
+    first = make_evaluator(shop.spec, supernet, digits()).network(architecture)
+    again = make_evaluator(shop.spec, supernet, kept.data, calibrated=kept.calibrated).network(architecture)
+    x = kept.data.test.x
+    with torch.no_grad():
+        assert torch.equal(first.eval()(x), again.eval()(x))
+    assert kept.counts == {name: len(split) for name, split in digits().splits.items()}
+    assert kept.data.preprocessing == digits().preprocessing
+    assert torch.equal(kept.data.test.x, digits().test.x)
+    assert "pickle" not in json.dumps(samples.facts_of(shop.artifacts, file))
+
+
+def test_data_are_kept_once_and_others_are_noticed(tmp_path: Path) -> None:
+    reporter = Reporter()
+    shop = workshop(tmp_path, reporter)
+    data = digits()
+    for _ in range(2):
+        samples.keep(shop, data)
+    assert (len(reporter.artifacts("samples")), reporter.messages) == (1, [])
+    brighter = replace(data.train, stored=data.train.stored.clone().index_fill_(0, torch.tensor([3]), 9))
+    fewer = data.validation.take(torch.arange(10))
+    for other, says in (
+        (replace(data, train=brighter), "samples of train are others"),
+        (replace(data, validation=fewer), "validation has 10 samples and had"),
+        (replace(data, preprocessing={**data.preprocessing, "mean": [4.0]}), "mean is [4.0] and was"),
+        (replace(data, preprocessing={**data.preprocessing, "labels": ["a"]}), 'labels is ["a"] and was ["0"'),
+        (replace(data, test=replace(data.test, y=data.test.y.flip(0))), "samples of test are others"),
+    ):
+        samples.keep(shop, other)
+        assert "The data are not those that this job began with" in reporter.messages[-1]
+        assert says in reporter.messages[-1]
+    reusing = workshop(tmp_path, Reporter(reporter), "other")
+    reusing = replace(reusing, spec=_reusing(reusing.spec))
+    samples.keep(reusing, replace(data, train=brighter))
+    assert "supernet job was trained on: samples of train are others." in reusing.reporter.messages[0]
+    kept = samples.read(reusing.artifacts, reusing.reporter.artifacts("samples")[0])
+    assert kept.told == ("samples of train are others",)
+
+
+def _reusing(spec: JobSpec) -> JobSpec:
+    given = spec.model_dump(mode="json")
+    return JobSpec.model_validate({**given, "supernet": {**given["supernet"], "reuse": "job"}})
+
+
+def test_the_same_images_are_known_again_in_memory_and_in_a_file(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (6, 3, 4, 4), dtype=np.uint8)
+    (tmp_path / "images").write_bytes(images.tobytes())
+    sums = np.stack([moments(image) for image in images])
+    order = np.array([2, 0, 5])
+    on_disk = ImagesOnDisk(ImageFile(tmp_path / "images", (6, 3, 4, 4)), order, sums)
+    labels = torch.tensor([0, 1, 0])
+    standardisation = Standardisation(*channel_statistics(images), 255.0)
+    there = samples.fingerprint(Split(on_disk, labels, standardisation))
+    here = samples.fingerprint(Split(torch.from_numpy(images[order]), labels, standardisation))
+    assert there["sums"] == here["sums"]
+    mirrored = samples.fingerprint(Split(torch.from_numpy(images[order][..., ::-1].copy()), labels))
+    assert mirrored["bytes"] != here["bytes"]
+    images[2, 0, 0, 0] ^= 1
+    changed = samples.fingerprint(Split(torch.from_numpy(images[order]), labels))
+    assert changed["sums"] != there["sums"]
+
+
+def test_large_splits_are_sampled_the_same_way_every_time(monkeypatch) -> None:
+    monkeypatch.setattr(samples, "MOST", 40)
+    first, again = (samples.sampled(digits(), 0) for _ in range(2))
+    assert len(first.data.test) == 40
+    assert torch.equal(first.data.test.y, again.data.test.y)
+    assert first.counts["test"] == 360
+    assert len(first.data.test.y.unique()) > 5  # not the first ones, which may all be of one class
+
+
+# --- exports ---------------------------------------------------------------------------------------
+
+
+def order_of(shop, evaluator: Evaluator, data: Dataset, name: str = "n", **changes) -> ExportOrder:
+    """An order for the smallest network, as the database has it."""
+    space = shop.spec.space()
+    architecture = space.smallest()
+    network = evaluator.network(architecture)
+    test = {f"test_{data.metric}": score(network, data.test), **changes}
+    metrics = {data.metric: score(network, data.validation)}
+    written = shop.artifacts.save("supernets/job.safetensors", own_tensors(evaluator.supernet))
+    facts = {"kind": "supernet", "path": written.path, "sha256": written.sha256, "size_bytes": 1, "step": 0}
+    kept, measured = shop.reporter.artifacts("samples"), dict.fromkeys(test, "measured")
+    row = {"architecture_id": architecture.id, "values": architecture.values, "metrics": metrics}
+    return ExportOrder(
+        Job(id="job", name=name, spec=shop.spec.model_dump(mode="json"), environment=None),
+        EvaluationRow(job_id="job", sources=dict.fromkeys(metrics, "measured"), **row),
+        Finalist(architecture_id=architecture.id, position=1, metrics=test, sources=measured, measurements=[]),
+        1,
+        Artifact(**facts),
+        kept[0] if kept else None,
+    )
+
+
+def test_a_language_model_is_verified_by_its_perplexity_without_its_data(tmp_path: Path) -> None:
+    text = text_file(tmp_path)
+    spec = llama_spec(text)
+    evaluator = evaluator_of(spec)
+    shop = replace(workshop(tmp_path, Reporter()), spec=spec, space=spec.supernet.space())
+    data = load_dataset("text", spec.training.seed, spec.data)
+    samples.keep(shop, data)
+    order = order_of(shop, evaluator, data, name="[a](b) *c* | `d`")
+    text.unlink()
+    bundle = make_export(order, shop.artifacts, 1, IN_MEMORY)
+    promised = order.finalist.metrics["test_perplexity"]
+    for found in bundle.report["formats"].values():
+        assert found["metric"] == "perplexity"
+        assert found["perplexity"] == pytest.approx(promised, rel=1e-3)
+        low, high = found["interval_95"]
+        assert low < found["perplexity"] < high
+    assert bundle.report["front"]["value"] == promised
+    assert bundle.archive.name.startswith("job-")
+    card = (bundle.folder / "README.md").read_text()
+    assert f"test_perplexity {promised:.6g}" in card
+    assert "`perplexity` is on the validation split" in card
+    assert "| transformers | 5." in card
+    assert r"(\[a\](b) \*c\* \| \`d\`)" in card
+
+    far = order_of(shop, evaluator, data, test_perplexity=promised / 3)
+    with pytest.raises(VerificationError, match="but the front says test_perplexity"):
+        make_export(far, shop.artifacts, 1, IN_MEMORY)
+    with pytest.raises(CannotExport, match="its score is no number"):
+        make_export(order_of(shop, evaluator, data, test_perplexity=None), shop.artifacts, 1, IN_MEMORY)
+
+
+def test_a_checkpoint_of_16_bits_with_classes_in_its_own_order_needs_no_data_either(tmp_path: Path) -> None:
+    checkpoint = in_type(bert(tmp_path / "ck", ("neg", "pos")), torch.bfloat16)
+    path = texts(tmp_path, {"good": "neg", "bad": "pos"})
+    spec = text_spec(checkpoint, path)
+    shop = replace(workshop(tmp_path, Reporter()), spec=spec, space=spec.supernet.space())
+    data = prepare_data(spec, shop.space, torch.device("cpu"))
+    samples.keep(shop, data)
+    evaluator = make_evaluator(spec, rounded(fresh_supernet(spec, shop.space, data, torch.device("cpu")), spec), data)
+    order = order_of(shop, evaluator, data)
+    path.unlink()
+    bundle = make_export(order, shop.artifacts, 1, IN_MEMORY)
+    facts = json.loads((bundle.folder / "architecture.json").read_text())
+    assert facts["dtype"] == "bfloat16"
+    assert facts["preprocessing"]["labels"] == ["neg", "pos"]
+    assert {value.dtype for value in load_file(bundle.folder / "model.safetensors").values()} == {torch.bfloat16}
+    found = bundle.report["formats"]
+    assert found["safetensors"]["max_abs_difference"] == 0
+    assert all(one["against_front"]["kept"] and one["interval_95"] for one in found.values())
+    assert "## Checkpoint" in (bundle.folder / "README.md").read_text()
+
+
+def test_a_tokenizer_that_is_gone_is_said(tmp_path: Path) -> None:
+    spec = text_spec(bert(tmp_path / "ck", ("neg", "pos")), texts(tmp_path, {"good": "neg", "bad": "pos"}))
+    assert without_tokenizer(spec) is None  # bytes need none
+    reads = spec.model_copy(update={"data": spec.data.model_copy(update={"tokenizer": str(tmp_path / "ck")})})
+    assert f"not in {tmp_path / 'ck'} any more" in without_tokenizer(reads)
+    (tmp_path / "ck" / "tokenizer.json").write_text("{}")
+    assert without_tokenizer(reads) is None
+    assert companion_files(reads) == (tmp_path / "ck" / "tokenizer.json",)
+
+
+def test_a_job_of_an_older_version_is_exported_from_its_data_and_says_so(tmp_path: Path) -> None:
+    shop = workshop(tmp_path, Reporter())
+    from supernet.network import Supernet
+
+    torch.manual_seed(0)
+    evaluator = make_evaluator(shop.spec, Supernet(shop.space), digits())
+    bundle = make_export(order_of(shop, evaluator, digits()), shop.artifacts, 1, IN_MEMORY)
+    assert "an older version ran it" in (bundle.folder / "README.md").read_text()
+    assert bundle.report["formats"]["onnx"]["against_front"]["kept"]
+
+
+def test_kept_samples_that_are_damaged_are_refused(tmp_path: Path) -> None:
+    shop = workshop(tmp_path, Reporter())
+    samples.keep(shop, digits())
+    (file,) = shop.reporter.artifacts("samples")
+    path = shop.artifacts.root / file.path
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ArtifactDamaged):
+        samples.read(shop.artifacts, file)
+    path.unlink()
+    samples.keep(shop, digits())
+    assert "cannot be read" in shop.reporter.messages[-1]
+
+
+def test_names_are_shown_in_cards_as_they_are() -> None:
+    assert escaped("a\nb <i> [x](y) `z`") == r"a\\nb \<i\> \[x\](y) \`z\`"

@@ -1,0 +1,198 @@
+"""Asking for an export: which network is meant, and archives that are gone or damaged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from typer.testing import CliRunner
+
+from job.spec import JobSpec
+from pipeline.evaluating import row_of
+from pipeline.workshop import Workshop
+from search.evaluation import Evaluation
+from service import cli, export_commands
+from service.api.app import create_app
+from service.client import Client, ClientError
+from service.store.models import Artifact, Export, Finalist, TrainedSupernet
+from service.terminal import export_rule, verified
+from tests.conftest import TINY_JOB
+from tests.pipeline.test_sharing import running
+
+FILE = {"path": "x", "sha256": "0", "size_bytes": 1}
+
+
+def with_front(database, settings, largest: float | None, *accuracies: float) -> tuple[Workshop, list[str]]:
+    """A job whose front has these accuracies, each network with half the MACs of the one before."""
+    spec = JobSpec.model_validate({**TINY_JOB, "objectives": [{"metric": "accuracy"}, {"metric": "macs"}]})
+    shop = running(database, settings, spec)
+    space, ids = spec.space(), []
+    rng = np.random.default_rng(0)
+    for number, accuracy in enumerate(accuracies):
+        metrics = {"accuracy": accuracy, "macs": 1000.0 / 2**number}
+        one = Evaluation(space.sample(rng), metrics, {"accuracy": "measured", "macs": "analytic"})
+        shop.reporter.evaluation(row_of(one, 0.1))
+        finalist = {
+            "metrics": {"latency_ms": 8.0 / 2**number},
+            "sources": {"latency_ms": "measured"},
+            "measurements": [],
+        }
+        row = Finalist(job_id=shop.job_id, architecture_id=one.architecture.id, position=number + 1, **finalist)
+        shop.reporter.finalist(row)
+        ids.append(one.architecture.id)
+    shop.reporter.artifact(lambda: Artifact(job_id=shop.job_id, kind="supernet", step=1, **FILE))
+    scores = {"smallest": 0.1, "largest": largest, "random": {}}
+    parts = {"supernet": {}, "data": {}, "training": {}, "curve": [], "scores": scores}
+    facts = {"name": "x", "recipe": "bignas", "space": space.name, "metric": "accuracy", "step": 1}
+    shop.reporter.trained(TrainedSupernet(id=shop.job_id, job_id=shop.job_id, **facts, **parts, **FILE))
+    return shop, ids
+
+
+@pytest.fixture
+def ask(settings):
+    with TestClient(create_app(settings)) as api:
+
+        def post(job_id: str, **body: Any) -> tuple[int, dict[str, Any]]:
+            answer = api.post(f"/v1/jobs/{job_id}/exports", json=body)
+            return answer.status_code, answer.json()
+
+        yield post
+
+
+def test_rules_name_what_they_choose(database, settings, ask) -> None:
+    shop, ids = with_front(database, settings, 0.99, 0.9, 0.85, 0.3)
+    for rule, chosen, words in (
+        ({"pick": "most_accurate"}, 0, "the best accuracy of the front: accuracy 0.9"),
+        ({"pick": "knee"}, 1, "the knee of the front"),
+        ({"under": {"latency_ms": 4.5}}, 1, "among networks with latency_ms of at most 4.5"),
+        ({"under": {"latency_ms": 4.5, "macs": 300}}, 2, "latency_ms of at most 4.5 and macs of at most 300"),
+    ):
+        status, answer = ask(shop.job_id, rule=rule)
+        assert (status, answer["architecture_id"]) == (202, ids[chosen]), answer
+        assert words in answer["chosen"]
+    for rule, status, says in (
+        ({"under": {"macs": 1}}, 409, "No network of the front has macs of at most 1. The nearest is"),
+        ({"under": {"speed": 1}}, 422, "No network of the front has 'speed'. Known: latency_ms, macs"),
+        ({"under": {"accuracy": 1}}, 422, "More of accuracy is better"),
+        ({"pick": "best"}, 422, "rule.pick"),
+    ):
+        found, answer = ask(shop.job_id, rule=rule)
+        assert found == status
+        assert says in answer["detail"]
+    assert ask(shop.job_id, architecture_id=ids[0], rule={"pick": "knee"})[0] == 422
+
+
+def test_without_a_rule_the_knee_is_exported_only_near_the_reference(database, settings, ask) -> None:
+    shop, ids = with_front(database, settings, 0.905, 0.9, 0.899, 0.3)
+    status, answer = ask(shop.job_id)
+    assert (status, answer["architecture_id"]) == (202, ids[1])
+    assert "accuracy 0.899, where the largest network has 0.905" in answer["chosen"]
+
+    shop, ids = with_front(database, settings, 0.95, 0.9, 0.85, 0.3)
+    status, answer = ask(shop.job_id)
+    assert status == 422
+    assert (answer["knee"], answer["reference"]["value"]) == (ids[1], 0.95)
+    assert "--under latency_ms=5" in answer["detail"]
+
+    shop, ids = with_front(database, settings, None, 0.9)
+    assert ask(shop.job_id)[1]["architecture_id"] == ids[0]
+    shop, _ = with_front(database, settings, None, 0.9, 0.5)
+    assert ask(shop.job_id)[0] == 422
+    shop, _ = with_front(database, settings, 0.9)
+    assert "no front yet" in ask(shop.job_id)[1]["detail"]
+
+
+@pytest.mark.parametrize("harm", ["none", "deleted", "cut", "changed"])
+def test_an_archive_that_is_gone_or_damaged_is_made_again(database, settings, ask, harm: str, tmp_path: Path) -> None:
+    shop, ids = with_front(database, settings, 0.9, 0.9)
+    made = ask(shop.job_id, architecture_id=ids[0])[1]
+    archive = settings.artifacts_dir / "exports" / "x.tar.gz"
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    archive.write_bytes(b"an archive")
+    with database.transaction() as session:
+        row = session.get(Export, made["id"])
+        row.state, row.archive, row.folder, row.size_bytes = "succeeded", "exports/x.tar.gz", "exports/x", 10
+        row.sha256 = hashlib.sha256(b"an archive").hexdigest()
+    if harm == "deleted":
+        archive.unlink()
+    elif harm != "none":
+        archive.write_bytes(b"an arch" if harm == "cut" else b"an archivf")
+    with TestClient(create_app(settings)) as api:
+        download = api.get(f"/v1/exports/{made['id']}/download")
+    again = ask(shop.job_id, architecture_id=ids[0])[1]
+    assert again["id"] == made["id"]
+    if harm == "none":
+        assert (download.content, again["state"]) == (b"an archive", "succeeded")
+        return
+    assert download.status_code == 404
+    assert "export the architecture again" in download.json()["detail"]
+    assert (again["state"], again["download_url"], again["sha256"]) == ("queued", None, None)
+
+
+# --- the command line --------------------------------------------------------------------------------
+
+
+def test_options_make_rules() -> None:
+    assert export_rule(knee=False, most_accurate=False, under=[]) is None
+    assert export_rule(knee=True, most_accurate=False, under=[]) == {"pick": "knee", "under": {}}
+    limits = export_rule(knee=False, most_accurate=False, under=["latency_ms=5", "size_bytes=1e6"])
+    assert limits == {"pick": "most_accurate", "under": {"latency_ms": 5.0, "size_bytes": 1e6}}
+    for under, says in (
+        (["latency_ms"], "such as latency_ms=5"),
+        (["a=b"], "'a=b'"),
+        (["a=nan"], "'a=nan'"),
+        (["a=1", "a=2"], "twice"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            export_rule(knee=False, most_accurate=False, under=under)
+    with pytest.raises(ValueError, match="give one of them"):
+        export_rule(knee=True, most_accurate=True, under=[])
+
+
+def test_the_command_says_what_it_exports_and_what_that_scores(monkeypatch, tmp_path: Path) -> None:
+    asked: list[Any] = []
+    found = {"metric": "perplexity", "perplexity": 1410.0, "accuracy": 0.1, "interval_95": [1300.0, 1500.0]}
+    front = {"metric": "test_perplexity", "value": 1400.0, "samples": 9}
+    report = {"samples": 9, "formats": {"onnx": found}, "front": front}
+    made = {"architecture_id": "ab", "chosen": "the knee of the front: perplexity 1410", "size_bytes": 3, "sha256": "c"}
+    made |= {"report": report}
+    monkeypatch.setattr(Client, "request_export", lambda self, *given: (asked.append(given), made)[1])
+    monkeypatch.setattr(Client, "finished_export", lambda self, export: export)
+    monkeypatch.setattr(Client, "download", lambda self, export, folder: folder / "x.tar.gz")
+    with export_commands.console.capture() as told:
+        done = CliRunner().invoke(cli.app, ["export", "j", "--under", "latency_ms=5"], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert asked == [("j", None, {"pick": "most_accurate", "under": {"latency_ms": 5.0}})]
+    assert "ab is the knee of the front: perplexity 1410" in told.get()
+    assert "onnx: perplexity 1.41 k (95 %: 1.3 k to 1.5 k) on 9 samples" in told.get()
+    assert "accuracy" not in told.get()
+    with pytest.raises(ValueError, match="not both"):
+        CliRunner().invoke(cli.app, ["export", "j", "ab", "--knee"], catch_exceptions=False)
+    assert verified({"samples": 2, "formats": {"onnx": {"accuracy": 0.5}}}) == ["  onnx: accuracy 50.00 % on 2 samples"]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_download_is_named_by_job_and_network_and_checked(database, settings, whole: bool, tmp_path: Path) -> None:
+    class Archive(Client):
+        def __init__(self) -> None:
+            self._http = TestClient(app)
+            self.url = "here"
+
+    from fastapi import FastAPI, Response
+
+    app = FastAPI()
+    app.get("/d")(lambda: Response(b"data"))
+    export = {"id": "e", "job_id": "j1", "architecture_id": "ab", "download_url": "/d"}
+    export["sha256"] = hashlib.sha256(b"data" if whole else b"other").hexdigest()
+    if whole:
+        assert Archive().download(export, tmp_path) == tmp_path / "j1-ab.tar.gz"
+        assert json.dumps([path.name for path in tmp_path.iterdir()]) == '["j1-ab.tar.gz"]'
+    else:
+        with pytest.raises(ClientError, match="damaged"):
+            Archive().download(export, tmp_path)
+        assert list(tmp_path.iterdir()) == []
