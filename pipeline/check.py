@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 
 from job.fit import misfit
+from job.paths import PathRefused, check_paths
 from job.spec import JobSpec
 from pipeline.materials import strange_vocabulary
 from pipeline.own_data import numbering_of
@@ -41,11 +42,13 @@ def check(shop: Workshop) -> None:
     """Fail for what is known now, and tell what a checkpoint gives.
 
     Raises:
-        JobFailed: tokenizer, vocabulary, length, classes, configuration or weights cannot be used together.
+        JobFailed: tokenizer, vocabulary, length, classes, configuration or weights cannot be used together, or the job
+            names files that are not open to it.
     """
     spec, space = shop.spec, shop.space
     shop.reporter.stage(Stage.CHECK)
     try:
+        check_paths(spec, whole=True)
         if spec.supernet.pretrained is not None:
             for level, text in said_of(spec):
                 shop.reporter.tell(level, text)
@@ -57,7 +60,7 @@ def check(shop: Workshop) -> None:
         names = class_names(spec, space.takes)
         if names is not None:
             check_classes(shop, names)
-    except (DataError, CheckpointError) as error:
+    except (DataError, CheckpointError, PathRefused) as error:
         raise JobFailed(str(error)) from error
 
 

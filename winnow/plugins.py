@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from export.runtimes import Prepared, Refused
-    from plugins.options import Options
+    from plugins.options import NamesFile, Options
     from predictors.runtime import Runtime
     from predictors.setting import Setting
     from search.algorithm import SearchAlgorithm
@@ -46,6 +46,7 @@ _HOMES = {
     "Labelled": "supernet.data.images",
     "LayerSpec": "search_space.layers",
     "MethodOptions": "supernet.options",
+    "NamesFile": "plugins.options",
     "Objective": "search.objectives",
     "Options": "plugins.options",
     "Passes": "supernet.passes",
@@ -83,6 +84,7 @@ __all__ = [
     "Labelled",
     "LayerSpec",
     "MethodOptions",
+    "NamesFile",
     "Objective",
     "Options",
     "Passes",

@@ -6,14 +6,15 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from job.data_spec import DATA_MODELS
 from job.paths import POLICY, PathPolicy, PathRefused, check_paths, named_paths
 from job.spec import JobSpec
+from plugins.options import NamesFile, Options, paths_of
 
 SECRET = "root:x:0:0:secret"
 
@@ -241,3 +242,37 @@ def test_no_field_that_names_a_file_is_forgotten() -> None:
         assert texts(model) <= known | words, f"{source} has a text that may be a path: check it in job/paths.py"
     job = spec(data={"source": "labelled_text", "path": "/a", "tokenizer": "/b"}, objectives=[{"metric": "accuracy"}])
     assert [field for field, _, _ in named_paths(job)] == ["data.path", "data.tokenizer"]
+
+
+class Inner(Options):
+    """A record within a record."""
+
+    masks: Annotated[str, NamesFile()] = "/masks"
+
+
+class Declared(Options):
+    """Options of somebody else's plug-in, with paths in every way that one may say so."""
+
+    folder: Annotated[str, Field(min_length=1), NamesFile()]
+    also: Annotated[str, NamesFile()] | None = None
+    many: tuple[Annotated[str, NamesFile()], ...] = ()
+    words: Annotated[str, NamesFile(or_hub=True)] = "gpt2"
+    typed: Path = Path("/typed")
+    inner: Inner = Inner()
+    path: str = "/path"
+    label: str = "/label"
+    count: int = 3
+
+
+def test_an_option_of_any_plug_in_that_says_it_is_a_path_is_one() -> None:
+    found = list(paths_of(Declared(folder="/a", also="/b", many=("/c", "/d"))))
+    assert sorted(found) == [
+        ("also", "/b", False),
+        ("folder", "/a", False),
+        ("inner.masks", "/masks", False),
+        ("many", "/c", False),
+        ("many", "/d", False),
+        ("path", "/path", False),
+        ("typed", "/typed", False),
+        ("words", "gpt2", True),
+    ]

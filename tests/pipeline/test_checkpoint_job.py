@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForSequenceClassification, ViTConfig, ViTForImageClassification
 
+from job.paths import POLICY, PathPolicy
 from job.spec import JobSpec
 from pipeline.check import check, said_of
 from pipeline.materials import fresh_supernet, prepare_data
@@ -354,3 +355,16 @@ def test_a_source_that_does_not_tell_its_classes_is_not_read_twice(tmp_path, mon
     monkeypatch.setattr(type(spec.data), "tells_classes", False)
     monkeypatch.setattr("pipeline.check.load_dataset", lambda *_: pytest.fail("it was read"))
     checked(tmp_path, spec)
+
+
+def test_files_that_are_not_open_are_refused_before_any_is_read(tmp_path, monkeypatch):
+    """A folder that has got a link since the job was submitted is refused by the first stage, which reads first."""
+    checkpoint, table = bert(tmp_path / "bert", ("no", "yes")), texts(tmp_path, {"bad": "no", "good": "yes"})
+    spec = text_spec(checkpoint, table)
+    (checkpoint / "secret.json").symlink_to("/etc/passwd")
+    monkeypatch.setattr("pipeline.check.read_checkpoint", lambda _: pytest.fail("it was read"))
+    token = POLICY.set(PathPolicy((tmp_path.resolve(),)))
+    try:
+        failed(tmp_path, spec, "leads out of what is open")
+    finally:
+        POLICY.reset(token)

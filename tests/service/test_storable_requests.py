@@ -25,7 +25,7 @@ def app(settings: Settings) -> FastAPI:
 
 @pytest.fixture
 def api(app: FastAPI) -> Iterator[TestClient]:
-    with TestClient(app, raise_server_exceptions=False, headers={"X-Winnow": "1"}) as client:
+    with TestClient(app, headers={"X-Winnow": "1"}, raise_server_exceptions=False) as client:
         yield client
 
 
