@@ -116,7 +116,9 @@ def machine(stack: Stack, tmp_path: Path) -> Iterator[Callable[[], subprocess.Po
     started: list[subprocess.Popen[bytes]] = []
 
     def start() -> subprocess.Popen[bytes]:
-        environment = {**os.environ, **stack.environment(), "WINNOW_DATA_DIR": str(tmp_path)}
+        assert stack.api_key is not None
+        own = {"WINNOW_DATA_DIR": str(tmp_path), "WINNOW_API_KEY": stack.api_key}
+        environment = {**os.environ, **stack.environment(), **own}
         command = [sys.executable, "-m", "service.cli", "measure", "--name", "bench"]
         started.append(subprocess.Popen(command, env=environment, start_new_session=True))
         return started[-1]

@@ -78,11 +78,12 @@ def test_paused_and_resumed_ends_with_the_same_front(
 def test_stopped_keeps_the_front_so_far_even_if_it_was_paused_and_its_runner_is_killed(
     client: Client, undisturbed: tuple[list[tuple[Any, ...]], list[str]]
 ) -> None:
-    job = client.submit({**JOB, "name": "stopped"})
+    # The same search with room for more: it must not be over before it is stopped.
+    job = client.submit({**JOB, "search": {**JOB["search"], "evaluations": 2000}, "name": "stopped"})
     wait_for(client, job["id"], lambda j: j["state"] == "running")
     with pytest.raises(ClientError, match="has not evaluated a network yet"):
         client.verb(job["id"], "stop")
-    wait_for(client, job["id"], in_stage("search", 0.3))
+    wait_for(client, job["id"], in_stage("search", 0.01))
     client.verb(job["id"], "pause")
     wait_for(client, job["id"], lambda j: j["state"] == "paused")
     wait_until_gone(job["id"])
@@ -94,10 +95,11 @@ def test_stopped_keeps_the_front_so_far_even_if_it_was_paused_and_its_runner_is_
     kill_runner(job["id"])
     ended = wait_for(client, job["id"], is_finished)
     assert ended["state"] == "succeeded"
-    assert ended["message"] == f"Stopped by request after {len(evaluated)} of 60 evaluations."
+    assert ended["message"] == f"Stopped by request after {len(evaluated)} of 2000 evaluations."
     front, still = result(client, job["id"])
-    assert still == evaluated == undisturbed[1][: len(evaluated)]
-    assert 0.3 * 60 < len(evaluated) < 60
+    assert still == evaluated
+    assert evaluated[:60] == undisturbed[1][: len(evaluated)]
+    assert 0.01 * 2000 < len(evaluated) < 2000
     assert front
     assert all(test_accuracy is not None for *_, test_accuracy in front)
     with pytest.raises(ClientError, match="is succeeded and cannot be stopped"):

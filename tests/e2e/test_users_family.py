@@ -29,7 +29,7 @@ def test_a_users_family_is_trained_searched_and_exported(client: Client, tmp_pat
     export = client.export(job["id"], front["knee"])
     assert export["report"]["formats"]["safetensors"]["max_abs_difference"] == 0
     with tarfile.open(client.download(export, tmp_path)) as archive:
-        network = archive.extractfile(f"{front['knee']}/network.py")
+        network = archive.extractfile(f"{job['id']}-{front['knee']}/network.py")
         assert network is not None
         source = network.read().decode()
     assert "class Residual(nn.Module)" in source

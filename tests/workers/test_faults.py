@@ -354,8 +354,8 @@ def test_a_full_disk_pauses_the_job_and_leaves_nothing_half_written(
     bench, full = Bench(database, tmp_path, specs["searched"]), ["checkpoints", "supernets"]
     save = artifacts.save_file
 
-    def save_some(tensors: Any, path: Path) -> None:
-        save(tensors, path)
+    def save_some(tensors: Any, path: Path, *metadata: Any) -> None:
+        save(tensors, path, *metadata)
         if full and full[0] in path.parts:
             raise OSError(errno.ENOSPC, "No space left on device")
 
