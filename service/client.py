@@ -73,6 +73,10 @@ class Client:
         """What a space costs and whether limits can be met."""
         return self._json("POST", "/v1/profile", json=spec)
 
+    def shrink_plan(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """A whole job from one sentence: what was decided, and what it takes. Nothing is started."""
+        return self._json("POST", "/v1/shrink", json=asked)
+
     def job(self, job_id: str) -> dict[str, Any]:
         """One job."""
         return self._json("GET", f"/v1/jobs/{job_id}")
