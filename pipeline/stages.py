@@ -24,6 +24,7 @@ from pipeline.finalists import tell_violations, tested_networks
 from pipeline.hardware import Hardware, prepare_hardware
 from pipeline.materials import decoding_of, prepare_data
 from pipeline.policies import NUM_BASELINES, baseline_architectures, baseline_of, first_policies
+from pipeline.readings import read_of, said_of_data
 from pipeline.shared_search import evaluate_of
 from pipeline.training import train_supernet
 from pipeline.workshop import JobFailed, Workshop, make_evaluator
@@ -74,8 +75,9 @@ def run(shop: Workshop, strategy: Strategy) -> None:
         tell=lambda text: shop.reporter.tell("info", text),
     )
     data = prepare_data(shop.spec, shop.space, shop.device, decoding)
-    for note in data.notes:
-        shop.reporter.tell("warning", note)
+    shop.reporter.record(read_of(shop.spec, data))
+    for level, text in said_of_data(data):
+        shop.reporter.tell(level, text)
     samples.keep(shop, data)
     strategy(shop, data)
     shop.reporter.end(JobState.SUCCEEDED, shop.reporter.ended_early)

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from supernet.data import Batch, Split
+from supernet.data.originals import DRAWS, Originals
 from supernet.options import AugmentationOptions
 from supernet.randomness import derived_rng
 
@@ -50,11 +52,38 @@ class Augmentation:
             return self.split.batch(index, device)
         standardisation = self.split.standardisation
         assert standardisation is not None
-        pixels_NCHW = self.split.stored[index].to(device).to(torch.float32) / standardisation.full_scale
+        pixels_NCHW = self._pixels(index, step, part).to(device).to(torch.float32) / standardisation.full_scale
         with torch.no_grad(), seeded(self.seed, f"augmentation/{part}", step, pixels_NCHW.device):
             augmented_NCHW = self._transforms(pixels_NCHW)
         inputs = standardisation(augmented_NCHW.clamp(0, 1) * standardisation.full_scale)
         return Batch(inputs, self.split.y[index].to(device).long())
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether `expect` does anything."""
+        return self._originals is not None or self.split.reads_ahead
+
+    def expect(self, index: Tensor, step: int, part: int = 0) -> None:
+        """These examples are wanted next: what lies in files is read while the caller does something else."""
+        if self._originals is not None:
+            self._originals.expect(index.cpu().numpy(), self._draws(len(index), step, part), self.options.resized_crop)
+        else:
+            self.split.expect(index)
+
+    @property
+    def _originals(self) -> Originals | None:
+        """Pictures of which random crops are cut and only then resized, as the papers do; None: of what is stored."""
+        return self.split.originals if self.options.resized_crop < 1 else None
+
+    def _pixels(self, index: Tensor, step: int, part: int) -> Tensor:
+        """Images as bytes, `NCHW`: as they are stored, or random crops of their originals."""
+        if self._originals is None:
+            return self.split.stored[index]
+        draws = self._draws(len(index), step, part)
+        return torch.from_numpy(self._originals.crops(index.cpu().numpy(), draws, self.options.resized_crop))
+
+    def _draws(self, count: int, step: int, part: int) -> np.ndarray:
+        return derived_rng(self.seed, f"crops/{part}", step).random((count, *DRAWS))
 
     @cached_property
     def _transforms(self) -> nn.Sequential:
@@ -64,7 +93,7 @@ class Augmentation:
 
         options, size = self.options, tuple(self.split.stored.shape[-2:])
         chain: list[nn.Module] = []
-        if options.resized_crop < 1:
+        if options.resized_crop < 1 and self._originals is None:
             chain.append(K.RandomResizedCrop(size, scale=(options.resized_crop, 1.0), cropping_mode="resample"))
         if options.crop_padding:
             chain.append(K.RandomCrop(size, padding=options.crop_padding))

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from job.versions import upgraded
 from search.metrics import Source
 from service.store.models import EvaluationRow, Export, ExportState, Finalist, Job, JobState, Stage
-from service.store.records import LayerSensitivity
+from service.store.records import DataRead, LayerSensitivity
 
 if TYPE_CHECKING:
     from search_space.layers import LayerSpec
@@ -120,6 +120,15 @@ class FrontOut(Answer):
     baselines: list[BaselineOut] = Field(
         description="Where quantization policies are searched: the largest network in its widest and its narrowest "
         "numbers, and the best architecture in its narrowest, measured like the points."
+    )
+
+
+class DataOut(Answer):
+    """What a job's data are."""
+
+    job_id: str
+    loads: list[DataRead] = Field(
+        description="Empty before they are read; more than one where a run of the job has found other data."
     )
 
 
