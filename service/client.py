@@ -127,8 +127,23 @@ class Client:
         return str(self._json("POST", "/v1/session/links")["token"])
 
     def verb(self, job_id: str, verb: str) -> dict[str, Any]:
-        """`cancel`, `pause`, `resume` or `stop`."""
+        """`cancel`, `pause`, `resume`, `stop`, `retry` or `restore`."""
         return self._json("POST", f"/v1/jobs/{job_id}/{verb}")
+
+    def descend(
+        self, job_id: str, verb: str, body: dict[str, Any], idempotency_key: str | None = None
+    ) -> dict[str, Any]:
+        """Make a job of another one: `clone`, `extend` or `rerun`."""
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        return self._json("POST", f"/v1/jobs/{job_id}/{verb}", json=body, headers=headers)
+
+    def edit(self, job_id: str, changes: dict[str, Any]) -> dict[str, Any]:
+        """Change a job's `name`, `labels`, `notes` or `priority`."""
+        return self._json("PATCH", f"/v1/jobs/{job_id}", json=changes)
+
+    def delete(self, job_id: str) -> dict[str, Any]:
+        """Mark a finished job to be removed."""
+        return self._json("DELETE", f"/v1/jobs/{job_id}")
 
     def front(self, job_id: str) -> dict[str, Any]:
         """The job's Pareto front."""

@@ -28,6 +28,7 @@ from service.api import (
     supernets,
     targets,
     uploads,
+    verbs,
 )
 from service.api.openapi import describe
 from service.api.storable_requests import StorableRequests
@@ -109,6 +110,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.gatekeeper = Gatekeeper.of(settings, database)
     for noun in (
         jobs,
+        verbs,
         results,
         insight,
         events,

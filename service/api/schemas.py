@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from job.versions import upgraded
 from search.metrics import Source
-from service.store.models import EvaluationRow, Export, ExportState, Finalist, Job, JobState, Stage
+from service.store.models import EvaluationRow, Export, ExportState, Finalist, Job, JobState, Stage, Verb
 from service.store.records import DataRead, LayerSensitivity
 
 if TYPE_CHECKING:
@@ -44,6 +44,19 @@ class JobOut(Answer):
     )
     owner_id: str | None = Field(default=None, description="The key that submitted it.")
     shared_with: str | None = Field(default=None, description="The group whose keys may look at it.")
+    labels: list[str] = Field(default_factory=list, description="Words to find it by.")
+    notes: str = Field(default="", description="For people.")
+    priority: int = Field(default=0, description="Of waiting jobs those with the highest number are taken up first.")
+    parent_id: str | None = Field(default=None, description="The job that this one was made of.")
+    parent_verb: Verb | None = Field(default=None, description="How: `clone`, `extend` or `rerun`.")
+    deleted_at: datetime | None = Field(
+        default=None, description="When its deletion was asked for; it can be restored until its time of grace is over."
+    )
+    failures: list[dict[str, Any]] = Field(
+        default_factory=list,
+        description="How its runs ended badly since the last progress: `attempt`, `reason`, `stage`, `at`.",
+    )
+    verbs: list[Verb] = Field(default_factory=list, description="What may be asked of it, as far as its state decides.")
 
 
 class DraftOut(Answer):
