@@ -13,7 +13,7 @@ from typing import Any
 
 from search_space.adjustments import Adjustments, Options, number, space_name, whole
 from search_space.checkpoint import CheckpointError, ConfigReader, Layout, Place, shares
-from search_space.families._encoder import Encoder, encoder_choices, encoder_layer
+from search_space.families._encoder import Encoder, config_of_layers, encoder_choices, encoder_layer
 from search_space.families._identity import digest
 from search_space.inputs import ImageInput
 from search_space.layers import LayerSpec, PatchEmbeddingSpec, PatchHeadSpec
@@ -260,6 +260,35 @@ def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
         places[f"{prefix}layernorm.{kind}"] = Place("head", f"norm.{kind}", (e.embed,))
         places[f"classifier.{kind}"] = Place("head", f"classifier.{kind}", shape, optional=new, fresh=other)
     return Layout(places, ("pooler.*", "vit.pooler.*", "*embeddings.mask_token"), Spelling("vit", VIT + LEGACY))
+
+
+def config_of(layers: Mapping[str, LayerSpec]) -> dict[str, Any]:
+    """The config.json under which transformers builds a network of these layers, the widest of them everywhere.
+
+    A layer that is narrower computes the same with zeros in the rest. `head_dim` is said where heads do not fill the
+    hidden size.
+
+    Raises:
+        CheckpointError: no model of transformers has such layers.
+    """
+    embedding, *middle, head = layers.values()
+    if not isinstance(embedding, PatchEmbeddingSpec) or not isinstance(head, PatchHeadSpec):
+        raise CheckpointError("its layers are not ViT's")
+    first, sizes = config_of_layers(middle, norm_first=True)
+    if head.pool != "class_token":
+        raise CheckpointError("it averages its patches, and transformers' ViT reads the class token")
+    own_width = sizes["num_attention_heads"] * first.head_dim == first.embed
+    return {
+        "model_type": "vit",
+        "architectures": ["ViTForImageClassification"],
+        **sizes,
+        **({} if own_width else {"head_dim": first.head_dim}),
+        "qkv_bias": first.qkv_bias,
+        "image_size": embedding.size,
+        "patch_size": embedding.patch,
+        "num_channels": embedding.channels,
+        "num_labels": head.classes,
+    }
 
 
 # Adjustments under which a preset that is too big for a test runs in one.

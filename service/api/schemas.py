@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from job.versions import upgraded
 from search.metrics import Source
@@ -230,6 +230,7 @@ class ArchitectureOut(PointOut):
 
     job_id: str
     layers: list[LayerOut]
+    formats: list[str] = Field(description="Export formats that it can have.")
 
 
 class RuleIn(BaseModel):
@@ -255,11 +256,20 @@ class ExportRequest(BaseModel):
 
     architecture_id: str | None = Field(default=None, description="An architecture that the job has evaluated.")
     rule: RuleIn | None = None
+    formats: list[Annotated[str, Field(max_length=64)]] | None = Field(
+        default=None,
+        max_length=64,
+        description="Formats to write, each in a folder of the archive; the catalogue has those that there are. Left "
+        "out: `load.py` with its weights, and `model.onnx`, in one folder.",
+        examples=[["huggingface", "onnx"]],
+    )
 
     @model_validator(mode="after")
     def _one_of_both(self) -> ExportRequest:
         if self.architecture_id is not None and self.rule is not None:
             raise ValueError("Give architecture_id or a rule, not both: they may mean different networks.")
+        if self.formats is not None and not self.formats:
+            raise ValueError("formats names none; leave it out, or name some.")
         return self
 
 
@@ -269,6 +279,7 @@ class ExportOut(Answer):
     id: str
     job_id: str
     architecture_id: str
+    formats: list[str] = Field(description="That were named; empty: none was.")
     state: ExportState
     message: str | None
     created_at: datetime
@@ -278,6 +289,11 @@ class ExportOut(Answer):
     report: dict[str, Any] | None = Field(description="What was compared after reloading, and how it agreed.")
     download_url: str | None = None
     chosen: str | None = Field(default=None, description="Which network a rule chose, in words.")
+
+    @field_validator("formats", mode="before")
+    @classmethod
+    def _listed(cls, stored: str | list[str]) -> list[str]:
+        return [name for name in stored.split(",") if name] if isinstance(stored, str) else stored
 
     @classmethod
     def of(cls, export: Export, chosen: str | None = None) -> ExportOut:

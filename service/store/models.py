@@ -354,11 +354,13 @@ class Export(Leased, Base):
     """One architecture of one job as files, with the report of their verification."""
 
     __tablename__ = "exports"
-    __table_args__ = (UniqueConstraint("job_id", "architecture_id"),)
+    __table_args__ = (UniqueConstraint("job_id", "architecture_id", "formats"),)
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     architecture_id: Mapped[str] = mapped_column(String(32))
+    # Names with commas between them, in order; empty: what an export has that names none.
+    formats: Mapped[str] = mapped_column(Text, server_default="", default="")
     state: Mapped[ExportState] = mapped_column(_one_of(ExportState), default=ExportState.QUEUED)
     message: Mapped[str | None] = mapped_column(Words)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
