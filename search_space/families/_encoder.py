@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 from search_space.adjustments import Options, Rule
 from search_space.architecture import Option
-from search_space.checkpoint import CheckpointError, ConfigReader, Place
+from search_space.checkpoint import CheckpointError, ConfigReader
 from search_space.layers import EncoderLayerSpec
 from search_space.space import Choice
 
@@ -82,15 +82,6 @@ class Encoder:
         unbiased = () if self.qkv_bias else ("query", "key", "value")
         biases = {f"{name}.bias": shape[:1] for name, shape in weights.items() if name not in unbiased}
         return {f"{name}.weight": shape for name, shape in weights.items()} | biases
-
-    def places(self, prefix: str, modules: Mapping[str, str]) -> dict[str, Place]:
-        """Where a checkpoint's tensors of all layers go; `modules` has its names for the parts of a layer."""
-        found: dict[str, Place] = {}
-        for i in range(self.layers):
-            for own, shape in self.shapes().items():
-                module, _, kind = own.rpartition(".")
-                found[f"{prefix}encoder.layer.{i}.{modules[module]}.{kind}"] = Place(f"layer{i + 1}", own, shape)
-        return found
 
 
 @lru_cache(maxsize=65536)
