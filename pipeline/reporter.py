@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from service.store import queries, records, sharing, warm
 from service.store.models import STAGES, Artifact, EvaluationRow, Finalist, Job, JobState, Stage, TrainedSupernet
-from service.store.records import R, Record
+from service.store.records import R, Record, StageBegan
 from service.store.session import Database, first_line
 
 log = structlog.get_logger()
@@ -84,7 +84,7 @@ class Reporter:
         def write(session: Session) -> None:
             job = queries.fenced_job(session, self.job_id, self.epoch)
             if job.stage != name:
-                queries.add_event(session, job, "stage", {"stage": name})
+                records.write(session, self.job_id, self.epoch, StageBegan(stage=name, run=self.epoch))
 
         self._write(write)
         self.progress(done, force=True)

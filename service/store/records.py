@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,7 +20,7 @@ from sqlalchemy.orm import Session
 from search.metrics import Source
 from search_space.architecture import Option
 from service.store import queries
-from service.store.models import JobRecord
+from service.store.models import JobRecord, Stage
 from service.store.storable import storable
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,21 @@ class _Shown(Record):
     def shown(self) -> Metrics:
         """Those numbers."""
         return dict(self.__pydantic_extra__)
+
+
+class StageBegan(Record):
+    """A stage that one run of the job began; a stage has several where a run was interrupted in it."""
+
+    kind: ClassVar[str] = "stage began"
+    event: ClassVar[str] = "stage"
+    named_by: ClassVar[tuple[str, ...]] = ("stage", "run")
+
+    stage: Stage
+    run: int = Field(description="The epoch of the run's lease.")
+
+    def told(self) -> dict[str, Any]:
+        """See `Record.told`."""
+        return {"stage": self.stage}
 
 
 class CurvePoint(_Shown):
@@ -336,6 +352,13 @@ def read(session: Session, job_id: str, model: type[R]) -> list[R]:
     """A job's records of a kind, in the order in which they were first written."""
     query = select(JobRecord.data).where(JobRecord.job_id == job_id, JobRecord.kind == model.kind)
     return [parsed(model, data) for data in session.scalars(query.order_by(JobRecord.number))]
+
+
+def moments(session: Session, job_id: str, model: type[R]) -> list[tuple[R, datetime]]:
+    """A job's records of a kind in the order in which they were written, and when each was."""
+    query = select(JobRecord.data, JobRecord.created_at).where(JobRecord.job_id == job_id, JobRecord.kind == model.kind)
+    rows = session.execute(query.order_by(JobRecord.number)).all()
+    return [(parsed(model, row.data), row.created_at) for row in rows]
 
 
 def parsed(model: type[R], data: Mapping[str, Any]) -> R:
