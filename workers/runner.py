@@ -37,6 +37,7 @@ from pipeline.workshop import JobFailed, Workshop, make_evaluator
 from predictors.cost import macs
 from proxyless.strategy import search_by_gradient
 from search_space import plugins
+from service import fronts
 from service.lifeline import die_with_parent
 from service.settings import Settings, get_settings
 from service.store import leases, queries
@@ -140,6 +141,7 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
             queries.weights_of(session, job.id, export.architecture_id),
             next(iter(queries.artifacts(session, job.id, samples.KIND)), None),
             export.formats,
+            fronts.compared_with(session, job),
         )
 
     asked = patiently(database, order, DATABASE_PATIENCE_SECONDS)

@@ -230,6 +230,86 @@ class DataRead(Record):
         return data
 
 
+# --- the final front ------------------------------------------------------------------------------
+
+
+class BrokenLimit(BaseModel):
+    """A limit that a network does not keep as measured, or a score of it that is no number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    metric: str
+    limit: float | None = Field(description="Null: the score is no number.")
+    value: float | None
+    by: float | None = Field(description="How far beyond, as a share of the limit; null: the score is no number.")
+
+
+class OnFront(BaseModel):
+    """A network of the front."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    architecture_id: str
+    rivals: tuple[str, ...] = ()
+
+
+class BeatenNetwork(BaseModel):
+    """A network that was measured and is no better than one of the front."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    architecture_id: str
+    by: str
+
+
+class BeyondLimits(BaseModel):
+    """A network that was measured and breaks limits."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    architecture_id: str
+    breaks: tuple[BrokenLimit, ...]
+
+
+class PredictionError(BaseModel):
+    """How the search's predictions of a metric turned out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    metric: str
+    networks: int = Field(description="That were predicted in the search and then measured.")
+    bias: float = Field(description="Mean of (measured - predicted) / predicted.")
+    spread: float = Field(description="Standard deviation of that.")
+
+
+class ReferenceNetwork(BaseModel):
+    """What the networks of a job are compared with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    architecture_id: str
+    breaks: tuple[BrokenLimit, ...] = ()
+
+
+class FrontRecord(Record):
+    """The final front of a job: made once from measured values, and read ever after."""
+
+    kind: ClassVar[str] = "front"
+    event: ClassVar[str] = "front"
+    last_counts: ClassVar[bool] = True
+
+    points: tuple[OnFront, ...]
+    knee: str | None
+    reference: ReferenceNetwork | None
+    beaten: tuple[BeatenNetwork, ...]
+    beyond: tuple[BeyondLimits, ...]
+    hypervolume: float | None
+    worst: dict[str, float | None]
+    stable: bool
+    predictions: tuple[PredictionError, ...]
+
+
 # --- a search by gradient -------------------------------------------------------------------------
 
 
@@ -309,6 +389,7 @@ class Measured(Record):
     metrics: Metrics
     sources: dict[str, Source]
     test: Metrics
+    intervals: dict[str, tuple[float, float]] = Field(default_factory=dict)
     measurements: list[dict[str, Any]]
 
 
