@@ -26,7 +26,7 @@ from pipeline.materials import decoding_of, prepare_data
 from pipeline.policies import NUM_BASELINES, baseline_architectures, baseline_of, first_policies
 from pipeline.shared_search import evaluate_of
 from pipeline.training import train_supernet
-from pipeline.workshop import JobFailed, Workshop, make_evaluator
+from pipeline.workshop import JobFailed, Workshop, images_of, make_evaluator
 from predictors.cost import ANALYTIC
 from quantization.after_search import InSchemes
 from quantization.quantized_evaluator import QuantizedEvaluator
@@ -88,8 +88,9 @@ def search_supernet(shop: Workshop, data: Dataset) -> None:
     evaluator = make_evaluator(shop.spec, supernet, data, exams)
     hardware = prepare_hardware(shop)
     evaluations = search(shop, evaluator, hardware)
-    measure_finalists(shop, evaluator, evaluations, hardware)
-    measure_baselines(shop, evaluator, hardware)
+    delivering = make_evaluator(shop.spec, supernet, data, exams, delivered=True)
+    measure_finalists(shop, delivering, evaluations, hardware)
+    measure_baselines(shop, evaluator, delivering, hardware)
 
 
 # --- search --------------------------------------------------------------------------------------
@@ -190,6 +191,9 @@ def search_problem(
 def measure_finalists(shop: Workshop, evaluator: Evaluator, evaluations: list[Evaluation], hardware: Hardware) -> None:
     """Test accuracy and measured latency of every network on the front.
 
+    Args:
+        evaluator: of networks that are delivered.
+
     Raises:
         JobFailed: no evaluated architecture meets the limits.
     """
@@ -199,8 +203,9 @@ def measure_finalists(shop: Workshop, evaluator: Evaluator, evaluations: list[Ev
     finished = {finalist.architecture_id for finalist in shop.reporter.finalists()}
     done = len(finished)
     shop.reporter.stage(Stage.MEASURE_FINALISTS, done / len(front))
-    schemes, chosen = shop.spec.scoring.quantize_front, (shop.spec.search.calibration_images, shop.spec.training.seed)
-    in_fewer_bits = InSchemes(evaluator, schemes, *chosen)
+    schemes, training = shop.spec.scoring.quantize_front, shop.spec.training
+    images = images_of(shop.spec, delivered=True)
+    in_fewer_bits = InSchemes(evaluator, schemes, images, training.seed, training.augmentation)
     left = [(place, one) for place, one in enumerate(front, 1) if one.architecture.id not in finished]
     for group in _measured_at_once(left):
         for finalist, (_, evaluation) in zip(_measured(shop, evaluator, group, hardware), group, strict=True):
@@ -212,8 +217,13 @@ def measure_finalists(shop: Workshop, evaluator: Evaluator, evaluations: list[Ev
     tell_violations(shop, hardware)
 
 
-def measure_baselines(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> None:
-    """What the front of a search of policies is compared with: scored and measured like a finalist."""
+def measure_baselines(shop: Workshop, evaluator: Evaluator, delivering: Evaluator, hardware: Hardware) -> None:
+    """What the front of a search of policies is compared with: scored and measured like a finalist.
+
+    Args:
+        evaluator: of the search.
+        delivering: of networks that are delivered.
+    """
     if not isinstance(evaluator, QuantizedEvaluator):
         return
     finished = {baseline.name for baseline in shop.reporter.records(Baseline)}
@@ -222,7 +232,7 @@ def measure_baselines(shop: Workshop, evaluator: Evaluator, hardware: Hardware) 
     named = baseline_architectures(shop, evaluator, hardware)
     left = {name: architecture for name, architecture in named.items() if name not in finished}
     scored = [(0, evaluator.evaluate([architecture])[0]) for architecture in left.values()]
-    for name, (_, evaluation), found in zip(left, scored, _measured(shop, evaluator, scored, hardware), strict=True):
+    for name, (_, evaluation), found in zip(left, scored, _measured(shop, delivering, scored, hardware), strict=True):
         shop.reporter.record(baseline_of(name, evaluation, found))
         shop.reporter.progress(1.0, force=True)
 
