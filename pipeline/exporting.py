@@ -34,6 +34,7 @@ from service.plain import visible
 from service.store.models import Artifact, EvaluationRow, Finalist, Job
 from supernet.data import Dataset, Decoding, Split
 from supernet.evaluate import score
+from supernet.evaluator import Evaluator
 from supernet.flat import load_tensors
 from supernet.network import Supernet
 
@@ -105,8 +106,7 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
     kept = _kept(order, spec, artifacts, decoding)
     supernet = Supernet(alone(space, architecture) if order.trained_alone else spec.supernet.space())
     load_tensors(supernet, artifacts.load(order.weights.path, order.weights.sha256))
-    calibrated = None if order.samples is None else kept.calibrated
-    scored = make_evaluator(spec, supernet, kept.data, calibrated=calibrated).network(architecture)
+    scored = _scored(order, spec, kept, supernet).network(architecture)
     numbers, network = _numbers(order, kept, scored_as(scored, spec)), shipped(scored, spec)
     environment = describe(torch.device("cpu"), num_threads)
     facts: dict[str, Any] = {
@@ -151,6 +151,15 @@ def _kept(order: ExportOrder, spec: JobSpec, artifacts: ArtifactStore, decoding:
     if order.samples is not None:
         return samples.read(artifacts, order.samples)
     return samples.sampled(job_data(spec, decoding), spec.training.seed)
+
+
+def _scored(order: ExportOrder, spec: JobSpec, kept: Kept, supernet: Supernet) -> Evaluator:
+    """What gives the network as the front scored it; one that is no finalist, as the search did."""
+    if order.trained_alone and spec.gradient is not None:
+        training = spec.gradient.final.model_copy(update={"seed": spec.training.seed})
+        spec = spec.model_copy(update={"training": training})
+    delivered = order.finalist is not None or order.trained_alone
+    return make_evaluator(spec, supernet, kept.data, calibrated=kept.calibrated, delivered=delivered)
 
 
 def _numbers(order: ExportOrder, kept: Kept, network: nn.Module) -> _Numbers:

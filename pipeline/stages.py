@@ -84,8 +84,9 @@ def search_supernet(shop: Workshop, data: Dataset) -> None:
     evaluator = make_evaluator(shop.spec, supernet, data, exams)
     hardware = prepare_hardware(shop)
     evaluations = search(shop, evaluator, hardware)
-    measure_front(shop, evaluator, evaluations, hardware, held_out)
-    measure_baselines(shop, evaluator, hardware)
+    delivering = make_evaluator(shop.spec, supernet, data, exams, delivered=True)
+    measure_front(shop, evaluator, delivering, evaluations, hardware, held_out)
+    measure_baselines(shop, evaluator, delivering, hardware)
 
 
 # --- search --------------------------------------------------------------------------------------
@@ -195,8 +196,16 @@ def search_problem(
 # --- baselines -----------------------------------------------------------------------------------
 
 
-def measure_baselines(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> None:
-    """What the front of a search of policies is compared with: scored and measured like a finalist."""
+# --- measure finalists ---------------------------------------------------------------------------
+
+
+def measure_baselines(shop: Workshop, evaluator: Evaluator, delivering: Evaluator, hardware: Hardware) -> None:
+    """What the front of a search of policies is compared with: scored and measured like a finalist.
+
+    Args:
+        evaluator: of the search.
+        delivering: of networks that are delivered.
+    """
     if not isinstance(evaluator, QuantizedEvaluator):
         return
     finished = {baseline.name for baseline in shop.reporter.records(Baseline)}
@@ -205,7 +214,7 @@ def measure_baselines(shop: Workshop, evaluator: Evaluator, hardware: Hardware) 
     named = baseline_architectures(shop, evaluator, hardware)
     left = {name: architecture for name, architecture in named.items() if name not in finished}
     scored = [evaluator.evaluate([architecture])[0] for architecture in left.values()]
-    measured = measured_networks(shop, evaluator, scored, hardware)
+    measured = measured_networks(shop, delivering, scored, hardware)
     for name, evaluation, found in zip(left, scored, measured, strict=True):
         shop.reporter.record(baseline_of(name, evaluation, found))
         shop.reporter.progress(1.0, force=True)

@@ -27,6 +27,19 @@ IGNORED = -100
 
 
 @dataclass(frozen=True, slots=True)
+class Mixed:
+    """What examples of a batch were mixed with.
+
+    Attributes:
+        targets: labels of the second example of each mixture, `y_N` (int64).
+        share: what the first example, whose label is the batch's, has of it, `(N,)` in 0 to 1.
+    """
+
+    targets: Tensor
+    share: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """What one step trains on, or one forward pass evaluates.
 
@@ -34,11 +47,13 @@ class Batch:
         inputs: images `x_NCHW` (float32, standardised) or tokens `x_NT` (int64).
         targets: labels `y_N`, or for language models the next token at every position, `y_NT` (int64).
         mask: (N, T), True where a token is text and not padding; None where nothing is padded.
+        mixed: what its images were mixed with; None where they are as they were.
     """
 
     inputs: Tensor
     targets: Tensor
     mask: Tensor | None = None
+    mixed: Mixed | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -58,12 +73,14 @@ class Batch:
         if self.inputs.device == device:
             return self
         mask = None if self.mask is None else self.mask.to(device)
-        return Batch(self.inputs.to(device), self.targets.to(device), mask)
+        mixed = None if self.mixed is None else Mixed(self.mixed.targets.to(device), self.mixed.share.to(device))
+        return Batch(self.inputs.to(device), self.targets.to(device), mask, mixed)
 
     def part(self, index: slice) -> Batch:
         """Some of its examples."""
         mask = None if self.mask is None else self.mask[index]
-        return Batch(self.inputs[index], self.targets[index], mask)
+        mixed = None if self.mixed is None else Mixed(self.mixed.targets[index], self.mixed.share[index])
+        return Batch(self.inputs[index], self.targets[index], mask, mixed)
 
 
 @dataclass(frozen=True, slots=True)
