@@ -21,6 +21,7 @@ from service.api import (
     health,
     insight,
     jobs,
+    logs,
     problems,
     profile,
     results,
@@ -28,6 +29,7 @@ from service.api import (
     targets,
     uploads,
     verbs,
+    workers,
 )
 from service.api.openapi import describe
 from service.api.storable_requests import StorableRequests
@@ -110,6 +112,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for noun in (
         jobs,
         verbs,
+        logs,
+        workers,
         results,
         insight,
         events,
