@@ -153,6 +153,24 @@ class Client:
         params = {name: value for name, value in filters.items() if value is not None}
         return self._json("GET", f"/v1/jobs/{job_id}/logs", params=params)
 
+    def webhooks(self) -> list[dict[str, Any]]:
+        """Your webhooks."""
+        found: list[dict[str, Any]] = self._json("GET", "/v1/webhooks")["webhooks"]
+        return found
+
+    def add_webhook(self, url: str, states: list[str]) -> dict[str, Any]:
+        """Have an address told of states of your jobs; the answer holds its secret."""
+        return self._json("POST", "/v1/webhooks", json={"url": url, "states": states})
+
+    def remove_webhook(self, webhook_id: str) -> None:
+        """Tell an address nothing more."""
+        self._json("DELETE", f"/v1/webhooks/{webhook_id}")
+
+    def deliveries(self, webhook_id: str) -> list[dict[str, Any]]:
+        """What was sent to a webhook."""
+        found: list[dict[str, Any]] = self._json("GET", f"/v1/webhooks/{webhook_id}/deliveries")["deliveries"]
+        return found
+
     def front(self, job_id: str) -> dict[str, Any]:
         """The job's Pareto front."""
         return self._json("GET", f"/v1/jobs/{job_id}/front")

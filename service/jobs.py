@@ -145,7 +145,7 @@ def _store(session: Session, spec: JobSpec, idempotency_key: str | None, who: Id
         return _same_request(earlier, spec), False
     job = queries.locked_job(session, job_id)
     assert job is not None
-    queries.add_event(session, job, "state", {"state": JobState.QUEUED, "message": None})
+    queries.tell_state(session, job)
     return job, True
 
 

@@ -81,6 +81,10 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z0-9._=/:,\s-]*$",
         description="Words of a worker, separated by commas, that jobs may ask for in `needs.labels`.",
     )
+    webhook_allow: str = Field(
+        default="",
+        description="Names, addresses and networks, by commas, that webhooks may lead to besides public ones.",
+    )
     max_body_bytes: int = Field(default=1_000_000, ge=1, description="Largest request body that is read.")
     families_dir: DirectoryPath | None = Field(
         default=None, description="Folder of families of your own, one Python file each. Their code is run."

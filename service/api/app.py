@@ -29,6 +29,7 @@ from service.api import (
     targets,
     uploads,
     verbs,
+    webhooks,
     workers,
 )
 from service.api.openapi import describe
@@ -42,6 +43,7 @@ from service.queue import Queue
 from service.settings import Settings, get_settings
 from service.store.session import Database
 from service.version import version
+from service.webhooks import Courier
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +96,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        courier = Courier(database, settings)
+        courier.start()
         yield
+        courier.stop()
         database.close()
 
     app = Application(
@@ -114,6 +119,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         verbs,
         logs,
         workers,
+        webhooks,
         results,
         insight,
         events,

@@ -74,6 +74,14 @@ class Verb(StrEnum):
     RERUN = "rerun"
 
 
+class DeliveryState(StrEnum):
+    """What becomes of a message to a webhook."""
+
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
 class LogLevel(StrEnum):
     """How much a line of a log matters, from least to most."""
 
@@ -543,6 +551,47 @@ class Upload(Base):
     # What its bytes say that it is, and its place in its folder; None until it is finished.
     type: Mapped[str | None] = mapped_column(String(20))
     path: Mapped[str | None] = mapped_column(String(100))
+
+
+class Webhook(Base):
+    """An address that hears of the states of its key's jobs."""
+
+    __tablename__ = "webhooks"
+    __table_args__ = (Index(None, "owner_id"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    owner_id: Mapped[str | None] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"))
+    url: Mapped[str] = mapped_column(Text)
+    # Signs what is sent; shown once, and stored because it is needed for that.
+    secret: Mapped[str] = mapped_column(String(100))
+    # Of which it hears; none: of all.
+    states: Mapped[list[str]] = mapped_column(ARRAY(String(20)))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # Since when nothing is sent any more, because the address said that it is gone.
+    gone_at: Mapped[datetime | None]
+
+
+class Delivery(Base):
+    """One message to a webhook: written with the state that it tells of, and sent until it arrives."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        Index(None, "webhook_id", "id"),
+        Index("ix_webhook_deliveries_due", "next_at", postgresql_where="state = 'waiting'"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=True)
+    webhook_id: Mapped[str] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"))
+    job_id: Mapped[str] = mapped_column(String(32))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    payload: Mapped[dict[str, Any]]
+    state: Mapped[DeliveryState] = mapped_column(_one_of(DeliveryState), default=DeliveryState.WAITING)
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # What became of the last attempt.
+    status: Mapped[int | None]
+    error: Mapped[str | None] = mapped_column(Words)
+    delivered_at: Mapped[datetime | None]
 
 
 class AuditRow(Base):

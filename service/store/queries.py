@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, cast, delete, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from service.store import outbox
 from service.store.leases import LeaseLost
 from service.store.models import (
     ACTIVE_STATES,
@@ -145,7 +146,13 @@ def set_state(session: Session, job: Job, state: JobState, message: str | None) 
         job.queued_at = session.scalar(select(func.now())) or job.queued_at
         job.lease_owner = job.lease_until = None
         job.attempts = 0
-    add_event(session, job, "state", {"state": state, "message": message})
+    tell_state(session, job)
+
+
+def tell_state(session: Session, job: Job) -> None:
+    """Say in which state a locked job is now: in its events, and to the webhooks of its key."""
+    add_event(session, job, "state", {"state": job.state, "message": job.message})
+    outbox.write(session, job)
 
 
 def reopen(session: Session, job: Job) -> None:
@@ -156,7 +163,7 @@ def reopen(session: Session, job: Job) -> None:
     job.finished_at = job.eta_seconds = job.lease_owner = job.lease_until = job.interrupted_at = None
     job.state, job.message, job.attempts, job.failures = JobState.QUEUED, None, 0, []
     job.queued_at = session.scalar(select(func.now())) or job.queued_at
-    add_event(session, job, "state", {"state": JobState.QUEUED, "message": None})
+    tell_state(session, job)
 
 
 def set_running(session: Session, job: Job) -> None:
@@ -164,7 +171,7 @@ def set_running(session: Session, job: Job) -> None:
     job.progressed_at = session.scalar(select(func.now()))
     job.state, job.message = JobState.RUNNING, None
     job.started_at = job.started_at or session.scalar(select(func.now()))
-    add_event(session, job, "state", {"state": JobState.RUNNING, "message": None})
+    tell_state(session, job)
 
 
 # --- a runner's writes ---------------------------------------------------------------------------
