@@ -125,6 +125,7 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
             evaluation = hardware.added_to(scored, shop.reporter.listen)
             shop.reporter.evaluation(row_of(evaluation, row.seconds))
             known[evaluation.architecture.id] = evaluation
+            structlog.contextvars.bind_contextvars(step=len(known))
             shop.reporter.progress(len(known) / plan.evaluations)
             found.append(evaluation)
         return found

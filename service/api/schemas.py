@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from job.versions import upgraded
 from search.metrics import Source
-from service.store.models import EvaluationRow, Export, ExportState, Finalist, Job, JobState, Stage, Verb
+from service.store.models import EvaluationRow, Export, ExportState, Finalist, Job, JobState, LogLevel, Stage, Verb
 from service.store.records import BrokenLimit, DataRead, LayerSensitivity, PredictionError
 
 if TYPE_CHECKING:
@@ -34,7 +35,10 @@ class JobOut(Answer):
     progress: float = Field(description="Share of the whole job, 0 to 1.")
     stage_progress: float = Field(description="Share of the current stage, 0 to 1.")
     eta_seconds: float | None = Field(description="Estimated time to the end.")
-    message: str | None = Field(description="Why it failed, paused, waits, or ended early.")
+    message: str | None = Field(description="Why it failed, paused, waits for a device, or ended early.")
+    waits: str | None = Field(
+        default=None, description="Why it waits for a worker, behind which jobs, and for how long; null if it does not."
+    )
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -57,6 +61,54 @@ class JobOut(Answer):
         description="How its runs ended badly since the last progress: `attempt`, `reason`, `stage`, `at`.",
     )
     verbs: list[Verb] = Field(default_factory=list, description="What may be asked of it, as far as its state decides.")
+
+
+class LogLineOut(Answer):
+    """A line of a job's log."""
+
+    id: int = Field(description="Give the last one as `after` for what comes next.")
+    at: datetime
+    level: LogLevel
+    epoch: int = Field(description="Of the run that said it: it grows each time that a worker takes the job up.")
+    stage: Stage | None
+    step: int | None = Field(description="Of a training, or the number of evaluations.")
+    text: str
+
+
+class LogPage(Answer):
+    """Lines of a job's log, oldest first."""
+
+    lines: list[LogLineOut]
+    next_after: int | None = Field(description="Give it as `after` for the next lines; null where there are none yet.")
+
+
+class WorkerState(StrEnum):
+    """Whether a worker is there: `draining` takes nothing new, `offline` is silent."""
+
+    ONLINE = "online"
+    DRAINING = "draining"
+    OFFLINE = "offline"
+
+
+class WorkerOut(Answer):
+    """A worker, and what it has."""
+
+    name: str
+    state: WorkerState
+    started_at: datetime
+    seen_at: datetime = Field(description="Last heartbeat.")
+    queues: list[str]
+    labels: list[str]
+    gpus: int
+    memory_bytes: int
+    facts: dict[str, Any] = Field(description="Host, cores, names of GPUs, versions.")
+    job_id: str | None = Field(default=None, description="The job that it runs, if you may see it.")
+
+
+class WorkerPage(Answer):
+    """All workers by name."""
+
+    workers: list[WorkerOut]
 
 
 class DraftOut(Answer):
@@ -389,9 +441,17 @@ class ExportOut(Answer):
         return answer
 
 
-def job_page(jobs: Sequence[Job], summaries: Mapping[str, Mapping[str, Any]], next_cursor: str | None) -> JobPage:
-    """A page of jobs from rows and what they have found, by id."""
-    listed = [JobSummaryOut.model_validate(job).model_copy(update=dict(summaries.get(job.id, {}))) for job in jobs]
+def job_page(
+    jobs: Sequence[Job],
+    summaries: Mapping[str, Mapping[str, Any]],
+    waits: Mapping[str, str],
+    next_cursor: str | None,
+) -> JobPage:
+    """A page of jobs from rows, what they have found, and why they wait, by id."""
+    listed = [
+        JobSummaryOut.model_validate(job).model_copy(update={**summaries.get(job.id, {}), "waits": waits.get(job.id)})
+        for job in jobs
+    ]
     return JobPage(jobs=listed, next_cursor=next_cursor)
 
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, cast, delete, func, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from service.store import outbox
 from service.store.leases import LeaseLost
 from service.store.models import (
     ACTIVE_STATES,
@@ -86,12 +87,16 @@ def list_jobs(
     if recipe is not None:
         query = query.where(Job.recipe == recipe)
     if text:
-        pattern = "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-        query = query.where(or_(Job.name.ilike(pattern), Job.id.ilike(pattern)))
+        query = query.where(or_(containing(Job.name, text), containing(Job.id, text)))
     if before is not None:
         created_at, job_id = before
         query = query.where(or_(Job.created_at < created_at, and_(Job.created_at == created_at, Job.id < job_id)))
     return session.scalars(query).all()
+
+
+def containing(column: InstrumentedAttribute[str], part: str) -> ColumnElement[bool]:
+    """That a text contains another one, whatever the case of its letters."""
+    return column.ilike("%" + part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%")
 
 
 def count_jobs(session: Session) -> dict[JobState, int]:
@@ -141,7 +146,13 @@ def set_state(session: Session, job: Job, state: JobState, message: str | None) 
         job.queued_at = session.scalar(select(func.now())) or job.queued_at
         job.lease_owner = job.lease_until = None
         job.attempts = 0
-    add_event(session, job, "state", {"state": state, "message": message})
+    tell_state(session, job)
+
+
+def tell_state(session: Session, job: Job) -> None:
+    """Say in which state a locked job is now: in its events, and to the webhooks of its key."""
+    add_event(session, job, "state", {"state": job.state, "message": job.message})
+    outbox.write(session, job)
 
 
 def reopen(session: Session, job: Job) -> None:
@@ -152,14 +163,15 @@ def reopen(session: Session, job: Job) -> None:
     job.finished_at = job.eta_seconds = job.lease_owner = job.lease_until = job.interrupted_at = None
     job.state, job.message, job.attempts, job.failures = JobState.QUEUED, None, 0, []
     job.queued_at = session.scalar(select(func.now())) or job.queued_at
-    add_event(session, job, "state", {"state": JobState.QUEUED, "message": None})
+    tell_state(session, job)
 
 
 def set_running(session: Session, job: Job) -> None:
     """A worker has claimed a queued job."""
+    job.progressed_at = session.scalar(select(func.now()))
     job.state, job.message = JobState.RUNNING, None
     job.started_at = job.started_at or session.scalar(select(func.now()))
-    add_event(session, job, "state", {"state": JobState.RUNNING, "message": None})
+    tell_state(session, job)
 
 
 # --- a runner's writes ---------------------------------------------------------------------------
@@ -191,7 +203,13 @@ def set_progress(
     state = session.execute(
         update(Job)
         .where(Job.id == job_id, Job.epoch == epoch, Job.state.in_(ACTIVE_STATES))
-        .values(stage=stage, progress=progress, stage_progress=stage_progress, eta_seconds=eta_seconds)
+        .values(
+            stage=stage,
+            progress=progress,
+            stage_progress=stage_progress,
+            eta_seconds=eta_seconds,
+            progressed_at=func.now(),
+        )
         .returning(Job.state)
     ).scalar_one_or_none()
     if state is None:
