@@ -180,6 +180,7 @@ def test_job_is_cancelled_from_its_page(page: Page, client: Client) -> None:
     assert is_finished(client.job(job["id"]))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("page", [1280], indirect=True)
 def test_a_search_is_stopped_from_its_page(page: Page, client: Client) -> None:
     many = {**TINY_JOB["search"], "evaluations": 240}  # type: ignore[dict-item]
@@ -223,6 +224,7 @@ def test_a_job_is_written_checked_and_submitted_in_the_browser(page: Page, clien
     client.verb(page.url.rsplit("/", 1)[1], "cancel")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("page", [1280], indirect=True)
 def test_a_finished_job_is_copied_and_searched_further(page: Page, job_id: str, client: Client) -> None:
     wait_for(client, job_id, is_finished)
