@@ -25,6 +25,7 @@ from search_space.space import SearchSpace
 from service.store.models import Artifact
 from supernet.calibrate import norms_of
 from supernet.data import Dataset, Split, Standardisation
+from supernet.data.dataset import IGNORED
 from supernet.data.on_disk import ImagesOnDisk
 from supernet.evaluator import calibration_examples
 from supernet.network import build_network
@@ -136,7 +137,9 @@ def read(artifacts: ArtifactStore, file: Artifact) -> Kept:
         if f"{name}.stored" not in tensors:
             return None
         lengths = tensors.get(f"{name}.lengths")
-        return Split(tensors[f"{name}.stored"], tensors[f"{name}.y"], standardisation, lengths)
+        y = tensors[f"{name}.y"]
+        partial = y.dim() == 2 and bool((y == IGNORED).any())
+        return Split(tensors[f"{name}.stored"], y, standardisation, lengths, partial=partial)
 
     validation, test, calibration, activations = map(part, ("validation", "test", "calibration", "activations"))
     assert validation is not None

@@ -49,7 +49,7 @@ class Output:
     where a loss needs them, and again in the backward pass.
 
     Attributes:
-        hidden: logits `(N, K)`, or what enters the head, `(N, T, D)`.
+        hidden: logits `(N, K)`, or what enters the head, `(N, T, D)`; `(M, 1, D)` of M positions that count.
         head: None, or from hidden states `(..., T, D)` to logits `(..., T, V)`.
     """
 
@@ -158,7 +158,7 @@ class Passes:
             if not language:
                 with dropped_inputs(self.supernet, layers[-1], regularisation.dropout):
                     return Output(self._block(x, *layers[-1], batch.mask))
-        return self._language_output(x, layers[-1])
+        return self._language_output(x, layers[-1], batch)
 
     def run_exits(self, batch: Batch, architectures: Sequence[Architecture]) -> list[Output]:
         """What sub-networks answer that are one another's beginnings, from one pass of the deepest.
@@ -186,12 +186,14 @@ class Passes:
                 if batch.targets.dim() == 1:
                     outputs.append(Output(self._block(x, *head, batch.mask)))
                     continue
-            outputs.append(self._language_output(x, head))
+            outputs.append(self._language_output(x, head, batch))
         return outputs
 
     def task_loss(self, output: Output, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
-        """Mean cross-entropy with the batch's targets."""
-        return output.mean_loss(lambda logits, y: losses.task_loss(logits, y, label_smoothing), batch.targets)
+        """Mean cross-entropy with the batch's targets that count."""
+        counted = batch.counted
+        targets = batch.targets if counted is None else batch.targets[counted][:, None]
+        return output.mean_loss(lambda logits, y: losses.task_loss(logits, y, label_smoothing), targets)
 
     def backward(self, loss: Tensor) -> None:
         """Add a loss's gradients to `.grad`."""
@@ -217,7 +219,11 @@ class Passes:
         done: Tensor = slot(x, spec, mask)
         return done
 
-    def _language_output(self, x: Tensor, head: tuple[str, LayerSpec]) -> Output:
+    def _language_output(self, x: Tensor, head: tuple[str, LayerSpec], batch: Batch) -> Output:
+        """Of the positions whose targets count, each as an example of one token where some do not."""
+        if (counted := batch.counted) is not None:
+            x = x[counted][:, None]
+
         def logits(hidden: Tensor) -> Tensor:
             with self._autocast(hidden.device):
                 return self._block(hidden, *head, None)

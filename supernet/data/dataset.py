@@ -34,11 +34,13 @@ class Batch:
         inputs: images `x_NCHW` (float32, standardised) or tokens `x_NT` (int64).
         targets: labels `y_N`, or for language models the next token at every position, `y_NT` (int64).
         mask: (N, T), True where a token is text and not padding; None where nothing is padded.
+        partial: whether some targets of a language model do not count, such as those of a question.
     """
 
     inputs: Tensor
     targets: Tensor
     mask: Tensor | None = None
+    partial: bool = False
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -58,12 +60,17 @@ class Batch:
         if self.inputs.device == device:
             return self
         mask = None if self.mask is None else self.mask.to(device)
-        return Batch(self.inputs.to(device), self.targets.to(device), mask)
+        return Batch(self.inputs.to(device), self.targets.to(device), mask, self.partial)
 
     def part(self, index: slice) -> Batch:
         """Some of its examples."""
         mask = None if self.mask is None else self.mask[index]
-        return Batch(self.inputs[index], self.targets[index], mask)
+        return Batch(self.inputs[index], self.targets[index], mask, self.partial)
+
+    @property
+    def counted(self) -> Tensor | None:
+        """(N, T), True where a target counts; None where all do."""
+        return self.targets != IGNORED if self.partial else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +102,7 @@ class Split:
         y: labels `(N,)`, or the next token at every position `(N, T)`.
         standardisation: from stored pixels to what networks eat; None where they eat what is stored.
         lengths: number of real tokens of every padded text, `(N,)`; None where nothing is padded.
+        partial: whether some targets of a language model do not count.
         originals: the pictures that stored images were made of, for random crops; None: there is no more in them.
     """
 
@@ -103,6 +111,7 @@ class Split:
     standardisation: Standardisation | None = None
     lengths: Tensor | None = None
     originals: Originals | None = None
+    partial: bool = False
 
     def __len__(self) -> int:
         return len(self.y)
@@ -132,7 +141,11 @@ class Split:
         """Some examples as a network eats them; on a device as `inputs`."""
         mask = self.mask(index)
         mask = None if mask is None else mask.to(device)
-        return Batch(self.inputs(index, device), self.y[index].to(device).long(), mask)
+        return Batch(self.inputs(index, device), self.y[index].to(device).long(), mask, self.partial)
+
+    def num_targets(self, index: Tensor) -> int:
+        """Of some examples: labels, or texts; where some targets do not count, targets that do."""
+        return int((self.y[index.to(self.y.device)] != IGNORED).sum()) if self.partial else len(index)
 
     def batches(self, size: int, device: torch.device | None = None) -> Iterator[Batch]:
         """All examples in batches of this size, in order; images in a file are read a batch ahead."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from supernet.data.dataset import Batch, Split
+from supernet.data.dataset import IGNORED, Batch, Split
 from supernet.losses import divergence, task_loss
 from supernet.scores.exam import Tally
 
@@ -41,15 +41,17 @@ class Accuracy:
 
 @dataclass(slots=True)
 class Perplexity:
-    """exp of the mean cross-entropy of a token, at least 1."""
+    """exp of the mean cross-entropy of a token that counts, at least 1."""
 
     total: float = 0.0
     tokens: int = 0
 
     def add(self, logits: Tensor, batch: Batch, full: Tensor | None = None) -> None:
         """See `Tally`."""
-        self.total += float(task_loss(logits, batch.targets)) * batch.targets.numel()
-        self.tokens += batch.targets.numel()
+        counted = int((batch.targets != IGNORED).sum())
+        if counted:
+            self.total += float(task_loss(logits, batch.targets)) * counted
+            self.tokens += counted
 
     def values(self) -> dict[str, float]:
         """See `Tally`."""
@@ -67,8 +69,11 @@ class Divergence:
     def add(self, logits: Tensor, batch: Batch, full: Tensor | None = None) -> None:
         """See `Tally`."""
         assert full is not None
-        self.total += float(divergence(logits, full)) * batch.targets.numel()
-        self.count += batch.targets.numel()
+        if (counted := batch.counted) is not None:
+            logits, full = logits[counted], full[counted]
+        count = batch.targets.numel() if counted is None else len(logits)
+        self.total += float(divergence(logits, full)) * count
+        self.count += count
 
     def values(self) -> dict[str, float]:
         """See `Tally`."""
