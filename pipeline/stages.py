@@ -34,15 +34,15 @@ from quantization.quantized_evaluator import QuantizedEvaluator
 from search.algorithms import algorithm_for
 from search.evaluation import Evaluation
 from search.loop import run_search
-from search.metrics import Source
+from search.metrics import ON_TARGET, Source
 from search.objectives import limits_of
 from search.pareto import pareto_front
 from search.problem import Problem
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
-from service.store.models import Finalist, Job, JobState, Stage
+from service.store.models import EvaluationRow, Finalist, Job, JobState, Stage
 from service.store.records import Baseline
-from service.store.warm import copied
+from service.store.warm import Alike, copied
 from supernet.data import Dataset
 from supernet.evaluator import Evaluator
 
@@ -107,7 +107,7 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
     for row in shop.reporter.evaluations():
         evaluation = evaluation_of(space.architecture(**row.values), row)
         if copied(row):
-            warm.append(evaluation)
+            warm.append(on_this_target(shop, hardware, evaluation, row))
         else:
             known[evaluation.architecture.id] = evaluation
     if warm:
@@ -137,23 +137,35 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
     found = shop.reporter.until_stopped(lambda: run_search(algorithm, evaluate, known))
     if found is None:
         shop.reporter.take_down()
-        shop.reporter.ended_early = f"Stopped by request after {len(known)} of {plan.evaluations} evaluations."
+        if len(known) < plan.evaluations:
+            shop.reporter.ended_early = f"Stopped by request after {len(known)} of {plan.evaluations} evaluations."
         found = list(known.values())
     return [*warm, *found]
 
 
-def scores_alike(spec: JobSpec) -> Callable[[Job], bool]:
-    """Whether another job of the same supernet gives the same numbers as this one, metric by metric."""
+def scores_alike(spec: JobSpec) -> Alike:
+    """Whether another job of the same supernet scores networks as this one does; which of its numbers mean something
+    else here: those of another device."""
 
-    def alike(job: Job) -> bool:
+    def alike(job: Job) -> frozenset[str] | None:
         theirs = read_job(job.spec)
         same = theirs.search.calibration_images == spec.search.calibration_images and theirs.scoring == spec.scoring
         same = same and theirs.quantization == spec.quantization
-        if spec.metrics_on_target:
-            same = same and (theirs.target, theirs.hardware) == (spec.target, spec.hardware)
-        return same and spec.metrics - set(ANALYTIC) <= theirs.metrics
+        if not same or not spec.metrics - set(ANALYTIC) - set(ON_TARGET) <= theirs.metrics:
+            return None
+        same_device = (theirs.target, theirs.hardware) == (spec.target, spec.hardware)
+        return frozenset() if same_device else frozenset(ON_TARGET)
 
     return alike
+
+
+def on_this_target(shop: Workshop, hardware: Hardware, known: Evaluation, row: EvaluationRow) -> Evaluation:
+    """An evaluation of another job with the metrics of this job's device, which is asked for them once."""
+    if all(metric in row.metrics for metric in hardware.metrics):
+        return known
+    completed = hardware.added_to(known, shop.reporter.listen)
+    shop.reporter.rescore(row_of(completed, row.seconds))
+    return completed
 
 
 def search_problem(

@@ -130,13 +130,17 @@ def architecture(job_id: str, architecture_id: str, session: SessionDep) -> Arch
     row = session.get(EvaluationRow, (job_id, architecture_id))
     if row is None:
         raise NotFound(f"Job {job_id} has not evaluated an architecture {architecture_id!r}.")
-    space = read_job(job.spec).space()
+    from job.formats import possible, subject_of  # not needed to start
+
+    spec = read_job(job.spec)
+    space = spec.space()
     layers = space.layers(fronts.stored_architecture(space, row))
     point = PointOut.of(row, session.get(Finalist, (job_id, architecture_id)))
     return ArchitectureOut(
         **point.model_dump(),
         job_id=job_id,
         layers=[LayerOut.of(slot, layer, space.float_bits) for slot, layer in layers.items()],
+        formats=list(possible(subject_of(spec, space.name, layers))),
     )
 
 
