@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from supernet.data.decoding import Decoding
     from supernet.data.images import Carving, Labelled, image_dataset
     from supernet.data.options import SourceOptions
+    from supernet.data.reading import LeftOut, Reading
     from supernet.network import Supernet, arguments
     from supernet.options import MethodOptions
     from supernet.passes import Passes, Regularisation
@@ -45,6 +46,7 @@ _HOMES = {
     "ImageInput": "search_space.inputs",
     "Labelled": "supernet.data.images",
     "LayerSpec": "search_space.layers",
+    "LeftOut": "supernet.data.reading",
     "MethodOptions": "supernet.options",
     "NamesFile": "plugins.options",
     "Objective": "search.objectives",
@@ -52,6 +54,7 @@ _HOMES = {
     "Passes": "supernet.passes",
     "Prepared": "export.runtimes",
     "Problem": "search.problem",
+    "Reading": "supernet.data.reading",
     "Refused": "export.runtimes",
     "Regularisation": "supernet.passes",
     "Runtime": "predictors.runtime",
@@ -83,6 +86,7 @@ __all__ = [
     "ImageInput",
     "Labelled",
     "LayerSpec",
+    "LeftOut",
     "MethodOptions",
     "NamesFile",
     "Objective",
@@ -90,6 +94,7 @@ __all__ = [
     "Passes",
     "Prepared",
     "Problem",
+    "Reading",
     "Refused",
     "Regularisation",
     "Runtime",

@@ -15,8 +15,9 @@ from supernet.data.dataset import DataError, Dataset, Split, Standardisation
 from supernet.data.fitting import Fit
 from supernet.data.on_disk import ImagesOnDisk
 from supernet.data.originals import Originals
+from supernet.data.parts import TEST, TRAIN, VALIDATION, sources_of
 from supernet.data.pictures import BROKEN, Look, NotShown, White, opened
-from supernet.data.reading import NAMED, Reading
+from supernet.data.reading import BEYOND_LIMIT, NAMED, Reading, left_out
 from supernet.data.splitting import fewer, held_out, without
 
 if TYPE_CHECKING:
@@ -206,6 +207,7 @@ def image_dataset(
         "labels": list(classes),
         **(facts or {}),
     }
+    used = len(learned.labels) + len(searched.labels) + len(test_index)
     return Dataset(
         name,
         origin,
@@ -215,8 +217,19 @@ def image_dataset(
         test=split(tested.take(test_index)),
         num_classes=len(classes),
         notes=notes,
-        reading=reading or Reading("images", sum(len(part.labels) for part in (train, validation, test) if part)),
+        reading=reading or _reading({TRAIN: train, VALIDATION: validation, TEST: test}, used, carving, seed),
     )
+
+
+def _reading(given: Mapping[str, Labelled | None], used: int, carving: Carving, seed: int) -> Reading:
+    """What a source that says nothing has read: its images, of which so many are in a split."""
+    parts = {role: part for role, part in given.items() if part is not None}
+    skipped = [(why, file) for part in parts.values() for file, why in part.skipped]
+    decoded = sum(len(part.labels) for part in parts.values())
+    lost = left_out([*skipped, *[(BEYOND_LIMIT, "")] * (decoded - used)])
+    shares = {VALIDATION: carving.validation_share, TEST: carving.test_share}
+    sources = sources_of(dict.fromkeys(parts, "the source's own"), {}, seed, shares)
+    return Reading("images", decoded + len(skipped), lost, {}, sources)
 
 
 def channel_statistics(images_NCHW: np.ndarray | ImagesOnDisk) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -87,12 +87,37 @@ def _loaded(words: TableWords) -> Any:
         if suffix not in FILES:
             raise DataError(f"data.path is {words.path!r}; known files are {', '.join(FILES)}.")
         how: dict[str, Any] = {".csv": CSV, ".tsv": TSV}.get(suffix, {})
-        return datasets.load_dataset(FILES[suffix], data_files=str(path), **how)
+        loaded = datasets.load_dataset(FILES[suffix], data_files=str(path), **how)
+        if how:
+            _check_header(loaded["train"], words.path)
+        return loaded
     except DataError:
         raise
     except Exception as error:  # datasets, fsspec, pyarrow and the Hub have dozens of their own
         first = str(error).strip().split("\n")[0]
         raise DataError(f"The data set {words.path!r} cannot be loaded: {type(error).__name__}: {first}") from error
+
+
+def _check_header(rows: Any, path: str) -> None:
+    """Refuse a table whose first line is an example: its cells are numbers, or stand below as well.
+
+    Raises:
+        DataError: there is no line of names.
+    """
+    for name in rows.features:
+        if _is_number(name) or name in {str(value) for value in rows[name][:]}:
+            raise DataError(
+                f"The first line of {path!r} looks like an example, and not like names of columns. Put a line of names "
+                "before it, or use data source 'labelled_text'."
+            )
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 # --- columns ------------------------------------------------------------------------------------

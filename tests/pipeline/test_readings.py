@@ -10,6 +10,7 @@ from pipeline.materials import decoding_of, prepare_data
 from pipeline.readings import read_of, said_of_data
 from pipeline.stages import run
 from service.store.records import CLASSES_TOLD, DataRead
+from service.terminal import data_line
 from supernet.data import load_dataset
 from tests.pipeline.bench import MemoryReporter, workshop
 from tests.tiny_data import grey_images, labelled_text, picture
@@ -100,10 +101,18 @@ def test_of_many_classes_people_hear_the_first(tmp_path):
     )
 
 
+def test_a_terminal_shows_what_was_read_in_a_line(tmp_path):
+    shop = shop_of(tmp_path, MemoryReporter(), **grey_images(tmp_path / "source"))
+    line = data_line(read_of(shop.spec, data_of(shop)).told())
+    assert line == "Data images: 120 of 120 files; train 80, validation 20, test 20, 10 classes"
+
+
 def test_a_source_that_does_not_say_what_it_read_has_a_record_too(tmp_path):
     shop = workshop(tmp_path, MemoryReporter())
     silent = replace(load_dataset("digits", 0), reading=None)
     record = read_of(shop.spec, silent)
     assert (record.seen, record.splits["train"].source) == (None, None)
+    own = read_of(shop.spec, load_dataset("digits", 0))
+    assert (own.seen, own.used, own.splits["test"].source) == (1797, 1797, "the source's own")
     assert sum(sum(split.classes) for split in record.splits.values()) == 1797
     assert said_of_data(silent) == []

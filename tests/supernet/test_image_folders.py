@@ -100,6 +100,15 @@ def test_a_folder_that_may_be_a_class_or_a_part_is_refused(tmp_path):
     assert "has no folders of classes" in read(tmp_path, test_split="test").notes[0]
 
 
+def test_a_class_that_is_called_train_is_not_taken_for_a_part(tmp_path):
+    fill(tmp_path, ("car", "plane", "train"))
+    assert "train may be a class or the train part" in refusal(tmp_path)
+    fill(tmp_path / "train", ("car", "plane", "train"))
+    shutil.rmtree(tmp_path / "car")
+    shutil.rmtree(tmp_path / "plane")
+    assert read(tmp_path).preprocessing["labels"] == ["car", "plane", "train"]
+
+
 def test_folders_that_may_be_classes_or_places_are_refused(tmp_path):
     fill(tmp_path / "berlin")
     fill(tmp_path / "paris")

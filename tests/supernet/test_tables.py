@@ -159,6 +159,24 @@ def test_a_column_of_text_that_is_asked_for_is_read_beside_images(tmp_path):
     assert read("huggingface", path, text="caption").train.is_language
 
 
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_an_example_is_no_header(tmp_path, suffix):
+    """`datasets` takes the first line for names, whatever it says."""
+    between = "," if suffix == "csv" else "\t"
+    path = tmp_path / f"rows.{suffix}"
+    path.write_text("\n".join(between.join(row) for row in rows()))
+    assert "looks like an example, and not like names of columns" in refusal("huggingface", path)
+    path.write_text("\n".join(f"text {i}{between}{i % 3 / 2}" for i in range(40)))
+    assert "looks like an example" in refusal("huggingface", path)
+
+
+def test_columns_beside_text_alone_are_said(tmp_path):
+    table = {"text": [f"document {i}" for i in range(40)], "mood": [i % 2 for i in range(40)]}
+    data = read("huggingface", parquet(tmp_path / "rows.parquet", table), length=8)
+    assert data.train.is_language
+    assert data.reading.remarks == ("Columns that are not used: mood.",)
+
+
 # --- words that other readers take for nothing -------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +116,12 @@ class HuggingFace:
         documents = {
             role: _documents(_column(rows, column, where), self.options.rows, role) for role, rows in parts.items()
         }
-        return language_dataset(
-            self._name, self._origin, documents, reader, self.options.length, self._shares, names, {"text": column}
+        columns = {"text": column}
+        data = language_dataset(
+            self._name, self._origin, documents, reader, self.options.length, self._shares, names, columns
         )
+        assert data.reading is not None
+        return replace(data, reading=replace(data.reading, remarks=_aside(parts[TRAIN], columns)))
 
     def _images(
         self,
