@@ -10,6 +10,7 @@ from supernet.data.dataset import Dataset
 from supernet.data.decoding import Decoding, Encoded, decode, sized
 from supernet.data.fitting import Fit
 from supernet.data.images import Carving, Decoder, corrupt_notes, image_dataset
+from supernet.data.labels import alike
 from supernet.data.options import Storage
 from supernet.data.parts import TEST, TRAIN, VALIDATION, sources_of
 from supernet.data.pictures import Look
@@ -89,7 +90,7 @@ def image_parts_dataset(
     decoded = dict(
         zip(roles, decode(name, [parts[role].encoded for role in roles], decoder, words.storage, decoding), strict=True)
     )
-    told = tuple(f"{role.capitalize()}: {why}." for role, why in unused.items())
+    told = (*(f"{role.capitalize()}: {why}." for role, why in unused.items()), *alike(classes))
     notes = (*corrupt_notes(decoded.values(), words.corrupt_share, name), *told)
     shares = {VALIDATION: words.validation_share, TEST: words.test_share}
     data = image_dataset(

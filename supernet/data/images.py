@@ -82,7 +82,11 @@ class Decoder:
         if image is None:
             return None
         if self.fit is not None:
-            image = self.fit(image, self.size)
+            try:
+                image = self.fit(image, self.size)
+            except NotShown as error:
+                self.hear(error)
+                return None
         elif image.size != (self.size, self.size):
             image = ImageOps.fit(image, (self.size, self.size), Image.Resampling.BICUBIC)
         return self.pixels(image)

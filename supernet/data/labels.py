@@ -74,6 +74,15 @@ def check_number_of_classes(distinct: int, rows: int, column: str, where: str) -
         )
 
 
+def alike(classes: Sequence[str]) -> tuple[str, ...]:
+    """What to say of classes whose names differ in case or blanks alone."""
+    groups: dict[str, list[str]] = {}
+    for name in classes:
+        groups.setdefault("".join(name.casefold().split()), []).append(name)
+    twice = [", ".join(names) for names in groups.values() if len(names) > 1]
+    return (f"Classes whose names differ in case or blanks alone: {'; '.join(twice[:NAMED])}.",) if twice else ()
+
+
 def refuse_lists(column: str, where: str) -> DataError:
     """What to raise for a column whose every label is a list."""
     return DataError(

@@ -134,6 +134,17 @@ def test_a_missing_part_of_a_question_is_nothing(tmp_path):
     assert data.reading.used == 40
 
 
+@pytest.mark.parametrize("begins", [True, False])
+def test_documents_begin_and_end_with_the_tokenizers_own_tokens(tmp_path, begins):
+    path = write(tmp_path / "rows.jsonl", [{"text": f"doc {i}"} for i in range(40)])
+    words = {"path": path, "length": 8, "tokenizer": tokenizer(tmp_path / "t", begins=begins)}
+    data = load_dataset("huggingface", 0, words)
+    written = Pretrained(words["tokenizer"])._tokenizer.decode(data.train.stored.flatten().tolist())
+    first = "<s>" if begins else ""
+    assert written.startswith(f"{first}doc 0</s>{first}doc 1</s>")
+    assert data.preprocessing["documents"] == ("begins with <s> and ends with </s>" if begins else "ends with </s>")
+
+
 # --- conversations ----------------------------------------------------------------------------------
 
 

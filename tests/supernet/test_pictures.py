@@ -10,7 +10,9 @@ import pytest
 from PIL import Image, ImageCms
 
 from supernet.data import DataError, Decoding, load_dataset
+from supernet.data.fitting import Fit
 from supernet.data.images import Decoder
+from supernet.data.pictures import NotShown, White, opened
 from tests.tiny_data import encoded
 
 # A grey ramp, 8 bits.
@@ -124,6 +126,20 @@ def test_numbers_without_a_white_are_left_out_by_name(tmp_path, values):
     assert data.reading.used == 20
 
 
+def test_a_picture_too_long_and_thin_to_be_resized_is_left_out():
+    thread = encoded(Image.new("L", (1, 60_000)))
+    heard = []
+    fitted = Decoder(64, 1, Fit(4096, True, "bicubic", 64), hear=heard.append)
+    assert fitted.decode(thread) is None
+    assert "too long and thin" in str(heard[-1])
+    assert Decoder(64, 1).decode(thread) is not None
+
+
+def test_a_file_that_cannot_be_read_says_why(tmp_path):
+    with pytest.raises(NotShown, match="cannot be read: Is a directory"):
+        opened(tmp_path, 1, None)
+
+
 # --- sets -------------------------------------------------------------------------------------------
 
 
@@ -215,11 +231,5 @@ def test_the_size_of_validation_pictures_is_as_stated(tmp_path):
 def test_a_decoder_alone_takes_the_white_of_the_file():
     dark = Image.fromarray(np.array([[0, 100], [200, 255]], dtype=np.uint16))
     assert Decoder(2, 1).decode(encoded(dark)).tolist() == [[[0, 100], [200, 255]]]
-    set_wide = replace(Decoder(2, 1), white=load_white(65535))
+    set_wide = replace(Decoder(2, 1), white=White(ints=65535))
     assert set_wide.decode(encoded(dark)).max() == 1
-
-
-def load_white(value):
-    from supernet.data.pictures import White
-
-    return White(ints=value)

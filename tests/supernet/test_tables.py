@@ -211,6 +211,15 @@ def test_a_table_that_mostly_lacks_labels_is_refused(tmp_path):
     assert "have no label in column 'label' (20 of 40 rows)" in refusal("huggingface", path)
 
 
+def test_a_folder_of_tables_is_read_as_a_table_is(tmp_path):
+    lines = [(f"text {i}", ("EU", "NA")[i % 2]) for i in range(40)]
+    for name in ("train", "test"):
+        write_csv(tmp_path / f"{name}.csv", lines, ("text", "label"))
+    data = read("huggingface", tmp_path)
+    assert data.preprocessing["labels"] == ["EU", "NA"]
+    assert [len(split) for split in data.splits.values()] == [32, 8, 40]
+
+
 # --- what is no class ---------------------------------------------------------------------------------
 
 
@@ -248,6 +257,21 @@ def test_lists_of_labels_are_refused_as_multi_label(tmp_path):
 def test_a_label_with_a_comma_is_one_label(tmp_path):
     lines = rows(labels=("New York, NY", "Paris"))
     assert read("labelled_text", write_csv(tmp_path / "rows.csv", lines)).num_classes == 2
+
+
+def test_labels_that_differ_in_case_alone_are_said(tmp_path):
+    data = read("labelled_text", write_csv(tmp_path / "rows.csv", rows(labels=("Good", "good", "bad"))))
+    assert data.notes == ("Classes whose names differ in case or blanks alone: Good, good.",)
+
+
+@pytest.mark.parametrize(
+    ("source", "suffix", "other"),
+    [("text", "csv", "labelled_text"), ("text", "jsonl", "instructions"), ("labelled_text", "parquet", "huggingface")],
+)
+def test_a_file_of_another_source_is_not_read_as_ones_own(tmp_path, source, suffix, other):
+    path = tmp_path / f"rows.{suffix}"
+    path.write_text("some,text\n" * 200)
+    assert other in refusal(source, path)
 
 
 # --- parts ----------------------------------------------------------------------------------------------
