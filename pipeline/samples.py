@@ -58,13 +58,16 @@ class Kept:
     told: tuple[str, ...] = ()
 
 
-def keep(shop: Workshop, data: Dataset) -> None:
+def keep(shop: Workshop, data: Dataset, now: dict[str, Any] | None = None) -> None:
     """Keep what exports need of the data, once per job; say how they differ from what the supernet was trained on.
+
+    Args:
+        now: what `described` says of them, where that is known.
 
     Raises:
         DiskFull: there is no room.
     """
-    now = described(data)
+    now = now or described(data)
     own = shop.reporter.artifacts(KIND)
     told: list[str] = []
     reused = shop.spec.supernet.reuse

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from supernet.data.dataset import Batch, DataError, Dataset, Split, Standardisation
     from supernet.data.decoding import Decoding
     from supernet.data.images import Carving, Labelled, image_dataset
+    from supernet.data.inventory import Inventory, LeftOut
     from supernet.data.options import SourceOptions
-    from supernet.data.reading import LeftOut, Reading
     from supernet.network import Supernet, arguments
     from supernet.options import MethodOptions
     from supernet.passes import Passes, Regularisation
@@ -46,7 +46,7 @@ _HOMES = {
     "ImageInput": "search_space.inputs",
     "Labelled": "supernet.data.images",
     "LayerSpec": "search_space.layers",
-    "LeftOut": "supernet.data.reading",
+    "LeftOut": "supernet.data.inventory",
     "MethodOptions": "supernet.options",
     "NamesFile": "plugins.options",
     "Objective": "search.objectives",
@@ -54,7 +54,7 @@ _HOMES = {
     "Passes": "supernet.passes",
     "Prepared": "export.runtimes",
     "Problem": "search.problem",
-    "Reading": "supernet.data.reading",
+    "Inventory": "supernet.data.inventory",
     "Refused": "export.runtimes",
     "Regularisation": "supernet.passes",
     "Runtime": "predictors.runtime",
@@ -84,6 +84,7 @@ __all__ = [
     "Decoding",
     "Evaluation",
     "ImageInput",
+    "Inventory",
     "Labelled",
     "LayerSpec",
     "LeftOut",
@@ -94,7 +95,6 @@ __all__ = [
     "Passes",
     "Prepared",
     "Problem",
-    "Reading",
     "Refused",
     "Regularisation",
     "Runtime",

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from search_space.inputs import ImageInput, Input, TokenInput
 from supernet.data.errors import DataError
+from supernet.data.inventory import Inventory
 from supernet.data.on_disk import ImagesOnDisk
 from supernet.data.originals import Originals
-from supernet.data.reading import Reading
 
 __all__ = ["IGNORED", "Batch", "DataError", "Dataset", "Split", "Standardisation"]
 
@@ -201,7 +201,7 @@ class Dataset:
         preprocessing: what turns a raw input into what the network expects, as JSON-able facts.
         num_classes: of labels; for language models the size of the vocabulary.
         notes: what a user should know about how it was read, such as skipped files.
-        reading: what was found and what was made of it; None: the source does not say.
+        inventory: what was found and what was made of it; None: the source does not say.
     """
 
     name: str
@@ -212,7 +212,7 @@ class Dataset:
     test: Split
     num_classes: int
     notes: tuple[str, ...] = ()
-    reading: Reading | None = None
+    inventory: Inventory | None = None
 
     @property
     def splits(self) -> dict[str, Split]:

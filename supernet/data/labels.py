@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from supernet.data.errors import DataError
-from supernet.data.reading import NAMED
+from supernet.data.inventory import NAMED
 
 # Columns that hold labels by their names, without case.
 LABEL_NAMES = ("label", "labels", "class", "target", "fine_label", "coarse_label")

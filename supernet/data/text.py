@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from supernet.data.dataset import DataError, Dataset, Split
+from supernet.data.inventory import BEYOND_LIMIT, NAMED, Inventory, left_out
 from supernet.data.labels import UNLABELLED, alike, are_whole_floats, check_classes, check_labelled, whole
 from supernet.data.parts import TEST, TRAIN, VALIDATION, sources_of
-from supernet.data.reading import BEYOND_LIMIT, NAMED, Reading, left_out
 from supernet.data.splitting import cut, fewer, held_out, without
 from supernet.data.tokens import Tokenizer
 
@@ -225,7 +225,7 @@ def text_dataset(
         test=splits["test"],
         num_classes=len(classes),
         notes=notes,
-        reading=Reading(
+        inventory=Inventory(
             "rows",
             len(nulls) + sum(map(len, splits.values())),
             left_out(nulls),
@@ -334,7 +334,7 @@ def language_dataset(
         validation=splits[VALIDATION],
         test=splits[TEST],
         num_classes=reader.vocab,
-        reading=Reading(
+        inventory=Inventory(
             "documents",
             len(nulls) + sum(len(documents.texts) for documents in parts.values()),
             left_out(nulls),

@@ -83,7 +83,7 @@ def test_the_loss_is_on_the_answer_alone(tmp_path):
         assert answer == str(2 * int(question.split("+")[0]))
         assert answer_of(data.train, row) == f"{answer}\0"
     assert "the template 'Q: {question} A: '" in data.preprocessing["template"]
-    assert data.reading.columns == {"prompt": "question", "answer": "answer"}
+    assert data.inventory.columns == {"prompt": "question", "answer": "answer"}
     assert data.metric == "perplexity"
 
 
@@ -118,12 +118,12 @@ def test_rows_without_answers_and_answers_beyond_the_length_are_left_out_by_coun
     rows[3]["a"], rows[5]["q"], rows[7]["a"] = None, None, "  "
     rows[9]["q"], rows[11]["a"] = "why " * 30, "because " * 30
     data = read(write(tmp_path / "rows.jsonl", rows), answer="a", template="{q} ")
-    assert {one.why: one.count for one in data.reading.left_out} == {
+    assert {one.why: one.count for one in data.inventory.left_out} == {
         "without an answer": 3,
         "whose answer begins beyond data.length": 1,
     }
-    assert data.reading.remarks == ("1 answers are cut at 48 tokens.",)
-    assert data.reading.used == 36
+    assert data.inventory.remarks == ("1 answers are cut at 48 tokens.",)
+    assert data.inventory.used == 36
 
 
 def test_a_missing_part_of_a_question_is_nothing(tmp_path):
@@ -131,7 +131,7 @@ def test_a_missing_part_of_a_question_is_nothing(tmp_path):
     data = read(write(tmp_path / "rows.jsonl", rows), answer="output", template="{instruction} {input}>")
     texts = {bytes(row.tolist()).split(b">")[0].split()[-1] for row in data.train.stored}
     assert b"None" not in texts
-    assert data.reading.used == 40
+    assert data.inventory.used == 40
 
 
 @pytest.mark.parametrize("begins", [True, False])
@@ -167,7 +167,7 @@ def test_what_the_assistant_says_counts_in_every_turn(tmp_path, column, who, fie
     first = decode(data.train.stored[0].tolist())
     number = first.split("</s>")[0].removeprefix("<|user|>hello ")
     assert answer_of(data.train, 0, decode) == f"hi {number}</s>bye</s>"
-    assert data.reading.columns == {"messages": column}
+    assert data.inventory.columns == {"messages": column}
     assert "assistant's turns alone" in data.preprocessing["template"]
 
 

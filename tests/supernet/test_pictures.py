@@ -121,9 +121,9 @@ def test_numbers_without_a_white_are_left_out_by_name(tmp_path, values):
     data = load_dataset("images", 0, {"path": str(tmp_path), "size": 8, "corrupt_share": 0.1})
     (note,) = data.notes
     assert "a/scan.tif (pixels from" in note
-    (left,) = data.reading.left_out
+    (left,) = data.inventory.left_out
     assert "nothing says which value is white" in left.why
-    assert data.reading.used == 20
+    assert data.inventory.used == 20
 
 
 def test_a_picture_too_long_and_thin_to_be_resized_is_left_out():
@@ -159,7 +159,7 @@ def test_deep_pictures_of_a_set_have_one_white(tmp_path):
     data = load_dataset("images", 0, deep_set(tmp_path, 2000, 60000))
     means = [data.train.stored[data.train.y == label].float().mean().item() for label in (0, 1)]
     assert means == pytest.approx([2045 / 257, 60045 / 257], abs=1)
-    assert data.reading.remarks == (
+    assert data.inventory.remarks == (
         "40 images have more than 8 bits a pixel: values are scaled to 8 bits, and 65535 is white.".replace("40", "20"),
     )
 
@@ -182,7 +182,7 @@ def test_parts_of_a_set_have_one_white_on_the_disk_as_in_memory(tmp_path):
     for _ in range(2):
         disk = load_dataset("images", 0, {**options, "storage": "disk"}, decoding)
         assert disk.test.stored[:].tolist() == memory.test.stored[:].tolist()
-        assert disk.reading == memory.reading
+        assert disk.inventory == memory.inventory
         assert memory.test.stored.max() < 20
 
 
@@ -204,7 +204,7 @@ def test_frames_and_transparency_are_counted(tmp_path):
             GREY.rotate(90 * i).save(tmp_path / name / f"{i}.png")
     (tmp_path / "a" / "film.gif").write_bytes(FILES["GIF of two frames"])
     (tmp_path / "b" / "glass.png").write_bytes(encoded(with_alpha("RGBA", 100)))
-    remarks = load_dataset("images", 0, {"path": str(tmp_path), "size": 8}).reading.remarks
+    remarks = load_dataset("images", 0, {"path": str(tmp_path), "size": 8}).inventory.remarks
     assert [remark.split(":")[0] for remark in remarks] == [
         "1 image has several frames or pages",
         "1 image has transparent pixels",

@@ -13,9 +13,9 @@ from supernet.data.dataset import DataError, Dataset
 from supernet.data.decoding import Decoding, Encoded, Item
 from supernet.data.image_parts import ImagePart, image_parts_dataset
 from supernet.data.images import stamp
+from supernet.data.inventory import BEYOND_LIMIT
 from supernet.data.labels import are_whole_floats, check_classes, check_labelled, whole
 from supernet.data.parts import TRAIN
-from supernet.data.reading import BEYOND_LIMIT
 from supernet.data.sources.huggingface.options import HuggingFaceOptions
 from supernet.data.splitting import fewer
 from supernet.data.tables import all_unlabelled, columns_of, label_words, numbers_of, table_parts
@@ -120,8 +120,8 @@ class HuggingFace:
         data = language_dataset(
             self._name, self._origin, documents, reader, self.options.length, self._shares, names, columns
         )
-        assert data.reading is not None
-        return replace(data, reading=replace(data.reading, remarks=_aside(parts[TRAIN], columns)))
+        assert data.inventory is not None
+        return replace(data, inventory=replace(data.inventory, remarks=_aside(parts[TRAIN], columns)))
 
     def _images(
         self,

@@ -13,8 +13,8 @@ import torch
 
 from supernet.data.dataset import IGNORED, DataError, Dataset, Split
 from supernet.data.decoding import Decoding
+from supernet.data.inventory import BEYOND_LIMIT, Inventory, left_out
 from supernet.data.parts import TEST, TRAIN, VALIDATION, sources_of
-from supernet.data.reading import BEYOND_LIMIT, Reading, left_out
 from supernet.data.sources.instructions.options import InstructionsOptions
 from supernet.data.splitting import fewer, held_out, without
 from supernet.data.tables import CONVERSATIONS, table_parts
@@ -70,7 +70,7 @@ class Instructions:
             validation=splits[VALIDATION],
             test=splits[TEST],
             num_classes=reader.vocab,
-            reading=Reading(
+            inventory=Inventory(
                 "rows",
                 len(skipped) + sum(map(len, splits.values())),
                 left_out(skipped),
