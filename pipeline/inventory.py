@@ -86,8 +86,8 @@ def copies(data: Dataset) -> tuple[str, ...]:
     trained = set(keys["train"] or ())
     counts = {name: sum(key in trained for key in keys[name] or ()) for name in ("validation", "test")}
     return tuple(
-        f"{count:,} of {len(data.splits[name]):,} {name} samples are among the training samples as well: their scores are "
-        "too good."
+        f"{count:,} of {len(data.splits[name]):,} {name} samples are among the training samples as well: their scores "
+        "are too good."
         for name, count in counts.items()
         if count
     )

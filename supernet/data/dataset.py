@@ -27,6 +27,19 @@ IGNORED = -100
 
 
 @dataclass(frozen=True, slots=True)
+class Mixed:
+    """What examples of a batch were mixed with.
+
+    Attributes:
+        targets: labels of the second example of each mixture, `y_N` (int64).
+        share: what the first example, whose label is the batch's, has of it, `(N,)` in 0 to 1.
+    """
+
+    targets: Tensor
+    share: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """What one step trains on, or one forward pass evaluates.
 
@@ -34,12 +47,14 @@ class Batch:
         inputs: images `x_NCHW` (float32, standardised) or tokens `x_NT` (int64).
         targets: labels `y_N`, or for language models the next token at every position, `y_NT` (int64).
         mask: (N, T), True where a token is text and not padding; None where nothing is padded.
+        mixed: what its images were mixed with; None where they are as they were.
         partial: whether some targets of a language model do not count, such as those of a question.
     """
 
     inputs: Tensor
     targets: Tensor
     mask: Tensor | None = None
+    mixed: Mixed | None = None
     partial: bool = False
 
     def __len__(self) -> int:
@@ -60,12 +75,14 @@ class Batch:
         if self.inputs.device == device:
             return self
         mask = None if self.mask is None else self.mask.to(device)
-        return Batch(self.inputs.to(device), self.targets.to(device), mask, self.partial)
+        mixed = None if self.mixed is None else Mixed(self.mixed.targets.to(device), self.mixed.share.to(device))
+        return Batch(self.inputs.to(device), self.targets.to(device), mask, mixed, self.partial)
 
     def part(self, index: slice) -> Batch:
         """Some of its examples."""
         mask = None if self.mask is None else self.mask[index]
-        return Batch(self.inputs[index], self.targets[index], mask, self.partial)
+        mixed = None if self.mixed is None else Mixed(self.mixed.targets[index], self.mixed.share[index])
+        return Batch(self.inputs[index], self.targets[index], mask, mixed, self.partial)
 
     @property
     def counted(self) -> Tensor | None:
@@ -141,7 +158,7 @@ class Split:
         """Some examples as a network eats them; on a device as `inputs`."""
         mask = self.mask(index)
         mask = None if mask is None else mask.to(device)
-        return Batch(self.inputs(index, device), self.y[index].to(device).long(), mask, self.partial)
+        return Batch(self.inputs(index, device), self.y[index].to(device).long(), mask, partial=self.partial)
 
     def num_targets(self, index: Tensor) -> int:
         """Of some examples: labels, or texts; where some targets do not count, targets that do."""
