@@ -25,6 +25,7 @@ from search_space.space import SearchSpace
 from service.store.models import Artifact
 from supernet.calibrate import norms_of
 from supernet.data import Dataset, Split, Standardisation
+from supernet.data.dataset import IGNORED
 from supernet.data.on_disk import ImagesOnDisk
 from supernet.evaluator import calibration_examples
 from supernet.network import build_network
@@ -58,13 +59,16 @@ class Kept:
     told: tuple[str, ...] = ()
 
 
-def keep(shop: Workshop, data: Dataset) -> None:
+def keep(shop: Workshop, data: Dataset, now: dict[str, Any] | None = None) -> None:
     """Keep what exports need of the data, once per job; say how they differ from what the supernet was trained on.
+
+    Args:
+        now: what `described` says of them, where that is known.
 
     Raises:
         DiskFull: there is no room.
     """
-    now = described(data)
+    now = now or described(data)
     own = shop.reporter.artifacts(KIND)
     told: list[str] = []
     current = bool(own)
@@ -140,7 +144,9 @@ def read(artifacts: ArtifactStore, file: Artifact) -> Kept:
         if f"{name}.stored" not in tensors:
             return None
         lengths = tensors.get(f"{name}.lengths")
-        return Split(tensors[f"{name}.stored"], tensors[f"{name}.y"], standardisation, lengths)
+        y = tensors[f"{name}.y"]
+        partial = y.dim() == 2 and bool((y == IGNORED).any())
+        return Split(tensors[f"{name}.stored"], y, standardisation, lengths, partial=partial)
 
     validation, test, calibration, activations = map(part, ("validation", "test", "calibration", "activations"))
     assert validation is not None

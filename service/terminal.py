@@ -90,12 +90,22 @@ def watch(console: Console, client: Client, job_id: str) -> dict[str, Any]:
                 detail = f"{evaluations} architectures, best accuracy {amount('accuracy', best)}"
             elif event.kind == "stage" and not console.is_terminal:
                 console.print(plain(f"{event.data['at'][11:19]}  {event.data['stage']}"))
+            elif event.kind == "data":
+                console.print(plain(data_line(event.data)))
             elif event.kind == "message":
                 console.print(plain(event.data["text"], "yellow"))
     job = client.job(job_id)
     if not console.is_terminal:
         console.print(plain(f"{(job['finished_at'] or '')[11:19]}  {job['state']}"))
     return job
+
+
+def data_line(read: dict[str, Any]) -> str:
+    """What a job's data are, in a line."""
+    splits = ", ".join(f"{name} {split['samples']:,}" for name, split in read["splits"].items())
+    classes = f", {read['num_classes']:,} classes" if read["classes"] else ""
+    used = f"{read['used']:,} of {read['seen']:,} {read['unit']}; " if read["seen"] is not None else ""
+    return f"Data {read['source']}: {used}{splits}{classes}"
 
 
 def jobs_table(jobs: list[dict[str, Any]]) -> Table:

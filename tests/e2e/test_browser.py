@@ -123,6 +123,16 @@ def test_job_is_followed_live_selected_and_exported(page: Page, job_id: str, cli
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
+def test_a_jobs_page_says_what_its_data_are(page: Page, job_id: str, client: Client) -> None:
+    wait_for(client, job_id, is_finished)
+    page.goto(f"/jobs/{job_id}")
+    card = page.get_by_test_id("data-card")
+    expect(card).to_contain_text("digits: scikit-learn load_digits")
+    expect(card).to_contain_text("1,797 of 1,797 images are used")
+    expect(card).to_contain_text("carved from training data")
+    assert client.data(job_id)["loads"][0]["used"] == 1797
+
+
 def test_a_network_that_is_still_loading_cannot_be_mistaken_for_the_one_before(
     browser: Browser, job_id: str, client: Client
 ) -> None:
