@@ -28,6 +28,7 @@ from pipeline.workshop import make_evaluator
 from search.metrics import Source
 from search_space.architecture import Architecture
 from search_space.operations import alone
+from service.archives import folder_name
 from service.plain import visible
 from service.store.models import Artifact, EvaluationRow, Finalist, Job
 from supernet.data import Dataset, Decoding, Split
@@ -52,6 +53,7 @@ class ExportOrder:
 
     Attributes:
         samples: what the job kept of its data; None: an older version ran it, and the data are read again.
+        formats: that were named; empty: none was.
     """
 
     job: Job
@@ -60,6 +62,7 @@ class ExportOrder:
     front_size: int
     weights: Artifact
     samples: Artifact | None
+    formats: tuple[str, ...] = ()
 
     @property
     def trained_alone(self) -> bool:
@@ -103,7 +106,7 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
     scored = _scored(order, spec, kept, supernet).network(architecture)
     numbers, network = _numbers(order, kept, scored_as(scored, spec)), shipped(scored, spec)
     environment = describe(torch.device("cpu"), num_threads)
-    facts = {
+    facts: dict[str, Any] = {
         "format": "winnow-architecture/1",
         "job_id": order.job.id,
         "architecture_id": architecture.id,
@@ -111,17 +114,33 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
         "values": architecture.values,
         "metrics": numbers.metrics,
         "sources": numbers.sources,
-        "preprocessing": kept.data.preprocessing,
+        "preprocessing": _prepared(spec, kept.data),
         "dtype": str(float_type(spec)).removeprefix("torch."),
     }
     needed = needs([type(block) for block in network.children()])
     card = _card(order, spec, architecture, numbers, environment, kept.data, needed)
-    subject = BundleContents(network, space.layers(architecture), facts, card, companion_files(spec))
+    if order.formats:
+        facts["checkpoint"] = spec.supernet.checkpoint
+    layers = space.layers(architecture)
+    subject = BundleContents(network, layers, facts, card, companion_files(spec), order.formats)
     # Named by job and network, inside the archive too: unpacked beside each other, none overwrites another.
-    folder = artifacts.root / "exports" / order.job.id / f"{order.job.id}-{architecture.id}"
+    name = folder_name(order.job.id, architecture.id, order.formats)
+    folder = artifacts.root / "exports" / order.job.id / name
     asked, everything = numbers.verified_on, slice(None)
     inputs, mask = asked.inputs(everything), asked.mask(everything)
     return write_bundle(subject, inputs, asked.y, folder, mask, numbers.promise)
+
+
+def _prepared(spec: JobSpec, data: Dataset) -> dict[str, Any]:
+    """How an input is prepared; of images also what a checkpoint's own processor did to them."""
+    found = spec.supernet.found
+    white = None if data.train.standardisation is None else data.train.standardisation.full_scale
+    facts: dict[str, Any] = dict(data.preprocessing)
+    if white is not None:
+        facts["full_scale"] = white
+        if found is not None and found.preprocessing is not None:
+            facts["fit"] = found.preprocessing.model_dump(include={"edge", "keeps_ratio", "resample", "crop"})
+    return facts
 
 
 def _kept(order: ExportOrder, spec: JobSpec, artifacts: ArtifactStore, decoding: Decoding) -> Kept:
@@ -300,8 +319,11 @@ def export_order(
     finalists: Sequence[Finalist],
     weights: Artifact | None,
     kept: Artifact | None = None,
+    formats: str = "",
 ) -> ExportOrder:
     """The order from rows that the API has checked to be there."""
     assert evaluation is not None
     assert weights is not None
-    return ExportOrder(job, evaluation, finalist, len(finalists), weights, kept)
+    return ExportOrder(
+        job, evaluation, finalist, len(finalists), weights, kept, tuple(name for name in formats.split(",") if name)
+    )

@@ -182,13 +182,18 @@ class Reporter:
         event = {"architecture_id": row.architecture_id, "metrics": row.metrics}
         self._write(lambda session: queries.add_evaluation(session, self.job_id, self.epoch, row, event))
 
-    def warm_start(self, alike: Callable[[Job], bool]) -> None:
+    def warm_start(self, alike: warm.Alike) -> None:
         """Copy what other jobs have evaluated of this job's supernet, if it has no evaluations yet."""
 
         def write(session: Session) -> None:
             warm.copy_in(session, self.job_id, self.epoch, warm.earlier(session, self.job_id, alike))
 
         self._write(write)
+
+    def rescore(self, row: EvaluationRow) -> None:
+        """Store the scores of an architecture that is stored already."""
+        scores = {"metrics": dict(row.metrics), "sources": dict(row.sources)}
+        self._write(lambda session: warm.rescore(session, self.job_id, self.epoch, row.architecture_id, **scores))
 
     # --- batches that several workers evaluate ------------------------------------------------------
 

@@ -24,6 +24,7 @@ from pipeline.finalists import tell_violations, tested_networks
 from pipeline.hardware import Hardware, prepare_hardware
 from pipeline.materials import decoding_of, prepare_data
 from pipeline.policies import NUM_BASELINES, baseline_architectures, baseline_of, first_policies
+from pipeline.readings import read_of, said_of_data
 from pipeline.shared_search import evaluate_of
 from pipeline.training import train_supernet
 from pipeline.workshop import JobFailed, Workshop, images_of, make_evaluator
@@ -33,15 +34,15 @@ from quantization.quantized_evaluator import QuantizedEvaluator
 from search.algorithms import algorithm_for
 from search.evaluation import Evaluation
 from search.loop import run_search
-from search.metrics import Source
+from search.metrics import ON_TARGET, Source
 from search.objectives import limits_of
 from search.pareto import pareto_front
 from search.problem import Problem
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
-from service.store.models import Finalist, Job, JobState, Stage
+from service.store.models import EvaluationRow, Finalist, Job, JobState, Stage
 from service.store.records import Baseline
-from service.store.warm import copied
+from service.store.warm import Alike, copied
 from supernet.data import Dataset
 from supernet.evaluator import Evaluator
 
@@ -74,8 +75,9 @@ def run(shop: Workshop, strategy: Strategy) -> None:
         tell=lambda text: shop.reporter.tell("info", text),
     )
     data = prepare_data(shop.spec, shop.space, shop.device, decoding)
-    for note in data.notes:
-        shop.reporter.tell("warning", note)
+    shop.reporter.record(read_of(shop.spec, data))
+    for level, text in said_of_data(data):
+        shop.reporter.tell(level, text)
     samples.keep(shop, data)
     strategy(shop, data)
     shop.reporter.end(JobState.SUCCEEDED, shop.reporter.ended_early)
@@ -106,7 +108,7 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
     for row in shop.reporter.evaluations():
         evaluation = evaluation_of(space.architecture(**row.values), row)
         if copied(row):
-            warm.append(evaluation)
+            warm.append(on_this_target(shop, hardware, evaluation, row))
         else:
             known[evaluation.architecture.id] = evaluation
     if warm:
@@ -136,23 +138,35 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
     found = shop.reporter.until_stopped(lambda: run_search(algorithm, evaluate, known))
     if found is None:
         shop.reporter.take_down()
-        shop.reporter.ended_early = f"Stopped by request after {len(known)} of {plan.evaluations} evaluations."
+        if len(known) < plan.evaluations:
+            shop.reporter.ended_early = f"Stopped by request after {len(known)} of {plan.evaluations} evaluations."
         found = list(known.values())
     return [*warm, *found]
 
 
-def scores_alike(spec: JobSpec) -> Callable[[Job], bool]:
-    """Whether another job of the same supernet gives the same numbers as this one, metric by metric."""
+def scores_alike(spec: JobSpec) -> Alike:
+    """Whether another job of the same supernet scores networks as this one does; which of its numbers mean something
+    else here: those of another device."""
 
-    def alike(job: Job) -> bool:
+    def alike(job: Job) -> frozenset[str] | None:
         theirs = read_job(job.spec)
         same = theirs.search.calibration_images == spec.search.calibration_images and theirs.scoring == spec.scoring
         same = same and theirs.quantization == spec.quantization
-        if spec.metrics_on_target:
-            same = same and (theirs.target, theirs.hardware) == (spec.target, spec.hardware)
-        return same and spec.metrics - set(ANALYTIC) <= theirs.metrics
+        if not same or not spec.metrics - set(ANALYTIC) - set(ON_TARGET) <= theirs.metrics:
+            return None
+        same_device = (theirs.target, theirs.hardware) == (spec.target, spec.hardware)
+        return frozenset() if same_device else frozenset(ON_TARGET)
 
     return alike
+
+
+def on_this_target(shop: Workshop, hardware: Hardware, known: Evaluation, row: EvaluationRow) -> Evaluation:
+    """An evaluation of another job with the metrics of this job's device, which is asked for them once."""
+    if all(metric in row.metrics for metric in hardware.metrics):
+        return known
+    completed = hardware.added_to(known, shop.reporter.listen)
+    shop.reporter.rescore(row_of(completed, row.seconds))
+    return completed
 
 
 def search_problem(

@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     max_attempts: int = Field(
         default=3, ge=1, description="Runs of a job in a row that may end badly without any progress."
     )
+    delete_grace_seconds: float = Field(
+        default=604800, ge=0, description="How long a deleted job can be restored before it and its files are removed."
+    )
     max_body_bytes: int = Field(default=1_000_000, ge=1, description="Largest request body that is read.")
     families_dir: DirectoryPath | None = Field(
         default=None, description="Folder of families of your own, one Python file each. Their code is run."

@@ -231,13 +231,13 @@ class Trainer:
 
     def _expect_after(self, part: int, parts: dict[int, Tensor]) -> None:
         """Let data that lie in a file be read while a micro-batch is learned from: the next one, or the next step's."""
-        if not self.train.reads_ahead:
+        if not self._batches.reads_ahead:
             return
-        following = parts.get(part + 1)
-        if following is None and self.steps_done + 1 < self.num_steps:
-            following = next(iter(self._parts(self._batch_of(self.steps_done + 1)).values()), None)
-        if following is not None:
-            self.train.expect(following)
+        if part + 1 in parts:
+            self._batches.expect(parts[part + 1], self.steps_done, part + 1)
+        elif self.steps_done + 1 < self.num_steps:
+            for following, some in list(self._parts(self._batch_of(self.steps_done + 1)).items())[:1]:
+                self._batches.expect(some, self.steps_done + 1, following)
 
     def _clip(self) -> float:
         """Clip the gradients; the norm that they had."""

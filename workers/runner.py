@@ -139,6 +139,7 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
             queries.finalists(session, job.id),
             queries.weights_of(session, job.id, export.architecture_id),
             next(iter(queries.artifacts(session, job.id, samples.KIND)), None),
+            export.formats,
         )
 
     asked = patiently(database, order, DATABASE_PATIENCE_SECONDS)
@@ -155,7 +156,7 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
             "archive": str(bundle.archive.relative_to(store.root)),
             "sha256": bundle.sha256,
             "size_bytes": bundle.size_bytes,
-            "report": bundle.report,
+            "report": {**bundle.report, **({"measured": bundle.measured} if bundle.measured else {})},
         }
     except (ArtifactDamaged, VerificationError, exporting.CannotExport, PathRefused) as error:
         values = {"state": ExportState.FAILED, "message": str(error)}

@@ -24,9 +24,11 @@ from service.api import (
     problems,
     profile,
     results,
+    shrink,
     supernets,
     targets,
     uploads,
+    verbs,
 )
 from service.api.openapi import describe
 from service.api.storable_requests import StorableRequests
@@ -108,6 +110,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.gatekeeper = Gatekeeper.of(settings, database)
     for noun in (
         jobs,
+        verbs,
         results,
         insight,
         events,
@@ -115,6 +118,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         supernets,
         targets,
         profile,
+        shrink,
         catalog,
         access,
         uploads,

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from job.versions import upgraded
 from search.metrics import Source
-from service.store.models import EvaluationRow, Export, ExportState, Finalist, Job, JobState, Stage
-from service.store.records import LayerSensitivity
+from service.store.models import EvaluationRow, Export, ExportState, Finalist, Job, JobState, Stage, Verb
+from service.store.records import DataRead, LayerSensitivity
 
 if TYPE_CHECKING:
     from search_space.layers import LayerSpec
@@ -44,6 +44,19 @@ class JobOut(Answer):
     )
     owner_id: str | None = Field(default=None, description="The key that submitted it.")
     shared_with: str | None = Field(default=None, description="The group whose keys may look at it.")
+    labels: list[str] = Field(default_factory=list, description="Words to find it by.")
+    notes: str = Field(default="", description="For people.")
+    priority: int = Field(default=0, description="Of waiting jobs those with the highest number are taken up first.")
+    parent_id: str | None = Field(default=None, description="The job that this one was made of.")
+    parent_verb: Verb | None = Field(default=None, description="How: `clone`, `extend` or `rerun`.")
+    deleted_at: datetime | None = Field(
+        default=None, description="When its deletion was asked for; it can be restored until its time of grace is over."
+    )
+    failures: list[dict[str, Any]] = Field(
+        default_factory=list,
+        description="How its runs ended badly since the last progress: `attempt`, `reason`, `stage`, `at`.",
+    )
+    verbs: list[Verb] = Field(default_factory=list, description="What may be asked of it, as far as its state decides.")
 
 
 class DraftOut(Answer):
@@ -120,6 +133,15 @@ class FrontOut(Answer):
     baselines: list[BaselineOut] = Field(
         description="Where quantization policies are searched: the largest network in its widest and its narrowest "
         "numbers, and the best architecture in its narrowest, measured like the points."
+    )
+
+
+class DataOut(Answer):
+    """What a job's data are."""
+
+    job_id: str
+    loads: list[DataRead] = Field(
+        description="Empty before they are read; more than one where a run of the job has found other data."
     )
 
 
@@ -208,6 +230,7 @@ class ArchitectureOut(PointOut):
 
     job_id: str
     layers: list[LayerOut]
+    formats: list[str] = Field(description="Export formats that it can have.")
 
 
 class RuleIn(BaseModel):
@@ -233,11 +256,20 @@ class ExportRequest(BaseModel):
 
     architecture_id: str | None = Field(default=None, description="An architecture that the job has evaluated.")
     rule: RuleIn | None = None
+    formats: list[Annotated[str, Field(max_length=64)]] | None = Field(
+        default=None,
+        max_length=64,
+        description="Formats to write, each in a folder of the archive; the catalogue has those that there are. Left "
+        "out: `load.py` with its weights, and `model.onnx`, in one folder.",
+        examples=[["huggingface", "onnx"]],
+    )
 
     @model_validator(mode="after")
     def _one_of_both(self) -> ExportRequest:
         if self.architecture_id is not None and self.rule is not None:
             raise ValueError("Give architecture_id or a rule, not both: they may mean different networks.")
+        if self.formats is not None and not self.formats:
+            raise ValueError("formats names none; leave it out, or name some.")
         return self
 
 
@@ -247,6 +279,7 @@ class ExportOut(Answer):
     id: str
     job_id: str
     architecture_id: str
+    formats: list[str] = Field(description="That were named; empty: none was.")
     state: ExportState
     message: str | None
     created_at: datetime
@@ -256,6 +289,11 @@ class ExportOut(Answer):
     report: dict[str, Any] | None = Field(description="What was compared after reloading, and how it agreed.")
     download_url: str | None = None
     chosen: str | None = Field(default=None, description="Which network a rule chose, in words.")
+
+    @field_validator("formats", mode="before")
+    @classmethod
+    def _listed(cls, stored: str | list[str]) -> list[str]:
+        return [name for name in stored.split(",") if name] if isinstance(stored, str) else stored
 
     @classmethod
     def of(cls, export: Export, chosen: str | None = None) -> ExportOut:

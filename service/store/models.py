@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     JSON,
     BigInteger,
     CheckConstraint,
@@ -58,6 +59,21 @@ class Stage(StrEnum):
     DONE = "done"
 
 
+class Verb(StrEnum):
+    """What may be asked of a job."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    STOP = "stop"
+    CANCEL = "cancel"
+    RETRY = "retry"
+    DELETE = "delete"
+    RESTORE = "restore"
+    CLONE = "clone"
+    EXTEND = "extend"
+    RERUN = "rerun"
+
+
 class ExportState(RowState):
     """The life of an export, and of a request to measure."""
 
@@ -73,6 +89,21 @@ TERMINAL_STATES = (JobState.CANCELLED, JobState.SUCCEEDED, JobState.FAILED)
 ACTIVE_STATES = (JobState.QUEUED, JobState.RUNNING, JobState.PAUSING, JobState.STOPPING, JobState.CANCELLING)
 # States in which a runner does its stages, one after the other.
 WORKING_STATES = (JobState.RUNNING, JobState.STOPPING)
+
+# Verbs that make another job of a job, whatever its state.
+DESCENDING_VERBS = (Verb.CLONE, Verb.EXTEND, Verb.RERUN)
+# State -> verbs that move a job on. Besides these, asking again for what is so already changes nothing.
+_MOVES: dict[JobState, tuple[Verb, ...]] = {
+    JobState.QUEUED: (Verb.PAUSE, Verb.STOP, Verb.CANCEL),
+    JobState.RUNNING: (Verb.PAUSE, Verb.STOP, Verb.CANCEL),
+    JobState.PAUSING: (Verb.CANCEL,),
+    JobState.PAUSED: (Verb.RESUME, Verb.STOP, Verb.CANCEL),
+    JobState.STOPPING: (Verb.CANCEL,),
+    JobState.CANCELLING: (),
+    JobState.CANCELLED: (Verb.RETRY, Verb.DELETE),
+    JobState.SUCCEEDED: (Verb.DELETE,),
+    JobState.FAILED: (Verb.RETRY, Verb.DELETE),
+}
 
 # A number in JSON that says how it was obtained in a way that nobody knows.
 UNKNOWN_SOURCE = " && ".join(f'@ != "{source}"' for source in Source)
@@ -138,6 +169,9 @@ class Job(Leased, Base):
         Index(None, "state"),
         Index(None, "owner_id"),
         Index(None, "shared_with"),
+        Index(None, "labels", postgresql_using="gin"),
+        Index(None, "deleted_at"),
+        Index(None, "parent_id"),
     )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
@@ -166,6 +200,26 @@ class Job(Leased, Base):
     # Device and versions of the run.
     environment: Mapped[dict[str, Any] | None]
     event_seq: Mapped[int] = mapped_column(BigInteger, default=0)
+    # Words and notes of people, and who goes first: a higher number before a lower one.
+    labels: Mapped[list[str]] = mapped_column(ARRAY(String(63)), default=list, server_default="{}")
+    notes: Mapped[str] = mapped_column(Text, default="", server_default="")
+    priority: Mapped[int] = mapped_column(default=0, server_default="0")
+    # The job that this one was made of, and by which verb.
+    parent_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    parent_verb: Mapped[Verb | None] = mapped_column(_one_of(Verb))
+    # When its deletion was asked for: after a time of grace it and its files are gone.
+    deleted_at: Mapped[datetime | None]
+    # When its last worker gave it back or went away.
+    interrupted_at: Mapped[datetime | None]
+    # How its runs have ended since the last sign of progress.
+    failures: Mapped[list[dict[str, Any]]] = mapped_column(default=list, server_default="[]")
+
+    @property
+    def verbs(self) -> list[Verb]:
+        """What may be asked of it as far as its state decides."""
+        if self.deleted_at is not None:
+            return [Verb.RESTORE]
+        return [*_MOVES[self.state], *DESCENDING_VERBS]
 
 
 class JobEvent(Base):
@@ -300,11 +354,13 @@ class Export(Leased, Base):
     """One architecture of one job as files, with the report of their verification."""
 
     __tablename__ = "exports"
-    __table_args__ = (UniqueConstraint("job_id", "architecture_id"),)
+    __table_args__ = (UniqueConstraint("job_id", "architecture_id", "formats"),)
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     architecture_id: Mapped[str] = mapped_column(String(32))
+    # Names with commas between them, in order; empty: what an export has that names none.
+    formats: Mapped[str] = mapped_column(Text, server_default="", default="")
     state: Mapped[ExportState] = mapped_column(_one_of(ExportState), default=ExportState.QUEUED)
     message: Mapped[str | None] = mapped_column(Words)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

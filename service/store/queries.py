@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, cast, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from service.store.leases import LeaseLost
@@ -65,9 +65,20 @@ def list_jobs(
     before: tuple[Any, str] | None,
     limit: int,
     visible: ColumnElement[bool] | None = None,
+    labels: Sequence[str] = (),
+    deleted: bool = False,
 ) -> Sequence[Job]:
-    """Jobs, newest first. `before` is the (created_at, id) of the last job of the page before."""
+    """Jobs, newest first.
+
+    Args:
+        before: the (created_at, id) of the last job of the page before.
+        labels: that a job must have, all of them.
+        deleted: those that are to be removed, instead of the others.
+    """
     query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
+    query = query.where(Job.deleted_at.is_not(None) if deleted else Job.deleted_at.is_(None))
+    if labels:
+        query = query.where(Job.labels.bool_op("@>")(cast(list(labels), Job.labels.type)))
     if visible is not None:
         query = query.where(visible)
     if state is not None:
@@ -131,6 +142,17 @@ def set_state(session: Session, job: Job, state: JobState, message: str | None) 
         job.lease_owner = job.lease_until = None
         job.attempts = 0
     add_event(session, job, "state", {"state": state, "message": message})
+
+
+def reopen(session: Session, job: Job) -> None:
+    """Take a locked job that has failed, or was cancelled, up again. Its number grows at once, so that no runner of
+    before can write."""
+    assert job.state in (JobState.FAILED, JobState.CANCELLED), f"{job.id} is {job.state}"
+    job.epoch += 1
+    job.finished_at = job.eta_seconds = job.lease_owner = job.lease_until = job.interrupted_at = None
+    job.state, job.message, job.attempts, job.failures = JobState.QUEUED, None, 0, []
+    job.queued_at = session.scalar(select(func.now())) or job.queued_at
+    add_event(session, job, "state", {"state": JobState.QUEUED, "message": None})
 
 
 def set_running(session: Session, job: Job) -> None:
@@ -255,9 +277,14 @@ def add_supernet(session: Session, job_id: str, epoch: int, row: TrainedSupernet
 # --- supernets -----------------------------------------------------------------------------------
 
 
-def supernet(session: Session, supernet_id: str) -> TrainedSupernet | None:
-    """A trained supernet by its id."""
-    return session.get(TrainedSupernet, supernet_id)
+def supernet(session: Session, supernet_id: str, *, hold: bool = False) -> TrainedSupernet | None:
+    """A trained supernet by its id.
+
+    Args:
+        hold: whether it may not be removed until the transaction ends.
+    """
+    locked = {"read": True, "key_share": True} if hold else None
+    return session.get(TrainedSupernet, supernet_id, with_for_update=locked)
 
 
 def list_supernets(

@@ -15,14 +15,15 @@ import torch
 from torch import Tensor
 
 from search_space.inputs import ImageInput, Input, TokenInput
+from supernet.data.errors import DataError
 from supernet.data.on_disk import ImagesOnDisk
+from supernet.data.originals import Originals
+from supernet.data.reading import Reading
+
+__all__ = ["IGNORED", "Batch", "DataError", "Dataset", "Split", "Standardisation"]
 
 # Target of a position whose prediction does not count, as torch's cross-entropy has it.
 IGNORED = -100
-
-
-class DataError(ValueError):
-    """Data that cannot be used; the message is for the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +112,16 @@ class Split:
         y: labels `(N,)`, or the next token at every position `(N, T)`.
         standardisation: from stored pixels to what networks eat; None where they eat what is stored.
         lengths: number of real tokens of every padded text, `(N,)`; None where nothing is padded.
+        originals: the pictures that stored images were made of, for random crops; None: there is no more in them.
+        cropped: whether the stored images are random crops already, of which none is cut again.
     """
 
     stored: Tensor | ImagesOnDisk
     y: Tensor
     standardisation: Standardisation | None = None
     lengths: Tensor | None = None
+    originals: Originals | None = None
+    cropped: bool = False
 
     def __len__(self) -> int:
         return len(self.y)
@@ -167,7 +172,8 @@ class Split:
         """The split of these examples; of images in a file a view, for which nothing is read."""
         stored = self.stored.take(index) if isinstance(self.stored, ImagesOnDisk) else self.stored[index]
         lengths = None if self.lengths is None else self.lengths[index]
-        return replace(self, stored=stored, y=self.y[index], lengths=lengths)
+        originals = None if self.originals is None else self.originals.take(index.cpu().numpy())
+        return replace(self, stored=stored, y=self.y[index], lengths=lengths, originals=originals)
 
     @property
     def reads_ahead(self) -> bool:
@@ -201,6 +207,7 @@ class Dataset:
         preprocessing: what turns a raw input into what the network expects, as JSON-able facts.
         num_classes: of labels; for language models the size of the vocabulary.
         notes: what a user should know about how it was read, such as skipped files.
+        reading: what was found and what was made of it; None: the source does not say.
     """
 
     name: str
@@ -211,6 +218,7 @@ class Dataset:
     test: Split
     num_classes: int
     notes: tuple[str, ...] = ()
+    reading: Reading | None = None
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -249,7 +257,8 @@ class Dataset:
         """Refuse what no network could learn from.
 
         Raises:
-            DataError: an empty split, one class, numbers that are not finite, or labels out of range.
+            DataError: an empty split, one class, numbers that are not finite, images without content, or labels out of
+            range.
         """
         for name, split in self.splits.items():
             if len(split) == 0:
@@ -261,6 +270,16 @@ class Dataset:
                     f"{bad} of {len(split)} {name} examples of {self.name} hold NaN or infinity; remove or repair them."
                 )
             self._check_labels(name, split)
+        for name, split in self.splits.items():
+            self._check_pixels(name, split)
+
+    def _check_pixels(self, name: str, split: Split) -> None:
+        """Pictures that show nothing, such as deep ones that a reader has cut off at white."""
+        if split.stored.dim() == 4 and len(split) > 1 and _is_plain(split.stored):
+            raise DataError(
+                f"Every pixel of the {len(split)} {name} images of {self.name} has the same value: there is nothing to "
+                "see in them. Look at the files: they may be empty, or their pixels may have a range of their own."
+            )
 
     def _check_labels(self, name: str, split: Split) -> None:
         labels = split.y[split.y != IGNORED]
@@ -278,3 +297,14 @@ class Dataset:
                 f"Every training example of {self.name} has the same label ({low}): there is nothing to learn. "
                 "Give data with at least two classes."
             )
+
+
+def _is_plain(images: Tensor | ImagesOnDisk) -> bool:
+    """Whether all pixels of all images and channels are equal."""
+    if isinstance(images, ImagesOnDisk):
+        totals, squares = (sums.tolist() for sums in images.sums())
+        count = len(images) * images.shape[2] * images.shape[3]
+        spread = any(count * square != total * total for total, square in zip(totals, squares, strict=True))
+        return not spread and len(set(totals)) == 1
+    first = images[:1].flatten()[:1]
+    return all(bool((images[start : start + 1024] == first).all()) for start in range(0, len(images), 1024))
