@@ -121,6 +121,7 @@ class Split:
         lengths: number of real tokens of every padded text, `(N,)`; None where nothing is padded.
         partial: whether some targets of a language model do not count.
         originals: the pictures that stored images were made of, for random crops; None: there is no more in them.
+        cropped: whether the stored images are random crops already, of which none is cut again.
     """
 
     stored: Tensor | ImagesOnDisk
@@ -129,6 +130,7 @@ class Split:
     lengths: Tensor | None = None
     originals: Originals | None = None
     partial: bool = False
+    cropped: bool = False
 
     def __len__(self) -> int:
         return len(self.y)
