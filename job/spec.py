@@ -25,6 +25,7 @@ from pydantic import (
 from job.checkpoint_spec import OfCheckpoint, check_labels, found_in, refuse_untrained
 from job.data_spec import DATA_MODELS, DataSpec, data_gives
 from job.defaults import DEFAULT_RECIPE, filled
+from job.fit import augmentation_misfit
 from job.goal_spec import ConstraintSpec, ObjectiveSpec
 from job.gradient_spec import GRADIENT, GradientSpec, check_gradient, fill_search
 from job.hardware_spec import HardwareSpec, target_of
@@ -281,6 +282,18 @@ class JobSpec(Part):
         refusal = self.training.method_options.refusal(pretrained=self.supernet.pretrained is not None)
         if refusal is not None:
             raise ValueError(refusal)
+        return self
+
+    @model_validator(mode="after")
+    def _networks_honour_the_training(self) -> JobSpec:
+        trainings = [self.training, *([self.gradient.final] if self.gradient is not None else [])]
+        for training in trainings:
+            options = training.method_options
+            # A space is made only for options that somebody set.
+            said = None if options == type(options)() else options.misfit(self.supernet.space())
+            said = said or augmentation_misfit(training.augmentation, self.data)
+            if said is not None:
+                raise ValueError(said)
         return self
 
     @model_validator(mode="after")

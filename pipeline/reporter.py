@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from service.store import leases, queries, records, sharing, warm
 from service.store.models import STAGES, Artifact, EvaluationRow, Finalist, Job, JobState, Stage, TrainedSupernet
-from service.store.records import R, Record
+from service.store.records import FrontRecord, R, Record, StageBegan
 from service.store.session import Database, first_line
 
 log = structlog.get_logger()
@@ -110,7 +110,7 @@ class Reporter:
         def write(session: Session) -> None:
             job = queries.fenced_job(session, self.job_id, self.epoch)
             if job.stage != name:
-                queries.add_event(session, job, "stage", {"stage": name})
+                records.write(session, self.job_id, self.epoch, StageBegan(stage=name, run=self.epoch))
 
         self._write(write)
         structlog.contextvars.bind_contextvars(stage=str(name), step=None)
@@ -266,6 +266,21 @@ class Reporter:
     def finalist(self, finalist: Finalist) -> None:
         """Store one measured finalist."""
         self._write(lambda session: queries.add_finalist(session, self.job_id, self.epoch, finalist))
+
+    def reference(self, row: EvaluationRow) -> None:
+        """Store the scores of what the front is compared with, if no search has asked for it."""
+        self._write(lambda session: queries.add_reference(session, self.job_id, self.epoch, row))
+
+    def front(
+        self, record: FrontRecord, positions: Mapping[str, int], metrics: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Store the final front, in one transaction; see `queries.place_finalists`."""
+
+        def write(session: Session) -> None:
+            queries.place_finalists(session, self.job_id, self.epoch, positions, metrics)
+            records.write(session, self.job_id, self.epoch, record)
+
+        self._write(write)
 
     def finalists(self) -> Sequence[Finalist]:
         """Finalists measured so far."""

@@ -23,10 +23,12 @@ __all__ = [
     "ConfigReader",
     "Layout",
     "Matched",
+    "Piece",
     "Place",
     "Stored",
     "read_checkpoint",
     "shares",
+    "without_ones",
 ]
 
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -209,15 +211,35 @@ def _header(path: Path) -> Iterator[tuple[str, Stored]]:
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """Rows of a stored tensor that are one parameter.
+
+    Attributes:
+        slot, parameter: of the supernet.
+        start, stop: rows of each block that go there; a stop of 0: all of them.
+        blocks: equal blocks that the stored rows fall into, such as one for each head.
+        transposed: whether the stored tensor's columns are the parameter's rows.
+    """
+
+    slot: str
+    parameter: str
+    start: int = 0
+    stop: int = 0
+    blocks: int = 1
+    transposed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where a tensor of a checkpoint goes.
 
     Attributes:
-        slot, parameter: of the supernet.
+        slot, parameter: of the supernet; empty where it goes to several.
         shape: that the tensor must have.
         optional: whether the parameter keeps fresh values where the checkpoint has no such tensor, as a
             new classifier does.
         fresh: whether it keeps them even so, because the stored tensor is of another task.
+        split: what its rows are, where they are not one parameter as it stands.
     """
 
     slot: str
@@ -225,6 +247,12 @@ class Place:
     shape: tuple[int, ...]
     optional: bool = False
     fresh: bool = False
+    split: tuple[Piece, ...] = ()
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """The parameters that it fills."""
+        return self.split or (Piece(self.slot, self.parameter),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +300,7 @@ class Layout:
             place, shape = self.places[place_name], checkpoint.tensors[name].shape
             if place.fresh:
                 continue
-            if _without_ones(shape) == _without_ones(place.shape):
+            if without_ones(shape) == without_ones(place.shape):
                 loads[name] = place
                 used.add(place_name)
             elif not place.optional:
@@ -334,7 +362,7 @@ class Matched:
     fresh: tuple[str, ...]
 
 
-def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     """A shape without its dimensions of size one, which checkpoints like to add to single vectors."""
     return tuple(size for size in shape if size != 1)
 

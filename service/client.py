@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from service.archives import wrong_with
+from service.archives import archive_name, wrong_with
 from service.auth.hosts import is_loopback
 from service.credentials import headers_for
 
@@ -83,6 +83,10 @@ class Client:
     def profile(self, spec: dict[str, Any]) -> dict[str, Any]:
         """What a space costs and whether limits can be met."""
         return self._json("POST", "/v1/profile", json=spec)
+
+    def shrink_plan(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """A whole job from one sentence: what was decided, and what it takes. Nothing is started."""
+        return self._json("POST", "/v1/shrink", json=asked)
 
     def job(self, job_id: str) -> dict[str, Any]:
         """One job."""
@@ -200,7 +204,11 @@ class Client:
                 return
 
     def request_export(
-        self, job_id: str, architecture_id: str | None = None, rule: dict[str, Any] | None = None
+        self,
+        job_id: str,
+        architecture_id: str | None = None,
+        rule: dict[str, Any] | None = None,
+        formats: Sequence[str] | None = None,
     ) -> dict[str, Any]:
         """Ask for an export.
 
@@ -208,20 +216,25 @@ class Client:
             architecture_id: of a network that the job has evaluated.
             rule: which network of the front is meant: `pick` (`knee` or `most_accurate`) and `under`. With neither
                 it is the knee, if that loses little to the largest network.
+            formats: each in a folder of the archive; None: what an export has that names none.
         """
-        named = {"architecture_id": architecture_id, "rule": rule}
+        named = {"architecture_id": architecture_id, "rule": rule, "formats": list(formats) if formats else None}
         body = {name: value for name, value in named.items() if value is not None}
         return self._json("POST", f"/v1/jobs/{job_id}/exports", json=body)
 
     def export(
-        self, job_id: str, architecture_id: str | None = None, rule: dict[str, Any] | None = None
+        self,
+        job_id: str,
+        architecture_id: str | None = None,
+        rule: dict[str, Any] | None = None,
+        formats: Sequence[str] | None = None,
     ) -> dict[str, Any]:
         """Ask for an export, as `request_export`, and wait until it has succeeded.
 
         Raises:
             ClientError: the export was refused or failed.
         """
-        return self.finished_export(self.request_export(job_id, architecture_id, rule))
+        return self.finished_export(self.request_export(job_id, architecture_id, rule, formats))
 
     def finished_export(self, export: dict[str, Any]) -> dict[str, Any]:
         """Wait until an export has succeeded.
@@ -243,7 +256,7 @@ class Client:
             ClientError: the download broke off, or is not what was exported.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        target = folder / f"{export['job_id']}-{export['architecture_id']}.tar.gz"
+        target = folder / archive_name(export)
         draft = target.with_name(f".{target.name}.part")
         try:
             with self._http.stream("GET", export["download_url"]) as answer, draft.open("wb") as file:

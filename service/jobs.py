@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -314,6 +315,7 @@ def request_export(
     architecture_id: str,
     artifacts_dir: Path | None = None,
     who: Identity = ANYBODY,
+    formats: Sequence[str] = (),
 ) -> tuple[Export, bool]:
     """Ask for an architecture of a job as files. Returns the export and whether a worker must be woken.
 
@@ -321,32 +323,44 @@ def request_export(
 
     Args:
         artifacts_dir: where archives lie; None: they are not looked at.
+        formats: to write, each in a folder of its own; empty: what an export has that names none.
 
     Raises:
         NotFound: the job has not evaluated that architecture.
+        InvalidRequest: a format that is not there, or that the network cannot have.
         Conflict: the job has no trained supernet yet.
         QuotaExceeded: of whoever asks.
     """
     from sqlalchemy.dialects.postgresql import insert  # slow to import, not needed to start
 
     job = get(session, job_id)
-    if session.get(EvaluationRow, (job_id, architecture_id)) is None:
+    evaluation = session.get(EvaluationRow, (job_id, architecture_id))
+    if evaluation is None:
         raise NotFound(
             f"Job {job_id} has not evaluated an architecture {architecture_id!r}. "
             f"GET /v1/jobs/{job_id}/front lists its best ones."
         )
     if queries.weights_of(session, job_id, architecture_id) is None:
         raise Conflict(f"Job {job_id} has no trained supernet yet.", state=job.state)
+    chosen = ",".join(_formats(job, evaluation, formats))
     check_bytes(session, who)
     session.execute(
         insert(Export)
         .values(
-            id=new_id(), job_id=job_id, architecture_id=architecture_id, state=ExportState.QUEUED, epoch=0, attempts=0
+            id=new_id(),
+            job_id=job_id,
+            architecture_id=architecture_id,
+            formats=chosen,
+            state=ExportState.QUEUED,
+            epoch=0,
+            attempts=0,
         )
-        .on_conflict_do_nothing(index_elements=["job_id", "architecture_id"])
+        .on_conflict_do_nothing(index_elements=["job_id", "architecture_id", "formats"])
     )
     export = session.scalars(
-        select(Export).where(Export.job_id == job_id, Export.architecture_id == architecture_id).with_for_update()
+        select(Export)
+        .where(Export.job_id == job_id, Export.architecture_id == architecture_id, Export.formats == chosen)
+        .with_for_update()
     ).one()
     lost = (
         export.state == ExportState.SUCCEEDED
@@ -360,6 +374,28 @@ def request_export(
         export.state, export.message, export.attempts = ExportState.QUEUED, None, 0
         export.queued_at = session.scalar(select(func.now())) or export.queued_at
     return export, export.state == ExportState.QUEUED
+
+
+def _formats(job: Job, evaluation: EvaluationRow, names: Sequence[str]) -> tuple[str, ...]:
+    """The formats that somebody names, checked against the network.
+
+    Raises:
+        InvalidRequest: one is not there, or the network cannot have it.
+    """
+    if not names:
+        return ()
+    from job.formats import subject_of, wanted  # families and their layers: not needed to start
+
+    spec = read_job(job.spec)
+    space = spec.space()
+    try:
+        layers = space.layers(space.architecture(**evaluation.values))
+    except ValueError as error:
+        raise Conflict(f"The space of this job has changed since this network was evaluated. {error}") from None
+    try:
+        return wanted(names, subject_of(spec, space.name, layers))
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from None
 
 
 def get_export(session: Session, export_id: str) -> Export:

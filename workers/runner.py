@@ -39,6 +39,7 @@ from pipeline.workshop import JobFailed, Workshop, make_evaluator
 from predictors.cost import macs
 from proxyless.strategy import search_by_gradient
 from search_space import plugins
+from service import fronts
 from service.lifeline import die_with_parent
 from service.settings import Settings, get_settings
 from service.store import leases, queries
@@ -164,6 +165,8 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
             queries.finalists(session, job.id),
             queries.weights_of(session, job.id, export.architecture_id),
             next(iter(queries.artifacts(session, job.id, samples.KIND)), None),
+            export.formats,
+            fronts.compared_with(session, job),
         )
 
     asked = patiently(database, order, DATABASE_PATIENCE_SECONDS)
@@ -180,7 +183,7 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
             "archive": str(bundle.archive.relative_to(store.root)),
             "sha256": bundle.sha256,
             "size_bytes": bundle.size_bytes,
-            "report": bundle.report,
+            "report": {**bundle.report, **({"measured": bundle.measured} if bundle.measured else {})},
         }
     except (ArtifactDamaged, VerificationError, exporting.CannotExport, PathRefused) as error:
         values = {"state": ExportState.FAILED, "message": str(error)}

@@ -65,9 +65,9 @@ async def events(
 ) -> AsyncIterator[ServerSentEvent]:
     """The job's events from the beginning or after `Last-Event-ID`, then live.
 
-    Events `state`, `stage`, `curve`, `gradient`, `evaluation`, `finalist` and `message` carry their number as id.
-    `job` is a snapshot of the row, sent whenever it changed, without an id. The stream ends after the
-    last event of a finished job.
+    Events `state`, `stage`, `data`, `curve`, `gradient`, `evaluation`, `finalist` and `message` carry their number as
+    id. `job` is a snapshot of the row, sent whenever it changed, without an id. The stream ends after the last event of
+    a finished job.
     """
     snapshot: JobOut | None = None
     waits: str | None = None

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from job.versions import upgraded
 from search.metrics import Source
 from service.store.models import EvaluationRow, Export, ExportState, Finalist, Job, JobState, LogLevel, Stage, Verb
-from service.store.records import LayerSensitivity
+from service.store.records import BrokenLimit, DataRead, LayerSensitivity, PredictionError
 
 if TYPE_CHECKING:
     from search_space.layers import LayerSpec
@@ -151,20 +151,81 @@ class PointOut(Answer):
     values: dict[str, Any]
     metrics: dict[str, float | None]
     sources: dict[str, Source] = Field(description="Per metric, how its number was obtained.")
+    intervals: dict[str, tuple[float | None, float | None]] = Field(
+        default_factory=dict,
+        description="95 %, of metrics of a sample once they are measured: of other examples or texts, or of another "
+        "measurement. Other metrics are exact, or nobody knows their spread.",
+    )
+    ratios: dict[str, float] = Field(
+        default_factory=dict, description="Per metric, its number as a share of the reference's."
+    )
     measurements: list[dict[str, Any]] = Field(
         default_factory=list, description="Latency with device, runtime, threads, batch and spread."
     )
 
     @classmethod
-    def of(cls, row: EvaluationRow, finalist: Finalist | None = None) -> PointOut:
-        """A point from its evaluation and, if it is a finalist, its measurements."""
+    def of(
+        cls,
+        row: EvaluationRow,
+        finalist: Finalist | None = None,
+        reference: Mapping[str, float | None] | None = None,
+        **more: Any,
+    ) -> Self:
+        """A point from its evaluation and, if it is a finalist, its measurements.
+
+        Args:
+            reference: numbers of what it is compared with.
+        """
+        metrics = {**row.metrics, **(finalist.metrics if finalist else {})}
         return cls(
             architecture_id=row.architecture_id,
             values=row.values,
-            metrics={**row.metrics, **(finalist.metrics if finalist else {})},
+            metrics=metrics,
             sources={**row.sources, **(finalist.sources if finalist else {})},
+            intervals=(finalist.intervals or {}) if finalist else {},
+            ratios=ratios_of(metrics, reference or {}),
             measurements=finalist.measurements if finalist else [],
+            **more,
         )
+
+
+def ratios_of(metrics: Mapping[str, float | None], reference: Mapping[str, float | None]) -> dict[str, float]:
+    """Each number as a share of the reference's, where both are numbers and the reference's is above 0."""
+    found = {}
+    for name, value in metrics.items():
+        other = reference.get(name)
+        if value is not None and other is not None and other > 0:
+            found[name] = value / other
+    return found
+
+
+class FrontPointOut(PointOut):
+    """A network of the front."""
+
+    rivals: list[str] = Field(
+        default_factory=list,
+        description="Networks of the front that are clearly better in some objective, while this one is clearly better "
+        "in none: the intervals overlap, so its place beside them may be luck.",
+    )
+
+
+class ReferenceOut(PointOut):
+    """What the networks of a job are compared with, measured as they are; it need not keep their limits."""
+
+    name: str = Field(description="`checkpoint`, `largest network`, or of a search by gradient the largest found.")
+    breaks: list[BrokenLimit] = Field(default_factory=list, description="Limits of the job that it does not keep.")
+
+
+class BeatenOut(PointOut):
+    """A network that was measured and is in no objective better than one of the front."""
+
+    by: str
+
+
+class BeyondOut(PointOut):
+    """A network that was measured and breaks a limit."""
+
+    breaks: list[BrokenLimit]
 
 
 class BaselineOut(PointOut):
@@ -180,11 +241,43 @@ class FrontOut(Answer):
     state: JobState
     final: bool = Field(description="Whether the points are measured finalists of a finished search.")
     objectives: list[ObjectiveOut]
-    knee: str | None = Field(description="Architecture nearest to the ideal point.")
-    points: list[PointOut] = Field(description="Best in the first objective first.")
+    knee: str | None = Field(
+        description="The recommendation: nearest to the ideal point, objectives that span decades as logarithms; of "
+        "those whose intervals overlap with it the one that is better in another objective."
+    )
+    points: list[FrontPointOut] = Field(description="Best in the first objective first.")
+    reference: ReferenceOut | None = Field(
+        default=None, description="Null before finalists are measured, and in jobs of older versions."
+    )
+    beaten: list[BeatenOut] = Field(default_factory=list, description="Measured, but no better than the front.")
+    beyond: list[BeyondOut] = Field(default_factory=list, description="Measured, but beyond a limit.")
+    held_out: list[str] = Field(
+        default_factory=list, description="Metrics on examples or questions that no search has seen, unlike the others."
+    )
+    hypervolume: float | None = Field(
+        default=None, description="That the final front dominates, up to `worst`, in the objectives' units multiplied."
+    )
+    worst: dict[str, float | None] = Field(
+        default_factory=dict, description="Per objective its limit, or else its worst measured value."
+    )
+    stable: bool = Field(
+        default=True, description="Whether every network with a fair chance to be on the front was measured."
+    )
+    predictions: list[PredictionError] = Field(
+        default_factory=list, description="How the search's predictions of a metric turned out as measured."
+    )
     baselines: list[BaselineOut] = Field(
         description="Where quantization policies are searched: the largest network in its widest and its narrowest "
         "numbers, and the best architecture in its narrowest, measured like the points."
+    )
+
+
+class DataOut(Answer):
+    """What a job's data are."""
+
+    job_id: str
+    loads: list[DataRead] = Field(
+        description="Empty before they are read; more than one where a run of the job has found other data."
     )
 
 
@@ -273,6 +366,7 @@ class ArchitectureOut(PointOut):
 
     job_id: str
     layers: list[LayerOut]
+    formats: list[str] = Field(description="Export formats that it can have.")
 
 
 class RuleIn(BaseModel):
@@ -298,11 +392,20 @@ class ExportRequest(BaseModel):
 
     architecture_id: str | None = Field(default=None, description="An architecture that the job has evaluated.")
     rule: RuleIn | None = None
+    formats: list[Annotated[str, Field(max_length=64)]] | None = Field(
+        default=None,
+        max_length=64,
+        description="Formats to write, each in a folder of the archive; the catalogue has those that there are. Left "
+        "out: `load.py` with its weights, and `model.onnx`, in one folder.",
+        examples=[["huggingface", "onnx"]],
+    )
 
     @model_validator(mode="after")
     def _one_of_both(self) -> ExportRequest:
         if self.architecture_id is not None and self.rule is not None:
             raise ValueError("Give architecture_id or a rule, not both: they may mean different networks.")
+        if self.formats is not None and not self.formats:
+            raise ValueError("formats names none; leave it out, or name some.")
         return self
 
 
@@ -312,6 +415,7 @@ class ExportOut(Answer):
     id: str
     job_id: str
     architecture_id: str
+    formats: list[str] = Field(description="That were named; empty: none was.")
     state: ExportState
     message: str | None
     created_at: datetime
@@ -321,6 +425,11 @@ class ExportOut(Answer):
     report: dict[str, Any] | None = Field(description="What was compared after reloading, and how it agreed.")
     download_url: str | None = None
     chosen: str | None = Field(default=None, description="Which network a rule chose, in words.")
+
+    @field_validator("formats", mode="before")
+    @classmethod
+    def _listed(cls, stored: str | list[str]) -> list[str]:
+        return [name for name in stored.split(",") if name] if isinstance(stored, str) else stored
 
     @classmethod
     def of(cls, export: Export, chosen: str | None = None) -> ExportOut:

@@ -324,7 +324,7 @@ class EvaluationRow(Base):
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     architecture_id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    # Position in the order of evaluation, from 1.
+    # Position in the order of evaluation, from 1; 0: the reference, which no search asked for.
     number: Mapped[int]
     values: Mapped[dict[str, Any]]
     metrics: Mapped[dict[str, Any]]
@@ -352,17 +352,22 @@ class SharedEvaluation(Leased, Base):
 
 
 class Finalist(Base):
-    """A network of the final front, with what only finalists get: test accuracy and measured latency."""
+    """A network that was measured for the final front, with what only finalists get: held-out scores and intervals.
+
+    Which of them make up the front is the job's `FrontRecord`.
+    """
 
     __tablename__ = "finalists"
     __table_args__ = (_known_sources(),)
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     architecture_id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    # Position on the front, best in the first objective first, from 1.
-    position: Mapped[int]
+    # Position on the front, best in the first objective first, from 1; null: not on it, or it is not made yet.
+    position: Mapped[int | None]
     metrics: Mapped[dict[str, Any]]
     sources: Mapped[dict[str, Any]]
+    # Metric -> lower and upper end, 95 %; rows of older versions have none.
+    intervals: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     measurements: Mapped[list[dict[str, Any]]]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
@@ -416,11 +421,13 @@ class Export(Leased, Base):
     """One architecture of one job as files, with the report of their verification."""
 
     __tablename__ = "exports"
-    __table_args__ = (UniqueConstraint("job_id", "architecture_id"),)
+    __table_args__ = (UniqueConstraint("job_id", "architecture_id", "formats"),)
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     architecture_id: Mapped[str] = mapped_column(String(32))
+    # Names with commas between them, in order; empty: what an export has that names none.
+    formats: Mapped[str] = mapped_column(Text, server_default="", default="")
     state: Mapped[ExportState] = mapped_column(_one_of(ExportState), default=ExportState.QUEUED)
     message: Mapped[str | None] = mapped_column(Words)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -108,13 +108,13 @@ def count_jobs(session: Session) -> dict[JobState, int]:
 def summaries(session: Session, job_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """What jobs have found, by id: number of evaluations, and of the measured front its size and best accuracy."""
     accuracy = EvaluationRow.metrics["accuracy"].as_float()
-    # Only finalists count for the best: what was evaluated may break a limit of the job.
+    # Only the front counts for the best: what was evaluated may break a limit of the job.
     rows = session.execute(
         select(
             EvaluationRow.job_id,
-            func.count(),
-            func.count(Finalist.architecture_id),
-            func.max(accuracy).filter(Finalist.architecture_id.is_not(None)),
+            func.count().filter(EvaluationRow.number > 0),
+            func.count(Finalist.position),
+            func.max(accuracy).filter(Finalist.position.is_not(None)),
         )
         .outerjoin(
             Finalist,
@@ -244,6 +244,29 @@ def add_evaluation(session: Session, job_id: str, epoch: int, row: EvaluationRow
         add_event(session, job, "evaluation", {"number": inserted, **event})
 
 
+def add_reference(session: Session, job_id: str, epoch: int, row: EvaluationRow) -> None:
+    """Store the scores of the network that others are compared with, unless the search has evaluated it anyway."""
+    fenced_job(session, job_id, epoch)
+    if session.get(EvaluationRow, (job_id, row.architecture_id)) is None:
+        row.job_id, row.number, row.epoch = job_id, 0, epoch
+        session.add(row)
+
+
+def place_finalists(
+    session: Session, job_id: str, epoch: int, positions: Mapping[str, int], metrics: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Say which finalists make up the front, and what is now known of their predictions.
+
+    Args:
+        positions: by architecture id; a finalist that is not named is not on the front.
+        metrics: architecture id -> numbers that take the place of those of the same name.
+    """
+    fenced_job(session, job_id, epoch)
+    for finalist in finalists(session, job_id):
+        finalist.position = positions.get(finalist.architecture_id)
+        finalist.metrics = {**finalist.metrics, **metrics.get(finalist.architecture_id, {})}
+
+
 def add_finalist(session: Session, job_id: str, epoch: int, finalist: Finalist) -> None:
     """Store one finalist with its measurements, and announce it."""
     job = fenced_job(session, job_id, epoch)
@@ -339,8 +362,9 @@ def evaluations(session: Session, job_id: str, after: int = 0, limit: int | None
 
 
 def finalists(session: Session, job_id: str) -> Sequence[Finalist]:
-    """The measured front, best in the first objective first."""
-    return session.scalars(select(Finalist).where(Finalist.job_id == job_id).order_by(Finalist.position)).all()
+    """The networks that were measured: the front, best in the first objective first, then the others as they came."""
+    query = select(Finalist).where(Finalist.job_id == job_id)
+    return session.scalars(query.order_by(Finalist.position, Finalist.created_at, Finalist.architecture_id)).all()
 
 
 def exports_of(session: Session, job_id: str) -> Sequence[Export]:

@@ -2,6 +2,7 @@
 
 import { del, get, patch, post } from "./api.js";
 import { Curve } from "./curve.js";
+import { DataCard } from "./data.js";
 import { Detail } from "./detail.js";
 import { byId, el, throttle } from "./dom.js";
 import { Exports } from "./exports.js";
@@ -40,6 +41,7 @@ const table = new FrontTable(byId("front-table"), select);
 const baselines = new Baselines(byId("baselines-card"), byId("baselines"), results);
 const sensitivity = new Sensitivity(byId("sensitivity-card"), byId("sensitivity"));
 const predictor = new PredictorCard();
+const dataCard = new DataCard(byId("data-card"), byId("data"));
 
 // --- the job itself -------------------------------------------------------------------------------
 
@@ -198,6 +200,8 @@ function hear(kind, data) {
     if (data.architecture_id === detail.shown) detail.show(data.architecture_id);
   } else if (kind === "predictor") {
     predictor.add(data);
+  } else if (kind === "data") {
+    dataCard.show(data);
   } else if (kind === "violations") {
     predictor.count(data);
   } else {

@@ -1,7 +1,7 @@
 // A job's server-sent events, taken up again where they broke.
 
 const KINDS = [
-  "job", "state", "stage", "curve", "gradient", "evaluation", "finalist", "sensitivity", "baseline", "message",
+  "job", "state", "stage", "data", "curve", "gradient", "evaluation", "finalist", "sensitivity", "baseline", "message",
   "predictor", "violations", "verb",
 ];
 const ENDED = ["succeeded", "failed", "cancelled"];
