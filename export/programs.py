@@ -1,4 +1,4 @@
-"""A network as a `torch.export` program, with the dimensions free that a user varies: several formats are made of it."""
+"""A network as a `torch.export` program, with those dimensions free that a user varies; several formats begin here."""
 
 from __future__ import annotations
 
