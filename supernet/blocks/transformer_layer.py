@@ -104,6 +104,8 @@ class TransformerLayer(nn.Module):
         f = self.f = SimpleNamespace(**json.loads(form))
         self.heads, self.kv_heads, self.window, self.top_k = heads, kv_heads, window, top_k
         self.takes_mask = not f.causal
+        # Whether every expert sees every position: for whoever wants to know each one's activations.
+        self.everywhere = False
         before, after = f.placing != "after", f.placing in ("after", "around")
         query, key = heads * head_dim, kv_heads * head_dim
         self.attention_norm = norm_of(f.norm, embed, f.eps) if before and f.first_norm else None
@@ -151,18 +153,30 @@ class TransformerLayer(nn.Module):
         return tuple(found)
 
     def forward(self, hidden_NTD: Tensor, mask_NT: Tensor | None = None) -> Tensor:
-        attended_NTD = self._half(hidden_NTD, "attention", mask_NT)
+        return self._both(hidden_NTD, self._half(hidden_NTD, "attention", mask_NT))
+
+    def _both(self, hidden_NTD: Tensor, attended_NTD: Tensor) -> Tensor:
+        """Add what attention gave, then what the feed-forward network makes of the sum, or of the input itself."""
         if self.f.placing == "parallel":
             return hidden_NTD + attended_NTD + self._half(hidden_NTD, "ffn", None)
         hidden_NTD = hidden_NTD + attended_NTD
         return hidden_NTD + self._half(hidden_NTD, "ffn", None)
 
-    def _half(self, hidden_NTD: Tensor, name: str, mask_NT: Tensor | None) -> Tensor:
-        """What one half adds."""
+    def step(self, hidden_NTD: Tensor, start: int, room: Any, place: int) -> Tensor:
+        """The same for positions from `start` on, with keys and values of those before them in `room`.
+
+        Args:
+            room: whose `update` takes new keys and values of layer `place`, and gives all up to their end.
+        """
+        return self._both(hidden_NTD, self._half(hidden_NTD, "attention", None, (start, room, place)))
+
+    def _half(self, hidden_NTD: Tensor, name: str, mask_NT: Tensor | None, earlier: Any = None) -> Tensor:
+        """What one half adds; `earlier`: see `step`."""
         before, after, scale = (getattr(self, name + part) for part in ("_norm", "_out_norm", "_scale"))
         if before is not None:
             hidden_NTD = before(hidden_NTD)
-        hidden_NTD = self._attend(hidden_NTD, mask_NT) if name == "attention" else self._feed(hidden_NTD)
+        attends = name == "attention"
+        hidden_NTD = self._attend(hidden_NTD, mask_NT, earlier) if attends else self._feed(hidden_NTD)
         if after is not None:
             hidden_NTD = after(hidden_NTD)
         hidden_NTD = self.dropout(hidden_NTD)
@@ -172,9 +186,12 @@ class TransformerLayer(nn.Module):
 
     # --- attention ------------------------------------------------------------------------------
 
-    def _attend(self, hidden_NTD: Tensor, mask_NT: Tensor | None) -> Tensor:
-        q_NHTC, k_NHTC, v_NHTC = self.projected(hidden_NTD, 0)
-        seen = self.seen(0, hidden_NTD.shape[1], hidden_NTD.device)
+    def _attend(self, hidden_NTD: Tensor, mask_NT: Tensor | None, earlier: Any) -> Tensor:
+        start, room, place = earlier or (0, None, 0)
+        q_NHTC, k_NHTC, v_NHTC = self.projected(hidden_NTD, start)
+        if room is not None:
+            k_NHTC, v_NHTC = room.update(k_NHTC, v_NHTC, place)
+        seen = self.seen(start, start + hidden_NTD.shape[1], hidden_NTD.device)
         if mask_NT is not None:
             seen = mask_NT[:, None, None, :] if seen is None else seen & mask_NT[:, None, None, :]
         return self.attended(q_NHTC, k_NHTC, v_NHTC, seen)
@@ -264,7 +281,7 @@ class TransformerLayer(nn.Module):
         weights_PE = torch.zeros_like(shares_PE).scatter(1, chosen_PK, best_PK).to(hidden_NTD.dtype)
         out_PD = torch.zeros_like(flat_PD)
         # A trace cannot choose rows by what they hold, so there every expert sees every position.
-        everywhere = torch.jit.is_tracing() or flat_PD.is_meta  # type: ignore[attr-defined, no-untyped-call]
+        everywhere = self.everywhere or torch.jit.is_tracing() or flat_PD.is_meta  # type: ignore[attr-defined, no-untyped-call]
         for e, expert in enumerate(self.experts):
             if everywhere:
                 out_PD = out_PD + weights_PE[:, e : e + 1] * expert(flat_PD)

@@ -10,12 +10,18 @@ import transformers as t
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from export.runtimes.torch.runtime import language_phases
 from predictors import cost
+from quantization.calibration import calibrate_activations
+from quantization.quantizable import QuantizableNetwork
 from search_space.adjustments import Adjustments
 from search_space.checkpoint import CheckpointError, read_checkpoint
+from search_space.layers import Precision
 from search_space.plugins import family_of, load_family
+from supernet.data.dataset import Batch
 from supernet.importance import order_by_importance
 from supernet.network import Supernet, extract
+from supernet.passes import Passes
 from supernet.weights import load_pretrained
 from tests.supernet.brought import BROUGHT, DECODER, TEXT, answered
 from tests.supernet.checkpoints import inputs, save
@@ -322,3 +328,50 @@ def test_what_is_not_computed_is_refused_by_the_name_of_its_key(name, changes, m
 def test_another_class_is_refused_with_those_that_are_taken():
     with pytest.raises(CheckpointError, match=r"is a RobertaForTokenClassification; this family starts from Roberta"):
         load_family("bert", None, None, {"model_type": "roberta", "architectures": ["RobertaForTokenClassification"]})
+
+
+# --- what else works with them -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["gemma2", "phi3-partial", "gpt_neox", "olmo2", "mixtral-window", "smollm3-window"])
+def test_a_token_behind_a_prompt_sees_it_through_keys_and_values(name, tmp_path):
+    _, supernet, x = brought(name, tmp_path)
+    network = extract(supernet, supernet.space.smallest()).eval()
+    with torch.no_grad():
+        phases = language_phases(network, x)
+        torch.testing.assert_close(phases["prefill"](), network(x), rtol=1e-4, atol=1e-5)
+        longer = network(torch.cat([x, torch.zeros(3, 1, dtype=torch.int64)], dim=1))
+        torch.testing.assert_close(phases["decode"](), longer[:, -1:], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [*FIRST, "dinov2-registers"])
+def test_gradients_of_small_and_large_networks_meet_in_the_same_weights(name, tmp_path):
+    _, supernet, x = brought(name, tmp_path)
+    passes = Passes(supernet.train(), precision="bfloat16")
+    language = BROUGHT[name][0] == "llama"
+    batch = Batch(x, x.roll(-1, 1) if language else torch.tensor([0, 1, 2]))
+    for architecture in (supernet.space.smallest(), supernet.space.largest()):
+        passes.backward(passes.task_loss(passes.run(batch, architecture), batch))
+    trained = {key: p.grad for key, p in supernet.named_parameters() if p.requires_grad}
+    assert all(grad is not None and torch.isfinite(grad).all() for grad in trained.values())
+
+
+@pytest.mark.parametrize("name", ["mixtral", "gpt2", "modernbert", "beit", "roberta"])
+def test_layers_are_quantized_experts_that_no_example_chooses_too(name, tmp_path):
+    _, supernet, x = brought(name, tmp_path)
+    architecture = supernet.space.largest()
+    layers = supernet.space.layers(architecture)
+    network = extract(supernet, architecture).eval()
+    if name == "mixtral":
+        with torch.no_grad():
+            network.layer1.router.weight[3] = 0
+            network.layer1.router.weight[:3].abs_()
+    made = QuantizableNetwork(network, layers, (x, None))
+    few = [(x[:, :2] if x.dim() == 2 else x, None)] * 8
+    calibrate_activations(made, layers, lambda: iter(few), "minmax")
+    policy = {
+        f"{slot}.{part}": Precision("int8_static") for slot, spec in layers.items() for part in spec.quantizable()
+    }
+    with torch.no_grad():
+        near, exact = made.with_policy(policy)(x), network(x)
+    assert (near - exact).abs().mean() < 0.1 * exact.abs().mean()
