@@ -50,6 +50,8 @@ EMBEDDINGS = (
 )
 # Model types whose head is the embedding where config.json does not say.
 TIED = ("gemma", "gemma2", "gemma3_text", "gpt2", "smollm3")
+# Model types whose positions are resized to the image, and the key under which a configuration keeps its side then.
+ANY_SIDE, IMAGE_SIDE = ("dinov2", "dinov2_with_registers"), "winnow_image_size"
 # Bytes that are compared at once.
 COMPARED = 1 << 24
 
@@ -120,12 +122,25 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
             f"config.json ties {head} to {embedding}, but both are stored and differ; like transformers, both are "
             "kept, and they are not tied."
         )
+    config |= _image_side(folder, config)
     pooling = sentence_pooling(folder)
     if pooling is not None:
         config = {**config, POOLING: pooling}
         unit = ", made as long as 1" if pooling["unit"] else ""
         notes.append(f"The folder is a sentence encoder: a text's vector is the {pooling['mode']} of its tokens{unit}.")
     return Checkpoint(folder, config, tensors, tuple(notes))
+
+
+def _image_side(folder: Path, config: Mapping[str, Any]) -> dict[str, int]:
+    """The side of the images that the processor gives, where the network takes any and config.json has another.
+
+    DINOv2's configuration has the side of its last training, and its processor a smaller one: transformers resizes the
+    positions to what it is given.
+    """
+    from search_space.companions import image_side  # which reads checkpoints
+
+    side = image_side(folder) if config.get("model_type") in ANY_SIDE else None
+    return {} if side is None or side == config.get("image_size") else {IMAGE_SIDE: side}
 
 
 def _equal(folder: Path, one: Stored, other: Stored) -> bool:
@@ -235,6 +250,9 @@ class Piece:
         start, stop: rows of each block that go there; a stop of 0: all of them.
         blocks: equal blocks that the stored rows fall into, such as one for each head.
         transposed: whether the stored tensor's columns are the parameter's rows.
+        grid: sides of the squares of positions that are stored and wanted, behind a first row of its own: they are
+            resized, bicubic; (0, 0): they are not.
+        antialias: whether the resizing smooths, where the square gets smaller.
     """
 
     slot: str
@@ -243,6 +261,8 @@ class Piece:
     stop: int = 0
     blocks: int = 1
     transposed: bool = False
+    grid: tuple[int, int] = (0, 0)
+    antialias: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from search_space.checkpoint import CheckpointError, ConfigReader
+from search_space.checkpoint import IMAGE_SIDE, CheckpointError, ConfigReader, Piece
 from search_space.families._decoder_types import ACTIVATIONS
 from search_space.families._encoder import ACTIVATIONS as ENCODER_ACTIVATIONS
 from search_space.families._names import Names, Table
@@ -102,6 +102,7 @@ class ImageType:
         defaults: what transformers takes for a key that a file leaves out.
         extra: key of the number of tokens behind the class token, or that number.
         placed: which tokens have positions (`ImageEmbeddingSpec`).
+        antialias: whether resizing positions smooths; None: they are not resized.
         masked: whether there is a mask token unless the file says otherwise; None: never.
         refused: key -> (values that mean nothing, what the others would do).
         renames: transformers' own rules for its names.
@@ -114,6 +115,7 @@ class ImageType:
     defaults: Mapping[str, Any]
     extra: str | int = 0
     placed: str = "patches"
+    antialias: bool | None = None
     masked: bool | None = None
     refused: Mapping[str, tuple[tuple[Any, ...], str]] = field(default_factory=dict)
     renames: tuple[tuple[str, str], ...] = LEGACY
@@ -128,6 +130,7 @@ _DINO_TYPE = ImageType(
     names=_DINO,
     endings=_DINO_ENDINGS,
     defaults={"layer_norm_eps": 1e-6, "patch_size": 14},
+    antialias=False,
     masked=True,
     renames=(*_DINO_RENAMES, *LEGACY),
     droppable=(),
@@ -157,6 +160,7 @@ TYPES: dict[str, ImageType] = {
         base="dinov2_with_registers.",
         defaults={"layer_norm_eps": 1e-6, "patch_size": 16, "num_register_tokens": 4},
         extra="num_register_tokens",
+        antialias=True,
     ),
     "beit": ImageType(
         stem="Beit",
@@ -206,6 +210,9 @@ class _Encoder:
             self._side("image_size", 224),
             self._side("patch_size", self.type.defaults["patch_size"]),
         )
+        self.stored = self.size // self.patch
+        if self.type.antialias is not None:
+            self.size = self._side(IMAGE_SIDE, self.size)
         if self.size < self.patch:
             raise CheckpointError(f"config.json has an image size of {self.size} for patches of {self.patch} pixels.")
         self.dropout = reader.ratio("hidden_dropout_prob", 0.0, 1)
@@ -335,7 +342,16 @@ class _Encoder:
             self._fresh(),
             t.droppable,
             Spelling(t.base.removesuffix("."), t.renames),
+            resized=self._resized(),
         )
+
+    def _resized(self) -> tuple[str, tuple[int, ...], Piece] | None:
+        """Positions of images of another side than those that the network is for."""
+        wanted = self.size // self.patch
+        if self.type.antialias is None or wanted == self.stored:
+            return None
+        piece = Piece("embedding", "positions", grid=(self.stored, wanted), antialias=self.type.antialias)
+        return "embeddings.position_embeddings", (self.stored**2 + 1, self.embed), piece
 
     @staticmethod
     def _at(layers: tuple[BodySpec, ...], tokens: int) -> tuple[BodySpec, ...]:

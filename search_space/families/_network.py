@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from search_space.adjustments import Adjustments, Options, Rule, whole
 from search_space.architecture import Option
-from search_space.checkpoint import Layout, shares
+from search_space.checkpoint import Layout, Piece, Place, shares
 from search_space.families._identity import digest
 from search_space.families._names import Names, Shapes, places, prefixed
 from search_space.inputs import ImageInput, Input, TokenInput
@@ -48,6 +48,7 @@ class FullNetwork:
         base: prefix that these have in its file.
         fresh: what may lack.
         droppable, spelling, stand_ins: see `Layout`.
+        resized: (name on the disk, shape there, piece) of positions that are resized as they are loaded.
         counted: tokens for which costs are counted unless a job says otherwise.
     """
 
@@ -61,6 +62,7 @@ class FullNetwork:
     droppable: tuple[str, ...] = ()
     spelling: Spelling = field(default_factory=Spelling)
     stand_ins: Mapping[str, str] = field(default_factory=dict)
+    resized: tuple[str, tuple[int, ...], Piece] | None = None
     counted: int = 128
 
     @property
@@ -72,6 +74,9 @@ class FullNetwork:
         """Which tensor of a checkpoint goes where."""
         names = self.names
         found = places("embedding", shapes_of(self.embedding), prefixed(self.base, names.embedding))
+        if self.resized is not None:
+            disk, shape, piece = self.resized
+            found[self.base + disk] = Place("", "", shape, split=(piece,))
         for number, layer in enumerate(self.layers, 1):
             heads = layer.heads if isinstance(layer, TransformerLayerSpec) else 1
             found |= names.layer_places(number, shapes_of(layer), heads, self.base)

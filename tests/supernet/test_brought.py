@@ -286,6 +286,20 @@ def test_a_new_classifier_starts_fresh_and_the_rest_is_loaded(tmp_path):
         assert logits(supernet.eval(), inputs(family)).shape == (3, 11)
 
 
+@pytest.mark.parametrize("name", ["dinov2", "dinov2-registers", "dinov2-model"])
+def test_positions_are_resized_to_the_images_that_the_processor_gives(name, tmp_path):
+    model, _, _ = brought(name, tmp_path)
+    crop = {"height": 24, "width": 24}
+    processor = {"image_processor_type": "BitImageProcessor", "do_resize": True, "size": {"shortest_edge": 28}}
+    processor |= {"do_center_crop": True, "crop_size": crop, "resample": 3, "do_rescale": True, "do_normalize": True}
+    processor |= {"rescale_factor": 1 / 255, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor))
+    supernet = supernet_of(tmp_path)
+    x = torch.randn(3, 3, 24, 24, generator=torch.Generator().manual_seed(1))
+    assert supernet.space.takes.size == 24
+    assert torch.allclose(logits(supernet, x), answered(model, x), atol=1e-5, rtol=0)
+
+
 # --- what is not computed is refused by name -----------------------------------------------------------------
 
 
