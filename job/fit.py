@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from search_space.inputs import ImageInput, Input, TokenInput
+from supernet.options import AugmentationOptions
 
 if TYPE_CHECKING:
     from job.data_spec import DataPart
@@ -46,6 +47,15 @@ def stated_misfit(space: SearchSpace, data: DataPart) -> str | None:
     elif isinstance(takes, ImageInput) and channels is not None and channels != takes.channels:
         reason = f"data.channels is {channels}; choose {takes.channels}"
     return None if reason is None else f"{space.name} takes {takes}, but {reason}."
+
+
+def augmentation_misfit(options: AugmentationOptions, data: DataPart) -> str | None:
+    """Why the data cannot be augmented so, as far as the words of a job tell; None if they can."""
+    gives = data.gives()
+    if options.is_on and (data.kind in ("text", "labelled text") or isinstance(gives, TokenInput)):
+        return f"training.augmentation is for images, and data source {data.source!r} gives text; leave it out."
+    channels = gives.channels if isinstance(gives, ImageInput) else getattr(data, "channels", None)
+    return None if channels is None else options.misfit(channels)
 
 
 def resizes(space: SearchSpace) -> bool:

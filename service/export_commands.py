@@ -25,6 +25,13 @@ def export(
     under: Annotated[
         list[str] | None, typer.Option(help="Only networks with at most this, such as latency_ms=5; may be repeated.")
     ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="A format, such as huggingface, in a folder of its own; may be repeated.",
+        ),
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the archive.")] = Path("exports"),
 ) -> None:
     """An architecture as files: verified, packed and downloaded. Name it, or say which of the front you mean."""
@@ -32,7 +39,8 @@ def export(
     if architecture_id is not None and rule is not None:
         raise ValueError("Name a network or give a rule, not both: they may mean different ones.")
     with Client(get_settings().url) as client:
-        asked = client.request_export(job_id, architecture_id, rule)
+        named = [name.strip() for text in formats or [] for name in text.split(",") if name.strip()]
+        asked = client.request_export(job_id, architecture_id, rule, *([named] if named else []))
         if asked["chosen"]:
             console.print(f"{asked['architecture_id']} is {asked['chosen']}", soft_wrap=True)
         with console.status(plain(f"Exporting and verifying {asked['architecture_id']}")):

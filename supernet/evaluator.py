@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 
 from predictors.cost import costs
 from search.evaluation import Evaluation
+from search.intervals import Interval
 from search.metrics import METRICS
 from search_space.architecture import Architecture
+from supernet.augment import Augmentation
 from supernet.data import Dataset
 from supernet.data.dataset import Batch, Split
 from supernet.examiner import Examiner
 from supernet.label_gradient_alignment import label_gradient_alignment
 from supernet.network import Network, Supernet
+from supernet.options import AugmentationOptions
 from supernet.prefixes import in_order
 from supernet.randomness import derived_rng
 from supernet.scores.exam import Exam
@@ -30,9 +34,10 @@ class Evaluator:
     Args:
         calibration_images: number of training images that re-estimate batch-norm statistics; the same
             images for every architecture.
-        seed: decides which.
+        seed: decides which, and how they are augmented.
         exams: what networks are asked; null: the validation split.
-        calibration: those images, where they were chosen before (`calibration_examples`).
+        calibration: those images and perhaps more behind them, where they were chosen before (`calibration_examples`).
+        augment: of the training: batch norms learned to work on such images (docs/decisions/0096).
         aligned: whether they also get their Label-Gradient Alignment, on labelled training examples.
     """
 
@@ -46,17 +51,25 @@ class Evaluator:
         *,
         aligned: bool = False,
         calibration: Split | None = None,
+        augment: AugmentationOptions | None = None,
     ) -> None:
         self.supernet, self.data = supernet, data
         if calibration is None:
             calibration = calibration_examples(data, calibration_images, seed)
+        elif len(calibration) > calibration_images:
+            calibration = calibration.take(torch.arange(calibration_images, device=calibration.y.device))
+        images = Augmentation(calibration, augment or AugmentationOptions(), seed, "calibration")
         device = next(supernet.parameters()).device
         self._labelled = _of_every_class(data.train, seed, device) if aligned else None
-        self._examiner = Examiner(supernet, exams or [SplitExam(data.validation)], calibration)
+        self._examiner = Examiner(supernet, exams or [SplitExam(data.validation)], images)
 
     def network(self, architecture: Architecture) -> Network:
         """The architecture as a plain network with its own weights and statistics, ready for use."""
         return self._examiner.network(architecture)
+
+    def intervals(self, network: nn.Module) -> dict[str, Interval]:
+        """95 % intervals of the scores of one of these networks, from running it once more."""
+        return self._examiner.intervals(network)
 
     def in_order(self, architectures: Sequence[Architecture]) -> list[Architecture]:
         """The same architectures, such that neighbours share the most computation."""

@@ -13,7 +13,7 @@ from typing import Any
 from search_space.adjustments import Adjustments, Options, space_name, whole
 from search_space.checkpoint import CheckpointError, ConfigReader, Layout, shares
 from search_space.families import _text_types
-from search_space.families._encoder import Encoder, encoder_choices, encoder_layer
+from search_space.families._encoder import Encoder, config_of_layers, encoder_choices, encoder_layer
 from search_space.families._identity import digest
 from search_space.families._names import Names, places, prefixed
 from search_space.families._network import Wanted, network_space
@@ -268,6 +268,39 @@ def _head_shapes(text: TextEncoder) -> dict[str, tuple[int, ...]]:
     if text.classes:
         shapes |= {"classifier.weight": (text.classes, embed), "classifier.bias": (text.classes,)}
     return shapes
+
+
+def config_of(layers: Mapping[str, LayerSpec]) -> dict[str, Any]:
+    """The config.json under which transformers builds a network of these layers, the widest of them everywhere.
+
+    A layer that is narrower computes the same with zeros in the rest. Heads are as many as fill the hidden size,
+    because transformers' BERT knows no other.
+
+    Raises:
+        CheckpointError: no model of transformers has such layers.
+    """
+    embedding, *middle, head = layers.values()
+    if not isinstance(embedding, TextEmbeddingSpec) or not isinstance(head, TextHeadSpec):
+        raise CheckpointError("its layers are not BERT's")
+    first, sizes = config_of_layers(middle, norm_first=False)
+    heads, rest = divmod(first.embed, first.head_dim)
+    if rest or sizes["num_attention_heads"] > heads:
+        raise CheckpointError(
+            f"transformers' BERT has as many heads as fill its hidden size, {first.embed} / {first.head_dim}, and a "
+            f"layer of this network has {sizes['num_attention_heads']}"
+        )
+    labels = {"num_labels": head.classes} if head.classes else {}
+    return {
+        "model_type": "bert",
+        "architectures": ["BertForSequenceClassification" if head.classes else "BertModel"],
+        **sizes,
+        "num_attention_heads": heads,
+        "vocab_size": embedding.vocab,
+        "max_position_embeddings": embedding.positions,
+        "type_vocab_size": embedding.segments,
+        "position_embedding_type": "absolute",
+        **labels,
+    }
 
 
 # Adjustments under which a preset that is too big for a test runs in one; None: nothing that may be

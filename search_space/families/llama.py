@@ -426,6 +426,69 @@ def _layer_shapes(d: LlamaDecoder) -> dict[str, tuple[int, ...]]:
     return shapes | {f"layer.{name}.bias": shape[:1] for name, (shape, biased) in linears.items() if biased}
 
 
+def config_of(layers: Mapping[str, LayerSpec]) -> dict[str, Any]:
+    """The config.json under which transformers builds a network of these layers, the widest of them everywhere.
+
+    A layer that is narrower computes the same with zeros in the rest. Where query heads are fewer than the hidden size
+    asks for, key-value groups are added until they divide it, as `LlamaConfig` wants.
+
+    Raises:
+        CheckpointError: no model of transformers has such layers.
+    """
+    embedding, *middle, head = layers.values()
+    decoders = [layer for layer in middle if isinstance(layer, DecoderLayerSpec)]
+    if (
+        not isinstance(embedding, TokenEmbeddingSpec)
+        or not isinstance(head, LanguageHeadSpec)
+        or len(decoders) < max(1, len(middle))
+    ):
+        raise CheckpointError("its layers are not an embedding, decoder layers and a language head")
+    first = decoders[0]
+    base = json.loads(first.config)
+    kind, ratio = str(base["model_type"]), first.heads // first.kv_heads
+    groups = max(layer.kv_heads for layer in decoders)
+    while kind == "llama" and first.embed % (groups * ratio):
+        groups += 1
+    windows = [layer.window for layer in decoders]
+    return {
+        **base,
+        "architectures": [dict(zip(MODEL_TYPES, TASKS, strict=True))[kind]],
+        "vocab_size": embedding.vocab,
+        "hidden_size": first.embed,
+        "intermediate_size": max(layer.ffn for layer in decoders),
+        "num_hidden_layers": len(decoders),
+        "num_attention_heads": groups * ratio,
+        "num_key_value_heads": groups,
+        "head_dim": first.head_dim,
+        "rms_norm_eps": head.eps,
+        "tie_word_embeddings": bool(head.tied_to),
+        **_windows_of(kind, windows),
+    }
+
+
+def _windows_of(kind: str, windows: list[int]) -> dict[str, Any]:
+    """How a configuration says how far each layer sees.
+
+    Raises:
+        CheckpointError: windows that a model of this type cannot have.
+    """
+    sizes = set(windows) - {0}
+    if len(sizes) > 1 or (kind == "mistral" and len(set(windows)) > 1) or (kind == "llama" and sizes):
+        raise CheckpointError(f"a {kind} of transformers cannot have layers with windows {windows}")
+    if kind == "llama":
+        return {}
+    window = max(windows)
+    if kind == "mistral":
+        return {"sliding_window": window or None}
+    full = max((i for i, size in enumerate(windows, 1) if not size), default=0)
+    return {
+        "use_sliding_window": bool(window),
+        "sliding_window": window or None,
+        "max_window_layers": full,
+        "layer_types": ["sliding_attention" if size else "full_attention" for size in windows],
+    }
+
+
 # Adjustments under which a preset that is too big for a test runs in one; None: nothing that may be
 # adjusted makes its networks small, and the other presets run the same code.
 NARROWED: dict[str, Adjustments | None] = {"llama2_7b": None}

@@ -14,7 +14,7 @@ from typing import Any
 from search_space.adjustments import Adjustments, Options, number, space_name, whole
 from search_space.checkpoint import CheckpointError, ConfigReader, Layout, shares
 from search_space.families import _image_types
-from search_space.families._encoder import Encoder, encoder_choices, encoder_layer
+from search_space.families._encoder import Encoder, config_of_layers, encoder_choices, encoder_layer
 from search_space.families._identity import digest
 from search_space.families._names import Names, places, prefixed
 from search_space.families._network import Wanted, network_space
@@ -302,6 +302,35 @@ def _head_shapes(network: ImageEncoder) -> dict[str, tuple[int, ...]]:
     embed = network.encoder.embed
     norm: dict[str, tuple[int, ...]] = {"norm.weight": (embed,), "norm.bias": (embed,)}
     return norm | {"classifier.weight": (network.classes, embed), "classifier.bias": (network.classes,)}
+
+
+def config_of(layers: Mapping[str, LayerSpec]) -> dict[str, Any]:
+    """The config.json under which transformers builds a network of these layers, the widest of them everywhere.
+
+    A layer that is narrower computes the same with zeros in the rest. `head_dim` is said where heads do not fill the
+    hidden size.
+
+    Raises:
+        CheckpointError: no model of transformers has such layers.
+    """
+    embedding, *middle, head = layers.values()
+    if not isinstance(embedding, PatchEmbeddingSpec) or not isinstance(head, PatchHeadSpec):
+        raise CheckpointError("its layers are not ViT's")
+    first, sizes = config_of_layers(middle, norm_first=True)
+    if head.pool != "class_token":
+        raise CheckpointError("it averages its patches, and transformers' ViT reads the class token")
+    own_width = sizes["num_attention_heads"] * first.head_dim == first.embed
+    return {
+        "model_type": "vit",
+        "architectures": ["ViTForImageClassification"],
+        **sizes,
+        **({} if own_width else {"head_dim": first.head_dim}),
+        "qkv_bias": first.qkv_bias,
+        "image_size": embedding.size,
+        "patch_size": embedding.patch,
+        "num_channels": embedding.channels,
+        "num_labels": head.classes,
+    }
 
 
 # Adjustments under which a preset that is too big for a test runs in one.

@@ -21,12 +21,17 @@ from service.api import (
     health,
     insight,
     jobs,
+    logs,
     problems,
     profile,
     results,
+    shrink,
     supernets,
     targets,
     uploads,
+    verbs,
+    webhooks,
+    workers,
 )
 from service.api.openapi import describe
 from service.api.storable_requests import StorableRequests
@@ -39,6 +44,7 @@ from service.queue import Queue
 from service.settings import Settings, get_settings
 from service.store.session import Database
 from service.version import version
+from service.webhooks import Courier
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +97,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        courier = Courier(database, settings)
+        courier.start()
         yield
+        courier.stop()
         database.close()
 
     app = Application(
@@ -108,6 +117,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.gatekeeper = Gatekeeper.of(settings, database)
     for noun in (
         jobs,
+        verbs,
+        logs,
+        workers,
+        webhooks,
         results,
         insight,
         events,
@@ -115,6 +128,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         supernets,
         targets,
         profile,
+        shrink,
         catalog,
         access,
         uploads,

@@ -45,6 +45,12 @@ class Fit:
             )
         return image
 
+    def __str__(self) -> str:
+        side = "shorter side" if self.keeps_ratio else "both sides"
+        steps = [] if self.edge is None else [f"{side} resized to {self.edge} pixels ({self.resample})"]
+        steps += [] if self.crop is None else [f"centre of {self.crop} pixels"]
+        return ", ".join(steps) or "images of the network's size, not resized"
+
     def _sides(self, sides: tuple[int, int]) -> tuple[int, int]:
         """Width and height whose shorter one is the edge; the longer one is rounded down, as transformers does."""
         assert self.edge is not None

@@ -13,6 +13,8 @@ from supernet.data.dataset import DataError
 
 # Texts handed to a fast tokenizer at once: it works through them in parallel.
 TEXTS_AT_ONCE = 1024
+# Characters of a text that is tokenized in pieces.
+LONG = 1_000_000
 
 
 class Tokenizer(Protocol):
@@ -41,6 +43,13 @@ class Tokenizer(Protocol):
     def stream(self, text: str) -> np.ndarray:
         """Ids of a long text without special tokens, shape (T,), int32."""
 
+    @property
+    def between(self) -> str:
+        """How documents of a stream are told apart, in words that follow `every document`."""
+
+    def documents(self, texts: Sequence[str]) -> np.ndarray:
+        """Ids of documents one after the other, with the tokens that tell them apart, shape (T,), int32."""
+
     def texts(self, texts: Sequence[str], length: int) -> tuple[np.ndarray, np.ndarray]:
         """Padded ids (N, length) int32 of short texts, cut at the end, and their lengths (N,) int64."""
 
@@ -58,6 +67,15 @@ class Bytes:
     def stream(self, text: str) -> np.ndarray:
         """See `Tokenizer`."""
         return np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int32)
+
+    @property
+    def between(self) -> str:
+        """See `Tokenizer`."""
+        return "but the last ends with a byte 0, which text has not"
+
+    def documents(self, texts: Sequence[str]) -> np.ndarray:
+        """See `Tokenizer`."""
+        return self.stream("\0".join(texts))
 
     def texts(self, texts: Sequence[str], length: int) -> tuple[np.ndarray, np.ndarray]:
         """See `Tokenizer`."""
@@ -92,6 +110,8 @@ class Pretrained:
         known = (self._tokenizer.bos_token_id, self._tokenizer.eos_token_id, self.padding)
         self.start: int = next(token for token in known if token is not None)
         self.bos: tuple[int, ...] = self._bos()
+        ends = self._tokenizer.eos_token_id
+        self.end: tuple[int, ...] = () if ends is None else (ends,)
 
     def _bos(self) -> tuple[int, ...]:
         """The special tokens that the checkpoint's tokenizer itself puts before a text."""
@@ -106,6 +126,30 @@ class Pretrained:
         groups = ["".join(lines[i : i + TEXTS_AT_ONCE]) for i in range(0, len(lines), TEXTS_AT_ONCE)]
         ids = self._tokenizer(groups, add_special_tokens=False, verbose=False)["input_ids"] if groups else []
         return np.concatenate([np.empty(0, np.int32), *(np.asarray(part, dtype=np.int32) for part in ids)])
+
+    @property
+    def between(self) -> str:
+        """See `Tokenizer`."""
+        first, last = (self._tokenizer.convert_ids_to_tokens(list(ids)) for ids in (self.bos, self.end))
+        said = [f"begins with {' '.join(first)}"] if first else []
+        said += [f"ends with {' '.join(last)}"] if last else []
+        return " and ".join(said) or "follows the one before, because the tokenizer has no token to tell them apart"
+
+    def documents(self, texts: Sequence[str]) -> np.ndarray:
+        """See `Tokenizer`: the token of the beginning where the tokenizer itself puts it, and that of the end."""
+        first, last = np.asarray(self.bos, dtype=np.int32), np.asarray(self.end, dtype=np.int32)
+        parts = [np.empty(0, np.int32)]
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            for ids in self._each(texts[start : start + TEXTS_AT_ONCE]):
+                parts += [first, ids, last]
+        return np.concatenate(parts)
+
+    def _each(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Ids of every text without special tokens."""
+        if any(len(text) > LONG for text in texts):
+            return [self.stream(text) for text in texts]
+        encoded = self._tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+        return [np.asarray(ids, dtype=np.int32) for ids in encoded]
 
     def texts(self, texts: Sequence[str], length: int) -> tuple[np.ndarray, np.ndarray]:
         """See `Tokenizer`. Special tokens such as [CLS] are those that the checkpoint was trained with."""

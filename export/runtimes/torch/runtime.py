@@ -53,7 +53,7 @@ def devices() -> dict[Device, GpuFacts]:
 
 def write(network: nn.Module, layers: dict[str, LayerSpec], inputs: Tensor, folder: Path, *, tied: bool = True) -> Path:
     """Write what a bundle has for PyTorch: the network's description, source and weights."""
-    from export.bundle import write_architecture
+    from export.contents import write_architecture
     from export.formats.safetensors.format import write as write_safetensors
     from supernet.network import float_type_of
 
