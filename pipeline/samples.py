@@ -105,7 +105,8 @@ def packed(spec: JobSpec, space: SearchSpace, data: Dataset) -> tuple[dict[str, 
     """Tensors and facts to keep."""
     parts: dict[str, Split] = {}
     if _has_norms(space):
-        parts["calibration"] = calibration_examples(data, images_of(spec, delivered=True), spec.training.seed)
+        count, training = images_of(spec, delivered=True), spec.training
+        parts["calibration"] = calibration_examples(data, count, training.seed, training.augmentation)
     if spec.quantization is not None:
         count = spec.quantization.calibration_examples
         parts["activations"] = activation_examples(data, count, spec.training.seed)
@@ -124,6 +125,7 @@ def packed(spec: JobSpec, space: SearchSpace, data: Dataset) -> tuple[dict[str, 
         "origin": data.origin,
         "num_classes": data.num_classes,
         "standardisation": None if standardisation is None else asdict(standardisation),
+        "cropped": [name for name, split in parts.items() if split.cropped],
     }
 
 
@@ -146,7 +148,8 @@ def read(artifacts: ArtifactStore, file: Artifact) -> Kept:
         lengths = tensors.get(f"{name}.lengths")
         y = tensors[f"{name}.y"]
         partial = y.dim() == 2 and bool((y == IGNORED).any())
-        return Split(tensors[f"{name}.stored"], y, standardisation, lengths, partial=partial)
+        cropped = name in facts.get("cropped", ())
+        return Split(tensors[f"{name}.stored"], y, standardisation, lengths, partial=partial, cropped=cropped)
 
     validation, test, calibration, activations = map(part, ("validation", "test", "calibration", "activations"))
     assert validation is not None

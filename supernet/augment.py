@@ -109,7 +109,7 @@ class Augmentation:
     def _pictures(self, x_NCHW: Tensor, rng: np.random.Generator) -> Tensor:
         """What is done to pixels in [0, 1], in the order of the options."""
         options = self.options
-        if options.resized_crop < 1 and self._originals is None:
+        if options.resized_crop < 1 and self._originals is None and not self.split.cropped:
             x_NCHW = resized_crops(x_NCHW, options.resized_crop, rng)
         if options.crop_padding:
             corners = rng.integers(2 * options.crop_padding + 1, size=(2, len(x_NCHW)))

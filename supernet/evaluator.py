@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -15,6 +17,7 @@ from search_space.architecture import Architecture
 from supernet.augment import Augmentation
 from supernet.data import Dataset
 from supernet.data.dataset import Batch, Split
+from supernet.data.originals import DRAWS
 from supernet.examiner import Examiner
 from supernet.label_gradient_alignment import label_gradient_alignment
 from supernet.network import Network, Supernet
@@ -54,11 +57,12 @@ class Evaluator:
         augment: AugmentationOptions | None = None,
     ) -> None:
         self.supernet, self.data = supernet, data
+        augment = augment or AugmentationOptions()
         if calibration is None:
-            calibration = calibration_examples(data, calibration_images, seed)
+            calibration = calibration_examples(data, calibration_images, seed, augment)
         elif len(calibration) > calibration_images:
             calibration = calibration.take(torch.arange(calibration_images, device=calibration.y.device))
-        images = Augmentation(calibration, augment or AugmentationOptions(), seed, "calibration")
+        images = Augmentation(calibration, augment, seed, "calibration")
         device = next(supernet.parameters()).device
         self._labelled = _of_every_class(data.train, seed, device) if aligned else None
         self._examiner = Examiner(supernet, exams or [SplitExam(data.validation)], images)
@@ -94,11 +98,22 @@ class Evaluator:
         return Evaluation(architecture, metrics, {name: METRICS[name].source for name in metrics})
 
 
-def calibration_examples(data: Dataset, count: int, seed: int) -> Split:
-    """The training examples that re-estimate batch-norm statistics, in their order: drawn by the seed."""
+def calibration_examples(data: Dataset, count: int, seed: int, augment: AugmentationOptions | None = None) -> Split:
+    """The training examples that re-estimate batch-norm statistics, in their order: drawn by the seed.
+
+    Args:
+        augment: of the training; where it cuts random crops of whole pictures, these are cut here, once, so that
+            whoever has the examples needs no pictures.
+    """
     chosen = derived_rng(seed, "calibration", 0).permutation(len(data.train))[:count]
+    device = data.train.y.device
     # Stored images, a sixteenth of the memory that ready inputs of colour images would take.
-    return data.train.take(torch.from_numpy(chosen).to(data.train.y.device))
+    examples = data.train.take(torch.from_numpy(chosen).to(device))
+    if augment is None or augment.resized_crop == 1 or examples.originals is None:
+        return examples
+    draws = derived_rng(seed, "crops of calibration", 0).random((len(chosen), *DRAWS))
+    crops = examples.originals.crops(np.arange(len(chosen)), draws, augment.resized_crop)
+    return replace(examples, stored=torch.from_numpy(crops).to(device), originals=None, cropped=True)
 
 
 def _of_every_class(split: Split, seed: int, device: torch.device) -> Batch:
