@@ -105,8 +105,9 @@ def packed(spec: JobSpec, space: SearchSpace, data: Dataset) -> tuple[dict[str, 
     """Tensors and facts to keep."""
     parts: dict[str, Split] = {}
     if _has_norms(space):
-        count, training = images_of(spec, delivered=True), spec.training
-        parts["calibration"] = calibration_examples(data, count, training.seed, training.augmentation)
+        parts["calibration"] = calibration_examples(
+            data, images_of(spec, delivered=True), spec.training.seed, spec.training.augmentation
+        )
     if spec.quantization is not None:
         count = spec.quantization.calibration_examples
         parts["activations"] = activation_examples(data, count, spec.training.seed)
@@ -148,7 +149,7 @@ def read(artifacts: ArtifactStore, file: Artifact) -> Kept:
         lengths = tensors.get(f"{name}.lengths")
         y = tensors[f"{name}.y"]
         partial = y.dim() == 2 and bool((y == IGNORED).any())
-        cropped = name in facts.get("cropped", ())
+        cropped = name in facts.get("cropped", [])
         return Split(tensors[f"{name}.stored"], y, standardisation, lengths, partial=partial, cropped=cropped)
 
     validation, test, calibration, activations = map(part, ("validation", "test", "calibration", "activations"))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -17,7 +15,6 @@ from search_space.architecture import Architecture
 from supernet.augment import Augmentation
 from supernet.data import Dataset
 from supernet.data.dataset import Batch, Split
-from supernet.data.originals import DRAWS
 from supernet.examiner import Examiner
 from supernet.label_gradient_alignment import label_gradient_alignment
 from supernet.network import Network, Supernet
@@ -29,6 +26,8 @@ from supernet.scores.labels import SplitExam
 
 # Examples whose gradients are compared, and the most classes they are of: four of each have something to align with.
 ALIGNED_EXAMPLES, ALIGNED_CLASSES = 64, 16
+# Of which purpose the draws of augmentation are.
+CALIBRATION = "calibration"
 
 
 class Evaluator:
@@ -57,12 +56,11 @@ class Evaluator:
         augment: AugmentationOptions | None = None,
     ) -> None:
         self.supernet, self.data = supernet, data
-        augment = augment or AugmentationOptions()
         if calibration is None:
             calibration = calibration_examples(data, calibration_images, seed, augment)
         elif len(calibration) > calibration_images:
             calibration = calibration.take(torch.arange(calibration_images, device=calibration.y.device))
-        images = Augmentation(calibration, augment, seed, "calibration")
+        images = Augmentation(calibration, augment or AugmentationOptions(), seed, CALIBRATION)
         device = next(supernet.parameters()).device
         self._labelled = _of_every_class(data.train, seed, device) if aligned else None
         self._examiner = Examiner(supernet, exams or [SplitExam(data.validation)], images)
@@ -102,18 +100,12 @@ def calibration_examples(data: Dataset, count: int, seed: int, augment: Augmenta
     """The training examples that re-estimate batch-norm statistics, in their order: drawn by the seed.
 
     Args:
-        augment: of the training; where it cuts random crops of whole pictures, these are cut here, once, so that
-            whoever has the examples needs no pictures.
+        augment: of the training; crops of whole pictures are cut here, because exports have no pictures any more.
     """
     chosen = derived_rng(seed, "calibration", 0).permutation(len(data.train))[:count]
-    device = data.train.y.device
     # Stored images, a sixteenth of the memory that ready inputs of colour images would take.
-    examples = data.train.take(torch.from_numpy(chosen).to(device))
-    if augment is None or augment.resized_crop == 1 or examples.originals is None:
-        return examples
-    draws = derived_rng(seed, "crops of calibration", 0).random((len(chosen), *DRAWS))
-    crops = examples.originals.crops(np.arange(len(chosen)), draws, augment.resized_crop)
-    return replace(examples, stored=torch.from_numpy(crops).to(device), originals=None, cropped=True)
+    some = data.train.take(torch.from_numpy(chosen).to(data.train.y.device))
+    return Augmentation(some, augment or AugmentationOptions(), seed, CALIBRATION).cut()
 
 
 def _of_every_class(split: Split, seed: int, device: torch.device) -> Batch:

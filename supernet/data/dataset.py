@@ -120,8 +120,8 @@ class Split:
         standardisation: from stored pixels to what networks eat; None where they eat what is stored.
         lengths: number of real tokens of every padded text, `(N,)`; None where nothing is padded.
         partial: whether some targets of a language model do not count.
-        cropped: whether stored images are random crops of their originals already.
         originals: the pictures that stored images were made of, for random crops; None: there is no more in them.
+        cropped: whether the stored images are random crops already, of which none is cut again.
     """
 
     stored: Tensor | ImagesOnDisk
