@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,10 +30,12 @@ from supernet.evaluate import score
 from supernet.evaluator import Evaluator
 from supernet.flat import own_tensors
 from supernet.network import Supernet
+from supernet.options import AugmentationOptions
 from tests.pipeline.bench import MemoryReporter, workshop
 from tests.pipeline.llama_bench import evaluator_of, llama_spec, text_file
 from tests.pipeline.test_checkpoint_job import bert, text_spec, texts
 from tests.pipeline.test_sixteen_bits import in_type
+from tests.tiny_data import grey_images, picture
 
 QUANTIZED = {"recipe": "simq_nas", "quantization": {"bits": [8, 32], "tie": "block"}}
 
@@ -52,6 +55,7 @@ def digits() -> Dataset:
     return load_dataset("digits", 0)
 
 
+NO_CROPS = AugmentationOptions(flip=True)
 CROPPED = {"training": {"augmentation": {"crop_padding": 2}}}
 
 
@@ -75,6 +79,30 @@ def test_a_network_made_from_what_was_kept_is_the_same_to_the_bit(tmp_path: Path
     assert kept.data.preprocessing == digits().preprocessing
     assert torch.equal(kept.data.test.x, digits().test.x)
     assert "pickle" not in json.dumps(samples.facts_of(shop.artifacts, file))
+
+
+def test_crops_of_whole_pictures_need_no_pictures_any_more(tmp_path: Path) -> None:
+    options = grey_images(tmp_path / "source")
+    for file in (tmp_path / "source").rglob("*.png"):
+        picture(int(file.parent.name[-1]) % 3, int(file.stem), (30, 20)).save(file)
+    cropped = {"batch_size": 32, "augmentation": {"resized_crop": 0.2, "flip": True}}
+    shop = workshop(tmp_path, Reporter(), data={"source": "images", **options}, training=cropped)
+    data = prepare_data(shop.spec, shop.space, torch.device("cpu"))
+    samples.keep(shop, data)
+    (file,) = shop.reporter.artifacts("samples")
+    torch.manual_seed(0)
+    supernet, architecture = Supernet(shop.space), shop.space.sample(np.random.default_rng(0))
+    plain = shop.spec.model_copy(update={"training": shop.spec.training.model_copy(update={"augmentation": NO_CROPS})})
+    networks = [
+        make_evaluator(spec, supernet, data, delivered=True).network(architecture) for spec in (shop.spec, plain)
+    ]
+    shutil.rmtree(tmp_path / "source")
+    kept = samples.read(shop.artifacts, file)
+    again = make_evaluator(shop.spec, supernet, kept.data, calibrated=kept.calibrated, delivered=True)
+    with torch.no_grad():
+        first, other, read = (one.eval()(data.test.x) for one in (*networks, again.network(architecture)))
+    assert torch.equal(first, read)
+    assert not torch.equal(first, other)
 
 
 def test_data_are_kept_once_and_others_are_noticed(tmp_path: Path) -> None:
