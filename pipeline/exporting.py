@@ -31,6 +31,7 @@ from search_space.operations import alone
 from service.archives import folder_name
 from service.plain import visible
 from service.store.models import Artifact, EvaluationRow, Finalist, Job
+from service.store.records import SharingCost
 from supernet.data import Dataset, Decoding, Split
 from supernet.evaluate import score
 from supernet.evaluator import Evaluator
@@ -54,6 +55,7 @@ class ExportOrder:
     Attributes:
         samples: what the job kept of its data; None: an older version ran it, and the data are read again.
         formats: that were named; empty: none was.
+        sharing: what is known of how good the supernet's networks are beside the same ones trained alone.
     """
 
     job: Job
@@ -63,6 +65,7 @@ class ExportOrder:
     weights: Artifact
     samples: Artifact | None
     formats: tuple[str, ...] = ()
+    sharing: tuple[SharingCost, ...] = ()
 
     @property
     def trained_alone(self) -> bool:
@@ -188,6 +191,14 @@ def _numbers(order: ExportOrder, kept: Kept, network: nn.Module) -> _Numbers:
     return _Numbers(metrics, sources, promise, kept.data.splits[split], notes)
 
 
+def _sharing(order: ExportOrder) -> list[str]:
+    """What sharing weights costs, where the job looked: on validation samples, of two networks of its space."""
+    if not order.sharing or order.trained_alone:
+        return []
+    intro = "The weights are a slice of a supernet's. Networks of its space that were trained alone as well:"
+    return ["", "## What sharing costs", "", intro, "", *(f"- {escaped(cost.said())}" for cost in order.sharing)]
+
+
 def _card(
     order: ExportOrder,
     spec: JobSpec,
@@ -230,6 +241,7 @@ def _card(
             "|---|---:|---|",
             *rows,
             *(["", "## Measured latency", "", *measured] if measured else []),
+            *_sharing(order),
             "",
             "## Data",
             "",
@@ -320,10 +332,18 @@ def export_order(
     weights: Artifact | None,
     kept: Artifact | None = None,
     formats: str = "",
+    sharing: Sequence[SharingCost] = (),
 ) -> ExportOrder:
     """The order from rows that the API has checked to be there."""
     assert evaluation is not None
     assert weights is not None
     return ExportOrder(
-        job, evaluation, finalist, len(finalists), weights, kept, tuple(name for name in formats.split(",") if name)
+        job,
+        evaluation,
+        finalist,
+        len(finalists),
+        weights,
+        kept,
+        tuple(name for name in formats.split(",") if name),
+        tuple(sharing),
     )

@@ -26,6 +26,7 @@ from pipeline.materials import decoding_of, prepare_data
 from pipeline.policies import NUM_BASELINES, baseline_architectures, baseline_of, first_policies
 from pipeline.readings import read_of, said_of_data
 from pipeline.shared_search import evaluate_of
+from pipeline.sharing_cost import measure_sharing
 from pipeline.training import train_supernet
 from pipeline.workshop import JobFailed, Workshop, images_of, make_evaluator
 from predictors.cost import ANALYTIC
@@ -87,6 +88,7 @@ def search_supernet(shop: Workshop, data: Dataset) -> None:
     """The stages of a job that trains one supernet and evaluates its sub-networks."""
     exams = exams_of(shop.spec, shop.space, data, shop.settings.tasks_dir)  # a bad task fails before the training
     supernet = train_supernet(shop, data)
+    measure_sharing(shop, data, supernet)
     evaluator = make_evaluator(shop.spec, supernet, data, exams)
     hardware = prepare_hardware(shop)
     evaluations = search(shop, evaluator, hardware)

@@ -39,7 +39,7 @@ from proxyless.strategy import search_by_gradient
 from search_space import plugins
 from service.lifeline import die_with_parent
 from service.settings import Settings, get_settings
-from service.store import leases, queries
+from service.store import leases, queries, records
 from service.store.leases import LeaseLost
 from service.store.models import Artifact, EvaluationRow, Export, ExportState, Finalist, Job, JobState
 from service.store.session import Database, first_line
@@ -140,6 +140,7 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
             queries.weights_of(session, job.id, export.architecture_id),
             next(iter(queries.artifacts(session, job.id, samples.KIND)), None),
             export.formats,
+            records.sharing_of(session, job),
         )
 
     asked = patiently(database, order, DATABASE_PATIENCE_SECONDS)
