@@ -29,6 +29,7 @@ from search.metrics import Source
 from search_space.architecture import Architecture
 from search_space.operations import alone
 from service.archives import folder_name
+from service.fronts import Compared
 from service.plain import visible
 from service.store.models import Artifact, EvaluationRow, Finalist, Job
 from service.store.records import SharingCost
@@ -55,6 +56,7 @@ class ExportOrder:
     Attributes:
         samples: what the job kept of its data; None: an older version ran it, and the data are read again.
         formats: that were named; empty: none was.
+        reference: what the job's networks are compared with; None: an older version ran it.
         sharing: what is known of how good the supernet's networks are beside the same ones trained alone.
     """
 
@@ -65,6 +67,7 @@ class ExportOrder:
     weights: Artifact
     samples: Artifact | None
     formats: tuple[str, ...] = ()
+    reference: Compared | None = None
     sharing: tuple[SharingCost, ...] = ()
 
     @property
@@ -209,15 +212,13 @@ def _card(
     needed: str,
 ) -> str:
     """The model card as Markdown, up to what was verified and the table of files."""
+    on_front = order.finalist is not None and order.finalist.position is not None
     place = (
         f"Position {order.finalist.position} of {order.front_size} on the job's Pareto front."
-        if order.finalist
+        if order.finalist is not None and on_front
         else "Not on the job's final Pareto front."
     )
-    rows = [
-        f"| {name} | {'no number' if value is None else f'{value:,.6g}'} | {numbers.sources[name]} |"
-        for name, value in sorted(numbers.metrics.items())
-    ]
+    head, rows = _rows(order, numbers)
     notes = [*numbers.notes, *([] if (lost := without_tokenizer(spec)) is None else [escaped(lost)])]
     measured = [_measurement(m) for m in order.finalist.measurements] if order.finalist else []
     choices = [f"| {name} | {value} |" for name, value in architecture.values.items()]
@@ -234,11 +235,10 @@ def _card(
             "",
             "## Numbers",
             "",
-            f"`{data.metric}` is on the validation split that the search used, `test_{data.metric}` on a split that"
-            " nothing else has seen.",
+            f"`{data.metric}` is on the validation split that the search used; `test_...` is on what none has seen."
+            " Intervals are 95 %: of other examples like these, or of another measurement.",
             "",
-            "| metric | value | how it was obtained |",
-            "|---|---:|---|",
+            *head,
             *rows,
             *(["", "## Measured latency", "", *measured] if measured else []),
             *_sharing(order),
@@ -268,6 +268,29 @@ def _card(
             "",
         ]
     )
+
+
+def _rows(order: ExportOrder, numbers: _Numbers) -> tuple[list[str], list[str]]:
+    """The table of numbers, beside those of the reference."""
+    intervals = (order.finalist.intervals or {}) if order.finalist is not None else {}
+    other, head = order.reference, ["metric", "value", "95 %", "how it was obtained"]
+    head += [] if other is None else [other.name, f"share of the {other.name}'s"]
+    rows = []
+    for name, value in sorted(numbers.metrics.items()):
+        ends = intervals.get(name)
+        spread = "" if ends is None or None in ends else f"{ends[0]:,.6g} to {ends[1]:,.6g}"
+        cells = [name, _number(value), spread, str(numbers.sources[name])]
+        if other is not None:
+            of = other.metrics.get(name)
+            share = "" if value is None or of is None or not of > 0 else f"{value / of:.3g}"
+            cells += ["" if of is None else _number(of), share]
+        rows.append(f"| {' | '.join(cells)} |")
+    ends_right = ["---", "---:", "---:", "---", "---:", "---:"][: len(head)]
+    return [f"| {' | '.join(head)} |", f"|{'|'.join(ends_right)}|"], rows
+
+
+def _number(value: float | None) -> str:
+    return "no number" if value is None else f"{value:,.6g}"
 
 
 def escaped(text: str) -> str:
@@ -332,18 +355,21 @@ def export_order(
     weights: Artifact | None,
     kept: Artifact | None = None,
     formats: str = "",
+    reference: Compared | None = None,
     sharing: Sequence[SharingCost] = (),
 ) -> ExportOrder:
     """The order from rows that the API has checked to be there."""
     assert evaluation is not None
     assert weights is not None
+    on_front = sum(one.position is not None for one in finalists)
     return ExportOrder(
         job,
         evaluation,
         finalist,
-        len(finalists),
+        on_front,
         weights,
         kept,
-        tuple(name for name in formats.split(",") if name),
+        tuple(filter(None, formats.split(","))),
+        reference,
         tuple(sharing),
     )

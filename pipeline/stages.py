@@ -7,7 +7,7 @@ What happens between the data and the front is a strategy: `search_supernet` her
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import structlog
@@ -19,8 +19,8 @@ from pipeline import samples
 from pipeline.check import check
 from pipeline.environment import local_processes
 from pipeline.evaluating import evaluation_of, row_of
-from pipeline.exams import exams_of
-from pipeline.finalists import tell_violations, tested_networks
+from pipeline.exams import exams_of, held_out_exams_of
+from pipeline.front import measure_front, measured_networks
 from pipeline.hardware import Hardware, prepare_hardware
 from pipeline.materials import decoding_of, prepare_data
 from pipeline.policies import NUM_BASELINES, baseline_architectures, baseline_of, first_policies
@@ -28,30 +28,23 @@ from pipeline.readings import read_of, said_of_data
 from pipeline.shared_search import evaluate_of
 from pipeline.sharing_cost import measure_sharing
 from pipeline.training import train_supernet
-from pipeline.workshop import JobFailed, Workshop, images_of, make_evaluator
+from pipeline.workshop import Workshop, make_evaluator
 from predictors.cost import ANALYTIC
-from quantization.after_search import InSchemes
 from quantization.quantized_evaluator import QuantizedEvaluator
 from search.algorithms import algorithm_for
 from search.evaluation import Evaluation
 from search.loop import run_search
-from search.metrics import ON_TARGET, Source
-from search.objectives import limits_of
-from search.pareto import pareto_front
+from search.metrics import ON_TARGET
 from search.problem import Problem
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
-from service.store.models import EvaluationRow, Finalist, Job, JobState, Stage
+from service.store.models import EvaluationRow, Job, JobState, Stage
 from service.store.records import Baseline
 from service.store.warm import Alike, copied
 from supernet.data import Dataset
 from supernet.evaluator import Evaluator
 
 log = structlog.get_logger()
-
-# Finalists that are measured in turns, and bytes of their weights: what a killed run has to measure again.
-MEASURED_AT_ONCE, BYTES_AT_ONCE = 16, 1 << 28
-
 
 Strategy: TypeAlias = Callable[[Workshop, Dataset], None]
 
@@ -86,14 +79,15 @@ def run(shop: Workshop, strategy: Strategy) -> None:
 
 def search_supernet(shop: Workshop, data: Dataset) -> None:
     """The stages of a job that trains one supernet and evaluates its sub-networks."""
-    exams = exams_of(shop.spec, shop.space, data, shop.settings.tasks_dir)  # a bad task fails before the training
+    asked = shop.spec, shop.space, data, shop.settings.tasks_dir
+    exams, held_out = exams_of(*asked), held_out_exams_of(*asked)  # a bad task fails before the training
     supernet = train_supernet(shop, data)
     measure_sharing(shop, data, supernet)
     evaluator = make_evaluator(shop.spec, supernet, data, exams)
     hardware = prepare_hardware(shop)
     evaluations = search(shop, evaluator, hardware)
     delivering = make_evaluator(shop.spec, supernet, data, exams, delivered=True)
-    measure_finalists(shop, delivering, evaluations, hardware)
+    measure_front(shop, evaluator, delivering, evaluations, hardware, held_out)
     measure_baselines(shop, evaluator, delivering, hardware)
 
 
@@ -133,6 +127,7 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
             evaluation = hardware.added_to(scored, shop.reporter.listen)
             shop.reporter.evaluation(row_of(evaluation, row.seconds))
             known[evaluation.architecture.id] = evaluation
+            structlog.contextvars.bind_contextvars(step=len(known))
             shop.reporter.progress(len(known) / plan.evaluations)
             found.append(evaluation)
         return found
@@ -201,36 +196,10 @@ def search_problem(
     )
 
 
+# --- baselines -----------------------------------------------------------------------------------
+
+
 # --- measure finalists ---------------------------------------------------------------------------
-
-
-def measure_finalists(shop: Workshop, evaluator: Evaluator, evaluations: list[Evaluation], hardware: Hardware) -> None:
-    """Test accuracy and measured latency of every network on the front.
-
-    Args:
-        evaluator: of networks that are delivered.
-
-    Raises:
-        JobFailed: no evaluated architecture meets the limits.
-    """
-    front = pareto_front(evaluations, *with_margin(*shop.spec.goals, hardware.margins))
-    if not front:
-        raise JobFailed(_nothing_feasible(shop.spec, evaluations))
-    finished = {finalist.architecture_id for finalist in shop.reporter.finalists()}
-    done = len(finished)
-    shop.reporter.stage(Stage.MEASURE_FINALISTS, done / len(front))
-    schemes, training = shop.spec.scoring.quantize_front, shop.spec.training
-    images = images_of(shop.spec, delivered=True)
-    in_fewer_bits = InSchemes(evaluator, schemes, images, training.seed, training.augmentation)
-    left = [(place, one) for place, one in enumerate(front, 1) if one.architecture.id not in finished]
-    for group in _measured_at_once(left):
-        for finalist, (_, evaluation) in zip(_measured(shop, evaluator, group, hardware), group, strict=True):
-            metrics, sources = in_fewer_bits.scores(evaluation.architecture)
-            finalist.metrics, finalist.sources = {**finalist.metrics, **metrics}, {**finalist.sources, **sources}
-            shop.reporter.finalist(finalist)
-            done += 1
-            shop.reporter.progress(done / len(front), force=True)
-    tell_violations(shop, hardware)
 
 
 def measure_baselines(shop: Workshop, evaluator: Evaluator, delivering: Evaluator, hardware: Hardware) -> None:
@@ -247,54 +216,8 @@ def measure_baselines(shop: Workshop, evaluator: Evaluator, delivering: Evaluato
         return
     named = baseline_architectures(shop, evaluator, hardware)
     left = {name: architecture for name, architecture in named.items() if name not in finished}
-    scored = [(0, evaluator.evaluate([architecture])[0]) for architecture in left.values()]
-    for name, (_, evaluation), found in zip(left, scored, _measured(shop, delivering, scored, hardware), strict=True):
+    scored = [evaluator.evaluate([architecture])[0] for architecture in left.values()]
+    measured = measured_networks(shop, delivering, scored, hardware)
+    for name, evaluation, found in zip(left, scored, measured, strict=True):
         shop.reporter.record(baseline_of(name, evaluation, found))
         shop.reporter.progress(1.0, force=True)
-
-
-# A network's place on the front, and its scores.
-_Placed = tuple[int, Evaluation]
-
-
-def _measured_at_once(left: Sequence[_Placed]) -> Iterator[list[_Placed]]:
-    """Finalists in groups: as many as are not too much to lose or to hold in memory."""
-    group: list[_Placed] = []
-    num_bytes = 0.0
-    for place, evaluation in left:
-        size = evaluation.metrics["size_bytes"]
-        if group and (len(group) == MEASURED_AT_ONCE or num_bytes + size > BYTES_AT_ONCE):
-            yield group
-            group, num_bytes = [], 0.0
-        group.append((place, evaluation))
-        num_bytes += size
-    if group:
-        yield group
-
-
-def _measured(shop: Workshop, evaluator: Evaluator, group: Sequence[_Placed], hardware: Hardware) -> list[Finalist]:
-    architectures = [evaluation.architecture for _, evaluation in group]
-    tested = tested_networks(evaluator, architectures, shop.searched, hardware, shop.spec, shop.reporter.listen)
-    return [
-        Finalist(
-            job_id=shop.job_id,
-            architecture_id=architecture.id,
-            position=place,
-            metrics={**one.test, **one.metrics},
-            sources={**dict.fromkeys(one.test, Source.MEASURED), **one.sources},
-            measurements=one.measurements,
-        )
-        for (place, _), architecture, one in zip(group, architectures, tested, strict=True)
-    ]
-
-
-def _nothing_feasible(spec: JobSpec, evaluations: list[Evaluation]) -> str:
-    """The limits that nobody met, and who came nearest."""
-    limited = limits_of(*spec.goals)
-    nearest = min(evaluations, key=lambda e: sum(o.violation(e.metrics[o.metric]) for o in limited))
-    limits = ", ".join(f"{o.metric} {o.limit:g}" for o in limited)
-    scores = ", ".join(f"{o.metric} {nearest.metrics[o.metric]:g}" for o in limited)
-    return (
-        f"None of {len(evaluations)} architectures meets the limits ({limits}). "
-        f"The nearest is {nearest.architecture.id} with {scores}."
-    )

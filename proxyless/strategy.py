@@ -26,7 +26,7 @@ from predictors.candidate_prices import price_candidates
 from predictors.targets import named_target
 from proxyless.derive import most_likely, most_likely_within
 from proxyless.expected_latency import AddLinear, Latencies, LatencyLoss, MulLog, NoLatency
-from proxyless.front import cross_table, store_front
+from proxyless.front import cross_table, store_measured
 from proxyless.gates import GatedPasses
 from proxyless.held_out import carve
 from proxyless.parameters import ArchitectureParameters
@@ -120,7 +120,7 @@ class _GradientSearch:
         self._shop.reporter.stage(Stage.SEARCH, done / len(self._aims))
         found = self._networks(lambda aim: self._network(aim, latencies, warm, hardware))
         self._shop.reporter.record(CrossTable(latency_ms=cross_table(self._blocks, found, latencies)))
-        store_front(self._shop, found, self._shop.reporter.records(Measured))
+        store_measured(self._shop, found, self._shop.reporter.records(Measured))
         self._files.remove(self._files.recorded("warm-up"))
 
     def _networks(self, network: Callable[[Aim], Evaluation]) -> list[Evaluation]:
@@ -343,7 +343,7 @@ class _GradientSearch:
         began = time.monotonic()
         (evaluation,) = evaluator.evaluate([architecture])
         space, listen = self._shop.space, self._shop.reporter.listen
-        (tested,) = tested_networks(evaluator, [architecture], space, hardware, self._spec, listen)
+        (tested,) = tested_networks(evaluator, [architecture], space, hardware, self._spec, listen, (), {})
         on_target, how = tested.metrics, tested.sources
         if not on_target and hardware.metrics:
             on_target, how = hardware.scores(architecture, listen)
@@ -355,5 +355,6 @@ class _GradientSearch:
             metrics=metrics,
             sources=sources,
             test=tested.test,
+            intervals=tested.intervals,
             measurements=tested.measurements,
         )

@@ -32,6 +32,7 @@ from service.stack import Stack, StackError, port_is_taken, running_stack, witho
 from service.target_commands import app as targets
 from service.terminal import front_plot, front_table, jobs_table, supernets_table, watch
 from service.version import version
+from service.webhook_commands import app as webhooks
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -42,6 +43,7 @@ app.add_typer(db, name="db")
 app.add_typer(families, name="family")
 app.add_typer(targets, name="targets")
 app.add_typer(keys, name="keys")
+app.add_typer(webhooks, name="webhooks")
 console = make_console()
 
 # An open stream of events would keep the API from ending on SIGTERM.

@@ -19,7 +19,9 @@ from sqlalchemy.orm import Session
 
 from job.spec import JobSpec
 from job.versions import read_job
-from service.store.models import EvaluationRow, Job, JobEvent, JobState, Stage, TrainedSupernet
+from service.store import records
+from service.store.models import EvaluationRow, Job, JobState, Stage, TrainedSupernet
+from service.store.records import StageBegan
 
 if TYPE_CHECKING:
     from search_space.space import SearchSpace
@@ -160,13 +162,8 @@ def _of_job(session: Session, job: Job) -> _Past:
 
 def _seconds(session: Session, job: Job) -> dict[str, float]:
     """Time from each stage's start to the next one's; a stage begun again after an interruption is left out."""
-    rows = session.execute(
-        select(JobEvent.data, JobEvent.created_at)
-        .where(JobEvent.job_id == job.id, JobEvent.kind == "stage")
-        .order_by(JobEvent.seq)
-    ).all()
-    begun = [str(row.data.get("stage")) for row in rows]
-    times = [(name, row.created_at) for name, row in zip(begun, rows, strict=True)]
+    times = [(str(one.stage), at) for one, at in records.moments(session, job.id, StageBegan)]
+    begun = [name for name, _ in times]
     if job.finished_at is not None:
         times.append(("", job.finished_at))
     return {name: (after - at).total_seconds() for (name, at), (_, after) in pairwise(times) if begun.count(name) == 1}

@@ -127,6 +127,9 @@ def _store(session: Session, spec: JobSpec, idempotency_key: str | None, who: Id
             labels=list(spec.labels),
             notes=spec.notes,
             priority=spec.priority,
+            needs_gpus=spec.needs.gpus,
+            needs_memory_gb=spec.needs.memory_gb,
+            needs_labels=list(spec.needs.labels),
             state=JobState.QUEUED,
             progress=0.0,
             stage_progress=0.0,
@@ -143,7 +146,7 @@ def _store(session: Session, spec: JobSpec, idempotency_key: str | None, who: Id
         return _same_request(earlier, spec), False
     job = queries.locked_job(session, job_id)
     assert job is not None
-    queries.add_event(session, job, "state", {"state": JobState.QUEUED, "message": None})
+    queries.tell_state(session, job)
     return job, True
 
 

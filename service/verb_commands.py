@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
+from rich.table import Table
 
 from service.client import Client
 from service.plain import make_console, plain
@@ -37,7 +40,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     for name, meaning in MOVES.items():
         _add_move(app, name, meaning)
-    for command in (clone, extend, rerun, delete, edit):
+    for command in (clone, extend, rerun, delete, edit, logs, workers):
         app.command()(command)
 
 
@@ -115,6 +118,38 @@ def edit(
         job = client.edit(job_id, given)
     words = ", ".join(job["labels"]) or "no labels"
     console.print(plain(f"{job_id} {job['name']}  priority {job['priority']}  {words}"))
+
+
+def logs(
+    job_id: JobId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job is finished.")] = False,
+    level: Annotated[str | None, typer.Option(help="debug, info, warning or error, and what matters more.")] = None,
+    search: Annotated[str | None, typer.Option(help="Only lines with this in them.")] = None,
+    last: Annotated[int, typer.Option("--last", "-n", min=1, max=1000, help="So many lines at most.")] = 200,
+) -> None:
+    """The log of a job: the last lines, or with -f also those that come."""
+    asked: dict[str, Any] = {"level": level, "search": search, "limit": last, "last": True}
+    with Client(get_settings().url) as client:
+        lines = client.follow_logs(job_id, **asked) if follow else client.logs(job_id, **asked)["lines"]
+        for line in lines:
+            step = "" if line["step"] is None else f" {line['step']}"
+            where = f"{line['stage'] or '-'}{step}"
+            console.print(plain(f"{line['at'][:19]}  {line['level']:<7}  {where}  {line['text']}"), soft_wrap=True)
+
+
+def workers(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False) -> None:
+    """Workers: who is there, what they have, and what they do."""
+    with Client(get_settings().url) as client:
+        found = client.workers()
+    if as_json:
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        return
+    table = Table("worker", "state", "queues", "cores", "memory", "GPUs", "labels", "job")
+    for one in found:
+        memory = f"{one['memory_bytes'] / 1e9:.0f} GB"
+        words = (one["name"], one["state"], " ".join(one["queues"]), one["facts"].get("cores", "?"), memory)
+        table.add_row(*map(plain, (*words, one["gpus"], " ".join(one["labels"]), one["job_id"] or "")))
+    console.print(table)
 
 
 def read_edits(given: list[str] | None, file: Path | None) -> dict[str, Any]:

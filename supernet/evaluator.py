@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 
 from predictors.cost import costs
 from search.evaluation import Evaluation
+from search.intervals import Interval
 from search.metrics import METRICS
 from search_space.architecture import Architecture
 from supernet.augment import Augmentation
@@ -66,6 +68,10 @@ class Evaluator:
     def network(self, architecture: Architecture) -> Network:
         """The architecture as a plain network with its own weights and statistics, ready for use."""
         return self._examiner.network(architecture)
+
+    def intervals(self, network: nn.Module) -> dict[str, Interval]:
+        """95 % intervals of the scores of one of these networks, from running it once more."""
+        return self._examiner.intervals(network)
 
     def in_order(self, architectures: Sequence[Architecture]) -> list[Architecture]:
         """The same architectures, such that neighbours share the most computation."""

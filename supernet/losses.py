@@ -24,6 +24,19 @@ def task_loss(logits_NK: Tensor, targets: Tensor, label_smoothing: float = 0.0) 
     )
 
 
+def losses_of_examples(logits: Tensor, targets: Tensor) -> Tensor:
+    """Summed cross-entropy of every example's targets that count, in float32, shape (N,)."""
+    each = F.cross_entropy(logits.float().flatten(0, -2), targets.flatten(), ignore_index=IGNORED, reduction="none")
+    return each.view(len(targets), -1).sum(1)
+
+
+def divergences_of_examples(logits: Tensor, teacher_logits: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of the student from the teacher, summed over an example's positions, shape (N,)."""
+    student, teacher = (each.float().flatten(0, -2).log_softmax(1) for each in (logits, teacher_logits))
+    each = F.kl_div(student, teacher, reduction="none", log_target=True).sum(1)
+    return each.view(len(logits), -1).sum(1)
+
+
 def mixed_loss(
     logits_NK: Tensor, targets_N: Tensor, second_N: Tensor, share_N: Tensor, label_smoothing: float = 0.0
 ) -> Tensor:

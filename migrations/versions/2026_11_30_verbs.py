@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0038_verbs"
-down_revision = "0034_access"
+down_revision = "0037_fronts"
 branch_labels = None
 depends_on = None
 

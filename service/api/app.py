@@ -21,6 +21,7 @@ from service.api import (
     health,
     insight,
     jobs,
+    logs,
     problems,
     profile,
     results,
@@ -29,6 +30,8 @@ from service.api import (
     targets,
     uploads,
     verbs,
+    webhooks,
+    workers,
 )
 from service.api.openapi import describe
 from service.api.storable_requests import StorableRequests
@@ -41,6 +44,7 @@ from service.queue import Queue
 from service.settings import Settings, get_settings
 from service.store.session import Database
 from service.version import version
+from service.webhooks import Courier
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +97,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        courier = Courier(database, settings)
+        courier.start()
         yield
+        courier.stop()
         database.close()
 
     app = Application(
@@ -111,6 +118,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for noun in (
         jobs,
         verbs,
+        logs,
+        workers,
+        webhooks,
         results,
         insight,
         events,

@@ -10,11 +10,12 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Response, status
+from sqlalchemy.orm import Session
 
 from job.resolve import opened
 from job.spec import JobSpec
 from job.versions import read_job
-from service import jobs
+from service import jobs, waiting
 from service.api.deps import READ, WRITE, DatabaseDep, IdentityDep, QueueDep, SessionDep
 from service.api.schemas import DraftOut, JobOut, JobPage, job_page
 from service.api.storable_requests import unstorable
@@ -22,7 +23,7 @@ from service.auth.ownership import visible_jobs
 from service.errors import InvalidRequest, Unavailable
 from service.queue import RUN_JOB, Queue
 from service.store import queries
-from service.store.models import JOB_STATES, JobState
+from service.store.models import JOB_STATES, Job, JobState
 
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -109,13 +110,19 @@ def list_jobs(
     )
     page, more = rows[:limit], len(rows) > limit
     next_cursor = make_cursor(page[-1].created_at.isoformat(), page[-1].id) if more else None
-    return job_page(page, queries.summaries(session, [job.id for job in page]), next_cursor)
+    found = queries.summaries(session, [job.id for job in page])
+    return job_page(page, found, waiting.why(session, page), next_cursor)
 
 
 @router.get("/{job_id}", dependencies=[READ])
 def read(job_id: str, session: SessionDep) -> JobOut:
     """One job with its progress."""
-    return JobOut.model_validate(jobs.get(session, job_id))
+    return with_waits(session, jobs.get(session, job_id))
+
+
+def with_waits(session: Session, job: Job) -> JobOut:
+    """A job, and why it waits if it does."""
+    return JobOut.model_validate(job).model_copy(update={"waits": waiting.why(session, [job]).get(job.id)})
 
 
 @router.get("/{job_id}/draft", dependencies=[READ])

@@ -73,6 +73,12 @@ def targets(request: Request) -> HTMLResponse:
     return page(request, "targets.html")
 
 
+@router.get("/workers", response_class=HTMLResponse, dependencies=[READ_PAGE])
+def workers(request: Request) -> HTMLResponse:
+    """Who takes up jobs; the browser fetches them."""
+    return page(request, "workers.html")
+
+
 @router.get("/docs", response_class=HTMLResponse, dependencies=[READ_PAGE])
 def api_documentation(request: Request) -> HTMLResponse:
     """The OpenAPI description in Swagger UI, from our own copy: the framework's page needs the internet, and a script

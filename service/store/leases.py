@@ -53,6 +53,7 @@ def claim(session: Session, table: LeasedTable, row_id: str, owner: str, seconds
             lease_until=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds),
             epoch=table.epoch + 1,
             attempts=table.attempts + 1,
+            **({"progressed_at": func.now(), "interrupted_at": None} if table is Job else {}),
         )
         .returning(table.id, table.epoch, table.attempts, table.state)
     ).one_or_none()
@@ -140,9 +141,38 @@ def release_all(session: Session, owner: str) -> None:
         )
 
 
+def give_back(session: Session, job_id: str, epoch: int) -> bool:
+    """End the lease of a job whose worker leaves in order: no failure of the job. False if it was not this epoch's."""
+    returned = session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.epoch == epoch, Job.state.in_(ACTIVE_STATES))
+        .values(
+            lease_owner=None,
+            lease_until=None,
+            attempts=func.greatest(Job.attempts - 1, 0),
+            **_interrupted(Job),
+        )
+        .returning(Job.id)
+    ).scalar_one_or_none()
+    return returned is not None
+
+
 def _interrupted(table: LeasedTable) -> dict[str, Any]:
     """That a row waits for another worker from now on."""
     return {"interrupted_at": func.now()} if table is Job else {}
+
+
+def held_by(session: Session, owner: str) -> int:
+    """Number of rows that a worker holds."""
+    return sum(
+        session.scalar(
+            select(func.count())
+            .select_from(table)
+            .where(table.lease_owner == owner, table.lease_until > func.now(), table.state.in_(ACTIVE_STATES))
+        )
+        or 0
+        for table in (Job, Export, Measurement)
+    )
 
 
 def unheld(session: Session, table: LeasedTable, waiting_seconds: float) -> list[str]:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,7 +20,7 @@ from sqlalchemy.orm import Session
 from search.metrics import Source
 from search_space.architecture import Option
 from service.store import queries
-from service.store.models import Job, JobRecord
+from service.store.models import Job, JobRecord, Stage
 from service.store.storable import storable
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,21 @@ class _Shown(Record):
     def shown(self) -> Metrics:
         """Those numbers."""
         return dict(self.__pydantic_extra__)
+
+
+class StageBegan(Record):
+    """A stage that one run of the job began; a stage has several where a run was interrupted in it."""
+
+    kind: ClassVar[str] = "stage began"
+    event: ClassVar[str] = "stage"
+    named_by: ClassVar[tuple[str, ...]] = ("stage", "run")
+
+    stage: Stage
+    run: int = Field(description="The epoch of the run's lease.")
+
+    def told(self) -> dict[str, Any]:
+        """See `Record.told`."""
+        return {"stage": self.stage}
 
 
 class CurvePoint(_Shown):
@@ -244,6 +260,86 @@ class DataRead(Record):
         return data
 
 
+# --- the final front ------------------------------------------------------------------------------
+
+
+class BrokenLimit(BaseModel):
+    """A limit that a network does not keep as measured, or a score of it that is no number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    metric: str
+    limit: float | None = Field(description="Null: the score is no number.")
+    value: float | None
+    by: float | None = Field(description="How far beyond, as a share of the limit; null: the score is no number.")
+
+
+class OnFront(BaseModel):
+    """A network of the front."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    architecture_id: str
+    rivals: tuple[str, ...] = ()
+
+
+class BeatenNetwork(BaseModel):
+    """A network that was measured and is no better than one of the front."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    architecture_id: str
+    by: str
+
+
+class BeyondLimits(BaseModel):
+    """A network that was measured and breaks limits."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    architecture_id: str
+    breaks: tuple[BrokenLimit, ...]
+
+
+class PredictionError(BaseModel):
+    """How the search's predictions of a metric turned out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    metric: str
+    networks: int = Field(description="That were predicted in the search and then measured.")
+    bias: float = Field(description="Mean of (measured - predicted) / predicted.")
+    spread: float = Field(description="Standard deviation of that.")
+
+
+class ReferenceNetwork(BaseModel):
+    """What the networks of a job are compared with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    architecture_id: str
+    breaks: tuple[BrokenLimit, ...] = ()
+
+
+class FrontRecord(Record):
+    """The final front of a job: made once from measured values, and read ever after."""
+
+    kind: ClassVar[str] = "front"
+    event: ClassVar[str] = "front"
+    last_counts: ClassVar[bool] = True
+
+    points: tuple[OnFront, ...]
+    knee: str | None
+    reference: ReferenceNetwork | None
+    beaten: tuple[BeatenNetwork, ...]
+    beyond: tuple[BeyondLimits, ...]
+    hypervolume: float | None
+    worst: dict[str, float | None]
+    stable: bool
+    predictions: tuple[PredictionError, ...]
+
+
 # --- a search by gradient -------------------------------------------------------------------------
 
 
@@ -323,6 +419,7 @@ class Measured(Record):
     metrics: Metrics
     sources: dict[str, Source]
     test: Metrics
+    intervals: dict[str, tuple[float, float]] = Field(default_factory=dict)
     measurements: list[dict[str, Any]]
 
 
@@ -372,6 +469,13 @@ def sharing_of(session: Session, job: Job) -> list[SharingCost]:
     """What sharing costs in a job's supernet, which may be another job's."""
     reused: str | None = job.spec.get("supernet", {}).get("reuse")
     return read(session, reused or job.id, SharingCost)
+
+
+def moments(session: Session, job_id: str, model: type[R]) -> list[tuple[R, datetime]]:
+    """A job's records of a kind in the order in which they were written, and when each was."""
+    query = select(JobRecord.data, JobRecord.created_at).where(JobRecord.job_id == job_id, JobRecord.kind == model.kind)
+    rows = session.execute(query.order_by(JobRecord.number)).all()
+    return [(parsed(model, row.data), row.created_at) for row in rows]
 
 
 def parsed(model: type[R], data: Mapping[str, Any]) -> R:

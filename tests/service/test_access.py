@@ -24,6 +24,7 @@ from service.store.models import (
     Target,
     TrainedSupernet,
     Upload,
+    Webhook,
 )
 from service.store.session import Database
 from tests.api import BASE, client_of, open_api
@@ -129,6 +130,9 @@ def filled(database: Database, key_of: Callable[..., str]) -> tuple[dict[str, st
         named["upload_id"] = keys.secrets.token_hex(6)
         sent = {"kind": "dataset", "name": "u", "size_bytes": 1, "sha256": "0" * 64}
         session.add(Upload(id=named["upload_id"], owner_id=ids["write"], **sent))
+        named["webhook_id"] = keys.secrets.token_hex(6)
+        hook = {"url": "https://example.org", "secret": "s", "states": []}
+        session.add(Webhook(id=named["webhook_id"], owner_id=ids["write"], **hook))
         session.add(Target(name=f"t-{job_id}", kind="table", facts={}, table="", owner_id=ids["write"]))
     return cast, {"job_id": job_id, **named, "name": f"t-{job_id}", "architecture_id": "a" * 16, "key_id": "0" * 12}
 

@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from job.spec import JobSpec
 from service import jobs
 from service.estimate import estimate
 from service.settings import Settings
 from service.shrink_commands import beside_the_original, changes
-from service.store.models import EvaluationRow, JobEvent, JobState, TrainedSupernet
+from service.store.models import EvaluationRow, JobRecord, JobState, Stage, TrainedSupernet
+from service.store.records import StageBegan
 from service.store.session import Database
 from tests.api import open_api
 
@@ -28,14 +31,23 @@ def api(settings: Settings) -> Iterator[TestClient]:
         yield client
 
 
+def begin(session: Session, job_id: str, stage: str, run: int, at: datetime) -> None:
+    """A run began a stage then."""
+    record = StageBegan(stage=Stage(stage), run=run)
+    session.flush()
+    number = session.scalar(select(func.count()).where(JobRecord.job_id == job_id, JobRecord.kind == record.kind))
+    facts = {"version": 1, "data": record.data(), "number": (number or 0) + 1, "created_at": at}
+    session.add(JobRecord(job_id=job_id, kind=record.kind, key=record.key, **facts))
+
+
 def finish(database: Database, seconds: dict[str, float], **changed: Any) -> str:
     """A job of digits that has succeeded, and whose stages took so long."""
     spec = JobSpec.model_validate({**DIGITS, **changed})
     with database.transaction() as session:
         job, _ = jobs.submit(session, spec, None)
         at = BEGAN
-        for number, (stage, lasted) in enumerate(seconds.items(), 1000):
-            session.add(JobEvent(job_id=job.id, seq=number, kind="stage", data={"stage": stage}, created_at=at))
+        for stage, lasted in seconds.items():
+            begin(session, job.id, stage, 1, at)
             at += timedelta(seconds=lasted)
         job.state, job.finished_at = JobState.SUCCEEDED, at
         for number in range(4):
@@ -94,7 +106,7 @@ class TestEstimate:
         before = finish(database, {"prepare data": 1.0, "train supernet": 9.0, "search": 8.0}, name="cut off")
         with database.transaction() as session:
             late = BEGAN + timedelta(hours=9)
-            session.add(JobEvent(job_id=before, seq=2000, kind="stage", data={"stage": "search"}, created_at=late))
+            begin(session, before, "search", 2, late)
             found = estimate(session, JobSpec.model_validate({**DIGITS, "search": {"evaluations": 8}}), None)
 
         search = next((one for one in found.stages if one.stage == "search"), None)

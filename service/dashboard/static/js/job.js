@@ -52,8 +52,9 @@ function showJob() {
   if (state.textContent !== job.state) state.textContent = job.state;
   state.dataset.state = job.state;
   const message = byId("job-message");
-  message.hidden = !job.message;
-  message.textContent = job.message ?? "";
+  const said = [job.deleted_at ? "This job is deleted and will be removed with its files; restore it to keep it." : null, job.message, job.waits].filter(Boolean).join(" ");
+  message.hidden = !said;
+  message.textContent = said;
   message.classList.toggle("bad", job.state === "failed");
   byId("environment-card").hidden = !job.environment;
   if (job.environment) byId("environment").textContent = JSON.stringify(job.environment, null, 2);
@@ -99,7 +100,7 @@ function showPhase() {
 /** What is going on while there is nothing to plot. */
 function expectation() {
   const left = job.eta_seconds ? `, about ${roughly(job.eta_seconds)} left for the whole job` : "";
-  if (job.state === "queued") return "The job waits for a worker. It starts as soon as one is free.";
+  if (job.state === "queued") return job.waits ?? "The job waits for a worker. It starts as soon as one is free.";
   if (job.state === "paused" || job.state === "pausing") return "The job is paused before its first evaluation. Resume it to go on.";
   if (ENDED.includes(job.state)) return `The job ${job.state === "failed" ? "failed" : "ended"} before an architecture was evaluated.`;
   if (job.stage === "train supernet") {
