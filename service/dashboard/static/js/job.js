@@ -14,6 +14,7 @@ import { ParetoPlot } from "./plot.js";
 import { Baselines, Sensitivity } from "./policies.js";
 import { PredictorCard } from "./predictor.js";
 import { Results } from "./results.js";
+import { Sharing } from "./sharing.js";
 import { Stages } from "./stages.js";
 import { FrontTable } from "./table.js";
 
@@ -41,6 +42,7 @@ const table = new FrontTable(byId("front-table"), select);
 const baselines = new Baselines(byId("baselines-card"), byId("baselines"), results);
 const sensitivity = new Sensitivity(byId("sensitivity-card"), byId("sensitivity"));
 const predictor = new PredictorCard();
+const sharing = new Sharing(byId("sharing-card"), byId("sharing"));
 const dataCard = new DataCard(byId("data-card"), byId("data"));
 
 // --- the job itself -------------------------------------------------------------------------------
@@ -193,6 +195,8 @@ function hear(kind, data) {
     loadFront();
   } else if (kind === "sensitivity") {
     sensitivity.show(data.layers);
+  } else if (kind === "sharing cost") {
+    sharing.add(data);
   } else if (kind === "baseline") {
     baselines.add(data);
   } else if (kind === "finalist") {
@@ -319,6 +323,8 @@ byId("submitted").title = exactTime(job.created_at);
 byId("spec").textContent = JSON.stringify(submitted.spec, null, 2);
 showJob();
 exports.load().catch(() => {});
+// Of a supernet that is reused, no event of this job tells.
+get(`/v1/jobs/${job.id}/sharing-cost`).then(({ networks }) => sharing.set(networks)).catch(() => {});
 fromAddress();
 addEventListener("hashchange", fromAddress);
 setInterval(showTimes, 1000);
