@@ -22,6 +22,7 @@ from service.api import (
     insight,
     jobs,
     logs,
+    metrics,
     problems,
     profile,
     results,
@@ -64,7 +65,8 @@ class Application(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """See Starlette."""
-        return Door(super().build_middleware_stack(), self.state.settings, self.state.database)
+        state = self.state
+        return Door(super().build_middleware_stack(), state.settings, state.database, state.latencies.add)
 
     def openapi(self) -> dict[str, Any]:
         """The description of the API, with every status that a route may answer."""
@@ -117,6 +119,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         dependencies=[Depends(guard)],
     )
     app.state.settings, app.state.database, app.state.queue = settings, database, queue
+    app.state.latencies = metrics.Latencies()
     app.state.broker_watch = BrokerWatch(queue)
     app.state.gatekeeper = Gatekeeper.of(settings, database)
     for noun in (
@@ -137,6 +140,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         access,
         uploads,
         health,
+        metrics,
     ):
         app.include_router(noun.router)
     pages.install(app)

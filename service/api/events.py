@@ -14,7 +14,9 @@ from service.api.cursors import LARGEST
 from service.api.deps import READ, DatabaseDep, SettingsDep
 from service.api.jobs import with_waits
 from service.api.schemas import JobOut
-from service.errors import InvalidRequest
+from service.auth import keys
+from service.auth.keys import Identity
+from service.errors import InvalidRequest, Unauthorized
 from service.store import queries
 from service.store.models import TERMINAL_STATES, JobEvent
 from service.store.session import Database
@@ -27,6 +29,8 @@ MOST_DIGITS = 18
 CHUNK = 500
 # Seconds of silence after which a comment keeps proxies from closing the stream.
 KEEP_ALIVE_SECONDS = 15
+# How often it is looked whether the key of a stream is still valid.
+KEY_SECONDS = 5.0
 # How often it is asked why a job waits.
 WAITS_SECONDS = 5.0
 
@@ -41,6 +45,20 @@ def _position(
     with database.transaction() as session:
         jobs.get(session, job_id)
     return number_of(last_event_id) if last_event_id else after
+
+
+def still_valid(request: Request) -> bool:
+    """Whether the key with which a stream was opened is neither revoked nor expired."""
+    who: Identity = request.state.identity
+    if who.key_id is None:
+        return True
+    database: Database = request.app.state.database
+    try:
+        with database.transaction() as session:
+            keys.of_id(session, who.key_id)
+    except Unauthorized:
+        return False
+    return True
 
 
 def number_of(last_event_id: str | None) -> int:
@@ -73,7 +91,12 @@ async def events(
     waits: str | None = None
     asked = -WAITS_SECONDS
     silence = 0.0
+    checked = time.monotonic()
     while not await request.is_disconnected():
+        if time.monotonic() - checked >= KEY_SECONDS:
+            checked = time.monotonic()
+            if not await run_in_threadpool(still_valid, request):
+                return
         # Why it waits is asked for less often: it needs more than the job's own row.
         if due := time.monotonic() - asked >= WAITS_SECONDS:
             asked = time.monotonic()

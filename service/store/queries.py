@@ -189,6 +189,12 @@ def fenced_job(session: Session, job_id: str, epoch: int) -> Job:
     return job
 
 
+def add_stage_seconds(job: Job, stage: Stage, seconds: float) -> None:
+    """Count time that a stage of a locked job has taken."""
+    spent = dict(job.stage_seconds or {})
+    job.stage_seconds = {**spent, str(stage): round(spent.get(stage, 0.0) + seconds, 3)}
+
+
 def set_progress(
     session: Session,
     job_id: str,
