@@ -452,7 +452,7 @@ def config_of(layers: Mapping[str, LayerSpec]) -> dict[str, Any]:
     windows = [layer.window for layer in decoders]
     return {
         **base,
-        "architectures": [dict(zip(MODEL_TYPES, TASKS, strict=True))[kind]],
+        "architectures": [dict(zip(OWN_TYPES, TASKS, strict=True))[kind]],
         "vocab_size": embedding.vocab,
         "hidden_size": first.embed,
         "intermediate_size": max(layer.ffn for layer in decoders),
