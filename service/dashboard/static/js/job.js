@@ -9,6 +9,7 @@ import { Exports } from "./exports.js";
 import { ago, amount, duration, exactTime, label, percent, roughly, timeOfDay } from "./format.js";
 import { Gradient } from "./gradient.js";
 import { Insight } from "./insight.js";
+import { Limits } from "./limits.js";
 import { follow } from "./live.js";
 import { ParetoPlot } from "./plot.js";
 import { Baselines, Sensitivity } from "./policies.js";
@@ -35,10 +36,11 @@ const curve = new Curve(byId("curve"));
 const exports = new Exports(job.id, byId("exports"), (id) => detail.refresh(id), select);
 const detail = new Detail(byId("detail"), job.id, results, exports);
 const controls = { x: byId("axis-x"), y: byId("axis-y"), logX: byId("log-x"), logY: byId("log-y") };
-const plot = new ParetoPlot(byId("plot"), controls, byId("plot-note"), select);
+const plot = new ParetoPlot(byId("plot"), controls, byId("plot-note"), select, (point) => limits.keeps(point));
+const limits = new Limits(byId("limits"), results, showLimits, select);
 const gradient = submitted.spec.gradient ? new Gradient(job.id, select) : null;
 const insight = new Insight(job.id, byId("insight-card"), byId("insight"), byId("insight-group"), byId("insight-note"));
-const table = new FrontTable(byId("front-table"), select);
+const table = new FrontTable(byId("front-table"), select, (point) => limits.keeps(point));
 const baselines = new Baselines(byId("baselines-card"), byId("baselines"), results);
 const sensitivity = new Sensitivity(byId("sensitivity-card"), byId("sensitivity"));
 const predictor = new PredictorCard();
@@ -129,7 +131,15 @@ function showResults() {
   byId("r-front").textContent = results.front.length ? String(results.front.length) : "–";
   showCaption();
   showPhase();
+  limits.show();
   plot.show(results);
+}
+
+/** Limits were moved: plot, table and address follow. */
+function showLimits() {
+  plot.show(results);
+  table.show(results);
+  writeAddress((parameters) => limits.write(parameters));
 }
 
 function showCaption() {
@@ -167,12 +177,25 @@ function choose(id) {
 }
 
 function select(id) {
-  history.replaceState(null, "", `#architecture=${encodeURIComponent(id)}`);
+  writeAddress((parameters) => parameters.set("architecture", id));
   choose(id);
 }
 
+/** The view is in the address, so that it can be sent and survives a reload. */
+function writeAddress(write) {
+  const parameters = new URLSearchParams(location.hash.slice(1));
+  write(parameters);
+  history.replaceState(null, "", `#${parameters}`);
+}
+
 function fromAddress() {
-  const id = new URLSearchParams(location.hash.slice(1)).get("architecture");
+  const parameters = new URLSearchParams(location.hash.slice(1));
+  const id = parameters.get("architecture");
+  limits.read(parameters);
+  if (!results.isEmpty) {
+    limits.show();
+    showLimits();
+  }
   if (id) choose(id);
 }
 

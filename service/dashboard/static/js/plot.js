@@ -8,6 +8,8 @@ import { amount, isShare, label, mark } from "./format.js";
 const [REACH_FRONT, REACH_OTHER] = [18, 9];
 // Room on both sides of a logarithmic axis, as a factor.
 const LOG_MARGIN = 1.25;
+// What is beyond the limits of whoever looks.
+const FAINT = 0.12;
 // Room on both sides of the only value there is, as a share of it.
 const LONE_MARGIN = 0.05;
 
@@ -17,6 +19,7 @@ export class ParetoPlot {
   #controls;
   #note;
   #choose;
+  #keeps;
   #draw;
   #results = null;
   #selected = null;
@@ -27,8 +30,10 @@ export class ParetoPlot {
    * @param {{x: HTMLSelectElement, y: HTMLSelectElement, logX: HTMLInputElement, logY: HTMLInputElement}} controls
    * @param {HTMLElement} note says what the chosen axes cannot show
    * @param {(id: string) => void} choose called with the architecture that was clicked
+   * @param {(point: object) => boolean} keeps whether a point is within the viewer's limits; others are faint
    */
-  constructor(element, controls, note, choose) {
+  constructor(element, controls, note, choose, keeps = () => true) {
+    this.#keeps = keeps;
     this.#note = note;
     this.#element = element;
     this.#controls = controls;
@@ -99,7 +104,7 @@ export class ParetoPlot {
       const [across, up] = place(point);
       return across !== undefined && up !== undefined && (!logX.checked || across > 0) && (!logY.checked || up > 0);
     };
-    const item = (point) => ({ value: place(point), id: point.id });
+    const item = (point) => ({ value: place(point), id: point.id, ...(this.#keeps(point) ? {} : { itemStyle: { opacity: FAINT } }) });
     const front = results.front.filter(can);
     const onFront = new Set(front.map((point) => point.id));
     const others = results.evaluated.filter((point) => !onFront.has(point.id) && can(point));

@@ -6,11 +6,13 @@ import { amount, label } from "./format.js";
 export class FrontTable {
   #table;
   #choose;
+  #keeps;
   #results = null;
   #selected = null;
   #sort = null; // {metric, down}
 
-  constructor(table, choose) {
+  constructor(table, choose, keeps = () => true) {
+    this.#keeps = keeps;
     this.#table = table;
     this.#choose = choose;
     table.tBodies[0].addEventListener("keydown", (event) => this.#move(event));
@@ -72,6 +74,7 @@ export class FrontTable {
       el("th", { scope: "row" }, name, isKnee ? el("span", { class: "tag grain" }, "knee") : null),
       ...metrics.map((metric) => this.#cell(metric, point)),
     );
+    row.classList.toggle("beyond", !this.#keeps(point));
     mark(row, point.id === this.#selected);
     return row;
   }
