@@ -2,7 +2,7 @@
 
 const KINDS = [
   "job", "state", "stage", "curve", "gradient", "evaluation", "finalist", "sensitivity", "baseline", "message",
-  "predictor", "violations",
+  "predictor", "violations", "front",
 ];
 const ENDED = ["succeeded", "failed", "cancelled"];
 const RETRY_MS = 3000;
