@@ -151,6 +151,8 @@ function showCaption() {
 const loadFront = throttle(async () => {
   try {
     results.setFront(await get(`/v1/jobs/${job.id}/front`));
+    byId("key-reference").hidden = results.reference === null;
+    byId("key-reference").textContent = results.reference?.name ?? "";
   } catch (error) {
     const isRefused = error.status >= 400 && error.status < 500;
     if (isRefused) complain(error);
@@ -230,7 +232,11 @@ function hear(kind, data) {
   } else if (kind === "data") {
     dataCard.show(data);
   } else if (kind === "violations") {
-    predictor.count(data);
+    predictor.count(data); // jobs of older versions
+  } else if (kind === "front") {
+    predictor.count({ broken: data.beyond, finalists: data.points.length + data.beaten.length + data.beyond.length });
+    predictor.turnedOut(data.predictions);
+    loadFront();
   } else {
     stages.hear(kind, data);
     stages.show(job);

@@ -167,6 +167,16 @@ export class ParetoPlot {
             z: 5,
           },
           {
+            name: "reference",
+            type: "scatter",
+            data: results.reference && can(results.reference) ? [item(results.reference)] : [],
+            symbol: "rect",
+            symbolSize: 12,
+            itemStyle: { color: "transparent", borderColor: token("--ink"), borderWidth: 1.75 },
+            label: { show: true, formatter: results.reference?.name ?? "", position: "left", distance: 8, ...font(), color: token("--ink-2"), fontSize: 11 },
+            z: 5,
+          },
+          {
             name: "selected",
             type: "scatter",
             data: selected && can(selected) ? [item(selected)] : [],
@@ -245,7 +255,8 @@ export class ParetoPlot {
   #tip(id) {
     const point = this.#results.find(id);
     if (!point) return "";
-    const role = id === this.#results.knee ? "knee of the front" : point.onFront ? "on the front" : "evaluated";
+    const place = id === this.#results.knee ? "knee of the front" : point.onFront ? "on the front" : point.breaks?.length ? "beside the front" : "evaluated";
+    const role = id === this.#results.reference?.id ? `${this.#results.reference.name}, ${point.onFront ? place : "for comparison"}` : place;
     const metrics = this.#results.metrics().filter((metric) => metric in point.metrics);
     const lines = metrics.map((metric) =>
       el("div", {}, el("dt", {}, label(metric)), el("dd", {}, amount(metric, point.metrics[metric]))),
@@ -263,7 +274,7 @@ export class ParetoPlot {
   #nearest(left, top) {
     let best = null;
     for (const series of this.#chart.getOption().series) {
-      if (!["evaluated", "front", "knee"].includes(series.name)) continue;
+      if (!["evaluated", "front", "knee", "reference"].includes(series.name)) continue;
       const reach = series.name === "evaluated" ? REACH_OTHER : REACH_FRONT;
       for (const { value, id } of series.data) {
         const [x, y] = this.#chart.convertToPixel("grid", value);
