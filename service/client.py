@@ -94,6 +94,10 @@ class Client:
         """One job."""
         return self._json("GET", f"/v1/jobs/{job_id}")
 
+    def data(self, job_id: str) -> dict[str, Any]:
+        """What a job's data are: what was read and left out, classes, columns, splits."""
+        return self._json("GET", f"/v1/jobs/{job_id}/data")
+
     def jobs(self, **filters: Any) -> dict[str, Any]:
         """One page of jobs."""
         return self._json("GET", "/v1/jobs", params={k: v for k, v in filters.items() if v is not None})

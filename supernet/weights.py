@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors import safe_open
 from torch import Tensor
 
@@ -81,10 +82,23 @@ def cut(tensor: Tensor, piece: Piece) -> Tensor:
     """The rows of a stored tensor that a parameter consists of, in its own order."""
     if piece.transposed:
         tensor = tensor.T
+    if piece.grid[0] != piece.grid[1]:
+        tensor = _resized(tensor, piece)
     if not piece.stop:
         return tensor
     rows: Tensor = tensor.unflatten(0, (piece.blocks, -1))[:, piece.start : piece.stop].flatten(0, 1)
     return rows
+
+
+def _resized(places: Tensor, piece: Piece) -> Tensor:
+    """Learned positions of a square of patches for another square, as DINOv2 resizes them."""
+    stored, wanted = piece.grid
+    rows_PD = places.reshape(-1, places.shape[-1])
+    grid_1DHW = rows_PD[1:].float().T.unflatten(1, (stored, stored))[None]
+    grid_1DHW = F.interpolate(
+        grid_1DHW, (wanted, wanted), mode="bicubic", align_corners=False, antialias=piece.antialias
+    )
+    return torch.cat((rows_PD[:1], grid_1DHW[0].flatten(1).T.to(places.dtype)))
 
 
 def check_finite(checkpoint: Checkpoint, matched: Matched) -> None:

@@ -27,6 +27,7 @@ class Names:
         layer: prefix of a layer's tensors, with `{i}` for its number from 0.
         embedding, parts, head: of the first slot, of each layer and of the last.
         transposed: whether weights of layers are stored with inputs as rows (`Conv1D` of GPT-2).
+        beside: modules of ours whose names on the disk stand beside the base model's, without its prefix.
         by_head: modules on the disk whose rows are one head after the other, each with all parts of its own (NeoX).
     """
 
@@ -35,6 +36,7 @@ class Names:
     parts: Table
     head: Table
     transposed: bool = False
+    beside: frozenset[str] = field(default_factory=frozenset)
     by_head: frozenset[str] = field(default_factory=frozenset)
 
     def layer_places(self, number: int, shapes: Shapes, heads: int = 1, base: str = "") -> dict[str, Place]:

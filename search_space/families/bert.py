@@ -1,4 +1,4 @@
-"""BERT family: encoders of text, from a checkpoint's own configuration or a named preset.
+"""BERT family: encoders of text, from a checkpoint's own configuration or a named preset: BERT and `_text_types`.
 
 Elastic are the number of layers (the first ones are kept) and, in each layer, the number of attention heads
 and the width of its feed-forward network. Costs are for one text of `length` tokens.
@@ -12,15 +12,18 @@ from typing import Any
 
 from search_space.adjustments import Adjustments, Options, space_name, whole
 from search_space.checkpoint import CheckpointError, ConfigReader, Layout, shares
+from search_space.families import _text_types
 from search_space.families._encoder import Encoder, config_of_layers, encoder_choices, encoder_layer
 from search_space.families._identity import digest
 from search_space.families._names import Names, places, prefixed
+from search_space.families._network import Wanted, network_space
 from search_space.inputs import TokenInput
 from search_space.layers import LayerSpec, TextEmbeddingSpec, TextHeadSpec
+from search_space.sentences import POOLING
 from search_space.space import Choice, SearchSpace, Values
 from search_space.spellings import Spelling
 
-MODEL_TYPES = ("bert",)
+MODEL_TYPES = ("bert", *(name for name in _text_types.TYPES if name != "bert"))
 # The last two are loaded without their heads: a classifier starts fresh.
 TASKS = ("BertForSequenceClassification", "BertModel", "BertForMaskedLM", "BertForPreTraining")
 
@@ -118,9 +121,18 @@ def checkpoint_space(config: Mapping[str, Any], preset: str | None, adjustments:
         CheckpointError: not a checkpoint of this family.
         ValueError: options that are larger than the checkpoint.
     """
-    text = read(config, adjustments.classes)
     wanted = PRESETS[preset] if preset else BertPreset(config, None, None, None)
+    if _in_table(config):
+        options = Wanted(False, "heads", wanted.depths, wanted.heads, wanted.ffns, wanted.length)
+        network = _text_types.read(config, adjustments.classes)
+        return network_space("bert", preset, network, options, adjustments)
+    text = read(config, adjustments.classes)
     return _space(f"bert/{preset or 'checkpoint'}-{digest(text)}", wanted, text, adjustments, True)
+
+
+def _in_table(config: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint is read by the table of types: all but BERT, and BERT as an encoder of sentences."""
+    return config.get("model_type") != "bert" or POOLING in config
 
 
 def _space(name: str, preset: BertPreset, text: TextEncoder, adjustments: Adjustments, pretrained: bool) -> SearchSpace:
@@ -178,7 +190,7 @@ def read(config: Mapping[str, Any], classes: int | None = None) -> TextEncoder:
     Raises:
         CheckpointError: another model type or task, or a number that is missing or impossible.
     """
-    reader = ConfigReader(config, MODEL_TYPES)
+    reader = ConfigReader(config, ("bert",))
     task = reader.task(TASKS)
     reader.one_of("position_embedding_type", {"absolute": "absolute"}, "absolute")
     if config.get("is_decoder"):
@@ -224,8 +236,10 @@ NAMES = {
 
 def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
     """Which tensor of a checkpoint goes where."""
+    if _in_table(config):
+        return _text_types.read(config, classes).layout()
     text = read(config, classes)
-    reader = ConfigReader(config, MODEL_TYPES)
+    reader = ConfigReader(config, ("bert",))
     task = reader.task(TASKS)
     names = NAMES[reader.model_type]
     base = "" if task == "BertModel" else "bert."

@@ -1,8 +1,8 @@
 """Llama family: decoders of language, from a checkpoint's own configuration or a named preset.
 
-Llama 1 to 3, Mistral, Qwen2 and Qwen3. Elastic are the layers (how many of the first, as in LLaMA-NAS,
-or which), and in each layer the width of its feed-forward network and the number of key-value groups.
-Costs are for one text of `length` tokens.
+Llama 1 to 3, Mistral, Qwen2 and Qwen3, and the types of `_decoder_types`. Elastic are the layers (how many of the
+first, as in LLaMA-NAS, or which), and in each layer the width of its feed-forward network, the number of key-value
+groups, and of experts those that there are and those that a position uses. Costs are for one text of `length` tokens.
 """
 
 from __future__ import annotations
@@ -16,14 +16,18 @@ from typing import Any
 from search_space.adjustments import Adjustments, Options, space_name, whole
 from search_space.checkpoint import CheckpointError, ConfigReader, Layout, shares
 from search_space.config_reader import check_rotary
+from search_space.families import _decoder_types
 from search_space.families._identity import digest
 from search_space.families._names import Names, places
+from search_space.families._network import Wanted, network_space, refuse_classes
 from search_space.inputs import TokenInput
 from search_space.layers import DecoderLayerSpec, LanguageHeadSpec, LayerSpec, TokenEmbeddingSpec
 from search_space.space import Choice, SearchSpace, Values
 from search_space.spellings import Spelling
 
-MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
+# Types whose block is transformers' own layer; those of `_decoder_types` have rows of a table.
+OWN_TYPES = ("llama", "mistral", "qwen2", "qwen3")
+MODEL_TYPES = (*OWN_TYPES, *_decoder_types.TYPES)
 TASKS = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 
 # What transformers takes for a key that an old config.json leaves out; None: as many as query heads.
@@ -196,10 +200,21 @@ def checkpoint_space(config: Mapping[str, Any], preset: str | None, adjustments:
         CheckpointError: not a checkpoint of this family.
         ValueError: options that are larger than the checkpoint.
     """
+    if config.get("model_type") in _decoder_types.TYPES:
+        return _table_space(config, preset, adjustments)
     decoder = read(config)
     wanted = PRESETS[preset] if preset else LlamaPreset(config, None, None, None)
     name = f"llama/{preset or 'checkpoint'}-{digest(decoder)}"
     return _space(name, wanted, decoder, adjustments, decoder)
+
+
+def _table_space(config: Mapping[str, Any], preset: str | None, adjustments: Adjustments) -> SearchSpace:
+    refuse_classes(str(config["model_type"]), adjustments)
+    wanted = Wanted(keep=True, groups="kv_heads")
+    if preset:
+        own = PRESETS[preset]
+        wanted = Wanted(own.depths is None, "kv_heads", own.depths, own.kv_heads, own.ffns, own.length)
+    return network_space("llama", preset, _decoder_types.read(config), wanted, adjustments)
 
 
 def _space(
@@ -283,7 +298,7 @@ def read(config: Mapping[str, Any]) -> LlamaDecoder:
     Raises:
         CheckpointError: another model type or task, or a number that is missing or impossible.
     """
-    reader = ConfigReader(config, MODEL_TYPES)
+    reader = ConfigReader(config, OWN_TYPES)
     reader.task(TASKS)
     kind = reader.model_type
     embed, heads, layers = (reader.whole(key) for key in ("hidden_size", "num_attention_heads", "num_hidden_layers"))
@@ -372,11 +387,13 @@ _LLAMA = Names(
     head={"model.norm": ("norm",), "lm_head": ("output",)},
 )
 # Model type -> what its tensors are called.
-NAMES = dict.fromkeys(MODEL_TYPES, _LLAMA)
+NAMES = dict.fromkeys(OWN_TYPES, _LLAMA)
 
 
 def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
     """Which tensor of a checkpoint goes where."""
+    if config.get("model_type") in _decoder_types.TYPES:
+        return _decoder_types.read(config).layout()
     d = read(config)
     names = NAMES[d.model_type]
     found = places("embedding", {"tokens.weight": (d.vocab, d.embed)}, names.embedding)

@@ -1,4 +1,4 @@
-"""ViT family: transformers on the patches of an image, from a checkpoint or a named preset.
+"""ViT family: transformers on the patches of an image, from a checkpoint or a named preset: ViT and `_image_types`.
 
 Elastic are the number of layers (the first ones are kept), the width of the embedding (where weights are
 trained from scratch), and, in each layer, the number of attention heads and the width of its feed-forward
@@ -13,15 +13,17 @@ from typing import Any
 
 from search_space.adjustments import Adjustments, Options, number, space_name, whole
 from search_space.checkpoint import CheckpointError, ConfigReader, Layout, shares
+from search_space.families import _image_types
 from search_space.families._encoder import Encoder, config_of_layers, encoder_choices, encoder_layer
 from search_space.families._identity import digest
 from search_space.families._names import Names, places, prefixed
+from search_space.families._network import Wanted, network_space
 from search_space.inputs import ImageInput
 from search_space.layers import LayerSpec, PatchEmbeddingSpec, PatchHeadSpec
 from search_space.space import Choice, SearchSpace, Values
 from search_space.spellings import LEGACY, VIT, Spelling
 
-MODEL_TYPES = ("vit",)
+MODEL_TYPES = ("vit", *_image_types.TYPES)
 TASKS = ("ViTForImageClassification", "ViTModel")
 
 
@@ -145,12 +147,25 @@ def checkpoint_space(config: Mapping[str, Any], preset: str | None, adjustments:
         CheckpointError: not a checkpoint of this family.
         ValueError: options that are larger than the checkpoint.
     """
+    if config.get("model_type") in _image_types.TYPES:
+        return _table_space(config, preset, adjustments)
     network = read(config, adjustments.classes)
     wanted = PRESETS[preset] if preset else ViTPreset(network, None, None, ())
     if network.encoder.relative != wanted.network.encoder.relative or wanted.ratios:
         raise ValueError(f"Preset {preset!r} cannot start from a checkpoint; leave it out, or take vit_base.")
     wanted = replace(wanted, embeds=(network.encoder.embed,))
     return _space(f"vit/{preset or 'checkpoint'}-{digest(network)}", wanted, network, adjustments, True)
+
+
+def _table_space(config: Mapping[str, Any], preset: str | None, adjustments: Adjustments) -> SearchSpace:
+    options = Wanted(False, "heads")
+    if preset:
+        own = PRESETS[preset]
+        if own.ratios or own.network.encoder.relative:
+            raise ValueError(f"Preset {preset!r} cannot start from a checkpoint; leave it out, or take vit_base.")
+        options = Wanted(False, "heads", own.depths, own.heads, own.ffns)
+    network = _image_types.read(config, adjustments.classes)
+    return network_space("vit", preset, network, options, adjustments)
 
 
 def _space(
@@ -212,7 +227,7 @@ def read(config: Mapping[str, Any], classes: int | None = None) -> ImageEncoder:
     Raises:
         CheckpointError: another model type or task, or a number that is missing or impossible.
     """
-    reader = ConfigReader(config, MODEL_TYPES)
+    reader = ConfigReader(config, ("vit",))
     task = reader.task(TASKS)
     size, patch = reader.whole("image_size", 224), reader.whole("patch_size", 16)
     if size < patch:
@@ -256,8 +271,10 @@ NAMES = {
 
 def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
     """Which tensor of a checkpoint goes where."""
+    if config.get("model_type") in _image_types.TYPES:
+        return _image_types.read(config, classes).layout()
     network = read(config, classes)
-    reader = ConfigReader(config, MODEL_TYPES)
+    reader = ConfigReader(config, ("vit",))
     task = reader.task(TASKS)
     names = NAMES[reader.model_type]
     base = "" if task == "ViTModel" else "vit."

@@ -369,6 +369,14 @@ def evaluations(session: Session, job_id: str, after: int = 0, limit: int | None
     return session.scalars(query.limit(limit)).all()
 
 
+def evaluations_named(session: Session, job_id: str, names: Sequence[str]) -> Sequence[EvaluationRow]:
+    """Evaluations of these architectures, in the order in which they were made."""
+    if not names:
+        return []
+    query = select(EvaluationRow).where(EvaluationRow.job_id == job_id, EvaluationRow.architecture_id.in_(names))
+    return session.scalars(query.order_by(EvaluationRow.number)).all()
+
+
 def finalists(session: Session, job_id: str) -> Sequence[Finalist]:
     """The networks that were measured: the front, best in the first objective first, then the others as they came."""
     query = select(Finalist).where(Finalist.job_id == job_id)
