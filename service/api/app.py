@@ -44,6 +44,7 @@ from service.dashboard import pages
 from service.errors import TooLarge
 from service.queue import Queue
 from service.settings import Settings, get_settings
+from service.store.notices import Notices
 from service.store.session import Database
 from service.version import version
 from service.webhooks import Courier
@@ -100,7 +101,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        helpers = (Courier(database, settings), app.state.broker_watch)
+        helpers = (Courier(database, settings), app.state.broker_watch, app.state.notices)
         for helper in helpers:
             helper.start()
         yield
@@ -119,6 +120,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         dependencies=[Depends(guard)],
     )
     app.state.settings, app.state.database, app.state.queue = settings, database, queue
+    app.state.notices = Notices(database)
     app.state.latencies = metrics.Latencies()
     app.state.broker_watch = BrokerWatch(queue)
     app.state.gatekeeper = Gatekeeper.of(settings, database)

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from service.auth.scopes import Scope
 from service.errors import InvalidRequest, NotFound, Unauthorized
+from service.store import notices
 from service.store.models import ApiKey, SignInLink
 
 # Each includes those before it.
@@ -184,6 +185,7 @@ def revoke(session: Session, key_id: str) -> ApiKey:
     if [admin.id for admin in admins] == [key_id]:
         raise InvalidRequest(f"Key {key_id} is the last admin's; make another one first.")
     row.revoked_at = row.revoked_at or session.scalar(select(func.now()))
+    notices.tell(session, notices.KEYS, key_id)
     return row
 
 
