@@ -14,11 +14,14 @@ from supernet.data.tokens import tokenizer
 from supernet.scores.exam import Exam
 from supernet.scores.harness import read_task_file
 from supernet.scores.labels import SplitExam
-from supernet.scores.tasks import MultipleChoice, Question, read_questions
+from supernet.scores.tasks import MultipleChoice, Question, halves, read_questions
+
+# What stands before the name of a metric on questions or examples that no search has seen.
+HELD_OUT = "test_"
 
 
 def exams_of(spec: JobSpec, space: SearchSpace, data: Dataset, tasks_dir: Path | None) -> list[Exam]:
-    """The validation split, compared with the full network if that is asked, and the tasks.
+    """What a search asks: the validation split, compared with the full network if that is asked, and half of each task.
 
     Args:
         tasks_dir: folder of task files of lm-evaluation-harness that may be read (`Settings.tasks_dir`).
@@ -26,16 +29,34 @@ def exams_of(spec: JobSpec, space: SearchSpace, data: Dataset, tasks_dir: Path |
     Raises:
         JobFailed: a task's file cannot be used.
     """
-    exams: list[Exam] = [SplitExam(data.validation, against_full="kl_divergence" in spec.metrics)]
+    split = SplitExam(data.validation, against_full="kl_divergence" in spec.metrics)
+    return [split, *_of_tasks(spec, space, data, tasks_dir, held_out=False)]
+
+
+def held_out_exams_of(spec: JobSpec, space: SearchSpace, data: Dataset, tasks_dir: Path | None) -> list[Exam]:
+    """What only finalists are asked besides the test split: the other half of each task. Arguments as `exams_of`.
+
+    Raises:
+        JobFailed: a task's file cannot be used.
+    """
+    return _of_tasks(spec, space, data, tasks_dir, held_out=True)
+
+
+def _of_tasks(
+    spec: JobSpec, space: SearchSpace, data: Dataset, tasks_dir: Path | None, *, held_out: bool
+) -> list[Exam]:
     if not spec.scoring.tasks:
-        return exams
+        return []
     takes = space.takes
     if not data.train.is_language or not isinstance(takes, TokenInput):
         raise JobFailed(f"scoring.tasks are asked of language models, but {data.name} is not text to be continued.")
     try:
-        tasks = [_questions(task, tasks_dir) for task in spec.scoring.tasks]
+        both = [halves(task.name, _questions(task, tasks_dir)) for task in spec.scoring.tasks]
         reader = tokenizer(getattr(spec.data, "tokenizer", None))
-        return [*exams, MultipleChoice(tasks, reader, takes.max_length)]
+        asked, others = [first for first, _ in both], [second for _, second in both]
+        if held_out:
+            return [MultipleChoice(others, reader, takes.max_length, HELD_OUT)]
+        return [MultipleChoice(asked, reader, takes.max_length)]
     except DataError as error:
         raise JobFailed(str(error)) from error
 

@@ -29,10 +29,12 @@ from search.metrics import Source
 from search_space.architecture import Architecture
 from search_space.operations import alone
 from service.archives import folder_name
+from service.fronts import Compared
 from service.plain import visible
 from service.store.models import Artifact, EvaluationRow, Finalist, Job
 from supernet.data import Dataset, Decoding, Split
 from supernet.evaluate import score
+from supernet.evaluator import Evaluator
 from supernet.flat import load_tensors
 from supernet.network import Supernet
 
@@ -53,6 +55,7 @@ class ExportOrder:
     Attributes:
         samples: what the job kept of its data; None: an older version ran it, and the data are read again.
         formats: that were named; empty: none was.
+        reference: what the job's networks are compared with; None: an older version ran it.
     """
 
     job: Job
@@ -62,6 +65,7 @@ class ExportOrder:
     weights: Artifact
     samples: Artifact | None
     formats: tuple[str, ...] = ()
+    reference: Compared | None = None
 
     @property
     def trained_alone(self) -> bool:
@@ -102,8 +106,7 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
     kept = _kept(order, spec, artifacts, decoding)
     supernet = Supernet(alone(space, architecture) if order.trained_alone else spec.supernet.space())
     load_tensors(supernet, artifacts.load(order.weights.path, order.weights.sha256))
-    calibrated = None if order.samples is None else kept.calibrated
-    scored = make_evaluator(spec, supernet, kept.data, calibrated=calibrated).network(architecture)
+    scored = _scored(order, spec, kept, supernet).network(architecture)
     numbers, network = _numbers(order, kept, scored_as(scored, spec)), shipped(scored, spec)
     environment = describe(torch.device("cpu"), num_threads)
     facts: dict[str, Any] = {
@@ -150,6 +153,15 @@ def _kept(order: ExportOrder, spec: JobSpec, artifacts: ArtifactStore, decoding:
     return samples.sampled(job_data(spec, decoding), spec.training.seed)
 
 
+def _scored(order: ExportOrder, spec: JobSpec, kept: Kept, supernet: Supernet) -> Evaluator:
+    """What gives the network as the front scored it; one that is no finalist, as the search did."""
+    if order.trained_alone and spec.gradient is not None:
+        training = spec.gradient.final.model_copy(update={"seed": spec.training.seed})
+        spec = spec.model_copy(update={"training": training})
+    delivered = order.finalist is not None or order.trained_alone
+    return make_evaluator(spec, supernet, kept.data, calibrated=kept.calibrated, delivered=delivered)
+
+
 def _numbers(order: ExportOrder, kept: Kept, network: nn.Module) -> _Numbers:
     """The front's numbers of a network; of one that is no finalist also its score on the test samples.
 
@@ -189,15 +201,13 @@ def _card(
     needed: str,
 ) -> str:
     """The model card as Markdown, up to what was verified and the table of files."""
+    on_front = order.finalist is not None and order.finalist.position is not None
     place = (
         f"Position {order.finalist.position} of {order.front_size} on the job's Pareto front."
-        if order.finalist
+        if order.finalist is not None and on_front
         else "Not on the job's final Pareto front."
     )
-    rows = [
-        f"| {name} | {'no number' if value is None else f'{value:,.6g}'} | {numbers.sources[name]} |"
-        for name, value in sorted(numbers.metrics.items())
-    ]
+    head, rows = _rows(order, numbers)
     notes = [*numbers.notes, *([] if (lost := without_tokenizer(spec)) is None else [escaped(lost)])]
     measured = [_measurement(m) for m in order.finalist.measurements] if order.finalist else []
     choices = [f"| {name} | {value} |" for name, value in architecture.values.items()]
@@ -214,11 +224,10 @@ def _card(
             "",
             "## Numbers",
             "",
-            f"`{data.metric}` is on the validation split that the search used, `test_{data.metric}` on a split that"
-            " nothing else has seen.",
+            f"`{data.metric}` is on the validation split that the search used; `test_...` is on what none has seen."
+            " Intervals are 95 %: of other examples like these, or of another measurement.",
             "",
-            "| metric | value | how it was obtained |",
-            "|---|---:|---|",
+            *head,
             *rows,
             *(["", "## Measured latency", "", *measured] if measured else []),
             "",
@@ -247,6 +256,29 @@ def _card(
             "",
         ]
     )
+
+
+def _rows(order: ExportOrder, numbers: _Numbers) -> tuple[list[str], list[str]]:
+    """The table of numbers, beside those of the reference."""
+    intervals = (order.finalist.intervals or {}) if order.finalist is not None else {}
+    other, head = order.reference, ["metric", "value", "95 %", "how it was obtained"]
+    head += [] if other is None else [other.name, f"share of the {other.name}'s"]
+    rows = []
+    for name, value in sorted(numbers.metrics.items()):
+        ends = intervals.get(name)
+        spread = "" if ends is None or None in ends else f"{ends[0]:,.6g} to {ends[1]:,.6g}"
+        cells = [name, _number(value), spread, str(numbers.sources[name])]
+        if other is not None:
+            of = other.metrics.get(name)
+            share = "" if value is None or of is None or not of > 0 else f"{value / of:.3g}"
+            cells += ["" if of is None else _number(of), share]
+        rows.append(f"| {' | '.join(cells)} |")
+    ends_right = ["---", "---:", "---:", "---", "---:", "---:"][: len(head)]
+    return [f"| {' | '.join(head)} |", f"|{'|'.join(ends_right)}|"], rows
+
+
+def _number(value: float | None) -> str:
+    return "no number" if value is None else f"{value:,.6g}"
 
 
 def escaped(text: str) -> str:
@@ -311,10 +343,12 @@ def export_order(
     weights: Artifact | None,
     kept: Artifact | None = None,
     formats: str = "",
+    reference: Compared | None = None,
 ) -> ExportOrder:
     """The order from rows that the API has checked to be there."""
     assert evaluation is not None
     assert weights is not None
+    on_front = sum(one.position is not None for one in finalists)
     return ExportOrder(
-        job, evaluation, finalist, len(finalists), weights, kept, tuple(name for name in formats.split(",") if name)
+        job, evaluation, finalist, on_front, weights, kept, tuple(filter(None, formats.split(","))), reference
     )

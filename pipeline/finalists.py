@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from export.measurable import write_measurable
 from job.spec import JobSpec
 from pipeline.benches import LocalBench
-from pipeline.hardware import Hardware, Meter, read
+from pipeline.exams import HELD_OUT
+from pipeline.hardware import Hardware, Meter, read, reading_of
 from pipeline.shipping import scored_as
-from pipeline.workshop import JobFailed, Workshop
-from predictors.readings import MeasurementError, Results
+from pipeline.workshop import JobFailed
+from predictors.readings import MeasurementError, Reading, Results
 from predictors.setting import Effort, Setting
 from quantization.quantizable import on_device
-from search.evaluation import numbers
-from search.metrics import METRICS, Source
-from search.objectives import limits_of
+from search.intervals import Interval
+from search.metrics import Source
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
-from supernet.evaluate import score
+from supernet.evaluate import scores
 from supernet.evaluator import Evaluator
+from supernet.network import Network
+from supernet.scores.exam import Exam, Scores
+from supernet.scores.labels import SplitExam
 
 # What a finalist's predicted number is called beside the measured one.
 PREDICTED = "predicted_"
@@ -34,14 +37,16 @@ class Tested:
     """A network as it would be shipped: extracted, calibrated, exported.
 
     Attributes:
-        test: its score on test examples, by name.
+        test: its scores on what no search has seen, by name: test examples, held-out questions.
         metrics, sources: what was measured of it on the job's device, beside what was predicted; how each was obtained.
+        intervals: 95 %, of these and of its validation scores.
         measurements: that they come from.
     """
 
     test: dict[str, float]
     metrics: dict[str, float]
     sources: dict[str, Source]
+    intervals: dict[str, Interval]
     measurements: Results
 
 
@@ -52,6 +57,8 @@ def tested_networks(
     hardware: Hardware,
     spec: JobSpec,
     listen: Callable[[], None],
+    held_out: Sequence[Exam],
+    may_fail: Mapping[str, Callable[[str], None]],
 ) -> list[Tested]:
     """Test scores and latencies of networks, which are measured in turns, so that they can be compared.
 
@@ -62,21 +69,22 @@ def tested_networks(
         space: of the architectures.
         spec: of the job: how networks are shipped, and the most measuring time of one.
         listen: called now and then; may raise to stop.
+        held_out: what the networks are asked besides the test split.
+        may_fail: architectures that the target need not be able to run, with who hears why it cannot.
 
     Raises:
-        JobFailed: the target cannot run one of them.
+        JobFailed: the target cannot run one of the others.
     """
-    data = evaluator.data
+    data, tests, networks = evaluator.data, [], []
     inputs = data.test.inputs(slice(0, 1)).cpu()
-    tests, networks = [], []
     for architecture in architectures:
         network = evaluator.network(architecture)
-        tests.append({f"test_{data.metric}": score(scored_as(network, spec), data.test)})
+        tests.append(_scored(evaluator, network, spec, held_out))
         networks.append(on_device(network, inputs.device))
         listen()
     meter = hardware.meter
     if hardware.metrics and meter is None:
-        return [Tested(test, {}, {}, []) for test in tests]
+        return [Tested(test.values, {}, {}, test.intervals, []) for test in tests]
     here = [Setting(threads=threads) for threads in sorted({1, os.cpu_count() or 1})]
     settings = here if meter is None else [meter.instrument.setting]
     bench = LocalBench(settings[0].how) if meter is None else meter.instrument.bench
@@ -90,46 +98,58 @@ def tested_networks(
     for architecture, test, results in zip(architectures, tests, measured, strict=True):
         if isinstance(results, MeasurementError):
             who = "This machine" if meter is None else f"Target {meter.target}"
-            raise JobFailed(f"{who} cannot measure {architecture.id}. {results}")
-        if meter is not None:
+            refusal = f"{who} cannot measure {architecture.id}. {results}"
+            if architecture.id not in may_fail:
+                raise JobFailed(refusal)
+            may_fail[architecture.id](refusal)
+            found.append(Tested(test.values, {}, {}, test.intervals, []))
+        elif meter is not None:
             found.append(_on_target(test, hardware, meter, architecture, results))
         else:
             latency: dict[str, Source] = {"latency_ms": Source.MEASURED}
-            found.append(Tested(test, {"latency_ms": results[0]["median_ms"]}, latency, results))
+            ends = {**test.intervals, **interval_of(results[0], "latency_ms")}
+            found.append(Tested(test.values, {"latency_ms": results[0]["median_ms"]}, latency, ends, results))
     return found
 
 
-def _on_target(
-    test: dict[str, float], hardware: Hardware, meter: Meter, architecture: Architecture, found: Results
-) -> Tested:
+def _scored(evaluator: Evaluator, network: Network, spec: JobSpec, held_out: Sequence[Exam]) -> Scores:
+    """A network's scores on what no search has seen, with intervals of these and of its validation scores."""
+    metric, shipped = evaluator.data.metric, scored_as(network, spec)
+    test = scores(shipped, SplitExam(evaluator.data.test))
+    values = {f"{HELD_OUT}{metric}": test.values[metric]}
+    intervals = evaluator.intervals(network)
+    if metric in test.intervals:
+        intervals[f"{HELD_OUT}{metric}"] = test.intervals[metric]
+    for exam in held_out:
+        asked = scores(shipped, exam)
+        values |= asked.values
+        intervals |= asked.intervals
+    return Scores(values, intervals)
+
+
+def interval_of(result: Reading, metric: str) -> dict[str, Interval]:
+    """Where a measured metric would fall if it were measured again; nothing where a target does not say."""
+    ends = result.get("interval_ms")
+    if ends is None:
+        return {}
+    low, high = ends
+    if metric == "latency_ms":
+        return {metric: (low, high)}
+    # So many tokens in a time that is known with an interval.
+    tokens = result["tokens_per_second"] * result["median_ms"]
+    return {metric: (tokens / max(high, 1e-9), tokens / max(low, 1e-9))}
+
+
+def _on_target(test: Scores, hardware: Hardware, meter: Meter, architecture: Architecture, found: Results) -> Tested:
     """What the job's target measured, beside what was predicted of it."""
     runtime = meter.instrument.setting.runtime
     results: Results = [{**one, "target": meter.target, "runtime": runtime} for one in found]
     metrics = {metric: read(results, metric) for metric in hardware.metrics}
     sources: dict[str, Source] = dict.fromkeys(metrics, Source.MEASURED)
+    ends = dict(test.intervals)
+    for metric in hardware.metrics:
+        ends |= interval_of(reading_of(results, metric), metric)
     for metric, fitted in hardware.fitted.items():
         metrics[f"{PREDICTED}{metric}"] = fitted.value(architecture)
         sources[f"{PREDICTED}{metric}"] = Source.PREDICTED
-    return Tested(test, metrics, sources, results)
-
-
-def tell_violations(shop: Workshop, hardware: Hardware) -> None:
-    """Say how many finalists, now that they are measured, break a limit that their prediction kept."""
-    finalists = shop.reporter.finalists()
-    for limited in limits_of(*shop.spec.goals):
-        if limited.metric not in hardware.fitted or hardware.meter is None:
-            continue
-        assert limited.limit is not None
-        broken = [f.architecture_id for f in finalists if limited.violation(numbers(f.metrics)[limited.metric]) > 0]
-        facts = {"metric": limited.metric, "limit": limited.limit, "finalists": len(finalists), "broken": broken}
-        shop.reporter.event("violations", facts)
-        unit = METRICS[limited.metric].unit
-        room = f"with {hardware.margins[limited.metric]:.1%} of room for the predictor's errors"
-        if broken:
-            text = (
-                f"{len(broken)} of {len(finalists)} networks of the front break the limit of {limited.limit:g} {unit}"
-            )
-            shop.reporter.tell("warning", f"{text} as measured ({', '.join(broken)}); the search kept it {room}.")
-        else:
-            text = f"All {len(finalists)} networks of the front keep the limit of {limited.limit:g} {unit} as measured"
-            shop.reporter.tell("info", f"{text}, {room}.")
+    return Tested(test.values, metrics, sources, ends, results)

@@ -22,7 +22,7 @@ from pipeline.workshop import JobFailed, Workshop
 from predictors.instrument import Instrument, Specimen, Unmeasurable
 from predictors.latency_fit import Fitted, fit_predictor
 from predictors.layer_tables import build_table
-from predictors.readings import Results
+from predictors.readings import Reading, Results
 from predictors.setting import Effort, Setting
 from predictors.table_files import parse_table
 from predictors.tables import LatencyTable, MissingRow
@@ -167,9 +167,19 @@ def target_of_name(shop: Workshop, name: str) -> LatencyTable | Instrument:
 
 def read(results: Results, metric: str) -> float:
     """A metric's number from what was measured."""
+    found = reading_of(results, metric)
+    return float(found["median_ms"] if metric == "latency_ms" else found["tokens_per_second"])
+
+
+def reading_of(results: Results, metric: str) -> Reading:
+    """The phase of a measurement that a metric is read from.
+
+    Raises:
+        JobFailed: the target measured no such phase.
+    """
     for result in results:
         if result["phase"] in PHASES[metric]:
-            return float(result["median_ms"] if metric == "latency_ms" else result["tokens_per_second"])
+            return result
     phases = ", ".join(result["phase"] for result in results)
     raise JobFailed(f"There is no {metric} among what was measured ({phases}); choose a target whose runtime is torch.")
 

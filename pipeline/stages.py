@@ -7,7 +7,7 @@ What happens between the data and the front is a strategy: `search_supernet` her
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import structlog
@@ -19,37 +19,31 @@ from pipeline import samples
 from pipeline.check import check
 from pipeline.environment import local_processes
 from pipeline.evaluating import evaluation_of, row_of
-from pipeline.exams import exams_of
-from pipeline.finalists import tell_violations, tested_networks
+from pipeline.exams import exams_of, held_out_exams_of
+from pipeline.front import measure_front, measured_networks
 from pipeline.hardware import Hardware, prepare_hardware
+from pipeline.inventory import read_of, said_of_data
 from pipeline.materials import decoding_of, prepare_data
 from pipeline.policies import NUM_BASELINES, baseline_architectures, baseline_of, first_policies
 from pipeline.shared_search import evaluate_of
 from pipeline.training import train_supernet
-from pipeline.workshop import JobFailed, Workshop, make_evaluator
+from pipeline.workshop import Workshop, make_evaluator
 from predictors.cost import ANALYTIC
-from quantization.after_search import InSchemes
 from quantization.quantized_evaluator import QuantizedEvaluator
 from search.algorithms import algorithm_for
 from search.evaluation import Evaluation
 from search.loop import run_search
-from search.metrics import Source
-from search.objectives import limits_of
-from search.pareto import pareto_front
+from search.metrics import ON_TARGET
 from search.problem import Problem
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
-from service.store.models import Finalist, Job, JobState, Stage
+from service.store.models import EvaluationRow, Job, JobState, Stage
 from service.store.records import Baseline
-from service.store.warm import copied
+from service.store.warm import Alike, copied
 from supernet.data import Dataset
 from supernet.evaluator import Evaluator
 
 log = structlog.get_logger()
-
-# Finalists that are measured in turns, and bytes of their weights: what a killed run has to measure again.
-MEASURED_AT_ONCE, BYTES_AT_ONCE = 16, 1 << 28
-
 
 Strategy: TypeAlias = Callable[[Workshop, Dataset], None]
 
@@ -74,22 +68,27 @@ def run(shop: Workshop, strategy: Strategy) -> None:
         tell=lambda text: shop.reporter.tell("info", text),
     )
     data = prepare_data(shop.spec, shop.space, shop.device, decoding)
-    for note in data.notes:
-        shop.reporter.tell("warning", note)
-    samples.keep(shop, data)
+    described = samples.described(data)
+    read = read_of(shop.spec, data, described)
+    shop.reporter.record(read)
+    for level, text in said_of_data(data, read):
+        shop.reporter.tell(level, text)
+    samples.keep(shop, data, described)
     strategy(shop, data)
     shop.reporter.end(JobState.SUCCEEDED, shop.reporter.ended_early)
 
 
 def search_supernet(shop: Workshop, data: Dataset) -> None:
     """The stages of a job that trains one supernet and evaluates its sub-networks."""
-    exams = exams_of(shop.spec, shop.space, data, shop.settings.tasks_dir)  # a bad task fails before the training
+    asked = shop.spec, shop.space, data, shop.settings.tasks_dir
+    exams, held_out = exams_of(*asked), held_out_exams_of(*asked)  # a bad task fails before the training
     supernet = train_supernet(shop, data)
     evaluator = make_evaluator(shop.spec, supernet, data, exams)
     hardware = prepare_hardware(shop)
     evaluations = search(shop, evaluator, hardware)
-    measure_finalists(shop, evaluator, evaluations, hardware)
-    measure_baselines(shop, evaluator, hardware)
+    delivering = make_evaluator(shop.spec, supernet, data, exams, delivered=True)
+    measure_front(shop, evaluator, delivering, evaluations, hardware, held_out)
+    measure_baselines(shop, evaluator, delivering, hardware)
 
 
 # --- search --------------------------------------------------------------------------------------
@@ -105,7 +104,7 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
     for row in shop.reporter.evaluations():
         evaluation = evaluation_of(space.architecture(**row.values), row)
         if copied(row):
-            warm.append(evaluation)
+            warm.append(on_this_target(shop, hardware, evaluation, row))
         else:
             known[evaluation.architecture.id] = evaluation
     if warm:
@@ -128,6 +127,7 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
             evaluation = hardware.added_to(scored, shop.reporter.listen)
             shop.reporter.evaluation(row_of(evaluation, row.seconds))
             known[evaluation.architecture.id] = evaluation
+            structlog.contextvars.bind_contextvars(step=len(known))
             shop.reporter.progress(len(known) / plan.evaluations)
             found.append(evaluation)
         return found
@@ -135,23 +135,35 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
     found = shop.reporter.until_stopped(lambda: run_search(algorithm, evaluate, known))
     if found is None:
         shop.reporter.take_down()
-        shop.reporter.ended_early = f"Stopped by request after {len(known)} of {plan.evaluations} evaluations."
+        if len(known) < plan.evaluations:
+            shop.reporter.ended_early = f"Stopped by request after {len(known)} of {plan.evaluations} evaluations."
         found = list(known.values())
     return [*warm, *found]
 
 
-def scores_alike(spec: JobSpec) -> Callable[[Job], bool]:
-    """Whether another job of the same supernet gives the same numbers as this one, metric by metric."""
+def scores_alike(spec: JobSpec) -> Alike:
+    """Whether another job of the same supernet scores networks as this one does; which of its numbers mean something
+    else here: those of another device."""
 
-    def alike(job: Job) -> bool:
+    def alike(job: Job) -> frozenset[str] | None:
         theirs = read_job(job.spec)
         same = theirs.search.calibration_images == spec.search.calibration_images and theirs.scoring == spec.scoring
         same = same and theirs.quantization == spec.quantization
-        if spec.metrics_on_target:
-            same = same and (theirs.target, theirs.hardware) == (spec.target, spec.hardware)
-        return same and spec.metrics - set(ANALYTIC) <= theirs.metrics
+        if not same or not spec.metrics - set(ANALYTIC) - set(ON_TARGET) <= theirs.metrics:
+            return None
+        same_device = (theirs.target, theirs.hardware) == (spec.target, spec.hardware)
+        return frozenset() if same_device else frozenset(ON_TARGET)
 
     return alike
+
+
+def on_this_target(shop: Workshop, hardware: Hardware, known: Evaluation, row: EvaluationRow) -> Evaluation:
+    """An evaluation of another job with the metrics of this job's device, which is asked for them once."""
+    if all(metric in row.metrics for metric in hardware.metrics):
+        return known
+    completed = hardware.added_to(known, shop.reporter.listen)
+    shop.reporter.rescore(row_of(completed, row.seconds))
+    return completed
 
 
 def search_problem(
@@ -184,36 +196,19 @@ def search_problem(
     )
 
 
+# --- baselines -----------------------------------------------------------------------------------
+
+
 # --- measure finalists ---------------------------------------------------------------------------
 
 
-def measure_finalists(shop: Workshop, evaluator: Evaluator, evaluations: list[Evaluation], hardware: Hardware) -> None:
-    """Test accuracy and measured latency of every network on the front.
+def measure_baselines(shop: Workshop, evaluator: Evaluator, delivering: Evaluator, hardware: Hardware) -> None:
+    """What the front of a search of policies is compared with: scored and measured like a finalist.
 
-    Raises:
-        JobFailed: no evaluated architecture meets the limits.
+    Args:
+        evaluator: of the search.
+        delivering: of networks that are delivered.
     """
-    front = pareto_front(evaluations, *with_margin(*shop.spec.goals, hardware.margins))
-    if not front:
-        raise JobFailed(_nothing_feasible(shop.spec, evaluations))
-    finished = {finalist.architecture_id for finalist in shop.reporter.finalists()}
-    done = len(finished)
-    shop.reporter.stage(Stage.MEASURE_FINALISTS, done / len(front))
-    schemes, chosen = shop.spec.scoring.quantize_front, (shop.spec.search.calibration_images, shop.spec.training.seed)
-    in_fewer_bits = InSchemes(evaluator, schemes, *chosen)
-    left = [(place, one) for place, one in enumerate(front, 1) if one.architecture.id not in finished]
-    for group in _measured_at_once(left):
-        for finalist, (_, evaluation) in zip(_measured(shop, evaluator, group, hardware), group, strict=True):
-            metrics, sources = in_fewer_bits.scores(evaluation.architecture)
-            finalist.metrics, finalist.sources = {**finalist.metrics, **metrics}, {**finalist.sources, **sources}
-            shop.reporter.finalist(finalist)
-            done += 1
-            shop.reporter.progress(done / len(front), force=True)
-    tell_violations(shop, hardware)
-
-
-def measure_baselines(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> None:
-    """What the front of a search of policies is compared with: scored and measured like a finalist."""
     if not isinstance(evaluator, QuantizedEvaluator):
         return
     finished = {baseline.name for baseline in shop.reporter.records(Baseline)}
@@ -221,54 +216,8 @@ def measure_baselines(shop: Workshop, evaluator: Evaluator, hardware: Hardware) 
         return
     named = baseline_architectures(shop, evaluator, hardware)
     left = {name: architecture for name, architecture in named.items() if name not in finished}
-    scored = [(0, evaluator.evaluate([architecture])[0]) for architecture in left.values()]
-    for name, (_, evaluation), found in zip(left, scored, _measured(shop, evaluator, scored, hardware), strict=True):
+    scored = [evaluator.evaluate([architecture])[0] for architecture in left.values()]
+    measured = measured_networks(shop, delivering, scored, hardware)
+    for name, evaluation, found in zip(left, scored, measured, strict=True):
         shop.reporter.record(baseline_of(name, evaluation, found))
         shop.reporter.progress(1.0, force=True)
-
-
-# A network's place on the front, and its scores.
-_Placed = tuple[int, Evaluation]
-
-
-def _measured_at_once(left: Sequence[_Placed]) -> Iterator[list[_Placed]]:
-    """Finalists in groups: as many as are not too much to lose or to hold in memory."""
-    group: list[_Placed] = []
-    num_bytes = 0.0
-    for place, evaluation in left:
-        size = evaluation.metrics["size_bytes"]
-        if group and (len(group) == MEASURED_AT_ONCE or num_bytes + size > BYTES_AT_ONCE):
-            yield group
-            group, num_bytes = [], 0.0
-        group.append((place, evaluation))
-        num_bytes += size
-    if group:
-        yield group
-
-
-def _measured(shop: Workshop, evaluator: Evaluator, group: Sequence[_Placed], hardware: Hardware) -> list[Finalist]:
-    architectures = [evaluation.architecture for _, evaluation in group]
-    tested = tested_networks(evaluator, architectures, shop.searched, hardware, shop.spec, shop.reporter.listen)
-    return [
-        Finalist(
-            job_id=shop.job_id,
-            architecture_id=architecture.id,
-            position=place,
-            metrics={**one.test, **one.metrics},
-            sources={**dict.fromkeys(one.test, Source.MEASURED), **one.sources},
-            measurements=one.measurements,
-        )
-        for (place, _), architecture, one in zip(group, architectures, tested, strict=True)
-    ]
-
-
-def _nothing_feasible(spec: JobSpec, evaluations: list[Evaluation]) -> str:
-    """The limits that nobody met, and who came nearest."""
-    limited = limits_of(*spec.goals)
-    nearest = min(evaluations, key=lambda e: sum(o.violation(e.metrics[o.metric]) for o in limited))
-    limits = ", ".join(f"{o.metric} {o.limit:g}" for o in limited)
-    scores = ", ".join(f"{o.metric} {nearest.metrics[o.metric]:g}" for o in limited)
-    return (
-        f"None of {len(evaluations)} architectures meets the limits ({limits}). "
-        f"The nearest is {nearest.architecture.id} with {scores}."
-    )

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.workshop import JobFailed, Workshop
+from pipeline.front import Reference, as_measured, store_front
+from pipeline.workshop import Workshop
 from proxyless.expected_latency import Latencies
 from search.evaluation import Evaluation
 from search.metrics import ON_TARGET, Source
-from search.pareto import pareto_front
 from search_space.operations import Blocks
 from service.store.models import Finalist, Stage
 from service.store.records import Measured
+
+# What the networks of a search by gradient are compared with.
+LARGEST_FOUND = "largest network found"
 
 
 def cross_table(
@@ -25,8 +28,10 @@ def cross_table(
     return rows
 
 
-def store_front(shop: Workshop, found: Sequence[Evaluation], measured: Sequence[Measured]) -> None:
-    """Store the networks that no other dominates as finalists, with what was measured of them.
+def store_measured(shop: Workshop, found: Sequence[Evaluation], measured: Sequence[Measured]) -> None:
+    """Store every network as a finalist, with what was measured of it, and the front of those that no other dominates.
+
+    They are compared with the largest of them: no supernet was trained whose largest network could be.
 
     Args:
         measured: of every network.
@@ -34,29 +39,24 @@ def store_front(shop: Workshop, found: Sequence[Evaluation], measured: Sequence[
     Raises:
         JobFailed: no network meets the job's limits.
     """
-    front = pareto_front(list({e.architecture.id: e for e in found}.values()), *shop.spec.goals)
-    if not front:
-        raise JobFailed(
-            f"None of the {len(found)} networks meets the limits of the job: "
-            + "; ".join(f"{e.architecture.id} has {_in_words(e)}" for e in found)
-        )
+    networks = {evaluation.architecture.id: evaluation for evaluation in found}
     shop.reporter.stage(Stage.MEASURE_FINALISTS)
-    measured_of = {one.architecture_id: one for one in measured}
-    for position, evaluation in enumerate(front, 1):
-        of_network = measured_of[evaluation.architecture.id]
-        on_target = {name: value for name, value in of_network.metrics.items() if name in ON_TARGET}
-        metrics = {**of_network.test, **on_target}
-        shop.reporter.finalist(
-            Finalist(
-                job_id=shop.job_id,
-                architecture_id=evaluation.architecture.id,
-                position=position,
-                metrics=metrics,
-                sources={name: of_network.sources.get(name, Source.MEASURED) for name in metrics},
-                measurements=of_network.measurements,
-            )
+    of_network = {one.architecture_id: one for one in measured}
+    finalists = []
+    for name, evaluation in networks.items():
+        one = of_network[name]
+        on_target = {metric: value for metric, value in one.metrics.items() if metric in ON_TARGET}
+        metrics = {**one.test, **on_target}
+        finalist = Finalist(
+            job_id=shop.job_id,
+            architecture_id=name,
+            position=None,
+            metrics=metrics,
+            sources={metric: one.sources.get(metric, Source.MEASURED) for metric in metrics},
+            intervals={metric: list(ends) for metric, ends in one.intervals.items()},
+            measurements=one.measurements,
         )
-
-
-def _in_words(evaluation: Evaluation) -> str:
-    return ", ".join(f"{name} {value:.6g}" for name, value in evaluation.metrics.items())
+        finalists.append((as_measured(evaluation, finalist), finalist))
+        shop.reporter.finalist(finalist)
+    largest = max(networks.values(), key=lambda one: one.metrics["macs"])
+    store_front(shop, finalists, Reference(LARGEST_FOUND, largest))

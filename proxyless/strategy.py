@@ -26,7 +26,7 @@ from predictors.candidate_prices import price_candidates
 from predictors.targets import named_target
 from proxyless.derive import most_likely, most_likely_within
 from proxyless.expected_latency import AddLinear, Latencies, LatencyLoss, MulLog, NoLatency
-from proxyless.front import cross_table, store_front
+from proxyless.front import cross_table, store_measured
 from proxyless.gates import GatedPasses
 from proxyless.held_out import carve
 from proxyless.parameters import ArchitectureParameters
@@ -120,7 +120,7 @@ class _GradientSearch:
         self._shop.reporter.stage(Stage.SEARCH, done / len(self._aims))
         found = self._networks(lambda aim: self._network(aim, latencies, warm, hardware))
         self._shop.reporter.record(CrossTable(latency_ms=cross_table(self._blocks, found, latencies)))
-        store_front(self._shop, found, self._shop.reporter.records(Measured))
+        store_measured(self._shop, found, self._shop.reporter.records(Measured))
         self._files.remove(self._files.recorded("warm-up"))
 
     def _networks(self, network: Callable[[Aim], Evaluation]) -> list[Evaluation]:
@@ -323,7 +323,7 @@ class _GradientSearch:
             if stored.path == path:
                 supernet = Supernet(space).to(self._shop.device)
                 load_tensors(supernet, self._files.load(stored))
-                return make_evaluator(spec, supernet, self._data)
+                return make_evaluator(spec, supernet, self._data, delivered=True)
 
         def store(supernet: Supernet, steps: int) -> Supernet:
             self._files.save("network", path, own_tensors(supernet), steps)
@@ -336,14 +336,14 @@ class _GradientSearch:
             TrainingPoints(self._shop.reporter, aim.number, final.epochs),
             self._progress(aim, SEARCH_SHARE, TRAIN_SHARE),
         ).run(lambda trainer: trainer.result, store)
-        return make_evaluator(spec, trained, self._data)
+        return make_evaluator(spec, trained, self._data, delivered=True)
 
     def _measured(self, aim: Aim, architecture: Architecture, evaluator: Evaluator, hardware: Hardware) -> Measured:
         """Scores on validation and test examples, and latency on the device of the job's objectives."""
         began = time.monotonic()
         (evaluation,) = evaluator.evaluate([architecture])
         space, listen = self._shop.space, self._shop.reporter.listen
-        (tested,) = tested_networks(evaluator, [architecture], space, hardware, self._spec, listen)
+        (tested,) = tested_networks(evaluator, [architecture], space, hardware, self._spec, listen, (), {})
         on_target, how = tested.metrics, tested.sources
         if not on_target and hardware.metrics:
             on_target, how = hardware.scores(architecture, listen)
@@ -355,5 +355,6 @@ class _GradientSearch:
             metrics=metrics,
             sources=sources,
             test=tested.test,
+            intervals=tested.intervals,
             measurements=tested.measurements,
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from search.intervals import Interval
 from search.metrics import Source
 from search_space.architecture import Architecture
 
@@ -17,11 +18,13 @@ class Evaluation:
     Attributes:
         metrics: metric name -> value, in the unit that the metric's name carries.
         source: how the numbers were obtained: one word for all, or one per metric.
+        intervals: 95 %, of the metrics that are known to be of a sample; the others are exact, or nobody knows.
     """
 
     architecture: Architecture
     metrics: Mapping[str, float]
     source: Source | Mapping[str, Source] = Source.MEASURED
+    intervals: Mapping[str, Interval] = field(default_factory=dict, compare=False)
 
     def source_of(self, metric: str) -> Source:
         """How this metric's number was obtained."""

@@ -26,6 +26,9 @@ class Metric:
         unit: shown beside every number; empty for a share between 0 and 1.
         source: how the number is obtained during a search.
         meaning: one sentence for the catalogue.
+        decades: of values that are compared by their ratios, because bad networks are worse by powers of ten: so many
+            powers of ten make a network useless, however much worse others are. 0: values are compared as they are.
+        negligible: values of decades below this are as good as none.
     """
 
     name: str
@@ -33,6 +36,8 @@ class Metric:
     unit: str
     source: Source
     meaning: str
+    decades: float = 0.0
+    negligible: float = 0.0
 
 
 METRICS: dict[str, Metric] = {
@@ -51,6 +56,7 @@ METRICS: dict[str, Metric] = {
             "",
             Source.MEASURED,
             "exp of a token's mean cross-entropy, of a language model's sub-network on the validation split.",
+            decades=1,
         ),
         Metric("macs", "minimize", "MACs", Source.ANALYTIC, "Multiply-accumulates of one sample's forward pass."),
         Metric("params", "minimize", "parameters", Source.ANALYTIC, "Number of trainable parameters."),
@@ -82,6 +88,8 @@ METRICS: dict[str, Metric] = {
             "nats",
             Source.MEASURED,
             "Mean Kullback-Leibler divergence, per token or example, of the sub-network from the full network.",
+            decades=2,
+            negligible=0.01,
         ),
         Metric(
             "label_gradient_alignment",

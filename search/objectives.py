@@ -31,9 +31,9 @@ class Objective:
     def violation(self, value: float) -> float:
         """How far the value lies beyond the limit, relative to the limit's size; 0 if feasible.
 
-        A value that is not a number is infinitely infeasible.
+        A value that is not a finite number is infinitely infeasible: it is no score, and is stored as none.
         """
-        if math.isnan(value):
+        if not math.isfinite(value):
             return math.inf
         if self.limit is None:
             return 0.0

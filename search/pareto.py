@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import moocore
 import numpy as np
 
 from search.evaluation import Evaluation
+from search.intervals import ends_of
+from search.metrics import METRICS
 from search.objectives import Constraint, Objective, violation
+
+# A front whose values differ by so much is scaled by ratios, whatever the metric.
+MANY_TIMES = 100.0
 
 
 def pareto_front(
@@ -49,16 +55,72 @@ def hypervolume(
 
 
 def knee(front: Sequence[Evaluation], objectives: Sequence[Objective]) -> Evaluation | None:
-    """The point of a front nearest to its ideal point, every objective scaled to the front's range.
+    """The network of a front that a person would take: near the best of everything.
 
-    The ideal point has the best value of each objective; "nearest" is Euclidean. None for an empty front.
+    1. The point nearest to the ideal one, which has the best value of each objective; every objective is scaled to the
+       front's range, as a logarithm where it spans decades (`Metric.decades`), and "nearest" is Euclidean.
+    2. Where another point is clearly better in some objective, and its other intervals overlap with those of that
+       point, there is a tie in these, and the one that is better by most of the front's range is taken instead.
+
+    None for an empty front.
     """
     if not front:
         return None
-    costs = cost_matrix(objectives, [e.metrics for e in front])
-    span = np.ptp(costs, axis=0)
-    scaled = (costs - costs.min(axis=0)) / np.where(span > 0, span, 1.0)
-    return front[int(np.argmin((scaled**2).sum(axis=1)))]
+    scaled = _scaled(front, objectives)
+    nearest = int(np.argmin((scaled**2).sum(axis=1)))
+    best, most = nearest, 0.0
+    for other, point in enumerate(front):
+        ahead = [clearly_better(point, front[nearest], objective) for objective in objectives]
+        if not any(ahead) or any(clearly_better(front[nearest], point, objective) for objective in objectives):
+            continue
+        gain = float((scaled[nearest] - scaled[other])[ahead].sum())
+        if gain > most:
+            best, most = other, gain
+    return front[best]
+
+
+def clearly_better(one: Evaluation, other: Evaluation, objective: Objective) -> bool:
+    """Whether one is better than another in an objective by more than their intervals leave room for."""
+    low, high = ends_of(objective.metric, one.metrics, one.intervals)
+    other_low, other_high = ends_of(objective.metric, other.metrics, other.intervals)
+    return low > other_high if objective.goal == "maximize" else high < other_low
+
+
+def maybe_beaten_by(one: Evaluation, front: Sequence[Evaluation], objectives: Sequence[Objective]) -> list[Evaluation]:
+    """Networks that one is clearly better than in no objective, though they are clearly better in some.
+
+    The place of one beside them may be luck.
+    """
+    return [
+        other
+        for other in front
+        if other is not one
+        and any(clearly_better(other, one, objective) for objective in objectives)
+        and not any(clearly_better(one, other, objective) for objective in objectives)
+    ]
+
+
+def _scaled(front: Sequence[Evaluation], objectives: Sequence[Objective]) -> np.ndarray:
+    """Costs from 0, the best of the front, upwards; 1 is its worst, or what is useless anyway.
+
+    Returns: shape (num_points, num_objectives).
+    """
+    columns = [_on_its_scale(objective, [e.metrics[objective.metric] for e in front]) for objective in objectives]
+    return np.array(columns, dtype=float).T
+
+
+def _on_its_scale(objective: Objective, values: Sequence[float]) -> list[float]:
+    """Costs of one objective, as logarithms where they span decades."""
+    known, most = METRICS.get(objective.metric), math.inf
+    numbers = list(values)
+    if known is not None and known.decades and min(values) >= 0:
+        numbers = [math.log10(max(value, known.negligible, 1e-300)) for value in values]
+        most = known.decades
+    elif min(values) > 0 and max(values) >= MANY_TIMES * min(values):
+        numbers = [math.log10(value) for value in values]
+    costs = [objective.cost(number) for number in numbers]
+    span = min(max(costs) - min(costs), most)
+    return [(cost - min(costs)) / (span or 1.0) for cost in costs]
 
 
 def cost_matrix(objectives: Sequence[Objective], rows: Sequence[Mapping[str, float]]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy.orm import Session
 
 from job.versions import read_job
+from search.picks import Pick
 from service import fronts
 from service.errors import Conflict, InvalidRequest
+from service.fronts import Front
 from service.store import queries
 from service.store.models import Job
 
@@ -18,7 +21,10 @@ if TYPE_CHECKING:
     from search.evaluation import Evaluation
 
 
-WAYS = "Say which you mean: --knee, --most-accurate or --under latency_ms=5 (`rule` in the API), or name a network."
+WAYS = (
+    "Say which you mean: --knee, --most-accurate, --as-good or --under latency_ms=5 (`rule` in the API), "
+    "or name a network."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,26 +37,35 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What the networks of a job are compared with: the largest network of the supernet, which of a pretrained one is
-    the checkpoint, on the validation split."""
+    """What the networks of a job are compared with, on the validation split: the reference of its front."""
 
+    name: str
     metric: str
     value: float
 
 
-def reference_of(session: Session, job: Job) -> Reference | None:
-    """The reference of a job; None where there is none, such as in a search by gradient."""
+def reference_of(session: Session, job: Job, front: Front) -> Reference | None:
+    """The reference of a job; None where nobody knows one, as in a search by gradient of an older version."""
+    from search.choice import QUALITIES
+    from search.evaluation import numbers
+
+    named = None if front.record is None else front.record.reference
+    if named is not None and named.architecture_id in front.measured:
+        metrics = numbers(front.measured[named.architecture_id][0].metrics)
+        metric = next((one for one in QUALITIES if one in metrics), None)
+        return None if metric is None else Reference(named.name, metric, metrics[metric])
+    # Before the front is made, and in jobs of an older version: as the supernet was scored when its training ended.
     spec = read_job(job.spec)
     row = queries.supernet(session, spec.supernet.reuse or job.id)
     largest = None if row is None else row.scores.get("largest")
-    return None if row is None or largest is None else Reference(row.metric, float(largest))
+    return None if row is None or largest is None else Reference("largest network", row.metric, float(largest))
 
 
-def choose_for_export(session: Session, job: Job, pick: str | None, under: dict[str, float]) -> Chosen:
+def choose_for_export(session: Session, job: Job, pick: Pick | None, under: dict[str, float]) -> Chosen:
     """The network that a rule means, or without a rule the knee, if it loses little to the reference.
 
     Args:
-        pick: `knee`, `most_accurate`, or None.
+        pick: see `Rule`; or None.
         under: metric -> the most that a network may have of it; without `pick` the most accurate is meant.
 
     Raises:
@@ -58,21 +73,17 @@ def choose_for_export(session: Session, job: Job, pick: str | None, under: dict[
         InvalidRequest: the rule cannot be followed, or one is needed.
     """
     # Imported here because moocore compiles at import and the API should start without it.
-    from search.choice import NoneMeets, Pick, Rule, choose, quality_of
-    from search.evaluation import Evaluation, numbers
+    from search.choice import NoneMeets, Rule, choose, quality_of
 
     spec = read_job(job.spec)
     space, (objectives, _) = spec.space(), spec.goals
     found = fronts.front_of(session, job)
-    points = [
-        Evaluation(fronts.stored_architecture(space, row), numbers({**row.metrics, **(one.metrics if one else {})}))
-        for row, one in found.points
-    ]
+    points = [fronts.evaluation_shown(space, row, one) for row, one in found.points]
     if not points:
         raise Conflict(f"Job {job.id} has no front yet, so there is nothing to export.", state=job.state)
     if pick is None and not under:
-        return _without_rule(session, job, points, found.knee)
-    meant: Pick = "knee" if pick == "knee" else "most_accurate"
+        return _without_rule(session, job, points, found)
+    meant: Pick = pick or "most_accurate"
     try:
         if meant == "knee" and not under:
             best = next(point for point in points if point.architecture.id == found.knee)
@@ -84,30 +95,33 @@ def choose_for_export(session: Session, job: Job, pick: str | None, under: dict[
     except ValueError as error:
         raise InvalidRequest(str(error)) from None
     limits = " and ".join(f"{metric} of at most {limit:g}" for metric, limit in under.items())
-    which = "the knee" if meant == "knee" else f"the best {shown}"
+    which = {"knee": "the knee", "as_good": f"the cheapest as good as the best {shown}"}.get(meant, f"the best {shown}")
     among = f" among networks with {limits}" if limits else " of the front"
     return Chosen(best.architecture.id, f"{which}{among}: {shown} {best.metrics[shown]:.6g}")
 
 
-def _without_rule(session: Session, job: Job, points: Sequence[Evaluation], knee: str | None) -> Chosen:
+def _without_rule(session: Session, job: Job, points: Sequence[Evaluation], front: Front) -> Chosen:
     from search.choice import is_near, stated_loss
 
-    reference = reference_of(session, job)
-    best = next(point for point in points if point.architecture.id == knee)
+    reference = reference_of(session, job, front)
+    best = next(point for point in points if point.architecture.id == front.knee)
     if reference is None:
         if len(points) == 1:
             return Chosen(best.architecture.id, "the only network of the front")
         raise InvalidRequest(
             f"The front of job {job.id} has {len(points)} networks and nothing that they are compared with. {WAYS}",
-            knee=knee,
+            knee=front.knee,
         )
     value = best.metrics[reference.metric]
     if is_near(reference.metric, value, reference.value):
-        told = f"{reference.metric} {value:.6g}, where the largest network has {reference.value:.6g}"
+        told = f"{reference.metric} {value:.6g}, where the {reference.name} has {reference.value:.6g}"
         return Chosen(best.architecture.id, f"the knee of the front: {told}")
     raise InvalidRequest(
-        f"The knee of job {job.id}, {knee}, has {reference.metric} {value:.6g} where the largest network has "
+        f"The knee of job {job.id}, {front.knee}, has {reference.metric} {value:.6g} where the {reference.name} has "
         f"{reference.value:.6g}; it is exported unasked only with {stated_loss(reference.metric)} at most. {WAYS}",
-        knee=knee,
-        reference={"metric": reference.metric, "value": reference.value},
+        knee=front.knee,
+        reference={
+            "metric": reference.metric,
+            "value": reference.value if math.isfinite(reference.value) else None,
+        },
     )

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from job.fit import resizes, stated_misfit
 from job.spec import ConstraintSpec, DataSpec, JobSpec, ObjectiveSpec, Part, SupernetSpec
+from search.intervals import wilson
 from search.metrics import METRICS, ON_TARGET, Source
 from search.objectives import Objective, violation
 from search_space.inputs import ImageInput
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from search_space.space import SearchSpace
 
 DEFAULT_SAMPLES, MAX_SAMPLES = 1000, 10_000
-# Two-sided 95 % of a normal distribution.
-Z95 = 1.959964
 
 
 class ProfileSpec(Part):
@@ -266,14 +265,6 @@ def _feasibility(
         nearest=nearest_out(verdict.nearest, limits),
         looked_at=verdict.looked_at,
     )
-
-
-def wilson(met: int, counted: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson, 1927), which is sound for shares near 0 and 1 too."""
-    share, z2 = met / counted, Z95 * Z95
-    middle = (share + z2 / (2 * counted)) / (1 + z2 / counted)
-    half = Z95 / (1 + z2 / counted) * math.sqrt(share * (1 - share) / counted + z2 / (4 * counted * counted))
-    return (0.0 if met == 0 else middle - half), (1.0 if met == counted else middle + half)
 
 
 def log10(number: int) -> float:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from supernet.data import Split
 from supernet.network import float_type_of
-from supernet.scores.exam import Exam
+from supernet.scores.exam import Exam, Scores
 from supernet.scores.labels import BATCH, TOKENS, SplitExam, batch_size
 
-__all__ = ["BATCH", "TOKENS", "accuracy", "batch_size", "examine", "perplexity", "score"]
+__all__ = ["BATCH", "TOKENS", "accuracy", "batch_size", "examine", "perplexity", "score", "scores"]
 
 
 def accuracy(network: nn.Module, split: Split) -> float:
@@ -29,10 +31,18 @@ def score(network: nn.Module, split: Split) -> float:
 
 
 def examine(network: nn.Module, exam: Exam, full: nn.Module | None = None) -> dict[str, float]:
-    """What a network scores in an exam. It is left in evaluation mode.
+    """What a network scores in an exam, by metric. See `scores`."""
+    return scores(network, exam, full).values
+
+
+def scores(
+    network: nn.Module, exam: Exam, full: nn.Module | None = None, answers: Iterator[Tensor] | None = None
+) -> Scores:
+    """What a network scores in an exam, with intervals. It is left in evaluation mode.
 
     Args:
         full: the network with which it is compared, where the exam does that.
+        answers: that network's logits for every batch, where they are known.
     """
     network.eval()
     like, dtype = next(network.parameters(), None), float_type_of(network)
@@ -41,6 +51,10 @@ def examine(network: nn.Module, exam: Exam, full: nn.Module | None = None) -> di
         for batch in exam.batches(torch.device("cpu") if like is None else like.device):
             x = batch.inputs.to(dtype) if batch.inputs.is_floating_point() else batch.inputs
             inputs = (x,) if batch.mask is None else (x, batch.mask)
-            theirs = full.eval()(*inputs) if full is not None and exam.against_full else None
+            theirs = None
+            if exam.against_full and answers is not None:
+                theirs = next(answers)
+            elif exam.against_full and full is not None:
+                theirs = full.eval()(*inputs)
             tally.add(network(*inputs).float(), batch, theirs)  # of a network in 16 bits too
-    return tally.values()
+    return Scores(tally.values(), tally.intervals())

@@ -9,11 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from search.intervals import Interval
 from search_space.architecture import Architecture
+from supernet.augment import Augmentation
 from supernet.calibrate import calibrate, norms_of
 from supernet.data.dataset import Split
+from supernet.evaluate import scores
 from supernet.network import Network, Supernet, extract
 from supernet.prefixes import Prefixes, in_order
 from supernet.scores.exam import Exam
@@ -33,13 +36,13 @@ class Examiner:
 
     Attributes:
         exams: all are taken by every network; their metrics have different names.
-        calibration: images that re-estimate batch-norm statistics, the same for every network. Ready batches
-            stay on the device while they are small enough.
+        calibration: images that re-estimate batch-norm statistics, as training saw them, the same for every network.
+            Ready batches stay on the device while they are small enough.
     """
 
     supernet: Supernet
     exams: Sequence[Exam]
-    calibration: Split
+    calibration: Split | Augmentation
     _ready: list[Tensor] | None = field(default=None, init=False, repr=False)
     _full: dict[int, list[Tensor]] = field(default_factory=dict, init=False, repr=False)
 
@@ -61,6 +64,13 @@ class Examiner:
             for index, values in zip(group, self._together([architectures[i] for i in group]), strict=True):
                 results[index] = values
         return results
+
+    def intervals(self, network: nn.Module) -> dict[str, Interval]:
+        """95 % intervals of a network's metrics; it is run once more, as `scores` does."""
+        found: dict[str, Interval] = {}
+        for number, exam in enumerate(self.exams):
+            found.update(scores(network, exam, answers=self._answers_of_the_full(number, exam)).intervals)
+        return found
 
     def groups(self, architectures: Sequence[Architecture], most: int | None = None) -> Iterator[list[int]]:
         """Positions of the architectures in groups to examine at once: neighbours, as many as memory allows.

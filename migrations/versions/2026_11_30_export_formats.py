@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0041_export_formats"
-down_revision = "0034_access"
+down_revision = "0040_webhooks"
 branch_labels = None
 depends_on = None
 

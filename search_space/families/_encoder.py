@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from search_space.adjustments import Options, Rule
 from search_space.architecture import Option
-from search_space.checkpoint import CheckpointError, ConfigReader, Place
+from search_space.checkpoint import CheckpointError, ConfigReader
 from search_space.layers import EncoderLayerSpec, LayerSpec
 from search_space.space import Choice
 
@@ -85,15 +85,6 @@ class Encoder:
         unbiased = () if self.qkv_bias else ("query", "key", "value")
         biases = {f"{name}.bias": shape[:1] for name, shape in weights.items() if name not in unbiased}
         return {f"{name}.weight": shape for name, shape in weights.items()} | biases
-
-    def places(self, prefix: str, modules: Mapping[str, str]) -> dict[str, Place]:
-        """Where a checkpoint's tensors of all layers go; `modules` has its names for the parts of a layer."""
-        found: dict[str, Place] = {}
-        for i in range(self.layers):
-            for own, shape in self.shapes().items():
-                module, _, kind = own.rpartition(".")
-                found[f"{prefix}encoder.layer.{i}.{modules[module]}.{kind}"] = Place(f"layer{i + 1}", own, shape)
-        return found
 
 
 def config_of_layers(middle: Sequence[LayerSpec], *, norm_first: bool) -> tuple[EncoderLayerSpec, dict[str, Any]]:

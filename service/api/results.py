@@ -14,25 +14,30 @@ from sqlalchemy.orm import Session
 from job.versions import read_job
 from search.metrics import METRICS
 from service import fronts, jobs
+from service.api.cursors import make_cursor, read_cursor
 from service.api.deps import READ, DatabaseDep, SessionDep
-from service.api.jobs import make_cursor, read_cursor
 from service.api.schemas import (
     ArchitectureOut,
     BaselineOut,
+    BeatenOut,
+    BeyondOut,
+    DataOut,
     EvaluationOut,
     EvaluationPage,
     FrontOut,
+    FrontPointOut,
     GradientOut,
     LayerOut,
     ObjectiveOut,
     PointOut,
+    ReferenceOut,
     SensitivityOut,
 )
 from service.errors import NotFound
 from service.gradient import gradient_of
 from service.store import queries, records
 from service.store.models import EvaluationRow, Finalist, Job
-from service.store.records import Baseline, SensitivityRecord
+from service.store.records import Baseline, DataRead, FrontRecord, SensitivityRecord
 from service.store.session import Database
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
@@ -58,30 +63,67 @@ def gradient(job_id: str, session: SessionDep) -> GradientOut:
     return GradientOut(job_id=job.id, state=job.state, **gradient_of(session, job))
 
 
+@router.get("/data", dependencies=[READ])
+def data(job_id: str, session: SessionDep) -> DataOut:
+    """What the job's data are: files and rows used and left out, classes, columns, splits, standardisation."""
+    job = jobs.get(session, job_id)
+    return DataOut(job_id=job.id, loads=records.read(session, job_id, DataRead))
+
+
 def read_front(session: Session, job_id: str) -> FrontOut:
     """The front of a job as the API gives it."""
     job = jobs.get(session, job_id)
     found = fronts.front_of(session, job)
-    return FrontOut(
+    answer = FrontOut(
         job_id=job.id,
         state=job.state,
         final=found.final,
         objectives=objectives_of(job),
         knee=found.knee,
-        points=[PointOut.of(row, finalist) for row, finalist in found.points],
+        points=[FrontPointOut.of(row, finalist) for row, finalist in found.points],
         baselines=[BaselineOut.model_validate(baseline) for baseline in records.read(session, job_id, Baseline)],
+    )
+    return answer if found.record is None else _with_record(answer, found, found.record)
+
+
+def _with_record(answer: FrontOut, front: fronts.Front, record: FrontRecord) -> FrontOut:
+    """A front with what is known of it once it is final."""
+    named, measured = record.reference, front.measured
+    reference = None
+    if named is not None:
+        reference = ReferenceOut.of(*measured[named.architecture_id], name=named.name, breaks=named.breaks)
+    of = None if reference is None else reference.metrics
+    points = [FrontPointOut.of(*measured[one.architecture_id], of, rivals=list(one.rivals)) for one in record.points]
+    shown = {name for point in points for name in point.metrics}
+    return answer.model_copy(
+        update={
+            "points": points,
+            "reference": reference,
+            "beaten": [BeatenOut.of(*measured[one.architecture_id], of, by=one.by) for one in record.beaten],
+            "beyond": [BeyondOut.of(*measured[one.architecture_id], of, breaks=one.breaks) for one in record.beyond],
+            "held_out": sorted(name for name in shown if name.startswith("test_")),
+            "hypervolume": record.hypervolume,
+            "worst": record.worst,
+            "stable": record.stable,
+            "predictions": list(record.predictions),
+        }
     )
 
 
 def _front_csv(front: FrontOut) -> str:
-    """One row per network of the front, then one per baseline, which the last column names."""
+    """One row per network of the front, then the reference and the baselines, which the last column names."""
     rows: list[tuple[PointOut, str]] = [(point, "") for point in front.points]
+    if front.reference is not None:
+        rows.append((front.reference, front.reference.name))
     rows += [(baseline, baseline.name) for baseline in front.baselines]
     names = sorted({name for point, _ in rows for name in point.metrics})
-    last = ["baseline"] if front.baselines else []
-    lines = [_csv_line(["architecture_id", *names, *last])]
+    spread = sorted({name for point, _ in rows for name in point.intervals})
+    last = ["baseline"] if len(rows) > len(front.points) else []
+    heads = [*names, *(f"{name}_{end}" for name in spread for end in ("low", "high"))]
+    lines = [_csv_line(["architecture_id", *heads, *last])]
     for point, baseline in rows:
         numbers = [point.metrics.get(name, "") for name in names]
+        numbers += [end for name in spread for end in point.intervals.get(name, ("", ""))]
         lines.append(_csv_line([point.architecture_id, *numbers, *([baseline] if last else [])]))
     return "".join(lines)
 
@@ -127,7 +169,9 @@ def architecture(job_id: str, architecture_id: str, session: SessionDep) -> Arch
     spec = read_job(job.spec)
     space = spec.space()
     layers = space.layers(fronts.stored_architecture(space, row))
-    point = PointOut.of(row, session.get(Finalist, (job_id, architecture_id)))
+    reference = fronts.compared_with(session, job)
+    finalist = session.get(Finalist, (job_id, architecture_id))
+    point = PointOut.of(row, finalist, None if reference is None else reference.metrics)
     return ArchitectureOut(
         **point.model_dump(),
         job_id=job_id,

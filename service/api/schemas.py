@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from job.versions import upgraded
 from search.metrics import Source
-from service.store.models import EvaluationRow, Export, ExportState, Finalist, Job, JobState, Stage
-from service.store.records import LayerSensitivity
+from search.picks import Pick
+from service.store.models import EvaluationRow, Export, ExportState, Finalist, Job, JobState, LogLevel, Stage, Verb
+from service.store.records import BrokenLimit, DataRead, LayerSensitivity, PredictionError
 
 if TYPE_CHECKING:
     from search_space.layers import LayerSpec
@@ -34,7 +36,10 @@ class JobOut(Answer):
     progress: float = Field(description="Share of the whole job, 0 to 1.")
     stage_progress: float = Field(description="Share of the current stage, 0 to 1.")
     eta_seconds: float | None = Field(description="Estimated time to the end.")
-    message: str | None = Field(description="Why it failed, paused, waits, or ended early.")
+    message: str | None = Field(description="Why it failed, paused, waits for a device, or ended early.")
+    waits: str | None = Field(
+        default=None, description="Why it waits for a worker, behind which jobs, and for how long; null if it does not."
+    )
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -44,6 +49,67 @@ class JobOut(Answer):
     )
     owner_id: str | None = Field(default=None, description="The key that submitted it.")
     shared_with: str | None = Field(default=None, description="The group whose keys may look at it.")
+    labels: list[str] = Field(default_factory=list, description="Words to find it by.")
+    notes: str = Field(default="", description="For people.")
+    priority: int = Field(default=0, description="Of waiting jobs those with the highest number are taken up first.")
+    parent_id: str | None = Field(default=None, description="The job that this one was made of.")
+    parent_verb: Verb | None = Field(default=None, description="How: `clone`, `extend` or `rerun`.")
+    deleted_at: datetime | None = Field(
+        default=None, description="When its deletion was asked for; it can be restored until its time of grace is over."
+    )
+    failures: list[dict[str, Any]] = Field(
+        default_factory=list,
+        description="How its runs ended badly since the last progress: `attempt`, `reason`, `stage`, `at`.",
+    )
+    verbs: list[Verb] = Field(default_factory=list, description="What may be asked of it, as far as its state decides.")
+
+
+class LogLineOut(Answer):
+    """A line of a job's log."""
+
+    id: int = Field(description="Give the last one as `after` for what comes next.")
+    at: datetime
+    level: LogLevel
+    epoch: int = Field(description="Of the run that said it: it grows each time that a worker takes the job up.")
+    stage: Stage | None
+    step: int | None = Field(description="Of a training, or the number of evaluations.")
+    text: str
+
+
+class LogPage(Answer):
+    """Lines of a job's log, oldest first."""
+
+    lines: list[LogLineOut]
+    next_after: int | None = Field(description="Give it as `after` for the next lines; null where there are none yet.")
+
+
+class WorkerState(StrEnum):
+    """Whether a worker is there: `draining` takes nothing new, `offline` is silent."""
+
+    ONLINE = "online"
+    DRAINING = "draining"
+    OFFLINE = "offline"
+
+
+class WorkerOut(Answer):
+    """A worker, and what it has."""
+
+    name: str
+    state: WorkerState
+    started_at: datetime
+    seen_at: datetime = Field(description="Last heartbeat.")
+    queues: list[str]
+    labels: list[str]
+    gpus: int
+    memory_bytes: int
+    facts: dict[str, Any] = Field(description="Host, cores, names of GPUs, versions.")
+    job_id: str | None = Field(default=None, description="The job that it runs, if you may see it.")
+
+
+class WorkerPage(Answer):
+    """All workers by name."""
+
+    workers: list[WorkerOut]
 
 
 class DraftOut(Answer):
@@ -86,20 +152,81 @@ class PointOut(Answer):
     values: dict[str, Any]
     metrics: dict[str, float | None]
     sources: dict[str, Source] = Field(description="Per metric, how its number was obtained.")
+    intervals: dict[str, tuple[float | None, float | None]] = Field(
+        default_factory=dict,
+        description="95 %, of metrics of a sample once they are measured: of other examples or texts, or of another "
+        "measurement. Other metrics are exact, or nobody knows their spread.",
+    )
+    ratios: dict[str, float] = Field(
+        default_factory=dict, description="Per metric, its number as a share of the reference's."
+    )
     measurements: list[dict[str, Any]] = Field(
         default_factory=list, description="Latency with device, runtime, threads, batch and spread."
     )
 
     @classmethod
-    def of(cls, row: EvaluationRow, finalist: Finalist | None = None) -> PointOut:
-        """A point from its evaluation and, if it is a finalist, its measurements."""
+    def of(
+        cls,
+        row: EvaluationRow,
+        finalist: Finalist | None = None,
+        reference: Mapping[str, float | None] | None = None,
+        **more: Any,
+    ) -> Self:
+        """A point from its evaluation and, if it is a finalist, its measurements.
+
+        Args:
+            reference: numbers of what it is compared with.
+        """
+        metrics = {**row.metrics, **(finalist.metrics if finalist else {})}
         return cls(
             architecture_id=row.architecture_id,
             values=row.values,
-            metrics={**row.metrics, **(finalist.metrics if finalist else {})},
+            metrics=metrics,
             sources={**row.sources, **(finalist.sources if finalist else {})},
+            intervals=(finalist.intervals or {}) if finalist else {},
+            ratios=ratios_of(metrics, reference or {}),
             measurements=finalist.measurements if finalist else [],
+            **more,
         )
+
+
+def ratios_of(metrics: Mapping[str, float | None], reference: Mapping[str, float | None]) -> dict[str, float]:
+    """Each number as a share of the reference's, where both are numbers and the reference's is above 0."""
+    found = {}
+    for name, value in metrics.items():
+        other = reference.get(name)
+        if value is not None and other is not None and other > 0:
+            found[name] = value / other
+    return found
+
+
+class FrontPointOut(PointOut):
+    """A network of the front."""
+
+    rivals: list[str] = Field(
+        default_factory=list,
+        description="Networks of the front that are clearly better in some objective, while this one is clearly better "
+        "in none: the intervals overlap, so its place beside them may be luck.",
+    )
+
+
+class ReferenceOut(PointOut):
+    """What the networks of a job are compared with, measured as they are; it need not keep their limits."""
+
+    name: str = Field(description="`checkpoint`, `largest network`, or of a search by gradient the largest found.")
+    breaks: list[BrokenLimit] = Field(default_factory=list, description="Limits of the job that it does not keep.")
+
+
+class BeatenOut(PointOut):
+    """A network that was measured and is in no objective better than one of the front."""
+
+    by: str
+
+
+class BeyondOut(PointOut):
+    """A network that was measured and breaks a limit."""
+
+    breaks: list[BrokenLimit]
 
 
 class BaselineOut(PointOut):
@@ -115,11 +242,43 @@ class FrontOut(Answer):
     state: JobState
     final: bool = Field(description="Whether the points are measured finalists of a finished search.")
     objectives: list[ObjectiveOut]
-    knee: str | None = Field(description="Architecture nearest to the ideal point.")
-    points: list[PointOut] = Field(description="Best in the first objective first.")
+    knee: str | None = Field(
+        description="The recommendation: nearest to the ideal point, objectives that span decades as logarithms; of "
+        "those whose intervals overlap with it the one that is better in another objective."
+    )
+    points: list[FrontPointOut] = Field(description="Best in the first objective first.")
+    reference: ReferenceOut | None = Field(
+        default=None, description="Null before finalists are measured, and in jobs of older versions."
+    )
+    beaten: list[BeatenOut] = Field(default_factory=list, description="Measured, but no better than the front.")
+    beyond: list[BeyondOut] = Field(default_factory=list, description="Measured, but beyond a limit.")
+    held_out: list[str] = Field(
+        default_factory=list, description="Metrics on examples or questions that no search has seen, unlike the others."
+    )
+    hypervolume: float | None = Field(
+        default=None, description="That the final front dominates, up to `worst`, in the objectives' units multiplied."
+    )
+    worst: dict[str, float | None] = Field(
+        default_factory=dict, description="Per objective its limit, or else its worst measured value."
+    )
+    stable: bool = Field(
+        default=True, description="Whether every network with a fair chance to be on the front was measured."
+    )
+    predictions: list[PredictionError] = Field(
+        default_factory=list, description="How the search's predictions of a metric turned out as measured."
+    )
     baselines: list[BaselineOut] = Field(
         description="Where quantization policies are searched: the largest network in its widest and its narrowest "
         "numbers, and the best architecture in its narrowest, measured like the points."
+    )
+
+
+class DataOut(Answer):
+    """What a job's data are."""
+
+    job_id: str
+    loads: list[DataRead] = Field(
+        description="Empty before they are read; more than one where a run of the job has found other data."
     )
 
 
@@ -216,8 +375,10 @@ class RuleIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    pick: Literal["knee", "most_accurate"] = Field(
-        default="most_accurate", description="Of language models the most accurate has the lowest perplexity."
+    pick: Pick = Field(
+        default="most_accurate",
+        description="Of language models the most accurate has the lowest perplexity. `as_good`: the cheapest network "
+        "whose score lies within the interval of the most accurate one's.",
     )
     under: dict[str, float] = Field(
         default_factory=dict,
@@ -283,9 +444,17 @@ class ExportOut(Answer):
         return answer
 
 
-def job_page(jobs: Sequence[Job], summaries: Mapping[str, Mapping[str, Any]], next_cursor: str | None) -> JobPage:
-    """A page of jobs from rows and what they have found, by id."""
-    listed = [JobSummaryOut.model_validate(job).model_copy(update=dict(summaries.get(job.id, {}))) for job in jobs]
+def job_page(
+    jobs: Sequence[Job],
+    summaries: Mapping[str, Mapping[str, Any]],
+    waits: Mapping[str, str],
+    next_cursor: str | None,
+) -> JobPage:
+    """A page of jobs from rows, what they have found, and why they wait, by id."""
+    listed = [
+        JobSummaryOut.model_validate(job).model_copy(update={**summaries.get(job.id, {}), "waits": waits.get(job.id)})
+        for job in jobs
+    ]
     return JobPage(jobs=listed, next_cursor=next_cursor)
 
 

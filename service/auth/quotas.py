@@ -80,7 +80,7 @@ def evaluations(session: Session, key_id: str) -> int:
         select(func.count())
         .select_from(EvaluationRow)
         .join(Job, Job.id == EvaluationRow.job_id)
-        .where(Job.owner_id == key_id, Job.state.in_(TERMINAL_STATES))
+        .where(Job.owner_id == key_id, Job.state.in_(TERMINAL_STATES), EvaluationRow.number > 0)
     )
     return int(session.scalar(open_) or 0) + int(session.scalar(made) or 0)
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, and_, cast, delete, func, or_, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from service.store import outbox
 from service.store.leases import LeaseLost
 from service.store.models import (
     ACTIVE_STATES,
@@ -65,9 +66,20 @@ def list_jobs(
     before: tuple[Any, str] | None,
     limit: int,
     visible: ColumnElement[bool] | None = None,
+    labels: Sequence[str] = (),
+    deleted: bool = False,
 ) -> Sequence[Job]:
-    """Jobs, newest first. `before` is the (created_at, id) of the last job of the page before."""
+    """Jobs, newest first.
+
+    Args:
+        before: the (created_at, id) of the last job of the page before.
+        labels: that a job must have, all of them.
+        deleted: those that are to be removed, instead of the others.
+    """
     query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
+    query = query.where(Job.deleted_at.is_not(None) if deleted else Job.deleted_at.is_(None))
+    if labels:
+        query = query.where(Job.labels.bool_op("@>")(cast(list(labels), Job.labels.type)))
     if visible is not None:
         query = query.where(visible)
     if state is not None:
@@ -75,12 +87,16 @@ def list_jobs(
     if recipe is not None:
         query = query.where(Job.recipe == recipe)
     if text:
-        pattern = "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-        query = query.where(or_(Job.name.ilike(pattern), Job.id.ilike(pattern)))
+        query = query.where(or_(containing(Job.name, text), containing(Job.id, text)))
     if before is not None:
         created_at, job_id = before
         query = query.where(or_(Job.created_at < created_at, and_(Job.created_at == created_at, Job.id < job_id)))
     return session.scalars(query).all()
+
+
+def containing(column: InstrumentedAttribute[str], part: str) -> ColumnElement[bool]:
+    """That a text contains another one, whatever the case of its letters."""
+    return column.ilike("%" + part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%")
 
 
 def count_jobs(session: Session) -> dict[JobState, int]:
@@ -92,13 +108,13 @@ def count_jobs(session: Session) -> dict[JobState, int]:
 def summaries(session: Session, job_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """What jobs have found, by id: number of evaluations, and of the measured front its size and best accuracy."""
     accuracy = EvaluationRow.metrics["accuracy"].as_float()
-    # Only finalists count for the best: what was evaluated may break a limit of the job.
+    # Only the front counts for the best: what was evaluated may break a limit of the job.
     rows = session.execute(
         select(
             EvaluationRow.job_id,
-            func.count(),
-            func.count(Finalist.architecture_id),
-            func.max(accuracy).filter(Finalist.architecture_id.is_not(None)),
+            func.count().filter(EvaluationRow.number > 0),
+            func.count(Finalist.position),
+            func.max(accuracy).filter(Finalist.position.is_not(None)),
         )
         .outerjoin(
             Finalist,
@@ -130,14 +146,32 @@ def set_state(session: Session, job: Job, state: JobState, message: str | None) 
         job.queued_at = session.scalar(select(func.now())) or job.queued_at
         job.lease_owner = job.lease_until = None
         job.attempts = 0
-    add_event(session, job, "state", {"state": state, "message": message})
+    tell_state(session, job)
+
+
+def tell_state(session: Session, job: Job) -> None:
+    """Say in which state a locked job is now: in its events, and to the webhooks of its key."""
+    add_event(session, job, "state", {"state": job.state, "message": job.message})
+    outbox.write(session, job)
+
+
+def reopen(session: Session, job: Job) -> None:
+    """Take a locked job that has failed, or was cancelled, up again. Its number grows at once, so that no runner of
+    before can write."""
+    assert job.state in (JobState.FAILED, JobState.CANCELLED), f"{job.id} is {job.state}"
+    job.epoch += 1
+    job.finished_at = job.eta_seconds = job.lease_owner = job.lease_until = job.interrupted_at = None
+    job.state, job.message, job.attempts, job.failures = JobState.QUEUED, None, 0, []
+    job.queued_at = session.scalar(select(func.now())) or job.queued_at
+    tell_state(session, job)
 
 
 def set_running(session: Session, job: Job) -> None:
     """A worker has claimed a queued job."""
+    job.progressed_at = session.scalar(select(func.now()))
     job.state, job.message = JobState.RUNNING, None
     job.started_at = job.started_at or session.scalar(select(func.now()))
-    add_event(session, job, "state", {"state": JobState.RUNNING, "message": None})
+    tell_state(session, job)
 
 
 # --- a runner's writes ---------------------------------------------------------------------------
@@ -169,7 +203,13 @@ def set_progress(
     state = session.execute(
         update(Job)
         .where(Job.id == job_id, Job.epoch == epoch, Job.state.in_(ACTIVE_STATES))
-        .values(stage=stage, progress=progress, stage_progress=stage_progress, eta_seconds=eta_seconds)
+        .values(
+            stage=stage,
+            progress=progress,
+            stage_progress=stage_progress,
+            eta_seconds=eta_seconds,
+            progressed_at=func.now(),
+        )
         .returning(Job.state)
     ).scalar_one_or_none()
     if state is None:
@@ -202,6 +242,29 @@ def add_evaluation(session: Session, job_id: str, epoch: int, row: EvaluationRow
     # A retried transaction whose first commit did reach the server finds its own row: nothing to add.
     if inserted is not None:
         add_event(session, job, "evaluation", {"number": inserted, **event})
+
+
+def add_reference(session: Session, job_id: str, epoch: int, row: EvaluationRow) -> None:
+    """Store the scores of the network that others are compared with, unless the search has evaluated it anyway."""
+    fenced_job(session, job_id, epoch)
+    if session.get(EvaluationRow, (job_id, row.architecture_id)) is None:
+        row.job_id, row.number, row.epoch = job_id, 0, epoch
+        session.add(row)
+
+
+def place_finalists(
+    session: Session, job_id: str, epoch: int, positions: Mapping[str, int], metrics: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Say which finalists make up the front, and what is now known of their predictions.
+
+    Args:
+        positions: by architecture id; a finalist that is not named is not on the front.
+        metrics: architecture id -> numbers that take the place of those of the same name.
+    """
+    fenced_job(session, job_id, epoch)
+    for finalist in finalists(session, job_id):
+        finalist.position = positions.get(finalist.architecture_id)
+        finalist.metrics = {**finalist.metrics, **metrics.get(finalist.architecture_id, {})}
 
 
 def add_finalist(session: Session, job_id: str, epoch: int, finalist: Finalist) -> None:
@@ -255,9 +318,14 @@ def add_supernet(session: Session, job_id: str, epoch: int, row: TrainedSupernet
 # --- supernets -----------------------------------------------------------------------------------
 
 
-def supernet(session: Session, supernet_id: str) -> TrainedSupernet | None:
-    """A trained supernet by its id."""
-    return session.get(TrainedSupernet, supernet_id)
+def supernet(session: Session, supernet_id: str, *, hold: bool = False) -> TrainedSupernet | None:
+    """A trained supernet by its id.
+
+    Args:
+        hold: whether it may not be removed until the transaction ends.
+    """
+    locked = {"read": True, "key_share": True} if hold else None
+    return session.get(TrainedSupernet, supernet_id, with_for_update=locked)
 
 
 def list_supernets(
@@ -294,8 +362,9 @@ def evaluations(session: Session, job_id: str, after: int = 0, limit: int | None
 
 
 def finalists(session: Session, job_id: str) -> Sequence[Finalist]:
-    """The measured front, best in the first objective first."""
-    return session.scalars(select(Finalist).where(Finalist.job_id == job_id).order_by(Finalist.position)).all()
+    """The networks that were measured: the front, best in the first objective first, then the others as they came."""
+    query = select(Finalist).where(Finalist.job_id == job_id)
+    return session.scalars(query.order_by(Finalist.position, Finalist.created_at, Finalist.architecture_id)).all()
 
 
 def exports_of(session: Session, job_id: str) -> Sequence[Export]:

@@ -7,11 +7,13 @@ answers to everything are ever in memory at once.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from search.intervals import Interval
 from supernet.data.dataset import Batch
 
 
@@ -27,6 +29,22 @@ class Tally(Protocol):
 
     def values(self) -> dict[str, float]:
         """Metric -> value, once every batch was counted."""
+
+    def intervals(self) -> dict[str, Interval]:
+        """Metric -> 95 % interval over examples like these; a metric whose spread is not known is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What one network scores in an exam.
+
+    Attributes:
+        values: by metric.
+        intervals: 95 %, of those metrics whose spread is known.
+    """
+
+    values: dict[str, float]
+    intervals: dict[str, Interval]
 
 
 class Exam(Protocol):

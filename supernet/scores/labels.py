@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from supernet.data.dataset import Batch, Split
-from supernet.losses import divergence, task_loss
+from search.intervals import Interval, around, ratio_error, wilson
+from supernet.data.dataset import IGNORED, Batch, Split
+from supernet.losses import divergences_of_examples, losses_of_examples
 from supernet.scores.exam import Tally
 
 # Images of at most 64x64 pixels in one forward pass of an evaluation; fewer of larger ones.
@@ -38,23 +39,45 @@ class Accuracy:
         """See `Tally`."""
         return {"accuracy": self.correct / self.examples}
 
+    def intervals(self) -> dict[str, Interval]:
+        """See `Tally`. Wilson's."""
+        return {"accuracy": wilson(self.correct, self.examples)}
+
 
 @dataclass(slots=True)
 class Perplexity:
-    """exp of the mean cross-entropy of a token, at least 1."""
+    """exp of the mean cross-entropy of a token that counts, at least 1.
+
+    Attributes:
+        total: of all tokens, in nats; `texts` holds that of each text.
+        tokens: that were predicted; `lengths` holds those of each text.
+    """
 
     total: float = 0.0
     tokens: int = 0
+    texts: list[float] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
 
     def add(self, logits: Tensor, batch: Batch, full: Tensor | None = None) -> None:
         """See `Tally`."""
-        self.total += float(task_loss(logits, batch.targets)) * batch.targets.numel()
-        self.tokens += batch.targets.numel()
+        losses, counts = (
+            losses_of_examples(logits, batch.targets),
+            (batch.targets != IGNORED).view(len(batch.targets), -1).sum(1),
+        )
+        self.total += float(losses.double().sum())
+        self.tokens += int(counts.sum())
+        self.texts += losses.tolist()
+        self.lengths += counts.tolist()
 
     def values(self) -> dict[str, float]:
         """See `Tally`."""
         # exp() of more than 709 is no number any more; a network that bad is bad enough at this.
-        return {"perplexity": math.exp(min(self.total / self.tokens, 700.0))}
+        return {"perplexity": math.exp(min(self.total / max(1, self.tokens), 700.0))}
+
+    def intervals(self) -> dict[str, Interval]:
+        """See `Tally`. Of the logarithm, over texts."""
+        ends = around(self.total / max(1, self.tokens), ratio_error(self.texts, self.lengths))
+        return {} if ends is None else {"perplexity": (math.exp(min(ends[0], 700.0)), math.exp(min(ends[1], 700.0)))}
 
 
 @dataclass(slots=True)
@@ -63,18 +86,31 @@ class Divergence:
 
     total: float = 0.0
     count: int = 0
+    examples: list[float] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
 
     def add(self, logits: Tensor, batch: Batch, full: Tensor | None = None) -> None:
         """See `Tally`."""
         assert full is not None
-        self.total += float(divergence(logits, full)) * batch.targets.numel()
-        self.count += batch.targets.numel()
+        counted = batch.counted
+        found = divergences_of_examples(logits, full, counted)
+        each = batch.targets.numel() // max(1, len(found))
+        lengths = [each] * len(found) if counted is None else counted.sum(1).tolist()
+        self.total += float(found.double().sum())
+        self.count += sum(lengths)
+        self.examples += found.tolist()
+        self.lengths += lengths
 
     def values(self) -> dict[str, float]:
         """See `Tally`."""
         # Rounding may leave the least bit below zero where a network says what the full one says.
         mean = self.total / self.count
         return {"kl_divergence": 0.0 if mean < 0 else mean}  # max(0.0, NaN) would be 0, the best there is
+
+    def intervals(self) -> dict[str, Interval]:
+        """See `Tally`. Over examples or texts."""
+        ends = around(self.total / self.count, ratio_error(self.examples, self.lengths))
+        return {} if ends is None else {"kl_divergence": (max(0.0, ends[0]), max(0.0, ends[1]))}
 
 
 @dataclass(slots=True)
@@ -91,6 +127,10 @@ class Several:
     def values(self) -> dict[str, float]:
         """See `Tally`."""
         return {name: value for tally in self.tallies for name, value in tally.values().items()}
+
+    def intervals(self) -> dict[str, Interval]:
+        """See `Tally`."""
+        return {name: ends for tally in self.tallies for name, ends in tally.intervals().items()}
 
 
 @dataclass(slots=True)

@@ -18,9 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from search.intervals import Interval, mean_of_shares
 from supernet.data.dataset import IGNORED, Batch, DataError
 from supernet.data.tokens import Tokenizer
-from supernet.scores.exam import Tally
+from supernet.randomness import derived_rng
+from supernet.scores.exam import Scores, Tally
 from supernet.scores.labels import TOKENS
 
 
@@ -64,6 +66,24 @@ def read_questions(path: Path, limit: int | None = None, delimiter: str = " ") -
     if not questions:
         raise DataError(f"The task file {path} holds no questions.")
     return questions
+
+
+def halves(name: str, questions: Sequence[Question]) -> tuple[list[Question], list[Question]]:
+    """The questions that a search asks, and as many, or one fewer, that it never sees; drawn once and for all, so that
+    searches of one supernet hold out the same.
+
+    Raises:
+        DataError: there is only one.
+    """
+    if len(questions) < 2:
+        raise DataError(
+            f"Task {name!r} has one question; half of a task's questions are held out for the networks of the front, "
+            "so it must have at least two."
+        )
+    drawn = derived_rng(0, "held-out questions", 0).permutation(len(questions))
+    held_out = set(drawn[: len(questions) // 2].tolist())
+    asked = [question for number, question in enumerate(questions) if number not in held_out]
+    return asked, [question for number, question in enumerate(questions) if number in held_out]
 
 
 def _question(path: Path, number: int, line: str, delimiter: str) -> Question:
@@ -123,12 +143,15 @@ class MultipleChoice:
     Args:
         tasks: questions of each task.
         max_length: positions of the networks.
+        prefix: of the metrics' names.
     """
 
     against_full = False
 
-    def __init__(self, tasks: Sequence[Sequence[Question]], reader: Tokenizer, max_length: int) -> None:
-        self.tasks = tasks
+    def __init__(
+        self, tasks: Sequence[Sequence[Question]], reader: Tokenizer, max_length: int, prefix: str = ""
+    ) -> None:
+        self.tasks, self.prefix = tasks, prefix
         asked = [pair for task in tasks for question in task for pair in question.requests]
         numbers = {pair: number for number, pair in enumerate(dict.fromkeys(asked))}
         # Of every choice, in the order of tasks, questions and choices: which of the requests it is.
@@ -151,7 +174,11 @@ class MultipleChoice:
 
     def accuracies(self, likelihoods: np.ndarray) -> dict[str, float]:
         """Metrics from the log-likelihood of every choice, in the order of tasks, questions and choices."""
-        found: list[tuple[float, float, float]] = []
+        return self.scores(likelihoods).values
+
+    def scores(self, likelihoods: np.ndarray) -> Scores:
+        """The same with intervals."""
+        found: list[np.ndarray] = []
         start = 0
         for task in self.tasks:
             right = np.zeros((len(task), 3))
@@ -162,9 +189,12 @@ class MultipleChoice:
                 num_bytes = np.array([len(choice.encode()) for choice in question.choices])
                 answers = (np.argmax(values), np.argmax(values / characters), np.argmax(values / num_bytes))
                 row[:] = [answer in question.right for answer in answers]
-            found.append(tuple(right.mean(axis=0).tolist()))
-        means = np.mean(found, axis=0).tolist()
-        return dict(zip(("task_accuracy", "task_accuracy_norm", "task_accuracy_bytes"), means, strict=True))
+            found.append(right)
+        means = np.mean([right.mean(axis=0) for right in found], axis=0).tolist()
+        counts = [[(float(right[:, kind].sum()), len(right)) for right in found] for kind in range(3)]
+        names = [self.prefix + name for name in ("task_accuracy", "task_accuracy_norm", "task_accuracy_bytes")]
+        ends = [mean_of_shares(shares) for shares in counts]
+        return Scores(dict(zip(names, means, strict=True)), dict(zip(names, ends, strict=True)))
 
 
 @dataclass(slots=True)
@@ -191,6 +221,10 @@ class Likelihoods:
     def values(self) -> dict[str, float]:
         """See `Tally`."""
         return self.exam.accuracies(self.of_choices())
+
+    def intervals(self) -> dict[str, Interval]:
+        """See `Tally`. Wilson's of every task, added as squares."""
+        return self.exam.scores(self.of_choices()).intervals
 
 
 def _batched(requests: Sequence[Request], padding: int) -> Iterator[Batch]:

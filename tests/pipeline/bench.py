@@ -17,7 +17,7 @@ from pipeline.workshop import Workshop
 from service.settings import Settings
 from service.store import queries
 from service.store.models import Artifact, EvaluationRow, Finalist, TrainedSupernet
-from service.store.records import R, Record, parsed
+from service.store.records import FrontRecord, R, Record, parsed
 
 
 class MemoryReporter:
@@ -34,7 +34,7 @@ class MemoryReporter:
         self.rows: list[Artifact] = []
         self.supernets: dict[str, TrainedSupernet] = {}
         self.evaluated: list[EvaluationRow] = []
-        self.front: list[Finalist] = []
+        self.measured: list[Finalist] = []
         self.progressed, self.interrupt_at, self.stop_at = 0, interrupt_at, stop_at
         self.may_stop, self.ended_early = False, None
 
@@ -107,7 +107,22 @@ class MemoryReporter:
         self.evaluated.append(row)
 
     def finalist(self, finalist: Finalist) -> None:
-        self.front.append(finalist)
+        self.measured.append(finalist)
+
+    def finalists(self) -> list[Finalist]:
+        return list(self.measured)
+
+    def reference(self, row: EvaluationRow) -> None:
+        if row.architecture_id not in {one.architecture_id for one in self.evaluated}:
+            row.number = 0
+            self.evaluated.append(row)
+
+    def front(self, record: FrontRecord, positions: dict[str, int], metrics: dict[str, dict[str, Any]]) -> None:
+        """As `queries.place_finalists`."""
+        for finalist in self.measured:
+            finalist.position = positions.get(finalist.architecture_id)
+            finalist.metrics = {**finalist.metrics, **metrics.get(finalist.architecture_id, {})}
+        self.record(record)
 
     def trained(self, row: TrainedSupernet) -> None:
         self.supernets[row.id] = row

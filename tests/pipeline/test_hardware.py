@@ -10,19 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from export.measurable import write_fresh
 from job.spec import JobSpec
 from pipeline import hardware
 from pipeline.artifacts import ArtifactStore
-from pipeline.benches import MemoryStore
-from pipeline.finalists import tell_violations
-from pipeline.hardware import Hardware, Meter, prepare_hardware, read, to_fit
+from pipeline.hardware import Hardware, prepare_hardware, read, to_fit
 from pipeline.reporter import Reporter
 from pipeline.stages import search_problem
 from pipeline.workshop import JobFailed, Workshop
-from predictors.instrument import Instrument
-from predictors.latency_fit import Fitted
-from predictors.setting import Setting
 from predictors.tables import key_of
 from search.objectives import limits_of
 from search_space.distinct import distinct_layers
@@ -30,7 +24,7 @@ from service import targets
 from service.jobs import submit
 from service.settings import Settings
 from service.store import leases, queries
-from service.store.models import Finalist, Job
+from service.store.models import Job
 from service.store.session import Database
 from tests.pipeline.bench import heard
 from tests.pipeline.test_layer_tables import PricedBench
@@ -147,30 +141,6 @@ def test_an_uploaded_table_prices_and_has_nothing_to_measure(shop_of: Make, data
 def test_a_job_without_a_target_measures_no_hardware(shop_of: Make) -> None:
     goals = [{"metric": "accuracy"}, {"metric": "macs"}]
     assert prepare_hardware(shop_of(Place("idle"), objectives=goals)) == Hardware()
-
-
-def test_finalists_that_break_a_limit_as_measured_are_counted(shop_of: Make, database: Database) -> None:
-    shop = shop_of(Place("optimistic"))
-    rows = [("aa", 1, 0.4), ("bb", 2, 0.6)]
-    with database.transaction() as session:
-        for architecture_id, position, measured in rows:
-            session.add(
-                Finalist(
-                    job_id=shop.job_id,
-                    architecture_id=architecture_id,
-                    position=position,
-                    metrics={"latency_ms": measured},
-                    sources={"latency_ms": "measured"},
-                    measurements=[],
-                )
-            )
-    fitted = {"latency_ms": Fitted(lambda one: 0.4, margin=0.1, report={})}
-    instrument = Instrument(Place("optimistic"), Setting(), MemoryStore(), write_fresh)
-    meter = Meter("cpu-onnxruntime", shop.searched, instrument, 1.0)
-    tell_violations(shop, Hardware(("latency_ms",), fitted, meter))
-    (told,) = heard(shop.reporter, "violations")
-    assert (told["broken"], told["finalists"], told["limit"]) == (["bb"], 2, 0.5)
-    assert "1 of 2 networks of the front break the limit of 0.5 ms" in heard(shop.reporter, "message")[-1]["text"]
 
 
 class Tokens:

@@ -8,7 +8,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from job.spec import JobSpec
 from pipeline.artifacts import ArtifactStore
-from pipeline.exams import exams_of
+from pipeline.exams import exams_of, held_out_exams_of
 from pipeline.materials import prepare_data
 from pipeline.training import train_supernet
 from pipeline.workshop import JobFailed, Workshop, make_evaluator
@@ -16,7 +16,7 @@ from predictors.cost import weight_bytes
 from quantization.after_search import InSchemes
 from service.settings import Settings
 from supernet.data import load_dataset
-from supernet.evaluate import perplexity
+from supernet.evaluate import perplexity, scores
 from tests.pipeline.bench import MemoryReporter
 from tests.pipeline.llama_bench import CPU, evaluator_of, llama_spec, text_file
 from tests.supernet.checkpoints import TEXT, save
@@ -73,7 +73,7 @@ def test_without_training_the_largest_network_is_the_checkpoint(tmp_path):
 
 
 def test_tasks_and_divergence_are_scored_where_they_are_asked(tmp_path):
-    questions = [{"query": "the quick", "choices": ["brown", "zzz"], "gold": 0}]
+    questions = [{"query": query, "choices": ["brown", "zzz"], "gold": 0} for query in ("the quick", "the slow")]
     (tmp_path / "quiz.jsonl").write_text("\n".join(json.dumps(q) for q in questions))
     tasks = {"tasks": [{"name": "quiz", "path": str(tmp_path / "quiz.jsonl")}]}
     wanted = [{"metric": "task_accuracy"}, {"metric": "kl_divergence"}, {"metric": "params"}]
@@ -111,3 +111,22 @@ def test_a_front_in_fewer_bits_is_smaller_and_a_little_worse(tmp_path):
     assert sources["size_bytes_int4_weight"] == "analytic"
     plain = llama_spec(text_file(tmp_path)).scoring.quantize_front
     assert InSchemes(evaluator, plain, 64, 0).scores(network) == ({}, {})
+
+
+def test_half_of_each_task_is_asked_of_finalists_alone(tmp_path):
+    questions = [{"query": f"the {number}", "choices": ["brown", "zzz"], "gold": 0} for number in range(9)]
+    (tmp_path / "quiz.jsonl").write_text("\n".join(json.dumps(q) for q in questions))
+    tasks = {"tasks": [{"name": "quiz", "path": str(tmp_path / "quiz.jsonl")}]}
+    spec = llama_spec(text_file(tmp_path), scoring=tasks, objectives=[{"metric": "task_accuracy"}, {"metric": "macs"}])
+    data, space = load_dataset("text", 0, spec.data), spec.supernet.space()
+    (_, asked), (held_out,) = exams_of(spec, space, data, None), held_out_exams_of(spec, space, data, None)
+    halves = [{question.requests for question in exam.tasks[0]} for exam in (asked, held_out)]
+    assert [len(half) for half in halves] == [5, 4]
+    assert not halves[0] & halves[1]
+    scored = scores(evaluator_of(spec).network(space.smallest()), held_out)
+    assert set(scored.values) == {f"test_task_accuracy{kind}" for kind in ("", "_norm", "_bytes")}
+    low, high = scored.intervals["test_task_accuracy"]
+    assert 0 <= low <= scored.values["test_task_accuracy"] <= high <= 1
+    (tmp_path / "quiz.jsonl").write_text(json.dumps(questions[0]))
+    with pytest.raises(JobFailed, match="'quiz' has one question"):
+        exams_of(spec, space, data, None)

@@ -78,7 +78,7 @@ def facts(reporter: MemoryReporter):
         if event["phase"] == "derived"
     ]
     rows = [(row.architecture_id, row.metrics["accuracy"], row.metrics["macs"]) for row in reporter.evaluated]
-    return derived, rows, [(f.architecture_id, f.position) for f in reporter.front]
+    return derived, rows, [(f.architecture_id, f.position) for f in reporter.measured]
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +99,8 @@ def test_every_phase_leaves_its_result(undisturbed):
     assert all(sum(row) == pytest.approx(1, abs=1e-3) for row in searched[-1]["probabilities"])
     assert 0 < searched[-1]["entropy"] < 1.1
     assert undisturbed.events("curve")[-1]["epoch"] == 1
-    assert undisturbed.front[0].metrics["latency_ms"] == 1.0
-    assert 0 <= undisturbed.front[0].metrics["test_accuracy"] <= 1
+    assert undisturbed.measured[0].metrics["latency_ms"] == 1.0
+    assert 0 <= undisturbed.measured[0].metrics["test_accuracy"] <= 1
 
 
 def test_a_warm_up_that_was_too_short_is_told_once(undisturbed, tables, data, tmp_path):
@@ -168,7 +168,7 @@ def test_two_aims_that_lead_to_one_network_share_its_training(tables, data, tmp_
     assert ("measured", 0) in events
     assert ("measured", 1) in events
     assert ("train", 1) not in events
-    assert len(reporter.evaluated) == len(reporter.front) == 1
+    assert len(reporter.evaluated) == len(reporter.measured) == 1
 
 
 def test_a_budget_is_kept_by_what_is_derived(tables, data, tmp_path):

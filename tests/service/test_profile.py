@@ -14,9 +14,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from predictors.cost import costs
+from search.intervals import wilson
 from search_space import plugins
 from search_space.space import SearchSpace
-from service.profile import MAX_SAMPLES, ProfileOut, ProfileSpec, log10, make_profile, wilson
+from service.profile import MAX_SAMPLES, ProfileOut, ProfileSpec, log10, make_profile
 from service.settings import Settings
 from tests.api import open_api
 from tests.conftest import TEMPORARY

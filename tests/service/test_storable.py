@@ -18,8 +18,10 @@ from service.store.records import (
     BaselineScore,
     CurvePoint,
     Derived,
+    FrontRecord,
     LayerSensitivity,
     Measured,
+    OnFront,
     PredictorReport,
     Record,
     SearchPoint,
@@ -56,7 +58,7 @@ def test_text_that_no_row_holds_is_shown_with_a_mark(text: str) -> None:
     assert next(iter(found.values())) == list(found)
 
 
-def found_out(bad: float) -> list[Record]:
+def found_out(bad: float, on_front: str) -> list[Record]:
     """A record of every kind that holds scores."""
     where = {"probabilities": ((bad,),), "entropy": bad, "expected_ms": bad, "most_likely_ms": bad}
     point = {"run": 0, "epoch": 1.0, "loss": bad}
@@ -66,6 +68,17 @@ def found_out(bad: float) -> list[Record]:
     report = {"metric": "latency_ms", "unit": "ms", "target": None, "used": False, "margin": 0.0}
     return [
         CurvePoint(epoch=1, loss_largest=bad),
+        FrontRecord(
+            points=(OnFront(architecture_id=on_front),),
+            knee=on_front,
+            reference=None,
+            beaten=(),
+            beyond=(),
+            hypervolume=bad,
+            worst={"accuracy": bad},
+            stable=True,
+            predictions=(),
+        ),
         PredictorReport(**report, rmse=bad, true=[bad]),
         SensitivityRecord(architecture_id="a", layers=(layer,)),
         Baseline(name="x", values={}, **network),
@@ -93,7 +106,7 @@ def test_every_kind_of_row_holds_null_for_a_score_that_is_no_number(database, se
         finalist = {"position": 1, "metrics": metrics, "sources": {}, "measurements": measurements}
         shop.reporter.finalist(Finalist(job_id=shop.job_id, architecture_id=architecture.id, **finalist))
     shop.reporter.event("violations", {"loss_largest": bad, "report": {"rmse": bad, "true": [bad]}})
-    told = found_out(float(bad))
+    told = found_out(float(bad), other.id)
     for record in told:
         shop.reporter.record(record)
     shop.reporter.environment({"load": bad})

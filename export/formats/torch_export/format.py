@@ -62,7 +62,7 @@ def reload(folder):
 def write(network: nn.Module, example: Tensor, folder: Path) -> None:
     """Write `model.pt2`."""
     called = signature(in_float32(network), example)
-    made = program(called)
+    made, called = program(called)
     caches = called.module.caches if isinstance(called.module, CachedDecoder) else []
     with quiet():
         torch.export.save(made, folder / FILE, extra_files={"shapes": json.dumps(caches)})

@@ -1,0 +1,446 @@
+"""The stage that measures finalists, until the front is stable, and stores the final front.
+
+Finalists are chosen by their chance to be on the true front (`search.chances`). What is measured corrects what is
+believed of the others: the machine has drifted, and networks whose predictions were lucky are on every front of
+predictions. Once no other network has a fair chance, the front is that of measured values (docs/decisions/0099).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from job.hardware_spec import with_margin
+from job.spec import JobSpec
+from pipeline.evaluating import row_of
+from pipeline.finalists import PREDICTED, tested_networks
+from pipeline.hardware import Hardware
+from pipeline.workshop import JobFailed, Workshop, images_of
+from predictors.correction import Correction
+from quantization.after_search import InSchemes
+from quantization.quantized_evaluator import QuantizedEvaluator
+from search.chances import Belief, chances
+from search.evaluation import Evaluation, numbers
+from search.final_front import Break, FinalFront, final_front, in_words, nearest_to_feasible
+from search.metrics import METRICS, ON_TARGET, Source
+from search.objectives import limits_of
+from search.pareto import pareto_front
+from search_space.architecture import Architecture
+from service.store.models import Finalist, Stage
+from service.store.records import (
+    BeatenNetwork,
+    BeyondLimits,
+    BrokenLimit,
+    FrontRecord,
+    OnFront,
+    PredictionError,
+    ReferenceNetwork,
+)
+from supernet.evaluator import Evaluator
+from supernet.randomness import derived_rng
+from supernet.scores.exam import Exam
+
+# Networks with at least this chance to be on the true front are measured.
+FAIR_CHANCE = 0.1
+# At most so many times the networks of the front of beliefs are measured, and so many more.
+MOST_TIMES, MOST_MORE = 2, 8
+# Standard deviation, as a share, of what was measured alone in the search and not in turns with the others.
+ALONE = 0.02
+# An interval of 95 % for another measurement reaches so many standard deviations of one (2.2 times the root of 2).
+DEVIATIONS = 3.1
+# Finalists that are measured in turns, and bytes of their weights: what a killed run has to measure again.
+MEASURED_AT_ONCE, BYTES_AT_ONCE = 16, 1 << 28
+# Names of what the networks of a job are compared with.
+LARGEST, CHECKPOINT = "largest network", "checkpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What the networks of a job are compared with, and its scores."""
+
+    name: str
+    evaluation: Evaluation
+
+
+def measure_front(
+    shop: Workshop,
+    evaluator: Evaluator,
+    delivering: Evaluator,
+    evaluations: Sequence[Evaluation],
+    hardware: Hardware,
+    held_out: Sequence[Exam] = (),
+) -> None:
+    """Held-out scores and measured latency of every network with a fair chance, and the front of what was measured.
+
+    Args:
+        evaluator: of the search.
+        delivering: of networks that are delivered.
+        evaluations: of the search.
+        held_out: what finalists are asked besides the test split.
+
+    Raises:
+        JobFailed: no network meets the limits.
+    """
+    objectives, constraints = shop.spec.goals
+    reference = reference_of(shop, evaluator, evaluations, hardware)
+    known = {e.architecture.id: e for e in [*evaluations, reference.evaluation]}
+    inside = pareto_front(list(known.values()), *with_margin(objectives, constraints, hardware.margins))
+    choice = _Choice(shop.spec, hardware, known, inside)
+    if not choice.begin(reference.evaluation):
+        raise JobFailed(_nothing_feasible(shop.spec, evaluations))
+    for finalist in shop.reporter.finalists():
+        choice.measured[finalist.architecture_id] = finalist
+    shop.reporter.reference(row_of(reference.evaluation, 0.0))
+    lab = _Lab(shop, delivering, hardware, reference, held_out)
+    shop.reporter.stage(Stage.MEASURE_FINALISTS, choice.done)
+    while left := choice.next():
+        for group in measured_at_once(left):
+            for finalist in lab.measured(group):
+                shop.reporter.finalist(finalist)
+                choice.measured[finalist.architecture_id] = finalist
+            shop.reporter.progress(choice.done, force=True)  # what asks for a pause must not lose half a group
+    corrected = choice.corrected()
+    store_front(shop, choice.in_measured_numbers(), reference, choice.is_stable, choice.errors, corrected)
+
+
+def reference_of(
+    shop: Workshop, evaluator: Evaluator, evaluations: Sequence[Evaluation], hardware: Hardware
+) -> Reference:
+    """The checkpoint that the supernet began with, or else its largest network; in its widest numbers."""
+    space = shop.searched
+    if isinstance(evaluator, QuantizedEvaluator):
+        policies = evaluator.policies
+        largest: Architecture = policies.quantized(policies.base.largest(), max(policies.quantization.bits))
+    else:
+        largest = space.largest()
+    name = LARGEST if shop.spec.supernet.pretrained is None else CHECKPOINT
+    found = next((e for e in evaluations if e.architecture.id == largest.id), None)
+    if found is None:
+        found = hardware.added_to(evaluator.evaluate([largest])[0], shop.reporter.listen)
+    return Reference(name, found)
+
+
+# --- which networks are measured -----------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Choice:
+    """What is known of every network, and which to measure next.
+
+    Attributes:
+        known: evaluations of the search, and of the reference, by architecture id.
+        inside: the front that the search has found, inside the limits that leave room for errors of prediction.
+        measured: finalists by architecture id, in the order in which they were measured.
+        is_stable: whether no network that is not measured has a fair chance.
+    """
+
+    spec: JobSpec
+    hardware: Hardware
+    known: Mapping[str, Evaluation]
+    inside: Sequence[Evaluation]
+    measured: dict[str, Finalist] = field(default_factory=dict)
+    is_stable: bool = True
+    _first: list[Evaluation] = field(default_factory=list)
+    _most: int = 0
+    _pending: int = 0
+
+    @property
+    def done(self) -> float:
+        """Share of the networks to measure, as far as they are known."""
+        return len(self.measured) / max(1, len(self.measured) + self._pending)
+
+    def begin(self, reference: Evaluation) -> bool:
+        """Choose the first networks, from what the search believes; whether there is one that may keep the limits.
+
+        The search's front is measured whole: where many networks are nearly equal, each alone has little chance.
+        """
+        inside = {one.architecture.id for one in self.inside}
+        worth = self._worth_it(inside)
+        self._first = [reference, *(one for one in worth if one is not reference)]
+        self._most = MOST_TIMES * max(len(inside), 1) + MOST_MORE + 1
+        return bool(worth)
+
+    def next(self) -> list[Evaluation]:
+        """The networks to measure now; none once the front is stable, or so many are measured."""
+        left = [one for one in self._first if one.architecture.id not in self.measured]
+        if not left:
+            left = [one for one in self._worth_it() if one.architecture.id not in self.measured]
+        room = max(0, self._most - len(self.measured))
+        self.is_stable = len(left) <= room
+        self._pending = len(left[:room])
+        return left[:room]
+
+    def _worth_it(self, anyway: Collection[str] = ()) -> list[Evaluation]:
+        """Networks with a fair chance to be on the true front, the likeliest first.
+
+        Args:
+            anyway: architecture ids of others.
+        """
+        objectives, constraints = self.spec.goals
+        beliefs = self._beliefs()
+        found = chances(beliefs, objectives, constraints, derived_rng(0, "chances", 0))
+        chance = {b.evaluation.architecture.id: float(c) for b, c in zip(beliefs, found, strict=True)}
+        worth = [name for name, c in chance.items() if c >= FAIR_CHANCE or name in anyway]
+        return [self.known[name] for name in sorted(worth, key=lambda name: (-chance[name], name))]
+
+    def in_measured_numbers(self) -> list[tuple[Evaluation, Finalist]]:
+        """Every measured network, in the order of the search, with its finalist."""
+        return [(as_measured(one, self.measured[name]), self.measured[name]) for name, one in self._those_measured()]
+
+    def corrected(self) -> dict[str, dict[str, float]]:
+        """Architecture id -> predictions of its metrics, corrected by what the other networks showed."""
+        found: dict[str, dict[str, float]] = {}
+        for metric, correction in self._corrections().items():
+            for name, one in self._those_measured():
+                # A network that could not be measured is believed to be what was predicted of it.
+                if f"{PREDICTED}{metric}" in self.measured[name].metrics:
+                    number = one.metrics[metric] * correction.factor(name)
+                    found.setdefault(name, {})[f"{PREDICTED}{metric}"] = number
+        return found
+
+    @property
+    def errors(self) -> list[PredictionError]:
+        """How the search's predictions turned out."""
+        return [
+            PredictionError(metric=metric, networks=len(one.ratios), bias=one.bias, spread=one.spread)
+            for metric, one in self._corrections().items()
+            if one.ratios
+        ]
+
+    def _those_measured(self) -> list[tuple[str, Evaluation]]:
+        return [(name, one) for name, one in self.known.items() if name in self.measured]
+
+    def _corrections(self) -> dict[str, Correction]:
+        """Ratios of measured and predicted, of every predicted metric."""
+        found = {metric: Correction() for metric in self.hardware.fitted}
+        for name, one in self._those_measured():
+            finalist = self.measured[name]
+            for metric, correction in found.items():
+                if finalist.sources.get(metric) == Source.MEASURED and one.source_of(metric) == Source.PREDICTED:
+                    correction.add(name, one.metrics[metric], numbers(finalist.metrics)[metric])
+        return found
+
+    def _beliefs(self) -> list[Belief]:
+        architectures = [one.architecture for one in self.known.values()]
+        spreads = {metric: fitted.spreads(architectures) for metric, fitted in self.hardware.fitted.items()}
+        corrections = self._corrections()
+        found = []
+        for place, (name, one) in enumerate(self.known.items()):
+            if name in self.measured:
+                found.append(_measured_belief(as_measured(one, self.measured[name]), self.hardware))
+                continue
+            metrics, spread = dict(one.metrics), {}
+            for metric in self.hardware.metrics:
+                if metric in spreads:
+                    correction = corrections[metric]
+                    metrics[metric] *= correction.factor(name)
+                    share = math.hypot(spreads[metric][place], correction.factor_spread(name))
+                else:
+                    share = ALONE
+                spread[metric] = share * abs(metrics[metric])
+            found.append(Belief(Evaluation(one.architecture, metrics), spread))
+        return found
+
+
+def as_measured(evaluation: Evaluation, finalist: Finalist) -> Evaluation:
+    """An evaluation in the numbers that are shown of a finalist."""
+    intervals = {name: (float(ends[0]), float(ends[1])) for name, ends in (finalist.intervals or {}).items()}
+    metrics = {**evaluation.metrics, **numbers(finalist.metrics)}
+    sources = {**evaluation.sources, **{name: Source(how) for name, how in finalist.sources.items()}}
+    return Evaluation(evaluation.architecture, metrics, sources, intervals)
+
+
+def _measured_belief(measured: Evaluation, hardware: Hardware) -> Belief:
+    widths = {name: ends[1] - ends[0] for name, ends in measured.intervals.items() if name in hardware.metrics}
+    return Belief(measured, {metric: width / 2 / DEVIATIONS for metric, width in widths.items()})
+
+
+# --- measuring -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Lab:
+    """Measures networks of a job in turns."""
+
+    shop: Workshop
+    evaluator: Evaluator
+    hardware: Hardware
+    reference: Reference
+    held_out: Sequence[Exam]
+
+    def measured(self, group: Sequence[Evaluation]) -> list[Finalist]:
+        """What only finalists get; they are measured in turns."""
+        shop, spec = self.shop, self.shop.spec
+        of_reference = self.reference.evaluation.architecture.id
+        # The reference need not keep the job's limits, so it may be too large for the target.
+        may_fail = {of_reference: lambda why: shop.reporter.tell("warning", f"The {self.reference.name}: {why}")}
+        found = measured_networks(shop, self.evaluator, group, self.hardware, self.held_out, may_fail)
+        images, training = images_of(spec, delivered=True), spec.training
+        in_fewer_bits = InSchemes(
+            self.evaluator, spec.scoring.quantize_front, images, training.seed, training.augmentation
+        )
+        for finalist, one in zip(found, group, strict=True):
+            metrics, sources = in_fewer_bits.scores(one.architecture)
+            finalist.metrics, finalist.sources = {**finalist.metrics, **metrics}, {**finalist.sources, **sources}
+        return found
+
+
+def measured_networks(
+    shop: Workshop,
+    evaluator: Evaluator,
+    group: Sequence[Evaluation],
+    hardware: Hardware,
+    held_out: Sequence[Exam] = (),
+    may_fail: Mapping[str, Callable[[str], None]] = MappingProxyType({}),
+) -> list[Finalist]:
+    """Networks as finalists of the job, not yet stored; see `tested_networks`."""
+    architectures = [one.architecture for one in group]
+    tested = tested_networks(
+        evaluator, architectures, shop.searched, hardware, shop.spec, shop.reporter.listen, held_out, may_fail
+    )
+    return [
+        Finalist(
+            job_id=shop.job_id,
+            architecture_id=architecture.id,
+            position=None,
+            metrics={**one.test, **one.metrics},
+            sources={**dict.fromkeys(one.test, Source.MEASURED), **one.sources},
+            intervals={name: list(ends) for name, ends in one.intervals.items()},
+            measurements=one.measurements,
+        )
+        for architecture, one in zip(architectures, tested, strict=True)
+    ]
+
+
+def measured_at_once(left: Sequence[Evaluation]) -> Iterator[list[Evaluation]]:
+    """Networks in groups: as many as are not too much to lose or to hold in memory."""
+    group: list[Evaluation] = []
+    num_bytes = 0.0
+    for evaluation in left:
+        size = evaluation.metrics["size_bytes"]
+        if group and (len(group) == MEASURED_AT_ONCE or num_bytes + size > BYTES_AT_ONCE):
+            yield group
+            group, num_bytes = [], 0.0
+        group.append(evaluation)
+        num_bytes += size
+    if group:
+        yield group
+
+
+# --- the final front -----------------------------------------------------------------------------
+
+
+def store_front(
+    shop: Workshop,
+    measured: Sequence[tuple[Evaluation, Finalist]],
+    reference: Reference,
+    stable: bool = True,
+    errors: Sequence[PredictionError] = (),
+    corrected: Mapping[str, Mapping[str, float]] | None = None,
+) -> None:
+    """Sort measured networks out, store that once and for all, and tell people.
+
+    Args:
+        measured: every finalist, whose row is stored already, in the numbers that are shown of it.
+        stable: whether every network with a fair chance was measured.
+        corrected: numbers that take the place of those that were stored, by architecture id.
+
+    Raises:
+        JobFailed: no network keeps the limits as measured; which break them, and by how much, is stored.
+    """
+    found = final_front([one for one, _ in measured], *shop.spec.goals)
+    record = _record(shop, found, reference, stable, errors)
+    positions = {point.architecture_id: place for place, point in enumerate(record.points, 1)}
+    shop.reporter.front(record, positions, corrected or {})
+    _tell(shop, found, record)
+    if not found.points:
+        raise JobFailed(_nothing_kept(found))
+
+
+def _record(
+    shop: Workshop, found: FinalFront, reference: Reference, stable: bool, errors: Sequence[PredictionError]
+) -> FrontRecord:
+    """The front as it is stored; the reference stands by itself, wherever it is."""
+    of_reference = reference.evaluation.architecture.id
+    beyond = {one.architecture.id: tuple(map(_broken, breaks)) for one, breaks in found.beyond}
+    named = ReferenceNetwork(name=reference.name, architecture_id=of_reference, breaks=beyond.pop(of_reference, ()))
+    beaten = {
+        one.architecture.id: by.architecture.id for one, by in found.beaten if one.architecture.id != of_reference
+    }
+    return FrontRecord(
+        points=tuple(
+            OnFront(architecture_id=point.architecture.id, rivals=tuple(one.architecture.id for one in rivals))
+            for point, rivals in zip(found.points, found.rivals, strict=True)
+        ),
+        knee=None if found.knee is None else found.knee.architecture.id,
+        reference=named,
+        beaten=tuple(BeatenNetwork(architecture_id=name, by=by) for name, by in beaten.items()),
+        beyond=tuple(BeyondLimits(architecture_id=name, breaks=breaks) for name, breaks in beyond.items()),
+        hypervolume=_finite(found.hypervolume),
+        worst={metric: _finite(value) for metric, value in found.worst.items()},
+        stable=stable,
+        predictions=tuple(errors),
+    )
+
+
+def _broken(one: Break) -> BrokenLimit:
+    return BrokenLimit(metric=one.metric, limit=one.limit, value=_finite(one.value), by=_finite(one.by))
+
+
+def _tell(shop: Workshop, found: FinalFront, record: FrontRecord) -> None:
+    for error in record.predictions:
+        unit = f"{error.metric} of {error.networks} measured networks"
+        shop.reporter.tell(
+            "info",
+            f"{unit} was {error.bias:+.1%} from what the search believed (standard deviation {error.spread:.1%}).",
+        )
+    count = len(record.points) + len(record.beaten) + len(record.beyond)
+    broken = {b.metric for one in record.beyond for b in one.breaks}
+    for limit in limits_of(*shop.spec.goals):
+        measured = all(point.source_of(limit.metric) == Source.MEASURED for point in found.points)
+        if limit.metric in ON_TARGET and measured and found.points and limit.metric not in broken:
+            named = f"{limit.limit:g} {METRICS[limit.metric].unit}"
+            shop.reporter.tell("info", f"All {count} measured networks keep the limit of {named} as measured.")
+    if record.beyond:
+        listed = {one.architecture_id for one in record.beyond}
+        named = "; ".join(
+            f"{one.architecture.id}: {in_words(breaks)}"
+            for one, breaks in found.beyond
+            if one.architecture.id in listed
+        )
+        told = f"{len(record.beyond)} of {count} measured networks are not on the front, but beside it: {named}."
+        shop.reporter.tell("warning", told)
+    if not record.stable:
+        shop.reporter.tell(
+            "warning",
+            f"More networks than the {count} that were measured have a fair chance to be on the front; a predictor of "
+            "smaller errors (more hardware.networks) tells them apart.",
+        )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _nothing_kept(found: FinalFront) -> str:
+    one, breaks = min(found.beyond, key=lambda each: sum(b.by for b in each[1]))
+    return (
+        f"None of the {len(found.beyond)} networks that were measured keeps the limits as measured. The nearest is "
+        f"{one.architecture.id}: {in_words(breaks)}. Loosen a limit, or search for longer."
+    )
+
+
+def _nothing_feasible(spec: JobSpec, evaluations: Sequence[Evaluation]) -> str:
+    """The limits that nobody met, and who came nearest."""
+    limited = limits_of(*spec.goals)
+    if not limited:
+        return f"None of {len(evaluations)} architectures has scores that are numbers. Look at the training curve."
+    nearest = nearest_to_feasible(evaluations, *spec.goals)
+    limits = ", ".join(f"{o.metric} {o.limit:g}" for o in limited)
+    scores = ", ".join(f"{o.metric} {nearest.metrics[o.metric]:g}" for o in limited)
+    return (
+        f"None of {len(evaluations)} architectures meets the limits ({limits}). "
+        f"The nearest is {nearest.architecture.id} with {scores}."
+    )
