@@ -59,6 +59,8 @@ def signature(network: nn.Module, example: Tensor) -> Signature:
     if is_decoder(network):
         return _of_decoder(network)
     given = arguments(network, example[:1].repeat(BATCH, *[1] * (example.dim() - 1)).contiguous())
+    with torch.no_grad():
+        network(*given)  # what blocks remember of a length is a number, not a symbol of the exporter
     texts = example.dim() == 2 and not example.is_floating_point()
     free = {0: "batch", **({1: "tokens"} if texts else {})}
     names = ("input", "mask")[: len(given)]
