@@ -19,6 +19,7 @@ from job.spec import JobSpec
 from job.versions import read_job
 from pipeline import samples
 from pipeline.artifacts import ArtifactStore
+from pipeline.card_header import card_header, licence_of
 from pipeline.check import said_of
 from pipeline.environment import Environment, describe
 from pipeline.own_data import companion_files, job_data, without_tokenizer
@@ -124,9 +125,13 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
         "dtype": str(float_type(spec)).removeprefix("torch."),
     }
     needed = needs([type(block) for block in network.children()])
-    card = _card(order, spec, architecture, numbers, environment, kept.data, needed)
+    normed = any(isinstance(module, nn.BatchNorm2d) for module in scored.modules())
+    card = _card(order, spec, architecture, numbers, environment, kept.data, needed, normed=normed)
+    if (licence := licence_of(spec)) is not None:
+        facts["licence"] = licence
     if order.formats:
         facts["checkpoint"] = spec.supernet.checkpoint
+        card = card_header(spec, kept.data, order.formats) + card
     layers = space.layers(architecture)
     subject = BundleContents(network, layers, facts, card, companion_files(spec), order.formats)
     # Named by job and network, inside the archive too: unpacked beside each other, none overwrites another.
@@ -210,6 +215,8 @@ def _card(
     environment: Environment,
     data: Dataset,
     needed: str,
+    *,
+    normed: bool,
 ) -> str:
     """The model card as Markdown, up to what was verified and the table of files."""
     on_front = order.finalist is not None and order.finalist.position is not None
@@ -227,12 +234,9 @@ def _card(
         [
             f"# {architecture.space} {architecture.id}",
             "",
-            *_where_from(order, place),
+            *_where_from(order, place, normed=normed),
             "",
-            "```",
-            f"python load.py        # builds the network and loads the weights: {needed} only",
-            "```",
-            "",
+            *(["```", f"python load.py        # {needed} only", "```", ""] if not order.formats else []),
             "## Numbers",
             "",
             f"`{data.metric}` is on the validation split that the search used; `test_...` is on what none has seen."
@@ -298,13 +302,14 @@ def escaped(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>#!|~&])", r"\\\1", visible(text))
 
 
-def _where_from(order: ExportOrder, place: str) -> list[str]:
+def _where_from(order: ExportOrder, place: str, *, normed: bool) -> list[str]:
     job = f"job {order.job.id} ({escaped(order.job.name)})"
     if order.trained_alone:
         return [f"A network that {job} found by gradient and then trained from scratch, alone. {place}"]
     return [
         f"A sub-network of the supernet that {job} trained. {place}",
-        "Its weights are a slice of the supernet's, with batch-norm statistics of its own; it was not retrained.",
+        f"Its weights are a slice of the supernet's{', with batch-norm statistics of its own' if normed else ''}; "
+        "it was not retrained.",
     ]
 
 

@@ -177,6 +177,12 @@ def measure(name: Annotated[str, typer.Option(help="What jobs call this machine,
 
 
 @app.command()
+def verify(file: Annotated[Path, typer.Argument(help="An archive of an export, or its unpacked folder.")]) -> None:
+    """Check an export again, wherever it is: every file's digest, then every format in its own tool."""
+    _become("export.proof", str(file))
+
+
+@app.command()
 def join(
     job: str,
     rank: Annotated[int, typer.Option(min=1, help="Of this machine, from 1; the job's worker is machine 0.")],

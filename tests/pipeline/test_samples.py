@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from export.verify import VerificationError
@@ -252,6 +253,18 @@ def test_a_language_model_is_verified_by_its_perplexity_without_its_data(tmp_pat
     assert "`perplexity` is on the validation split" in card
     assert "| transformers | 5." in card
     assert r"(\[a\](b) \*c\* \| \`d\`)" in card
+
+    assert "batch-norm" not in card
+
+    named = make_export(replace(order, formats=("huggingface",)), shop.artifacts, 1, IN_MEMORY)
+    assert named.archive.name.endswith("-huggingface.tar.gz")
+    found = named.report["formats"]["huggingface"]
+    assert found["against_front"]["kept"]
+    assert found["greedy_tokens"]["parted_at"] is None
+    head = yaml.safe_load((named.folder / "README.md").read_text().split("---")[1])
+    assert (head["library_name"], head["pipeline_tag"]) == ("transformers", "text-generation")
+    assert head["metrics"] == ["perplexity"]
+    assert "python load.py" not in (named.folder / "README.md").read_text()
 
     far = order_of(shop, evaluator, data, test_perplexity=promised / 3)
     with pytest.raises(VerificationError, match="but the front says test_perplexity"):
