@@ -41,7 +41,8 @@ def brought(name: str, folder: Path, adjustments: Adjustments | None = None):
     """(transformers' network, ours, a batch)."""
     family, kind, config = BROUGHT[name]
     save(kind, config, folder)
-    return kind.from_pretrained(folder).eval(), supernet_of(folder, adjustments), inputs(family)
+    size = getattr(config, "image_size", 32)
+    return kind.from_pretrained(folder).eval(), supernet_of(folder, adjustments), inputs(family, size)
 
 
 def logits(supernet: Supernet, x: Tensor, architecture=None, mask: Tensor | None = None) -> Tensor:
@@ -99,6 +100,7 @@ READERS = {
 }
 USUAL = ("model.layers", "self_attn.o_proj", "mlp.down_proj")
 SLICED = [name for name in (*FIRST, "dinov2-registers") if name not in ("olmo2", "mixtral", "qwen3_moe")]
+SLICED = [name for name in SLICED if BROUGHT[name][0] != "convnext"]
 
 
 def options(supernet: Supernet, choice: str) -> tuple:
@@ -127,6 +129,32 @@ def test_fewer_heads_and_neurons_are_those_of_transformers(name, tmp_path):
             columns[ffn if reader == feed_forward else len(columns) * heads[0] // heads[-1] :] = 0
     small = cut(supernet.space, 1, ffn=ffn, **{word: heads[0]})
     assert torch.allclose(logits(supernet, x, small), answered(model, x), atol=1e-5, rtol=0)
+
+
+CONVOLUTIONS = {
+    "convnext": ("convnext.encoder.stages.1.layers", 1, "pwconv2"),
+    "mobilenet_v2": ("mobilenet_v2.layer", 3, "reduce_1x1.convolution"),
+    "efficientnet": ("efficientnet.encoder.blocks", 3, "projection.project_conv"),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_fewer_channels_and_blocks_are_those_of_transformers(name, tmp_path):
+    """Channels inside of one block that are cut off add nothing, and the last block of its stage goes."""
+    model, supernet, x = brought(name, tmp_path)
+    path, number, reader = CONVOLUTIONS[name]
+    blocks = model.get_submodule(path)
+    hidden = options(supernet, "stage2_block2_hidden")[0]
+    with torch.no_grad():
+        blocks[number].get_submodule(reader).weight[:, hidden:] = 0
+    narrow = supernet.space.architecture(**{**supernet.space.largest().values, "stage2_block2_hidden": hidden})
+    if name != "efficientnet":  # there a gate reads all channels, so that zeros in some are not the same
+        assert torch.allclose(logits(supernet, x, narrow), answered(model, x), atol=1e-5, rtol=0)
+    model = type(model).from_pretrained(tmp_path).eval()
+    model.get_submodule(path)[number + 1].forward = lambda hidden, *_, **__: hidden
+    assert options(supernet, "stage2_depth") == (2, 3)
+    shallow = supernet.space.architecture(**{**supernet.space.largest().values, "stage2_depth": 2})
+    assert torch.allclose(logits(supernet, x, shallow), answered(model, x), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["gemma2", "smollm3", "gpt2", "modernbert", "beit"])
@@ -370,7 +398,7 @@ def test_gradients_of_small_and_large_networks_meet_in_the_same_weights(name, tm
     assert all(grad is not None and torch.isfinite(grad).all() for grad in trained.values())
 
 
-@pytest.mark.parametrize("name", ["mixtral", "gpt2", "modernbert", "beit", "roberta"])
+@pytest.mark.parametrize("name", ["mixtral", "gpt2", "modernbert", "beit", "roberta", "convnext", "efficientnet"])
 def test_layers_are_quantized_experts_that_no_example_chooses_too(name, tmp_path):
     _, supernet, x = brought(name, tmp_path)
     architecture = supernet.space.largest()
