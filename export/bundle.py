@@ -99,7 +99,8 @@ def write_bundle(
         report = verify(draft, subject.network, inputs, labels, list(homes), mask_NT, promise, homes=homes)
         measured = {name: found.pop("measured") for name, found in told.items() if "measured" in found}
         for name, found in told.items():
-            report["formats"][name] |= found
+            entry = next(shown for shown in report["formats"] if shown.split()[0] == name)
+            report["formats"][entry] |= found
         (draft / "verification.json").write_text(json.dumps(report, indent=2))
         keep_samples(draft, subject.network, inputs, labels, mask_NT)
         (draft / CARD).write_text(_card(subject, inputs, report, homes, draft))

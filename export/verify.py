@@ -147,10 +147,16 @@ def verify(
         own = question.work / "expected"
         own.mkdir()
         expected = _score(_computed(network, given, sizes[0], own), question.truth, question.language)
-        wanted = _wanted(question, formats)
+        continued: dict[int, Continuation | None] = {}
         for name in formats:
             module, home = FORMATS.load(name), folder if homes is None else homes[name]
-            right = _reference(question, module, name) or own
+            reference = getattr(module, "REFERENCE", lambda same: same)(network)
+            right = own if reference is network else _expected(question, reference, name)
+            wanted = None
+            if getattr(module, "GENERATES", False) and question.language and applied is None:
+                if id(reference) not in continued:
+                    continued[id(reference)] = continuation(reference, given[0])
+                wanted = continued[id(reference)]
             for part, rule in _parts(module, home).items():
                 shown = f"{name} {part}".strip()
                 try:
@@ -165,25 +171,14 @@ def verify(
     return report
 
 
-def _wanted(question: _Question, formats: Sequence[str]) -> Continuation | None:
-    """How the network continues texts; None where no format can be asked for that."""
-    able = any(getattr(FORMATS.load(name), "GENERATES", False) for name in formats)
-    if not able or not question.language or applied_to(question.network) is not None:
-        return None
-    return continuation(question.network, question.given[0])
-
-
 def _parts(module: ModuleType, home: Path) -> dict[str, Part]:
     """The files of a format that are checked one by one."""
     found: dict[str, Part] = module.parts(home) if hasattr(module, "parts") else {"": Part(module.TOLERANCE)}
     return found
 
 
-def _reference(question: _Question, module: ModuleType, name: str) -> Path | None:
-    """Where the logits are that a format must give; None: those of the network as it is."""
-    reference = getattr(module, "REFERENCE", lambda same: same)(question.network)
-    if reference is question.network:
-        return None
+def _expected(question: _Question, reference: nn.Module, name: str) -> Path:
+    """Where the logits are that a format must give which holds the network's numbers in another type."""
     right = question.work / f"expected of {name}"
     right.mkdir()
     _score(_computed(reference, question.given, question.sizes[0], right), question.truth, question.language)
@@ -209,7 +204,6 @@ def _verified(
     answers = question.work / shown
     answers.mkdir()
     applied = applied_to(question.network)
-    wanted = wanted if getattr(module, "GENERATES", False) else None
     given = [tensor.numpy() for tensor in question.given]
     facts = _run_clean(module, home, given, question.sizes, shown, answers, part, wanted)
     if facts["leaked"]:

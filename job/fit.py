@@ -89,6 +89,7 @@ def _tokens(takes: TokenInput, gives: TokenInput) -> str | None:
         return f"set supernet.classes to {gives.classes}, and its networks get a classifier"
     if takes.classes != gives.classes:
         if gives.classes is None or takes.classes is None:
-            return "one is text to be continued, the other text in classes"
+            hint = "; if a column holds labels, name it in data.label" if gives.classes is None else ""
+            return f"one is text to be continued, the other text in classes{hint}"
         return f"set supernet.classes to {gives.classes}"
     return None

@@ -278,6 +278,16 @@ class JobSpec(Part):
         return self
 
     @model_validator(mode="after")
+    def _one_size(self) -> JobSpec:
+        found = self.supernet.found
+        if found is not None and found.preprocessing is not None and getattr(self.data, "resize", None) is not None:
+            raise ValueError(
+                "Got data.resize, but images are prepared as the checkpoint's own preprocessor_config.json says; leave "
+                "it out."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _method_can_train(self) -> JobSpec:
         refusal = self.training.method_options.refusal(pretrained=self.supernet.pretrained is not None)
         if refusal is not None:

@@ -25,6 +25,7 @@ from search_space.space import SearchSpace
 from service.store.models import Artifact
 from supernet.calibrate import norms_of
 from supernet.data import Dataset, Split, Standardisation
+from supernet.data.dataset import IGNORED
 from supernet.data.on_disk import ImagesOnDisk
 from supernet.evaluator import calibration_examples
 from supernet.network import build_network
@@ -58,13 +59,16 @@ class Kept:
     told: tuple[str, ...] = ()
 
 
-def keep(shop: Workshop, data: Dataset) -> None:
+def keep(shop: Workshop, data: Dataset, now: dict[str, Any] | None = None) -> None:
     """Keep what exports need of the data, once per job; say how they differ from what the supernet was trained on.
+
+    Args:
+        now: what `described` says of them, where that is known.
 
     Raises:
         DiskFull: there is no room.
     """
-    now = described(data)
+    now = now or described(data)
     own = shop.reporter.artifacts(KIND)
     told: list[str] = []
     current = bool(own)
@@ -101,7 +105,9 @@ def packed(spec: JobSpec, space: SearchSpace, data: Dataset) -> tuple[dict[str, 
     """Tensors and facts to keep."""
     parts: dict[str, Split] = {}
     if _has_norms(space):
-        parts["calibration"] = calibration_examples(data, images_of(spec, delivered=True), spec.training.seed)
+        parts["calibration"] = calibration_examples(
+            data, images_of(spec, delivered=True), spec.training.seed, spec.training.augmentation
+        )
     if spec.quantization is not None:
         count = spec.quantization.calibration_examples
         parts["activations"] = activation_examples(data, count, spec.training.seed)
@@ -120,6 +126,7 @@ def packed(spec: JobSpec, space: SearchSpace, data: Dataset) -> tuple[dict[str, 
         "origin": data.origin,
         "num_classes": data.num_classes,
         "standardisation": None if standardisation is None else asdict(standardisation),
+        "cropped": [name for name, split in parts.items() if split.cropped],
     }
 
 
@@ -140,7 +147,10 @@ def read(artifacts: ArtifactStore, file: Artifact) -> Kept:
         if f"{name}.stored" not in tensors:
             return None
         lengths = tensors.get(f"{name}.lengths")
-        return Split(tensors[f"{name}.stored"], tensors[f"{name}.y"], standardisation, lengths)
+        y = tensors[f"{name}.y"]
+        partial = y.dim() == 2 and bool((y == IGNORED).any())
+        cropped = name in facts.get("cropped", [])
+        return Split(tensors[f"{name}.stored"], y, standardisation, lengths, partial=partial, cropped=cropped)
 
     validation, test, calibration, activations = map(part, ("validation", "test", "calibration", "activations"))
     assert validation is not None

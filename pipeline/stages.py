@@ -22,9 +22,9 @@ from pipeline.evaluating import evaluation_of, row_of
 from pipeline.exams import exams_of, held_out_exams_of
 from pipeline.front import measure_front, measured_networks
 from pipeline.hardware import Hardware, prepare_hardware
+from pipeline.inventory import read_of, said_of_data
 from pipeline.materials import decoding_of, prepare_data
 from pipeline.policies import NUM_BASELINES, baseline_architectures, baseline_of, first_policies
-from pipeline.readings import read_of, said_of_data
 from pipeline.shared_search import evaluate_of
 from pipeline.training import train_supernet
 from pipeline.workshop import Workshop, make_evaluator
@@ -68,10 +68,12 @@ def run(shop: Workshop, strategy: Strategy) -> None:
         tell=lambda text: shop.reporter.tell("info", text),
     )
     data = prepare_data(shop.spec, shop.space, shop.device, decoding)
-    shop.reporter.record(read_of(shop.spec, data))
-    for level, text in said_of_data(data):
+    described = samples.described(data)
+    read = read_of(shop.spec, data, described)
+    shop.reporter.record(read)
+    for level, text in said_of_data(data, read):
         shop.reporter.tell(level, text)
-    samples.keep(shop, data)
+    samples.keep(shop, data, described)
     strategy(shop, data)
     shop.reporter.end(JobState.SUCCEEDED, shop.reporter.ended_early)
 

@@ -141,7 +141,7 @@ def _until_signal() -> Iterator[None]:
 
 def _wait(stack: Stack) -> None:
     while True:
-        stack.check()
+        stack.look_after()
         time.sleep(1)
 
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
 from service.archives import archive_name, wrong_with
+from service.auth.hosts import is_loopback
 from service.credentials import headers_for
 
 # A stream that broke is taken up again after so long.
@@ -50,7 +52,14 @@ class Client:
         self.url = url.rstrip("/")
         # What raw requests of the same client need as well.
         self.headers = headers_for(self.url, key)
-        self._http = httpx.Client(base_url=self.url, timeout=timeout_seconds, headers=self.headers)
+        try:
+            # A proxy of the environment is for other machines: this one is asked directly.
+            direct = is_loopback(urlsplit(self.url).hostname or "")
+            self._http = httpx.Client(
+                base_url=self.url, timeout=timeout_seconds, headers=self.headers, trust_env=not direct
+            )
+        except (ImportError, ValueError, httpx.InvalidURL) as error:
+            raise ClientError(f"{self.url} cannot be asked through the proxy of the environment: {error}") from None
 
     def __enter__(self) -> Client:
         return self
@@ -82,6 +91,10 @@ class Client:
     def job(self, job_id: str) -> dict[str, Any]:
         """One job."""
         return self._json("GET", f"/v1/jobs/{job_id}")
+
+    def data(self, job_id: str) -> dict[str, Any]:
+        """What a job's data are: what was read and left out, classes, columns, splits."""
+        return self._json("GET", f"/v1/jobs/{job_id}/data")
 
     def jobs(self, **filters: Any) -> dict[str, Any]:
         """One page of jobs."""

@@ -34,11 +34,14 @@ def shrink(
         list[str] | None,
         typer.Option("--set", help="Decide otherwise, such as training.epochs=3; may be repeated."),
     ] = None,
+    formats: Annotated[
+        list[str] | None, typer.Option("--format", help="Of the file, such as onnx or huggingface; may be repeated.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the archive.")] = Path("exports"),
 ) -> None:
     """The whole job from one sentence: says what it will do and take, asks once, and ends with a verified file."""
-    rule = export_rule(knee=False, most_accurate=False, under=under or [])
+    rule = export_rule({}, under or [])
     asked = {
         "model": _where(model),
         "data": _where(data),
@@ -55,7 +58,7 @@ def shrink(
         ended = watch(console, client, job["id"])
         if ended["state"] != "succeeded":
             raise RuntimeError(f"Job {job['id']} {ended['state']}: {ended['message']}")
-        _deliver(client, job["id"], plan["rule"], output)
+        _deliver(client, job["id"], plan["rule"], formats or [], output)
 
 
 def changes(texts: Sequence[str]) -> dict[str, Any]:
@@ -138,10 +141,10 @@ def _ask(yes: bool) -> None:
         raise typer.Exit
 
 
-def _deliver(client: Client, job_id: str, rule: dict[str, Any], output: Path) -> None:
+def _deliver(client: Client, job_id: str, rule: dict[str, Any], formats: Sequence[str], output: Path) -> None:
     front = client.front(job_id)
     console.print(front_plot(front))
-    chosen = client.request_export(job_id, None, rule)
+    chosen = client.request_export(job_id, None, rule, *([formats] if formats else []))
     console.print(plain(f"{chosen['architecture_id']} is {chosen['chosen']}."), soft_wrap=True)
     with console.status(plain(f"Exporting and verifying {chosen['architecture_id']}")):
         made = client.finished_export(chosen)

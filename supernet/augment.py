@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -21,6 +22,9 @@ from supernet.image_operations import brightness, colour, contrast, cut_out, ins
 from supernet.options import AugmentationOptions
 from supernet.randomness import derived_rng
 
+TRAINING = "augmentation"
+# Pictures that are decoded together.
+CUT_AT_ONCE = 256
 # Tries of a crop or an erased rectangle until one lies in the image, and the ratios of width and height that are
 # drawn (Inception's crops, arXiv 1409.4842, section 6; random erasing, 1708.04896, table 1).
 TRIES = 10
@@ -41,7 +45,7 @@ class Augmentation:
         ValueError: the split holds text, or images whose scale is not known; or a policy wants colours.
     """
 
-    def __init__(self, split: Split, options: AugmentationOptions, seed: int, purpose: str = "augmentation") -> None:
+    def __init__(self, split: Split, options: AugmentationOptions, seed: int, purpose: str = TRAINING) -> None:
         self.split, self.options, self.seed, self.purpose = split, options, seed, purpose
         if not options.is_on:
             return
@@ -64,7 +68,8 @@ class Augmentation:
         assert standardisation is not None
         rng = derived_rng(self.seed, f"{self.purpose}/{part}", step)
         with torch.no_grad():
-            pixels_NCHW = self._pixels(index, step, part).to(device).to(torch.float32) / standardisation.full_scale
+            stored_NCHW = self._pixels(index, step, part).to(device)
+            pixels_NCHW = stored_NCHW.to(torch.float32) / standardisation.full_scale
             augmented_NCHW = self._pictures(pixels_NCHW, rng)
             inputs_NCHW = standardisation(augmented_NCHW.clamp(0, 1) * standardisation.full_scale)
             inputs_NCHW = erased(inputs_NCHW, self.options.erasing, rng)
@@ -78,6 +83,17 @@ class Augmentation:
             return
         for step, index in enumerate(torch.arange(len(self.split), device=self.split.y.device).split(size)):
             yield self.batch(index, step, 0, device)
+
+    def cut(self) -> Split:
+        """The split with random crops of its pictures in place of the images; as it is, where none are cut of pictures.
+
+        For examples that are used again where the pictures may not be there.
+        """
+        if self._originals is None:
+            return self.split
+        index = torch.arange(len(self.split), device=self.split.y.device)
+        parts = [self._pixels(some, number, 0) for number, some in enumerate(index.split(CUT_AT_ONCE))]
+        return replace(self.split, stored=torch.cat(parts), originals=None, cropped=True)
 
     @property
     def reads_ahead(self) -> bool:
@@ -104,12 +120,13 @@ class Augmentation:
         return torch.from_numpy(self._originals.crops(index.cpu().numpy(), draws, self.options.resized_crop))
 
     def _draws(self, count: int, step: int, part: int) -> np.ndarray:
-        return derived_rng(self.seed, f"crops of {self.purpose}/{part}", step).random((count, *DRAWS))
+        purpose = "crops" if self.purpose == TRAINING else f"crops of {self.purpose}"
+        return derived_rng(self.seed, f"{purpose}/{part}", step).random((count, *DRAWS))
 
     def _pictures(self, x_NCHW: Tensor, rng: np.random.Generator) -> Tensor:
         """What is done to pixels in [0, 1], in the order of the options."""
         options = self.options
-        if options.resized_crop < 1 and self._originals is None:
+        if options.resized_crop < 1 and self._originals is None and not self.split.cropped:
             x_NCHW = resized_crops(x_NCHW, options.resized_crop, rng)
         if options.crop_padding:
             corners = rng.integers(2 * options.crop_padding + 1, size=(2, len(x_NCHW)))

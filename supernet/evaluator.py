@@ -26,6 +26,8 @@ from supernet.scores.labels import SplitExam
 
 # Examples whose gradients are compared, and the most classes they are of: four of each have something to align with.
 ALIGNED_EXAMPLES, ALIGNED_CLASSES = 64, 16
+# Of which purpose the draws of augmentation are.
+CALIBRATION = "calibration"
 
 
 class Evaluator:
@@ -55,10 +57,10 @@ class Evaluator:
     ) -> None:
         self.supernet, self.data = supernet, data
         if calibration is None:
-            calibration = calibration_examples(data, calibration_images, seed)
+            calibration = calibration_examples(data, calibration_images, seed, augment)
         elif len(calibration) > calibration_images:
             calibration = calibration.take(torch.arange(calibration_images, device=calibration.y.device))
-        images = Augmentation(calibration, augment or AugmentationOptions(), seed, "calibration")
+        images = Augmentation(calibration, augment or AugmentationOptions(), seed, CALIBRATION)
         device = next(supernet.parameters()).device
         self._labelled = _of_every_class(data.train, seed, device) if aligned else None
         self._examiner = Examiner(supernet, exams or [SplitExam(data.validation)], images)
@@ -94,11 +96,16 @@ class Evaluator:
         return Evaluation(architecture, metrics, {name: METRICS[name].source for name in metrics})
 
 
-def calibration_examples(data: Dataset, count: int, seed: int) -> Split:
-    """The training examples that re-estimate batch-norm statistics, in their order: drawn by the seed."""
+def calibration_examples(data: Dataset, count: int, seed: int, augment: AugmentationOptions | None = None) -> Split:
+    """The training examples that re-estimate batch-norm statistics, in their order: drawn by the seed.
+
+    Args:
+        augment: of the training; crops of whole pictures are cut here, because exports have no pictures any more.
+    """
     chosen = derived_rng(seed, "calibration", 0).permutation(len(data.train))[:count]
     # Stored images, a sixteenth of the memory that ready inputs of colour images would take.
-    return data.train.take(torch.from_numpy(chosen).to(data.train.y.device))
+    some = data.train.take(torch.from_numpy(chosen).to(data.train.y.device))
+    return Augmentation(some, augment or AugmentationOptions(), seed, CALIBRATION).cut()
 
 
 def _of_every_class(split: Split, seed: int, device: torch.device) -> Batch:

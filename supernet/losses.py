@@ -30,10 +30,15 @@ def losses_of_examples(logits: Tensor, targets: Tensor) -> Tensor:
     return each.view(len(targets), -1).sum(1)
 
 
-def divergences_of_examples(logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of the student from the teacher, summed over an example's positions, shape (N,)."""
+def divergences_of_examples(logits: Tensor, teacher_logits: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Kullback-Leibler divergence of the student from the teacher, summed over an example's positions, shape (N,).
+
+    Args:
+        counted: (N, T), True for positions that count; None: all do.
+    """
     student, teacher = (each.float().flatten(0, -2).log_softmax(1) for each in (logits, teacher_logits))
     each = F.kl_div(student, teacher, reduction="none", log_target=True).sum(1)
+    each = each if counted is None else each * counted.flatten()
     return each.view(len(logits), -1).sum(1)
 
 

@@ -54,7 +54,7 @@ class Output:
     where a loss needs them, and again in the backward pass.
 
     Attributes:
-        hidden: logits `(N, K)`, or what enters the head, `(N, T, D)`.
+        hidden: logits `(N, K)`, or what enters the head, `(N, T, D)`; `(M, 1, D)` of M positions that count.
         head: None, or from hidden states `(..., T, D)` to logits `(..., T, V)`.
     """
 
@@ -170,7 +170,7 @@ class Passes:
             if not language:
                 with dropped_inputs(self.supernet, layers[-1], regularisation.dropout):
                     return Output(self._block(x, *layers[-1], batch.mask))
-        return self._language_output(x, layers[-1])
+        return self._language_output(x, layers[-1], batch)
 
     def run_exits(self, batch: Batch, architectures: Sequence[Architecture]) -> list[Output]:
         """What sub-networks answer that are one another's beginnings, from one pass of the deepest.
@@ -198,15 +198,17 @@ class Passes:
                 if batch.targets.dim() == 1:
                     outputs.append(Output(self._block(x, *head, batch.mask)))
                     continue
-            outputs.append(self._language_output(x, head))
+            outputs.append(self._language_output(x, head, batch))
         return outputs
 
     def task_loss(self, output: Output, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
-        """Mean cross-entropy with the batch's targets, mixed as its images are."""
+        """Mean cross-entropy with the batch's targets that count, mixed as its images are."""
         if batch.mixed is not None:
             second, share = batch.mixed.targets, batch.mixed.share
             return losses.mixed_loss(output.logits(), batch.targets, second, share, label_smoothing)
-        return output.mean_loss(lambda logits, y: losses.task_loss(logits, y, label_smoothing), batch.targets)
+        counted = batch.counted
+        targets = batch.targets if counted is None else batch.targets[counted][:, None]
+        return output.mean_loss(lambda logits, y: losses.task_loss(logits, y, label_smoothing), targets)
 
     def backward(self, loss: Tensor) -> None:
         """Add a loss's gradients to `.grad`."""
@@ -247,7 +249,11 @@ class Passes:
             return again
         return run(x)
 
-    def _language_output(self, x: Tensor, head: tuple[str, LayerSpec]) -> Output:
+    def _language_output(self, x: Tensor, head: tuple[str, LayerSpec], batch: Batch) -> Output:
+        """Of the positions whose targets count, each as an example of one token where some do not."""
+        if (counted := batch.counted) is not None:
+            x = x[counted][:, None]
+
         def logits(hidden: Tensor) -> Tensor:
             with self._autocast(hidden.device):
                 return self._block(hidden, *head, None)

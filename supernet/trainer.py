@@ -196,11 +196,11 @@ class Trainer:
         index = self._batch_of(self.steps_done)
         parts = self._parts(index)
         passes, total = self.passes, dict[str, Tensor]()
-        passes.step = self.steps_done
+        passes.step, in_all = self.steps_done, self.train.num_targets(index)
         for part, mine in parts.items():
             batch = self._batches.batch(mine, self.steps_done, part, self.device)
             self._expect_after(part, parts)
-            passes.weight = len(batch) / len(index)
+            passes.weight = self.train.num_targets(mine) / in_all
             self.units_seen += batch.num_units * self.group.size
             with seeded(self.seed, f"dropout/{part}", self.steps_done, self.device):
                 losses = self.method.step(passes, batch, derived_rng(self.seed, "sub-networks", self.steps_done))

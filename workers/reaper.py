@@ -34,6 +34,9 @@ def reap(database: Database, queue: Queue) -> int:
         for table, task in TASKS:
             with database.transaction() as session:
                 waiting = leases.unheld(session, table, UNHEARD_SECONDS)
+                fresh = leases.unheld(session, table, 0.0)
+            if not fresh and queue.waiting(QUEUES[task]):
+                queue.drain(QUEUES[task])
             # Wake-ups that nobody has taken are not lost: every worker is busy. More of them would not help.
             if not waiting or queue.waiting(QUEUES[task]):
                 continue

@@ -12,13 +12,14 @@ from typing import Any
 from job.paths import POLICY
 from job.shrink.decisions import Decision, Undecided
 from plugins.kinds import SOURCES
+from supernet.data.folders import PICTURES, is_hidden, visible_folders
 from supernet.data.options import DataKind
+from supernet.data.parts import TRAIN, role_of
 
-IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 TABLES = frozenset({".tsv", ".csv"})
 DATASETS = frozenset({".jsonl", ".json", ".parquet", ".arrow"})
 TEXTS = frozenset({".txt"})
-KINDS: dict[str, frozenset[str]] = {"images": IMAGES, "tables": TABLES, "records": DATASETS, "plain text": TEXTS}
+KINDS: dict[str, frozenset[str]] = {"images": PICTURES, "tables": TABLES, "records": DATASETS, "plain text": TEXTS}
 # Files that are looked at, which are enough to know what lies there.
 LOOKED_AT = 20_000
 
@@ -107,10 +108,12 @@ def _of_kind(kind: str, path: Path, files: int, *, whole: bool) -> Data:
 
 
 def class_folders(root: Path) -> int:
-    """Folders that hold classes: those of `train/` where there is one."""
-    train = root / "train"
-    folder = train if train.is_dir() else root
-    return sum(1 for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    """Folders that hold classes: those of the training part where there is one, and no other part."""
+    folders = visible_folders(root)
+    train = [folder for folder in folders if role_of(folder.name) == TRAIN]
+    if train:
+        return len(visible_folders(train[0]))
+    return sum(role_of(folder.name) is None for folder in folders)
 
 
 def _kinds(path: Path) -> tuple[Counter[str], int]:
@@ -132,5 +135,5 @@ def _names(path: Path) -> Iterator[str]:
         yield path.name
         return
     for _, folders, files in os.walk(path):
-        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
-        yield from (name for name in sorted(files) if not name.startswith("."))
+        folders[:] = sorted(folder for folder in folders if not is_hidden(folder))
+        yield from (name for name in sorted(files) if not is_hidden(name))

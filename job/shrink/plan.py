@@ -81,10 +81,8 @@ def make_plan(asked: ShrinkSpec) -> Plan:
         decisions += reasons
     job = merge(job, asked.changes)
     decisions += _budget(JobSpec.model_validate(job), job)
-    pick = "most_accurate" if asked.under else "knee"
-    return Plan(
-        job, {"pick": pick, "under": dict(asked.under)}, data.examples, tuple(_untouched(decisions, asked.changes))
-    )
+    rule = {"pick": "as_good", "under": dict(asked.under)}
+    return Plan(job, rule, data.examples, tuple(_untouched(decisions, asked.changes)))
 
 
 def _with_preset(model: Model, data: Data, changes: dict[str, Any]) -> Model:
@@ -175,7 +173,7 @@ def _goals(asked: ShrinkSpec, takes: Input | None) -> Part:
     where = "this worker's processor, ONNX Runtime" if target is None else target
     return {"objectives": objectives, **({"constraints": constraints} if constraints else {})}, (
         Decision("objectives", names, "quality first, then what was limited, then speed and size", "objectives"),
-        Decision("latency", f"measured on {where}", "`device`", "objectives"),
+        Decision("latency", f"measured on {where}", "where jobs run, unless a device is named", "objectives"),
     )
 
 

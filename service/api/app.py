@@ -38,6 +38,7 @@ from service.api.storable_requests import StorableRequests
 from service.auth.door import Door
 from service.auth.guard import Gatekeeper, guard
 from service.auth.hosts import refuse_open_network
+from service.broker_watch import BrokerWatch
 from service.dashboard import pages
 from service.errors import TooLarge
 from service.queue import Queue
@@ -97,10 +98,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        courier = Courier(database, settings)
-        courier.start()
+        helpers = (Courier(database, settings), app.state.broker_watch)
+        for helper in helpers:
+            helper.start()
         yield
-        courier.stop()
+        for helper in helpers:
+            helper.stop()
         database.close()
 
     app = Application(
@@ -114,6 +117,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         dependencies=[Depends(guard)],
     )
     app.state.settings, app.state.database, app.state.queue = settings, database, queue
+    app.state.broker_watch = BrokerWatch(queue)
     app.state.gatekeeper = Gatekeeper.of(settings, database)
     for noun in (
         jobs,

@@ -10,8 +10,9 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from service import jobs
+from service.api.cursors import LARGEST
 from service.api.deps import READ, DatabaseDep, SettingsDep
-from service.api.jobs import LARGEST, with_waits
+from service.api.jobs import with_waits
 from service.api.schemas import JobOut
 from service.errors import InvalidRequest
 from service.store import queries

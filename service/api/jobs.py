@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import logging
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Body, Header, Query, Response, status
 from sqlalchemy.orm import Session
@@ -16,9 +12,9 @@ from job.resolve import opened
 from job.spec import JobSpec
 from job.versions import read_job
 from service import jobs, waiting
+from service.api.cursors import make_cursor, read_moment
 from service.api.deps import READ, WRITE, DatabaseDep, IdentityDep, QueueDep, SessionDep
 from service.api.schemas import DraftOut, JobOut, JobPage, job_page
-from service.api.storable_requests import unstorable
 from service.auth.ownership import visible_jobs
 from service.errors import InvalidRequest, Unavailable
 from service.queue import RUN_JOB, Queue
@@ -27,8 +23,6 @@ from service.store.models import JOB_STATES, Job, JobState
 
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
-
-BENT = "The cursor is not one that this API gave; leave it out for the first page."
 
 Spec = Annotated[
     JobSpec,
@@ -129,48 +123,3 @@ def with_waits(session: Session, job: Job) -> JobOut:
 def draft(job_id: str, session: SessionDep) -> DraftOut:
     """A job to start another one from: the same, with what follows from its other parts left open."""
     return DraftOut(spec=opened(read_job(jobs.get(session, job_id).spec)).model_dump(mode="json"))
-
-
-def make_cursor(*parts: Any) -> str:
-    """An opaque cursor."""
-    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
-
-
-# PostgreSQL's largest `integer`.
-LARGEST = 2**31 - 1
-
-
-def read_cursor(cursor: str, *kinds: type) -> list[Any]:
-    """The parts of a cursor.
-
-    Args:
-        kinds: of its parts: `int` (a position from 0) or `str`.
-
-    Raises:
-        InvalidRequest: it is not one that `make_cursor` made.
-    """
-    try:
-        parts = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (binascii.Error, ValueError, RecursionError):
-        parts = None
-    if not isinstance(parts, list) or [type(part) for part in parts] != list(kinds) or not all(map(_plain, parts)):
-        raise InvalidRequest(BENT)
-    return parts
-
-
-def read_moment(cursor: str) -> tuple[datetime, str]:
-    """A cursor of a moment and an id.
-
-    Raises:
-        InvalidRequest: it is not one that `make_cursor` made.
-    """
-    moment, row_id = read_cursor(cursor, str, str)
-    try:
-        return datetime.fromisoformat(moment), row_id
-    except ValueError:
-        raise InvalidRequest(BENT) from None
-
-
-def _plain(part: Any) -> bool:
-    """Whether a part of a cursor is one that a query can ask for."""
-    return unstorable(part) is None if isinstance(part, str) else 0 <= part <= LARGEST

@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 from job.versions import read_job
 from search.metrics import METRICS
 from service import fronts, jobs
+from service.api.cursors import make_cursor, read_cursor
 from service.api.deps import READ, DatabaseDep, SessionDep
-from service.api.jobs import make_cursor, read_cursor
 from service.api.schemas import (
     ArchitectureOut,
     BaselineOut,

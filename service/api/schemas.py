@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from job.versions import upgraded
 from search.metrics import Source
+from search.picks import Pick
 from service.store.models import EvaluationRow, Export, ExportState, Finalist, Job, JobState, LogLevel, Stage, Verb
 from service.store.records import BrokenLimit, DataRead, LayerSensitivity, PredictionError
 
@@ -374,8 +375,10 @@ class RuleIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    pick: Literal["knee", "most_accurate"] = Field(
-        default="most_accurate", description="Of language models the most accurate has the lowest perplexity."
+    pick: Pick = Field(
+        default="most_accurate",
+        description="Of language models the most accurate has the lowest perplexity. `as_good`: the cheapest network "
+        "whose score lies within the interval of the most accurate one's.",
     )
     under: dict[str, float] = Field(
         default_factory=dict,

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from search_space.inputs import ImageInput, Input, TokenInput
 from supernet.data.errors import DataError
+from supernet.data.inventory import Inventory
 from supernet.data.on_disk import ImagesOnDisk
 from supernet.data.originals import Originals
-from supernet.data.reading import Reading
 
 __all__ = ["IGNORED", "Batch", "DataError", "Dataset", "Split", "Standardisation"]
 
@@ -48,12 +48,14 @@ class Batch:
         targets: labels `y_N`, or for language models the next token at every position, `y_NT` (int64).
         mask: (N, T), True where a token is text and not padding; None where nothing is padded.
         mixed: what its images were mixed with; None where they are as they were.
+        partial: whether some targets of a language model do not count, such as those of a question.
     """
 
     inputs: Tensor
     targets: Tensor
     mask: Tensor | None = None
     mixed: Mixed | None = None
+    partial: bool = False
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -74,13 +76,18 @@ class Batch:
             return self
         mask = None if self.mask is None else self.mask.to(device)
         mixed = None if self.mixed is None else Mixed(self.mixed.targets.to(device), self.mixed.share.to(device))
-        return Batch(self.inputs.to(device), self.targets.to(device), mask, mixed)
+        return Batch(self.inputs.to(device), self.targets.to(device), mask, mixed, self.partial)
 
     def part(self, index: slice) -> Batch:
         """Some of its examples."""
         mask = None if self.mask is None else self.mask[index]
         mixed = None if self.mixed is None else Mixed(self.mixed.targets[index], self.mixed.share[index])
-        return Batch(self.inputs[index], self.targets[index], mask, mixed)
+        return Batch(self.inputs[index], self.targets[index], mask, mixed, self.partial)
+
+    @property
+    def counted(self) -> Tensor | None:
+        """(N, T), True where a target counts; None where all do."""
+        return self.targets != IGNORED if self.partial else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +119,9 @@ class Split:
         y: labels `(N,)`, or the next token at every position `(N, T)`.
         standardisation: from stored pixels to what networks eat; None where they eat what is stored.
         lengths: number of real tokens of every padded text, `(N,)`; None where nothing is padded.
+        partial: whether some targets of a language model do not count.
         originals: the pictures that stored images were made of, for random crops; None: there is no more in them.
+        cropped: whether the stored images are random crops already, of which none is cut again.
     """
 
     stored: Tensor | ImagesOnDisk
@@ -120,6 +129,8 @@ class Split:
     standardisation: Standardisation | None = None
     lengths: Tensor | None = None
     originals: Originals | None = None
+    partial: bool = False
+    cropped: bool = False
 
     def __len__(self) -> int:
         return len(self.y)
@@ -149,7 +160,11 @@ class Split:
         """Some examples as a network eats them; on a device as `inputs`."""
         mask = self.mask(index)
         mask = None if mask is None else mask.to(device)
-        return Batch(self.inputs(index, device), self.y[index].to(device).long(), mask)
+        return Batch(self.inputs(index, device), self.y[index].to(device).long(), mask, partial=self.partial)
+
+    def num_targets(self, index: Tensor) -> int:
+        """Of some examples: labels, or texts; where some targets do not count, targets that do."""
+        return int((self.y[index.to(self.y.device)] != IGNORED).sum()) if self.partial else len(index)
 
     def batches(self, size: int, device: torch.device | None = None) -> Iterator[Batch]:
         """All examples in batches of this size, in order; images in a file are read a batch ahead."""
@@ -205,7 +220,7 @@ class Dataset:
         preprocessing: what turns a raw input into what the network expects, as JSON-able facts.
         num_classes: of labels; for language models the size of the vocabulary.
         notes: what a user should know about how it was read, such as skipped files.
-        reading: what was found and what was made of it; None: the source does not say.
+        inventory: what was found and what was made of it; None: the source does not say.
     """
 
     name: str
@@ -216,7 +231,7 @@ class Dataset:
     test: Split
     num_classes: int
     notes: tuple[str, ...] = ()
-    reading: Reading | None = None
+    inventory: Inventory | None = None
 
     @property
     def splits(self) -> dict[str, Split]:

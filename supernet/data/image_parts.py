@@ -10,10 +10,11 @@ from supernet.data.dataset import Dataset
 from supernet.data.decoding import Decoding, Encoded, decode, sized
 from supernet.data.fitting import Fit
 from supernet.data.images import Carving, Decoder, corrupt_notes, image_dataset
+from supernet.data.inventory import BEYOND_LIMIT, Inventory, left_out
+from supernet.data.labels import alike
 from supernet.data.options import Storage
 from supernet.data.parts import TEST, TRAIN, VALIDATION, sources_of
 from supernet.data.pictures import Look
-from supernet.data.reading import BEYOND_LIMIT, Reading, left_out
 
 
 class ImageWords(Protocol):
@@ -89,7 +90,7 @@ def image_parts_dataset(
     decoded = dict(
         zip(roles, decode(name, [parts[role].encoded for role in roles], decoder, words.storage, decoding), strict=True)
     )
-    told = tuple(f"{role.capitalize()}: {why}." for role, why in unused.items())
+    told = (*(f"{role.capitalize()}: {why}." for role, why in unused.items()), *alike(classes))
     notes = (*corrupt_notes(decoded.values(), words.corrupt_share, name), *told)
     shares = {VALIDATION: words.validation_share, TEST: words.test_share}
     data = image_dataset(
@@ -110,7 +111,7 @@ def image_parts_dataset(
     skipped += [(BEYOND_LIMIT, "")] * beyond
     look = sum((part.look for part in decoded.values()), Look())
     remarks = [remark for role in roles for remark in parts[role].remarks]
-    reading = Reading(
+    inventory = Inventory(
         unit,
         len(skipped) + sum(map(len, data.splits.values())),
         left_out(skipped),
@@ -118,7 +119,7 @@ def image_parts_dataset(
         sources_of(names, unused, seed, shares),
         (*remarks, *told, *look.remarks()),
     )
-    return replace(data, reading=reading)
+    return replace(data, inventory=inventory)
 
 
 def _decoder(words: ImageWords) -> Decoder:

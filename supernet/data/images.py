@@ -13,10 +13,11 @@ import torch
 
 from supernet.data.dataset import DataError, Dataset, Split, Standardisation
 from supernet.data.fitting import Fit
+from supernet.data.inventory import BEYOND_LIMIT, NAMED, Inventory, left_out
 from supernet.data.on_disk import ImagesOnDisk
 from supernet.data.originals import Originals
+from supernet.data.parts import TEST, TRAIN, VALIDATION, sources_of
 from supernet.data.pictures import BROKEN, Look, NotShown, White, opened
-from supernet.data.reading import NAMED, Reading
 from supernet.data.splitting import fewer, held_out, without
 
 if TYPE_CHECKING:
@@ -81,7 +82,11 @@ class Decoder:
         if image is None:
             return None
         if self.fit is not None:
-            image = self.fit(image, self.size)
+            try:
+                image = self.fit(image, self.size)
+            except NotShown as error:
+                self.hear(error)
+                return None
         elif image.size != (self.size, self.size):
             image = ImageOps.fit(image, (self.size, self.size), Image.Resampling.BICUBIC)
         return self.pixels(image)
@@ -162,7 +167,7 @@ def image_dataset(
     *,
     full_scale: float = 255.0,
     validation: Labelled | None = None,
-    reading: Reading | None = None,
+    inventory: Inventory | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Three splits with the standardisation of the training images.
@@ -170,7 +175,7 @@ def image_dataset(
     Args:
         test, validation: the source's own; None: carved from the training images.
         full_scale: the value of a white pixel.
-        reading: what was read; None: every image, which is all there is to say.
+        inventory: what was read; None: every image, which is all there is to say.
         facts: more of the preprocessing, such as how pictures get their size.
 
     Raises:
@@ -206,6 +211,7 @@ def image_dataset(
         "labels": list(classes),
         **(facts or {}),
     }
+    used = len(learned.labels) + len(searched.labels) + len(test_index)
     return Dataset(
         name,
         origin,
@@ -215,8 +221,19 @@ def image_dataset(
         test=split(tested.take(test_index)),
         num_classes=len(classes),
         notes=notes,
-        reading=reading or Reading("images", sum(len(part.labels) for part in (train, validation, test) if part)),
+        inventory=inventory or _inventory({TRAIN: train, VALIDATION: validation, TEST: test}, used, carving, seed),
     )
+
+
+def _inventory(given: Mapping[str, Labelled | None], used: int, carving: Carving, seed: int) -> Inventory:
+    """What a source that says nothing has read: its images, of which so many are in a split."""
+    parts = {role: part for role, part in given.items() if part is not None}
+    skipped = [(why, file) for part in parts.values() for file, why in part.skipped]
+    decoded = sum(len(part.labels) for part in parts.values())
+    lost = left_out([*skipped, *[(BEYOND_LIMIT, "")] * (decoded - used)])
+    shares = {VALIDATION: carving.validation_share, TEST: carving.test_share}
+    sources = sources_of(dict.fromkeys(parts, "the source's own"), {}, seed, shares)
+    return Inventory("images", decoded + len(skipped), lost, {}, sources)
 
 
 def channel_statistics(images_NCHW: np.ndarray | ImagesOnDisk) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from supernet.data.errors import DataError
-from supernet.data.reading import NAMED
+from supernet.data.inventory import NAMED
 
 # Columns that hold labels by their names, without case.
 LABEL_NAMES = ("label", "labels", "class", "target", "fine_label", "coarse_label")
@@ -72,6 +72,15 @@ def check_number_of_classes(distinct: int, rows: int, column: str, where: str) -
             "ids, or numbers to be predicted (regression, which is not supported). Name the column of labels in "
             "data.label, and that of text in data.text."
         )
+
+
+def alike(classes: Sequence[str]) -> tuple[str, ...]:
+    """What to say of classes whose names differ in case or blanks alone."""
+    groups: dict[str, list[str]] = {}
+    for name in classes:
+        groups.setdefault("".join(name.casefold().split()), []).append(name)
+    twice = [", ".join(names) for names in groups.values() if len(names) > 1]
+    return (f"Classes whose names differ in case or blanks alone: {'; '.join(twice[:NAMED])}.",) if twice else ()
 
 
 def refuse_lists(column: str, where: str) -> DataError:

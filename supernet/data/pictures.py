@@ -114,6 +114,9 @@ def opened(encoded: bytes | Path, channels: int, white: White | None) -> tuple[I
             return shown if shown.mode == wanted else shown.convert(wanted), look + Look(frames=frames)
     except NotShown:
         raise
+    except OSError as error:
+        # Of the file system; Pillow's own have no number.
+        raise NotShown(BROKEN if error.errno is None else f"cannot be read: {error.strerror}") from None
     except Exception as error:  # of a broken file Pillow's readers raise SyntaxError, struct.error and many more
         if isinstance(error, Image.DecompressionBombError):
             raise NotShown("more pixels than Pillow opens") from None

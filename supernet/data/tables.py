@@ -82,17 +82,57 @@ def _loaded(words: TableWords) -> Any:
         if path.is_dir() and ((path / "dataset_dict.json").is_file() or (path / "state.json").is_file()):
             return datasets.load_from_disk(str(path))
         if not path.is_file():
-            return datasets.load_dataset(words.path, words.config)
+            return _of_folder(path, words) if path.is_dir() else datasets.load_dataset(words.path, words.config)
         suffix = Path(path.stem).suffix.lower() if path.suffix in COMPRESSED else path.suffix.lower()
         if suffix not in FILES:
             raise DataError(f"data.path is {words.path!r}; known files are {', '.join(FILES)}.")
         how: dict[str, Any] = {".csv": CSV, ".tsv": TSV}.get(suffix, {})
-        return datasets.load_dataset(FILES[suffix], data_files=str(path), **how)
+        loaded = datasets.load_dataset(FILES[suffix], data_files=str(path), **how)
+        if how:
+            _check_header(loaded["train"], words.path)
+        return loaded
     except DataError:
         raise
     except Exception as error:  # datasets, fsspec, pyarrow and the Hub have dozens of their own
         first = str(error).strip().split("\n")[0]
         raise DataError(f"The data set {words.path!r} cannot be loaded: {type(error).__name__}: {first}") from error
+
+
+def _of_folder(path: Path, words: TableWords) -> Any:
+    """A folder; its tables, where it holds nothing else, are read as single ones are."""
+    import datasets
+
+    suffixes = {name.suffix.lower() for name in path.iterdir() if name.is_file() and not name.name.startswith(".")}
+    data = suffixes - {"", ".md", ".txt", ".yaml"}
+    if not data or not data <= {".csv", ".tsv"} or any(entry.is_dir() for entry in path.iterdir()):
+        return datasets.load_dataset(words.path, words.config)
+    how: dict[str, Any] = CSV if ".csv" in data else {key: TSV[key] for key in (*CSV, "quoting")}
+    loaded = datasets.load_dataset(words.path, words.config, **how)
+    for rows in loaded.values():
+        _check_header(rows, words.path)
+    return loaded
+
+
+def _check_header(rows: Any, path: str) -> None:
+    """Refuse a table whose first line is an example: its cells are numbers, or stand below as well.
+
+    Raises:
+        DataError: there is no line of names.
+    """
+    for name in rows.features:
+        if _is_number(name) or name in {str(value) for value in rows[name][:]}:
+            raise DataError(
+                f"The first line of {path!r} looks like an example, and not like names of columns. Put a line of names "
+                "before it, or use data source 'labelled_text'."
+            )
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 # --- columns ------------------------------------------------------------------------------------

@@ -13,15 +13,37 @@ import numpy as np
 import torch
 
 from supernet.data.dataset import DataError, Dataset, Split
-from supernet.data.labels import UNLABELLED, are_whole_floats, check_classes, check_labelled, whole
+from supernet.data.inventory import BEYOND_LIMIT, NAMED, Inventory, left_out
+from supernet.data.labels import UNLABELLED, alike, are_whole_floats, check_classes, check_labelled, whole
 from supernet.data.parts import TEST, TRAIN, VALIDATION, sources_of
-from supernet.data.reading import BEYOND_LIMIT, NAMED, Reading, left_out
 from supernet.data.splitting import cut, fewer, held_out, without
 from supernet.data.tokens import Tokenizer
 
 # Text shrinks to a quarter, tables of numbers to a tenth; what grows by more than this was made to fill memory.
 GROWTH, SMALL_BYTES, PIECE_BYTES = 200, 100_000_000, 1 << 20
+# Suffixes of tables, and who reads them.
+OTHERS = {
+    **dict.fromkeys((".csv", ".tsv"), "'labelled_text' or 'huggingface'"),
+    **dict.fromkeys((".json", ".jsonl", ".ndjson", ".parquet", ".arrow"), "'huggingface' or 'instructions'"),
+}
 NULL_TEXT, NULL_LABEL = "without text", "without a label"
+
+
+def refuse_others(path: Path, source: str, taken: Sequence[str]) -> None:
+    """Refuse a file whose suffix says that another source reads it.
+
+    Args:
+        taken: suffixes that this source takes, of those that are known.
+
+    Raises:
+        DataError: naming the source.
+    """
+    suffix = Path(path.stem).suffix.lower() if path.suffix == ".gz" else path.suffix.lower()
+    if path.is_file() and suffix in OTHERS and suffix not in taken:
+        raise DataError(
+            f"{path.name} is a table by its suffix, which data source {source!r} does not read; choose data source "
+            f"{OTHERS[suffix]}. Name it otherwise if its text itself is meant."
+        )
 
 
 def read_text(path: Path) -> str:
@@ -192,7 +214,7 @@ def text_dataset(
         "validation": split(validation, "validation"),
         "test": split(test, "test"),
     }
-    notes = tuple(f"{role.capitalize()}: {why}." for role, why in read.unused.items())
+    notes = (*(f"{role.capitalize()}: {why}." for role, why in read.unused.items()), *alike(classes))
     nulls = [row for part in read.parts.values() for row in part.left_out] + [(BEYOND_LIMIT, "")] * beyond
     return Dataset(
         name,
@@ -203,7 +225,7 @@ def text_dataset(
         test=splits["test"],
         num_classes=len(classes),
         notes=notes,
-        reading=Reading(
+        inventory=Inventory(
             "rows",
             len(nulls) + sum(map(len, splits.values())),
             left_out(nulls),
@@ -312,7 +334,7 @@ def language_dataset(
         validation=splits[VALIDATION],
         test=splits[TEST],
         num_classes=reader.vocab,
-        reading=Reading(
+        inventory=Inventory(
             "documents",
             len(nulls) + sum(len(documents.texts) for documents in parts.values()),
             left_out(nulls),

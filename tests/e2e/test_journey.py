@@ -135,6 +135,7 @@ def test_exporting_again_gives_the_same_export(client: Client, finished: dict[st
     assert first == second
 
 
+@pytest.mark.thorough
 def test_command_line_tells_the_same_story(stack: Stack, finished: dict[str, Any], tmp_path: Path) -> None:
     def winnow(*arguments: str) -> str:
         environment = {**os.environ, **stack.environment(), "COLUMNS": "200"}

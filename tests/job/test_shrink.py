@@ -39,7 +39,7 @@ class TestWhatIsDecided:
             ("params", 9000),
             ("size_bytes", None),
         ]
-        assert found.rule == {"pick": "most_accurate", "under": {"latency_ms": 5, "params": 9000}}
+        assert found.rule == {"pick": "as_good", "under": {"latency_ms": 5, "params": 9000}}
 
     def test_limits_beyond_what_objectives_hold_are_constraints(self) -> None:
         under = {"latency_ms": 5, "params": 9000, "macs": 90000, "size_bytes": 99999}
@@ -49,8 +49,8 @@ class TestWhatIsDecided:
         goals = [*spec.objectives, *spec.constraints]
         assert {one.metric: one.limit for one in goals} == {"accuracy": None, **under}
 
-    def test_without_limits_the_knee_is_meant(self) -> None:
-        assert plan("mobilenet/digits", "digits").rule == {"pick": "knee", "under": {}}
+    def test_without_limits_the_cheapest_that_is_as_good_is_meant(self) -> None:
+        assert plan("mobilenet/digits", "digits").rule == {"pick": "as_good", "under": {}}
 
     def test_what_is_said_otherwise_is_no_decision_any_more(self) -> None:
         asked = {"training": {"epochs": 3}, "search": {"evaluations": 60}}

@@ -276,3 +276,23 @@ def test_kept_samples_that_are_damaged_are_refused(tmp_path: Path) -> None:
 
 def test_names_are_shown_in_cards_as_they_are() -> None:
     assert escaped("a\nb <i> [x](y) `z`") == r"a\\nb \<i\> \[x\](y) \`z\`"
+
+
+def test_a_model_of_answers_is_verified_on_its_answers_alone(tmp_path: Path) -> None:
+    rows = [json.dumps({"q": f"{i}+{i}", "a": str(2 * i)}) for i in range(60)]
+    path = tmp_path / "sums.jsonl"
+    path.write_text("\n".join(rows))
+    words = {"source": "instructions", "path": str(path), "length": 16, "answer": "a", "template": "{q}="}
+    spec = llama_spec(path, data=words)
+    evaluator = evaluator_of(spec)
+    shop = replace(workshop(tmp_path, Reporter()), spec=spec, space=spec.supernet.space())
+    data = load_dataset("instructions", spec.training.seed, spec.data)
+    samples.keep(shop, data)
+    order = order_of(shop, evaluator, data)
+    path.unlink()
+    bundle = make_export(order, shop.artifacts, 1, IN_MEMORY)
+    promised = order.finalist.metrics["test_perplexity"]
+    for found in bundle.report["formats"].values():
+        assert found["perplexity"] == pytest.approx(promised, rel=1e-3)
+    facts = json.loads((bundle.folder / "architecture.json").read_text())
+    assert "the template '{q}='" in facts["preprocessing"]["template"]

@@ -130,7 +130,7 @@ class TestRoute:
         plan = api.post("/v1/shrink", json=asked).json()
 
         assert api.post("/v1/jobs", json=plan["job"]).status_code == 201
-        assert plan["rule"] == {"pick": "most_accurate", "under": {"latency_ms": 0.5}}
+        assert plan["rule"] == {"pick": "as_good", "under": {"latency_ms": 0.5}}
         assert {one["what"] for one in plan["decisions"]} >= {"recipe", "training", "search"}
 
     @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -373,3 +374,18 @@ def test_who_waits_longest_and_matters_most_goes_first(api: TestClient, database
             session.execute(update(Job).where(Job.id == job_id).values(queued_at=earlier))
         order = [job_id for job_id in leases.unheld(session, Job, -60) if job_id in ids]
     assert order == [ids[2], ids[1], ids[0], ids[3]]
+
+
+def test_a_cursor_that_was_not_given_here_is_refused(api: TestClient) -> None:
+    for _ in range(2):
+        submitted(api)
+    cursor = api.get("/v1/jobs", params={"limit": 1}).json()["next_cursor"]
+    assert api.get("/v1/jobs", params={"cursor": cursor}).status_code == 200
+    read = bytearray(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    for changed in (0, len(read) - 3):  # the signature, and what is signed
+        bent = bytearray(read)
+        bent[changed] ^= 1
+        answer = api.get("/v1/jobs", params={"cursor": base64.urlsafe_b64encode(bent).decode()})
+        assert (answer.status_code, "cursor" in answer.json()["detail"]) == (422, True)
+    unsigned = base64.urlsafe_b64encode(json.dumps(["2026-01-01T00:00:00", "x"]).encode()).decode()
+    assert api.get("/v1/jobs", params={"cursor": unsigned}).status_code == 422

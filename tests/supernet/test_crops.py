@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from PIL import Image
 from supernet.augment import Augmentation
 from supernet.data import DataError, Decoding, load_dataset
 from supernet.data.originals import DRAWS, LEAST_RATIO, MOST_RATIO, Originals, box
+from supernet.evaluator import CALIBRATION, calibration_examples
 from supernet.options import AugmentationOptions
 from tests.tiny_data import image_table
 
@@ -117,3 +120,16 @@ def test_a_picture_that_is_gone_is_named(tmp_path):
     file.unlink()
     with pytest.raises(DataError, match=f"{name} could be decoded when the data were read, and cannot any more"):
         Augmentation(split, CROPS, 0).batch(ALL, step=0)
+
+
+def test_examples_for_calibration_are_cut_once_and_need_no_pictures_any_more(tmp_path):
+    data = load_dataset("images", 0, stripes(tmp_path))
+    some, again = (calibration_examples(data, 5, 3, CROPS) for _ in range(2))
+    fewer = calibration_examples(data, 3, 3, CROPS)
+    shutil.rmtree(tmp_path)
+    assert some.cropped
+    assert some.originals is None
+    assert torch.equal(some.stored, again.stored)
+    assert torch.equal(some.stored[:3], fewer.stored)
+    images = Augmentation(some, CROPS, 3, CALIBRATION)
+    assert torch.allclose(next(images.batches(5)).inputs, some.x)  # nothing is cut of a crop again

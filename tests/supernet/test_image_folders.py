@@ -35,7 +35,7 @@ def lengths(data):
 
 
 def reasons(data):
-    return {one.why: (one.count, one.some) for one in data.reading.left_out}
+    return {one.why: (one.count, one.some) for one in data.inventory.left_out}
 
 
 # --- parts ------------------------------------------------------------------------------------------
@@ -56,7 +56,7 @@ def test_parts_of_the_owner_are_used_whatever_they_are_called(tmp_path, train, v
     data = read(tmp_path)
     assert lengths(data) == [16, 6, 10]
     assert data.preprocessing["labels"] == ["cat", "dog"]
-    assert dict(data.reading.splits) == {"train": train, "validation": validation, "test": test}
+    assert dict(data.inventory.splits) == {"train": train, "validation": validation, "test": test}
 
 
 def test_what_the_owner_did_not_split_is_carved(tmp_path):
@@ -64,8 +64,8 @@ def test_what_the_owner_did_not_split_is_carved(tmp_path):
     fill(tmp_path / "valid", count=3)
     data = read(tmp_path)
     assert lengths(data) == [12, 6, 4]
-    assert data.reading.splits["validation"] == "valid"
-    assert "carved from training data (a share of 0.2" in data.reading.splits["test"]
+    assert data.inventory.splits["validation"] == "valid"
+    assert "carved from training data (a share of 0.2" in data.inventory.splits["test"]
 
 
 def test_any_part_may_be_named_and_two_that_could_be_meant_are_refused(tmp_path):
@@ -100,6 +100,15 @@ def test_a_folder_that_may_be_a_class_or_a_part_is_refused(tmp_path):
     assert "has no folders of classes" in read(tmp_path, test_split="test").notes[0]
 
 
+def test_a_class_that_is_called_train_is_not_taken_for_a_part(tmp_path):
+    fill(tmp_path, ("car", "plane", "train"))
+    assert "train may be a class or the train part" in refusal(tmp_path)
+    fill(tmp_path / "train", ("car", "plane", "train"))
+    shutil.rmtree(tmp_path / "car")
+    shutil.rmtree(tmp_path / "plane")
+    assert read(tmp_path).preprocessing["labels"] == ["car", "plane", "train"]
+
+
 def test_folders_that_may_be_classes_or_places_are_refused(tmp_path):
     fill(tmp_path / "berlin")
     fill(tmp_path / "paris")
@@ -115,7 +124,7 @@ def test_a_part_without_labels_is_no_part_and_that_is_said(tmp_path):
     data = read(tmp_path)
     assert len(data.test) == 4
     assert "test has no folders of classes, so its images have no labels" in data.notes[0]
-    assert "carved" in data.reading.splits["test"]
+    assert "carved" in data.inventory.splits["test"]
     assert reasons(data)["not in the folder of a class"][0] == 5
 
 
@@ -124,7 +133,7 @@ def test_a_part_that_lacks_a_class_says_so(tmp_path):
     fill(tmp_path / "test", ("cat",))
     data = read(tmp_path)
     assert len(data.test) == 8
-    assert data.reading.remarks == ("test has no images of 1 classes: dog.",)
+    assert data.inventory.remarks == ("test has no images of 1 classes: dog.",)
 
 
 # --- files ------------------------------------------------------------------------------------------
@@ -143,7 +152,7 @@ def test_hidden_files_and_folders_are_skipped_at_every_depth(tmp_path):
         shutil.copy(tmp_path / "cat" / "0.png", place / "__MACOSX" / "0.png")
     data = read(tmp_path)
     assert sum(lengths(data)) == 17
-    assert data.reading.used == 17
+    assert data.inventory.used == 17
     assert reasons(data)["hidden"][0] == 9
     assert data.notes == ()
 
@@ -167,8 +176,8 @@ def test_every_file_that_is_not_used_is_named_with_the_reason(tmp_path):
         "no picture by its suffix .db": (1, ("dog/Thumbs.db",)),
         "not in the folder of a class": (1, ("labels.csv",)),
     }
-    assert data.reading.used == sum(lengths(data)) == 15
-    assert data.reading.seen == 22
+    assert data.inventory.used == sum(lengths(data)) == 15
+    assert data.inventory.seen == 22
 
 
 def test_suffixes_count_in_any_case_and_folders_may_have_them(tmp_path):
@@ -194,7 +203,7 @@ def test_a_limit_and_broken_files_are_counted(tmp_path):
     (tmp_path / "train" / "cat" / "3.png").write_bytes(b"no picture")
     data = read(tmp_path, limit=20, corrupt_share=0.5)
     assert reasons(data) == {"not a whole image": (1, ("train/cat/3.png",)), "beyond data.limit": (19, ())}
-    assert data.reading.seen == 48
+    assert data.inventory.seen == 48
 
 
 def test_classes_are_counted_in_every_split(tmp_path):

@@ -10,7 +10,9 @@ import pytest
 from PIL import Image, ImageCms
 
 from supernet.data import DataError, Decoding, load_dataset
+from supernet.data.fitting import Fit
 from supernet.data.images import Decoder
+from supernet.data.pictures import NotShown, White, opened
 from tests.tiny_data import encoded
 
 # A grey ramp, 8 bits.
@@ -119,9 +121,23 @@ def test_numbers_without_a_white_are_left_out_by_name(tmp_path, values):
     data = load_dataset("images", 0, {"path": str(tmp_path), "size": 8, "corrupt_share": 0.1})
     (note,) = data.notes
     assert "a/scan.tif (pixels from" in note
-    (left,) = data.reading.left_out
+    (left,) = data.inventory.left_out
     assert "nothing says which value is white" in left.why
-    assert data.reading.used == 20
+    assert data.inventory.used == 20
+
+
+def test_a_picture_too_long_and_thin_to_be_resized_is_left_out():
+    thread = encoded(Image.new("L", (1, 60_000)))
+    heard = []
+    fitted = Decoder(64, 1, Fit(4096, True, "bicubic", 64), hear=heard.append)
+    assert fitted.decode(thread) is None
+    assert "too long and thin" in str(heard[-1])
+    assert Decoder(64, 1).decode(thread) is not None
+
+
+def test_a_file_that_cannot_be_read_says_why(tmp_path):
+    with pytest.raises(NotShown, match="cannot be read: Is a directory"):
+        opened(tmp_path, 1, None)
 
 
 # --- sets -------------------------------------------------------------------------------------------
@@ -143,7 +159,7 @@ def test_deep_pictures_of_a_set_have_one_white(tmp_path):
     data = load_dataset("images", 0, deep_set(tmp_path, 2000, 60000))
     means = [data.train.stored[data.train.y == label].float().mean().item() for label in (0, 1)]
     assert means == pytest.approx([2045 / 257, 60045 / 257], abs=1)
-    assert data.reading.remarks == (
+    assert data.inventory.remarks == (
         "40 images have more than 8 bits a pixel: values are scaled to 8 bits, and 65535 is white.".replace("40", "20"),
     )
 
@@ -166,7 +182,7 @@ def test_parts_of_a_set_have_one_white_on_the_disk_as_in_memory(tmp_path):
     for _ in range(2):
         disk = load_dataset("images", 0, {**options, "storage": "disk"}, decoding)
         assert disk.test.stored[:].tolist() == memory.test.stored[:].tolist()
-        assert disk.reading == memory.reading
+        assert disk.inventory == memory.inventory
         assert memory.test.stored.max() < 20
 
 
@@ -188,7 +204,7 @@ def test_frames_and_transparency_are_counted(tmp_path):
             GREY.rotate(90 * i).save(tmp_path / name / f"{i}.png")
     (tmp_path / "a" / "film.gif").write_bytes(FILES["GIF of two frames"])
     (tmp_path / "b" / "glass.png").write_bytes(encoded(with_alpha("RGBA", 100)))
-    remarks = load_dataset("images", 0, {"path": str(tmp_path), "size": 8}).reading.remarks
+    remarks = load_dataset("images", 0, {"path": str(tmp_path), "size": 8}).inventory.remarks
     assert [remark.split(":")[0] for remark in remarks] == [
         "1 image has several frames or pages",
         "1 image has transparent pixels",
@@ -215,11 +231,5 @@ def test_the_size_of_validation_pictures_is_as_stated(tmp_path):
 def test_a_decoder_alone_takes_the_white_of_the_file():
     dark = Image.fromarray(np.array([[0, 100], [200, 255]], dtype=np.uint16))
     assert Decoder(2, 1).decode(encoded(dark)).tolist() == [[[0, 100], [200, 255]]]
-    set_wide = replace(Decoder(2, 1), white=load_white(65535))
+    set_wide = replace(Decoder(2, 1), white=White(ints=65535))
     assert set_wide.decode(encoded(dark)).max() == 1
-
-
-def load_white(value):
-    from supernet.data.pictures import White
-
-    return White(ints=value)

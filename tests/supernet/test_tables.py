@@ -37,7 +37,7 @@ def total(data):
 
 
 def left(data):
-    return {one.why: (one.count, one.some) for one in data.reading.left_out}
+    return {one.why: (one.count, one.some) for one in data.inventory.left_out}
 
 
 def parquet(path, table, features=None):
@@ -77,7 +77,7 @@ def test_a_header_is_no_example(tmp_path, header):
     assert named.preprocessing["labels"] == ["neg", "pos"]
     assert total(named) == total(read("labelled_text", file, header=True)) == 40
     assert total(read("labelled_text", file, header=False)) == 41
-    assert named.reading.columns == {"text": repr(header[0]), "label": repr(header[1])}
+    assert named.inventory.columns == {"text": repr(header[0]), "label": repr(header[1])}
 
 
 def test_a_header_above_numbers_is_seen_though_labels_occur_once(tmp_path):
@@ -132,8 +132,8 @@ def test_two_columns_that_could_be_meant_are_refused(tmp_path, suffix):
         write_csv(path, list(zip(*table.values(), strict=True)), [*table])
     assert "hold text: premise, hypothesis. Name one in data.text" in refusal("huggingface", path)
     data = read("huggingface", path, text="hypothesis")
-    assert data.reading.columns == {"text": "hypothesis", "label": "label"}
-    assert data.reading.remarks == ("Columns that are not used: premise.",)
+    assert data.inventory.columns == {"text": "hypothesis", "label": "label"}
+    assert data.inventory.remarks == ("Columns that are not used: premise.",)
 
 
 def test_two_columns_that_could_be_labels_are_refused(tmp_path):
@@ -159,6 +159,24 @@ def test_a_column_of_text_that_is_asked_for_is_read_beside_images(tmp_path):
     assert read("huggingface", path, text="caption").train.is_language
 
 
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_an_example_is_no_header(tmp_path, suffix):
+    """`datasets` takes the first line for names, whatever it says."""
+    between = "," if suffix == "csv" else "\t"
+    path = tmp_path / f"rows.{suffix}"
+    path.write_text("\n".join(between.join(row) for row in rows()))
+    assert "looks like an example, and not like names of columns" in refusal("huggingface", path)
+    path.write_text("\n".join(f"text {i}{between}{i % 3 / 2}" for i in range(40)))
+    assert "looks like an example" in refusal("huggingface", path)
+
+
+def test_columns_beside_text_alone_are_said(tmp_path):
+    table = {"text": [f"document {i}" for i in range(40)], "mood": [i % 2 for i in range(40)]}
+    data = read("huggingface", parquet(tmp_path / "rows.parquet", table), length=8)
+    assert data.train.is_language
+    assert data.inventory.remarks == ("Columns that are not used: mood.",)
+
+
 # --- words that other readers take for nothing -------------------------------------------------------
 
 
@@ -182,7 +200,7 @@ def test_nulls_of_json_are_left_out_by_count(tmp_path):
     path.write_text("\n".join(map(json.dumps, lines)))
     data = read("huggingface", path)
     assert left(data) == {"without text": (1, ("row 4",)), "without a label": (1, ("row 8",))}
-    assert data.reading.seen == 40
+    assert data.inventory.seen == 40
     assert data.preprocessing["labels"] == ["neg", "pos"]
 
 
@@ -191,6 +209,15 @@ def test_a_table_that_mostly_lacks_labels_is_refused(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)))
     assert "have no label in column 'label' (20 of 40 rows)" in refusal("huggingface", path)
+
+
+def test_a_folder_of_tables_is_read_as_a_table_is(tmp_path):
+    lines = [(f"text {i}", ("EU", "NA")[i % 2]) for i in range(40)]
+    for name in ("train", "test"):
+        write_csv(tmp_path / f"{name}.csv", lines, ("text", "label"))
+    data = read("huggingface", tmp_path)
+    assert data.preprocessing["labels"] == ["EU", "NA"]
+    assert [len(split) for split in data.splits.values()] == [32, 8, 40]
 
 
 # --- what is no class ---------------------------------------------------------------------------------
@@ -232,6 +259,21 @@ def test_a_label_with_a_comma_is_one_label(tmp_path):
     assert read("labelled_text", write_csv(tmp_path / "rows.csv", lines)).num_classes == 2
 
 
+def test_labels_that_differ_in_case_alone_are_said(tmp_path):
+    data = read("labelled_text", write_csv(tmp_path / "rows.csv", rows(labels=("Good", "good", "bad"))))
+    assert data.notes == ("Classes whose names differ in case or blanks alone: Good, good.",)
+
+
+@pytest.mark.parametrize(
+    ("source", "suffix", "other"),
+    [("text", "csv", "labelled_text"), ("text", "jsonl", "instructions"), ("labelled_text", "parquet", "huggingface")],
+)
+def test_a_file_of_another_source_is_not_read_as_ones_own(tmp_path, source, suffix, other):
+    path = tmp_path / f"rows.{suffix}"
+    path.write_text("some,text\n" * 200)
+    assert other in refusal(source, path)
+
+
 # --- parts ----------------------------------------------------------------------------------------------
 
 
@@ -240,7 +282,7 @@ def test_parts_of_files_are_used(tmp_path):
         write_csv(tmp_path / f"{name}.tsv", [], None).write_text("\n".join("\t".join(row) for row in rows(count)))
     data = read("labelled_text", tmp_path)
     assert [len(split) for split in data.splits.values()] == [40, 6, 8]
-    assert data.reading.splits == {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
+    assert data.inventory.splits == {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
     (tmp_path / "valid.tsv").write_text("a\tneg\n")
     assert "dev and valid, which could all be for validation" in refusal("labelled_text", tmp_path)
     assert len(read("labelled_text", tmp_path, validation_split="dev").validation) == 6
@@ -263,14 +305,14 @@ def test_test_files_without_labels_are_no_part(tmp_path, labels):
     data = read("labelled_text", tmp_path, text="text", label="label")
     assert [len(split) for split in data.splits.values()] == [32, 10, 8]
     assert data.notes[0].startswith("Test: ")
-    assert "carved from training data" in data.reading.splits["test"]
+    assert "carved from training data" in data.inventory.splits["test"]
 
 
 def test_a_test_part_whose_labels_are_minus_one_is_none(tmp_path):
     data = read("huggingface", saved(tmp_path / "set", train=[0, 1] * 20, validation=[0, 1] * 5, test=[-1] * 8))
     assert [len(split) for split in data.splits.values()] == [32, 10, 8]
     assert data.notes == ("Test: none of its rows has a label (-1 or nothing).",)
-    assert data.reading.splits["validation"] == "validation"
+    assert data.inventory.splits["validation"] == "validation"
 
 
 def test_parts_of_a_data_set_are_used_and_two_that_could_be_meant_are_refused(tmp_path):
@@ -300,7 +342,7 @@ def test_documents_are_told_apart(tmp_path):
     data = read("huggingface", path, length=8)
     assert bytes(data.train.stored.flatten().tolist()).startswith(b"document 0\0document 1\0")
     assert "byte 0" in data.preprocessing["documents"]
-    assert (data.reading.unit, data.reading.seen) == ("documents", 40)
+    assert (data.inventory.unit, data.inventory.seen) == ("documents", 40)
 
 
 def test_lines_are_not_taken_for_documents(tmp_path):
@@ -328,4 +370,4 @@ def test_parts_of_text_are_used_by_any_name_of_theirs(tmp_path):
     for name, count in (("Train", 200), ("val", 20), ("TEST", 30)):
         (tmp_path / f"{name}.txt").write_text("to be or not " * count)
     data = read("text", tmp_path)
-    assert data.reading.splits == {"train": "Train.txt", "validation": "val.txt", "test": "TEST.txt"}
+    assert data.inventory.splits == {"train": "Train.txt", "validation": "val.txt", "test": "TEST.txt"}

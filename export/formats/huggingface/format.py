@@ -96,7 +96,7 @@ def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> d
     config, places = described(contents)
     tensors = dict(padded(network, places))
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    _write_weights(tensors, folder)
+    write_weights(tensors, folder)
     if (made := generation_config(config, contents)) is not None:
         (folder / "generation_config.json").write_text(json.dumps(made, indent=2, sort_keys=True) + "\n")
     if (made := image_processor(config, contents.facts)) is not None:
@@ -181,8 +181,8 @@ def _of_folded(block: nn.Module, norm: str, attribute: str) -> Tensor:
     return torch.full_like(conv.bias, value)
 
 
-def _write_weights(tensors: Mapping[str, Tensor], folder: Path) -> None:
-    """One file, or several of `SHARD_BYTES` at most and an index."""
+def write_weights(tensors: Mapping[str, Tensor], folder: Path) -> None:
+    """Write safetensors: one file, or several of `SHARD_BYTES` at most and an index."""
     shards: list[dict[str, Tensor]] = [{}]
     size = 0
     for name, tensor in tensors.items():

@@ -3,6 +3,7 @@
 import { get, post } from "./api.js";
 import { byId, el } from "./dom.js";
 import { profileNodes } from "./profile.js";
+import { planned } from "./shrink.js";
 
 const text = byId("job");
 const recipe = byId("recipe");
@@ -13,6 +14,12 @@ let parent = null; // the job that this one is made of, and how: {id, verb, draf
 let filled = ""; // what this page wrote, so that what the user wrote is never lost unasked
 
 start();
+planned((job) => {
+  if (text.value !== filled && !confirm("Replace what you wrote by the job that was made?")) return;
+  parent = null;
+  fill(job);
+  byId("about").textContent = "The job that the sentence means. Change what you like; what you leave out has the recipe's default.";
+}, trouble);
 
 async function start() {
   const asked = new URLSearchParams(location.search);

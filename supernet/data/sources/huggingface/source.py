@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from supernet.data.dataset import DataError, Dataset
 from supernet.data.decoding import Decoding, Encoded, Item
 from supernet.data.image_parts import ImagePart, image_parts_dataset
 from supernet.data.images import stamp
+from supernet.data.inventory import BEYOND_LIMIT
 from supernet.data.labels import are_whole_floats, check_classes, check_labelled, whole
 from supernet.data.parts import TRAIN
-from supernet.data.reading import BEYOND_LIMIT
 from supernet.data.sources.huggingface.options import HuggingFaceOptions
 from supernet.data.splitting import fewer
 from supernet.data.tables import all_unlabelled, columns_of, label_words, numbers_of, table_parts
@@ -116,9 +116,12 @@ class HuggingFace:
         documents = {
             role: _documents(_column(rows, column, where), self.options.rows, role) for role, rows in parts.items()
         }
-        return language_dataset(
-            self._name, self._origin, documents, reader, self.options.length, self._shares, names, {"text": column}
+        columns = {"text": column}
+        data = language_dataset(
+            self._name, self._origin, documents, reader, self.options.length, self._shares, names, columns
         )
+        assert data.inventory is not None
+        return replace(data, inventory=replace(data.inventory, remarks=_aside(parts[TRAIN], columns)))
 
     def _images(
         self,

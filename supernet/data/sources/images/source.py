@@ -8,18 +8,12 @@ from pathlib import Path
 
 from supernet.data.dataset import DataError, Dataset
 from supernet.data.decoding import Decoding, Encoded, Item
-from supernet.data.folders import HIDDEN, is_hidden, shown, visible_folders, walk
+from supernet.data.folders import HIDDEN, PICTURES, is_hidden, shown, visible_folders, walk
 from supernet.data.image_parts import ImagePart, image_parts_dataset
 from supernet.data.images import need, stamp
 from supernet.data.parts import TEST, TRAIN, VALIDATION, chosen_parts
 from supernet.data.sources.images.options import ImagesOptions
 
-SUFFIXES = frozenset(
-    {
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".avif", ".tif", ".tiff"),
-        *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".tga", ".pcx", ".sgi", ".qoi", ".ico"),
-    }
-)
 EXAMPLE = "a folder with one folder of images per class, or with train/ and test/ that have those"
 
 
@@ -110,6 +104,11 @@ class _Layout:
             DataError: there are fewer than two, or their folders could be the classes as well.
         """
         train = self.folders[TRAIN]
+        if train != self.root and not visible_folders(train) and len(self.beside) > 0:
+            raise DataError(
+                f"{train} may be a class or the train part: it has no folders of classes, and other folders lie beside "
+                f"it. Put the folders of the classes into one folder, such as {self.root}/train, or rename it."
+            )
         folders = [folder for folder in visible_folders(train) if folder not in self.folders.values()]
         if len(folders) < 2:
             only = visible_folders(folders[0]) if folders else []
@@ -141,7 +140,7 @@ class _Layout:
 
 
 def _has_images(folder: Path) -> bool:
-    return any(entry.suffix.lower() in SUFFIXES and entry.is_file() for entry in folder.iterdir())
+    return any(entry.suffix.lower() in PICTURES and entry.is_file() for entry in folder.iterdir())
 
 
 def _part(place: Path, root: Path, classes: Sequence[str], role: str) -> ImagePart | str:
@@ -165,14 +164,14 @@ def _part(place: Path, root: Path, classes: Sequence[str], role: str) -> ImagePa
     for label, name in enumerate(classes):
         if not (place / name).is_dir():
             continue
-        found = walk(place / name, root, SUFFIXES)
+        found = walk(place / name, root, PICTURES)
         files += [(file, label) for file in found.files]
         left_out += found.left_out
     seen = {label for _, label in files}
     missing = [shown(name) for label, name in enumerate(classes) if label not in seen]
     if role == TRAIN and missing:
         raise DataError(
-            f"No images in {place} of class {', '.join(missing)}; known suffixes: {', '.join(sorted(SUFFIXES))}."
+            f"No images in {place} of class {', '.join(missing)}; known suffixes: {', '.join(sorted(PICTURES))}."
         )
     if not files:
         return f"{shown(place.name)} has no images"

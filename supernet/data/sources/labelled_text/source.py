@@ -17,6 +17,7 @@ from supernet.data.text import (
     as_classes,
     class_names,
     labelled_texts,
+    refuse_others,
     text_dataset,
     unlabelled,
 )
@@ -40,6 +41,7 @@ class LabelledText:
         """
         options = self.options
         path = need(options.path, EXAMPLE)
+        refuse_others(path, "labelled_text", SUFFIXES)
         asked = {TRAIN: options.train_split, VALIDATION: options.validation_split, TEST: options.test_split}
         files, names = files_of_parts(path, asked, SUFFIXES, EXAMPLE)
         first = read_table(files[TRAIN], options.text, options.label, options.header)

@@ -10,7 +10,7 @@ from supernet.data.decoding import Decoding
 from supernet.data.images import need
 from supernet.data.parts import TEST, TRAIN, VALIDATION, files_of_parts
 from supernet.data.sources.text.options import TextOptions
-from supernet.data.text import Documents, language_dataset, read_text
+from supernet.data.text import Documents, language_dataset, read_text, refuse_others
 from supernet.data.tokens import tokenizer
 
 SUFFIXES = (".txt", ".text", ".md", ".tokens", ".raw")
@@ -31,6 +31,7 @@ class Text:
         """
         options = self.options
         path = need(options.path, EXAMPLE)
+        refuse_others(path, "text", ())
         asked = {TRAIN: options.train_split, VALIDATION: options.validation_split, TEST: options.test_split}
         files, names = files_of_parts(path, asked, SUFFIXES, EXAMPLE, also_train=("input",))
         parts = {role: self._documents(file) for role, file in files.items()}

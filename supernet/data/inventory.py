@@ -1,4 +1,4 @@
-"""Reading: what a source found when it was read, and what it made of it. No torch.
+"""Inventory: what a source found when its data were read, and what it made of it. No torch.
 
 A person who believes a number must be able to see what it was obtained on: which files were used and which were left
 out, why, which columns were taken, and where every split comes from.
@@ -43,7 +43,7 @@ def left_out(found: Iterable[tuple[str, str]]) -> tuple[LeftOut, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Inventory:
     """What was read.
 
     Attributes:

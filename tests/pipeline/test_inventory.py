@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
 
+from pipeline.inventory import read_of, said_of_data
 from pipeline.materials import decoding_of, prepare_data
-from pipeline.readings import read_of, said_of_data
 from pipeline.stages import run
 from service.store.records import CLASSES_TOLD, DataRead
+from service.terminal import data_line
 from supernet.data import load_dataset
 from tests.pipeline.bench import MemoryReporter, workshop
 from tests.tiny_data import grey_images, labelled_text, picture
@@ -100,10 +102,33 @@ def test_of_many_classes_people_hear_the_first(tmp_path):
     )
 
 
+@pytest.mark.parametrize("storage", ["memory", "disk"])
+def test_samples_on_both_sides_of_a_split_are_said(tmp_path, storage):
+    source, reporter = tmp_path / "source", MemoryReporter()
+    options = grey_images(source, {"train": 10, "test": 4})
+    for label in range(3):
+        shutil.copy(source / "train" / f"class{label}" / "0.png", source / "test" / f"class{label}" / "9.png")
+    for label in range(10):  # those of `grey_images` are the same in every part
+        for i in range(4):
+            picture(label % 3, 5000 + 100 * label + i, (8, 8)).save(source / "test" / f"class{label}" / f"{i}.png")
+    shop = shop_of(tmp_path, reporter, **options, storage=storage)
+    data = data_of(shop)
+    said = said_of_data(data, read_of(shop.spec, data))
+    assert [text for _, text in said if "among the training samples" in text][-1].startswith("3 of 43 test samples")
+
+
+def test_a_terminal_shows_what_was_read_in_a_line(tmp_path):
+    shop = shop_of(tmp_path, MemoryReporter(), **grey_images(tmp_path / "source"))
+    line = data_line(read_of(shop.spec, data_of(shop)).told())
+    assert line == "Data images: 120 of 120 files; train 80, validation 20, test 20, 10 classes"
+
+
 def test_a_source_that_does_not_say_what_it_read_has_a_record_too(tmp_path):
     shop = workshop(tmp_path, MemoryReporter())
-    silent = replace(load_dataset("digits", 0), reading=None)
+    silent = replace(load_dataset("digits", 0), inventory=None)
     record = read_of(shop.spec, silent)
     assert (record.seen, record.splits["train"].source) == (None, None)
+    own = read_of(shop.spec, load_dataset("digits", 0))
+    assert (own.seen, own.used, own.splits["test"].source) == (1797, 1797, "the source's own")
     assert sum(sum(split.classes) for split in record.splits.values()) == 1797
-    assert said_of_data(silent) == []
+    assert said_of_data(silent, record) == []
