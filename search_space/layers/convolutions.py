@@ -28,6 +28,7 @@ class PaddedConvSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "padded_conv"
+    batch_norms: ClassVar[bool | None] = True
     fixed: ClassVar[frozenset[str]] = frozenset(
         {"in_channels", "out_channels", "kernel", "stride", "before", "after", "size", "eps"}
     )
@@ -69,6 +70,7 @@ class InvertedResidualSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "inverted_residual"
+    batch_norms: ClassVar[bool | None] = True
     fixed: ClassVar[frozenset[str]] = frozenset(
         {"in_channels", "out_channels", "kernel", "stride", "before", "after", "dilation", "size", "expand", "squeeze",
          "eps", "shortcut"}
@@ -88,6 +90,10 @@ class InvertedResidualSpec(LayerSpec):
     squeeze: int
     eps: float
     shortcut: bool
+
+    def branches(self) -> tuple[str, ...]:
+        """The convolutions, where the shortcut is the input."""
+        return ("project_norm",) if self.shortcut else ()
 
     @property
     def out_size(self) -> int:
@@ -126,6 +132,7 @@ class PatchConvSpec(LayerSpec):
     """A convolution whose windows do not overlap, with a layer norm over channels before or behind it (ConvNeXt)."""
 
     kind: ClassVar[str] = "patch_conv"
+    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"in_channels", "out_channels", "kernel", "size", "norm_first", "eps"})
 
     in_channels: int
@@ -168,6 +175,7 @@ class ConvNextLayerSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "convnext_layer"
+    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"channels", "kernel", "size", "eps", "layer_scale", "response"})
 
     channels: int
@@ -178,6 +186,10 @@ class ConvNextLayerSpec(LayerSpec):
     eps: float
     layer_scale: bool
     response: bool
+
+    def branches(self) -> tuple[str, ...]:
+        """Everything but the sum."""
+        return ("project",)
 
     @property
     def norms_across(self) -> frozenset[str]:
@@ -228,6 +240,8 @@ class MapHeadSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "map_head"
+    dropouts: ClassVar[frozenset[str]] = frozenset({"dropout"})
+    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"channels", "classes", "size", "norm", "eps"})
     free: ClassVar[frozenset[str]] = frozenset({"dropout"})
 

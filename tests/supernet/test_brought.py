@@ -16,6 +16,7 @@ from quantization.calibration import calibrate_activations
 from quantization.quantizable import QuantizableNetwork
 from search_space.adjustments import Adjustments
 from search_space.checkpoint import CheckpointError, read_checkpoint
+from search_space.companions import Preprocessing, image_preprocessing
 from search_space.layers import Precision
 from search_space.plugins import family_of, load_family
 from supernet.data.dataset import Batch
@@ -417,3 +418,33 @@ def test_layers_are_quantized_experts_that_no_example_chooses_too(name, tmp_path
     with torch.no_grad():
         near, exact = made.with_policy(policy)(x), network(x)
     assert (near - exact).abs().mean() < 0.1 * exact.abs().mean()
+
+
+# --- how images are prepared ---------------------------------------------------------------------------------
+
+
+def prepared(folder: Path, side: int, **said) -> Preprocessing | None:
+    numbers = {"resample": 3, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "do_resize": True}
+    numbers |= {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]}
+    (folder / "preprocessor_config.json").write_text(json.dumps(numbers | said))
+    return image_preprocessing(folder, side, 3)
+
+
+def test_convnexts_processor_cuts_or_squeezes(tmp_path):
+    cut = prepared(tmp_path, 224, image_processor_type="ConvNextImageProcessor", size=224, crop_pct=0.875)
+    assert (cut.edge, cut.keeps_ratio, cut.crop) == (256, True, 224)
+    squeezed = prepared(tmp_path, 384, image_processor_type="ConvNextImageProcessor", size={"shortest_edge": 384})
+    assert (squeezed.edge, squeezed.keeps_ratio, squeezed.crop) == (384, False, None)
+    with pytest.raises(CheckpointError, match="asks for crop_pct"):
+        prepared(tmp_path, 224, image_processor_type="ViTImageProcessor", size=224, crop_pct=0.875)
+
+
+@pytest.mark.parametrize("top", [True, False])
+def test_efficientnets_processor_divides_twice_with_a_top(top, tmp_path):
+    said = {"size": {"height": 64, "width": 64}, "include_top": top, "rescale_offset": False}
+    made = prepared(tmp_path, 64, image_processor_type="EfficientNetImageProcessor", do_center_crop=False, **said)
+    x = torch.rand(3, 4, 4)
+    mean, std = (torch.tensor(each)[:, None, None] for each in ([0.5, 0.4, 0.3], [0.2, 0.3, 0.4]))
+    expected = (x - mean) / std / (std if top else 1)
+    ours = (x - torch.tensor(made.mean)[:, None, None]) / torch.tensor(made.std)[:, None, None]
+    assert torch.allclose(ours, expected, atol=1e-5)
