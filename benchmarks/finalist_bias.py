@@ -177,7 +177,7 @@ def one_front(where: Place, seed: int, folder: Path) -> dict[str, Any]:
     evaluations = run_search(algorithm, evaluate, {})
     believed = pareto_front(evaluations, *with_margin(*spec.goals, where.hardware.margins))
     try:
-        measure_front(shop, where.evaluator, evaluations, where.hardware)
+        measure_front(shop, where.evaluator, where.evaluator, evaluations, where.hardware)
     except JobFailed as failed:
         return {"setting": where.name, "seed": seed, "limit_ms": limit, "failed": str(failed)}
     record = notebook.record
