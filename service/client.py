@@ -16,6 +16,7 @@ import httpx
 from service.archives import archive_name, wrong_with
 from service.auth.hosts import is_loopback
 from service.credentials import headers_for
+from service.handles import FrontAnswer, JobAnswer
 
 # A stream that broke is taken up again after so long.
 RECONNECT_SECONDS = 1.0
@@ -48,11 +49,15 @@ class Client:
     """Talks to one API.
 
     Args:
-        url: such as `http://127.0.0.1:8420`.
+        url: such as `http://127.0.0.1:8420`; None: that of the settings (`WINNOW_URL`).
         key: to send; by default that of the environment, or on loopback that of `winnow up` (see `credentials`).
     """
 
-    def __init__(self, url: str, timeout_seconds: float = 30, key: str | None = None) -> None:
+    def __init__(self, url: str | None = None, timeout_seconds: float = 30, key: str | None = None) -> None:
+        if url is None:
+            from service.settings import get_settings  # most callers name one
+
+            url = get_settings().url
         self.url = url.rstrip("/")
         # What raw requests of the same client need as well.
         self.headers = headers_for(self.url, key)
@@ -75,10 +80,10 @@ class Client:
 
     # --- verbs ----------------------------------------------------------------------------------
 
-    def submit(self, spec: dict[str, Any], idempotency_key: str | None = None) -> dict[str, Any]:
-        """Submit a job."""
+    def submit(self, spec: dict[str, Any], idempotency_key: str | None = None) -> JobAnswer:
+        """Submit a job; the answer can be waited for."""
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        return self._json("POST", "/v1/jobs", json=spec, headers=headers)
+        return JobAnswer(self, self._json("POST", "/v1/jobs", json=spec, headers=headers))
 
     def catalog(self) -> dict[str, Any]:
         """What a job can be made of."""
@@ -92,9 +97,9 @@ class Client:
         """A whole job from one sentence: what was decided, and what it takes. Nothing is started."""
         return self._json("POST", "/v1/shrink", json=asked)
 
-    def job(self, job_id: str) -> dict[str, Any]:
+    def job(self, job_id: str) -> JobAnswer:
         """One job."""
-        return self._json("GET", f"/v1/jobs/{job_id}")
+        return JobAnswer(self, self._json("GET", f"/v1/jobs/{job_id}"))
 
     def data(self, job_id: str) -> dict[str, Any]:
         """What a job's data are: what was read and left out, classes, columns, splits."""
@@ -228,9 +233,9 @@ class Client:
         found: list[dict[str, Any]] = self._json("GET", f"/v1/webhooks/{webhook_id}/deliveries")["deliveries"]
         return found
 
-    def front(self, job_id: str) -> dict[str, Any]:
+    def front(self, job_id: str) -> FrontAnswer:
         """The job's Pareto front."""
-        return self._json("GET", f"/v1/jobs/{job_id}/front")
+        return FrontAnswer(self, self._json("GET", f"/v1/jobs/{job_id}/front"))
 
     def gradient(self, job_id: str) -> dict[str, Any]:
         """A job's search by gradient."""

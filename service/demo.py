@@ -9,6 +9,7 @@ import tarfile
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -41,7 +42,7 @@ def run_demo(console: Console, stack: Stack, exports: Path) -> None:
     """
     began = time.monotonic()
     with Client(stack.url, key=stack.api_key) as client:
-        job = client.submit(DEMO_JOB)
+        job: dict[str, Any] = client.submit(DEMO_JOB)
         what = " over HTTP: BigNAS on scikit-learn's 8x8 digits."
         console.print(Text.assemble("Submitted job ", plain(job["id"], "bold"), what))
         console.print(f"Live on the dashboard: {stack.url}/jobs/{job['id']}\n", markup=False)

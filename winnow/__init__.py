@@ -3,7 +3,9 @@
     import winnow
 
     with winnow.Client("http://127.0.0.1:8420") as client:
-        job = client.submit({"recipe": "bignas"})
+        front = client.submit({"recipe": "bignas"}).wait().front
+    front.to_pandas()
+    front.best(under={"latency_ms": 5}).export("onnx").load()
     winnow.profile({"supernet": {"family": "mobilenet", "preset": "bignas"}}, limits={"macs": 3e8})
 
 Everything is imported when it is first asked for, so `import winnow` costs next to nothing and brings no torch. What

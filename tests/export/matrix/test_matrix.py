@@ -1,0 +1,54 @@
+"""Every kind of network in every format that it can have: written, verified in a clean process, loaded by the tool."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from export.bundle import write_bundle
+from export.proof import checked
+from job.formats import refusal
+from plugins.kinds import FORMATS
+from tests.export.matrix.table import ROWS, formats, subject, table
+from tests.export.random_networks import random_contents, samples_of, space_of
+
+PAGE = Path(__file__).parents[3] / "docs" / "formats.md"
+# Formats whose tool is a package of its own.
+PACKAGES = {"gguf": "gguf", "openvino": "openvino", "executorch": "executorch", "torchao": "torchao"}
+PAIRS = [(row, column) for row in ROWS for column in formats() if refusal(column, subject(row)) is None]
+# One pair on every run; each takes seconds of imports in a clean process.
+QUICK = {("llama", "gguf")}
+
+
+def test_the_page_has_the_table() -> None:
+    assert table() in PAGE.read_text()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("row", "column"),
+    [pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.thorough) for pair in PAIRS],
+)
+def test_a_random_network_is_written_verified_and_verified_again(row: str, column: str, tmp_path: Path) -> None:
+    if column in PACKAGES and importlib.util.find_spec(PACKAGES[column]) is None:
+        pytest.skip(f"{PACKAGES[column]} is not installed")
+    space = space_of(ROWS[row])
+    contents = replace(random_contents(space, seed=7), formats=(column,))
+    inputs = samples_of(space, 4)
+    labels = torch.roll(inputs, -1, 1) if "llama/" in space.name else torch.zeros(4, dtype=torch.int64)
+    bundle = write_bundle(contents, inputs, labels, tmp_path / "export")
+    assert {name.split()[0] for name in bundle.report["formats"]} == {column}
+    told, wrong = checked(bundle.folder)
+    assert wrong == []
+    assert len(told) == 1 + len(bundle.report["formats"])
+
+
+def test_every_format_says_how_it_is_opened() -> None:
+    for name in FORMATS.built_in():
+        options = FORMATS.options(name)
+        assert options.MEANING.endswith(".")
+        assert hasattr(options, "LOADS")
