@@ -40,7 +40,7 @@ def start_cold(command: Sequence[str], output: Path) -> subprocess.Popen[bytes]:
     """Start a process of its own, which imports everything itself."""
     with open_private_log(output) as file:
         return subprocess.Popen(
-            command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, preexec_fn=tied_to_parent()
+            command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, preexec_fn=tied_to_parent(signal.SIGKILL)
         )
 
 

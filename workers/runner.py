@@ -223,7 +223,9 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("epoch", type=int)
     arguments = parser.parse_args(words)
     if "LOCAL_RANK" in os.environ:
-        die_with_parent()  # torchrun does not tie its processes to itself: killed, it would leave them running
+        die_with_parent(
+            signal.SIGKILL
+        )  # torchrun does not tie its processes to itself: killed, it would leave them running
     settings = get_settings()
     plugins.use_families_dir(settings.families_dir)
     open_paths(settings)

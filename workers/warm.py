@@ -99,7 +99,7 @@ class Warm:
 
     def _fork(self, request: Request) -> bool:
         """Fork a child that runs what is asked for; True in the child."""
-        line, tie = request.line, tied_to_parent()
+        line, tie = request.line, tied_to_parent(signal.SIGKILL)
         try:
             pid = None if is_shut(line) else os.fork()  # shut: who asked has given up
         except OSError as error:
@@ -133,12 +133,13 @@ class Warm:
         os.close(request.output)
 
     def _pass_on(self, pid: int) -> None:
-        """Give a child the signal that its supervisor sends, or SIGTERM where the supervisor has died."""
+        """Give a child the signal that its supervisor sends, or SIGKILL where the supervisor has died: a frozen child
+        hears nothing else, and would hold its locks for good."""
         try:
             said = self._lines[pid].recv(16)
         except OSError:
             said = b""
-        os.kill(pid, int(said) if said else signal.SIGTERM)  # not buried yet, so the number is still the child's
+        os.kill(pid, int(said) if said else signal.SIGKILL)  # not buried yet, so the number is still the child's
         if not said:
             self._events.unregister(self._lines[pid])
 

@@ -34,6 +34,8 @@ MAX_WARM_UP_SECONDS = 2.0
 # A runtime holds the file, its own copy of the weights, and activations.
 MEMORY_PER_WEIGHT_BYTE = 2.5
 TIMEOUT_SECONDS = 300.0
+# How often it is looked whether somebody else still measures.
+LOCK_SECONDS = 0.1
 ENERGY_SECONDS = 0.5
 # Whether a series is done is asked again when it has so many times the blocks.
 JUDGED_AGAIN = 1.2
@@ -78,7 +80,7 @@ def measure_many(
         timeout_seconds: most time in which a measuring process may be silent.
         tick: called between blocks; it may raise to stop.
     """
-    with one_at_a_time():
+    with one_at_a_time(tick):
         try:
             return _measure_together(models, settings, effort, timeout_seconds, tick)
         except _ProcessEnded as ended:
@@ -95,11 +97,21 @@ def measure_many(
 
 
 @contextlib.contextmanager
-def one_at_a_time() -> Iterator[None]:
-    """Holds this machine's lock of measuring: two measurements at once would measure each other."""
+def one_at_a_time(tick: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Holds this machine's lock of measuring: two measurements at once would measure each other.
+
+    Args:
+        tick: called while somebody else measures; it may raise to stop.
+    """
     path = Path(tempfile.gettempdir()) / f"winnow-measure-{os.getuid()}.lock"
     with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                tick()
+                time.sleep(LOCK_SECONDS)
         yield
 
 

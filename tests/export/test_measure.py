@@ -164,3 +164,18 @@ def test_a_language_model_has_a_prefill_and_with_torch_a_decode(tmp_path):
     assert (prefill["phase"], decode["phase"]) == ("prefill", "decode")
     assert decode["tokens_per_second"] == pytest.approx(1000 / decode["median_ms"])
     assert prefill["time_to_first_token_ms"] == prefill["median_ms"]
+
+
+def test_whoever_waits_for_another_measurement_can_be_stopped() -> None:
+    from export.measure.bench import one_at_a_time
+
+    class Stopped(Exception):
+        pass
+
+    def stop() -> None:
+        raise Stopped
+
+    with one_at_a_time(), pytest.raises(Stopped), one_at_a_time(stop):
+        pass
+    with one_at_a_time(stop):
+        pass

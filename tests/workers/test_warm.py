@@ -140,6 +140,16 @@ def test_a_runner_ends_with_its_supervisor(bench: Bench) -> None:
     assert process.poll() is None
 
 
+def test_a_frozen_runner_ends_with_its_supervisor_too(bench: Bench) -> None:
+    bench.warm_up()
+    child = bench.start(SLEEP)
+    pid = bench.pid()
+    os.kill(pid, signal.SIGSTOP)
+    assert isinstance(child, children.Forked)
+    child._line.close()
+    eventually(lambda: not is_alive(pid), "the frozen runner lives on")
+
+
 def test_runners_end_with_the_warm_process_and_the_next_one_serves_who_waits(bench: Bench) -> None:
     process = bench.warm_up()
     child = bench.start(SLEEP)
