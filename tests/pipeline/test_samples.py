@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from export.verify import VerificationError
@@ -22,6 +23,7 @@ from pipeline.own_data import companion_files, without_tokenizer
 from pipeline.shipping import rounded
 from pipeline.workshop import images_of, make_evaluator
 from service.store.models import Artifact, EvaluationRow, Finalist, Job
+from service.store.records import SharingCost
 from supernet.calibrate import DELIVERED_IMAGES
 from supernet.data import IN_MEMORY, Dataset, Split, Standardisation, load_dataset
 from supernet.data.images import channel_statistics
@@ -223,7 +225,18 @@ def test_a_language_model_is_verified_by_its_perplexity_without_its_data(tmp_pat
     shop = replace(workshop(tmp_path, Reporter()), spec=spec, space=spec.supernet.space())
     data = load_dataset("text", spec.training.seed, spec.data)
     samples.keep(shop, data)
-    order = order_of(shop, evaluator, data, name="[a](b) *c* | `d`")
+    cost = SharingCost(
+        architecture_id="abc",
+        values={},
+        metric="perplexity",
+        sliced=9.5,
+        alone=8.25,
+        samples=4,
+        error=None,
+        epochs=3,
+        share=0.2,
+    )
+    order = replace(order_of(shop, evaluator, data, name="[a](b) *c* | `d`"), sharing=(cost,))
     text.unlink()
     bundle = make_export(order, shop.artifacts, 1, IN_MEMORY)
     promised = order.finalist.metrics["test_perplexity"]
@@ -236,9 +249,22 @@ def test_a_language_model_is_verified_by_its_perplexity_without_its_data(tmp_pat
     assert bundle.archive.name.startswith("job-")
     card = (bundle.folder / "README.md").read_text()
     assert f"test_perplexity {promised:.6g}" in card
+    assert "- abc: perplexity 9.5 sliced from the supernet, 8.25 trained alone for the same 3 epochs" in card
     assert "`perplexity` is on the validation split" in card
     assert "| transformers | 5." in card
     assert r"(\[a\](b) \*c\* \| \`d\`)" in card
+
+    assert "batch-norm" not in card
+
+    named = make_export(replace(order, formats=("huggingface",)), shop.artifacts, 1, IN_MEMORY)
+    assert named.archive.name.endswith("-huggingface.tar.gz")
+    found = named.report["formats"]["huggingface"]
+    assert found["against_front"]["kept"]
+    assert found["greedy_tokens"]["parted_at"] is None
+    head = yaml.safe_load((named.folder / "README.md").read_text().split("---")[1])
+    assert (head["library_name"], head["pipeline_tag"]) == ("transformers", "text-generation")
+    assert head["metrics"] == ["perplexity"]
+    assert "python load.py" not in (named.folder / "README.md").read_text()
 
     far = order_of(shop, evaluator, data, test_perplexity=promised / 3)
     with pytest.raises(VerificationError, match="but the front says test_perplexity"):
