@@ -86,8 +86,8 @@ def copies(data: Dataset) -> tuple[str, ...]:
     trained = set(keys["train"] or ())
     counts = {name: sum(key in trained for key in keys[name] or ()) for name in ("validation", "test")}
     return tuple(
-        f"{count:,} of {len(data.splits[name]):,} {name} samples are the same as training samples, as networks see them: "
-        "they say nothing about new data."
+        f"{count:,} of {len(data.splits[name]):,} {name} samples are the same as training samples, as networks see "
+        "them: they say nothing about new data."
         for name, count in counts.items()
         if count
     )
