@@ -77,7 +77,7 @@ def said_of_data(data: Dataset, record: DataRead) -> list[tuple[str, str]]:
 
 
 def copies(data: Dataset) -> tuple[str, ...]:
-    """What to say of samples of validation and test that are learned from, too: their scores are too good."""
+    """What to say of samples of validation and test that are learned from, too."""
     if data.train.is_language and not data.train.partial:  # blocks of a text repeat themselves
         return ()
     keys = {name: _keys(split) for name, split in data.splits.items()}
@@ -86,8 +86,8 @@ def copies(data: Dataset) -> tuple[str, ...]:
     trained = set(keys["train"] or ())
     counts = {name: sum(key in trained for key in keys[name] or ()) for name in ("validation", "test")}
     return tuple(
-        f"{count:,} of {len(data.splits[name]):,} {name} samples are among the training samples as well: their scores "
-        "are too good."
+        f"{count:,} of {len(data.splits[name]):,} {name} samples are the same as training samples, as networks see "
+        "them: they say nothing about new data."
         for name, count in counts.items()
         if count
     )

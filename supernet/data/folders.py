@@ -67,7 +67,7 @@ def _entries(folder: Path) -> Iterator[tuple[Path, str | None]]:
                     waiting.append(path)
                 elif entry.is_symlink() and path.is_dir():
                     yield path, LINKED_FOLDER
-                elif not path.exists():
+                elif entry.is_symlink() and not path.exists():
                     yield path, NOWHERE
                 else:
                     yield path, None

@@ -114,7 +114,7 @@ def test_samples_on_both_sides_of_a_split_are_said(tmp_path, storage):
     shop = shop_of(tmp_path, reporter, **options, storage=storage)
     data = data_of(shop)
     said = said_of_data(data, read_of(shop.spec, data))
-    assert [text for _, text in said if "among the training samples" in text][-1].startswith("3 of 43 test samples")
+    assert [text for _, text in said if "same as training samples" in text][-1].startswith("3 of 43 test samples")
 
 
 def test_a_terminal_shows_what_was_read_in_a_line(tmp_path):

@@ -195,7 +195,8 @@ def test_columns_are_not_guessed(tmp_path):
     assert "which are questions and answers would be a guess: name data.prompt" in refusal(path)
     assert "has no column 'respons'" in refusal(path, answer="respons", template="{question}")
     assert "has no column 'frage'" in refusal(path, answer="answer", template="{frage}")
-    assert "has no chat template" in refusal(path, answer="answer", prompt="question")
+    silent = tokenizer(tmp_path / "silent", chat=None)
+    assert "has no chat template" in refusal(path, answer="answer", prompt="question", tokenizer=silent)
     with pytest.raises(DataError, match="are for data source 'instructions'"):
         load_dataset("huggingface", 0, {"path": path})
 
@@ -204,6 +205,8 @@ def test_columns_are_not_guessed(tmp_path):
     ("words", "said"),
     [
         ({"answer": "a"}, "needs what stands before it"),
+        ({"answer": "a", "prompt": "q"}, "bytes, which have no chat template"),
+        ({"messages": "m"}, "bytes, which have no chat template"),
         ({"prompt": "q"}, "need data.answer"),
         ({"messages": "m", "answer": "a", "prompt": "q"}, "leave prompt, answer and template out"),
         ({"prompt": "q", "answer": "a", "template": "{q}"}, "leave data.prompt out"),

@@ -63,6 +63,11 @@ class InstructionsOptions(SourceOptions):
             raise ValueError("data.prompt and data.template need data.answer, the column of answers.")
         if self.prompt is not None and self.template is not None:
             raise ValueError("data.template names the columns itself: leave data.prompt out.")
+        if self.tokenizer is None and (self.messages is not None or self.prompt is not None):
+            raise ValueError(
+                "Text is read as bytes, which have no chat template: name a checkpoint in data.tokenizer, or give a "
+                "data.template in place of data.prompt."
+            )
         return self
 
     def gives(self) -> Input | None:
