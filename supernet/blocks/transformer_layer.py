@@ -285,7 +285,8 @@ class TransformerLayer(nn.Module):
         weights_PE = torch.zeros_like(shares_PE).scatter(1, chosen_PK, best_PK).to(hidden_NTD.dtype)
         out_PD = torch.zeros_like(flat_PD)
         # A trace cannot choose rows by what they hold, so there every expert sees every position.
-        everywhere = self.everywhere or torch.jit.is_tracing() or flat_PD.is_meta  # type: ignore[attr-defined, no-untyped-call]
+        tracing = torch.jit.is_tracing() or torch.compiler.is_exporting()  # type: ignore[attr-defined, no-untyped-call]
+        everywhere = self.everywhere or tracing or flat_PD.is_meta
         for e, expert in enumerate(self.experts):
             if everywhere:
                 out_PD = out_PD + weights_PE[:, e : e + 1] * expert(flat_PD)
