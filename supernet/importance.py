@@ -28,7 +28,7 @@ class Axis:
 
     Attributes:
         slot, field: where it is, and the field of the spec that counts its groups.
-        reader: the linear module (or convolution of one pixel) whose inputs are the groups' outputs.
+        reader: the linear module (or convolution) whose inputs are the groups' outputs.
         members: every tensor that has the axis, with its dimension.
         groups: number of groups: neurons, heads, or key-value heads with their queries.
     """
@@ -121,7 +121,7 @@ def _contributions(supernet: Supernet, found: list[Axis], batches: Iterable[Tens
             counted = given.flatten(0, -2) if mask_BT is None else given[mask_BT]
             parts_PGC = counted.unflatten(-1, (axis.groups, -1))
             if parts_PGC.shape[-1] == 1:  # a neuron: |activation| times the norm of its column
-                norms = parts_PGC[..., 0].abs().double().sum(0) * columns_GDC[..., 0].norm(dim=1)
+                norms = parts_PGC[..., 0].abs().double().sum(0) * columns_GDC.flatten(1).norm(dim=1)
             else:
                 per_group = [
                     (parts_PGC[:, g] @ columns_GDC[g].T).norm(dim=-1).double().sum() for g in range(axis.groups)

@@ -1,7 +1,7 @@
 """Convolutional networks by model type: facts and names, and the space of those that are parts of a checkpoint's.
 
-ConvNeXt and its second version, MobileNetV2 and EfficientNet, as transformers 5.24 computes them. Elastic are the
-blocks of each stage (the first ones are kept) and the channels inside of each block; what blocks hand on is fixed.
+ConvNeXt and its second version, MobileNetV2, EfficientNet and ResNet, as transformers 5.24 computes them. Elastic are
+the blocks of each stage (the first ones are kept) and the channels inside of each block; what blocks hand on is fixed.
 """
 
 from __future__ import annotations
@@ -15,17 +15,23 @@ from search_space.adjustments import Adjustments, Options, whole
 from search_space.checkpoint import IMAGE_SIDE, CheckpointError, ConfigReader, Layout, Place, shares
 from search_space.families._decoder_types import ACTIVATIONS
 from search_space.families._identity import digest
-from search_space.families._names import Table, places, prefixed
+from search_space.families._names import Shapes, Table, places, prefixed
 from search_space.families._network import Fresh, shapes_of
 from search_space.inputs import ImageInput
 from search_space.layers import (
+    BasicSpec,
+    BottleneckSpec,
+    ClassifierSpec,
     ConvNextLayerSpec,
+    ConvSpec,
     InvertedResidualSpec,
     LayerSpec,
     MapHeadSpec,
+    MaxPoolSpec,
     PaddedConvSpec,
     PatchConvSpec,
 )
+from search_space.layers.convolutions import batch_norm_shapes
 from search_space.space import Choice, SearchSpace, Values
 from search_space.spellings import Spelling
 
@@ -38,7 +44,7 @@ class Slot:
         spec: at full size.
         names: module on the disk -> ours.
         stage, block: where it stands, from 1; 0: in no stage, always there.
-        elastic: whether its hidden channels are.
+        elastic: field with its hidden channels; empty: they are fixed.
     """
 
     name: str
@@ -46,7 +52,7 @@ class Slot:
     names: Table
     stage: int = 0
     block: int = 0
-    elastic: bool = False
+    elastic: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +69,7 @@ class StagedNetwork:
     @property
     def classes(self) -> int:
         """Of its head."""
-        head = self.slots[-1].spec
-        assert isinstance(head, MapHeadSpec)
-        return head.classes
+        return int(self.slots[-1].spec.fields()["classes"])
 
     def layout(self) -> Layout:
         """Which tensor of a checkpoint goes where."""
@@ -75,7 +79,7 @@ class StagedNetwork:
                 beside = own[0] == "classifier"
                 optional, fresh = beside and own[0] in self.fresh.optional, beside and own[0] in self.fresh.fresh
                 table = prefixed("" if beside else self.prefix, {disk: own})
-                found |= places(slot.name, shapes_of(slot.spec), table, optional=optional, fresh=fresh)
+                found |= places(slot.name, _shapes(slot.spec), table, optional=optional, fresh=fresh)
         return Layout(found, ("*num_batches_tracked",), Spelling(self.base.removesuffix(".")))
 
 
@@ -123,7 +127,7 @@ def _choices(network: StagedNetwork, options: Options, pretrained: bool) -> Iter
         if slot.elastic and slot.block <= depths[slot.stage][-1]:
             deep_enough = tuple(depth for depth in depths[slot.stage] if depth >= slot.block)
             when = None if deep_enough == depths[slot.stage] else (f"stage{slot.stage}_depth", deep_enough)
-            hidden = int(slot.spec.fields()["hidden"])
+            hidden = int(slot.spec.fields()[slot.elastic])
             name = f"{slot.name}_hidden"
             yield Choice(
                 name, options.of(name, shares(hidden, (2, 3), 8), whole(1, hidden if pretrained else None)), when
@@ -136,7 +140,8 @@ def _chosen(network: StagedNetwork, values: Values) -> Iterator[tuple[str, Layer
             continue
         spec = slot.spec
         if slot.elastic:
-            spec = replace(spec, hidden=int(values[f"{slot.name}_hidden"]))  # type: ignore[call-arg]
+            wanted: dict[str, Any] = {slot.elastic: int(values[f"{slot.name}_hidden"])}
+            spec = replace(spec, **wanted)
         yield slot.name, spec
 
 
@@ -183,7 +188,7 @@ class _Reader(ConfigReader):
         return StagedNetwork(tuple(slots), self.size, self.channels, base, "" if self.bare else base, fresh)
 
 
-_ACTS = {"convnext": "gelu", "convnextv2": "gelu", "mobilenet_v2": "relu6", "efficientnet": "swish"}
+_ACTS = {"resnet": "relu", "convnext": "gelu", "convnextv2": "gelu", "mobilenet_v2": "relu6", "efficientnet": "swish"}
 _CLASSIFIER: Table = {"classifier": ("classifier",)}
 
 
@@ -219,7 +224,7 @@ def _convnext(config: Mapping[str, Any], classes: int | None) -> StagedNetwork:
                 f"{layer}.pwconv2": ("project",),
                 f"{layer}.layer_scale_parameter": ("scale",),
             }
-            slots.append(Slot(f"stage{stage}_block{block}", spec, names, stage, block, elastic=True))
+            slots.append(Slot(f"stage{stage}_block{block}", spec, names, stage, block, elastic="hidden"))
     eps = reader.ratio("layer_norm_eps", 1e-12)
     head = MapHeadSpec(before, reader.classes, size, "mean", norm=True, eps=eps, dropout=0.0)
     slots.append(Slot("head", head, {"layernorm": ("norm",), **_CLASSIFIER}))
@@ -279,7 +284,7 @@ def _mobilenet_v2(config: Mapping[str, Any], classes: int | None) -> StagedNetwo
             act, True, 0, eps, shortcut,
         )  # fmt: skip
         slots.append(
-            Slot(f"stage{stage}_block{block}", spec, _inverted_names(f"layer.{i}"), stage, block, elastic=True)
+            Slot(f"stage{stage}_block{block}", spec, _inverted_names(f"layer.{i}"), stage, block, elastic="hidden")
         )
         size = spec.out_size
     last = 1280 if reader.switch("finegrained_output", True) and multiplier < 1 else scaled(1280)
@@ -331,7 +336,9 @@ def _efficientnet(config: Mapping[str, Any], classes: int | None) -> StagedNetwo
                 max(1, int(before * squeeze)), eps, shortcut=block > 1 and stride == 1,
             )  # fmt: skip
             names = _efficientnet_names(f"encoder.blocks.{number}")
-            slots.append(Slot(f"stage{stage}_block{block}", spec, names, stage, block, elastic=ratio != 1))
+            slots.append(
+                Slot(f"stage{stage}_block{block}", spec, names, stage, block, elastic="hidden" if ratio != 1 else "")
+            )
             size, before, number = spec.out_size, width, number + 1
     hidden = reader.whole("hidden_dim", 2560)
     if scaled(1280) != hidden:
@@ -358,11 +365,83 @@ def _efficientnet_names(disk: str) -> Table:
     }
 
 
+# Its inner convolutions have a ReLU whatever the file says, so that another word would mix two.
+_CLASSES = {"relu": "ReLU"}
+
+
+def _resnet(config: Mapping[str, Any], classes: int | None) -> StagedNetwork:
+    reader = _Reader(config, "ResNet", classes, 224)
+    if not reader.classes:
+        raise CheckpointError("The checkpoint has no classifier; say how many `classes` a new one should have.")
+    act = reader.one_of("hidden_act", _CLASSES, "relu")
+    widths = reader.wholes("hidden_sizes", (256, 512, 1024, 2048))
+    depths = reader.wholes("depths", (3, 4, 6, 3), len(widths))
+    deep = reader.one_of("layer_type", {"bottleneck": "bottleneck", "basic": "basic"}, "bottleneck") == "bottleneck"
+    reader.only("downsample_in_bottleneck", (False,), "the first convolution of a block would have its stride")
+    channels = reader.whole("embedding_size", 64)
+    stem = ConvSpec(reader.channels, channels, 7, 2, reader.size, act)
+    pool = MaxPoolSpec(channels, 3, 2, stem.out_size)
+    slots = [
+        Slot("stem", stem, _convolution("embedder.embedder", "conv", "norm")),
+        Slot("pool", pool, {}),
+    ]
+    size = pool.out_size
+    for stage, (width, depth) in enumerate(zip(widths, depths, strict=True), 1):
+        for block in range(1, depth + 1):
+            halves = block == 1 and (stage > 1 or reader.switch("downsample_in_first_stage", False))
+            spec = (BottleneckSpec if deep else BasicSpec)(
+                in_channels=channels,
+                hidden_channels=width // 4 if deep else width,
+                out_channels=width,
+                stride=2 if halves else 1,
+                size=size,
+                activation=act,
+                shortcut="conv",
+                project_shortcut=halves or channels != width,
+            )
+            disk = f"encoder.stages.{stage - 1}.layers.{block - 1}"
+            names = dict(_convolution(f"{disk}.shortcut", "projection", "projection_norm"))
+            for i in range(3 if deep else 2):
+                names |= _convolution(f"{disk}.layer.{i}", f"conv{i + 1}", f"norm{i + 1}")
+            slots.append(Slot(f"stage{stage}_block{block}", spec, names, stage, block, elastic="hidden_channels"))
+            channels, size = width, spec.out_size
+    head = ClassifierSpec(channels, reader.classes, size)
+    slots.append(Slot("classifier", head, {"classifier.1": ("classifier",)}))
+    return reader.network(slots, "resnet.")
+
+
+def _shapes(spec: LayerSpec) -> Shapes:
+    """Parameters and statistics of a spec's block."""
+    if isinstance(spec, MaxPoolSpec):
+        return {}
+    if isinstance(spec, ClassifierSpec):
+        return {"classifier.weight": (spec.classes, spec.in_channels), "classifier.bias": (spec.classes,)}
+    convs: dict[str, tuple[int, ...]] = {}
+    if isinstance(spec, ConvSpec):
+        convs = {"conv": (spec.out_channels, spec.in_channels, spec.kernel, spec.kernel)}
+    elif isinstance(spec, BasicSpec | BottleneckSpec):
+        before, inner, after = spec.in_channels, spec.hidden_channels, spec.out_channels
+        convs = {"conv1": (inner, before, 3, 3), "conv2": (after, inner, 3, 3)}
+        if isinstance(spec, BottleneckSpec):
+            convs = {"conv1": (inner, before, 1, 1), "conv2": (inner, inner, 3, 3), "conv3": (after, inner, 1, 1)}
+        if spec.project_shortcut:
+            convs["projection"] = (after, before, 1, 1)
+    if not convs:
+        return shapes_of(spec)
+    found: dict[str, tuple[int, ...]] = {}
+    for name, shape in convs.items():
+        found[f"{name}.weight"] = shape
+        norm = f"{name}_norm" if name == "projection" else name.replace("conv", "norm")
+        found |= batch_norm_shapes(norm, shape[0])
+    return found
+
+
 TYPES: dict[str, Callable[[Mapping[str, Any], int | None], StagedNetwork]] = {
     "convnext": _convnext,
     "convnextv2": _convnext,
     "mobilenet_v2": _mobilenet_v2,
     "efficientnet": _efficientnet,
+    "resnet": _resnet,
 }
 
 

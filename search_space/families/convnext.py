@@ -14,7 +14,7 @@ from search_space.checkpoint import Layout
 from search_space.families import _cnn_types
 from search_space.space import SearchSpace
 
-MODEL_TYPES = tuple(_cnn_types.TYPES)
+MODEL_TYPES = tuple(name for name in _cnn_types.TYPES if name != "resnet")
 
 PRESETS: dict[str, Mapping[str, Any]] = {
     # 32x32 images in patches of 2: small enough to train on a laptop's CPU.

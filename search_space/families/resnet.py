@@ -17,7 +17,8 @@ from typing import Any
 from search_space.adjustments import Adjustments, Options, number, space_name, whole
 from search_space.architecture import Option
 from search_space.channels import make_divisible, refuse_twins
-from search_space.checkpoint import CheckpointError, Layout, Place
+from search_space.checkpoint import CheckpointError, Layout
+from search_space.families import _cnn_types
 from search_space.inputs import ImageInput
 from search_space.layers import (
     BasicSpec,
@@ -28,6 +29,8 @@ from search_space.layers import (
     MaxPoolSpec,
 )
 from search_space.space import Choice, SearchSpace, Values
+
+MODEL_TYPES = ("resnet",)
 
 # What a user may widen a preset to; beyond these a number is a slip of the keyboard.
 MAX_DEPTH, MAX_EXPANSION = 128, 8
@@ -386,32 +389,19 @@ def _stages(blocks: Sequence[LayerSpec | None]) -> list[list[BasicSpec | Bottlen
 
 def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
     """Which tensor of a checkpoint goes where."""
-    places: dict[str, Place] = {}
+    return _cnn_types.read(config, classes).layout()
 
-    def conv(name: str, slot: str, own: tuple[str, str], shape: tuple[int, int, int]) -> None:
-        out, given, kernel = shape
-        places[f"{name}.convolution.weight"] = Place(slot, f"{own[0]}.weight", (out, given, kernel, kernel))
-        for part in ("weight", "bias", "running_mean", "running_var"):
-            places[f"{name}.normalization.{part}"] = Place(slot, f"{own[1]}.{part}", (out,))
 
-    channels = config["embedding_size"]
-    conv("resnet.embedder.embedder", "stem", ("conv", "norm"), (channels, config["num_channels"], 7))
-    bottleneck = config["layer_type"] == "bottleneck"
-    for s, (width, depth) in enumerate(zip(config["hidden_sizes"], config["depths"], strict=True)):
-        for b in range(depth):
-            slot, name = f"stage{s + 1}_block{b + 1}", f"resnet.encoder.stages.{s}.layers.{b}"
-            stride = 2 if b == 0 and (s > 0 or config["downsample_in_first_stage"]) else 1
-            if stride > 1 or channels != width:
-                conv(f"{name}.shortcut", slot, ("projection", "projection_norm"), (width, channels, 1))
-            inner = width // 4 if bottleneck else width
-            sizes = [(inner, channels, 1), (inner, inner, 3), (width, inner, 1)]
-            for i, shape in enumerate(sizes if bottleneck else [(inner, channels, 3), (width, inner, 3)]):
-                conv(f"{name}.layer.{i}", slot, (f"conv{i + 1}", f"norm{i + 1}"), shape)
-            channels = width
-    number = config["num_labels"] if classes is None else classes
-    for part, size in (("weight", (number, channels)), ("bias", (number,))):
-        places[f"classifier.1.{part}"] = Place("classifier", f"classifier.{part}", size)
-    return Layout(places, ("*num_batches_tracked",))
+def checkpoint_space(config: Mapping[str, Any], preset: str | None, adjustments: Adjustments) -> SearchSpace:
+    """The search space of a checkpoint: its first blocks of each stage, with fewer channels inside.
+
+    Raises:
+        CheckpointError: not a checkpoint of this family.
+        ValueError: options that are larger than the checkpoint, or a preset, whose stages are others.
+    """
+    if preset is not None:
+        raise ValueError(f"Preset {preset!r} has stages of its own and cannot start from a checkpoint; leave it out.")
+    return _cnn_types.staged_space("resnet", None, _cnn_types.read(config, adjustments.classes), adjustments)
 
 
 # Adjustments under which a preset that is too big for a test runs in one.

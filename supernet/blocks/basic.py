@@ -7,6 +7,19 @@ from torch import Tensor, nn
 class BasicBlock(nn.Module):
     """`x_NCHW` to `x_NCHW`. For `shortcut`, see the layer's spec: `conv`, `pool` or `pad`."""
 
+    # Axes that may be permuted without changing what the block computes (`supernet.importance`).
+    axes = (
+        (
+            "hidden_channels",
+            "conv2",
+            (
+                ("conv1.weight", 0),
+                *((f"norm1.{part}", 0) for part in ("weight", "bias", "running_mean", "running_var")),
+                ("conv2.weight", 1),
+            ),
+        ),
+    )
+
     def __init__(
         self,
         in_channels: int,

@@ -7,6 +7,28 @@ from torch import Tensor, nn
 class BottleneckBlock(nn.Module):
     """`x_NCHW` to `x_NCHW`. For `shortcut`, see the layer's spec: `conv`, `pool` or `pad`."""
 
+    # Axes that may be permuted without changing what the block computes (`supernet.importance`).
+    axes = (
+        (
+            "hidden_channels",
+            "conv2",
+            (
+                ("conv1.weight", 0),
+                *((f"norm1.{part}", 0) for part in ("weight", "bias", "running_mean", "running_var")),
+                ("conv2.weight", 1),
+            ),
+        ),
+        (
+            "hidden_channels",
+            "conv3",
+            (
+                ("conv2.weight", 0),
+                *((f"norm2.{part}", 0) for part in ("weight", "bias", "running_mean", "running_var")),
+                ("conv3.weight", 1),
+            ),
+        ),
+    )
+
     def __init__(
         self,
         in_channels: int,

@@ -75,6 +75,18 @@ PUBLISHED = {
         {"model_type": "mobilenet_v2", "num_labels": 1001},
         3_506_153,
     ),
+    "resnet-50": ("ResNetForImageClassification", {"model_type": "resnet", "num_labels": 1000}, 25_557_032),
+    "resnet-18": (
+        "ResNetForImageClassification",
+        {
+            "model_type": "resnet",
+            "layer_type": "basic",
+            "hidden_sizes": [64, 128, 256, 512],
+            "depths": [2, 2, 2, 2],
+            "num_labels": 1000,
+        },
+        11_689_512,
+    ),
     "efficientnet-b0": (
         "EfficientNetForImageClassification",
         {

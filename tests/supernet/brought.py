@@ -322,3 +322,12 @@ BROUGHT |= {
         ),
     ),
 }
+RESNET = {"embedding_size": 12, "hidden_sizes": [16, 24], "depths": [2, 3], "num_labels": 7}
+BROUGHT |= {
+    "resnet": ("resnet", t.ResNetForImageClassification, t.ResNetConfig(**RESNET)),
+    "resnet-basic": (
+        "resnet",
+        t.ResNetForImageClassification,
+        t.ResNetConfig(**RESNET, layer_type="basic", downsample_in_first_stage=True),
+    ),
+}

@@ -42,7 +42,7 @@ def brought(name: str, folder: Path, adjustments: Adjustments | None = None):
     """(transformers' network, ours, a batch)."""
     family, kind, config = BROUGHT[name]
     save(kind, config, folder)
-    size = getattr(config, "image_size", 32)
+    size = getattr(config, "image_size", 224 if family == "resnet" else 32)
     return kind.from_pretrained(folder).eval(), supernet_of(folder, adjustments), inputs(family, size)
 
 
@@ -101,7 +101,7 @@ READERS = {
 }
 USUAL = ("model.layers", "self_attn.o_proj", "mlp.down_proj")
 SLICED = [name for name in (*FIRST, "dinov2-registers") if name not in ("olmo2", "mixtral", "qwen3_moe")]
-SLICED = [name for name in SLICED if BROUGHT[name][0] != "convnext"]
+SLICED = [name for name in SLICED if BROUGHT[name][0] not in ("convnext", "resnet")]
 
 
 def options(supernet: Supernet, choice: str) -> tuple:
@@ -136,6 +136,7 @@ CONVOLUTIONS = {
     "convnext": ("convnext.encoder.stages.1.layers", 1, "pwconv2"),
     "mobilenet_v2": ("mobilenet_v2.layer", 3, "reduce_1x1.convolution"),
     "efficientnet": ("efficientnet.encoder.blocks", 3, "projection.project_conv"),
+    "resnet": ("resnet.encoder.stages.1.layers", 1, "layer.2.convolution"),
 }
 
 
@@ -147,7 +148,8 @@ def test_fewer_channels_and_blocks_are_those_of_transformers(name, tmp_path):
     blocks = model.get_submodule(path)
     hidden = options(supernet, "stage2_block2_hidden")[0]
     with torch.no_grad():
-        blocks[number].get_submodule(reader).weight[:, hidden:] = 0
+        for module in {reader, reader.replace("layer.2", "layer.1")}:
+            blocks[number].get_submodule(module).weight[:, hidden:] = 0
     narrow = supernet.space.architecture(**{**supernet.space.largest().values, "stage2_block2_hidden": hidden})
     if name != "efficientnet":  # there a gate reads all channels, so that zeros in some are not the same
         assert torch.allclose(logits(supernet, x, narrow), answered(model, x), atol=1e-5, rtol=0)
@@ -357,6 +359,10 @@ def test_positions_are_resized_to_the_images_that_the_processor_gives(name, tmp_
         ("distilbert", {"n_heads": 5}, "hidden size of 48 for 5 heads"),
         ("beit", {"use_shared_relative_position_bias": True}, "all layers would share one table"),
         ("dinov2", {"image_size": [32, 64]}, "'image_size' as the side of a square"),
+        ("resnet", {"hidden_act": "gelu"}, "hidden_act 'gelu'; supported are relu"),
+        ("resnet", {"downsample_in_bottleneck": True}, "downsample_in_bottleneck True"),
+        ("efficientnet", {"hidden_dim": 100}, "hidden_dim of 100; its width coefficient makes 640"),
+        ("convnext", {"depths": [1, 2]}, "'depths' as 3 whole numbers"),
         ("deit", {"num_register_tokens": 4}, "num_register_tokens 4, which layers of"),
     ],
 )
