@@ -35,7 +35,7 @@ import torch
 
 from benchmarks.cache import Cache
 from benchmarks.small_llama import Plan, train
-from export.formats.onnx import format as onnx
+from export.formats.onnx import traced as onnx
 from export.measure import describe_machine, measure
 from predictors.cost import weight_bytes
 from search.algorithms import make_algorithm
@@ -124,7 +124,7 @@ class Judge:
         network = self._examiner.network(architecture)
         example = data.test.inputs(slice(0, 1))
         with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
-            onnx.write(network, example, Path(folder))
+            onnx.write_for_measuring(network, example, Path(folder))
             result = measure(Path(folder) / "model.onnx", threads=[1])[0]
         return float(1000 * example.numel() / result["median_ms"])
 

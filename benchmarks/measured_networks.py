@@ -94,7 +94,7 @@ def measured(family: str, preset: str, count: int, rounds: int, *, mixed: bool =
 def _write(space: SearchSpace, architectures: list[Architecture], folder: Path) -> None:
     import torch
 
-    from export.formats.onnx.format import write
+    from export.formats.onnx.traced import write_for_measuring as write
     from quantization.calibration import with_stated_policy
     from supernet.contract import example_input
     from supernet.network import build_network

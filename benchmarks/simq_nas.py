@@ -39,7 +39,7 @@ import torch
 from benchmarks.cache import Cache
 from benchmarks.predicted_latency import fitted
 from benchmarks.simq_data import PLANS, Plan, read, trained
-from export.formats.onnx import format as onnx_format
+from export.formats.onnx import traced as onnx_format
 from export.measure import describe_machine
 from job.quantization_spec import QuantizationSpec
 from pipeline.policies import layer_sensitivity
@@ -152,7 +152,7 @@ class Lab:
     def session(self, architecture: Architecture, folder: Path, threads: int = 1) -> onnxruntime.InferenceSession:
         """The exported network in ONNX Runtime."""
         network = self.evaluator.network(architecture)
-        onnx_format.write(network, self.data.test.inputs(slice(0, 1)), folder)
+        onnx_format.write_for_measuring(network, self.data.test.inputs(slice(0, 1)), folder)
         return opened(folder, threads)
 
     def timed(self, architecture: Architecture, threads: int = 1) -> Timed:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from benchmarks.simq_nas import Timed, opened, share_of_time, show
-from export.formats.onnx import format as onnx_format
+from export.formats.onnx import traced as onnx_format
 from pipeline.traced_layers import layers_of
 from predictors.instrument import Layer
 from quantization.calibration import with_stated_policy
@@ -37,7 +37,7 @@ def timed(layer: Layer, policy: Policy) -> Timed:
     inputs = torch.randn(layer.takes.shape)
     network = with_stated_policy(build_network(layers).eval(), layers, inputs)
     with tempfile.TemporaryDirectory() as folder:
-        onnx_format.write(network, inputs, Path(folder))
+        onnx_format.write_for_measuring(network, inputs, Path(folder))
         return Timed(opened(Path(folder)), inputs.numpy())
 
 

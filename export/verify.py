@@ -9,15 +9,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from export.contents import Part
+from export.generation import Continuation, continuation
 from export.scores import Promise, Score, against
 from plugins.entries import packages_of_others
 from plugins.kinds import FORMATS
@@ -27,26 +30,28 @@ from supernet.network import arguments, float_type_of
 
 # Imports nothing of ours: what it loads is what a user without Winnow would load.
 CHECKER = """
-import json, os, sys, time
+import json, os, sys
 from importlib import metadata
 import numpy
-folder, work, sizes, *ours = sys.argv[1:]
-begin = time.perf_counter()
-run = reload(folder)
+folder, work, sizes, count, part, *ours = sys.argv[1:]
+run = reload(folder, part) if part else reload(folder)
 given = [numpy.load(work + "/" + name) for name in ("inputs.npy", "mask.npy") if os.path.exists(work + "/" + name)]
 for size in map(int, sizes.split(",")):
     for number, start in enumerate(range(0, len(given[0]), size)):
         numpy.save(f"{work}/outputs-{size}-{number}.npy", run(*(each[start : start + size] for each in given)))
+if int(count) and hasattr(run, "generate"):
+    numpy.save(work + "/tokens.npy", run.generate(numpy.load(work + "/prompts.npy"), int(count)))
 leaked = sorted(set(ours) & {name.split(".")[0] for name in sys.modules})
 used = [name for name in PACKAGES if name in sys.modules]
 versions = {name: getattr(sys.modules[name], "__version__", None) or metadata.version(name) for name in used}
-print(json.dumps({"seconds": time.perf_counter() - begin, "leaked": leaked, "versions": versions}))
+print(json.dumps({"leaked": leaked, "versions": versions}))
 """
 
 
 # A quantized network may round a tie to the other step in another runtime, so logits differ by steps and a few
-# predictions with them; its accuracy may not: half a point, five answers in a thousand.
-QUANTIZED_ACCURACY = 0.005
+# predictions with them; its accuracy may not: half a point, five answers in a thousand. A language model's perplexity
+# may be off by a twentieth.
+QUANTIZED_ACCURACY, QUANTIZED_PERPLEXITY = 0.005, 0.05
 # Pixels and tokens in one forward pass.
 PIXELS, TOKENS = 2048 * 32 * 32, 2048
 # Samples in a batch where answers depend on the batch.
@@ -60,11 +65,41 @@ class VerificationError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class _Comparison:
-    """One format's answers beside the network's."""
+    """One format's answers beside the network's.
+
+    Attributes:
+        largest: magnitude of the network's logits: rounding grows with it.
+    """
 
     score: Score
     difference: float
     same: bool
+    largest: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What every format is asked, and what the network itself says.
+
+    Attributes:
+        given: inputs, and perhaps a mask.
+        sizes: of batches; where answers depend on company, one and `COMPANY`.
+    """
+
+    network: nn.Module
+    given: list[Tensor]
+    truth: np.ndarray
+    sizes: list[int]
+    work: Path
+    promise: Promise | None
+
+    @property
+    def language(self) -> bool:
+        return self.truth.ndim == 2
+
+    @property
+    def company(self) -> bool:
+        return len(self.sizes) > 1
 
 
 def verify(
@@ -75,6 +110,8 @@ def verify(
     formats: Sequence[str],
     mask_NT: Tensor | None = None,
     promise: Promise | None = None,
+    *,
+    homes: Mapping[str, Path] | None = None,
 ) -> dict[str, Any]:
     """Reload every format in a clean process, compare its logits on `inputs` with the network's, and score it. A format
     that holds a network in another type (`REFERENCE`) is compared with the network in that type.
@@ -85,18 +122,18 @@ def verify(
         labels: of the inputs, or of a language model the next token at every position.
         mask_NT: true where a padded text has a token; None: everywhere.
         promise: what the front says of the network.
+        homes: format -> the folder of its files; None: all lie in `folder`.
 
     Returns:
         The report: per format, the largest difference, whether every prediction is the same, the job's own metric with
-        its interval, and how far that is from the front's number.
+        its interval, and how far that is from the front's number; of language models how many greedy tokens are the
+        network's own.
 
     Raises:
         VerificationError: a format does not load, differs by more than it may, or is not what the front says.
     """
     _, *mask = arguments(network, inputs, mask_NT)
     given = [tensor.cpu() for tensor in (inputs, *mask)]
-    truth = labels.cpu().numpy()
-    language = truth.ndim == 2
     applied = applied_to(network)
     company = applied is not None and any(plan.dynamic for plan in applied.plans.values())
     sizes = [1, COMPANY] if company else [_batch_size(given[0])]
@@ -106,46 +143,134 @@ def verify(
     if company:
         report["batch"], report["note"] = 1, IN_BATCHES
     with tempfile.TemporaryDirectory(prefix="winnow-") as work:
-        own = Path(work) / "expected"
+        question = _Question(network, given, labels.cpu().numpy(), sizes, Path(work), promise)
+        own = question.work / "expected"
         own.mkdir()
-        expected = _score(_computed(network, given, sizes[0], own), truth, language)
+        expected = _score(_computed(network, given, sizes[0], own), question.truth, question.language)
+        continued: dict[int, Continuation | None] = {}
         for name in formats:
-            module = FORMATS.load(name)
-            answers = Path(work) / name
-            answers.mkdir()
-            facts = _run_clean(module, folder, [tensor.numpy() for tensor in given], sizes, name, answers)
-            if facts["leaked"]:
-                raise VerificationError(f"Loading {name} imported {facts['leaked']}; an export must not need Winnow.")
-            right = own
-            if (reference := getattr(module, "REFERENCE", lambda same: same)(network)) is not network:
-                right = Path(work) / f"expected of {name}"
-                right.mkdir()
-                _score(_computed(reference, given, sizes[0], right), truth, language)
-            compared = _compare(_stored(answers, sizes[0]), _stored(right, sizes[0]), truth, language)
-            found: dict[str, Any] = {
-                "max_abs_difference": compared.difference,
-                "tolerance": module.TOLERANCE,
-                "same_predictions": compared.same,
-                **compared.score.report(),
-                "seconds": facts["seconds"],
-                "versions": facts["versions"],
-            }
-            report["formats"][name] = found
-            if company:
-                together = _compare(_stored(answers, COMPANY), _stored(answers, 1, COMPANY), truth, language)
-                found["in_batches"] = {"batch": COMPANY, **together.score.report()}
-                found["in_batches"] |= {"max_abs_difference": together.difference, "same_predictions": together.same}
-            shutil.rmtree(answers)
-            if applied is not None:
-                _check_quantized(name, found, expected.accuracy, expected.answers)
-            elif not compared.difference <= module.TOLERANCE or not compared.same:
-                raise VerificationError(
-                    f"The reloaded {name} differs from the network: largest difference {compared.difference:g}, "
-                    f"allowed {module.TOLERANCE:g}; same predictions: {compared.same}."
-                )
-            if promise is not None:
-                _check_promise(name, found, promise, compared.score)
+            module, home = FORMATS.load(name), folder if homes is None else homes[name]
+            reference = getattr(module, "REFERENCE", lambda same: same)(network)
+            right = own if reference is network else _expected(question, reference, name)
+            wanted = None
+            if getattr(module, "GENERATES", False) and question.language and applied is None:
+                if id(reference) not in continued:
+                    continued[id(reference)] = continuation(reference, given[0])
+                wanted = continued[id(reference)]
+            for part, rule in _parts(module, home).items():
+                shown = f"{name} {part}".strip()
+                try:
+                    report["formats"][shown] = _verified(
+                        question, module, home, part, rule, right, expected, shown, wanted
+                    )
+                except VerificationError as error:
+                    if not rule.optional:
+                        raise
+                    module.leave_out(home, part)
+                    report.setdefault("left_out", []).append(f"{shown} was left out. {error}")
     return report
+
+
+def _parts(module: ModuleType, home: Path) -> dict[str, Part]:
+    """The files of a format that are checked one by one."""
+    found: dict[str, Part] = module.parts(home) if hasattr(module, "parts") else {"": Part(module.TOLERANCE)}
+    return found
+
+
+def _expected(question: _Question, reference: nn.Module, name: str) -> Path:
+    """Where the logits are that a format must give which holds the network's numbers in another type."""
+    right = question.work / f"expected of {name}"
+    right.mkdir()
+    _score(_computed(reference, question.given, question.sizes[0], right), question.truth, question.language)
+    return right
+
+
+def _verified(
+    question: _Question,
+    module: ModuleType,
+    home: Path,
+    part: str,
+    rule: Part,
+    right: Path,
+    expected: Score,
+    shown: str,
+    wanted: Continuation | None,
+) -> dict[str, Any]:
+    """One file's entry in the report.
+
+    Raises:
+        VerificationError: it does not load, differs by more than it may, or is not what the front says.
+    """
+    answers = question.work / shown
+    answers.mkdir()
+    applied = applied_to(question.network)
+    given = [tensor.numpy() for tensor in question.given]
+    facts = _run_clean(module, home, given, question.sizes, shown, answers, part, wanted)
+    if facts["leaked"]:
+        raise VerificationError(f"Loading {shown} imported {facts['leaked']}; an export must not need Winnow.")
+    size = question.sizes[0]
+    compared = _compare(_stored(answers, size), _stored(right, size), question.truth, question.language)
+    found: dict[str, Any] = {
+        "max_abs_difference": compared.difference,
+        "tolerance": rule.tolerance,
+        "same_predictions": compared.same,
+        **compared.score.report(),
+        "versions": facts["versions"],
+    }
+    if question.company:
+        together = _compare(_stored(answers, COMPANY), _stored(answers, 1, COMPANY), question.truth, question.language)
+        found["in_batches"] = {"batch": COMPANY, **together.score.report()}
+        found["in_batches"] |= {"max_abs_difference": together.difference, "same_predictions": together.same}
+    allowed = None if rule.tolerance is None else rule.tolerance * _scale(module, compared.largest)
+    if wanted is not None and (answers / "tokens.npy").is_file():
+        found["greedy_tokens"] = wanted.compared(np.load(answers / "tokens.npy"), allowed)
+    shutil.rmtree(answers)
+    if applied is not None:
+        _check_quantized(shown, found, expected.accuracy, expected.answers)
+    elif allowed is None:
+        _check_integers(shown, found, expected)
+    else:
+        _check_floats(shown, found, compared, allowed)
+    if question.promise is not None and rule.tolerance is not None:
+        _check_promise(shown, found, question.promise, compared.score)
+    return found
+
+
+def _scale(module: ModuleType, largest: float) -> float:
+    """By what a tolerance grows: rounding grows with the numbers, for formats that compute in another order."""
+    return max(1.0, largest) if getattr(module, "SCALED", False) else 1.0
+
+
+def _check_floats(name: str, found: dict[str, Any], compared: _Comparison, allowed: float) -> None:
+    """Compare logits. Within the tolerance a prediction changes only where two logits tie, and then it counts as the
+    same for a format whose tolerance is scaled."""
+    tied = allowed > 0 and compared.difference <= allowed
+    if not compared.difference <= allowed or not (compared.same or tied):
+        raise VerificationError(
+            f"The reloaded {name} differs from the network: largest difference {compared.difference:g}, "
+            f"allowed {allowed:g}; same predictions: {compared.same}."
+        )
+    tokens = found.get("greedy_tokens")
+    if tokens is not None and tokens["parted_at"] is not None:
+        raise VerificationError(
+            f"The reloaded {name} continues a text differently: token {tokens['parted_at'] + 1} is another one, where "
+            "the network is sure of its own."
+        )
+
+
+def _check_integers(name: str, found: dict[str, Any], expected: Score) -> None:
+    """Compare the metric of a file of rounded weights with the network's own."""
+    language = expected.language
+    known, tolerance = (expected.value, QUANTIZED_PERPLEXITY) if language else (expected.accuracy, QUANTIZED_ACCURACY)
+    value = found["perplexity"] if language else found["accuracy"]
+    tolerance = tolerance if language else max(tolerance, 1 / expected.answers)
+    difference = abs(math.log(value / known)) if language else abs(value - known)
+    found[f"{expected.metric}_difference"], found[f"{expected.metric}_tolerance"] = difference, tolerance
+    if not difference <= tolerance:
+        raise VerificationError(
+            f"The reloaded {name} has {expected.metric} {value:.6g}, the network {known:.6g}; they may differ by "
+            f"{tolerance:g}{' of the logarithm' if language else ''}."
+        )
 
 
 def _batch_size(inputs: Tensor) -> int:
@@ -190,16 +315,17 @@ def _score(batches: Iterator[np.ndarray], truth: np.ndarray, language: bool) -> 
 
 
 def _compare(got: Iterator[np.ndarray], right: Iterator[np.ndarray], truth: np.ndarray, language: bool) -> _Comparison:
-    score, at, difference, same = Score(language), 0, 0.0, True
+    score, at, difference, same, largest = Score(language), 0, 0.0, True, 0.0
     for mine, theirs in zip(got, right, strict=True):
         if mine.shape != theirs.shape:
             raise VerificationError(f"Reloaded, it answers with shape {mine.shape}; the network with {theirs.shape}.")
         far = float(np.abs(mine - theirs).max())
         difference = far if math.isnan(far) or far > difference else difference
         same = same and bool((mine.argmax(-1) == theirs.argmax(-1)).all())
+        largest = max(largest, float(np.abs(theirs).max()))
         score.add(mine, truth[at : at + len(mine)])
         at += len(mine)
-    return _Comparison(score, difference, same)
+    return _Comparison(score, difference, same, largest)
 
 
 def _check_promise(name: str, found: dict[str, Any], promise: Promise, score: Score) -> None:
@@ -229,18 +355,29 @@ def _check_quantized(name: str, found: dict[str, Any], accuracy: float, answers:
 
 
 def _run_clean(
-    module: Any, folder: Path, given: list[np.ndarray], sizes: Sequence[int], name: str, work: Path
+    module: ModuleType,
+    folder: Path,
+    given: Sequence[np.ndarray],
+    sizes: Sequence[int],
+    name: str,
+    work: Path,
+    part: str = "",
+    wanted: Continuation | None = None,
 ) -> dict[str, Any]:
     """Run a format in a process that knows nothing of ours; its logits are files of `work`."""
     for file, array in zip(("inputs.npy", "mask.npy"), given, strict=False):
         np.save(work / file, array)
+    if wanted is not None:
+        np.save(work / "prompts.npy", wanted.prompts)
+    count = 0 if wanted is None else wanted.count
     threads = str(torch.get_num_threads())
     script = f"PACKAGES = {tuple(module.PACKAGES)!r}\n{module.RELOAD}{CHECKER}"
     ours = sorted(own_packages() | packages_of_others())
+    asked = [str(folder), str(work), ",".join(map(str, sizes)), str(count), part, *ours]
     done = subprocess.run(
-        [sys.executable, "-I", "-B", "-c", script, str(folder), str(work), ",".join(map(str, sizes)), *ours],
+        [sys.executable, "-I", "-B", "-c", script, *asked],
         cwd=work,
-        env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
+        env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -248,5 +385,5 @@ def _run_clean(
     if done.returncode != 0:
         tail = " ".join(done.stderr.strip().split("\n")[-2:])
         raise VerificationError(f"The written {name} does not load in a clean process: {tail}")
-    facts: dict[str, Any] = json.loads(done.stdout)
+    facts: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return facts

@@ -46,7 +46,7 @@ class FoundSpec(Part):
     @property
     def classifies(self) -> bool:
         """Whether its own classifier is used, whose outputs have an order."""
-        return "classifier.weight" not in self.fresh
+        return not any("classifier" in name.split(".")[0] for name in self.fresh)
 
 
 class OfCheckpoint(Part):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from search_space.inputs import ImageInput, Input, TokenInput
+from supernet.options import AugmentationOptions
 
 if TYPE_CHECKING:
     from job.data_spec import DataPart
@@ -48,6 +49,15 @@ def stated_misfit(space: SearchSpace, data: DataPart) -> str | None:
     return None if reason is None else f"{space.name} takes {takes}, but {reason}."
 
 
+def augmentation_misfit(options: AugmentationOptions, data: DataPart) -> str | None:
+    """Why the data cannot be augmented so, as far as the words of a job tell; None if they can."""
+    gives = data.gives()
+    if options.is_on and (data.kind in ("text", "labelled text") or isinstance(gives, TokenInput)):
+        return f"training.augmentation is for images, and data source {data.source!r} gives text; leave it out."
+    channels = gives.channels if isinstance(gives, ImageInput) else getattr(data, "channels", None)
+    return None if channels is None else options.misfit(channels)
+
+
 def resizes(space: SearchSpace) -> bool:
     """Whether every network resizes the images that it is given: its first layer is a `resize`."""
     if not space.has_layers:
@@ -79,6 +89,7 @@ def _tokens(takes: TokenInput, gives: TokenInput) -> str | None:
         return f"set supernet.classes to {gives.classes}, and its networks get a classifier"
     if takes.classes != gives.classes:
         if gives.classes is None or takes.classes is None:
-            return "one is text to be continued, the other text in classes"
+            hint = "; if a column holds labels, name it in data.label" if gives.classes is None else ""
+            return f"one is text to be continued, the other text in classes{hint}"
         return f"set supernet.classes to {gives.classes}"
     return None

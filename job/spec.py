@@ -25,9 +25,11 @@ from pydantic import (
 from job.checkpoint_spec import OfCheckpoint, check_labels, found_in, refuse_untrained
 from job.data_spec import DATA_MODELS, DataSpec, data_gives
 from job.defaults import DEFAULT_RECIPE, filled
+from job.fit import augmentation_misfit
 from job.goal_spec import ConstraintSpec, ObjectiveSpec
 from job.gradient_spec import GRADIENT, GradientSpec, check_gradient, fill_search
 from job.hardware_spec import HardwareSpec, target_of
+from job.needs_spec import MAX_NOTES, Labels, NeedsSpec, Priority, once
 from job.parts import Part, complete_options, offered
 from job.paths import check_checkpoint
 from job.quantization_spec import QuantizationSpec, quantized_space
@@ -200,6 +202,12 @@ class JobSpec(Part):
     quantization: QuantizationSpec | None = Field(default=None, description="Null: nothing is quantized.")
     gradient: GradientSpec | None = Field(default=None, description="A search by gradient; see docs/proxylessnas.md.")
     hardware: HardwareSpec = Field(default_factory=HardwareSpec, description="How latencies are obtained.")
+    needs: NeedsSpec = Field(default_factory=NeedsSpec, description="What the worker must have.")
+    labels: Annotated[Labels, Field(description="Words to find it by, such as `nightly` or `team=vision`.")] = ()
+    notes: Annotated[str, Field(max_length=MAX_NOTES, description="For people.")] = ""
+    priority: Annotated[
+        Priority, Field(description="Of waiting jobs those with the highest number are taken up first.")
+    ] = 0
     version: int = Field(default=JOB_VERSION, description="Of this format. May be left out.")
 
     @model_validator(mode="before")
@@ -217,6 +225,11 @@ class JobSpec(Part):
         if version != JOB_VERSION:
             raise ValueError(f"Got version {version} of the job format, and this is {JOB_VERSION}; leave it out.")
         return version
+
+    @field_validator("labels")
+    @classmethod
+    def _once(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        return once(labels)
 
     @field_validator("objectives")
     @classmethod
@@ -265,10 +278,32 @@ class JobSpec(Part):
         return self
 
     @model_validator(mode="after")
+    def _one_size(self) -> JobSpec:
+        found = self.supernet.found
+        if found is not None and found.preprocessing is not None and getattr(self.data, "resize", None) is not None:
+            raise ValueError(
+                "Got data.resize, but images are prepared as the checkpoint's own preprocessor_config.json says; leave "
+                "it out."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _method_can_train(self) -> JobSpec:
         refusal = self.training.method_options.refusal(pretrained=self.supernet.pretrained is not None)
         if refusal is not None:
             raise ValueError(refusal)
+        return self
+
+    @model_validator(mode="after")
+    def _networks_honour_the_training(self) -> JobSpec:
+        trainings = [self.training, *([self.gradient.final] if self.gradient is not None else [])]
+        for training in trainings:
+            options = training.method_options
+            # A space is made only for options that somebody set.
+            said = None if options == type(options)() else options.misfit(self.supernet.space())
+            said = said or augmentation_misfit(training.augmentation, self.data)
+            if said is not None:
+                raise ValueError(said)
         return self
 
     @model_validator(mode="after")

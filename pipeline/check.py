@@ -20,10 +20,11 @@ from pipeline.workshop import JobFailed, Workshop
 from search_space import plugins
 from search_space.checkpoint import CheckpointError, read_checkpoint
 from search_space.inputs import Input, TokenInput
-from search_space.layers import DecoderLayerSpec
+from search_space.layers import DecoderLayerSpec, TransformerLayerSpec
 from search_space.space import SearchSpace
 from service.store.models import Stage
 from supernet.blocks.decoder_layer import rotation
+from supernet.blocks.transformer_layer import turns_of
 from supernet.data import IN_MEMORY, DataError, load_dataset
 from supernet.data.tokens import tokenizer
 from supernet.slot import build_block
@@ -123,6 +124,8 @@ def check_buildable(space: SearchSpace) -> None:
                 build_block(layer)
             if isinstance(layer, DecoderLayerSpec):
                 rotation(layer.config, 2, torch.device("cpu"), torch.float32)
+            if isinstance(layer, TransformerLayerSpec) and layer.facts.rotary:
+                turns_of(layer.facts.rotary, 2, torch.device("cpu"), torch.float32)
         except Exception as error:  # transformers' configuration classes raise kinds of their own
             reason = " ".join(str(error).split())
             raise CheckpointError(

@@ -225,6 +225,7 @@ class Driver(Generic[T]):
         try:
             self._orders.step()
             shown = self._training.step()
+            structlog.contextvars.bind_contextvars(step=self._training.steps_done)
         except NonFiniteLoss as error:
             self._go_back(str(error))
             return

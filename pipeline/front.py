@@ -17,7 +17,7 @@ from job.spec import JobSpec
 from pipeline.evaluating import row_of
 from pipeline.finalists import PREDICTED, tested_networks
 from pipeline.hardware import Hardware
-from pipeline.workshop import JobFailed, Workshop
+from pipeline.workshop import JobFailed, Workshop, images_of
 from predictors.correction import Correction
 from quantization.after_search import InSchemes
 from quantization.quantized_evaluator import QuantizedEvaluator
@@ -67,6 +67,7 @@ class Reference:
 def measure_front(
     shop: Workshop,
     evaluator: Evaluator,
+    delivering: Evaluator,
     evaluations: Sequence[Evaluation],
     hardware: Hardware,
     held_out: Sequence[Exam] = (),
@@ -74,6 +75,8 @@ def measure_front(
     """Held-out scores and measured latency of every network with a fair chance, and the front of what was measured.
 
     Args:
+        evaluator: of the search.
+        delivering: of networks that are delivered.
         evaluations: of the search.
         held_out: what finalists are asked besides the test split.
 
@@ -90,7 +93,7 @@ def measure_front(
     for finalist in shop.reporter.finalists():
         choice.measured[finalist.architecture_id] = finalist
     shop.reporter.reference(row_of(reference.evaluation, 0.0))
-    lab = _Lab(shop, evaluator, hardware, reference, held_out)
+    lab = _Lab(shop, delivering, hardware, reference, held_out)
     shop.reporter.stage(Stage.MEASURE_FINALISTS, choice.done)
     while left := choice.next():
         for group in measured_at_once(left):
@@ -274,8 +277,9 @@ class _Lab:
         # The reference need not keep the job's limits, so it may be too large for the target.
         may_fail = {of_reference: lambda why: shop.reporter.tell("warning", f"The {self.reference.name}: {why}")}
         found = measured_networks(shop, self.evaluator, group, self.hardware, self.held_out, may_fail)
+        images, training = images_of(spec, delivered=True), spec.training
         in_fewer_bits = InSchemes(
-            self.evaluator, spec.scoring.quantize_front, spec.search.calibration_images, spec.training.seed
+            self.evaluator, spec.scoring.quantize_front, images, training.seed, training.augmentation
         )
         for finalist, one in zip(found, group, strict=True):
             metrics, sources = in_fewer_bits.scores(one.architecture)

@@ -70,7 +70,8 @@ def prepare_data(spec: JobSpec, space: SearchSpace, device: torch.device, decodi
     asked = spec.metrics & {"accuracy", "perplexity"}
     if asked - {data.metric}:
         wrong = min(asked - {data.metric})
-        raise JobFailed(f"{data.name} is scored by {data.metric}, not by {wrong}; change the objectives.")
+        hint = " If a column holds labels, name it in data.label." if data.train.is_language else ""
+        raise JobFailed(f"{data.name} is scored by {data.metric}, not by {wrong}; change the objectives.{hint}")
     if device.type == "cuda" and data.num_bytes > DATA_SHARE * torch.cuda.mem_get_info(device)[0]:
         return data
     return data.to(device)

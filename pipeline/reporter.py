@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -10,9 +11,9 @@ import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from service.store import queries, records, sharing, warm
+from service.store import leases, queries, records, sharing, warm
 from service.store.models import STAGES, Artifact, EvaluationRow, Finalist, Job, JobState, Stage, TrainedSupernet
-from service.store.records import FrontRecord, R, Record
+from service.store.records import FrontRecord, R, Record, StageBegan
 from service.store.session import Database, first_line
 
 log = structlog.get_logger()
@@ -34,11 +35,14 @@ class Interrupted(Exception):
     """The job is to be paused, stopped or cancelled: its row says so.
 
     `state` is `pausing` or `cancelling`, or `stopping` inside `Reporter.until_stopped`, which catches it.
+
+    Attributes:
+        leaving: nobody asked the job to pause, but its worker leaves: what is done is stored, and another one goes on.
     """
 
-    def __init__(self, state: JobState) -> None:
+    def __init__(self, state: JobState, *, leaving: bool = False) -> None:
         super().__init__(state)
-        self.state = state
+        self.state, self.leaving = state, leaving
 
 
 def patiently(database: Database, write: Callable[[Session], T], patience_seconds: float) -> T:
@@ -73,7 +77,29 @@ class Reporter:
         self._done = 0.0
         self._written = 0.0
         self._may_stop = False
+        self._leaving = False
         self.ended_early: str | None = None
+
+    @property
+    def now_in(self) -> Stage:
+        """The stage that the job is in."""
+        return self._stage
+
+    def leave(self) -> None:
+        """The worker is to end: the next report interrupts the job. May be called by a signal handler."""
+        self._leaving = True
+
+    def give_back(self) -> None:
+        """Let another worker go on with the job."""
+
+        def write(session: Session) -> None:
+            job = queries.fenced_job(session, self.job_id, self.epoch)
+            text = "The worker leaves; another one goes on from what is stored."
+            queries.add_event(session, job, "message", {"level": "info", "text": text})
+            session.flush()
+            leases.give_back(session, self.job_id, self.epoch)
+
+        self._write(write)
 
     # --- progress -------------------------------------------------------------------------------
 
@@ -84,9 +110,11 @@ class Reporter:
         def write(session: Session) -> None:
             job = queries.fenced_job(session, self.job_id, self.epoch)
             if job.stage != name:
-                queries.add_event(session, job, "stage", {"stage": name})
+                records.write(session, self.job_id, self.epoch, StageBegan(stage=name, run=self.epoch))
 
         self._write(write)
+        structlog.contextvars.bind_contextvars(stage=str(name), step=None)
+        log.info(f"Stage {name} begins.")
         self.progress(done, force=True)
 
     def progress(self, done: float, *, force: bool = False) -> None:
@@ -97,7 +125,7 @@ class Reporter:
             LeaseLost: somebody else holds the job now.
         """
         now, self._done = time.monotonic(), done
-        if not force and now - self._written < PROGRESS_SECONDS:
+        if not (force or self._leaving) and now - self._written < PROGRESS_SECONDS:
             return
         self._written = now
         before = sum(STAGE_WEIGHTS[s] for s in STAGES[: STAGES.index(self._stage)])
@@ -114,6 +142,8 @@ class Reporter:
         )
         if state in (JobState.PAUSING, JobState.CANCELLING) or (state == JobState.STOPPING and self._may_stop):
             raise Interrupted(state)
+        if self._leaving:
+            raise Interrupted(JobState.PAUSING, leaving=True)
 
     def until_stopped(self, work: Callable[[], T]) -> T | None:
         """What work gives; None where the user stops the job before its end. What comes after it goes on.
@@ -157,7 +187,8 @@ class Reporter:
         )
 
     def tell(self, level: str, text: str) -> None:
-        """A message for the user, kept in the job's events."""
+        """A message for the user, kept in the job's events and in its log."""
+        log.log(getattr(logging, level.upper(), logging.INFO), text)
         self.event("message", {"level": level, "text": text})
 
     def record(self, record: Record) -> None:
@@ -182,13 +213,18 @@ class Reporter:
         event = {"architecture_id": row.architecture_id, "metrics": row.metrics}
         self._write(lambda session: queries.add_evaluation(session, self.job_id, self.epoch, row, event))
 
-    def warm_start(self, alike: Callable[[Job], bool]) -> None:
+    def warm_start(self, alike: warm.Alike) -> None:
         """Copy what other jobs have evaluated of this job's supernet, if it has no evaluations yet."""
 
         def write(session: Session) -> None:
             warm.copy_in(session, self.job_id, self.epoch, warm.earlier(session, self.job_id, alike))
 
         self._write(write)
+
+    def rescore(self, row: EvaluationRow) -> None:
+        """Store the scores of an architecture that is stored already."""
+        scores = {"metrics": dict(row.metrics), "sources": dict(row.sources)}
+        self._write(lambda session: warm.rescore(session, self.job_id, self.epoch, row.architecture_id, **scores))
 
     # --- batches that several workers evaluate ------------------------------------------------------
 

@@ -19,19 +19,21 @@ from torch import Tensor
 
 from job.spec import JobSpec
 from pipeline.artifacts import ArtifactDamaged, ArtifactStore
-from pipeline.workshop import Calibrated, Workshop
+from pipeline.workshop import Calibrated, Workshop, images_of
 from quantization.quantized_evaluator import activation_examples
 from search_space.space import SearchSpace
 from service.store.models import Artifact
 from supernet.calibrate import norms_of
 from supernet.data import Dataset, Split, Standardisation
+from supernet.data.dataset import IGNORED
 from supernet.data.on_disk import ImagesOnDisk
 from supernet.evaluator import calibration_examples
 from supernet.network import build_network
 from supernet.randomness import derived_rng
 
 KIND = "samples"
-FORMAT = "winnow-samples/1"
+# In version 1 networks were calibrated on images as they are, and on fewer of them when they were delivered.
+FORMAT, PLAINLY = "winnow-samples/2", "winnow-samples/1"
 # Samples of a split on which a file is verified: at most so many, of so many bytes, with logits of so many bytes.
 MOST, MOST_BYTES, MOST_LOGITS = 2048, 64 * 2**20, 2**29
 # Fewer say nothing.
@@ -57,26 +59,32 @@ class Kept:
     told: tuple[str, ...] = ()
 
 
-def keep(shop: Workshop, data: Dataset) -> None:
+def keep(shop: Workshop, data: Dataset, now: dict[str, Any] | None = None) -> None:
     """Keep what exports need of the data, once per job; say how they differ from what the supernet was trained on.
+
+    Args:
+        now: what `described` says of them, where that is known.
 
     Raises:
         DiskFull: there is no room.
     """
-    now = described(data)
+    now = now or described(data)
     own = shop.reporter.artifacts(KIND)
     told: list[str] = []
+    current = bool(own)
     reused = shop.spec.supernet.reuse
     for file in own or ([] if reused is None else shop.reporter.artifacts_of(reused, KIND)):
         try:
-            told = differences(facts_of(shop.artifacts, file), now)
+            facts = facts_of(shop.artifacts, file)
+            current = bool(own) and facts["format"] == FORMAT
+            told = differences(facts, now)
         except ArtifactDamaged as error:
             told = [f"what was kept of them cannot be read ({error})"]
         break
     if told:
         whose = "this job began with" if own else f"supernet {reused} was trained on"
         shop.reporter.tell("warning", f"The data are not those that {whose}: {'; '.join(told)}.")
-    if own:
+    if current:
         return
     tensors, facts = packed(shop.spec, shop.space, data)
     path = f"supernets/{shop.job_id}.{KIND}.safetensors"
@@ -97,7 +105,9 @@ def packed(spec: JobSpec, space: SearchSpace, data: Dataset) -> tuple[dict[str, 
     """Tensors and facts to keep."""
     parts: dict[str, Split] = {}
     if _has_norms(space):
-        parts["calibration"] = calibration_examples(data, spec.search.calibration_images, spec.training.seed)
+        parts["calibration"] = calibration_examples(
+            data, images_of(spec, delivered=True), spec.training.seed, spec.training.augmentation
+        )
     if spec.quantization is not None:
         count = spec.quantization.calibration_examples
         parts["activations"] = activation_examples(data, count, spec.training.seed)
@@ -116,6 +126,7 @@ def packed(spec: JobSpec, space: SearchSpace, data: Dataset) -> tuple[dict[str, 
         "origin": data.origin,
         "num_classes": data.num_classes,
         "standardisation": None if standardisation is None else asdict(standardisation),
+        "cropped": [name for name, split in parts.items() if split.cropped],
     }
 
 
@@ -136,7 +147,10 @@ def read(artifacts: ArtifactStore, file: Artifact) -> Kept:
         if f"{name}.stored" not in tensors:
             return None
         lengths = tensors.get(f"{name}.lengths")
-        return Split(tensors[f"{name}.stored"], tensors[f"{name}.y"], standardisation, lengths)
+        y = tensors[f"{name}.y"]
+        partial = y.dim() == 2 and bool((y == IGNORED).any())
+        cropped = name in facts.get("cropped", [])
+        return Split(tensors[f"{name}.stored"], y, standardisation, lengths, partial=partial, cropped=cropped)
 
     validation, test, calibration, activations = map(part, ("validation", "test", "calibration", "activations"))
     assert validation is not None
@@ -147,7 +161,7 @@ def read(artifacts: ArtifactStore, file: Artifact) -> Kept:
     data = Dataset(
         facts["name"], facts["origin"], facts["preprocessing"], train, validation, test, facts["num_classes"]
     )
-    calibrated = Calibrated(calibration or nothing, activations)
+    calibrated = Calibrated(calibration or nothing, activations, plainly=facts["format"] == PLAINLY)
     return Kept(data, facts["counts"], calibrated, tuple(facts["differs"]))
 
 
@@ -161,7 +175,7 @@ def sampled(data: Dataset, seed: int) -> Kept:
     return Kept(
         replace(data, validation=chosen["validation"], test=chosen["test"]),
         {name: len(split) for name, split in data.splits.items()},
-        Calibrated(None, None),
+        Calibrated(None, None, plainly=True),
     )
 
 

@@ -22,6 +22,7 @@ from pipeline.evaluating import evaluation_of, row_of
 from pipeline.exams import exams_of, held_out_exams_of
 from pipeline.front import measure_front, measured_networks
 from pipeline.hardware import Hardware, prepare_hardware
+from pipeline.inventory import read_of, said_of_data
 from pipeline.materials import decoding_of, prepare_data
 from pipeline.policies import NUM_BASELINES, baseline_architectures, baseline_of, first_policies
 from pipeline.shared_search import evaluate_of
@@ -32,12 +33,13 @@ from quantization.quantized_evaluator import QuantizedEvaluator
 from search.algorithms import algorithm_for
 from search.evaluation import Evaluation
 from search.loop import run_search
+from search.metrics import ON_TARGET
 from search.problem import Problem
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
-from service.store.models import Job, JobState, Stage
+from service.store.models import EvaluationRow, Job, JobState, Stage
 from service.store.records import Baseline
-from service.store.warm import copied
+from service.store.warm import Alike, copied
 from supernet.data import Dataset
 from supernet.evaluator import Evaluator
 
@@ -66,9 +68,12 @@ def run(shop: Workshop, strategy: Strategy) -> None:
         tell=lambda text: shop.reporter.tell("info", text),
     )
     data = prepare_data(shop.spec, shop.space, shop.device, decoding)
-    for note in data.notes:
-        shop.reporter.tell("warning", note)
-    samples.keep(shop, data)
+    described = samples.described(data)
+    read = read_of(shop.spec, data, described)
+    shop.reporter.record(read)
+    for level, text in said_of_data(data, read):
+        shop.reporter.tell(level, text)
+    samples.keep(shop, data, described)
     strategy(shop, data)
     shop.reporter.end(JobState.SUCCEEDED, shop.reporter.ended_early)
 
@@ -81,8 +86,9 @@ def search_supernet(shop: Workshop, data: Dataset) -> None:
     evaluator = make_evaluator(shop.spec, supernet, data, exams)
     hardware = prepare_hardware(shop)
     evaluations = search(shop, evaluator, hardware)
-    measure_front(shop, evaluator, evaluations, hardware, held_out)
-    measure_baselines(shop, evaluator, hardware)
+    delivering = make_evaluator(shop.spec, supernet, data, exams, delivered=True)
+    measure_front(shop, evaluator, delivering, evaluations, hardware, held_out)
+    measure_baselines(shop, evaluator, delivering, hardware)
 
 
 # --- search --------------------------------------------------------------------------------------
@@ -98,7 +104,7 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
     for row in shop.reporter.evaluations():
         evaluation = evaluation_of(space.architecture(**row.values), row)
         if copied(row):
-            warm.append(evaluation)
+            warm.append(on_this_target(shop, hardware, evaluation, row))
         else:
             known[evaluation.architecture.id] = evaluation
     if warm:
@@ -121,6 +127,7 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
             evaluation = hardware.added_to(scored, shop.reporter.listen)
             shop.reporter.evaluation(row_of(evaluation, row.seconds))
             known[evaluation.architecture.id] = evaluation
+            structlog.contextvars.bind_contextvars(step=len(known))
             shop.reporter.progress(len(known) / plan.evaluations)
             found.append(evaluation)
         return found
@@ -128,23 +135,35 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
     found = shop.reporter.until_stopped(lambda: run_search(algorithm, evaluate, known))
     if found is None:
         shop.reporter.take_down()
-        shop.reporter.ended_early = f"Stopped by request after {len(known)} of {plan.evaluations} evaluations."
+        if len(known) < plan.evaluations:
+            shop.reporter.ended_early = f"Stopped by request after {len(known)} of {plan.evaluations} evaluations."
         found = list(known.values())
     return [*warm, *found]
 
 
-def scores_alike(spec: JobSpec) -> Callable[[Job], bool]:
-    """Whether another job of the same supernet gives the same numbers as this one, metric by metric."""
+def scores_alike(spec: JobSpec) -> Alike:
+    """Whether another job of the same supernet scores networks as this one does; which of its numbers mean something
+    else here: those of another device."""
 
-    def alike(job: Job) -> bool:
+    def alike(job: Job) -> frozenset[str] | None:
         theirs = read_job(job.spec)
         same = theirs.search.calibration_images == spec.search.calibration_images and theirs.scoring == spec.scoring
         same = same and theirs.quantization == spec.quantization
-        if spec.metrics_on_target:
-            same = same and (theirs.target, theirs.hardware) == (spec.target, spec.hardware)
-        return same and spec.metrics - set(ANALYTIC) <= theirs.metrics
+        if not same or not spec.metrics - set(ANALYTIC) - set(ON_TARGET) <= theirs.metrics:
+            return None
+        same_device = (theirs.target, theirs.hardware) == (spec.target, spec.hardware)
+        return frozenset() if same_device else frozenset(ON_TARGET)
 
     return alike
+
+
+def on_this_target(shop: Workshop, hardware: Hardware, known: Evaluation, row: EvaluationRow) -> Evaluation:
+    """An evaluation of another job with the metrics of this job's device, which is asked for them once."""
+    if all(metric in row.metrics for metric in hardware.metrics):
+        return known
+    completed = hardware.added_to(known, shop.reporter.listen)
+    shop.reporter.rescore(row_of(completed, row.seconds))
+    return completed
 
 
 def search_problem(
@@ -180,8 +199,16 @@ def search_problem(
 # --- baselines -----------------------------------------------------------------------------------
 
 
-def measure_baselines(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> None:
-    """What the front of a search of policies is compared with: scored and measured like a finalist."""
+# --- measure finalists ---------------------------------------------------------------------------
+
+
+def measure_baselines(shop: Workshop, evaluator: Evaluator, delivering: Evaluator, hardware: Hardware) -> None:
+    """What the front of a search of policies is compared with: scored and measured like a finalist.
+
+    Args:
+        evaluator: of the search.
+        delivering: of networks that are delivered.
+    """
     if not isinstance(evaluator, QuantizedEvaluator):
         return
     finished = {baseline.name for baseline in shop.reporter.records(Baseline)}
@@ -190,7 +217,7 @@ def measure_baselines(shop: Workshop, evaluator: Evaluator, hardware: Hardware) 
     named = baseline_architectures(shop, evaluator, hardware)
     left = {name: architecture for name, architecture in named.items() if name not in finished}
     scored = [evaluator.evaluate([architecture])[0] for architecture in left.values()]
-    measured = measured_networks(shop, evaluator, scored, hardware)
+    measured = measured_networks(shop, delivering, scored, hardware)
     for name, evaluation, found in zip(left, scored, measured, strict=True):
         shop.reporter.record(baseline_of(name, evaluation, found))
         shop.reporter.progress(1.0, force=True)

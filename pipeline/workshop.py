@@ -15,10 +15,12 @@ from quantization.quantized_evaluator import QuantizedEvaluator
 from quantization.quantized_space import QuantizedSpace
 from search_space.space import SearchSpace
 from service.settings import Settings
+from supernet.calibrate import DELIVERED_IMAGES
 from supernet.data import Dataset, Split
 from supernet.distributed import ALONE, Group
 from supernet.evaluator import Evaluator
 from supernet.network import Supernet
+from supernet.options import AugmentationOptions
 from supernet.scores.exam import Exam
 
 
@@ -62,10 +64,21 @@ class Calibrated:
     Attributes:
         images: of batch norms; None: chosen now.
         activations: of quantized networks; None: chosen now.
+        plainly: whether the images are taken as they are, as jobs of older versions did.
     """
 
     images: Split | None
     activations: Split | None
+    plainly: bool = False
+
+
+def images_of(spec: JobSpec, *, delivered: bool) -> int:
+    """Training images that batch norms are calibrated on.
+
+    Args:
+        delivered: of networks that are delivered: finalists and their exports. A search spends less on each.
+    """
+    return max(spec.search.calibration_images, DELIVERED_IMAGES if delivered else 0)
 
 
 def make_evaluator(
@@ -74,18 +87,22 @@ def make_evaluator(
     data: Dataset,
     exams: Sequence[Exam] | None = None,
     calibrated: Calibrated | None = None,
+    *,
+    delivered: bool = False,
 ) -> Evaluator:
     """The evaluator of a job; the same in its search and in later exports.
 
     Args:
         exams: what its networks are asked; null: the validation split alone, which quantized networks always are.
         calibrated: what networks are calibrated on; null: chosen from the data.
+        delivered: whether its networks are those that are delivered (see `images_of`).
     """
     ready = calibrated or Calibrated(None, None)
+    chosen = images_of(spec, delivered=delivered), spec.training.seed
+    augment = AugmentationOptions() if ready.plainly else spec.training.augmentation
     if spec.quantization is not None:
         space = spec.space()
         assert isinstance(space, QuantizedSpace)
-        chosen = spec.search.calibration_images, spec.training.seed
         return QuantizedEvaluator(
             supernet,
             data,
@@ -94,8 +111,8 @@ def make_evaluator(
             observer=spec.quantization.observer,
             calibration_examples=spec.quantization.calibration_examples,
             calibration=ready.images,
+            augment=augment,
             activations=ready.activations,
         )
     aligned = "label_gradient_alignment" in spec.metrics and calibrated is None
-    chosen = spec.search.calibration_images, spec.training.seed
-    return Evaluator(supernet, data, *chosen, exams, aligned=aligned, calibration=ready.images)
+    return Evaluator(supernet, data, *chosen, exams, aligned=aligned, calibration=ready.images, augment=augment)

@@ -84,7 +84,7 @@ class GatedPasses(Passes):
         with self._autocast(x.device):
             for slot in body if language else self._order:
                 x = self._gated(x, slot, batch.mask, asked, found)
-        return self._language_output(x, (head, self._fixed[head])) if language else Output(x)
+        return self._language_output(x, (head, self._fixed[head]), batch) if language else Output(x)
 
     def _gated(
         self, x: Tensor, slot: str, mask: Tensor | None, asked: Sequence[Asked], found: list[dict[int, Tensor]]

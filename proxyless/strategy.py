@@ -323,7 +323,7 @@ class _GradientSearch:
             if stored.path == path:
                 supernet = Supernet(space).to(self._shop.device)
                 load_tensors(supernet, self._files.load(stored))
-                return make_evaluator(spec, supernet, self._data)
+                return make_evaluator(spec, supernet, self._data, delivered=True)
 
         def store(supernet: Supernet, steps: int) -> Supernet:
             self._files.save("network", path, own_tensors(supernet), steps)
@@ -336,7 +336,7 @@ class _GradientSearch:
             TrainingPoints(self._shop.reporter, aim.number, final.epochs),
             self._progress(aim, SEARCH_SHARE, TRAIN_SHARE),
         ).run(lambda trainer: trainer.result, store)
-        return make_evaluator(spec, trained, self._data)
+        return make_evaluator(spec, trained, self._data, delivered=True)
 
     def _measured(self, aim: Aim, architecture: Architecture, evaluator: Evaluator, hardware: Hardware) -> Measured:
         """Scores on validation and test examples, and latency on the device of the job's objectives."""

@@ -16,6 +16,7 @@ from search_space.architecture import Architecture
 from search_space.layers.precision import SCHEMES
 from supernet.evaluate import score
 from supernet.evaluator import Evaluator
+from supernet.options import AugmentationOptions
 
 # How activations are observed, which weight-only schemes do not ask for.
 OBSERVER, CALIBRATION_EXAMPLES = "kl", 16
@@ -29,10 +30,18 @@ class InSchemes:
         names: of the schemes.
         calibration_images: that re-estimate the statistics of batch normalisation.
         seed: decides which.
+        augment: of the training.
     """
 
-    def __init__(self, evaluator: Evaluator, names: Sequence[str], calibration_images: int, seed: int) -> None:
-        self._evaluators = {name: _with_scheme(evaluator, name, calibration_images, seed) for name in names}
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        names: Sequence[str],
+        calibration_images: int,
+        seed: int,
+        augment: AugmentationOptions | None = None,
+    ) -> None:
+        self._evaluators = {name: _with_scheme(evaluator, name, calibration_images, seed, augment) for name in names}
 
     def scores(self, architecture: Architecture) -> tuple[dict[str, float], dict[str, Source]]:
         """Test score and bytes of a network of the supernet in every scheme, and how each was obtained."""
@@ -47,7 +56,9 @@ class InSchemes:
         return metrics, sources
 
 
-def _with_scheme(evaluator: Evaluator, name: str, calibration_images: int, seed: int) -> QuantizedEvaluator:
+def _with_scheme(
+    evaluator: Evaluator, name: str, calibration_images: int, seed: int, augment: AugmentationOptions | None
+) -> QuantizedEvaluator:
     bits = SCHEMES[name].bits
     return QuantizedEvaluator(
         evaluator.supernet,
@@ -57,4 +68,5 @@ def _with_scheme(evaluator: Evaluator, name: str, calibration_images: int, seed:
         QuantizedSpace(evaluator.supernet.space, Quantization((bits,), {bits: name})),
         observer=OBSERVER,
         calibration_examples=CALIBRATION_EXAMPLES,
+        augment=augment,
     )

@@ -111,7 +111,8 @@ def with_stated_policy(network: nn.Module, layers: Mapping[str, LayerSpec], inpu
     made = QuantizableNetwork(network, layers, (inputs, None))
     if inputs.is_floating_point():
         inputs = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0)).to(inputs)
-    ends = {key: _ends(tensors) for key, tensors in _seen(made, list(made.paths), (inputs, None))}
+    with made.all_experts():
+        ends = {key: _ends(tensors) for key, tensors in _seen(made, list(made.paths), (inputs, None))}
     for name, activation in made.activations.items():
         made.statistics[name] = Statistics(ends[name, "in"], ends[name, "out"], activation)
     return made.with_policy(policy)
@@ -123,6 +124,16 @@ def _ends(tensors: list[Tensor]) -> tuple[float, float]:
 
 
 def _extremes(quantizable: QuantizableNetwork, names: list[str], batches: Callable[[], Iterable[Batch]]) -> Ends:
+    found = _looked(quantizable, names, batches)
+    idle = [name for name in names if (name, "in") not in found]
+    if idle:
+        with quantizable.all_experts():
+            found |= _looked(quantizable, idle, batches)
+    return found
+
+
+def _looked(quantizable: QuantizableNetwork, names: list[str], batches: Callable[[], Iterable[Batch]]) -> Ends:
+    """Extremes of those layers that the examples reach."""
     found: Ends = {}
     examples = 0
     for batch in batches():
@@ -152,8 +163,9 @@ def _cut(quantizable: QuantizableNetwork, ends: Ends, batches: Callable[[], Iter
         for key, tensors in _seen(quantizable, names, batch):
             histogram = Histogram.of(tensors, *ends[key])
             histograms[key] = histograms[key] + histogram if key in histograms else histogram
-    # A value that never changes, or is hardly ever other than zero, leaves nothing to cut.
-    ranges = {key: ends[key] for key in histograms}
+    # A value that never changes, or is hardly ever other than zero, leaves nothing to cut; of an expert that no example
+    # chooses only the ends are known.
+    ranges = dict(ends)
     varied = {key: histogram for key, histogram in histograms.items() if histogram.counts.any()}
     if observer == "kl" and varied:
         ranges |= dict(zip(varied, kl_ranges(list(varied.values())), strict=True))

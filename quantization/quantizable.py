@@ -11,7 +11,7 @@ import copy
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -248,6 +248,18 @@ class QuantizableNetwork:
                 self._layers[key] = FakeQuantized(self.layer(name), plan)
             _replace(network, self.paths[name], self._layers[key])
         return network.eval()
+
+    @contextmanager
+    def all_experts(self) -> Iterator[None]:
+        """While it lasts, every expert sees every position, so that also those that no example chooses are seen."""
+        routed: list[Any] = [module for module in self.folded.modules() if hasattr(module, "everywhere")]
+        for module in routed:
+            module.everywhere = True
+        try:
+            yield
+        finally:
+            for module in routed:
+                module.everywhere = False
 
     @contextmanager
     def watching(self, names: Iterable[str]) -> Iterator[dict[str, tuple[list[Tensor], list[Tensor]]]]:

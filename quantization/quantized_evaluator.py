@@ -19,6 +19,7 @@ from supernet.data import Dataset, Split
 from supernet.evaluate import score
 from supernet.evaluator import Evaluator
 from supernet.network import Network, Supernet
+from supernet.options import AugmentationOptions
 from supernet.prefixes import in_order
 from supernet.randomness import derived_rng
 
@@ -41,6 +42,7 @@ class QuantizedEvaluator(Evaluator):
         observer: of activations, a name of `quantization.observers`.
         calibration_examples: training examples that activations are calibrated on.
         calibration: the images of batch norms, where they were chosen before.
+        augment: of the training, for batch norms; activations are observed on images as they come in use.
         activations: the examples of activations, where they were chosen before (`activation_examples`).
     """
 
@@ -55,9 +57,10 @@ class QuantizedEvaluator(Evaluator):
         observer: str,
         calibration_examples: int,
         calibration: Split | None = None,
+        augment: AugmentationOptions | None = None,
         activations: Split | None = None,
     ) -> None:
-        super().__init__(supernet, data, calibration_images, seed, calibration=calibration)
+        super().__init__(supernet, data, calibration_images, seed, calibration=calibration, augment=augment)
         self.policies, self._observer = space, observer
         self._examples: Split = activations or activation_examples(data, calibration_examples, seed)
         self._statistics = SharedStatistics()

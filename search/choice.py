@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from search.evaluation import Evaluation
 from search.metrics import METRICS
 from search.objectives import Objective
 from search.pareto import knee
-
-Pick = Literal["knee", "most_accurate"]
+from search.picks import Pick
 
 # What a network is good at, as opposed to what it costs.
 QUALITIES = (
@@ -38,7 +36,8 @@ class Rule:
     """What to choose from a front.
 
     Attributes:
-        pick: the knee, or the most accurate network (of language models the one of the lowest perplexity).
+        pick: the knee; or the most accurate network (of language models the one of the lowest perplexity); or the
+            cheapest one that is as good: its score lies within the interval of the most accurate one's.
         under: metric -> the most of it that a network may have; only these are picked from.
     """
 
@@ -83,7 +82,23 @@ def choose(front: Sequence[Evaluation], objectives: Sequence[Objective], rule: R
     metric = quality_of(objectives, front[0].metrics)
     sign = 1 if METRICS[metric].goal == "maximize" else -1
     scored = [one for one in left if math.isfinite(one.metrics[metric])] or left
-    return max(scored, key=lambda one: sign * one.metrics[metric])
+    best = max(scored, key=lambda one: sign * one.metrics[metric])
+    return best if rule.pick == "most_accurate" else _cheapest_as_good(scored, best, objectives, metric)
+
+
+def _cheapest_as_good(
+    networks: Sequence[Evaluation], best: Evaluation, objectives: Sequence[Objective], metric: str
+) -> Evaluation:
+    """The cheapest network whose score the best one might as well have had; costs compare in the objectives' order."""
+    low, high = best.intervals.get(metric, (best.metrics[metric], best.metrics[metric]))
+    maximized = METRICS[metric].goal == "maximize"
+    as_good = [one for one in networks if (one.metrics[metric] >= low if maximized else one.metrics[metric] <= high)]
+    costs = [one for one in objectives if one.metric not in QUALITIES]
+
+    def price(one: Evaluation) -> tuple[float, ...]:
+        return tuple(cost.cost(one.metrics.get(cost.metric, math.nan)) for cost in costs)
+
+    return min([best, *as_good], key=price) if costs else best
 
 
 def is_near(metric: str, value: float, reference: float) -> bool:

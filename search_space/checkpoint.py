@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from search_space.config_reader import CheckpointError, ConfigReader, shares
+from search_space.sentences import POOLING, sentence_pooling
 from search_space.spellings import Spelling
 
 __all__ = [
@@ -23,10 +24,12 @@ __all__ = [
     "ConfigReader",
     "Layout",
     "Matched",
+    "Piece",
     "Place",
     "Stored",
     "read_checkpoint",
     "shares",
+    "without_ones",
 ]
 
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -36,8 +39,19 @@ MAX_HEADER_BYTES = 100_000_000
 MAX_JSON_BYTES = 50_000_000
 # safetensors' words for numbers that are weights as they are; anything else is packed or scaled.
 FLOAT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-# The output layer of a decoder, and the embedding that it may be tied to.
-HEAD, EMBEDDINGS = "lm_head.weight", ("model.embed_tokens.weight", "embed_tokens.weight")
+# The output layers of decoders, and the embeddings that they may be tied to.
+HEADS = ("lm_head.weight", "embed_out.weight")
+EMBEDDINGS = (
+    "model.embed_tokens.weight",
+    "embed_tokens.weight",
+    "transformer.wte.weight",
+    "wte.weight",
+    "gpt_neox.embed_in.weight",
+)
+# Model types whose head is the embedding where config.json does not say.
+TIED = ("gemma", "gemma2", "gemma3_text", "gpt2", "smollm3")
+# Model types whose positions are resized to the image, and the key under which a configuration keeps its side then.
+ANY_SIDE, IMAGE_SIDE = ("dinov2", "dinov2_with_registers"), "winnow_image_size"
 # Bytes that are compared at once.
 COMPARED = 1 << 24
 
@@ -100,14 +114,33 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
             f"The checkpoint has {SINGLE} and an index of shards beside it; like transformers, only {SINGLE} is read."
         )
     embedding = next((name for name in EMBEDDINGS if name in tensors), None)
-    ties = config.get("tie_word_embeddings") is True and embedding is not None and HEAD in tensors
-    if ties and not _equal(folder, tensors[HEAD], tensors[str(embedding)]):
+    head = next((name for name in HEADS if name in tensors), None)
+    ties = config.get("tie_word_embeddings", config.get("model_type") in TIED) is True
+    if ties and head and embedding and not _equal(folder, tensors[head], tensors[embedding]):
         config = {**config, "tie_word_embeddings": False}
         notes.append(
-            f"config.json ties {HEAD} to {embedding}, but both are stored and differ; like transformers, both are "
+            f"config.json ties {head} to {embedding}, but both are stored and differ; like transformers, both are "
             "kept, and they are not tied."
         )
+    config |= _image_side(folder, config)
+    pooling = sentence_pooling(folder)
+    if pooling is not None:
+        config = {**config, POOLING: pooling}
+        unit = ", made as long as 1" if pooling["unit"] else ""
+        notes.append(f"The folder is a sentence encoder: a text's vector is the {pooling['mode']} of its tokens{unit}.")
     return Checkpoint(folder, config, tensors, tuple(notes))
+
+
+def _image_side(folder: Path, config: Mapping[str, Any]) -> dict[str, int]:
+    """The side of the images that the processor gives, where the network takes any and config.json has another.
+
+    DINOv2's configuration has the side of its last training, and its processor a smaller one: transformers resizes the
+    positions to what it is given.
+    """
+    from search_space.companions import image_side  # which reads checkpoints
+
+    side = image_side(folder) if config.get("model_type") in ANY_SIDE else None
+    return {} if side is None or side == config.get("image_size") else {IMAGE_SIDE: side}
 
 
 def _equal(folder: Path, one: Stored, other: Stored) -> bool:
@@ -209,15 +242,40 @@ def _header(path: Path) -> Iterator[tuple[str, Stored]]:
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """Rows of a stored tensor that are one parameter.
+
+    Attributes:
+        slot, parameter: of the supernet.
+        start, stop: rows of each block that go there; a stop of 0: all of them.
+        blocks: equal blocks that the stored rows fall into, such as one for each head.
+        transposed: whether the stored tensor's columns are the parameter's rows.
+        grid: sides of the squares of positions that are stored and wanted, behind a first row of its own: they are
+            resized, bicubic; (0, 0): they are not.
+        antialias: whether the resizing smooths, where the square gets smaller.
+    """
+
+    slot: str
+    parameter: str
+    start: int = 0
+    stop: int = 0
+    blocks: int = 1
+    transposed: bool = False
+    grid: tuple[int, int] = (0, 0)
+    antialias: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where a tensor of a checkpoint goes.
 
     Attributes:
-        slot, parameter: of the supernet.
+        slot, parameter: of the supernet; empty where it goes to several.
         shape: that the tensor must have.
         optional: whether the parameter keeps fresh values where the checkpoint has no such tensor, as a
             new classifier does.
         fresh: whether it keeps them even so, because the stored tensor is of another task.
+        split: what its rows are, where they are not one parameter as it stands.
     """
 
     slot: str
@@ -225,6 +283,12 @@ class Place:
     shape: tuple[int, ...]
     optional: bool = False
     fresh: bool = False
+    split: tuple[Piece, ...] = ()
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """The parameters that it fills."""
+        return self.split or (Piece(self.slot, self.parameter),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +336,7 @@ class Layout:
             place, shape = self.places[place_name], checkpoint.tensors[name].shape
             if place.fresh:
                 continue
-            if _without_ones(shape) == _without_ones(place.shape):
+            if without_ones(shape) == without_ones(place.shape):
                 loads[name] = place
                 used.add(place_name)
             elif not place.optional:
@@ -334,7 +398,7 @@ class Matched:
     fresh: tuple[str, ...]
 
 
-def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     """A shape without its dimensions of size one, which checkpoints like to add to single vectors."""
     return tuple(size for size in shape if size != 1)
 

@@ -107,6 +107,22 @@ def image_preprocessing(folder: Path, size: int, channels: int) -> Preprocessing
     return Preprocessing(mean, std, scale, edge, keeps_ratio, RESAMPLING[resample], crop)
 
 
+def image_side(folder: Path) -> int | None:
+    """Pixels a side of the squares that the folder's processor gives; None where there is none, or it keeps ratios.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    given = _processor(folder)
+    if given is None:
+        return None
+    read = _Processor(folder / PROCESSOR, given, {"do_resize": True, "do_center_crop": False, "size": 224})
+    if read.switch("do_center_crop"):
+        return read.edges("crop_size")[0]
+    edge, keeps_ratio = read.resizing()
+    return None if keeps_ratio else edge
+
+
 def _processor(folder: Path) -> dict[str, Any] | None:
     for name in (PROCESSOR, PROCESSORS):
         if not (folder / name).is_file():

@@ -7,6 +7,7 @@ what they let pass fails when the network is built.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +38,37 @@ ROTARY: dict[str, tuple[str, ...]] = {
 }
 
 
+# Words in the name of a key that changes what a network computes.
+COMPUTES = re.compile(
+    r"scal(e|ing)|multiplier|soft_?cap|clip|alibi|residual|temperature|sink|bidirectional|interleave|parallel|qk_|_qk|"
+    r"norm|bias|window|expert|moe|rope|rotary|mup|gate|gating|conv|head_dim|hidden_act|activation|position_embedding|"
+    r"attention_type|attn_|layer_types|sparse|pooling|register|patch|embedding_size|embd"
+)
+# Values that mean nothing, whatever the key.
+MEANINGLESS = (0, 1, "", "none", "absolute")
+# Keys with such words that change nothing, or only the training from scratch.
+READ_ELSEWHERE = (
+    "attn_implementation",
+    "decoder_bias",
+    "deterministic_flash_attn",
+    "max_window_layers",
+    "sliding_window_size",
+    "repad_logits_with_grad",
+    "sparse_pred_ignore_index",
+    "_attn_implementation",
+    "auto_map",
+    "embedding_initializer_range",
+    "initializer_range",
+    "gradient_checkpointing",
+    "rope_theta",
+    "rope_scaling",
+    "rope_parameters",
+    "scale_grad_by_freq",
+    "summary_activation",
+    "use_flash_attn",
+)
+
+
 def check_fields(config: Mapping[str, Any]) -> None:
     """Refuse what no network of any family can be built from.
 
@@ -53,20 +85,26 @@ def check_fields(config: Mapping[str, Any]) -> None:
         raise CheckpointError(f"config.json has pad_token_id {pad}, outside its vocabulary of {vocab} tokens.")
 
 
-def check_rotary(config: Mapping[str, Any], head_dim: int) -> None:
+def check_rotary(config: Mapping[str, Any], head_dim: int, partial: float | None = None) -> None:
     """Refuse rotary positions that transformers cannot compute.
 
     Args:
         head_dim: width of a head; its halves are turned against each other.
+        partial: share of a head that is turned where the file says nothing; None: layers that turn all or nothing.
 
     Raises:
         CheckpointError: an odd width, an unknown kind, or a kind without its numbers.
     """
-    if head_dim % 2:
+    given = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if partial is not None and isinstance(given, Mapping):
+        share = given.get("partial_rotary_factor", config.get("partial_rotary_factor", partial))
+        if not isinstance(share, int | float) or isinstance(share, bool) or not 0 < share <= 1:
+            raise CheckpointError(f"config.json must turn a share from 0 to 1 of each head; got {share!r}.")
+        head_dim = int(head_dim * share)
+    if head_dim % 2 or not head_dim:
         raise CheckpointError(
             f"config.json gives heads of {head_dim} numbers; rotary positions turn pairs, so their number must be even."
         )
-    given = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if not isinstance(given, Mapping):
         raise CheckpointError(f"config.json must give rotary scaling as a mapping or null; got {given!r}.")
     kind = given.get("rope_type", given.get("type", "default"))
@@ -76,7 +114,7 @@ def check_rotary(config: Mapping[str, Any], head_dim: int) -> None:
     if lacking:
         raise CheckpointError(f"config.json has rotary scaling {kind!r} without its {lacking[0]!r}.")
     share = given.get("partial_rotary_factor", config.get("partial_rotary_factor"))
-    if share not in (None, 1, 1.0):
+    if partial is None and share not in (None, 1, 1.0):
         raise CheckpointError(
             f"config.json turns only a share of {share!r} of each head; layers of this family turn all."
         )
@@ -95,6 +133,7 @@ class ConfigReader:
 
     def __init__(self, config: Mapping[str, Any], model_types: tuple[str, ...]) -> None:
         self.config = config
+        self.read = set(READ_ELSEWHERE)
         self.model_type = str(config.get("model_type"))
         if self.model_type not in model_types:
             raise CheckpointError(
@@ -105,12 +144,59 @@ class ConfigReader:
             raise CheckpointError("The checkpoint's weights are quantized; start from the full-precision ones.")
         check_fields(config)
 
+    def value(self, key: str, default: Any = None) -> Any:
+        """What the file says, or the default where it says nothing."""
+        self.read.add(key)
+        value = self.config.get(key)
+        return default if value is None else value
+
+    def switch(self, key: str, default: bool) -> bool:
+        """True or false.
+
+        Raises:
+            CheckpointError: it is something else.
+        """
+        value = self.value(key, default)
+        if not isinstance(value, bool):
+            raise CheckpointError(f"config.json must give {key!r} as true or false; got {value!r}.")
+        return value
+
+    def only(self, key: str, neutral: tuple[Any, ...], reason: str) -> None:
+        """Refuse what is not supported.
+
+        Args:
+            neutral: values with which the network is as without the key; null is always one.
+            reason: what the others would mean.
+
+        Raises:
+            CheckpointError: another value.
+        """
+        value = self.value(key)
+        if value is not None and value not in neutral:
+            raise CheckpointError(f"config.json has {key} {value!r}: {reason}, which is not supported.")
+
+    def refuse_unread(self) -> None:
+        """Refuse keys that nobody has read and whose names say that they change what is computed.
+
+        Raises:
+            CheckpointError: there is one, with a value that is none of those that mean nothing.
+        """
+        for key, value in self.config.items():
+            harmless = value is None or value is False or (not isinstance(value, bool) and value in MEANINGLESS)
+            if key in self.read or harmless or value in ([], {}) or not COMPUTES.search(key):
+                continue
+            raise CheckpointError(
+                f"config.json has {key} {value!r}, which layers of model_type {self.model_type!r} do not have here: "
+                "what it does would be left out. Remove the key if it means nothing."
+            )
+
     def whole(self, key: str, default: int | None = None) -> int:
         """A whole number of at least 1.
 
         Raises:
             CheckpointError: it is missing and there is no default, or it is something else.
         """
+        self.read.add(key)
         value = self.config.get(key)
         value = default if value is None else value
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -119,6 +205,7 @@ class ConfigReader:
 
     def ratio(self, key: str, default: float, most: float = math.inf) -> float:
         """A number of at least 0, such as a dropout (at most 1) or an epsilon."""
+        self.read.add(key)
         value = self.config.get(key)
         value = default if value is None else value
         right = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most
@@ -129,6 +216,7 @@ class ConfigReader:
 
     def one_of(self, key: str, known: Mapping[str, str], default: str) -> str:
         """What a word of the configuration stands for."""
+        self.read.add(key)
         value = self.config.get(key) or default
         if value not in known:
             raise CheckpointError(f"config.json has {key} {value!r}; supported are {', '.join(known)}.")

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+
+def folder_name(job_id: str, architecture_id: str, formats: Sequence[str]) -> str:
+    """Name of an export's folder: by job and network, and by its formats where some were named."""
+    return "-".join([job_id, architecture_id, *formats])
+
+
+def archive_name(export: Mapping[str, Any]) -> str:
+    """Name of an export's archive, from what the API says of it."""
+    return folder_name(export["job_id"], export["architecture_id"], export.get("formats") or ()) + ".tar.gz"
 
 
 def wrong_with(path: Path, sha256: str | None) -> str | None:

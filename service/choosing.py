@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.orm import Session
 
 from job.versions import read_job
+from search.picks import Pick
 from service import fronts
 from service.errors import Conflict, InvalidRequest
 from service.fronts import Front
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from search.evaluation import Evaluation
 
 
-WAYS = "Say which you mean: --knee, --most-accurate or --under latency_ms=5 (`rule` in the API), or name a network."
+WAYS = (
+    "Say which you mean: --knee, --most-accurate, --as-good or --under latency_ms=5 (`rule` in the API), "
+    "or name a network."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +61,11 @@ def reference_of(session: Session, job: Job, front: Front) -> Reference | None:
     return None if row is None or largest is None else Reference("largest network", row.metric, float(largest))
 
 
-def choose_for_export(session: Session, job: Job, pick: str | None, under: dict[str, float]) -> Chosen:
+def choose_for_export(session: Session, job: Job, pick: Pick | None, under: dict[str, float]) -> Chosen:
     """The network that a rule means, or without a rule the knee, if it loses little to the reference.
 
     Args:
-        pick: `knee`, `most_accurate`, or None.
+        pick: see `Rule`; or None.
         under: metric -> the most that a network may have of it; without `pick` the most accurate is meant.
 
     Raises:
@@ -69,7 +73,7 @@ def choose_for_export(session: Session, job: Job, pick: str | None, under: dict[
         InvalidRequest: the rule cannot be followed, or one is needed.
     """
     # Imported here because moocore compiles at import and the API should start without it.
-    from search.choice import NoneMeets, Pick, Rule, choose, quality_of
+    from search.choice import NoneMeets, Rule, choose, quality_of
 
     spec = read_job(job.spec)
     space, (objectives, _) = spec.space(), spec.goals
@@ -79,7 +83,7 @@ def choose_for_export(session: Session, job: Job, pick: str | None, under: dict[
         raise Conflict(f"Job {job.id} has no front yet, so there is nothing to export.", state=job.state)
     if pick is None and not under:
         return _without_rule(session, job, points, found)
-    meant: Pick = "knee" if pick == "knee" else "most_accurate"
+    meant: Pick = pick or "most_accurate"
     try:
         if meant == "knee" and not under:
             best = next(point for point in points if point.architecture.id == found.knee)
@@ -91,7 +95,7 @@ def choose_for_export(session: Session, job: Job, pick: str | None, under: dict[
     except ValueError as error:
         raise InvalidRequest(str(error)) from None
     limits = " and ".join(f"{metric} of at most {limit:g}" for metric, limit in under.items())
-    which = "the knee" if meant == "knee" else f"the best {shown}"
+    which = {"knee": "the knee", "as_good": f"the cheapest as good as the best {shown}"}.get(meant, f"the best {shown}")
     among = f" among networks with {limits}" if limits else " of the front"
     return Chosen(best.architecture.id, f"{which}{among}: {shown} {best.metrics[shown]:.6g}")
 

@@ -17,6 +17,7 @@ import yaml
 from rich.text import Text
 
 from search_space import plugins
+from service import verb_commands
 from service.auth.hosts import refuse_open_network
 from service.client import Client, ClientError
 from service.errors import Unavailable
@@ -26,10 +27,12 @@ from service.key_commands import app as keys
 from service.key_commands import share
 from service.plain import make_console, plain, visible
 from service.settings import Settings, get_settings
+from service.shrink_commands import shrink
 from service.stack import Stack, StackError, port_is_taken, running_stack, without_passwords
 from service.target_commands import app as targets
 from service.terminal import front_notes, front_plot, front_table, jobs_table, supernets_table, watch
 from service.version import version
+from service.webhook_commands import app as webhooks
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,6 +43,7 @@ app.add_typer(db, name="db")
 app.add_typer(families, name="family")
 app.add_typer(targets, name="targets")
 app.add_typer(keys, name="keys")
+app.add_typer(webhooks, name="webhooks")
 console = make_console()
 
 # An open stream of events would keep the API from ending on SIGTERM.
@@ -137,7 +141,7 @@ def _until_signal() -> Iterator[None]:
 
 def _wait(stack: Stack) -> None:
     while True:
-        stack.check()
+        stack.look_after()
         time.sleep(1)
 
 
@@ -289,12 +293,14 @@ def _follow(client: Client, job_id: str) -> None:
 def list_(
     state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
     text: Annotated[str | None, typer.Option(help="Part of a name or id.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="Only jobs with this label; may be repeated.")] = None,
+    deleted: Annotated[bool, typer.Option("--deleted", help="Those that are to be removed.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
     as_json: AsJson = False,
 ) -> None:
     """Jobs, newest first."""
     with _client() as client:
-        page = client.jobs(state=state, text=text, limit=limit)
+        page = client.jobs(state=state, text=text, label=label, deleted=deleted or None, limit=limit)
     if as_json:
         _print_json(page)
     elif not page["jobs"]:
@@ -344,6 +350,7 @@ def _show_front(found: dict[str, Any]) -> None:
 
 
 app.command()(export)
+app.command()(shrink)
 
 
 @app.command(name="export-study")
@@ -361,21 +368,7 @@ def export_study_(
     )
 
 
-def _verb(name: str, meaning: str) -> None:
-    def run(job_id: JobId) -> None:
-        with _client() as client:
-            console.print(f"{job_id} {client.verb(job_id, name)['state']}")
-
-    run.__doc__ = meaning
-    app.command(name=name)(run)
-
-
-_verb("cancel", "Drop a job.")
-_verb("pause", "Checkpoint a job and free its device.")
-_verb("resume", "Continue a paused job where it stopped.")
-_verb("stop", "End a job's search now and keep the front so far: it is measured, and the job succeeds.")
-
-
+verb_commands.add_to(app)
 app.command()(share)
 
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
-from service.archives import wrong_with
+from service.archives import archive_name, wrong_with
+from service.auth.hosts import is_loopback
 from service.credentials import headers_for
 
 # A stream that broke is taken up again after so long.
 RECONNECT_SECONDS = 1.0
+# The status of an API whose database is away for a moment.
+UNAVAILABLE = 503
 
 
 class ClientError(Exception):
@@ -48,7 +52,14 @@ class Client:
         self.url = url.rstrip("/")
         # What raw requests of the same client need as well.
         self.headers = headers_for(self.url, key)
-        self._http = httpx.Client(base_url=self.url, timeout=timeout_seconds, headers=self.headers)
+        try:
+            # A proxy of the environment is for other machines: this one is asked directly.
+            direct = is_loopback(urlsplit(self.url).hostname or "")
+            self._http = httpx.Client(
+                base_url=self.url, timeout=timeout_seconds, headers=self.headers, trust_env=not direct
+            )
+        except (ImportError, ValueError, httpx.InvalidURL) as error:
+            raise ClientError(f"{self.url} cannot be asked through the proxy of the environment: {error}") from None
 
     def __enter__(self) -> Client:
         return self
@@ -73,9 +84,17 @@ class Client:
         """What a space costs and whether limits can be met."""
         return self._json("POST", "/v1/profile", json=spec)
 
+    def shrink_plan(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """A whole job from one sentence: what was decided, and what it takes. Nothing is started."""
+        return self._json("POST", "/v1/shrink", json=asked)
+
     def job(self, job_id: str) -> dict[str, Any]:
         """One job."""
         return self._json("GET", f"/v1/jobs/{job_id}")
+
+    def data(self, job_id: str) -> dict[str, Any]:
+        """What a job's data are: what was read and left out, classes, columns, splits."""
+        return self._json("GET", f"/v1/jobs/{job_id}/data")
 
     def jobs(self, **filters: Any) -> dict[str, Any]:
         """One page of jobs."""
@@ -123,8 +142,51 @@ class Client:
         return str(self._json("POST", "/v1/session/links")["token"])
 
     def verb(self, job_id: str, verb: str) -> dict[str, Any]:
-        """`cancel`, `pause`, `resume` or `stop`."""
+        """`cancel`, `pause`, `resume`, `stop`, `retry` or `restore`."""
         return self._json("POST", f"/v1/jobs/{job_id}/{verb}")
+
+    def descend(
+        self, job_id: str, verb: str, body: dict[str, Any], idempotency_key: str | None = None
+    ) -> dict[str, Any]:
+        """Make a job of another one: `clone`, `extend` or `rerun`."""
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        return self._json("POST", f"/v1/jobs/{job_id}/{verb}", json=body, headers=headers)
+
+    def edit(self, job_id: str, changes: dict[str, Any]) -> dict[str, Any]:
+        """Change a job's `name`, `labels`, `notes` or `priority`."""
+        return self._json("PATCH", f"/v1/jobs/{job_id}", json=changes)
+
+    def delete(self, job_id: str) -> dict[str, Any]:
+        """Mark a finished job to be removed."""
+        return self._json("DELETE", f"/v1/jobs/{job_id}")
+
+    def workers(self) -> list[dict[str, Any]]:
+        """All workers."""
+        found: list[dict[str, Any]] = self._json("GET", "/v1/workers")["workers"]
+        return found
+
+    def logs(self, job_id: str, **filters: Any) -> dict[str, Any]:
+        """A page of a job's log; `level`, `search`, `after`, `limit`, `last`."""
+        params = {name: value for name, value in filters.items() if value is not None}
+        return self._json("GET", f"/v1/jobs/{job_id}/logs", params=params)
+
+    def webhooks(self) -> list[dict[str, Any]]:
+        """Your webhooks."""
+        found: list[dict[str, Any]] = self._json("GET", "/v1/webhooks")["webhooks"]
+        return found
+
+    def add_webhook(self, url: str, states: list[str]) -> dict[str, Any]:
+        """Have an address told of states of your jobs; the answer holds its secret."""
+        return self._json("POST", "/v1/webhooks", json={"url": url, "states": states})
+
+    def remove_webhook(self, webhook_id: str) -> None:
+        """Tell an address nothing more."""
+        self._json("DELETE", f"/v1/webhooks/{webhook_id}")
+
+    def deliveries(self, webhook_id: str) -> list[dict[str, Any]]:
+        """What was sent to a webhook."""
+        found: list[dict[str, Any]] = self._json("GET", f"/v1/webhooks/{webhook_id}/deliveries")["deliveries"]
+        return found
 
     def front(self, job_id: str) -> dict[str, Any]:
         """The job's Pareto front."""
@@ -146,7 +208,11 @@ class Client:
                 return
 
     def request_export(
-        self, job_id: str, architecture_id: str | None = None, rule: dict[str, Any] | None = None
+        self,
+        job_id: str,
+        architecture_id: str | None = None,
+        rule: dict[str, Any] | None = None,
+        formats: Sequence[str] | None = None,
     ) -> dict[str, Any]:
         """Ask for an export.
 
@@ -154,20 +220,25 @@ class Client:
             architecture_id: of a network that the job has evaluated.
             rule: which network of the front is meant: `pick` (`knee` or `most_accurate`) and `under`. With neither
                 it is the knee, if that loses little to the largest network.
+            formats: each in a folder of the archive; None: what an export has that names none.
         """
-        named = {"architecture_id": architecture_id, "rule": rule}
+        named = {"architecture_id": architecture_id, "rule": rule, "formats": list(formats) if formats else None}
         body = {name: value for name, value in named.items() if value is not None}
         return self._json("POST", f"/v1/jobs/{job_id}/exports", json=body)
 
     def export(
-        self, job_id: str, architecture_id: str | None = None, rule: dict[str, Any] | None = None
+        self,
+        job_id: str,
+        architecture_id: str | None = None,
+        rule: dict[str, Any] | None = None,
+        formats: Sequence[str] | None = None,
     ) -> dict[str, Any]:
         """Ask for an export, as `request_export`, and wait until it has succeeded.
 
         Raises:
             ClientError: the export was refused or failed.
         """
-        return self.finished_export(self.request_export(job_id, architecture_id, rule))
+        return self.finished_export(self.request_export(job_id, architecture_id, rule, formats))
 
     def finished_export(self, export: dict[str, Any]) -> dict[str, Any]:
         """Wait until an export has succeeded.
@@ -189,7 +260,7 @@ class Client:
             ClientError: the download broke off, or is not what was exported.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        target = folder / f"{export['job_id']}-{export['architecture_id']}.tar.gz"
+        target = folder / archive_name(export)
         draft = target.with_name(f".{target.name}.part")
         try:
             with self._http.stream("GET", export["download_url"]) as answer, draft.open("wb") as file:
@@ -213,24 +284,42 @@ class Client:
         Raises:
             ClientError: no such job, or no connection for longer than the patience.
         """
+        yield from self._stream(f"/v1/jobs/{job_id}/events", {}, patience_seconds)
+
+    def follow_logs(self, job_id: str, patience_seconds: float = 60, **filters: Any) -> Iterator[dict[str, Any]]:
+        """A job's log until it is finished; filters as those of `logs`."""
+        params = {"follow": True, **{name: value for name, value in filters.items() if value is not None}}
+        for event in self._stream(f"/v1/jobs/{job_id}/logs", params, patience_seconds):
+            yield event.data
+
+    def _stream(self, path: str, params: dict[str, Any], patience_seconds: float) -> Iterator[Event]:
+        """Server-sent events to their end; a broken stream is taken up where it broke, as long as somebody answers."""
         last: str | None = None
-        heard = time.monotonic()
+        lost: float | None = None  # since when nobody answers
+
+        def heard(lines: Iterator[str]) -> Iterator[str]:
+            nonlocal lost
+            for line in lines:  # comments count as well: they say that somebody is there
+                lost = None
+                yield line
+
         while True:
             headers = {"Last-Event-ID": last} if last else {}
+            patience = httpx.Timeout(30, read=60)
             try:
-                with self._http.stream(
-                    "GET", f"/v1/jobs/{job_id}/events", headers=headers, timeout=httpx.Timeout(30, read=60)
-                ) as answer:
+                with self._http.stream("GET", path, params=params, headers=headers, timeout=patience) as answer:
+                    if answer.status_code == UNAVAILABLE:
+                        raise httpx.ReadError("its servers are away")
                     if answer.is_error:
                         answer.read()
                         raise _error(answer)
-                    for event in _parse(answer.iter_lines()):
-                        heard = time.monotonic()
+                    for event in _parse(heard(answer.iter_lines())):
                         last = event.id or last
                         yield event
                     return
             except httpx.HTTPError as error:
-                if time.monotonic() - heard > patience_seconds:
+                lost = lost or time.monotonic()
+                if time.monotonic() - lost > patience_seconds:
                     raise ClientError(f"Lost the connection to {self.url}: {error}") from None
                 time.sleep(RECONNECT_SECONDS)
 

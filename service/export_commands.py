@@ -22,17 +22,28 @@ def export(
     ] = None,
     knee: Annotated[bool, typer.Option("--knee", help="The knee of the front.")] = False,
     most_accurate: Annotated[bool, typer.Option("--most-accurate", help="The most accurate network.")] = False,
+    as_good: Annotated[
+        bool, typer.Option("--as-good", help="The cheapest whose score the most accurate one might as well have had.")
+    ] = False,
     under: Annotated[
         list[str] | None, typer.Option(help="Only networks with at most this, such as latency_ms=5; may be repeated.")
+    ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="A format, such as huggingface, in a folder of its own; may be repeated.",
+        ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the archive.")] = Path("exports"),
 ) -> None:
     """An architecture as files: verified, packed and downloaded. Name it, or say which of the front you mean."""
-    rule = export_rule(knee=knee, most_accurate=most_accurate, under=under or [])
+    rule = export_rule({"knee": knee, "most_accurate": most_accurate, "as_good": as_good}, under or [])
     if architecture_id is not None and rule is not None:
         raise ValueError("Name a network or give a rule, not both: they may mean different ones.")
     with Client(get_settings().url) as client:
-        asked = client.request_export(job_id, architecture_id, rule)
+        named = [name.strip() for text in formats or [] for name in text.split(",") if name.strip()]
+        asked = client.request_export(job_id, architecture_id, rule, *([named] if named else []))
         if asked["chosen"]:
             console.print(f"{asked['architecture_id']} is {asked['chosen']}", soft_wrap=True)
         with console.status(plain(f"Exporting and verifying {asked['architecture_id']}")):

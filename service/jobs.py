@@ -1,11 +1,14 @@
-"""The verbs of a job: submit, pause, resume, stop, cancel, export. Each runs inside one transaction."""
+"""The verbs of a job: submit, pause, resume, stop, cancel, retry, edit, export. Each runs inside one transaction."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy import func, select
@@ -16,6 +19,7 @@ from job.resolve import resolve, resolved_data, resolved_supernet, resolved_trai
 from job.spec import JobSpec, SupernetSpec
 from job.versions import TrainedParts, read_job, read_trained
 from plugins.options import Options
+from service import verbs
 from service.archives import wrong_with
 from service.auth.keys import ANYBODY, Identity
 from service.auth.ownership import see
@@ -23,7 +27,7 @@ from service.auth.quotas import check_bytes, check_quota
 from service.checks import check, refuse_closed_paths
 from service.errors import Conflict, InvalidRequest, NotFound
 from service.store import queries
-from service.store.models import ACTIVE_STATES, TERMINAL_STATES, EvaluationRow, Export, ExportState, Job, JobState
+from service.store.models import EvaluationRow, Export, ExportState, Job, JobState, Verb
 
 
 def new_id() -> str:
@@ -65,7 +69,7 @@ def reusing(session: Session, spec: JobSpec) -> JobSpec:
     """
     if spec.supernet.reuse is None:
         return spec
-    row = queries.supernet(session, spec.supernet.reuse)
+    row = queries.supernet(session, spec.supernet.reuse, hold=True)
     if row is None:
         raise NotFound(f"There is no supernet {spec.supernet.reuse!r}. GET /v1/supernets lists them.")
     theirs = read_trained(row.version, row.supernet, row.data, row.training)
@@ -120,6 +124,12 @@ def _store(session: Session, spec: JobSpec, idempotency_key: str | None, who: Id
             spec=spec.model_dump(mode="json"),
             idempotency_key=idempotency_key,
             request_sha256=_digest(spec),
+            labels=list(spec.labels),
+            notes=spec.notes,
+            priority=spec.priority,
+            needs_gpus=spec.needs.gpus,
+            needs_memory_gb=spec.needs.memory_gb,
+            needs_labels=list(spec.needs.labels),
             state=JobState.QUEUED,
             progress=0.0,
             stage_progress=0.0,
@@ -136,7 +146,7 @@ def _store(session: Session, spec: JobSpec, idempotency_key: str | None, who: Id
         return _same_request(earlier, spec), False
     job = queries.locked_job(session, job_id)
     assert job is not None
-    queries.add_event(session, job, "state", {"state": JobState.QUEUED, "message": None})
+    queries.tell_state(session, job)
     return job, True
 
 
@@ -170,7 +180,7 @@ def get(session: Session, job_id: str, *, lock: bool = False) -> Job:
     return job
 
 
-def cancel(session: Session, job_id: str) -> Job:
+def cancel(session: Session, job_id: str, who: Identity = ANYBODY) -> Job:
     """Drop a job: at once if no worker holds it, otherwise its worker stops within seconds.
 
     Cancelling a cancelled job changes nothing.
@@ -179,15 +189,16 @@ def cancel(session: Session, job_id: str) -> Job:
         Conflict: the job has succeeded or failed.
     """
     job = get(session, job_id, lock=True)
-    if job.state in (JobState.CANCELLED, JobState.CANCELLING):
+    if job.deleted_at is None and job.state in (JobState.CANCELLED, JobState.CANCELLING):
         return job
-    _refuse(job, "cancelled", TERMINAL_STATES)
+    verbs.permit(job, Verb.CANCEL)
+    verbs.tell(session, job, Verb.CANCEL, who)
     held = session.scalar(select(Job.lease_until > func.now()).where(Job.id == job_id))
     queries.set_state(session, job, JobState.CANCELLING if held else JobState.CANCELLED, "cancelled by request")
     return job
 
 
-def pause(session: Session, job_id: str) -> Job:
+def pause(session: Session, job_id: str, who: Identity = ANYBODY) -> Job:
     """Checkpoint a job and free its device.
 
     Raises:
@@ -196,13 +207,14 @@ def pause(session: Session, job_id: str) -> Job:
     job = get(session, job_id, lock=True)
     if job.state in (JobState.PAUSED, JobState.PAUSING):
         return job
-    _refuse(job, "paused", (*TERMINAL_STATES, JobState.STOPPING, JobState.CANCELLING))
+    verbs.permit(job, Verb.PAUSE)
+    verbs.tell(session, job, Verb.PAUSE, who)
     held = session.scalar(select(Job.lease_until > func.now()).where(Job.id == job_id))
     queries.set_state(session, job, JobState.PAUSING if held else JobState.PAUSED, "paused by request")
     return job
 
 
-def resume(session: Session, job_id: str) -> Job:
+def resume(session: Session, job_id: str, who: Identity = ANYBODY) -> Job:
     """Continue a paused job where it stopped.
 
     Raises:
@@ -211,12 +223,13 @@ def resume(session: Session, job_id: str) -> Job:
     job = get(session, job_id, lock=True)
     if job.state == JobState.QUEUED:
         return job
-    _refuse(job, "resumed", tuple({*TERMINAL_STATES, *ACTIVE_STATES}))
+    verbs.permit(job, Verb.RESUME)
+    verbs.tell(session, job, Verb.RESUME, who)
     queries.set_state(session, job, JobState.QUEUED, None)
     return job
 
 
-def stop(session: Session, job_id: str) -> Job:
+def stop(session: Session, job_id: str, who: Identity = ANYBODY) -> Job:
     """End a job's search now and keep what it has found: the front so far is measured, and the job succeeds.
 
     Stopping a job that is being stopped changes nothing. A paused one needs a worker for that, as any other.
@@ -227,16 +240,56 @@ def stop(session: Session, job_id: str) -> Job:
     job = get(session, job_id, lock=True)
     if job.state == JobState.STOPPING:
         return job
-    _refuse(job, "stopped", (*TERMINAL_STATES, JobState.PAUSING, JobState.CANCELLING))
+    verbs.permit(job, Verb.STOP)
     if not queries.evaluations(session, job_id, limit=1):
-        raise Conflict(
+        verbs.refuse(
+            job,
             f"Job {job.id} has not evaluated a network yet, so there is no front to keep. "
             "Pause it to go on later, or cancel it.",
-            state=job.state,
         )
+    verbs.tell(session, job, Verb.STOP, who)
     queries.set_state(
         session, job, JobState.STOPPING, "Stopped by request: the networks of the front so far are measured."
     )
+    return job
+
+
+def retry(session: Session, job_id: str, who: Identity = ANYBODY) -> Job:
+    """Let a job that failed, or was cancelled, go on from what is stored of it.
+
+    Raises:
+        Conflict: it has neither failed nor been cancelled.
+        QuotaExceeded: of whoever asks.
+    """
+    job = get(session, job_id, lock=True)
+    verbs.permit(job, Verb.RETRY)
+    check_quota(session, who, read_job(job.spec))
+    verbs.tell(session, job, Verb.RETRY, who)
+    queries.reopen(session, job)
+    return job
+
+
+@dataclass(frozen=True, slots=True)
+class Edits:
+    """What may be changed of a job at any time; None: as it is."""
+
+    name: str | None = None
+    labels: tuple[str, ...] | None = None
+    notes: str | None = None
+    priority: int | None = None
+
+
+def edit(session: Session, job_id: str, edits: Edits, who: Identity = ANYBODY) -> Job:
+    """Change a job's name, labels, notes or priority."""
+    job = get(session, job_id, lock=True)
+    given: dict[str, Any] = {name: value for name, value in asdict(edits).items() if value is not None}
+    if "labels" in given:
+        given["labels"] = list(given["labels"])
+    changed = {name: value for name, value in given.items() if getattr(job, name) != value}
+    for name, value in changed.items():
+        setattr(job, name, value)
+    if changed:
+        verbs.tell(session, job, "edit", who, fields=sorted(changed))
     return job
 
 
@@ -249,13 +302,11 @@ def share(session: Session, job_id: str, who: Identity, shared: bool) -> Job:
     job = get(session, job_id, lock=True)
     if shared and who.group is None:
         raise InvalidRequest("Your key has no group to share with. `winnow keys create --group NAME` makes one in it.")
-    job.shared_with = who.group if shared else None
+    group = who.group if shared else None
+    if job.shared_with != group:
+        job.shared_with = group
+        verbs.tell(session, job, "share" if shared else "unshare", who)
     return job
-
-
-def _refuse(job: Job, verb: str, states: tuple[JobState, ...]) -> None:
-    if job.state in states:
-        raise Conflict(f"Job {job.id} is {job.state} and cannot be {verb}.", state=job.state)
 
 
 def request_export(
@@ -264,6 +315,7 @@ def request_export(
     architecture_id: str,
     artifacts_dir: Path | None = None,
     who: Identity = ANYBODY,
+    formats: Sequence[str] = (),
 ) -> tuple[Export, bool]:
     """Ask for an architecture of a job as files. Returns the export and whether a worker must be woken.
 
@@ -271,32 +323,44 @@ def request_export(
 
     Args:
         artifacts_dir: where archives lie; None: they are not looked at.
+        formats: to write, each in a folder of its own; empty: what an export has that names none.
 
     Raises:
         NotFound: the job has not evaluated that architecture.
+        InvalidRequest: a format that is not there, or that the network cannot have.
         Conflict: the job has no trained supernet yet.
         QuotaExceeded: of whoever asks.
     """
     from sqlalchemy.dialects.postgresql import insert  # slow to import, not needed to start
 
     job = get(session, job_id)
-    if session.get(EvaluationRow, (job_id, architecture_id)) is None:
+    evaluation = session.get(EvaluationRow, (job_id, architecture_id))
+    if evaluation is None:
         raise NotFound(
             f"Job {job_id} has not evaluated an architecture {architecture_id!r}. "
             f"GET /v1/jobs/{job_id}/front lists its best ones."
         )
     if queries.weights_of(session, job_id, architecture_id) is None:
         raise Conflict(f"Job {job_id} has no trained supernet yet.", state=job.state)
+    chosen = ",".join(_formats(job, evaluation, formats))
     check_bytes(session, who)
     session.execute(
         insert(Export)
         .values(
-            id=new_id(), job_id=job_id, architecture_id=architecture_id, state=ExportState.QUEUED, epoch=0, attempts=0
+            id=new_id(),
+            job_id=job_id,
+            architecture_id=architecture_id,
+            formats=chosen,
+            state=ExportState.QUEUED,
+            epoch=0,
+            attempts=0,
         )
-        .on_conflict_do_nothing(index_elements=["job_id", "architecture_id"])
+        .on_conflict_do_nothing(index_elements=["job_id", "architecture_id", "formats"])
     )
     export = session.scalars(
-        select(Export).where(Export.job_id == job_id, Export.architecture_id == architecture_id).with_for_update()
+        select(Export)
+        .where(Export.job_id == job_id, Export.architecture_id == architecture_id, Export.formats == chosen)
+        .with_for_update()
     ).one()
     lost = (
         export.state == ExportState.SUCCEEDED
@@ -310,6 +374,28 @@ def request_export(
         export.state, export.message, export.attempts = ExportState.QUEUED, None, 0
         export.queued_at = session.scalar(select(func.now())) or export.queued_at
     return export, export.state == ExportState.QUEUED
+
+
+def _formats(job: Job, evaluation: EvaluationRow, names: Sequence[str]) -> tuple[str, ...]:
+    """The formats that somebody names, checked against the network.
+
+    Raises:
+        InvalidRequest: one is not there, or the network cannot have it.
+    """
+    if not names:
+        return ()
+    from job.formats import subject_of, wanted  # families and their layers: not needed to start
+
+    spec = read_job(job.spec)
+    space = spec.space()
+    try:
+        layers = space.layers(space.architecture(**evaluation.values))
+    except ValueError as error:
+        raise Conflict(f"The space of this job has changed since this network was evaluated. {error}") from None
+    try:
+        return wanted(names, subject_of(spec, space.name, layers))
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from None
 
 
 def get_export(session: Session, export_id: str) -> Export:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from service.errors import Unavailable
 
@@ -32,9 +33,42 @@ def measuring_queue(target: str) -> str:
 CONNECT_TIMEOUT_SECONDS = 2
 
 
+# What every key of ours begins with, queues included: other programs may share the server.
+NAMESPACE = "winnow:"
+
+
+def database_of(url: str) -> int:
+    """The number of Redis' database that a URL names, by path or by `db`; 0 if it names none.
+
+    Raises:
+        ValueError: it names two, or none that is a number.
+    """
+    parts = urlsplit(url)
+    named = {value for name, value in parse_qsl(parts.query) if name in ("db", "virtual_host")}
+    if parts.scheme in ("redis", "rediss") and parts.path.strip("/"):
+        named.add(parts.path.strip("/"))
+    if len(named) > 1 or not all(value.isdigit() for value in named):
+        raise ValueError(
+            f"WINNOW_REDIS_URL names the database {' and '.join(sorted(named))}; name one number, such as /0 or ?db=0."
+        )
+    return int(named.pop()) if named else 0
+
+
 def celery_url(url: str) -> str:
-    """The broker's URL as Celery spells it: a socket path becomes `redis+socket://`."""
-    return url.replace("unix://", "redis+socket://", 1) if url.startswith("unix://") else url
+    """The broker's URL as Celery spells it, with the same database: a socket path becomes `redis+socket://`."""
+    parts, number = urlsplit(url), database_of(url)
+    if parts.scheme == "unix":
+        return f"redis+socket://{parts.netloc}{parts.path}?virtual_host={number}"
+    return redis_url_of(url)
+
+
+def redis_url_of(url: str) -> str:
+    """The broker's URL as clients of Redis spell it, with the number of its database in one place."""
+    parts, number = urlsplit(url), database_of(url)
+    kept = [(name, value) for name, value in parse_qsl(parts.query) if name not in ("db", "virtual_host")]
+    if parts.scheme == "unix":
+        return f"unix://{parts.netloc}{parts.path}?{urlencode([*kept, ('db', number)])}"
+    return urlunsplit((parts.scheme, parts.netloc, f"/{number}", urlencode(kept), ""))
 
 
 def make_celery(redis_url: str) -> Celery:
@@ -56,6 +90,7 @@ def make_celery(redis_url: str) -> Celery:
         worker_send_task_events=False,
         broker_connection_retry_on_startup=True,
         broker_transport_options={
+            "global_keyprefix": NAMESPACE,
             "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "socket_timeout": 30,
             "retry_on_timeout": True,
@@ -74,12 +109,19 @@ class Queue:
     def __init__(self, redis_url: str) -> None:
         from kombu.exceptions import OperationalError
         from redis import Redis
+        from redis.backoff import NoBackoff
         from redis.exceptions import RedisError
+        from redis.retry import Retry
 
         self._away = (OperationalError, RedisError, OSError)
         self._app = make_celery(redis_url)
         try:
-            self._redis = Redis.from_url(redis_url, socket_connect_timeout=CONNECT_TIMEOUT_SECONDS)
+            self._redis = Redis.from_url(
+                redis_url_of(redis_url),
+                socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
+                socket_timeout=CONNECT_TIMEOUT_SECONDS,
+                retry=Retry(NoBackoff(), 0),
+            )
         except ValueError as error:
             raise ValueError(f"WINNOW_REDIS_URL is not a Redis URL: {error}") from None
 
@@ -104,11 +146,22 @@ class Queue:
             Unavailable: the broker cannot be reached.
         """
         try:
-            length = self._redis.llen(queue)
+            length = self._redis.llen(f"{NAMESPACE}{queue}")
         except self._away as error:
             raise Unavailable(f"Redis does not answer: {error}") from None
         assert isinstance(length, int)
         return length
+
+    def drain(self, queue: str) -> None:
+        """Drop the wake-ups of a queue: nothing waits there, so they are of the past.
+
+        Raises:
+            Unavailable: the broker cannot be reached.
+        """
+        try:
+            self._redis.delete(f"{NAMESPACE}{queue}")
+        except self._away as error:
+            raise Unavailable(f"Redis does not answer: {error}") from None
 
     def check(self) -> None:
         """Ask the broker for an answer.

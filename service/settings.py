@@ -66,6 +66,25 @@ class Settings(BaseSettings):
     max_attempts: int = Field(
         default=3, ge=1, description="Runs of a job in a row that may end badly without any progress."
     )
+    delete_grace_seconds: float = Field(
+        default=604800, ge=0, description="How long a deleted job can be restored before it and its files are removed."
+    )
+    log_days: float = Field(default=30, gt=0, description="How long lines and files of logs are kept.")
+    stall_seconds: float = Field(
+        default=1800,
+        gt=0,
+        description="A runner that makes no progress for so long is stopped and started again; four times as long "
+        "while data are prepared.",
+    )
+    worker_labels: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9._=/:,\s-]*$",
+        description="Words of a worker, separated by commas, that jobs may ask for in `needs.labels`.",
+    )
+    webhook_allow: str = Field(
+        default="",
+        description="Names, addresses and networks, by commas, that webhooks may lead to besides public ones.",
+    )
     max_body_bytes: int = Field(default=1_000_000, ge=1, description="Largest request body that is read.")
     families_dir: DirectoryPath | None = Field(
         default=None, description="Folder of families of your own, one Python file each. Their code is run."
@@ -88,6 +107,11 @@ class Settings(BaseSettings):
         roots = [Path(part).expanduser().resolve() for part in (self.data_roots or "").split(":") if part.strip()]
         uploads = self.uploads_dir.resolve()
         return PathPolicy((*roots, uploads), (self.data_dir.resolve(),), self.hub == "on", uploads)
+
+    @property
+    def own_labels(self) -> tuple[str, ...]:
+        """The labels of this worker."""
+        return tuple(dict.fromkeys(word for part in self.worker_labels.split(",") if (word := part.strip())))
 
     @property
     def uploads_dir(self) -> Path:

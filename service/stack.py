@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import getpass
 import os
 import re
@@ -11,8 +12,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from service.auth import keys
 from service.auth.hosts import refuse_open_network
@@ -21,13 +23,51 @@ from service.client import Client
 from service.credentials import ADMIN_KEY_FILE, stored_key
 from service.embedded import EmbeddedServers
 from service.errors import Unauthorized, Unavailable
+from service.folder_lock import FolderLock, FolderTaken, Part
 from service.lifeline import open_private_log, tied_to_parent
 from service.settings import Settings
 from service.store import schema
 from service.store.session import Database
 
 START_SECONDS = 60.0
-STOP_SECONDS = 15.0
+# A worker that drains needs almost half a minute.
+STOP_SECONDS = 29.0
+# From an end to the next start: doubled each time, up to the most; a part that lives for so long is well again.
+FIRST_PAUSE_SECONDS, MOST_PAUSE_SECONDS, WELL_SECONDS = 1.0, 60.0, 60.0
+
+
+class Care:
+    """How often a part was started again, and when it is due."""
+
+    def __init__(self) -> None:
+        self._pause = FIRST_PAUSE_SECONDS
+        self._due: float | None = None
+        self._began = time.monotonic()
+        self._restarts = 0
+        self._reason: str | None = None
+
+    def is_well(self) -> None:
+        """It runs."""
+        self._due = None
+        if time.monotonic() - self._began > WELL_SECONDS:
+            self._pause = FIRST_PAUSE_SECONDS
+
+    def is_due(self, reason: str) -> bool:
+        """It has ended: whether it is to be started again now."""
+        now = time.monotonic()
+        if self._due is None:
+            self._due, self._reason = now + self._pause, reason
+            self._pause = min(2 * self._pause, MOST_PAUSE_SECONDS)
+        if now < self._due:
+            return False
+        self._due, self._began = None, now
+        self._restarts += 1
+        return True
+
+    def part(self, name: str, pid: int | None) -> Part:
+        """What is told of it."""
+        state = "running" if self._due is None else "restarting"
+        return Part(name, state, pid, self._restarts, self._reason)
 
 
 class StackError(Exception):
@@ -47,10 +87,13 @@ class Stack:
         self.servers: EmbeddedServers | None = None
         self.children: dict[str, subprocess.Popen[bytes]] = {}
         self._port = port or free_port(settings.host)
-        host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
         # An admin's, kept in the data folder; None where keys are off.
         self.api_key: str | None = None
-        self.url = f"http://{host}:{self._port}"
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
+        self._lock: FolderLock | None = None
+        self._janitor: subprocess.Popen[bytes] | None = None
+        self._care: dict[str, Care] = {}
 
     def start(self) -> None:
         """Start everything and wait until the API is ready.
@@ -65,6 +108,11 @@ class Stack:
                 "Stop it, or choose another with --port."
             )
         refuse_open_network(settings)
+        try:
+            self._lock = FolderLock(settings.data_dir, self.url)
+        except FolderTaken as error:
+            raise StackError(str(error)) from None
+        self._start_janitor(self._lock)
         self._settings = settings = self._with_servers(settings)
         try:
             assert settings.database_url is not None
@@ -78,7 +126,55 @@ class Stack:
             raise StackError(str(error)) from None
         self.spawn_api()
         self.spawn_worker()
+        self._say()
         self._wait_until_ready()
+
+    def _start_janitor(self, lock: FolderLock) -> None:
+        """Start the process that stops everything if this one is killed."""
+        with open_private_log(self.log_path("janitor")) as log:
+            self._janitor = subprocess.Popen(
+                [sys.executable, "-m", "service.janitor", str(self.data_dir)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=(lock.descriptor,),
+            )
+
+    def look_after(self) -> None:
+        """Start again what has ended, later each time that it ends soon, and say so."""
+        for name, child in self.children.items():
+            code = child.poll()
+            care = self._care.setdefault(name, Care())
+            if code is None:
+                care.is_well()
+            elif care.is_due(f"exit code {code}, log {self.log_path(name)}"):
+                self._start_again[name]()
+        if self.servers is not None:
+            ended = self.servers.troubles()
+            for name in ("postgres", "redis"):
+                care = self._care.setdefault(name, Care())
+                if name not in ended:
+                    care.is_well()
+                elif care.is_due(ended[name]):
+                    with contextlib.suppress(RuntimeError, OSError, subprocess.SubprocessError):
+                        self.servers.restart(name)
+        self._say()
+
+    @property
+    def _start_again(self) -> dict[str, Callable[[], None]]:
+        return {"api": self.spawn_api, "worker": self.spawn_worker}
+
+    def _say(self) -> None:
+        """Tell the API, and whoever comes later, what the parts do."""
+        pids = {name: child.pid for name, child in self.children.items()}
+        names = [*self.children, *(name for name in self._care if name not in self.children)]
+        parts = tuple(self._care.setdefault(name, Care()).part(name, pids.get(name)) for name in names)
+        if self._lock is not None and parts != self._said:
+            self._said = parts
+            self._lock.say(parts)
+
+    _said: tuple[Part, ...] = ()
 
     def spawn_api(self) -> None:
         """Start the API process."""
@@ -196,6 +292,15 @@ class Stack:
         if self.servers is not None:
             self.servers.stop()
             self.servers = None
+        if self._janitor is not None and self._janitor.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._janitor.stdin.write(b".")
+            self._janitor.stdin.close()
+            self._janitor.wait()
+            self._janitor = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
 
 @contextlib.contextmanager
@@ -241,18 +346,35 @@ def without_passwords(environment: Mapping[str, str]) -> dict[str, str]:
 
 def free_port(host: str) -> int:
     """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
+    family, where = _address(host, 0)
+    with socket.socket(family) as probe:
+        probe.bind(where)
         port: int = probe.getsockname()[1]
         return port
 
 
 def port_is_taken(host: str, port: int) -> bool:
     """Whether somebody listens there."""
-    with socket.socket() as probe:
+    family, where = _address(host, port)
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
-        except OSError:
-            return True
+            probe.bind(where)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return True
+            raise StackError(f"WINNOW_HOST {host!r} cannot be listened on at port {port}: {error.strerror}.") from None
     return False
+
+
+def _address(host: str, port: int) -> tuple[int, Any]:
+    """Family and address to listen on, of IPv4 or IPv6.
+
+    Raises:
+        StackError: the name has none.
+    """
+    try:
+        family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except OSError as error:
+        raise StackError(f"WINNOW_HOST {host!r} has no address: {error}.") from None
+    return family, where

@@ -90,12 +90,22 @@ def watch(console: Console, client: Client, job_id: str) -> dict[str, Any]:
                 detail = f"{evaluations} architectures, best accuracy {amount('accuracy', best)}"
             elif event.kind == "stage" and not console.is_terminal:
                 console.print(plain(f"{event.data['at'][11:19]}  {event.data['stage']}"))
+            elif event.kind == "data":
+                console.print(plain(data_line(event.data)))
             elif event.kind == "message":
                 console.print(plain(event.data["text"], "yellow"))
     job = client.job(job_id)
     if not console.is_terminal:
         console.print(plain(f"{(job['finished_at'] or '')[11:19]}  {job['state']}"))
     return job
+
+
+def data_line(read: dict[str, Any]) -> str:
+    """What a job's data are, in a line."""
+    splits = ", ".join(f"{name} {split['samples']:,}" for name, split in read["splits"].items())
+    classes = f", {read['num_classes']:,} classes" if read["classes"] else ""
+    used = f"{read['used']:,} of {read['seen']:,} {read['unit']}; " if read["seen"] is not None else ""
+    return f"Data {read['source']}: {used}{splits}{classes}"
 
 
 def jobs_table(jobs: list[dict[str, Any]]) -> Table:
@@ -229,14 +239,19 @@ def _cell(value: float, low: float, high: float, cells: int) -> int:
     return 0 if high == low else round((value - low) / (high - low) * (cells - 1))
 
 
-def export_rule(*, knee: bool, most_accurate: bool, under: Sequence[str]) -> dict[str, Any] | None:
+def export_rule(picks: Mapping[str, bool], under: Sequence[str]) -> dict[str, Any] | None:
     """The rule that options ask for; None: they ask for none.
 
+    Args:
+        picks: of every way to choose, whether its option was given.
+
     Raises:
-        ValueError: both a knee and the most accurate network, or a limit that is no `metric=number`.
+        ValueError: two ways, or a limit that is no `metric=number`.
     """
-    if knee and most_accurate:
-        raise ValueError("--knee and --most-accurate may mean different networks; give one of them.")
+    asked = [pick for pick, given in picks.items() if given]
+    if len(asked) > 1:
+        ways = " and ".join(f"--{pick.replace('_', '-')}" for pick in asked)
+        raise ValueError(f"{ways} may mean different networks; give one of them.")
     limits: dict[str, float] = {}
     for text in under:
         metric, equals, number = text.partition("=")
@@ -249,9 +264,9 @@ def export_rule(*, knee: bool, most_accurate: bool, under: Sequence[str]) -> dic
         if metric in limits:
             raise ValueError(f"--under limits {metric} twice; give it one limit.")
         limits[metric] = limit
-    if not (knee or most_accurate or limits):
+    if not (asked or limits):
         return None
-    return {"pick": "knee" if knee else "most_accurate", "under": limits}
+    return {"pick": asked[0] if asked else "most_accurate", "under": limits}
 
 
 def verified(report: Mapping[str, Any]) -> list[str]:

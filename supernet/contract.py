@@ -225,6 +225,22 @@ def specs_are_values(subject: Subject) -> str:
     return f"{len(layers)} layers"
 
 
+def branches_are_there(subject: Subject) -> str:
+    """What a spec calls its residual branches, and a block its tables that do not decay, are parts of the block."""
+    found = 0
+    for layer in subject.space.capacity().values():
+        block = subject.block(layer)
+        for name in layer.branches():
+            there = name in dict(block.named_modules())
+            require(there, f"{type(layer).__name__}.branches() names {name!r}, which block {layer.kind!r} has not")
+            found += 1
+        for part in block.modules():
+            for name in getattr(part, "undecayed", ()):
+                there = name in dict(part.named_parameters())
+                require(there, f"{type(part).__name__}.undecayed names {name!r}, which is no parameter of it")
+    return f"{found} residual branches" if found else "no layer names residual branches: drop_connect is refused"
+
+
 # --- counts -----------------------------------------------------------------------------------------
 
 
@@ -322,6 +338,7 @@ CHECKS: tuple[Callable[[Subject], str], ...] = (
     every_choice_matters,
     fits_capacity,
     specs_are_values,
+    branches_are_there,
     counted_params,
     counted_macs,
     supernet_equals_extract,

@@ -12,11 +12,13 @@ from search.evaluation import Evaluation
 from search.intervals import Interval
 from search.metrics import METRICS
 from search_space.architecture import Architecture
+from supernet.augment import Augmentation
 from supernet.data import Dataset
 from supernet.data.dataset import Batch, Split
 from supernet.examiner import Examiner
 from supernet.label_gradient_alignment import label_gradient_alignment
 from supernet.network import Network, Supernet
+from supernet.options import AugmentationOptions
 from supernet.prefixes import in_order
 from supernet.randomness import derived_rng
 from supernet.scores.exam import Exam
@@ -24,6 +26,8 @@ from supernet.scores.labels import SplitExam
 
 # Examples whose gradients are compared, and the most classes they are of: four of each have something to align with.
 ALIGNED_EXAMPLES, ALIGNED_CLASSES = 64, 16
+# Of which purpose the draws of augmentation are.
+CALIBRATION = "calibration"
 
 
 class Evaluator:
@@ -32,9 +36,10 @@ class Evaluator:
     Args:
         calibration_images: number of training images that re-estimate batch-norm statistics; the same
             images for every architecture.
-        seed: decides which.
+        seed: decides which, and how they are augmented.
         exams: what networks are asked; null: the validation split.
-        calibration: those images, where they were chosen before (`calibration_examples`).
+        calibration: those images and perhaps more behind them, where they were chosen before (`calibration_examples`).
+        augment: of the training: batch norms learned to work on such images (docs/decisions/0096).
         aligned: whether they also get their Label-Gradient Alignment, on labelled training examples.
     """
 
@@ -48,13 +53,17 @@ class Evaluator:
         *,
         aligned: bool = False,
         calibration: Split | None = None,
+        augment: AugmentationOptions | None = None,
     ) -> None:
         self.supernet, self.data = supernet, data
         if calibration is None:
-            calibration = calibration_examples(data, calibration_images, seed)
+            calibration = calibration_examples(data, calibration_images, seed, augment)
+        elif len(calibration) > calibration_images:
+            calibration = calibration.take(torch.arange(calibration_images, device=calibration.y.device))
+        images = Augmentation(calibration, augment or AugmentationOptions(), seed, CALIBRATION)
         device = next(supernet.parameters()).device
         self._labelled = _of_every_class(data.train, seed, device) if aligned else None
-        self._examiner = Examiner(supernet, exams or [SplitExam(data.validation)], calibration)
+        self._examiner = Examiner(supernet, exams or [SplitExam(data.validation)], images)
 
     def network(self, architecture: Architecture) -> Network:
         """The architecture as a plain network with its own weights and statistics, ready for use."""
@@ -87,11 +96,16 @@ class Evaluator:
         return Evaluation(architecture, metrics, {name: METRICS[name].source for name in metrics})
 
 
-def calibration_examples(data: Dataset, count: int, seed: int) -> Split:
-    """The training examples that re-estimate batch-norm statistics, in their order: drawn by the seed."""
+def calibration_examples(data: Dataset, count: int, seed: int, augment: AugmentationOptions | None = None) -> Split:
+    """The training examples that re-estimate batch-norm statistics, in their order: drawn by the seed.
+
+    Args:
+        augment: of the training; crops of whole pictures are cut here, because exports have no pictures any more.
+    """
     chosen = derived_rng(seed, "calibration", 0).permutation(len(data.train))[:count]
     # Stored images, a sixteenth of the memory that ready inputs of colour images would take.
-    return data.train.take(torch.from_numpy(chosen).to(data.train.y.device))
+    some = data.train.take(torch.from_numpy(chosen).to(data.train.y.device))
+    return Augmentation(some, augment or AugmentationOptions(), seed, CALIBRATION).cut()
 
 
 def _of_every_class(split: Split, seed: int, device: torch.device) -> Batch:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from search.intervals import Interval
 from search_space.architecture import Architecture
+from supernet.augment import Augmentation
 from supernet.calibrate import calibrate, norms_of
 from supernet.data.dataset import Split
 from supernet.evaluate import scores
@@ -35,13 +36,13 @@ class Examiner:
 
     Attributes:
         exams: all are taken by every network; their metrics have different names.
-        calibration: images that re-estimate batch-norm statistics, the same for every network. Ready batches
-            stay on the device while they are small enough.
+        calibration: images that re-estimate batch-norm statistics, as training saw them, the same for every network.
+            Ready batches stay on the device while they are small enough.
     """
 
     supernet: Supernet
     exams: Sequence[Exam]
-    calibration: Split
+    calibration: Split | Augmentation
     _ready: list[Tensor] | None = field(default=None, init=False, repr=False)
     _full: dict[int, list[Tensor]] = field(default_factory=dict, init=False, repr=False)
 

@@ -30,11 +30,30 @@ def losses_of_examples(logits: Tensor, targets: Tensor) -> Tensor:
     return each.view(len(targets), -1).sum(1)
 
 
-def divergences_of_examples(logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of the student from the teacher, summed over an example's positions, shape (N,)."""
+def divergences_of_examples(logits: Tensor, teacher_logits: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Kullback-Leibler divergence of the student from the teacher, summed over an example's positions, shape (N,).
+
+    Args:
+        counted: (N, T), True for positions that count; None: all do.
+    """
     student, teacher = (each.float().flatten(0, -2).log_softmax(1) for each in (logits, teacher_logits))
     each = F.kl_div(student, teacher, reduction="none", log_target=True).sum(1)
+    each = each if counted is None else each * counted.flatten()
     return each.view(len(logits), -1).sum(1)
+
+
+def mixed_loss(
+    logits_NK: Tensor, targets_N: Tensor, second_N: Tensor, share_N: Tensor, label_smoothing: float = 0.0
+) -> Tensor:
+    """Mean cross-entropy of mixtures of two examples: `share` of the loss on the first label, the rest on the second.
+
+    It is the cross-entropy with labels that are mixed as the examples are (arXiv 1710.09412).
+    """
+    first_N, other_N = (
+        F.cross_entropy(logits_NK.float(), labels_N, reduction="none", label_smoothing=label_smoothing)
+        for labels_N in (targets_N, second_N)
+    )
+    return torch.lerp(other_N, first_N, share_N).mean()
 
 
 def distillation_loss(logits_NK: Tensor, teacher_NK: Tensor) -> Tensor:

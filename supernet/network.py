@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +57,7 @@ class Supernet(nn.Module):
         super().__init__()
         self.space = space
         self._layers = lru_cache(maxsize=1024)(space.layers)
+        self._quiet_layers = lru_cache(maxsize=1024)(partial(_without_dropout, self._layers))
         capacity = space.capacity()
         self.slots = nn.ModuleDict({name: Slot(spec) for name, spec in capacity.items()})
         _tie({name: self.slot(name).block for name in capacity}, capacity)
@@ -72,9 +73,13 @@ class Supernet(nn.Module):
             x = self.slot(name)(x, spec, mask_BT)
         return x
 
-    def layers(self, architecture: Architecture) -> dict[str, LayerSpec]:
-        """`slot -> LayerSpec` of a network, remembered: the specs of two calls are the same objects."""
-        return self._layers(architecture)
+    def layers(self, architecture: Architecture, *, dropout: bool = True) -> dict[str, LayerSpec]:
+        """`slot -> LayerSpec` of a network, remembered: the specs of two calls are the same objects.
+
+        Args:
+            dropout: whether its blocks have the dropouts that they were declared with; the weights are the same.
+        """
+        return self._layers(architecture) if dropout else self._quiet_layers(architecture)
 
     def slot(self, name: str) -> Slot:
         """The slot of that name."""
@@ -94,6 +99,12 @@ class Supernet(nn.Module):
             zero_last_scale = getattr(module, "zero_last_scale", None)
             if zero_last_scale is not None:
                 zero_last_scale()
+
+
+def _without_dropout(
+    layers: Callable[[Architecture], dict[str, LayerSpec]], architecture: Architecture
+) -> dict[str, LayerSpec]:
+    return {name: spec.without_dropout() for name, spec in layers(architecture).items()}
 
 
 def takes_mask(network: nn.Module, inputs: Tensor) -> bool:

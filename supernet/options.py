@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator
 
 from plugins.options import Options
 from plugins.registry import one_of
+from search_space.inputs import TokenInput
+
+if TYPE_CHECKING:
+    from search_space.layers import LayerSpec
+    from search_space.space import SearchSpace
 
 LabelSmoothing = Annotated[float, Field(ge=0, lt=1, description="Of the loss on labels.")]
 Dropout = Annotated[float, Field(ge=0, lt=1, description="Before the classifier, in passes of the biggest network.")]
@@ -21,7 +26,7 @@ DropConnect = Annotated[
     Field(
         ge=0,
         lt=1,
-        description="Largest probability that a residual block is left out (it rises with depth), in passes of the "
+        description="Largest probability that a residual branch is left out (it rises with depth), in passes of the "
         "biggest network.",
     ),
 ]
@@ -43,23 +48,112 @@ class MethodOptions(Options):
         """
         return None
 
+    def misfit(self, space: SearchSpace) -> str | None:
+        """Why networks of a space cannot honour these options, as a sentence for the user; None if they can."""
+        for name, reason in NEEDED.items():
+            said = reason(space) if getattr(self, name, None) else None
+            if said is not None:
+                return f"training.options.{name} is {getattr(self, name)!r}, but {said}"
+        return None
+
+    def check(self, space: SearchSpace) -> None:
+        """Refuse a space whose networks cannot honour these options.
+
+        Raises:
+            ValueError: with the reason for the user.
+        """
+        if (said := self.misfit(space)) is not None:
+            raise ValueError(said)
+
+
+def _layers(space: SearchSpace) -> list[LayerSpec]:
+    return list(space.layers(space.largest()).values())
+
+
+def _no_branch(space: SearchSpace) -> str | None:
+    if any(layer.branches() for layer in _layers(space)):
+        return None
+    return (
+        f"no layer of {space.name} names residual branches, so nothing could be left out; set it to 0, or let the "
+        "family's layer specs name them in `branches()`."
+    )
+
+
+def _no_classifier(space: SearchSpace) -> str | None:
+    takes = space.takes
+    if not isinstance(takes, TokenInput) or takes.classes is not None or takes.features is not None:
+        return None
+    return f"networks of {space.name} continue texts and have no classifier; set it to 0."
+
+
+def _no_batch_norm(space: SearchSpace) -> str | None:
+    if any(layer.batch_norms is not False for layer in _layers(space)):
+        return None
+    return f"networks of {space.name} have no batch norms; set it to false."
+
+
+# What an option of this name, where a method has it and it is on, needs of a space.
+NEEDED: dict[str, Callable[[SearchSpace], str | None]] = {
+    "drop_connect": _no_branch,
+    "dropout": _no_classifier,
+    "own_scales": _no_batch_norm,
+}
+
 
 class AugmentationOptions(Options):
-    """What is done to training images, in this order, on their device."""
+    """What is done to training images, in this order, on their device; every image has draws of its own."""
+
+    repeats: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=16,
+            description="Times that an image is in a batch, augmented anew each time; an epoch then sees as many times "
+            "fewer images.",
+        ),
+    ] = 1
 
     resized_crop: Annotated[
         float, Field(gt=0, le=1, description="Least share of the area that a random crop keeps; 1: off.")
     ] = 1.0
     crop_padding: Annotated[int, Field(ge=0, le=64, description="Pixels around the image before a crop; 0: off.")] = 0
     flip: Annotated[bool, Field(description="Mirror half of the images.")] = False
+    colour_jitter: Annotated[
+        float,
+        Field(ge=0, le=1, description="Most that brightness, contrast and saturation change, as a share; 0: off."),
+    ] = 0.0
     policy: Policy = "none"
     policy_ops: Annotated[int, Field(ge=1, le=8, description="Operations of RandAugment.")] = 2
     policy_magnitude: Annotated[int, Field(ge=0, le=30, description="Strength of RandAugment.")] = 9
+    erasing: Annotated[
+        float, Field(ge=0, le=1, description="Probability that a rectangle of an image becomes noise.")
+    ] = 0.0
+    mixup: Annotated[
+        float, Field(ge=0, le=100, description="Images are averaged in pairs, in shares of Beta(mixup, mixup); 0: off.")
+    ] = 0.0
+    cutmix: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=100,
+            description="Images get a rectangle of another one, in shares of Beta(cutmix, cutmix); 0: off. With "
+            "`mixup` a coin decides for each image.",
+        ),
+    ] = 0.0
 
     @property
     def is_on(self) -> bool:
         """Whether anything is done at all."""
-        return self.resized_crop < 1 or self.crop_padding > 0 or self.flip or self.policy != "none"
+        return self != AugmentationOptions(policy_ops=self.policy_ops, policy_magnitude=self.policy_magnitude)
+
+    def misfit(self, channels: int) -> str | None:
+        """Why images of so many channels cannot be augmented so, as a sentence for the user; None if they can."""
+        if self.policy != "autoaugment" or channels == 3:
+            return None
+        return (
+            f"AutoAugment wants images of 3 channels; these have {channels}. "
+            "Choose the policy randaugment or trivialaugment."
+        )
 
 
 class TrainingOptions(Options):

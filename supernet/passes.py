@@ -30,16 +30,21 @@ class Regularisation:
 
     Attributes:
         dropout: probability that an input of the classifier is zeroed.
-        drop_connect: probability that the last residual block is left out for an example; of earlier ones in
-            proportion to their place (stochastic depth, arXiv 1603.09382). Only where a block's shortcut is
-            its input, that is where its shape does not change (as in AttentiveNAS's code).
+        drop_connect: probability that a residual branch of the last block is left out for an example; of earlier
+            ones in proportion to their place (stochastic depth, arXiv 1603.09382). Only where a block's shortcut is
+            its input (as in AttentiveNAS's code): those that `LayerSpec.branches` names.
+        own_dropout: whether the dropouts that the network itself has, as BERT's configuration says, are on.
     """
 
     dropout: float = 0.0
     drop_connect: float = 0.0
+    own_dropout: bool = True
 
 
-NONE = Regularisation()
+# Of a network that is trained as it is.
+PLAIN = Regularisation()
+# Of every network but the biggest: nothing is left out.
+NONE = Regularisation(own_dropout=False)
 
 
 class Output:
@@ -49,7 +54,7 @@ class Output:
     where a loss needs them, and again in the backward pass.
 
     Attributes:
-        hidden: logits `(N, K)`, or what enters the head, `(N, T, D)`.
+        hidden: logits `(N, K)`, or what enters the head, `(N, T, D)`; `(M, 1, D)` of M positions that count.
         head: None, or from hidden states `(..., T, D)` to logits `(..., T, V)`.
     """
 
@@ -141,7 +146,8 @@ class Passes:
 
         The first steps then take minutes: of the digits space 210 s on one busy core (docs/log.md).
         """
-        ends = [self.supernet.layers(end) for end in (self.space.largest(), self.space.smallest())]
+        both = (self.space.largest(), self.space.smallest())
+        ends = [self.supernet.layers(end, dropout=dropout) for end in both for dropout in (True, False)]
         # Blocks of one kind share their code, and each size counts as a recompilation of it.
         sizes = sum(len(layers) for layers in ends)
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 2 * sizes)
@@ -149,16 +155,22 @@ class Passes:
             for name, spec in layers.items():
                 self.supernet.slot(name).sub_block(spec).compile()
 
-    def run(self, batch: Batch, architecture: Architecture, regularisation: Regularisation = NONE) -> Output:
-        """What a sub-network answers to a batch."""
-        layers = list(self.supernet.layers(architecture).items())
+    def run(self, batch: Batch, architecture: Architecture, regularisation: Regularisation = PLAIN) -> Output:
+        """What a sub-network answers to a batch.
+
+        Raises:
+            ValueError: dropout before the classifier of a language model, which has none.
+        """
+        layers = list(self.supernet.layers(architecture, dropout=regularisation.own_dropout).items())
         language = batch.targets.dim() == 2
+        if language and regularisation.dropout:
+            raise ValueError("Dropout before the classifier is for networks with classes; set it to 0.")
         with self._autocast(batch.inputs.device):
             x = self._blocks(batch.inputs, layers[:-1], batch.mask, regularisation.drop_connect)
             if not language:
                 with dropped_inputs(self.supernet, layers[-1], regularisation.dropout):
                     return Output(self._block(x, *layers[-1], batch.mask))
-        return self._language_output(x, layers[-1])
+        return self._language_output(x, layers[-1], batch)
 
     def run_exits(self, batch: Batch, architectures: Sequence[Architecture]) -> list[Output]:
         """What sub-networks answer that are one another's beginnings, from one pass of the deepest.
@@ -186,12 +198,17 @@ class Passes:
                 if batch.targets.dim() == 1:
                     outputs.append(Output(self._block(x, *head, batch.mask)))
                     continue
-            outputs.append(self._language_output(x, head))
+            outputs.append(self._language_output(x, head, batch))
         return outputs
 
     def task_loss(self, output: Output, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
-        """Mean cross-entropy with the batch's targets."""
-        return output.mean_loss(lambda logits, y: losses.task_loss(logits, y, label_smoothing), batch.targets)
+        """Mean cross-entropy with the batch's targets that count, mixed as its images are."""
+        if batch.mixed is not None:
+            second, share = batch.mixed.targets, batch.mixed.share
+            return losses.mixed_loss(output.logits(), batch.targets, second, share, label_smoothing)
+        counted = batch.counted
+        targets = batch.targets if counted is None else batch.targets[counted][:, None]
+        return output.mean_loss(lambda logits, y: losses.task_loss(logits, y, label_smoothing), targets)
 
     def backward(self, loss: Tensor) -> None:
         """Add a loss's gradients to `.grad`."""
@@ -203,21 +220,40 @@ class Passes:
         self, x: Tensor, layers: Sequence[tuple[str, LayerSpec]], mask: Tensor | None, drop_connect: float
     ) -> Tensor:
         for place, (name, spec) in enumerate(layers, 1):
-            before, x = x, self._block(x, name, spec, mask, recompute=self._checkpointing)
-            probability = drop_connect * place / len(layers)
-            if probability and x.shape == before.shape and is_residual(self.supernet.slot(name).block):
-                x = dropped_branch(x, before, probability)
+            x = self._block(x, name, spec, mask, drop_connect * place / len(layers), recompute=self._checkpointing)
         return x
 
-    def _block(self, x: Tensor, name: str, spec: LayerSpec, mask: Tensor | None, *, recompute: bool = False) -> Tensor:
+    def _block(
+        self,
+        x: Tensor,
+        name: str,
+        spec: LayerSpec,
+        mask: Tensor | None,
+        drop_connect: float = 0.0,
+        *,
+        recompute: bool = False,
+    ) -> Tensor:
         slot = self.supernet.slot(name)
-        if recompute and torch.is_grad_enabled():
-            out: Tensor = checkpoint(slot, x, spec, mask, use_reentrant=False)
-            return out
-        done: Tensor = slot(x, spec, mask)
-        return done
+        if not drop_connect and not recompute:
+            plain: Tensor = slot(x, spec, mask)
+            return plain
 
-    def _language_output(self, x: Tensor, head: tuple[str, LayerSpec]) -> Output:
+        def run(x: Tensor) -> Tensor:
+            # In here, because a pass that recomputes the block must leave out the same branches.
+            with dropped_branches(slot.sub_block(spec), spec.branches(), drop_connect):
+                out: Tensor = slot(x, spec, mask)
+                return out
+
+        if recompute and torch.is_grad_enabled():
+            again: Tensor = checkpoint(run, x, use_reentrant=False)
+            return again
+        return run(x)
+
+    def _language_output(self, x: Tensor, head: tuple[str, LayerSpec], batch: Batch) -> Output:
+        """Of the positions whose targets count, each as an example of one token where some do not."""
+        if (counted := batch.counted) is not None:
+            x = x[counted][:, None]
+
         def logits(hidden: Tensor) -> Tensor:
             with self._autocast(hidden.device):
                 return self._block(hidden, *head, None)
@@ -229,28 +265,51 @@ class Passes:
         return torch.autocast(device.type, torch.bfloat16) if self._bfloat16 else nullcontext()
 
 
-def is_residual(block: nn.Module) -> bool:
-    """Whether a block adds its input to what it computes, where shapes allow: it can start as its shortcut."""
-    return hasattr(block, "zero_last_scale")
+@contextmanager
+def dropped_branches(block: nn.Module, branches: Sequence[str], probability: float) -> Iterator[None]:
+    """Inside, the branches of a block are left out for some examples, and scaled up for the others.
+
+    Args:
+        branches: names of modules of the block (see `LayerSpec.branches`); each has draws of its own.
+    """
+    if not probability or not branches:
+        yield
+        return
+    hooks = [
+        block.get_submodule(name).register_forward_hook(lambda _, _inputs, out: dropped_examples(out, probability))
+        for name in branches
+    ]
+    with _eager(block):
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
 
-def dropped_branch(out: Tensor, shortcut: Tensor, probability: float) -> Tensor:
-    """A residual block's output with its branch left out for some examples, and scaled up for the others."""
+def dropped_examples(out: Tensor, probability: float) -> Tensor:
+    """Zeros for some examples of a batch, and for the others as much more as keeps the mean."""
     keep = torch.rand(len(out), device=out.device) >= probability
-    factor = keep.to(out.dtype).div(1 - probability).view(-1, *[1] * (out.dim() - 1))
-    return shortcut + factor * (out - shortcut)
+    return out * keep.to(out.dtype).div(1 - probability).view(-1, *[1] * (out.dim() - 1))
+
+
+def _eager(block: nn.Module) -> AbstractContextManager[Any]:
+    """Inside, a block that was compiled runs as it is written: compiled code knows nothing of hooks that come later."""
+    return torch.compiler.set_stance("force_eager") if block._compiled_call_impl is not None else nullcontext()
 
 
 @contextmanager
 def dropped_inputs(supernet: Supernet, head: tuple[str, LayerSpec], probability: float) -> Iterator[None]:
     """Inside, inputs of the classifier of a head are dropped out: those of its last linear layer."""
     name, spec = head
-    linears = [m for m in supernet.slot(name).sub_block(spec).modules() if isinstance(m, nn.Linear)]
+    block = supernet.slot(name).sub_block(spec)
+    linears = [m for m in block.modules() if isinstance(m, nn.Linear)]
     if not probability or not linears:
         yield
         return
     hook = linears[-1].register_forward_pre_hook(lambda _, inputs: (F.dropout(inputs[0], probability), *inputs[1:]))
-    try:
-        yield
-    finally:
-        hook.remove()
+    with _eager(block):
+        try:
+            yield
+        finally:
+            hook.remove()

@@ -19,7 +19,7 @@ from supernet.flat import load_tensors, own_tensors
 from supernet.lora import LowRankUpdate
 from supernet.memory import OutOfMemory, free_memory, is_out_of_memory
 from supernet.network import Supernet
-from supernet.optimizers import make_optimizer
+from supernet.optimizers import decayed, make_optimizer, undecayed
 from supernet.options import AugmentationOptions, TrainingOptions
 from supernet.passes import Passes
 from supernet.randomness import derived_rng
@@ -109,7 +109,7 @@ class Trainer:
             self.low_rank = LowRankUpdate(supernet, options.lora_rank, options.lora_alpha, generator)
             weights = self.low_rank.factors
         self._weights = weights
-        self.optimizer = make_optimizer(weights, options)
+        self.optimizer = make_optimizer(weights, options, undecayed(supernet))
         self.average = Average(supernet, options.ema_decay) if options.ema_decay else None
         self.passes = Passes(supernet, options.precision, options.activation_checkpointing)
         self._batches = Augmentation(train, augment or AugmentationOptions(), seed)
@@ -196,11 +196,11 @@ class Trainer:
         index = self._batch_of(self.steps_done)
         parts = self._parts(index)
         passes, total = self.passes, dict[str, Tensor]()
-        passes.step = self.steps_done
+        passes.step, in_all = self.steps_done, self.train.num_targets(index)
         for part, mine in parts.items():
             batch = self._batches.batch(mine, self.steps_done, part, self.device)
             self._expect_after(part, parts)
-            passes.weight = len(batch) / len(index)
+            passes.weight = self.train.num_targets(mine) / in_all
             self.units_seen += batch.num_units * self.group.size
             with seeded(self.seed, f"dropout/{part}", self.steps_done, self.device):
                 losses = self.method.step(passes, batch, derived_rng(self.seed, "sub-networks", self.steps_done))
@@ -209,11 +209,17 @@ class Trainer:
         return total
 
     def _batch_of(self, step: int) -> Tensor:
-        """Indices of a step's examples, the same on every process."""
+        """Indices of a step's examples, the same on every process; one that is repeated comes in every round again.
+
+        Repeated augmentation, arXiv 1901.09335: an epoch has as many steps as without, of fewer examples.
+        """
         epoch, within = divmod(step, self.steps_per_epoch)
         if self._order[0] != epoch:
             self._order = epoch, derived_rng(self.seed, "batches", epoch).permutation(len(self.train))
-        return torch.from_numpy(self._order[1][within * self.options.batch_size :][: self.options.batch_size])
+        size, repeats = self.options.batch_size, self._batches.options.repeats
+        different = -(-size // repeats)
+        chosen = self._order[1][within * different :][:different]
+        return torch.from_numpy(np.tile(chosen, repeats)[:size])
 
     def _parts(self, index: Tensor) -> dict[int, Tensor]:
         """This process's share of a batch, in micro-batches by their number among those of all processes."""
@@ -225,13 +231,13 @@ class Trainer:
 
     def _expect_after(self, part: int, parts: dict[int, Tensor]) -> None:
         """Let data that lie in a file be read while a micro-batch is learned from: the next one, or the next step's."""
-        if not self.train.reads_ahead:
+        if not self._batches.reads_ahead:
             return
-        following = parts.get(part + 1)
-        if following is None and self.steps_done + 1 < self.num_steps:
-            following = next(iter(self._parts(self._batch_of(self.steps_done + 1)).values()), None)
-        if following is not None:
-            self.train.expect(following)
+        if part + 1 in parts:
+            self._batches.expect(parts[part + 1], self.steps_done, part + 1)
+        elif self.steps_done + 1 < self.num_steps:
+            for following, some in list(self._parts(self._batch_of(self.steps_done + 1)).items())[:1]:
+                self._batches.expect(some, self.steps_done + 1, following)
 
     def _clip(self) -> float:
         """Clip the gradients; the norm that they had."""
@@ -275,9 +281,10 @@ class Trainer:
         if self.options.sharded:
             self.before_gathering(True)
         tensors = {f"supernet.{name}": value for name, value in own_tensors(self.supernet).items()}
+        places = self._places()
         for index, state in self.optimizer.state_dict()["state"].items():
             for name, value in state.items():
-                tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
+                tensors[f"optimizer.{places[index]}.{name}"] = torch.as_tensor(value)
         if self.average is not None:
             tensors |= {f"average.{name}": value for name, value in self.average.tensors().items()}
         if self.low_rank is not None:
@@ -288,6 +295,16 @@ class Trainer:
             tensors["guard.best_score"] = torch.tensor(self.best_score, dtype=torch.float64)
         return gathered(tensors, keep=self.group.rank == 0) if self.options.sharded else tensors
 
+    def _optimized(self) -> list[torch.nn.Parameter]:
+        """Weights in the order of the optimizer's groups."""
+        return [weight for group in self.optimizer.param_groups for weight in group["params"]]
+
+    def _places(self) -> list[int]:
+        """Where checkpoints keep the state of each: by shape alone, whatever else decides on groups by now."""
+        by_shape = [weight for group in decayed(self._weights, 0.0) for weight in group["params"]]
+        place = {id(weight): number for number, weight in enumerate(by_shape)}
+        return [place[id(weight)] for weight in self._optimized()]
+
     def restore(self, tensors: dict[str, Tensor], steps_done: int) -> None:
         """Continue from what `tensors` gave after `steps_done` steps."""
         weights = _below("supernet.", tensors)
@@ -295,12 +312,13 @@ class Trainer:
             weights = spread_all(weights, self.supernet.state_dict())
         load_tensors(self.supernet, weights)
         state: dict[int, dict[str, Tensor]] = {}
-        order = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+        order, places = self._optimized(), self._places()
         for name, value in _below("optimizer.", tensors).items():
-            index, key = name.split(".", 1)
-            like = order[int(index)]
+            place, key = name.split(".", 1)
+            index = places.index(int(place))
+            like = order[index]
             # Moments are spread as their weights are; counts of steps are not.
-            state.setdefault(int(index), {})[key] = spread(value, like) if value.shape == like.shape else value
+            state.setdefault(index, {})[key] = spread(value, like) if value.shape == like.shape else value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         if self.average is not None:
             self.average.restore(_below("average.", tensors))

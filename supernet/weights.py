@@ -8,12 +8,13 @@ from itertools import groupby
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors import safe_open
 from torch import Tensor
 
 from search_space import plugins
 from search_space.adjustments import Adjustments
-from search_space.checkpoint import Checkpoint, CheckpointError, Matched, read_checkpoint
+from search_space.checkpoint import Checkpoint, CheckpointError, Matched, Piece, read_checkpoint, without_ones
 from supernet.network import Supernet
 
 
@@ -71,10 +72,33 @@ def load_pretrained(supernet: Supernet, folder: str | Path, classes: int | None 
     check_finite(checkpoint, matched)
     with torch.no_grad():
         for name, tensor in _stored(checkpoint, matched):
-            place = matched.loads[name]
-            target = supernet.slot(place.slot).block.get_parameter(place.parameter)
-            target.copy_(tensor.view(target.shape))
+            for piece in matched.loads[name].pieces:
+                target = supernet.slot(piece.slot).block.get_parameter(piece.parameter)
+                target.copy_(cut(tensor, piece).reshape(target.shape))
     return Loaded(len(matched.loads), matched.dropped, matched.fresh)
+
+
+def cut(tensor: Tensor, piece: Piece) -> Tensor:
+    """The rows of a stored tensor that a parameter consists of, in its own order."""
+    if piece.transposed:
+        tensor = tensor.T
+    if piece.grid[0] != piece.grid[1]:
+        tensor = _resized(tensor, piece)
+    if not piece.stop:
+        return tensor
+    rows: Tensor = tensor.unflatten(0, (piece.blocks, -1))[:, piece.start : piece.stop].flatten(0, 1)
+    return rows
+
+
+def _resized(places: Tensor, piece: Piece) -> Tensor:
+    """Learned positions of a square of patches for another square, as DINOv2 resizes them."""
+    stored, wanted = piece.grid
+    rows_PD = places.reshape(-1, places.shape[-1])
+    grid_1DHW = rows_PD[1:].float().T.unflatten(1, (stored, stored))[None]
+    grid_1DHW = F.interpolate(
+        grid_1DHW, (wanted, wanted), mode="bicubic", align_corners=False, antialias=piece.antialias
+    )
+    return torch.cat((rows_PD[:1], grid_1DHW[0].flatten(1).T.to(places.dtype)))
 
 
 def check_finite(checkpoint: Checkpoint, matched: Matched) -> None:
@@ -104,11 +128,16 @@ def _stored(checkpoint: Checkpoint, matched: Matched) -> Iterator[tuple[str, Ten
 
 def _check_shapes(supernet: Supernet, matched: Matched) -> None:
     for name, place in matched.loads.items():
-        if place.slot not in supernet.slots:
-            raise ValueError(f"Space {supernet.space.name!r} has no slot {place.slot!r} for the checkpoint's {name!r}.")
-        shape = tuple(supernet.slot(place.slot).block.get_parameter(place.parameter).shape)
-        if shape != place.shape:
-            raise ValueError(
-                f"Space {supernet.space.name!r} has shape {shape} where the checkpoint's {name!r} has {place.shape}; "
-                "make the space from this checkpoint's config.json."
-            )
+        stored = torch.empty(place.shape, device="meta")
+        for piece in place.pieces:
+            if piece.slot not in supernet.slots:
+                raise ValueError(
+                    f"Space {supernet.space.name!r} has no slot {piece.slot!r} for the checkpoint's {name!r}."
+                )
+            shape = tuple(supernet.slot(piece.slot).block.get_parameter(piece.parameter).shape)
+            given = tuple(cut(stored, piece).shape)
+            if without_ones(shape) != without_ones(given):
+                raise ValueError(
+                    f"Space {supernet.space.name!r} has shape {shape} where the checkpoint's {name!r} has {given}; "
+                    "make the space from this checkpoint's config.json."
+                )

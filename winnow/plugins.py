@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from supernet.data.dataset import Batch, DataError, Dataset, Split, Standardisation
     from supernet.data.decoding import Decoding
     from supernet.data.images import Carving, Labelled, image_dataset
+    from supernet.data.inventory import Inventory, LeftOut
     from supernet.data.options import SourceOptions
     from supernet.network import Supernet, arguments
     from supernet.options import MethodOptions
@@ -45,6 +46,7 @@ _HOMES = {
     "ImageInput": "search_space.inputs",
     "Labelled": "supernet.data.images",
     "LayerSpec": "search_space.layers",
+    "LeftOut": "supernet.data.inventory",
     "MethodOptions": "supernet.options",
     "NamesFile": "plugins.options",
     "Objective": "search.objectives",
@@ -52,6 +54,7 @@ _HOMES = {
     "Passes": "supernet.passes",
     "Prepared": "export.runtimes",
     "Problem": "search.problem",
+    "Inventory": "supernet.data.inventory",
     "Refused": "export.runtimes",
     "Regularisation": "supernet.passes",
     "Runtime": "predictors.runtime",
@@ -81,8 +84,10 @@ __all__ = [
     "Decoding",
     "Evaluation",
     "ImageInput",
+    "Inventory",
     "Labelled",
     "LayerSpec",
+    "LeftOut",
     "MethodOptions",
     "NamesFile",
     "Objective",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from service.queue import RUN_EVALUATE, RUN_EXPORT, RUN_JOB, RUN_MEASUREMENT, make_celery
+from service.queue import QUEUES, RUN_EVALUATE, RUN_EXPORT, RUN_JOB, RUN_MEASUREMENT, make_celery
 from service.settings import get_settings
+from service.store.models import WorkerNode
 from service.store.session import Database
+from workers.facts import node_facts
 from workers.logs import configure_logging
 from workers.supervisor import Kind, Supervisor, worker_name
 
@@ -26,9 +28,19 @@ def _supervise(kind: Kind, row_id: str) -> None:
 
 
 @app.task(name=RUN_JOB)
-def run_job(job_id: str, **_later: object) -> None:
-    """Run a job, unless somebody else does."""
-    _supervise("job", job_id)
+def run_job(_job_id: str, **_later: object) -> None:
+    """Run the jobs that wait for this worker. The one of the wake-up is among them, not always the first."""
+    configure_logging()
+    assert settings.database_url is not None
+    database = Database(settings.database_url)
+    has = node_facts(settings, (QUEUES[RUN_JOB],))
+    worker = WorkerNode(
+        name=worker_name(), gpus=has.gpus, memory_bytes=has.memory_bytes, labels=list(has.labels), queues=[]
+    )
+    try:
+        Supervisor(database, settings, worker.name).serve(worker)
+    finally:
+        database.close()
 
 
 @app.task(name=RUN_EVALUATE)

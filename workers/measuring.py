@@ -13,6 +13,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import structlog
@@ -20,6 +21,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from export.measure import Effort, MeasurementError, Setting, measure_many
+from service.auth.hosts import is_loopback
 from service.credentials import headers_for
 from service.settings import Settings, get_settings
 from service.store import leases
@@ -85,7 +87,14 @@ def fetch(row: Measurement, settings: Settings, folder: Path) -> Path:
     url = f"{settings.url.rstrip('/')}/v1/measurements/{row.id}/networks"
     try:
         with (
-            httpx.stream("GET", url, timeout=60, headers=headers_for(settings.url)) as answer,
+            # A proxy of the environment is for other machines: this one is asked directly.
+            httpx.stream(
+                "GET",
+                url,
+                timeout=60,
+                headers=headers_for(settings.url),
+                trust_env=not is_loopback(urlsplit(url).hostname or ""),
+            ) as answer,
             target.open("wb") as file,
         ):
             answer.raise_for_status()

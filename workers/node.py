@@ -23,19 +23,25 @@ import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from service.errors import Unavailable
+from service.housekeeping import tidy
 from service.lifeline import tied_to_parent
 from service.queue import QUEUES, Queue
-from service.settings import get_settings
-from service.store import leases, schema
+from service.settings import Settings, get_settings
+from service.store import leases, nodes, schema
 from service.store.session import Database, first_line
 from workers import warm
+from workers.facts import node_facts
 from workers.files import close_hub
 from workers.logs import configure_logging
 from workers.reaper import reap
 
 log = structlog.get_logger()
 
+# After SIGTERM jobs have so long for a checkpoint, then all processes to end; together less than 30 s.
+DRAIN_SECONDS = 18.0
 STOP_SECONDS = 5.0
+# How often what is too old is removed.
+TIDY_SECONDS = 60.0
 RESTART_SECONDS = 2.0
 # A warm process that dies so often, each time this soon, is not started again.
 DEATHS, HEALTHY_SECONDS = 3, 60.0
@@ -107,10 +113,11 @@ class Node:
     """
 
     def __init__(
-        self, queues: list[str], database: Database, queue: Queue, reap_seconds: float, door: WarmDoor | None = None
+        self, queues: list[str], database: Database, queue: Queue, settings: Settings, door: WarmDoor | None = None
     ) -> None:
         self._name = f"{os.uname().nodename}:{uuid.uuid4().hex[:6]}"
-        self._database, self._queue, self._reap_seconds = database, queue, reap_seconds
+        self._database, self._queue, self._settings = database, queue, settings
+        self._tidied = 0.0
         self._slots: dict[str, subprocess.Popen[bytes]] = {}
         self._queues, self._warm = queues, door
         self._stopping = False
@@ -131,7 +138,7 @@ class Node:
                         log.warning("slot died, starting it again", queue=name, code=slot.returncode)
                         time.sleep(RESTART_SECONDS)
                     self._slots[name] = self._start(name)
-            if time.monotonic() - reaped >= self._reap_seconds:
+            if time.monotonic() - reaped >= self._settings.reap_seconds:
                 self._look_after()
                 reaped = time.monotonic()
             time.sleep(0.2)
@@ -140,6 +147,26 @@ class Node:
     def _look_after(self) -> None:
         """What is done every few seconds."""
         reap(self._database, self._queue)
+        self._say_it_is_there()
+        if time.monotonic() - self._tidied >= TIDY_SECONDS:
+            self._tidied = time.monotonic()
+            self._tidy()
+
+    def _say_it_is_there(self) -> None:
+        """Register, and say again that this worker is there."""
+        try:
+            with self._database.transaction() as session:
+                has = node_facts(self._settings, tuple(self._queues))
+                nodes.beat(session, self._name, self._settings.reap_seconds, has)
+        except (OperationalError, InterfaceError) as error:
+            log.warning("no heartbeat: the database is away", reason=first_line(error))
+
+    def _tidy(self) -> None:
+        """Remove what is too old to keep."""
+        try:
+            tidy(self._database, self._settings)
+        except (OperationalError, InterfaceError, OSError) as error:
+            log.warning("not tidied", reason=first_line(error))
 
     def _start(self, queue: str) -> subprocess.Popen[bytes]:
         command = [
@@ -169,7 +196,8 @@ class Node:
         self._stopping = True
 
     def _end(self) -> None:
-        """End the slots and all their children, then give back their leases."""
+        """Drain, end the slots and all their children, then give back what leases are left."""
+        self._drain()
         if self._warm is not None:
             self._warm.close()
         for slot in self._slots.values():
@@ -186,9 +214,25 @@ class Node:
         try:
             with self._database.transaction() as session:
                 leases.release_all(session, self._name)
+                nodes.goodbye(session, self._name)
         except (OperationalError, InterfaceError) as error:
             log.warning("leases not given back; they will run out", reason=first_line(error))
         log.info("worker ended", name=self._name)
+
+    def _drain(self) -> None:
+        """Ask the supervisors to give back what they hold, and wait until they have, but not for long."""
+        deadline = time.monotonic() + DRAIN_SECONDS
+        try:
+            with self._database.transaction() as session:
+                nodes.drain(session, self._name)
+            while time.monotonic() < deadline:
+                with self._database.transaction() as session:
+                    if leases.held_by(session, self._name) == 0:
+                        return
+                time.sleep(0.2)
+            log.warning("a job does not leave in time; it goes on from its last checkpoint", seconds=DRAIN_SECONDS)
+        except (OperationalError, InterfaceError) as error:
+            log.warning("not drained: the database is away", reason=first_line(error))
 
 
 def signal_group(process: subprocess.Popen[bytes], number: int) -> None:
@@ -226,7 +270,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     door = WarmDoor() if settings.warm_runners and sys.platform == "linux" else None
-    Node(arguments.queues, database, queue, settings.reap_seconds, door).run()
+    Node(arguments.queues, database, queue, settings, door).run()
     return 0
 
 

@@ -21,6 +21,9 @@ log = structlog.get_logger()
 # A row that nobody claimed for so long after it was queued has an unheard wake-up.
 UNHEARD_SECONDS = 5.0
 
+# Wake-ups that are sent in one go: a slot that is woken takes up all that waits for it, one after the other.
+MOST = 64
+
 TASKS: tuple[tuple[type[Job | Export], Task], ...] = ((Job, RUN_JOB), (Export, RUN_EXPORT))
 
 
@@ -31,10 +34,13 @@ def reap(database: Database, queue: Queue) -> int:
         for table, task in TASKS:
             with database.transaction() as session:
                 waiting = leases.unheld(session, table, UNHEARD_SECONDS)
+                fresh = leases.unheld(session, table, 0.0)
+            if not fresh and queue.waiting(QUEUES[task]):
+                queue.drain(QUEUES[task])
             # Wake-ups that nobody has taken are not lost: every worker is busy. More of them would not help.
             if not waiting or queue.waiting(QUEUES[task]):
                 continue
-            for row_id in waiting:
+            for row_id in waiting[:MOST]:
                 queue.wake(task, row_id)
                 sent += 1
         sent += _wake_targets(database, queue)

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,6 +25,7 @@ import torch
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
+from export.tools import MissingTool
 from export.verify import VerificationError
 from job.paths import PathRefused, check_paths
 from job.spec import JobSpec
@@ -48,6 +51,7 @@ from supernet import distributed
 from supernet.flat import load_tensors
 from supernet.network import Supernet
 from workers.files import open_paths
+from workers.job_log import JobLines
 from workers.logs import configure_logging
 from workers.reasons import reason_of
 from workers.supervisor import worker_name
@@ -55,6 +59,8 @@ from workers.supervisor import worker_name
 log = structlog.get_logger()
 
 DONE, TRY_AGAIN, LEASE_LOST = 0, 1, 3
+# A job that is told to leave has so long for its checkpoint.
+LEAVE_SECONDS = 20
 
 
 def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> None:
@@ -85,15 +91,35 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
         device=device,
         group=group,
     )
+    leave = signal.signal(signal.SIGTERM, lambda _number, _frame: _leave(reporter)) if _may_leave(group) else None
     try:
         stages.run(shop, search_by_gradient if spec.gradient is not None else stages.search_supernet)
     except Interrupted as interrupted:
+        if interrupted.leaving:
+            reporter.give_back()
+            return
         ended = {JobState.PAUSING: JobState.PAUSED, JobState.CANCELLING: JobState.CANCELLED}[interrupted.state]
         reporter.end(ended, f"{ended} by request")
     except DiskFull as error:
         reporter.end(JobState.PAUSED, f"{error} Make room, then resume the job; nothing that was stored is lost.")
     except (JobFailed, ArtifactDamaged) as error:
         reporter.end(JobState.FAILED, str(error))
+    finally:
+        if leave is not None:
+            signal.alarm(0)
+            signal.signal(signal.SIGTERM, leave)
+
+
+def _may_leave(group: distributed.Group) -> bool:
+    """Whether a SIGTERM can wait for a checkpoint: of one process, whose main thread hears signals."""
+    return group.size == 1 and threading.current_thread() is threading.main_thread()
+
+
+def _leave(reporter: Reporter) -> None:
+    """Leave with a checkpoint; whatever takes too long for that ends as it would have without."""
+    reporter.leave()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.alarm(LEAVE_SECONDS)
 
 
 def run_helper(database: Database, settings: Settings, job_id: str, _epoch: int) -> None:
@@ -140,6 +166,7 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
             queries.finalists(session, job.id),
             queries.weights_of(session, job.id, export.architecture_id),
             next(iter(queries.artifacts(session, job.id, samples.KIND)), None),
+            export.formats,
             fronts.compared_with(session, job),
         )
 
@@ -157,9 +184,9 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
             "archive": str(bundle.archive.relative_to(store.root)),
             "sha256": bundle.sha256,
             "size_bytes": bundle.size_bytes,
-            "report": bundle.report,
+            "report": {**bundle.report, **({"measured": bundle.measured} if bundle.measured else {})},
         }
-    except (ArtifactDamaged, VerificationError, exporting.CannotExport, PathRefused) as error:
+    except (ArtifactDamaged, VerificationError, exporting.CannotExport, MissingTool, PathRefused) as error:
         values = {"state": ExportState.FAILED, "message": str(error)}
     except OSError as error:
         if not is_disk_full(error):
@@ -196,12 +223,25 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(words)
     if "LOCAL_RANK" in os.environ:
         die_with_parent()  # torchrun does not tie its processes to itself: killed, it would leave them running
-    configure_logging()
     settings = get_settings()
     plugins.use_families_dir(settings.families_dir)
     open_paths(settings)
     assert settings.database_url is not None
     database = Database(settings.database_url)
+    if arguments.kind != "job":
+        configure_logging()
+        return run(database, settings, arguments)
+    lines = JobLines(database, arguments.id, arguments.epoch)
+    configure_logging(lines.tee)
+    lines.start()
+    try:
+        return run(database, settings, arguments)
+    finally:
+        lines.close()
+
+
+def run(database: Database, settings: Settings, arguments: argparse.Namespace) -> int:
+    """Run it, and say how that ended."""
     try:
         RUNS[arguments.kind](database, settings, arguments.id, arguments.epoch)
     except (OperationalError, InterfaceError) as error:

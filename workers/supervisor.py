@@ -11,18 +11,30 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 import structlog
+from sqlalchemy import func, select
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from service.lifeline import stop
+from service.lifeline import Child, stop
 from service.settings import Settings
-from service.store import leases, queries, sharing
+from service.store import leases, nodes, queries, sharing
 from service.store.leases import Lease, LeasedTable, LeaseLost
-from service.store.models import Export, ExportState, Job, JobState, Measurement
+from service.store.models import (
+    Export,
+    ExportState,
+    Job,
+    JobLog,
+    JobState,
+    LogLevel,
+    Measurement,
+    Stage,
+    WorkerNode,
+)
 from service.store.session import Database, first_line
 from workers import children, launch
 
@@ -30,6 +42,12 @@ log = structlog.get_logger()
 
 # After SIGTERM a child has this long; with the poll interval it keeps a cancel within five seconds.
 GRACE_SECONDS = 2.0
+# A job's runner that is told to leave has so long for its checkpoint.
+LEAVE_SECONDS = 15.0
+# Stages in which a runner may be silent for longer than elsewhere, and how many times as long.
+SILENT_STAGES: dict[Stage, float] = {Stage.PREPARE_DATA: 4.0}
+# The code of a child that was stopped because it made no progress.
+STALLED = 4
 # Lines of a runner's log that are shown when it dies.
 TAIL_LINES = 5
 
@@ -46,23 +64,47 @@ class Supervisor:
 
     def __init__(self, database: Database, settings: Settings, owner: str) -> None:
         self._database, self._settings, self._owner = database, settings, owner
+        # What is wrong with a child that is stopped for it, and whether this worker is to end.
+        self._stalled: str | None = None
+        self._leaves = False
 
     def run(self, kind: Kind, row_id: str) -> None:
         """Do what the row asks for, unless somebody else does or it is finished."""
-        table = TABLES[kind]
         while (lease := self._claim(kind, row_id)) is not None:
-            if lease.attempts > self._settings.max_attempts:
-                tail = self._log_tail(kind, row_id)
-                reason = f"Its runner died {lease.attempts - 1} times in a row without any progress. {tail}"
-                self._fail(kind, row_id, lease.epoch, reason)
+            if not self._attempt(kind, lease):
                 return
-            log.info("running", kind=kind, id=row_id, epoch=lease.epoch, attempt=lease.attempts)
-            code = self._supervise(kind, row_id, lease)
-            if code in (0, 3):
-                return
-            log.warning("runner died", kind=kind, id=row_id, reason=describe_exit(code))
-            if not self._give_back(table, row_id, lease.epoch, describe_exit(code)):
-                return
+
+    def serve(self, worker: WorkerNode) -> None:
+        """Run the jobs that wait, in the order in which they are to be taken up, until none waits for this worker.
+
+        Args:
+            worker: this one, with what it has.
+        """
+        while (lease := self._claim_next(worker)) is not None:
+            self._attempt("job", lease)
+
+    def _attempt(self, kind: Kind, lease: Lease) -> bool:
+        """Run a claimed row once; True if that was cut off and may be tried again."""
+        row_id = lease.id
+        if lease.attempts > self._settings.max_attempts:
+            self._fail(kind, row_id, lease.epoch, self._poisonous(kind, row_id, lease))
+            return False
+        log.info("running", kind=kind, id=row_id, epoch=lease.epoch, attempt=lease.attempts)
+        code = self._supervise(kind, row_id, lease)
+        if code in (0, 3):
+            return False
+        reason = self._stalled or describe_exit(code)
+        log.warning("runner died", kind=kind, id=row_id, reason=reason)
+        return self._give_back(kind, lease, reason)
+
+    def _poisonous(self, kind: Kind, row_id: str, lease: Lease) -> str:
+        """Why a row is not tried any more: how each of its runs has ended."""
+        with self._database.transaction() as session:
+            job = session.get(Job, row_id) if kind == "job" else None
+            failures = [] if job is None else job.failures
+        each = "".join(f" Attempt {one['attempt']}, in {one['stage']}: {one['reason']}." for one in failures)
+        died = f"Its runner died {lease.attempts - 1} times in a row without any progress.{each}"
+        return f"{died} {self._log_tail(kind, row_id)}"
 
     def help_out(self, job_id: str) -> None:
         """Run a helper of a job's search until it ends, or the search does.
@@ -98,6 +140,7 @@ class Supervisor:
         child = children.start(self._command(kind, row_id, lease.epoch), self._log_path(kind, row_id))
         renewed = time.monotonic()
         cancel_seen: float | None = None
+        self._stalled = None
         try:
             while True:
                 try:
@@ -111,6 +154,11 @@ class Supervisor:
                     return 3
                 if state is None:
                     continue  # the database is away; the child waits for it as well
+                if self._leaves:
+                    return self._leave(child, kind, lease)
+                if self._stalled is not None:
+                    stop(child, GRACE_SECONDS)
+                    return STALLED
                 if self._due(renewed):
                     renewed = time.monotonic()
                 if state == "cancelling":
@@ -139,12 +187,36 @@ class Supervisor:
         """The row's state, with the lease renewed if it is time; None while the database is away."""
         try:
             with self._database.transaction() as session:
+                self._leaves = nodes.is_draining(session, self._owner)
+                if kind == "job":
+                    self._stalled = self._stall(session, row_id)
                 if renew:
                     return leases.renew(session, TABLES[kind], row_id, epoch, self._settings.lease_seconds)
                 return leases.peek(session, TABLES[kind], row_id, epoch)
         except (OperationalError, InterfaceError) as error:
             log.warning("database away", reason=first_line(error))
             return None
+
+    def _stall(self, session: Session, job_id: str) -> str | None:
+        """What is wrong with a runner that lives and makes no progress; None while it does."""
+        silent = func.extract("epoch", func.now() - Job.progressed_at)
+        row = session.execute(select(silent, Job.stage).where(Job.id == job_id)).one_or_none()
+        if row is None or row[0] is None:
+            return None
+        seconds, stage = float(row[0]), row[1]
+        limit = self._settings.stall_seconds * (SILENT_STAGES.get(stage, 1.0) if stage is not None else 1.0)
+        return f"no progress for {seconds:.0f} s, {limit:.0f} s are allowed" if seconds > limit else None
+
+    def _leave(self, child: Child, kind: Kind, lease: Lease) -> int:
+        """This worker is to end: let the runner write a checkpoint, then give the row back."""
+        log.info("leaving", kind=kind, id=lease.id)
+        stop(child, LEAVE_SECONDS if kind == "job" else GRACE_SECONDS)
+        with self._database.transaction() as session:
+            if kind == "job":
+                leases.give_back(session, lease.id, lease.epoch)
+            else:
+                leases.release(session, TABLES[kind], lease.id, lease.epoch)
+        return 0
 
     def _cancelled(self, row_id: str, epoch: int) -> int:
         """The child was busy and did not see the request itself: end the row here."""
@@ -167,26 +239,45 @@ class Supervisor:
             if kind != "job":
                 leases.set_running(session, Export if kind == "export" else Measurement, row_id)
                 return lease
-            job = queries.fenced_job(session, row_id, lease.epoch)
-            if job.state == "cancelling":
-                queries.set_state(session, job, JobState.CANCELLED, "cancelled by request")
-                return None
-            if job.state == "pausing":
-                queries.set_state(session, job, JobState.PAUSED, "paused by request")
-                return None
-            if job.state == "queued":
-                queries.set_running(session, job)
-            return lease
+            return lease if self._begin(session, lease) else None
 
-    def _give_back(self, table: LeasedTable, row_id: str, epoch: int, reason: str) -> bool:
+    def _claim_next(self, worker: WorkerNode) -> Lease | None:
+        while True:
+            with self._database.transaction() as session:
+                if nodes.is_draining(session, self._owner):
+                    return None
+                lease = nodes.claim_next(session, worker, self._settings.lease_seconds)
+                if lease is None or self._begin(session, lease):
+                    return lease
+
+    def _begin(self, session: Session, lease: Lease) -> bool:
+        """See to a claimed job's state; False where it asks to be left."""
+        job = queries.fenced_job(session, lease.id, lease.epoch)
+        if job.state == "cancelling":
+            queries.set_state(session, job, JobState.CANCELLED, "cancelled by request")
+            return False
+        if job.state == "pausing":
+            queries.set_state(session, job, JobState.PAUSED, "paused by request")
+            return False
+        if job.state == "queued":
+            queries.set_running(session, job)
+        return True
+
+    def _give_back(self, kind: Kind, lease: Lease, reason: str) -> bool:
         """End the lease of a dead child so that the row can be claimed again; False if it is not ours."""
         with self._database.transaction() as session:
-            if not leases.release(session, table, row_id, epoch):
+            if not leases.release(session, TABLES[kind], lease.id, lease.epoch):
                 return False
-            if table is Job:
-                job = queries.fenced_job(session, row_id, epoch)
+            if kind == "job":
+                job = queries.fenced_job(session, lease.id, lease.epoch)
+                where = job.stage or "the beginning"
+                ended = {"attempt": lease.attempts, "reason": reason, "stage": where, "at": utc_now()}
+                job.failures = [*(job.failures if lease.attempts > 1 else []), ended]
                 text = f"The runner died ({reason}); it starts again from what is stored."
                 queries.add_event(session, job, "message", {"level": "warning", "text": text})
+                tail = self._log_tail(kind, lease.id)
+                line = {"level": LogLevel.ERROR, "stage": job.stage, "text": f"{text} {tail}"}
+                session.add(JobLog(job_id=job.id, epoch=lease.epoch, **line))
         return True
 
     def _fail(self, kind: Kind, row_id: str, epoch: int, reason: str) -> None:
@@ -208,6 +299,11 @@ class Supervisor:
         path = self._log_path(kind, row_id)
         lines = path.read_text(errors="replace").strip().split("\n")[-TAIL_LINES:] if path.exists() else []
         return f"The end of its log, {path}: " + " | ".join(lines) if lines else f"Its log, {path}, is empty."
+
+
+def utc_now() -> str:
+    """For people: this machine's clock."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def describe_exit(code: int) -> str:

@@ -22,7 +22,7 @@ from predictors.runtime import Device
 from predictors.targets import RUNTIMES, check_name
 from service.errors import Unavailable
 from service.queue import Queue, measuring_queue
-from service.settings import get_settings
+from service.settings import Settings, get_settings
 from service.store import measuring, schema
 from service.store.session import Database, first_line
 from workers.logs import configure_logging
@@ -46,8 +46,8 @@ class NameTaken(RuntimeError):
 class TargetNode(Node):
     """The slot of a target, with its heartbeat."""
 
-    def __init__(self, name: str, facts: MachineFacts, database: Database, queue: Queue, reap_seconds: float) -> None:
-        super().__init__([measuring_queue(name)], database, queue, reap_seconds)
+    def __init__(self, name: str, facts: MachineFacts, database: Database, queue: Queue, settings: Settings) -> None:
+        super().__init__([measuring_queue(name)], database, queue, settings)
         self._target, self._facts = name, facts
 
     def register(self) -> None:
@@ -141,7 +141,7 @@ def main() -> int:
         database.check()
         queue.check()
         schema.check(database)
-        node = TargetNode(name, facts, database, queue, settings.reap_seconds)
+        node = TargetNode(name, facts, database, queue, settings)
         node.register()
     except (Unavailable, ValueError, NameTaken) as error:
         sys.stderr.write(f"{error}\n")

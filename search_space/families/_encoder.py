@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from search_space.adjustments import Options, Rule
 from search_space.architecture import Option
-from search_space.checkpoint import CheckpointError, ConfigReader, Place
-from search_space.layers import EncoderLayerSpec
+from search_space.checkpoint import CheckpointError, ConfigReader
+from search_space.layers import EncoderLayerSpec, LayerSpec
 from search_space.space import Choice
 
 # transformers' words for activations -> ours.
@@ -49,13 +50,15 @@ class Encoder:
         """
         embed = reader.whole("hidden_size", 768)
         heads = reader.whole("num_attention_heads", 12)
-        if embed % heads:
+        # transformers' ViT, which has no rule for its width of heads, reads the key; BERT does not.
+        stated = reader.whole("head_dim") if norm_first and reader.config.get("head_dim") is not None else None
+        if embed % heads and stated is None:
             raise CheckpointError(f"config.json has a hidden size of {embed} for {heads} heads: not a multiple.")
         return cls(
             embed=embed,
             layers=reader.whole("num_hidden_layers", 12),
             heads=heads,
-            head_dim=embed // heads,
+            head_dim=stated or embed // heads,
             ffn=reader.whole("intermediate_size", 3072),
             norm_first=norm_first,
             activation=reader.one_of("hidden_act", ACTIVATIONS, "gelu"),
@@ -83,14 +86,32 @@ class Encoder:
         biases = {f"{name}.bias": shape[:1] for name, shape in weights.items() if name not in unbiased}
         return {f"{name}.weight": shape for name, shape in weights.items()} | biases
 
-    def places(self, prefix: str, modules: Mapping[str, str]) -> dict[str, Place]:
-        """Where a checkpoint's tensors of all layers go; `modules` has its names for the parts of a layer."""
-        found: dict[str, Place] = {}
-        for i in range(self.layers):
-            for own, shape in self.shapes().items():
-                module, _, kind = own.rpartition(".")
-                found[f"{prefix}encoder.layer.{i}.{modules[module]}.{kind}"] = Place(f"layer{i + 1}", own, shape)
-        return found
+
+def config_of_layers(middle: Sequence[LayerSpec], *, norm_first: bool) -> tuple[EncoderLayerSpec, dict[str, Any]]:
+    """The first of a stack of encoder layers, and what a config.json says of the stack: its widest sizes.
+
+    Raises:
+        CheckpointError: transformers has no such layers.
+    """
+    layers = [layer for layer in middle if isinstance(layer, EncoderLayerSpec)]
+    if not layers or len(layers) < len(middle) or any(layer.norm_first != norm_first for layer in layers):
+        raise CheckpointError("its layers are not those of such an encoder")
+    first = layers[0]
+    if first.relative:
+        raise CheckpointError("its attention has relative positions (AutoFormer), which no model of transformers has")
+    words = {ours: word for word, ours in reversed(ACTIVATIONS.items())} | {"GELUTanh": "gelu_pytorch_tanh"}
+    if first.activation not in words:
+        raise CheckpointError(f"its activation is {first.activation}; transformers' encoders have {', '.join(words)}")
+    return first, {
+        "hidden_size": first.embed,
+        "num_hidden_layers": len(layers),
+        "num_attention_heads": max(layer.heads for layer in layers),
+        "intermediate_size": max(layer.ffn for layer in layers),
+        "hidden_act": words[first.activation],
+        "layer_norm_eps": first.eps,
+        "hidden_dropout_prob": first.dropout,
+        "attention_probs_dropout_prob": first.attention_dropout,
+    }
 
 
 @lru_cache(maxsize=65536)

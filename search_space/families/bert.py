@@ -1,4 +1,4 @@
-"""BERT family: encoders of text, from a checkpoint's own configuration or a named preset.
+"""BERT family: encoders of text, from a checkpoint's own configuration or a named preset: BERT and `_text_types`.
 
 Elastic are the number of layers (the first ones are kept) and, in each layer, the number of attention heads
 and the width of its feed-forward network. Costs are for one text of `length` tokens.
@@ -11,15 +11,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from search_space.adjustments import Adjustments, Options, space_name, whole
-from search_space.checkpoint import CheckpointError, ConfigReader, Layout, Place, shares
-from search_space.families._encoder import Encoder, encoder_choices, encoder_layer
+from search_space.checkpoint import CheckpointError, ConfigReader, Layout, shares
+from search_space.families import _text_types
+from search_space.families._encoder import Encoder, config_of_layers, encoder_choices, encoder_layer
 from search_space.families._identity import digest
+from search_space.families._names import Names, places, prefixed
+from search_space.families._network import Wanted, network_space
 from search_space.inputs import TokenInput
 from search_space.layers import LayerSpec, TextEmbeddingSpec, TextHeadSpec
+from search_space.sentences import POOLING
 from search_space.space import Choice, SearchSpace, Values
 from search_space.spellings import Spelling
 
-MODEL_TYPES = ("bert",)
+MODEL_TYPES = ("bert", *(name for name in _text_types.TYPES if name != "bert"))
 # The last two are loaded without their heads: a classifier starts fresh.
 TASKS = ("BertForSequenceClassification", "BertModel", "BertForMaskedLM", "BertForPreTraining")
 
@@ -117,9 +121,18 @@ def checkpoint_space(config: Mapping[str, Any], preset: str | None, adjustments:
         CheckpointError: not a checkpoint of this family.
         ValueError: options that are larger than the checkpoint.
     """
-    text = read(config, adjustments.classes)
     wanted = PRESETS[preset] if preset else BertPreset(config, None, None, None)
+    if _in_table(config):
+        options = Wanted(False, "heads", wanted.depths, wanted.heads, wanted.ffns, wanted.length)
+        network = _text_types.read(config, adjustments.classes)
+        return network_space("bert", preset, network, options, adjustments)
+    text = read(config, adjustments.classes)
     return _space(f"bert/{preset or 'checkpoint'}-{digest(text)}", wanted, text, adjustments, True)
+
+
+def _in_table(config: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint is read by the table of types: all but BERT, and BERT as an encoder of sentences."""
+    return config.get("model_type") != "bert" or POOLING in config
 
 
 def _space(name: str, preset: BertPreset, text: TextEncoder, adjustments: Adjustments, pretrained: bool) -> SearchSpace:
@@ -177,7 +190,7 @@ def read(config: Mapping[str, Any], classes: int | None = None) -> TextEncoder:
     Raises:
         CheckpointError: another model type or task, or a number that is missing or impossible.
     """
-    reader = ConfigReader(config, MODEL_TYPES)
+    reader = ConfigReader(config, ("bert",))
     task = reader.task(TASKS)
     reader.one_of("position_embedding_type", {"absolute": "absolute"}, "absolute")
     if config.get("is_decoder"):
@@ -196,42 +209,98 @@ def read(config: Mapping[str, Any], classes: int | None = None) -> TextEncoder:
     )
 
 
+# Model type -> what its tensors are called.
+NAMES = {
+    "bert": Names(
+        layer="encoder.layer.{i}.",
+        embedding={
+            "embeddings.word_embeddings": ("tokens",),
+            "embeddings.position_embeddings": ("positions",),
+            "embeddings.token_type_embeddings": ("segments",),
+            "embeddings.LayerNorm": ("norm",),
+        },
+        parts={
+            "attention.self.query": ("query",),
+            "attention.self.key": ("key",),
+            "attention.self.value": ("value",),
+            "attention.output.dense": ("output",),
+            "attention.output.LayerNorm": ("attention_norm",),
+            "intermediate.dense": ("ffn_in",),
+            "output.dense": ("ffn_out",),
+            "output.LayerNorm": ("ffn_norm",),
+        },
+        head={"pooler.dense": ("pooler",)},
+    )
+}
+
+
 def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
     """Which tensor of a checkpoint goes where."""
+    if _in_table(config):
+        return _text_types.read(config, classes).layout()
     text = read(config, classes)
-    e = text.encoder
-    reader = ConfigReader(config, MODEL_TYPES)
+    reader = ConfigReader(config, ("bert",))
     task = reader.task(TASKS)
-    prefix = "" if task == "BertModel" else "bert."
-    embeddings = {
-        "word_embeddings.weight": ("tokens.weight", (text.vocab, e.embed)),
-        "position_embeddings.weight": ("positions.weight", (text.max_length, e.embed)),
-        "token_type_embeddings.weight": ("segments.weight", (text.segments, e.embed)),
-        "LayerNorm.weight": ("norm.weight", (e.embed,)),
-        "LayerNorm.bias": ("norm.bias", (e.embed,)),
-    }
-    places = {f"{prefix}embeddings.{n}": Place("embedding", own, shape) for n, (own, shape) in embeddings.items()}
-    modules = {
-        "query": "attention.self.query",
-        "key": "attention.self.key",
-        "value": "attention.self.value",
-        "output": "attention.output.dense",
-        "attention_norm": "attention.output.LayerNorm",
-        "ffn_in": "intermediate.dense",
-        "ffn_out": "output.dense",
-        "ffn_norm": "output.LayerNorm",
-    }
-    places |= e.places(prefix, modules)
+    names = NAMES[reader.model_type]
+    base = "" if task == "BertModel" else "bert."
+    found = places("embedding", _embedding_shapes(text), prefixed(base, names.embedding))
+    for number in range(1, text.encoder.layers + 1):
+        found |= names.layer_places(number, text.encoder.shapes(), base=base)
     # A masked language model has no pooler, and neither it nor a bare encoder has a classifier.
-    without_pooler = task == "BertForMaskedLM"
-    for kind, shape in (("weight", (e.embed, e.embed)), ("bias", (e.embed,))):
-        places[f"{prefix}pooler.dense.{kind}"] = Place("head", f"pooler.{kind}", shape, optional=without_pooler)
+    shapes, table = _head_shapes(text), prefixed(base, names.head)
+    found |= places("head", shapes, table, optional=task == "BertForMaskedLM")
+    new = task != "BertForSequenceClassification" or classes is not None
+    other = task == "BertForSequenceClassification" and not reader.classifies()
+    found |= places("head", shapes, {"classifier": ("classifier",)}, optional=new, fresh=other)
+    return Layout(found, ("cls.*", "*embeddings.position_ids"), Spelling("bert"))
+
+
+def _embedding_shapes(text: TextEncoder) -> dict[str, tuple[int, ...]]:
+    embed = text.encoder.embed
+    rows = {"tokens": text.vocab, "positions": text.max_length, "segments": text.segments}
+    tables = {f"{name}.weight": (number, embed) for name, number in rows.items()}
+    return tables | {"norm.weight": (embed,), "norm.bias": (embed,)}
+
+
+def _head_shapes(text: TextEncoder) -> dict[str, tuple[int, ...]]:
+    embed = text.encoder.embed
+    shapes: dict[str, tuple[int, ...]] = {"pooler.weight": (embed, embed), "pooler.bias": (embed,)}
     if text.classes:
-        for kind, size in (("weight", (text.classes, e.embed)), ("bias", (text.classes,))):
-            new = task != "BertForSequenceClassification" or classes is not None
-            other = task == "BertForSequenceClassification" and not reader.classifies()
-            places[f"classifier.{kind}"] = Place("head", f"classifier.{kind}", size, optional=new, fresh=other)
-    return Layout(places, ("cls.*", "*embeddings.position_ids"), Spelling("bert"))
+        shapes |= {"classifier.weight": (text.classes, embed), "classifier.bias": (text.classes,)}
+    return shapes
+
+
+def config_of(layers: Mapping[str, LayerSpec]) -> dict[str, Any]:
+    """The config.json under which transformers builds a network of these layers, the widest of them everywhere.
+
+    A layer that is narrower computes the same with zeros in the rest. Heads are as many as fill the hidden size,
+    because transformers' BERT knows no other.
+
+    Raises:
+        CheckpointError: no model of transformers has such layers.
+    """
+    embedding, *middle, head = layers.values()
+    if not isinstance(embedding, TextEmbeddingSpec) or not isinstance(head, TextHeadSpec):
+        raise CheckpointError("its layers are not BERT's")
+    first, sizes = config_of_layers(middle, norm_first=False)
+    heads, rest = divmod(first.embed, first.head_dim)
+    if rest or sizes["num_attention_heads"] > heads:
+        raise CheckpointError(
+            f"transformers' BERT has as many heads as fill its hidden size, {first.embed} / {first.head_dim}, and a "
+            f"layer of this network has {sizes['num_attention_heads']}"
+        )
+    labels = {"num_labels": head.classes} if head.classes else {}
+    return {
+        "model_type": "bert",
+        "architectures": ["BertForSequenceClassification" if head.classes else "BertModel"],
+        **sizes,
+        "num_attention_heads": heads,
+        "vocab_size": embedding.vocab,
+        "max_position_embeddings": embedding.positions,
+        "type_vocab_size": embedding.segments,
+        "position_embedding_type": "absolute",
+        **labels,
+    }
 
 
 # Adjustments under which a preset that is too big for a test runs in one; None: nothing that may be

@@ -1,8 +1,8 @@
 """Llama family: decoders of language, from a checkpoint's own configuration or a named preset.
 
-Llama 1 to 3, Mistral, Qwen2 and Qwen3. Elastic are the layers (how many of the first, as in LLaMA-NAS,
-or which), and in each layer the width of its feed-forward network and the number of key-value groups.
-Costs are for one text of `length` tokens.
+Llama 1 to 3, Mistral, Qwen2 and Qwen3, and the types of `_decoder_types`. Elastic are the layers (how many of the
+first, as in LLaMA-NAS, or which), and in each layer the width of its feed-forward network, the number of key-value
+groups, and of experts those that there are and those that a position uses. Costs are for one text of `length` tokens.
 """
 
 from __future__ import annotations
@@ -14,15 +14,20 @@ from functools import lru_cache
 from typing import Any
 
 from search_space.adjustments import Adjustments, Options, space_name, whole
-from search_space.checkpoint import CheckpointError, ConfigReader, Layout, Place, shares
+from search_space.checkpoint import CheckpointError, ConfigReader, Layout, shares
 from search_space.config_reader import check_rotary
+from search_space.families import _decoder_types
 from search_space.families._identity import digest
+from search_space.families._names import Names, places
+from search_space.families._network import Wanted, network_space, refuse_classes
 from search_space.inputs import TokenInput
 from search_space.layers import DecoderLayerSpec, LanguageHeadSpec, LayerSpec, TokenEmbeddingSpec
 from search_space.space import Choice, SearchSpace, Values
 from search_space.spellings import Spelling
 
-MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
+# Types whose block is transformers' own layer; those of `_decoder_types` have rows of a table.
+OWN_TYPES = ("llama", "mistral", "qwen2", "qwen3")
+MODEL_TYPES = (*OWN_TYPES, *_decoder_types.TYPES)
 TASKS = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 
 # What transformers takes for a key that an old config.json leaves out; None: as many as query heads.
@@ -195,10 +200,21 @@ def checkpoint_space(config: Mapping[str, Any], preset: str | None, adjustments:
         CheckpointError: not a checkpoint of this family.
         ValueError: options that are larger than the checkpoint.
     """
+    if config.get("model_type") in _decoder_types.TYPES:
+        return _table_space(config, preset, adjustments)
     decoder = read(config)
     wanted = PRESETS[preset] if preset else LlamaPreset(config, None, None, None)
     name = f"llama/{preset or 'checkpoint'}-{digest(decoder)}"
     return _space(name, wanted, decoder, adjustments, decoder)
+
+
+def _table_space(config: Mapping[str, Any], preset: str | None, adjustments: Adjustments) -> SearchSpace:
+    refuse_classes(str(config["model_type"]), adjustments)
+    wanted = Wanted(keep=True, groups="kv_heads")
+    if preset:
+        own = PRESETS[preset]
+        wanted = Wanted(own.depths is None, "kv_heads", own.depths, own.kv_heads, own.ffns, own.length)
+    return network_space("llama", preset, _decoder_types.read(config), wanted, adjustments)
 
 
 def _space(
@@ -282,7 +298,7 @@ def read(config: Mapping[str, Any]) -> LlamaDecoder:
     Raises:
         CheckpointError: another model type or task, or a number that is missing or impossible.
     """
-    reader = ConfigReader(config, MODEL_TYPES)
+    reader = ConfigReader(config, OWN_TYPES)
     reader.task(TASKS)
     kind = reader.model_type
     embed, heads, layers = (reader.whole(key) for key in ("hidden_size", "num_attention_heads", "num_hidden_layers"))
@@ -350,42 +366,127 @@ def _windows(reader: ConfigReader, layers: int) -> Iterator[int]:
         yield window if slides else 0
 
 
+# Modules of transformers' own decoder layer, which is the block: the same names on the disk.
+MODULES = (
+    "input_layernorm",
+    "self_attn.q_proj",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
+    "self_attn.o_proj",
+    "self_attn.q_norm",
+    "self_attn.k_norm",
+    "post_attention_layernorm",
+    "mlp.gate_proj",
+    "mlp.up_proj",
+    "mlp.down_proj",
+)
+_LLAMA = Names(
+    layer="model.layers.{i}.",
+    embedding={"model.embed_tokens": ("tokens",)},
+    parts={name: (f"layer.{name}",) for name in MODULES},
+    head={"model.norm": ("norm",), "lm_head": ("output",)},
+)
+# Model type -> what its tensors are called.
+NAMES = dict.fromkeys(OWN_TYPES, _LLAMA)
+
+
 def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
     """Which tensor of a checkpoint goes where."""
+    if config.get("model_type") in _decoder_types.TYPES:
+        return _decoder_types.read(config).layout()
     d = read(config)
-    query, key = d.heads * d.head_dim, d.kv_heads * d.head_dim
-    places = {"model.embed_tokens.weight": Place("embedding", "tokens.weight", (d.vocab, d.embed))}
-    attention = {
-        "q_proj": ((query, d.embed), d.qkv_bias),
-        "k_proj": ((key, d.embed), d.qkv_bias),
-        "v_proj": ((key, d.embed), d.qkv_bias),
-        "o_proj": ((d.embed, query), d.output_bias),
-    }
-    ffn = {"gate_proj": (d.ffn, d.embed), "up_proj": (d.ffn, d.embed), "down_proj": (d.embed, d.ffn)}
-    for i in range(d.layers):
-        shapes: dict[str, tuple[int, ...]] = {
-            "input_layernorm.weight": (d.embed,),
-            "post_attention_layernorm.weight": (d.embed,),
-        }
-        for name, (shape, bias) in attention.items():
-            shapes[f"self_attn.{name}.weight"] = shape
-            if bias:
-                shapes[f"self_attn.{name}.bias"] = shape[:1]
-        for name, shape in ffn.items():
-            shapes[f"mlp.{name}.weight"] = shape
-            if d.ffn_bias:
-                shapes[f"mlp.{name}.bias"] = shape[:1]
-        if d.model_type == "qwen3":
-            shapes |= {"self_attn.q_norm.weight": (d.head_dim,), "self_attn.k_norm.weight": (d.head_dim,)}
-        for name, size in shapes.items():
-            places[f"model.layers.{i}.{name}"] = Place(f"layer{i + 1}", f"layer.{name}", size)
-    places["model.norm.weight"] = Place("head", "norm.weight", (d.embed,))
-    if not d.tied:
-        places["lm_head.weight"] = Place("head", "output.weight", (d.vocab, d.embed))
+    names = NAMES[d.model_type]
+    found = places("embedding", {"tokens.weight": (d.vocab, d.embed)}, names.embedding)
+    for number in range(1, d.layers + 1):
+        found |= names.layer_places(number, _layer_shapes(d))
+    head: dict[str, tuple[int, ...]] = {"norm.weight": (d.embed,)}
+    found |= places("head", head if d.tied else head | {"output.weight": (d.vocab, d.embed)}, names.head)
     # Old checkpoints store the rotary frequencies, and some the tied head a second time, or it alone.
     droppable = ("*rotary_emb.inv_freq", *(("lm_head.weight",) if d.tied else ()))
     stand_ins = {"model.embed_tokens.weight": "lm_head.weight"} if d.tied else {}
-    return Layout(places, droppable, Spelling("model"), stand_ins)
+    return Layout(found, droppable, Spelling("model"), stand_ins)
+
+
+def _layer_shapes(d: LlamaDecoder) -> dict[str, tuple[int, ...]]:
+    query, key = d.heads * d.head_dim, d.kv_heads * d.head_dim
+    linears = {
+        "self_attn.q_proj": ((query, d.embed), d.qkv_bias),
+        "self_attn.k_proj": ((key, d.embed), d.qkv_bias),
+        "self_attn.v_proj": ((key, d.embed), d.qkv_bias),
+        "self_attn.o_proj": ((d.embed, query), d.output_bias),
+        "mlp.gate_proj": ((d.ffn, d.embed), d.ffn_bias),
+        "mlp.up_proj": ((d.ffn, d.embed), d.ffn_bias),
+        "mlp.down_proj": ((d.embed, d.ffn), d.ffn_bias),
+    }
+    norms = {"input_layernorm": d.embed, "post_attention_layernorm": d.embed}
+    if d.model_type == "qwen3":
+        norms |= {"self_attn.q_norm": d.head_dim, "self_attn.k_norm": d.head_dim}
+    shapes: dict[str, tuple[int, ...]] = {f"layer.{name}.weight": (size,) for name, size in norms.items()}
+    shapes |= {f"layer.{name}.weight": shape for name, (shape, _) in linears.items()}
+    return shapes | {f"layer.{name}.bias": shape[:1] for name, (shape, biased) in linears.items() if biased}
+
+
+def config_of(layers: Mapping[str, LayerSpec]) -> dict[str, Any]:
+    """The config.json under which transformers builds a network of these layers, the widest of them everywhere.
+
+    A layer that is narrower computes the same with zeros in the rest. Where query heads are fewer than the hidden size
+    asks for, key-value groups are added until they divide it, as `LlamaConfig` wants.
+
+    Raises:
+        CheckpointError: no model of transformers has such layers.
+    """
+    embedding, *middle, head = layers.values()
+    decoders = [layer for layer in middle if isinstance(layer, DecoderLayerSpec)]
+    if (
+        not isinstance(embedding, TokenEmbeddingSpec)
+        or not isinstance(head, LanguageHeadSpec)
+        or len(decoders) < max(1, len(middle))
+    ):
+        raise CheckpointError("its layers are not an embedding, decoder layers and a language head")
+    first = decoders[0]
+    base = json.loads(first.config)
+    kind, ratio = str(base["model_type"]), first.heads // first.kv_heads
+    groups = max(layer.kv_heads for layer in decoders)
+    while kind == "llama" and first.embed % (groups * ratio):
+        groups += 1
+    windows = [layer.window for layer in decoders]
+    return {
+        **base,
+        "architectures": [dict(zip(MODEL_TYPES, TASKS, strict=True))[kind]],
+        "vocab_size": embedding.vocab,
+        "hidden_size": first.embed,
+        "intermediate_size": max(layer.ffn for layer in decoders),
+        "num_hidden_layers": len(decoders),
+        "num_attention_heads": groups * ratio,
+        "num_key_value_heads": groups,
+        "head_dim": first.head_dim,
+        "rms_norm_eps": head.eps,
+        "tie_word_embeddings": bool(head.tied_to),
+        **_windows_of(kind, windows),
+    }
+
+
+def _windows_of(kind: str, windows: list[int]) -> dict[str, Any]:
+    """How a configuration says how far each layer sees.
+
+    Raises:
+        CheckpointError: windows that a model of this type cannot have.
+    """
+    sizes = set(windows) - {0}
+    if len(sizes) > 1 or (kind == "mistral" and len(set(windows)) > 1) or (kind == "llama" and sizes):
+        raise CheckpointError(f"a {kind} of transformers cannot have layers with windows {windows}")
+    if kind == "llama":
+        return {}
+    window = max(windows)
+    if kind == "mistral":
+        return {"sliding_window": window or None}
+    full = max((i for i, size in enumerate(windows, 1) if not size), default=0)
+    return {
+        "use_sliding_window": bool(window),
+        "sliding_window": window or None,
+        "max_window_layers": full,
+        "layer_types": ["sliding_attention" if size else "full_attention" for size in windows],
+    }
 
 
 # Adjustments under which a preset that is too big for a test runs in one; None: nothing that may be

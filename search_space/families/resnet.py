@@ -9,7 +9,7 @@ gives its space, and `PUBLISHED` has those whose counts the tests know. Another 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from search_space.adjustments import Adjustments, Options, number, space_name, whole
 from search_space.architecture import Option
 from search_space.channels import make_divisible, refuse_twins
+from search_space.checkpoint import CheckpointError, Layout, Place
 from search_space.inputs import ImageInput
 from search_space.layers import (
     BasicSpec,
@@ -304,6 +305,113 @@ class ResNetBlueprint:
             shortcut=table.shortcut,
             project_shortcut=table.shortcut != "pad" and (stride > 1 or channels != width),
         )
+
+
+# --- transformers' ResNet --------------------------------------------------------------------------------
+
+
+def config_of(layers: Mapping[str, LayerSpec]) -> dict[str, Any]:
+    """The config.json under which transformers builds a network of these layers.
+
+    Its blocks have one inner width in a stage; a narrower block computes the same with zeros in the rest.
+
+    Raises:
+        CheckpointError: transformers' ResNet has no such layers; the message says which.
+    """
+    specs = list(layers.values())
+    stem, pool, *blocks, head = specs if len(specs) > 3 else [*specs, *[None] * 4][:4]
+    if not isinstance(stem, ConvSpec) or (stem.kernel, stem.stride, stem.activation) != (7, 2, "ReLU"):
+        raise CheckpointError(
+            "transformers' ResNet begins with a 7x7 convolution of stride 2, and this network does not"
+        )
+    if (
+        not isinstance(pool, MaxPoolSpec)
+        or (pool.kernel, pool.stride) != (3, 2)
+        or not isinstance(head, ClassifierSpec)
+    ):
+        raise CheckpointError("transformers' ResNet has a 3x3 maximum behind its stem and ends with a linear layer")
+    stages = _stages(blocks)
+    bottleneck = isinstance(blocks[0], BottleneckSpec)
+    return {
+        "model_type": "resnet",
+        "architectures": ["ResNetForImageClassification"],
+        "num_channels": stem.in_channels,
+        "embedding_size": stem.out_channels,
+        "hidden_sizes": [stage[0].out_channels for stage in stages],
+        "depths": [len(stage) for stage in stages],
+        "layer_type": "bottleneck" if bottleneck else "basic",
+        "hidden_act": "relu",
+        "downsample_in_first_stage": stages[0][0].stride == 2,
+        "downsample_in_bottleneck": False,
+        "num_labels": head.classes,
+        # Not a key of transformers: how large the images are that the network was made for.
+        "image_size": stem.size,
+    }
+
+
+def _stages(blocks: Sequence[LayerSpec | None]) -> list[list[BasicSpec | BottleneckSpec]]:
+    """Blocks by stage.
+
+    Raises:
+        CheckpointError: blocks that transformers' ResNet cannot have.
+    """
+    stages: list[list[BasicSpec | BottleneckSpec]] = []
+    for block in blocks:
+        if not isinstance(block, BasicSpec | BottleneckSpec) or type(block) is not type(blocks[0]):
+            raise CheckpointError("its layers are not the blocks of one ResNet")
+        inner = block.out_channels // 4 if isinstance(block, BottleneckSpec) else block.out_channels
+        changes = block.stride != 1 or block.in_channels != block.out_channels
+        if block.activation != "ReLU" or (changes and (block.shortcut != "conv" or not block.project_shortcut)):
+            raise CheckpointError(
+                "transformers' ResNet has strided 1x1 convolutions in its shortcuts, and this network has "
+                f"{block.shortcut!r}"
+            )
+        if block.project_shortcut and not changes:
+            raise CheckpointError("it has a convolution in a shortcut that could be the input itself")
+        if block.hidden_channels > inner:
+            raise CheckpointError(
+                f"a block has {block.hidden_channels} inner channels, where transformers' ResNet has {inner}"
+            )
+        if not stages or changes:
+            stages.append([])
+        stages[-1].append(block)
+    if not stages or any(stage[0].stride != 2 for stage in stages[1:]):
+        raise CheckpointError(
+            "every stage of transformers' ResNet but the first halves the image, and here one does not"
+        )
+    if stages[0][0].stride > 2:
+        raise CheckpointError(f"its first stage has a stride of {stages[0][0].stride}")
+    return stages
+
+
+def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
+    """Which tensor of a checkpoint goes where."""
+    places: dict[str, Place] = {}
+
+    def conv(name: str, slot: str, own: tuple[str, str], shape: tuple[int, int, int]) -> None:
+        out, given, kernel = shape
+        places[f"{name}.convolution.weight"] = Place(slot, f"{own[0]}.weight", (out, given, kernel, kernel))
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            places[f"{name}.normalization.{part}"] = Place(slot, f"{own[1]}.{part}", (out,))
+
+    channels = config["embedding_size"]
+    conv("resnet.embedder.embedder", "stem", ("conv", "norm"), (channels, config["num_channels"], 7))
+    bottleneck = config["layer_type"] == "bottleneck"
+    for s, (width, depth) in enumerate(zip(config["hidden_sizes"], config["depths"], strict=True)):
+        for b in range(depth):
+            slot, name = f"stage{s + 1}_block{b + 1}", f"resnet.encoder.stages.{s}.layers.{b}"
+            stride = 2 if b == 0 and (s > 0 or config["downsample_in_first_stage"]) else 1
+            if stride > 1 or channels != width:
+                conv(f"{name}.shortcut", slot, ("projection", "projection_norm"), (width, channels, 1))
+            inner = width // 4 if bottleneck else width
+            sizes = [(inner, channels, 1), (inner, inner, 3), (width, inner, 1)]
+            for i, shape in enumerate(sizes if bottleneck else [(inner, channels, 3), (width, inner, 3)]):
+                conv(f"{name}.layer.{i}", slot, (f"conv{i + 1}", f"norm{i + 1}"), shape)
+            channels = width
+    number = config["num_labels"] if classes is None else classes
+    for part, size in (("weight", (number, channels)), ("bias", (number,))):
+        places[f"classifier.1.{part}"] = Place("classifier", f"classifier.{part}", size)
+    return Layout(places, ("*num_batches_tracked",))
 
 
 # Adjustments under which a preset that is too big for a test runs in one.

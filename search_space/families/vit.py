@@ -1,4 +1,4 @@
-"""ViT family: transformers on the patches of an image, from a checkpoint or a named preset.
+"""ViT family: transformers on the patches of an image, from a checkpoint or a named preset: ViT and `_image_types`.
 
 Elastic are the number of layers (the first ones are kept), the width of the embedding (where weights are
 trained from scratch), and, in each layer, the number of attention heads and the width of its feed-forward
@@ -12,15 +12,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from search_space.adjustments import Adjustments, Options, number, space_name, whole
-from search_space.checkpoint import CheckpointError, ConfigReader, Layout, Place, shares
-from search_space.families._encoder import Encoder, encoder_choices, encoder_layer
+from search_space.checkpoint import CheckpointError, ConfigReader, Layout, shares
+from search_space.families import _image_types
+from search_space.families._encoder import Encoder, config_of_layers, encoder_choices, encoder_layer
 from search_space.families._identity import digest
+from search_space.families._names import Names, places, prefixed
+from search_space.families._network import Wanted, network_space
 from search_space.inputs import ImageInput
 from search_space.layers import LayerSpec, PatchEmbeddingSpec, PatchHeadSpec
 from search_space.space import Choice, SearchSpace, Values
 from search_space.spellings import LEGACY, VIT, Spelling
 
-MODEL_TYPES = ("vit",)
+MODEL_TYPES = ("vit", *_image_types.TYPES)
 TASKS = ("ViTForImageClassification", "ViTModel")
 
 
@@ -144,12 +147,25 @@ def checkpoint_space(config: Mapping[str, Any], preset: str | None, adjustments:
         CheckpointError: not a checkpoint of this family.
         ValueError: options that are larger than the checkpoint.
     """
+    if config.get("model_type") in _image_types.TYPES:
+        return _table_space(config, preset, adjustments)
     network = read(config, adjustments.classes)
     wanted = PRESETS[preset] if preset else ViTPreset(network, None, None, ())
     if network.encoder.relative != wanted.network.encoder.relative or wanted.ratios:
         raise ValueError(f"Preset {preset!r} cannot start from a checkpoint; leave it out, or take vit_base.")
     wanted = replace(wanted, embeds=(network.encoder.embed,))
     return _space(f"vit/{preset or 'checkpoint'}-{digest(network)}", wanted, network, adjustments, True)
+
+
+def _table_space(config: Mapping[str, Any], preset: str | None, adjustments: Adjustments) -> SearchSpace:
+    options = Wanted(False, "heads")
+    if preset:
+        own = PRESETS[preset]
+        if own.ratios or own.network.encoder.relative:
+            raise ValueError(f"Preset {preset!r} cannot start from a checkpoint; leave it out, or take vit_base.")
+        options = Wanted(False, "heads", own.depths, own.heads, own.ffns)
+    network = _image_types.read(config, adjustments.classes)
+    return network_space("vit", preset, network, options, adjustments)
 
 
 def _space(
@@ -211,7 +227,7 @@ def read(config: Mapping[str, Any], classes: int | None = None) -> ImageEncoder:
     Raises:
         CheckpointError: another model type or task, or a number that is missing or impossible.
     """
-    reader = ConfigReader(config, MODEL_TYPES)
+    reader = ConfigReader(config, ("vit",))
     task = reader.task(TASKS)
     size, patch = reader.whole("image_size", 224), reader.whole("patch_size", 16)
     if size < patch:
@@ -229,37 +245,92 @@ def read(config: Mapping[str, Any], classes: int | None = None) -> ImageEncoder:
     )
 
 
+# Model type -> what its tensors are called.
+NAMES = {
+    "vit": Names(
+        layer="encoder.layer.{i}.",
+        embedding={
+            "embeddings.cls_token": ("class_token",),
+            "embeddings.position_embeddings": ("positions",),
+            "embeddings.patch_embeddings.projection": ("patches",),
+        },
+        parts={
+            "attention.attention.query": ("query",),
+            "attention.attention.key": ("key",),
+            "attention.attention.value": ("value",),
+            "attention.output.dense": ("output",),
+            "layernorm_before": ("attention_norm",),
+            "intermediate.dense": ("ffn_in",),
+            "output.dense": ("ffn_out",),
+            "layernorm_after": ("ffn_norm",),
+        },
+        head={"layernorm": ("norm",)},
+    )
+}
+
+
 def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
     """Which tensor of a checkpoint goes where."""
+    if config.get("model_type") in _image_types.TYPES:
+        return _image_types.read(config, classes).layout()
     network = read(config, classes)
-    e = network.encoder
-    reader = ConfigReader(config, MODEL_TYPES)
+    reader = ConfigReader(config, ("vit",))
     task = reader.task(TASKS)
-    prefix = "" if task == "ViTModel" else "vit."
-    patches = (e.embed, network.channels, network.patch, network.patch)
-    places = {
-        f"{prefix}embeddings.cls_token": Place("embedding", "class_token", (e.embed,)),
-        f"{prefix}embeddings.position_embeddings": Place("embedding", "positions", (network.tokens, e.embed)),
-        f"{prefix}embeddings.patch_embeddings.projection.weight": Place("embedding", "patches.weight", patches),
-        f"{prefix}embeddings.patch_embeddings.projection.bias": Place("embedding", "patches.bias", (e.embed,)),
-    }
-    modules = {
-        "query": "attention.attention.query",
-        "key": "attention.attention.key",
-        "value": "attention.attention.value",
-        "output": "attention.output.dense",
-        "attention_norm": "layernorm_before",
-        "ffn_in": "intermediate.dense",
-        "ffn_out": "output.dense",
-        "ffn_norm": "layernorm_after",
-    }
-    places |= e.places(prefix, modules)
+    names = NAMES[reader.model_type]
+    base = "" if task == "ViTModel" else "vit."
+    found = places("embedding", _embedding_shapes(network), prefixed(base, names.embedding))
+    for i in range(1, network.encoder.layers + 1):
+        found |= names.layer_places(i, network.encoder.shapes(), base=base)
+    found |= places("head", _head_shapes(network), prefixed(base, names.head))
     new = task == "ViTModel" or classes is not None
     other = task == "ViTForImageClassification" and not reader.classifies()
-    for kind, shape in (("weight", (network.classes, e.embed)), ("bias", (network.classes,))):
-        places[f"{prefix}layernorm.{kind}"] = Place("head", f"norm.{kind}", (e.embed,))
-        places[f"classifier.{kind}"] = Place("head", f"classifier.{kind}", shape, optional=new, fresh=other)
-    return Layout(places, ("pooler.*", "vit.pooler.*", "*embeddings.mask_token"), Spelling("vit", VIT + LEGACY))
+    found |= places("head", _head_shapes(network), {"classifier": ("classifier",)}, optional=new, fresh=other)
+    return Layout(found, ("pooler.*", "vit.pooler.*", "*embeddings.mask_token"), Spelling("vit", VIT + LEGACY))
+
+
+def _embedding_shapes(network: ImageEncoder) -> dict[str, tuple[int, ...]]:
+    embed = network.encoder.embed
+    return {
+        "class_token": (embed,),
+        "positions": (network.tokens, embed),
+        "patches.weight": (embed, network.channels, network.patch, network.patch),
+        "patches.bias": (embed,),
+    }
+
+
+def _head_shapes(network: ImageEncoder) -> dict[str, tuple[int, ...]]:
+    embed = network.encoder.embed
+    norm: dict[str, tuple[int, ...]] = {"norm.weight": (embed,), "norm.bias": (embed,)}
+    return norm | {"classifier.weight": (network.classes, embed), "classifier.bias": (network.classes,)}
+
+
+def config_of(layers: Mapping[str, LayerSpec]) -> dict[str, Any]:
+    """The config.json under which transformers builds a network of these layers, the widest of them everywhere.
+
+    A layer that is narrower computes the same with zeros in the rest. `head_dim` is said where heads do not fill the
+    hidden size.
+
+    Raises:
+        CheckpointError: no model of transformers has such layers.
+    """
+    embedding, *middle, head = layers.values()
+    if not isinstance(embedding, PatchEmbeddingSpec) or not isinstance(head, PatchHeadSpec):
+        raise CheckpointError("its layers are not ViT's")
+    first, sizes = config_of_layers(middle, norm_first=True)
+    if head.pool != "class_token":
+        raise CheckpointError("it averages its patches, and transformers' ViT reads the class token")
+    own_width = sizes["num_attention_heads"] * first.head_dim == first.embed
+    return {
+        "model_type": "vit",
+        "architectures": ["ViTForImageClassification"],
+        **sizes,
+        **({} if own_width else {"head_dim": first.head_dim}),
+        "qkv_bias": first.qkv_bias,
+        "image_size": embedding.size,
+        "patch_size": embedding.patch,
+        "num_channels": embedding.channels,
+        "num_labels": head.classes,
+    }
 
 
 # Adjustments under which a preset that is too big for a test runs in one.

@@ -16,6 +16,15 @@ from search_space.layers.mbconv import MBConvSpec
 from search_space.layers.mixing import MixingSpec
 from search_space.layers.precision import SCHEMES, Policy, Precision, Scheme
 from search_space.layers.residual import BasicSpec, BottleneckSpec
+from search_space.layers.stack import (
+    ImageEmbeddingSpec,
+    ImageHeadSpec,
+    LayerForm,
+    PooledHeadSpec,
+    TransformerLayerSpec,
+    VocabularyHeadSpec,
+    WordEmbeddingSpec,
+)
 from search_space.layers.transformer import (
     DecoderLayerSpec,
     EncoderLayerSpec,
@@ -36,7 +45,10 @@ __all__ = [
     "DecoderLayerSpec",
     "EncoderLayerSpec",
     "HeadSpec",
+    "ImageEmbeddingSpec",
+    "ImageHeadSpec",
     "LanguageHeadSpec",
+    "LayerForm",
     "LayerSpec",
     "MBConvSpec",
     "MaxPoolSpec",
@@ -45,12 +57,16 @@ __all__ = [
     "PatchEmbeddingSpec",
     "PatchHeadSpec",
     "Policy",
+    "PooledHeadSpec",
     "Precision",
     "ResizeSpec",
     "Scheme",
     "TextEmbeddingSpec",
     "TextHeadSpec",
     "TokenEmbeddingSpec",
+    "TransformerLayerSpec",
+    "VocabularyHeadSpec",
+    "WordEmbeddingSpec",
     "attention_part",
     "conv_part",
     "linear_part",

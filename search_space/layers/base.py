@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from search_space.layers.precision import Policy, Precision
 
@@ -102,6 +102,10 @@ class LayerSpec(ABC):
     fixed: ClassVar[frozenset[str]] = frozenset()
     # Fields that say nothing about weights and may differ.
     free: ClassVar[frozenset[str]] = frozenset()
+    # Fields that are probabilities of the block's own dropouts.
+    dropouts: ClassVar[frozenset[str]] = frozenset()
+    # Whether its block holds batch norms; None: nobody has said.
+    batch_norms: ClassVar[bool | None] = None
 
     policy: Policy = field(default=(), kw_only=True, repr=False)
 
@@ -112,6 +116,19 @@ class LayerSpec(ABC):
     def ties(self) -> dict[str, tuple[str, str]]:
         """Parameters that are another slot's: name here -> (that slot, name there). They are not counted."""
         return {}
+
+    def branches(self) -> tuple[str, ...]:
+        """Modules of its block whose output is added to a shortcut that is the input itself, by their names.
+
+        Without them the input goes on unchanged (normalised, where a norm follows the sum), so stochastic depth may
+        leave them out. Empty: there is no such shortcut.
+        """
+        return ()
+
+    def without_dropout(self) -> Self:
+        """The same layer whose block drops nothing out by itself; this very object if it does not anyway."""
+        off: dict[str, Any] = {name: 0.0 for name in self.dropouts if getattr(self, name)}
+        return replace(self, **off) if off else self
 
     def params(self) -> int:
         """Number of trainable parameters."""

@@ -53,6 +53,10 @@ class ConvSpec(LayerSpec):
         """Height and width of the output in pixels."""
         return -(-self.size // self.stride)
 
+    def branches(self) -> tuple[str, ...]:
+        """Everything but the sum."""
+        return ("activation",) if self.residual else ()
+
     def parts(self) -> dict[str, Part]:
         return {"conv": conv_part(self.in_channels, self.out_channels, self.kernel, self.size, self.out_size)}
 

@@ -51,6 +51,11 @@ class MBConvSpec(LayerSpec):
         """Height and width of the output in pixels."""
         return -(-self.size // self.stride)
 
+    def branches(self) -> tuple[str, ...]:
+        """All but the shortcut, where that is the input."""
+        same = self.stride == 1 and self.in_channels == self.out_channels and not self.project_shortcut
+        return ("project_norm",) if self.shortcut and same else ()
+
     def parts(self) -> dict[str, Part]:
         parts: dict[str, Part] = {}
         if self.expand:

@@ -46,6 +46,10 @@ class MixingSpec(LayerSpec):
         """Height and width of the output in pixels."""
         return -(-self.size // self.stride)
 
+    def branches(self) -> tuple[str, ...]:
+        """The bottleneck, where its input is added."""
+        return ("expand_norm",) if self.shortcut else ()
+
     def parts(self) -> dict[str, Part]:
         hidden, size, out_size = self.hidden_channels, self.size, self.out_size
         held = self.in_channels * size * size if self.shortcut else 0

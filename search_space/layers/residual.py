@@ -51,6 +51,10 @@ class BasicSpec(LayerSpec):
         """Height and width of the output in pixels."""
         return -(-self.size // self.stride)
 
+    def branches(self) -> tuple[str, ...]:
+        """The convolutions, where the shortcut is the input."""
+        return ("norm2",) if _keeps_its_shape(self) else ()
+
     def parts(self) -> dict[str, Part]:
         held = self.in_channels * self.size * self.size
         return {
@@ -88,6 +92,10 @@ class BottleneckSpec(LayerSpec):
         """Height and width of the output in pixels."""
         return -(-self.size // self.stride)
 
+    def branches(self) -> tuple[str, ...]:
+        """The convolutions, where the shortcut is the input."""
+        return ("norm3",) if _keeps_its_shape(self) else ()
+
     def parts(self) -> dict[str, Part]:
         held = self.in_channels * self.size * self.size
         return {
@@ -96,6 +104,10 @@ class BottleneckSpec(LayerSpec):
             "conv3": conv_part(self.hidden_channels, self.out_channels, 1, self.out_size, self.out_size, held=held),
             **_projection(self),
         }
+
+
+def _keeps_its_shape(spec: BasicSpec | BottleneckSpec) -> bool:
+    return spec.stride == 1 and spec.in_channels == spec.out_channels and not spec.project_shortcut
 
 
 def _projection(spec: BasicSpec | BottleneckSpec) -> dict[str, Part]:

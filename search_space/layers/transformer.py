@@ -6,7 +6,8 @@ groups of query heads that share a key-value head), so a smaller layer's project
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from search_space.layers.base import LayerSpec, Part, attention_part, conv_part, linear_part, norm_part
@@ -22,8 +23,10 @@ class PatchEmbeddingSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "patch_embedding"
+    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"channels", "patch", "size"})
     free: ClassVar[frozenset[str]] = frozenset({"dropout"})
+    dropouts: ClassVar[frozenset[str]] = frozenset({"dropout"})
 
     channels: int
     embed: int
@@ -55,8 +58,10 @@ class TextEmbeddingSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "text_embedding"
+    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"vocab", "positions", "segments", "eps"})
     free: ClassVar[frozenset[str]] = frozenset({"tokens", "dropout"})
+    dropouts: ClassVar[frozenset[str]] = frozenset({"dropout"})
 
     vocab: int
     embed: int
@@ -81,6 +86,7 @@ class TokenEmbeddingSpec(LayerSpec):
     """Token embedding alone: positions come in through rotation (Llama)."""
 
     kind: ClassVar[str] = "token_embedding"
+    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"vocab"})
     free: ClassVar[frozenset[str]] = frozenset({"tokens"})
 
@@ -105,8 +111,10 @@ class EncoderLayerSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "encoder_layer"
+    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"head_dim", "norm_first", "qkv_bias", "relative", "eps"})
     free: ClassVar[frozenset[str]] = frozenset({"tokens", "dropout", "attention_dropout"})
+    dropouts: ClassVar[frozenset[str]] = frozenset({"dropout", "attention_dropout"})
 
     embed: int
     heads: int
@@ -120,6 +128,10 @@ class EncoderLayerSpec(LayerSpec):
     eps: float
     dropout: float
     attention_dropout: float
+
+    def branches(self) -> tuple[str, ...]:
+        """Attention and feed-forward network."""
+        return ("output", "ffn_out")
 
     def parts(self) -> dict[str, Part]:
         tokens, embed, width = self.tokens, self.embed, self.heads * self.head_dim
@@ -155,6 +167,7 @@ class DecoderLayerSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "decoder_layer"
+    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset(
         {"embed", "head_dim", "window", "qkv_bias", "output_bias", "ffn_bias", "qk_norm"}
     )
@@ -175,10 +188,23 @@ class DecoderLayerSpec(LayerSpec):
 
     def fits_in(self, other: LayerSpec) -> bool:
         """Whether this layer's weights are a slice of the other's: whole groups of heads."""
-        if not super().fits_in(other):
+        if not isinstance(other, DecoderLayerSpec):
             return False
-        assert isinstance(other, DecoderLayerSpec)
+        # Dropout, which the configuration holds, says nothing about weights.
+        if not LayerSpec.fits_in(self.without_dropout(), other.without_dropout()):
+            return False
         return self.heads * other.kv_heads == other.heads * self.kv_heads
+
+    def branches(self) -> tuple[str, ...]:
+        """Attention and feed-forward network."""
+        return ("layer.self_attn.o_proj", "layer.mlp.down_proj")
+
+    def without_dropout(self) -> DecoderLayerSpec:
+        """The same layer without the dropout of attention that its configuration may have."""
+        facts = json.loads(self.config)
+        if not facts.get("attention_dropout"):
+            return self
+        return replace(self, config=json.dumps({**facts, "attention_dropout": 0.0}, sort_keys=True))
 
     def parts(self) -> dict[str, Part]:
         tokens, embed = self.tokens, self.embed
@@ -212,6 +238,7 @@ class PatchHeadSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "patch_head"
+    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"classes", "eps"})
     free: ClassVar[frozenset[str]] = frozenset({"tokens"})
 
@@ -237,8 +264,10 @@ class TextHeadSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "text_head"
+    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"classes"})
     free: ClassVar[frozenset[str]] = frozenset({"dropout"})
+    dropouts: ClassVar[frozenset[str]] = frozenset({"dropout"})
 
     embed: int
     classes: int
@@ -260,6 +289,7 @@ class LanguageHeadSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "language_head"
+    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"vocab", "eps"})
     free: ClassVar[frozenset[str]] = frozenset({"tokens"})
 

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Query, Request, Response, status
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy import select
 
+from service.api.cursors import make_cursor, read_cursor
 from service.api.deps import ADMIN, OPEN, READ, DatabaseDep, IdentityDep, SessionDep
-from service.api.jobs import make_cursor, read_cursor
 from service.api.schemas import Answer
 from service.auth import keys
 from service.auth.guard import Gatekeeper, address_of

@@ -21,24 +21,31 @@ from service.api import (
     health,
     insight,
     jobs,
+    logs,
     problems,
     profile,
     results,
+    shrink,
     supernets,
     targets,
     uploads,
+    verbs,
+    webhooks,
+    workers,
 )
 from service.api.openapi import describe
 from service.api.storable_requests import StorableRequests
 from service.auth.door import Door
 from service.auth.guard import Gatekeeper, guard
 from service.auth.hosts import refuse_open_network
+from service.broker_watch import BrokerWatch
 from service.dashboard import pages
 from service.errors import TooLarge
 from service.queue import Queue
 from service.settings import Settings, get_settings
 from service.store.session import Database
 from service.version import version
+from service.webhooks import Courier
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +98,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        helpers = (Courier(database, settings), app.state.broker_watch)
+        for helper in helpers:
+            helper.start()
         yield
+        for helper in helpers:
+            helper.stop()
         database.close()
 
     app = Application(
@@ -105,9 +117,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         dependencies=[Depends(guard)],
     )
     app.state.settings, app.state.database, app.state.queue = settings, database, queue
+    app.state.broker_watch = BrokerWatch(queue)
     app.state.gatekeeper = Gatekeeper.of(settings, database)
     for noun in (
         jobs,
+        verbs,
+        logs,
+        workers,
+        webhooks,
         results,
         insight,
         events,
@@ -115,6 +132,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         supernets,
         targets,
         profile,
+        shrink,
         catalog,
         access,
         uploads,

@@ -1,6 +1,7 @@
 """Server-sent events of one job: what happened, in order, and where it is now."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -9,8 +10,9 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from service import jobs
+from service.api.cursors import LARGEST
 from service.api.deps import READ, DatabaseDep, SettingsDep
-from service.api.jobs import LARGEST
+from service.api.jobs import with_waits
 from service.api.schemas import JobOut
 from service.errors import InvalidRequest
 from service.store import queries
@@ -25,6 +27,8 @@ MOST_DIGITS = 18
 CHUNK = 500
 # Seconds of silence after which a comment keeps proxies from closing the stream.
 KEEP_ALIVE_SECONDS = 15
+# How often it is asked why a job waits.
+WAITS_SECONDS = 5.0
 
 
 def _position(
@@ -36,8 +40,17 @@ def _position(
     """Where to begin; refuses before the stream has started, so that the error has its status."""
     with database.transaction() as session:
         jobs.get(session, job_id)
-    if last_event_id is None or last_event_id == "":
-        return after
+    return number_of(last_event_id) if last_event_id else after
+
+
+def number_of(last_event_id: str | None) -> int:
+    """The number that a Last-Event-ID is; 0 where there is none.
+
+    Raises:
+        InvalidRequest: it is no number.
+    """
+    if not last_event_id:
+        return 0
     if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) <= MOST_DIGITS):
         raise InvalidRequest(f"Last-Event-ID must be the number of an event, got {last_event_id!r}.")
     return int(last_event_id)
@@ -52,14 +65,21 @@ async def events(
 ) -> AsyncIterator[ServerSentEvent]:
     """The job's events from the beginning or after `Last-Event-ID`, then live.
 
-    Events `state`, `stage`, `curve`, `gradient`, `evaluation`, `finalist` and `message` carry their number as id.
-    `job` is a snapshot of the row, sent whenever it changed, without an id. The stream ends after the
-    last event of a finished job.
+    Events `state`, `stage`, `data`, `curve`, `gradient`, `evaluation`, `finalist` and `message` carry their number as
+    id. `job` is a snapshot of the row, sent whenever it changed, without an id. The stream ends after the last event of
+    a finished job.
     """
     snapshot: JobOut | None = None
+    waits: str | None = None
+    asked = -WAITS_SECONDS
     silence = 0.0
     while not await request.is_disconnected():
-        news, now = await run_in_threadpool(_read, database, job_id, position)
+        # Why it waits is asked for less often: it needs more than the job's own row.
+        if due := time.monotonic() - asked >= WAITS_SECONDS:
+            asked = time.monotonic()
+        news, now = await run_in_threadpool(_read, database, job_id, position, due)
+        waits = now.waits if due else waits
+        now = now.model_copy(update={"waits": waits if now.state not in TERMINAL_STATES else None})
         for event in news:
             position = event.seq
             yield ServerSentEvent(data=_payload(event), event=event.kind, id=str(event.seq))
@@ -78,9 +98,10 @@ async def events(
             yield ServerSentEvent(comment="still here")
 
 
-def _read(database: Database, job_id: str, position: int) -> tuple[list[JobEvent], JobOut]:
+def _read(database: Database, job_id: str, position: int, ask_why: bool) -> tuple[list[JobEvent], JobOut]:
     with database.transaction() as session:
-        now = JobOut.model_validate(jobs.get(session, job_id))
+        job = jobs.get(session, job_id)
+        now = with_waits(session, job) if ask_why else JobOut.model_validate(job)
         return list(queries.events_after(session, job_id, position, CHUNK)), now
 
 

@@ -38,7 +38,9 @@ def request_export(
             chosen = choose_for_export(session, jobs.get(session, job_id), *asked)
         architecture_id = body.architecture_id if chosen is None else chosen.architecture_id
         assert architecture_id is not None
-        export, waits = jobs.request_export(session, job_id, architecture_id, settings.artifacts_dir, who)
+        export, waits = jobs.request_export(
+            session, job_id, architecture_id, settings.artifacts_dir, who, body.formats or ()
+        )
         answer = ExportOut.of(export, None if chosen is None else chosen.sentence)
     if waits:
         try:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Literal
 
 from fastapi import APIRouter, Response
 
-from service.api.deps import OPEN, READ, DatabaseDep, QueueDep
+from service import readiness
+from service.api.deps import OPEN, READ, DatabaseDep, QueueDep, SettingsDep
 from service.api.problems import problem
+from service.api.schemas import Answer
 from service.errors import Unavailable
 from service.store import queries
 from service.store.models import JOB_STATES
 
 router = APIRouter(tags=["operations"])
+
+
+class ReadyOut(Answer):
+    """Everything that a job needs is there."""
+
+    status: Literal["ready"] = "ready"
+    database: Literal["ok"] = "ok"
+    migrations: Literal["ok"] = "ok"
+    broker: Literal["ok"] = "ok"
+    artifacts: Literal["ok"] = "ok"
+    worker: Literal["ok"] = "ok"
 
 
 @router.get("/healthz", dependencies=[OPEN])
@@ -22,28 +34,15 @@ def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/readyz", response_model=None, dependencies=[OPEN])
-def readyz(database: DatabaseDep, queue: QueueDep) -> dict[str, Any] | Response:
-    """Whether PostgreSQL and Redis answer and the schema is current; 503 with the reason if not."""
-    from service.store import schema  # Alembic: not needed to start
-
-    missing: dict[str, str] = {}
-    checks: dict[str, Callable[[], None]] = {
-        "database": database.check,
-        "broker": queue.check,
-        "schema": lambda: schema.check(database),
-    }
-    for name, check in checks.items():
-        if name == "schema" and "database" in missing:
-            continue
-        try:
-            check()
-        except Unavailable as error:
-            missing[name] = error.detail
+@router.get("/readyz", response_model=ReadyOut, dependencies=[OPEN])
+def readyz(database: DatabaseDep, queue: QueueDep, settings: SettingsDep) -> ReadyOut | Response:
+    """Whether jobs can be submitted and run: PostgreSQL, its schema, Redis, the artifacts folder, at least one worker,
+    and the parts of `winnow up`; 503 with what is missing if not."""
+    missing = readiness.missing(database, queue, settings)
     if missing:
-        detail = "; ".join(missing.values())
+        detail = " ".join(missing.values())
         return problem(Unavailable.status, Unavailable.slug, Unavailable.title, detail, missing=missing)
-    return {"status": "ready", "database": "ok", "broker": "ok"}
+    return ReadyOut()
 
 
 @router.get("/metrics", response_class=Response, dependencies=[READ])

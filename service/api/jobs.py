@@ -1,37 +1,28 @@
-"""Jobs: submit, list, read, and the verbs."""
+"""Jobs: submit, list, read. What may be asked of one that is there is in `verbs`."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import logging
-from collections.abc import Callable
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Body, Header, Query, Response, status
-from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Session
 
 from job.resolve import opened
 from job.spec import JobSpec
 from job.versions import read_job
-from service import jobs
+from service import jobs, waiting
+from service.api.cursors import make_cursor, read_moment
 from service.api.deps import READ, WRITE, DatabaseDep, IdentityDep, QueueDep, SessionDep
 from service.api.schemas import DraftOut, JobOut, JobPage, job_page
-from service.api.storable_requests import unstorable
 from service.auth.ownership import visible_jobs
 from service.errors import InvalidRequest, Unavailable
 from service.queue import RUN_JOB, Queue
 from service.store import queries
 from service.store.models import JOB_STATES, Job, JobState
-from service.store.session import Database
 
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
-
-BENT = "The cursor is not one that this API gave; leave it out for the first page."
 
 Spec = Annotated[
     JobSpec,
@@ -88,6 +79,8 @@ def list_jobs(
     state: Annotated[str | None, Query(description="Only jobs in this state.")] = None,
     recipe: Annotated[str | None, Query(description="Only jobs of this recipe.")] = None,
     text: Annotated[str | None, Query(max_length=200, description="Part of a name or id.")] = None,
+    label: Annotated[list[str] | None, Query(max_length=32, description="Only jobs with all of these labels.")] = None,
+    deleted: Annotated[bool, Query(description="Those that are to be removed, instead of the others.")] = False,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> JobPage:
@@ -99,111 +92,34 @@ def list_jobs(
         before = read_moment(cursor)
     wanted = None if state is None else JobState(state)
     rows = queries.list_jobs(
-        session, state=wanted, recipe=recipe, text=text, before=before, limit=limit + 1, visible=visible_jobs(who)
+        session,
+        state=wanted,
+        recipe=recipe,
+        text=text,
+        before=before,
+        limit=limit + 1,
+        visible=visible_jobs(who),
+        labels=label or (),
+        deleted=deleted,
     )
     page, more = rows[:limit], len(rows) > limit
     next_cursor = make_cursor(page[-1].created_at.isoformat(), page[-1].id) if more else None
-    return job_page(page, queries.summaries(session, [job.id for job in page]), next_cursor)
+    found = queries.summaries(session, [job.id for job in page])
+    return job_page(page, found, waiting.why(session, page), next_cursor)
 
 
 @router.get("/{job_id}", dependencies=[READ])
 def read(job_id: str, session: SessionDep) -> JobOut:
     """One job with its progress."""
-    return JobOut.model_validate(jobs.get(session, job_id))
+    return with_waits(session, jobs.get(session, job_id))
+
+
+def with_waits(session: Session, job: Job) -> JobOut:
+    """A job, and why it waits if it does."""
+    return JobOut.model_validate(job).model_copy(update={"waits": waiting.why(session, [job]).get(job.id)})
 
 
 @router.get("/{job_id}/draft", dependencies=[READ])
 def draft(job_id: str, session: SessionDep) -> DraftOut:
     """A job to start another one from: the same, with what follows from its other parts left open."""
     return DraftOut(spec=opened(read_job(jobs.get(session, job_id).spec)).model_dump(mode="json"))
-
-
-@router.post("/{job_id}/cancel", dependencies=[WRITE])
-def cancel(job_id: str, session: SessionDep) -> JobOut:
-    """Drop a job. A running one stops within seconds; what it has stored stays readable."""
-    return JobOut.model_validate(jobs.cancel(session, job_id))
-
-
-@router.post("/{job_id}/pause", dependencies=[WRITE])
-def pause(job_id: str, session: SessionDep) -> JobOut:
-    """Checkpoint a job and free its device."""
-    return JobOut.model_validate(jobs.pause(session, job_id))
-
-
-@router.post("/{job_id}/stop", dependencies=[WRITE])
-def stop(job_id: str, database: DatabaseDep, queue: QueueDep) -> JobOut:
-    """End a job's search now and keep what it has found: the front so far is measured, and the job succeeds."""
-    return _then_wake(jobs.stop, job_id, database, queue)
-
-
-@router.post("/{job_id}/resume", dependencies=[WRITE])
-def resume(job_id: str, database: DatabaseDep, queue: QueueDep) -> JobOut:
-    """Continue a paused job where it stopped."""
-    return _then_wake(jobs.resume, job_id, database, queue)
-
-
-class Sharing(BaseModel):
-    """Whether the keys of the group may look at a job."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    shared: bool
-
-
-@router.post("/{job_id}/sharing", dependencies=[WRITE])
-def share(job_id: str, given: Sharing, session: SessionDep, who: IdentityDep) -> JobOut:
-    """Let the keys of your group look at a job, or no longer. Only its owner and admins can change it."""
-    return JobOut.model_validate(jobs.share(session, job_id, who, given.shared))
-
-
-def _then_wake(move: Callable[[Session, str], Job], job_id: str, database: Database, queue: Queue) -> JobOut:
-    """Move a job to a state in which it needs a worker, and wake one."""
-    with database.transaction() as session:
-        answer = JobOut.model_validate(move(session, job_id))
-    wake(queue, job_id)
-    return answer
-
-
-def make_cursor(*parts: Any) -> str:
-    """An opaque cursor."""
-    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
-
-
-# PostgreSQL's largest `integer`.
-LARGEST = 2**31 - 1
-
-
-def read_cursor(cursor: str, *kinds: type) -> list[Any]:
-    """The parts of a cursor.
-
-    Args:
-        kinds: of its parts: `int` (a position from 0) or `str`.
-
-    Raises:
-        InvalidRequest: it is not one that `make_cursor` made.
-    """
-    try:
-        parts = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (binascii.Error, ValueError, RecursionError):
-        parts = None
-    if not isinstance(parts, list) or [type(part) for part in parts] != list(kinds) or not all(map(_plain, parts)):
-        raise InvalidRequest(BENT)
-    return parts
-
-
-def read_moment(cursor: str) -> tuple[datetime, str]:
-    """A cursor of a moment and an id.
-
-    Raises:
-        InvalidRequest: it is not one that `make_cursor` made.
-    """
-    moment, row_id = read_cursor(cursor, str, str)
-    try:
-        return datetime.fromisoformat(moment), row_id
-    except ValueError:
-        raise InvalidRequest(BENT) from None
-
-
-def _plain(part: Any) -> bool:
-    """Whether a part of a cursor is one that a query can ask for."""
-    return unstorable(part) is None if isinstance(part, str) else 0 <= part <= LARGEST

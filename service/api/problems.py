@@ -105,6 +105,12 @@ async def _validation_error(_request: Request, error: Exception) -> JSONResponse
     return problem(InvalidRequest.status, InvalidRequest.slug, InvalidRequest.title, detail, errors=errors, **known)
 
 
+def explained(error: ValidationError) -> list[str]:
+    """What is wrong with a record that a route has put together, as sentences that name the field."""
+    errors = [_explain(item) for item in error.errors()]
+    return [f"{e['field']}: {e['message']}" if e["field"] else e["message"] for e in errors]
+
+
 def _explain(item: Mapping[str, Any]) -> dict[str, str]:
     location: Sequence[Any] = item["loc"][1:] if item["loc"][:1] in PLACES else item["loc"]
     if location[:1] == ("data",) and location[1:2] and location[1] in DATA_MODELS:

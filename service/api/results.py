@@ -14,13 +14,14 @@ from sqlalchemy.orm import Session
 from job.versions import read_job
 from search.metrics import METRICS
 from service import fronts, jobs
+from service.api.cursors import make_cursor, read_cursor
 from service.api.deps import READ, DatabaseDep, SessionDep
-from service.api.jobs import make_cursor, read_cursor
 from service.api.schemas import (
     ArchitectureOut,
     BaselineOut,
     BeatenOut,
     BeyondOut,
+    DataOut,
     EvaluationOut,
     EvaluationPage,
     FrontOut,
@@ -36,7 +37,7 @@ from service.errors import NotFound
 from service.gradient import gradient_of
 from service.store import queries, records
 from service.store.models import EvaluationRow, Finalist, Job
-from service.store.records import Baseline, FrontRecord, SensitivityRecord
+from service.store.records import Baseline, DataRead, FrontRecord, SensitivityRecord
 from service.store.session import Database
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
@@ -60,6 +61,13 @@ def gradient(job_id: str, session: SessionDep) -> GradientOut:
     """A search by gradient: probabilities over time, what was derived, and every network on every target."""
     job = jobs.get(session, job_id)
     return GradientOut(job_id=job.id, state=job.state, **gradient_of(session, job))
+
+
+@router.get("/data", dependencies=[READ])
+def data(job_id: str, session: SessionDep) -> DataOut:
+    """What the job's data are: files and rows used and left out, classes, columns, splits, standardisation."""
+    job = jobs.get(session, job_id)
+    return DataOut(job_id=job.id, loads=records.read(session, job_id, DataRead))
 
 
 def read_front(session: Session, job_id: str) -> FrontOut:
@@ -156,7 +164,10 @@ def architecture(job_id: str, architecture_id: str, session: SessionDep) -> Arch
     row = session.get(EvaluationRow, (job_id, architecture_id))
     if row is None:
         raise NotFound(f"Job {job_id} has not evaluated an architecture {architecture_id!r}.")
-    space = read_job(job.spec).space()
+    from job.formats import possible, subject_of  # not needed to start
+
+    spec = read_job(job.spec)
+    space = spec.space()
     layers = space.layers(fronts.stored_architecture(space, row))
     reference = fronts.compared_with(session, job)
     finalist = session.get(Finalist, (job_id, architecture_id))
@@ -165,6 +176,7 @@ def architecture(job_id: str, architecture_id: str, session: SessionDep) -> Arch
         **point.model_dump(),
         job_id=job_id,
         layers=[LayerOut.of(slot, layer, space.float_bits) for slot, layer in layers.items()],
+        formats=list(possible(subject_of(spec, space.name, layers))),
     )
 
 

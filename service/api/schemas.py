@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from job.versions import upgraded
 from search.metrics import Source
-from service.store.models import EvaluationRow, Export, ExportState, Finalist, Job, JobState, Stage
-from service.store.records import BrokenLimit, LayerSensitivity, PredictionError
+from search.picks import Pick
+from service.store.models import EvaluationRow, Export, ExportState, Finalist, Job, JobState, LogLevel, Stage, Verb
+from service.store.records import BrokenLimit, DataRead, LayerSensitivity, PredictionError
 
 if TYPE_CHECKING:
     from search_space.layers import LayerSpec
@@ -34,7 +36,10 @@ class JobOut(Answer):
     progress: float = Field(description="Share of the whole job, 0 to 1.")
     stage_progress: float = Field(description="Share of the current stage, 0 to 1.")
     eta_seconds: float | None = Field(description="Estimated time to the end.")
-    message: str | None = Field(description="Why it failed, paused, waits, or ended early.")
+    message: str | None = Field(description="Why it failed, paused, waits for a device, or ended early.")
+    waits: str | None = Field(
+        default=None, description="Why it waits for a worker, behind which jobs, and for how long; null if it does not."
+    )
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -44,6 +49,67 @@ class JobOut(Answer):
     )
     owner_id: str | None = Field(default=None, description="The key that submitted it.")
     shared_with: str | None = Field(default=None, description="The group whose keys may look at it.")
+    labels: list[str] = Field(default_factory=list, description="Words to find it by.")
+    notes: str = Field(default="", description="For people.")
+    priority: int = Field(default=0, description="Of waiting jobs those with the highest number are taken up first.")
+    parent_id: str | None = Field(default=None, description="The job that this one was made of.")
+    parent_verb: Verb | None = Field(default=None, description="How: `clone`, `extend` or `rerun`.")
+    deleted_at: datetime | None = Field(
+        default=None, description="When its deletion was asked for; it can be restored until its time of grace is over."
+    )
+    failures: list[dict[str, Any]] = Field(
+        default_factory=list,
+        description="How its runs ended badly since the last progress: `attempt`, `reason`, `stage`, `at`.",
+    )
+    verbs: list[Verb] = Field(default_factory=list, description="What may be asked of it, as far as its state decides.")
+
+
+class LogLineOut(Answer):
+    """A line of a job's log."""
+
+    id: int = Field(description="Give the last one as `after` for what comes next.")
+    at: datetime
+    level: LogLevel
+    epoch: int = Field(description="Of the run that said it: it grows each time that a worker takes the job up.")
+    stage: Stage | None
+    step: int | None = Field(description="Of a training, or the number of evaluations.")
+    text: str
+
+
+class LogPage(Answer):
+    """Lines of a job's log, oldest first."""
+
+    lines: list[LogLineOut]
+    next_after: int | None = Field(description="Give it as `after` for the next lines; null where there are none yet.")
+
+
+class WorkerState(StrEnum):
+    """Whether a worker is there: `draining` takes nothing new, `offline` is silent."""
+
+    ONLINE = "online"
+    DRAINING = "draining"
+    OFFLINE = "offline"
+
+
+class WorkerOut(Answer):
+    """A worker, and what it has."""
+
+    name: str
+    state: WorkerState
+    started_at: datetime
+    seen_at: datetime = Field(description="Last heartbeat.")
+    queues: list[str]
+    labels: list[str]
+    gpus: int
+    memory_bytes: int
+    facts: dict[str, Any] = Field(description="Host, cores, names of GPUs, versions.")
+    job_id: str | None = Field(default=None, description="The job that it runs, if you may see it.")
+
+
+class WorkerPage(Answer):
+    """All workers by name."""
+
+    workers: list[WorkerOut]
 
 
 class DraftOut(Answer):
@@ -207,6 +273,15 @@ class FrontOut(Answer):
     )
 
 
+class DataOut(Answer):
+    """What a job's data are."""
+
+    job_id: str
+    loads: list[DataRead] = Field(
+        description="Empty before they are read; more than one where a run of the job has found other data."
+    )
+
+
 class SensitivityOut(Answer):
     """How much each layer minds being quantized; empty before that is known, or where policies are not searched."""
 
@@ -292,6 +367,7 @@ class ArchitectureOut(PointOut):
 
     job_id: str
     layers: list[LayerOut]
+    formats: list[str] = Field(description="Export formats that it can have.")
 
 
 class RuleIn(BaseModel):
@@ -299,8 +375,10 @@ class RuleIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    pick: Literal["knee", "most_accurate"] = Field(
-        default="most_accurate", description="Of language models the most accurate has the lowest perplexity."
+    pick: Pick = Field(
+        default="most_accurate",
+        description="Of language models the most accurate has the lowest perplexity. `as_good`: the cheapest network "
+        "whose score lies within the interval of the most accurate one's.",
     )
     under: dict[str, float] = Field(
         default_factory=dict,
@@ -317,11 +395,20 @@ class ExportRequest(BaseModel):
 
     architecture_id: str | None = Field(default=None, description="An architecture that the job has evaluated.")
     rule: RuleIn | None = None
+    formats: list[Annotated[str, Field(max_length=64)]] | None = Field(
+        default=None,
+        max_length=64,
+        description="Formats to write, each in a folder of the archive; the catalogue has those that there are. Left "
+        "out: `load.py` with its weights, and `model.onnx`, in one folder.",
+        examples=[["huggingface", "onnx"]],
+    )
 
     @model_validator(mode="after")
     def _one_of_both(self) -> ExportRequest:
         if self.architecture_id is not None and self.rule is not None:
             raise ValueError("Give architecture_id or a rule, not both: they may mean different networks.")
+        if self.formats is not None and not self.formats:
+            raise ValueError("formats names none; leave it out, or name some.")
         return self
 
 
@@ -331,6 +418,7 @@ class ExportOut(Answer):
     id: str
     job_id: str
     architecture_id: str
+    formats: list[str] = Field(description="That were named; empty: none was.")
     state: ExportState
     message: str | None
     created_at: datetime
@@ -340,6 +428,11 @@ class ExportOut(Answer):
     report: dict[str, Any] | None = Field(description="What was compared after reloading, and how it agreed.")
     download_url: str | None = None
     chosen: str | None = Field(default=None, description="Which network a rule chose, in words.")
+
+    @field_validator("formats", mode="before")
+    @classmethod
+    def _listed(cls, stored: str | list[str]) -> list[str]:
+        return [name for name in stored.split(",") if name] if isinstance(stored, str) else stored
 
     @classmethod
     def of(cls, export: Export, chosen: str | None = None) -> ExportOut:
@@ -351,9 +444,17 @@ class ExportOut(Answer):
         return answer
 
 
-def job_page(jobs: Sequence[Job], summaries: Mapping[str, Mapping[str, Any]], next_cursor: str | None) -> JobPage:
-    """A page of jobs from rows and what they have found, by id."""
-    listed = [JobSummaryOut.model_validate(job).model_copy(update=dict(summaries.get(job.id, {}))) for job in jobs]
+def job_page(
+    jobs: Sequence[Job],
+    summaries: Mapping[str, Mapping[str, Any]],
+    waits: Mapping[str, str],
+    next_cursor: str | None,
+) -> JobPage:
+    """A page of jobs from rows, what they have found, and why they wait, by id."""
+    listed = [
+        JobSummaryOut.model_validate(job).model_copy(update={**summaries.get(job.id, {}), "waits": waits.get(job.id)})
+        for job in jobs
+    ]
     return JobPage(jobs=listed, next_cursor=next_cursor)
 
 

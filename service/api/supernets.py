@@ -6,8 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from service.api.cursors import make_cursor, read_moment
 from service.api.deps import READ, IdentityDep, SessionDep
-from service.api.jobs import make_cursor, read_moment
 from service.api.schemas import SupernetDetailOut, SupernetOut, SupernetPage
 from service.auth.ownership import visible_jobs
 from service.errors import NotFound

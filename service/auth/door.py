@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from job import paths
 from service.auth.hosts import SAFE_METHODS, allowed_hosts, refusal
 from service.auth.keys import NOBODY, Identity
+from service.auth.sessions import SECRET_FILE, read_or_make
 from service.settings import Settings
 from service.store.models import AuditRow
 from service.store.session import Database
@@ -43,6 +44,8 @@ class Door:
         self._allowed = allowed_hosts(settings.allowed_hosts, settings.host)
         self._keyless = settings.auth == "off"
         self._paths = settings.path_policy()
+        self._secret_path = settings.data_dir / SECRET_FILE
+        self._secret_read: bytes | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let an HTTP request through, or refuse it."""
@@ -60,11 +63,20 @@ class Door:
         if why is not None:
             await problem(403, "forbidden", "Not allowed", why)(scope, receive, answering)
             return
-        token = paths.POLICY.set(self._paths)
+        from service.api.cursors import SECRET
+
+        token, signing = paths.POLICY.set(self._paths), SECRET.set(self._secret())
         try:
             await self._app(scope, receive, answering)
         finally:
             paths.POLICY.reset(token)
+            SECRET.reset(signing)
+
+    def _secret(self) -> bytes:
+        """Of the installation; read once."""
+        if self._secret_read is None:
+            self._secret_read = read_or_make(self._secret_path).encode()
+        return self._secret_read
 
     def _with_headers(self, scope: Scope, send: Send) -> Send:
         changes = scope["method"] not in SAFE_METHODS

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from service.auth.keys import Identity
 from service.errors import Forbidden, NotFound
-from service.store.models import Export, Job, Measurement, TrainedSupernet, Upload
+from service.store.models import Export, Job, Measurement, TrainedSupernet, Upload, Webhook
 
 # Parameter -> the words of "there is none" and the job whose owner decides. Names of what everybody shares, and of
 # what lies within another of them, are in SHARED; a test finds parameters that are in neither.
@@ -31,6 +31,10 @@ _JOB_OF: dict[str, tuple[str, Any]] = {
         .select_from(Measurement)
         .outerjoin(Job, Job.id == Measurement.job_id),
     ),
+    "webhook_id": (
+        "There is no webhook {!r}. GET /v1/webhooks lists yours.",
+        select(Webhook.owner_id, literal(None, String), Webhook.id),
+    ),
     "upload_id": ("There is no upload {!r}.", select(Upload.owner_id, literal(None, String), Upload.id)),
 }
 _ID_OF: dict[str, Any] = {
@@ -39,6 +43,7 @@ _ID_OF: dict[str, Any] = {
     "supernet_id": TrainedSupernet.id,
     "measurement_id": Measurement.id,
     "upload_id": Upload.id,
+    "webhook_id": Webhook.id,
 }
 OWNED = frozenset(_JOB_OF)
 SHARED = frozenset({"architecture_id", "name", "key_id"})

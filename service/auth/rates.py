@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from service.errors import TooMany
+from service.queue import NAMESPACE, redis_url_of
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -83,8 +84,9 @@ class Rates:
         from limits.storage import storage_from_string
         from limits.strategies import FixedWindowRateLimiter
 
-        url = (self._redis_url or "").replace("unix://", "redis+unix://", 1)
-        return FixedWindowRateLimiter(storage_from_string(url, socket_connect_timeout=1, socket_timeout=1))
+        url = redis_url_of(self._redis_url or "").replace("unix://", "redis+unix://", 1)
+        options: dict[str, Any] = {"socket_connect_timeout": 1, "socket_timeout": 1, "key_prefix": f"{NAMESPACE}limits"}
+        return FixedWindowRateLimiter(storage_from_string(url, **options))
 
 
 def _too_many(limit: str, kind: str) -> TooMany:

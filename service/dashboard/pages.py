@@ -18,8 +18,11 @@ from service import jobs
 from service.api.schemas import JobOut
 from service.auth.guard import OPEN_PAGE, READ, READ_PAGE, Gatekeeper, PageRefused
 from service.auth.keys import NOBODY, Identity
+from service.broker_watch import BrokerWatch
 from service.demo_job import DEMO_JOB
 from service.errors import NotFound, Unauthorized
+from service.folder_lock import troubles
+from service.settings import Settings
 from service.store.models import STAGES
 from service.store.session import Database
 from service.version import version
@@ -71,6 +74,12 @@ def families(request: Request) -> HTMLResponse:
 def targets(request: Request) -> HTMLResponse:
     """Devices that latency is measured on; the browser fetches them."""
     return page(request, "targets.html")
+
+
+@router.get("/workers", response_class=HTMLResponse, dependencies=[READ_PAGE])
+def workers(request: Request) -> HTMLResponse:
+    """Who takes up jobs; the browser fetches them."""
+    return page(request, "workers.html")
 
 
 @router.get("/docs", response_class=HTMLResponse, dependencies=[READ_PAGE])
@@ -156,7 +165,16 @@ def _who(request: Request) -> dict[str, Any]:
         "who": who,
         "csrf_token": door.sessions.csrf_token(visit) if door is not None and visit is not None else "",
         "keyless": door is not None and door.keyless,
+        "troubles": _troubles(request) if who.scope is not None else [],
     }
+
+
+def _troubles(request: Request) -> list[str]:
+    """What does not work now: parts of `winnow up`, and the broker."""
+    settings: Settings | None = getattr(request.app.state, "settings", None)
+    watch: BrokerWatch | None = getattr(request.app.state, "broker_watch", None)
+    found = [] if settings is None else troubles(settings.data_dir)
+    return [*found, *([watch.trouble] if watch is not None and watch.trouble is not None else [])]
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from service.store.models import ACTIVE_STATES, Export, ExportState, Job, Measurement, RowState
@@ -52,6 +53,7 @@ def claim(session: Session, table: LeasedTable, row_id: str, owner: str, seconds
             lease_until=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds),
             epoch=table.epoch + 1,
             attempts=table.attempts + 1,
+            **({"progressed_at": func.now(), "interrupted_at": None} if table is Job else {}),
         )
         .returning(table.id, table.epoch, table.attempts, table.state)
     ).one_or_none()
@@ -94,7 +96,7 @@ def release(session: Session, table: LeasedTable, row_id: str, epoch: int) -> bo
     released = session.execute(
         update(table)
         .where(table.id == row_id, table.epoch == epoch, table.state.in_(ACTIVE_STATES))
-        .values(lease_owner=None, lease_until=None)
+        .values(lease_owner=None, lease_until=None, **_interrupted(table))
         .returning(table.id)
     ).scalar_one_or_none()
     return released is not None
@@ -130,12 +132,52 @@ def release_all(session: Session, owner: str) -> None:
             update(table)
             .where(table.lease_owner == owner, table.state.in_(ACTIVE_STATES))
             # Shutting down in order is no failure of the row.
-            .values(lease_owner=None, lease_until=None, attempts=func.greatest(table.attempts - 1, 0))
+            .values(
+                lease_owner=None,
+                lease_until=None,
+                attempts=func.greatest(table.attempts - 1, 0),
+                **_interrupted(table),
+            )
         )
 
 
+def give_back(session: Session, job_id: str, epoch: int) -> bool:
+    """End the lease of a job whose worker leaves in order: no failure of the job. False if it was not this epoch's."""
+    returned = session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.epoch == epoch, Job.state.in_(ACTIVE_STATES))
+        .values(
+            lease_owner=None,
+            lease_until=None,
+            attempts=func.greatest(Job.attempts - 1, 0),
+            **_interrupted(Job),
+        )
+        .returning(Job.id)
+    ).scalar_one_or_none()
+    return returned is not None
+
+
+def _interrupted(table: LeasedTable) -> dict[str, Any]:
+    """That a row waits for another worker from now on."""
+    return {"interrupted_at": func.now()} if table is Job else {}
+
+
+def held_by(session: Session, owner: str) -> int:
+    """Number of rows that a worker holds."""
+    return sum(
+        session.scalar(
+            select(func.count())
+            .select_from(table)
+            .where(table.lease_owner == owner, table.lease_until > func.now(), table.state.in_(ACTIVE_STATES))
+        )
+        or 0
+        for table in (Job, Export, Measurement)
+    )
+
+
 def unheld(session: Session, table: LeasedTable, waiting_seconds: float) -> list[str]:
-    """Rows that need work and that no worker holds: lost leases, and wake-ups that nobody heard."""
+    """Rows that need work and that no worker holds, in the order in which they are to be taken up: lost leases, and
+    wake-ups that nobody heard."""
     patience = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, waiting_seconds)
     rows = session.scalars(
         select(table.id)
@@ -146,6 +188,18 @@ def unheld(session: Session, table: LeasedTable, waiting_seconds: float) -> list
                 table.lease_until.is_(None) & (table.queued_at < patience),
             ),
         )
-        .order_by(table.created_at)
+        .order_by(*_order(table))
     )
     return list(rows)
+
+
+def waiting_since(table: LeasedTable) -> ColumnElement[datetime]:
+    """Since when a row that nobody holds waits for a worker: its lease ran out, was given back, or never was."""
+    interrupted = (table.lease_until, Job.interrupted_at) if table is Job else (table.lease_until,)
+    return func.coalesce(*interrupted, table.queued_at)
+
+
+def _order(table: LeasedTable) -> tuple[ColumnElement[Any], ...]:
+    """Who goes first: of jobs those that matter most, then whoever has waited longest."""
+    priority = (Job.priority.desc(),) if table is Job else ()
+    return (*priority, waiting_since(table), table.id)

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     JSON,
     BigInteger,
     CheckConstraint,
@@ -58,6 +59,38 @@ class Stage(StrEnum):
     DONE = "done"
 
 
+class Verb(StrEnum):
+    """What may be asked of a job."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    STOP = "stop"
+    CANCEL = "cancel"
+    RETRY = "retry"
+    DELETE = "delete"
+    RESTORE = "restore"
+    CLONE = "clone"
+    EXTEND = "extend"
+    RERUN = "rerun"
+
+
+class DeliveryState(StrEnum):
+    """What becomes of a message to a webhook."""
+
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+class LogLevel(StrEnum):
+    """How much a line of a log matters, from least to most."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 class ExportState(RowState):
     """The life of an export, and of a request to measure."""
 
@@ -73,6 +106,21 @@ TERMINAL_STATES = (JobState.CANCELLED, JobState.SUCCEEDED, JobState.FAILED)
 ACTIVE_STATES = (JobState.QUEUED, JobState.RUNNING, JobState.PAUSING, JobState.STOPPING, JobState.CANCELLING)
 # States in which a runner does its stages, one after the other.
 WORKING_STATES = (JobState.RUNNING, JobState.STOPPING)
+
+# Verbs that make another job of a job, whatever its state.
+DESCENDING_VERBS = (Verb.CLONE, Verb.EXTEND, Verb.RERUN)
+# State -> verbs that move a job on. Besides these, asking again for what is so already changes nothing.
+_MOVES: dict[JobState, tuple[Verb, ...]] = {
+    JobState.QUEUED: (Verb.PAUSE, Verb.STOP, Verb.CANCEL),
+    JobState.RUNNING: (Verb.PAUSE, Verb.STOP, Verb.CANCEL),
+    JobState.PAUSING: (Verb.CANCEL,),
+    JobState.PAUSED: (Verb.RESUME, Verb.STOP, Verb.CANCEL),
+    JobState.STOPPING: (Verb.CANCEL,),
+    JobState.CANCELLING: (),
+    JobState.CANCELLED: (Verb.RETRY, Verb.DELETE),
+    JobState.SUCCEEDED: (Verb.DELETE,),
+    JobState.FAILED: (Verb.RETRY, Verb.DELETE),
+}
 
 # A number in JSON that says how it was obtained in a way that nobody knows.
 UNKNOWN_SOURCE = " && ".join(f'@ != "{source}"' for source in Source)
@@ -138,6 +186,9 @@ class Job(Leased, Base):
         Index(None, "state"),
         Index(None, "owner_id"),
         Index(None, "shared_with"),
+        Index(None, "labels", postgresql_using="gin"),
+        Index(None, "deleted_at"),
+        Index(None, "parent_id"),
     )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
@@ -166,6 +217,32 @@ class Job(Leased, Base):
     # Device and versions of the run.
     environment: Mapped[dict[str, Any] | None]
     event_seq: Mapped[int] = mapped_column(BigInteger, default=0)
+    # Words and notes of people, and who goes first: a higher number before a lower one.
+    labels: Mapped[list[str]] = mapped_column(ARRAY(String(63)), default=list, server_default="{}")
+    notes: Mapped[str] = mapped_column(Text, default="", server_default="")
+    priority: Mapped[int] = mapped_column(default=0, server_default="0")
+    # The job that this one was made of, and by which verb.
+    parent_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    parent_verb: Mapped[Verb | None] = mapped_column(_one_of(Verb))
+    # When its deletion was asked for: after a time of grace it and its files are gone.
+    deleted_at: Mapped[datetime | None]
+    # When its last worker gave it back or went away.
+    interrupted_at: Mapped[datetime | None]
+    # When its runner last said that it goes on.
+    progressed_at: Mapped[datetime | None]
+    # What a worker must have (`needs` of the spec).
+    needs_gpus: Mapped[int] = mapped_column(default=0, server_default="0")
+    needs_memory_gb: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    needs_labels: Mapped[list[str]] = mapped_column(ARRAY(String(63)), default=list, server_default="{}")
+    # How its runs have ended since the last sign of progress.
+    failures: Mapped[list[dict[str, Any]]] = mapped_column(default=list, server_default="[]")
+
+    @property
+    def verbs(self) -> list[Verb]:
+        """What may be asked of it as far as its state decides."""
+        if self.deleted_at is not None:
+            return [Verb.RESTORE]
+        return [*_MOVES[self.state], *DESCENDING_VERBS]
 
 
 class JobEvent(Base):
@@ -181,6 +258,45 @@ class JobEvent(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     kind: Mapped[str] = mapped_column(String(20))
     data: Mapped[dict[str, Any]]
+
+
+class JobLog(Base):
+    """A line of a job's log. Nothing depends on it: lines are removed after a time."""
+
+    __tablename__ = "job_logs"
+    __table_args__ = (Index(None, "job_id", "id"), Index(None, "at"))
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    level: Mapped[LogLevel] = mapped_column(_one_of(LogLevel))
+    # Of the run that said it.
+    epoch: Mapped[int]
+    stage: Mapped[Stage | None] = mapped_column(_one_of(Stage, 40))
+    # Of a training, or the number of evaluations.
+    step: Mapped[int | None] = mapped_column(BigInteger)
+    text: Mapped[str] = mapped_column(Words)
+
+
+class WorkerNode(Base):
+    """A worker that is there, or was: it says so every few seconds."""
+
+    __tablename__ = "workers"
+
+    # `host:node`, the owner of its leases.
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # How often it says so.
+    beat_seconds: Mapped[float]
+    # It takes nothing new and gives back what it has.
+    is_draining: Mapped[bool] = mapped_column(default=False)
+    queues: Mapped[list[str]] = mapped_column(ARRAY(String(100)))
+    labels: Mapped[list[str]] = mapped_column(ARRAY(String(63)))
+    gpus: Mapped[int]
+    memory_bytes: Mapped[int] = mapped_column(BigInteger)
+    # Host, cores, names of GPUs, versions.
+    facts: Mapped[dict[str, Any]]
 
 
 class JobRecord(Base):
@@ -305,11 +421,13 @@ class Export(Leased, Base):
     """One architecture of one job as files, with the report of their verification."""
 
     __tablename__ = "exports"
-    __table_args__ = (UniqueConstraint("job_id", "architecture_id"),)
+    __table_args__ = (UniqueConstraint("job_id", "architecture_id", "formats"),)
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     architecture_id: Mapped[str] = mapped_column(String(32))
+    # Names with commas between them, in order; empty: what an export has that names none.
+    formats: Mapped[str] = mapped_column(Text, server_default="", default="")
     state: Mapped[ExportState] = mapped_column(_one_of(ExportState), default=ExportState.QUEUED)
     message: Mapped[str | None] = mapped_column(Words)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -440,6 +558,47 @@ class Upload(Base):
     # What its bytes say that it is, and its place in its folder; None until it is finished.
     type: Mapped[str | None] = mapped_column(String(20))
     path: Mapped[str | None] = mapped_column(String(100))
+
+
+class Webhook(Base):
+    """An address that hears of the states of its key's jobs."""
+
+    __tablename__ = "webhooks"
+    __table_args__ = (Index(None, "owner_id"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    owner_id: Mapped[str | None] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"))
+    url: Mapped[str] = mapped_column(Text)
+    # Signs what is sent; shown once, and stored because it is needed for that.
+    secret: Mapped[str] = mapped_column(String(100))
+    # Of which it hears; none: of all.
+    states: Mapped[list[str]] = mapped_column(ARRAY(String(20)))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # Since when nothing is sent any more, because the address said that it is gone.
+    gone_at: Mapped[datetime | None]
+
+
+class Delivery(Base):
+    """One message to a webhook: written with the state that it tells of, and sent until it arrives."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        Index(None, "webhook_id", "id"),
+        Index("ix_webhook_deliveries_due", "next_at", postgresql_where="state = 'waiting'"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=True)
+    webhook_id: Mapped[str] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"))
+    job_id: Mapped[str] = mapped_column(String(32))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    payload: Mapped[dict[str, Any]]
+    state: Mapped[DeliveryState] = mapped_column(_one_of(DeliveryState), default=DeliveryState.WAITING)
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # What became of the last attempt.
+    status: Mapped[int | None]
+    error: Mapped[str | None] = mapped_column(Words)
+    delivered_at: Mapped[datetime | None]
 
 
 class AuditRow(Base):

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, and_, cast, delete, func, or_, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from service.store import outbox
 from service.store.leases import LeaseLost
 from service.store.models import (
     ACTIVE_STATES,
@@ -65,9 +66,20 @@ def list_jobs(
     before: tuple[Any, str] | None,
     limit: int,
     visible: ColumnElement[bool] | None = None,
+    labels: Sequence[str] = (),
+    deleted: bool = False,
 ) -> Sequence[Job]:
-    """Jobs, newest first. `before` is the (created_at, id) of the last job of the page before."""
+    """Jobs, newest first.
+
+    Args:
+        before: the (created_at, id) of the last job of the page before.
+        labels: that a job must have, all of them.
+        deleted: those that are to be removed, instead of the others.
+    """
     query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
+    query = query.where(Job.deleted_at.is_not(None) if deleted else Job.deleted_at.is_(None))
+    if labels:
+        query = query.where(Job.labels.bool_op("@>")(cast(list(labels), Job.labels.type)))
     if visible is not None:
         query = query.where(visible)
     if state is not None:
@@ -75,12 +87,16 @@ def list_jobs(
     if recipe is not None:
         query = query.where(Job.recipe == recipe)
     if text:
-        pattern = "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-        query = query.where(or_(Job.name.ilike(pattern), Job.id.ilike(pattern)))
+        query = query.where(or_(containing(Job.name, text), containing(Job.id, text)))
     if before is not None:
         created_at, job_id = before
         query = query.where(or_(Job.created_at < created_at, and_(Job.created_at == created_at, Job.id < job_id)))
     return session.scalars(query).all()
+
+
+def containing(column: InstrumentedAttribute[str], part: str) -> ColumnElement[bool]:
+    """That a text contains another one, whatever the case of its letters."""
+    return column.ilike("%" + part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%")
 
 
 def count_jobs(session: Session) -> dict[JobState, int]:
@@ -130,14 +146,32 @@ def set_state(session: Session, job: Job, state: JobState, message: str | None) 
         job.queued_at = session.scalar(select(func.now())) or job.queued_at
         job.lease_owner = job.lease_until = None
         job.attempts = 0
-    add_event(session, job, "state", {"state": state, "message": message})
+    tell_state(session, job)
+
+
+def tell_state(session: Session, job: Job) -> None:
+    """Say in which state a locked job is now: in its events, and to the webhooks of its key."""
+    add_event(session, job, "state", {"state": job.state, "message": job.message})
+    outbox.write(session, job)
+
+
+def reopen(session: Session, job: Job) -> None:
+    """Take a locked job that has failed, or was cancelled, up again. Its number grows at once, so that no runner of
+    before can write."""
+    assert job.state in (JobState.FAILED, JobState.CANCELLED), f"{job.id} is {job.state}"
+    job.epoch += 1
+    job.finished_at = job.eta_seconds = job.lease_owner = job.lease_until = job.interrupted_at = None
+    job.state, job.message, job.attempts, job.failures = JobState.QUEUED, None, 0, []
+    job.queued_at = session.scalar(select(func.now())) or job.queued_at
+    tell_state(session, job)
 
 
 def set_running(session: Session, job: Job) -> None:
     """A worker has claimed a queued job."""
+    job.progressed_at = session.scalar(select(func.now()))
     job.state, job.message = JobState.RUNNING, None
     job.started_at = job.started_at or session.scalar(select(func.now()))
-    add_event(session, job, "state", {"state": JobState.RUNNING, "message": None})
+    tell_state(session, job)
 
 
 # --- a runner's writes ---------------------------------------------------------------------------
@@ -169,7 +203,13 @@ def set_progress(
     state = session.execute(
         update(Job)
         .where(Job.id == job_id, Job.epoch == epoch, Job.state.in_(ACTIVE_STATES))
-        .values(stage=stage, progress=progress, stage_progress=stage_progress, eta_seconds=eta_seconds)
+        .values(
+            stage=stage,
+            progress=progress,
+            stage_progress=stage_progress,
+            eta_seconds=eta_seconds,
+            progressed_at=func.now(),
+        )
         .returning(Job.state)
     ).scalar_one_or_none()
     if state is None:
@@ -278,9 +318,14 @@ def add_supernet(session: Session, job_id: str, epoch: int, row: TrainedSupernet
 # --- supernets -----------------------------------------------------------------------------------
 
 
-def supernet(session: Session, supernet_id: str) -> TrainedSupernet | None:
-    """A trained supernet by its id."""
-    return session.get(TrainedSupernet, supernet_id)
+def supernet(session: Session, supernet_id: str, *, hold: bool = False) -> TrainedSupernet | None:
+    """A trained supernet by its id.
+
+    Args:
+        hold: whether it may not be removed until the transaction ends.
+    """
+    locked = {"read": True, "key_share": True} if hold else None
+    return session.get(TrainedSupernet, supernet_id, with_for_update=locked)
 
 
 def list_supernets(

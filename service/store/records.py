@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,7 +20,7 @@ from sqlalchemy.orm import Session
 from search.metrics import Source
 from search_space.architecture import Option
 from service.store import queries
-from service.store.models import JobRecord
+from service.store.models import JobRecord, Stage
 from service.store.storable import storable
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,8 @@ Number: TypeAlias = int | float
 Metrics: TypeAlias = dict[str, Number | None]
 # Longest key that is kept as it is; of longer ones the digest is.
 KEY_LENGTH = 64
+# Classes that an event lists.
+CLASSES_TOLD = 100
 
 
 class Record(BaseModel):
@@ -80,6 +83,21 @@ class _Shown(Record):
     def shown(self) -> Metrics:
         """Those numbers."""
         return dict(self.__pydantic_extra__)
+
+
+class StageBegan(Record):
+    """A stage that one run of the job began; a stage has several where a run was interrupted in it."""
+
+    kind: ClassVar[str] = "stage began"
+    event: ClassVar[str] = "stage"
+    named_by: ClassVar[tuple[str, ...]] = ("stage", "run")
+
+    stage: Stage
+    run: int = Field(description="The epoch of the run's lease.")
+
+    def told(self) -> dict[str, Any]:
+        """See `Record.told`."""
+        return {"stage": self.stage}
 
 
 class CurvePoint(_Shown):
@@ -155,6 +173,61 @@ class BaselineScore(Record):
 
     values: dict[str, Option]
     metrics: Metrics
+
+
+# --- the data ---------------------------------------------------------------------------------------
+
+
+class LeftOutRows(BaseModel):
+    """Files or rows that are not used, for one reason."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    why: str
+    count: int
+    some: tuple[str, ...] = Field(description="Names of the first few.")
+
+
+class SplitRead(BaseModel):
+    """One split of the data."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    samples: int = Field(description="Images, texts, or blocks of a language model.")
+    source: str | None = Field(description="Where it comes from; null: the data source does not say.")
+    classes: tuple[int, ...] = Field(description="Samples of every class, in the order of the classes.")
+
+
+class DataRead(Record):
+    """What a job's data are: what was read and left out, what was taken for what, and where every split comes from."""
+
+    kind: ClassVar[str] = "data"
+    event: ClassVar[str] = "data"
+    named_by: ClassVar[tuple[str, ...]] = ("fingerprint",)
+
+    source: str = Field(description="Name of the data source.")
+    origin: str
+    fingerprint: str = Field(description="Of all samples, labels and the preprocessing: other data have another one.")
+    unit: str | None = Field(description="What is counted: files, rows, documents; null: the source does not say.")
+    seen: int | None
+    used: int | None
+    left_out: tuple[LeftOutRows, ...]
+    columns: dict[str, str] = Field(description="Columns of a table, by what they are for.")
+    num_classes: int = Field(description="Of labels; of a language model the size of its vocabulary.")
+    classes: tuple[str, ...] = Field(description="Their names; empty for language models.")
+    splits: dict[str, SplitRead] = Field(description="`train`, `validation` and `test`.")
+    mean: tuple[float, ...] = Field(description="Of each channel, in stored pixels; empty for text.")
+    std: tuple[float, ...]
+    preprocessing: str = Field(description="What becomes of an example before a network gets it.")
+    remarks: tuple[str, ...] = Field(description="What else to know of them.")
+
+    def told(self) -> dict[str, Any]:
+        """Of thousands of classes people hear the first; the rest is in the row."""
+        data = super().told()
+        data["classes"] = data["classes"][:CLASSES_TOLD]
+        for split in data["splits"].values():
+            split["classes"] = split["classes"][:CLASSES_TOLD]
+        return data
 
 
 # --- the final front ------------------------------------------------------------------------------
@@ -360,6 +433,13 @@ def read(session: Session, job_id: str, model: type[R]) -> list[R]:
     """A job's records of a kind, in the order in which they were first written."""
     query = select(JobRecord.data).where(JobRecord.job_id == job_id, JobRecord.kind == model.kind)
     return [parsed(model, data) for data in session.scalars(query.order_by(JobRecord.number))]
+
+
+def moments(session: Session, job_id: str, model: type[R]) -> list[tuple[R, datetime]]:
+    """A job's records of a kind in the order in which they were written, and when each was."""
+    query = select(JobRecord.data, JobRecord.created_at).where(JobRecord.job_id == job_id, JobRecord.kind == model.kind)
+    rows = session.execute(query.order_by(JobRecord.number)).all()
+    return [(parsed(model, row.data), row.created_at) for row in rows]
 
 
 def parsed(model: type[R], data: Mapping[str, Any]) -> R:

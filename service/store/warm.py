@@ -7,6 +7,7 @@ runner has: a resumed search knows its warm start from its own evaluations, even
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -23,11 +24,15 @@ def copied(row: EvaluationRow) -> bool:
     return row.epoch == COPIED
 
 
-def earlier(session: Session, job_id: str, alike: Callable[[Job], bool]) -> list[EvaluationRow]:
+# Hears another job that searched the same supernet, and says which of its metrics mean something else here; None: it
+# scored in another way.
+Alike = Callable[[Job], frozenset[str] | None]
+
+
+def earlier(session: Session, job_id: str, alike: Alike) -> list[EvaluationRow]:
     """Evaluations that other jobs have made of the supernet that this job searches, oldest first, each network once.
 
-    Args:
-        alike: whether another job scored as this one does.
+    Of two that scored a network the one counts of whose numbers more can be used.
     """
     own = select(Artifact.sha256).where(Artifact.job_id == job_id, Artifact.kind == "supernet")
     others = session.scalars(
@@ -36,13 +41,25 @@ def earlier(session: Session, job_id: str, alike: Callable[[Job], bool]) -> list
         .where(Artifact.kind == "supernet", Artifact.sha256.in_(own), Job.id != job_id)
         .order_by(Job.created_at, Job.id)
     ).unique()
+    usable = [(job, foreign) for job in others if (foreign := alike(job)) is not None]
     found: dict[str, EvaluationRow] = {}
-    for job in others:
-        if alike(job):
-            query = select(EvaluationRow).where(EvaluationRow.job_id == job.id).order_by(EvaluationRow.number)
-            for row in session.scalars(query):
-                found.setdefault(row.architecture_id, row)
+    for job, foreign in sorted(usable, key=lambda one: len(one[1])):
+        query = select(EvaluationRow).where(EvaluationRow.job_id == job.id).order_by(EvaluationRow.number)
+        for row in session.scalars(query):
+            found.setdefault(row.architecture_id, _without(row, foreign))
     return list(found.values())
+
+
+def _without(row: EvaluationRow, foreign: frozenset[str]) -> EvaluationRow:
+    """A row without some of its metrics; it belongs to no session."""
+    kept = [name for name in row.metrics if name not in foreign]
+    return EvaluationRow(
+        architecture_id=row.architecture_id,
+        values=row.values,
+        metrics={name: row.metrics[name] for name in kept},
+        sources={name: row.sources[name] for name in kept if name in row.sources},
+        seconds=row.seconds,
+    )
 
 
 def copy_in(session: Session, job_id: str, epoch: int, rows: Sequence[EvaluationRow]) -> None:
@@ -65,3 +82,14 @@ def copy_in(session: Session, job_id: str, epoch: int, rows: Sequence[Evaluation
         )
         data = {"number": number, "architecture_id": row.architecture_id, "metrics": row.metrics}
         add_event(session, job, "evaluation", data)
+
+
+def rescore(
+    session: Session, job_id: str, epoch: int, architecture_id: str, metrics: dict[str, Any], sources: dict[str, Any]
+) -> None:
+    """Complete the scores of a copied row with what only this job asks for, such as latency on its device."""
+    job = fenced_job(session, job_id, epoch)
+    job.attempts = 0
+    row = session.get(EvaluationRow, (job_id, architecture_id))
+    assert row is not None
+    row.metrics, row.sources = metrics, sources

@@ -1,6 +1,7 @@
 """Decoder layer of Llama, Mistral, Qwen2 and Qwen3: transformers' own class, at the sizes of a spec."""
 
 import importlib
+import inspect
 import json
 from functools import lru_cache
 from typing import Any
@@ -119,6 +120,27 @@ class DecoderLayer(nn.Module):
             back_TT = place_T[:, None] - place_T[None, :]
             mask = ((back_TT >= 0) & (back_TT < window))[None, None]
         out_NTD: Tensor = self.layer(hidden_NTD, attention_mask=mask, position_embeddings=turns)
+        return out_NTD
+
+    def step(self, hidden_NTD: Tensor, start: int, room: Any, place: int) -> Tensor:
+        """The same for positions from `start` on, with keys and values of those before them in `room`.
+
+        Args:
+            room: whose `update` takes new keys and values of layer `place`, and gives all up to their end.
+        """
+        end, mask = start + hidden_NTD.shape[1], None
+        if self.window and end > self.window:
+            place_T = torch.arange(end, device=hidden_NTD.device)
+            back_TT = place_T[start:, None] - place_T[None, :]
+            mask = ((back_TT >= 0) & (back_TT < self.window))[None, None]
+        cos, sin = rotation(self.config, end, hidden_NTD.device, hidden_NTD.dtype)
+        self.layer.self_attn.layer_idx = place
+        takes = inspect.signature(type(self.layer).forward).parameters
+        cache = {"cache" if "cache" in takes else "past_key_values": room}
+        turns = cos[:, start:end], sin[:, start:end]
+        out_NTD: Tensor = self.layer(
+            hidden_NTD, attention_mask=mask, position_embeddings=turns, use_cache=True, **cache
+        )
         return out_NTD
 
 

@@ -11,6 +11,9 @@ class RelativePositions(nn.Module):
     Distances are clipped to `largest`; row 0 is for pairs that involve the class token.
     """
 
+    # Parameters that no weight decay pulls at (see `supernet.optimizers.undecayed`).
+    undecayed = ("vertical", "horizontal")
+
     def __init__(self, largest: int, head_dim: int) -> None:
         super().__init__()
         self.largest = largest

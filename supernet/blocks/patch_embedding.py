@@ -7,6 +7,9 @@ from torch import Tensor, nn
 class PatchEmbedding(nn.Module):
     """`x_NCHW` to `hidden_NTD`; position 0 is the class token."""
 
+    # Parameters that no weight decay pulls at (see `supernet.optimizers.undecayed`).
+    undecayed = ("positions",)
+
     def __init__(self, channels: int, embed: int, patch: int, size: int, dropout: float) -> None:
         super().__init__()
         self.patches = nn.Conv2d(channels, embed, patch, patch, bias=True)

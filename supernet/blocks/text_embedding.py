@@ -7,6 +7,9 @@ from torch import Tensor, nn
 class TextEmbedding(nn.Module):
     """`ids_NT` to `hidden_NTD`; every token has segment 0."""
 
+    # Parameters that no weight decay pulls at (see `supernet.optimizers.undecayed`).
+    undecayed = ("positions.weight",)
+
     def __init__(
         self, vocab: int, embed: int, positions: int, segments: int, tokens: int, eps: float, dropout: float
     ) -> None:

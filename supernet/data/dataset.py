@@ -15,14 +15,28 @@ import torch
 from torch import Tensor
 
 from search_space.inputs import ImageInput, Input, TokenInput
+from supernet.data.errors import DataError
+from supernet.data.inventory import Inventory
 from supernet.data.on_disk import ImagesOnDisk
+from supernet.data.originals import Originals
+
+__all__ = ["IGNORED", "Batch", "DataError", "Dataset", "Split", "Standardisation"]
 
 # Target of a position whose prediction does not count, as torch's cross-entropy has it.
 IGNORED = -100
 
 
-class DataError(ValueError):
-    """Data that cannot be used; the message is for the user."""
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """What examples of a batch were mixed with.
+
+    Attributes:
+        targets: labels of the second example of each mixture, `y_N` (int64).
+        share: what the first example, whose label is the batch's, has of it, `(N,)` in 0 to 1.
+    """
+
+    targets: Tensor
+    share: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +47,15 @@ class Batch:
         inputs: images `x_NCHW` (float32, standardised) or tokens `x_NT` (int64).
         targets: labels `y_N`, or for language models the next token at every position, `y_NT` (int64).
         mask: (N, T), True where a token is text and not padding; None where nothing is padded.
+        mixed: what its images were mixed with; None where they are as they were.
+        partial: whether some targets of a language model do not count, such as those of a question.
     """
 
     inputs: Tensor
     targets: Tensor
     mask: Tensor | None = None
+    mixed: Mixed | None = None
+    partial: bool = False
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -57,12 +75,19 @@ class Batch:
         if self.inputs.device == device:
             return self
         mask = None if self.mask is None else self.mask.to(device)
-        return Batch(self.inputs.to(device), self.targets.to(device), mask)
+        mixed = None if self.mixed is None else Mixed(self.mixed.targets.to(device), self.mixed.share.to(device))
+        return Batch(self.inputs.to(device), self.targets.to(device), mask, mixed, self.partial)
 
     def part(self, index: slice) -> Batch:
         """Some of its examples."""
         mask = None if self.mask is None else self.mask[index]
-        return Batch(self.inputs[index], self.targets[index], mask)
+        mixed = None if self.mixed is None else Mixed(self.mixed.targets[index], self.mixed.share[index])
+        return Batch(self.inputs[index], self.targets[index], mask, mixed, self.partial)
+
+    @property
+    def counted(self) -> Tensor | None:
+        """(N, T), True where a target counts; None where all do."""
+        return self.targets != IGNORED if self.partial else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +119,18 @@ class Split:
         y: labels `(N,)`, or the next token at every position `(N, T)`.
         standardisation: from stored pixels to what networks eat; None where they eat what is stored.
         lengths: number of real tokens of every padded text, `(N,)`; None where nothing is padded.
+        partial: whether some targets of a language model do not count.
+        originals: the pictures that stored images were made of, for random crops; None: there is no more in them.
+        cropped: whether the stored images are random crops already, of which none is cut again.
     """
 
     stored: Tensor | ImagesOnDisk
     y: Tensor
     standardisation: Standardisation | None = None
     lengths: Tensor | None = None
+    originals: Originals | None = None
+    partial: bool = False
+    cropped: bool = False
 
     def __len__(self) -> int:
         return len(self.y)
@@ -129,7 +160,11 @@ class Split:
         """Some examples as a network eats them; on a device as `inputs`."""
         mask = self.mask(index)
         mask = None if mask is None else mask.to(device)
-        return Batch(self.inputs(index, device), self.y[index].to(device).long(), mask)
+        return Batch(self.inputs(index, device), self.y[index].to(device).long(), mask, partial=self.partial)
+
+    def num_targets(self, index: Tensor) -> int:
+        """Of some examples: labels, or texts; where some targets do not count, targets that do."""
+        return int((self.y[index.to(self.y.device)] != IGNORED).sum()) if self.partial else len(index)
 
     def batches(self, size: int, device: torch.device | None = None) -> Iterator[Batch]:
         """All examples in batches of this size, in order; images in a file are read a batch ahead."""
@@ -150,7 +185,8 @@ class Split:
         """The split of these examples; of images in a file a view, for which nothing is read."""
         stored = self.stored.take(index) if isinstance(self.stored, ImagesOnDisk) else self.stored[index]
         lengths = None if self.lengths is None else self.lengths[index]
-        return replace(self, stored=stored, y=self.y[index], lengths=lengths)
+        originals = None if self.originals is None else self.originals.take(index.cpu().numpy())
+        return replace(self, stored=stored, y=self.y[index], lengths=lengths, originals=originals)
 
     @property
     def reads_ahead(self) -> bool:
@@ -184,6 +220,7 @@ class Dataset:
         preprocessing: what turns a raw input into what the network expects, as JSON-able facts.
         num_classes: of labels; for language models the size of the vocabulary.
         notes: what a user should know about how it was read, such as skipped files.
+        inventory: what was found and what was made of it; None: the source does not say.
     """
 
     name: str
@@ -194,6 +231,7 @@ class Dataset:
     test: Split
     num_classes: int
     notes: tuple[str, ...] = ()
+    inventory: Inventory | None = None
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -232,7 +270,8 @@ class Dataset:
         """Refuse what no network could learn from.
 
         Raises:
-            DataError: an empty split, one class, numbers that are not finite, or labels out of range.
+            DataError: an empty split, one class, numbers that are not finite, images without content, or labels out of
+            range.
         """
         for name, split in self.splits.items():
             if len(split) == 0:
@@ -244,6 +283,16 @@ class Dataset:
                     f"{bad} of {len(split)} {name} examples of {self.name} hold NaN or infinity; remove or repair them."
                 )
             self._check_labels(name, split)
+        for name, split in self.splits.items():
+            self._check_pixels(name, split)
+
+    def _check_pixels(self, name: str, split: Split) -> None:
+        """Pictures that show nothing, such as deep ones that a reader has cut off at white."""
+        if split.stored.dim() == 4 and len(split) > 1 and _is_plain(split.stored):
+            raise DataError(
+                f"Every pixel of the {len(split)} {name} images of {self.name} has the same value: there is nothing to "
+                "see in them. Look at the files: they may be empty, or their pixels may have a range of their own."
+            )
 
     def _check_labels(self, name: str, split: Split) -> None:
         labels = split.y[split.y != IGNORED]
@@ -261,3 +310,14 @@ class Dataset:
                 f"Every training example of {self.name} has the same label ({low}): there is nothing to learn. "
                 "Give data with at least two classes."
             )
+
+
+def _is_plain(images: Tensor | ImagesOnDisk) -> bool:
+    """Whether all pixels of all images and channels are equal."""
+    if isinstance(images, ImagesOnDisk):
+        totals, squares = (sums.tolist() for sums in images.sums())
+        count = len(images) * images.shape[2] * images.shape[3]
+        spread = any(count * square != total * total for total, square in zip(totals, squares, strict=True))
+        return not spread and len(set(totals)) == 1
+    first = images[:1].flatten()[:1]
+    return all(bool((images[start : start + 1024] == first).all()) for start in range(0, len(images), 1024))

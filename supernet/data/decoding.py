@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
@@ -24,12 +24,14 @@ from supernet.data.image_sets import FORMAT, Draft, ImageSet, ImageSets
 from supernet.data.images import Decoder, Labelled
 from supernet.data.on_disk import moments
 from supernet.data.options import Storage
+from supernet.data.originals import MOST_THREADS, Originals, cores
+from supernet.data.pictures import BROKEN, Look, NotShown, White
+from supernet.data.splitting import without
 
 # Share of the available memory that images may take; their splits are copies of them.
 MEMORY_SHARE = 0.4
 # Images that a thread decodes in one go, and goes that wait for each thread: small, so that an interruption is soon.
 AT_ONCE, WAITING = 16, 2
-MOST_THREADS = 32
 # Between two looks at a set that another process decodes.
 LOOK_SECONDS = 0.5
 
@@ -77,11 +79,14 @@ class Encoded:
         items: every image, in an order that does not change.
         count: of the items.
         identity: words that no other items have, asked for where decoded images are kept: paths, sizes, times.
+        original: name and content, or file, of the image at a place of that order, for crops of whole pictures; None:
+            pictures have the size that they are stored in, so that a crop of what is stored is the same.
     """
 
     items: Callable[[], Iterable[Item]]
     count: int
     identity: Callable[[], Iterable[object]]
+    original: Callable[[int], tuple[str, bytes | Path]] | None = None
 
 
 def decode(
@@ -97,10 +102,29 @@ def decode(
         DataError: the images do not fit where they are to lie.
         OSError: the disk is full (`ENOSPC`, with what is needed and free).
     """
-    decoder = replace(decoder, fit=decoding.fit)
-    shape = decoder.channels, decoder.size, decoder.size
-    total = sum(part.count for part in parts)
-    num_bytes = total * math.prod(shape)
+    decoder = sized(decoder, decoding)
+    in_memory = _in_memory(decoder, sum(part.count for part in parts), storage, decoding)
+    while True:
+        decoded = [*_decoded(name, parts, decoder, decoding, in_memory=in_memory)]
+        white = sum((part.look for part in decoded), Look()).white
+        if white == decoder.white:
+            return decoded
+        # Deep pixels of all parts have one white, and which one is known once all of them were seen.
+        decoder = replace(decoder, white=white)
+
+
+def sized(decoder: Decoder, decoding: Decoding) -> Decoder:
+    """The decoder as it is used: with the fit of a checkpoint, and for a whole set."""
+    return replace(decoder, fit=decoding.fit or decoder.fit, white=White())
+
+
+def _in_memory(decoder: Decoder, total: int, storage: Storage, decoding: Decoding) -> bool:
+    """Whether decoded images lie in memory.
+
+    Raises:
+        DataError: they do not fit there, or there is no other place.
+    """
+    num_bytes = total * decoder.channels * decoder.size * decoder.size
     if storage == "disk" and decoding.folder is None:
         raise DataError("data.storage is 'disk', but there is no folder to decode into; choose 'auto' or 'memory'.")
     in_memory = storage == "memory" or decoding.folder is None
@@ -108,17 +132,28 @@ def decode(
         in_memory = fits_in_memory(num_bytes, decoding.processes)
     if in_memory:
         check_memory(num_bytes, decoding.processes)
-    done = 0
-    decoded = []
+    return in_memory
+
+
+def _decoded(
+    name: str, parts: Sequence[Encoded], decoder: Decoder, decoding: Decoding, *, in_memory: bool
+) -> Iterator[Labelled]:
+    done, total = 0, sum(part.count for part in parts)
     for part in parts:
         progress = _part_of(decoding.progress, done, total)
         if in_memory:
-            decoded.append(_into_memory(part, decoder, progress))
+            yield _into_memory(part, decoder, progress)
         else:
             found = _on_disk(name, part, decoder, decoding, progress)
-            decoded.append(Labelled(found.images, found.labels, found.skipped))
+            missing = np.array([place for place, _, _ in found.skipped], dtype=np.int64)
+            skipped = tuple((file, why) for _, file, why in found.skipped)
+            kept = without(part.count, missing)
+            yield Labelled(found.images, found.labels, skipped, found.look, _originals(part, kept, decoder))
         done += part.count
-    return decoded
+
+
+def _originals(part: Encoded, kept: np.ndarray, decoder: Decoder) -> Originals | None:
+    return None if part.original is None else Originals(part.original, kept, decoder)
 
 
 def _part_of(progress: Callable[[float], object], done: int, total: int) -> Callable[[int], None]:
@@ -143,13 +178,16 @@ def _in_order(decoder: Decoder, items: Iterable[Item], *, summed: bool) -> Itera
     def work(some: Sequence[Item]) -> list[_Image]:
         done = []
         for name, encoded, label in some:
-            pixels = decoder.decode(encoded)
+            heard: list[Look | NotShown] = []
+            pixels = replace(decoder, hear=heard.append).decode(encoded)
             sums = moments(pixels) if summed and pixels is not None else None
-            done.append(_Image(name, label, pixels, sums))
+            looks = [look for look in heard if isinstance(look, Look)]
+            why = next((str(error) for error in heard if isinstance(error, NotShown)), BROKEN)
+            done.append(_Image(name, label, pixels, sums, looks[0] if looks else Look(), why))
         return done
 
     remaining = iter(items)
-    threads = min(MOST_THREADS, _cores())
+    threads = min(MOST_THREADS, cores())
     under_way: deque[Future[list[_Image]]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
         try:
@@ -172,11 +210,8 @@ class _Image:
     label: int
     pixels: np.ndarray | None
     sums: np.ndarray | None
-
-
-def _cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    look: Look
+    why: str
 
 
 # --- memory ----------------------------------------------------------------------------------------
@@ -185,17 +220,19 @@ def _cores() -> int:
 def _into_memory(part: Encoded, decoder: Decoder, progress: Callable[[int], None]) -> Labelled:
     images = np.empty((part.count, decoder.channels, decoder.size, decoder.size), dtype=np.uint8)
     labels = np.empty(part.count, dtype=np.int64)
-    skipped: list[str] = []
-    done = 0
+    kept = np.empty(part.count, dtype=np.int64)
+    skipped: list[tuple[str, str]] = []
+    look, done = Look(), 0
     for some in _in_order(decoder, part.items(), summed=False):
         for image in some:
             if image.pixels is None:
-                skipped.append(image.name)
+                skipped.append((image.name, image.why))
                 continue
-            images[done], labels[done] = image.pixels, image.label
+            images[done], labels[done], kept[done] = image.pixels, image.label, done + len(skipped)
+            look += image.look
             done += 1
         progress(done + len(skipped))
-    return Labelled(images[:done], labels[:done], tuple(skipped))
+    return Labelled(images[:done], labels[:done], tuple(skipped), look, _originals(part, kept[:done], decoder))
 
 
 def fits_in_memory(num_bytes: int, processes: int = 1) -> bool:
@@ -254,11 +291,12 @@ def _on_disk(
         )
         done = 0
         for some in _in_order(decoder, part.items(), summed=True):
-            for image in some:
+            for place, image in enumerate(some, done):
                 if image.pixels is None or image.sums is None:
-                    draft.skipped.append(image.name)
+                    draft.skipped.append((place, image.name, image.why))
                 else:
                     draft.add(image.pixels, image.label, image.sums)
+                    draft.look += image.look
             done += len(some)
             progress(done)
 
@@ -279,6 +317,7 @@ def _key(part: Encoded, decoder: Decoder) -> str:
 
     digest = hashlib.sha256()
     fit = () if decoder.fit is None else (repr(decoder.fit),)
-    for word in (FORMAT, decoder_version, decoder.size, decoder.channels, *fit, part.count, *part.identity()):
+    white = asdict(decoder.white or White())
+    for word in (FORMAT, decoder_version, decoder.size, decoder.channels, white, *fit, part.count, *part.identity()):
         digest.update(json.dumps(word).encode() + b"\n")
     return digest.hexdigest()[:32]

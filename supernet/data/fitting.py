@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from PIL import Image
 
 from supernet.data.dataset import DataError
+from supernet.data.pictures import NotShown
+
+# Of a resized picture whose centre is cut.
+MOST_PIXELS = 2**28
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +34,12 @@ class Fit:
 
         Raises:
             DataError: nothing is resized, and the picture has another size.
+            NotShown: its longer side would be too long.
         """
         if self.edge is not None:
             wanted = self._sides(image.size) if self.keeps_ratio else (self.edge, self.edge)
+            if wanted[0] * wanted[1] > MOST_PIXELS:
+                raise NotShown(f"too long and thin to be resized: {image.size[0]}x{image.size[1]} pixels")
             if image.size != wanted:
                 image = image.resize(wanted, Image.Resampling[self.resample.upper()])
         if self.crop is not None:
@@ -44,6 +51,12 @@ class Fit:
                 f"and an image has {image.size[0]}x{image.size[1]}. Resize the images, or set do_resize in that file."
             )
         return image
+
+    def __str__(self) -> str:
+        side = "shorter side" if self.keeps_ratio else "both sides"
+        steps = [] if self.edge is None else [f"{side} resized to {self.edge} pixels ({self.resample})"]
+        steps += [] if self.crop is None else [f"centre of {self.crop} pixels"]
+        return ", ".join(steps) or "images of the network's size, not resized"
 
     def _sides(self, sides: tuple[int, int]) -> tuple[int, int]:
         """Width and height whose shorter one is the edge; the longer one is rounded down, as transformers does."""

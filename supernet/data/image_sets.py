@@ -19,7 +19,7 @@ import secrets
 import shutil
 from collections.abc import Callable
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,10 @@ import numpy as np
 
 from supernet.data.dataset import DataError
 from supernet.data.on_disk import ImageFile, ImagesOnDisk
+from supernet.data.pictures import Look
 
 # Part of every key: sets of another form are not found, and decoded anew.
-FORMAT = 1
+FORMAT = 2
 IMAGES, LABELS, MOMENTS, FACTS = "images.bin", "labels.npy", "moments.npy", "facts.json"
 
 
@@ -39,12 +40,14 @@ class ImageSet:
 
     Attributes:
         labels: shape (N,), int64.
-        skipped: names of what could not be decoded.
+        skipped: place, name and reason of what could not be decoded.
+        look: what the pictures were.
     """
 
     images: ImagesOnDisk
     labels: np.ndarray
-    skipped: tuple[str, ...]
+    skipped: tuple[tuple[int, str, str], ...]
+    look: Look
 
 
 class Draft:
@@ -60,7 +63,8 @@ class Draft:
         self._labels = np.empty(most[0], dtype=np.int64)
         self._moments = np.empty((*most[:2], 2), dtype=np.int64)
         self._count = 0
-        self.skipped: list[str] = []
+        self.skipped: list[tuple[int, str, str]] = []
+        self.look = Look()
         folder.mkdir()
         # Unbuffered: a full disk is met where it is caught, and not when the file is closed.
         self._images = (folder / IMAGES).open("wb", buffering=0)
@@ -83,7 +87,7 @@ class Draft:
                 os.fsync(file.fileno())
         shape = [self._count, *self._image_shape]
         with (self.folder / FACTS).open("w") as text:
-            json.dump({"what": what, "shape": shape, "skipped": self.skipped}, text)
+            json.dump({"what": what, "shape": shape, "skipped": self.skipped, "look": asdict(self.look)}, text)
             text.flush()
             os.fsync(text.fileno())
         _sync_folder(self.folder)
@@ -124,7 +128,8 @@ class ImageSets:
         except BaseException:
             os.close(lock)
             raise
-        return ImageSet(ImagesOnDisk(file, np.arange(num), sums), labels, tuple(facts["skipped"]))
+        skipped = tuple((place, name, why) for place, name, why in facts["skipped"])
+        return ImageSet(ImagesOnDisk(file, np.arange(num), sums), labels, skipped, Look(**facts["look"]))
 
     def make(self, key: str, what: str, most: tuple[int, int, int, int], fill: Callable[[Draft], None]) -> bool:
         """Write the set of this key, unless it is there.
@@ -260,7 +265,7 @@ class ImageSets:
         try:
             facts: dict[str, Any] = json.loads((folder / FACTS).read_text())
             num, channels, height, width = facts["shape"]
-            _ = facts["skipped"]
+            _ = facts["skipped"], Look(**facts["look"])
             sizes = [(folder / name).stat().st_size for name in (IMAGES, LABELS, MOMENTS)]
             shapes = [np.load(folder / name, mmap_mode="r").shape for name in (LABELS, MOMENTS)]
         except (OSError, ValueError, KeyError, TypeError, EOFError):

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from supernet.data.dataset import DataError, Dataset, Split, Standardisation
 from supernet.data.fitting import Fit
+from supernet.data.inventory import BEYOND_LIMIT, NAMED, Inventory, left_out
 from supernet.data.on_disk import ImagesOnDisk
+from supernet.data.originals import Originals
+from supernet.data.parts import TEST, TRAIN, VALIDATION, sources_of
+from supernet.data.pictures import BROKEN, Look, NotShown, White, opened
 from supernet.data.splitting import fewer, held_out, without
 
-# Corrupt files that a message names.
-NAMED = 5
+if TYPE_CHECKING:
+    from PIL import Image
+
 # Pixels that are counted at once: counting takes eight bytes for each.
 COUNTED_PIXELS = 2**22
 
@@ -30,17 +34,26 @@ class Labelled:
     Attributes:
         images: NCHW, uint8, in memory or in a file.
         labels: shape (N,), int64.
-        skipped: names of what could not be decoded.
+        skipped: name and reason of what could not be decoded.
+        look: what the pictures were.
+        originals: the pictures themselves, unread; None: there is nothing more in them than in the images.
     """
 
     images: np.ndarray | ImagesOnDisk
     labels: np.ndarray
-    skipped: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+    look: Look = field(default_factory=Look)
+    originals: Originals | None = None
 
     def take(self, index: np.ndarray) -> Labelled:
         """Some of them: copies of images in memory, a view of those in a file."""
         images = self.images.take(index) if isinstance(self.images, ImagesOnDisk) else self.images[index]
-        return Labelled(images, self.labels[index])
+        originals = None if self.originals is None else self.originals.take(index)
+        return Labelled(images, self.labels[index], originals=originals)
+
+
+def unseen(_found: Look | NotShown) -> None:
+    """Nobody asks what a picture was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +63,55 @@ class Decoder:
     Attributes:
         size: height and width of the result in pixels: the shorter side is scaled to it, then the centre is cut.
         channels: 1 or 3.
+        fit: as a checkpoint's own processor fits pictures; None: as `size` says.
+        white: the value of a white pixel in deep images of a set; None: as each file alone suggests.
+        hear: called with what a picture was, or why a file is none.
     """
 
     size: int
     channels: int
-    # As a checkpoint's own processor fits pictures; None: as `size` says.
     fit: Fit | None = None
+    white: White | None = None
+    hear: Callable[[Look | NotShown], object] = unseen
 
     def decode(self, encoded: bytes | Path) -> np.ndarray | None:
-        """Pixels `(C, H, W)`, uint8; None for a file that is not a whole image."""
-        from PIL import Image, ImageOps, UnidentifiedImageError
+        """Pixels `(C, H, W)`, uint8; None for a file that shows no picture."""
+        from PIL import Image, ImageOps
 
-        try:
-            with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as opened:
-                image = ImageOps.exif_transpose(opened).convert("RGB" if self.channels == 3 else "L")
-                if self.fit is None and image.size != (self.size, self.size):
-                    image = ImageOps.fit(image, (self.size, self.size), Image.Resampling.BICUBIC)
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-            # PIL raises SyntaxError for a broken PNG, OSError for a truncated JPEG.
+        image = self.picture(encoded)
+        if image is None:
             return None
-        pixels = np.asarray(image if self.fit is None else self.fit(image, self.size), dtype=np.uint8)
-        return np.ascontiguousarray(pixels.reshape(self.size, self.size, self.channels).transpose(2, 0, 1))
+        if self.fit is not None:
+            try:
+                image = self.fit(image, self.size)
+            except NotShown as error:
+                self.hear(error)
+                return None
+        elif image.size != (self.size, self.size):
+            image = ImageOps.fit(image, (self.size, self.size), Image.Resampling.BICUBIC)
+        return self.pixels(image)
+
+    def picture(self, encoded: bytes | Path) -> Image.Image | None:
+        """The whole picture in the mode of `channels`; None for a file that shows none."""
+        try:
+            image, look = opened(encoded, self.channels, self.white)
+        except NotShown as error:
+            self.hear(error)
+            return None
+        self.hear(look)
+        return image
+
+    def pixels(self, image: Image.Image) -> np.ndarray:
+        """Of a picture of `size` pixels a side, `(C, H, W)`, uint8."""
+        pixels_HWC = np.asarray(image, dtype=np.uint8).reshape(self.size, self.size, self.channels)
+        return np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1))
+
+    @property
+    def sizing(self) -> str:
+        """How a picture gets its size, in words for cards: of everything but random crops of a training."""
+        if self.fit is not None:
+            return str(self.fit)
+        return f"shorter side resized to {self.size} pixels (bicubic), centre of {self.size} pixels"
 
 
 def corrupt_notes(parts: Iterable[Labelled | None], allowed_share: float, name: str) -> tuple[str, ...]:
@@ -80,7 +121,7 @@ def corrupt_notes(parts: Iterable[Labelled | None], allowed_share: float, name: 
         DataError: they are more than the allowed share.
     """
     found = [part for part in parts if part is not None]
-    skipped = [file for part in found for file in part.skipped]
+    skipped = [named(*file) for part in found for file in part.skipped]
     if not skipped:
         return ()
     total = len(skipped) + sum(len(part.labels) for part in found)
@@ -94,12 +135,17 @@ def corrupt_notes(parts: Iterable[Labelled | None], allowed_share: float, name: 
     return (f"{said} and are left out: {some}.",)
 
 
+def named(file: str, why: str) -> str:
+    """A file that gives no picture, with the reason unless it is just broken."""
+    return file if why == BROKEN else f"{file} ({why})"
+
+
 @dataclass(frozen=True, slots=True)
 class Carving:
     """How splits are made of what a source has.
 
     Attributes:
-        validation_share: of the training images, held out for the search.
+        validation_share: of the training images, held out for the search where the source has no part for that.
         test_share: of all images, where the source has no test part; the same images for every seed.
         limit: use at most so many training images; None uses all.
     """
@@ -120,11 +166,17 @@ def image_dataset(
     notes: tuple[str, ...] = (),
     *,
     full_scale: float = 255.0,
+    validation: Labelled | None = None,
+    inventory: Inventory | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Three splits with the standardisation of the training images.
 
     Args:
+        test, validation: the source's own; None: carved from the training images.
         full_scale: the value of a white pixel.
+        inventory: what was read; None: every image, which is all there is to say.
+        facts: more of the preprocessing, such as how pictures get their size.
 
     Raises:
         DataError: a split would be empty.
@@ -138,15 +190,17 @@ def image_dataset(
         tested, left = train, without(len(left), test_index)
     if carving.limit is not None:
         left = left[fewer(train.labels[left], carving.limit, name)]
-    held = held_out(train.labels[left], carving.validation_share, seed, name)
-    validation_index, train_index = left[held], left[without(len(left), held)]
+    searched, train_index = validation, left
+    if searched is None:
+        held = held_out(train.labels[left], carving.validation_share, seed, name)
+        searched, train_index = train.take(left[held]), left[without(len(left), held)]
     learned = train.take(train_index)
     mean, std = channel_statistics(learned.images)
     standardisation = Standardisation(mean, std, full_scale)
 
     def split(part: Labelled) -> Split:
         images = part.images if isinstance(part.images, ImagesOnDisk) else torch.from_numpy(part.images)
-        return Split(images, torch.from_numpy(part.labels), standardisation)
+        return Split(images, torch.from_numpy(part.labels), standardisation, originals=part.originals)
 
     _, channels, height, width = train.images.shape
     preprocessing: dict[str, Any] = {
@@ -155,17 +209,31 @@ def image_dataset(
         "mean": list(mean),
         "std": list(std),
         "labels": list(classes),
+        **(facts or {}),
     }
+    used = len(learned.labels) + len(searched.labels) + len(test_index)
     return Dataset(
         name,
         origin,
         preprocessing,
         train=split(learned),
-        validation=split(train.take(validation_index)),
+        validation=split(searched),
         test=split(tested.take(test_index)),
         num_classes=len(classes),
         notes=notes,
+        inventory=inventory or _inventory({TRAIN: train, VALIDATION: validation, TEST: test}, used, carving, seed),
     )
+
+
+def _inventory(given: Mapping[str, Labelled | None], used: int, carving: Carving, seed: int) -> Inventory:
+    """What a source that says nothing has read: its images, of which so many are in a split."""
+    parts = {role: part for role, part in given.items() if part is not None}
+    skipped = [(why, file) for part in parts.values() for file, why in part.skipped]
+    decoded = sum(len(part.labels) for part in parts.values())
+    lost = left_out([*skipped, *[(BEYOND_LIMIT, "")] * (decoded - used)])
+    shares = {VALIDATION: carving.validation_share, TEST: carving.test_share}
+    sources = sources_of(dict.fromkeys(parts, "the source's own"), {}, seed, shares)
+    return Inventory("images", decoded + len(skipped), lost, {}, sources)
 
 
 def channel_statistics(images_NCHW: np.ndarray | ImagesOnDisk) -> tuple[tuple[float, ...], tuple[float, ...]]:

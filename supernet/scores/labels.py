@@ -46,7 +46,7 @@ class Accuracy:
 
 @dataclass(slots=True)
 class Perplexity:
-    """exp of the mean cross-entropy of a token, at least 1.
+    """exp of the mean cross-entropy of a token that counts, at least 1.
 
     Attributes:
         total: of all tokens, in nats; `texts` holds that of each text.
@@ -92,12 +92,14 @@ class Divergence:
     def add(self, logits: Tensor, batch: Batch, full: Tensor | None = None) -> None:
         """See `Tally`."""
         assert full is not None
-        found = divergences_of_examples(logits, full)
+        counted = batch.counted
+        found = divergences_of_examples(logits, full, counted)
         each = batch.targets.numel() // max(1, len(found))
+        lengths = [each] * len(found) if counted is None else counted.sum(1).tolist()
         self.total += float(found.double().sum())
-        self.count += batch.targets.numel()
+        self.count += sum(lengths)
         self.examples += found.tolist()
-        self.lengths += [each] * len(found)
+        self.lengths += lengths
 
     def values(self) -> dict[str, float]:
         """See `Tally`."""

@@ -24,8 +24,9 @@ def block_class(kind: str) -> type[nn.Module]:
     return kinds.BLOCKS.load(kind).BLOCK
 
 
-# Layers of language models are transformers' own classes; a bundle with them needs it where it is loaded.
-NEEDS_TRANSFORMERS = {"decoder_layer"}
+# Layers of language models are transformers' own classes, or have its activations and rotary positions; a bundle with
+# them needs it where it is loaded.
+NEEDS_TRANSFORMERS = {"decoder_layer", "pooled_head", "transformer_layer"}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -183,6 +183,7 @@ def start(compose: dict[str, Any], servers: EmbeddedServers, tmp_path: Path) -> 
             process.wait()
 
 
+@pytest.mark.thorough
 @pytest.mark.e2e
 def test_services_run(start: Start, tmp_path: Path, database: Database) -> None:
     assert start("migrate").wait(START_SECONDS) == 0, (tmp_path / "migrate.log").read_text()

@@ -31,6 +31,7 @@ def winnow(stack: Stack, *arguments: str, **environment: str) -> subprocess.Comp
     )
 
 
+@pytest.mark.thorough
 def test_the_command_line_is_signed_in_and_makes_keys_both_ways(stack: Stack, client: Client) -> None:
     by_api = winnow(stack, "keys", "create", "ada", "--scope", "read", "--group", "g", WINNOW_DATABASE_URL="")
     by_database = winnow(stack, "keys", "create", "bob", "--days", "1")

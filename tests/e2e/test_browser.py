@@ -123,6 +123,16 @@ def test_job_is_followed_live_selected_and_exported(page: Page, job_id: str, cli
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
+def test_a_jobs_page_says_what_its_data_are(page: Page, job_id: str, client: Client) -> None:
+    wait_for(client, job_id, is_finished)
+    page.goto(f"/jobs/{job_id}")
+    card = page.get_by_test_id("data-card")
+    expect(card).to_contain_text("digits: scikit-learn load_digits")
+    expect(card).to_contain_text("1,797 of 1,797 images are used")
+    expect(card).to_contain_text("carved from training data")
+    assert client.data(job_id)["loads"][0]["used"] == 1797
+
+
 def test_a_network_that_is_still_loading_cannot_be_mistaken_for_the_one_before(
     browser: Browser, job_id: str, client: Client
 ) -> None:
@@ -180,6 +190,7 @@ def test_job_is_cancelled_from_its_page(page: Page, client: Client) -> None:
     assert is_finished(client.job(job["id"]))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("page", [1280], indirect=True)
 def test_a_search_is_stopped_from_its_page(page: Page, client: Client) -> None:
     many = {**TINY_JOB["search"], "evaluations": 240}  # type: ignore[dict-item]
@@ -206,6 +217,18 @@ def test_a_job_is_written_checked_and_submitted_in_the_browser(page: Page, clien
     expect(text).to_have_value(re.compile('"recipe": "bignas"'))
     assert json.loads(text.input_value()) == written
 
+    sentence = page.get_by_test_id("shrink")
+    for name, value in {"model": "vit", "data": "digits", "under": "latency_ms=0.5, size_bytes=2e6"}.items():
+        sentence.locator(f"[name={name}]").fill(value)
+    page.get_by_test_id("plan").click()
+    expect(page.get_by_test_id("trouble")).to_contain_text("Name one")
+    sentence.locator("[name=model]").fill("mobilenet/digits")
+    page.get_by_test_id("plan").click()
+    expect(page.get_by_test_id("decisions")).to_contain_text("shapes and bits are searched together")
+    expect(page.get_by_test_id("trouble")).to_be_hidden()
+    limits = {goal["metric"]: goal.get("limit") for goal in json.loads(text.input_value())["objectives"]}
+    assert limits == {"accuracy": None, "latency_ms": 0.5, "size_bytes": 2e6}
+
     text.fill("{")
     page.get_by_test_id("submit").click()
     expect(page.get_by_test_id("trouble")).to_contain_text("This is not JSON yet")
@@ -223,6 +246,7 @@ def test_a_job_is_written_checked_and_submitted_in_the_browser(page: Page, clien
     client.verb(page.url.rsplit("/", 1)[1], "cancel")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("page", [1280], indirect=True)
 def test_a_finished_job_is_copied_and_searched_further(page: Page, job_id: str, client: Client) -> None:
     wait_for(client, job_id, is_finished)

@@ -68,6 +68,7 @@ def test_a_small_test_split_is_exported_whatever_the_threads(client: Client, sma
     assert r"(\[/red\] small \`x\`)" in (folder / "README.md").read_text()
 
 
+@pytest.mark.thorough
 def test_data_that_changed_or_went_away_change_no_export(client: Client, small, tmp_path: Path) -> None:
     job, folder = small
     first, *_, last = networks(client, job)

@@ -130,6 +130,7 @@ def machine(stack: Stack, tmp_path: Path) -> Iterator[Callable[[], subprocess.Po
             process.wait(60)
 
 
+@pytest.mark.thorough
 def test_a_job_waits_for_its_target_and_survives_that_it_dies(
     client: Client, database: Database, machine: Callable[[], subprocess.Popen[bytes]]
 ) -> None:

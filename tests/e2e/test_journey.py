@@ -115,8 +115,8 @@ def test_export_loads_without_winnow_and_scores_the_same(
     with tarfile.open(client.download(export, tmp_path)) as tar:
         tar.extractall(tmp_path, filter="data")
     folder = tmp_path / f"{finished['id']}-{knee['architecture_id']}"
-    files = "README.md architecture.json load.py model.onnx model.safetensors network.py verification.json"
-    assert {path.name for path in folder.iterdir()} == set(files.split())
+    files = "README.md SHA256SUMS architecture.json load.py model.onnx model.safetensors network.py samples.safetensors"
+    assert {path.name for path in folder.iterdir()} == {*files.split(), "verification.json"}
     card = (folder / "README.md").read_text()
     for expected in (finished["id"], "Position", "sha256", "torch", "test_accuracy", "measured", "scikit-learn"):
         assert expected in card
@@ -135,6 +135,7 @@ def test_exporting_again_gives_the_same_export(client: Client, finished: dict[st
     assert first == second
 
 
+@pytest.mark.thorough
 def test_command_line_tells_the_same_story(stack: Stack, finished: dict[str, Any], tmp_path: Path) -> None:
     def winnow(*arguments: str) -> str:
         environment = {**os.environ, **stack.environment(), "COLUMNS": "200"}

@@ -26,6 +26,7 @@ JOB = {
 }
 
 
+@pytest.mark.thorough
 def test_a_joint_search_shows_its_baselines_and_exports_integers(client: Client, stack: Stack, tmp_path: Path) -> None:
     job = client.submit(JOB)
     finished = wait_for(client, job["id"], is_finished)

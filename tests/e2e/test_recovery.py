@@ -62,6 +62,7 @@ def test_killed_runner_ends_with_the_same_front_bit_for_bit(
     assert any("Resumed at step" in text for text in said)
 
 
+@pytest.mark.thorough
 def test_paused_and_resumed_ends_with_the_same_front(
     client: Client, undisturbed: tuple[list[tuple[Any, ...]], list[str]]
 ) -> None:
@@ -75,6 +76,7 @@ def test_paused_and_resumed_ends_with_the_same_front(
     assert result(client, job["id"]) == undisturbed
 
 
+@pytest.mark.thorough
 def test_stopped_keeps_the_front_so_far_even_if_it_was_paused_and_its_runner_is_killed(
     client: Client, undisturbed: tuple[list[tuple[Any, ...]], list[str]]
 ) -> None:

@@ -28,6 +28,7 @@ def done(client: Client, spec: dict[str, Any]) -> dict[str, Any]:
     return finished
 
 
+@pytest.mark.thorough
 def test_a_job_trained_by_two_machines_can_be_reused_by_another(client: Client, stack: Stack) -> None:
     """Both are this one: the second joins as `winnow join JOB --rank 1` does, and leaves when the job is over."""
     training = {**TINY_JOB["training"], "hosts": 2}  # type: ignore[dict-item]
@@ -67,6 +68,7 @@ def test_what_a_supernet_was_not_trained_for_is_refused(client: Client) -> None:
         client.submit({"supernet": {"reuse": "nothing"}})
 
 
+@pytest.mark.thorough
 def test_a_small_llama_is_trained_and_searched(stack: Stack, client: Client, tmp_path: Path) -> None:
     """The whole journey: trained, searched, its finalists measured, and one exported and verified.
 

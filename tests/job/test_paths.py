@@ -236,8 +236,10 @@ def test_no_field_that_names_a_file_is_forgotten() -> None:
         return {name for name, field in model.model_fields.items() if "str" in str(field.annotation)}
 
     known = {"path", "tokenizer"}
-    # Names of columns and configurations: no files.
-    words = {"source", "text", "label", "image", "config", "storage"}
+    # Names of columns, configurations and parts (which hold no separator): no files.
+    words = {"source", "text", "label", "image", "config", "storage", "rows", "separator"}
+    words |= {"messages", "prompt", "answer", "template"}
+    words |= {"train_split", "validation_split", "test_split"}
     for source, model in DATA_MODELS.items():
         assert texts(model) <= known | words, f"{source} has a text that may be a path: check it in job/paths.py"
     job = spec(data={"source": "labelled_text", "path": "/a", "tokenizer": "/b"}, objectives=[{"metric": "accuracy"}])

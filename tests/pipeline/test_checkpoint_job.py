@@ -257,6 +257,12 @@ def test_the_checkpoints_own_numbers_are_in_the_facts_that_exports_take(tmp_path
     assert data.preprocessing["resize"] == "both sides resized to 8 pixels (bilinear)"
 
 
+def test_a_checkpoints_preprocessing_excludes_a_size_of_ones_own(tmp_path):
+    job = vit_spec(vit(tmp_path / "ck", PROCESSOR), pictures(tmp_path / "set")).model_dump(mode="json")
+    with pytest.raises(ValueError, match=r"Got data\.resize, but images are prepared as the checkpoint's own"):
+        JobSpec.model_validate({**job, "data": {**job["data"], "resize": 16}})
+
+
 def test_a_checkpoint_without_its_preprocessing_says_so(tmp_path):
     spec = vit_spec(vit(tmp_path / "ck", None), pictures(tmp_path / "set"))
     assert "has no preprocessor_config.json" in checked(tmp_path, spec).messages[0]

@@ -81,7 +81,7 @@ def world(folder: Path, monkeypatch: pytest.MonkeyPatch, limit: float | None, **
 
 
 def record_of(found: World) -> FrontRecord:
-    measure_front(found.shop, found, list(map(found.evaluation, found.networks)), found.hardware)  # type: ignore[arg-type]
+    measure_front(found.shop, found, found, list(map(found.evaluation, found.networks)), found.hardware)  # type: ignore[arg-type]
     (record,) = found.shop.reporter.records(FrontRecord)
     return record
 
@@ -181,7 +181,7 @@ def test_without_predictions_the_front_of_the_search_is_measured_and_no_more(tmp
         return Evaluation(one, metrics, Source.ANALYTIC)
 
     found.evaluate = lambda many: list(map(exact, many))  # type: ignore[method-assign]
-    measure_front(shop, found, list(map(exact, found.networks)), Hardware())  # type: ignore[arg-type]
+    measure_front(shop, found, found, list(map(exact, found.networks)), Hardware())  # type: ignore[arg-type]
     (record,) = shop.reporter.records(FrontRecord)
     ids = {point.architecture_id for point in record.points} | {found.largest.id}
     assert set(found.asked) == ids

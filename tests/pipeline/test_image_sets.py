@@ -21,7 +21,7 @@ from supernet.data.on_disk import ImagesOnDisk
 from supernet.evaluator import Evaluator
 from supernet.network import Supernet
 from tests.pipeline.bench import MemoryReporter, workshop
-from tests.tiny_data import grey_images
+from tests.tiny_data import grey_images, picture
 
 TRAINING = {"epochs": 2, "batch_size": 32, "options": {"num_random": 1}}
 
@@ -98,3 +98,24 @@ def test_another_process_of_a_training_stops_decoding_when_the_job_does(database
         jobs.pause(session, job_id)
     with pytest.raises(RunOver, match="is not running"):
         goes_on(0.2)
+
+
+def test_a_paused_training_on_crops_of_whole_pictures_ends_where_one_that_was_not_paused_does(tmp_path):
+    options = grey_images(tmp_path / "source")
+    for file in (tmp_path / "source").rglob("*.png"):
+        picture(int(file.parent.name[-1]) % 3, int(file.stem), (30, 20)).save(file)
+    training = {**TRAINING, "augmentation": {"resized_crop": 0.2}}
+    trained = []
+    for interrupt_at in (None, 2):
+        shop = workshop(
+            tmp_path / str(interrupt_at),
+            MemoryReporter(interrupt_at=interrupt_at),
+            data={"source": "images", **options},
+            training=training,
+            search={"calibration_images": 40},
+        )
+        if interrupt_at is not None:
+            with pytest.raises(Interrupted):
+                train_supernet(shop, data_of(shop))
+        trained.append(train_supernet(shop, data_of(shop)).state_dict())
+    assert all(torch.equal(trained[0][name], value) for name, value in trained[1].items())

@@ -19,14 +19,16 @@ from pipeline.exporting import CannotExport, ExportOrder, escaped, make_export
 from pipeline.materials import fresh_supernet, prepare_data
 from pipeline.own_data import companion_files, without_tokenizer
 from pipeline.shipping import rounded
-from pipeline.workshop import make_evaluator
+from pipeline.workshop import images_of, make_evaluator
 from service.store.models import Artifact, EvaluationRow, Finalist, Job
+from supernet.calibrate import DELIVERED_IMAGES
 from supernet.data import IN_MEMORY, Dataset, Split, Standardisation, load_dataset
 from supernet.data.images import channel_statistics
 from supernet.data.on_disk import ImageFile, ImagesOnDisk, moments
 from supernet.evaluate import score
 from supernet.evaluator import Evaluator
 from supernet.flat import own_tensors
+from supernet.network import Supernet
 from tests.pipeline.bench import MemoryReporter, workshop
 from tests.pipeline.llama_bench import evaluator_of, llama_spec, text_file
 from tests.pipeline.test_checkpoint_job import bert, text_spec, texts
@@ -50,23 +52,25 @@ def digits() -> Dataset:
     return load_dataset("digits", 0)
 
 
-@pytest.mark.parametrize("parts", [{}, QUANTIZED])
+CROPPED = {"training": {"augmentation": {"crop_padding": 2}}}
+
+
+@pytest.mark.parametrize("parts", [{}, QUANTIZED, CROPPED])
 def test_a_network_made_from_what_was_kept_is_the_same_to_the_bit(tmp_path: Path, parts) -> None:
     shop = workshop(tmp_path, Reporter(), **parts)
     samples.keep(shop, digits())
     (file,) = shop.reporter.artifacts("samples")
     kept = samples.read(shop.artifacts, file)
-    from supernet.network import Supernet
-
     torch.manual_seed(0)
     supernet = Supernet(shop.space)
     space = shop.spec.space()
     architecture = space.sample(np.random.default_rng(0))
-    first = make_evaluator(shop.spec, supernet, digits()).network(architecture)
-    again = make_evaluator(shop.spec, supernet, kept.data, calibrated=kept.calibrated).network(architecture)
-    x = kept.data.test.x
-    with torch.no_grad():
-        assert torch.equal(first.eval()(x), again.eval()(x))
+    for delivered in (False, True):
+        first = make_evaluator(shop.spec, supernet, digits(), delivered=delivered).network(architecture)
+        ready = make_evaluator(shop.spec, supernet, kept.data, calibrated=kept.calibrated, delivered=delivered)
+        again, x = ready.network(architecture), kept.data.test.x
+        with torch.no_grad():
+            assert torch.equal(first.eval()(x), again.eval()(x))
     assert kept.counts == {name: len(split) for name, split in digits().splits.items()}
     assert kept.data.preprocessing == digits().preprocessing
     assert torch.equal(kept.data.test.x, digits().test.x)
@@ -103,6 +107,34 @@ def test_data_are_kept_once_and_others_are_noticed(tmp_path: Path) -> None:
 def _reusing(spec: JobSpec) -> JobSpec:
     given = spec.model_dump(mode="json")
     return JobSpec.model_validate({**given, "supernet": {**given["supernet"], "reuse": "job"}})
+
+
+def test_networks_that_are_delivered_are_calibrated_on_more_images(tmp_path: Path) -> None:
+    shop = workshop(tmp_path, Reporter(), search={"evaluations": 6, "calibration_images": 64})
+    assert (images_of(shop.spec, delivered=False), images_of(shop.spec, delivered=True)) == (64, DELIVERED_IMAGES)
+    samples.keep(shop, digits())
+    kept = samples.read(shop.artifacts, shop.reporter.artifacts("samples")[0])
+    assert kept.calibrated.images is not None
+    assert len(kept.calibrated.images) == min(DELIVERED_IMAGES, len(digits().train))
+
+
+def test_a_job_of_an_older_version_stays_calibrated_as_it_was(tmp_path: Path) -> None:
+    """Its numbers are of networks that saw plain images, and few of them."""
+    shop = workshop(tmp_path, Reporter(), search={"evaluations": 6, "calibration_images": 64}, **CROPPED)
+    data, architecture = digits(), shop.space.smallest()
+    tensors, facts = samples.packed(shop.spec, shop.space, data)
+    tensors |= {f"calibration.{part}": tensors[f"calibration.{part}"][:64] for part in ("stored", "y")}
+    old = {**facts, **samples.described(data), "format": "winnow-samples/1", "differs": []}
+    path = "supernets/old.safetensors"
+    shop.files.save("samples", path, tensors, 0, {"winnow": json.dumps(old)})
+    kept = samples.read(shop.artifacts, shop.reporter.artifacts("samples")[0])
+    torch.manual_seed(0)
+    supernet = Supernet(shop.space)
+    got = make_evaluator(shop.spec, supernet, kept.data, calibrated=kept.calibrated, delivered=True)
+    then = Evaluator(supernet, data, 64, shop.spec.training.seed)
+    x = kept.data.test.x
+    with torch.no_grad():
+        assert torch.equal(got.network(architecture)(x), then.network(architecture)(x))
 
 
 def test_the_same_images_are_known_again_in_memory_and_in_a_file(tmp_path: Path) -> None:
@@ -244,3 +276,23 @@ def test_kept_samples_that_are_damaged_are_refused(tmp_path: Path) -> None:
 
 def test_names_are_shown_in_cards_as_they_are() -> None:
     assert escaped("a\nb <i> [x](y) `z`") == r"a\\nb \<i\> \[x\](y) \`z\`"
+
+
+def test_a_model_of_answers_is_verified_on_its_answers_alone(tmp_path: Path) -> None:
+    rows = [json.dumps({"q": f"{i}+{i}", "a": str(2 * i)}) for i in range(60)]
+    path = tmp_path / "sums.jsonl"
+    path.write_text("\n".join(rows))
+    words = {"source": "instructions", "path": str(path), "length": 16, "answer": "a", "template": "{q}="}
+    spec = llama_spec(path, data=words)
+    evaluator = evaluator_of(spec)
+    shop = replace(workshop(tmp_path, Reporter()), spec=spec, space=spec.supernet.space())
+    data = load_dataset("instructions", spec.training.seed, spec.data)
+    samples.keep(shop, data)
+    order = order_of(shop, evaluator, data)
+    path.unlink()
+    bundle = make_export(order, shop.artifacts, 1, IN_MEMORY)
+    promised = order.finalist.metrics["test_perplexity"]
+    for found in bundle.report["formats"].values():
+        assert found["perplexity"] == pytest.approx(promised, rel=1e-3)
+    facts = json.loads((bundle.folder / "architecture.json").read_text())
+    assert "the template '{q}='" in facts["preprocessing"]["template"]

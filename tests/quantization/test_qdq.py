@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 import torch
 
-from export.formats.onnx import format as onnx_format
+from export.formats.onnx import traced as onnx_format
 from predictors.cost import weight_bytes
 from quantization.calibration import with_stated_policy
 from quantization.layer import FakeQuantized
@@ -26,7 +26,7 @@ def shake(network, seed=0):
 
 
 def write(made, policy, inputs, folder):
-    onnx_format.write(made.folded, inputs, folder)
+    onnx_format.write_for_measuring(made.folded, inputs, folder)
     quantize_file(folder / "model.onnx", {made.paths[name]: plan for name, plan in made.plans(policy).items()})
     return folder / "model.onnx"
 
@@ -96,7 +96,7 @@ def test_so_does_every_convolution_of_a_mix_whatever_it_was_calibrated_on(calibr
         layers = space.layers(architecture)
         example = inputs_for(space, 1) * 0
         network = with_stated_policy(build_network(layers).eval(), layers, example)
-        onnx_format.write(network, example, tmp_path)
+        onnx_format.write_for_measuring(network, example, tmp_path)
     else:
         write(quantizable(space, architecture, calibrated), policy, inputs_for(space, 2), tmp_path)
     run(tmp_path / "model.onnx", inputs_for(space, 1), tmp_path / "optimized.onnx")
@@ -138,7 +138,7 @@ def test_one_linear_layer_is_within_a_step_of_onnxruntimes(scheme, name, tmp_pat
     layer, plan = made.layer(name), made.plan(name, precision)
     x = torch.randn(5, layer.in_features) * 2
     x = x if name == "head.pooler" else x[:, None]
-    onnx_format.write(Wrapped(layer, torch.nn.Identity()), x, tmp_path)
+    onnx_format.write_for_measuring(Wrapped(layer, torch.nn.Identity()), x, tmp_path)
     quantize_file(tmp_path / "model.onnx", {"it": plan})
 
     with torch.no_grad():
@@ -154,7 +154,7 @@ def test_one_convolution_is_within_a_step_of_onnxruntimes(name, mode, tmp_path):
     made = quantizable(space, space.largest())
     layer, plan = made.layer(name), made.plan(name, Precision("int8_static", mode))
     x = torch.randn(4, layer.in_channels, 8, 8)
-    onnx_format.write(Wrapped(layer, torch.nn.ReLU()), x, tmp_path)
+    onnx_format.write_for_measuring(Wrapped(layer, torch.nn.ReLU()), x, tmp_path)
     quantize_file(tmp_path / "model.onnx", {"it": plan})
 
     with torch.no_grad():

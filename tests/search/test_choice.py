@@ -1,6 +1,7 @@
 """Rules that choose a network of a front, and when the knee needs none."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -39,6 +40,24 @@ PERPLEXED = front({"perplexity": 9.0, "size_bytes": 1.0}, {"perplexity": 5.0, "s
 )
 def test_a_rule_chooses_among_those_under_its_limits(rule, chosen):
     assert choose(THREE, ACCURATE, rule).architecture.values["c"] == chosen
+
+
+@pytest.mark.parametrize(("low", "chosen"), [(0.85, 0), (0.8, 1), (0.7, 1), (0.4, 2)])
+def test_as_good_is_the_cheapest_whose_score_the_best_might_have_had(low, chosen):
+    best, *others = THREE
+    sampled = replace(best, intervals={"accuracy": (low, 0.95)})
+    assert choose([sampled, *others], ACCURATE, Rule("as_good")).architecture.values["c"] == chosen
+    # A score without an interval is exact, so nothing else is as good.
+    assert choose(THREE, ACCURATE, Rule("as_good")).architecture.values["c"] == 0
+    # Limits come first: the best is the best among those that keep them.
+    assert choose([sampled, *others], ACCURATE, Rule("as_good", {"latency_ms": 2})).architecture.values["c"] == 2
+
+
+def test_as_good_of_perplexities_is_below_the_upper_end():
+    tied = [replace(PERPLEXED[1], intervals={"perplexity": (4.0, 9.5)}), PERPLEXED[0]]
+    goals = [Objective("perplexity"), Objective("size_bytes")]
+    assert choose(tied, goals, Rule("as_good")).metrics["size_bytes"] == 1.0
+    assert choose(tied, goals[:1], Rule("as_good")).metrics["perplexity"] == 5.0  # no cost to be cheaper in
 
 
 def test_of_language_models_the_most_accurate_has_the_lowest_perplexity():

@@ -16,6 +16,7 @@ from service.auth.guard import Need, need_of
 from service.auth.keys import Scope
 from service.auth.ownership import OWNED, SHARED
 from service.settings import Settings
+from service.store import nodes
 from service.store.models import (
     ApiKey,
     Export,
@@ -24,7 +25,9 @@ from service.store.models import (
     Target,
     TrainedSupernet,
     Upload,
+    Webhook,
 )
+from service.store.nodes import NodeFacts
 from service.store.session import Database
 from tests.api import BASE, client_of, open_api
 from tests.conftest import TINY_JOB
@@ -129,6 +132,10 @@ def filled(database: Database, key_of: Callable[..., str]) -> tuple[dict[str, st
         named["upload_id"] = keys.secrets.token_hex(6)
         sent = {"kind": "dataset", "name": "u", "size_bytes": 1, "sha256": "0" * 64}
         session.add(Upload(id=named["upload_id"], owner_id=ids["write"], **sent))
+        named["webhook_id"] = keys.secrets.token_hex(6)
+        hook = {"url": "https://example.org", "secret": "s", "states": []}
+        session.add(Webhook(id=named["webhook_id"], owner_id=ids["write"], **hook))
+        nodes.beat(session, "a worker", 5, NodeFacts(("train",), (), 0, 1, {}))
         session.add(Target(name=f"t-{job_id}", kind="table", facts={}, table="", owner_id=ids["write"]))
     return cast, {"job_id": job_id, **named, "name": f"t-{job_id}", "architecture_id": "a" * 16, "key_id": "0" * 12}
 

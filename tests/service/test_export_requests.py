@@ -138,9 +138,9 @@ def test_an_archive_that_is_gone_or_damaged_is_made_again(database, settings, as
 
 
 def test_options_make_rules() -> None:
-    assert export_rule(knee=False, most_accurate=False, under=[]) is None
-    assert export_rule(knee=True, most_accurate=False, under=[]) == {"pick": "knee", "under": {}}
-    limits = export_rule(knee=False, most_accurate=False, under=["latency_ms=5", "size_bytes=1e6"])
+    assert export_rule({}, []) is None
+    assert export_rule({"knee": True}, []) == {"pick": "knee", "under": {}}
+    limits = export_rule({}, ["latency_ms=5", "size_bytes=1e6"])
     assert limits == {"pick": "most_accurate", "under": {"latency_ms": 5.0, "size_bytes": 1e6}}
     for under, says in (
         (["latency_ms"], "such as latency_ms=5"),
@@ -149,9 +149,9 @@ def test_options_make_rules() -> None:
         (["a=1", "a=2"], "twice"),
     ):
         with pytest.raises(ValueError, match=says):
-            export_rule(knee=False, most_accurate=False, under=under)
+            export_rule({}, under)
     with pytest.raises(ValueError, match="give one of them"):
-        export_rule(knee=True, most_accurate=True, under=[])
+        export_rule({"knee": True, "most_accurate": True}, [])
 
 
 def test_the_command_says_what_it_exports_and_what_that_scores(monkeypatch, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ LIES = {
     "fits_capacity": ("FlattenSpec(table", "FlattenSpec(values['depth'] + table", "does not fit in"),
     # Arguments in another order are given by name, so nothing else would notice.
     "specs_are_values": ("def __init__(self, pixels, width):", "def __init__(self, width, pixels):", "takes ['width'"),
+    "branches_are_there": ('return ("down",)', 'return ("up.weight",)', "branches() names 'up.weight'"),
     "counted_params": ('"norm": norm_part(self.width, held=0),', "", "counted 1072, torch has 1104"),
     "counted_macs": (
         "self.down(self.activation(self.up(self.norm(x_NC))))",

@@ -7,12 +7,15 @@ import torch
 from search_space.adjustments import Adjustments
 from search_space.plugins import load_family
 from supernet import examiner as examiner_module
-from supernet.calibrate import calibrate
+from supernet.augment import Augmentation
+from supernet.calibrate import calibrate, norms_of
 from supernet.data import Split, load_dataset
 from supernet.data.text import blocks
 from supernet.evaluate import examine, score
-from supernet.examiner import Examiner
+from supernet.evaluator import Evaluator, calibration_examples
+from supernet.examiner import CALIBRATION_BATCH, Examiner
 from supernet.network import Supernet, extract
+from supernet.options import AugmentationOptions
 from supernet.prefixes import Prefixes, in_order
 from supernet.scores.labels import SplitExam
 
@@ -116,6 +119,27 @@ def test_an_examiner_gives_what_one_by_one_gives(monkeypatch, group_bytes):
     scores = examiner.examine(architectures)
     assert scores == [{"accuracy": score(examiner.network(a), validation)} for a in architectures]
     assert scores == examiner.examine(architectures)  # with what was kept from the first time
+
+
+def test_networks_are_calibrated_on_images_as_the_training_saw_them():
+    """Statistics are the plain average over the augmented images, and others than those of plain ones."""
+    data = load_dataset("digits", 0)
+    augment = AugmentationOptions(crop_padding=2, flip=True)
+    supernet, (architecture, *_) = made(DIGITS), population(DIGITS, 2)
+    evaluators = [Evaluator(supernet, data, 300, 7, augment=options) for options in (augment, None)]
+    augmented, plain = (evaluator.network(architecture) for evaluator in evaluators)
+    images = Augmentation(calibration_examples(data, 300, 7), augment, 7, "calibration")
+    expected = extract(supernet, architecture)
+    calibrate(expected, [batch.inputs for batch in images.batches(CALIBRATION_BATCH)])
+    for norm, right, wrong in zip(*map(all_norms, (augmented, expected, plain)), strict=True):
+        assert torch.equal(norm.running_var, right.running_var)
+        assert not torch.allclose(norm.running_var, wrong.running_var, rtol=1e-3)
+    (evaluation,) = evaluators[0].evaluate([architecture])
+    assert evaluation.metrics["accuracy"] == score(augmented, data.validation)
+
+
+def all_norms(network):
+    return [norm for block in network.children() for norm in norms_of(block)]
 
 
 def test_padded_text_keeps_its_mask():

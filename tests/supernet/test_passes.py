@@ -5,13 +5,15 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from search_space.plugins import load_family
+from search_space.plugins import FAMILIES, load_family
 from supernet import passes as passes_module
+from supernet.contract import example_input
 from supernet.data import Batch
 from supernet.losses import distillation_loss, divergence, task_loss
 from supernet.network import Supernet
-from supernet.passes import Output, Passes, Regularisation, dropped_branch
+from supernet.passes import NONE, Output, Passes, Regularisation, dropped_examples
 
 SPACE = load_family("mobilenet", "digits")
 
@@ -91,25 +93,108 @@ def test_dropout_zeroes_the_classifiers_inputs_and_scales_the_rest(supernet):
 
 def test_a_dropped_branch_is_left_out_or_scaled_up():
     torch.manual_seed(0)
-    shortcut, out = torch.randn(1000, 2, 3, 3), torch.randn(1000, 2, 3, 3)
-    got = dropped_branch(out, shortcut, 0.2)
-    left_out = (got == shortcut).flatten(1).all(1)
+    out = torch.randn(1000, 2, 3, 3)
+    got = dropped_examples(out, 0.2)
+    left_out = (got == 0).flatten(1).all(1)
     assert 150 < int(left_out.sum()) < 250
-    torch.testing.assert_close(got[~left_out], (shortcut + (out - shortcut) / 0.8)[~left_out])
+    torch.testing.assert_close(got[~left_out], (out / 0.8)[~left_out])
 
 
 def test_drop_connect_rises_with_depth_and_spares_blocks_that_change_the_shape(supernet, monkeypatch):
     probabilities = []
 
-    def watch(out, shortcut, probability):
-        assert out.shape == shortcut.shape
+    def watch(out, probability):
         probabilities.append(round(probability, 6))
         return out
 
-    monkeypatch.setattr(passes_module, "dropped_branch", watch)
+    monkeypatch.setattr(passes_module, "dropped_examples", watch)
     Passes(supernet).run(batch(), SPACE.largest(), Regularisation(drop_connect=0.7))
     # Stem and six blocks before the head; the second block of each stage keeps its shape.
     assert probabilities == pytest.approx([0.7 * place / 7 for place in (3, 5, 7)])
+
+
+def residual_spaces() -> list[tuple[str, str]]:
+    """One space of every family whose layers name branches; a new family comes in by itself."""
+    presets = {"mobilenet": "digits", "resnet": "cifar", "proxyless": "digits", "vit": "cifar"}
+    return [(name, presets.get(name, "tiny")) for name in FAMILIES.names()]
+
+
+@pytest.mark.parametrize(("family", "preset"), residual_spaces())
+def test_every_family_with_residual_branches_leaves_them_out(family, preset):
+    space = load_family(family, preset)
+    torch.manual_seed(0)
+    net = Supernet(space).train()
+    layers = net.layers(space.largest(), dropout=False)
+    branched = {name: spec for name, spec in layers.items() if spec.branches()}
+    assert branched, f"{space.name} has residual blocks; let their specs name the branches"
+    for name, spec in branched.items():
+        block = net.slot(name).sub_block(spec)
+        for parameter in block.parameters():
+            assert parameter.device.type in ("cpu", "meta")
+        assert all(block.get_submodule(branch) is not None for branch in spec.branches())
+    x = example_input(space, 8, tokens=8)
+    targets = torch.zeros(8, dtype=torch.long) if space.takes.classes is not None else x
+    given = Batch(x, targets)
+    quiet = Passes(net).run(given, space.largest(), NONE).logits()
+    assert torch.allclose(quiet, Passes(net).run(given, space.largest(), NONE).logits(), atol=1e-6)
+    torch.manual_seed(1)
+    dropped = Passes(net).run(given, space.largest(), Regularisation(drop_connect=0.5, own_dropout=False)).logits()
+    assert not torch.allclose(dropped, quiet, atol=1e-4), "the switch is ignored"
+
+
+@pytest.mark.parametrize(("family", "preset"), [("vit", "cifar"), ("llama", "tiny"), ("mobilenet", "digits")])
+def test_without_any_branch_a_block_is_its_shortcut(family, preset, monkeypatch):
+    space = load_family(family, preset)
+    net = Supernet(space).train()
+    name, spec = next((n, s) for n, s in net.layers(space.largest()).items() if s.branches())
+    monkeypatch.setattr(passes_module, "dropped_examples", lambda out, _probability: 0 * out)
+    seen = {}
+    x = example_input(space, 4, tokens=8)
+    targets = torch.zeros(4, dtype=torch.long) if space.takes.classes is not None else x
+    block = net.slot(name).sub_block(spec)
+    hook = block.register_forward_hook(lambda _, inputs, out: seen.update(before=inputs[0], after=out))
+    Passes(net).run(Batch(x, targets), space.largest(), Regularisation(drop_connect=0.5))
+    hook.remove()
+    torch.testing.assert_close(seen["after"], seen["before"])
+
+
+def test_recomputed_blocks_leave_out_the_same_branches(supernet):
+    def of(checkpointing: bool) -> dict[str, torch.Tensor]:
+        torch.manual_seed(3)
+        passes = Passes(supernet, activation_checkpointing=checkpointing)
+        return gradients(passes, SPACE.largest(), regularisation=Regularisation(drop_connect=0.5))
+
+    plain, again = of(False), of(True)
+    for name in plain:
+        torch.testing.assert_close(plain[name], again[name], msg=name)
+
+
+def test_only_the_biggest_network_of_a_sandwich_drops_out_anything():
+    """BERT's own dropouts are the biggest's alone, too: the others answer the same however often they are asked."""
+    space = load_family("bert", "tiny")
+    torch.manual_seed(0)
+    net = Supernet(space).train()
+    x = example_input(space, 4, tokens=8)
+    given, of = Batch(x, torch.zeros(4, dtype=torch.long)), Passes(net)
+    assert any(spec.without_dropout() != spec for spec in net.layers(space.largest()).values())
+    for architecture in (space.smallest(), space.largest()):
+        first, second = (of.run(given, architecture, NONE).logits() for _ in range(2))
+        assert torch.equal(first, second)
+        first, second = (of.run(given, architecture).logits() for _ in range(2))
+        assert not torch.equal(first, second)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+def test_a_compiled_block_still_drops_out(supernet):
+    slots = ("stage1_block2", "head")
+    nn.init.ones_(supernet.slot(slots[0]).block.project_norm.weight)
+    for slot in slots:
+        supernet.slot(slot).sub_block(supernet.layers(SPACE.largest())[slot]).compile(backend="eager")
+    of = Passes(supernet)
+    clean = of.run(batch(), SPACE.largest()).logits()
+    for regularisation in (Regularisation(dropout=0.5), Regularisation(drop_connect=0.7)):
+        assert not torch.allclose(of.run(batch(), SPACE.largest(), regularisation).logits(), clean)
+    assert torch.allclose(of.run(batch(), SPACE.largest()).logits(), clean, atol=1e-5)
 
 
 # --- losses in parts ---------------------------------------------------------------------------------

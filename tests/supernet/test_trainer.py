@@ -10,7 +10,9 @@ from search_space.plugins import load_family
 from supernet.data import Split, Standardisation
 from supernet.methods.bignas.method import BigNAS
 from supernet.methods.bignas.options import BigNASOptions
+from supernet.methods.single.method import Single
 from supernet.network import Supernet
+from supernet.optimizers import decayed, make_optimizer, undecayed
 from supernet.options import OPTIMIZERS, AugmentationOptions
 from supernet.passes import Passes
 from supernet.randomness import derived_rng
@@ -18,6 +20,7 @@ from supernet.trainer import NonFiniteLoss, Trainer, TrainingOptions
 from tests.supernet.recipes import FEW_STEPS, changed
 
 SPACE = load_family("mobilenet", "digits")
+SCALE = Standardisation((0.0,), (1.0,), full_scale=4096.0)
 
 
 def split(count: int = 64) -> Split:
@@ -144,6 +147,23 @@ def test_the_number_of_steps_follows_from_epochs_and_batches():
     assert (made.steps_per_epoch, made.num_steps) == (3, 9)
 
 
+def test_repeated_examples_come_so_many_times_in_a_batch_and_stay_reproducible():
+    def repeated() -> Trainer:
+        torch.manual_seed(0)
+        images = Split(torch.arange(64 * 64).reshape(64, 1, 8, 8).float(), torch.zeros(64).long(), SCALE)
+        return Trainer(Supernet(SPACE), BigNAS(), images, FEW_STEPS, 0, AugmentationOptions(repeats=3))
+
+    trained = repeated()
+    batches = [trained._batch_of(step) for step in range(trained.steps_per_epoch)]
+    for index in batches:
+        assert len(index) == FEW_STEPS.batch_size
+        counts = index.unique(return_counts=True)[1]
+        assert set(counts.tolist()) <= {2, 3}
+    seen = torch.cat([index.unique() for index in batches])
+    assert len(seen) == len(seen.unique())
+    assert torch.equal(repeated()._batch_of(2), batches[2])
+
+
 def test_a_split_smaller_than_a_batch_still_trains():
     made = trainer(changed(FEW_STEPS, batch_size=1000))
     assert made.steps_per_epoch == 1
@@ -164,7 +184,7 @@ def test_a_split_smaller_than_a_batch_still_trains():
 )
 def test_resume_is_exact_with_every_option(changes):
     options, method = changed(FEW_STEPS, **changes), BigNAS(BigNASOptions(num_random=1, dropout=0.3, drop_connect=0.3))
-    augment = AugmentationOptions(crop_padding=1)
+    augment = AugmentationOptions(crop_padding=1, mixup=0.5, repeats=2)
 
     def made(weights: int) -> Trainer:
         torch.manual_seed(weights)
@@ -285,6 +305,55 @@ def test_every_optimizer_uses_the_weight_decay(optimizer):
         group["weight_decay"]: {weight.dim() for weight in group["params"]} for group in made.optimizer.param_groups
     }
     assert decays == {0.125: {2, 4}, 0.0: {1}}  # matrices and kernels decay, biases and scales do not
+
+
+@pytest.mark.parametrize(
+    ("family", "preset", "names"),
+    [
+        ("vit", "cifar", {"positions"}),
+        ("vit", "autoformer_tiny", {"positions", "vertical", "horizontal"}),
+        ("bert", "tiny", {"positions.weight"}),
+        ("llama", "tiny", set()),
+        ("mobilenet", "digits", set()),
+    ],
+)
+def test_positions_norms_and_biases_do_not_decay_and_matrices_do(family, preset, names):
+    with torch.device("meta"):
+        supernet = Supernet(load_family(family, preset))
+    optimizer = make_optimizer(list(supernet.parameters()), changed(FEW_STEPS, weight_decay=0.5), undecayed(supernet))
+    decays = {id(w): group["weight_decay"] for group in optimizer.param_groups for w in group["params"]}
+    spared = {name for name, weight in supernet.named_parameters() if decays[id(weight)] == 0}
+    tables = {name for name in spared if supernet.get_parameter(name).dim() > 1}
+    assert all(any(name.endswith(f".{table}") for table in names) for name in tables)
+    assert {table for table in names if any(name.endswith(f".{table}") for name in tables)} == names
+    norms = [m for m in supernet.modules() if "norm" in type(m).__name__.lower()]
+    of_norms = {id(weight) for norm in norms for weight in norm.parameters(recurse=False)}
+    for name, weight in supernet.named_parameters():
+        if name.endswith("bias") or weight.dim() < 2 or id(weight) in of_norms:
+            assert name in spared, name
+        elif name not in tables:
+            assert decays[id(weight)] == 0.5, name
+
+
+def test_a_checkpoint_from_before_positions_were_spared_is_continued():
+    """Its state lies in the order of shapes alone, and so does that of every one since."""
+    space = load_family("vit", "cifar")
+
+    def made() -> Trainer:
+        torch.manual_seed(0)
+        images = Split(torch.randn(16, 3, 32, 32), torch.zeros(16).long())
+        return Trainer(Supernet(space), Single(), images, changed(FEW_STEPS, optimizer="adamw"), 0)
+
+    first = made()
+    first.step()
+    tensors = saved(first)
+    by_shape = [w for group in decayed(list(first.supernet.parameters()), 0.1) for w in group["params"]]
+    for number, weight in enumerate(by_shape):
+        assert tensors[f"optimizer.{number}.exp_avg"].shape == weight.shape
+    second = made()
+    second.restore(tensors, 1)
+    assert first.step() == second.step()
+    assert_same_tensors(first, second)
 
 
 def test_elements_of_the_gradient_are_clipped():

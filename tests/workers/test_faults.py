@@ -8,6 +8,8 @@ stack.
 from __future__ import annotations
 
 import errno
+import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -393,3 +395,26 @@ def test_a_limit_keeps_the_front_below_it_and_one_that_nobody_meets_names_the_ne
     job = failing.job()
     assert job.state == "failed"
     assert "The nearest is" in (job.message or "")
+
+
+def test_a_worker_that_leaves_costs_a_training_no_step(
+    database: Database, tmp_path: Path, specs: dict[str, dict[str, Any]], undisturbed: Undisturbed
+) -> None:
+    """SIGTERM, heard at the next report: a checkpoint is written, the lease given back, and no attempt is counted."""
+    bench = Bench(database, tmp_path, specs["searched"])
+    left = []
+
+    def leave(point: Point) -> None:
+        if point == ("train supernet", 3) and not left:
+            left.append(point)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    bench.run(before=leave)
+    job = bench.job()
+    assert left
+    assert (job.state, job.stage, job.lease_owner, job.attempts) == ("running", "train supernet", None, 0)
+    with database.transaction() as session:
+        steps = [file.step for file in queries.artifacts(session, bench.id, "checkpoint")]
+    assert steps
+    bench.run()
+    assert bench.outcome() == undisturbed("searched")[0]

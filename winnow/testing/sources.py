@@ -13,6 +13,7 @@ import torch
 from job.spec import DATA_MODELS, JobSpec
 from plugins import kinds
 from supernet.data import IN_MEMORY, DataError, Dataset, Split, load_dataset
+from supernet.data.dataset import IGNORED
 from supernet.data.options import SourceOptions
 from winnow.testing.contract import Declared
 
@@ -96,7 +97,10 @@ class SourceContract(Declared):
             assert batch.inputs.dtype in (torch.float32, torch.int64)
             assert torch.isfinite(batch.inputs.float()).all()
             assert batch.targets.dtype == torch.int64
-            assert 0 <= int(batch.targets.min()) <= int(batch.targets.max()) < dataset.num_classes
+            counted = batch.targets[batch.targets != IGNORED]
+            assert len(counted) > 0
+            assert batch.partial == (len(counted) < batch.targets.numel())
+            assert 0 <= int(counted.min()) <= int(counted.max()) < dataset.num_classes
 
     def test_the_same_seed_gives_the_same_splits(self, plugin: str, options: dict[str, Any]) -> None:
         """A resumed job finds its data."""

@@ -1,56 +1,86 @@
-"""`model.onnx`, with a free batch dimension, for ONNX Runtime and everything that reads ONNX.
+"""`model.onnx` through `torch.export`, for ONNX Runtime and everything that reads ONNX.
 
-A network of padded texts has a second input, `mask`: true where a position holds a token.
+Batch and, of texts, length are free. A language model keeps keys and values of what it has read
+(`past_key_values.0.key` and so on in, `present.0.key` out, as optimum names them). `metadata_props` has the names of
+the classes, how an input is prepared and the licence.
 
-The same graph is measured and shipped. It is written by torch's TorchScript exporter, which takes 0.15 s
-for a digits network where the newer one takes 2.5 to 4.3 s; the files run equally fast
-(docs/decisions/0004).
+An export that names this format also gets `model_fp16.onnx`, where 16 bits are near enough.
 """
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import io
-import warnings
+import json
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 from torch import Tensor, nn
-from torch.onnx import symbolic_helper
 
+from export.contents import BundleContents, Part
+from export.formats.onnx.graph import name_layers, rid_of_talk
+from export.formats.onnx.resizing import TABLE
+from export.formats.onnx.traced import in_float32
+from export.programs import Signature, program, quiet, signature
 from quantization.qdq import quantize_file
 from quantization.quantizable import applied_to
-from supernet.network import arguments, float_type_of
+
+__all__ = ["GENERATES", "PACKAGES", "REFERENCE", "RELOAD", "SCALED", "TOLERANCE", "parts", "write", "write_contents"]
 
 # Another runtime fuses and orders floating-point operations differently.
-TOLERANCE = 1e-3
+TOLERANCE, HALF_TOLERANCE = 1e-4, 2e-3
+# Of the largest logit.
+SCALED = True
+GENERATES = True
 
 OPSET = 18
+FILE, HALF = "model.onnx", "model_fp16.onnx"
+# Larger weights lie in a file beside the graph: protocol buffers end at 2 GB.
+EXTERNAL_BYTES = 1_800_000_000
 
 PACKAGES = ("onnxruntime",)
 
-RELOAD = """
-def reload(folder):
-    import onnxruntime
-    session = onnxruntime.InferenceSession(folder + "/model.onnx", providers=["CPUExecutionProvider"])
-    def run(x, mask=None):
-        given = {"input": x} if mask is None else {"input": x, "mask": mask}
-        return session.run(None, given)[0]
-    return run
-"""
-
-
-def in_float32(network: nn.Module) -> nn.Module:
-    """The network as ONNX Runtime computes it, which has no kernels for 16-bit floats on a CPU: the same values."""
-    if applied_to(network) is not None or float_type_of(network) == torch.float32:
-        return network
-    return copy.deepcopy(network).float()
-
-
 # The network whose logits the written file must give, where it is not the one that was written.
 REFERENCE = in_float32
+
+RELOAD = """
+def reload(folder, part=""):
+    import numpy, onnxruntime, os
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0"))
+    file = folder + ("/model_" + part + ".onnx" if part else "/model.onnx")
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    cache = {i.name: i for i in session.get_inputs() if i.name.startswith("past_key_values")}
+    def step(ids, past, before):
+        batch, tokens = ids.shape
+        given = {
+            "input_ids": ids,
+            "attention_mask": numpy.ones((batch, before + tokens), dtype=numpy.int64),
+            "position_ids": numpy.tile(numpy.arange(before, before + tokens), (batch, 1)),
+        }
+        logits, *present = session.run(None, given | past)
+        return logits, dict(zip(cache, present))
+    def empty(batch):
+        shape = lambda one: (batch, one.shape[1], 0, one.shape[3])
+        return {name: numpy.zeros(shape(one), dtype=numpy.float32) for name, one in cache.items()}
+    def run(x, mask=None):
+        if cache:
+            return step(x, empty(len(x)), 0)[0]
+        given = {"input": x} if mask is None else {"input": x, "mask": mask}
+        return session.run(None, given)[0]
+    def generate(prompts, count):
+        ids, past, before, found = prompts, empty(len(prompts)), 0, []
+        for _ in range(count):
+            logits, past = step(ids, past, before)
+            before += ids.shape[1]
+            ids = logits[:, -1].argmax(-1)[:, None].astype(numpy.int64)
+            found.append(ids)
+        return numpy.concatenate(found, 1)
+    if cache:
+        run.generate = generate
+    return run
+"""
 
 
 def write(network: nn.Module, example: Tensor, folder: Path) -> None:
@@ -60,62 +90,107 @@ def write(network: nn.Module, example: Tensor, folder: Path) -> None:
         ValueError: a scheme of the policy that ONNX Runtime cannot execute.
     """
     applied = applied_to(network)
-    _export(in_float32(network) if applied is None else applied.folded, example, folder)
-    if applied is not None:
-        quantize_file(folder / "model.onnx", applied.plans)
+    called = signature(in_float32(network) if applied is None else applied.folded, example)
+    model = exported(called)
+    name_layers(model, "network." if called.cached else "")
+    if applied is not None and applied.plans:
+        onnx.save(model, str(folder / FILE))
+        quantize_file(folder / FILE, applied.plans)
+        model = onnx.load(str(folder / FILE))
+    rid_of_talk(model)
+    _save(model, folder / FILE)
 
 
-def _export(network: nn.Module, example: Tensor, folder: Path) -> None:
-    """Write the file with torch's exporter.
+def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> dict[str, Any] | None:
+    """Write `model.onnx` with what it should say of itself and, where the format was named, `model_fp16.onnx`."""
+    write(contents.network, example, folder)
+    _tell(folder / FILE, contents)
+    if not contents.formats:
+        return None
+    if applied_to(contents.network) is None:
+        _halve(folder)
+    if (config := _config(contents)) is not None:
+        (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    return None
 
-    It talks a great deal; its talk is dropped, its errors are not.
-    """
-    said = io.StringIO()
-    given = arguments(network, example[:1].contiguous())
-    names = ["input", "mask"][: len(given)]
-    with warnings.catch_warnings(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network.eval(),
-            given,
-            str(folder / "model.onnx"),
-            input_names=names,
-            output_names=["logits"],
-            dynamic_axes={name: {0: "batch"} for name in (*names, "logits")},
+
+def parts(folder: Path) -> dict[str, Part]:
+    """The files that are checked one by one."""
+    half = {"fp16": Part(HALF_TOLERANCE, optional=True)} if (folder / HALF).is_file() else {}
+    return {"": Part(TOLERANCE)} | half
+
+
+def leave_out(folder: Path, part: str) -> None:
+    """Take away a file that is not near enough."""
+    for file in folder.glob(f"model_{part}.onnx*"):
+        file.unlink()
+
+
+def exported(called: Signature) -> onnx.ModelProto:
+    """A network's graph, with parameters as its initializers."""
+    made = program(called)
+    with quiet(), torch.no_grad():
+        found = torch.onnx.export(
+            made,
+            input_names=called.inputs,
+            output_names=called.outputs,
+            dynamo=True,
             opset_version=OPSET,
-            dynamo=False,
+            custom_translation_table=TABLE,
             verbose=False,
         )
+    assert found is not None
+    model = found.model_proto
+    for value, free in zip(model.graph.input, called.dynamic, strict=True):
+        for place, name in free.items():
+            value.type.tensor_type.shape.dim[place].dim_param = name
+    del model.graph.value_info[:]
+    return model
 
 
-def _bicubic_with_antialias(graph: Any, x: Any, size: Any, align_corners: Any, *_scales: Any) -> Any:
-    """ONNX's Resize as torch resizes (a = -0.5, weights outside the image left out): the first layer of networks of
-    an elastic resolution. The exporter does not know this operator; outputs differ by 4e-5 at most (docs/log.md)."""
-
-    if symbolic_helper._get_const(align_corners, "b", "align_corners"):
-        raise NotImplementedError("Bicubic resizing with align_corners=True is not exported; use align_corners=False.")
-
-    def constant(values: list[int], dtype: torch.dtype = torch.int64) -> Any:
-        return graph.op("Constant", value_t=torch.tensor(values, dtype=dtype))
-
-    batch_and_channels = graph.op("Slice", graph.op("Shape", x), constant([0]), constant([2]))
-    height_and_width = constant(symbolic_helper._get_const(size, "is", "output_size"))
-    sizes = graph.op("Concat", batch_and_channels, height_and_width, axis_i=0)
-    unused = constant([], torch.float32)
-    return graph.op(
-        "Resize",
-        x,
-        unused,
-        unused,
-        sizes,
-        antialias_i=1,
-        mode_s="cubic",
-        cubic_coeff_a_f=-0.5,
-        exclude_outside_i=1,
-        coordinate_transformation_mode_s="half_pixel",
-    )
+def _save(model: onnx.ModelProto, file: Path) -> None:
+    if model.ByteSize() <= EXTERNAL_BYTES:
+        onnx.save(model, str(file))
+        return
+    location = file.name + ".data"
+    onnx.save(model, str(file), save_as_external_data=True, all_tensors_to_one_file=True, location=location)
 
 
-torch.onnx.register_custom_op_symbolic(  # type: ignore[attr-defined]
-    "aten::_upsample_bicubic2d_aa", _bicubic_with_antialias, OPSET
-)
+def _tell(file: Path, contents: BundleContents) -> None:
+    """Write names of classes, preparation and licence into the file."""
+    model = onnx.load(str(file), load_external_data=False)
+    facts = contents.facts
+    said = facts.get("preprocessing") or {}
+    told = {
+        "class_names": said.get("labels"),
+        "preprocessing": {name: value for name, value in said.items() if name != "labels"} or None,
+        "license": facts.get("licence"),
+        "space": facts.get("space"),
+        "architecture_id": facts.get("architecture_id"),
+    }
+    for key, value in told.items():
+        if value is not None:
+            text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+            model.metadata_props.add(key=key, value=text)
+    onnx.save(model, str(file))
+
+
+def _halve(folder: Path) -> None:
+    """Write the same with weights and arithmetic in 16 bits; inputs and outputs stay as they are."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    model = onnx.load(str(folder / FILE))
+    with quiet():
+        half = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=True)
+    _save(half, folder / HALF)
+
+
+def _config(contents: BundleContents) -> dict[str, Any] | None:
+    """config.json, with which optimum's classes open the folder; None where transformers has no such network."""
+    from export.formats.huggingface.format import described
+    from search_space.checkpoint import CheckpointError
+
+    try:
+        return described(contents)[0]
+    except (CheckpointError, AttributeError):
+        return None

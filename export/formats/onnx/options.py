@@ -2,4 +2,9 @@
 
 from __future__ import annotations
 
-MEANING = "`model.onnx` with a free batch dimension, for ONNX Runtime and everything that reads ONNX."
+MEANING = "`model.onnx` with free batch and length, a cache of keys and values for language models, for ONNX Runtime."
+
+LOADS = """
+import onnxruntime
+session = onnxruntime.InferenceSession("onnx/model.onnx")
+"""

@@ -12,6 +12,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from export.contents import BundleContents, write_architecture
 from export.sources import blocks_source, future_imports, helper_files, users_families
 from quantization import portable
 from quantization.quantizable import applied_to
@@ -110,6 +111,12 @@ def build(layers, dtype="float32"):
             blocks[layer["slot"]].get_submodule(holder).register_parameter(attribute, shared)
     return Network(blocks).to(dtype=getattr(torch, dtype), memory_format=torch.channels_last)
 '''
+
+
+def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> None:
+    """Write all that `load.py` needs."""
+    write_architecture(contents.layers, example, folder, contents.facts)
+    write(contents.network, example, folder)
 
 
 def write(network: nn.Module, example: Tensor, folder: Path) -> None:

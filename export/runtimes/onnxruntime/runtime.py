@@ -52,10 +52,10 @@ def devices() -> dict[Device, GpuFacts]:
 
 
 def write(network: nn.Module, layers: dict[str, LayerSpec], inputs: Tensor, folder: Path, *, tied: bool = True) -> Path:
-    """Write `model.onnx`, as it is shipped; the graph alone says what is computed."""
-    from export.formats.onnx.format import write as write_onnx  # torch: not needed where networks are measured
+    """Write `model.onnx`; the graph alone says what is computed."""
+    from export.formats.onnx.traced import write_for_measuring  # torch: not needed where networks are measured
 
-    write_onnx(network, inputs, folder)
+    write_for_measuring(network, inputs, folder)
     return folder / "model.onnx"
 
 

@@ -8,7 +8,6 @@ prompt, `decode` adds one token to it.
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import itertools
 import json
 import platform
@@ -54,7 +53,7 @@ def devices() -> dict[Device, GpuFacts]:
 
 def write(network: nn.Module, layers: dict[str, LayerSpec], inputs: Tensor, folder: Path, *, tied: bool = True) -> Path:
     """Write what a bundle has for PyTorch: the network's description, source and weights."""
-    from export.bundle import write_architecture
+    from export.contents import write_architecture
     from export.formats.safetensors.format import write as write_safetensors
     from supernet.network import float_type_of
 
@@ -193,51 +192,25 @@ def language_phases(network: Any, prompt_BT: Any) -> dict[str, Callable[[], Any]
     Every run of `decode` adds a token at the same place, behind the prompt, so that the length stays what is said.
     """
     blocks = list(network)
-    decoders = [block for block in blocks if type(block).__name__ == "DecoderLayer"]
+    decoders = [block for block in blocks if hasattr(block, "step") and not getattr(block, "takes_mask", False)]
     if not decoders or prompt_BT.dim() != 2:
         return None
     import torch
 
-    for place, block in enumerate(decoders):
-        block.layer.self_attn.layer_idx = place
-    rotation = sys.modules[type(decoders[0]).__module__].rotation
-    takes = inspect.signature(type(decoders[0].layer).forward).parameters
-    cache_word = "cache" if "cache" in takes else "past_key_values"
+    places = {block: place for place, block in enumerate(decoders)}
     length = prompt_BT.shape[1]
     room = KeyValueRoom(length + 1)
 
-    def step(tokens_BT: Any, start: int) -> Any:
+    def run(tokens_BT: Any, start: int) -> Any:
         hidden = tokens_BT
-        end = start + tokens_BT.shape[1]
         room.start = start
         for block in blocks:
-            if type(block).__name__ != "DecoderLayer":
-                hidden = block(hidden)
-                continue
-            cos, sin = rotation(block.config, end, hidden.device, hidden.dtype)
-            turns = (cos[:, start:end], sin[:, start:end])
-            hidden = block.layer(
-                hidden,
-                attention_mask=_window_mask(start, end, block.window, hidden.device),
-                position_embeddings=turns,
-                use_cache=True,
-                **{cache_word: room},
-            )
+            hidden = block.step(hidden, start, room, places[block]) if block in places else block(hidden)
         return hidden
 
     token_B1 = torch.zeros((prompt_BT.shape[0], 1), dtype=torch.int64, device=prompt_BT.device)
-    step(prompt_BT, 0)
-    return {"prefill": lambda: step(prompt_BT, 0), "decode": lambda: step(token_B1, length)}
-
-
-def _window_mask(start: int, end: int, window: int, device: Any) -> Any:
-    """Who sees whom where a sliding window is shorter than the text; None where causality alone decides."""
-    import torch
-
-    if not window or end <= window:
-        return None
-    back = torch.arange(start, end, device=device)[:, None] - torch.arange(end, device=device)[None, :]
-    return ((back >= 0) & (back < window))[None, None]
+    run(prompt_BT, 0)
+    return {"prefill": lambda: run(prompt_BT, 0), "decode": lambda: run(token_B1, length)}
 
 
 def _wall_clock(run: Callable[[], Any], threads: int) -> Callable[[], float]:

@@ -21,7 +21,7 @@ from supernet.data.dataset import Batch
 from supernet.losses import adaptive_alpha_divergence, distillation_loss
 from supernet.methods.bignas.options import BigNASOptions
 from supernet.network import Supernet
-from supernet.passes import Output, Passes, Regularisation
+from supernet.passes import NONE, Output, Passes, Regularisation
 from supernet.uses import add_own_scales, divided_by_uses
 
 # Of a student's logits and the teacher's probabilities.
@@ -45,7 +45,12 @@ class BigNAS:
     options: BigNASOptions = field(default_factory=BigNASOptions)
 
     def prepare(self, supernet: Supernet) -> None:
-        """Zero the last scale of every residual block, so that the full learning rate is stable."""
+        """Zero the last scale of every residual block, so that the full learning rate is stable.
+
+        Raises:
+            ValueError: networks that cannot honour the options.
+        """
+        self.options.check(supernet.space)
         supernet.zero_last_scales()
         if self.options.own_scales:
             add_own_scales(supernet)
@@ -79,7 +84,7 @@ class BigNAS:
             members[1:-1] = others[:-1] = [self._attentive(passes, batch, teacher, rng) for _ in others[:-1]]
         students = []
         for architecture in others:
-            loss = self._loss(passes.run(batch, architecture), teacher)
+            loss = self._loss(passes.run(batch, architecture, NONE), teacher)
             passes.backward(loss)
             students.append(loss.detach())
         losses["loss_smallest"] = students.pop()
@@ -97,7 +102,7 @@ class BigNAS:
         """AttentiveNAS, section 3: the best or the worst of some candidates of one bin of MACs."""
         found = same_bin(passes.space, self.options.candidates, rng)
         with torch.no_grad():
-            losses = torch.stack([self._loss(passes.run(batch, candidate), teacher) for candidate in found])
+            losses = torch.stack([self._loss(passes.run(batch, candidate, NONE), teacher) for candidate in found])
         return found[int(losses.argmin() if self.options.sampling == "best_up" else losses.argmax())]
 
 

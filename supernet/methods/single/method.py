@@ -25,7 +25,12 @@ class Single:
     options: SingleOptions = field(default_factory=SingleOptions)
 
     def prepare(self, supernet: Supernet) -> None:
-        """Zero the last scale of every residual block, as for the supernet that it is compared with."""
+        """Zero the last scale of every residual block, as for the supernet that it is compared with.
+
+        Raises:
+            ValueError: networks that cannot honour the options.
+        """
+        self.options.check(supernet.space)
         supernet.zero_last_scales()
 
     def chosen(self, space: SearchSpace) -> Architecture:

@@ -16,7 +16,7 @@ from search_space.architecture import Architecture
 from search_space.nesting import Nesting
 from search_space.space import SearchSpace
 from supernet.data.dataset import Batch
-from supernet.methods.sortednet.options import SortedNetOptions
+from supernet.methods.sortednet.options import SortedNetOptions, depths_of
 from supernet.network import Supernet
 from supernet.passes import Passes
 
@@ -38,18 +38,7 @@ class SortedNet:
         Raises:
             ValueError: the shallower networks are not the first layers of the deepest one.
         """
-        if not self.options.exits:
-            return
-        space = supernet.space
-        *depths, full = _depths(space)
-        body = list(space.layers(full).items())[:-1]
-        for architecture in depths:
-            before = list(space.layers(architecture).items())[:-1]
-            if body[: len(before)] != before:
-                raise ValueError(
-                    f"training.options.exits needs a space whose shallower networks are the first layers of the "
-                    f"deepest; in {space.name} they are not. Let the last layers be left out, or set exits to false."
-                )
+        self.options.check(supernet.space)
 
     def architectures(self, space: SearchSpace, rng: np.random.Generator) -> list[Architecture]:
         """The sub-models of one step."""
@@ -95,8 +84,7 @@ class SortedNet:
 
     def _sorted_fine_tuning(self, passes: Passes, batch: Batch) -> dict[str, Tensor]:
         """L = 1/|B| * sum over exits n of L_n: sub-models of n layers share the last norm and the head."""
-        nesting = Nesting(passes.space, "depth")
-        depths = [nesting.architecture(level) for level in range(nesting.shape[0])]
+        depths = depths_of(passes.space)
         losses = [
             passes.task_loss(output, batch, self.options.label_smoothing) for output in passes.run_exits(batch, depths)
         ]
@@ -107,12 +95,6 @@ class SortedNet:
             "loss_smallest": losses[0].detach(),
             "loss_random": mean.detach(),
         }
-
-
-def _depths(space: SearchSpace) -> list[Architecture]:
-    """Every depth at the full width, the shallowest first."""
-    nesting = Nesting(space, "depth")
-    return [nesting.architecture(level) for level in range(nesting.shape[0])]
 
 
 METHOD = SortedNet

@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from search_space.architecture import Architecture
+from search_space.nesting import Nesting
+from search_space.space import SearchSpace
 from supernet.options import LabelSmoothing, MethodOptions
 
 
@@ -27,6 +30,27 @@ class SortedNetOptions(MethodOptions):
     exits: bool = Field(
         default=False, description="Sorted fine-tuning: every depth of the full width in every step, one forward pass."
     )
+
+    def misfit(self, space: SearchSpace) -> str | None:
+        """See `MethodOptions.misfit`: exits need networks of which each is the beginning of the next deeper one."""
+        if not self.exits:
+            return super().misfit(space)
+        *depths, full = depths_of(space)
+        body = list(space.layers(full).items())[:-1]
+        for architecture in depths:
+            before = list(space.layers(architecture).items())[:-1]
+            if body[: len(before)] != before:
+                return (
+                    f"training.options.exits needs a space whose shallower networks are the first layers of the "
+                    f"deepest; in {space.name} they are not. Let the last layers be left out, or set exits to false."
+                )
+        return super().misfit(space)
+
+
+def depths_of(space: SearchSpace) -> list[Architecture]:
+    """Every depth at the full width, the shallowest first."""
+    nesting = Nesting(space, "depth")
+    return [nesting.architecture(level) for level in range(nesting.shape[0])]
 
 
 OPTIONS = SortedNetOptions

@@ -35,8 +35,16 @@ export function get(path) {
 
 export function post(path, body) {
   if (body === undefined) return request(path, { method: "POST" });
+  return send("POST", path, body);
+}
+
+export function patch(path, body) {
+  return send("PATCH", path, body);
+}
+
+function send(method, path, body) {
   const headers = { "Content-Type": "application/json" };
-  return request(path, { method: "POST", headers, body: JSON.stringify(body) });
+  return request(path, { method, headers, body: JSON.stringify(body) });
 }
 
 export function del(path) {

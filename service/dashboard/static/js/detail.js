@@ -83,7 +83,7 @@ export class Detail {
       el("p", { class: "chosen" }, el("code", {}, found.architecture_id)),
       el("p", { class: "tags" }, ...tags),
       this.#numbers(found),
-      exportPart(this.#exports.of(found.architecture_id), found.architecture_id, found.architecture_id === this.#results.knee, () => this.#exports.request(found.architecture_id)),
+      exportPart(this.#exports.of(found.architecture_id), found.architecture_id, found.architecture_id === this.#results.knee, (formats) => this.#exports.request(found.architecture_id, formats), found.formats ?? []),
       ...this.#latency(found),
       this.#fold("layers", `Layers (${found.layers.length})`, layers(found)),
       this.#fold("values", `Choices (${Object.keys(found.values).length})`, values(found)),

@@ -12,7 +12,9 @@ export class Exports {
   #list;
   #changed;
   #select;
+  // Those that name no format, by architecture, and all of them by id.
   #byArchitecture = new Map();
+  #all = new Map();
   #waiting = new Set();
 
   /**
@@ -39,15 +41,23 @@ export class Exports {
   }
 
   /** Ask for an export and follow it to its end; asking again gives the same one. */
-  async request(architectureId) {
-    this.#take(await post(`/v1/jobs/${this.#jobId}/exports`, { architecture_id: architectureId }));
+  async request(architectureId, formats = []) {
+    const named = formats.length ? { formats } : {};
+    this.#take(await post(`/v1/jobs/${this.#jobId}/exports`, { architecture_id: architectureId, ...named }));
     this.#render();
   }
 
   #take(one) {
-    this.#byArchitecture.set(one.architecture_id, one);
+    this.#keep(one);
     this.#changed(one.architecture_id);
     if (WAITING.includes(one.state)) this.#wait(one);
+  }
+
+  #keep(one) {
+    this.#all.set(one.id, one);
+    // The newest is shown in the panel of its network.
+    const shown = this.#byArchitecture.get(one.architecture_id);
+    if (!shown || shown.id === one.id || shown.created_at <= one.created_at) this.#byArchitecture.set(one.architecture_id, one);
   }
 
   async #wait(one) {
@@ -60,7 +70,7 @@ export class Exports {
       } catch {
         continue; // the server is away for a moment; the export goes on without us
       }
-      this.#byArchitecture.set(one.architecture_id, one);
+      this.#keep(one);
     }
     this.#waiting.delete(one.id);
     this.#changed(one.architecture_id);
@@ -68,7 +78,7 @@ export class Exports {
   }
 
   #render() {
-    const all = [...this.#byArchitecture.values()].sort((a, b) => (a.created_at < b.created_at ? 1 : -1));
+    const all = [...this.#all.values()].sort((a, b) => (a.created_at < b.created_at ? 1 : -1));
     if (!all.length) {
       this.#list.replaceChildren(el("li", { class: "quiet" }, "None yet. Select a network and export it."));
       return;
@@ -79,6 +89,7 @@ export class Exports {
           "li",
           { "data-testid": "export-row", "data-export-id": one.id },
           el("button", { type: "button", class: "pick", onclick: () => this.#select(one.architecture_id) }, one.architecture_id),
+          one.formats?.length ? el("span", { class: "quiet small" }, one.formats.join(", ")) : null,
           badge(one.state),
           el("time", { class: "quiet", datetime: one.created_at, title: exactTime(one.created_at) }, ago(one.created_at)),
           one.download_url ? el("a", { href: one.download_url, download: true }, `Download ${scaled(one.size_bytes, "B")}`) : null,
@@ -89,24 +100,13 @@ export class Exports {
 }
 
 /** The part of the panel that asks for an export, waits for it, or shows its report. */
-export function exportPart(one, architectureId, isKnee, ask) {
+export function exportPart(one, architectureId, isKnee, ask, formats = []) {
   const part = el("div", { class: "export" });
   if (!one || one.state === "failed") {
     if (one) part.append(el("p", { class: "notice bad", "data-testid": "export-result", "data-state": "failed" }, one.message ?? "The export failed."));
     const button = el("button", { type: "button", class: "button primary wide", "data-testid": "export-button" }, `${one ? "Try again to export" : "Export"} ${isKnee ? "the knee, " : ""}${architectureId}`);
-    const failure = el("p", { class: "notice bad", role: "alert", hidden: true });
-    button.addEventListener("click", async () => {
-      button.disabled = true;
-      failure.hidden = true;
-      try {
-        await ask();
-      } catch (error) {
-        failure.textContent = error.message;
-        failure.hidden = false;
-        button.disabled = false;
-      }
-    });
-    part.append(button, failure);
+    const choice = formatChoice(formats);
+    part.append(...asking(button, () => ask(choice.chosen())), choice.node);
     if (!one) part.append(el("p", { class: "quiet small" }, "Cut from the supernet, calibrated, written, reloaded in a clean process and compared."));
     return part;
   }
@@ -117,8 +117,40 @@ export function exportPart(one, architectureId, isKnee, ask) {
     );
     return part;
   }
-  part.append(report(one));
+  const choice = formatChoice(formats);
+  const again = el("button", { type: "button", class: "button wide", "data-testid": "export-again" }, "Export in these formats");
+  const more = el("details", { class: "more" }, el("summary", {}, "Other formats"), choice.node, ...asking(again, () => ask(choice.chosen())));
+  part.append(report(one), more);
   return part;
+}
+
+/** A button that asks for an export, and where it says why that was refused. */
+function asking(button, ask) {
+  const failure = el("p", { class: "notice bad", role: "alert", hidden: true });
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    failure.hidden = true;
+    try {
+      await ask();
+    } catch (error) {
+      failure.textContent = error.message;
+      failure.hidden = false;
+    }
+    button.disabled = false;
+  });
+  return [button, failure];
+}
+
+/** Boxes for the formats that a network can have; with none ticked, one folder with load.py and model.onnx is made. */
+function formatChoice(formats) {
+  const boxes = formats.map((name) => el("input", { type: "checkbox", name: "format", value: name }));
+  const node = el(
+    "fieldset",
+    { class: "formats-choice", "data-testid": "export-formats" },
+    el("legend", { class: "quiet small" }, "Formats (none: load.py and model.onnx)"),
+    ...boxes.map((box) => el("label", {}, box, ` ${box.value}`)),
+  );
+  return { node, chosen: () => boxes.filter((box) => box.checked).map((box) => box.value) };
 }
 
 function tiny(value) {

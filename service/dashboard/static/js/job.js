@@ -1,7 +1,8 @@
 // One job: what it does now, what it has found, and what may be done with it.
 
-import { get, post } from "./api.js";
+import { del, get, patch, post } from "./api.js";
 import { Curve } from "./curve.js";
+import { DataCard } from "./data.js";
 import { Detail } from "./detail.js";
 import { byId, el, throttle } from "./dom.js";
 import { Exports } from "./exports.js";
@@ -19,15 +20,10 @@ import { FrontTable } from "./table.js";
 // The front is asked for at most this often while architectures arrive.
 const FRONT_MS = 2000;
 const ENDED = ["succeeded", "failed", "cancelled"];
-// A verb is offered in the states in which the API accepts it.
-const VERBS = {
-  pause: ["queued", "running"],
-  resume: ["paused"],
-  stop: ["queued", "running", "paused"],
-  cancel: ["queued", "running", "pausing", "paused", "stopping"],
-};
 // What cannot be taken back is asked for twice.
-const FINAL = ["stop", "cancel"];
+const FINAL = ["stop", "cancel", "delete"];
+// After these the page begins anew: its stream of events has ended, or the job is another one.
+const BEGIN_ANEW = ["retry", "delete", "restore"];
 
 const submitted = JSON.parse(byId("job-data").textContent);
 let job = submitted;
@@ -45,6 +41,7 @@ const table = new FrontTable(byId("front-table"), select);
 const baselines = new Baselines(byId("baselines-card"), byId("baselines"), results);
 const sensitivity = new Sensitivity(byId("sensitivity-card"), byId("sensitivity"));
 const predictor = new PredictorCard();
+const dataCard = new DataCard(byId("data-card"), byId("data"));
 
 // --- the job itself -------------------------------------------------------------------------------
 
@@ -53,8 +50,9 @@ function showJob() {
   if (state.textContent !== job.state) state.textContent = job.state;
   state.dataset.state = job.state;
   const message = byId("job-message");
-  message.hidden = !job.message;
-  message.textContent = job.message ?? "";
+  const said = [job.deleted_at ? "This job is deleted and will be removed with its files; restore it to keep it." : null, job.message, job.waits].filter(Boolean).join(" ");
+  message.hidden = !said;
+  message.textContent = said;
   message.classList.toggle("bad", job.state === "failed");
   byId("environment-card").hidden = !job.environment;
   if (job.environment) byId("environment").textContent = JSON.stringify(job.environment, null, 2);
@@ -81,10 +79,11 @@ function showVerbs() {
   for (const button of document.querySelectorAll("[data-verb]")) {
     const { verb } = button.dataset;
     // There is something to keep once a network is evaluated.
-    button.hidden = !VERBS[verb].includes(job.state) || (verb === "stop" && results.isEmpty);
+    button.hidden = !job.verbs.includes(verb) || (verb === "stop" && results.isEmpty);
   }
   // A search by gradient leaves networks, not a supernet.
-  byId("extend").hidden = !ENDED.includes(job.state) || results.isEmpty || gradient !== null;
+  byId("extend").hidden = !job.verbs.includes("extend") || results.isEmpty || gradient !== null;
+  byId("rerun").hidden = !job.verbs.includes("rerun");
 }
 
 function showPhase() {
@@ -99,7 +98,7 @@ function showPhase() {
 /** What is going on while there is nothing to plot. */
 function expectation() {
   const left = job.eta_seconds ? `, about ${roughly(job.eta_seconds)} left for the whole job` : "";
-  if (job.state === "queued") return "The job waits for a worker. It starts as soon as one is free.";
+  if (job.state === "queued") return job.waits ?? "The job waits for a worker. It starts as soon as one is free.";
   if (job.state === "paused" || job.state === "pausing") return "The job is paused before its first evaluation. Resume it to go on.";
   if (ENDED.includes(job.state)) return `The job ${job.state === "failed" ? "failed" : "ended"} before an architecture was evaluated.`;
   if (job.stage === "train supernet") {
@@ -203,6 +202,8 @@ function hear(kind, data) {
     if (data.architecture_id === detail.shown) detail.show(data.architecture_id);
   } else if (kind === "predictor") {
     predictor.add(data);
+  } else if (kind === "data") {
+    dataCard.show(data);
   } else if (kind === "violations") {
     predictor.count(data); // jobs of older versions
   } else if (kind === "front") {
@@ -217,7 +218,7 @@ function hear(kind, data) {
 }
 
 function log(kind, data) {
-  const text = { state: () => (data.message ? `${data.state}: ${data.message}` : data.state), stage: () => data.stage, message: () => data.text }[kind]();
+  const text = { state: () => (data.message ? `${data.state}: ${data.message}` : data.state), stage: () => data.stage, message: () => data.text, verb: () => `${data.verb} by ${data.by}` }[kind]();
   const list = byId("log");
   const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 24;
   list.append(
@@ -242,7 +243,12 @@ async function act(verb) {
   const buttons = document.querySelectorAll("[data-verb]");
   for (const button of buttons) button.disabled = true;
   try {
-    job = { ...job, ...(await post(`/v1/jobs/${job.id}/${verb}`)) };
+    const path = `/v1/jobs/${job.id}`;
+    job = { ...job, ...(await (verb === "delete" ? del(path) : post(`${path}/${verb}`))) };
+    if (BEGIN_ANEW.includes(verb)) {
+      location.reload();
+      return;
+    }
     byId("trouble").hidden = true;
     showJob();
   } catch (error) {
@@ -275,6 +281,38 @@ for (const button of document.querySelectorAll("[data-verb]")) {
     confirm.showModal();
   });
 }
+
+byId("rerun").addEventListener("click", () => {
+  byId("rerun-dialog").returnValue = "";
+  byId("rerun-dialog").showModal();
+});
+byId("rerun-dialog").addEventListener("close", async () => {
+  if (byId("rerun-dialog").returnValue !== "yes") return;
+  try {
+    const { id } = await post(`/v1/jobs/${job.id}/rerun`, { from_stage: byId("rerun-stage").value });
+    location.assign(`/jobs/${id}`);
+  } catch (error) {
+    complain(error);
+  }
+});
+
+const editing = byId("edit-dialog");
+byId("edit").addEventListener("click", () => {
+  editing.returnValue = "";
+  editing.showModal();
+});
+editing.addEventListener("close", async () => {
+  if (editing.returnValue !== "yes") return;
+  const { name, labels, priority, notes } = editing.querySelector("form").elements;
+  const words = labels.value.split(/\s+/).filter(Boolean);
+  const changes = { name: name.value, labels: words, priority: Number(priority.value), notes: notes.value };
+  try {
+    await patch(`/v1/jobs/${job.id}`, changes);
+    location.reload();
+  } catch (error) {
+    complain(error);
+  }
+});
 
 byId("save-plot").addEventListener("click", () => {
   const image = plot.image();

@@ -22,23 +22,23 @@ const search = byId("filters").elements.text;
 
 function filter() {
   const address = new URLSearchParams(location.search);
-  return { state: address.get("state") ?? "", text: address.get("text") ?? "" };
+  return Object.fromEntries(["state", "text", "label"].map((name) => [name, address.get(name) ?? ""]));
 }
 
-function goTo({ state, text }, replace) {
-  const query = new URLSearchParams(Object.entries({ state, text }).filter(([, value]) => value));
+function goTo(wanted, replace) {
+  const query = new URLSearchParams(Object.entries(wanted).filter(([, value]) => value));
   const address = query.size ? `/?${query}` : "/";
   history[replace ? "replaceState" : "pushState"](null, "", address);
   start();
 }
 
 function showFilter() {
-  const { state, text } = filter();
+  const { state, text, label } = filter();
   for (const chip of document.querySelectorAll(".chip")) {
     const chosen = chip.dataset.state === state;
     if (chosen) chip.setAttribute("aria-current", "true");
     else chip.removeAttribute("aria-current");
-    const query = new URLSearchParams(Object.entries({ state: chip.dataset.state, text }).filter(([, value]) => value));
+    const query = new URLSearchParams(Object.entries({ state: chip.dataset.state, text, label }).filter(([, value]) => value));
     chip.href = query.size ? `/?${query}` : "/";
   }
   if (search.value.trim() !== text) search.value = text;
@@ -109,9 +109,9 @@ async function more() {
 }
 
 async function present() {
-  const { state, text } = filter();
+  const { state, text, label } = filter();
   const none = shown.size === 0;
-  const filtered = Boolean(state || text);
+  const filtered = Boolean(state || text || label);
   byId("list").hidden = none;
   byId("no-match").hidden = !(none && filtered);
   byId("empty").hidden = !(none && !filtered);

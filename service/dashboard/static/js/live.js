@@ -1,8 +1,8 @@
 // A job's server-sent events, taken up again where they broke.
 
 const KINDS = [
-  "job", "state", "stage", "curve", "gradient", "evaluation", "finalist", "sensitivity", "baseline", "message",
-  "predictor", "violations", "front",
+  "job", "state", "stage", "data", "curve", "gradient", "evaluation", "finalist", "sensitivity", "baseline", "message",
+  "predictor", "violations", "front", "verb",
 ];
 const ENDED = ["succeeded", "failed", "cancelled"];
 const RETRY_MS = 3000;

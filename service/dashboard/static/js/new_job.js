@@ -3,15 +3,23 @@
 import { get, post } from "./api.js";
 import { byId, el } from "./dom.js";
 import { profileNodes } from "./profile.js";
+import { planned } from "./shrink.js";
 
 const text = byId("job");
 const recipe = byId("recipe");
 const outcome = byId("outcome");
 const buttons = [byId("check"), byId("form").querySelector("[type=submit]")];
 let recipes = {};
+let parent = null; // the job that this one is made of, and how: {id, verb, draft}
 let filled = ""; // what this page wrote, so that what the user wrote is never lost unasked
 
 start();
+planned((job) => {
+  if (text.value !== filled && !confirm("Replace what you wrote by the job that was made?")) return;
+  parent = null;
+  fill(job);
+  byId("about").textContent = "The job that the sentence means. Change what you like; what you leave out has the recipe's default.";
+}, trouble);
 
 async function start() {
   const asked = new URLSearchParams(location.search);
@@ -40,6 +48,7 @@ function fill(job) {
 }
 
 function fillFromRecipe(name) {
+  parent = null;
   fill(recipes[name]);
   byId("about").textContent = `Recipe ${name} with every default. Change what you like; what you leave out has the default.`;
 }
@@ -48,12 +57,26 @@ function fillFromJob(job, isFurther) {
   const link = el("a", { href: `/jobs/${job.id}` }, job.name);
   byId("title").textContent = isFurther ? "Search further" : "Copy of a job";
   if (isFurther) {
-    fill(further(job));
+    parent = { id: job.id, verb: "extend", draft: further(job) };
+    fill(parent.draft);
     byId("about").replaceChildren("Searches the trained supernet of ", link, " again, without training. What that job has evaluated is known to this one, counts as no evaluation, and may be on its front.");
   } else {
-    fill(job.spec);
+    parent = { id: job.id, verb: "clone", draft: job.spec };
+    fill(parent.draft);
     byId("about").replaceChildren("The same as ", link, ", with every default. Change what you like.");
   }
+}
+
+/** The merge patch (RFC 7396) that makes one value the other: what is gone is null. */
+function patchOf(before, after) {
+  const found = {};
+  for (const name of new Set([...Object.keys(before), ...Object.keys(after)])) {
+    const [old, now] = [before[name], after[name]];
+    if (JSON.stringify(old) === JSON.stringify(now)) continue;
+    const both = [old, now].every((one) => one !== null && typeof one === "object" && !Array.isArray(one));
+    found[name] = both ? patchOf(old, now) : (now ?? null);
+  }
+  return found;
 }
 
 /** The job that goes on with another one's search: its supernet is that one's, and so are data and training. */
@@ -110,7 +133,8 @@ byId("check").addEventListener("click", () =>
 byId("form").addEventListener("submit", (event) => {
   event.preventDefault();
   withJob(async (job) => {
-    const { id } = await post("/v1/jobs", job);
+    const edits = parent && patchOf(parent.draft, job);
+    const { id } = await (parent ? post(`/v1/jobs/${parent.id}/${parent.verb}`, { edits }) : post("/v1/jobs", job));
     location.assign(`/jobs/${id}`);
   });
 });

@@ -13,10 +13,15 @@ from supernet.data.options import (
     Length,
     Limit,
     Pixels,
+    Resize,
+    Rows,
     SourceOptions,
     TestShare,
+    TestSplit,
     Tokenizer,
+    TrainSplit,
     ValidationShare,
+    ValidationSplit,
     WhereImagesLie,
 )
 
@@ -32,10 +37,15 @@ class HuggingFaceOptions(SourceOptions):
         NamesFile(or_hub=True),
     ]
     config: str | None = Field(default=None, description="Configuration of the data set, where it has several.")
-    image: str | None = Field(default=None, description="Column of images; null: found by its type.")
-    text: str | None = Field(default=None, description="Column of text; null: found by its type.")
-    label: str | None = Field(default=None, description="Column of labels; null: found by its type.")
+    train_split: TrainSplit = None
+    validation_split: ValidationSplit = None
+    test_split: TestSplit = None
+    image: str | None = Field(default=None, description="Column of images; null: the only one of that type.")
+    text: str | None = Field(default=None, description="Column of text; null: the only one of that type.")
+    label: str | None = Field(default=None, description="Column of labels; null: the only one that may be it.")
+    rows: Rows = None
     size: Pixels = 224
+    resize: Resize = None
     channels: Channels = 3
     tokenizer: Tokenizer = None
     length: Length = 128

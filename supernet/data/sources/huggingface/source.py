@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from supernet.data.dataset import DataError, Dataset
-from supernet.data.decoding import Decoding, Encoded, Item, decode
-from supernet.data.images import Carving, Decoder, corrupt_notes, image_dataset, stamp
+from supernet.data.decoding import Decoding, Encoded, Item
+from supernet.data.image_parts import ImagePart, image_parts_dataset
+from supernet.data.images import stamp
+from supernet.data.inventory import BEYOND_LIMIT
+from supernet.data.labels import are_whole_floats, check_classes, check_labelled, whole
+from supernet.data.parts import TRAIN
 from supernet.data.sources.huggingface.options import HuggingFaceOptions
 from supernet.data.splitting import fewer
-from supernet.data.text import LabelledTexts, class_names, language_dataset, text_dataset
+from supernet.data.tables import all_unlabelled, columns_of, label_words, numbers_of, table_parts
+from supernet.data.text import (
+    NULL_LABEL,
+    NULL_TEXT,
+    Documents,
+    LabelledTexts,
+    TextParts,
+    as_classes,
+    class_names,
+    labelled_texts,
+    language_dataset,
+    text_dataset,
+)
 from supernet.data.tokens import tokenizer
 
-FILES = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
-TEST_SPLITS = ("test", "validation", "valid", "dev")
+# A table whose rows are empty or end with a new line so often holds lines of a text.
+LINES_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,131 +47,197 @@ class HuggingFace:
         """The dataset.
 
         Raises:
-            DataError: it cannot be loaded, has no column that could be learned from, or fits nowhere.
+            DataError: it cannot be loaded, has no column that could be learned from or two that could be meant, or fits
+                nowhere.
             OSError: its decoded images do not fit on the disk (`ENOSPC`).
         """
-        parts = self._parts()
-        name = Path(self.options.path).name
-        train = parts["train"]
-        test = next((parts[split] for split in TEST_SPLITS if split in parts), None)
-        columns = self._columns(train)
+        options = self.options
+        parts, names = table_parts(options)
+        asked = {"image": options.image, "text": options.text, "label": options.label}
+        columns = columns_of(parts[TRAIN].features, asked, repr(options.path))
+        if "label" not in columns:
+            self._in_memory()
+            return self._language(parts, names, columns["text"])
+        trained = {word for word in label_words(parts[TRAIN], columns["label"]) if word is not None}
+        reasons = {
+            role: all_unlabelled(rows, columns["label"], trained) for role, rows in parts.items() if role != TRAIN
+        }
+        unused = {role: why for role, why in reasons.items() if why is not None}
+        labelled = {role: rows for role, rows in parts.items() if role not in unused}
         if "image" in columns:
-            return self._images(name, train, test, columns, seed, decoding)
+            return self._images(labelled, names, unused, columns, seed, decoding)
+        self._in_memory()
+        return self._texts(labelled, names, unused, columns, seed, decoding)
+
+    @property
+    def _name(self) -> str:
+        return Path(self.options.path).name
+
+    @property
+    def _origin(self) -> str:
+        return f"Hugging Face data set {self._name}"
+
+    @property
+    def _shares(self) -> tuple[float, float]:
+        return self.options.validation_share, self.options.test_share
+
+    def _in_memory(self) -> None:
         if self.options.storage == "disk":
-            raise DataError(f"data.storage is 'disk', but {name} is text, which lies in memory; leave it out.")
-        if "label" in columns:
-            texts = _texts(train, columns)
-            decoding.classes(class_names(texts.labels))
-            tested = None if test is None else _texts(test, columns)
-            shares = (self.options.validation_share, self.options.test_share)
-            reader = tokenizer(self.options.tokenizer)
-            return text_dataset(
-                name, _origin(name), texts, tested, reader, self.options.length, shares, self.options.limit, seed
-            )
-        streams = {"train": train} | ({} if test is None else {"test": test})
-        joined = {part: "\n".join(str(row) for row in rows[columns["text"]]) for part, rows in streams.items()}
-        shares = (self.options.validation_share, self.options.test_share)
-        return language_dataset(
-            name, _origin(name), joined, tokenizer(self.options.tokenizer), self.options.length, shares
+            raise DataError(f"data.storage is 'disk', but {self._name} is text, which lies in memory; leave it out.")
+
+    def _texts(
+        self,
+        parts: Mapping[str, Any],
+        names: Mapping[str, str],
+        unused: Mapping[str, str],
+        columns: Mapping[str, str],
+        seed: int,
+        decoding: Decoding,
+    ) -> Dataset:
+        column, where = repr(columns["label"]), repr(self.options.path)
+        found: dict[str, LabelledTexts] = {}
+        for role, rows in parts.items():
+            texts = _column(rows, columns["text"], f"the {role} part of {where}")
+            labels = label_words(rows, columns["label"])
+            numbered = [(row, text, label) for row, (text, label) in enumerate(zip(texts, labels, strict=True), 1)]
+            read = labelled_texts(numbered, column, f"the {role} part of {where}", training=role == TRAIN)
+            assert isinstance(read, LabelledTexts)
+            found[role] = read
+        if not _is_classes(parts[TRAIN], columns["label"]):
+            found = as_classes(found, column, where)
+        classes = class_names(found[TRAIN].labels)
+        decoding.classes(classes)
+        read_parts = TextParts(self._name, self._origin, found, names, unused, columns, _aside(parts[TRAIN], columns))
+        reader = tokenizer(self.options.tokenizer)
+        return text_dataset(read_parts, classes, reader, self.options.length, self._shares, self.options.limit, seed)
+
+    def _language(self, parts: Mapping[str, Any], names: Mapping[str, str], column: str) -> Dataset:
+        reader, where = tokenizer(self.options.tokenizer), repr(self.options.path)
+        documents = {
+            role: _documents(_column(rows, column, where), self.options.rows, role) for role, rows in parts.items()
+        }
+        columns = {"text": column}
+        data = language_dataset(
+            self._name, self._origin, documents, reader, self.options.length, self._shares, names, columns
         )
-
-    def _parts(self) -> Any:
-        import datasets
-
-        path = Path(self.options.path).expanduser()
-        datasets.disable_progress_bars()
-        try:
-            if path.is_dir() and ((path / "dataset_dict.json").is_file() or (path / "state.json").is_file()):
-                loaded: Any = datasets.load_from_disk(str(path))
-            elif path.is_file():
-                if path.suffix not in FILES:
-                    raise DataError(f"data.path is {self.options.path!r}; known files are {', '.join(FILES)}.")
-                loaded = datasets.load_dataset(FILES[path.suffix], data_files=str(path))
-            else:
-                loaded = datasets.load_dataset(self.options.path, self.options.config)
-        except DataError:
-            raise
-        except Exception as error:  # datasets, fsspec, pyarrow and the Hub have dozens of their own
-            first = str(error).strip().split("\n")[0]
-            raise DataError(
-                f"The data set {self.options.path!r} cannot be loaded: {type(error).__name__}: {first}"
-            ) from error
-        parts = {"train": loaded} if isinstance(loaded, datasets.Dataset) else dict(loaded)
-        if "train" not in parts:
-            if len(parts) != 1:
-                raise DataError(f"The data set {self.options.path!r} has no train split; it has {', '.join(parts)}.")
-            parts = {"train": next(iter(parts.values()))}
-        return parts
-
-    def _columns(self, rows: Any) -> dict[str, str]:
-        """The column of each role, asked for or found."""
-        import datasets
-
-        features = rows.features
-        found: dict[str, str] = {}
-        for role, asked in (("image", self.options.image), ("text", self.options.text), ("label", self.options.label)):
-            if asked is not None:
-                if asked not in features:
-                    raise DataError(
-                        f"{self.options.path!r} has no column {asked!r}; its columns are {', '.join(features)}."
-                    )
-                found[role] = asked
-        for column, feature in features.items():
-            if column in found.values():
-                continue
-            if isinstance(feature, datasets.Image):
-                found.setdefault("image", column)
-            elif isinstance(feature, datasets.ClassLabel) or column in ("label", "labels", "fine_label", "class"):
-                found.setdefault("label", column)
-            elif isinstance(feature, datasets.Value) and feature.dtype in ("string", "large_string"):
-                found.setdefault("text", column)
-        if "image" in found and "label" not in found:
-            raise DataError(f"{self.options.path!r} has images but no label; name its column in data.label.")
-        if "image" not in found and "text" not in found:
-            raise DataError(
-                f"{self.options.path!r} has neither images nor text; its columns are {', '.join(features)}. "
-                "Name one in data.image or data.text."
-            )
-        return found
+        assert data.inventory is not None
+        return replace(data, inventory=replace(data.inventory, remarks=_aside(parts[TRAIN], columns)))
 
     def _images(
-        self, name: str, train: Any, test: Any, columns: dict[str, str], seed: int, decoding: Decoding
+        self,
+        parts: Mapping[str, Any],
+        names: Mapping[str, str],
+        unused: Mapping[str, str],
+        columns: Mapping[str, str],
+        seed: int,
+        decoding: Decoding,
     ) -> Dataset:
+        words = {role: label_words(rows, columns["label"]) for role, rows in parts.items()}
+        where, column = repr(self.options.path), columns["label"]
+        trained = [word for word in words[TRAIN] if word is not None]
+        if _is_classes(parts[TRAIN], column):
+            classes: Sequence[str] = list(parts[TRAIN].features[column].names)
+        else:
+            check_classes(trained, repr(column), where)
+            if are_whole_floats(trained):
+                words = {role: [None if one is None else whole(one) for one in some] for role, some in words.items()}
+            classes = class_names([word for word in words[TRAIN] if word is not None])
+        decoding.classes(classes)
+        images = {role: self._image_part(rows, words[role], columns, classes, role) for role, rows in parts.items()}
+        whole_set = self.options.model_copy(update={"limit": None})  # chosen before decoding, which takes the time
+        return image_parts_dataset(
+            self._name,
+            self._origin,
+            images,
+            classes,
+            whole_set,
+            seed,
+            decoding,
+            names,
+            unused,
+            columns=columns,
+            unit="rows",
+        )
+
+    def _image_part(
+        self, rows: Any, words: Sequence[str | None], columns: Mapping[str, str], classes: Sequence[str], role: str
+    ) -> ImagePart:
         import datasets
 
-        classes = _classes(train, columns["label"])
-        decoding.classes(classes)
+        what = "training" if role == TRAIN else role
+        where, limit = repr(self.options.path), self.options.limit if role == TRAIN else None
+        missing = [row for row, word in enumerate(words, 1) if word is None]
+        check_labelled(missing, len(words), repr(columns["label"]), f"the {what} part of {where}")
+        labelled = np.array([row for row, word in enumerate(words) if word is not None], dtype=np.int64)
+        labels = numbers_of([word for word in words if word is not None], classes, self._name, what)
+        kept = fewer(labels, limit, self._name)
+        chosen, labels = labelled[kept], labels[kept]
+        raw = rows.cast_column(columns["image"], datasets.Image(decode=False))
 
-        def encoded(rows: Any, what: str, limit: int | None) -> Encoded:
-            labels = _numbers(rows, columns["label"], classes, name, what)
-            raw = rows.cast_column(columns["image"], datasets.Image(decode=False))
-            chosen = fewer(labels, limit, name)
+        def original(place: int) -> tuple[str, bytes | Path]:
+            row = int(chosen[place])
+            image = raw[row][columns["image"]] or {"bytes": b"", "path": None}
+            content = image["bytes"] if image["bytes"] is not None else Path(image["path"] or "")
+            return f"{what} row {row}", content
 
-            def items() -> Iterator[Item]:
-                for row in chosen.tolist():
-                    image = raw[row][columns["image"]]
-                    content = image["bytes"] if image["bytes"] is not None else Path(image["path"])
-                    yield f"{what} row {row}", content, int(labels[row])
+        def items() -> Iterator[Item]:
+            for place in range(len(chosen)):
+                yield *original(place), int(labels[place])
 
-            def identity() -> Iterator[object]:
-                yield from (rows._fingerprint, columns["image"], columns["label"], limit)
-                yield from (stamp(file) for file in _files_named(raw, columns["image"]))
+        def identity() -> Iterator[object]:
+            yield from (rows._fingerprint, columns["image"], columns["label"], limit)
+            yield from (stamp(file) for file in _files_named(raw, columns["image"]))
 
-            return Encoded(items, len(chosen), identity)
-
-        parts = [encoded(train, "training", self.options.limit)]
-        if test is not None:
-            parts.append(encoded(test, "test", None))
-        decoder = Decoder(self.options.size, self.options.channels)
-        seen, *rest = decode(name, parts, decoder, self.options.storage, decoding)
-        tested = rest[0] if rest else None
-        notes = corrupt_notes((seen, tested), self.options.corrupt_share, name)
-        carving = Carving(self.options.validation_share, self.options.test_share, None)
-        return image_dataset(name, _origin(name), seen, tested, classes, carving, seed, notes)
+        left = [(NULL_LABEL, f"{what} row {row - 1}") for row in missing]
+        left += [(BEYOND_LIMIT, "")] * (len(labelled) - len(chosen))
+        aside = _aside(rows, columns) if role == TRAIN else ()
+        return ImagePart(Encoded(items, len(chosen), identity, original), tuple(left), aside)
 
 
-def _origin(name: str) -> str:
-    return f"Hugging Face data set {name}"
+def _is_classes(rows: Any, column: str) -> bool:
+    import datasets
+
+    return isinstance(rows.features[column], datasets.ClassLabel)
+
+
+def _aside(rows: Any, columns: Mapping[str, str]) -> tuple[str, ...]:
+    """What to say of columns that nobody takes."""
+    left = [name for name in rows.features if name not in columns.values()]
+    return (f"Columns that are not used: {', '.join(left)}.",) if left else ()
+
+
+def _column(rows: Any, column: str, where: str) -> list[str | None]:
+    """Texts of a part; None where there is none, and where there are blanks alone.
+
+    Raises:
+        DataError: the part lacks the column.
+    """
+    if column not in rows.features:
+        raise DataError(f"{where} has no column {column!r}; its columns are {', '.join(rows.features)}.")
+    return [None if text is None else str(text) for text in rows[column][:]]
+
+
+def _documents(texts: Sequence[str | None], rows: str | None, role: str) -> Documents:
+    """Rows of text alone as documents.
+
+    Raises:
+        DataError: nobody says what a row is, and they look like lines.
+    """
+    known = [text for text in texts if text is not None]
+    lines = sum(not text.strip() or text.endswith("\n") for text in known)
+    if rows is None and len(known) > 1 and lines > LINES_SHARE * len(known):
+        raise DataError(
+            f"Rows may be documents or lines of one text: {lines} of {len(known)} are blank or end with a new line. "
+            "Set data.rows to 'documents' or to 'lines'."
+        )
+    nulls = [(NULL_TEXT, f"{role} row {row}") for row, text in enumerate(texts) if text is None]
+    if rows == "lines":
+        joined = "".join(text if text.endswith("\n") else f"{text}\n" for text in known)
+        return Documents([joined], tuple(nulls))
+    nulls += [
+        (NULL_TEXT, f"{role} row {row}") for row, text in enumerate(texts) if text is not None and not text.strip()
+    ]
+    return Documents([text for text in known if text.strip()], tuple(nulls))
 
 
 def _files_named(rows: Any, column: str) -> Iterator[Path]:
@@ -166,50 +248,6 @@ def _files_named(rows: Any, column: str) -> Iterator[Path]:
             for inside, path in zip(content.is_valid(), paths, strict=True):
                 if not inside.as_py() and path.is_valid:
                     yield Path(path.as_py())
-
-
-def _classes(rows: Any, column: str) -> list[str]:
-    import datasets
-
-    feature = rows.features[column]
-    if isinstance(feature, datasets.ClassLabel):
-        return list(feature.names)
-    distinct = set(rows[column])
-    if None in distinct:
-        raise DataError(f"Column {column!r} has rows without a label; remove them or give one.")
-    return [str(label) for label in sorted(distinct)]
-
-
-def _numbers(rows: Any, column: str, classes: list[str], name: str, what: str) -> np.ndarray:
-    """Labels as numbers from 0, shape (N,), int64."""
-    import datasets
-
-    values = list(rows[column])
-    if isinstance(rows.features[column], datasets.ClassLabel):
-        strange = sorted({str(v) for v in values if v is None or not 0 <= v < len(classes)})
-        numbers = values
-    else:
-        known = {label: i for i, label in enumerate(classes)}
-        strange = sorted({str(v) for v in values if str(v) not in known})
-        numbers = [known.get(str(v), -1) for v in values]
-    if strange:
-        raise DataError(
-            f"{what.capitalize()} labels of {name} are out of range: {', '.join(strange[:5])}. "
-            f"The classes are {', '.join(classes[:20])}."
-        )
-    return np.array(numbers, dtype=np.int64)
-
-
-def _texts(rows: Any, columns: dict[str, str]) -> LabelledTexts:
-    import datasets
-
-    feature = rows.features[columns["label"]]
-    labels = list(rows[columns["label"]])
-    if None in labels:
-        raise DataError(f"Column {columns['label']!r} has rows without a label; remove them or give one.")
-    if isinstance(feature, datasets.ClassLabel):
-        labels = [feature.names[label] if 0 <= label < len(feature.names) else str(label) for label in labels]
-    return LabelledTexts([str(text) for text in rows[columns["text"]]], [str(label) for label in labels])
 
 
 SOURCE = HuggingFace

@@ -11,9 +11,13 @@ from supernet.data.options import (
     Limit,
     Path,
     Pixels,
+    Resize,
     SourceOptions,
     TestShare,
+    TestSplit,
+    TrainSplit,
     ValidationShare,
+    ValidationSplit,
     WhereImagesLie,
 )
 
@@ -25,7 +29,11 @@ class ImagesOptions(SourceOptions):
     tells_classes: ClassVar[bool] = True
 
     path: Path
+    train_split: TrainSplit = None
+    validation_split: ValidationSplit = None
+    test_split: TestSplit = None
     size: Pixels = 224
+    resize: Resize = None
     channels: Channels = 3
     validation_share: ValidationShare = 0.1
     test_share: TestShare = 0.2

@@ -6,7 +6,21 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from supernet.data.options import DataKind, Length, Limit, Path, SourceOptions, TestShare, Tokenizer, ValidationShare
+from supernet.data.options import (
+    DataKind,
+    Length,
+    Limit,
+    Path,
+    SourceOptions,
+    TestShare,
+    TestSplit,
+    Tokenizer,
+    TrainSplit,
+    ValidationShare,
+    ValidationSplit,
+)
+
+Column = str | Annotated[int, Field(ge=0)] | None
 
 
 class LabelledTextOptions(SourceOptions):
@@ -16,8 +30,20 @@ class LabelledTextOptions(SourceOptions):
     tells_classes: ClassVar[bool] = True
 
     path: Path
-    text: str | Annotated[int, Field(ge=0)] = Field(default=0, description="Column: its name, or its number from 0.")
-    label: str | Annotated[int, Field(ge=0)] = Field(default=1, description="Column: its name, or its number from 0.")
+    train_split: TrainSplit = None
+    validation_split: ValidationSplit = None
+    test_split: TestSplit = None
+    text: Column = Field(
+        default=None, description="Column: its name, or its number from 0. Null: the first of two columns."
+    )
+    label: Column = Field(
+        default=None, description="Column: its name, or its number from 0. Null: the second of two columns."
+    )
+    header: bool | None = Field(
+        default=None,
+        description="Whether the first line names the columns. Null: where one is named; what only looks so is "
+        "refused.",
+    )
     tokenizer: Tokenizer = None
     length: Length = 128
     validation_share: ValidationShare = 0.1

@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from pydantic import Field
+
 from search_space.inputs import Input, TokenInput
-from supernet.data.options import DataKind, Length, Path, SourceOptions, TestShare, Tokenizer, ValidationShare
+from supernet.data.options import (
+    DataKind,
+    Length,
+    Path,
+    SourceOptions,
+    TestShare,
+    TestSplit,
+    Tokenizer,
+    TrainSplit,
+    ValidationShare,
+    ValidationSplit,
+)
 
 
 class TextOptions(SourceOptions):
@@ -14,6 +27,15 @@ class TextOptions(SourceOptions):
     kind: ClassVar[DataKind | None] = "text"
 
     path: Path
+    train_split: TrainSplit = None
+    validation_split: ValidationSplit = None
+    test_split: TestSplit = None
+    separator: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="What stands between documents, such as `<|endoftext|>`; null: a file is one document.",
+    )
     tokenizer: Tokenizer = None
     length: Length = 128
     validation_share: ValidationShare = 0.1

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from supernet.data.dataset import DataError, Dataset
 from supernet.data.decoding import Decoding
 from supernet.data.images import need
+from supernet.data.parts import TEST, TRAIN, VALIDATION, files_of_parts
 from supernet.data.sources.text.options import TextOptions
-from supernet.data.text import find_part, language_dataset, read_text
+from supernet.data.text import Documents, language_dataset, read_text, refuse_others
 from supernet.data.tokens import tokenizer
 
 SUFFIXES = (".txt", ".text", ".md", ".tokens", ".raw")
@@ -27,19 +29,25 @@ class Text:
         Raises:
             DataError: the text is too short, or is not text.
         """
-        path = need(self.options.path, EXAMPLE)
-        if path.is_dir():
-            names = {"train": ("train", "input"), "validation": ("valid", "validation", "dev"), "test": ("test",)}
-            found = {part: find_part(path, called, SUFFIXES) for part, called in names.items()}
-            if found["train"] is None:
-                raise DataError(f"data.path {str(path)!r} has no train.txt; give {EXAMPLE}.")
-            parts = {part: read_text(file) for part, file in found.items() if file is not None}
-        else:
-            parts = {"train": read_text(path)}
+        options = self.options
+        path = need(options.path, EXAMPLE)
+        refuse_others(path, "text", ())
+        asked = {TRAIN: options.train_split, VALIDATION: options.validation_split, TEST: options.test_split}
+        files, names = files_of_parts(path, asked, SUFFIXES, EXAMPLE, also_train=("input",))
+        parts = {role: self._documents(file) for role, file in files.items()}
+        shares = (options.validation_share, options.test_share)
+        reader = tokenizer(options.tokenizer)
         name = path.name.split(".")[0]
-        reader = tokenizer(self.options.tokenizer)
-        shares = (self.options.validation_share, self.options.test_share)
-        return language_dataset(name, f"text of {path.name}", parts, reader, self.options.length, shares)
+        return language_dataset(name, f"text of {path.name}", parts, reader, options.length, shares, names)
+
+    def _documents(self, file: Path) -> Documents:
+        text, separator = read_text(file), self.options.separator
+        if separator is None:
+            return Documents([text])
+        documents = [document for document in text.split(separator) if document.strip()]
+        if len(documents) < 2:
+            raise DataError(f"data.separator is {separator!r}, which does not stand in {file.name}; leave it out.")
+        return Documents(documents)
 
 
 SOURCE = Text

@@ -1,0 +1,69 @@
+"""What an export is made from: a network, what its card says, and the files that go along."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from search_space.layers import LayerSpec
+
+
+@dataclass(frozen=True, slots=True)
+class BundleContents:
+    """The network to export and what its card says.
+
+    Attributes:
+        network: extracted and calibrated, in evaluation mode.
+        layers: its layer specs by slot, in forward order.
+        facts: what `architecture.json` says besides the layers.
+        card: the model card without the part about files, as Markdown.
+        companions: files that go along as they are, such as those of a tokenizer.
+        formats: what to write, each in a folder of its own; empty: what an export has that names no format, in the
+            bundle's own folder.
+    """
+
+    network: nn.Module
+    layers: dict[str, LayerSpec]
+    facts: dict[str, Any]
+    card: str
+    companions: tuple[Path, ...] = ()
+    formats: tuple[str, ...] = ()
+
+
+def write_architecture(
+    layers: dict[str, LayerSpec],
+    inputs: Tensor,
+    folder: Path,
+    facts: dict[str, Any] | None = None,
+    *,
+    tied: bool = True,
+) -> None:
+    """Write `architecture.json`: what `network.py` builds from, and what the network eats."""
+    described = [
+        {"slot": slot, "kind": layer.kind, "fields": layer.fields()}
+        | ({"ties": layer.ties()} if tied and layer.ties() else {})
+        for slot, layer in layers.items()
+    ]
+    dtype = str(inputs.dtype).removeprefix("torch.")
+    if inputs.is_floating_point():
+        dtype = (facts or {}).get("dtype", dtype)
+    eats = {"shape": [1, *inputs.shape[1:]], "dtype": dtype}
+    text = json.dumps({**(facts or {}), "input": eats, "layers": described}, indent=2)
+    (folder / "architecture.json").write_text(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file of a format that has several.
+
+    Attributes:
+        tolerance: largest difference of logits that counts as equal; None: integers, of which the metric is compared.
+        optional: left out, and told, where it is not near enough: numbers of 16 bits may be too large or too coarse.
+    """
+
+    tolerance: float | None
+    optional: bool = False

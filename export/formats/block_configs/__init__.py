@@ -1,0 +1,1 @@
+"""Heterogeneous llamas for serving engines."""

@@ -1,0 +1,1 @@
+"""Language models for llama.cpp, Ollama and LM Studio."""

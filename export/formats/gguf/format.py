@@ -1,0 +1,226 @@
+"""`model-f16.gguf` and `model-q8_0.gguf`, written with llama.cpp's own package.
+
+Layers that are alike are llama.cpp's `llama`, `qwen2` or `qwen3`. Of llamas whose layers differ, `deci` has every
+layer's own heads and width; qwens are filled up with zeros, because their architectures have one width.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from export.contents import BundleContents, Part
+from export.formats.gguf.vocabulary import add_vocabulary
+from export.formats.huggingface.format import described, padded
+from export.generation import in_float32
+from export.tools import require
+from search_space.layers import DecoderLayerSpec
+
+# Weights are compared as they are stored: in 16 bits, but for the norms. What remains is another order of sums.
+TOLERANCE = 1e-4
+SCALED = True
+GENERATES = True
+COMPANIONS = False
+
+PACKAGES = ("gguf", "numpy", "torch")
+
+# transformers' names of a layer's tensors -> llama.cpp's.
+NAMES = {
+    "input_layernorm.weight": "attn_norm.weight",
+    "post_attention_layernorm.weight": "ffn_norm.weight",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm.weight": "attn_q_norm.weight",
+    "self_attn.k_norm.weight": "attn_k_norm.weight",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+OUTER = {
+    "model.embed_tokens.weight": "token_embd.weight",
+    "model.norm.weight": "output_norm.weight",
+    "lm_head.weight": "output.weight",
+}
+
+
+def as_stored(network: nn.Module) -> nn.Module:
+    """The network whose logits `model-f16.gguf` gives: weights of two dimensions rounded to 16 bits."""
+    rounded = copy.deepcopy(in_float32(network))
+    with torch.no_grad():
+        for parameter in rounded.parameters():
+            if parameter.dim() > 1:
+                parameter.copy_(parameter.half().float())
+    return rounded
+
+
+REFERENCE = as_stored
+
+RELOAD = Path(__file__).with_name("reading.py").read_text(encoding="utf-8")
+
+
+def write(network: nn.Module, example: Tensor, folder: Path) -> None:
+    """Not enough to know: see `write_contents`.
+
+    Raises:
+        NotImplementedError: always.
+    """
+    raise NotImplementedError("gguf needs a network's layers; use write_contents.")
+
+
+def parts(folder: Path) -> dict[str, Part]:
+    """The files that are checked one by one."""
+    return {"f16": Part(TOLERANCE), "q8_0": Part(None)}
+
+
+def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> dict[str, Any]:
+    """Write both files.
+
+    Raises:
+        MissingTool: the package `gguf` is not installed.
+        ValueError: a weight is too large for 16 bits.
+    """
+    require("gguf")
+    config, places = described(contents)
+    layers = [layer for layer in contents.layers.values() if isinstance(layer, DecoderLayerSpec)]
+    alike = len({(layer.kv_heads, layer.ffn) for layer in layers}) == 1
+    deci = not alike and config["model_type"] in ("llama", "mistral")
+    filled = not alike and not deci
+    tensors: dict[str, Tensor]
+    if not filled:
+        tensors = {n: contents.network.get_submodule(p.slot).get_parameter(p.parameter) for n, p in places.items()}
+        sizes = [(layer.heads, layer.kv_heads, layer.ffn) for layer in layers]
+    else:
+        tensors = dict(padded(contents.network, places))
+        one = (config["num_attention_heads"], config["num_key_value_heads"], config["intermediate_size"])
+        sizes = [one] * len(layers)
+    notes = []
+    for kind in ("f16", "q8_0"):
+        notes = _write_file(folder / f"model-{kind}.gguf", kind, tensors, sizes, config, deci, contents)
+    if deci:
+        notes.append("Layers differ, so the file is of llama.cpp's architecture `deci`: every layer has its own width.")
+    if filled:
+        notes.append(f"Layers differ, and llama.cpp's {config['model_type']} has one width: zeros fill them up.")
+    return {"notes": notes}
+
+
+def _write_file(
+    file: Path,
+    kind: str,
+    tensors: Mapping[str, Tensor],
+    sizes: list[tuple[int, int, int]],
+    config: Mapping[str, Any],
+    deci: bool,
+    contents: BundleContents,
+) -> list[str]:
+    import gguf
+
+    neox = config["model_type"] in ("qwen2", "qwen3")
+    writer = gguf.GGUFWriter(file, "deci" if deci else config["model_type"] if neox else "llama")
+    _add_facts(writer, kind, sizes, config, deci)
+    notes = add_vocabulary(writer, config, contents.companions)
+    for name, array in _arrays(tensors, sizes, rotated=not neox):
+        wanted = gguf.GGMLQuantizationType.F32 if array.ndim < 2 else gguf.GGMLQuantizationType.F16
+        if array.ndim == 2 and kind == "q8_0" and array.shape[1] % 32 == 0:
+            wanted = gguf.GGMLQuantizationType.Q8_0
+        if wanted is gguf.GGMLQuantizationType.F16 and float(np.abs(array).max()) > 65504:
+            raise ValueError(f"{name} has numbers that 16 bits do not hold; GGUF files of 16 bits cannot be written.")
+        writer.add_tensor(name, gguf.quants.quantize(array, wanted), raw_dtype=wanted)
+    if (factors := _rope_factors(config)) is not None:
+        writer.add_tensor("rope_freqs.weight", factors)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return notes
+
+
+def _add_facts(
+    writer: Any, kind: str, sizes: list[tuple[int, int, int]], config: Mapping[str, Any], deci: bool
+) -> None:
+    """Sizes and positions."""
+    import gguf
+
+    def of(column: int) -> int | list[int]:
+        numbers = [size[column] for size in sizes]
+        return numbers if deci else numbers[0]
+
+    writer.add_type("model")
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16 if kind == "f16" else gguf.LlamaFileType.MOSTLY_Q8_0)
+    writer.add_context_length(int(config.get("max_position_embeddings", 2048)))
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_block_count(len(sizes))
+    writer.add_feed_forward_length(of(2))
+    writer.add_head_count(of(0))
+    writer.add_head_count_kv(of(1))
+    writer.add_key_length(config["head_dim"])
+    writer.add_value_length(config["head_dim"])
+    writer.add_rope_dimension_count(config["head_dim"])
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_vocab_size(config["vocab_size"])
+    given = _rotary(config)
+    writer.add_rope_freq_base(float(given["rope_theta"]))
+    if given["kind"] in ("linear", "yarn"):
+        scaling = gguf.RopeScalingType.LINEAR if given["kind"] == "linear" else gguf.RopeScalingType.YARN
+        writer.add_rope_scaling_type(scaling)
+        writer.add_rope_scaling_factor(float(given["factor"]))
+    if given["kind"] == "yarn":
+        original = given.get("original_max_position_embeddings") or config["max_position_embeddings"]
+        writer.add_rope_scaling_orig_ctx_len(int(original))
+        writer.add_rope_scaling_yarn_beta_fast(float(given.get("beta_fast") or 32))
+        writer.add_rope_scaling_yarn_beta_slow(float(given.get("beta_slow") or 1))
+
+
+def _rotary(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Rotary positions, whichever way a configuration says them."""
+    given = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
+    kind = given.get("rope_type", given.get("type", "default"))
+    theta = given.get("rope_theta") or config.get("rope_theta") or 10000.0
+    return given | {"kind": kind, "rope_theta": theta}
+
+
+def _rope_factors(config: Mapping[str, Any]) -> np.ndarray[Any, Any] | None:
+    """By what llama.cpp divides each frequency under llama3's scaling; None elsewhere."""
+    given = _rotary(config)
+    if given["kind"] != "llama3":
+        return None
+    width = config["head_dim"]
+    frequencies = given["rope_theta"] ** -(np.arange(0, width, 2, dtype=np.float64) / width)
+    waves = 2 * np.pi / frequencies
+    original, factor = given["original_max_position_embeddings"], given["factor"]
+    low, high = original / given["low_freq_factor"], original / given["high_freq_factor"]
+    smooth = (original / waves - given["low_freq_factor"]) / (given["high_freq_factor"] - given["low_freq_factor"])
+    between = 1 / ((1 - smooth) / factor + smooth)
+    return np.where(waves > low, factor, np.where(waves < high, 1.0, between)).astype(np.float32)
+
+
+def _arrays(
+    tensors: Mapping[str, Tensor], sizes: list[tuple[int, int, int]], *, rotated: bool
+) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+    """Tensors under llama.cpp's names.
+
+    Args:
+        rotated: llama.cpp turns neighbouring numbers of a head, transformers its halves: rows of queries and keys are
+            put in that order.
+    """
+    for name, tensor in tensors.items():
+        array = tensor.detach().float().cpu().numpy()
+        if name in OUTER:
+            yield OUTER[name], array
+            continue
+        _, _, number, rest = name.split(".", 3)
+        own, heads = NAMES.get(rest), sizes[int(number)]
+        if own is None:
+            module, _, kind = rest.rpartition(".")
+            own = f"{NAMES[module]}.{kind}"
+        if rotated and own.startswith(("attn_q.", "attn_k.")):
+            groups = heads[0] if own.startswith("attn_q.") else heads[1]
+            array = array.reshape(groups, 2, -1, *array.shape[1:]).swapaxes(1, 2).reshape(array.shape)
+        yield f"blk.{number}.{own}", np.ascontiguousarray(array)

@@ -1,0 +1,226 @@
+"""`config.json` and `model.safetensors` under transformers' names, with a tokenizer or an image processor.
+
+A network whose layers are alike is that network. Where they differ, all are as wide as the widest, filled with zeros
+that change nothing: a zero row of a weight gives a zero, which a zero column takes no notice of.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from export.contents import BundleContents
+from export.formats.huggingface.folder import extras, generation_config, image_processor
+from export.generation import in_float32
+from search_space.checkpoint import INDEX, SINGLE, Place
+from search_space.plugins import FAMILIES
+from supernet.network import arguments, float_type_of
+
+# Both compute in float32, and sum in another order where one of them is padded.
+TOLERANCE = 1e-5
+# Of the largest logit.
+SCALED = True
+GENERATES = True
+
+PACKAGES = ("torch", "transformers", "safetensors")
+
+# What one file holds at most, as transformers itself cuts them.
+SHARD_BYTES = 5_000_000_000
+
+LEADING_ONES = {"embeddings.cls_token": 2, "embeddings.position_embeddings": 1}
+
+# Files of 16 bits are compared in 32: both compute with the same weights then.
+REFERENCE = in_float32
+
+RELOAD = """
+def reload(folder):
+    import json, os, torch, transformers
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    with open(folder + "/config.json") as file:
+        name = json.load(file)["architectures"][0]
+    tasks = ("ForCausalLM", "ForSequenceClassification", "ForImageClassification")
+    task = next((one for one in tasks if name.endswith(one)), "")
+    model, said = getattr(transformers, "AutoModel" + task).from_pretrained(
+        folder, dtype=torch.float32, output_loading_info=True, local_files_only=True, trust_remote_code=False
+    )
+    wrong = {key: sorted(map(str, found)) for key, found in said.items() if found}
+    if wrong:
+        raise SystemExit(f"from_pretrained does not find what it expects: {wrong}")
+    model.eval()
+    def run(x, mask=None):
+        given = {model.main_input_name: torch.from_numpy(x)}
+        if mask is not None:
+            given["attention_mask"] = torch.from_numpy(mask).long()
+        with torch.no_grad():
+            answer = model(**given)
+        return (answer.logits if hasattr(answer, "logits") else answer.pooler_output).numpy()
+    def generate(prompts, count):
+        model.generation_config = transformers.GenerationConfig(do_sample=False, pad_token_id=0)
+        ids = torch.from_numpy(prompts)
+        with torch.no_grad():
+            text = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=count)
+        return text[:, prompts.shape[1]:].numpy()
+    if task == "ForCausalLM":
+        run.generate = generate
+    return run
+"""
+
+
+def write(network: nn.Module, example: Tensor, folder: Path) -> None:
+    """Not enough to know: see `write_contents`.
+
+    Raises:
+        NotImplementedError: always.
+    """
+    raise NotImplementedError("huggingface needs a network's layers; use write_contents.")
+
+
+def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> dict[str, Any]:
+    """Write the folder.
+
+    Returns:
+        `notes` for the card, `bytes` of the weights, of which `padding_bytes` are zeros, and, where there are any,
+        `measured`: milliseconds of a forward pass of the network and of transformers' model.
+    """
+    network = contents.network
+    config, places = described(contents)
+    tensors = dict(padded(network, places))
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    write_weights(tensors, folder)
+    if (made := generation_config(config, contents)) is not None:
+        (folder / "generation_config.json").write_text(json.dumps(made, indent=2, sort_keys=True) + "\n")
+    if (made := image_processor(config, contents.facts)) is not None:
+        (folder / "preprocessor_config.json").write_text(json.dumps(made, indent=2, sort_keys=True) + "\n")
+    written = sum(tensor.numel() for tensor in tensors.values() if tensor.is_floating_point())
+    own = sum(_held(network, place).numel() for place in places.values())
+    width = next(iter(tensors.values())).element_size()
+    told: dict[str, Any] = {"bytes": written * width, "padding_bytes": (written - own) * width}
+    if written == own:
+        return told | {"notes": ["All layers are alike, so transformers' model is this network, number for number."]}
+    share = 100 * (written - own) / own
+    note = (
+        f"Layers differ in width, and transformers' model has one: {(written - own) * width:,} bytes of zeros "
+        f"({share:.3g} % more weights) fill them up. Answers are the same; the time that they cost is in the export's "
+        "report."
+    )
+    return told | {"notes": [note], "measured": _timed(network, example, folder)}
+
+
+def described(contents: BundleContents) -> tuple[dict[str, Any], dict[str, Place]]:
+    """config.json, and where each tensor of the folder comes from.
+
+    Raises:
+        CheckpointError: transformers has no class of such networks.
+    """
+    family = FAMILIES.load(str(contents.facts["space"]).split("/")[0])
+    config = family.config_of(contents.layers)
+    places: dict[str, Place] = family.layout(config).places
+    dtype = str(float_type_of(contents.network)).removeprefix("torch.")
+    return config | extras(config, contents) | {"dtype": dtype}, _renumbered(places, contents.network)
+
+
+def _renumbered(places: Mapping[str, Place], network: nn.Module) -> dict[str, Place]:
+    """The same places with the network's own slots: it may have left layers out; transformers counts without gaps."""
+    wanted = list(dict.fromkeys(place.slot for place in places.values()))
+    own = [name for name, block in network.named_children() if any(True for _ in block.parameters())]
+    slots = dict(zip(wanted, own, strict=True))
+    return {name: Place(slots[p.slot], p.parameter, p.shape) for name, p in places.items()}
+
+
+def padded(network: nn.Module, places: Mapping[str, Place]) -> Iterator[tuple[str, Tensor]]:
+    """Tensors by their names in the folder, each filled up to the shape that it has there."""
+    for name, place in places.items():
+        filled = _filled(_held(network, place).detach().cpu(), place.shape, name)
+        # Places leave dimensions of one out, which transformers' ViT has in front.
+        ones = next((count for end, count in LEADING_ONES.items() if name.endswith(end)), 0)
+        yield name, filled.reshape(*[1] * ones, *filled.shape)
+        if name.endswith(".running_var"):
+            yield name.replace("running_var", "num_batches_tracked"), torch.tensor(0)
+
+
+def _filled(held: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
+    if held.shape == shape:
+        return held.contiguous()
+    # A channel that is not there has variance one, so that normalising it gives its zero.
+    filled = torch.ones(shape, dtype=held.dtype) if name.endswith("running_var") else held.new_zeros(shape)
+    filled[tuple(slice(0, size) for size in held.shape)] = held
+    return filled
+
+
+def _held(network: nn.Module, place: Place) -> Tensor:
+    """The network's tensor, or what stands for one that folding took away."""
+    block = network.get_submodule(place.slot)
+    holder, _, attribute = place.parameter.rpartition(".")
+    module = block.get_submodule(holder)
+    if isinstance(module, nn.Identity):
+        return _of_folded(block, holder, attribute)
+    found = getattr(module, attribute)
+    assert isinstance(found, Tensor), place
+    return found
+
+
+def _of_folded(block: nn.Module, norm: str, attribute: str) -> Tensor:
+    """A batch normalisation that does nothing but add the bias of the convolution it was folded into."""
+    conv = block.get_submodule(norm.replace("norm", "conv") if norm.startswith("norm") else norm.removesuffix("_norm"))
+    assert isinstance(conv, nn.Conv2d)
+    assert conv.bias is not None
+    if attribute == "bias":
+        return conv.bias
+    eps = nn.BatchNorm2d(1).eps
+    value = {"weight": (1 + eps) ** 0.5, "running_mean": 0.0, "running_var": 1.0}[attribute]
+    return torch.full_like(conv.bias, value)
+
+
+def write_weights(tensors: Mapping[str, Tensor], folder: Path) -> None:
+    """Write safetensors: one file, or several of `SHARD_BYTES` at most and an index."""
+    shards: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for name, tensor in tensors.items():
+        if size + tensor.nbytes > SHARD_BYTES and shards[-1]:
+            shards.append({})
+            size = 0
+        shards[-1][name] = tensor
+        size += tensor.nbytes
+    if len(shards) == 1:
+        save_file(dict(tensors), folder / SINGLE, {"format": "pt"})
+        return
+    names = [f"model-{n:05d}-of-{len(shards):05d}.safetensors" for n in range(1, len(shards) + 1)]
+    for file, shard in zip(names, shards, strict=True):
+        save_file(shard, folder / file, {"format": "pt"})
+    where = {name: file for file, shard in zip(names, shards, strict=True) for name in shard}
+    total = sum(tensor.nbytes for tensor in tensors.values())
+    (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": where}, indent=2) + "\n")
+
+
+def _timed(network: nn.Module, example: Tensor, folder: Path) -> dict[str, Any]:
+    """Milliseconds of one forward pass of one sample, in this process, the median of a few."""
+    import transformers
+
+    config = json.loads((folder / "config.json").read_text())
+    model = getattr(transformers, config["architectures"][0]).from_pretrained(folder, local_files_only=True).eval()
+    given = arguments(network, example[:1])
+    ids = {model.main_input_name: given[0]} | ({"attention_mask": given[1].long()} if len(given) > 1 else {})
+    with torch.no_grad():
+        own, theirs = _median_ms(lambda: network(*given)), _median_ms(lambda: model(**ids))
+    return {"network_ms": own, "huggingface_ms": theirs, "ratio": theirs / own, "threads": torch.get_num_threads()}
+
+
+def _median_ms(run: Any) -> float:
+    times = []
+    for _ in range(9):
+        begin = time.perf_counter()
+        run()
+        times.append(1e3 * (time.perf_counter() - begin))
+        if sum(times) > 2000:
+            break
+    return statistics.median(times[1:] or times)

@@ -1,0 +1,1 @@
+"""Weights with the source of the network."""

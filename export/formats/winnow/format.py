@@ -1,0 +1,7 @@
+"""The format `safetensors` under the name that an export which names its formats uses."""
+
+from __future__ import annotations
+
+from export.formats.safetensors.format import PACKAGES, RELOAD, TOLERANCE, write, write_contents
+
+__all__ = ["PACKAGES", "RELOAD", "TOLERANCE", "write", "write_contents"]

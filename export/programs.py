@@ -1,0 +1,105 @@
+"""A network as a `torch.export` program, with those dimensions free that a user varies; several formats begin here."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from export.decoder import CachedDecoder, is_decoder
+from supernet.network import arguments
+
+# Tokens of the example: no two sizes alike, and none 0 or 1, which torch.export would take for constants.
+BATCH, TOKENS, BEFORE = 2, 5, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """How a network is called from outside.
+
+    Attributes:
+        module: what is called; of a language model it keeps keys and values.
+        example: its arguments.
+        dynamic: for each argument, its free dimensions by name.
+    """
+
+    module: nn.Module
+    example: tuple[Tensor, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    dynamic: tuple[dict[int, str], ...]
+
+    @property
+    def cached(self) -> bool:
+        """Whether it is a language model with a cache."""
+        return isinstance(self.module, CachedDecoder)
+
+
+def signature(network: nn.Module, example: Tensor) -> Signature:
+    """How a float32 network is called.
+
+    Images and classified texts have inputs `input` and, padded, `mask`. Language models are called as optimum calls
+    theirs: `input_ids`, `attention_mask`, `position_ids`, `past_key_values.0.key`, ..., and answer `logits`,
+    `present.0.key`, ...
+    """
+    network = network.eval()
+    if is_decoder(network):
+        return _of_decoder(network)
+    given = arguments(network, example[:1].repeat(BATCH, *[1] * (example.dim() - 1)).contiguous())
+    texts = example.dim() == 2 and not example.is_floating_point()
+    free = {0: "batch", **({1: "tokens"} if texts else {})}
+    names = ("input", "mask")[: len(given)]
+    return Signature(network, given, names, ("logits",), tuple(dict(free) for _ in given))
+
+
+def _of_decoder(network: nn.Module) -> Signature:
+    decoder = CachedDecoder(network).eval()
+    past = [torch.zeros(BATCH, groups, BEFORE, width) for groups, width in decoder.caches for _ in range(2)]
+    places = torch.arange(BEFORE, BEFORE + TOKENS)[None].repeat(BATCH, 1)
+    ones = torch.ones(BATCH, BEFORE + TOKENS, dtype=torch.int64)
+    example = (torch.arange(BATCH * TOKENS).reshape(BATCH, TOKENS) % 2, ones, places, *past)
+    kinds = [f"{number}.{kind}" for number in range(len(decoder.caches)) for kind in ("key", "value")]
+    dynamic = (
+        {0: "batch_size", 1: "sequence_length"},
+        {0: "batch_size", 1: "past_sequence_length + sequence_length"},
+        {0: "batch_size", 1: "sequence_length"},
+        *({0: "batch_size", 2: "past_sequence_length"} for _ in past),
+    )
+    inputs = ("input_ids", "attention_mask", "position_ids", *(f"past_key_values.{kind}" for kind in kinds))
+    return Signature(decoder, example, inputs, ("logits", *(f"present.{kind}" for kind in kinds)), dynamic)
+
+
+def program(called: Signature) -> torch.export.ExportedProgram:
+    """The program of a network, its named dimensions free.
+
+    The checks that the exporter puts in front (that sizes add up) are left out: other tools do not read them.
+    """
+    auto: Any = torch.export.Dim.AUTO
+    shapes: list[Any] = [dict.fromkeys(free, auto) for free in called.dynamic]
+    if called.cached:  # the cache is one variadic argument
+        shapes = [*shapes[:3], tuple(shapes[3:])]
+    with quiet(), torch.no_grad():
+        made = torch.export.export(called.module, called.example, dynamic_shapes=tuple(shapes), strict=False)
+    made._guards_code = []
+    return made
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Drop what exporters say besides errors; it is a great deal."""
+    said = io.StringIO()
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,88 @@
+"""What a model is: a checkpoint's folder, or a family that is trained from nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from job.paths import check_checkpoint
+from job.shrink.decisions import Decision, Undecided
+from search_space import plugins
+
+if TYPE_CHECKING:
+    from search_space.inputs import Input
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A family, and where its weights come from.
+
+    Attributes:
+        preset: None of a checkpoint, and of a family of which nobody has said how large it is.
+        pretrained: the checkpoint's folder; None: weights start random.
+        decisions: what was found out.
+    """
+
+    family: str
+    preset: str | None
+    pretrained: Path | None
+    decisions: tuple[Decision, ...] = ()
+
+    @property
+    def supernet(self) -> dict[str, Any]:
+        """As a job says it."""
+        named = {"preset": self.preset, "pretrained": None if self.pretrained is None else str(self.pretrained)}
+        return {"family": self.family, **{name: value for name, value in named.items() if value is not None}}
+
+    @property
+    def takes(self) -> Input | None:
+        """What its networks eat; None where no preset is known yet."""
+        if self.pretrained is not None:
+            from search_space.checkpoint import read_checkpoint
+
+            return plugins.load_family(self.family, None, None, read_checkpoint(self.pretrained).config).takes
+        return None if self.preset is None else plugins.load_family(self.family, self.preset).takes
+
+
+def read_model(text: str) -> Model:
+    """Find out what a model is.
+
+    Raises:
+        Undecided: neither a checkpoint's folder nor a family.
+        PathRefused: the folder is not open to jobs.
+        ValueError: no family starts from such a checkpoint.
+    """
+    if "/" in text and text.startswith(("/", "~")):
+        return _checkpoint(text)
+    family, _, preset = text.partition("/")
+    if family not in plugins.FAMILIES.names():
+        raise Undecided(
+            f"{text!r} is no family ({', '.join(plugins.FAMILIES.names())}) and no absolute path of a checkpoint's "
+            "folder. Nothing is downloaded: fetch it from the Hub first (`hf download NAME --local-dir FOLDER`)."
+        )
+    presets = tuple(plugins.FAMILIES.load(family).PRESETS)
+    if preset and preset not in presets:
+        raise Undecided(f"Family {family} has no preset {preset!r}. It has {', '.join(presets)}.")
+    return Model(family, preset or None, None)
+
+
+def _checkpoint(text: str) -> Model:
+    check_checkpoint(text)
+    folder = Path(text).expanduser()
+    config = folder / "config.json"
+    if not config.is_file():
+        raise Undecided(f"{text} has no config.json, so it is not the folder of a Hugging Face checkpoint.")
+    from search_space.checkpoint import MAX_JSON_BYTES
+
+    if config.stat().st_size > MAX_JSON_BYTES:
+        raise Undecided(f"config.json in {text} is no configuration: it has more than {MAX_JSON_BYTES:,} bytes.")
+    try:
+        facts = json.loads(config.read_text())
+        model_type = facts["model_type"]
+    except (ValueError, KeyError, TypeError):
+        raise Undecided(f"config.json in {text} names no model_type, so nobody knows what it is.") from None
+    family = plugins.family_of(facts)
+    found = Decision("family", family, f"the checkpoint's model_type is {model_type}", "supernet.family")
+    return Model(family, None, folder, (found,))

@@ -1,0 +1,62 @@
+"""ShrinkSpec: what somebody says who wants a smaller network and no more questions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+
+from job.parts import Part
+from plugins.registry import one_of
+from search.metrics import METRICS
+
+# Limits that a sentence may name: what a network costs, less of which is better.
+COSTS = tuple(
+    name
+    for name, metric in METRICS.items()
+    if metric.goal == "minimize" and name not in ("perplexity", "kl_divergence")
+)
+# The machine that runs the job.
+THIS = "this"
+
+
+class ShrinkSpec(Part):
+    """A model, data, limits and a device. Everything else is decided, said, and may be changed."""
+
+    model: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=4096,
+            description="Folder of a Hugging Face checkpoint, or a family that starts from nothing, such as "
+            "`mobilenet` or `mobilenet/digits`.",
+        ),
+    ]
+    data: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=4096,
+            description="File or folder of images, of text with labels, or of plain text; or a built-in set: `digits`.",
+        ),
+    ]
+    under: dict[str, float] = Field(
+        default_factory=dict,
+        description="Most that the network may have of a cost.",
+        examples=[{"latency_ms": 5}],
+    )
+    device: str = Field(
+        default=THIS, description="`this`: the worker's processor; or a target, where latency is measured."
+    )
+    changes: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Parts of a job, written over what was decided.",
+        examples=[{"training": {"epochs": 3}}],
+    )
+
+    @field_validator("under")
+    @classmethod
+    def _known_costs(cls, under: dict[str, float]) -> dict[str, float]:
+        for metric in under:
+            one_of("cost", metric, COSTS)
+        return under

@@ -1,0 +1,68 @@
+"""Shrink: a whole job from one sentence, with what was decided and what it takes. Nothing is stored."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from job.shrink.plan import make_plan
+from job.shrink.spec import ShrinkSpec
+from job.spec import JobSpec
+from service.api.deps import WRITE, SessionDep
+from service.api.problems import explained
+from service.errors import InvalidRequest
+from service.estimate import EstimateOut, estimate
+
+router = APIRouter(prefix="/v1/shrink", tags=["jobs"])
+
+Asked = Annotated[
+    ShrinkSpec,
+    Body(
+        openapi_examples={
+            "digits": {
+                "summary": "A small CNN for digits, under a tenth of a millisecond",
+                "value": {"model": "mobilenet/digits", "data": "digits", "under": {"latency_ms": 0.1}},
+            }
+        }
+    ),
+]
+
+
+class DecisionOut(BaseModel):
+    """What nobody said, and the job needs."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    what: str
+    value: str
+    why: str
+    change: str = Field(description="The part of a job that says otherwise, as in `changes`.")
+
+
+class PlanOut(BaseModel):
+    """A job to submit, and what to export of its front."""
+
+    job: dict[str, Any] = Field(description="As `POST /v1/jobs` takes it.")
+    rule: dict[str, Any] = Field(description="As `POST /v1/jobs/{id}/exports` takes it.")
+    decisions: list[DecisionOut]
+    estimate: EstimateOut
+
+
+@router.post("", dependencies=[WRITE])
+def shrink(asked: Asked, session: SessionDep) -> PlanOut:
+    """Look at a model and data, decide what is left open, and say what that takes. Stores nothing: submit `job`, and
+    export with `rule`. A question that the folders leave open is a 422 that asks it."""
+    try:
+        plan = make_plan(asked)
+    except ValidationError as error:
+        raise InvalidRequest("; ".join(explained(error))) from None
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from None
+    return PlanOut(
+        job=plan.job,
+        rule=plan.rule,
+        decisions=[DecisionOut.model_validate(decision) for decision in plan.decisions],
+        estimate=estimate(session, JobSpec.model_validate(plan.job), plan.examples),
+    )

@@ -1,0 +1,225 @@
+"""What may be asked of a job once it is there: pause, resume, stop, cancel, retry, clone, extend, rerun, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Response, status
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, field_validator
+from sqlalchemy.orm import Session
+
+from job.needs_spec import MAX_NOTES, Labels, Priority, once
+from job.spec import MAX_EVALUATIONS
+from service import descent, jobs, removal
+from service.api.deps import WRITE, DatabaseDep, IdentityDep, QueueDep, SessionDep
+from service.api.jobs import wake
+from service.api.schemas import JobOut
+from service.queue import Queue
+from service.store.models import Job, Stage
+from service.store.session import Database
+
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
+
+IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200)]
+Edits = Annotated[
+    dict[str, Any],
+    Field(
+        description="A JSON merge patch (RFC 7396) of the job: objects are merged, null takes a field back to its "
+        "default, anything else replaces.",
+        examples=[{"name": "again, larger", "search": {"evaluations": 500}}],
+    ),
+]
+
+
+class CloneIn(BaseModel):
+    """How the new job differs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    edits: Edits = Field(default_factory=dict)
+
+
+class ExtendIn(CloneIn):
+    """How the search goes on."""
+
+    evaluations: Annotated[StrictInt, Field(ge=1, le=MAX_EVALUATIONS)] | None = Field(
+        default=None, description="Further ones; null: as many as the job was given."
+    )
+    objectives: list[dict[str, Any]] | None = Field(default=None, description="Instead of the job's; null: the same.")
+    constraints: list[dict[str, Any]] | None = Field(default=None, description="Instead of the job's; null: the same.")
+    target: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        default=None, description="Another device for the metrics that need one; null: the same."
+    )
+
+
+class RerunIn(CloneIn):
+    """Where the new job begins."""
+
+    from_stage: Stage = Field(description="It and those after it are done anew; what was found before is taken over.")
+
+
+class JobEdits(BaseModel):
+    """What may be changed of a job at any time; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(max_length=200)] | None = None
+    labels: Labels | None = None
+    notes: Annotated[str, Field(max_length=MAX_NOTES)] | None = None
+    priority: Priority | None = None
+
+    @field_validator("labels")
+    @classmethod
+    def _once(cls, labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if labels is None else once(labels)
+
+
+@router.post("/cancel", dependencies=[WRITE])
+def cancel(job_id: str, session: SessionDep, who: IdentityDep) -> JobOut:
+    """Drop a job. A running one stops within seconds; what it has stored stays readable."""
+    return JobOut.model_validate(jobs.cancel(session, job_id, who))
+
+
+@router.post("/pause", dependencies=[WRITE])
+def pause(job_id: str, session: SessionDep, who: IdentityDep) -> JobOut:
+    """Checkpoint a job and free its device."""
+    return JobOut.model_validate(jobs.pause(session, job_id, who))
+
+
+@router.post("/stop", dependencies=[WRITE])
+def stop(job_id: str, database: DatabaseDep, queue: QueueDep, who: IdentityDep) -> JobOut:
+    """End a job's search now and keep what it has found: the front so far is measured, and the job succeeds."""
+    return _then_wake(lambda session: jobs.stop(session, job_id, who), database, queue)
+
+
+@router.post("/resume", dependencies=[WRITE])
+def resume(job_id: str, database: DatabaseDep, queue: QueueDep, who: IdentityDep) -> JobOut:
+    """Continue a paused job where it stopped."""
+    return _then_wake(lambda session: jobs.resume(session, job_id, who), database, queue)
+
+
+@router.post("/retry", dependencies=[WRITE])
+def retry(job_id: str, database: DatabaseDep, queue: QueueDep, who: IdentityDep) -> JobOut:
+    """Let a job that failed or was cancelled go on from what is stored of it."""
+    return _then_wake(lambda session: jobs.retry(session, job_id, who), database, queue)
+
+
+@router.post("/clone", status_code=status.HTTP_201_CREATED, dependencies=[WRITE])
+def clone(
+    job_id: str,
+    response: Response,
+    database: DatabaseDep,
+    queue: QueueDep,
+    who: IdentityDep,
+    given: CloneIn | None = None,
+    idempotency_key: IdempotencyKey = None,
+) -> JobOut:
+    """The same job again, with edits."""
+    edits = {} if given is None else given.edits
+    return _descend(
+        lambda session: descent.clone(session, job_id, edits, idempotency_key, who), response, database, queue
+    )
+
+
+@router.post("/extend", status_code=status.HTTP_201_CREATED, dependencies=[WRITE])
+def extend(
+    job_id: str,
+    response: Response,
+    database: DatabaseDep,
+    queue: QueueDep,
+    who: IdentityDep,
+    given: ExtendIn | None = None,
+    idempotency_key: IdempotencyKey = None,
+) -> JobOut:
+    """A job that goes on with a search: more evaluations, other objectives, another device. Its trained supernet, and
+    everything that was scored of it, are reused."""
+    given = given or ExtendIn()
+    by = descent.Extension(given.evaluations, given.objectives, given.constraints, given.target)
+    return _descend(
+        lambda session: descent.extend(session, job_id, by, given.edits, idempotency_key, who),
+        response,
+        database,
+        queue,
+    )
+
+
+@router.post("/rerun", status_code=status.HTTP_201_CREATED, dependencies=[WRITE])
+def rerun(
+    job_id: str,
+    given: RerunIn,
+    response: Response,
+    database: DatabaseDep,
+    queue: QueueDep,
+    who: IdentityDep,
+    idempotency_key: IdempotencyKey = None,
+) -> JobOut:
+    """A job that does a stage and those after it anew, and takes over what was found before."""
+    return _descend(
+        lambda session: descent.rerun(session, job_id, given.from_stage, given.edits, idempotency_key, who),
+        response,
+        database,
+        queue,
+    )
+
+
+@router.patch("", dependencies=[WRITE])
+def edit(job_id: str, given: JobEdits, session: SessionDep, who: IdentityDep) -> JobOut:
+    """Change a job's name, labels, notes or priority."""
+    edits = jobs.Edits(given.name, given.labels, given.notes, given.priority)
+    return JobOut.model_validate(jobs.edit(session, job_id, edits, who))
+
+
+@router.delete("", status_code=status.HTTP_202_ACCEPTED, dependencies=[WRITE])
+def delete(job_id: str, session: SessionDep, who: IdentityDep) -> JobOut:
+    """Remove a finished job and its files, after a time of grace in which it can be restored. Files that other jobs use
+    stay until the last of these is gone."""
+    return JobOut.model_validate(removal.delete(session, job_id, who))
+
+
+@router.post("/restore", dependencies=[WRITE])
+def restore(job_id: str, session: SessionDep, who: IdentityDep) -> JobOut:
+    """Keep a job that was to be removed."""
+    return JobOut.model_validate(removal.restore(session, job_id, who))
+
+
+class Sharing(BaseModel):
+    """Whether the keys of the group may look at a job."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    shared: bool
+
+
+@router.post("/sharing", dependencies=[WRITE])
+def share(job_id: str, given: Sharing, session: SessionDep, who: IdentityDep) -> JobOut:
+    """Let the keys of your group look at a job, or no longer. Only its owner and admins can change it."""
+    return JobOut.model_validate(jobs.share(session, job_id, who, given.shared))
+
+
+def _then_wake(move: Callable[[Session], Job], database: Database, queue: Queue) -> JobOut:
+    """Move a job to a state in which it needs a worker, and wake one."""
+    with database.transaction() as session:
+        answer = JobOut.model_validate(move(session))
+    wake(queue, answer.id)
+    return answer
+
+
+def _descend(
+    make: Callable[[Session], tuple[Job, bool]], response: Response, database: Database, queue: Queue
+) -> JobOut:
+    """Make a job of another one, and wake a worker for it; 200 where the same request has made it before."""
+    try:
+        with database.transaction() as session:
+            job, is_new = make(session)
+            session.flush()
+            answer = JobOut.model_validate(job)
+    except ValidationError as error:
+        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from None
+    if is_new:
+        wake(queue, answer.id)
+    else:
+        response.status_code = status.HTTP_200_OK
+    response.headers["Location"] = f"/v1/jobs/{answer.id}"
+    return answer

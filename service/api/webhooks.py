@@ -1,0 +1,108 @@
+"""Webhooks: make, list, remove, and what became of the messages."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response, status
+from pydantic import BaseModel, ConfigDict, Field
+
+from service import webhooks
+from service.api.deps import READ, WRITE, IdentityDep, SessionDep, SettingsDep
+from service.api.schemas import Answer
+from service.store.models import DeliveryState, JobState
+
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
+
+
+class WebhookIn(BaseModel):
+    """An address that is to hear of your jobs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: Annotated[str, Field(min_length=1, max_length=2000)] = Field(examples=["https://example.org/winnow"])
+    states: Annotated[list[JobState], Field(max_length=20)] = Field(
+        default_factory=list, description="Of which it hears; empty: of all.", examples=[["succeeded", "failed"]]
+    )
+
+
+class WebhookOut(Answer):
+    """A webhook."""
+
+    id: str
+    url: str
+    states: list[JobState]
+    created_at: datetime
+    gone_at: datetime | None = Field(description="Since when nothing is sent: the address answered 410.")
+
+
+class NewWebhookOut(WebhookOut):
+    """A webhook that was just made."""
+
+    secret: str = Field(description="Signs every message. It is shown this once.")
+
+
+class WebhookPage(Answer):
+    """Your webhooks, newest first."""
+
+    webhooks: list[WebhookOut]
+
+
+class DeliveryOut(Answer):
+    """A message to a webhook."""
+
+    id: int
+    job_id: str
+    created_at: datetime
+    state: DeliveryState
+    attempts: int
+    next_at: datetime
+    status: int | None = Field(description="Of the last answer.")
+    error: str | None
+    delivered_at: datetime | None
+    payload: dict[str, Any]
+
+
+class DeliveryPage(Answer):
+    """Messages, newest first."""
+
+    deliveries: list[DeliveryOut]
+
+
+@router.post("", status_code=status.HTTP_201_CREATED, dependencies=[WRITE])
+def add(
+    given: WebhookIn, response: Response, session: SessionDep, settings: SettingsDep, who: IdentityDep
+) -> NewWebhookOut:
+    """Have an address told of the states of your jobs. The answer is the only place where its secret is shown."""
+    row = webhooks.create(session, given.url, given.states, settings, who)
+    response.headers["Location"] = f"/v1/webhooks/{row.id}"
+    return NewWebhookOut.model_validate(row)
+
+
+@router.get("", dependencies=[READ])
+def list_webhooks(session: SessionDep, who: IdentityDep) -> WebhookPage:
+    """Your webhooks, newest first; for admins all."""
+    return WebhookPage(webhooks=[WebhookOut.model_validate(row) for row in webhooks.listed(session, who)])
+
+
+@router.get("/{webhook_id}", dependencies=[READ])
+def read(webhook_id: str, session: SessionDep) -> WebhookOut:
+    """One webhook."""
+    return WebhookOut.model_validate(webhooks.get(session, webhook_id))
+
+
+@router.get("/{webhook_id}/deliveries", dependencies=[READ])
+def list_deliveries(
+    webhook_id: str, session: SessionDep, limit: Annotated[int, Query(ge=1, le=1000)] = 50
+) -> DeliveryPage:
+    """What was sent to a webhook, newest first, and what became of it."""
+    webhooks.get(session, webhook_id)
+    rows = webhooks.deliveries(session, webhook_id, limit)
+    return DeliveryPage(deliveries=[DeliveryOut.model_validate(row) for row in rows])
+
+
+@router.delete("/{webhook_id}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[WRITE])
+def remove(webhook_id: str, session: SessionDep) -> None:
+    """Tell an address nothing more."""
+    session.delete(webhooks.get(session, webhook_id))

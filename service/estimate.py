@@ -1,0 +1,183 @@
+"""How long a job will take and what it will store, from what earlier jobs took on this installation.
+
+A stage's work is counted (examples x multiply-accumulates of the largest network in a training, networks x those in a
+search), and earlier jobs say how many seconds a unit took. Jobs of the same family count; without any, all do, and it
+is said. Nothing is known before the first job has succeeded, and then nothing is claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, Field
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from job.spec import JobSpec
+from job.versions import read_job
+from service.store import records
+from service.store.models import EvaluationRow, Job, JobState, Stage, TrainedSupernet
+from service.store.records import StageBegan
+
+if TYPE_CHECKING:
+    from search_space.space import SearchSpace
+
+# Finished jobs that are looked at.
+LOOKED_AT = 30
+# A single earlier job says nothing of the spread; it is given as a half to twice of it.
+UNSURE = 2.0
+# The supernet, and two checkpoints of weights and two moments each, while one takes the other's place.
+COPIES = 1 + 2 * 3
+FLOAT_BYTES = 4
+
+
+class StageTime(BaseModel):
+    """One stage."""
+
+    stage: str
+    seconds: float
+    low: float = Field(description="As fast as the fastest of the earlier jobs, for the same work.")
+    high: float = Field(description="As slow as the slowest.")
+
+
+class EstimateOut(BaseModel):
+    """What a job will take."""
+
+    seconds: float | None = Field(description="Null where no earlier job tells.")
+    low: float | None
+    high: float | None
+    stages: list[StageTime]
+    jobs: int = Field(description="Earlier jobs that it rests on.")
+    disk_bytes: int = Field(description="Most that the job stores at a time, without exports and decoded data.")
+    told: str = Field(description="The same as a sentence, with what is not known.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """Seconds and units of work of an earlier job, by stage."""
+
+    family: str
+    seconds: dict[str, float]
+    work: dict[str, float]
+    examples: float | None
+    data: dict[str, object]
+
+
+def estimate(session: Session, spec: JobSpec, examples: int | None) -> EstimateOut:
+    """Estimate a job that nobody has submitted yet.
+
+    Args:
+        examples: for training; None: as many as an earlier job on the same data had, or nobody knows.
+    """
+    space = spec.space()
+    past = _past(session)
+    same = [one for one in past if one.family == spec.supernet.family]
+    used = same or past
+    data = _data(spec)
+    if examples is None:
+        examples = next((round(one.examples) for one in past if one.data == data and one.examples), None)
+    work = _work(spec, _macs(space), examples)
+    stages = [_stage_time(stage, units, used) for stage, units in work.items() if units is not None]
+    times = [time for time in stages if time is not None]
+    unknown = [stage for stage, units in work.items() if units is None or _stage_time(stage, units, used) is None]
+    known = bool(times) and not unknown
+    return EstimateOut(
+        seconds=sum(time.seconds for time in times) if known else None,
+        low=sum(time.low for time in times) if known else None,
+        high=sum(time.high for time in times) if known else None,
+        stages=times,
+        jobs=len(used),
+        disk_bytes=COPIES * FLOAT_BYTES * _params(space),
+        told=_told(used, bool(same), unknown, spec.supernet.family),
+    )
+
+
+def _told(used: Sequence[_Past], same: bool, unknown: Sequence[str], family: str) -> str:
+    if not used:
+        return "No job has finished on this installation yet, so nobody knows how long this one takes."
+    whose = f"of family {family}" if same else f"of other families, as none of {family} has finished here"
+    told = f"From {len(used)} earlier job{'s' if len(used) > 1 else ''} {whose}."
+    return f"{told} Not known: {', '.join(unknown)}." if unknown else told
+
+
+def _work(spec: JobSpec, macs: int, examples: int | None) -> dict[str, float | None]:
+    """Units of work by stage; None: not known."""
+    trained: float | None = spec.training.epochs * examples * macs if examples is not None else None
+    if spec.supernet.reuse is not None or spec.training.epochs == 0:
+        trained = 0.0
+    return {
+        Stage.PREPARE_DATA: 1.0,
+        Stage.TRAIN_SUPERNET: trained,
+        Stage.MEASURE_HARDWARE: 1.0,
+        Stage.FIT_PREDICTORS: 1.0,
+        Stage.SEARCH: float(spec.search.evaluations * macs),
+        Stage.MEASURE_FINALISTS: 1.0,
+    }
+
+
+def _stage_time(stage: str, units: float, used: Sequence[_Past]) -> StageTime | None:
+    rates = [one.seconds[stage] / one.work[stage] for one in used if one.work.get(stage) and stage in one.seconds]
+    if units == 0:
+        return StageTime(stage=stage, seconds=0, low=0, high=0)
+    if not rates and stage in (Stage.TRAIN_SUPERNET, Stage.SEARCH):
+        return None
+    if not rates:  # a stage that no earlier job had is one that such jobs skip
+        return StageTime(stage=stage, seconds=0, low=0, high=0)
+    usual = median(rates) * units
+    low, high = (min(rates) * units, max(rates) * units) if len(rates) > 1 else (usual / UNSURE, usual * UNSURE)
+    return StageTime(stage=stage, seconds=usual, low=low, high=high)
+
+
+def _past(session: Session) -> list[_Past]:
+    jobs = session.scalars(
+        select(Job).where(Job.state == JobState.SUCCEEDED).order_by(Job.created_at.desc()).limit(LOOKED_AT)
+    ).all()
+    found = []
+    for job in jobs:
+        try:
+            found.append(_of_job(session, job))
+        except ValueError:
+            continue  # a job that this version cannot read any more says nothing
+    return found
+
+
+def _of_job(session: Session, job: Job) -> _Past:
+    spec = read_job(job.spec)
+    macs = _macs(spec.space())
+    supernet = session.get(TrainedSupernet, job.id)
+    examples = None
+    work: dict[str, float] = dict.fromkeys((Stage.PREPARE_DATA, Stage.MEASURE_HARDWARE, Stage.FIT_PREDICTORS), 1.0)
+    work[Stage.MEASURE_FINALISTS] = 1.0
+    if supernet is not None and spec.training.epochs:
+        seen = float(supernet.step * spec.training.batch_size)
+        work[Stage.TRAIN_SUPERNET], examples = seen * macs, seen / spec.training.epochs
+    evaluated = session.scalar(select(func.count()).where(EvaluationRow.job_id == job.id)) or 0
+    work[Stage.SEARCH] = float(evaluated * macs)
+    return _Past(spec.supernet.family, _seconds(session, job), work, examples, _data(spec))
+
+
+def _seconds(session: Session, job: Job) -> dict[str, float]:
+    """Time from each stage's start to the next one's; a stage begun again after an interruption is left out."""
+    times = [(str(one.stage), at) for one, at in records.moments(session, job.id, StageBegan)]
+    begun = [name for name, _ in times]
+    if job.finished_at is not None:
+        times.append(("", job.finished_at))
+    return {name: (after - at).total_seconds() for (name, at), (_, after) in pairwise(times) if begun.count(name) == 1}
+
+
+def _data(spec: JobSpec) -> dict[str, object]:
+    return spec.data.model_dump(include={"source", "path", "limit", "length"})
+
+
+def _macs(space: SearchSpace) -> int:
+    from predictors.cost import macs
+
+    return max(1, macs(space, space.largest()))
+
+
+def _params(space: SearchSpace) -> int:
+    return sum(layer.params() for layer in space.capacity().values())

@@ -1,0 +1,141 @@
+"""Jobs that go: marked first, and after a time of grace removed with their rows and files.
+
+Files that other jobs use stay: the supernet of a job is there until the last job that searches it is gone. What is to
+be removed is written down beside the artifacts before the rows go, so that a process that dies in between leaves
+nothing behind: the next look finishes it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from service import jobs, verbs
+from service.auth.keys import ANYBODY, Identity
+from service.settings import Settings
+from service.store.models import Artifact, Export, Job, Measurement, TrainedSupernet, Verb
+from service.store.session import Database
+
+log = logging.getLogger(__name__)
+
+# Lists of files whose rows are gone, one per job.
+DOOMED = "removed"
+# Jobs that are removed in one look, so that no look takes long.
+AT_ONCE = 20
+
+
+def delete(session: Session, job_id: str, who: Identity = ANYBODY) -> Job:
+    """Mark a finished job to be removed; deleting it again changes nothing.
+
+    Raises:
+        Conflict: it is not finished.
+    """
+    job = jobs.get(session, job_id, lock=True)
+    if job.deleted_at is not None:
+        return job
+    verbs.permit(job, Verb.DELETE)
+    verbs.tell(session, job, Verb.DELETE, who)
+    job.deleted_at = session.scalar(select(func.now()))
+    return job
+
+
+def restore(session: Session, job_id: str, who: Identity = ANYBODY) -> Job:
+    """Keep a job that was to be removed.
+
+    Raises:
+        Conflict: it was not deleted.
+    """
+    job = jobs.get(session, job_id, lock=True)
+    verbs.permit(job, Verb.RESTORE)
+    job.deleted_at = None
+    verbs.tell(session, job, Verb.RESTORE, who)
+    return job
+
+
+def purge(database: Database, settings: Settings) -> int:
+    """Remove the jobs whose time of grace is over; how many. Any number of processes may do it at once."""
+    _finish(database, settings)
+    grace = func.make_interval(0, 0, 0, 0, 0, 0, settings.delete_grace_seconds)
+    for number in range(AT_ONCE):
+        with database.transaction() as session:
+            query = select(Job).where(Job.deleted_at < func.now() - grace).order_by(Job.deleted_at).limit(1)
+            job = session.scalars(query.with_for_update(skip_locked=True)).one_or_none()
+            if job is None:
+                return number
+            job_id, doomed = job.id, _unshared_files(session, job)
+            _write_down(settings, job_id, doomed)
+            session.delete(job)
+        _remove(settings, job_id, doomed)
+        log.info("job %s and %d of its files are removed", job_id, len(doomed))
+    return AT_ONCE
+
+
+def _unshared_files(session: Session, job: Job) -> list[str]:
+    """What of a job's files nobody else uses, relative to the artifacts folder. The row of its supernet goes with it
+    where no other job searches it."""
+    reuse = Job.spec["supernet"]["reuse"].as_string()
+    kept: set[str] = set()
+    doomed = {f"checkpoints/{job.id}", f"exports/{job.id}"}
+    doomed.update(session.scalars(select(Artifact.path).where(Artifact.job_id == job.id)))
+    doomed.update(session.scalars(select(Measurement.path).where(Measurement.job_id == job.id)))
+    doomed.update(path for path in session.scalars(select(Export.folder).where(Export.job_id == job.id)) if path)
+    named = session.scalar(select(reuse).where(Job.id == job.id))
+    query = select(TrainedSupernet).where(
+        or_(TrainedSupernet.job_id == job.id, TrainedSupernet.path.in_(doomed), TrainedSupernet.id == named)
+    )
+    # Locked, so that no job begins to reuse it meanwhile.
+    for supernet in session.scalars(query.order_by(TrainedSupernet.id).with_for_update()):
+        users = select(func.count()).select_from(Job).where(Job.id != job.id, reuse == supernet.id)
+        trained_by_other = supernet.job_id is not None and supernet.job_id != job.id
+        if trained_by_other or session.scalar(users):
+            kept.add(supernet.path)
+        else:
+            doomed.add(supernet.path)
+            session.delete(supernet)
+    others = select(Artifact.path).where(Artifact.job_id != job.id, Artifact.path.in_(doomed))
+    kept.update(session.scalars(others))
+    return sorted(doomed - kept)
+
+
+def _list_of(settings: Settings, job_id: str) -> Path:
+    return settings.artifacts_dir / DOOMED / f"{job_id}.json"
+
+
+def _write_down(settings: Settings, job_id: str, doomed: list[str]) -> None:
+    path = _list_of(settings, job_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".draft")
+    draft.write_text(json.dumps(doomed))
+    draft.rename(path)
+
+
+def _finish(database: Database, settings: Settings) -> None:
+    """Finish what a process that died has begun: lists of jobs whose rows are gone."""
+    for path in sorted(settings.artifacts_dir.glob(f"{DOOMED}/*.json")):
+        with database.transaction() as session:
+            is_there = session.scalar(select(Job.id).where(Job.id == path.stem)) is not None
+        if is_there:  # another process is at it, or its rows stayed: the next removal writes the list anew
+            continue
+        try:
+            _remove(settings, path.stem, json.loads(path.read_text()))
+        except (OSError, ValueError) as error:
+            log.warning("files of removed job %s stay: %s", path.stem, error)
+
+
+def _remove(settings: Settings, job_id: str, doomed: list[str]) -> None:
+    root = settings.artifacts_dir.resolve()
+    for name in doomed:
+        path = root / name
+        if not path.resolve().is_relative_to(root):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    (settings.data_dir / "logs" / f"job-{job_id}.log").unlink(missing_ok=True)
+    _list_of(settings, job_id).unlink(missing_ok=True)

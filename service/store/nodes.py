@@ -1,0 +1,160 @@
+"""Rows of workers: who is there, what they have, and which jobs they may take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Subquery, and_, cast, delete, func, select, update
+from sqlalchemy.orm import Session, aliased
+
+from service.store.leases import Lease, claim, waiting_since
+from service.store.models import ACTIVE_STATES, Job, WorkerNode
+
+# A worker that is silent for four of its beats, and for so long, is gone.
+SILENT_SECONDS, SILENT_BEATS = 20.0, 4
+# Rows of workers that are gone are forgotten after so long.
+FORGOTTEN_SECONDS = 86400.0
+# Candidates that are tried in one go: others may take them meanwhile.
+AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """What a worker has.
+
+    Attributes:
+        queues: that it listens to.
+        facts: host, cores, names of GPUs, versions.
+    """
+
+    queues: tuple[str, ...]
+    labels: tuple[str, ...]
+    gpus: int
+    memory_bytes: int
+    facts: Mapping[str, Any]
+
+
+def beat(session: Session, name: str, beat_seconds: float, has: NodeFacts) -> None:
+    """A worker says that it is there."""
+    from sqlalchemy.dialects.postgresql import insert  # slow to import, not needed to start
+
+    values = {
+        "beat_seconds": beat_seconds,
+        "queues": list(has.queues),
+        "labels": list(has.labels),
+        "gpus": has.gpus,
+        "memory_bytes": has.memory_bytes,
+        "facts": dict(has.facts),
+    }
+    session.execute(
+        insert(WorkerNode)
+        .values(name=name, is_draining=False, **values)
+        .on_conflict_do_update(index_elements=["name"], set_={**values, "seen_at": func.now()})
+    )
+
+
+def drain(session: Session, name: str) -> None:
+    """A worker takes nothing new from now on."""
+    session.execute(update(WorkerNode).where(WorkerNode.name == name).values(is_draining=True, seen_at=func.now()))
+
+
+def goodbye(session: Session, name: str) -> None:
+    """A worker ends in order."""
+    session.execute(delete(WorkerNode).where(WorkerNode.name == name))
+
+
+def is_draining(session: Session, name: str) -> bool:
+    """Whether a worker is to give back what it has."""
+    return session.scalar(select(WorkerNode.is_draining).where(WorkerNode.name == name)) is True
+
+
+def is_online() -> ColumnElement[bool]:
+    """A condition on workers, by the database's clock."""
+    patience = func.greatest(SILENT_SECONDS, SILENT_BEATS * WorkerNode.beat_seconds)
+    return WorkerNode.seen_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, patience)
+
+
+def all_workers(session: Session) -> Sequence[tuple[WorkerNode, bool]]:
+    """All workers by name, and whether each is online."""
+    rows = session.execute(select(WorkerNode, is_online()).order_by(WorkerNode.name))
+    return [(row, bool(there)) for row, there in rows]
+
+
+def online(session: Session, queue: str | None = None) -> list[WorkerNode]:
+    """Workers that are there and take jobs; of one queue if it is named."""
+    query = select(WorkerNode).where(is_online(), WorkerNode.is_draining.is_(False)).order_by(WorkerNode.name)
+    rows = session.scalars(query)
+    return [row for row in rows if queue is None or queue in row.queues]
+
+
+def forget_gone(session: Session) -> None:
+    """Drop the rows of workers that have been gone for long."""
+    age = func.make_interval(0, 0, 0, 0, 0, 0, FORGOTTEN_SECONDS)
+    session.execute(delete(WorkerNode).where(WorkerNode.seen_at < func.now() - age))
+
+
+def meets(job: Job, worker: WorkerNode) -> bool:
+    """Whether a worker has what a job needs."""
+    enough = worker.gpus >= job.needs_gpus and worker.memory_bytes >= job.needs_memory_gb * 1e9
+    return enough and set(job.needs_labels) <= set(worker.labels)
+
+
+def waiting_jobs(worker: WorkerNode | None = None) -> tuple[ColumnElement[bool], ...]:
+    """Conditions on jobs that wait for a worker, and whose needs this one meets; without one: all that wait."""
+    unheld = and_(Job.state.in_(ACTIVE_STATES), Job.lease_until.is_(None) | (Job.lease_until < func.now()))
+    if worker is None:
+        return (unheld, Job.deleted_at.is_(None))
+    labels = cast(list(worker.labels), Job.needs_labels.type)
+    return (
+        unheld,
+        Job.deleted_at.is_(None),
+        Job.needs_gpus <= worker.gpus,
+        Job.needs_memory_gb * 1e9 <= worker.memory_bytes,
+        Job.needs_labels.bool_op("<@")(labels) if worker.labels else func.cardinality(Job.needs_labels) == 0,
+    )
+
+
+def _order() -> tuple[Subquery, Sequence[Any]]:
+    """Jobs that each key has running, and the order in which jobs are taken up beside that: those that matter most, of
+    keys that have the fewest running, then whoever has waited longest."""
+    held = aliased(Job)
+    running = (
+        select(held.owner_id, func.count().label("count"))
+        .where(held.state.in_(ACTIVE_STATES), held.lease_until > func.now())
+        .group_by(held.owner_id)
+        .subquery()
+    )
+    return running, (Job.priority.desc(), func.coalesce(running.c.count, 0), waiting_since(Job), Job.id)
+
+
+def places(session: Session, job_ids: Sequence[str]) -> dict[str, int]:
+    """Places of waiting jobs in the queue, from 1."""
+    running, order = _order()
+    place = func.row_number().over(order_by=order).label("place")
+    queue = (
+        select(Job.id, place)
+        .outerjoin(running, running.c.owner_id.is_not_distinct_from(Job.owner_id))
+        .where(*waiting_jobs())
+        .subquery()
+    )
+    rows = session.execute(select(queue.c.id, queue.c.place).where(queue.c.id.in_(job_ids)))
+    return {job_id: number for job_id, number in rows}  # noqa: C416 - a Result has `keys()`
+
+
+def claim_next(session: Session, worker: WorkerNode, seconds: float) -> Lease | None:
+    """Take the lease of the job that is to be taken up next by this worker; None if there is none for it."""
+    running, order = _order()
+    query = (
+        select(Job.id)
+        .outerjoin(running, running.c.owner_id.is_not_distinct_from(Job.owner_id))
+        .where(*waiting_jobs(worker))
+        .order_by(*order)
+        .limit(AT_ONCE)
+    )
+    for job_id in session.scalars(query).all():
+        lease = claim(session, Job, job_id, worker.name, seconds)
+        if lease is not None:
+            return lease
+    return None

@@ -1,0 +1,200 @@
+"""What may be asked of a job: `winnow pause`, `clone`, `extend`, `rerun`, `delete` and so on."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.table import Table
+
+from service.client import Client
+from service.plain import make_console, plain
+from service.settings import get_settings
+
+console = make_console()
+
+JobId = Annotated[str, typer.Argument(help="Id of a job.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="An edit such as search.evaluations=500 or name=again; null takes a field back."),
+]
+Edits = Annotated[Path | None, typer.Option(help="Edits as YAML or JSON: a merge patch of the job.")]
+Key = Annotated[str | None, typer.Option(help="Idempotency key: asking again gives the same job.")]
+
+# Verb -> what it does, of those that need no more words.
+MOVES = {
+    "cancel": "Drop a job.",
+    "pause": "Checkpoint a job and free its device.",
+    "resume": "Continue a paused job where it stopped.",
+    "stop": "End a job's search now and keep the front so far: it is measured, and the job succeeds.",
+    "retry": "Let a job that failed or was cancelled go on from what is stored of it.",
+    "restore": "Keep a job that was deleted, while its time of grace lasts.",
+}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    for name, meaning in MOVES.items():
+        _add_move(app, name, meaning)
+    for command in (clone, extend, rerun, delete, edit, logs, workers):
+        app.command()(command)
+
+
+def _add_move(app: typer.Typer, name: str, meaning: str) -> None:
+    def run(job_id: JobId) -> None:
+        with Client(get_settings().url) as client:
+            console.print(f"{job_id} {client.verb(job_id, name)['state']}")
+
+    run.__doc__ = meaning
+    app.command(name=name)(run)
+
+
+def clone(job_id: JobId, set_: Set = None, edits: Edits = None, key: Key = None) -> None:
+    """The same job again, with edits."""
+    _descend(job_id, "clone", {"edits": read_edits(set_, edits)}, key)
+
+
+def extend(
+    job_id: JobId,
+    evaluations: Annotated[int | None, typer.Option(min=1, help="Further ones; default: as many again.")] = None,
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(help="Instead of the job's: a metric, or metric=limit; may be repeated, the first counts most."),
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="Another device for the metrics that need one.")] = None,
+    set_: Set = None,
+    edits: Edits = None,
+    key: Key = None,
+) -> None:
+    """Go on with a job's search: its trained supernet, and everything that was scored of it, are reused."""
+    asked = {
+        "evaluations": evaluations,
+        "objectives": None if objective is None else [_objective(text) for text in objective],
+        "target": target,
+    }
+    given = {name: value for name, value in asked.items() if value is not None}
+    _descend(job_id, "extend", {**given, "edits": read_edits(set_, edits)}, key)
+
+
+def rerun(
+    job_id: JobId,
+    from_: Annotated[str, typer.Option("--from", help="Stage to begin with, such as search or 'measure finalists'.")],
+    set_: Set = None,
+    edits: Edits = None,
+    key: Key = None,
+) -> None:
+    """Do a stage and those after it anew in a new job, which takes over what was found before."""
+    _descend(job_id, "rerun", {"from_stage": from_, "edits": read_edits(set_, edits)}, key)
+
+
+def delete(job_id: JobId) -> None:
+    """Remove a finished job and its files, after a time of grace in which `winnow restore` keeps it."""
+    with Client(get_settings().url) as client:
+        client.delete(job_id)
+    console.print(f"{job_id} will be removed; `winnow restore {job_id}` keeps it.")
+
+
+def edit(
+    job_id: JobId,
+    name: Annotated[str | None, typer.Option(help="What people call it.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="Instead of its labels; may be repeated.")] = None,
+    no_labels: Annotated[bool, typer.Option("--no-labels", help="Take all labels away.")] = False,
+    notes: Annotated[str | None, typer.Option(help="For people.")] = None,
+    priority: Annotated[int | None, typer.Option(help="A waiting job with a higher number goes first.")] = None,
+) -> None:
+    """Change a job's name, labels, notes or priority."""
+    if label and no_labels:
+        raise ValueError("--label and --no-labels contradict each other; give one of them.")
+    labels = [] if no_labels else label
+    asked = {"name": name, "labels": labels, "notes": notes, "priority": priority}
+    given = {field: value for field, value in asked.items() if value is not None}
+    if not given:
+        raise ValueError("Give --name, --label, --no-labels, --notes or --priority.")
+    with Client(get_settings().url) as client:
+        job = client.edit(job_id, given)
+    words = ", ".join(job["labels"]) or "no labels"
+    console.print(plain(f"{job_id} {job['name']}  priority {job['priority']}  {words}"))
+
+
+def logs(
+    job_id: JobId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job is finished.")] = False,
+    level: Annotated[str | None, typer.Option(help="debug, info, warning or error, and what matters more.")] = None,
+    search: Annotated[str | None, typer.Option(help="Only lines with this in them.")] = None,
+    last: Annotated[int, typer.Option("--last", "-n", min=1, max=1000, help="So many lines at most.")] = 200,
+) -> None:
+    """The log of a job: the last lines, or with -f also those that come."""
+    asked: dict[str, Any] = {"level": level, "search": search, "limit": last, "last": True}
+    with Client(get_settings().url) as client:
+        lines = client.follow_logs(job_id, **asked) if follow else client.logs(job_id, **asked)["lines"]
+        for line in lines:
+            step = "" if line["step"] is None else f" {line['step']}"
+            where = f"{line['stage'] or '-'}{step}"
+            console.print(plain(f"{line['at'][:19]}  {line['level']:<7}  {where}  {line['text']}"), soft_wrap=True)
+
+
+def workers(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False) -> None:
+    """Workers: who is there, what they have, and what they do."""
+    with Client(get_settings().url) as client:
+        found = client.workers()
+    if as_json:
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        return
+    table = Table("worker", "state", "queues", "cores", "memory", "GPUs", "labels", "job")
+    for one in found:
+        memory = f"{one['memory_bytes'] / 1e9:.0f} GB"
+        words = (one["name"], one["state"], " ".join(one["queues"]), one["facts"].get("cores", "?"), memory)
+        table.add_row(*map(plain, (*words, one["gpus"], " ".join(one["labels"]), one["job_id"] or "")))
+    console.print(table)
+
+
+def read_edits(given: list[str] | None, file: Path | None) -> dict[str, Any]:
+    """Edits of a file and of the command line, which win.
+
+    Raises:
+        ValueError: one of them is none.
+    """
+    edits: dict[str, Any] = {}
+    if file is not None:
+        try:
+            read = yaml.safe_load(file.read_text())
+        except yaml.YAMLError as error:
+            raise ValueError(f"{file} is neither YAML nor JSON: {error}".replace("\n", " ")) from None
+        if not isinstance(read, dict):
+            raise ValueError(f"{file} must hold a mapping of edits; got {type(read).__name__}.")
+        edits = read
+    for text in given or []:
+        path, equals, value = text.partition("=")
+        names = path.split(".")
+        if not equals or not all(names):
+            raise ValueError(f"--set takes a field and a value, such as search.evaluations=500; got {text!r}.")
+        inside = edits
+        for name in names[:-1]:
+            inside = inside.setdefault(name, {})
+            if not isinstance(inside, dict):
+                raise ValueError(f"--set {text}: {name} is edited as a whole already.")
+        try:
+            inside[names[-1]] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            inside[names[-1]] = value
+    return edits
+
+
+def _objective(text: str) -> dict[str, Any]:
+    metric, equals, limit = text.partition("=")
+    if not equals:
+        return {"metric": metric}
+    try:
+        return {"metric": metric, "limit": float(limit)}
+    except ValueError:
+        raise ValueError(f"--objective takes a metric, or a metric and a number; got {text!r}.") from None
+
+
+def _descend(job_id: str, verb: str, body: dict[str, Any], key: str | None) -> None:
+    with Client(get_settings().url) as client:
+        job = client.descend(job_id, verb, body, key)
+        console.print(f"{job['id']}  {client.url}/jobs/{job['id']}", soft_wrap=True)

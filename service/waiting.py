@@ -1,0 +1,74 @@
+"""Why a job waits, in a sentence: for which worker, behind whom, for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from service.queue import QUEUES, RUN_JOB
+from service.store import nodes
+from service.store.leases import waiting_since
+from service.store.models import ACTIVE_STATES, Job, JobState, WorkerNode
+
+TRAIN = QUEUES[RUN_JOB]
+# Jobs that are named as those which hold all slots.
+NAMED = 3
+# A worker takes up what waits within this time.
+SOON_SECONDS = 10.0
+
+
+def why(session: Session, jobs: Sequence[Job]) -> dict[str, str]:
+    """Why jobs wait, by id; those that do not are left out."""
+    ids = [job.id for job in jobs if job.state in ACTIVE_STATES and job.deleted_at is None]
+    if not ids:
+        return {}
+    seconds = func.extract("epoch", func.now() - waiting_since(Job))
+    rows = session.execute(select(Job, seconds).where(Job.id.in_(ids), *nodes.waiting_jobs()))
+    waiting = {job.id: (job, max(0.0, float(since))) for job, since in rows}
+    if not waiting:
+        return {}
+    workers, places, holders = nodes.online(session, TRAIN), nodes.places(session, list(waiting)), _holders(session)
+    return {
+        job_id: _sentence(job, since, workers, holders, places.get(job_id, len(places)))
+        for job_id, (job, since) in waiting.items()
+    }
+
+
+def _holders(session: Session) -> dict[str, Job]:
+    """Worker -> the job that it holds."""
+    query = select(Job).where(Job.state.in_(ACTIVE_STATES), Job.lease_until > func.now()).order_by(Job.id)
+    return {job.lease_owner: job for job in session.scalars(query) if job.lease_owner is not None}
+
+
+def _sentence(job: Job, seconds: float, workers: Sequence[WorkerNode], holders: dict[str, Job], place: int) -> str:
+    began = "" if job.state == JobState.QUEUED and job.started_at is None else "Its worker went away. "
+    since = f"It has waited for {_duration(seconds)}."
+    if not workers:
+        return f"{began}No worker is there; `winnow worker` starts one. {since}"
+    able = [worker for worker in workers if nodes.meets(job, worker)]
+    if not able:
+        return f"{began}No worker has what it needs ({_needs(job)}); there are {len(workers)}. {since}"
+    busy = [holders[worker.name] for worker in able if worker.name in holders]
+    if len(busy) < len(able):
+        if seconds < SOON_SECONDS:
+            return f"{began}A worker takes it up within seconds."
+        return f"{began}A worker is free and has not taken it up yet. {since} Place {place} in the queue."
+    named = ", ".join(f"{one.id} ({one.name})" for one in busy[:NAMED])
+    more = f" and {len(busy) - NAMED} more" if len(busy) > NAMED else ""
+    many = "The worker is" if len(able) == 1 else f"All {len(able)} workers are"
+    return f"{began}{many} busy with {named}{more}. Place {place} in the queue. {since}"
+
+
+def _needs(job: Job) -> str:
+    needs = [f"gpus {job.needs_gpus}"] if job.needs_gpus else []
+    needs += [f"memory {job.needs_memory_gb:g} GB"] if job.needs_memory_gb else []
+    return ", ".join([*needs, *(f"label {label}" for label in job.needs_labels)])
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

@@ -1,0 +1,1 @@
+"""Questions with answers for language models: what is learned is the answers alone."""

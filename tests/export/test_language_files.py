@@ -1,0 +1,119 @@
+"""The formats `gguf` and `block_configs`: read back as engines read them, they compute what the network computes."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from export import tools
+from export.formats.block_configs import format as block_configs
+from export.formats.gguf import format as gguf_format
+from export.generation import continuation
+from job.formats import Subject, refusal
+from search_space.plugins import load_family
+from tests.export.random_networks import answers, random_contents, reloaded, samples_of, space_of, subject_of
+from tests.supernet.checkpoints import CHECKPOINTS
+
+gguf = pytest.importorskip("gguf")
+
+DECODERS = [name for name, (family, _, _) in CHECKPOINTS.items() if family == "llama"]
+
+
+@pytest.mark.parametrize("name", [*DECODERS, "llama/tiny"])
+def test_gguf_gives_the_networks_answers_and_tokens(name: str, tmp_path, monkeypatch) -> None:
+    space = space_of(name)
+    contents, texts = random_contents(space, seed=4), samples_of(space)
+    if (reason := refusal("gguf", subject_of(contents))) is not None:
+        assert "window" in name
+        assert "no sliding window" in reason
+        return
+    gguf_format.write_contents(contents, texts, tmp_path)
+    stored = gguf_format.as_stored(contents.network)
+    run = reloaded("gguf", tmp_path, monkeypatch, "f16")
+    assert np.abs(run(texts.numpy()) - answers(stored, texts)).max() <= 1e-5
+    right = continuation(stored, texts)
+    assert right is not None
+    assert right.compared(run.generate(right.prompts, right.count), 1e-5)["parted_at"] is None
+    rounded = reloaded("gguf", tmp_path, monkeypatch, "q8_0")(texts.numpy())
+    assert np.abs(rounded - answers(stored, texts)).max() <= 0.1
+
+
+def test_gguf_is_deci_where_llamas_layers_differ(tmp_path) -> None:
+    space = space_of("llama/tiny")
+    contents = random_contents(space, seed=4)
+    gguf_format.write_contents(contents, samples_of(space), tmp_path)
+    fields = gguf.GGUFReader(tmp_path / "model-f16.gguf").fields
+    layers = [layer for layer in contents.layers.values() if layer.kind == "decoder_layer"]
+    assert fields["general.architecture"].contents() == "deci"
+    assert fields["deci.attention.head_count_kv"].contents() == [layer.kv_heads for layer in layers]
+    assert fields["deci.feed_forward_length"].contents() == [layer.ffn for layer in layers]
+
+
+def test_a_byte_level_tokenizer_goes_into_the_file(tmp_path) -> None:
+    from dataclasses import replace
+
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    vocab = {token: number for number, token in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet())[:98])}
+    made = Tokenizer(models.BPE(vocab | {"ab": 98}, [("a", "b")]))
+    made.add_special_tokens(["<end>"])
+    made.save(str(tmp_path / "tokenizer.json"))
+    space = space_of("qwen2")
+    contents = replace(random_contents(space), companions=(tmp_path / "tokenizer.json",))
+    gguf_format.write_contents(contents, samples_of(space), tmp_path)
+    fields = gguf.GGUFReader(tmp_path / "model-f16.gguf").fields
+    tokens = fields["tokenizer.ggml.tokens"].contents()
+    assert (len(tokens), tokens[98], tokens[99]) == (101, "ab", "<end>")
+    assert fields["tokenizer.ggml.merges"].contents() == ["a b"]
+    assert fields["tokenizer.ggml.model"].contents() == "gpt2"
+
+
+@pytest.mark.parametrize("name", [*DECODERS, "llama/tiny"])
+def test_block_configs_give_the_networks_answers(name: str, tmp_path, monkeypatch) -> None:
+    space = space_of(name)
+    contents, texts = random_contents(space, seed=4), samples_of(space)
+    if (reason := refusal("block_configs", subject_of(contents))) is not None:
+        assert any(word in reason for word in ("window", "describes llamas", "do not fill"))
+        return
+    block_configs.write_contents(contents, texts, tmp_path)
+    got = reloaded("block_configs", tmp_path, monkeypatch)(texts.numpy())
+    assert np.abs(got - answers(contents.network, texts)).max() <= 1e-5
+    blocks = json.loads((tmp_path / "config.json").read_text())["block_configs"]
+    assert all(isinstance(block["ffn"]["ffn_mult"], float) and not block["attention"]["no_op"] for block in blocks)
+
+
+@pytest.mark.parametrize(
+    ("width", "hidden", "said"),
+    [(11008, 4096, 4.03125), (5632, 2048, 4.125), (14336, 4096, 5.25), (4864, 896, 8.142857), (9728, 2560, 5.7)],
+)
+def test_multipliers_are_those_of_published_models(width: int, hidden: int, said: float) -> None:
+    assert block_configs.multiplier(width, hidden) == said
+
+
+def test_engines_attributes_are_there(tmp_path) -> None:
+    from transformers import AutoConfig
+
+    space = space_of("llama")
+    block_configs.write_contents(random_contents(space), samples_of(space), tmp_path)
+    config = AutoConfig.from_pretrained(tmp_path, trust_remote_code=True)
+    assert config.block_configs[0].attention.n_heads_in_group >= 1
+    assert config.block_configs[0].ffn.ffn_mult > 0
+
+
+def test_what_no_language_model_is_and_a_tool_that_is_not_there_are_told(monkeypatch) -> None:
+    space = load_family("vit", "cifar")
+    subject = Subject(space.name, space.layers(space.smallest()))
+    assert refusal("gguf", subject) == refusal("block_configs", subject) == "it holds language models of decoder layers"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(tools.MissingTool, match=r"pip install 'winnow\[gguf\]'"):
+        tools.require("gguf")
+
+
+def test_weights_that_16_bits_do_not_hold_are_refused(tmp_path) -> None:
+    space = space_of("llama")
+    contents = random_contents(space)
+    with torch.no_grad():
+        next(contents.network.parameters())[0, 0] = 1e6
+    with pytest.raises(ValueError, match="16 bits do not hold"):
+        gguf_format.write_contents(contents, samples_of(space), tmp_path)

@@ -1,0 +1,177 @@
+"""A whole job from one sentence: what is decided, what is asked, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from job.paths import POLICY, PathPolicy, PathRefused
+from job.shrink.data import read_data
+from job.shrink.decisions import Undecided
+from job.shrink.plan import Plan, make_plan
+from job.shrink.spec import ShrinkSpec
+from job.spec import JobSpec
+from tests.supernet.checkpoints import CHECKPOINTS, save
+
+
+def plan(model: str, data: str, **more: object) -> Plan:
+    return make_plan(ShrinkSpec.model_validate({"model": model, "data": data, **more}))
+
+
+def pictures(root: Path, *classes: str) -> Path:
+    for name in classes:
+        (root / name).mkdir(parents=True)
+        (root / name / "one.PNG").write_bytes(b"")
+    return root
+
+
+class TestWhatIsDecided:
+    def test_limits_become_objectives_and_the_rule_of_the_export(self) -> None:
+        found = plan("mobilenet/digits", "digits", under={"latency_ms": 5, "params": 9000})
+
+        spec = JobSpec.model_validate(found.job)
+        assert [(one.metric, one.limit) for one in spec.objectives] == [
+            ("accuracy", None),
+            ("latency_ms", 5),
+            ("params", 9000),
+            ("size_bytes", None),
+        ]
+        assert found.rule == {"pick": "as_good", "under": {"latency_ms": 5, "params": 9000}}
+
+    def test_limits_beyond_what_objectives_hold_are_constraints(self) -> None:
+        under = {"latency_ms": 5, "params": 9000, "macs": 90000, "size_bytes": 99999}
+
+        spec = JobSpec.model_validate(plan("mobilenet/digits", "digits", under=under).job)
+
+        goals = [*spec.objectives, *spec.constraints]
+        assert {one.metric: one.limit for one in goals} == {"accuracy": None, **under}
+
+    def test_without_limits_the_cheapest_that_is_as_good_is_meant(self) -> None:
+        assert plan("mobilenet/digits", "digits").rule == {"pick": "as_good", "under": {}}
+
+    def test_what_is_said_otherwise_is_no_decision_any_more(self) -> None:
+        asked = {"training": {"epochs": 3}, "search": {"evaluations": 60}}
+
+        found = plan("mobilenet/digits", "digits", changes=asked)
+
+        spec = JobSpec.model_validate(found.job)
+        assert (spec.training.epochs, spec.search.evaluations) == (3, 60)
+        assert not {"training.epochs", "search.evaluations"} & {one.change for one in found.decisions}
+
+    def test_every_decision_names_a_part_that_changes_it(self, tmp_path: Path) -> None:
+        data = pictures(tmp_path / "pets", "cat", "dog", "eel")
+
+        found = plan("mobilenet/cifar", str(data))
+
+        job = JobSpec.model_validate(found.job).model_dump()
+        for decision in found.decisions:
+            place = job
+            for name in decision.change.split("."):
+                assert name in place, decision
+                place = place[name]
+        assert job["supernet"]["classes"] == 3
+
+    def test_a_device_is_where_latency_is_measured(self) -> None:
+        spec = JobSpec.model_validate(plan("mobilenet/digits", "digits", device="kitchen").job)
+
+        assert {one.metric: one.target for one in spec.objectives}["latency_ms"] == "kitchen"
+
+    @pytest.mark.parametrize(
+        ("family", "name", "text", "recipe"),
+        [("bert", "data.csv", "text,label\nfine,a\nbad,b\n", "simq_nas"), ("llama", "book.txt", "words", "llama_nas")],
+    )
+    def test_a_checkpoint_and_its_data_decide_the_recipe(
+        self, tmp_path: Path, family: str, name: str, text: str, recipe: str
+    ) -> None:
+        _, kind, config = CHECKPOINTS[family]
+        folder = tmp_path / "model"
+        save(kind, config, folder)
+        (tmp_path / name).write_text(text)
+
+        spec = JobSpec.model_validate(plan(str(folder), str(tmp_path / name)).job)
+
+        assert (spec.recipe, spec.supernet.family, spec.supernet.pretrained) == (recipe, family, str(folder))
+        # A checkpoint's weights are good already.
+        assert spec.training.learning_rate <= 1e-4
+
+
+class TestWhatIsAsked:
+    @pytest.mark.parametrize("files", [("a.png", "b.csv"), ("book.txt", "table.parquet")])
+    def test_two_kinds_of_files_are_a_question(self, tmp_path: Path, files: tuple[str, str]) -> None:
+        for name in files:
+            (tmp_path / name).write_bytes(b"")
+
+        with pytest.raises(Undecided, match="say which are the data"):
+            read_data(str(tmp_path))
+
+    def test_hidden_files_are_no_second_kind(self, tmp_path: Path) -> None:
+        pictures(tmp_path, "a", "b")
+        (tmp_path / "a" / "._one.csv").write_bytes(b"")
+        (tmp_path / ".cache").mkdir()
+        (tmp_path / ".cache" / "x.txt").write_bytes(b"")
+
+        assert read_data(str(tmp_path)).source == "images"
+
+    def test_a_family_of_several_sizes_is_a_question(self) -> None:
+        with pytest.raises(Undecided, match="Name one, as in vit/"):
+            plan("vit", "digits")
+
+    def test_data_of_another_kind_than_the_model_takes(self, tmp_path: Path) -> None:
+        (tmp_path / "book.txt").write_text("words")
+
+        with pytest.raises(Undecided, match=r"'image'.*'text'"):
+            plan("mobilenet/cifar", str(tmp_path))
+
+    def test_images_without_classes(self, tmp_path: Path) -> None:
+        (tmp_path / "one.png").write_bytes(b"")
+
+        with pytest.raises(Undecided, match="one folder for each class"):
+            read_data(str(tmp_path))
+
+    def test_an_empty_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(Undecided, match=r"no file that a data source reads.*\.png"):
+            read_data(str(tmp_path))
+
+
+class TestWhatIsRefused:
+    def test_a_name_of_the_hub_says_how_to_fetch_it(self) -> None:
+        with pytest.raises(Undecided, match="hf download"):
+            plan("google/vit-base-patch16-224", "digits")
+
+    @pytest.mark.parametrize("text", ["{", "[]", "{}"])
+    def test_a_folder_that_is_no_checkpoint(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "config.json").write_text(text)
+
+        with pytest.raises(Undecided, match="names no model_type"):
+            plan(str(tmp_path), "digits")
+
+    def test_a_model_type_of_no_family(self, tmp_path: Path) -> None:
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": "nobody"}))
+
+        with pytest.raises(ValueError, match="'nobody'; supported are"):
+            plan(str(tmp_path), "digits")
+
+    @pytest.mark.parametrize("limit", [{"accuracy": 0.9}, {"speed": 1}, {"perplexity": 9}])
+    def test_a_limit_that_is_no_cost(self, limit: dict[str, float]) -> None:
+        with pytest.raises(ValidationError, match="latency_ms"):
+            plan("mobilenet/digits", "digits", under=limit)
+
+    def test_a_change_that_is_no_part_of_a_job(self) -> None:
+        with pytest.raises(ValidationError, match="trainnig"):
+            plan("mobilenet/digits", "digits", changes={"trainnig": {"epochs": 3}})
+
+    def test_folders_that_are_closed_look_like_those_that_are_not_there(self, tmp_path: Path) -> None:
+        pictures(tmp_path / "there", "a", "b")
+        token = POLICY.set(PathPolicy((tmp_path / "open",)))
+        try:
+            said = []
+            for name in ("there", "not"):
+                with pytest.raises(PathRefused) as caught:
+                    plan("mobilenet/cifar", str(tmp_path / name))
+                said.append(str(caught.value).replace(name, "X", 1))
+        finally:
+            POLICY.reset(token)
+        assert said[0] == said[1]
