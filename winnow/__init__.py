@@ -6,6 +6,7 @@
         front = client.submit({"recipe": "bignas"}).wait().front
     front.to_pandas()
     front.best(under={"latency_ms": 5}).export("onnx").load()
+    winnow.shrink("./my-model", "./my-images", under={"latency_ms": 5}).export.load()
     winnow.profile({"supernet": {"family": "mobilenet", "preset": "bignas"}}, limits={"macs": 3e8})
 
 Everything is imported when it is first asked for, so `import winnow` costs next to nothing and brings no torch. What
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from service.client import Client, ClientError, Event
     from service.profile import ProfileOut as Profile
     from winnow.profiling import profile
+    from winnow.shrinking import Shrunk, shrink
 
-__all__ = ["Client", "ClientError", "Event", "Profile", "__version__", "profile"]
+__all__ = ["Client", "ClientError", "Event", "Profile", "Shrunk", "__version__", "profile", "shrink"]
 
 __version__: str
 
@@ -32,7 +34,9 @@ _HOMES = {
     "ClientError": ("service.client", "ClientError"),
     "Event": ("service.client", "Event"),
     "Profile": ("service.profile", "ProfileOut"),
+    "Shrunk": ("winnow.shrinking", "Shrunk"),
     "profile": ("winnow.profiling", "profile"),
+    "shrink": ("winnow.shrinking", "shrink"),
 }
 
 

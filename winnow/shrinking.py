@@ -1,0 +1,76 @@
+"""`winnow.shrink`: a whole job from one sentence, through a service that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from service.client import Client
+from service.handles import ExportAnswer, FrontAnswer, JobAnswer
+from service.settings import get_settings
+
+
+@dataclass(frozen=True, slots=True)
+class Shrunk:
+    """What came of it.
+
+    Attributes:
+        plan: what was decided, with reasons, and what it was expected to take.
+        export: the recommended network: `export.load()` opens it, `export.archive` is the file.
+        chosen: why that network, in a sentence.
+    """
+
+    plan: dict[str, Any]
+    job: JobAnswer
+    front: FrontAnswer
+    export: ExportAnswer
+    chosen: str
+
+
+def shrink(
+    model: str | Path,
+    data: str | Path,
+    *,
+    under: Mapping[str, float] | None = None,
+    device: str = "this",
+    changes: Mapping[str, Any] | None = None,
+    formats: Sequence[str] = (),
+    folder: str | Path = "exports",
+    client: Client | None = None,
+) -> Shrunk:
+    """Decide, submit, wait, choose, export and download. Nobody is asked: look at `Client.shrink_plan` first.
+
+    Args:
+        model: a checkpoint's folder, or a family such as `mobilenet/digits`.
+        data: a file or folder, or a built-in set such as `digits`.
+        under: cost -> the most that the network may have of it, such as `{"latency_ms": 5}`.
+        changes: parts of a job, written over what is decided.
+        formats: of the export, each in a folder of the archive.
+        folder: for the archive.
+        client: of the service; None: that of `WINNOW_URL`.
+
+    Raises:
+        ClientError: the folders leave a question open, which the message asks; or a step was refused.
+        JobFailed: the job did not succeed.
+    """
+    if client is None:
+        with Client(get_settings().url) as own:
+            return shrink(
+                model, data, under=under, device=device, changes=changes, formats=formats, folder=folder, client=own
+            )
+    asked = {"model": where(model), "data": where(data), "under": dict(under or {}), "device": device}
+    plan = client.shrink_plan({**asked, "changes": dict(changes or {})})
+    job = client.submit(plan["job"]).wait()
+    made = client.request_export(job["id"], None, plan["rule"], list(formats) or None)
+    chosen = str(made["chosen"])
+    made = client.finished_export(made)
+    return Shrunk(plan, job, job.front, ExportAnswer(made, client.download(made, Path(folder))), chosen)
+
+
+def where(named: str | Path) -> str:
+    """A path as API and workers see it; a name stays one."""
+    path = Path(named).expanduser()
+    is_path = isinstance(named, Path) or named.startswith((".", "~", "/")) or path.exists()
+    return str(path.resolve()) if is_path else str(named)
