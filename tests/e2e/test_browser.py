@@ -70,7 +70,8 @@ def page(browser: Browser, client: Client, request: pytest.FixtureRequest) -> It
 @pytest.fixture(scope="module")
 def job_id(client: Client) -> str:
     """A job that is still running when the first test opens its page."""
-    job = client.submit({**TINY_JOB, "name": "seen in a browser <b>&"})
+    training = {**TINY_JOB["training"], "sharing_check": 0.8}  # type: ignore[dict-item]
+    job = client.submit({**TINY_JOB, "training": training, "name": "seen in a browser <b>&"})
     return str(job["id"])
 
 
@@ -85,6 +86,8 @@ def test_job_is_followed_live_selected_and_exported(page: Page, job_id: str, cli
     expect(page.get_by_test_id("progress").first).to_have_attribute("aria-valuenow", "100")
     expect(page.get_by_test_id("curve")).to_be_visible()
     expect(page.get_by_test_id("stage")).to_have_count(6)
+    expect(page.get_by_test_id("sharing").get_by_role("listitem")).to_have_count(2)
+    expect(page.get_by_test_id("sharing")).to_contain_text(" alone after ")
     front = client.front(job_id)
     expect(page.get_by_test_id("pareto-plot")).to_have_attribute("data-points", str(TINY_JOB["search"]["evaluations"]))  # type: ignore[index]
     expect(page.get_by_test_id("pareto-plot")).to_have_attribute("data-front", str(len(front["points"])))
@@ -118,6 +121,9 @@ def test_job_is_followed_live_selected_and_exported(page: Page, job_id: str, cli
     download.value.save_as(archive)
     with tarfile.open(archive) as tar:
         assert f"{job_id}-{best}/model.safetensors" in tar.getnames()
+        card = tar.extractfile(f"{job_id}-{best}/README.md")
+        assert card is not None
+        assert b"## What sharing costs" in card.read()
 
     # Nothing is wider than the screen.
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
