@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Nor do compiled files stay unwritten: tests start a hundred processes, each of which would compile all of ours again.
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-all check bench up clean
+.PHONY: help demo test test-all chaos fuzz check bench up clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -30,6 +30,13 @@ test: $(VENV)/ready ## What every change must pass (installs Debian's chromium f
 test-all: $(VENV)/ready ## The same for every preset, family and size
 	@.ci/chromium
 	@$(PYTEST) $(ARGS)
+
+chaos: $(VENV)/ready ## Kill, freeze and flush everything at 30 random moments (SEED=n repeats them)
+	@WINNOW_CHAOS_MOMENTS=30 WINNOW_CHAOS_SEED=$(or $(SEED),0) $(BIN)/python -m pytest -n 0 tests/chaos $(ARGS)
+
+fuzz: $(VENV)/ready ## 10,000 requests of every kind of key to every route
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[fuzz]"
+	@WINNOW_FUZZ_CASES=150 $(BIN)/python -m pytest -n 0 tests/service/test_fuzz.py $(ARGS)
 
 check: $(VENV)/ready ## ruff, mypy strict, import-linter
 	@$(BIN)/ruff check .

@@ -33,6 +33,7 @@ from service.archives import folder_name
 from service.fronts import Compared
 from service.plain import visible
 from service.store.models import Artifact, EvaluationRow, Finalist, Job
+from service.store.records import SharingCost
 from supernet.data import Dataset, Decoding, Split
 from supernet.evaluate import score
 from supernet.evaluator import Evaluator
@@ -57,6 +58,7 @@ class ExportOrder:
         samples: what the job kept of its data; None: an older version ran it, and the data are read again.
         formats: that were named; empty: none was.
         reference: what the job's networks are compared with; None: an older version ran it.
+        sharing: what is known of how good the supernet's networks are beside the same ones trained alone.
     """
 
     job: Job
@@ -67,6 +69,7 @@ class ExportOrder:
     samples: Artifact | None
     formats: tuple[str, ...] = ()
     reference: Compared | None = None
+    sharing: tuple[SharingCost, ...] = ()
 
     @property
     def trained_alone(self) -> bool:
@@ -196,6 +199,14 @@ def _numbers(order: ExportOrder, kept: Kept, network: nn.Module) -> _Numbers:
     return _Numbers(metrics, sources, promise, kept.data.splits[split], notes)
 
 
+def _sharing(order: ExportOrder) -> list[str]:
+    """What sharing weights costs, where the job looked: on validation samples, of two networks of its space."""
+    if not order.sharing or order.trained_alone:
+        return []
+    intro = "The weights are a slice of a supernet's. Networks of its space that were trained alone as well:"
+    return ["", "## What sharing costs", "", intro, "", *(f"- {escaped(cost.said())}" for cost in order.sharing)]
+
+
 def _card(
     order: ExportOrder,
     spec: JobSpec,
@@ -234,6 +245,7 @@ def _card(
             *head,
             *rows,
             *(["", "## Measured latency", "", *measured] if measured else []),
+            *_sharing(order),
             "",
             "## Data",
             "",
@@ -349,11 +361,20 @@ def export_order(
     kept: Artifact | None = None,
     formats: str = "",
     reference: Compared | None = None,
+    sharing: Sequence[SharingCost] = (),
 ) -> ExportOrder:
     """The order from rows that the API has checked to be there."""
     assert evaluation is not None
     assert weights is not None
     on_front = sum(one.position is not None for one in finalists)
     return ExportOrder(
-        job, evaluation, finalist, on_front, weights, kept, tuple(filter(None, formats.split(","))), reference
+        job,
+        evaluation,
+        finalist,
+        on_front,
+        weights,
+        kept,
+        tuple(filter(None, formats.split(","))),
+        reference,
+        tuple(sharing),
     )

@@ -105,10 +105,12 @@ class Reporter:
 
     def stage(self, name: Stage, done: float = 0.0) -> None:
         """A stage begins, with this share of it already done by an earlier run."""
+        before, seconds = self._stage, time.monotonic() - self._stage_began
         self._stage, self._stage_began, self._done_at_begin = name, time.monotonic(), done
 
         def write(session: Session) -> None:
             job = queries.fenced_job(session, self.job_id, self.epoch)
+            queries.add_stage_seconds(job, before, seconds)
             if job.stage != name:
                 records.write(session, self.job_id, self.epoch, StageBegan(stage=name, run=self.epoch))
 
@@ -312,9 +314,11 @@ class Reporter:
 
     def end(self, state: JobState, message: str | None) -> None:
         """The job is over, or paused: `succeeded`, `failed`, `paused`, `cancelled`."""
+        seconds = time.monotonic() - self._stage_began
 
         def write(session: Session) -> None:
             job = queries.fenced_job(session, self.job_id, self.epoch)
+            queries.add_stage_seconds(job, self._stage, seconds)
             if state == JobState.SUCCEEDED:
                 job.stage, job.progress, job.stage_progress = Stage.DONE, 1.0, 1.0
             queries.set_state(session, job, state, message)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from predictors.tables import WINNOW, LatencyTable, Row
@@ -78,18 +78,18 @@ def parse_table(text: str, name: str = "The table") -> LatencyTable:
         ValueError: unknown or missing columns, no rows, several targets, a latency that is not a positive number, or
             two rows for one layer. Lines are counted from 1, the header's.
     """
-    lines = csv.reader(io.StringIO(text))
-    header = [column.strip() for column in next(lines, [])]
+    lines = _read_lines(text, name)
+    header = [column.strip() for column in next(lines, (1, []))[1]]
     phones = "lut" in header or "mean_ms" in header
     known, needed = (PHONE_COLUMNS, PHONE_NEEDED) if phones else (OWN_COLUMNS, OWN_NEEDED)
     _check_header(header, known, needed, name)
     reader = _Lines(header, name)
     rows: dict[str, Row] = {}
     targets: dict[str, None] = {}
-    for values in lines:
+    for number, values in lines:
         if any(value.strip() for value in values):
             parse = _phone_row if phones else _own_row
-            reader.take(lines.line_num, values, parse, rows, targets)
+            reader.take(number, values, parse, rows, targets)
     reader.finish()
     if not rows:
         raise ValueError(f"{name} has no rows under its header.")
@@ -101,6 +101,20 @@ def parse_table(text: str, name: str = "The table") -> LatencyTable:
         return LatencyTable(target, rows, form)
     overhead = rows.pop(OVERHEAD, None)
     return LatencyTable(target, rows, WINNOW, overhead.latency_ms if overhead else 0.0)
+
+
+def _read_lines(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
+    """Lines of a CSV with their numbers, whatever ends them.
+
+    Raises:
+        ValueError: it is no CSV, such as with a cell that is too long.
+    """
+    lines = csv.reader(io.StringIO(text, newline=None))
+    try:
+        for values in lines:
+            yield lines.line_num, values
+    except csv.Error as error:
+        raise ValueError(f"{name} is no CSV: {error}, near line {lines.line_num}.") from None
 
 
 def write_table(table: LatencyTable, path: Path) -> None:

@@ -20,6 +20,8 @@ from search_space import plugins
 from service import verb_commands
 from service.auth.hosts import refuse_open_network
 from service.client import Client, ClientError
+from service.db_commands import app as db
+from service.doctor import doctor
 from service.errors import Unavailable
 from service.export_commands import export
 from service.family_commands import app as families
@@ -30,7 +32,8 @@ from service.settings import Settings, get_settings
 from service.shrink_commands import shrink
 from service.stack import Stack, StackError, port_is_taken, running_stack, without_passwords
 from service.target_commands import app as targets
-from service.terminal import front_plot, front_table, jobs_table, supernets_table, watch
+from service.terminal import front_notes, front_plot, front_table, jobs_table, supernets_table, watch
+from service.upload_commands import upload
 from service.version import version
 from service.webhook_commands import app as webhooks
 
@@ -38,7 +41,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-db = typer.Typer(help="The database.", no_args_is_help=True)
 app.add_typer(db, name="db")
 app.add_typer(families, name="family")
 app.add_typer(targets, name="targets")
@@ -190,20 +192,6 @@ def join(
     _become("workers.launch", job, "--rank", str(rank))
 
 
-@db.command()
-def upgrade() -> None:
-    """Bring the database's schema to the newest version."""
-    from service.store import schema
-    from service.store.session import Database
-
-    settings = _with_servers(broker=False)
-    assert settings.database_url is not None
-    database = Database(settings.database_url)
-    database.check()
-    schema.upgrade(settings.database_url)
-    console.print("The schema is current.")
-
-
 def _with_servers(*, broker: bool = True) -> Settings:
     settings = get_settings()
     needed = {
@@ -349,6 +337,8 @@ def _show_front(found: dict[str, Any]) -> None:
         return
     console.print(front_table(found))
     console.print(front_plot(found))
+    for line in front_notes(found):
+        console.print(line, soft_wrap=True)
     if not found["final"]:
         console.print("This is the front so far; latency is measured at the end.", style="yellow")
 
@@ -374,6 +364,8 @@ def export_study_(
 
 verb_commands.add_to(app)
 app.command()(share)
+app.command()(doctor)
+app.command()(upload)
 
 
 def _client() -> Client:

@@ -24,6 +24,8 @@ RECONNECT_SECONDS = 1.0
 DOWNLOAD_ATTEMPTS = 5
 # The status of an API whose database is away for a moment.
 UNAVAILABLE = 503
+# Bytes of a part of an upload, and how often one is tried again.
+PART_BYTES, UPLOAD_TRIES = 16_000_000, 5
 
 
 class ClientError(Exception):
@@ -166,6 +168,42 @@ class Client:
     def delete(self, job_id: str) -> dict[str, Any]:
         """Mark a finished job to be removed."""
         return self._json("DELETE", f"/v1/jobs/{job_id}")
+
+    def who(self) -> dict[str, Any]:
+        """Who one is there."""
+        return self._json("GET", "/v1/session")
+
+    def begin_upload(self, kind: str, given: dict[str, Any]) -> dict[str, Any]:
+        """Announce a file: `datasets` or `checkpoints`."""
+        return self._json("POST", f"/v1/{kind}", json=given)
+
+    def upload(self, upload_id: str) -> dict[str, Any]:
+        """An upload, and where to go on with it."""
+        return self._json("GET", f"/v1/uploads/{upload_id}")
+
+    def send_upload(self, row: dict[str, Any], file: Path) -> dict[str, Any]:
+        """Send what has not arrived of a file, and have it checked; a part that breaks off is sent again.
+
+        Raises:
+            ClientError: it is refused, or nobody answers several times.
+        """
+        tries = 0
+        with file.open("rb") as opened:
+            while row["received_bytes"] < row["size_bytes"]:
+                opened.seek(row["received_bytes"])
+                part, params = opened.read(PART_BYTES), {"offset": row["received_bytes"]}
+                headers = {"Content-Type": "application/octet-stream"}
+                try:
+                    path = f"/v1/uploads/{row['id']}"
+                    row = self._json("PUT", path, params=params, content=part, headers=headers, timeout=300)
+                    tries = 0
+                except ClientError as error:
+                    tries += 1
+                    if tries > UPLOAD_TRIES or error.problem.get("status", 503) not in (409, 429, 503):
+                        raise
+                    time.sleep(RECONNECT_SECONDS * tries)
+                    row = self.upload(row["id"])
+        return self._json("POST", f"/v1/uploads/{row['id']}/finish", timeout=3600)
 
     def workers(self) -> list[dict[str, Any]]:
         """All workers."""

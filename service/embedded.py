@@ -169,6 +169,20 @@ def running_postgres(data_dir: Path) -> int | None:
         return None
 
 
+def running_url(data_dir: Path) -> str | None:
+    """The address of a data folder's PostgreSQL; None if it does not run."""
+    if running_postgres(data_dir) is None:
+        return None
+    lines = (data_dir.resolve() / "postgres" / "postmaster.pid").read_text().splitlines()
+    return f"postgresql://postgres:@/postgres?host={lines[4]}"
+
+
+def running_redis_url(data_dir: Path) -> str | None:
+    """The address of a data folder's Redis; None if it does not answer."""
+    socket = socket_of(data_dir)
+    return f"unix://{socket}" if _answers(socket) else None
+
+
 def stop_servers(data_dir: Path) -> None:
     """Stop a data folder's Redis and PostgreSQL, whoever started them."""
     socket = socket_of(data_dir)

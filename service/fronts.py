@@ -13,7 +13,7 @@ from job.hardware_spec import with_margin
 from job.versions import read_job
 from service.errors import Conflict
 from service.store import queries, records
-from service.store.models import EvaluationRow, Finalist, Job
+from service.store.models import EvaluationRow, Finalist, Job, Stage
 from service.store.records import FrontRecord, PredictorReport
 
 if TYPE_CHECKING:
@@ -83,8 +83,13 @@ def _so_far(session: Session, job: Job) -> Front:
     objectives, constraints = spec.goals
     inside = with_margin(objectives, constraints, margins_of(session, job.id))
     space = spec.space()
-    rows = {row.architecture_id: row for row in queries.evaluations(session, job.id)}
-    finalists = {one.architecture_id: one for one in queries.finalists(session, job.id) if one.architecture_id in rows}
+    known = queries.finalists(session, job.id)
+    remembers = job.stage == Stage.SEARCH and not known
+    last, names = _REMEMBERED.get(job.id, NOTHING) if remembers else NOTHING
+    found = [*queries.evaluations_named(session, job.id, names), *queries.evaluations(session, job.id, last)]
+    # What another job has scored may still lack what only this one asks for.
+    rows = {row.architecture_id: row for row in found if spec.metrics <= row.metrics.keys()}
+    finalists = {one.architecture_id: one for one in known if one.architecture_id in rows}
     shown = [evaluation_shown(space, row, finalists.get(name)) for name, row in rows.items()]
     # Limits leave room for errors of prediction, and what is measured needs none.
     predicted = [one for one in shown if one.architecture.id not in finalists]
@@ -92,8 +97,24 @@ def _so_far(session: Session, job: Job) -> Front:
     feasible += [one for one in shown if one.architecture.id in finalists]
     front = pareto_front(feasible, objectives, constraints)
     best = knee(front, objectives)
+    if remembers and found:
+        _remember(job.id, max(row.number for row in found), tuple(one.architecture.id for one in front))
     points = [(rows[e.architecture.id], finalists.get(e.architecture.id)) for e in front]
     return Front(points, best.architecture.id if best else None, job.state == "succeeded", None, {})
+
+
+# Job -> number of the last evaluation that was looked at, and who was on the front then. The front of all is the front
+# of that front and of what came later, so that a search that is watched is not read as a whole each time.
+_REMEMBERED: dict[str, tuple[int, tuple[str, ...]]] = {}
+NOTHING: tuple[int, tuple[str, ...]] = (0, ())
+MOST_REMEMBERED = 200
+
+
+def _remember(job_id: str, last: int, names: tuple[str, ...]) -> None:
+    _REMEMBERED.pop(job_id, None)
+    _REMEMBERED[job_id] = (last, names)
+    while len(_REMEMBERED) > MOST_REMEMBERED:
+        _REMEMBERED.pop(next(iter(_REMEMBERED)), None)
 
 
 def evaluation_shown(space: SearchSpace, row: EvaluationRow, finalist: Finalist | None) -> Evaluation:

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from service.auth.scopes import Scope
 from service.client import Client
 from service.settings import get_settings
 
@@ -27,14 +27,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Keys: who may use this installation.", no_args_is_help=True)
 console = Console(highlight=False)
-
-
-class Scope(StrEnum):
-    """What a key may do; each includes those before it."""
-
-    READ = "read"
-    WRITE = "write"
-    ADMIN = "admin"
 
 
 @app.command()
@@ -66,7 +58,7 @@ def create(
 
         with _transaction() as session:
             quota = keys.Quota(max_jobs, max_evaluations, max_bytes)
-            row, key = keys.create(session, name, scope.value, group=group, days=days, quota=quota)
+            row, key = keys.create(session, name, scope, group=group, days=days, quota=quota)
             key_id = row.id
     # The key alone on standard output, for scripts; the words beside it for people.
     sys.stderr.write(f"Key {key_id} of scope {scope.value}. It is shown this once: set WINNOW_API_KEY to it.\n")

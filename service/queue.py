@@ -173,3 +173,20 @@ class Queue:
             self._redis.ping()
         except self._away as error:
             raise Unavailable(f"Redis does not answer: {error}") from None
+
+
+def policy_of(url: str) -> str | None:
+    """What a Redis does where its memory is full; None where it does not say.
+
+    Raises:
+        Unavailable: it does not answer.
+    """
+    from redis import Redis
+    from redis.exceptions import RedisError
+
+    try:
+        with Redis.from_url(redis_url_of(url), socket_connect_timeout=CONNECT_TIMEOUT_SECONDS) as redis:
+            policy = redis.info("memory").get("maxmemory_policy")
+    except RedisError as error:
+        raise Unavailable(f"Redis does not answer: {error}") from None
+    return None if policy is None else str(policy)

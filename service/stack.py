@@ -18,6 +18,7 @@ from typing import Any
 
 from service.auth import keys
 from service.auth.hosts import refuse_open_network
+from service.auth.scopes import Scope
 from service.auth.sessions import write_private
 from service.client import Client
 from service.credentials import ADMIN_KEY_FILE, stored_key
@@ -328,7 +329,7 @@ def admin_key(database: Database, data_dir: Path) -> str:
             keys.find(session, key)
             return key
     with database.transaction() as session:
-        _, key = keys.create(session, f"winnow up of {getpass.getuser()}", "admin")
+        _, key = keys.create(session, f"winnow up of {getpass.getuser()}", Scope.ADMIN)
         data_dir.mkdir(parents=True, exist_ok=True)
         write_private(data_dir / ADMIN_KEY_FILE, key)
     return key

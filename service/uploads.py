@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from service.auth.keys import Identity
 from service.auth.quotas import check_bytes
 from service.errors import Conflict, InvalidRequest, NotFound
-from service.store.models import Upload
+from service.store.models import Upload, UploadKind
 from service.unpacking import Kind, Unacceptable, sniff, unpack
 
 DRAFT = "draft"
@@ -33,7 +33,14 @@ PIECE_BYTES = 1 << 20
 
 
 def begin(
-    session: Session, upload_id: str, kind: str, name: str, size_bytes: int, sha256: str, who: Identity, most: int
+    session: Session,
+    upload_id: str,
+    kind: UploadKind,
+    name: str,
+    size_bytes: int,
+    sha256: str,
+    who: Identity,
+    most: int,
 ) -> Upload:
     """Announce a file.
 
@@ -132,10 +139,10 @@ def _finish(row: Upload, folder: Path, digest: str) -> Kind:
         if kind in ARCHIVES:
             shutil.rmtree(target, ignore_errors=True)  # of an API that died while it unpacked
             unpack(path, kind, target)
-            if row.kind == "checkpoint":
+            if row.kind == UploadKind.CHECKPOINT:
                 _check_checkpoint(target)
             path.unlink()
-        elif row.kind == "checkpoint":
+        elif row.kind == UploadKind.CHECKPOINT:
             raise Unacceptable("A checkpoint is an archive of its folder: config.json and safetensors.")
         else:
             path.rename(target)

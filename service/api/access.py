@@ -14,7 +14,8 @@ from service.api.deps import ADMIN, OPEN, READ, DatabaseDep, IdentityDep, Sessio
 from service.api.schemas import Answer
 from service.auth import keys
 from service.auth.guard import Gatekeeper, address_of
-from service.auth.keys import Identity, Quota, Scope
+from service.auth.keys import Identity, Quota
+from service.auth.scopes import Scope
 from service.errors import Conflict, Unauthorized
 from service.store.models import AuditRow
 
@@ -64,7 +65,7 @@ class KeyIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: Name = Field(description="For people: whose it is, and what for.")
-    scope: Scope = Field(default="write", description="read, write or admin; each includes those before it.")
+    scope: Scope = Field(default=Scope.WRITE, description="Each includes those before it.")
     group: Name | None = Field(default=None, description="Keys of one group may share jobs.")
     days: Annotated[float, Field(gt=0, le=36500)] | None = Field(default=None, description="Until it expires.")
     max_jobs: Annotated[int, Field(ge=0, lt=2**31)] | None = Field(default=None, description="Unfinished at a time.")

@@ -22,6 +22,7 @@ from service.api import (
     insight,
     jobs,
     logs,
+    metrics,
     problems,
     profile,
     results,
@@ -43,6 +44,7 @@ from service.dashboard import pages
 from service.errors import TooLarge
 from service.queue import Queue
 from service.settings import Settings, get_settings
+from service.store.notices import Notices
 from service.store.session import Database
 from service.version import version
 from service.webhooks import Courier
@@ -64,7 +66,8 @@ class Application(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """See Starlette."""
-        return Door(super().build_middleware_stack(), self.state.settings, self.state.database)
+        state = self.state
+        return Door(super().build_middleware_stack(), state.settings, state.database, state.latencies.add)
 
     def openapi(self) -> dict[str, Any]:
         """The description of the API, with every status that a route may answer."""
@@ -98,7 +101,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        helpers = (Courier(database, settings), app.state.broker_watch)
+        helpers = (Courier(database, settings), app.state.broker_watch, app.state.notices)
         for helper in helpers:
             helper.start()
         yield
@@ -117,6 +120,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         dependencies=[Depends(guard)],
     )
     app.state.settings, app.state.database, app.state.queue = settings, database, queue
+    app.state.notices = Notices(database)
+    app.state.latencies = metrics.Latencies()
     app.state.broker_watch = BrokerWatch(queue)
     app.state.gatekeeper = Gatekeeper.of(settings, database)
     for noun in (
@@ -137,6 +142,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         access,
         uploads,
         health,
+        metrics,
     ):
         app.include_router(noun.router)
     pages.install(app)

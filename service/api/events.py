@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -14,9 +15,12 @@ from service.api.cursors import LARGEST
 from service.api.deps import READ, DatabaseDep, SettingsDep
 from service.api.jobs import with_waits
 from service.api.schemas import JobOut
-from service.errors import InvalidRequest
+from service.auth import keys
+from service.auth.keys import Identity
+from service.errors import InvalidRequest, Unauthorized
 from service.store import queries
 from service.store.models import TERMINAL_STATES, JobEvent
+from service.store.notices import Notices
 from service.store.session import Database
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -27,8 +31,8 @@ MOST_DIGITS = 18
 CHUNK = 500
 # Seconds of silence after which a comment keeps proxies from closing the stream.
 KEEP_ALIVE_SECONDS = 15
-# How often it is asked why a job waits.
-WAITS_SECONDS = 5.0
+# How often it is looked whether the key of a stream is still valid.
+KEY_SECONDS = 15.0
 
 
 def _position(
@@ -41,6 +45,20 @@ def _position(
     with database.transaction() as session:
         jobs.get(session, job_id)
     return number_of(last_event_id) if last_event_id else after
+
+
+def still_valid(request: Request) -> bool:
+    """Whether the key with which a stream was opened is neither revoked nor expired."""
+    who: Identity = request.state.identity
+    if who.key_id is None:
+        return True
+    database: Database = request.app.state.database
+    try:
+        with database.transaction() as session:
+            keys.of_id(session, who.key_id)
+    except Unauthorized:
+        return False
+    return True
 
 
 def number_of(last_event_id: str | None) -> int:
@@ -69,39 +87,46 @@ async def events(
     id. `job` is a snapshot of the row, sent whenever it changed, without an id. The stream ends after the last event of
     a finished job.
     """
+    notices: Notices = request.app.state.notices
+    with notices.bell(job_id) as bell:
+        async for event in _stream(request, bell, database, job_id, position, settings.poll_seconds / 2):
+            yield event
+
+
+async def _stream(
+    request: Request, bell: asyncio.Event, database: Database, job_id: str, position: int, poll_seconds: float
+) -> AsyncIterator[ServerSentEvent]:
+    """Look whenever the bell rings; if nobody would ring it, look again after a while."""
+    notices: Notices = request.app.state.notices
     snapshot: JobOut | None = None
-    waits: str | None = None
-    asked = -WAITS_SECONDS
-    silence = 0.0
+    spoke = checked = time.monotonic()
     while not await request.is_disconnected():
-        # Why it waits is asked for less often: it needs more than the job's own row.
-        if due := time.monotonic() - asked >= WAITS_SECONDS:
-            asked = time.monotonic()
-        news, now = await run_in_threadpool(_read, database, job_id, position, due)
-        waits = now.waits if due else waits
-        now = now.model_copy(update={"waits": waits if now.state not in TERMINAL_STATES else None})
+        if time.monotonic() - checked >= KEY_SECONDS or bell.is_set():
+            checked = time.monotonic()
+            if not await run_in_threadpool(still_valid, request):
+                return
+        bell.clear()  # before the look, so that what comes after it rings again
+        news, now = await run_in_threadpool(_read, database, job_id, position)
         for event in news:
             position = event.seq
             yield ServerSentEvent(data=_payload(event), event=event.kind, id=str(event.seq))
         if now != snapshot:
-            snapshot = now
+            snapshot, spoke = now, time.monotonic()
             yield ServerSentEvent(data=now.model_dump(mode="json", exclude={"spec"}), event="job")
-            silence = 0.0
         if len(news) == CHUNK:
             continue
-        if now.state in TERMINAL_STATES and not news:
+        if now.state in TERMINAL_STATES:  # read before the events, so none of them is missing
             return
-        await asyncio.sleep(settings.poll_seconds / 2)
-        silence += settings.poll_seconds / 2
-        if silence >= KEEP_ALIVE_SECONDS:
-            silence = 0.0
+        with suppress(TimeoutError):
+            await asyncio.wait_for(bell.wait(), KEEP_ALIVE_SECONDS if notices.live else poll_seconds)
+        if time.monotonic() - spoke >= KEEP_ALIVE_SECONDS:
+            spoke = time.monotonic()
             yield ServerSentEvent(comment="still here")
 
 
-def _read(database: Database, job_id: str, position: int, ask_why: bool) -> tuple[list[JobEvent], JobOut]:
+def _read(database: Database, job_id: str, position: int) -> tuple[list[JobEvent], JobOut]:
     with database.transaction() as session:
-        job = jobs.get(session, job_id)
-        now = with_waits(session, job) if ask_why else JobOut.model_validate(job)
+        now = with_waits(session, jobs.get(session, job_id))
         return list(queries.events_after(session, job_id, position, CHUNK)), now
 
 

@@ -1,4 +1,4 @@
-"""Operations: is the process alive, can it work, what does it count."""
+"""Operations: is the process alive, can it work."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from typing import Literal
 from fastapi import APIRouter, Response
 
 from service import readiness
-from service.api.deps import OPEN, READ, DatabaseDep, QueueDep, SettingsDep
+from service.api.deps import OPEN, DatabaseDep, QueueDep, SettingsDep
 from service.api.problems import problem
 from service.api.schemas import Answer
 from service.errors import Unavailable
-from service.store import queries
-from service.store.models import JOB_STATES
 
 router = APIRouter(tags=["operations"])
 
@@ -43,17 +41,3 @@ def readyz(database: DatabaseDep, queue: QueueDep, settings: SettingsDep) -> Rea
         detail = " ".join(missing.values())
         return problem(Unavailable.status, Unavailable.slug, Unavailable.title, detail, missing=missing)
     return ReadyOut()
-
-
-@router.get("/metrics", response_class=Response, dependencies=[READ])
-def metrics(database: DatabaseDep) -> Response:
-    """Number of jobs by state, for Prometheus."""
-    from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
-
-    registry = CollectorRegistry()
-    gauge = Gauge("winnow_jobs", "Number of jobs by state.", ["state"], registry=registry)
-    with database.transaction() as session:
-        counts = queries.count_jobs(session)
-    for state in JOB_STATES:
-        gauge.labels(state).set(counts.get(state, 0))
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service import jobs
 from service.api.deps import READ, DatabaseDep, SettingsDep
-from service.api.events import KEEP_ALIVE_SECONDS, number_of
+from service.api.events import KEEP_ALIVE_SECONDS, KEY_SECONDS, number_of, still_valid
 from service.api.schemas import LogLineOut, LogPage
 from service.store.models import TERMINAL_STATES, JobLog, LogLevel
 from service.store.queries import containing
@@ -86,7 +87,7 @@ async def _follow(
     after: int,
     poll_seconds: float,
 ) -> AsyncIterator[str]:
-    silence, looks = 0.0, 0
+    silence, looks, checked = 0.0, 0, time.monotonic()
 
     def read() -> tuple[list[LogLineOut], bool]:
         with database.transaction() as session:
@@ -94,6 +95,10 @@ async def _follow(
             return _lines(session, job_id, wanted, after, CHUNK), ended
 
     while not await request.is_disconnected():
+        if time.monotonic() - checked >= KEY_SECONDS:
+            checked = time.monotonic()
+            if not await run_in_threadpool(still_valid, request):
+                return
         lines, ended = await run_in_threadpool(read)
         for line in lines:
             after, silence = line.id, 0.0

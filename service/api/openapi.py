@@ -73,11 +73,19 @@ def _refusals(method: str, path: str, operation: dict[str, Any], *, is_open: boo
 def _answer(status: int) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "description": TITLES[status],
-        "content": {"application/problem+json": {"schema": PROBLEM}},
+        "content": {"application/problem+json": {"schema": _problem_of(status)}},
     }
     if status in (429, 503):
         answer["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
     return answer
+
+
+def _problem_of(status: int) -> dict[str, Any]:
+    """A problem of this status: one of the types that have it."""
+    slugs = {kind.slug for kind in _kinds(ServiceError) if kind.status == status}
+    slugs |= {slug for slug, its in OTHERS.items() if its == status}
+    types = [f"urn:winnow:problem:{slug}" for slug in sorted(slugs)]
+    return {"allOf": [PROBLEM, {"properties": {"type": {"enum": types}, "status": {"enum": [status]}}}]}
 
 
 def _problem() -> dict[str, Any]:

@@ -19,8 +19,9 @@ from service.api.schemas import Answer
 from service.auth.keys import Identity
 from service.errors import TooLarge
 from service.settings import Settings
-from service.store.models import Upload
+from service.store.models import Upload, UploadKind
 from service.store.session import Database
+from service.unpacking import Kind
 
 router = APIRouter(prefix="/v1", tags=["uploads"])
 
@@ -42,12 +43,12 @@ class UploadOut(Answer):
     """A file that was, or is being, sent."""
 
     id: str
-    kind: str = Field(description="dataset or checkpoint")
+    kind: UploadKind
     name: str
     size_bytes: int
     sha256: str
     received_bytes: int = Field(description="Send the next part from here.")
-    type: str | None = Field(description="zip, tar, tar.gz, gz, parquet or text; null until finished.")
+    type: Kind | None = Field(description="Null until finished.")
     path: str | None = Field(description="What a job names as data.path or supernet.pretrained; null until finished.")
     created_at: datetime
     finished_at: datetime | None
@@ -76,7 +77,7 @@ def add_dataset(
     given: UploadIn, response: Response, session: SessionDep, settings: SettingsDep, who: IdentityDep
 ) -> UploadOut:
     """Announce a data set: an archive of a folder, a parquet file, or text."""
-    return _begin("dataset", given, response, session, settings, who)
+    return _begin(UploadKind.DATASET, given, response, session, settings, who)
 
 
 @router.post("/checkpoints", status_code=status.HTTP_201_CREATED, dependencies=[WRITE])
@@ -84,11 +85,11 @@ def add_checkpoint(
     given: UploadIn, response: Response, session: SessionDep, settings: SettingsDep, who: IdentityDep
 ) -> UploadOut:
     """Announce a checkpoint: an archive of config.json, safetensors and a tokenizer."""
-    return _begin("checkpoint", given, response, session, settings, who)
+    return _begin(UploadKind.CHECKPOINT, given, response, session, settings, who)
 
 
 def _begin(
-    kind: str, given: UploadIn, response: Response, session: Session, settings: Settings, who: Identity
+    kind: UploadKind, given: UploadIn, response: Response, session: Session, settings: Settings, who: Identity
 ) -> UploadOut:
     # 128 bits: the id is a part of the path, which stands in jobs.
     row = uploads.begin(

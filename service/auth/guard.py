@@ -15,9 +15,10 @@ from sqlalchemy.orm import Session
 
 from service.auth import keys
 from service.auth.hosts import SAFE_METHODS
-from service.auth.keys import ANYBODY, NOBODY, Identity, Scope
+from service.auth.keys import ANYBODY, NOBODY, Identity
 from service.auth.ownership import check_named
 from service.auth.rates import Rates
+from service.auth.scopes import Scope
 from service.auth.sessions import BrowserSession, Sessions
 from service.errors import Forbidden, ServiceError, Unauthorized
 from service.settings import Settings
@@ -43,9 +44,9 @@ class Need:
 
 
 OPEN, OPEN_PAGE = Depends(Need(None)), Depends(Need(None, page=True))
-READ, READ_PAGE = Depends(Need("read")), Depends(Need("read", page=True))
-WRITE = Depends(Need("write", changes=True))
-ADMIN, ADMIN_PAGE = Depends(Need("admin")), Depends(Need("admin", page=True))
+READ, READ_PAGE = Depends(Need(Scope.READ)), Depends(Need(Scope.READ, page=True))
+WRITE = Depends(Need(Scope.WRITE, changes=True))
+ADMIN, ADMIN_PAGE = Depends(Need(Scope.ADMIN)), Depends(Need(Scope.ADMIN, page=True))
 
 
 class PageRefused(Exception):

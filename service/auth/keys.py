@@ -8,17 +8,17 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal, get_args
 
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
+from service.auth.scopes import Scope
 from service.errors import InvalidRequest, NotFound, Unauthorized
+from service.store import notices
 from service.store.models import ApiKey, SignInLink
 
-Scope = Literal["read", "write", "admin"]
 # Each includes those before it.
-SCOPES: tuple[Scope, ...] = get_args(Scope)
+SCOPES = tuple(Scope)
 
 SHAPE = re.compile(r"winnow_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 # `last_used_at` is written at most this often, so that reading costs no write.
@@ -43,7 +43,7 @@ class Identity:
     @property
     def is_admin(self) -> bool:
         """Whether everything of everybody is open to it."""
-        return self.scope == "admin"
+        return self.scope == Scope.ADMIN
 
     def sees(self, owner_id: str | None, shared_with: str | None) -> bool:
         """Whether a job of this owner, shared with this group, is visible."""
@@ -54,7 +54,7 @@ class Identity:
         return self.is_admin or (self.key_id is not None and owner_id == self.key_id)
 
 
-ANYBODY = Identity(None, "anybody", "admin")
+ANYBODY = Identity(None, "anybody", Scope.ADMIN)
 # Routes that need no key are asked by nobody in particular.
 NOBODY = Identity(None, "nobody", None)
 
@@ -160,8 +160,7 @@ def checked(session: Session, row: ApiKey) -> ApiKey:
 
 def identity(row: ApiKey) -> Identity:
     """Who a key is."""
-    scope = next(scope for scope in SCOPES if scope == row.scope)
-    return Identity(row.id, row.name, scope, row.group)
+    return Identity(row.id, row.name, row.scope, row.group)
 
 
 def revoke(session: Session, key_id: str) -> ApiKey:
@@ -174,7 +173,7 @@ def revoke(session: Session, key_id: str) -> ApiKey:
     admins = session.scalars(
         select(ApiKey)
         .where(
-            ApiKey.scope == "admin",
+            ApiKey.scope == Scope.ADMIN,
             ApiKey.revoked_at.is_(None),
             or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()),
         )
@@ -186,6 +185,7 @@ def revoke(session: Session, key_id: str) -> ApiKey:
     if [admin.id for admin in admins] == [key_id]:
         raise InvalidRequest(f"Key {key_id} is the last admin's; make another one first.")
     row.revoked_at = row.revoked_at or session.scalar(select(func.now()))
+    notices.tell(session, notices.KEYS, key_id)
     return row
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from service.store.models import ACTIVE_STATES, Export, ExportState, Job, Measurement, RowState
@@ -53,11 +53,21 @@ def claim(session: Session, table: LeasedTable, row_id: str, owner: str, seconds
             lease_until=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds),
             epoch=table.epoch + 1,
             attempts=table.attempts + 1,
-            **({"progressed_at": func.now(), "interrupted_at": None} if table is Job else {}),
+            **(_taken_up() if table is Job else {}),
         )
         .returning(table.id, table.epoch, table.attempts, table.state)
     ).one_or_none()
     return None if row is None else Lease(*row)
+
+
+def _taken_up() -> dict[str, Any]:
+    """What a job notes when it is claimed: a lease that ran out is a worker that went away."""
+    ran_out = case((Job.lease_until.is_not(None), 1), else_=0)
+    return {
+        "progressed_at": func.now(),
+        "interrupted_at": None,
+        "lease_expiries": Job.lease_expiries + ran_out,
+    }
 
 
 def renew(session: Session, table: LeasedTable, row_id: str, epoch: int, seconds: float) -> RowState:

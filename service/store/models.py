@@ -25,6 +25,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from job.version import JOB_VERSION
 from search.metrics import Source
+from service.auth.scopes import Scope
 from service.store.storable import Words
 
 
@@ -72,6 +73,13 @@ class Verb(StrEnum):
     CLONE = "clone"
     EXTEND = "extend"
     RERUN = "rerun"
+
+
+class UploadKind(StrEnum):
+    """What somebody sends."""
+
+    DATASET = "dataset"
+    CHECKPOINT = "checkpoint"
 
 
 class DeliveryState(StrEnum):
@@ -234,6 +242,9 @@ class Job(Leased, Base):
     needs_gpus: Mapped[int] = mapped_column(default=0, server_default="0")
     needs_memory_gb: Mapped[float] = mapped_column(default=0.0, server_default="0")
     needs_labels: Mapped[list[str]] = mapped_column(ARRAY(String(63)), default=list, server_default="{}")
+    # How often a worker that held it went away, and seconds that its stages have taken.
+    lease_expiries: Mapped[int] = mapped_column(default=0, server_default="0")
+    stage_seconds: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     # How its runs have ended since the last sign of progress.
     failures: Mapped[list[dict[str, Any]]] = mapped_column(default=list, server_default="[]")
 
@@ -513,8 +524,7 @@ class ApiKey(Base):
     # Also the part of the key by which it is found.
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     name: Mapped[str] = mapped_column(String(100))
-    # "read", "write" or "admin"; each includes those before it.
-    scope: Mapped[str] = mapped_column(String(10))
+    scope: Mapped[Scope] = mapped_column(_one_of(Scope, 10))
     group: Mapped[str | None] = mapped_column(String(100))
     secret_sha256: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -548,8 +558,7 @@ class Upload(Base):
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     owner_id: Mapped[str | None] = mapped_column(ForeignKey("api_keys.id", ondelete="SET NULL"))
-    # "dataset" or "checkpoint"
-    kind: Mapped[str] = mapped_column(String(20))
+    kind: Mapped[UploadKind] = mapped_column(_one_of(UploadKind))
     name: Mapped[str] = mapped_column(String(200))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(String(64))

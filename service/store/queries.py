@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, cast, delete, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from service.store import outbox
+from service.store import notices, outbox
 from service.store.leases import LeaseLost
 from service.store.models import (
     ACTIVE_STATES,
@@ -35,6 +35,7 @@ def add_event(session: Session, job: Job, kind: str, data: Mapping[str, Any]) ->
     """Append an event to a job whose row this transaction holds locked."""
     job.event_seq += 1
     session.add(JobEvent(job_id=job.id, seq=job.event_seq, kind=kind, data=dict(data)))
+    notices.tell(session, notices.JOBS, job.id)
 
 
 def events_after(session: Session, job_id: str, seq: int, limit: int) -> Sequence[JobEvent]:
@@ -189,6 +190,12 @@ def fenced_job(session: Session, job_id: str, epoch: int) -> Job:
     return job
 
 
+def add_stage_seconds(job: Job, stage: Stage, seconds: float) -> None:
+    """Count time that a stage of a locked job has taken."""
+    spent = dict(job.stage_seconds or {})
+    job.stage_seconds = {**spent, str(stage): round(spent.get(stage, 0.0) + seconds, 3)}
+
+
 def set_progress(
     session: Session,
     job_id: str,
@@ -214,6 +221,7 @@ def set_progress(
     ).scalar_one_or_none()
     if state is None:
         raise LeaseLost(f"job {job_id}: epoch {epoch} is over")
+    notices.tell(session, notices.JOBS, job_id)
     return state
 
 
@@ -359,6 +367,14 @@ def evaluations(session: Session, job_id: str, after: int = 0, limit: int | None
         .order_by(EvaluationRow.number)
     )
     return session.scalars(query.limit(limit)).all()
+
+
+def evaluations_named(session: Session, job_id: str, names: Sequence[str]) -> Sequence[EvaluationRow]:
+    """Evaluations of these architectures, in the order in which they were made."""
+    if not names:
+        return []
+    query = select(EvaluationRow).where(EvaluationRow.job_id == job_id, EvaluationRow.architecture_id.in_(names))
+    return session.scalars(query.order_by(EvaluationRow.number)).all()
 
 
 def finalists(session: Session, job_id: str) -> Sequence[Finalist]:

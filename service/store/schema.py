@@ -37,8 +37,13 @@ def check(database: Database) -> None:
         Unavailable: it has an older or newer one, or none.
     """
     head = ScriptDirectory.from_config(_config(database.url)).get_current_head()
-    with database.engine.connect() as connection:
-        found = MigrationContext.configure(connection).get_current_revision()
+    found = version_of(database)
     if found != head:
         has = f"has schema {found}" if found else "has no schema"
         raise Unavailable(f"The database {has}, this version needs {head}: run `winnow db upgrade`.")
+
+
+def version_of(database: Database) -> str | None:
+    """The version of the schema that a database has; None: it has none."""
+    with database.engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -231,3 +232,10 @@ class TestFiles:
     def test_a_phones_form_has_no_place_for_an_overhead(self) -> None:
         with pytest.raises(ValueError, match="no place"):
             table_text(LatencyTable("phone", {"224/Conv": Row(1.0)}, "proxylessnas", overhead_ms=0.1))
+
+
+def test_a_table_that_is_no_csv_is_refused_and_any_end_of_a_line_is_one():
+    text = "target,key,latency_ms\nphone,nothing,1\nphone,else,2\n"
+    assert [parse_table(text.replace("\n", end)).rows for end in ("\r", "\r\n")] == [parse_table(text).rows] * 2
+    with pytest.raises(ValueError, match="is no CSV"):
+        parse_table("target,key,latency_ms\nphone," + "x" * (csv.field_size_limit() + 1))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select, text, update
 
-from service import removal
+from job.versions import read_job
+from service import fronts, removal
 from service.settings import Settings
 from service.store import leases, queries
 from service.store.leases import LeaseLost
@@ -389,3 +392,28 @@ def test_a_cursor_that_was_not_given_here_is_refused(api: TestClient) -> None:
         assert (answer.status_code, "cursor" in answer.json()["detail"]) == (422, True)
     unsigned = base64.urlsafe_b64encode(json.dumps(["2026-01-01T00:00:00", "x"]).encode()).decode()
     assert api.get("/v1/jobs", params={"cursor": unsigned}).status_code == 422
+
+
+# --- the front of a search that is watched ------------------------------------------------------------
+
+
+def test_a_watched_front_is_that_of_all_rows_and_rows_that_are_not_complete_are_left_out(
+    api: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = submitted(api)
+    space, rng = read_job(job_of(database, job_id).spec).space(), random.Random(0)
+    chosen = {one.id: one for one in (space.sample(np.random.default_rng(seed)) for seed in range(60))}
+    with database.transaction() as session:
+        session.execute(update(Job).where(Job.id == job_id).values(stage="search", state="running"))
+    fronts._REMEMBERED.clear()
+    for number, one in enumerate(chosen.values(), 1):
+        metrics = {"accuracy": rng.random(), **({} if number % 7 == 0 else {"macs": rng.randrange(10**6)})}
+        with database.transaction() as session:
+            row = {"architecture_id": one.id, "values": dict(one.values), "metrics": metrics, "sources": {}}
+            session.add(EvaluationRow(job_id=job_id, number=number, seconds=0.1, epoch=1, **row))
+        if number % 5 == 0:
+            watched = api.get(f"/v1/jobs/{job_id}/front").json()
+            with monkeypatch.context() as patched:
+                patched.setattr(fronts, "_REMEMBERED", {})
+                assert api.get(f"/v1/jobs/{job_id}/front").json() == watched
+    assert 0 < len(fronts._REMEMBERED[job_id][1]) < 60

@@ -1,0 +1,226 @@
+"""Chaos: jobs whose processes and servers are killed, frozen, flushed and restarted at random moments end as if nothing
+had happened, and nobody waits for what a dead or frozen process holds.
+
+`make test` has a few moments, `make chaos` many (`WINNOW_CHAOS_MOMENTS`); `WINNOW_CHAOS_SEED` repeats them.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from sqlalchemy import func, select
+
+from service.client import Client, ClientError
+from service.embedded import running_postgres, socket_of
+from service.settings import Settings
+from service.stack import Stack, running_stack
+from service.store import queries
+from service.store.models import ACTIVE_STATES, TERMINAL_STATES, EvaluationRow, Finalist, Job, JobEvent
+from service.store.session import Database
+from tests.conftest import FAST, TEMPORARY, open_folder
+from tests.e2e.helpers import runner_pids
+
+pytestmark = pytest.mark.e2e
+
+MOMENTS = int(os.environ.get("WINNOW_CHAOS_MOMENTS", "4"))
+SEED = int(os.environ.get("WINNOW_CHAOS_SEED", "0"))
+LEASE_SECONDS, STALL_SECONDS = float(FAST["WINNOW_LEASE_SECONDS"]), 6.0
+# Nobody waits longer than a lease and this for what another process holds.
+PATIENCE_SECONDS = 10.0
+JOB = {
+    "recipe": "bignas",
+    "hardware": {"seconds": 0.02},
+    "training": {"epochs": 2},
+    "search": {"algorithm": "nsga2", "evaluations": 48, "options": {"population": 16}, "calibration_images": 64},
+}
+
+
+@pytest.fixture(scope="module")
+def chaotic() -> Iterator[Stack]:
+    """A stack of its own, with short patience, that looks after its parts."""
+    before = dict(os.environ)
+    # A job may die as often as there are moments, and still goes on.
+    os.environ.update({**FAST, "WINNOW_STALL_SECONDS": str(STALL_SECONDS), "WINNOW_MAX_ATTEMPTS": "1000"})
+    with open_folder() as folder:
+        settings = Settings(data_dir=folder, database_url=None, redis_url=None, data_roots=TEMPORARY)
+        ended = threading.Event()
+        with running_stack(settings, port=0) as stack:
+
+            def look_after() -> None:
+                while not ended.wait(0.5):
+                    stack.look_after()
+
+            watching = threading.Thread(target=look_after)
+            watching.start()
+            yield stack
+            ended.set()
+            watching.join()
+    os.environ.clear()
+    os.environ.update(before)
+
+
+class Watch(threading.Thread):
+    """Looks into the database all the time: how long a job's lease has been run out at most, by its clock."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._database, self.ended = Database(url), threading.Event()
+        self.longest = 0.0
+
+    def run(self) -> None:
+        overdue: Any = func.extract("epoch", func.now() - func.min(Job.lease_until))
+        while not self.ended.wait(0.3):
+            with suppress(Exception), self._database.transaction() as session:  # the database is restarted as well
+                self.longest = max(
+                    self.longest, session.scalar(select(overdue).where(Job.state.in_(ACTIVE_STATES))) or 0
+                )
+        self._database.close()
+
+
+class Faults:
+    """What may happen to a stack while a job runs."""
+
+    def __init__(self, stack: Stack, job_id: str, rng: random.Random) -> None:
+        self._stack, self._job_id, self._rng = stack, job_id, rng
+
+        def worker() -> int:
+            return stack.children["worker"].pid
+
+        self.every: dict[str, Callable[[], None]] = {
+            "runner killed": lambda: self._signal(runner_pids(f"job {job_id}"), signal.SIGKILL),
+            "runner frozen for good": lambda: self._signal(runner_pids(f"job {job_id}"), signal.SIGSTOP),
+            "runner frozen for a moment": lambda: self._freeze(runner_pids(f"job {job_id}"), 1.0),
+            "worker killed": lambda: self._signal([worker()], signal.SIGKILL),
+            "worker frozen beyond its lease": lambda: self._freeze(
+                _group(stack.children["worker"].pid), LEASE_SECONDS + 2
+            ),
+            "API killed": lambda: self._signal([stack.children["api"].pid], signal.SIGKILL),
+            "broker flushed": self._flush,
+            "broker killed": self._kill_broker,
+            "database restarted": lambda: self._signal([running_postgres(stack.data_dir) or 0], signal.SIGINT),
+        }
+
+    def happen(self, name: str) -> None:
+        """Let it."""
+        with suppress(OSError):
+            self.every[name]()
+
+    def _signal(self, pids: list[int], number: signal.Signals) -> None:
+        for pid in pids:
+            if pid > 0:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+
+    def _freeze(self, pids: list[int], seconds: float) -> None:
+        self._signal(pids, signal.SIGSTOP)
+        time.sleep(seconds)
+        self._signal(pids, signal.SIGCONT)
+
+    def _flush(self) -> None:
+        with Redis(unix_socket_path=str(socket_of(self._stack.data_dir))) as redis:
+            redis.flushall()
+
+    def _kill_broker(self) -> None:
+        with Redis(unix_socket_path=str(socket_of(self._stack.data_dir))) as redis:
+            pid = int(redis.info("server")["process_id"])
+        self._signal([pid], signal.SIGKILL)
+
+
+def _group(pid: int) -> list[int]:
+    """A worker node and the processes below it."""
+    found, parents = [pid], {pid}
+    rows = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with suppress(OSError, IndexError):
+                rows.append((int(folder.name), int((folder / "stat").read_text().rpartition(")")[2].split()[1])))
+    while parents:
+        parents = {child for child, parent in rows if parent in parents and child not in found}
+        found += sorted(parents)
+    return found
+
+
+def patiently(ask: Callable[[], Any], seconds: float = 120) -> Any:
+    """What the API answers as soon as it does."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except ClientError:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+def outcome(database: Database, job_id: str) -> dict[str, Any]:
+    """All that must not depend on what happened."""
+    with database.transaction() as session:
+        rows = queries.evaluations(session, job_id)
+        finalists = session.scalars(select(Finalist).where(Finalist.job_id == job_id).order_by(Finalist.position))
+        return {
+            "evaluations": [(row.number, row.architecture_id, row.metrics) for row in rows],
+            "front": [(one.architecture_id, one.metrics.get("test_accuracy")) for one in finalists],
+        }
+
+
+def ended(client: Client, job_id: str, seconds: float) -> dict[str, Any]:
+    deadline = time.monotonic() + seconds
+    while (job := patiently(lambda: client.job(job_id)))["state"] not in TERMINAL_STATES:
+        assert time.monotonic() < deadline, job
+        time.sleep(0.3)
+    return dict(job)
+
+
+@pytest.mark.timeout(7200)
+def test_whatever_happens_a_job_ends_as_if_nothing_had(chaotic: Stack) -> None:
+    rng = random.Random(SEED)
+    assert chaotic.servers is not None
+    database = Database(chaotic.servers.database_url)
+    with Client(chaotic.url, key=chaotic.api_key) as client:
+        quiet = client.submit({**JOB, "name": "quiet"})["id"]
+        assert ended(client, quiet, 300)["state"] == "succeeded"
+        expected = outcome(database, quiet)
+        left, names = MOMENTS, list(Faults(chaotic, "", rng).every)
+        rng.shuffle(names)
+        happened: list[str] = []
+        while left > 0:
+            job_id = patiently(lambda: client.submit({**JOB, "name": "chaos"}))["id"]
+            faults = Faults(chaotic, job_id, rng)
+            watch = Watch(chaotic.servers.database_url)
+            watch.start()
+            for _ in range(min(left, 4)):
+                time.sleep(rng.uniform(0.5, 4.0))
+                fault = names[len(happened) % len(names)]
+                happened.append(fault)
+                faults.happen(fault)
+                left -= 1
+            job = ended(client, job_id, 300)
+            watch.ended.set()
+            watch.join()
+            assert job["state"] == "succeeded", (happened, job["message"])
+            assert outcome(database, job_id) == expected, happened
+            # A database that is away for a restart is nobody's hold.
+            assert watch.longest < LEASE_SECONDS + PATIENCE_SECONDS, happened
+            check_rows(database, job_id)
+    database.close()
+
+
+def check_rows(database: Database, job_id: str) -> None:
+    """Nothing is there twice, nothing is missing, and nobody holds what is over."""
+    with database.transaction() as session:
+        numbers = session.scalars(select(EvaluationRow.number).where(EvaluationRow.job_id == job_id)).all()
+        events = session.scalars(select(JobEvent.seq).where(JobEvent.job_id == job_id).order_by(JobEvent.seq)).all()
+        job = session.get(Job, job_id)
+        assert job is not None
+        assert sorted(numbers) == list(range(1, len(numbers) + 1))
+        assert list(events) == list(range(1, len(events) + 1))
+        assert (job.lease_owner, job.lease_until) == (None, None)
