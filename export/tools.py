@@ -9,7 +9,11 @@ import importlib.util
 EXTRAS = {"gguf": "gguf", "openvino": "openvino", "executorch": "executorch", "torchao": "torchao"}
 
 
-class MissingTool(RuntimeError):
+class CannotWrite(ValueError):
+    """A network cannot be written in a format after all; the message is for the user."""
+
+
+class MissingTool(CannotWrite):
     """A format needs a package that is not installed where exports are made."""
 
 

@@ -25,7 +25,7 @@ import torch
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from export.tools import MissingTool
+from export.tools import CannotWrite
 from export.verify import VerificationError
 from job.paths import PathRefused, check_paths
 from job.spec import JobSpec
@@ -187,7 +187,7 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
             "size_bytes": bundle.size_bytes,
             "report": {**bundle.report, **({"measured": bundle.measured} if bundle.measured else {})},
         }
-    except (ArtifactDamaged, VerificationError, exporting.CannotExport, MissingTool, PathRefused) as error:
+    except (ArtifactDamaged, VerificationError, exporting.CannotExport, CannotWrite, PathRefused) as error:
         values = {"state": ExportState.FAILED, "message": str(error)}
     except OSError as error:
         if not is_disk_full(error):

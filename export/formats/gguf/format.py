@@ -19,7 +19,7 @@ from export.contents import BundleContents, Part
 from export.formats.gguf.vocabulary import add_vocabulary
 from export.formats.huggingface.format import described, padded
 from export.generation import in_float32
-from export.tools import require
+from export.tools import CannotWrite, require
 from search_space.layers import DecoderLayerSpec
 
 # Weights are compared as they are stored: in 16 bits, but for the norms. What remains is another order of sums.
@@ -85,7 +85,7 @@ def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> d
 
     Raises:
         MissingTool: the package `gguf` is not installed.
-        ValueError: a weight is too large for 16 bits.
+        CannotWrite: a weight is too large for 16 bits.
     """
     require("gguf")
     config, places = described(contents)
@@ -131,7 +131,7 @@ def _write_file(
         if array.ndim == 2 and kind == "q8_0" and array.shape[1] % 32 == 0:
             wanted = gguf.GGMLQuantizationType.Q8_0
         if wanted is gguf.GGMLQuantizationType.F16 and float(np.abs(array).max()) > 65504:
-            raise ValueError(f"{name} has numbers that 16 bits do not hold; GGUF files of 16 bits cannot be written.")
+            raise CannotWrite(f"{name} has numbers that 16 bits do not hold; GGUF files of 16 bits cannot be written.")
         writer.add_tensor(name, gguf.quants.quantize(array, wanted), raw_dtype=wanted)
     if (factors := _rope_factors(config)) is not None:
         writer.add_tensor("rope_freqs.weight", factors)
