@@ -100,7 +100,9 @@ def check_rotary(config: Mapping[str, Any], head_dim: int, partial: float | None
         share = given.get("partial_rotary_factor", config.get("partial_rotary_factor", partial))
         if not isinstance(share, int | float) or isinstance(share, bool) or not 0 < share <= 1:
             raise CheckpointError(f"config.json must turn a share from 0 to 1 of each head; got {share!r}.")
-        head_dim = int(head_dim * share)
+        # transformers rounds an odd number of turned ones up where the head has room for it.
+        turned = int(head_dim * share)
+        head_dim = turned + turned % 2 if turned + turned % 2 <= head_dim else turned
     if head_dim % 2 or not head_dim:
         raise CheckpointError(
             f"config.json gives heads of {head_dim} numbers; rotary positions turn pairs, so their number must be even."

@@ -199,7 +199,8 @@ def _one_window(switch: str = "", default: int = 0) -> Callable[[ConfigReader, i
 
 
 def _smollm3_windows(reader: ConfigReader, layers: int) -> list[int]:
-    used = reader.switch("use_sliding_window", False) and reader.value("sliding_window") is not None
+    window = reader.value("sliding_window")
+    used = reader.switch("use_sliding_window", False) and window is not None
     turned = smollm3_turned(reader, layers)
     types = _layer_types(reader, layers, lambda i: used and not turned[i])
     return [reader.whole("sliding_window") if used and kind == SLIDING else 0 for kind in types]
@@ -462,8 +463,10 @@ class _Decoder:
 
     def _expert_key(self) -> str:
         """The key with the number of experts that the file has; empty: none."""
-        known = self.type.experts.count if self.type.experts else ()
-        self.reader.read.update(known)
+        experts = self.type.experts
+        known = experts.count if experts else ()
+        if experts:
+            self.reader.read.update((*known, experts.ffn, experts.summed, "num_experts_per_tok"))
         return next((key for key in known if self.reader.config.get(key) is not None), "")
 
     def _by_number(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from search_space.adjustments import Adjustments, Options, Rule, whole
 from search_space.architecture import Option
-from search_space.checkpoint import Layout, Piece, Place, shares
+from search_space.checkpoint import CheckpointError, Layout, Piece, Place, shares
 from search_space.families._identity import digest
 from search_space.families._names import Names, Shapes, places, prefixed
 from search_space.inputs import ImageInput, Input, TokenInput
@@ -256,3 +256,16 @@ def refuse_classes(name: str, adjustments: Adjustments) -> None:
     """
     if adjustments.classes is not None:
         raise ValueError(f"A network of {name} continues text and has no classes; leave `classes` out.")
+
+
+def refuse_unwritten(layers: Mapping[str, LayerSpec]) -> None:
+    """Refuse to describe a network of a type in a table as transformers' configuration: such folders are only read.
+
+    Raises:
+        CheckpointError: it is one.
+    """
+    first, *_, last = layers.values()
+    if any(hasattr(spec, "shapes") for spec in (first, last)):
+        raise CheckpointError(
+            "checkpoints of its model type are read and not written yet; take `safetensors` or `onnx` instead"
+        )

@@ -16,7 +16,7 @@ from search_space.families import _text_types
 from search_space.families._encoder import Encoder, config_of_layers, encoder_choices, encoder_layer
 from search_space.families._identity import digest
 from search_space.families._names import Names, places, prefixed
-from search_space.families._network import Wanted, network_space
+from search_space.families._network import Wanted, network_space, refuse_unwritten
 from search_space.inputs import TokenInput
 from search_space.layers import LayerSpec, TextEmbeddingSpec, TextHeadSpec
 from search_space.sentences import POOLING
@@ -279,6 +279,7 @@ def config_of(layers: Mapping[str, LayerSpec]) -> dict[str, Any]:
     Raises:
         CheckpointError: no model of transformers has such layers.
     """
+    refuse_unwritten(layers)
     embedding, *middle, head = layers.values()
     if not isinstance(embedding, TextEmbeddingSpec) or not isinstance(head, TextHeadSpec):
         raise CheckpointError("of text encoders only BERT's folders are written, and its layers are others")

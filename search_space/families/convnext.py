@@ -12,6 +12,8 @@ from typing import Any
 from search_space.adjustments import Adjustments
 from search_space.checkpoint import Layout
 from search_space.families import _cnn_types
+from search_space.families._network import refuse_unwritten
+from search_space.layers import LayerSpec
 from search_space.space import SearchSpace
 
 MODEL_TYPES = tuple(name for name in _cnn_types.TYPES if name != "resnet")
@@ -52,6 +54,16 @@ def checkpoint_space(config: Mapping[str, Any], preset: str | None, adjustments:
 def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
     """Which tensor of a checkpoint goes where."""
     return _cnn_types.read(config, classes).layout()
+
+
+def config_of(layers: Mapping[str, LayerSpec]) -> dict[str, Any]:
+    """No config.json yet: such folders are only read.
+
+    Raises:
+        CheckpointError: always.
+    """
+    refuse_unwritten(layers)
+    raise AssertionError("a network of this family has layers of a table")
 
 
 NARROWED: dict[str, Adjustments | None] = {}

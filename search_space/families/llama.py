@@ -19,7 +19,7 @@ from search_space.config_reader import check_rotary
 from search_space.families import _decoder_types
 from search_space.families._identity import digest
 from search_space.families._names import Names, places
-from search_space.families._network import Wanted, network_space, refuse_classes
+from search_space.families._network import Wanted, network_space, refuse_classes, refuse_unwritten
 from search_space.inputs import TokenInput
 from search_space.layers import DecoderLayerSpec, LanguageHeadSpec, LayerSpec, TokenEmbeddingSpec
 from search_space.space import Choice, SearchSpace, Values
@@ -435,6 +435,7 @@ def config_of(layers: Mapping[str, LayerSpec]) -> dict[str, Any]:
     Raises:
         CheckpointError: no model of transformers has such layers.
     """
+    refuse_unwritten(layers)
     embedding, *middle, head = layers.values()
     decoders = [layer for layer in middle if isinstance(layer, DecoderLayerSpec)]
     if (

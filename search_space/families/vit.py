@@ -17,7 +17,7 @@ from search_space.families import _image_types
 from search_space.families._encoder import Encoder, config_of_layers, encoder_choices, encoder_layer
 from search_space.families._identity import digest
 from search_space.families._names import Names, places, prefixed
-from search_space.families._network import Wanted, network_space
+from search_space.families._network import Wanted, network_space, refuse_unwritten
 from search_space.inputs import ImageInput
 from search_space.layers import LayerSpec, PatchEmbeddingSpec, PatchHeadSpec
 from search_space.space import Choice, SearchSpace, Values
@@ -313,6 +313,7 @@ def config_of(layers: Mapping[str, LayerSpec]) -> dict[str, Any]:
     Raises:
         CheckpointError: no model of transformers has such layers.
     """
+    refuse_unwritten(layers)
     embedding, *middle, head = layers.values()
     if not isinstance(embedding, PatchEmbeddingSpec) or not isinstance(head, PatchHeadSpec):
         raise CheckpointError("of image transformers only ViT's folders are written, and its layers are others")

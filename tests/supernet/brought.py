@@ -153,6 +153,17 @@ BROUGHT: dict[str, tuple[str, type[PreTrainedModel], Any]] = {
             rope_parameters=HALF,
         ),
     ),
+    "gpt_neox-odd-share": (
+        "llama",
+        t.GPTNeoXForCausalLM,
+        t.GPTNeoXConfig(**{**UNGROUPED, "hidden_size": 72}, rotary_pct=0.25),
+    ),
+    "qwen3_moe-dense": (
+        "llama",
+        t.Qwen3MoeForCausalLM,
+        t.Qwen3MoeConfig(**DECODER, num_experts=4, moe_intermediate_size=24, head_dim=8, mlp_only_layers=[0, 1, 2]),
+    ),
+    "smollm3-no-window": ("llama", t.SmolLM3ForCausalLM, t.SmolLM3Config(**DECODER, sliding_window=4)),
     "mixtral": ("llama", t.MixtralForCausalLM, t.MixtralConfig(**DECODER, num_local_experts=4)),
     "mixtral-window": (
         "llama",
