@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from export.measurable import write_measurable
@@ -39,8 +39,9 @@ class Tested:
     Attributes:
         test: its scores on what no search has seen, by name: test examples, held-out questions.
         metrics, sources: what was measured of it on the job's device, beside what was predicted; how each was obtained.
-        intervals: 95 %, of these and of its validation scores.
+        intervals: 95 %, of all of its numbers whose spread is known.
         measurements: that they come from.
+        validation: its scores on what the search asked.
     """
 
     test: dict[str, float]
@@ -48,6 +49,7 @@ class Tested:
     sources: dict[str, Source]
     intervals: dict[str, Interval]
     measurements: Results
+    validation: dict[str, float] = field(default_factory=dict)
 
 
 def tested_networks(
@@ -75,16 +77,19 @@ def tested_networks(
     Raises:
         JobFailed: the target cannot run one of the others.
     """
-    data, tests, networks = evaluator.data, [], []
+    data, tests, validations, networks = evaluator.data, [], [], []
     inputs = data.test.inputs(slice(0, 1)).cpu()
     for architecture in architectures:
         network = evaluator.network(architecture)
-        tests.append(_scored(evaluator, network, spec, held_out))
+        asked = evaluator.scores(network)
+        validations.append(asked.values)
+        tests.append(_scored(evaluator, network, spec, held_out, asked.intervals))
         networks.append(on_device(network, inputs.device))
         listen()
     meter = hardware.meter
     if hardware.metrics and meter is None:
-        return [Tested(test.values, {}, {}, test.intervals, []) for test in tests]
+        unmeasured = zip(tests, validations, strict=True)
+        return [Tested(test.values, {}, {}, test.intervals, [], validation) for test, validation in unmeasured]
     here = [Setting(threads=threads) for threads in sorted({1, os.cpu_count() or 1})]
     settings = here if meter is None else [meter.instrument.setting]
     bench = LocalBench(settings[0].how) if meter is None else meter.instrument.bench
@@ -95,35 +100,43 @@ def tested_networks(
         ]
         measured = bench.measure(models, settings, Effort(max_seconds=spec.hardware.seconds), listen)
     found = []
-    for architecture, test, results in zip(architectures, tests, measured, strict=True):
+    for architecture, test, validation, results in zip(architectures, tests, validations, measured, strict=True):
         if isinstance(results, MeasurementError):
             who = "This machine" if meter is None else f"Target {meter.target}"
             refusal = f"{who} cannot measure {architecture.id}. {results}"
             if architecture.id not in may_fail:
                 raise JobFailed(refusal)
             may_fail[architecture.id](refusal)
-            found.append(Tested(test.values, {}, {}, test.intervals, []))
+            found.append(Tested(test.values, {}, {}, test.intervals, [], validation))
         elif meter is not None:
-            found.append(_on_target(test, hardware, meter, architecture, results))
+            found.append(replace(_on_target(test, hardware, meter, architecture, results), validation=validation))
         else:
             latency: dict[str, Source] = {"latency_ms": Source.MEASURED}
             ends = {**test.intervals, **interval_of(results[0], "latency_ms")}
-            found.append(Tested(test.values, {"latency_ms": results[0]["median_ms"]}, latency, ends, results))
+            found.append(
+                Tested(test.values, {"latency_ms": results[0]["median_ms"]}, latency, ends, results, validation)
+            )
     return found
 
 
-def _scored(evaluator: Evaluator, network: Network, spec: JobSpec, held_out: Sequence[Exam]) -> Scores:
-    """A network's scores on what no search has seen, with intervals of these and of its validation scores."""
+def _scored(
+    evaluator: Evaluator,
+    network: Network,
+    spec: JobSpec,
+    held_out: Sequence[Exam],
+    asked: Mapping[str, Interval],
+) -> Scores:
+    """A network's scores on what no search has seen, with their intervals beside those of what the search asked."""
     metric, shipped = evaluator.data.metric, scored_as(network, spec)
     test = scores(shipped, SplitExam(evaluator.data.test))
     values = {f"{HELD_OUT}{metric}": test.values[metric]}
-    intervals = evaluator.intervals(network)
+    intervals = dict(asked)
     if metric in test.intervals:
         intervals[f"{HELD_OUT}{metric}"] = test.intervals[metric]
     for exam in held_out:
-        asked = scores(shipped, exam)
-        values |= asked.values
-        intervals |= asked.intervals
+        answered = scores(shipped, exam)
+        values |= answered.values
+        intervals |= answered.intervals
     return Scores(values, intervals)
 
 

@@ -305,8 +305,9 @@ def measured_networks(
             job_id=shop.job_id,
             architecture_id=architecture.id,
             position=None,
-            metrics={**one.test, **one.metrics},
-            sources={**dict.fromkeys(one.test, Source.MEASURED), **one.sources},
+            # A network is delivered calibrated on more examples than the search took, so it is asked again.
+            metrics={**one.validation, **one.test, **one.metrics},
+            sources={**dict.fromkeys([*one.validation, *one.test], Source.MEASURED), **one.sources},
             intervals={name: list(ends) for name, ends in one.intervals.items()},
             measurements=one.measurements,
         )

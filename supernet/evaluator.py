@@ -9,7 +9,6 @@ from torch import nn
 
 from predictors.cost import costs
 from search.evaluation import Evaluation
-from search.intervals import Interval
 from search.metrics import METRICS
 from search_space.architecture import Architecture
 from supernet.augment import Augmentation
@@ -21,7 +20,7 @@ from supernet.network import Network, Supernet
 from supernet.options import AugmentationOptions
 from supernet.prefixes import in_order
 from supernet.randomness import derived_rng
-from supernet.scores.exam import Exam
+from supernet.scores.exam import Exam, Scores
 from supernet.scores.labels import SplitExam
 
 # Examples whose gradients are compared, and the most classes they are of: four of each have something to align with.
@@ -69,9 +68,9 @@ class Evaluator:
         """The architecture as a plain network with its own weights and statistics, ready for use."""
         return self._examiner.network(architecture)
 
-    def intervals(self, network: nn.Module) -> dict[str, Interval]:
-        """95 % intervals of the scores of one of these networks, from running it once more."""
-        return self._examiner.intervals(network)
+    def scores(self, network: nn.Module) -> Scores:
+        """Validation scores of one of these networks as it is, with intervals."""
+        return self._examiner.scores(network)
 
     def in_order(self, architectures: Sequence[Architecture]) -> list[Architecture]:
         """The same architectures, such that neighbours share the most computation."""

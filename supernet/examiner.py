@@ -19,7 +19,7 @@ from supernet.data.dataset import Split
 from supernet.evaluate import scores
 from supernet.network import Network, Supernet, extract
 from supernet.prefixes import Prefixes, in_order
-from supernet.scores.exam import Exam
+from supernet.scores.exam import Exam, Scores
 from supernet.scores.labels import READY_BYTES
 
 # Images in one forward pass of a calibration.
@@ -65,12 +65,15 @@ class Examiner:
                 results[index] = values
         return results
 
-    def intervals(self, network: nn.Module) -> dict[str, Interval]:
-        """95 % intervals of a network's metrics; it is run once more, as `scores` does."""
-        found: dict[str, Interval] = {}
+    def scores(self, network: nn.Module) -> Scores:
+        """What an extracted network scores in every exam, with intervals."""
+        values: dict[str, float] = {}
+        intervals: dict[str, Interval] = {}
         for number, exam in enumerate(self.exams):
-            found.update(scores(network, exam, answers=self._answers_of_the_full(number, exam)).intervals)
-        return found
+            found = scores(network, exam, answers=self._answers_of_the_full(number, exam))
+            values |= found.values
+            intervals |= found.intervals
+        return Scores(values, intervals)
 
     def groups(self, architectures: Sequence[Architecture], most: int | None = None) -> Iterator[list[int]]:
         """Positions of the architectures in groups to examine at once: neighbours, as many as memory allows.
