@@ -4,7 +4,7 @@ Networks of the underfit form, alone and sliced from a supernet, calibrated seve
 ones, and as training saw them. What is shown is the mean test accuracy, its standard deviation over the images that
 were drawn, and the mean difference to calibration on all images, in points.
 
-    python benchmarks/calibration_images.py [--json] [--data FOLDER] [--cache FOLDER]
+    python -m benchmarks.calibration_images [--json] [--data FOLDER] [--cache FOLDER]
 
 It trains nothing: run `sharing_causes.py --only alone sandwich` before. Two minutes of a core.
 """

@@ -40,7 +40,7 @@ from supernet.options import AugmentationOptions
 from supernet.trainer import Trainer, TrainingMethod, TrainingOptions
 
 # Part of every digest: raise it when a change of the code makes trainings differ.
-VERSION = 1
+VERSION = 2
 VALIDATION_IMAGES = 5_000
 CALIBRATION_IMAGES, CALIBRATION_BATCH = 4_096, 256
 # A training that is stopped loses at most so much of its time.

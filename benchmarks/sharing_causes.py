@@ -3,7 +3,7 @@
 Trains supernets of the underfit form for a quarter of its long training, each with one thing changed, and compares
 four of its networks with the same ones trained alone for as many epochs with the same seeds.
 
-    python benchmarks/sharing_causes.py [--json] [--only NAME ...] [--seeds 1] [--epochs 20] [--data FOLDER]
+    python -m benchmarks.sharing_causes [--json] [--only NAME ...] [--seeds 1] [--epochs 20] [--data FOLDER]
         [--cache FOLDER]
 
 A sandwich's training takes 3 minutes of a core, a network alone one; everything is kept in the cache.

@@ -4,7 +4,7 @@ MobileNetV2 on CIFAR-10 with ten widths and sixteen depths, trained once by rand
 sub-model is evaluated once, calibrated and not, which is SortedNet's search-free selection. The paper reports
 that all keep at least 96 %.
 
-    python benchmarks/sortednet_160.py [--json] [--small] [--data FOLDER] [--epochs N] [--distribution sandwich]
+    python -m benchmarks.sortednet_160 [--json] [--small] [--data FOLDER] [--epochs N] [--distribution sandwich]
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ compares their test accuracy, sliced and calibrated, with that of the same archi
 the same number of epochs with the same optimizer, schedule, augmentation and images. Goal: the mean
 difference sliced minus alone is at least 0 and the worst at least -1 point.
 
-    python benchmarks/subnet_quality.py [--json] [--small] [--data FOLDER] [--architectures 8] [--epochs N]
+    python -m benchmarks.subnet_quality [--json] [--small] [--data FOLDER] [--architectures 8] [--epochs N]
 
 `--small` takes less than 20 minutes on two cores; the full form is for a GPU.
 """

@@ -6,7 +6,7 @@ within which a ranking by MACs says little. Three comparisons: supernet and netw
 (`equal epochs`); a supernet so much longer that it costs what all networks alone cost (`equal compute`); both for that
 longer time (`equal epochs, long`). Learning rates are chosen by validation images, for networks alone too.
 
-    python benchmarks/supernet_quality.py [--json] [--form underfit|saturated] [--only STAGE ...] [--seeds 3]
+    python -m benchmarks.supernet_quality [--json] [--form underfit|saturated] [--only STAGE ...] [--seeds 3]
         [--option NAME=VALUE ...] [--part I/N] [--report] [--data FOLDER] [--cache FOLDER]
 
 Hours on two cores; stop it at any time and start it again: every training and every score is kept in the cache.

@@ -4,7 +4,7 @@ Both are timed interleaved, step by step in one process, so that a slow moment o
 sandwich at most 1.05 times the sum of the static networks' steps; tokens per second of a llama step at full size
 at least 0.97 of transformers' own model.
 
-    python benchmarks/training_step.py [--json] [--batch 128] [--seconds 30] [--only sandwich|llama]
+    python -m benchmarks.training_step [--json] [--batch 128] [--seconds 30] [--only sandwich|llama]
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def write_bundle(
             entry = next(shown for shown in report["formats"] if shown.split()[0] == name)
             report["formats"][entry] |= found
         (draft / "verification.json").write_text(json.dumps(report, indent=2))
-        keep_samples(draft, subject.network, inputs, labels, mask_NT)
+        keep_samples(draft, subject.network, inputs, labels, mask_NT, list(homes))
         (draft / CARD).write_text(_card(subject, inputs, report, homes, draft))
         write_sums(draft)
         pack(draft, packed, folder.name)

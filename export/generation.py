@@ -57,14 +57,15 @@ class Continuation:
 
 
 def continuation(network: nn.Module, inputs: Tensor) -> Continuation | None:
-    """Greedy tokens of a network of decoder layers, computed in float32; None where there is no room for any.
+    """Greedy tokens of a network of decoder layers, computed in float32; None where there is no room for any, or where
+    no layer says how much there is.
 
     Args:
         inputs: (N, T) tokens of texts.
     """
     room = most_tokens(network)
     given = min(GIVEN, inputs.shape[1])
-    count = ASKED if room is None else min(ASKED, room - given)
+    count = 0 if room is None else min(ASKED, room - given)
     if count < 1:
         return None
     prompts = inputs[:TEXTS, :given].cpu()

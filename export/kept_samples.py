@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from quantization.quantizable import applied_to
-from supernet.network import arguments, float_type_of
+from plugins.kinds import FORMATS
+from supernet.network import arguments
 
 FILE = "samples.safetensors"
 # As many as a small file holds: they tell a damaged or exchanged network, not its accuracy.
 MOST, MOST_BYTES = 16, 2**22
 
 
-def keep_samples(folder: Path, network: nn.Module, inputs: Tensor, labels: Tensor, mask_NT: Tensor | None) -> None:
+def keep_samples(
+    folder: Path,
+    network: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    mask_NT: Tensor | None,
+    formats: Sequence[str] = (),
+) -> None:
     """Write a few samples: `inputs`, perhaps `mask`, `labels`, and `logits` of the network.
 
-    Of a network with 16-bit weights also `logits_in_float32`: what the same weights give in 32 bits, as files do that
-    hold them as float32. Texts of a language model are cut where their logits would fill the file.
+    Of formats that hold the network's numbers in another type also `logits.NAME`, what the network gives in that type.
+    Texts of a language model are cut where their logits would fill the file.
     """
     inputs, labels = inputs[:MOST], labels[:MOST]
     mask_NT = None if mask_NT is None else mask_NT[:MOST]
@@ -39,12 +47,19 @@ def keep_samples(folder: Path, network: nn.Module, inputs: Tensor, labels: Tenso
         "labels": labels[:count],
         "logits": _answers(network, given),
     }
-    if applied_to(network) is None and float_type_of(network) != torch.float32:
-        wide = copy.deepcopy(network).float()
-        tensors["logits_in_float32"] = _answers(wide, arguments(wide, inputs[:count]))
+    mask = None if mask_NT is None else mask_NT[:count]
+    for name in formats:
+        reference = getattr(FORMATS.load(name), "REFERENCE", lambda same: same)(network)
+        if reference is not network:
+            tensors[f"logits.{name}"] = _answers(reference, arguments(reference, inputs[:count], mask))
     if len(given) > 1:
         tensors["mask"] = given[1]
     save_file({name: tensor.detach().clone().contiguous().cpu() for name, tensor in tensors.items()}, folder / FILE)
+
+
+def logits_of(samples: Mapping[str, np.ndarray[Any, Any]], name: str) -> np.ndarray[Any, Any]:
+    """What a format has to answer to the samples of an export."""
+    return samples.get(f"logits.{name}", samples["logits"])
 
 
 def _answers(network: nn.Module, given: Sequence[Tensor]) -> Tensor:

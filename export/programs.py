@@ -7,7 +7,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -37,6 +37,12 @@ class Signature:
     dynamic: tuple[dict[int, str], ...]
 
     @property
+    def length(self) -> int | None:
+        """The one length that texts must have; None: any, or no texts."""
+        texts = self.example[0].dim() == 2 and not self.example[0].is_floating_point()
+        return int(self.example[0].shape[1]) if texts and 1 not in self.dynamic[0] else None
+
+    @property
     def cached(self) -> bool:
         """Whether it is a language model with a cache."""
         return isinstance(self.module, CachedDecoder)
@@ -53,6 +59,8 @@ def signature(network: nn.Module, example: Tensor) -> Signature:
     if is_decoder(network):
         return _of_decoder(network)
     given = arguments(network, example[:1].repeat(BATCH, *[1] * (example.dim() - 1)).contiguous())
+    with torch.no_grad():
+        network(*given)  # what blocks remember of a length is a number, not a symbol of the exporter
     texts = example.dim() == 2 and not example.is_floating_point()
     free = {0: "batch", **({1: "tokens"} if texts else {})}
     names = ("input", "mask")[: len(given)]
@@ -76,11 +84,22 @@ def _of_decoder(network: nn.Module) -> Signature:
     return Signature(decoder, example, inputs, ("logits", *(f"present.{kind}" for kind in kinds)), dynamic)
 
 
-def program(called: Signature) -> torch.export.ExportedProgram:
-    """The program of a network, its named dimensions free.
+def program(called: Signature) -> tuple[torch.export.ExportedProgram, Signature]:
+    """The program of a network, its named dimensions free, and how it is called then: a network of texts whose layers
+    need a length that is known keeps the example's.
 
     The checks that the exporter puts in front (that sizes add up) are left out: other tools do not read them.
     """
+    try:
+        return _program(called), called
+    except Exception:  # whatever a block does with a size that is a symbol
+        if called.cached or not any(1 in free for free in called.dynamic):
+            raise
+        fixed = replace(called, dynamic=tuple({0: free[0]} for free in called.dynamic))
+        return _program(fixed), fixed
+
+
+def _program(called: Signature) -> torch.export.ExportedProgram:
     auto: Any = torch.export.Dim.AUTO
     shapes: list[Any] = [dict.fromkeys(free, auto) for free in called.dynamic]
     if called.cached:  # the cache is one variadic argument

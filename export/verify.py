@@ -205,7 +205,7 @@ def _verified(
     answers.mkdir()
     applied = applied_to(question.network)
     given = [tensor.numpy() for tensor in question.given]
-    facts = _run_clean(module, home, given, question.sizes, shown, answers, part, wanted)
+    facts = run_clean(module, home, given, question.sizes, shown, answers, part, wanted)
     if facts["leaked"]:
         raise VerificationError(f"Loading {shown} imported {facts['leaked']}; an export must not need Winnow.")
     size = question.sizes[0]
@@ -221,7 +221,7 @@ def _verified(
         together = _compare(_stored(answers, COMPANY), _stored(answers, 1, COMPANY), question.truth, question.language)
         found["in_batches"] = {"batch": COMPANY, **together.score.report()}
         found["in_batches"] |= {"max_abs_difference": together.difference, "same_predictions": together.same}
-    allowed = None if rule.tolerance is None else rule.tolerance * _scale(module, compared.largest)
+    allowed = None if rule.tolerance is None else rule.tolerance * allowed_scale(module, compared.largest)
     if wanted is not None and (answers / "tokens.npy").is_file():
         found["greedy_tokens"] = wanted.compared(np.load(answers / "tokens.npy"), allowed)
     shutil.rmtree(answers)
@@ -236,7 +236,7 @@ def _verified(
     return found
 
 
-def _scale(module: ModuleType, largest: float) -> float:
+def allowed_scale(module: ModuleType, largest: float) -> float:
     """By what a tolerance grows: rounding grows with the numbers, for formats that compute in another order."""
     return max(1.0, largest) if getattr(module, "SCALED", False) else 1.0
 
@@ -354,7 +354,7 @@ def _check_quantized(name: str, found: dict[str, Any], accuracy: float, answers:
         )
 
 
-def _run_clean(
+def run_clean(
     module: ModuleType,
     folder: Path,
     given: Sequence[np.ndarray],

@@ -199,6 +199,7 @@ def check_gradient(spec: JobSpec) -> None:
         ("search.warm_start", spec.search.warm_start),
         ("quantization", spec.quantization),
         ("scoring.tasks", spec.scoring.tasks),
+        ("sharing_check", spec.training.sharing_check or part.final.sharing_check),
         ("metric kl_divergence, which compares with a full network", "kl_divergence" in spec.metrics),
     ):
         if asked:

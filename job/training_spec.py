@@ -26,6 +26,15 @@ class TrainingSpec(TrainingOptions, _Method):
         int, Field(ge=1, le=64, description="Machines that share every batch; the others run `winnow join`.")
     ] = 1
     augmentation: AugmentationOptions = AugmentationOptions()
+    sharing_check: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="Share of the training's cost that may be spent on training two random networks alone for as "
+            "many epochs, to show what sharing weights costs; 0: nothing is shown.",
+        ),
+    ] = 0.0
     seed: Annotated[int, Field(ge=0, lt=2**31, description="Split, initial weights and batches.")] = 0
     options: dict[str, float | int | bool | str] = Field(
         default_factory=dict,
@@ -74,6 +83,13 @@ class TrainingSpec(TrainingOptions, _Method):
                 f"{self.micro_batches} "
                 "micro-batches of at least 2 examples; choose a multiple of that."
             )
+        if self.sharing_check and self.total_processes > 1:
+            raise ValueError(
+                f"Got sharing_check: {self.sharing_check:g} with {self.total_processes} processes; networks are "
+                "trained alone by one process. Set it to 0, or processes and hosts to 1."
+            )
+        if self.sharing_check and not self.epochs:
+            raise ValueError("Got sharing_check with 0 epochs: nothing is trained, so there is nothing to compare.")
         if self.sharded and self.total_processes == 1:
             raise ValueError("Got sharded: true with one process, which has nobody to share with; raise processes.")
         if self.sharded and self.unshardable:

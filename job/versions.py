@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from job.data_spec import DataSpec
 from job.parts import Part
 from job.resolve import resolve, resolved_data, resolved_supernet, resolved_training
-from job.spec import JobSpec, SupernetSpec
+from job.spec import STORED, JobSpec, SupernetSpec
 from job.training_spec import TrainingSpec
 from job.version import JOB_VERSION
 
@@ -136,7 +136,7 @@ def _parsed(model: type[P], given: dict[str, Any]) -> P:
     """The part without fields that it does not have; changes `given`."""
     while True:
         try:
-            return model.model_validate(given)
+            return model.model_validate(given, context={STORED: True})
         except ValidationError as error:
             removed = [path for path in _unknown(error) if _remove(given, path)]
             if not removed:

@@ -19,6 +19,7 @@ from job.spec import JobSpec
 from job.versions import read_job
 from pipeline import samples
 from pipeline.artifacts import ArtifactStore
+from pipeline.card_header import card_header, licence_of
 from pipeline.check import said_of
 from pipeline.environment import Environment, describe
 from pipeline.own_data import companion_files, job_data, without_tokenizer
@@ -32,6 +33,7 @@ from service.archives import folder_name
 from service.fronts import Compared
 from service.plain import visible
 from service.store.models import Artifact, EvaluationRow, Finalist, Job
+from service.store.records import SharingCost
 from supernet.data import Dataset, Decoding, Split
 from supernet.evaluate import score
 from supernet.evaluator import Evaluator
@@ -56,6 +58,7 @@ class ExportOrder:
         samples: what the job kept of its data; None: an older version ran it, and the data are read again.
         formats: that were named; empty: none was.
         reference: what the job's networks are compared with; None: an older version ran it.
+        sharing: what is known of how good the supernet's networks are beside the same ones trained alone.
     """
 
     job: Job
@@ -66,6 +69,7 @@ class ExportOrder:
     samples: Artifact | None
     formats: tuple[str, ...] = ()
     reference: Compared | None = None
+    sharing: tuple[SharingCost, ...] = ()
 
     @property
     def trained_alone(self) -> bool:
@@ -121,9 +125,13 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
         "dtype": str(float_type(spec)).removeprefix("torch."),
     }
     needed = needs([type(block) for block in network.children()])
-    card = _card(order, spec, architecture, numbers, environment, kept.data, needed)
+    normed = any(isinstance(module, nn.BatchNorm2d) for module in scored.modules())
+    card = _card(order, spec, architecture, numbers, environment, kept.data, needed, normed=normed)
+    if (licence := licence_of(spec)) is not None:
+        facts["licence"] = licence
     if order.formats:
         facts["checkpoint"] = spec.supernet.checkpoint
+        card = card_header(spec, kept.data, order.formats) + card
     layers = space.layers(architecture)
     subject = BundleContents(network, layers, facts, card, companion_files(spec), order.formats)
     # Named by job and network, inside the archive too: unpacked beside each other, none overwrites another.
@@ -191,6 +199,14 @@ def _numbers(order: ExportOrder, kept: Kept, network: nn.Module) -> _Numbers:
     return _Numbers(metrics, sources, promise, kept.data.splits[split], notes)
 
 
+def _sharing(order: ExportOrder) -> list[str]:
+    """What sharing weights costs, where the job looked: on validation samples, of two networks of its space."""
+    if not order.sharing or order.trained_alone:
+        return []
+    intro = "The weights are a slice of a supernet's. Networks of its space that were trained alone as well:"
+    return ["", "## What sharing costs", "", intro, "", *(f"- {escaped(cost.said())}" for cost in order.sharing)]
+
+
 def _card(
     order: ExportOrder,
     spec: JobSpec,
@@ -199,6 +215,8 @@ def _card(
     environment: Environment,
     data: Dataset,
     needed: str,
+    *,
+    normed: bool,
 ) -> str:
     """The model card as Markdown, up to what was verified and the table of files."""
     on_front = order.finalist is not None and order.finalist.position is not None
@@ -216,12 +234,9 @@ def _card(
         [
             f"# {architecture.space} {architecture.id}",
             "",
-            *_where_from(order, place),
+            *_where_from(order, place, normed=normed),
             "",
-            "```",
-            f"python load.py        # builds the network and loads the weights: {needed} only",
-            "```",
-            "",
+            *(["```", f"python load.py        # {needed} only", "```", ""] if not order.formats else []),
             "## Numbers",
             "",
             f"`{data.metric}` is on the validation split that the search used; `test_...` is on what none has seen."
@@ -230,6 +245,7 @@ def _card(
             *head,
             *rows,
             *(["", "## Measured latency", "", *measured] if measured else []),
+            *_sharing(order),
             "",
             "## Data",
             "",
@@ -286,13 +302,14 @@ def escaped(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>#!|~&])", r"\\\1", visible(text))
 
 
-def _where_from(order: ExportOrder, place: str) -> list[str]:
+def _where_from(order: ExportOrder, place: str, *, normed: bool) -> list[str]:
     job = f"job {order.job.id} ({escaped(order.job.name)})"
     if order.trained_alone:
         return [f"A network that {job} found by gradient and then trained from scratch, alone. {place}"]
     return [
         f"A sub-network of the supernet that {job} trained. {place}",
-        "Its weights are a slice of the supernet's, with batch-norm statistics of its own; it was not retrained.",
+        f"Its weights are a slice of the supernet's{', with batch-norm statistics of its own' if normed else ''}; "
+        "it was not retrained.",
     ]
 
 
@@ -344,11 +361,20 @@ def export_order(
     kept: Artifact | None = None,
     formats: str = "",
     reference: Compared | None = None,
+    sharing: Sequence[SharingCost] = (),
 ) -> ExportOrder:
     """The order from rows that the API has checked to be there."""
     assert evaluation is not None
     assert weights is not None
     on_front = sum(one.position is not None for one in finalists)
     return ExportOrder(
-        job, evaluation, finalist, on_front, weights, kept, tuple(filter(None, formats.split(","))), reference
+        job,
+        evaluation,
+        finalist,
+        on_front,
+        weights,
+        kept,
+        tuple(filter(None, formats.split(","))),
+        reference,
+        tuple(sharing),
     )

@@ -26,6 +26,7 @@ from pipeline.inventory import read_of, said_of_data
 from pipeline.materials import decoding_of, prepare_data
 from pipeline.policies import NUM_BASELINES, baseline_architectures, baseline_of, first_policies
 from pipeline.shared_search import evaluate_of
+from pipeline.sharing_cost import measure_sharing
 from pipeline.training import train_supernet
 from pipeline.workshop import Workshop, make_evaluator
 from predictors.cost import ANALYTIC
@@ -83,6 +84,7 @@ def search_supernet(shop: Workshop, data: Dataset) -> None:
     asked = shop.spec, shop.space, data, shop.settings.tasks_dir
     exams, held_out = exams_of(*asked), held_out_exams_of(*asked)  # a bad task fails before the training
     supernet = train_supernet(shop, data)
+    measure_sharing(shop, data, supernet)
     evaluator = make_evaluator(shop.spec, supernet, data, exams)
     hardware = prepare_hardware(shop)
     evaluations = search(shop, evaluator, hardware)

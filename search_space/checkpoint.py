@@ -50,8 +50,9 @@ EMBEDDINGS = (
 )
 # Model types whose head is the embedding where config.json does not say.
 TIED = ("gemma", "gemma2", "gemma3_text", "gpt2", "smollm3")
-# Model types whose positions are resized to the image, and the key under which a configuration keeps its side then.
-ANY_SIDE, IMAGE_SIDE = ("dinov2", "dinov2_with_registers"), "winnow_image_size"
+# Model types that take images of any side, and the key under which a configuration keeps its side then.
+ANY_SIDE = ("convnext", "convnextv2", "dinov2", "dinov2_with_registers", "efficientnet", "mobilenet_v2")
+IMAGE_SIDE = "winnow_image_size"
 # Bytes that are compared at once.
 COMPARED = 1 << 24
 

@@ -141,8 +141,34 @@ def _processor(folder: Path) -> dict[str, Any] | None:
                 continue
         if not isinstance(given, dict):
             raise CheckpointError(f"{folder / name} must hold a mapping; got {type(given).__name__}.")
-        return given
+        return _plain_steps(given)
     return None
+
+
+def _plain_steps(given: dict[str, Any]) -> dict[str, Any]:
+    """What two classes of processors do in words of their own, in those of all others.
+
+    ConvNeXt's cuts its square out of one that is larger by `crop_pct`, or from 384 pixels on squeezes the image into
+    it; EfficientNet's divides by the deviation once more where it has a top (transformers 5.24).
+    """
+    kind = str(given.get("image_processor_type") or given.get("feature_extractor_type") or "")
+    made = dict(given)
+    if kind.startswith("ConvNext"):
+        share, size = made.pop("crop_pct", None), made.get("size")
+        side = size.get("shortest_edge") if isinstance(size, Mapping) else size
+        if made.get("do_resize", True) and isinstance(side, int) and not isinstance(side, bool):
+            share = 224 / 256 if share is None else share
+            cuts = side < 384 and isinstance(share, int | float) and 0 < share <= 1
+            square = {"height": side, "width": side}
+            made |= {"do_center_crop": cuts, "crop_size": square}
+            made["size"] = {"shortest_edge": int(side / share)} if cuts else square
+    deviation = made.get("image_std")
+    if kind.startswith("EfficientNet") and made.pop("include_top", True) and isinstance(deviation, list):
+        if made.get("do_normalize", True):
+            made["image_std"] = [s * s if isinstance(s, int | float) else s for s in deviation]
+        else:
+            made |= {"do_normalize": True, "image_mean": [0.0] * len(deviation)}
+    return made
 
 
 class _Processor:

@@ -32,7 +32,7 @@ from service.settings import Settings, get_settings
 from service.shrink_commands import shrink
 from service.stack import Stack, StackError, port_is_taken, running_stack, without_passwords
 from service.target_commands import app as targets
-from service.terminal import front_plot, front_table, jobs_table, supernets_table, watch
+from service.terminal import front_notes, front_plot, front_table, jobs_table, supernets_table, watch
 from service.upload_commands import upload
 from service.version import version
 from service.webhook_commands import app as webhooks
@@ -174,6 +174,12 @@ def measure(name: Annotated[str, typer.Option(help="What jobs call this machine,
     """Make this machine a target: jobs measure latency on it for as long as this runs."""
     _with_servers()
     _become("workers.target", "--name", name)
+
+
+@app.command()
+def verify(file: Annotated[Path, typer.Argument(help="An archive of an export, or its unpacked folder.")]) -> None:
+    """Check an export again, wherever it is: every file's digest, then every format in its own tool."""
+    _become("export.proof", str(file))
 
 
 @app.command()
@@ -331,6 +337,8 @@ def _show_front(found: dict[str, Any]) -> None:
         return
     console.print(front_table(found))
     console.print(front_plot(found))
+    for line in front_notes(found):
+        console.print(line, soft_wrap=True)
     if not found["final"]:
         console.print("This is the front so far; latency is measured at the end.", style="yellow")
 

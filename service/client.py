@@ -19,6 +19,8 @@ from service.credentials import headers_for
 
 # A stream that broke is taken up again after so long.
 RECONNECT_SECONDS = 1.0
+# A download that breaks off is taken up so often.
+DOWNLOAD_ATTEMPTS = 5
 # The status of an API whose database is away for a moment.
 UNAVAILABLE = 503
 # Bytes of a part of an upload, and how often one is tried again.
@@ -294,27 +296,45 @@ class Client:
     def download(self, export: dict[str, Any], folder: Path) -> Path:
         """Save an export's archive in a folder, named by job and network; the file appears only when it is whole.
 
+        A download that breaks off is taken up where it ended, now and by the next call.
+
         Raises:
             ClientError: the download broke off, or is not what was exported.
         """
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / archive_name(export)
-        draft = target.with_name(f".{target.name}.part")
-        try:
-            with self._http.stream("GET", export["download_url"]) as answer, draft.open("wb") as file:
-                if answer.is_error:
-                    answer.read()
-                    raise _error(answer)
+        draft = target.with_name(f".{target.name}.{export['sha256'][:12]}.part")
+        for attempt in range(DOWNLOAD_ATTEMPTS):
+            try:
+                self._fetch(export, draft)
+                break
+            except httpx.HTTPError as error:
+                if attempt == DOWNLOAD_ATTEMPTS - 1:
+                    raise ClientError(
+                        f"The download from {self.url} broke off: {error}. Ask again, and it goes on where it ended."
+                    ) from None
+                time.sleep(RECONNECT_SECONDS)
+        wrong = wrong_with(draft, export["sha256"])
+        if wrong is not None:
+            draft.unlink(missing_ok=True)
+            raise ClientError(f"The download of export {export['id']} {wrong}. Try it again.")
+        draft.rename(target)
+        return target
+
+    def _fetch(self, export: dict[str, Any], draft: Path) -> None:
+        """Add to a file what it lacks of an export's archive."""
+        held = draft.stat().st_size if draft.is_file() else 0
+        if held and held == export.get("size_bytes"):
+            return
+        more = {"Range": f"bytes={held}-", "If-Range": f'"{export["sha256"]}"'} if held else {}
+        with self._http.stream("GET", export["download_url"], headers=more) as answer:
+            if answer.is_error:
+                answer.read()
+                draft.unlink(missing_ok=True)
+                raise _error(answer)
+            with draft.open("ab" if answer.status_code == httpx.codes.PARTIAL_CONTENT else "wb") as file:
                 for chunk in answer.iter_bytes():
                     file.write(chunk)
-            if (wrong := wrong_with(draft, export["sha256"])) is not None:
-                raise ClientError(f"The download of export {export['id']} {wrong}. Try it again.")
-            draft.rename(target)
-        except httpx.HTTPError as error:
-            raise ClientError(f"The download from {self.url} broke off: {error}") from None
-        finally:
-            draft.unlink(missing_ok=True)
-        return target
 
     def events(self, job_id: str, patience_seconds: float = 60) -> Iterator[Event]:
         """A job's events until it is finished; a broken stream is taken up where it broke.

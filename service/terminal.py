@@ -147,19 +147,60 @@ def supernets_table(supernets: list[dict[str, Any]]) -> Table:
 
 
 def front_table(front: dict[str, Any]) -> Table:
-    """A front as a table, the knee marked."""
+    """A front as a table, the knee marked, below the reference that it is compared with."""
     shown = [objective["metric"] for objective in front["objectives"]]
     present = {metric for point in front["points"] for metric in point["metrics"]}
-    extra = ["accuracy", "test_accuracy", "macs", "params", "latency_ms", "predicted_latency_ms"]
-    shown += [metric for metric in extra if metric in present and metric not in shown]
+    extra = [
+        "accuracy",
+        *front.get("held_out", ()),
+        "test_accuracy",
+        "macs",
+        "params",
+        "latency_ms",
+        "predicted_latency_ms",
+    ]
+    shown += [metric for metric in dict.fromkeys(extra) if metric in present and metric not in shown]
     table = Table("", "architecture")
     for metric in shown:
         table.add_column(plain(metric), justify="right")
+    wanted = {objective["metric"] for objective in front["objectives"]}
+    reference = front.get("reference")
+    if reference is not None:
+        cells = [_cell_of(reference, metric, ratio=False) for metric in shown]
+        table.add_row(plain(reference["name"]), plain(reference["architecture_id"]), *cells, end_section=True)
     for point in front["points"]:
-        cells = [amount(metric, point["metrics"].get(metric)) for metric in shown]
-        knee = "knee" if point["architecture_id"] == front["knee"] else ""
+        cells = [_cell_of(point, metric, ratio=metric in wanted) for metric in shown]
+        knee = "knee" if point["architecture_id"] == front["knee"] else "~" if point.get("rivals") else ""
         table.add_row(knee, plain(point["architecture_id"]), *cells)
     return table
+
+
+def _cell_of(point: Mapping[str, Any], metric: str, *, ratio: bool) -> str:
+    """A number with half of its interval, and what share of the reference's it is."""
+    value = point["metrics"].get(metric)
+    ends, share = point.get("intervals", {}).get(metric), point.get("ratios", {}).get(metric)
+    text = amount(metric, value)
+    if value is not None and ends and None not in ends:
+        half = max(value - ends[0], ends[1] - value)
+        text += f" ±{100 * half:.1f}" if "accuracy" in metric else f" ±{100 * half / abs(value or 1):.1f} %"
+    return f"{text} ×{share:.2f}" if ratio and share is not None else text
+
+
+def front_notes(front: Mapping[str, Any]) -> list[str]:
+    """What a table of a front does not say by itself."""
+    lines = []
+    for one in front.get("beyond", ()):
+        said = [
+            f"{b['metric']} {amount(b['metric'], b['value'])}"
+            + ("" if b["by"] is None else f", {100 * b['by']:.1f} % beyond {amount(b['metric'], b['limit'])}")
+            for b in one["breaks"]
+        ]
+        lines.append(f"Beside the front: {one['architecture_id']}, {'; '.join(said)}.")
+    if any(point.get("rivals") for point in front["points"]):
+        lines.append("~ clearly better in nothing than another network of the front: its place may be luck.")
+    if not front.get("stable", True):
+        lines.append("More networks than were measured have a fair chance to be on the front.")
+    return lines
 
 
 def front_plot(front: dict[str, Any]) -> str:
@@ -167,7 +208,9 @@ def front_plot(front: dict[str, Any]) -> str:
     if len(front["objectives"]) < 2 or not front["points"]:
         return ""
     y_metric, x_metric = (objective["metric"] for objective in front["objectives"][:2])
-    points = [p for p in front["points"] if None not in (p["metrics"][x_metric], p["metrics"][y_metric])]
+    reference = front.get("reference")
+    shown = [*([] if reference is None else [reference]), *front["points"]]
+    points = [p for p in shown if None not in (p["metrics"].get(x_metric), p["metrics"].get(y_metric))]
     if not points:
         return ""
     xs = [point["metrics"][x_metric] for point in points]
@@ -178,7 +221,8 @@ def front_plot(front: dict[str, Any]) -> str:
     for x, y, point in zip(scaled, ys, points, strict=True):
         column = _cell(x, min(scaled), max(scaled), PLOT_WIDTH)
         row = PLOT_HEIGHT - 1 - _cell(y, min(ys), max(ys), PLOT_HEIGHT)
-        cells[row][column] = "◆" if point["architecture_id"] == front["knee"] else "●"
+        mark = "◆" if point["architecture_id"] == front["knee"] else "□" if point is reference else "●"
+        cells[row][column] = mark
     top, bottom = amount(y_metric, max(ys)), amount(y_metric, min(ys))
     margin = max(len(top), len(bottom))
     labels = [top, *[""] * (PLOT_HEIGHT - 2), bottom]
@@ -187,7 +231,8 @@ def front_plot(front: dict[str, Any]) -> str:
     middle = f"{x_metric}{', logarithmic' if logarithmic else ''}"
     gap = PLOT_WIDTH - len(left) - len(right)
     axis = f"{'':>{margin}} └{'─' * PLOT_WIDTH}"
-    return "\n".join([f"{y_metric}  (◆ knee)", *lines, axis, f"{'':>{margin}}  {left}{middle:^{gap}}{right}"])
+    beside = "" if reference is None else f", □ {reference['name']}"
+    return "\n".join([f"{y_metric}  (◆ knee{beside})", *lines, axis, f"{'':>{margin}}  {left}{middle:^{gap}}{right}"])
 
 
 def _cell(value: float, low: float, high: float, cells: int) -> int:

@@ -68,7 +68,7 @@ class Augmentation:
         assert standardisation is not None
         rng = derived_rng(self.seed, f"{self.purpose}/{part}", step)
         with torch.no_grad():
-            stored_NCHW = self._pixels(index, step, part).to(device)
+            stored_NCHW = self._pixels(index, step, part).to(device or self.split.y.device)
             pixels_NCHW = stored_NCHW.to(torch.float32) / standardisation.full_scale
             augmented_NCHW = self._pictures(pixels_NCHW, rng)
             inputs_NCHW = standardisation(augmented_NCHW.clamp(0, 1) * standardisation.full_scale)
@@ -93,7 +93,7 @@ class Augmentation:
             return self.split
         index = torch.arange(len(self.split), device=self.split.y.device)
         parts = [self._pixels(some, number, 0) for number, some in enumerate(index.split(CUT_AT_ONCE))]
-        return replace(self.split, stored=torch.cat(parts), originals=None, cropped=True)
+        return replace(self.split, stored=torch.cat(parts).to(index.device), originals=None, cropped=True)
 
     @property
     def reads_ahead(self) -> bool:

@@ -28,14 +28,14 @@ class Axis:
 
     Attributes:
         slot, field: where it is, and the field of the spec that counts its groups.
-        reader: the linear module whose inputs are the groups' outputs.
+        reader: the linear module (or convolution of one pixel) whose inputs are the groups' outputs.
         members: every tensor that has the axis, with its dimension.
         groups: number of groups: neurons, heads, or key-value heads with their queries.
     """
 
     slot: str
     field: str
-    reader: nn.Linear
+    reader: nn.Linear | nn.Conv2d
     members: tuple[tuple[Tensor, int], ...]
     groups: int
 
@@ -44,10 +44,10 @@ def axes(supernet: Supernet) -> Iterator[Axis]:
     """Every permutable axis of a supernet, as its blocks declare them in `axes`."""
     for slot in supernet.slots:
         block, capacity = supernet.slot(slot).block, supernet.slot(slot).capacity
-        tensors = dict(block.named_parameters())
+        tensors = dict(block.named_parameters()) | dict(block.named_buffers())
         for field, reader, names in getattr(block, "axes", ()):
             linear = block.get_submodule(reader)
-            assert isinstance(linear, nn.Linear)
+            assert isinstance(linear, nn.Linear | nn.Conv2d)
             members = tuple((tensors[name], dim) for name, dim in names if name in tensors)
             yield Axis(slot, field, linear, members, int(capacity.fields()[field]))
 
@@ -114,10 +114,11 @@ def _contributions(supernet: Supernet, found: list[Axis], batches: Iterable[Tens
 
     def watch(index: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         axis = found[index]
-        columns_GDC = axis.reader.weight.detach().unflatten(1, (axis.groups, -1)).movedim(1, 0)
+        columns_GDC = axis.reader.weight.detach().flatten(1).unflatten(1, (axis.groups, -1)).movedim(1, 0)
 
         def look(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            counted = inputs[0].flatten(0, -2) if mask_BT is None else inputs[0][mask_BT]
+            given = inputs[0].movedim(1, -1) if isinstance(axis.reader, nn.Conv2d) else inputs[0]
+            counted = given.flatten(0, -2) if mask_BT is None else given[mask_BT]
             parts_PGC = counted.unflatten(-1, (axis.groups, -1))
             if parts_PGC.shape[-1] == 1:  # a neuron: |activation| times the norm of its column
                 norms = parts_PGC[..., 0].abs().double().sum(0) * columns_GDC[..., 0].norm(dim=1)
@@ -144,6 +145,10 @@ def _contributions(supernet: Supernet, found: list[Axis], batches: Iterable[Tens
         for hook in hooks:
             hook.remove()
         supernet.train(was_training)
-    if not all(positions):
+    if not any(positions):
         raise ValueError("Ordering by activation needs at least one batch of inputs; give some, or score by weight.")
-    return [total / count for total, count in zip(totals, positions, strict=True)]
+    # What no example reaches, such as an expert that none chooses, is scored by its weights.
+    return [
+        total / count if count else _weight_score(axis)
+        for axis, total, count in zip(found, totals, positions, strict=True)
+    ]

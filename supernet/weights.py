@@ -73,9 +73,17 @@ def load_pretrained(supernet: Supernet, folder: str | Path, classes: int | None 
     with torch.no_grad():
         for name, tensor in _stored(checkpoint, matched):
             for piece in matched.loads[name].pieces:
-                target = supernet.slot(piece.slot).block.get_parameter(piece.parameter)
+                target = _held(supernet, piece)
                 target.copy_(cut(tensor, piece).reshape(target.shape))
     return Loaded(len(matched.loads), matched.dropped, matched.fresh)
+
+
+def _held(supernet: Supernet, piece: Piece) -> Tensor:
+    """The parameter, or running statistic, that a piece fills."""
+    module, _, name = piece.parameter.rpartition(".")
+    held = getattr(supernet.slot(piece.slot).block.get_submodule(module), name)
+    assert isinstance(held, Tensor), piece
+    return held
 
 
 def cut(tensor: Tensor, piece: Piece) -> Tensor:
@@ -134,7 +142,7 @@ def _check_shapes(supernet: Supernet, matched: Matched) -> None:
                 raise ValueError(
                     f"Space {supernet.space.name!r} has no slot {piece.slot!r} for the checkpoint's {name!r}."
                 )
-            shape = tuple(supernet.slot(piece.slot).block.get_parameter(piece.parameter).shape)
+            shape = tuple(_held(supernet, piece).shape)
             given = tuple(cut(stored, piece).shape)
             if without_ones(shape) != without_ones(given):
                 raise ValueError(

@@ -43,7 +43,7 @@ from search_space import plugins
 from service import fronts
 from service.lifeline import die_with_parent
 from service.settings import Settings, get_settings
-from service.store import leases, queries
+from service.store import leases, queries, records
 from service.store.leases import LeaseLost
 from service.store.models import Artifact, EvaluationRow, Export, ExportState, Finalist, Job, JobState
 from service.store.session import Database, first_line
@@ -168,6 +168,7 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
             next(iter(queries.artifacts(session, job.id, samples.KIND)), None),
             export.formats,
             fronts.compared_with(session, job),
+            records.sharing_of(session, job),
         )
 
     asked = patiently(database, order, DATABASE_PATIENCE_SECONDS)

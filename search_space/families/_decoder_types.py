@@ -425,12 +425,15 @@ class _Decoder:
         turns = smollm3_turned(self.reader, self.count) if self.reader.model_type == "smollm3" else [True] * self.count
         sparse = self._sparse()
         form = self._form()
+        dropout = self.ratio("dropout", 0.0, 1) if "dropout" in self.type.keys else 0.0
+        attention_dropout = self.ratio("attention_dropout", 0.0, 1)
         made = []
         for i in range(self.count):
             rotary = self._rotary(kinds[i] if typed else "") if turns[i] and self.type.positions != "learned" else ""
             scale = form.scale / (i + 1) if self._by_number() else form.scale
             own = replace(form, rotary=rotary, scale=scale)
-            made.append(self._layer(own, windows[i], sparse[i]))
+            layer = self._layer(own, windows[i], sparse[i])
+            made.append(replace(layer, dropout=dropout, attention_dropout=attention_dropout))
         return tuple(made)
 
     def _layer(self, form: LayerForm, window: int, sparse: bool) -> TransformerLayerSpec:
@@ -442,7 +445,8 @@ class _Decoder:
         count, used = self.whole(self._expert_key() or experts.count[0]), self.whole("num_experts_per_tok")
         if used > count:
             raise CheckpointError(f"config.json has {count} experts, of which each token would use {used}.")
-        return TransformerLayerSpec(form.written(), *sizes, self.whole(experts.ffn), 1, window, count, used)
+        ffn = self.whole(experts.ffn)
+        return TransformerLayerSpec(form.written(), *sizes, ffn, 1, window, count, used)
 
     def _sparse(self) -> list[bool]:
         """Which layers have experts."""
@@ -487,8 +491,6 @@ class _Decoder:
             scale=self._scale(),
             softcap=self._cap("attn_logit_softcapping") if "attn_logit_softcapping" in self.type.defaults else 0.0,
             residual=reader.ratio("residual_multiplier", 1.0) if kind == "granite" else 1.0,
-            dropout=self.ratio("dropout", 0.0, 1) if "dropout" in self.type.keys else 0.0,
-            attention_dropout=self.ratio("attention_dropout", 0.0, 1),
             norm_experts=form.norm_experts or summed,
         )
 

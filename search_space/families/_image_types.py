@@ -277,11 +277,11 @@ class _Encoder:
             grid=self.size // self.patch if self._biased() else 0,
             scale=head_dim**-0.5,
             layer_scale=self.kind != "beit" or reader.ratio("layer_scale_init_value", 0.1) > 0,
-            dropout=self.dropout if self.kind == "beit" else 0.0,
-            attention_dropout=attention_dropout,
         )
         sizes = (self.embed, self.heads, self.heads, head_dim, self._ffn(gated), 1)
-        return (TransformerLayerSpec(form.written(), *sizes),) * count
+        dropout = self.dropout if self.kind == "beit" else 0.0
+        layer = TransformerLayerSpec(form.written(), *sizes, dropout=dropout, attention_dropout=attention_dropout)
+        return (layer,) * count
 
     def _biased(self) -> bool:
         return self.kind == "beit" and self.reader.switch("use_relative_position_bias", False)

@@ -15,8 +15,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 # Module (or parameter) on the disk -> those of ours that its rows are, one below the other.
 Table = Mapping[str, tuple[str, ...]]
 
-# Modules have these; a name that is a parameter itself has none.
-KINDS = ("", ".weight", ".bias")
+# Modules have these, and batch norms statistics; a name that is a parameter itself has none.
+KINDS = ("", ".weight", ".bias", ".running_mean", ".running_var")
 
 
 @dataclass(frozen=True, slots=True)

@@ -321,15 +321,17 @@ class _Encoder:
             ffn_bias=reader.switch("mlp_bias", False),
             activation=reader.one_of("hidden_activation", {name: name for name in ACTIVATIONS}, "gelu"),
             scale=(self.embed // self.heads) ** -0.5,
+        )
+        sizes = (self.embed, self.heads, self.heads, self.embed // self.heads, ffn, 1)
+        layer = TransformerLayerSpec(
+            form.written(),
+            *sizes,
             dropout=reader.ratio("mlp_dropout", 0.0, 1),
             attention_dropout=self.ratio("attention_probs_dropout_prob", 0.0, 1),
         )
-        sizes = (self.embed, self.heads, self.heads, self.embed // self.heads, ffn, 1)
+        forms = [replace(form, rotary=self._rotary(kind), first_norm=i > 0).written() for i, kind in enumerate(types)]
         return [
-            TransformerLayerSpec(
-                replace(form, rotary=self._rotary(kind), first_norm=i > 0).written(), *sizes, window * (kind == SLIDING)
-            )
-            for i, kind in enumerate(types)
+            replace(layer, form=own, window=window * (kind == SLIDING)) for own, kind in zip(forms, types, strict=True)
         ]
 
     def _rotary(self, layer_type: str) -> str:

@@ -281,7 +281,7 @@ def config_of(layers: Mapping[str, LayerSpec]) -> dict[str, Any]:
     """
     embedding, *middle, head = layers.values()
     if not isinstance(embedding, TextEmbeddingSpec) or not isinstance(head, TextHeadSpec):
-        raise CheckpointError("its layers are not BERT's")
+        raise CheckpointError("of text encoders only BERT's folders are written, and its layers are others")
     first, sizes = config_of_layers(middle, norm_first=False)
     heads, rest = divmod(first.embed, first.head_dim)
     if rest or sizes["num_attention_heads"] > heads:

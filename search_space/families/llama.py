@@ -442,7 +442,7 @@ def config_of(layers: Mapping[str, LayerSpec]) -> dict[str, Any]:
         or not isinstance(head, LanguageHeadSpec)
         or len(decoders) < max(1, len(middle))
     ):
-        raise CheckpointError("its layers are not an embedding, decoder layers and a language head")
+        raise CheckpointError("only folders of llama, mistral, qwen2 and qwen3 are written, and its layers are others")
     first = decoders[0]
     base = json.loads(first.config)
     kind, ratio = str(base["model_type"]), first.heads // first.kv_heads
@@ -452,7 +452,7 @@ def config_of(layers: Mapping[str, LayerSpec]) -> dict[str, Any]:
     windows = [layer.window for layer in decoders]
     return {
         **base,
-        "architectures": [dict(zip(MODEL_TYPES, TASKS, strict=True))[kind]],
+        "architectures": [dict(zip(OWN_TYPES, TASKS, strict=True))[kind]],
         "vocab_size": embedding.vocab,
         "hidden_size": first.embed,
         "intermediate_size": max(layer.ffn for layer in decoders),

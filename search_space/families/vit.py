@@ -315,7 +315,7 @@ def config_of(layers: Mapping[str, LayerSpec]) -> dict[str, Any]:
     """
     embedding, *middle, head = layers.values()
     if not isinstance(embedding, PatchEmbeddingSpec) or not isinstance(head, PatchHeadSpec):
-        raise CheckpointError("its layers are not ViT's")
+        raise CheckpointError("of image transformers only ViT's folders are written, and its layers are others")
     first, sizes = config_of_layers(middle, norm_first=True)
     if head.pool != "class_token":
         raise CheckpointError("it averages its patches, and transformers' ViT reads the class token")

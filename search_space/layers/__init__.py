@@ -11,6 +11,13 @@ in place, and what a layer has read is freed when nothing needs it any more.
 """
 
 from search_space.layers.base import LayerSpec, Part, attention_part, conv_part, linear_part, norm_part
+from search_space.layers.convolutions import (
+    ConvNextLayerSpec,
+    InvertedResidualSpec,
+    MapHeadSpec,
+    PaddedConvSpec,
+    PatchConvSpec,
+)
 from search_space.layers.image import ClassifierSpec, ConvSpec, HeadSpec, MaxPoolSpec, ResizeSpec
 from search_space.layers.mbconv import MBConvSpec
 from search_space.layers.mixing import MixingSpec
@@ -41,19 +48,24 @@ __all__ = [
     "BasicSpec",
     "BottleneckSpec",
     "ClassifierSpec",
+    "ConvNextLayerSpec",
     "ConvSpec",
     "DecoderLayerSpec",
     "EncoderLayerSpec",
     "HeadSpec",
     "ImageEmbeddingSpec",
     "ImageHeadSpec",
+    "InvertedResidualSpec",
     "LanguageHeadSpec",
     "LayerForm",
     "LayerSpec",
     "MBConvSpec",
+    "MapHeadSpec",
     "MaxPoolSpec",
     "MixingSpec",
+    "PaddedConvSpec",
     "Part",
+    "PatchConvSpec",
     "PatchEmbeddingSpec",
     "PatchHeadSpec",
     "Policy",

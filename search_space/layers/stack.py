@@ -59,8 +59,6 @@ class LayerForm:
     softcap: float = 0.0
     residual: float = 1.0
     layer_scale: bool = False
-    dropout: float = 0.0
-    attention_dropout: float = 0.0
     norm_experts: bool = False
 
     def written(self) -> str:
@@ -94,7 +92,9 @@ class TransformerLayerSpec(LayerSpec):
 
     kind: ClassVar[str] = "transformer_layer"
     fixed: ClassVar[frozenset[str]] = frozenset({"embed", "head_dim", "window"})
-    free: ClassVar[frozenset[str]] = frozenset({"tokens", "top_k"})
+    free: ClassVar[frozenset[str]] = frozenset({"tokens", "top_k", "dropout", "attention_dropout"})
+    dropouts: ClassVar[frozenset[str]] = frozenset({"dropout", "attention_dropout"})
+    batch_norms: ClassVar[bool | None] = False
 
     form: str
     embed: int
@@ -106,6 +106,12 @@ class TransformerLayerSpec(LayerSpec):
     window: int = 0
     experts: int = 0
     top_k: int = 0
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+
+    def branches(self) -> tuple[str, ...]:
+        """Attention and feed-forward network: what each adds goes through this."""
+        return ("dropout",)
 
     @cached_property
     def facts(self) -> LayerForm:
@@ -238,6 +244,8 @@ class WordEmbeddingSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "word_embedding"
+    dropouts: ClassVar[frozenset[str]] = frozenset({"dropout"})
+    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset(
         {"vocab", "embed", "width", "positions", "pad", "segments", "eps", "scale"}
     )
@@ -288,6 +296,7 @@ class VocabularyHeadSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "vocabulary_head"
+    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"embed", "vocab", "eps", "bias", "divisor", "softcap"})
     free: ClassVar[frozenset[str]] = frozenset({"tokens"})
 
@@ -336,6 +345,8 @@ class PooledHeadSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "pooled_head"
+    dropouts: ClassVar[frozenset[str]] = frozenset({"dropout"})
+    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"embed", "classes", "dense", "dense_bias", "eps", "unit"})
     free: ClassVar[frozenset[str]] = frozenset({"tokens", "dropout"})
 
@@ -393,6 +404,8 @@ class ImageEmbeddingSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "image_embedding"
+    dropouts: ClassVar[frozenset[str]] = frozenset({"dropout"})
+    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"channels", "embed", "patch", "size", "extra", "mask_token"})
     free: ClassVar[frozenset[str]] = frozenset({"dropout"})
 
@@ -451,6 +464,7 @@ class ImageHeadSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "image_head"
+    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"embed", "classes", "extra", "norm_first", "eps"})
     free: ClassVar[frozenset[str]] = frozenset({"tokens"})
 

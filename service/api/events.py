@@ -115,7 +115,7 @@ async def _stream(
             yield ServerSentEvent(data=now.model_dump(mode="json", exclude={"spec"}), event="job")
         if len(news) == CHUNK:
             continue
-        if now.state in TERMINAL_STATES and not news:
+        if now.state in TERMINAL_STATES:  # read before the events, so none of them is missing
             return
         with suppress(TimeoutError):
             await asyncio.wait_for(bell.wait(), KEEP_ALIVE_SECONDS if notices.live else poll_seconds)

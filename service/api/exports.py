@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 
-from fastapi import APIRouter, status
+from fastapi import APIRouter, Request, status
 from fastapi.responses import FileResponse
 
 from service import archives, jobs
@@ -64,12 +65,18 @@ def read(export_id: str, session: SessionDep) -> ExportOut:
 
 
 @router.get("/exports/{export_id}/download", response_class=FileResponse, dependencies=[READ])
-def download(export_id: str, session: SessionDep, settings: SettingsDep) -> FileResponse:
-    """The archive (`.tar.gz`)."""
+def download(export_id: str, session: SessionDep, settings: SettingsDep, request: Request) -> FileResponse:
+    """The archive (`.tar.gz`), whole or a `Range` of it; its digest is in `Repr-Digest`, of a whole one also in
+    `Content-Digest` (RFC 9530)."""
     export = jobs.get_export(session, export_id)
     if export.archive is None:
         raise Conflict(f"Export {export_id} is {export.state}; there is nothing to download yet.", state=export.state)
     path = settings.artifacts_dir / export.archive
     if (wrong := archives.wrong_with(path, export.sha256)) is not None:
         raise NotFound(f"The archive of export {export_id} {wrong}; export the architecture again.")
-    return FileResponse(path, media_type="application/gzip", filename=path.name)
+    assert export.sha256 is not None
+    digest = f"sha-256=:{base64.b64encode(bytes.fromhex(export.sha256)).decode()}:"
+    headers = {"ETag": f'"{export.sha256}"', "Repr-Digest": digest}
+    if "range" not in request.headers:
+        headers["Content-Digest"] = digest
+    return FileResponse(path, media_type="application/gzip", filename=path.name, headers=headers)

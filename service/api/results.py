@@ -32,6 +32,7 @@ from service.api.schemas import (
     PointOut,
     ReferenceOut,
     SensitivityOut,
+    SharingOut,
 )
 from service.errors import NotFound
 from service.gradient import gradient_of
@@ -68,6 +69,13 @@ def data(job_id: str, session: SessionDep) -> DataOut:
     """What the job's data are: files and rows used and left out, classes, columns, splits, standardisation."""
     job = jobs.get(session, job_id)
     return DataOut(job_id=job.id, loads=records.read(session, job_id, DataRead))
+
+
+@router.get("/sharing-cost", dependencies=[READ])
+def sharing_cost(job_id: str, session: SessionDep) -> SharingOut:
+    """Networks that were trained alone, beside the same ones sliced from the supernet."""
+    job = jobs.get(session, job_id)
+    return SharingOut(job_id=job.id, networks=records.sharing_of(session, job))
 
 
 def read_front(session: Session, job_id: str) -> FrontOut:

@@ -13,7 +13,7 @@ from job.versions import upgraded
 from search.metrics import Source
 from search.picks import Pick
 from service.store.models import EvaluationRow, Export, ExportState, Finalist, Job, JobState, LogLevel, Stage, Verb
-from service.store.records import BrokenLimit, DataRead, LayerSensitivity, PredictionError
+from service.store.records import BrokenLimit, DataRead, LayerSensitivity, PredictionError, SharingCost
 
 if TYPE_CHECKING:
     from search_space.layers import LayerSpec
@@ -279,6 +279,16 @@ class DataOut(Answer):
     job_id: str
     loads: list[DataRead] = Field(
         description="Empty before they are read; more than one where a run of the job has found other data."
+    )
+
+
+class SharingOut(Answer):
+    """What sharing weights costs in the supernet of a job."""
+
+    job_id: str
+    networks: list[SharingCost] = Field(
+        description="Trained alone as well as sliced; empty where `training.sharing_check` does not ask for it, or "
+        "before that is done. Of a reused supernet, what the job found that trained it."
     )
 
 

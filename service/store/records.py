@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from search.metrics import Source
 from search_space.architecture import Option
 from service.store import queries
-from service.store.models import JobRecord, Stage
+from service.store.models import Job, JobRecord, Stage
 from service.store.storable import storable
 
 log = logging.getLogger(__name__)
@@ -173,6 +173,36 @@ class BaselineScore(Record):
 
     values: dict[str, Option]
     metrics: Metrics
+
+
+class SharingCost(Record):
+    """A network that was trained alone for as many epochs as the supernet, beside the same one sliced from it."""
+
+    kind: ClassVar[str] = "sharing cost"
+    event: ClassVar[str] = "sharing cost"
+    named_by: ClassVar[tuple[str, ...]] = ("architecture_id",)
+
+    architecture_id: str
+    values: dict[str, Option]
+    metric: str
+    sliced: float | None = Field(description="Its score with the supernet's weights, on the validation samples.")
+    alone: float | None = Field(description="Its score with weights of its own, on the same samples.")
+    samples: int
+    error: float | None = Field(
+        description="Standard error of the difference over samples; null of other metrics than accuracy."
+    )
+    epochs: int
+    share: float = Field(description="Of the supernet's training, what this one cost, by multiply-accumulates.")
+
+    def said(self) -> str:
+        """As a sentence."""
+        if self.sliced is None or self.alone is None:
+            return f"What sharing costs {self.architecture_id} is no number."
+        error = "" if self.error is None else f" (standard error {self.error:.2g})"
+        return (
+            f"{self.architecture_id}: {self.metric} {self.sliced:.4g} sliced from the supernet, {self.alone:.4g} "
+            f"trained alone for the same {self.epochs} epochs; difference {self.sliced - self.alone:+.3g}{error}."
+        )
 
 
 # --- the data ---------------------------------------------------------------------------------------
@@ -433,6 +463,12 @@ def read(session: Session, job_id: str, model: type[R]) -> list[R]:
     """A job's records of a kind, in the order in which they were first written."""
     query = select(JobRecord.data).where(JobRecord.job_id == job_id, JobRecord.kind == model.kind)
     return [parsed(model, data) for data in session.scalars(query.order_by(JobRecord.number))]
+
+
+def sharing_of(session: Session, job: Job) -> list[SharingCost]:
+    """What sharing costs in a job's supernet, which may be another job's."""
+    reused: str | None = job.spec.get("supernet", {}).get("reuse")
+    return read(session, reused or job.id, SharingCost)
 
 
 def moments(session: Session, job_id: str, model: type[R]) -> list[tuple[R, datetime]]:

@@ -20,6 +20,8 @@ class ImageEmbedding(nn.Module):
     ) -> None:
         super().__init__()
         self.placed = placed
+        # Parameters that no weight decay pulls at (see `supernet.optimizers.undecayed`).
+        self.undecayed = ("positions",) if placed else ()
         places = (size // patch) ** 2 + 1 + (extra if placed == "all" else 0)
         self.patches = nn.Conv2d(channels, embed, patch, patch, bias=True)
         self.class_token = nn.Parameter(torch.empty(embed))

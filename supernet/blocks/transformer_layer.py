@@ -99,6 +99,8 @@ class TransformerLayer(nn.Module):
         window: int = 0,
         experts: int = 0,
         top_k: int = 0,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         f = self.f = SimpleNamespace(**json.loads(form))
@@ -115,6 +117,8 @@ class TransformerLayer(nn.Module):
         self.whole = f.qk_norm == "all"
         self.query_norm = norm_of(f.norm, query if self.whole else head_dim, f.eps) if f.qk_norm else None
         self.key_norm = norm_of(f.norm, key if self.whole else head_dim, f.eps) if f.qk_norm else None
+        # Parameters that no weight decay pulls at (see `supernet.optimizers.undecayed`).
+        self.undecayed = ("bias_table",) if f.grid else ()
         self.bias_table = nn.Parameter(torch.zeros((2 * f.grid - 1) ** 2 + 3, heads)) if f.grid else None
         self.output = nn.Linear(query, embed, f.output_bias)
         self.attention_out_norm = norm_of(f.norm, embed, f.eps) if after else None
@@ -129,7 +133,7 @@ class TransformerLayer(nn.Module):
         self.ffn_out_norm = norm_of(f.norm, embed, f.eps) if after else None
         self.attention_scale = nn.Parameter(torch.ones(embed)) if f.layer_scale else None
         self.ffn_scale = nn.Parameter(torch.ones(embed)) if f.layer_scale else None
-        self.dropout = nn.Dropout(f.dropout)
+        self.dropout, self.attention_dropout = nn.Dropout(dropout), attention_dropout
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
@@ -230,7 +234,7 @@ class TransformerLayer(nn.Module):
         if groups > 1:
             # As transformers repeats them: each group's queries lie together.
             k_NHTC, v_NHTC = (x[:, :, None].expand(-1, -1, groups, -1, -1).flatten(1, 2) for x in (k_NHTC, v_NHTC))
-        dropout = f.attention_dropout if self.training else 0.0
+        dropout = self.attention_dropout if self.training else 0.0
         if f.softcap:
             scores = f.softcap * torch.tanh(q_NHTC @ k_NHTC.transpose(2, 3) * f.scale / f.softcap)
             if seen is not None:
@@ -281,7 +285,8 @@ class TransformerLayer(nn.Module):
         weights_PE = torch.zeros_like(shares_PE).scatter(1, chosen_PK, best_PK).to(hidden_NTD.dtype)
         out_PD = torch.zeros_like(flat_PD)
         # A trace cannot choose rows by what they hold, so there every expert sees every position.
-        everywhere = self.everywhere or torch.jit.is_tracing() or flat_PD.is_meta  # type: ignore[attr-defined, no-untyped-call]
+        tracing = torch.jit.is_tracing() or torch.compiler.is_exporting()  # type: ignore[attr-defined, no-untyped-call]
+        everywhere = self.everywhere or tracing or flat_PD.is_meta
         for e, expert in enumerate(self.experts):
             if everywhere:
                 out_PD = out_PD + weights_PE[:, e : e + 1] * expert(flat_PD)

@@ -23,6 +23,8 @@ class WordEmbedding(nn.Module):
     ) -> None:
         super().__init__()
         self.pad, self.scale = pad, scale
+        # Parameters that no weight decay pulls at (see `supernet.optimizers.undecayed`).
+        self.undecayed = ("positions.weight",) if positions else ()
         self.tokens = nn.Embedding(vocab, width)
         self.positions = nn.Embedding(positions, width) if positions else None
         self.segments = nn.Embedding(segments, width) if segments else None

@@ -79,8 +79,15 @@ def is_hidden(name: str) -> bool:
 
 
 def visible_folders(root: Path) -> list[Path]:
-    """Folders of a folder, and links to some, that are not hidden, by name."""
-    return sorted(entry for entry in root.iterdir() if entry.is_dir() and not is_hidden(entry.name))
+    """Folders of a folder, and links to others, that are not hidden, by name."""
+    return sorted(
+        entry for entry in root.iterdir() if entry.is_dir() and not is_hidden(entry.name) and not leads_back(entry)
+    )
+
+
+def leads_back(entry: Path) -> bool:
+    """Whether this is a link to a folder that it lies in."""
+    return entry.is_symlink() and entry.parent.resolve().is_relative_to(entry.resolve())
 
 
 def shown(path: Path | str) -> str:

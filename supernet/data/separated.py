@@ -78,6 +78,11 @@ def read_table(
     for number, row in rows:
         if len(row) <= max(columns):
             raise DataError(f"Row {number} of {path} has {len(row)} columns; column {max(columns)} is missing.")
+        if any(row[len(first) :]):
+            raise DataError(
+                f"Row {number} of {path} has {len(row)} columns, and the first line has {len(first)}: which are text "
+                "and label would be a guess. Put fields that hold the separator in quotes, or take another one."
+            )
     if not rows:
         raise DataError(f"{path} has a header and no rows.")
     if not has_header and header is None:

@@ -27,6 +27,9 @@ CSV = {"keep_default_na": False, "na_values": [""]}
 TSV = {**CSV, "sep": "\t", "quoting": 3}
 # Columns of conversations, by their names.
 CONVERSATIONS = ("messages", "conversations", "conversation")
+UNLABELLED_TEXTS = (
+    " If one holds labels, name it in data.label; questions with answers are for data source 'instructions'."
+)
 
 
 class TableWords(Protocol):
@@ -94,8 +97,11 @@ def _loaded(words: TableWords) -> Any:
     except DataError:
         raise
     except Exception as error:  # datasets, fsspec, pyarrow and the Hub have dozens of their own
-        first = str(error).strip().split("\n")[0]
-        raise DataError(f"The data set {words.path!r} cannot be loaded: {type(error).__name__}: {first}") from error
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # `datasets` wraps what was wrong with a file
+            cause = cause.__cause__
+        first = str(cause).strip().split("\n")[0]
+        raise DataError(f"The data set {words.path!r} cannot be loaded: {type(cause).__name__}: {first}") from error
 
 
 def _of_folder(path: Path, words: TableWords) -> Any:
@@ -181,14 +187,12 @@ def columns_of(features: Mapping[str, Any], asked: Mapping[str, str | None], whe
     if "image" not in found and "text" not in found:
         conversation = [name for name in features if name.casefold() in CONVERSATIONS]
         if texts and not conversation:
-            instructions = "" if "label" in found else " For questions with answers use data source 'instructions'."
-            found["text"] = _only(texts, "text", "hold text", where, instructions)
+            unlabelled = "" if "label" in found else UNLABELLED_TEXTS
+            found["text"] = _only(texts, "text", "hold text", where, unlabelled)
         else:
-            hint = (
-                "For conversations use data source 'instructions'."
-                if conversation
-                else ("Name one in data.image or data.text.")
-            )
+            hint = "Name one in data.image or data.text."
+            if conversation:
+                hint = "For conversations use data source 'instructions'."
             raise DataError(f"{where} has neither images nor text; its columns are {', '.join(features)}. {hint}")
     if "image" in found and "label" not in found:
         raise DataError(f"{where} has images but no label; name its column in data.label.")

@@ -123,6 +123,34 @@ def test_job_is_followed_live_selected_and_exported(page: Page, job_id: str, cli
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
+def test_limits_narrow_the_front_and_survive_a_reload(page: Page, job_id: str, client: Client) -> None:
+    wait_for(client, job_id, is_finished)
+    points = client.front(job_id)["points"]
+    page.goto(f"/jobs/{job_id}")
+    limits = page.get_by_test_id("limits")
+    expect(page.get_by_test_id("front-row")).to_have_count(len(points))
+    slider = limits.locator("input[data-metric=macs]")
+    slider.focus()
+    page.keyboard.press("Home")  # the strictest: the cheapest network alone
+    cheapest = min(points, key=lambda point: point["metrics"]["macs"])
+    expect(limits).to_have_attribute("data-remaining", "1")
+    expect(page.get_by_test_id("take")).to_have_text(cheapest["architecture_id"])
+    expect(page.get_by_test_id("remains")).to_contain_text("would give")  # what a little more buys
+    expect(page.locator("tr.beyond")).to_have_count(len(points) - 1)
+    assert f"max.macs={cheapest['metrics']['macs']:.0f}" in page.url
+    page.get_by_test_id("take").click()
+    expect(page.get_by_test_id("detail-panel")).to_have_attribute("data-architecture-id", cheapest["architecture_id"])
+
+    page.reload()
+    expect(limits).to_have_attribute("data-remaining", "1")
+    expect(page.get_by_test_id("detail-panel")).to_have_attribute("data-architecture-id", cheapest["architecture_id"])
+    slider.focus()
+    page.keyboard.press("End")
+    expect(limits).to_have_attribute("data-remaining", str(len(points)))
+    assert "max." not in page.url
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
 def test_a_jobs_page_says_what_its_data_are(page: Page, job_id: str, client: Client) -> None:
     wait_for(client, job_id, is_finished)
     page.goto(f"/jobs/{job_id}")

@@ -12,7 +12,10 @@ from export.contents import Part
 from export.decoder import CachedDecoder
 from export.formats.onnx import format as onnx_format
 from export.generation import continuation
+from search_space.plugins import load_family
+from supernet.network import arguments
 from tests.export.random_networks import answers, random_contents, reloaded, samples_of, space_of
+from tests.supernet.brought import BROUGHT
 from tests.supernet.checkpoints import CHECKPOINTS
 
 DECODERS = [name for name, (family, _, _) in CHECKPOINTS.items() if family == "llama"]
@@ -61,6 +64,18 @@ def test_a_language_model_is_called_as_optimum_calls_its(name: str, tmp_path, mo
     right = continuation(contents.network, texts)
     assert right is not None
     assert right.compared(run.generate(right.prompts, right.count), 1e-4)["parted_at"] is None
+
+
+@pytest.mark.parametrize("name", ["roberta", *(pytest.param(one, marks=pytest.mark.thorough) for one in BROUGHT)])
+def test_types_that_people_bring_are_written_too(name: str, tmp_path, monkeypatch) -> None:
+    family, kind, config = BROUGHT[name]
+    space = load_family(family, None, None, {**config.to_dict(), "architectures": [kind.__name__]})
+    contents, inputs = random_contents(space), samples_of(space)
+    told = onnx_format.write_contents(contents, inputs, tmp_path)
+    assert told is None or "have 12 tokens" in told["notes"][0]
+    given = arguments(contents.network, inputs)
+    got = reloaded("onnx", tmp_path, monkeypatch)(*(each.numpy() for each in given))
+    assert np.abs(got - answers(contents.network, inputs)).max() <= 1e-4
 
 
 @pytest.mark.parametrize(

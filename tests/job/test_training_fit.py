@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from job.spec import JobSpec
+from job.versions import read_job
 from search_space.plugins import load_family
 from supernet.methods.bignas.options import BigNASOptions
 from supernet.methods.single.options import SingleOptions
@@ -69,3 +70,13 @@ def test_a_family_whose_layers_name_no_branches_is_refused():
 def test_exits_of_a_space_whose_depths_are_no_beginnings_are_refused():
     said = SortedNetOptions(exits=True).misfit(load_family("mobilenet", "digits"))
     assert "exits needs a space whose shallower networks are the first layers" in said
+
+
+def test_a_stored_job_of_an_older_version_that_ignored_an_option_stays_readable():
+    stored = JobSpec.model_validate({"recipe": "bignas", **VIT}).model_dump(mode="json")
+    stored["training"]["options"]["own_scales"] = True
+    with pytest.raises(ValidationError):
+        JobSpec.model_validate(stored)
+    assert read_job(stored).training.options["own_scales"] is True
+    reusing = {**stored, "supernet": {**stored["supernet"], "reuse": "abc"}}
+    assert JobSpec.model_validate(reusing).supernet.reuse == "abc"  # it trains nothing

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from export.verify import VerificationError
@@ -21,6 +23,7 @@ from pipeline.own_data import companion_files, without_tokenizer
 from pipeline.shipping import rounded
 from pipeline.workshop import images_of, make_evaluator
 from service.store.models import Artifact, EvaluationRow, Finalist, Job
+from service.store.records import SharingCost
 from supernet.calibrate import DELIVERED_IMAGES
 from supernet.data import IN_MEMORY, Dataset, Split, Standardisation, load_dataset
 from supernet.data.images import channel_statistics
@@ -29,10 +32,12 @@ from supernet.evaluate import score
 from supernet.evaluator import Evaluator
 from supernet.flat import own_tensors
 from supernet.network import Supernet
+from supernet.options import AugmentationOptions
 from tests.pipeline.bench import MemoryReporter, workshop
 from tests.pipeline.llama_bench import evaluator_of, llama_spec, text_file
 from tests.pipeline.test_checkpoint_job import bert, text_spec, texts
 from tests.pipeline.test_sixteen_bits import in_type
+from tests.tiny_data import grey_images, picture
 
 QUANTIZED = {"recipe": "simq_nas", "quantization": {"bits": [8, 32], "tie": "block"}}
 
@@ -52,6 +57,7 @@ def digits() -> Dataset:
     return load_dataset("digits", 0)
 
 
+NO_CROPS = AugmentationOptions(flip=True)
 CROPPED = {"training": {"augmentation": {"crop_padding": 2}}}
 
 
@@ -75,6 +81,30 @@ def test_a_network_made_from_what_was_kept_is_the_same_to_the_bit(tmp_path: Path
     assert kept.data.preprocessing == digits().preprocessing
     assert torch.equal(kept.data.test.x, digits().test.x)
     assert "pickle" not in json.dumps(samples.facts_of(shop.artifacts, file))
+
+
+def test_crops_of_whole_pictures_need_no_pictures_any_more(tmp_path: Path) -> None:
+    options = grey_images(tmp_path / "source")
+    for file in (tmp_path / "source").rglob("*.png"):
+        picture(int(file.parent.name[-1]) % 3, int(file.stem), (30, 20)).save(file)
+    cropped = {"batch_size": 32, "augmentation": {"resized_crop": 0.2, "flip": True}}
+    shop = workshop(tmp_path, Reporter(), data={"source": "images", **options}, training=cropped)
+    data = prepare_data(shop.spec, shop.space, torch.device("cpu"))
+    samples.keep(shop, data)
+    (file,) = shop.reporter.artifacts("samples")
+    torch.manual_seed(0)
+    supernet, architecture = Supernet(shop.space), shop.space.sample(np.random.default_rng(0))
+    plain = shop.spec.model_copy(update={"training": shop.spec.training.model_copy(update={"augmentation": NO_CROPS})})
+    networks = [
+        make_evaluator(spec, supernet, data, delivered=True).network(architecture) for spec in (shop.spec, plain)
+    ]
+    shutil.rmtree(tmp_path / "source")
+    kept = samples.read(shop.artifacts, file)
+    again = make_evaluator(shop.spec, supernet, kept.data, calibrated=kept.calibrated, delivered=True)
+    with torch.no_grad():
+        first, other, read = (one.eval()(data.test.x) for one in (*networks, again.network(architecture)))
+    assert torch.equal(first, read)
+    assert not torch.equal(first, other)
 
 
 def test_data_are_kept_once_and_others_are_noticed(tmp_path: Path) -> None:
@@ -195,7 +225,18 @@ def test_a_language_model_is_verified_by_its_perplexity_without_its_data(tmp_pat
     shop = replace(workshop(tmp_path, Reporter()), spec=spec, space=spec.supernet.space())
     data = load_dataset("text", spec.training.seed, spec.data)
     samples.keep(shop, data)
-    order = order_of(shop, evaluator, data, name="[a](b) *c* | `d`")
+    cost = SharingCost(
+        architecture_id="abc",
+        values={},
+        metric="perplexity",
+        sliced=9.5,
+        alone=8.25,
+        samples=4,
+        error=None,
+        epochs=3,
+        share=0.2,
+    )
+    order = replace(order_of(shop, evaluator, data, name="[a](b) *c* | `d`"), sharing=(cost,))
     text.unlink()
     bundle = make_export(order, shop.artifacts, 1, IN_MEMORY)
     promised = order.finalist.metrics["test_perplexity"]
@@ -208,9 +249,22 @@ def test_a_language_model_is_verified_by_its_perplexity_without_its_data(tmp_pat
     assert bundle.archive.name.startswith("job-")
     card = (bundle.folder / "README.md").read_text()
     assert f"test_perplexity {promised:.6g}" in card
+    assert "- abc: perplexity 9.5 sliced from the supernet, 8.25 trained alone for the same 3 epochs" in card
     assert "`perplexity` is on the validation split" in card
     assert "| transformers | 5." in card
     assert r"(\[a\](b) \*c\* \| \`d\`)" in card
+
+    assert "batch-norm" not in card
+
+    named = make_export(replace(order, formats=("huggingface",)), shop.artifacts, 1, IN_MEMORY)
+    assert named.archive.name.endswith("-huggingface.tar.gz")
+    found = named.report["formats"]["huggingface"]
+    assert found["against_front"]["kept"]
+    assert found["greedy_tokens"]["parted_at"] is None
+    head = yaml.safe_load((named.folder / "README.md").read_text().split("---")[1])
+    assert (head["library_name"], head["pipeline_tag"]) == ("transformers", "text-generation")
+    assert head["metrics"] == ["perplexity"]
+    assert "python load.py" not in (named.folder / "README.md").read_text()
 
     far = order_of(shop, evaluator, data, test_perplexity=promised / 3)
     with pytest.raises(VerificationError, match="but the front says test_perplexity"):

@@ -64,6 +64,29 @@ PUBLISHED = {
         {"model_type": "beit", "use_relative_position_bias": True, "num_labels": 1000},
         86_530_984,
     ),
+    "convnext-tiny": ("ConvNextForImageClassification", {"model_type": "convnext", "num_labels": 1000}, 28_589_128),
+    "convnextv2-tiny": (
+        "ConvNextV2ForImageClassification",
+        {"model_type": "convnextv2", "num_labels": 1000},
+        28_635_496,
+    ),
+    "mobilenet_v2_1.0_224": (
+        "MobileNetV2ForImageClassification",
+        {"model_type": "mobilenet_v2", "num_labels": 1001},
+        3_506_153,
+    ),
+    "efficientnet-b0": (
+        "EfficientNetForImageClassification",
+        {
+            "model_type": "efficientnet",
+            "width_coefficient": 1.0,
+            "depth_coefficient": 1.0,
+            "hidden_dim": 1280,
+            "image_size": 224,
+            "num_labels": 1000,
+        },
+        5_288_548,
+    ),
     "gemma-2-2b": ("Gemma2ForCausalLM", {"model_type": "gemma2", **GEMMA2}, 2_614_341_888),
     "gemma-3-1b": (
         "Gemma3ForCausalLM",

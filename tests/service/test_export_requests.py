@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from pathlib import Path
@@ -196,3 +197,69 @@ def test_a_download_is_named_by_job_and_network_and_checked(database, settings, 
         with pytest.raises(ClientError, match="damaged"):
             Archive().download(export, tmp_path)
         assert list(tmp_path.iterdir()) == []
+
+
+# --- formats -----------------------------------------------------------------------------------------
+
+
+def test_formats_are_checked_when_they_are_asked_for(database, settings, ask) -> None:
+    shop, ids = with_front(database, settings, 0.9, 0.9)
+    plain = ask(shop.job_id, architecture_id=ids[0])[1]
+    status, named = ask(shop.job_id, architecture_id=ids[0], formats=["onnx", "winnow", "onnx"])
+    assert (status, named["formats"], plain["formats"]) == (202, ["onnx", "winnow"], [])
+    assert named["id"] != plain["id"]
+    assert ask(shop.job_id, architecture_id=ids[0], formats=["winnow", "onnx"])[1]["id"] == named["id"]
+    for formats, says in (
+        (["huggingface"], "transformers has no class of such networks. It can have: "),
+        (["coreml"], "No export format named 'coreml'. Known: "),
+        ([], "formats names none"),
+        (["x" * 65], "formats"),
+        ("onnx", "formats"),
+    ):
+        status, answer = ask(shop.job_id, architecture_id=ids[0], formats=formats)
+        assert status == 422
+        assert says in answer["detail"], answer
+    with open_api(settings) as api:
+        listed = api.get(f"/v1/jobs/{shop.job_id}/exports").json()
+        network = api.get(f"/v1/jobs/{shop.job_id}/architectures/{ids[0]}").json()
+    assert {tuple(one["formats"]) for one in listed} == {(), ("onnx", "winnow")}
+    assert {"onnx", "winnow"} <= set(network["formats"])
+    assert "huggingface" not in network["formats"]
+
+
+def test_a_download_has_its_digest_and_is_taken_up_where_it_ended(
+    database, settings, ask, tmp_path: Path, monkeypatch
+) -> None:
+    shop, ids = with_front(database, settings, 0.9, 0.9)
+    made = ask(shop.job_id, architecture_id=ids[0], formats=["onnx"])[1]
+    content = b"an archive of some bytes"
+    archive = settings.artifacts_dir / "exports" / "x.tar.gz"
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    archive.write_bytes(content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    with database.transaction() as session:
+        row = session.get(Export, made["id"])
+        row.state, row.archive, row.folder, row.size_bytes = "succeeded", "exports/x.tar.gz", "exports/x", len(content)
+        row.sha256 = sha256
+    digest = f"sha-256=:{base64.b64encode(hashlib.sha256(content).digest()).decode()}:"
+    with open_api(settings) as api:
+        whole = api.get(f"/v1/exports/{made['id']}/download")
+        rest = api.get(f"/v1/exports/{made['id']}/download", headers={"Range": "bytes=3-", "If-Range": f'"{sha256}"'})
+        assert (whole.headers["content-digest"], whole.headers["repr-digest"]) == (digest, digest)
+        assert (rest.status_code, rest.content, rest.headers["repr-digest"]) == (206, content[3:], digest)
+        assert "content-digest" not in rest.headers
+
+        client = Client.__new__(Client)
+        client._http, client.url = api, "here"
+        export = client._json("GET", f"/v1/exports/{made['id']}")
+        name = f"{shop.job_id}-{ids[0]}-onnx.tar.gz"
+        folder = tmp_path / "got"
+        folder.mkdir()
+        (folder / f".{name}.{sha256[:12]}.part").write_bytes(content[:7])
+        ranges = []
+        real = api.stream
+        monkeypatch.setattr(api, "stream", lambda *a, **k: (ranges.append(k["headers"].get("Range")), real(*a, **k))[1])
+        assert client.download(export, folder) == folder / name
+    assert ranges == ["bytes=7-"]
+    assert (folder / name).read_bytes() == content
+    assert [path.name for path in folder.iterdir()] == [name]

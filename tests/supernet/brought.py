@@ -267,3 +267,58 @@ def answered(model: PreTrainedModel, batch: torch.Tensor, **more: Any) -> torch.
     pooled: torch.Tensor | None = getattr(output, "pooler_output", None)
     first: torch.Tensor = output.last_hidden_state[:, 0]
     return first if pooled is None else pooled
+
+
+CNN = {"image_size": 64, "num_labels": 7}
+NEXT = {**CNN, "hidden_sizes": [12, 20, 28], "depths": [2, 3, 2], "num_stages": 3, "patch_size": 2}
+EFFICIENT = {
+    **CNN,
+    "width_coefficient": 0.5,
+    "depth_coefficient": 1.2,
+    "hidden_dim": 640,
+    "in_channels": [32, 16, 24],
+    "out_channels": [16, 24, 40],
+    "kernel_sizes": [3, 3, 5],
+    "strides": [1, 2, 2],
+    "num_block_repeats": [1, 2, 2],
+    "expand_ratios": [1, 6, 4],
+}
+BROUGHT |= {
+    "convnext": ("convnext", t.ConvNextForImageClassification, t.ConvNextConfig(**NEXT, layer_scale_init_value=0.1)),
+    "convnext-unscaled": (
+        "convnext",
+        t.ConvNextForImageClassification,
+        t.ConvNextConfig(**NEXT, layer_scale_init_value=0.0, hidden_act="relu", layer_norm_eps=1e-3),
+    ),
+    "convnext-model": ("convnext", t.ConvNextModel, t.ConvNextConfig(**NEXT)),
+    "convnextv2": ("convnext", t.ConvNextV2ForImageClassification, t.ConvNextV2Config(**NEXT)),
+    "mobilenet_v2": (
+        "convnext",
+        t.MobileNetV2ForImageClassification,
+        t.MobileNetV2Config(**CNN, depth_multiplier=0.35),
+    ),
+    "mobilenet_v2-odd": (
+        "convnext",
+        t.MobileNetV2ForImageClassification,
+        t.MobileNetV2Config(
+            num_labels=7,
+            image_size=63,
+            depth_multiplier=0.5,
+            tf_padding=False,
+            first_layer_is_expansion=False,
+            finegrained_output=False,
+            output_stride=16,
+            expand_ratio=3.0,
+            hidden_act="relu",
+        ),
+    ),
+    "mobilenet_v2-model": ("convnext", t.MobileNetV2Model, t.MobileNetV2Config(**CNN, depth_multiplier=0.35)),
+    "efficientnet": ("convnext", t.EfficientNetForImageClassification, t.EfficientNetConfig(**EFFICIENT)),
+    "efficientnet-odd": (
+        "convnext",
+        t.EfficientNetForImageClassification,
+        t.EfficientNetConfig(
+            **{**EFFICIENT, "image_size": 61}, depthwise_padding=[1, 3], pooling_type="max", hidden_act="relu"
+        ),
+    ),
+}

@@ -96,15 +96,19 @@ def save(kind: type[PreTrainedModel], config: Any, folder: Path, **saving: Any) 
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_mean.normal_(std=0.1)
+                module.running_var.uniform_(0.5, 1.5)
     model.save_pretrained(folder, **saving)
     return model
 
 
-def inputs(family: str) -> torch.Tensor:
-    """A batch for the checkpoints of a family."""
+def inputs(family: str, size: int = 32) -> torch.Tensor:
+    """A batch for the checkpoints of a family; `size` is that of images."""
     generator = torch.Generator().manual_seed(1)
-    if family == "vit":
-        return torch.randn(3, 3, 32, 32, generator=generator)
+    if family in ("vit", "convnext"):
+        return torch.randn(3, 3, size, size, generator=generator)
     return torch.randint(1, 101, (3, 17), generator=generator)
 
 

@@ -16,6 +16,7 @@ from quantization.calibration import calibrate_activations
 from quantization.quantizable import QuantizableNetwork
 from search_space.adjustments import Adjustments
 from search_space.checkpoint import CheckpointError, read_checkpoint
+from search_space.companions import Preprocessing, image_preprocessing
 from search_space.layers import Precision
 from search_space.plugins import family_of, load_family
 from supernet.data.dataset import Batch
@@ -41,7 +42,8 @@ def brought(name: str, folder: Path, adjustments: Adjustments | None = None):
     """(transformers' network, ours, a batch)."""
     family, kind, config = BROUGHT[name]
     save(kind, config, folder)
-    return kind.from_pretrained(folder).eval(), supernet_of(folder, adjustments), inputs(family)
+    size = getattr(config, "image_size", 32)
+    return kind.from_pretrained(folder).eval(), supernet_of(folder, adjustments), inputs(family, size)
 
 
 def logits(supernet: Supernet, x: Tensor, architecture=None, mask: Tensor | None = None) -> Tensor:
@@ -99,6 +101,7 @@ READERS = {
 }
 USUAL = ("model.layers", "self_attn.o_proj", "mlp.down_proj")
 SLICED = [name for name in (*FIRST, "dinov2-registers") if name not in ("olmo2", "mixtral", "qwen3_moe")]
+SLICED = [name for name in SLICED if BROUGHT[name][0] != "convnext"]
 
 
 def options(supernet: Supernet, choice: str) -> tuple:
@@ -127,6 +130,32 @@ def test_fewer_heads_and_neurons_are_those_of_transformers(name, tmp_path):
             columns[ffn if reader == feed_forward else len(columns) * heads[0] // heads[-1] :] = 0
     small = cut(supernet.space, 1, ffn=ffn, **{word: heads[0]})
     assert torch.allclose(logits(supernet, x, small), answered(model, x), atol=1e-5, rtol=0)
+
+
+CONVOLUTIONS = {
+    "convnext": ("convnext.encoder.stages.1.layers", 1, "pwconv2"),
+    "mobilenet_v2": ("mobilenet_v2.layer", 3, "reduce_1x1.convolution"),
+    "efficientnet": ("efficientnet.encoder.blocks", 3, "projection.project_conv"),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_fewer_channels_and_blocks_are_those_of_transformers(name, tmp_path):
+    """Channels inside of one block that are cut off add nothing, and the last block of its stage goes."""
+    model, supernet, x = brought(name, tmp_path)
+    path, number, reader = CONVOLUTIONS[name]
+    blocks = model.get_submodule(path)
+    hidden = options(supernet, "stage2_block2_hidden")[0]
+    with torch.no_grad():
+        blocks[number].get_submodule(reader).weight[:, hidden:] = 0
+    narrow = supernet.space.architecture(**{**supernet.space.largest().values, "stage2_block2_hidden": hidden})
+    if name != "efficientnet":  # there a gate reads all channels, so that zeros in some are not the same
+        assert torch.allclose(logits(supernet, x, narrow), answered(model, x), atol=1e-5, rtol=0)
+    model = type(model).from_pretrained(tmp_path).eval()
+    model.get_submodule(path)[number + 1].forward = lambda hidden, *_, **__: hidden
+    assert options(supernet, "stage2_depth") == (2, 3)
+    shallow = supernet.space.architecture(**{**supernet.space.largest().values, "stage2_depth": 2})
+    assert torch.allclose(logits(supernet, x, shallow), answered(model, x), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["gemma2", "smollm3", "gpt2", "modernbert", "beit"])
@@ -370,7 +399,7 @@ def test_gradients_of_small_and_large_networks_meet_in_the_same_weights(name, tm
     assert all(grad is not None and torch.isfinite(grad).all() for grad in trained.values())
 
 
-@pytest.mark.parametrize("name", ["mixtral", "gpt2", "modernbert", "beit", "roberta"])
+@pytest.mark.parametrize("name", ["mixtral", "gpt2", "modernbert", "beit", "roberta", "convnext", "efficientnet"])
 def test_layers_are_quantized_experts_that_no_example_chooses_too(name, tmp_path):
     _, supernet, x = brought(name, tmp_path)
     architecture = supernet.space.largest()
@@ -389,3 +418,33 @@ def test_layers_are_quantized_experts_that_no_example_chooses_too(name, tmp_path
     with torch.no_grad():
         near, exact = made.with_policy(policy)(x), network(x)
     assert (near - exact).abs().mean() < 0.1 * exact.abs().mean()
+
+
+# --- how images are prepared ---------------------------------------------------------------------------------
+
+
+def prepared(folder: Path, side: int, **said) -> Preprocessing | None:
+    numbers = {"resample": 3, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "do_resize": True}
+    numbers |= {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]}
+    (folder / "preprocessor_config.json").write_text(json.dumps(numbers | said))
+    return image_preprocessing(folder, side, 3)
+
+
+def test_convnexts_processor_cuts_or_squeezes(tmp_path):
+    cut = prepared(tmp_path, 224, image_processor_type="ConvNextImageProcessor", size=224, crop_pct=0.875)
+    assert (cut.edge, cut.keeps_ratio, cut.crop) == (256, True, 224)
+    squeezed = prepared(tmp_path, 384, image_processor_type="ConvNextImageProcessor", size={"shortest_edge": 384})
+    assert (squeezed.edge, squeezed.keeps_ratio, squeezed.crop) == (384, False, None)
+    with pytest.raises(CheckpointError, match="asks for crop_pct"):
+        prepared(tmp_path, 224, image_processor_type="ViTImageProcessor", size=224, crop_pct=0.875)
+
+
+@pytest.mark.parametrize("top", [True, False])
+def test_efficientnets_processor_divides_twice_with_a_top(top, tmp_path):
+    said = {"size": {"height": 64, "width": 64}, "include_top": top, "rescale_offset": False}
+    made = prepared(tmp_path, 64, image_processor_type="EfficientNetImageProcessor", do_center_crop=False, **said)
+    x = torch.rand(3, 4, 4)
+    mean, std = (torch.tensor(each)[:, None, None] for each in ([0.5, 0.4, 0.3], [0.2, 0.3, 0.4]))
+    expected = (x - mean) / std / (std if top else 1)
+    ours = (x - torch.tensor(made.mean)[:, None, None]) / torch.tensor(made.std)[:, None, None]
+    assert torch.allclose(ours, expected, atol=1e-5)

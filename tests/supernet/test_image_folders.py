@@ -180,6 +180,14 @@ def test_every_file_that_is_not_used_is_named_with_the_reason(tmp_path):
     assert data.inventory.seen == 22
 
 
+def test_a_link_back_is_no_class(tmp_path):
+    fill(tmp_path)
+    os.symlink(tmp_path, tmp_path / "again")
+    data = read(tmp_path)
+    assert data.preprocessing["labels"] == ["cat", "dog"]
+    assert reasons(data) == {"a link to a folder, which is not followed": (1, ("again",))}
+
+
 def test_suffixes_count_in_any_case_and_folders_may_have_them(tmp_path):
     fill(tmp_path)
     for name, other in (("0.png", "0.PNG"), ("1.png", "1.Jfif"), ("2.png", "2.jpe")):

@@ -196,7 +196,7 @@ def test_columns_are_not_guessed(tmp_path):
     assert "has no column 'respons'" in refusal(path, answer="respons", template="{question}")
     assert "has no column 'frage'" in refusal(path, answer="answer", template="{frage}")
     assert "has no chat template" in refusal(path, answer="answer", prompt="question")
-    with pytest.raises(DataError, match="use data source 'instructions'"):
+    with pytest.raises(DataError, match="are for data source 'instructions'"):
         load_dataset("huggingface", 0, {"path": path})
 
 

@@ -107,6 +107,32 @@ def test_a_label_before_its_text_is_found_by_its_header_or_refused(tmp_path):
     assert read("labelled_text", file, header=True).preprocessing["labels"] == ["neg", "pos"]
 
 
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_a_row_with_more_columns_is_no_text_and_label(tmp_path, suffix):
+    """A comma without quotes would make half of the text a class."""
+    between = "," if suffix == "csv" else "\t"
+    path = tmp_path / f"rows.{suffix}"
+    lines = [between.join(row) for row in rows()]
+    lines[7] = between.join(("hello", " world", "pos"))
+    path.write_text("\n".join(lines))
+    assert "Row 8 of" in (said := refusal("labelled_text", path))
+    assert "has 3 columns, and the first line has 2" in said
+    lines[7] = between.join(("hello", "pos", ""))
+    path.write_text("\n".join(lines))
+    assert total(read("labelled_text", path)) == 40
+
+
+def test_labels_that_are_words_must_be_named(tmp_path):
+    file = write_csv(tmp_path / "rows.csv", rows(), ("review", "sentiment"))
+    assert "If one holds labels, name it in data.label" in refusal("huggingface", file)
+    assert read("huggingface", file, label="sentiment").preprocessing["labels"] == ["neg", "pos"]
+
+
+def test_what_is_wrong_with_a_file_is_said(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"text": 1\n')
+    assert "JSON parse error" in refusal("huggingface", tmp_path / "rows.jsonl")
+
+
 def test_two_columns_of_one_name_or_one_column_twice_are_refused(tmp_path):
     file = write_csv(tmp_path / "rows.csv", rows(), ("text", "text"))
     assert "has 2 columns 'text'" in refusal("labelled_text", file, text="text", label=1)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from export.contents import BundleContents, Part
 from export.formats.onnx.graph import name_layers, rid_of_talk
 from export.formats.onnx.resizing import TABLE
-from export.formats.onnx.traced import in_float32
+from export.formats.onnx.traced import in_float32, write_for_measuring
 from export.programs import Signature, program, quiet, signature
 from quantization.qdq import quantize_file
 from quantization.quantizable import applied_to
@@ -34,6 +34,8 @@ SCALED = True
 GENERATES = True
 
 OPSET = 18
+ONE_LENGTH = "Texts have {length} tokens: layers of this network need a length that is known."
+OLDER = "Written by torch's older exporter, for one length of texts: torch.export refuses this network ({why})."
 FILE, HALF = "model.onnx", "model_fp16.onnx"
 # Larger weights lie in a file beside the graph: protocol buffers end at 2 GB.
 EXTERNAL_BYTES = 1_800_000_000
@@ -83,15 +85,23 @@ def reload(folder, part=""):
 """
 
 
-def write(network: nn.Module, example: Tensor, folder: Path) -> None:
+def write(network: nn.Module, example: Tensor, folder: Path) -> str | None:
     """Write `model.onnx`, weights inside the file; of a network with a quantization policy as they are stored.
+
+    Returns:
+        What to tell of it: that it takes one length, or that the older exporter wrote it; None: nothing.
 
     Raises:
         ValueError: a scheme of the policy that ONNX Runtime cannot execute.
     """
     applied = applied_to(network)
     called = signature(in_float32(network) if applied is None else applied.folded, example)
-    model = exported(called)
+    try:
+        model, called = exported(called)
+    except Exception as error:  # the exporter's own classes derive from Exception alone
+        # Such as a network whose data decide what it computes, which torch.export refuses.
+        write_for_measuring(network, example, folder)
+        return OLDER.format(why=type(error).__name__)
     name_layers(model, "network." if called.cached else "")
     if applied is not None and applied.plans:
         onnx.save(model, str(folder / FILE))
@@ -99,19 +109,21 @@ def write(network: nn.Module, example: Tensor, folder: Path) -> None:
         model = onnx.load(str(folder / FILE))
     rid_of_talk(model)
     _save(model, folder / FILE)
+    return None if called.length is None else ONE_LENGTH.format(length=called.length)
 
 
 def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> dict[str, Any] | None:
     """Write `model.onnx` with what it should say of itself and, where the format was named, `model_fp16.onnx`."""
-    write(contents.network, example, folder)
+    note = write(contents.network, example, folder)
     _tell(folder / FILE, contents)
+    told = None if note is None else {"notes": [note]}
     if not contents.formats:
-        return None
+        return told
     if applied_to(contents.network) is None:
         _halve(folder)
     if (config := _config(contents)) is not None:
         (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    return None
+    return told
 
 
 def parts(folder: Path) -> dict[str, Part]:
@@ -126,9 +138,9 @@ def leave_out(folder: Path, part: str) -> None:
         file.unlink()
 
 
-def exported(called: Signature) -> onnx.ModelProto:
-    """A network's graph, with parameters as its initializers."""
-    made = program(called)
+def exported(called: Signature) -> tuple[onnx.ModelProto, Signature]:
+    """A network's graph, with parameters as its initializers, and how it is called."""
+    made, called = program(called)
     with quiet(), torch.no_grad():
         found = torch.onnx.export(
             made,
@@ -145,7 +157,7 @@ def exported(called: Signature) -> onnx.ModelProto:
         for place, name in free.items():
             value.type.tensor_type.shape.dim[place].dim_param = name
     del model.graph.value_info[:]
-    return model
+    return model, called
 
 
 def _save(model: onnx.ModelProto, file: Path) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from search_space.architecture import Architecture
-from search_space.nesting import Nesting
-from search_space.space import SearchSpace
 from supernet.options import LabelSmoothing, MethodOptions
+
+if TYPE_CHECKING:
+    from search_space.architecture import Architecture
+    from search_space.space import SearchSpace
 
 
 class SortedNetOptions(MethodOptions):
@@ -49,6 +50,8 @@ class SortedNetOptions(MethodOptions):
 
 def depths_of(space: SearchSpace) -> list[Architecture]:
     """Every depth at the full width, the shallowest first."""
+    from search_space.nesting import Nesting  # not needed to start the API
+
     nesting = Nesting(space, "depth")
     return [nesting.architecture(level) for level in range(nesting.shape[0])]
 

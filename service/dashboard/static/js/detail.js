@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { el } from "./dom.js";
 import { exportPart } from "./exports.js";
-import { amount, label, milliseconds, scaled } from "./format.js";
+import { amount, label, milliseconds, scaled, spread, times } from "./format.js";
 
 export class Detail {
   #panel;
@@ -74,7 +74,8 @@ export class Detail {
     const point = this.#results.find(found.architecture_id);
     const tags = [
       found.architecture_id === this.#results.knee ? el("span", { class: "tag grain" }, "knee") : null,
-      point?.onFront ? el("span", { class: "tag" }, "on the front") : el("span", { class: "tag dim" }, "dominated"),
+      found.architecture_id === this.#results.reference?.id ? el("span", { class: "tag dim" }, this.#results.reference.name) : null,
+      point?.onFront ? el("span", { class: "tag" }, "on the front") : el("span", { class: "tag dim" }, point?.breaks?.length ? "beyond a limit" : "dominated"),
       point?.number ? el("span", { class: "tag dim" }, `evaluation ${point.number}`) : null,
     ];
     this.#panel.replaceChildren(
@@ -99,11 +100,22 @@ export class Detail {
       el("tbody", {}, ...metrics.map((metric) =>
         el("tr", { "data-metric": metric },
           el("th", { scope: "row" }, metric === "accuracy" ? "Validation accuracy" : label(metric)),
-          el("td", { class: "num end" }, amount(metric, found.metrics[metric])),
+          el("td", { class: "num end" }, amount(metric, found.metrics[metric]), ...this.#beside(found, metric)),
           el("td", { class: "source", "data-source": found.sources[metric] }, found.sources[metric] ?? "–"),
         ),
       )),
     );
+  }
+
+  /** A number's interval, and what share it is of the reference's. */
+  #beside(found, metric) {
+    const { reference } = this.#results;
+    const wide = spread(metric, found.metrics[metric], found.intervals?.[metric]);
+    const ratio = reference && reference.id !== found.architecture_id && !metric.startsWith("predicted_") ? times(found.ratios?.[metric]) : "";
+    return [
+      wide ? el("small", { class: "wide", title: "95 % interval" }, wide) : null,
+      ratio ? el("small", { class: "ratio", title: `of the ${reference.name}'s` }, ratio) : null,
+    ];
   }
 
   #latency(found) {

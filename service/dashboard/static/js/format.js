@@ -3,6 +3,10 @@
 const LABELS = {
   accuracy: "Accuracy",
   test_accuracy: "Test accuracy",
+  test_perplexity: "Test perplexity",
+  test_task_accuracy: "Held-out task accuracy",
+  test_task_accuracy_norm: "Held-out task accuracy, per character",
+  test_task_accuracy_bytes: "Held-out task accuracy, per byte",
   macs: "MACs",
   params: "Parameters",
   size_bytes: "Size",
@@ -46,6 +50,18 @@ export function amount(metric, value) {
   if (metric.endsWith("_ms")) return milliseconds(value);
   if (/_bytes(_|$)/.test(metric)) return scaled(value, "B");
   return scaled(value);
+}
+
+/** An interval as plus or minus, in the metric's unit; nothing where there is none. */
+export function spread(metric, value, ends) {
+  if (!ends || ends[0] === null || ends[1] === null || value === null || value === undefined) return "";
+  const half = Math.max(value - ends[0], ends[1] - value);
+  return isShare(metric) ? `±\u00a0${(100 * half).toFixed(1)}` : `±\u00a0${((100 * half) / Math.abs(value || 1)).toFixed(1)}\u00a0%`;
+}
+
+/** A share of the reference, as a factor. */
+export function times(ratio) {
+  return ratio === undefined || ratio === null ? "" : `×\u00a0${ratio < 0.1 ? ratio.toPrecision(2) : ratio.toFixed(2)}`;
 }
 
 /** The same, short, for the marks of an axis. */

@@ -9,11 +9,13 @@ import { Exports } from "./exports.js";
 import { ago, amount, duration, exactTime, label, percent, roughly, timeOfDay } from "./format.js";
 import { Gradient } from "./gradient.js";
 import { Insight } from "./insight.js";
+import { Limits } from "./limits.js";
 import { follow } from "./live.js";
 import { ParetoPlot } from "./plot.js";
 import { Baselines, Sensitivity } from "./policies.js";
 import { PredictorCard } from "./predictor.js";
 import { Results } from "./results.js";
+import { Sharing } from "./sharing.js";
 import { Stages } from "./stages.js";
 import { FrontTable } from "./table.js";
 
@@ -34,13 +36,15 @@ const curve = new Curve(byId("curve"));
 const exports = new Exports(job.id, byId("exports"), (id) => detail.refresh(id), select);
 const detail = new Detail(byId("detail"), job.id, results, exports);
 const controls = { x: byId("axis-x"), y: byId("axis-y"), logX: byId("log-x"), logY: byId("log-y") };
-const plot = new ParetoPlot(byId("plot"), controls, byId("plot-note"), select);
+const plot = new ParetoPlot(byId("plot"), controls, byId("plot-note"), select, (point) => limits.keeps(point));
+const limits = new Limits(byId("limits"), results, showLimits, select);
 const gradient = submitted.spec.gradient ? new Gradient(job.id, select) : null;
 const insight = new Insight(job.id, byId("insight-card"), byId("insight"), byId("insight-group"), byId("insight-note"));
-const table = new FrontTable(byId("front-table"), select);
+const table = new FrontTable(byId("front-table"), select, (point) => limits.keeps(point));
 const baselines = new Baselines(byId("baselines-card"), byId("baselines"), results);
 const sensitivity = new Sensitivity(byId("sensitivity-card"), byId("sensitivity"));
 const predictor = new PredictorCard();
+const sharing = new Sharing(byId("sharing-card"), byId("sharing"));
 const dataCard = new DataCard(byId("data-card"), byId("data"));
 
 // --- the job itself -------------------------------------------------------------------------------
@@ -127,7 +131,15 @@ function showResults() {
   byId("r-front").textContent = results.front.length ? String(results.front.length) : "–";
   showCaption();
   showPhase();
+  limits.show();
   plot.show(results);
+}
+
+/** Limits were moved: plot, table and address follow. */
+function showLimits() {
+  plot.show(results);
+  table.show(results);
+  writeAddress((parameters) => limits.write(parameters));
 }
 
 function showCaption() {
@@ -139,6 +151,8 @@ function showCaption() {
 const loadFront = throttle(async () => {
   try {
     results.setFront(await get(`/v1/jobs/${job.id}/front`));
+    byId("key-reference").hidden = results.reference === null;
+    byId("key-reference").textContent = results.reference?.name ?? "";
   } catch (error) {
     const isRefused = error.status >= 400 && error.status < 500;
     if (isRefused) complain(error);
@@ -165,12 +179,25 @@ function choose(id) {
 }
 
 function select(id) {
-  history.replaceState(null, "", `#architecture=${encodeURIComponent(id)}`);
+  writeAddress((parameters) => parameters.set("architecture", id));
   choose(id);
 }
 
+/** The view is in the address, so that it can be sent and survives a reload. */
+function writeAddress(write) {
+  const parameters = new URLSearchParams(location.hash.slice(1));
+  write(parameters);
+  history.replaceState(null, "", `#${parameters}`);
+}
+
 function fromAddress() {
-  const id = new URLSearchParams(location.hash.slice(1)).get("architecture");
+  const parameters = new URLSearchParams(location.hash.slice(1));
+  const id = parameters.get("architecture");
+  limits.read(parameters);
+  if (!results.isEmpty) {
+    limits.show();
+    showLimits();
+  }
   if (id) choose(id);
 }
 
@@ -193,6 +220,8 @@ function hear(kind, data) {
     loadFront();
   } else if (kind === "sensitivity") {
     sensitivity.show(data.layers);
+  } else if (kind === "sharing cost") {
+    sharing.add(data);
   } else if (kind === "baseline") {
     baselines.add(data);
   } else if (kind === "finalist") {
@@ -203,7 +232,11 @@ function hear(kind, data) {
   } else if (kind === "data") {
     dataCard.show(data);
   } else if (kind === "violations") {
-    predictor.count(data);
+    predictor.count(data); // jobs of older versions
+  } else if (kind === "front") {
+    predictor.count({ broken: data.beyond, finalists: data.points.length + data.beaten.length + data.beyond.length });
+    predictor.turnedOut(data.predictions);
+    loadFront();
   } else {
     stages.hear(kind, data);
     stages.show(job);
@@ -319,6 +352,8 @@ byId("submitted").title = exactTime(job.created_at);
 byId("spec").textContent = JSON.stringify(submitted.spec, null, 2);
 showJob();
 exports.load().catch(() => {});
+// Of a supernet that is reused, no event of this job tells.
+get(`/v1/jobs/${job.id}/sharing-cost`).then(({ networks }) => sharing.set(networks)).catch(() => {});
 fromAddress();
 addEventListener("hashchange", fromAddress);
 setInterval(showTimes, 1000);

@@ -8,6 +8,8 @@ import { amount, isShare, label, mark } from "./format.js";
 const [REACH_FRONT, REACH_OTHER] = [18, 9];
 // Room on both sides of a logarithmic axis, as a factor.
 const LOG_MARGIN = 1.25;
+// What is beyond the limits of whoever looks.
+const FAINT = 0.12;
 // Room on both sides of the only value there is, as a share of it.
 const LONE_MARGIN = 0.05;
 
@@ -17,6 +19,7 @@ export class ParetoPlot {
   #controls;
   #note;
   #choose;
+  #keeps;
   #draw;
   #results = null;
   #selected = null;
@@ -27,8 +30,10 @@ export class ParetoPlot {
    * @param {{x: HTMLSelectElement, y: HTMLSelectElement, logX: HTMLInputElement, logY: HTMLInputElement}} controls
    * @param {HTMLElement} note says what the chosen axes cannot show
    * @param {(id: string) => void} choose called with the architecture that was clicked
+   * @param {(point: object) => boolean} keeps whether a point is within the viewer's limits; others are faint
    */
-  constructor(element, controls, note, choose) {
+  constructor(element, controls, note, choose, keeps = () => true) {
+    this.#keeps = keeps;
     this.#note = note;
     this.#element = element;
     this.#controls = controls;
@@ -99,7 +104,7 @@ export class ParetoPlot {
       const [across, up] = place(point);
       return across !== undefined && up !== undefined && (!logX.checked || across > 0) && (!logY.checked || up > 0);
     };
-    const item = (point) => ({ value: place(point), id: point.id });
+    const item = (point) => ({ value: place(point), id: point.id, ...(this.#keeps(point) ? {} : { itemStyle: { opacity: FAINT } }) });
     const front = results.front.filter(can);
     const onFront = new Set(front.map((point) => point.id));
     const others = results.evaluated.filter((point) => !onFront.has(point.id) && can(point));
@@ -159,6 +164,16 @@ export class ParetoPlot {
             itemStyle: { color: grain, borderColor: token("--ink"), borderWidth: 1.5 },
             label: { show: true, formatter: "knee", position: "bottom", distance: 9, ...font(), color: token("--ink"), fontSize: 11, fontWeight: 600 },
             emphasis: { scale: 1.15 },
+            z: 5,
+          },
+          {
+            name: "reference",
+            type: "scatter",
+            data: results.reference && can(results.reference) ? [item(results.reference)] : [],
+            symbol: "rect",
+            symbolSize: 12,
+            itemStyle: { color: "transparent", borderColor: token("--ink"), borderWidth: 1.75 },
+            label: { show: true, formatter: results.reference?.name ?? "", position: "left", distance: 8, ...font(), color: token("--ink-2"), fontSize: 11 },
             z: 5,
           },
           {
@@ -240,7 +255,8 @@ export class ParetoPlot {
   #tip(id) {
     const point = this.#results.find(id);
     if (!point) return "";
-    const role = id === this.#results.knee ? "knee of the front" : point.onFront ? "on the front" : "evaluated";
+    const place = id === this.#results.knee ? "knee of the front" : point.onFront ? "on the front" : point.breaks?.length ? "beside the front" : "evaluated";
+    const role = id === this.#results.reference?.id ? `${this.#results.reference.name}, ${point.onFront ? place : "for comparison"}` : place;
     const metrics = this.#results.metrics().filter((metric) => metric in point.metrics);
     const lines = metrics.map((metric) =>
       el("div", {}, el("dt", {}, label(metric)), el("dd", {}, amount(metric, point.metrics[metric]))),
@@ -258,7 +274,7 @@ export class ParetoPlot {
   #nearest(left, top) {
     let best = null;
     for (const series of this.#chart.getOption().series) {
-      if (!["evaluated", "front", "knee"].includes(series.name)) continue;
+      if (!["evaluated", "front", "knee", "reference"].includes(series.name)) continue;
       const reach = series.name === "evaluated" ? REACH_OTHER : REACH_FRONT;
       for (const { value, id } of series.data) {
         const [x, y] = this.#chart.convertToPixel("grid", value);

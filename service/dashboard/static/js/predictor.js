@@ -8,12 +8,19 @@ export class PredictorCard {
   #chart = null;
   #report = null;
   #violations = null;
+  #turnedOut = [];
 
   /** A `predictor` event; of several metrics the latency is shown. */
   add(report) {
     if (this.#report?.metric === "latency_ms" && report.metric !== "latency_ms") return;
     this.#report = report;
     this.#render();
+  }
+
+  /** How predictions turned out, of the final front. */
+  turnedOut(predictions) {
+    this.#turnedOut = predictions ?? [];
+    if (this.#report) this.#render();
   }
 
   /** A `violations` event. */
@@ -27,7 +34,7 @@ export class PredictorCard {
     byId("predictor-card").hidden = false;
     byId("predictor-title").textContent = `Predicted ${label(report.metric).toLowerCase()} on ${report.target}`;
     byId("predictor-says").textContent = this.#inWords();
-    byId("predictor-numbers").replaceChildren(...rows(report, this.#violations).map(([name, value]) =>
+    byId("predictor-numbers").replaceChildren(...rows(report, this.#violations, this.#turnedOut).map(([name, value]) =>
       el("div", {}, el("dt", {}, name), el("dd", {}, value)),
     ));
     const plot = byId("residuals");
@@ -78,7 +85,7 @@ function tip(metric, [measured, error, id, predicted]) {
   return el("div", { class: "tip" }, el("strong", {}, id), el("dl", {}, ...lines.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))));
 }
 
-function rows(report, violations) {
+function rows(report, violations, turnedOut) {
   const found = [["Model", report.model]];
   if (report.layers_in_table) found.push(["Layers in the table", String(report.layers_in_table)]);
   if (report.true) {
@@ -88,6 +95,8 @@ function rows(report, violations) {
     found.push(["Within 5, 10, 15 %", ["5", "10", "15"].map((k) => (within[k] === undefined ? "–" : share(within[k]))).join(", ")]);
     found.push(["Kendall tau", report.kendall_tau.toFixed(3)], ["Spearman", report.spearman.toFixed(3)]);
   }
+  const error = turnedOut.find((one) => one.metric === report.metric);
+  if (error) found.push([`As measured, of ${error.networks} networks`, `${error.bias > 0 ? "+" : ""}${share(error.bias)} in the mean, deviation ${share(error.spread)}`]);
   if (violations) found.push(["Break the limit as measured", `${violations.broken.length} of ${violations.finalists}`]);
   return found;
 }

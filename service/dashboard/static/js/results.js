@@ -8,6 +8,9 @@ export class Results {
   objectives = [];
   knee = null;
   final = false;
+  reference = null; // what the networks are compared with: {id, name, metrics, ...}
+  beside = []; // measured, but beyond a limit: {id, metrics, breaks}
+  heldOut = []; // metrics that no search has seen
   #points = new Map(); // id -> {id, number, metrics, sources, onFront}
   #front = [];
 
@@ -28,7 +31,7 @@ export class Results {
   }
 
   find(id) {
-    return this.#points.get(id) ?? null;
+    return this.#points.get(id) ?? (this.reference?.id === id ? this.reference : null);
   }
 
   /** An `evaluation` event. */
@@ -40,14 +43,25 @@ export class Results {
   }
 
   /** The answer of `/front`. */
-  setFront({ objectives, points, knee, final }) {
+  setFront({ objectives, points, knee, final, reference, beyond, beaten, held_out: heldOut }) {
     for (const point of this.#front) point.onFront = false;
     this.objectives = objectives;
     this.knee = knee;
     this.final = final;
-    this.#front = points.map(({ architecture_id: id, metrics, sources, measurements }) => {
-      const point = { ...this.#points.get(id), id, metrics, sources, measured: measurements.length > 0, onFront: true };
-      this.#points.set(id, point);
+    this.heldOut = heldOut ?? [];
+    // What was measured takes the place of what was predicted, on the front and beside it.
+    const known = (found, more) => {
+      const { architecture_id: id, measurements, ...rest } = found;
+      const point = { ...this.#points.get(id), ...rest, id, measured: measurements.length > 0, ...more };
+      if (point.number) this.#points.set(id, point);
+      return point;
+    };
+    for (const one of beaten ?? []) known(one, { onFront: false });
+    this.beside = (beyond ?? []).map((one) => known(one, { onFront: false }));
+    this.reference = reference ? known(reference, { onFront: false }) : null;
+    this.#front = points.map((one) => {
+      const point = known(one, { onFront: true });
+      this.#points.set(point.id, point);
       return point;
     });
   }

@@ -1,16 +1,18 @@
 // The front as a table: the same points as the plot, for eyes, keyboards and screen readers.
 
 import { el } from "./dom.js";
-import { amount, label } from "./format.js";
+import { amount, label, spread, times } from "./format.js";
 
 export class FrontTable {
   #table;
   #choose;
+  #keeps;
   #results = null;
   #selected = null;
   #sort = null; // {metric, down}
 
-  constructor(table, choose) {
+  constructor(table, choose, keeps = () => true) {
+    this.#keeps = keeps;
     this.#table = table;
     this.#choose = choose;
     table.tBodies[0].addEventListener("keydown", (event) => this.#move(event));
@@ -32,8 +34,12 @@ export class FrontTable {
     const heads = metrics.map((metric) => this.#head(metric));
     this.#table.tHead.replaceChildren(el("tr", {}, el("th", { scope: "col" }, "Network"), ...heads));
     const rows = this.#sorted().map((point) => this.#row(point, metrics));
+    const { reference } = this.#results;
+    // The reference stands first, whether or not it is on the front too.
+    if (reference) rows.unshift(this.#row(reference, metrics, reference.name));
+    for (const one of this.#results.beside) rows.push(this.#row(one, metrics, "beside the front"));
     const none = el("tr", { class: "none" }, el("td", {}, "No network that was evaluated meets the limits."));
-    this.#table.tBodies[0].replaceChildren(...(rows.length ? rows : [none]));
+    this.#table.tBodies[0].replaceChildren(...(this.#results.front.length ? [] : [none]), ...rows);
     if (focused) this.#table.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus();
   }
 
@@ -53,7 +59,9 @@ export class FrontTable {
       label(metric),
       el("span", { class: "arrow", "aria-hidden": "true" }, current ? (this.#sort.down ? "↓" : "↑") : ""),
     );
-    return el("th", { scope: "col", class: "end", "aria-sort": order }, button);
+    const isHeldOut = this.#results.heldOut.includes(metric);
+    const on = isHeldOut ? el("small", { class: "wide", title: "on what no search has seen" }, "held out") : null;
+    return el("th", { scope: "col", class: "end", "aria-sort": order }, button, on);
   }
 
   #sortBy(metric) {
@@ -63,15 +71,22 @@ export class FrontTable {
     this.#render();
   }
 
-  #row(point, metrics) {
-    const isKnee = point.id === this.#results.knee;
+  /** @param {string | null} role what it is beside the front; null: a network of it */
+  #row(point, metrics, role = null) {
+    const isKnee = role === null && point.id === this.#results.knee;
+    const rivals = role === null ? (point.rivals ?? []) : [];
     const name = el("button", { type: "button", class: "pick", "data-focus": `row ${point.id}` }, point.id);
     const row = el(
       "tr",
-      { "data-testid": "front-row", "data-architecture-id": point.id, onclick: () => this.#choose(point.id) },
-      el("th", { scope: "row" }, name, isKnee ? el("span", { class: "tag grain" }, "knee") : null),
+      { "data-testid": role === null ? "front-row" : "beside-row", class: role === null ? "" : "beside", "data-architecture-id": point.id, onclick: () => this.#choose(point.id) },
+      el("th", { scope: "row" }, name,
+        isKnee ? el("span", { class: "tag grain" }, "knee") : null,
+        role ? el("span", { class: "tag dim" }, role) : null,
+        rivals.length ? el("span", { class: "tag dim", title: `clearly better in nothing than ${rivals.join(", ")}: the intervals overlap` }, "within error") : null,
+      ),
       ...metrics.map((metric) => this.#cell(metric, point)),
     );
+    row.classList.toggle("beyond", !this.#keeps(point));
     mark(row, point.id === this.#selected);
     return row;
   }
@@ -81,7 +96,14 @@ export class FrontTable {
     const isBroken = this.#results.breaks(metric, value);
     const how = point.sources?.[metric] ?? null;
     const title = isBroken ? `${how ?? ""} value breaks the limit` : how;
-    return el("td", { class: isBroken ? "num end broken" : "num end", title }, amount(metric, value));
+    const wide = spread(metric, value, point.intervals?.[metric]);
+    const isReference = point.id === this.#results.reference?.id;
+    const ratio = isReference || !this.#results.objectives.some((one) => one.metric === metric) ? "" : times(point.ratios?.[metric]);
+    return el("td", { class: isBroken ? "num end broken" : "num end", title },
+      amount(metric, value),
+      wide ? el("small", { class: "wide", title: "95 % interval" }, wide) : null,
+      ratio ? el("small", { class: "ratio", title: `of the ${this.#results.reference?.name}'s` }, ratio) : null,
+    );
   }
 
   #move(event) {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from supernet.data.dataset import DataError, Dataset
 from supernet.data.decoding import Decoding, Encoded, Item
-from supernet.data.folders import HIDDEN, PICTURES, is_hidden, shown, visible_folders, walk
+from supernet.data.folders import HIDDEN, LINKED_FOLDER, PICTURES, is_hidden, leads_back, shown, visible_folders, walk
 from supernet.data.image_parts import ImagePart, image_parts_dataset
 from supernet.data.images import need, stamp
 from supernet.data.parts import TEST, TRAIN, VALIDATION, chosen_parts
@@ -133,6 +133,8 @@ class _Layout:
             for entry in sorted(place.iterdir()):
                 if is_hidden(entry.name):
                     found.append((HIDDEN, shown(entry.relative_to(self.root))))
+                elif leads_back(entry):
+                    found.append((LINKED_FOLDER, shown(entry.relative_to(self.root))))
                 elif not entry.is_dir():
                     found.append(("not in the folder of a class", shown(entry.relative_to(self.root))))
         found += [("a folder beside the parts", shown(folder.name)) for folder in self.beside]

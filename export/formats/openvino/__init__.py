@@ -1,0 +1,1 @@
+"""Intel's CPUs, GPUs and NPUs."""

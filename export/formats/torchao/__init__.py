@@ -1,0 +1,1 @@
+"""Weight-only integers for GPUs, by torchao."""

@@ -1,0 +1,113 @@
+"""The files of `winnow` with `torchao.json`, which says what is rounded how, and `load_int8.py`, which applies it."""
+
+from __future__ import annotations
+
+import copy
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from export.contents import BundleContents, Part
+from export.formats.safetensors.format import write as write_winnow
+from export.formats.safetensors.format import write_contents as write_winnow_contents
+from export.formats.torchao.options import KINDS
+from export.tools import require
+
+# What a file of rounded weights may be off is asked of its metric; this is of the same rounding in this process.
+TOLERANCE = 1e-5
+
+PACKAGES = ("torch", "torchao", "safetensors", "transformers")
+
+LOADER = '''\
+"""Loads this network and rounds its linear layers to 8 bits, each output with a scale of its own."""
+import json, sys
+from pathlib import Path
+from torchao.quantization import Int8WeightOnlyConfig, quantize_
+here = Path(__file__).resolve().parent
+sys.path.insert(0, str(here))
+from load import model
+layers = set(json.loads((here / "torchao.json").read_text())["layers"])
+quantize_(model, Int8WeightOnlyConfig(), lambda module, path: path in layers)
+'''
+
+RELOAD = """
+def reload(folder):
+    import json, os, sys, torch
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    sys.path.insert(0, folder)
+    import importlib
+    for name in ("load", "load_int8"):
+        sys.modules.pop(name, None)
+    model = importlib.import_module("load_int8").model
+    dtype = getattr(torch, json.load(open(folder + "/architecture.json")).get("dtype", "float32"))
+    def run(*given):
+        tensors = [torch.from_numpy(each).clone() for each in given]
+        tensors = [tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
+        with torch.no_grad():
+            return model(*tensors).float().numpy()
+    return run
+"""
+
+
+def rounded(network: nn.Module) -> nn.Module:
+    """The network with its linear layers rounded as the loader rounds them."""
+    require("torchao")
+    from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+    made, layers = copy.deepcopy(network), set(rounded_layers(network))
+    quantize_(made, Int8WeightOnlyConfig(), lambda module, path: path in layers)
+    return made
+
+
+REFERENCE = rounded
+
+
+def rounded_layers(network: nn.Module) -> list[str]:
+    """Paths of linear layers within encoder and decoder layers."""
+    names = {"".join(word.title() for word in kind.split("_")) for kind in KINDS}
+    blocks = [name for name, block in network.named_children() if type(block).__name__ in names]
+    return [
+        path
+        for path, module in network.named_modules()
+        if isinstance(module, nn.Linear) and path.split(".")[0] in blocks
+    ]
+
+
+def parts(folder: Path) -> dict[str, Part]:
+    """One file, which is compared with the same rounding here."""
+    return {"": Part(TOLERANCE)}
+
+
+def write(network: nn.Module, example: Tensor, folder: Path) -> None:
+    """Write all but `architecture.json`.
+
+    Raises:
+        MissingTool: the package `torchao` is not installed.
+    """
+    require("torchao")
+    write_winnow(network, example, folder)
+    _add(network, folder)
+
+
+def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> dict[str, Any]:
+    """Write everything; the card is told how many weights are rounded."""
+    require("torchao")
+    write_winnow_contents(contents, example, folder)
+    layers = _add(contents.network, folder)
+    return {"notes": [f"torchao rounds {layers} linear layers to 8 bits when the file is loaded; embeddings stay."]}
+
+
+def _add(network: nn.Module, folder: Path) -> int:
+    layers = rounded_layers(network)
+    recipe = {
+        "format": "winnow-torchao/1",
+        "torchao": metadata.version("torchao"),
+        "config": "Int8WeightOnlyConfig",
+        "layers": layers,
+    }
+    (folder / "torchao.json").write_text(json.dumps(recipe, indent=2) + "\n")
+    (folder / "load_int8.py").write_text(LOADER)
+    return len(layers)

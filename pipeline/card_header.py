@@ -1,0 +1,52 @@
+"""The head of a model card, as the Hugging Face Hub reads it: licence, base model, data, metrics, library."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from job.spec import JobSpec
+from supernet.data import Dataset
+
+UNKNOWN = "other"
+TASKS = {"llama": "text-generation", "bert": "text-classification"}
+# A licence is a word of the Hub's list.
+WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
+
+
+def licence_of(spec: JobSpec) -> str | None:
+    """The licence that the checkpoint's own card names; None where it names none."""
+    own = spec.supernet.pretrained
+    card = None if own is None else Path(own) / "README.md"
+    if card is None or not card.is_file():
+        return None
+    with card.open(encoding="utf-8", errors="replace") as file:
+        text = file.read(1 << 16)
+    head = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
+    try:
+        said = yaml.safe_load(head.group(1)) if head else None
+    except yaml.YAMLError:
+        return None
+    found = said.get("license") if isinstance(said, dict) else None
+    return found if isinstance(found, str) and WORD.fullmatch(found) else None
+
+
+def card_header(spec: JobSpec, data: Dataset, formats: Sequence[str]) -> str:
+    """The YAML between two lines of dashes."""
+    checkpoint = spec.supernet.checkpoint or {}
+    own = spec.supernet.pretrained
+    said: dict[str, Any] = {
+        "license": licence_of(spec) or UNKNOWN,
+        "library_name": "transformers" if "huggingface" in formats else "pytorch",
+        "pipeline_tag": TASKS.get(spec.supernet.family, "image-classification"),
+        "tags": ["winnow", "neural-architecture-search", *formats],
+        "datasets": [spec.data.source],
+        "metrics": [data.metric],
+    }
+    if own is not None:
+        said["base_model"] = str(checkpoint.get("_name_or_path") or Path(own).name)
+    return f"---\n{yaml.safe_dump(said, sort_keys=False, allow_unicode=True)}---\n\n"

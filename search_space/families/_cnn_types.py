@@ -1,0 +1,378 @@
+"""Convolutional networks by model type: facts and names, and the space of those that are parts of a checkpoint's.
+
+ConvNeXt and its second version, MobileNetV2 and EfficientNet, as transformers 5.24 computes them. Elastic are the
+blocks of each stage (the first ones are kept) and the channels inside of each block; what blocks hand on is fixed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from search_space.adjustments import Adjustments, Options, whole
+from search_space.checkpoint import IMAGE_SIDE, CheckpointError, ConfigReader, Layout, Place, shares
+from search_space.families._decoder_types import ACTIVATIONS
+from search_space.families._identity import digest
+from search_space.families._names import Table, places, prefixed
+from search_space.families._network import Fresh, shapes_of
+from search_space.inputs import ImageInput
+from search_space.layers import (
+    ConvNextLayerSpec,
+    InvertedResidualSpec,
+    LayerSpec,
+    MapHeadSpec,
+    PaddedConvSpec,
+    PatchConvSpec,
+)
+from search_space.space import Choice, SearchSpace, Values
+from search_space.spellings import Spelling
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One slot of a network.
+
+    Attributes:
+        spec: at full size.
+        names: module on the disk -> ours.
+        stage, block: where it stands, from 1; 0: in no stage, always there.
+        elastic: whether its hidden channels are.
+    """
+
+    name: str
+    spec: LayerSpec
+    names: Table
+    stage: int = 0
+    block: int = 0
+    elastic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StagedNetwork:
+    """A checkpoint's whole network and where its tensors are."""
+
+    slots: tuple[Slot, ...]
+    size: int
+    channels: int
+    base: str
+    prefix: str
+    fresh: Fresh
+
+    @property
+    def classes(self) -> int:
+        """Of its head."""
+        head = self.slots[-1].spec
+        assert isinstance(head, MapHeadSpec)
+        return head.classes
+
+    def layout(self) -> Layout:
+        """Which tensor of a checkpoint goes where."""
+        found: dict[str, Place] = {}
+        for slot in self.slots:
+            for disk, own in slot.names.items():
+                beside = own[0] == "classifier"
+                optional, fresh = beside and own[0] in self.fresh.optional, beside and own[0] in self.fresh.fresh
+                table = prefixed("" if beside else self.prefix, {disk: own})
+                found |= places(slot.name, shapes_of(slot.spec), table, optional=optional, fresh=fresh)
+        return Layout(found, ("*num_batches_tracked",), Spelling(self.base.removesuffix(".")))
+
+
+# --- the space -------------------------------------------------------------------------------------------
+
+
+def staged_space(
+    family: str, preset: str | None, network: StagedNetwork, adjustments: Adjustments, pretrained: bool = True
+) -> SearchSpace:
+    """The space of a network: its first blocks of each stage, with fewer channels inside.
+
+    Raises:
+        ValueError: options that are larger than the network.
+    """
+    key = digest((network.slots, network.size)) if pretrained else ""
+    name = f"{family}/{preset or 'checkpoint'}" + (f"-{key}" if key else "")
+    if not pretrained and adjustments.classes is not None:
+        name += f"/{adjustments.classes}-classes"
+    if adjustments.length is not None:
+        raise ValueError(f"Space {name!r} takes images, not tokens; leave the sequence length out.")
+    options = Options(name, adjustments)
+    choices = list(_choices(network, options, pretrained))
+    options.finish()
+
+    def capacity() -> dict[str, LayerSpec]:
+        return {slot.name: slot.spec for slot in network.slots}
+
+    return SearchSpace(
+        name,
+        choices,
+        lambda values: dict(_chosen(network, values)),
+        capacity if pretrained else None,
+        ImageInput(network.channels, network.size, network.classes),
+    )
+
+
+def _choices(network: StagedNetwork, options: Options, pretrained: bool) -> Iterator[Choice]:
+    depths: dict[int, tuple[Any, ...]] = {}
+    for slot in network.slots:
+        if slot.stage and slot.stage not in depths:
+            count = sum(other.stage == slot.stage for other in network.slots)
+            name = f"stage{slot.stage}_depth"
+            depths[slot.stage] = options.of(name, shares(count, (2, 3), 1), whole(1, count))
+            yield Choice(name, depths[slot.stage])
+        if slot.elastic and slot.block <= depths[slot.stage][-1]:
+            deep_enough = tuple(depth for depth in depths[slot.stage] if depth >= slot.block)
+            when = None if deep_enough == depths[slot.stage] else (f"stage{slot.stage}_depth", deep_enough)
+            hidden = int(slot.spec.fields()["hidden"])
+            name = f"{slot.name}_hidden"
+            yield Choice(
+                name, options.of(name, shares(hidden, (2, 3), 8), whole(1, hidden if pretrained else None)), when
+            )
+
+
+def _chosen(network: StagedNetwork, values: Values) -> Iterator[tuple[str, LayerSpec]]:
+    for slot in network.slots:
+        if slot.stage and slot.block > int(values[f"stage{slot.stage}_depth"]):
+            continue
+        spec = slot.spec
+        if slot.elastic:
+            spec = replace(spec, hidden=int(values[f"{slot.name}_hidden"]))  # type: ignore[call-arg]
+        yield slot.name, spec
+
+
+# --- reading ---------------------------------------------------------------------------------------------
+
+
+class _Reader(ConfigReader):
+    """Reads what all of these have."""
+
+    def __init__(self, config: Mapping[str, Any], stem: str, classes: int | None, side: int) -> None:
+        super().__init__(config, tuple(TYPES))
+        self.task_name = self.task((f"{stem}ForImageClassification", f"{stem}Model"))
+        self.bare = self.task_name.endswith("Model")
+        own = 0 if self.bare else self.own_classes(classes)
+        self.own_head = not self.bare and classes is None
+        self.classes = own if classes is None else classes
+        given = self.value("image_size", side)
+        self.size = self.whole(IMAGE_SIDE, given if isinstance(given, int) else None)
+        self.channels = self.whole("num_channels", 3)
+        self.activation = self.one_of("hidden_act", {name: name for name in ACTIVATIONS}, _ACTS[self.model_type])
+
+    def wholes(self, key: str, default: tuple[int, ...], count: int | None = None, least: int = 1) -> tuple[int, ...]:
+        """A list of whole numbers."""
+        given = self.value(key, list(default))
+        right = isinstance(given, list | tuple) and all(
+            isinstance(n, int) and not isinstance(n, bool) and n >= least for n in given
+        )
+        if not right or (count is not None and len(given) != count):
+            size = "" if count is None else f"{count} "
+            raise CheckpointError(
+                f"config.json must give {key!r} as {size}whole numbers of at least {least}; got {given!r}."
+            )
+        return tuple(given)
+
+    def network(self, slots: list[Slot], base: str) -> StagedNetwork:
+        """The whole network; what nobody has read and what changes it is refused."""
+        self.read.update(("drop_path_rate", "out_features", "out_indices", "_out_features", "_out_indices"))
+        self.refuse_unread()
+        classifier = frozenset({"classifier"})
+        fresh = Fresh()
+        if not self.own_head:
+            other = not self.bare and not self.classifies()
+            fresh = Fresh(optional=classifier, fresh=classifier if other else frozenset())
+        return StagedNetwork(tuple(slots), self.size, self.channels, base, "" if self.bare else base, fresh)
+
+
+_ACTS = {"convnext": "gelu", "convnextv2": "gelu", "mobilenet_v2": "relu6", "efficientnet": "swish"}
+_CLASSIFIER: Table = {"classifier": ("classifier",)}
+
+
+def _convnext(config: Mapping[str, Any], classes: int | None) -> StagedNetwork:
+    second = config.get("model_type") == "convnextv2"
+    reader = _Reader(config, "ConvNextV2" if second else "ConvNext", classes, 224)
+    stages = reader.whole("num_stages", 4)
+    widths = reader.wholes("hidden_sizes", (96, 192, 384, 768), stages)
+    depths = reader.wholes("depths", (3, 3, 9, 3), stages)
+    patch = reader.whole("patch_size", 4)
+    scaled = not second and reader.ratio("layer_scale_init_value", 1e-6) > 0
+    reader.read.update(("layer_scale_init_value",))
+    stem = PatchConvSpec(reader.channels, widths[0], patch, reader.size, norm_first=False, eps=1e-6)
+    slots = [Slot("stem", stem, {"embeddings.patch_embeddings": ("conv",), "embeddings.layernorm": ("norm",)})]
+    size, before = stem.out_size, widths[0]
+    for stage, (width, depth) in enumerate(zip(widths, depths, strict=True), 1):
+        disk = f"encoder.stages.{stage - 1}"
+        if stage > 1:
+            down = PatchConvSpec(before, width, 2, size, norm_first=True, eps=1e-6)
+            names: Table = {f"{disk}.downsampling_layer.0": ("norm",), f"{disk}.downsampling_layer.1": ("conv",)}
+            slots.append(Slot(f"stage{stage}_down", down, names))
+            size, before = down.out_size, width
+        if size < 1:
+            raise CheckpointError(f"config.json has images of {reader.size} pixels, too small for {stages} stages.")
+        spec = ConvNextLayerSpec(width, 4 * width, 7, size, reader.activation, 1e-6, scaled, second)
+        for block in range(1, depth + 1):
+            layer = f"{disk}.layers.{block - 1}"
+            names = {
+                f"{layer}.dwconv": ("depthwise",),
+                f"{layer}.layernorm": ("norm",),
+                f"{layer}.pwconv1": ("expand",),
+                f"{layer}.grn": ("response",),
+                f"{layer}.pwconv2": ("project",),
+                f"{layer}.layer_scale_parameter": ("scale",),
+            }
+            slots.append(Slot(f"stage{stage}_block{block}", spec, names, stage, block, elastic=True))
+    eps = reader.ratio("layer_norm_eps", 1e-12)
+    head = MapHeadSpec(before, reader.classes, size, "mean", norm=True, eps=eps, dropout=0.0)
+    slots.append(Slot("head", head, {"layernorm": ("norm",), **_CLASSIFIER}))
+    return reader.network(slots, "convnextv2." if second else "convnext.")
+
+
+def _divisible(value: float, divisor: int, least: int) -> int:
+    """As TensorFlow's networks round channels: never more than a tenth down."""
+    rounded = max(least, int(value + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+def _same(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+    """Zeros before and behind, as TensorFlow pads."""
+    total = max(kernel - (stride if size % stride == 0 else size % stride), 0)
+    return total // 2 * dilation, (total - total // 2) * dilation
+
+
+def _convolution(disk: str, own: str, norm: str) -> Table:
+    return {f"{disk}.convolution": (own,), f"{disk}.normalization": (norm,)}
+
+
+def _mobilenet_v2(config: Mapping[str, Any], classes: int | None) -> StagedNetwork:
+    reader = _Reader(config, "MobileNetV2", classes, 224)
+    multiplier = reader.ratio("depth_multiplier", 1.0)
+    divisor, least = reader.whole("depth_divisible_by", 8), reader.whole("min_depth", 8)
+    ratio, eps = reader.ratio("expand_ratio", 6.0), reader.ratio("layer_norm_eps", 0.001)
+    tf, act = reader.switch("tf_padding", True), reader.activation
+
+    def scaled(channels: int) -> int:
+        return _divisible(round(channels * multiplier), divisor, least)
+
+    def around(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
+        return _same(size, kernel, stride, dilation) if tf else (kernel // 2 * dilation,) * 2
+
+    widths = [scaled(n) for n in (16, *(24,) * 2, *(32,) * 3, *(64,) * 4, *(96,) * 3, *(160,) * 3, 320)]
+    strides = (2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1)
+    stem = PaddedConvSpec(reader.channels, scaled(32), 3, 2, *around(reader.size, 3, 2), reader.size, act, eps)
+    slots = [Slot("stem", stem, _convolution("conv_stem.first_conv", "conv", "norm"))]
+    size, expands = stem.out_size, not reader.switch("first_layer_is_expansion", True)
+    first = InvertedResidualSpec(
+        scaled(32), scaled(32), widths[0], 3, 1, *around(size, 3, 1), 1, size, act, expands, 0, eps, shortcut=False
+    )
+    slots.append(Slot("first", first, _inverted_names("conv_stem")))
+    reached, dilation, stage, block = 2, 1, 0, 0
+    for i, stride in enumerate(strides):
+        own_dilation = 1
+        if reached == reader.whole("output_stride", 32):
+            stride, own_dilation, dilation = 1, dilation, dilation * stride
+        else:
+            reached *= stride
+        shortcut = stride == 1 and widths[i] == widths[i + 1]
+        stage, block = (stage, block + 1) if shortcut and stage else (stage + 1, 1)
+        hidden = _divisible(round(widths[i] * ratio), divisor, least)
+        spec = InvertedResidualSpec(
+            widths[i], hidden, widths[i + 1], 3, stride, *around(size, 3, stride, own_dilation), own_dilation, size,
+            act, True, 0, eps, shortcut,
+        )  # fmt: skip
+        slots.append(
+            Slot(f"stage{stage}_block{block}", spec, _inverted_names(f"layer.{i}"), stage, block, elastic=True)
+        )
+        size = spec.out_size
+    last = 1280 if reader.switch("finegrained_output", True) and multiplier < 1 else scaled(1280)
+    top = PaddedConvSpec(widths[-1], last, 1, 1, 0, 0, size, act, eps)
+    slots.append(Slot("top", top, _convolution("conv_1x1", "conv", "norm")))
+    dropout = reader.ratio("classifier_dropout_prob", 0.8, 1)
+    head = MapHeadSpec(last, reader.classes, size, "mean", norm=False, eps=0.0, dropout=dropout)
+    slots.append(Slot("head", head, _CLASSIFIER))
+    return reader.network(slots, "mobilenet_v2.")
+
+
+def _inverted_names(disk: str) -> Table:
+    return {
+        **_convolution(f"{disk}.expand_1x1", "expand", "expand_norm"),
+        **_convolution(f"{disk}.conv_3x3", "depthwise", "depthwise_norm"),
+        **_convolution(f"{disk}.reduce_1x1", "project", "project_norm"),
+    }
+
+
+def _efficientnet(config: Mapping[str, Any], classes: int | None) -> StagedNetwork:
+    reader = _Reader(config, "EfficientNet", classes, 600)
+    wide, deep = reader.ratio("width_coefficient", 2.0), reader.ratio("depth_coefficient", 3.1)
+    divisor, eps, act = reader.whole("depth_divisor", 8), reader.ratio("batch_norm_eps", 0.001), reader.activation
+
+    def scaled(channels: int) -> int:
+        return _divisible(channels * wide, divisor, divisor)
+
+    ins = reader.wholes("in_channels", (32, 16, 24, 40, 80, 112, 192))
+    outs = reader.wholes("out_channels", (16, 24, 40, 80, 112, 192, 320), len(ins))
+    kernels = reader.wholes("kernel_sizes", (3, 3, 5, 3, 5, 5, 3), len(ins))
+    strides = reader.wholes("strides", (1, 2, 2, 2, 1, 2, 1), len(ins))
+    repeats = reader.wholes("num_block_repeats", (1, 2, 2, 3, 3, 4, 1), len(ins))
+    ratios = reader.wholes("expand_ratios", (1, 6, 6, 6, 6, 6, 6), len(ins))
+    unadjusted = reader.wholes("depthwise_padding", (), least=0)
+    squeeze = reader.ratio("squeeze_expansion_ratio", 0.25)
+    stem = PaddedConvSpec(reader.channels, scaled(32), 3, 2, 0, 1, reader.size, act, eps)
+    names: Table = {"embeddings.convolution": ("conv",), "embeddings.batchnorm": ("norm",)}
+    slots, size, number = [Slot("stem", stem, names)], stem.out_size, 0
+    for stage, (in_channels, out, kernel, first_stride, repeat, ratio) in enumerate(
+        zip(ins, outs, kernels, strides, repeats, ratios, strict=True), 1
+    ):
+        before, width = scaled(in_channels), scaled(out)
+        for block in range(1, math.ceil(deep * repeat) + 1):
+            stride = first_stride if block == 1 else 1
+            half, adjusts = kernel // 2, number not in unadjusted
+            around = (half - 1, half) if stride == 2 and adjusts else (half, half)
+            spec = InvertedResidualSpec(
+                before, before * ratio, width, kernel, stride, *around, 1, size, act, ratio != 1,
+                max(1, int(before * squeeze)), eps, shortcut=block > 1 and stride == 1,
+            )  # fmt: skip
+            names = _efficientnet_names(f"encoder.blocks.{number}")
+            slots.append(Slot(f"stage{stage}_block{block}", spec, names, stage, block, elastic=ratio != 1))
+            size, before, number = spec.out_size, width, number + 1
+    hidden = reader.whole("hidden_dim", 2560)
+    if scaled(1280) != hidden:
+        raise CheckpointError(f"config.json has a hidden_dim of {hidden}; its width coefficient makes {scaled(1280)}.")
+    top = PaddedConvSpec(before, hidden, 1, 1, 0, 0, size, act, eps)
+    slots.append(Slot("top", top, {"encoder.top_conv": ("conv",), "encoder.top_bn": ("norm",)}))
+    pool = reader.one_of("pooling_type", {"mean": "mean", "max": "max"}, "mean")
+    dropout = reader.ratio("dropout_rate", 0.5, 1)
+    slots.append(Slot("head", MapHeadSpec(hidden, reader.classes, size, pool, False, 0.0, dropout), _CLASSIFIER))
+    reader.read.update(("batch_norm_momentum", "drop_connect_rate"))
+    return reader.network(slots, "efficientnet.")
+
+
+def _efficientnet_names(disk: str) -> Table:
+    return {
+        f"{disk}.expansion.expand_conv": ("expand",),
+        f"{disk}.expansion.expand_bn": ("expand_norm",),
+        f"{disk}.depthwise_conv.depthwise_conv": ("depthwise",),
+        f"{disk}.depthwise_conv.depthwise_norm": ("depthwise_norm",),
+        f"{disk}.squeeze_excite.reduce": ("squeeze",),
+        f"{disk}.squeeze_excite.expand": ("excite",),
+        f"{disk}.projection.project_conv": ("project",),
+        f"{disk}.projection.project_bn": ("project_norm",),
+    }
+
+
+TYPES: dict[str, Callable[[Mapping[str, Any], int | None], StagedNetwork]] = {
+    "convnext": _convnext,
+    "convnextv2": _convnext,
+    "mobilenet_v2": _mobilenet_v2,
+    "efficientnet": _efficientnet,
+}
+
+
+def read(config: Mapping[str, Any], classes: int | None = None) -> StagedNetwork:
+    """The network that a config.json of one of these types describes, with another number of classes if wanted.
+
+    Raises:
+        CheckpointError: another type or task, a number that is missing or impossible, or what is not computed here.
+    """
+    kind = str(config.get("model_type"))
+    if kind not in TYPES:
+        raise CheckpointError(f"The checkpoint's model_type is {kind!r}; this family supports {', '.join(TYPES)}.")
+    return TYPES[kind](config, classes)

@@ -1,0 +1,57 @@
+"""ConvNeXt family: convolutional networks of checkpoints, and a small ConvNeXt to train.
+
+Elastic are the blocks of each stage (the first ones are kept) and the channels inside of each block. Checkpoints are
+those of `_cnn_types`: ConvNeXt, ConvNeXt V2, MobileNetV2 and EfficientNet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from search_space.adjustments import Adjustments
+from search_space.checkpoint import Layout
+from search_space.families import _cnn_types
+from search_space.space import SearchSpace
+
+MODEL_TYPES = tuple(_cnn_types.TYPES)
+
+PRESETS: dict[str, Mapping[str, Any]] = {
+    # 32x32 images in patches of 2: small enough to train on a laptop's CPU.
+    "cifar": {
+        "model_type": "convnext",
+        "architectures": ["ConvNextForImageClassification"],
+        "image_size": 32,
+        "patch_size": 2,
+        "num_stages": 3,
+        "hidden_sizes": [32, 64, 128],
+        "depths": [2, 4, 2],
+        "num_labels": 10,
+    },
+}
+
+
+def space(preset: str, adjustments: Adjustments) -> SearchSpace:
+    """The search space of a preset; its weights are as large as the largest options."""
+    network = _cnn_types.read(PRESETS[preset], adjustments.classes)
+    return _cnn_types.staged_space("convnext", preset, network, adjustments, pretrained=False)
+
+
+def checkpoint_space(config: Mapping[str, Any], preset: str | None, adjustments: Adjustments) -> SearchSpace:
+    """The search space of a checkpoint: shares of its own sizes.
+
+    Raises:
+        CheckpointError: not a checkpoint of this family.
+        ValueError: options that are larger than the checkpoint, or a preset, whose stages are others.
+    """
+    if preset is not None:
+        raise ValueError(f"Preset {preset!r} has stages of its own and cannot start from a checkpoint; leave it out.")
+    return _cnn_types.staged_space("convnext", None, _cnn_types.read(config, adjustments.classes), adjustments)
+
+
+def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
+    """Which tensor of a checkpoint goes where."""
+    return _cnn_types.read(config, classes).layout()
+
+
+NARROWED: dict[str, Adjustments | None] = {}

@@ -1,0 +1,170 @@
+// Limits on the front's metrics: what remains, the network to take, and what a little more would buy.
+
+import { el } from "./dom.js";
+import { amount, label } from "./format.js";
+
+// A limit in the address: `max.latency_ms=5`, or `min.` where more is better.
+const WORDS = { minimize: "max", maximize: "min" };
+
+export class Limits {
+  #element;
+  #results;
+  #changed;
+  #choose;
+  #asked = new Map(); // metric -> limit
+  #offered = "";
+  #rows = new Map(); // metric -> {input, said, values}
+
+  /**
+   * @param {HTMLElement} element
+   * @param {import("./results.js").Results} results
+   * @param {() => void} changed called when limits were moved
+   * @param {(id: string) => void} choose called with the network that somebody takes
+   */
+  constructor(element, results, changed, choose) {
+    this.#element = element;
+    this.#results = results;
+    this.#changed = changed;
+    this.#choose = choose;
+  }
+
+  get isOn() {
+    return this.#asked.size > 0;
+  }
+
+  /** Whether a point is within all limits. */
+  keeps(point) {
+    return [...this.#asked].every(([metric, limit]) => this.#within(metric, point.metrics[metric], limit));
+  }
+
+  /** Limits from the address; those of unknown metrics are left alone. */
+  read(parameters) {
+    this.#asked.clear();
+    for (const [name, value] of parameters) {
+      const [word, ...metric] = name.split(".");
+      if (Object.values(WORDS).includes(word) && metric.length && Number.isFinite(Number(value))) this.#asked.set(metric.join("."), Number(value));
+    }
+    this.#offered = "";
+  }
+
+  /** Writes the limits into parameters of an address. */
+  write(parameters) {
+    for (const name of [...parameters.keys()]) if (/^(min|max)\./.test(name)) parameters.delete(name);
+    for (const [metric, limit] of this.#asked) parameters.set(`${this.#word(metric)}.${metric}`, String(limit));
+  }
+
+  /** Draws a slider for each metric in which networks of the front differ. */
+  show() {
+    const front = this.#results.front;
+    const metrics = this.#results.metrics().filter((metric) => this.#results.goalOf(metric) && this.#values(metric).length > 1 && !metric.startsWith("predicted_"));
+    const offered = JSON.stringify(metrics.map((metric) => [metric, this.#values(metric)]));
+    this.#element.hidden = front.length < 2 || metrics.length === 0;
+    if (offered !== this.#offered) {
+      this.#offered = offered;
+      this.#rows.clear();
+      const rows = metrics.map((metric) => this.#row(metric));
+      this.#element.replaceChildren(
+        el("div", { class: "limit-rows" }, ...rows),
+        el("p", { class: "remains", "data-testid": "remains", "aria-live": "polite" }),
+      );
+    }
+    this.#say();
+  }
+
+  // --- sliders ------------------------------------------------------------------------------------
+
+  #row(metric) {
+    const values = this.#values(metric); // from the strictest limit to none
+    const said = el("output", {});
+    const asked = this.#asked.get(metric);
+    const place = asked === undefined ? values.length - 1 : Math.max(0, this.#placeOf(metric, values, asked));
+    const input = el("input", { type: "range", min: 0, max: values.length - 1, step: 1, value: place, "data-metric": metric });
+    input.addEventListener("input", () => {
+      const at = Number(input.value);
+      if (at === values.length - 1) this.#asked.delete(metric);
+      else this.#asked.set(metric, values[at]);
+      this.#say();
+      this.#changed();
+    });
+    this.#rows.set(metric, { input, said, values });
+    const word = this.#results.goalOf(metric) === "minimize" ? "at most" : "at least";
+    return el("label", {}, el("span", {}, `${label(metric)} ${word} `, said), input);
+  }
+
+  #placeOf(metric, values, asked) {
+    let found = -1;
+    values.forEach((value, at) => {
+      if (this.#within(metric, value, asked)) found = at;
+    });
+    return found;
+  }
+
+  #values(metric) {
+    const found = [...new Set(this.#results.front.map((point) => point.metrics[metric]).filter((value) => value !== undefined))];
+    const sign = this.#results.goalOf(metric) === "maximize" ? -1 : 1;
+    return found.sort((a, b) => sign * (a - b));
+  }
+
+  // --- words --------------------------------------------------------------------------------------
+
+  #say() {
+    for (const [metric, { input, said, values }] of this.#rows) {
+      const limit = this.#asked.get(metric);
+      said.textContent = limit === undefined ? "any" : amount(metric, limit);
+      input.setAttribute("aria-valuetext", said.textContent);
+      if (limit === undefined) input.value = values.length - 1;
+    }
+    const line = this.#element.querySelector(".remains");
+    if (!line) return;
+    const kept = this.#results.front.filter((point) => this.keeps(point));
+    this.#element.dataset.remaining = String(kept.length);
+    const count = `${kept.length} of ${this.#results.front.length} networks remain.`;
+    if (!this.isOn) {
+      line.replaceChildren("Move a slider to see what remains under your limits.");
+      return;
+    }
+    const best = this.#best(kept);
+    if (!best) {
+      line.replaceChildren(`${count} No network of the front keeps these limits together.`);
+      return;
+    }
+    const metric = this.#quality();
+    const take = el("button", { type: "button", class: "pick", "data-testid": "take", onclick: () => this.#choose(best.id) }, best.id);
+    line.replaceChildren(`${count} Take `, take, `: ${label(metric).toLowerCase()} ${amount(metric, best.metrics[metric])}. `, this.#more(best));
+  }
+
+  /** What the cheapest relaxation of one limit buys. */
+  #more(best) {
+    const metric = this.#quality();
+    const said = [];
+    for (const [limited, limit] of this.#asked) {
+      if (limited === metric) continue;
+      const others = this.#results.front.filter((point) => [...this.#asked].every(([name, value]) => name === limited || this.#within(name, point.metrics[name], value)));
+      const sign = this.#results.goalOf(metric) === "minimize" ? -1 : 1;
+      const better = others.filter((point) => sign * point.metrics[metric] > sign * best.metrics[metric] && point.metrics[limited] !== undefined);
+      const price = (point) => Math.abs(point.metrics[limited] - limit);
+      const next = better.sort((a, b) => price(a) - price(b))[0];
+      if (next) said.push(`${label(limited)} of ${amount(limited, next.metrics[limited])} would give ${amount(metric, next.metrics[metric])}.`);
+    }
+    return said.join(" ");
+  }
+
+  #best(points) {
+    const metric = this.#quality();
+    const sign = this.#results.goalOf(metric) === "minimize" ? -1 : 1;
+    return points.reduce((best, point) => (best && sign * best.metrics[metric] >= sign * (point.metrics[metric] ?? -sign * Infinity) ? best : point), null);
+  }
+
+  #quality() {
+    return this.#results.objectives[0]?.metric ?? "accuracy";
+  }
+
+  #word(metric) {
+    return WORDS[this.#results.goalOf(metric)] ?? "max";
+  }
+
+  #within(metric, value, limit) {
+    if (value === undefined) return false;
+    return this.#results.goalOf(metric) === "maximize" ? value >= limit : value <= limit;
+  }
+}

@@ -1,0 +1,47 @@
+"""The formats that are made of a `torch.export` program, and torchao's: loaded by their own tools."""
+
+import numpy as np
+import pytest
+
+from export.generation import continuation
+from job.formats import refusal
+from plugins.kinds import FORMATS
+from tests.export.random_networks import answers, random_contents, reloaded, samples_of, space_of, subject_of
+
+# The first is tried on every run, the others by the thorough one: each takes seconds of exporters and compilers.
+NETWORKS = ["vit", "llama", "bert", "qwen3", "mobilenet/digits", "resnet/cifar"]
+TOOLS = {"torch_export": "torch", "openvino": "openvino", "executorch": "executorch", "torchao": "torchao"}
+CASES = [
+    pytest.param(tool, name, marks=[] if number == 0 else pytest.mark.thorough)
+    for tool in TOOLS
+    for number, name in enumerate(NETWORKS)
+]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("tool", "name"), CASES)
+def test_a_random_network_comes_back(tool: str, name: str, tmp_path, monkeypatch) -> None:
+    pytest.importorskip(TOOLS[tool])
+    space = space_of(name)
+    contents, inputs = random_contents(space, seed=6), samples_of(space)
+    if refusal(tool, subject_of(contents)) is not None:
+        assert (tool, contents.layers.keys()) != ("torch_export", contents.layers.keys())
+        return
+    module = FORMATS.load(tool)
+    module.write_contents(contents, inputs, tmp_path)
+    run = reloaded(tool, tmp_path, monkeypatch)
+    masked = inputs.dim() == 2 and "bert" in name
+    given = [inputs.numpy(), np.ones(inputs.shape, bool)] if masked else [inputs.numpy()]
+    right = answers(getattr(module, "REFERENCE", lambda same: same)(contents.network), inputs)
+    assert np.abs(run(*given) - right).max() <= 1e-4
+    if hasattr(run, "generate"):
+        wanted = continuation(contents.network, inputs)
+        assert wanted is not None
+        assert wanted.compared(run.generate(wanted.prompts, wanted.count), 1e-4)["parted_at"] is None
+
+
+def test_what_a_tool_cannot_hold_is_refused() -> None:
+    llama, images = (subject_of(random_contents(space_of(name))) for name in ("llama", "mobilenet/digits"))
+    assert "cache" in str(refusal("executorch", llama))
+    assert "convolutions" in str(refusal("torchao", images))
+    assert refusal("openvino", llama) is refusal("openvino", images) is None
