@@ -53,7 +53,7 @@ def test_a_joint_search_shows_its_baselines_and_exports_integers(client: Client,
         chosen = next(p for p in front["points"] if 8 in p["values"].values())
         shown = http.get(f"/v1/jobs/{job['id']}/architectures/{chosen['architecture_id']}").json()
     rows = list(csv.DictReader(io.StringIO(table)))
-    assert [row["baseline"] for row in rows] == [""] * len(front["points"]) + names
+    assert [row["baseline"] for row in rows] == [""] * len(front["points"]) + [front["reference"]["name"]] + names
     assert {layer["bits"] for layer in layers} == {8}
     assert "stem.conv" not in {layer["layer"] for layer in layers}
     assert all(layer["divergence"] >= 0 for layer in layers)
