@@ -107,7 +107,15 @@ def _program(called: Signature) -> torch.export.ExportedProgram:
     with quiet(), torch.no_grad():
         made = torch.export.export(called.module, called.example, dynamic_shapes=tuple(shapes), strict=False)
     made._guards_code = []
+    _forget_sources(made.graph_module)
     return made
+
+
+def _forget_sources(module: torch.fx.GraphModule) -> None:
+    """Where each operator stood in which file of this machine: nobody's business, and another file on every machine."""
+    for graph in (each.graph for each in module.modules() if isinstance(each, torch.fx.GraphModule)):
+        for node in graph.nodes:
+            node.meta.pop("stack_trace", None)
 
 
 @contextlib.contextmanager

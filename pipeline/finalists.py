@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from export.measurable import write_measurable
@@ -39,9 +39,8 @@ class Tested:
     Attributes:
         test: its scores on what no search has seen, by name: test examples, held-out questions.
         metrics, sources: what was measured of it on the job's device, beside what was predicted; how each was obtained.
-        intervals: 95 %, of all of its numbers whose spread is known.
+        intervals: 95 %, of these and of what the search asked.
         measurements: that they come from.
-        validation: its scores on what the search asked.
     """
 
     test: dict[str, float]
@@ -49,7 +48,6 @@ class Tested:
     sources: dict[str, Source]
     intervals: dict[str, Interval]
     measurements: Results
-    validation: dict[str, float] = field(default_factory=dict)
 
 
 def tested_networks(
@@ -61,6 +59,7 @@ def tested_networks(
     listen: Callable[[], None],
     held_out: Sequence[Exam],
     may_fail: Mapping[str, Callable[[str], None]],
+    searching: Evaluator | None,
 ) -> list[Tested]:
     """Test scores and latencies of networks, which are measured in turns, so that they can be compared.
 
@@ -73,23 +72,22 @@ def tested_networks(
         listen: called now and then; may raise to stop.
         held_out: what the networks are asked besides the test split.
         may_fail: architectures that the target need not be able to run, with who hears why it cannot.
+        searching: the search's evaluator, whose scores the intervals belong to; None: the same one.
 
     Raises:
         JobFailed: the target cannot run one of the others.
     """
-    data, tests, validations, networks = evaluator.data, [], [], []
+    data, tests, networks = evaluator.data, [], []
     inputs = data.test.inputs(slice(0, 1)).cpu()
     for architecture in architectures:
         network = evaluator.network(architecture)
-        asked = evaluator.scores(network)
-        validations.append(asked.values)
+        asked = evaluator.scores(network) if searching is None else searching.scores(searching.network(architecture))
         tests.append(_scored(evaluator, network, spec, held_out, asked.intervals))
         networks.append(on_device(network, inputs.device))
         listen()
     meter = hardware.meter
     if hardware.metrics and meter is None:
-        unmeasured = zip(tests, validations, strict=True)
-        return [Tested(test.values, {}, {}, test.intervals, [], validation) for test, validation in unmeasured]
+        return [Tested(test.values, {}, {}, test.intervals, []) for test in tests]
     here = [Setting(threads=threads) for threads in sorted({1, os.cpu_count() or 1})]
     settings = here if meter is None else [meter.instrument.setting]
     bench = LocalBench(settings[0].how) if meter is None else meter.instrument.bench
@@ -100,22 +98,20 @@ def tested_networks(
         ]
         measured = bench.measure(models, settings, Effort(max_seconds=spec.hardware.seconds), listen)
     found = []
-    for architecture, test, validation, results in zip(architectures, tests, validations, measured, strict=True):
+    for architecture, test, results in zip(architectures, tests, measured, strict=True):
         if isinstance(results, MeasurementError):
             who = "This machine" if meter is None else f"Target {meter.target}"
             refusal = f"{who} cannot measure {architecture.id}. {results}"
             if architecture.id not in may_fail:
                 raise JobFailed(refusal)
             may_fail[architecture.id](refusal)
-            found.append(Tested(test.values, {}, {}, test.intervals, [], validation))
+            found.append(Tested(test.values, {}, {}, test.intervals, []))
         elif meter is not None:
-            found.append(replace(_on_target(test, hardware, meter, architecture, results), validation=validation))
+            found.append(_on_target(test, hardware, meter, architecture, results))
         else:
             latency: dict[str, Source] = {"latency_ms": Source.MEASURED}
             ends = {**test.intervals, **interval_of(results[0], "latency_ms")}
-            found.append(
-                Tested(test.values, {"latency_ms": results[0]["median_ms"]}, latency, ends, results, validation)
-            )
+            found.append(Tested(test.values, {"latency_ms": results[0]["median_ms"]}, latency, ends, results))
     return found
 
 

@@ -93,7 +93,7 @@ def measure_front(
     for finalist in shop.reporter.finalists():
         choice.measured[finalist.architecture_id] = finalist
     shop.reporter.reference(row_of(reference.evaluation, 0.0))
-    lab = _Lab(shop, delivering, hardware, reference, held_out)
+    lab = _Lab(shop, evaluator, delivering, hardware, reference, held_out)
     shop.reporter.stage(Stage.MEASURE_FINALISTS, choice.done)
     while left := choice.next():
         for group in measured_at_once(left):
@@ -265,6 +265,7 @@ class _Lab:
     """Measures networks of a job in turns."""
 
     shop: Workshop
+    searching: Evaluator
     evaluator: Evaluator
     hardware: Hardware
     reference: Reference
@@ -276,7 +277,7 @@ class _Lab:
         of_reference = self.reference.evaluation.architecture.id
         # The reference need not keep the job's limits, so it may be too large for the target.
         may_fail = {of_reference: lambda why: shop.reporter.tell("warning", f"The {self.reference.name}: {why}")}
-        found = measured_networks(shop, self.evaluator, group, self.hardware, self.held_out, may_fail)
+        found = measured_networks(shop, self.evaluator, group, self.hardware, self.held_out, may_fail, self.searching)
         images, training = images_of(spec, delivered=True), spec.training
         in_fewer_bits = InSchemes(
             self.evaluator, spec.scoring.quantize_front, images, training.seed, training.augmentation
@@ -294,20 +295,29 @@ def measured_networks(
     hardware: Hardware,
     held_out: Sequence[Exam] = (),
     may_fail: Mapping[str, Callable[[str], None]] = MappingProxyType({}),
+    searching: Evaluator | None = None,
 ) -> list[Finalist]:
     """Networks as finalists of the job, not yet stored; see `tested_networks`."""
     architectures = [one.architecture for one in group]
     tested = tested_networks(
-        evaluator, architectures, shop.searched, hardware, shop.spec, shop.reporter.listen, held_out, may_fail
+        evaluator,
+        architectures,
+        shop.searched,
+        hardware,
+        shop.spec,
+        shop.reporter.listen,
+        held_out,
+        may_fail,
+        searching,
     )
     return [
         Finalist(
             job_id=shop.job_id,
             architecture_id=architecture.id,
             position=None,
-            # A network is delivered calibrated on more examples than the search took, so it is asked again.
-            metrics={**one.validation, **one.test, **one.metrics},
-            sources={**dict.fromkeys([*one.validation, *one.test], Source.MEASURED), **one.sources},
+            # What the search asked stays as the search has it, so that every network is compared in the same numbers.
+            metrics={**one.test, **one.metrics},
+            sources={**dict.fromkeys(one.test, Source.MEASURED), **one.sources},
             intervals={name: list(ends) for name, ends in one.intervals.items()},
             measurements=one.measurements,
         )

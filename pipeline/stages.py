@@ -219,7 +219,7 @@ def measure_baselines(shop: Workshop, evaluator: Evaluator, delivering: Evaluato
     named = baseline_architectures(shop, evaluator, hardware)
     left = {name: architecture for name, architecture in named.items() if name not in finished}
     scored = [evaluator.evaluate([architecture])[0] for architecture in left.values()]
-    measured = measured_networks(shop, delivering, scored, hardware)
+    measured = measured_networks(shop, delivering, scored, hardware, searching=evaluator)
     for name, evaluation, found in zip(left, scored, measured, strict=True):
         shop.reporter.record(baseline_of(name, evaluation, found))
         shop.reporter.progress(1.0, force=True)

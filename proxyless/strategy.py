@@ -343,7 +343,7 @@ class _GradientSearch:
         began = time.monotonic()
         (evaluation,) = evaluator.evaluate([architecture])
         space, listen = self._shop.space, self._shop.reporter.listen
-        (tested,) = tested_networks(evaluator, [architecture], space, hardware, self._spec, listen, (), {})
+        (tested,) = tested_networks(evaluator, [architecture], space, hardware, self._spec, listen, (), {}, None)
         on_target, how = tested.metrics, tested.sources
         if not on_target and hardware.metrics:
             on_target, how = hardware.scores(architecture, listen)

@@ -108,8 +108,7 @@ def count_jobs(session: Session) -> dict[JobState, int]:
 
 def summaries(session: Session, job_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """What jobs have found, by id: number of evaluations, and of the measured front its size and best accuracy."""
-    shown = Finalist.metrics["accuracy"].as_float()
-    accuracy = func.coalesce(shown, EvaluationRow.metrics["accuracy"].as_float())
+    accuracy = EvaluationRow.metrics["accuracy"].as_float()
     # Only the front counts for the best: what was evaluated may break a limit of the job.
     rows = session.execute(
         select(

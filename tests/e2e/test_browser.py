@@ -142,7 +142,7 @@ def test_limits_narrow_the_front_and_survive_a_reload(page: Page, job_id: str, c
     expect(limits).to_have_attribute("data-remaining", "1")
     expect(page.get_by_test_id("take")).to_have_text(cheapest["architecture_id"])
     expect(page.get_by_test_id("remains")).to_contain_text("would give")  # what a little more buys
-    expect(page.locator("tr.beyond")).to_have_count(len(points) - 1)
+    expect(page.locator("[data-testid=front-row].beyond")).to_have_count(len(points) - 1)
     assert f"max.macs={cheapest['metrics']['macs']:.0f}" in page.url
     page.get_by_test_id("take").click()
     expect(page.get_by_test_id("detail-panel")).to_have_attribute("data-architecture-id", cheapest["architecture_id"])
