@@ -193,8 +193,8 @@ def test_full_disk_pauses_the_job_and_leaves_nothing_half_written(
         left = [path.name for path in artifacts.rglob("*") if path.is_file()]
     finally:
         subprocess.run(["umount", str(artifacts)], check=True)
-    # What exports are verified with was whole before the disk was full; of the checkpoint nothing is there.
-    assert left == [f"{job['id']}.samples.safetensors"]
+    # Of what did not fit nothing is there; only what exports are verified with may have been whole before.
+    assert set(left) <= {f"{job['id']}.samples.safetensors"}
     client.verb(job["id"], "resume")
     assert wait_for(client, job["id"], is_finished)["state"] == "succeeded"
     assert result(client, job["id"]) == undisturbed
