@@ -26,7 +26,7 @@ def spec(tmp_path: Path) -> JobSpec:
 
 
 def reusing(spec: JobSpec, row: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, **supernet: Any) -> JobSpec:
-    monkeypatch.setattr(jobs.queries, "supernet", lambda session, name: row)
+    monkeypatch.setattr(jobs.queries, "supernet", lambda session, name, hold: row)
     asked = spec.supernet.model_copy(update={"reuse": row.id, **supernet})
     return jobs.reusing(None, spec.model_copy(update={"supernet": asked}))
 

@@ -87,7 +87,10 @@ def finish(database: Database, seconds: dict[str, float], **changed: Any) -> str
 
 
 class TestEstimate:
-    def test_work_is_scaled_and_the_spread_is_that_of_earlier_jobs(self, database: Database) -> None:
+    def test_work_is_scaled_and_the_spread_is_that_of_earlier_jobs(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("service.estimate.LOOKED_AT", 2)  # not at jobs of other tests in the same database
         stages = {"prepare data": 1.0, "train supernet": 10.0, "search": 8.0, "measure finalists": 5.0}
         finish(database, stages)
         finish(database, {**stages, "train supernet": 30.0})
