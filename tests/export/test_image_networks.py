@@ -14,9 +14,9 @@ from winnow.testing.families import buildable
 NETWORKS = [
     ("mobilenet", "attentivenas"),
     ("proxyless", "cifar"),
-    ("proxyless", "cifar_operations"),
+    pytest.param("proxyless", "cifar_operations", marks=pytest.mark.thorough),
     ("resnet", "cifar"),
-    ("resnet", "ofa_resnet50"),
+    pytest.param("resnet", "ofa_resnet50", marks=pytest.mark.thorough),
 ]
 
 

@@ -17,7 +17,7 @@ from tests.export.random_networks import answers, random_contents, reloaded, sam
 NETWORKS = ["vit", "llama", "bert", "qwen3", "mobilenet/digits", "resnet/cifar"]
 TOOLS = {"torch_export": "torch", "openvino": "openvino", "executorch": "executorch", "torchao": "torchao"}
 CASES = [
-    pytest.param(tool, name, marks=[] if number == 0 else pytest.mark.thorough)
+    pytest.param(tool, name, marks=[] if number == 0 and tool != "executorch" else pytest.mark.thorough)
     for tool in TOOLS
     for number, name in enumerate(NETWORKS)
 ]

@@ -14,6 +14,7 @@ from supernet.flat import own_tensors
 from tests.quantization.networks import inputs_for, quantizable, space_of
 
 
+@pytest.mark.thorough
 def test_a_quantized_llama_reloads_and_its_weights_are_integers(tmp_path):
     """Images go the same way in tests/e2e/test_quantized_job.py."""
     space = space_of("llama")

@@ -218,6 +218,7 @@ def order_of(shop, evaluator: Evaluator, data: Dataset, name: str = "n", **chang
     )
 
 
+@pytest.mark.thorough  # a model of answers is verified in the same way on every run
 def test_a_language_model_is_verified_by_its_perplexity_without_its_data(tmp_path: Path) -> None:
     text = text_file(tmp_path)
     spec = llama_spec(text)

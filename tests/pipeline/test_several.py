@@ -15,6 +15,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
     return folder, together("tests.pipeline.several", str(folder))
 
 
+@pytest.mark.thorough
 def test_memory_and_divergence_of_one_process_are_answered_by_both(several):
     found = several[1]["trouble"]
     memory, divergence = found["messages"]
@@ -24,6 +25,7 @@ def test_memory_and_divergence_of_one_process_are_answered_by_both(several):
     assert found["sum_of_both"] == 2 * found["sum"]  # both hold the same weights
 
 
+@pytest.mark.thorough
 def test_a_llama_whose_weights_are_spread_is_checkpointed_and_ends_whole(several):
     """The best checkpoint and the finished supernet are whole tensors; two spread processes train what two do."""
     from safetensors.torch import load_file

@@ -40,7 +40,7 @@ def in_type(folder: Path, dtype: torch.dtype) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.thorough)])
 def test_sixteen_bits_are_counted_measured_and_shipped_as_such(dtype, tmp_path):
     checkpoint, path = bert(tmp_path / "ck", ("pos", "neg")), texts(tmp_path, {"good": "pos", "bad": "neg"})
     full = text_spec(checkpoint, path)

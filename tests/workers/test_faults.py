@@ -252,7 +252,7 @@ def run_to_the_end(bench: Bench, expected: type[BaseException], most: int, **tam
     [
         ("searched", "before"),
         ("searched", "after"),
-        ("quantized", "before"),
+        pytest.param("quantized", "before", marks=pytest.mark.thorough),
         ("by gradient", "before"),
         pytest.param("quantized", "after", marks=pytest.mark.thorough),
         pytest.param("by gradient", "after", marks=pytest.mark.thorough),
