@@ -59,8 +59,9 @@ def knee(front: Sequence[Evaluation], objectives: Sequence[Objective]) -> Evalua
 
     1. The point nearest to the ideal one, which has the best value of each objective; every objective is scaled to the
        front's range, as a logarithm where it spans decades (`Metric.decades`), and "nearest" is Euclidean.
-    2. Where another point is clearly better in some objective, and its other intervals overlap with those of that
-       point, there is a tie in these, and the one that is better by most of the front's range is taken instead.
+    2. Where another point is clearly better in some objective and loses none, it is taken instead, the one that is
+       better by most of the front's range. It loses an objective unless the value of each lies within the interval
+       of the other: with few examples wide intervals overlap at their ends over a difference that people see.
 
     None for an empty front.
     """
@@ -71,12 +72,26 @@ def knee(front: Sequence[Evaluation], objectives: Sequence[Objective]) -> Evalua
     best, most = nearest, 0.0
     for other, point in enumerate(front):
         ahead = [clearly_better(point, front[nearest], objective) for objective in objectives]
-        if not any(ahead) or any(clearly_better(front[nearest], point, objective) for objective in objectives):
+        if not any(ahead) or any(loses(point, front[nearest], objective) for objective in objectives):
             continue
         gain = float((scaled[nearest] - scaled[other])[ahead].sum())
         if gain > most:
             best, most = other, gain
     return front[best]
+
+
+def loses(one: Evaluation, other: Evaluation, objective: Objective) -> bool:
+    """Whether one is worse than another in an objective, and either's value lies outside the interval of the other."""
+    value, other_value = (objective.cost(each.metrics[objective.metric]) for each in (one, other))
+    if not value > other_value:
+        return False
+
+    def within(value: float, of: Evaluation) -> bool:
+        low, high = ends_of(objective.metric, of.metrics, of.intervals)
+        return low <= value <= high
+
+    raw, other_raw = one.metrics[objective.metric], other.metrics[objective.metric]
+    return not (within(raw, other) and within(other_raw, one))
 
 
 def clearly_better(one: Evaluation, other: Evaluation, objective: Objective) -> bool:
