@@ -8,9 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, String, and_, any_, cast, delete, func, literal, or_, select, true, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Select,
+    String,
+    and_,
+    any_,
+    bindparam,
+    cast,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from service.store import notices, outbox
@@ -109,6 +126,15 @@ def count_jobs(session: Session) -> dict[JobState, int]:
 
 def summaries(session: Session, job_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """What jobs have found, by id: number of evaluations, and of the measured front its size and best accuracy."""
+    return {
+        job_id: {"evaluations": evaluated, "front_size": size, "best_accuracy": best}
+        for job_id, evaluated, size, best in session.execute(_summaries(), {"ids": list(job_ids)})
+    }
+
+
+@cache
+def _summaries() -> Select[str, int, int, float | None]:
+    """The statement of `summaries`, which takes longer to build than to answer."""
     # Numbers count from 1 without gaps, and an index finds the last one at once.
     newest = select(func.max(EvaluationRow.number)).where(EvaluationRow.job_id == Job.id).scalar_subquery()
     # Only the front counts for the best: what was evaluated may break a limit of the job.
@@ -126,10 +152,7 @@ def summaries(session: Session, job_ids: Sequence[str]) -> dict[str, dict[str, A
         .lateral()
     )
     query = select(Job.id, func.coalesce(newest, 0), front.c.size, front.c.best).join(front, true())
-    return {
-        job_id: {"evaluations": evaluated, "front_size": size, "best_accuracy": best}
-        for job_id, evaluated, size, best in session.execute(query.where(Job.id.in_(job_ids)))
-    }
+    return query.where(Job.id == any_(bindparam("ids", type_=ARRAY(String))))
 
 
 def set_state(session: Session, job: Job, state: JobState, message: str | None) -> None:
@@ -372,13 +395,13 @@ def evaluations_named(session: Session, job_id: str, names: Sequence[str]) -> Se
     """Evaluations of these architectures, in the order in which they were made."""
     if not names:
         return []
-    query = select(EvaluationRow).where(EvaluationRow.job_id == job_id, _named(names))
+    query = select(EvaluationRow).where(EvaluationRow.job_id == job_id, _one_of(EvaluationRow.architecture_id, names))
     return session.scalars(query.order_by(EvaluationRow.number)).all()
 
 
-def _named(names: Sequence[str]) -> ColumnElement[bool]:
-    """That an evaluation is of one of these architectures; one parameter, however many there are."""
-    return EvaluationRow.architecture_id == any_(literal(list(names), ARRAY(String)))
+def _one_of(column: InstrumentedAttribute[str], words: Sequence[str]) -> ColumnElement[bool]:
+    """That a text is one of these: one parameter, however many there are."""
+    return column == any_(literal(list(words), ARRAY(String)))
 
 
 def scores(
@@ -388,7 +411,7 @@ def scores(
     in which they were made."""
     meant = EvaluationRow.number > after
     query = select(EvaluationRow.number, EvaluationRow.architecture_id, EvaluationRow.metrics)
-    query = query.where(EvaluationRow.job_id == job_id, or_(meant, _named(names)) if names else meant)
+    query = query.where(EvaluationRow.job_id == job_id, or_(meant, _one_of(EvaluationRow.architecture_id, names)))
     return session.execute(query.order_by(EvaluationRow.number)).all()
 
 
