@@ -93,9 +93,10 @@ def outline(stored: Stored) -> Outline:
 
 
 def upgraded(stored: Stored) -> dict[str, Any]:
-    """A stored job in the words of this version. The first one did not write its number."""
-    now = copy.deepcopy(dict(stored))
-    version = now.get("version", 1)
+    """A stored job in the words of this version; its parts are not to be changed. The first one wrote no number."""
+    version = stored.get("version", 1)
+    # Steps change what they get; lists of jobs of this version need no copy of all their parts.
+    now = dict(stored) if version >= JOB_VERSION else copy.deepcopy(dict(stored))
     for step in range(version, JOB_VERSION):
         UPGRADES[step](now)
     if version > JOB_VERSION:
@@ -133,11 +134,12 @@ UPGRADES: dict[int, Callable[[dict[str, Any]], None]] = {1: _decide}
 
 
 def _parsed(model: type[P], given: dict[str, Any]) -> P:
-    """The part without fields that it does not have; changes `given`."""
+    """The part without fields that it does not have."""
     while True:
         try:
             return model.model_validate(given, context={STORED: True})
         except ValidationError as error:
+            given = copy.deepcopy(given)
             removed = [path for path in _unknown(error) if _remove(given, path)]
             if not removed:
                 raise

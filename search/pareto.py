@@ -25,13 +25,23 @@ def pareto_front(
     Of several with equal scores in every objective one is kept: the one evaluated first. An evaluation
     with a score that is not a number is never on the front.
     """
-    feasible = [e for e in evaluations if violation(objectives, e.metrics, constraints) == 0.0]
+    return [evaluations[i] for i in front_places([e.metrics for e in evaluations], objectives, constraints)]
+
+
+def front_places(
+    scores: Sequence[Mapping[str, float]], objectives: Sequence[Objective], constraints: Sequence[Constraint] = ()
+) -> list[int]:
+    """Places in `scores` of what is on their front, in its order; see `pareto_front`.
+
+    Args:
+        scores: metrics of each network.
+    """
+    feasible = [i for i, metrics in enumerate(scores) if violation(objectives, metrics, constraints) == 0.0]
     if not feasible:
         return []
-    costs = cost_matrix(objectives, [e.metrics for e in feasible])
+    costs = cost_matrix(objectives, [scores[i] for i in feasible])
     kept = np.flatnonzero(moocore.is_nondominated(costs, keep_weakly=False))
-    order = sorted(kept, key=lambda i: (tuple(costs[i]), i))
-    return [feasible[i] for i in order]
+    return [feasible[i] for i in sorted(kept, key=lambda i: (tuple(costs[i]), i))]
 
 
 def hypervolume(

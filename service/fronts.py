@@ -76,35 +76,45 @@ def compared_with(session: Session, job: Job) -> Compared | None:
 
 def _so_far(session: Session, job: Job) -> Front:
     # Imported here because moocore compiles at import and the API should start without it.
+    from search.evaluation import numbers
     from search.objectives import violation
-    from search.pareto import knee, pareto_front
+    from search.pareto import front_places, knee
 
     spec = read_job(job.spec)
     objectives, constraints = spec.goals
     inside = with_margin(objectives, constraints, margins_of(session, job.id))
-    space = spec.space()
     known = queries.finalists(session, job.id)
     remembers = job.stage == Stage.SEARCH and not known
     last, names = _REMEMBERED.get(job.id, NOTHING) if remembers else NOTHING
-    found = [*queries.evaluations_named(session, job.id, names), *queries.evaluations(session, job.id, last)]
+    found = queries.scores(session, job.id, last, names)
     # What another job has scored may still lack what only this one asks for.
-    rows = {row.architecture_id: row for row in found if spec.metrics <= row.metrics.keys()}
-    finalists = {one.architecture_id: one for one in known if one.architecture_id in rows}
-    shown = [evaluation_shown(space, row, finalists.get(name)) for name, row in rows.items()]
+    scored = {name: metrics for _, name, metrics in found if spec.metrics <= metrics.keys()}
+    finalists = {one.architecture_id: one for one in known if one.architecture_id in scored}
+    shown = {name: numbers(_shown(metrics, finalists.get(name))) for name, metrics in scored.items()}
     # Limits leave room for errors of prediction, and what is measured needs none.
-    predicted = [one for one in shown if one.architecture.id not in finalists]
-    feasible = [one for one in predicted if violation(inside[0], one.metrics, inside[1]) == 0]
-    feasible += [one for one in shown if one.architecture.id in finalists]
-    front = pareto_front(feasible, objectives, constraints)
-    best = knee(front, objectives)
+    predicted = [name for name in shown if name not in finalists]
+    feasible = [name for name in predicted if violation(inside[0], shown[name], inside[1]) == 0]
+    feasible += [name for name in shown if name in finalists]
+    front = [feasible[i] for i in front_places([shown[name] for name in feasible], objectives, constraints)]
     if remembers and found:
-        _remember(job.id, max(row.number for row in found), tuple(one.architecture.id for one in front))
-    points = [(rows[e.architecture.id], finalists.get(e.architecture.id)) for e in front]
+        # The front itself may be older than what was looked at last, and what lacks scores may still get them.
+        lacking = [name for _, name, _ in found if name not in scored]
+        _remember(job.id, max(last, *(number for number, _, _ in found)), (*front, *lacking))
+    # Of all others only their scores are read.
+    rows = {row.architecture_id: row for row in queries.evaluations_named(session, job.id, front)}
+    points = [(rows[name], finalists.get(name)) for name in front if name in rows]
+    space = spec.space()
+    best = knee([evaluation_shown(space, row, finalist) for row, finalist in points], objectives)
     return Front(points, best.architecture.id if best else None, job.state == "succeeded", None, {})
 
 
-# Job -> number of the last evaluation that was looked at, and who was on the front then. The front of all is the front
-# of that front and of what came later, so that a search that is watched is not read as a whole each time.
+def _shown(metrics: Mapping[str, float | None], finalist: Finalist | None) -> dict[str, float | None]:
+    """The numbers that are shown of a network: its scores, and instead of them what was measured of it."""
+    return {**metrics, **(finalist.metrics if finalist else {})}
+
+
+# Job -> number of the last evaluation that was looked at, and who was on the front then or lacked scores. The front of
+# all is the front of these and of what came later, so that a search that is watched is not read as a whole each time.
 _REMEMBERED: dict[str, tuple[int, tuple[str, ...]]] = {}
 NOTHING: tuple[int, tuple[str, ...]] = (0, ())
 MOST_REMEMBERED = 200
@@ -125,10 +135,9 @@ def evaluation_shown(space: SearchSpace, row: EvaluationRow, finalist: Finalist 
     """
     from search.evaluation import Evaluation, numbers
 
-    metrics = {**row.metrics, **(finalist.metrics if finalist else {})}
     ends = (finalist.intervals if finalist else None) or {}
     intervals = {name: (float(low), float(high)) for name, (low, high) in ends.items()}
-    return Evaluation(stored_architecture(space, row), numbers(metrics), intervals=intervals)
+    return Evaluation(stored_architecture(space, row), numbers(_shown(row.metrics, finalist)), intervals=intervals)
 
 
 def stored_architecture(space: SearchSpace, row: EvaluationRow) -> Architecture:

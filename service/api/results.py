@@ -7,13 +7,14 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query
 from fastapi.responses import Response, StreamingResponse
 from sqlalchemy.orm import Session
 
 from job.versions import read_job
 from search.metrics import METRICS
 from service import fronts, jobs
+from service.api.answers import Answer, Answers
 from service.api.cursors import make_cursor, read_cursor
 from service.api.deps import READ, DatabaseDep, SessionDep
 from service.api.schemas import (
@@ -46,14 +47,36 @@ Format = Annotated[Literal["json", "csv"], Query(description="JSON, or CSV with 
 
 # Rows of a CSV read in one query.
 CSV_CHUNK = 1000
+# Fronts as they were answered: a page that watches one asks again and again.
+ANSWERS = Answers(most_bytes=32 * 2**20)
 
 
-@router.get("/front", response_model=FrontOut, dependencies=[READ])
-def front(job_id: str, session: SessionDep, format: Format = "json") -> FrontOut | Response:  # noqa: A002
+@router.get(
+    "/front",
+    response_model=FrontOut,
+    responses={304: {"description": "The front is still the one of `If-None-Match`"}},
+    dependencies=[READ],
+)
+def front(
+    job_id: str,
+    session: SessionDep,
+    format: Format = "json",  # noqa: A002
+    if_none_match: Annotated[str | None, Header(description="`ETag` of the front that is known.")] = None,
+) -> Response:
     """The Pareto front: so far while the search runs, with measured latency once it is final."""
-    answer = read_front(session, job_id)
     if format == "csv":
-        return Response(_front_csv(answer), media_type="text/csv", headers=_attachment(f"front-{job_id}.csv"))
+        text = _front_csv(read_front(session, job_id))
+        return Response(text, media_type="text/csv", headers=_attachment(f"front-{job_id}.csv"))
+    return _front_json(session, job_id).response(if_none_match)
+
+
+def _front_json(session: Session, job_id: str) -> Answer:
+    """The front of a job: written out once, and given until something of it may have changed."""
+    now = queries.front_version(session, job_id)  # read first: what comes in between belongs to the next version
+    answer = ANSWERS.get(job_id, now)
+    if answer is None:
+        answer = Answer.of(read_front(session, job_id).model_dump_json().encode())
+        ANSWERS.keep(job_id, now, answer)
     return answer
 
 

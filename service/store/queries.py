@@ -7,9 +7,27 @@ they raise `LeaseLost` instead of writing after the lease has passed to somebody
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, cast, delete, func, or_, select, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Select,
+    String,
+    and_,
+    any_,
+    bindparam,
+    cast,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from service.store import notices, outbox
@@ -108,29 +126,33 @@ def count_jobs(session: Session) -> dict[JobState, int]:
 
 def summaries(session: Session, job_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """What jobs have found, by id: number of evaluations, and of the measured front its size and best accuracy."""
-    accuracy = EvaluationRow.metrics["accuracy"].as_float()
+    return {
+        job_id: {"evaluations": evaluated, "front_size": size, "best_accuracy": best}
+        for job_id, evaluated, size, best in session.execute(_summaries(), {"ids": list(job_ids)})
+    }
+
+
+@cache
+def _summaries() -> Select[str, int, int, float | None]:
+    """The statement of `summaries`, which takes longer to build than to answer."""
+    # Numbers count from 1 without gaps, and an index finds the last one at once.
+    newest = select(func.max(EvaluationRow.number)).where(EvaluationRow.job_id == Job.id).scalar_subquery()
     # Only the front counts for the best: what was evaluated may break a limit of the job.
-    rows = session.execute(
-        select(
-            EvaluationRow.job_id,
-            func.count().filter(EvaluationRow.number > 0),
-            func.count(Finalist.position),
-            func.max(accuracy).filter(Finalist.position.is_not(None)),
-        )
-        .outerjoin(
-            Finalist,
+    front = (
+        select(func.count().label("size"), func.max(EvaluationRow.metrics["accuracy"].as_float()).label("best"))
+        .select_from(Finalist)
+        .join(
+            EvaluationRow,
             and_(
                 Finalist.job_id == EvaluationRow.job_id,
                 Finalist.architecture_id == EvaluationRow.architecture_id,
             ),
         )
-        .where(EvaluationRow.job_id.in_(job_ids))
-        .group_by(EvaluationRow.job_id)
+        .where(Finalist.job_id == Job.id, Finalist.position.is_not(None))
+        .lateral()
     )
-    return {
-        job_id: {"evaluations": evaluated, "front_size": measured, "best_accuracy": best}
-        for job_id, evaluated, measured, best in rows
-    }
+    query = select(Job.id, func.coalesce(newest, 0), front.c.size, front.c.best).join(front, true())
+    return query.where(Job.id == any_(bindparam("ids", type_=ARRAY(String))))
 
 
 def set_state(session: Session, job: Job, state: JobState, message: str | None) -> None:
@@ -373,8 +395,35 @@ def evaluations_named(session: Session, job_id: str, names: Sequence[str]) -> Se
     """Evaluations of these architectures, in the order in which they were made."""
     if not names:
         return []
-    query = select(EvaluationRow).where(EvaluationRow.job_id == job_id, EvaluationRow.architecture_id.in_(names))
+    query = select(EvaluationRow).where(EvaluationRow.job_id == job_id, _one_of(EvaluationRow.architecture_id, names))
     return session.scalars(query.order_by(EvaluationRow.number)).all()
+
+
+def _one_of(column: InstrumentedAttribute[str], words: Sequence[str]) -> ColumnElement[bool]:
+    """That a text is one of these: one parameter, however many there are."""
+    return column == any_(literal(list(words), ARRAY(String)))
+
+
+def scores(
+    session: Session, job_id: str, after: int, names: Sequence[str]
+) -> Sequence[tuple[int, str, Mapping[str, float | None]]]:
+    """Number, architecture and metrics of these architectures' evaluations and of those after a number, in the order
+    in which they were made."""
+    meant = EvaluationRow.number > after
+    query = select(EvaluationRow.number, EvaluationRow.architecture_id, EvaluationRow.metrics)
+    query = query.where(EvaluationRow.job_id == job_id, or_(meant, _one_of(EvaluationRow.architecture_id, names)))
+    return session.execute(query.order_by(EvaluationRow.number)).all()
+
+
+def front_version(session: Session, job_id: str) -> tuple[JobState, int, datetime | None, int | None, int] | None:
+    """What changes whenever a job's front may have changed; None: there is no such job.
+
+    Whoever writes a result tells an event of it, or that the job goes on, in the same transaction.
+    """
+    newest = select(func.max(EvaluationRow.number)).where(EvaluationRow.job_id == Job.id).scalar_subquery()
+    measured = select(func.count()).where(Finalist.job_id == Job.id).scalar_subquery()
+    query = select(Job.state, Job.event_seq, Job.progressed_at, newest, measured).where(Job.id == job_id)
+    return session.execute(query).one_or_none()
 
 
 def finalists(session: Session, job_id: str) -> Sequence[Finalist]:

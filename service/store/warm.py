@@ -93,3 +93,4 @@ def rescore(
     row = session.get(EvaluationRow, (job_id, architecture_id))
     assert row is not None
     row.metrics, row.sources = metrics, sources
+    job.progressed_at = session.scalar(select(func.now()))  # no event tells of it, and the front may change

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 from rich.console import Console
+from sqlalchemy import event, insert, update
 
 from job.spec import JobSpec
 from pipeline.evaluating import row_of
 from pipeline.front import Reference, as_measured, store_front
 from pipeline.workshop import Workshop
 from search.evaluation import Evaluation
-from service import fronts
+from service import fronts, jobs
+from service.api import results
+from service.api.answers import Answer, Answers
 from service.auth import quotas
-from service.store import queries
-from service.store.models import Artifact, Finalist, JobState
+from service.store import queries, warm
+from service.store.models import Artifact, EvaluationRow, Finalist, Job, JobState
+from service.store.session import Database
 from service.terminal import front_notes, front_plot, front_table
 from tests.api import open_api
 from tests.conftest import TINY_JOB
@@ -173,3 +180,135 @@ def test_before_it_is_made_no_network_is_dominated_in_the_numbers_that_are_shown
     shown = [(-one["metrics"]["accuracy"], one["metrics"]["latency_ms"]) for one in front["points"]]
     assert not any(a != b and a[0] <= b[0] and a[1] <= b[1] for a in shown for b in shown)
     assert ids[3] not in [one["architecture_id"] for one in front["points"]]
+
+
+# --- what reading costs ---------------------------------------------------------------------------
+
+
+@contextmanager
+def counted(api: TestClient) -> Iterator[tuple[list[str], list[str]]]:
+    """Statements of the API, and the evaluations that it reads as rows."""
+    engine = api.app.state.database.engine
+    statements: list[str] = []
+    read: list[str] = []
+
+    def stated(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    def loaded(row: EvaluationRow, _context: Any) -> None:
+        read.append(row.architecture_id)
+
+    event.listen(engine, "before_cursor_execute", stated)
+    event.listen(EvaluationRow, "load", loaded)
+    try:
+        yield statements, read
+    finally:
+        event.remove(engine, "before_cursor_execute", stated)
+        event.remove(EvaluationRow, "load", loaded)
+
+
+def searched(database: Database, shop: Workshop, count: int, front: int, *, after: int = 0) -> None:
+    """Evaluations of a job that searches, the first of which are on its front."""
+    space, rng = shop.spec.space(), np.random.default_rng(after)
+    networks = {one.id: one for one in (space.sample(rng) for _ in range(2 * count))}
+    rows = []
+    for place, one in enumerate(list(networks.values())[:count], 1):
+        better = 0.9 + place / 1e4 if place <= front else 0.1
+        metrics = {"accuracy": better, "macs": 1000 * place if place <= front else 10**7}
+        facts = {"values": dict(one.values), "metrics": metrics, "sources": {}, "seconds": 0.1, "epoch": 1}
+        rows.append({"job_id": shop.job_id, "architecture_id": one.id, "number": after + place, **facts})
+    with database.transaction() as session:
+        session.execute(insert(EvaluationRow), rows)
+        session.execute(update(Job).where(Job.id == shop.job_id).values(stage="search"))
+
+
+def test_a_front_reads_no_rows_but_those_that_it_shows_and_those_once(database, settings) -> None:
+    shop = running(database, settings, JobSpec.model_validate(TINY_JOB))
+    searched(database, shop, 2000, 40)
+    path = f"/v1/jobs/{shop.job_id}/front"
+    with open_api(settings) as api:
+        with counted(api) as (first, read):
+            shown = [one["architecture_id"] for one in api.get(path).json()["points"]]
+        assert len(shown) == 40
+        assert sorted(read) == sorted(shown)
+        with counted(api) as (again, read):
+            answer = api.get(path)
+        assert [one["architecture_id"] for one in answer.json()["points"]] == shown
+        assert read == []
+        assert len(again) == 1 < len(first)
+        # What was looked at once is not looked at again, also when nothing has come since, or there is news.
+        for _ in range(2):
+            results.ANSWERS.clear()
+            assert api.get(path).json() == answer.json()
+            assert fronts._REMEMBERED[shop.job_id][0] == 2000
+        with database.transaction() as session:
+            one = shop.spec.space().largest()
+            facts = {"values": dict(one.values), "metrics": {"accuracy": 0.99, "macs": 10**6}, "sources": {}}
+            row = EvaluationRow(architecture_id=one.id, seconds=0.1, **facts)
+            epoch = jobs.get(session, shop.job_id).epoch
+            queries.add_evaluation(session, shop.job_id, epoch, row, {})
+        with counted(api) as (_, read):
+            later = [point["architecture_id"] for point in api.get(path).json()["points"]]
+        assert one.id in later
+        assert sorted(read) == sorted(later)
+
+
+def test_a_network_whose_scores_are_completed_comes_to_a_front_that_is_watched(database, settings) -> None:
+    shop = running(database, settings, JobSpec.model_validate(TINY_JOB))
+    searched(database, shop, 20, 5)
+    path, one = f"/v1/jobs/{shop.job_id}/front", shop.spec.space().largest()
+    copied = EvaluationRow(architecture_id=one.id, values=dict(one.values), sources={}, seconds=0.1)
+    copied.metrics = {"accuracy": 0.99}
+    with database.transaction() as session:
+        epoch = jobs.get(session, shop.job_id).epoch
+        queries.add_evaluation(session, shop.job_id, epoch, copied, {})
+    with open_api(settings) as api:
+        for _ in range(2):
+            results.ANSWERS.clear()
+            assert one.id not in [point["architecture_id"] for point in api.get(path).json()["points"]]
+        with database.transaction() as session:
+            warm.rescore(session, shop.job_id, epoch, one.id, {"accuracy": 0.99, "macs": 10**6}, {})
+        assert api.get(path).json()["points"][0]["architecture_id"] == one.id
+
+
+def test_a_front_that_is_known_is_not_sent_again(database, settings) -> None:
+    shop, ids = finished(database, settings, ended=False)
+    path = f"/v1/jobs/{shop.job_id}/front"
+    with open_api(settings) as api:
+        tag = api.get(path).headers["etag"]
+        for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+            answer = api.get(path, headers={"If-None-Match": known})
+            assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", tag)
+        assert api.get(path, headers={"If-None-Match": '"other"'}).status_code == 200
+        shop.reporter.end(JobState.SUCCEEDED, None)
+        answer = api.get(path, headers={"If-None-Match": tag})
+        assert (answer.status_code, answer.json()["final"]) == (200, True)
+        assert [one["architecture_id"] for one in answer.json()["points"]] == [ids[0], ids[1], ids[4]]
+        assert api.get("/v1/jobs/nonsuch/front", headers={"If-None-Match": "*"}).status_code == 404
+
+
+def test_a_list_takes_as_many_statements_for_many_jobs_as_for_one(database, settings) -> None:
+    shop, _ = finished(database, settings)
+    with open_api(settings) as api:
+        for _ in range(5):
+            assert api.post("/v1/jobs", json=TINY_JOB).status_code == 201
+        with counted(api) as (one, read):
+            api.get("/v1/jobs", params={"limit": 1})
+        with counted(api) as (many, read):
+            listed = api.get("/v1/jobs", params={"limit": 6}).json()["jobs"]
+    assert (len(one), read) == (len(many), [])
+    of = next(job for job in listed if job["id"] == shop.job_id)
+    assert (of["evaluations"], of["front_size"], of["best_accuracy"]) == (5, 3, 0.92)
+
+
+def test_answers_are_kept_by_version_and_within_their_bytes() -> None:
+    kept = Answers(most_bytes=10)
+    kept.keep("a", 1, Answer.of(b"12345"))
+    assert kept.get("a", 2) is None
+    kept.keep("b", 1, Answer.of(b"1234"))
+    assert kept.get("a", 1) == Answer.of(b"12345")
+    kept.keep("c", 1, Answer.of(b"1"))
+    kept.keep("c", 2, Answer.of(b"123"))  # one too many: what was asked for least recently goes
+    assert [kept.get(*one) is None for one in (("a", 1), ("b", 1), ("c", 1), ("c", 2))] == [False, True, True, False]
+    kept.keep("d", 1, Answer.of(b"1" * 11))
+    assert kept.get("d", 1) is None

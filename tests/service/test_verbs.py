@@ -16,6 +16,7 @@ from sqlalchemy import select, text, update
 
 from job.versions import read_job
 from service import fronts, removal
+from service.api import results
 from service.settings import Settings
 from service.store import leases, queries
 from service.store.leases import LeaseLost
@@ -415,5 +416,6 @@ def test_a_watched_front_is_that_of_all_rows_and_rows_that_are_not_complete_are_
             watched = api.get(f"/v1/jobs/{job_id}/front").json()
             with monkeypatch.context() as patched:
                 patched.setattr(fronts, "_REMEMBERED", {})
+                results.ANSWERS.clear()
                 assert api.get(f"/v1/jobs/{job_id}/front").json() == watched
     assert 0 < len(fronts._REMEMBERED[job_id][1]) < 60
