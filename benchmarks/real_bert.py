@@ -245,6 +245,7 @@ def study(model: Path, source: Path, cache: Path, budget: Budget) -> dict[str, A
         "benchmark": "real_bert",
         "question": "is what a job says of a real BERT's network true of the file that one gets",
         "budget": asdict(budget) | {"length": LENGTH, "parts": parts, "note": "small: one core, about ten minutes"},
+        "stopped_early": found["evaluations"] < budget.evaluations,
         "load_average": os.getloadavg(),
         "loads": loaded,
         "job": {"spec": {**spec, "supernet": {**spec["supernet"], "pretrained": model.name}}, **found},
