@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from job.versions import read_job
 from search.metrics import METRICS
+from search_space import plugins
 from service import fronts, jobs
 from service.api.answers import Answer, Answers
 from service.api.cursors import make_cursor, read_cursor
@@ -72,7 +73,9 @@ def front(
 
 def _front_json(session: Session, job_id: str) -> Answer:
     """The front of a job: written out once, and given until something of it may have changed."""
-    now = queries.front_version(session, job_id)  # read first: what comes in between belongs to the next version
+    users = plugins.users_families()  # whose files decide whether a job can still be read
+    # Read first: what comes in between belongs to the next version.
+    now = (queries.front_version(session, job_id), None if users is None else users.stamp())
     answer = ANSWERS.get(job_id, now)
     if answer is None:
         answer = Answer.of(read_front(session, job_id).model_dump_json().encode())
