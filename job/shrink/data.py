@@ -12,9 +12,11 @@ from typing import Any
 from job.paths import POLICY
 from job.shrink.decisions import Decision, Undecided
 from plugins.kinds import SOURCES
-from supernet.data.folders import PICTURES, is_hidden, visible_folders
+from supernet.data.errors import DataError
+from supernet.data.folders import PICTURES, is_hidden
+from supernet.data.image_layout import Layout
 from supernet.data.options import DataKind
-from supernet.data.parts import TRAIN, role_of
+from supernet.data.sources.images.options import ImagesOptions
 
 TABLES = frozenset({".tsv", ".csv"})
 DATASETS = frozenset({".jsonl", ".json", ".parquet", ".arrow"})
@@ -94,26 +96,18 @@ def _of_kind(kind: str, path: Path, files: int, *, whole: bool) -> Data:
         return (Decision("data", source, told, "data.source"),)
 
     if kind == "images":
-        classes = class_folders(path) if path.is_dir() else 0
-        if classes < 2:
-            raise Undecided(
-                f"{path} holds images and {classes} folders of classes; one folder for each class is needed."
-            )
+        try:
+            classes = len(Layout.of(path, ImagesOptions(path=str(path))).classes()) if path.is_dir() else 0
+        except DataError as error:
+            raise Undecided(f"{path} holds images, and one folder for each class is needed: {error}") from None
+        if not classes:
+            raise Undecided(f"{path} is one image; one folder for each class is needed.")
         return Data("images", path, "image", classes, files if whole else None, said("images"))
     if kind == "tables":
         return Data("labelled_text", path, "labelled text", None, None, said("labelled_text"))
     if kind == "records":
         return Data("huggingface", path, None, None, None, said("huggingface"))
     return Data("text", path, "text", None, None, said("text"))
-
-
-def class_folders(root: Path) -> int:
-    """Folders that hold classes: those of the training part where there is one, and no other part."""
-    folders = visible_folders(root)
-    train = [folder for folder in folders if role_of(folder.name) == TRAIN]
-    if train:
-        return len(visible_folders(train[0]))
-    return sum(role_of(folder.name) is None for folder in folders)
 
 
 def _kinds(path: Path) -> tuple[Counter[str], int]:

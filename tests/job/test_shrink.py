@@ -74,6 +74,13 @@ class TestWhatIsDecided:
                 place = place[name]
         assert job["supernet"]["classes"] == 3
 
+    @pytest.mark.parametrize("train", ["train", "Training", ""])
+    def test_parts_are_no_classes(self, tmp_path: Path, train: str) -> None:
+        for part in (train, "test"):
+            pictures(tmp_path / part, "cat", "dog", "eel")
+
+        assert read_data(str(tmp_path)).classes == 3
+
     def test_a_device_is_where_latency_is_measured(self) -> None:
         spec = JobSpec.model_validate(plan("mobilenet/digits", "digits", device="kitchen").job)
 
