@@ -81,9 +81,9 @@ def estimate(session: Session, spec: JobSpec, examples: int | None) -> EstimateO
     if examples is None:
         examples = next((round(one.examples) for one in past if one.data == data and one.examples), None)
     work = _work(spec, _macs(space), examples)
-    stages = [_stage_time(stage, units, used) for stage, units in work.items() if units is not None]
-    times = [time for time in stages if time is not None]
-    unknown = [stage for stage, units in work.items() if units is None or _stage_time(stage, units, used) is None]
+    found = {stage: None if units is None else _stage_time(stage, units, used) for stage, units in work.items()}
+    times = [time for time in found.values() if time is not None]
+    unknown = [stage for stage, time in found.items() if time is None]
     known = bool(times) and not unknown
     return EstimateOut(
         seconds=sum(time.seconds for time in times) if known else None,

@@ -17,6 +17,7 @@ from rich.text import Text
 from service.client import Client
 from service.plain import make_console, plain
 from service.settings import Settings, get_settings
+from service.shrinking import where
 from service.stack import default_roots, port_is_taken, running_stack
 from service.terminal import amount, duration, export_rule, front_plot, verified, watch
 
@@ -43,8 +44,8 @@ def shrink(
     """The whole job from one sentence: says what it will do and take, asks once, and ends with a verified file."""
     rule = export_rule({}, under or [])
     asked = {
-        "model": _where(model),
-        "data": _where(data),
+        "model": where(model),
+        "data": where(data),
         "under": {} if rule is None else rule["under"],
         "device": device,
         "changes": changes(set_ or []),
@@ -85,12 +86,6 @@ def changes(texts: Sequence[str]) -> dict[str, Any]:
         except yaml.YAMLError:
             raise ValueError(f"--set {name}: {value!r} is neither a number, a word nor a list.") from None
     return found
-
-
-def _where(text: str) -> str:
-    """A path as API and workers see it; a name stays one."""
-    path = Path(text).expanduser()
-    return str(path.resolve()) if text.startswith((".", "~", "/")) or path.exists() else text
 
 
 @contextmanager

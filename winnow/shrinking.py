@@ -10,6 +10,7 @@ from typing import Any
 from service.client import Client
 from service.handles import ExportAnswer, FrontAnswer, JobAnswer
 from service.settings import get_settings
+from service.shrinking import where
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +68,3 @@ def shrink(
     chosen = str(made["chosen"])
     made = client.finished_export(made)
     return Shrunk(plan, job, job.front, ExportAnswer(made, client.download(made, Path(folder))), chosen)
-
-
-def where(named: str | Path) -> str:
-    """A path as API and workers see it; a name stays one."""
-    path = Path(named).expanduser()
-    is_path = isinstance(named, Path) or named.startswith((".", "~", "/")) or path.exists()
-    return str(path.resolve()) if is_path else str(named)

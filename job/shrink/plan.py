@@ -45,12 +45,14 @@ class Plan:
 
     Attributes:
         job: as `POST /v1/jobs` takes it.
+        spec: the same, checked.
         rule: which network of the front is meant, as an export takes it.
         examples: that the data hold; None where nobody knows without reading them.
         decisions: what nobody said, with reasons.
     """
 
     job: dict[str, Any]
+    spec: JobSpec
     rule: dict[str, Any]
     examples: int | None
     decisions: tuple[Decision, ...]
@@ -80,9 +82,10 @@ def make_plan(asked: ShrinkSpec) -> Plan:
         job = merge(job, part)
         decisions += reasons
     job = merge(job, asked.changes)
-    decisions += _budget(JobSpec.model_validate(job), job)
+    spec = JobSpec.model_validate(job)
+    decisions += _budget(spec, job)
     rule = {"pick": "as_good", "under": dict(asked.under)}
-    return Plan(job, rule, data.examples, tuple(_untouched(decisions, asked.changes)))
+    return Plan(job, spec, rule, data.examples, tuple(_untouched(decisions, asked.changes)))
 
 
 def _with_preset(model: Model, data: Data, changes: dict[str, Any]) -> Model:

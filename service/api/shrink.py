@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from job.shrink.plan import make_plan
 from job.shrink.spec import ShrinkSpec
-from job.spec import JobSpec
 from service.api.deps import WRITE, SessionDep
 from service.api.problems import explained
 from service.errors import InvalidRequest
@@ -64,5 +63,5 @@ def shrink(asked: Asked, session: SessionDep) -> PlanOut:
         job=plan.job,
         rule=plan.rule,
         decisions=[DecisionOut.model_validate(decision) for decision in plan.decisions],
-        estimate=estimate(session, JobSpec.model_validate(plan.job), plan.examples),
+        estimate=estimate(session, plan.spec, plan.examples),
     )

@@ -7,7 +7,7 @@ import pytest
 
 import winnow
 from service.handles import JobAnswer
-from winnow.shrinking import where
+from service.shrinking import where
 
 
 class Service:
