@@ -86,6 +86,20 @@ class StagedNetwork:
 # --- the space -------------------------------------------------------------------------------------------
 
 
+def checkpoint_space(
+    family: str, config: Mapping[str, Any], preset: str | None, adjustments: Adjustments
+) -> SearchSpace:
+    """The search space of a checkpoint: its first blocks of each stage, with fewer channels inside.
+
+    Raises:
+        CheckpointError: not a checkpoint of this family.
+        ValueError: options that are larger than the checkpoint, or a preset, whose stages are others.
+    """
+    if preset is not None:
+        raise ValueError(f"Preset {preset!r} has stages of its own and cannot start from a checkpoint; leave it out.")
+    return staged_space(family, None, read(config, adjustments.classes), adjustments)
+
+
 def staged_space(
     family: str, preset: str | None, network: StagedNetwork, adjustments: Adjustments, pretrained: bool = True
 ) -> SearchSpace:

@@ -40,7 +40,7 @@ _BERT_LAYER: Table = {
     "output.dense": ("ffn_out",),
     "output.LayerNorm": ("ffn_norm",),
 }
-_BERT = Names("encoder.layer.{i}.", _EMBEDDING, _BERT_LAYER, {})
+BERT_NAMES = Names("encoder.layer.{i}.", _EMBEDDING, _BERT_LAYER, {})
 # Of classifiers that are called `classifier.dense` and `classifier.out_proj`.
 _ROBERTA_HEAD: Table = {"classifier.dense": ("dense",), "classifier.out_proj": ("classifier",)}
 _DISTILBERT = Names(
@@ -135,7 +135,7 @@ _ABSOLUTE = {
 _ROBERTA = TextType(
     stem="Roberta",
     base="roberta.",
-    names=_BERT,
+    names=BERT_NAMES,
     classifier=Ending(_ROBERTA_HEAD, activation="tanh", dropout=("classifier_dropout", "hidden_dropout_prob")),
     bare=Ending({"classifier": ("classifier",)}, _POOLER, "tanh"),
     defaults={"vocab_size": 50265, "type_vocab_size": 2, "pad_token_id": 1},
@@ -147,7 +147,7 @@ TYPES: dict[str, TextType] = {
     "bert": TextType(
         stem="Bert",
         base="bert.",
-        names=_BERT,
+        names=BERT_NAMES,
         classifier=Ending(
             {"classifier": ("classifier",)}, _POOLER, "tanh", dropout=("classifier_dropout", "hidden_dropout_prob")
         ),
@@ -193,7 +193,7 @@ TYPES: dict[str, TextType] = {
     "electra": TextType(
         stem="Electra",
         base="electra.",
-        names=replace(_BERT, embedding={**_EMBEDDING, "embeddings_project": ("projection",)}),
+        names=replace(BERT_NAMES, embedding={**_EMBEDDING, "embeddings_project": ("projection",)}),
         classifier=Ending(_ROBERTA_HEAD, activation="gelu", dropout=("classifier_dropout", "hidden_dropout_prob")),
         bare=Ending({"classifier": ("classifier",)}),
         others=("ForMaskedLM", "ForPreTraining"),

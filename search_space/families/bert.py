@@ -7,7 +7,7 @@ and the width of its feed-forward network. Costs are for one text of `length` to
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from search_space.adjustments import Adjustments, Options, space_name, whole
@@ -15,7 +15,7 @@ from search_space.checkpoint import CheckpointError, ConfigReader, Layout, share
 from search_space.families import _text_types
 from search_space.families._encoder import Encoder, config_of_layers, encoder_choices, encoder_layer
 from search_space.families._identity import digest
-from search_space.families._names import Names, places, prefixed
+from search_space.families._names import places, prefixed
 from search_space.families._network import Wanted, network_space, refuse_unwritten
 from search_space.inputs import TokenInput
 from search_space.layers import LayerSpec, TextEmbeddingSpec, TextHeadSpec
@@ -210,28 +210,7 @@ def read(config: Mapping[str, Any], classes: int | None = None) -> TextEncoder:
 
 
 # Model type -> what its tensors are called.
-NAMES = {
-    "bert": Names(
-        layer="encoder.layer.{i}.",
-        embedding={
-            "embeddings.word_embeddings": ("tokens",),
-            "embeddings.position_embeddings": ("positions",),
-            "embeddings.token_type_embeddings": ("segments",),
-            "embeddings.LayerNorm": ("norm",),
-        },
-        parts={
-            "attention.self.query": ("query",),
-            "attention.self.key": ("key",),
-            "attention.self.value": ("value",),
-            "attention.output.dense": ("output",),
-            "attention.output.LayerNorm": ("attention_norm",),
-            "intermediate.dense": ("ffn_in",),
-            "output.dense": ("ffn_out",),
-            "output.LayerNorm": ("ffn_norm",),
-        },
-        head={"pooler.dense": ("pooler",)},
-    )
-}
+NAMES = {"bert": replace(_text_types.BERT_NAMES, head={"pooler.dense": ("pooler",)})}
 
 
 def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:

@@ -46,9 +46,7 @@ def checkpoint_space(config: Mapping[str, Any], preset: str | None, adjustments:
         CheckpointError: not a checkpoint of this family.
         ValueError: options that are larger than the checkpoint, or a preset, whose stages are others.
     """
-    if preset is not None:
-        raise ValueError(f"Preset {preset!r} has stages of its own and cannot start from a checkpoint; leave it out.")
-    return _cnn_types.staged_space("convnext", None, _cnn_types.read(config, adjustments.classes), adjustments)
+    return _cnn_types.checkpoint_space("convnext", config, preset, adjustments)
 
 
 def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:

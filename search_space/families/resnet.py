@@ -399,9 +399,7 @@ def checkpoint_space(config: Mapping[str, Any], preset: str | None, adjustments:
         CheckpointError: not a checkpoint of this family.
         ValueError: options that are larger than the checkpoint, or a preset, whose stages are others.
     """
-    if preset is not None:
-        raise ValueError(f"Preset {preset!r} has stages of its own and cannot start from a checkpoint; leave it out.")
-    return _cnn_types.staged_space("resnet", None, _cnn_types.read(config, adjustments.classes), adjustments)
+    return _cnn_types.checkpoint_space("resnet", config, preset, adjustments)
 
 
 # Adjustments under which a preset that is too big for a test runs in one.
