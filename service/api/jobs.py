@@ -56,11 +56,16 @@ def submit(
     with database.transaction() as session:
         job, is_new = jobs.submit(session, spec, idempotency_key, who)
         answer = JobOut.model_validate(job)
+    return made(answer, is_new, response, queue)
+
+
+def made(answer: JobOut, is_new: bool, response: Response, queue: Queue) -> JobOut:
+    """The answer about a job that is stored: a worker is woken for it; 200 where the same request made it before."""
     if is_new:
-        wake(queue, job.id)
+        wake(queue, answer.id)
     else:
         response.status_code = status.HTTP_200_OK
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    response.headers["Location"] = f"/v1/jobs/{answer.id}"
     return answer
 
 

@@ -14,7 +14,7 @@ from job.needs_spec import MAX_NOTES, Labels, Priority, once
 from job.spec import MAX_EVALUATIONS
 from service import descent, jobs, removal
 from service.api.deps import WRITE, DatabaseDep, IdentityDep, QueueDep, SessionDep
-from service.api.jobs import wake
+from service.api.jobs import made, wake
 from service.api.schemas import JobOut
 from service.queue import Queue
 from service.store.models import Job, Stage
@@ -217,9 +217,4 @@ def _descend(
             answer = JobOut.model_validate(job)
     except ValidationError as error:
         raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from None
-    if is_new:
-        wake(queue, answer.id)
-    else:
-        response.status_code = status.HTTP_200_OK
-    response.headers["Location"] = f"/v1/jobs/{answer.id}"
-    return answer
+    return made(answer, is_new, response, queue)

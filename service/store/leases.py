@@ -139,15 +139,7 @@ def release_all(session: Session, owner: str) -> None:
     """Give back every lease of a worker that is shutting down, so that others need not wait."""
     for table in (Job, Export, Measurement):
         session.execute(
-            update(table)
-            .where(table.lease_owner == owner, table.state.in_(ACTIVE_STATES))
-            # Shutting down in order is no failure of the row.
-            .values(
-                lease_owner=None,
-                lease_until=None,
-                attempts=func.greatest(table.attempts - 1, 0),
-                **_interrupted(table),
-            )
+            update(table).where(table.lease_owner == owner, table.state.in_(ACTIVE_STATES)).values(**_given_back(table))
         )
 
 
@@ -156,15 +148,16 @@ def give_back(session: Session, job_id: str, epoch: int) -> bool:
     returned = session.execute(
         update(Job)
         .where(Job.id == job_id, Job.epoch == epoch, Job.state.in_(ACTIVE_STATES))
-        .values(
-            lease_owner=None,
-            lease_until=None,
-            attempts=func.greatest(Job.attempts - 1, 0),
-            **_interrupted(Job),
-        )
+        .values(**_given_back(Job))
         .returning(Job.id)
     ).scalar_one_or_none()
     return returned is not None
+
+
+def _given_back(table: LeasedTable) -> dict[str, Any]:
+    """What a row is whose worker leaves in order, which is no failure of the row."""
+    attempts = func.greatest(table.attempts - 1, 0)
+    return {"lease_owner": None, "lease_until": None, "attempts": attempts, **_interrupted(table)}
 
 
 def _interrupted(table: LeasedTable) -> dict[str, Any]:
