@@ -7,10 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from job.resolve import resolve
 from job.shrink.plan import make_plan
 from job.shrink.spec import ShrinkSpec
 from service.api.deps import WRITE, SessionDep
 from service.api.problems import explained
+from service.checks import check
 from service.errors import InvalidRequest
 from service.estimate import EstimateOut, estimate
 
@@ -59,6 +61,7 @@ def shrink(asked: Asked, session: SessionDep) -> PlanOut:
         raise InvalidRequest("; ".join(explained(error))) from None
     except ValueError as error:
         raise InvalidRequest(str(error)) from None
+    check(session, resolve(plan.spec))  # what a submission would refuse is no plan
     return PlanOut(
         job=plan.job,
         rule=plan.rule,

@@ -145,6 +145,7 @@ class TestRoute:
             ({"data": "mnist"}, "digits"),
             ({"under": {"latency_ms": -1}}, "must not be negative"),
             ({"under": {"speed": 1}}, "latency_ms"),
+            ({"under": {"macs": 1}}, "No architecture of mobilenet/digits"),
             ({"device": "/dev/null"}, "target"),
             ({"changes": {"training": {"epochs": "many"}}}, "training.epochs"),
             ({"changes": {"supernet": 3}}, "supernet"),

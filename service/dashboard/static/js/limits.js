@@ -129,7 +129,7 @@ export class Limits {
       return;
     }
     const metric = this.#quality();
-    const take = el("button", { type: "button", class: "pick", "data-testid": "take", onclick: () => this.#choose(best.id) }, best.id);
+    const take = el("button", { type: "button", class: "pick plain", "data-testid": "take", onclick: () => this.#choose(best.id) }, best.id);
     line.replaceChildren(`${count} Take `, take, `: ${label(metric).toLowerCase()} ${amount(metric, best.metrics[metric])}. `, this.#more(best));
   }
 
