@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from alembic import context
-from sqlalchemy import create_engine, pool
+from sqlalchemy import create_engine, pool, text
 
 from service.settings import get_settings
 from service.store.models import Base
 from service.store.session import normalise_url
+
+# Any number, the same for all of Winnow's: of two upgrades at once the second waits, then finds nothing to do.
+UPGRADING = 8420
 
 
 def run() -> None:
@@ -19,6 +22,7 @@ def run() -> None:
     with engine.connect() as connection:
         context.configure(connection=connection, target_metadata=Base.metadata, compare_type=True)
         with context.begin_transaction():
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADING})
             context.run_migrations()
 
 

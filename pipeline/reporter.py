@@ -15,6 +15,7 @@ from service.store import leases, queries, records, sharing, warm
 from service.store.models import STAGES, Artifact, EvaluationRow, Finalist, Job, JobState, Stage, TrainedSupernet
 from service.store.records import FrontRecord, R, Record, StageBegan
 from service.store.session import Database, first_line
+from service.telemetry import Spans
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -65,12 +66,15 @@ def patiently(database: Database, write: Callable[[Session], T], patience_second
 class Reporter:
     """The runner's only way to the database.
 
+    Args:
+        spans: hear of stages that end.
+
     Attributes:
         ended_early: what a stopped job says of how far it got.
     """
 
-    def __init__(self, database: Database, job_id: str, epoch: int) -> None:
-        self._database, self.job_id, self.epoch = database, job_id, epoch
+    def __init__(self, database: Database, job_id: str, epoch: int, spans: Spans | None = None) -> None:
+        self._database, self.job_id, self.epoch, self._spans = database, job_id, epoch, spans
         self._stage = STAGES[0]
         self._stage_began = time.monotonic()
         self._done_at_begin = 0.0
@@ -115,6 +119,8 @@ class Reporter:
                 records.write(session, self.job_id, self.epoch, StageBegan(stage=name, run=self.epoch))
 
         self._write(write)
+        if self._spans is not None and before != name:
+            self._spans.stage(self.job_id, before, self.epoch, seconds)
         structlog.contextvars.bind_contextvars(stage=str(name), step=None)
         log.info(f"Stage {name} begins.")
         self.progress(done, force=True)
@@ -324,6 +330,8 @@ class Reporter:
             queries.set_state(session, job, state, message)
 
         self._write(write)
+        if self._spans is not None:
+            self._spans.stage(self.job_id, self._stage, self.epoch, seconds, failed=state == JobState.FAILED)
 
     def job(self) -> Job:
         """The row as it is now."""

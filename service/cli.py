@@ -163,10 +163,14 @@ def api(
 @app.command()
 def worker(
     queues: Annotated[list[str] | None, typer.Option("--queue", help="Only this queue; may be repeated.")] = None,
+    until_idle: Annotated[
+        float | None, typer.Option(min=1, metavar="SECONDS", help="End after so long with nothing to do.")
+    ] = None,
 ) -> None:
     """A worker: one slot for trainings and searches, one for exports."""
     _with_servers()
-    _become("workers.node", *(["--queues", *queues] if queues else []))
+    patience = [] if until_idle is None else ["--until-idle", str(until_idle)]
+    _become("workers.node", *patience, *(["--queues", *queues] if queues else []))
 
 
 @app.command()

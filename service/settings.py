@@ -85,6 +85,11 @@ class Settings(BaseSettings):
         default="",
         description="Names, addresses and networks, by commas, that webhooks may lead to besides public ones.",
     )
+    otlp_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://\S+$",
+        description="Collector of OpenTelemetry (OTLP over HTTP) that gets spans, such as http://collector:4318.",
+    )
     max_body_bytes: int = Field(default=1_000_000, ge=1, description="Largest request body that is read.")
     families_dir: DirectoryPath | None = Field(
         default=None, description="Folder of families of your own, one Python file each. Their code is run."

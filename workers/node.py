@@ -110,16 +110,24 @@ class Node:
 
     Args:
         door: to the warm process for their runners; without one they start cold.
+        until_idle: seconds with nothing to do after which the node ends; None: it never does by itself.
     """
 
     def __init__(
-        self, queues: list[str], database: Database, queue: Queue, settings: Settings, door: WarmDoor | None = None
+        self,
+        queues: list[str],
+        database: Database,
+        queue: Queue,
+        settings: Settings,
+        door: WarmDoor | None = None,
+        until_idle: float | None = None,
     ) -> None:
         self._name = f"{os.uname().nodename}:{uuid.uuid4().hex[:6]}"
         self._database, self._queue, self._settings = database, queue, settings
         self._tidied = 0.0
         self._slots: dict[str, subprocess.Popen[bytes]] = {}
         self._queues, self._warm = queues, door
+        self._until_idle, self._worked = until_idle, time.monotonic()
         self._stopping = False
 
     def run(self) -> None:
@@ -148,6 +156,7 @@ class Node:
         """What is done every few seconds."""
         reap(self._database, self._queue)
         self._say_it_is_there()
+        self._end_if_idle()
         if time.monotonic() - self._tidied >= TIDY_SECONDS:
             self._tidied = time.monotonic()
             self._tidy()
@@ -160,6 +169,22 @@ class Node:
                 nodes.beat(session, self._name, self._settings.reap_seconds, has)
         except (OperationalError, InterfaceError) as error:
             log.warning("no heartbeat: the database is away", reason=first_line(error))
+
+    def _end_if_idle(self) -> None:
+        """Stop once no slot has held anything for as long as was asked for. An outage counts as work: jobs may run."""
+        if self._until_idle is None:
+            return
+        try:
+            with self._database.transaction() as session:
+                busy = leases.held_by(session, self._name) > 0
+        except (OperationalError, InterfaceError):
+            busy = True
+        now = time.monotonic()
+        if busy:
+            self._worked = now
+        elif now - self._worked >= self._until_idle:
+            log.info("nothing to do, worker ends", seconds=self._until_idle)
+            self._stopping = True
 
     def _tidy(self) -> None:
         """Remove what is too old to keep."""
@@ -247,6 +272,7 @@ def main() -> int:
     """Check the servers, then work until told to stop."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--queues", nargs="+", choices=sorted(QUEUES.values()), default=sorted(QUEUES.values()))
+    parser.add_argument("--until-idle", type=float, metavar="SECONDS")
     arguments = parser.parse_args()
     configure_logging()
     if importlib.util.find_spec("torch") is None:
@@ -270,7 +296,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     door = WarmDoor() if settings.warm_runners and sys.platform == "linux" else None
-    Node(arguments.queues, database, queue, settings, door).run()
+    Node(arguments.queues, database, queue, settings, door, arguments.until_idle).run()
     return 0
 
 

@@ -47,6 +47,7 @@ from service.store import leases, queries, records
 from service.store.leases import LeaseLost
 from service.store.models import Artifact, EvaluationRow, Export, ExportState, Finalist, Job, JobState
 from service.store.session import Database, first_line
+from service.telemetry import spans_of
 from supernet import distributed
 from supernet.flat import load_tensors
 from supernet.network import Supernet
@@ -71,7 +72,8 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
         torch.set_num_threads(environment.shared_threads())
         replica.follow(database, settings, job_id, epoch, device, group)
         return
-    reporter = Reporter(database, job_id, epoch)
+    spans = spans_of(settings, "worker")
+    reporter = Reporter(database, job_id, epoch, spans)
     job = reporter.job()
     spec = read_job(job.spec)
     space = spec.supernet.space()
@@ -108,6 +110,8 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
         if leave is not None:
             signal.alarm(0)
             signal.signal(signal.SIGTERM, leave)
+        if spans is not None:
+            spans.close()
 
 
 def _may_leave(group: distributed.Group) -> bool:

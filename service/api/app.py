@@ -46,6 +46,7 @@ from service.queue import Queue
 from service.settings import Settings, get_settings
 from service.store.notices import Notices
 from service.store.session import Database
+from service.telemetry import spans_of
 from service.version import version
 from service.webhooks import Courier
 
@@ -67,7 +68,12 @@ class Application(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """See Starlette."""
         state = self.state
-        return Door(super().build_middleware_stack(), state.settings, state.database, state.latencies.add)
+        return Door(super().build_middleware_stack(), state.settings, state.database, self._took)
+
+    def _took(self, method: str, route: str, status: int, seconds: float, parent: str | None) -> None:
+        self.state.latencies.add(method, route, status, seconds)
+        if self.state.spans is not None:
+            self.state.spans.answered(method, route, status, seconds, parent)
 
     def openapi(self) -> dict[str, Any]:
         """The description of the API, with every status that a route may answer."""
@@ -89,7 +95,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The application, connected to the servers that the settings name.
 
     Raises:
-        ValueError: the settings name no database or broker, or not as a URL, or need no keys on a network.
+        ValueError: the settings name no database or broker, or not as a URL, or need no keys on a network, or name a
+            collector without OpenTelemetry.
     """
     settings = settings or get_settings()
     if settings.database_url is None or settings.redis_url is None:
@@ -107,6 +114,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         yield
         for helper in helpers:
             helper.stop()
+        if app.state.spans is not None:
+            app.state.spans.close()
         database.close()
 
     app = Application(
@@ -122,6 +131,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings, app.state.database, app.state.queue = settings, database, queue
     app.state.notices = Notices(database)
     app.state.latencies = metrics.Latencies()
+    app.state.spans = spans_of(settings, "api")
     app.state.broker_watch = BrokerWatch(queue)
     app.state.gatekeeper = Gatekeeper.of(settings, database)
     for noun in (

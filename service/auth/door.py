@@ -18,6 +18,7 @@ from service.auth.sessions import SECRET_FILE, read_or_make
 from service.settings import Settings
 from service.store.models import AuditRow
 from service.store.session import Database
+from service.telemetry import PARENT
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +39,11 @@ HSTS = "max-age=31536000"
 TOO_MANY = 429
 
 
-# Method, route, status, seconds.
-Took = Callable[[str, str, int, float], None]
+# Method, route, status, seconds, and the header `traceparent`.
+Took = Callable[[str, str, int, float, str | None], None]
 
 
-def _unheard(_method: str, _route: str, _status: int, _seconds: float) -> None:
+def _unheard(_method: str, _route: str, _status: int, _seconds: float, _parent: str | None) -> None:
     """Nobody counts."""
 
 
@@ -50,7 +51,7 @@ class Door:
     """Checks host and origin, gives every answer its headers, and writes down who changed what.
 
     Args:
-        took: hears method, route, status and seconds to the first byte of every answer.
+        took: hears method, route, status and seconds to the first byte of every answer, and of which trace it is.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, database: Database, took: Took = _unheard) -> None:
@@ -99,7 +100,8 @@ class Door:
             if message["type"] == "http.response.start":
                 # Not the path: it holds ids, of which there are any number.
                 route = getattr(scope.get("route"), "path", "none")
-                self._took(scope["method"], route, message["status"], time.perf_counter() - began)
+                seconds, parent = time.perf_counter() - began, Headers(scope=scope).get(PARENT)
+                self._took(scope["method"], route, message["status"], seconds, parent)
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)

@@ -28,7 +28,7 @@ from service.settings import Settings
 from service.stack import free_port
 from service.store.session import Database
 
-OURS = ("migrate", "api", "worker")
+OURS = ("migrate", "api", "worker", "worker-gpu")
 FILLED_IN = {"WINNOW_POSTGRES_PASSWORD": "p4ssw0rd", "WINNOW_REDIS_PASSWORD": "s3cret"}
 
 # Variables that the official images document.
@@ -115,15 +115,21 @@ def test_what_must_survive_is_on_named_volumes(compose: dict[str, Any]) -> None:
     # From 18 on the image of PostgreSQL keeps its data below this folder, no longer in .../data.
     assert services["postgres"]["volumes"] == ["database:/var/lib/postgresql"]
     assert services["redis"]["volumes"] == ["redis:/data"]
-    for name in ("api", "worker"):
+    for name in ("api", "worker", "worker-gpu"):
         folder = services[name]["environment"]["WINNOW_DATA_DIR"]
         assert services[name]["volumes"] == [f"artifacts:{folder}"]
     assert set(compose["volumes"]) == {"database", "redis", "artifacts"}
 
 
-@pytest.mark.parametrize("name", ["api", "worker"])
+@pytest.mark.parametrize("name", ["api", "worker", "worker-gpu"])
 def test_waits_for_the_schema(compose: dict[str, Any], name: str) -> None:
     assert compose["services"][name]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
+
+
+def test_gpu_only_where_it_is_asked_for(compose: dict[str, Any]) -> None:
+    with_gpus = {name for name, service in compose["services"].items() if "gpus" in service}
+    on_request = {name for name, service in compose["services"].items() if "profiles" in service}
+    assert with_gpus == on_request == {"worker-gpu"}
 
 
 @pytest.mark.parametrize("name", OURS)
