@@ -2,8 +2,8 @@
 SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
-# Test processes; 0 is this one.
-JOBS ?= 2
+# Test processes; 0 is this one. One for each core, and one that mostly waits (tests/lanes.py).
+JOBS ?= $(shell echo $$(($(shell getconf _NPROCESSORS_ONLN) + 1)))
 BIN := $(VENV)/bin
 # Nor do compiled files stay unwritten: tests start a hundred processes, each of which would compile all of ours again.
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
@@ -19,8 +19,8 @@ demo: $(VENV)/ready ## The whole journey on real data (ARGS=--exit stops everyth
 up: $(VENV)/ready ## API, worker and dashboard on this machine
 	@$(BIN)/winnow up
 
-# A file's tests run in one process, files in their order: that reordering would leave those with few and long tests,
-# the end-to-end ones, to the end, where one process waits for the other.
+# Files in their order: that reordering would leave those with few and long tests to the end, where one process waits
+# for the others.
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=10
 
 test: $(VENV)/ready ## What every change must pass (installs Debian's chromium for the browser tests where it may)

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -57,6 +58,14 @@ def pytest_collection_finish() -> None:
     """What is loaded by now stays: each collection of garbage walked through all of it (0.4 s)."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Who runs what, where several processes run the tests."""
+    from tests.lanes import Lanes  # xdist need not be there
+
+    return Lanes(config, log)
 
 
 @contextmanager
