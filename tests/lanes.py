@@ -11,8 +11,9 @@ from xdist.scheduler import LoadFileScheduling
 WHOLE_STACK = ("tests/e2e/", "tests/chaos/")
 
 
-class Lanes(LoadFileScheduling):
+class Lanes(LoadFileScheduling):  # type: ignore[misc]
     """Files in the order of collection, each by one process."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "the whole stack" if nodeid.startswith(WHOLE_STACK) else super()._split_scope(nodeid)
+        own: str = super()._split_scope(nodeid)
+        return "the whole stack" if nodeid.startswith(WHOLE_STACK) else own
