@@ -10,8 +10,8 @@
 #
 #     docker build --target worker --build-arg TORCH_INDEX_URL=ADDRESS -t winnow-worker .
 #
-# Another extra of pyproject.toml, such as lm-eval for task files of lm-evaluation-harness, goes into the worker with
-# --build-arg EXTRA=lm-eval.
+# Other extras of pyproject.toml: --build-arg API_EXTRA=s3,otel goes into both images, --build-arg EXTRA=lm-eval (task
+# files of lm-evaluation-harness) into the worker alone.
 #
 # A GPU needs nothing else in the image: the NVIDIA container toolkit brings the driver.
 
@@ -30,8 +30,9 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 # Dependencies first: without the sources pip installs what pyproject.toml asks for and an empty winnow, so
 # that a change of the sources repeats only the last, short step.
 FROM base AS api-dependencies
+ARG API_EXTRA=
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --disable-pip-version-check --constraint constraints.txt .
+    pip install --disable-pip-version-check --constraint constraints.txt ".${API_EXTRA:+[$API_EXTRA]}"
 
 FROM api-dependencies AS worker-dependencies
 ARG TORCH_INDEX_URL=

@@ -136,7 +136,7 @@ class RemoteBench:
         try:
             finished = self._wait(row.id, tick)
         finally:
-            (self._shop.artifacts.root / row.path).unlink(missing_ok=True)
+            self._shop.artifacts.remove(row.path, row.sha256)
         if finished.state == "failed":
             raise JobFailed(f"Target {self._name} could not measure: {finished.message}")
         return [
@@ -154,6 +154,7 @@ class RemoteBench:
             for i, model in enumerate(models):
                 names.append(f"{i}/{model.name}")
                 tar.add(model, arcname=names[-1])
+        digest = sha256_of(full)
         row = {
             "id": measurement_id,
             "target": self._name,
@@ -164,9 +165,10 @@ class RemoteBench:
                 "effort": asdict(effort),
             },
             "path": str(path),
-            "sha256": sha256_of(full),
+            "sha256": digest,
             "size_bytes": full.stat().st_size,
         }
+        self._shop.artifacts.keep(str(path), digest)
         self._shop.reporter.transact(lambda session: session.merge(Measurement(**row)))
         self._wake(measurement_id)
         return Measurement(**row)

@@ -55,6 +55,6 @@ class JobFiles:
         """Drop rows, then files; a file that a row of `beside` names as well stays."""
         gone = {file.id for file in files}
         kept = {file.path for file in beside if file.id not in gone}
-        self._reporter.forget(list(gone))
-        for path in {file.path for file in files} - kept:
-            self._store.remove(path)
+        unnamed = self._reporter.forget(list(gone))
+        for path, sha256 in {file.path: file.sha256 for file in files if file.path not in kept}.items():
+            self._store.remove(path, sha256 if sha256 in unnamed else None)

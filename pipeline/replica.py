@@ -50,7 +50,7 @@ def follow(database: Database, settings: Settings, job_id: str, epoch: int, devi
     except (RunOver, DiskFull) as error:  # process 0 meets a full disk as well, and says so
         log.warning("leaving", reason=str(error))
         return
-    artifacts = ArtifactStore(settings.artifacts_dir)
+    artifacts = ArtifactStore.of(settings)
 
     def fresh() -> Trainer:
         return make_trainer(spec, fresh_supernet(spec, space, data, device), data, group)

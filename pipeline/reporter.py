@@ -314,9 +314,9 @@ class Reporter:
         """Recorded files of another job, newest first."""
         return self._write(lambda session: queries.artifacts(session, job_id, kind))
 
-    def forget(self, artifact_ids: Sequence[int]) -> None:
-        """Drop the rows of deleted files."""
-        self._write(lambda session: queries.forget_artifacts(session, artifact_ids))
+    def forget(self, artifact_ids: Sequence[int]) -> set[str]:
+        """Drop the rows of deleted files. The digests of those whose content no other row names."""
+        return self._write(lambda session: queries.forget_artifacts(session, artifact_ids))
 
     def end(self, state: JobState, message: str | None) -> None:
         """The job is over, or paused: `succeeded`, `failed`, `paused`, `cancelled`."""

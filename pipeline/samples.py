@@ -185,7 +185,7 @@ def facts_of(artifacts: ArtifactStore, file: Artifact) -> dict[str, Any]:
     Raises:
         ArtifactDamaged: it is gone.
     """
-    facts: dict[str, Any] = json.loads(artifacts.metadata(file.path)["winnow"])
+    facts: dict[str, Any] = json.loads(artifacts.metadata(file.path, file.sha256)["winnow"])
     return facts
 
 

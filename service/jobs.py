@@ -25,6 +25,7 @@ from service.auth.keys import ANYBODY, Identity
 from service.auth.ownership import see
 from service.auth.quotas import check_bytes, check_quota
 from service.checks import check, refuse_closed_paths
+from service.depot import Depot
 from service.errors import Conflict, InvalidRequest, NotFound
 from service.store import queries
 from service.store.models import EvaluationRow, Export, ExportState, Job, JobState, Verb
@@ -314,6 +315,7 @@ def request_export(
     job_id: str,
     architecture_id: str,
     artifacts_dir: Path | None = None,
+    depot: Depot | None = None,
     who: Identity = ANYBODY,
     formats: Sequence[str] = (),
 ) -> tuple[Export, bool]:
@@ -323,6 +325,7 @@ def request_export(
 
     Args:
         artifacts_dir: where archives lie; None: they are not looked at.
+        depot: where they are kept besides.
         formats: to write, each in a folder of its own; empty: what an export has that names none.
 
     Raises:
@@ -367,6 +370,7 @@ def request_export(
         and artifacts_dir is not None
         and export.archive is not None
         and wrong_with(artifacts_dir / export.archive, export.sha256) is not None
+        and (depot is None or export.sha256 is None or not depot.has(export.sha256))
     )
     if lost:
         export.folder = export.archive = export.sha256 = export.size_bytes = export.finished_at = None

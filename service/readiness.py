@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.depot import depot_of
 from service.errors import Unavailable
 from service.folder_lock import troubles
 from service.queue import Queue
@@ -29,7 +30,7 @@ def missing(database: Database, queue: Queue, settings: Settings) -> dict[str, s
         "database": database.check,
         "migrations": lambda: schema.check(database),
         "broker": queue.check,
-        "artifacts": lambda: check_folder(settings.artifacts_dir),
+        "artifacts": lambda: check_artifacts(settings),
         "worker": lambda: check_worker(database),
     }
     found: dict[str, str] = {}
@@ -45,6 +46,17 @@ def missing(database: Database, queue: Queue, settings: Settings) -> dict[str, s
     if parts := troubles(settings.data_dir):
         found["parts"] = " ".join(parts)
     return found
+
+
+def check_artifacts(settings: Settings) -> None:
+    """See to it that artifacts can be written.
+
+    Raises:
+        Unavailable: the folder, or the store that holds them besides, does not take them.
+    """
+    check_folder(settings.artifacts_dir)
+    if (depot := depot_of(settings)) is not None:
+        depot.check()
 
 
 def check_folder(folder: Path) -> None:

@@ -17,7 +17,9 @@ from sqlalchemy.orm import Session
 
 from service import jobs, verbs
 from service.auth.keys import ANYBODY, Identity
+from service.depot import depot_of
 from service.settings import Settings
+from service.store import queries
 from service.store.models import Artifact, Export, Job, Measurement, TrainedSupernet, Verb
 from service.store.session import Database
 
@@ -25,6 +27,8 @@ log = logging.getLogger(__name__)
 
 # Lists of files whose rows are gone, one per job.
 DOOMED = "removed"
+# In such a list, before the digest of what leaves the store of objects.
+OBJECT = "object:"
 # Jobs that are removed in one look, so that no look takes long.
 AT_ONCE = 20
 
@@ -68,8 +72,12 @@ def purge(database: Database, settings: Settings) -> int:
             if job is None:
                 return number
             job_id, doomed = job.id, _unshared_files(session, job)
-            _write_down(settings, job_id, doomed)
+            digests = _digests(session, job_id, doomed)
             session.delete(job)
+            session.flush()
+            unnamed = sorted(digests - queries.named_digests(session, digests))
+            doomed += [f"{OBJECT}{digest}" for digest in unnamed]
+            _write_down(settings, job_id, doomed)
         _remove(settings, job_id, doomed)
         log.info("job %s and %d of its files are removed", job_id, len(doomed))
     return AT_ONCE
@@ -102,6 +110,15 @@ def _unshared_files(session: Session, job: Job) -> list[str]:
     return sorted(doomed - kept)
 
 
+def _digests(session: Session, job_id: str, doomed: list[str]) -> set[str]:
+    """Of the files that go."""
+    found: set[str] = set()
+    for table in (Artifact, Measurement):
+        found.update(session.scalars(select(table.sha256).where(table.job_id == job_id, table.path.in_(doomed))))
+    found.update(d for d in session.scalars(select(Export.sha256).where(Export.job_id == job_id)) if d is not None)
+    return found
+
+
 def _list_of(settings: Settings, job_id: str) -> Path:
     return settings.artifacts_dir / DOOMED / f"{job_id}.json"
 
@@ -128,8 +145,12 @@ def _finish(database: Database, settings: Settings) -> None:
 
 
 def _remove(settings: Settings, job_id: str, doomed: list[str]) -> None:
-    root = settings.artifacts_dir.resolve()
+    root, depot = settings.artifacts_dir.resolve(), depot_of(settings)
     for name in doomed:
+        if name.startswith(OBJECT):
+            if depot is not None:
+                depot.discard(name.removeprefix(OBJECT))
+            continue
         path = root / name
         if not path.resolve().is_relative_to(root):
             continue

@@ -21,6 +21,12 @@ class Settings(BaseSettings):
         default_factory=lambda: Path.home() / ".winnow",
         description="Folder of checkpoints, exports, logs and, by default, the database.",
     )
+    artifacts_url: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9+]+://\S+$",
+        description="Store of objects for checkpoints, supernets and exports, such as s3://bucket/winnow; the folder "
+        "of artifacts on each machine is then a cache of it.",
+    )
     database_url: str | None = Field(
         default=None, description="PostgreSQL to use; without it `winnow up` starts its own."
     )

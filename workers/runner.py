@@ -41,6 +41,7 @@ from predictors.cost import macs
 from proxyless.strategy import search_by_gradient
 from search_space import plugins
 from service import fronts
+from service.errors import Unavailable
 from service.lifeline import die_with_parent
 from service.settings import Settings, get_settings
 from service.store import leases, queries, records
@@ -88,7 +89,7 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
         spec=spec,
         space=space,
         reporter=reporter,
-        artifacts=ArtifactStore(settings.artifacts_dir),
+        artifacts=ArtifactStore.of(settings),
         settings=settings,
         device=device,
         group=group,
@@ -104,6 +105,8 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
         reporter.end(ended, f"{ended} by request")
     except DiskFull as error:
         reporter.end(JobState.PAUSED, f"{error} Make room, then resume the job; nothing that was stored is lost.")
+    except Unavailable as error:
+        reporter.end(JobState.PAUSED, f"{error.detail} Resume the job once they can be; nothing stored is lost.")
     except (JobFailed, ArtifactDamaged) as error:
         reporter.end(JobState.FAILED, str(error))
     finally:
@@ -142,7 +145,7 @@ def run_helper(database: Database, settings: Settings, job_id: str, _epoch: int)
     environment.fix_threads(facts.get("threads"), largest_macs=0)
     device, space = environment.choose_device(), spec.supernet.space()
     data = prepare_data(spec, space, device, decoding_of(settings))
-    store = ArtifactStore(settings.artifacts_dir)
+    store = ArtifactStore.of(settings)
     if told := samples.strange(store, kept, data):
         log.warning("no help: this worker has other data than the job", job=job_id, differences=told)
         return
@@ -178,10 +181,11 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
     asked = patiently(database, order, DATABASE_PATIENCE_SECONDS)
     threads = (asked.job.environment or {}).get("threads")
     num_threads = environment.fix_threads(threads, largest_macs=0)
-    store = ArtifactStore(settings.artifacts_dir)
+    store = ArtifactStore.of(settings)
     try:
         check_paths(read_job(asked.job.spec), whole=True)
         bundle = exporting.make_export(asked, store, num_threads, decoding_of(settings))
+        store.keep(str(bundle.archive.relative_to(store.root)), bundle.sha256)
         values = {
             "state": ExportState.SUCCEEDED,
             "message": None,
@@ -193,6 +197,8 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
         }
     except (ArtifactDamaged, VerificationError, exporting.CannotExport, CannotWrite, PathRefused) as error:
         values = {"state": ExportState.FAILED, "message": str(error)}
+    except Unavailable as error:
+        values = {"state": ExportState.FAILED, "message": f"{error.detail} Export again once they can be."}
     except OSError as error:
         if not is_disk_full(error):
             raise

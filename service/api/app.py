@@ -41,6 +41,7 @@ from service.auth.guard import Gatekeeper, guard
 from service.auth.hosts import refuse_open_network
 from service.broker_watch import BrokerWatch
 from service.dashboard import pages
+from service.depot import depot_of
 from service.errors import TooLarge
 from service.queue import Queue
 from service.settings import Settings, get_settings
@@ -96,7 +97,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     Raises:
         ValueError: the settings name no database or broker, or not as a URL, or need no keys on a network, or name a
-            collector without OpenTelemetry.
+            collector or a store of artifacts whose packages are not installed.
     """
     settings = settings or get_settings()
     if settings.database_url is None or settings.redis_url is None:
@@ -131,6 +132,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings, app.state.database, app.state.queue = settings, database, queue
     app.state.notices = Notices(database)
     app.state.latencies = metrics.Latencies()
+    app.state.depot = depot_of(settings)
     app.state.spans = spans_of(settings, "api")
     app.state.broker_watch = BrokerWatch(queue)
     app.state.gatekeeper = Gatekeeper.of(settings, database)

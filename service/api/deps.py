@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
 from service.auth.guard import ADMIN, OPEN, READ, WRITE, IdentityDep
+from service.depot import Depot
 from service.queue import Queue
 from service.settings import Settings
 from service.store.session import Database
@@ -32,6 +33,12 @@ def get_app_settings(request: Request) -> Settings:
     return settings
 
 
+def get_depot(request: Request) -> Depot | None:
+    """Where artifacts are kept besides this machine's folder; None: nowhere."""
+    depot: Depot | None = request.app.state.depot
+    return depot
+
+
 def get_session(database: Annotated[Database, Depends(get_database)]) -> Iterator[Session]:
     """One request, one transaction: committed before the response is made, rolled back on an error."""
     with database.transaction() as session:
@@ -44,12 +51,14 @@ __all__ = [
     "READ",
     "WRITE",
     "DatabaseDep",
+    "DepotDep",
     "IdentityDep",
     "QueueDep",
     "SessionDep",
     "SettingsDep",
 ]
 
+DepotDep = Annotated[Depot | None, Depends(get_depot)]
 DatabaseDep = Annotated[Database, Depends(get_database)]
 QueueDep = Annotated[Queue, Depends(get_queue)]
 SettingsDep = Annotated[Settings, Depends(get_app_settings)]

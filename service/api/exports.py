@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, status
 from fastapi.responses import FileResponse
 
 from service import archives, jobs
-from service.api.deps import READ, WRITE, DatabaseDep, IdentityDep, QueueDep, SessionDep, SettingsDep
+from service.api.deps import READ, WRITE, DatabaseDep, DepotDep, IdentityDep, QueueDep, SessionDep, SettingsDep
 from service.api.schemas import ExportOut, ExportRequest
 from service.choosing import choose_for_export
 from service.errors import Conflict, NotFound, Unavailable
@@ -27,6 +27,7 @@ def request_export(
     database: DatabaseDep,
     queue: QueueDep,
     settings: SettingsDep,
+    depot: DepotDep,
     who: IdentityDep,
 ) -> ExportOut:
     """Export an architecture. Asking again gives the same export; one that failed, or whose archive is gone or damaged,
@@ -40,7 +41,7 @@ def request_export(
         architecture_id = body.architecture_id if chosen is None else chosen.architecture_id
         assert architecture_id is not None
         export, waits = jobs.request_export(
-            session, job_id, architecture_id, settings.artifacts_dir, who, body.formats or ()
+            session, job_id, architecture_id, settings.artifacts_dir, depot, who, body.formats or ()
         )
         answer = ExportOut.of(export, None if chosen is None else chosen.sentence)
     if waits:
@@ -65,14 +66,18 @@ def read(export_id: str, session: SessionDep) -> ExportOut:
 
 
 @router.get("/exports/{export_id}/download", response_class=FileResponse, dependencies=[READ])
-def download(export_id: str, session: SessionDep, settings: SettingsDep, request: Request) -> FileResponse:
+def download(
+    export_id: str, database: DatabaseDep, settings: SettingsDep, depot: DepotDep, request: Request
+) -> FileResponse:
     """The archive (`.tar.gz`), whole or a `Range` of it; its digest is in `Repr-Digest`, of a whole one also in
     `Content-Digest` (RFC 9530)."""
-    export = jobs.get_export(session, export_id)
+    with database.transaction() as session:
+        export = jobs.get_export(session, export_id)
     if export.archive is None:
         raise Conflict(f"Export {export_id} is {export.state}; there is nothing to download yet.", state=export.state)
     path = settings.artifacts_dir / export.archive
-    if (wrong := archives.wrong_with(path, export.sha256)) is not None:
+    brought = depot is not None and export.sha256 is not None and depot.bring(export.archive, export.sha256)
+    if not brought and (wrong := archives.wrong_with(path, export.sha256)) is not None:
         raise NotFound(f"The archive of export {export_id} {wrong}; export the architecture again.")
     assert export.sha256 is not None
     digest = f"sha-256=:{base64.b64encode(bytes.fromhex(export.sha256)).decode()}:"

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from predictors.targets import RUNTIMES
 from service import targets
-from service.api.deps import READ, WRITE, IdentityDep, SessionDep, SettingsDep
+from service.api.deps import READ, WRITE, DatabaseDep, DepotDep, IdentityDep, SessionDep, SettingsDep
 from service.api.schemas import Answer
 from service.errors import NotFound
 from service.store import measuring
@@ -89,9 +89,12 @@ def remove(name: str, session: SessionDep, who: IdentityDep) -> None:
 
 
 @router.get("/measurements/{measurement_id}/networks", response_class=FileResponse, dependencies=[READ])
-def networks(measurement_id: str, session: SessionDep, settings: SettingsDep) -> FileResponse:
+def networks(measurement_id: str, database: DatabaseDep, settings: SettingsDep, depot: DepotDep) -> FileResponse:
     """The networks of a request to measure, as one archive: for targets that do not share the artifacts folder."""
-    row = session.get(Measurement, measurement_id)
+    with database.transaction() as session:
+        row = session.get(Measurement, measurement_id)
+    if row is not None and depot is not None:
+        depot.bring(row.path, row.sha256)
     path = None if row is None else settings.artifacts_dir / row.path
     if path is None or not path.is_file():
         raise NotFound(f"There are no networks of a measurement {measurement_id!r}: it is over, or never was.")

@@ -6,7 +6,7 @@ they raise `LeaseLost` instead of writing after the lease has passed to somebody
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -42,6 +42,7 @@ from service.store.models import (
     Job,
     JobEvent,
     JobState,
+    Measurement,
     Stage,
     TrainedSupernet,
 )
@@ -333,9 +334,18 @@ def weights_of(session: Session, job_id: str, architecture_id: str) -> Artifact 
     return next(iter([*alone, *artifacts(session, job_id, "supernet")]), None)
 
 
-def forget_artifacts(session: Session, ids: Sequence[int]) -> None:
-    """Remove the rows of files that are no longer needed."""
-    session.execute(delete(Artifact).where(Artifact.id.in_(ids)))
+def forget_artifacts(session: Session, artifact_ids: Sequence[int]) -> set[str]:
+    """Drop rows of files. The digests of those whose content no other row names."""
+    gone = set(session.scalars(delete(Artifact).where(Artifact.id.in_(artifact_ids)).returning(Artifact.sha256)))
+    return gone - named_digests(session, gone)
+
+
+def named_digests(session: Session, digests: Collection[str]) -> set[str]:
+    """Those of some digests under which a row names a file."""
+    found: set[str] = set()
+    for column in (Artifact.sha256, TrainedSupernet.sha256, Export.sha256, Measurement.sha256):
+        found.update(digest for digest in session.scalars(select(column).where(column.in_(digests))) if digest)
+    return found
 
 
 def add_supernet(session: Session, job_id: str, epoch: int, row: TrainedSupernet) -> None:

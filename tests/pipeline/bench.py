@@ -100,8 +100,10 @@ class MemoryReporter:
     def artifacts(self, kind: str) -> list[Artifact]:
         return sorted((row for row in self.rows if row.kind == kind), key=lambda row: -row.id)
 
-    def forget(self, artifact_ids: list[int]) -> None:
+    def forget(self, artifact_ids: list[int]) -> set[str]:
+        gone = {row.sha256 for row in self.rows if row.id in artifact_ids}
         self.rows = [row for row in self.rows if row.id not in artifact_ids]
+        return gone - {row.sha256 for row in self.rows}
 
     def evaluation(self, row: EvaluationRow) -> None:
         self.evaluated.append(row)
