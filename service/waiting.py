@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from job.versions import outline
 from service.queue import QUEUES, RUN_JOB
 from service.store import nodes
 from service.store.leases import waiting_since
@@ -31,7 +32,8 @@ def why(session: Session, jobs: Sequence[Job]) -> dict[str, str]:
         return {}
     workers, places, holders = nodes.online(session, TRAIN), nodes.places(session, list(waiting)), _holders(session)
     return {
-        job_id: _sentence(job, since, workers, holders, places.get(job_id, len(places)))
+        job_id: _machines(session, job, since)
+        or _sentence(job, since, workers, holders, places.get(job_id, len(places)))
         for job_id, (job, since) in waiting.items()
     }
 
@@ -40,6 +42,21 @@ def _holders(session: Session) -> dict[str, Job]:
     """Worker -> the job that it holds."""
     query = select(Job).where(Job.state.in_(ACTIVE_STATES), Job.lease_until > func.now()).order_by(Job.id)
     return {job.lease_owner: job for job in session.scalars(query) if job.lease_owner is not None}
+
+
+def _machines(session: Session, job: Job, seconds: float) -> str | None:
+    """Which machines a training on several lacks; None where it lacks none."""
+    stored = outline(job.spec)
+    if stored.reuse is not None or stored.hosts == 1:
+        return None
+    lacking = sorted(set(range(1, stored.hosts)) - nodes.joined(session, job.id))
+    if not lacking:
+        return None
+    ranks = ", ".join(map(str, lacking[:NAMED])) + (f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else "")
+    return (
+        f"It trains on {stored.hosts} machines and takes no worker until all are there: "
+        f"run `winnow join {job.id} --rank N` for N = {ranks}. It has waited for {_duration(seconds)}."
+    )
 
 
 def _sentence(job: Job, seconds: float, workers: Sequence[WorkerNode], holders: dict[str, Job], place: int) -> str:

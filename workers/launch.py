@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 
 import structlog
@@ -21,8 +22,10 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from job.versions import outline
 from service.lifeline import stop, tied_to_parent
 from service.settings import Settings, get_settings
+from service.store import nodes
 from service.store.models import TERMINAL_STATES, WORKING_STATES, Job
 from service.store.session import Database, first_line
+from workers.facts import node_facts
 from workers.logs import configure_logging
 
 log = structlog.get_logger()
@@ -65,12 +68,17 @@ def command(shape: Shape, settings: Settings, job_id: str, epoch: int, rank: int
 class Joined:
     """This machine's part of one job's training.
 
+    It says that it is there for as long as it runs: no worker takes the job before all its machines are.
+
     Args:
         rank: of this machine, from 1.
     """
 
     def __init__(self, database: Database, settings: Settings, job_id: str, rank: int) -> None:
         self._database, self._settings, self._job_id, self._rank = database, settings, job_id, rank
+        self._name = f"{os.uname().nodename}:{job_id}:{rank}:{os.getpid()}"
+        has = node_facts(settings, (nodes.JOIN,))
+        self._has = replace(has, labels=(job_id,), facts={**has.facts, "rank": rank})
 
     def run(self) -> None:
         """Train along with every run of the job until it is over.
@@ -78,6 +86,12 @@ class Joined:
         Raises:
             ValueError: no such job, or a training that has no machine of this rank.
         """
+        try:
+            self._follow()
+        finally:
+            self._say_goodbye()
+
+    def _follow(self) -> None:
         joined: int | None = None
         while True:
             job = self._job()
@@ -120,6 +134,15 @@ class Joined:
         job = self._job()
         return job.epoch == epoch and job.state not in TERMINAL_STATES and job.state != "paused"
 
+    def _say_goodbye(self) -> None:
+        try:
+            with self._database.transaction() as session:
+                nodes.goodbye(session, self._name)
+        except (OperationalError, InterfaceError) as error:
+            log.warning(
+                "the database is away; this machine counts as joined for some seconds", reason=first_line(error)
+            )
+
     def _job(self) -> Job:
         while True:
             try:
@@ -127,6 +150,7 @@ class Joined:
                     job = session.get(Job, self._job_id)
                     if job is None:
                         raise ValueError(f"There is no job {self._job_id!r}.")
+                    nodes.beat(session, self._name, self._settings.poll_seconds, self._has)
                     session.expunge(job)
                     return job
             except (OperationalError, InterfaceError) as error:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Subquery, and_, cast, delete, func, select, update
+from sqlalchemy import ColumnElement, Subquery, and_, any_, cast, delete, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from service.store.leases import Lease, claim, waiting_since
@@ -18,6 +18,10 @@ SILENT_SECONDS, SILENT_BEATS = 20.0, 4
 FORGOTTEN_SECONDS = 86400.0
 # Candidates that are tried in one go: others may take them meanwhile.
 AT_ONCE = 8
+
+
+# The queue of machines that wait to train along with a job: its id is their label, their rank one of their facts.
+JOIN = "join"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,24 @@ def meets(job: Job, worker: WorkerNode) -> bool:
     return enough and set(job.needs_labels) <= set(worker.labels)
 
 
+def joined(session: Session, job_id: str) -> set[int]:
+    """Ranks of the machines that are there to train along with a job."""
+    rows = session.scalars(select(WorkerNode).where(is_online(), any_(WorkerNode.labels) == job_id))
+    return {int(row.facts["rank"]) for row in rows if JOIN in row.queues}
+
+
+def _has_its_machines() -> ColumnElement[bool]:
+    """A condition on jobs: those that train on several machines wait, without a worker, until all others are there."""
+    hosts = func.coalesce(Job.spec["training"]["hosts"].as_integer(), 1)
+    there = (
+        select(func.count(func.distinct(WorkerNode.facts["rank"].as_integer())))
+        .where(is_online(), any_(WorkerNode.queues) == JOIN, Job.id == any_(WorkerNode.labels))
+        .correlate(Job)
+        .scalar_subquery()
+    )
+    return or_(hosts == 1, Job.spec["supernet"]["reuse"].as_string().is_not(None), hosts - 1 <= there)
+
+
 def waiting_jobs(worker: WorkerNode | None = None) -> tuple[ColumnElement[bool], ...]:
     """Conditions on jobs that wait for a worker, and whose needs this one meets; without one: all that wait."""
     unheld = and_(Job.state.in_(ACTIVE_STATES), Job.lease_until.is_(None) | (Job.lease_until < func.now()))
@@ -113,6 +135,7 @@ def waiting_jobs(worker: WorkerNode | None = None) -> tuple[ColumnElement[bool],
         Job.needs_gpus <= worker.gpus,
         Job.needs_memory_gb * 1e9 <= worker.memory_bytes,
         Job.needs_labels.bool_op("<@")(labels) if worker.labels else func.cardinality(Job.needs_labels) == 0,
+        _has_its_machines(),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import delete, text, update
+from sqlalchemy import any_, delete, text, update
 
 from service import jobs
 from service.settings import Settings
@@ -18,6 +18,7 @@ from service.store.nodes import NodeFacts
 from service.store.session import Database
 from tests.api import open_api
 from tests.conftest import TINY_JOB
+from workers.launch import Joined
 
 
 @pytest.fixture
@@ -107,6 +108,33 @@ def test_a_worker_takes_only_what_it_can_and_draining_ones_nothing(api: TestClie
         nodes.drain(session, "strong:1")
         assert nodes.is_draining(session, "strong:1")
         assert [row.name for row in nodes.online(session)] == ["weak:1"]
+
+
+def test_a_training_on_several_machines_takes_no_slot_before_all_are_there(api: TestClient, database: Database) -> None:
+    wide = submitted(api, training={"epochs": 2, "hosts": 3, "batch_size": 96})
+    small, node = submitted(api), worker(database, "a:1")
+    assert [taken(database, node), taken(database, node)] == [small, None]
+    assert f"run `winnow join {wide} --rank N` for N = 1, 2." in str(waits(api, wide))
+    second = [Joined(database, Settings(poll_seconds=1), wide, 1) for _ in range(2)]
+    for machine in second:  # the same rank twice is one machine
+        machine._job()
+    assert taken(database, node) is None
+    assert "for N = 2." in str(waits(api, wide))
+    Joined(database, Settings(poll_seconds=1), wide, 2)._job()
+    assert taken(database, node) == wide
+    assert waits(api, wide) is None
+    # One that is gone counts no more, and a job that searches what is trained needs none.
+    with database.transaction() as session:
+        session.execute(update(Job).where(Job.id == wide).values(lease_until=None))
+        session.execute(
+            update(WorkerNode).where(any_(WorkerNode.labels) == wide).values(seen_at=text("now() - interval '1 hour'"))
+        )
+    assert taken(database, node) is None
+    with database.transaction() as session:
+        job = session.get(Job, wide)
+        assert job is not None
+        job.spec = {**job.spec, "supernet": {"reuse": "abc"}}
+    assert taken(database, node) == wide
 
 
 def test_keys_share_workers_and_priorities_go_first(

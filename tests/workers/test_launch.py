@@ -49,6 +49,7 @@ def test_a_machine_that_failed_joins_the_same_run_again(monkeypatch, state):
         return codes[len(epochs) - 1]
 
     monkeypatch.setattr(joined, "_job", lambda: job)
+    monkeypatch.setattr(joined, "_say_goodbye", lambda: None)
     monkeypatch.setattr(joined, "_train_along", train)
     joined.run()
     assert epochs == [3, 3]
@@ -59,6 +60,7 @@ def test_a_rank_that_the_training_does_not_have_is_refused(rank, monkeypatch):
     job = Job(id="j", state="running", spec={"training": {"hosts": 2}})
     joined = Joined(None, SETTINGS, "j", rank)  # type: ignore[arg-type]
     monkeypatch.setattr(joined, "_job", lambda: job)
+    monkeypatch.setattr(joined, "_say_goodbye", lambda: None)
     with pytest.raises(ValueError, match=f"got rank {rank}, which must be from 1 to 1"):
         joined.run()
 
