@@ -187,6 +187,16 @@ def verify(file: Annotated[Path, typer.Argument(help="An archive of an export, o
 
 
 @app.command()
+def mcp(
+    allow_delete: Annotated[
+        bool, typer.Option("--allow-delete", help="Also give the agent tools that delete jobs, uploads and targets.")
+    ] = False,
+) -> None:
+    """Give an agent the API as tools of the Model Context Protocol, over standard input and output."""
+    _become("winnow.mcp_server", *(["--allow-delete"] if allow_delete else []))
+
+
+@app.command()
 def join(
     job: str,
     rank: Annotated[int, typer.Option(min=1, help="Of this machine, from 1; the job's worker is machine 0.")],

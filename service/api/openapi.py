@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
+from pydantic import BaseModel
+
+from job.spec import JobSpec
 from service.auth.guard import need_of
 from service.errors import ServiceError
 
@@ -37,6 +40,8 @@ def describe(schema: dict[str, Any], routes: Iterator[tuple[str, str, Any]]) -> 
         "key": {"type": "http", "scheme": "bearer", "description": "A key of `winnow keys create`."},
         "session": {"type": "apiKey", "in": "cookie", "name": "winnow_…", "description": "Of a signed-in browser."},
     }
+    for part in _parts_that_recipes_fill():
+        components["schemas"].get(part.__name__, {}).pop("required", None)
     for name in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(name, None)
     for method, path, route in routes:
@@ -46,10 +51,20 @@ def describe(schema: dict[str, Any], routes: Iterator[tuple[str, str, Any]]) -> 
         need = need_of(route)
         if need is not None and need.scope is not None:
             operation["security"] = [{"key": []}, {"session": []}]
+            operation["x-scope"] = str(need.scope)
             operation["description"] = f"{operation.get('description', '')}\n\nNeeds scope `{need.scope}`.".strip()
         for status in _refusals(method, path, operation, is_open=need is None or need.scope is None):
             operation["responses"][str(status)] = _answer(status)
     return schema
+
+
+def _parts_that_recipes_fill() -> Iterator[type[BaseModel]]:
+    """Parts of a job whose fields a recipe gives where a client leaves them out, so that none is required of it. Not
+    `data`: which fields those have depends on their source."""
+    for name, field in JobSpec.model_fields.items():
+        for found in (field.annotation, *get_args(field.annotation)):
+            if name != "data" and isinstance(found, type) and issubclass(found, BaseModel):
+                yield found
 
 
 def _refusals(method: str, path: str, operation: dict[str, Any], *, is_open: bool) -> list[int]:
