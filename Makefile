@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Nor do compiled files stay unwritten: tests start a hundred processes, each of which would compile all of ours again.
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-all chaos fuzz check bench up clean
+.PHONY: help demo test test-all chaos fuzz check bench docs up clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ check: $(VENV)/ready ## ruff, mypy strict, import-linter
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+docs: $(VENV)/ready ## The documentation as a site, in site/: it opens without a server and without the internet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs --quiet build --clean
 
 bench: $(VENV)/ready ## Benchmarks that run on a CPU in minutes
 	@$(BIN)/python benchmarks/supernet_overhead.py

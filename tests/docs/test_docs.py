@@ -83,3 +83,8 @@ def test_variables_that_are_named_exist(page: str) -> None:
     settings = {f"WINNOW_{name.upper()}" for name in Settings.model_fields}
     named = re.findall(r"\bWINNOW_[A-Z_]+\b", (DOCS / page).read_text())
     assert set(named) <= settings
+
+
+def test_every_problem_has_something_to_do() -> None:
+    told = rows("troubleshooting.md")
+    assert {kind.slug for kind in subclasses(errors.ServiceError)} <= set(told)
