@@ -31,7 +31,6 @@ from search.metrics import ON_TARGET
 from search_space.architecture import Architecture
 from service.store.models import Stage, Verb
 from service.store.records import FrontRecord, HealedNetwork, HealingPlan, HealingPoint
-from service.store.storable import storable
 from supernet.calibrate import norms_of
 from supernet.data import Dataset
 from supernet.distributed import ALONE, Orders
@@ -132,7 +131,7 @@ class Healer:
         record = HealedNetwork(
             architecture_id=architecture.id,
             metric=self._metric,
-            before=storable(before),
+            before=before,
             teacher=parent.name,
             learned_from=self._learned.name,
         )
@@ -218,8 +217,8 @@ class Healer:
         examples = trained.steps * self._options.batch_size
         healed = record.model_copy(
             update={
-                "after": storable(after),
-                "intervals": storable(intervals),
+                "after": after,
+                "intervals": intervals,
                 "better": math.isfinite(now) and (not math.isfinite(was) or is_better(self._metric, now, was)),
                 "steps": trained.steps,
                 "best_step": trained.best_step,

@@ -171,11 +171,13 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
             session.get(EvaluationRow, key),
             session.get(Finalist, key),
             queries.finalists(session, job.id),
-            queries.weights_of(session, job.id, export.architecture_id),
+            queries.weights_of(session, job.id, export.architecture_id, export.weights),
             next(iter(queries.artifacts(session, job.id, samples.KIND)), None),
             export.formats,
             fronts.compared_with(session, job),
             records.sharing_of(session, job),
+            records.healed_of(session, job.id).get(export.architecture_id),
+            export.weights,
         )
 
     asked = patiently(database, order, DATABASE_PATIENCE_SECONDS)
