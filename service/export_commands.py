@@ -55,7 +55,7 @@ def export(
         with console.status(plain(f"Exporting and verifying {asked['architecture_id']}")):
             made = client.finished_export(asked)
             path = client.download(made, output)
-    if made["weights"] == "healed":
+    if made.get("weights") == "healed":
         console.print("With its healed weights; --weights unhealed ships those that the front was measured with.")
     console.print(f"{path}  {amount('size_bytes', made['size_bytes'])}  sha256 {made['sha256']}", soft_wrap=True)
     for line in verified(made["report"]):
