@@ -82,7 +82,7 @@ def _found(spec: JobSpec, folder: Path) -> Found:
 def words_file(folder: Path, count: int, seed: int = 0) -> Path:
     """Words in any order: what follows within a word can be learned, and slices forget it."""
     folder.mkdir(exist_ok=True)
-    words = "the quick brown fox jumps over a lazy dog".split()
+    words = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog"]
     path = folder / "words.txt"
     path.write_text(" ".join(np.random.default_rng(seed).choice(words, count)))
     return path

@@ -186,8 +186,14 @@ def test_labels_alone_ask_no_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_teacher_with_another_vocabulary_is_refused() -> None:
     supernet, architecture = family(*LLAMA)
     config = {
-        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 32, "intermediate_size": 64,
-        "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 300, "rms_norm_eps": 1e-5,
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "vocab_size": 300,
+        "rms_norm_eps": 1e-5,
     }
     other = Supernet(load_family("llama", None, None, config))
     student = by_itself(*_parts(supernet, architecture))
