@@ -251,7 +251,9 @@ def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--small", action="store_true", help="a quarter of a million parameters: ten minutes of an idle core")
+    parser.add_argument(
+        "--small", action="store_true", help="a quarter of a million parameters: ten minutes of an idle core"
+    )
     parser.add_argument("--cache", type=Path, default=None, help="folder that keeps what is done")
     parser.add_argument("--alone", type=float, nargs="*", default=[0.5], help="sizes also trained from nothing")
     parser.add_argument("--data", type=Path, default=Path(SHARED) / "tinyshakespeare" / "input.txt.gz")

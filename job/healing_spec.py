@@ -211,8 +211,9 @@ def _check_teacher(spec: JobSpec, part: HealingSpec) -> None:
 
 def _check_data(spec: JobSpec, part: HealingSpec) -> None:
     data, takes = part.data or spec.data, spec.supernet.space().takes
-    if part.tokens is not None and takes is not None and not isinstance(takes, TokenInput):
-        part.num_steps(1, None)
+    length = getattr(data, "length", None)
+    if part.tokens is None or length is not None or (takes is not None and not isinstance(takes, TokenInput)):
+        part.num_steps(part.batch_size or spec.training.batch_size, length)
     if part.data is None:
         return
     if data.kind != spec.data.kind and None not in (data.kind, spec.data.kind):

@@ -288,6 +288,20 @@ def test_a_job_whose_runners_die_in_every_stage_ends_as_an_undisturbed_one(
     assert bench.job().epoch == deaths + 1
 
 
+def test_a_healing_whose_runners_die_again_and_again_ends_as_an_undisturbed_one(
+    database: Database, tmp_path: Path, undisturbed: Undisturbed, specs: dict[str, Any]
+) -> None:
+    """At other points of each of two networks: its plan, steps, validations, checkpoints, weights and record."""
+    expected, points = undisturbed("healed")
+    bench = Bench(database, tmp_path, specs["healed"])
+    # Each run comes a few steps further: it has so many transactions, the first of which find out where it stands.
+    left: list[Point] = [("heal", number) for number in (21, 26, 23, 28, 25, 22)]
+    deaths = len(left)
+    assert max(number for stage, number in points if stage == "heal") > 5 * 22
+    assert run_to_the_end(bench, Died, deaths, after=at_each(left, die)) == deaths + 1, left
+    assert bench.outcome() == expected
+
+
 def test_a_job_that_loses_its_lease_in_every_stage_ends_as_an_undisturbed_one(
     database: Database, tmp_path: Path, undisturbed: Undisturbed, specs: dict[str, Any]
 ) -> None:
