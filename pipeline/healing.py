@@ -29,8 +29,9 @@ from quantization.after_search import InSchemes
 from search.evaluation import numbers
 from search.metrics import ON_TARGET
 from search_space.architecture import Architecture
+from service.descent import TAKEN_OVER
 from service.store.models import Stage, Verb
-from service.store.records import FrontRecord, HealedNetwork, HealingPlan, HealingPoint
+from service.store.records import FrontRecord, HealedNetwork, HealingPlan, HealingPoint, StageBegan
 from supernet.calibrate import norms_of
 from supernet.data import Dataset
 from supernet.distributed import ALONE, Orders
@@ -109,17 +110,27 @@ class Healer:
                 self._network(number, len(chosen), one, supernet, parent[0])
             return reporter.records(HealedNetwork)
 
-        done = reporter.until_stopped(heal_all)
+        done = heal_all() if self._only_measures_again() else reporter.until_stopped(heal_all)
         if done is None:
             for number in range(len(chosen)):
                 self._checkpoints(number).remove_all()
             done = reporter.records(HealedNetwork)
-            reporter.ended_early = f"Stopped by request after {len(done)} of {len(chosen)} networks were healed."
+            told = f"Stopped by request after {len(done)} of {len(chosen)} networks were healed."
+            reporter.ended_early = " ".join(filter(None, (reporter.ended_early, told)))
         healed = [one for one in done if one.refused is None]
         if done and not healed and reporter.job().parent_verb == Verb.HEAL:
             raise JobFailed(f"None of {len(done)} networks could be healed. {done[0].refused}")
         if healed:
             reporter.record(healed_front(self._shop, front, healed, self._metric))
+
+    def _only_measures_again(self) -> bool:
+        """Whether the job's search counts as stopped because it measures another job's networks again, and not because
+        anybody has asked for that (see `descent.rerun`)."""
+        reporter = self._shop.reporter
+        if reporter.job().parent_verb != Verb.RERUN:
+            return False
+        measured_here = any(one.stage == Stage.MEASURE_FINALISTS for one in reporter.records(StageBegan))
+        return measured_here and all(row.epoch == TAKEN_OVER for row in reporter.every_evaluation())
 
     # --- one network --------------------------------------------------------------------------------
 

@@ -73,6 +73,15 @@ def test_a_budget_of_less_than_a_step_is_refused(budget: dict[str, int]) -> None
         HealingSpec.model_validate(budget).num_steps(64, 16)
 
 
+def test_a_job_whose_budget_is_less_than_a_step_is_refused_when_it_is_submitted(tmp_path: Path) -> None:
+    given = llama(tmp_path / "a.txt", healing={"tokens": 255, "batch_size": 16})
+    with pytest.raises(ValidationError, match=r"healing.tokens is 255, less than the 256 tokens of one step"):
+        JobSpec.model_validate(given)
+    part = JobSpec.model_validate({**given, "healing": {"tokens": 256, "batch_size": 16}}).healing
+    assert part is not None
+    assert part.num_steps(16, 16) == 1
+
+
 @pytest.mark.parametrize("budget", [{"steps": 0}, {"examples": 0}, {"tokens": 0}, {"minutes": 0}, {"steps": -1}])
 def test_a_budget_of_nothing_is_refused(budget: dict[str, Any]) -> None:
     (name,) = budget

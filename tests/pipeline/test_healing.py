@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
 from job.resolve import resolve
 from job.spec import JobSpec
@@ -31,6 +33,7 @@ from supernet.healing import by_itself
 from supernet.network import extract
 from tests.pipeline.bench import MemoryReporter
 from tests.pipeline.llama_bench import llama_spec
+from tests.supernet.checkpoints import TEXT, save
 
 CPU = torch.device("cpu")
 
@@ -299,12 +302,9 @@ def test_a_network_that_the_job_has_not_evaluated_is_refused(texts: Found, tmp_p
         heal(texts.shop(tmp_path, networks=["nobody"], **QUICK))
 
 
-def test_a_budget_of_less_than_a_step_fails_before_anything_is_done(texts: Found, tmp_path: Path) -> None:
-    shop = texts.shop(tmp_path, **{**QUICK, "steps": None, "tokens": 100})
-    with pytest.raises(JobFailed, match=r"healing.tokens is 100, less than the 256 tokens of one step"):
-        heal(shop)
+def test_a_batch_of_more_than_there_is_fails_before_anything_is_done(texts: Found, tmp_path: Path) -> None:
     with pytest.raises(JobFailed, match=r"healing.batch_size is 5000, but words has only"):
-        heal(texts.shop(tmp_path / "b", **{**QUICK, "batch_size": 5000}))
+        heal(texts.shop(tmp_path, **{**QUICK, "batch_size": 5000}))
 
 
 def test_named_data_are_learned_from_and_the_jobs_are_judged_on(texts: Found, tmp_path: Path) -> None:
@@ -317,6 +317,47 @@ def test_named_data_are_learned_from_and_the_jobs_are_judged_on(texts: Found, tm
     assert one.after is not None
     assert one.after["perplexity"] != one.before["perplexity"]
     assert {"data"} == {kind for kind, _ in reporter_of(shop).stored if kind == "data"}
+
+
+# --- parents ----------------------------------------------------------------------------------------
+
+
+def test_the_checkpoint_teaches_as_it_was_loaded_where_it_is_asked_to(tmp_path: Path) -> None:
+    """After an epoch of training the largest network is another one than the checkpoint."""
+    model = save(LlamaForCausalLM, LlamaConfig(**{**TEXT, "vocab_size": 256}), tmp_path / "llama")
+    data = {"source": "text", "path": str(words_file(tmp_path / "text", 300)), "length": 16, "validation_share": 0.1}
+    given = {
+        "recipe": "llama_nas",
+        "supernet": {"family": "llama", "pretrained": str(tmp_path / "llama")},
+        "data": data,
+    }
+    for epochs, teacher, name, is_the_checkpoint in (
+        (1, "checkpoint", "checkpoint", True),
+        (1, "largest", "largest network", False),
+        (0, "largest", "checkpoint", True),
+    ):
+        training = {"epochs": epochs, "batch_size": 8, "warmup_epochs": 0}
+        spec = JobSpec.model_validate({**given, "training": training, "healing": {"teacher": teacher}})
+        shop = _shop(spec, MemoryReporter(), tmp_path / f"{epochs}{teacher}", {"teacher": teacher})
+        read = prepare_data(shop.spec, shop.space, CPU)
+        parent = Healer(shop, read, [], [])._parent(train_supernet(shop, read))
+        assert parent.name == name
+        tokens = read.validation.inputs(slice(0, 2))
+        with torch.no_grad():
+            answers = parent.supernet(tokens, parent.architecture), model(tokens).logits
+        assert torch.allclose(*answers, atol=1e-4) == is_the_checkpoint
+
+
+def test_a_checkpoint_without_a_classifier_is_no_teacher(tmp_path: Path) -> None:
+    save(BertModel, BertConfig(**{**TEXT, "vocab_size": 60}), tmp_path / "bert")
+    given = {
+        "recipe": "bignas",
+        "supernet": {"family": "bert", "pretrained": str(tmp_path / "bert"), "classes": 3},
+        "data": {"source": "digits"},
+        "healing": {"teacher": "checkpoint"},
+    }
+    with pytest.raises(ValidationError, match=r"its answers would be random. Leave it at 'largest'"):
+        JobSpec.model_validate(given)
 
 
 @pytest.mark.parametrize(

@@ -245,6 +245,19 @@ def test_a_rerun_from_healing_changes_how_it_is_done(api: TestClient, finished: 
     assert one["steps"] == 2
 
 
+def test_a_front_that_is_measured_again_is_healed_again(api: TestClient, finished: Bench) -> None:
+    """Its search counts as stopped from the start, which is nobody's wish that nothing is healed."""
+    made = Made(finished, asked(api, finished.id, healing={**HEALING, "networks": "knee"})["id"])
+    made.run()
+    again = Made(finished, asked(api, made.id, verb="rerun", from_stage="measure finalists")["id"])
+    assert again.job().state == "stopping"
+    again.run()
+    assert again.job().state == "succeeded"
+    assert again.job().message is None
+    networks = [api.get(f"/v1/jobs/{one.id}/healing").json()["networks"] for one in (made, again)]
+    assert [{**one, "seconds": 0} for one in networks[0]] == [{**one, "seconds": 0} for one in networks[1]]
+
+
 def test_a_removed_job_takes_its_healed_weights_along(api: TestClient, finished: Bench, database: Database) -> None:
     made = Made(finished, asked(api, finished.id, healing={**HEALING, "networks": "knee"})["id"])
     made.run()
