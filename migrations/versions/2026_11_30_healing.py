@@ -10,22 +10,16 @@ down_revision = "0042_counts"
 branch_labels = None
 depends_on = None
 
-STAGES = (
-    "check",
-    "prepare data",
-    "train supernet",
-    "measure hardware",
-    "fit predictors",
-    "search",
-    "measure finalists",
-    "done",
-)
 VERBS = ("pause", "resume", "stop", "cancel", "retry", "delete", "restore", "clone", "extend", "rerun")
-# Table, column, name of its check, words before, and the new one.
+STAGES = (
+    *("check", "prepare data", "train supernet", "measure hardware", "fit predictors", "search"),
+    "measure finalists",
+)
+# Table, column, name of its check, words before and after.
 WORDS = (
-    ("jobs", "stage", "stage", STAGES, "heal"),
-    ("job_logs", "stage", "stage", STAGES, "heal"),
-    ("jobs", "parent_verb", "verb", VERBS, "heal"),
+    ("jobs", "stage", "stage", (*STAGES, "done"), (*STAGES, "heal", "done")),
+    ("job_logs", "stage", "stage", (*STAGES, "done"), (*STAGES, "heal", "done")),
+    ("jobs", "parent_verb", "verb", VERBS, (*VERBS, "heal")),
 )
 OLD, NEW = (
     "uq_exports_job_id_architecture_id_formats",
@@ -40,8 +34,8 @@ def _allow(table: str, column: str, name: str, words: tuple[str, ...]) -> None:
 
 
 def upgrade() -> None:
-    for table, column, name, words, new in WORDS:
-        _allow(table, column, name, (*words, new))
+    for table, column, name, _, words in WORDS:
+        _allow(table, column, name, words)
     op.add_column("exports", sa.Column("weights", sa.String(length=20), server_default="unhealed", nullable=False))
     op.create_check_constraint(op.f("ck_exports_weights"), "exports", "weights IN ('unhealed', 'healed')")
     op.drop_constraint(OLD, "exports", type_="unique")
