@@ -12,7 +12,7 @@ then goes four ways, judged on test text that chose nothing:
 "Regained" is the share of the slice's lost loss (log perplexity beyond the largest network's) that is won back.
 Stopped in between, it goes on from `--cache`.
 
-    python -m benchmarks.healing [--json] [--size small] [--cache FOLDER] [--alone 0.5 ...] [--data FILE]
+    python -m benchmarks.healing [--json] [--size small] [--cache FOLDER] [--sizes 0.5 ...] [--alone 0.5 ...] [--data FILE]
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Study:
 # A quarter of a million, 0.85 and 2.8 million parameters: ten minutes, an hour and a night of an idle core.
 STUDIES: dict[str, Study] = {
     "small": Study(Plan(1500, 0, 16, 64, 3e-3, 300), 64, 176, 4, 4, 150, 1e-3, 60, 24),
-    "medium": Study(Plan(4000, 0, 16, 64, 2e-3, 300), 128, 344, 4, 4, 400, 1e-3, 60, 24),
+    "medium": Study(Plan(4000, 0, 16, 64, 2e-3, 300), 128, 344, 4, 4, 200, 1e-3, 60, 24),
     "full": Study(Plan(20000, 0, 16, 128, 1e-3, 400), 192, 512, 6, 6, 2000, 5e-4, 100, 60),
 }
 
@@ -191,8 +191,10 @@ def from_nothing(study: Study, space: SearchSpace, data: Dataset, architecture: 
     return {"perplexity": score, "seconds": round(time.monotonic() - began, 1)}
 
 
-def compared(study: Study, path: Path, folder: Path | None, alone_sizes: Sequence[float]) -> dict[str, Any]:
-    """Every network of the front, every way."""
+def compared(
+    study: Study, path: Path, folder: Path | None, sizes: Sequence[float], alone_sizes: Sequence[float]
+) -> dict[str, Any]:
+    """Networks of the front of these sizes, every way."""
     if not path.exists():
         sys.stderr.write(f"Skipped: {path} is not there. Give a text file with --data.\n")
         raise SystemExit(0)
@@ -207,7 +209,7 @@ def compared(study: Study, path: Path, folder: Path | None, alone_sizes: Sequenc
         "front", lambda: {f"{s}": list(a.genes) for s, a in front(study, supernet, validation).items()}
     )
     rows = []
-    for size in SIZES:
+    for size in sizes:
         one = space.from_genes(genes[f"{size}"])
 
         def way(name: str, make: Callable[[], dict[str, Any]], size: float = size) -> dict[str, Any]:
@@ -257,10 +259,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--size", choices=tuple(STUDIES), default="full", help="of the llama and of everything")
     parser.add_argument("--cache", type=Path, default=None, help="folder that keeps what is done")
+    parser.add_argument("--sizes", type=float, nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--alone", type=float, nargs="*", default=[0.5], help="sizes also trained from nothing")
     parser.add_argument("--data", type=Path, default=Path(SHARED) / "tinyshakespeare" / "input.txt.gz")
     arguments = parser.parse_args()
-    result = compared(STUDIES[arguments.size], arguments.data, arguments.cache, arguments.alone)
+    result = compared(STUDIES[arguments.size], arguments.data, arguments.cache, arguments.sizes, arguments.alone)
     if arguments.json:
         print(json.dumps(result, indent=2))
         return
