@@ -36,8 +36,10 @@ from supernet.calibrate import norms_of
 from supernet.data import Dataset
 from supernet.distributed import ALONE, Orders
 from supernet.healing import Healing, HealingTrainer, Parent, by_itself, healed_tensors
+from supernet.memory import OutOfMemory
 from supernet.network import Supernet
 from supernet.scores.exam import Exam
+from supernet.trainer import NonFiniteLoss
 
 KIND = "healed"
 ADVICE = "Lower healing.learning_rate, or clip gradients (healing.clip_norm)."
@@ -80,8 +82,10 @@ class Healer:
             self._steps = self._part.num_steps(self._options.batch_size, self._length)
         except ValueError as error:
             raise JobFailed(str(error)) from error
-        # What decides: the first objective that weights change, or what networks of the data are scored by.
-        asked = [one.metric for one in shop.spec.objectives if one.metric not in {*ANALYTIC, *ON_TARGET}]
+        # What decides: the first objective that weights change, or what networks of the data are scored by. How well
+        # gradients align with labels says what a little training would make of a network, and not what it is.
+        others = {*ANALYTIC, *ON_TARGET, "label_gradient_alignment"}
+        asked = [one.metric for one in shop.spec.objectives if one.metric not in others]
         self._metric = next(iter(asked), data.metric)
 
     def run(self, supernet: Supernet) -> None:
@@ -251,7 +255,10 @@ class Healer:
         times = []
         for _ in range(TIMED + 1):
             began = time.monotonic()
-            trainer.step()
+            try:
+                trainer.step()
+            except (OutOfMemory, NonFiniteLoss) as error:
+                raise JobFailed(f"{error} {ADVICE}") from error
             times.append(time.monotonic() - began)
             self._shop.reporter.listen()
         step = statistics.median(times[1:])
@@ -308,6 +315,7 @@ class Healer:
     ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
         """Held-out scores of a network as it is delivered, and intervals of these and of what the search asks."""
         spec, data = self._shop.spec, self._data
+        self._shop.reporter.listen()  # what follows may take long
         searching = make_evaluator(spec, weights, data, self._exams, full=full)
         delivering = make_evaluator(spec, weights, data, self._exams, delivered=True, full=full)
         asked = searching.scores(searching.network(architecture))

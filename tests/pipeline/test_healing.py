@@ -96,12 +96,16 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Found:
     """A llama of bytes whose networks are compared with the full one: perplexity, divergence and size."""
     folder = tmp_path_factory.mktemp("found")
     goals = [{"metric": "perplexity"}, {"metric": "params"}, {"metric": "kl_divergence"}]
+    scoring = {"quantize_front": ["int8_weight"]}
     search = {"algorithm": "random", "evaluations": 8, "options": {"batch": 8}}
     given = llama_spec(words_file(folder, 1000)).model_dump(mode="json")
     training = {**given["training"], "method": "single", "options": {"architecture": "largest"}, "epochs": 2}
     search = {**given["search"], **search}
     return _found(
-        JobSpec.model_validate({**given, "objectives": goals, "search": search, "training": training}), folder
+        JobSpec.model_validate(
+            {**given, "objectives": goals, "search": search, "training": training, "scoring": scoring}
+        ),
+        folder,
     )
 
 
@@ -139,7 +143,10 @@ def test_both_numbers_are_kept_with_the_cost_beside_them(texts: Found, tmp_path:
         assert one.before["perplexity"] == rows[one.architecture_id].metrics["perplexity"]
         assert one.after is not None
         assert set(one.after) == set(one.before)
-        assert {"kl_divergence", "test_perplexity", "latency_ms"} < set(one.after)
+        in_fewer_bits = "test_perplexity_int8_weight"
+        assert {"kl_divergence", "test_perplexity", "latency_ms", in_fewer_bits} < set(one.after)
+        assert one.after[in_fewer_bits] == pytest.approx(one.after["test_perplexity"], rel=0.05)
+        assert one.before[in_fewer_bits] != one.after[in_fewer_bits]
         assert one.after["params"] == one.before["params"]
         assert one.after["latency_ms"] == one.before["latency_ms"]
         assert (one.steps, one.examples, one.tokens) == (24, 24 * 16, 24 * 16 * 16)
