@@ -101,6 +101,8 @@ def write_bundle(
         for name, found in told.items():
             entry = next(shown for shown in report["formats"] if shown.split()[0] == name)
             report["formats"][entry] |= found
+        if "weights" in subject.facts:  # of a network that was healed: whether these are the healed ones
+            report["weights"] = subject.facts["weights"]
         (draft / "verification.json").write_text(json.dumps(report, indent=2))
         keep_samples(draft, subject.network, inputs, labels, mask_NT, list(homes))
         (draft / CARD).write_text(_card(subject, inputs, report, homes, draft))

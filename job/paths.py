@@ -188,6 +188,8 @@ def _plugged_in(spec: JobSpec) -> Iterator[tuple[str, Options]]:
     """Every record of options that a plug-in declares, which may be somebody else's, and where it stands."""
     yield "data", spec.data
     yield "training.options", spec.training.method_options
+    if spec.healing is not None and spec.healing.data is not None:
+        yield "healing.data", spec.healing.data
     if spec.gradient is not None:
         yield "gradient.final.options", spec.gradient.final.method_options
     if spec.search.algorithm in ALGORITHMS.names():

@@ -13,6 +13,7 @@ from typing import TypeVar
 from job.data_spec import DataPart
 from job.goal_spec import ObjectiveSpec
 from job.gradient_spec import GradientSpec
+from job.healing_spec import HealingSpec
 from job.quantization_spec import QuantizationSpec
 from job.scoring_spec import ScoringSpec
 from job.spec import JobSpec, SupernetSpec
@@ -29,6 +30,7 @@ SHARDED_FAMILIES = ("llama",)
 def resolve(spec: JobSpec) -> JobSpec:
     """The same job with every decision in it; a resolved one stays as it is."""
     family, gradient, quantization = spec.supernet.family, spec.gradient, spec.quantization
+    healing = spec.healing
     return spec.model_copy(
         update={
             "supernet": resolved_supernet(spec.supernet),
@@ -38,6 +40,7 @@ def resolve(spec: JobSpec) -> JobSpec:
             "scoring": _scoring(spec.scoring),
             "quantization": None if quantization is None else _quantization(quantization),
             "gradient": None if gradient is None else _gradient(gradient, spec.training, family),
+            "healing": None if healing is None else _healing(healing, spec.training),
         }
     )
 
@@ -48,6 +51,9 @@ def opened(spec: JobSpec) -> JobSpec:
     What the client decided otherwise stays. `resolve(opened(spec))` is `spec`.
     """
     training, part = _opened_training(spec.training, spec.supernet.family), spec.gradient
+    healing = spec.healing
+    if healing is not None and healing.batch_size == spec.training.batch_size:
+        spec = spec.model_copy(update={"healing": healing.model_copy(update={"batch_size": None})})
     if part is None:
         return spec.model_copy(update={"training": training})
     left_open = {
@@ -97,6 +103,11 @@ def _gradient(part: GradientSpec, training: TrainingSpec, family: str) -> Gradie
         held_out_batch_size=part.held_out_batch_size or training.batch_size,
         final=resolved_training(part.final, family),
     )
+
+
+def _healing(part: HealingSpec, training: TrainingSpec) -> HealingSpec:
+    data = None if part.data is None else resolved_data(part.data)
+    return _with(part, batch_size=part.batch_size or training.batch_size, data=data)
 
 
 def _with_goal(objective: ObjectiveSpec) -> ObjectiveSpec:

@@ -29,6 +29,7 @@ from job.fit import augmentation_misfit
 from job.goal_spec import ConstraintSpec, ObjectiveSpec
 from job.gradient_spec import GRADIENT, GradientSpec, check_gradient, fill_search
 from job.hardware_spec import HardwareSpec, target_of
+from job.healing_spec import HealingSpec, check_healing
 from job.needs_spec import MAX_NOTES, Labels, NeedsSpec, Priority, once
 from job.parts import Part, complete_options, offered
 from job.paths import check_checkpoint
@@ -205,6 +206,9 @@ class JobSpec(Part):
     search: SearchSpec
     quantization: QuantizationSpec | None = Field(default=None, description="Null: nothing is quantized.")
     gradient: GradientSpec | None = Field(default=None, description="A search by gradient; see docs/proxylessnas.md.")
+    healing: HealingSpec | None = Field(
+        default=None, description="Networks of the front are trained further with their parent; null: none is."
+    )
     hardware: HardwareSpec = Field(default_factory=HardwareSpec, description="How latencies are obtained.")
     needs: NeedsSpec = Field(default_factory=NeedsSpec, description="What the worker must have.")
     labels: Annotated[Labels, Field(description="Words to find it by, such as `nightly` or `team=vision`.")] = ()
@@ -316,6 +320,11 @@ class JobSpec(Part):
     @model_validator(mode="after")
     def _gradient_is_whole(self) -> JobSpec:
         check_gradient(self)
+        return self
+
+    @model_validator(mode="after")
+    def _healing_has_a_parent(self) -> JobSpec:
+        check_healing(self)
         return self
 
     @model_validator(mode="after")

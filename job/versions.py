@@ -69,6 +69,7 @@ class Outline:
         hosts, processes: machines of its training, and processes on each.
         target: of its metrics; None if no metric needs one.
         by_gradient: whether it searches by gradient.
+        heals: whether it heals networks of its front.
     """
 
     reuse: str | None
@@ -76,6 +77,7 @@ class Outline:
     processes: int
     target: str | None
     by_gradient: bool
+    heals: bool
 
 
 def outline(stored: Stored) -> Outline:
@@ -89,6 +91,7 @@ def outline(stored: Stored) -> Outline:
         processes=training.get("processes", 1),
         target=next((target for target in targets if target is not None), None),
         by_gradient=now.get("gradient") is not None,
+        heals=now.get("healing") is not None,
     )
 
 

@@ -32,8 +32,8 @@ from search_space.operations import alone
 from service.archives import folder_name
 from service.fronts import Compared
 from service.plain import visible
-from service.store.models import Artifact, EvaluationRow, Finalist, Job
-from service.store.records import SharingCost
+from service.store.models import Artifact, EvaluationRow, Finalist, Job, Weights
+from service.store.records import HealedNetwork, SharingCost
 from supernet.data import Dataset, Decoding, Split
 from supernet.evaluate import score
 from supernet.evaluator import Evaluator
@@ -59,6 +59,8 @@ class ExportOrder:
         formats: that were named; empty: none was.
         reference: what the job's networks are compared with; None: an older version ran it.
         sharing: what is known of how good the supernet's networks are beside the same ones trained alone.
+        healed: what healing made of the network; None: it was not healed.
+        ships: which of its weights these are.
     """
 
     job: Job
@@ -70,11 +72,13 @@ class ExportOrder:
     formats: tuple[str, ...] = ()
     reference: Compared | None = None
     sharing: tuple[SharingCost, ...] = ()
+    healed: HealedNetwork | None = None
+    ships: Weights = Weights.UNHEALED
 
     @property
     def trained_alone(self) -> bool:
         """Whether the weights are the network's own, and not a supernet's."""
-        return self.weights.kind == "network"
+        return self.weights.kind in ("network", "healed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,8 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
         "preprocessing": _prepared(spec, kept.data),
         "dtype": str(float_type(spec)).removeprefix("torch."),
     }
+    if order.healed is not None:
+        facts["weights"], facts["healing"] = order.ships, order.healed.data()
     needed = needs([type(block) for block in network.children()])
     normed = any(isinstance(module, nn.BatchNorm2d) for module in scored.modules())
     card = _card(order, spec, architecture, numbers, environment, kept.data, needed, normed=normed)
@@ -135,7 +141,7 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
     layers = space.layers(architecture)
     subject = BundleContents(network, layers, facts, card, companion_files(spec), order.formats)
     # Named by job and network, inside the archive too: unpacked beside each other, none overwrites another.
-    name = folder_name(order.job.id, architecture.id, order.formats)
+    name = folder_name(order.job.id, architecture.id, order.formats, order.ships)
     folder = artifacts.root / "exports" / order.job.id / name
     asked, everything = numbers.verified_on, slice(None)
     inputs, mask = asked.inputs(everything), asked.mask(everything)
@@ -180,6 +186,9 @@ def _numbers(order: ExportOrder, kept: Kept, network: nn.Module) -> _Numbers:
     sources: dict[str, Source] = dict(order.evaluation.sources)
     if order.finalist is not None:
         metrics, sources = metrics | order.finalist.metrics, sources | order.finalist.sources
+    if order.ships == Weights.HEALED and order.healed is not None:
+        metrics = dict(order.healed.after or {})
+        sources = {name: sources.get(name, Source.MEASURED) for name in metrics}
     notes = [FROM_SOURCE] if order.samples is None else []
     if kept.told:
         notes.append(f"The data differ from those that the supernet was trained on: {'; '.join(kept.told)}.")
@@ -197,6 +206,23 @@ def _numbers(order: ExportOrder, kept: Kept, network: nn.Module) -> _Numbers:
             notes.append(f"`{on_test}` is on {len(kept.data.test):,} of {kept.counts['test']:,} test samples.")
     promise = Promise(name, float(promised), kept.counts[split])
     return _Numbers(metrics, sources, promise, kept.data.splits[split], notes)
+
+
+def _healing(order: ExportOrder) -> list[str]:
+    """What healing made of the network, and which of its weights these are."""
+    one = order.healed
+    if one is None:
+        return []
+    told = {
+        Weights.HEALED: "The healed weights are in these files.",
+        Weights.UNHEALED: "The weights in these files are those from before, as they were found.",
+    }
+    lines = ["", "## Healing", "", escaped(one.said())]
+    if one.after is not None:
+        names = [name for name, value in one.before.items() if one.after.get(name) != value]
+        rows = [f"| {name} | {_number(one.before[name])} | {_number(one.after.get(name))} |" for name in names]
+        lines += ["", told[order.ships], "", "| metric | before | healed |", "|---|---:|---:|", *rows]
+    return lines
 
 
 def _sharing(order: ExportOrder) -> list[str]:
@@ -245,6 +271,7 @@ def _card(
             *head,
             *rows,
             *(["", "## Measured latency", "", *measured] if measured else []),
+            *_healing(order),
             *_sharing(order),
             "",
             "## Data",
@@ -277,6 +304,8 @@ def _card(
 def _rows(order: ExportOrder, numbers: _Numbers) -> tuple[list[str], list[str]]:
     """The table of numbers, beside those of the reference."""
     intervals = (order.finalist.intervals or {}) if order.finalist is not None else {}
+    if order.ships == Weights.HEALED and order.healed is not None:
+        intervals = order.healed.intervals
     other, head = order.reference, ["metric", "value", "95 %", "how it was obtained"]
     head += [] if other is None else [other.name, f"share of the {other.name}'s"]
     rows = []
@@ -304,6 +333,12 @@ def escaped(text: str) -> str:
 
 def _where_from(order: ExportOrder, place: str, *, normed: bool) -> list[str]:
     job = f"job {order.job.id} ({escaped(order.job.name)})"
+    if order.ships == Weights.HEALED and order.healed is not None:
+        return [
+            f"A sub-network of a supernet, found and healed by {job}. {place}",
+            f"Its weights began as a slice of the supernet's and were trained further, alone, with the "
+            f"{order.healed.teacher} as teacher.",
+        ]
     if order.trained_alone:
         return [f"A network that {job} found by gradient and then trained from scratch, alone. {place}"]
     return [
@@ -362,6 +397,8 @@ def export_order(
     formats: str = "",
     reference: Compared | None = None,
     sharing: Sequence[SharingCost] = (),
+    healed: HealedNetwork | None = None,
+    ships: Weights = Weights.UNHEALED,
 ) -> ExportOrder:
     """The order from rows that the API has checked to be there."""
     assert evaluation is not None
@@ -377,4 +414,6 @@ def export_order(
         tuple(filter(None, formats.split(","))),
         reference,
         tuple(sharing),
+        healed,
+        ships,
     )

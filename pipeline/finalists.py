@@ -82,7 +82,7 @@ def tested_networks(
     for architecture in architectures:
         network = evaluator.network(architecture)
         asked = evaluator.scores(network) if searching is None else searching.scores(searching.network(architecture))
-        tests.append(_scored(evaluator, network, spec, held_out, asked.intervals))
+        tests.append(scored(evaluator, network, spec, held_out, asked.intervals))
         networks.append(on_device(network, inputs.device))
         listen()
     meter = hardware.meter
@@ -115,7 +115,7 @@ def tested_networks(
     return found
 
 
-def _scored(
+def scored(
     evaluator: Evaluator,
     network: Network,
     spec: JobSpec,

@@ -28,8 +28,9 @@ RETRY_SECONDS = 1.0
 # Progress is written at most so often.
 PROGRESS_SECONDS = 0.5
 
-# What each stage usually costs, relative to the others; only for percent and ETA.
-STAGE_WEIGHTS = dict(zip(STAGES, (0.01, 0.02, 0.42, 0.08, 0.02, 0.25, 0.2, 0.0), strict=True))
+# What each stage usually costs, relative to the others; only for percent and ETA. A job that heals spends half on it.
+STAGE_WEIGHTS = dict(zip(STAGES, (0.01, 0.02, 0.42, 0.08, 0.02, 0.25, 0.2, 0.0, 0.0), strict=True))
+HEALING_WEIGHTS = {stage: weight / 2 for stage, weight in STAGE_WEIGHTS.items()} | {Stage.HEAL: 0.5}
 
 
 class Interrupted(Exception):
@@ -68,13 +69,17 @@ class Reporter:
 
     Args:
         spans: hear of stages that end.
+        heals: whether the job heals networks of its front.
 
     Attributes:
         ended_early: what a stopped job says of how far it got.
     """
 
-    def __init__(self, database: Database, job_id: str, epoch: int, spans: Spans | None = None) -> None:
+    def __init__(
+        self, database: Database, job_id: str, epoch: int, spans: Spans | None = None, *, heals: bool = False
+    ) -> None:
         self._database, self.job_id, self.epoch, self._spans = database, job_id, epoch, spans
+        self._weights = HEALING_WEIGHTS if heals else STAGE_WEIGHTS
         self._stage = STAGES[0]
         self._stage_began = time.monotonic()
         self._done_at_begin = 0.0
@@ -136,14 +141,14 @@ class Reporter:
         if not (force or self._leaving) and now - self._written < PROGRESS_SECONDS:
             return
         self._written = now
-        before = sum(STAGE_WEIGHTS[s] for s in STAGES[: STAGES.index(self._stage)])
+        before = sum(self._weights[s] for s in STAGES[: STAGES.index(self._stage)])
         state = self._write(
             lambda session: queries.set_progress(
                 session,
                 self.job_id,
                 self.epoch,
                 stage=self._stage,
-                progress=before + STAGE_WEIGHTS[self._stage] * done,
+                progress=before + self._weights[self._stage] * done,
                 stage_progress=done,
                 eta_seconds=self._eta(done, now),
             )
@@ -183,8 +188,8 @@ class Reporter:
         if fresh <= 0.01:
             return None
         whole_stage = (now - self._stage_began) / fresh
-        later = sum(STAGE_WEIGHTS[s] for s in STAGES[STAGES.index(self._stage) + 1 :])
-        return whole_stage * (1 - done + later / STAGE_WEIGHTS[self._stage])
+        later = sum(self._weights[s] for s in STAGES[STAGES.index(self._stage) + 1 :])
+        return whole_stage * (1 - done + later / self._weights[self._stage])
 
     # --- events and results ---------------------------------------------------------------------
 
@@ -270,6 +275,10 @@ class Reporter:
     def evaluations(self) -> Sequence[EvaluationRow]:
         """Everything evaluated so far, in order."""
         return self._write(lambda session: queries.evaluations(session, self.job_id))
+
+    def every_evaluation(self) -> Sequence[EvaluationRow]:
+        """Everything that was evaluated, and the reference, which no search has asked for."""
+        return self._write(lambda session: queries.evaluations(session, self.job_id, after=-1))
 
     def finalist(self, finalist: Finalist) -> None:
         """Store one measured finalist."""

@@ -27,6 +27,7 @@ from search_space.space import SearchSpace
 from service.store.records import SharingCost
 from supernet.data import Dataset
 from supernet.distributed import ALONE, Orders
+from supernet.healing import by_itself
 from supernet.network import Supernet, extract
 from supernet.randomness import derived_rng
 from supernet.trainer import Trainer
@@ -157,14 +158,10 @@ def training_alone(training: TrainingSpec, architecture: Architecture) -> Traini
 
 def _fresh(shop: Workshop, data: Dataset, architecture: Architecture) -> Supernet:
     """The network's own weights before the training: fresh ones, or its slice of the checkpoint."""
-    space = alone(shop.space, architecture)
     if shop.spec.supernet.pretrained is None:
-        return fresh_supernet(shop.spec, space, data, shop.device)
+        return fresh_supernet(shop.spec, alone(shop.space, architecture), data, shop.device)
     slices = extract(fresh_supernet(shop.spec, shop.space, data, shop.device), architecture)
-    made = Supernet(space).to(shop.device)
-    for name, block in slices.named_children():
-        made.slot(name).block.load_state_dict(block.state_dict())
-    return made
+    return by_itself(shop.space, architecture, slices, shop.device)
 
 
 def _error(metric: str, sliced: float, by_itself: float, samples: int) -> float | None:

@@ -1,6 +1,7 @@
 """The stages of a job. Each resumes from what is stored, so a killed run loses seconds.
 
-check -> prepare data -> train supernet -> measure hardware -> fit predictors -> search -> measure finalists -> done
+check -> prepare data -> train supernet -> measure hardware -> fit predictors -> search -> measure finalists -> heal
+-> done
 
 What happens between the data and the front is a strategy: `search_supernet` here, or `proxyless.strategy`.
 """
@@ -22,6 +23,7 @@ from pipeline.evaluating import evaluation_of, row_of
 from pipeline.exams import exams_of, held_out_exams_of
 from pipeline.front import measure_front, measured_networks
 from pipeline.hardware import Hardware, prepare_hardware
+from pipeline.healing import Healer
 from pipeline.inventory import read_of, said_of_data
 from pipeline.materials import decoding_of, prepare_data
 from pipeline.policies import NUM_BASELINES, baseline_architectures, baseline_of, first_policies
@@ -39,10 +41,12 @@ from search.problem import Problem
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
 from service.store.models import EvaluationRow, Job, JobState, Stage
-from service.store.records import Baseline
+from service.store.records import Baseline, FrontRecord
 from service.store.warm import Alike, copied
 from supernet.data import Dataset
 from supernet.evaluator import Evaluator
+from supernet.network import Supernet
+from supernet.scores.exam import Exam
 
 log = structlog.get_logger()
 
@@ -83,8 +87,24 @@ def search_supernet(shop: Workshop, data: Dataset) -> None:
     """The stages of a job that trains one supernet and evaluates its sub-networks."""
     asked = shop.spec, shop.space, data, shop.settings.tasks_dir
     exams, held_out = exams_of(*asked), held_out_exams_of(*asked)  # a bad task fails before the training
+    healer = None if shop.spec.healing is None else Healer(shop, data, exams, held_out)
     supernet = train_supernet(shop, data)
     measure_sharing(shop, data, supernet)
+    # A front that is there is taken as it is: this run goes on with the healing, or another job has measured it.
+    if healer is None or not shop.reporter.records(FrontRecord):
+        find_front(shop, data, supernet, exams, held_out)
+    if healer is not None:
+        healer.run(supernet)
+
+
+def find_front(
+    shop: Workshop, data: Dataset, supernet: Supernet, exams: Sequence[Exam], held_out: Sequence[Exam]
+) -> None:
+    """Search the supernet's networks, and measure those that may be on the front.
+
+    Args:
+        exams, held_out: what networks are asked in the search, and what only finalists are asked.
+    """
     evaluator = make_evaluator(shop.spec, supernet, data, exams)
     hardware = prepare_hardware(shop)
     evaluations = search(shop, evaluator, hardware)

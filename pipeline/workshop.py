@@ -89,6 +89,7 @@ def make_evaluator(
     calibrated: Calibrated | None = None,
     *,
     delivered: bool = False,
+    full: Supernet | None = None,
 ) -> Evaluator:
     """The evaluator of a job; the same in its search and in later exports.
 
@@ -96,6 +97,7 @@ def make_evaluator(
         exams: what its networks are asked; null: the validation split alone, which quantized networks always are.
         calibrated: what networks are calibrated on; null: chosen from the data.
         delivered: whether its networks are those that are delivered (see `images_of`).
+        full: whose largest network others are compared with; None: the supernet's own.
     """
     ready = calibrated or Calibrated(None, None)
     chosen = images_of(spec, delivered=delivered), spec.training.seed
@@ -115,4 +117,6 @@ def make_evaluator(
             activations=ready.activations,
         )
     aligned = "label_gradient_alignment" in spec.metrics and calibrated is None
-    return Evaluator(supernet, data, *chosen, exams, aligned=aligned, calibration=ready.images, augment=augment)
+    return Evaluator(
+        supernet, data, *chosen, exams, aligned=aligned, calibration=ready.images, augment=augment, full=full
+    )

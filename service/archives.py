@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 
-def folder_name(job_id: str, architecture_id: str, formats: Sequence[str]) -> str:
-    """Name of an export's folder: by job and network, and by its formats where some were named."""
-    return "-".join([job_id, architecture_id, *formats])
+def folder_name(job_id: str, architecture_id: str, formats: Sequence[str], weights: str = "unhealed") -> str:
+    """Name of an export's folder: by job and network, by its formats where some were named, and whether its weights
+    were healed."""
+    return "-".join([job_id, architecture_id, *(["healed"] if weights == "healed" else []), *formats])
 
 
 def archive_name(export: Mapping[str, Any]) -> str:
     """Name of an export's archive, from what the API says of it."""
-    return folder_name(export["job_id"], export["architecture_id"], export.get("formats") or ()) + ".tar.gz"
+    weights = export.get("weights") or "unhealed"
+    return folder_name(export["job_id"], export["architecture_id"], export.get("formats") or (), weights) + ".tar.gz"
 
 
 def wrong_with(path: Path, sha256: str | None) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
@@ -14,11 +14,13 @@ from search.picks import Pick
 from service import fronts
 from service.errors import Conflict, InvalidRequest
 from service.fronts import Front
-from service.store import queries
-from service.store.models import Job
+from service.store import queries, records
+from service.store.models import EvaluationRow, Finalist, Job
+from service.store.records import HealedFront
 
 if TYPE_CHECKING:
     from search.evaluation import Evaluation
+    from search_space.space import SearchSpace
 
 
 WAYS = (
@@ -61,12 +63,15 @@ def reference_of(session: Session, job: Job, front: Front) -> Reference | None:
     return None if row is None or largest is None else Reference("largest network", row.metric, float(largest))
 
 
-def choose_for_export(session: Session, job: Job, pick: Pick | None, under: dict[str, float]) -> Chosen:
+def choose_for_export(
+    session: Session, job: Job, pick: Pick | None, under: dict[str, float], *, healed: bool = True
+) -> Chosen:
     """The network that a rule means, or without a rule the knee, if it loses little to the reference.
 
     Args:
         pick: see `Rule`; or None.
         under: metric -> the most that a network may have of it; without `pick` the most accurate is meant.
+        healed: whether networks count with the better of their weights, where the job has healed some.
 
     Raises:
         Conflict: there is no front yet, or no network is under the limits.
@@ -79,6 +84,8 @@ def choose_for_export(session: Session, job: Job, pick: Pick | None, under: dict
     space, (objectives, _) = spec.space(), spec.goals
     found = fronts.front_of(session, job)
     points = [fronts.evaluation_shown(space, row, one) for row, one in found.points]
+    if healed:
+        found, points = _healed(session, job, space, found, points)
     if not points:
         raise Conflict(f"Job {job.id} has no front yet, so there is nothing to export.", state=job.state)
     if pick is None and not under:
@@ -98,6 +105,34 @@ def choose_for_export(session: Session, job: Job, pick: Pick | None, under: dict
     which = {"knee": "the knee", "as_good": f"the cheapest as good as the best {shown}"}.get(meant, f"the best {shown}")
     among = f" among networks with {limits}" if limits else " of the front"
     return Chosen(best.architecture.id, f"{which}{among}: {shown} {best.metrics[shown]:.6g}")
+
+
+def _healed(
+    session: Session, job: Job, space: SearchSpace, front: Front, points: list[Evaluation]
+) -> tuple[Front, list[Evaluation]]:
+    """The front with the better weights of every network, and its points; as they are before anything is healed."""
+    from search.evaluation import numbers
+
+    stored = records.read(session, job.id, HealedFront)
+    if not stored:
+        return front, points
+    after = records.healed_of(session, job.id)
+    found = []
+    for one in stored[0].points:
+        key = (job.id, one.architecture_id)
+        row, finalist = session.get(EvaluationRow, key), session.get(Finalist, key)
+        assert row is not None
+        shown = fronts.evaluation_shown(space, row, finalist)
+        if one.healed:
+            healed = after[one.architecture_id]
+            ends = {
+                name: (low, high)
+                for name, (low, high) in healed.intervals.items()
+                if low is not None and high is not None
+            }
+            shown = replace(shown, metrics=numbers(healed.after or {}), intervals=ends)
+        found.append(shown)
+    return replace(front, knee=stored[0].knee), found
 
 
 def _without_rule(session: Session, job: Job, points: Sequence[Evaluation], front: Front) -> Chosen:

@@ -157,7 +157,7 @@ class Client:
     def descend(
         self, job_id: str, verb: str, body: dict[str, Any], idempotency_key: str | None = None
     ) -> dict[str, Any]:
-        """Make a job of another one: `clone`, `extend` or `rerun`."""
+        """Make a job of another one: `clone`, `extend`, `rerun` or `heal`."""
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         return self._json("POST", f"/v1/jobs/{job_id}/{verb}", json=body, headers=headers)
 
@@ -241,6 +241,10 @@ class Client:
         """A job's search by gradient."""
         return self._json("GET", f"/v1/jobs/{job_id}/gradient")
 
+    def healing(self, job_id: str) -> dict[str, Any]:
+        """What healing has made of a job's networks."""
+        return self._json("GET", f"/v1/jobs/{job_id}/healing")
+
     def evaluations(self, job_id: str) -> Iterator[dict[str, Any]]:
         """Every evaluation of a job, page by page."""
         cursor: str | None = None
@@ -258,6 +262,7 @@ class Client:
         architecture_id: str | None = None,
         rule: dict[str, Any] | None = None,
         formats: Sequence[str] | None = None,
+        weights: str | None = None,
     ) -> dict[str, Any]:
         """Ask for an export.
 
@@ -266,8 +271,14 @@ class Client:
             rule: which network of the front is meant: `pick` (`knee` or `most_accurate`) and `under`. With neither
                 it is the knee, if that loses little to the largest network.
             formats: each in a folder of the archive; None: what an export has that names none.
+            weights: of a network that was healed: `best` (the default), `healed` or `unhealed`.
         """
-        named = {"architecture_id": architecture_id, "rule": rule, "formats": list(formats) if formats else None}
+        named = {
+            "architecture_id": architecture_id,
+            "rule": rule,
+            "formats": list(formats) if formats else None,
+            "weights": weights,
+        }
         body = {name: value for name, value in named.items() if value is not None}
         return self._json("POST", f"/v1/jobs/{job_id}/exports", json=body)
 
@@ -277,13 +288,14 @@ class Client:
         architecture_id: str | None = None,
         rule: dict[str, Any] | None = None,
         formats: Sequence[str] | None = None,
+        weights: str | None = None,
     ) -> dict[str, Any]:
         """Ask for an export, as `request_export`, and wait until it has succeeded.
 
         Raises:
             ClientError: the export was refused or failed.
         """
-        return self.finished_export(self.request_export(job_id, architecture_id, rule, formats))
+        return self.finished_export(self.request_export(job_id, architecture_id, rule, formats, weights))
 
     def finished_export(self, export: dict[str, Any]) -> dict[str, Any]:
         """Wait until an export has succeeded.

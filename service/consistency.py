@@ -53,7 +53,7 @@ def _named(session: Session) -> Iterator[tuple[str, tuple[str, int]]]:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    for folder in ("checkpoints", "supernets", "exports"):
+    for folder in ("checkpoints", "supernets", "networks", "healed", "exports"):
         for path in sorted((root / folder).rglob("*")):
             if path.is_file():
                 yield path.relative_to(root)

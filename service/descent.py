@@ -1,4 +1,4 @@
-"""Jobs made of other jobs: clones with edits, extensions, and reruns from a stage.
+"""Jobs made of other jobs: clones with edits, extensions, reruns from a stage, and jobs that heal what one has found.
 
 Each is a job of its own that names its parent, so that nothing of the parent is lost; what both have in common is
 reused and not made again.
@@ -6,22 +6,24 @@ reused and not made again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import insert, literal, select
 from sqlalchemy.orm import Session
 
+from job.healing_spec import BUDGETS, HealingSpec
 from job.resolve import opened
 from job.spec import JobSpec
 from job.versions import read_job
 from search.metrics import ON_TARGET
 from service import jobs, verbs
 from service.auth.keys import ANYBODY, Identity
-from service.errors import InvalidRequest
-from service.store import queries
-from service.store.models import STAGES, EvaluationRow, Job, JobRecord, JobState, Stage, Verb
+from service.errors import InvalidRequest, NotFound
+from service.store import queries, records
+from service.store.models import STAGES, EvaluationRow, Finalist, Job, JobRecord, JobState, Stage, Verb
+from service.store.records import FrontRecord
 
 # Part -> the words of it that decide what the others mean: where one is edited, the others are those of the new one.
 DECIDING: dict[str, tuple[str, ...]] = {"data": ("source",), "supernet": ("family", "preset", "pretrained")}
@@ -34,6 +36,7 @@ RECORDS_OF: dict[Stage, tuple[str, ...]] = {
     Stage.TRAIN_SUPERNET: ("curve point",),
     Stage.FIT_PREDICTORS: ("predictor",),
     Stage.SEARCH: ("sensitivity", "baseline score"),
+    Stage.MEASURE_FINALISTS: ("front",),
 }
 # What of a job concerns no stage.
 ABOUT = frozenset({"name", "labels", "notes", "priority", "needs"})
@@ -116,6 +119,13 @@ def rerun(
     parent = _parent(session, job_id, Verb.RERUN)
     if stage == Stage.DONE:
         raise InvalidRequest("Nothing is done in the stage `done`; name an earlier one.", known=list(STAGES[:-1]))
+    if stage == Stage.HEAL:
+        part = read_job(parent.spec).healing
+        if part is None:
+            verbs.refuse(
+                parent, f"Job {parent.id} heals nothing, so there is no such stage to do anew; heal it instead."
+            )
+        return _heal(session, parent, part, edits, Verb.RERUN, key, who)
     if stage in BEFORE_SUPERNET:
         return _submit(session, parent, edited(_draft(parent), edits), Verb.RERUN, key, who, stage)
     if stage == Stage.MEASURE_FINALISTS:
@@ -130,6 +140,71 @@ def rerun(
     return job, is_new
 
 
+def heal(
+    session: Session,
+    job_id: str,
+    part: HealingSpec,
+    edits: Mapping[str, Any],
+    key: str | None = None,
+    who: Identity = ANYBODY,
+) -> tuple[Job, bool]:
+    """A job that takes over everything that a finished one has found, and heals networks of its front.
+
+    Raises:
+        Conflict: the job has not succeeded, or has no supernet whose largest network could teach.
+        NotFound: a network that it has not evaluated.
+        ValidationError, InvalidRequest: as `clone`.
+    """
+    return _heal(session, _parent(session, job_id, Verb.HEAL), part, edits, Verb.HEAL, key, who)
+
+
+def _heal(
+    session: Session,
+    parent: Job,
+    part: HealingSpec,
+    edits: Mapping[str, Any],
+    verb: Verb,
+    key: str | None,
+    who: Identity,
+) -> tuple[Job, bool]:
+    _refuse_earlier_edits(edits, ABOUT if verb == Verb.HEAL else {*ABOUT, "healing"})
+    draft = _reusing(session, parent, "healed")
+    stored = records.read(session, parent.id, FrontRecord)
+    if not stored:
+        verbs.refuse(parent, f"Job {parent.id} has no measured front yet, so there is nothing to heal.")
+    draft["search"]["warm_start"] = False
+    draft["healing"] = part.model_dump(mode="json")
+    if verb == Verb.HEAL:
+        draft["name"] = f"{parent.name}, healed"[:200]
+    given = edited(draft, edits)
+    if not isinstance(given.get("healing"), dict):
+        raise InvalidRequest("Without the part healing nothing would be done; leave it as it is, or edit what it says.")
+    _refuse_strange_networks(session, parent, stored[0], given["healing"].get("networks"))
+    stage = Stage.HEAL if verb == Verb.RERUN else None
+    job, is_new = _submit(session, parent, given, verb, key, who, stage)
+    if is_new:
+        _take_over(session, parent, job, Stage.HEAL)
+    return job, is_new
+
+
+def _refuse_strange_networks(session: Session, parent: Job, front: FrontRecord, named: Any) -> None:
+    """Refuse networks that the job has not evaluated, and the parent of all.
+
+    Raises:
+        NotFound, InvalidRequest: with the network.
+    """
+    for name in named if isinstance(named, list | tuple) else ():
+        if session.get(EvaluationRow, (parent.id, name)) is None:
+            raise NotFound(
+                f"Job {parent.id} has not evaluated an architecture {name!r}. GET /v1/jobs/{parent.id}/front lists its "
+                "best ones."
+            )
+        if front.reference is not None and name == front.reference.architecture_id:
+            raise InvalidRequest(
+                f"{name} is the {front.reference.name}, by which the others are healed; name another network."
+            )
+
+
 def edited(draft: dict[str, Any], edits: Mapping[str, Any]) -> dict[str, Any]:
     """A draft with edits. What belonged to a source, family, method or algorithm that is replaced goes with it."""
     draft = {name: dict(part) if isinstance(part, dict) else part for name, part in draft.items()}
@@ -140,6 +215,9 @@ def edited(draft: dict[str, Any], edits: Mapping[str, Any]) -> dict[str, Any]:
         ):
             kept = {word: draft[part][word] for word in words[:1] if word in draft[part]}
             draft[part] = kept
+    given = edits.get("healing")
+    if isinstance(draft.get("healing"), dict) and isinstance(given, Mapping) and any(map(given.get, BUDGETS)):
+        draft["healing"].update(dict.fromkeys(BUDGETS))  # one budget takes the place of another
     for part, word in WITH_OPTIONS.items():
         given = edits.get(part)
         if isinstance(given, dict) and given.get(word, draft[part][word]) != draft[part][word]:
@@ -161,18 +239,21 @@ def merge_patch(target: Any, patch: Any) -> Any:
     return merged
 
 
-def _refuse_earlier_edits(edits: Mapping[str, Any]) -> None:
-    """Refuse to change what decided what was evaluated, where nothing is evaluated anew.
+def _refuse_earlier_edits(edits: Mapping[str, Any], known: Collection[str] = ABOUT) -> None:
+    """Refuse to change what decided what was found, where nothing of it is found anew.
+
+    Args:
+        known: parts that may be changed.
 
     Raises:
         InvalidRequest: with the parts.
     """
-    earlier = sorted(set(edits) - ABOUT)
+    earlier = sorted(set(edits) - set(known))
     if earlier:
         raise InvalidRequest(
-            f"Edits of {', '.join(earlier)} concern stages before `measure finalists`, which are not done anew; rerun "
-            f"from an earlier stage, or edit only {', '.join(sorted(ABOUT))}.",
-            known=sorted(ABOUT),
+            f"Edits of {', '.join(earlier)} concern stages that are not done anew; rerun from an earlier stage, or "
+            f"edit only {', '.join(sorted(known))}.",
+            known=sorted(known),
         )
 
 
@@ -260,5 +341,15 @@ def _take_over(session: Session, parent: Job, job: Job, stage: Stage) -> None:
             select(literal(job.id), literal(TAKEN_OVER), *columns).where(EvaluationRow.job_id == parent.id),
         )
     )
+    if Stage.MEASURE_FINALISTS in before:
+        measured = [c for c in Finalist.__table__.columns if c.name not in ("job_id", "created_at")]
+        session.execute(
+            insert(Finalist).from_select(
+                ["job_id", "created_at", *(column.name for column in measured)],
+                # In the order in which the parent measured them.
+                select(literal(job.id), Finalist.created_at, *measured).where(Finalist.job_id == parent.id),
+            )
+        )
+        return
     # Nothing further is evaluated, also where the parent's search was ended early.
     queries.set_state(session, job, JobState.STOPPING, f"The front of job {parent.id} is measured again.")

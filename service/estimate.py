@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from job.healing_spec import HealingSpec
 from job.spec import JobSpec
 from job.versions import read_job
 from service.store import records
@@ -116,14 +117,26 @@ def _work(spec: JobSpec, macs: int, examples: int | None) -> dict[str, float | N
         Stage.FIT_PREDICTORS: 1.0,
         Stage.SEARCH: float(spec.search.evaluations * macs),
         Stage.MEASURE_FINALISTS: 1.0,
+        **({} if spec.healing is None else {Stage.HEAL: _healing_work(spec, spec.healing, macs)}),
     }
+
+
+def _healing_work(spec: JobSpec, part: HealingSpec, macs: int) -> float | None:
+    """Examples of all networks times multiply-accumulates; None: the budget is minutes, or tokens of unknown length."""
+    batch, length = part.batch_size or spec.training.batch_size, getattr(part.data or spec.data, "length", None)
+    if part.minutes is not None or (part.tokens is not None and length is None):
+        return None
+    count = len(part.networks) if not isinstance(part.networks, str) else part.most if part.networks == "front" else 1
+    steps = part.num_steps(batch, length)
+    assert steps is not None
+    return float(count * steps * batch * macs)
 
 
 def _stage_time(stage: str, units: float, used: Sequence[_Past]) -> StageTime | None:
     rates = [one.seconds[stage] / one.work[stage] for one in used if one.work.get(stage) and stage in one.seconds]
     if units == 0:
         return StageTime(stage=stage, seconds=0, low=0, high=0)
-    if not rates and stage in (Stage.TRAIN_SUPERNET, Stage.SEARCH):
+    if not rates and stage in (Stage.TRAIN_SUPERNET, Stage.SEARCH, Stage.HEAL):
         return None
     if not rates:  # a stage that no earlier job had is one that such jobs skip
         return StageTime(stage=stage, seconds=0, low=0, high=0)
@@ -157,6 +170,9 @@ def _of_job(session: Session, job: Job) -> _Past:
         work[Stage.TRAIN_SUPERNET], examples = seen * macs, seen / spec.training.epochs
     evaluated = session.scalar(select(func.count()).where(EvaluationRow.job_id == job.id)) or 0
     work[Stage.SEARCH] = float(evaluated * macs)
+    healed = records.healed_of(session, job.id).values()
+    if spec.healing is not None and healed:
+        work[Stage.HEAL] = float(sum(one.examples for one in healed) * macs)
     return _Past(spec.supernet.family, _seconds(session, job), work, examples, _data(spec))
 
 

@@ -35,6 +35,12 @@ def export(
             help="A format, such as huggingface, in a folder of its own; may be repeated.",
         ),
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a network that was healed: best (the default: healed where that is better), healed or unhealed."
+        ),
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the archive.")] = Path("exports"),
 ) -> None:
     """An architecture as files: verified, packed and downloaded. Name it, or say which of the front you mean."""
@@ -43,12 +49,14 @@ def export(
         raise ValueError("Name a network or give a rule, not both: they may mean different ones.")
     with Client(get_settings().url) as client:
         named = [name.strip() for text in formats or [] for name in text.split(",") if name.strip()]
-        asked = client.request_export(job_id, architecture_id, rule, *([named] if named else []))
+        asked = client.request_export(job_id, architecture_id, rule, named, weights)
         if asked["chosen"]:
             console.print(f"{asked['architecture_id']} is {asked['chosen']}", soft_wrap=True)
         with console.status(plain(f"Exporting and verifying {asked['architecture_id']}")):
             made = client.finished_export(asked)
             path = client.download(made, output)
+    if made.get("weights") == "healed":
+        console.print("With its healed weights; --weights unhealed ships those that the front was measured with.")
     console.print(f"{path}  {amount('size_bytes', made['size_bytes'])}  sha256 {made['sha256']}", soft_wrap=True)
     for line in verified(made["report"]):
         console.print(line, soft_wrap=True)

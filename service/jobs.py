@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 from sqlalchemy import func, select
@@ -27,8 +27,11 @@ from service.auth.quotas import check_bytes, check_quota
 from service.checks import check, refuse_closed_paths
 from service.depot import Depot
 from service.errors import Conflict, InvalidRequest, NotFound
-from service.store import queries
-from service.store.models import EvaluationRow, Export, ExportState, Job, JobState, Verb
+from service.store import queries, records
+from service.store.models import EvaluationRow, Export, ExportState, Job, JobState, Verb, Weights
+
+# What an export may be asked to ship of a network that was healed.
+WeightsAsked = Literal["best", "healed", "unhealed"]
 
 
 def new_id() -> str:
@@ -318,6 +321,7 @@ def request_export(
     depot: Depot | None = None,
     who: Identity = ANYBODY,
     formats: Sequence[str] = (),
+    weights: WeightsAsked = "best",
 ) -> tuple[Export, bool]:
     """Ask for an architecture of a job as files. Returns the export and whether a worker must be woken.
 
@@ -327,11 +331,12 @@ def request_export(
         artifacts_dir: where archives lie; None: they are not looked at.
         depot: where they are kept besides.
         formats: to write, each in a folder of its own; empty: what an export has that names none.
+        weights: of a network that was healed: the better ones, or those that are named.
 
     Raises:
         NotFound: the job has not evaluated that architecture.
         InvalidRequest: a format that is not there, or that the network cannot have.
-        Conflict: the job has no trained supernet yet.
+        Conflict: the job has no trained supernet yet, or has not healed the network and healed weights are asked for.
         QuotaExceeded: of whoever asks.
     """
     from sqlalchemy.dialects.postgresql import insert  # slow to import, not needed to start
@@ -346,6 +351,7 @@ def request_export(
     if queries.weights_of(session, job_id, architecture_id) is None:
         raise Conflict(f"Job {job_id} has no trained supernet yet.", state=job.state)
     chosen = ",".join(_formats(job, evaluation, formats))
+    which = _weights(session, job, architecture_id, weights)
     check_bytes(session, who)
     session.execute(
         insert(Export)
@@ -354,15 +360,17 @@ def request_export(
             job_id=job_id,
             architecture_id=architecture_id,
             formats=chosen,
+            weights=which,
             state=ExportState.QUEUED,
             epoch=0,
             attempts=0,
         )
-        .on_conflict_do_nothing(index_elements=["job_id", "architecture_id", "formats"])
+        .on_conflict_do_nothing(index_elements=["job_id", "architecture_id", "formats", "weights"])
     )
     export = session.scalars(
         select(Export)
         .where(Export.job_id == job_id, Export.architecture_id == architecture_id, Export.formats == chosen)
+        .where(Export.weights == which)
         .with_for_update()
     ).one()
     lost = (
@@ -378,6 +386,21 @@ def request_export(
         export.state, export.message, export.attempts = ExportState.QUEUED, None, 0
         export.queued_at = session.scalar(select(func.now())) or export.queued_at
     return export, export.state == ExportState.QUEUED
+
+
+def _weights(session: Session, job: Job, architecture_id: str, asked: WeightsAsked) -> Weights:
+    """Which weights of a network are shipped: of those that are there the better ones, or the ones that are named.
+
+    Raises:
+        Conflict: healed ones are asked for, and there are none.
+    """
+    healed = records.healed_of(session, job.id).get(architecture_id)
+    if asked == "healed" and (healed is None or healed.after is None):
+        why = "has not healed it" if healed is None else f"could not heal it: {healed.refused}"
+        raise Conflict(f"Network {architecture_id} has no healed weights: job {job.id} {why}.", state=job.state)
+    if asked == "healed" or (asked == "best" and healed is not None and healed.better):
+        return Weights.HEALED
+    return Weights.UNHEALED
 
 
 def _formats(job: Job, evaluation: EvaluationRow, names: Sequence[str]) -> tuple[str, ...]:

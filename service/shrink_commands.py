@@ -139,7 +139,7 @@ def _ask(yes: bool) -> None:
 def _deliver(client: Client, job_id: str, rule: dict[str, Any], formats: Sequence[str], output: Path) -> None:
     front = client.front(job_id)
     console.print(front_plot(front))
-    chosen = client.request_export(job_id, None, rule, *([formats] if formats else []))
+    chosen = client.request_export(job_id, None, rule, formats)
     console.print(plain(f"{chosen['architecture_id']} is {chosen['chosen']}."), soft_wrap=True)
     with console.status(plain(f"Exporting and verifying {chosen['architecture_id']}")):
         made = client.finished_export(chosen)

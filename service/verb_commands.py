@@ -1,4 +1,4 @@
-"""What may be asked of a job: `winnow pause`, `clone`, `extend`, `rerun`, `delete` and so on."""
+"""What may be asked of a job: `winnow pause`, `clone`, `extend`, `rerun`, `heal`, `delete` and so on."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     for name, meaning in MOVES.items():
         _add_move(app, name, meaning)
-    for command in (clone, extend, rerun, delete, edit, logs, workers):
+    for command in (clone, extend, rerun, heal, delete, edit, logs, workers):
         app.command()(command)
 
 
@@ -89,6 +89,41 @@ def rerun(
 ) -> None:
     """Do a stage and those after it anew in a new job, which takes over what was found before."""
     _descend(job_id, "rerun", {"from_stage": from_, "edits": read_edits(set_, edits)}, key)
+
+
+def heal(
+    job_id: JobId,
+    networks: Annotated[
+        list[str] | None, typer.Argument(help="Ids of networks, or `knee` or `front`; default: the knee.")
+    ] = None,
+    most: Annotated[int | None, typer.Option(min=1, help="Networks of the front at most.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of each network.")] = None,
+    tokens: Annotated[int | None, typer.Option(min=1, help="Instead: tokens that each sees.")] = None,
+    examples: Annotated[int | None, typer.Option(min=1, help="Instead: images or texts that each sees.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, help="Instead: minutes of each.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="More of the part healing, such as learning_rate=0.001 or lora_rank=8."),
+    ] = None,
+    key: Key = None,
+) -> None:
+    """Train networks that a job has found further, with the one they were cut from as teacher, in a new job."""
+    words = ("knee", "front")
+    named: str | list[str] | None = networks
+    if networks and any(word in networks for word in words):
+        if len(networks) > 1:
+            raise ValueError(f"Give {' or '.join(words)} alone, or ids of networks.")
+        named = networks[0]
+    asked = {
+        "networks": named,
+        "most": most,
+        "steps": steps,
+        "tokens": tokens,
+        "examples": examples,
+        "minutes": minutes,
+    }
+    given = {name: value for name, value in asked.items() if value is not None}
+    _descend(job_id, "heal", {"healing": {**read_edits(set_, None), **given}}, key)
 
 
 def delete(job_id: JobId) -> None:

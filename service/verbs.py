@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy.orm import Session
 
@@ -23,6 +23,7 @@ DONE = {
     Verb.CLONE: "cloned",
     Verb.EXTEND: "extended",
     Verb.RERUN: "rerun",
+    Verb.HEAL: "healed",
 }
 
 
@@ -37,7 +38,7 @@ def permit(job: Job, verb: Verb) -> None:
         refuse(job, f"Job {job.id} is {state} and cannot be {DONE[verb]}.")
 
 
-def refuse(job: Job, reason: str) -> None:
+def refuse(job: Job, reason: str) -> NoReturn:
     """Say why a job does not allow a verb now, and which ones it does.
 
     Raises:

@@ -39,6 +39,7 @@ class Evaluator:
         exams: what networks are asked; null: the validation split.
         calibration: those images and perhaps more behind them, where they were chosen before (`calibration_examples`).
         augment: of the training: batch norms learned to work on such images (docs/decisions/0096).
+        full: the supernet whose largest network others are compared with; None: this one.
         aligned: whether they also get their Label-Gradient Alignment, on labelled training examples.
     """
 
@@ -53,6 +54,7 @@ class Evaluator:
         aligned: bool = False,
         calibration: Split | None = None,
         augment: AugmentationOptions | None = None,
+        full: Supernet | None = None,
     ) -> None:
         self.supernet, self.data = supernet, data
         if calibration is None:
@@ -62,7 +64,7 @@ class Evaluator:
         images = Augmentation(calibration, augment or AugmentationOptions(), seed, CALIBRATION)
         device = next(supernet.parameters()).device
         self._labelled = _of_every_class(data.train, seed, device) if aligned else None
-        self._examiner = Examiner(supernet, exams or [SplitExam(data.validation)], images)
+        self._examiner = Examiner(supernet, exams or [SplitExam(data.validation)], images, full)
 
     def network(self, architecture: Architecture) -> Network:
         """The architecture as a plain network with its own weights and statistics, ready for use."""

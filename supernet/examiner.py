@@ -38,11 +38,13 @@ class Examiner:
         exams: all are taken by every network; their metrics have different names.
         calibration: images that re-estimate batch-norm statistics, as training saw them, the same for every network.
             Ready batches stay on the device while they are small enough.
+        full: the supernet whose largest network others are compared with; None: this one.
     """
 
     supernet: Supernet
     exams: Sequence[Exam]
     calibration: Split | Augmentation
+    full: Supernet | None = None
     _ready: list[Tensor] | None = field(default=None, init=False, repr=False)
     _full: dict[int, list[Tensor]] = field(default_factory=dict, init=False, repr=False)
 
@@ -123,7 +125,8 @@ class Examiner:
         if number in self._full:
             yield from self._full[number]
             return
-        prefixes = Prefixes(self.supernet, [self.supernet.space.largest()])
+        full = self.full or self.supernet
+        prefixes = Prefixes(full, [full.space.largest()])
         prefixes.calibrate(self._calibration_inputs())
         made: list[Tensor] = []
         whole = True

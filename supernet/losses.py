@@ -69,9 +69,42 @@ def divergence(logits_NK: Tensor, teacher_logits_NK: Tensor, temperature: float 
 
     Scaled by its square, so that gradients keep their size (Hinton et al., arXiv 1503.02531, section 2).
     """
-    student = (logits_NK.float() / temperature).flatten(0, -2).log_softmax(1)
-    teacher = (teacher_logits_NK.float() / temperature).flatten(0, -2).log_softmax(1)
+    student, teacher = (_softened(each, temperature) for each in (logits_NK, teacher_logits_NK))
     return temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+def divergence_of_top(logits_NK: Tensor, teacher_logits_NK: Tensor, top: int, temperature: float = 1.0) -> Tensor:
+    """The same, over the teacher's `top` likeliest answers and all others together as one more answer.
+
+    Probabilities that are added up tell no more apart, so this is at most `divergence` (data processing inequality),
+    and equal to it where `top` leaves no more than one answer out. Unlike with renormalised probabilities, a student
+    that believes in other answers pays for it.
+    """
+    if top >= logits_NK.shape[-1] - 1:
+        return divergence(logits_NK, teacher_logits_NK, temperature)
+    student, teacher = (_softened(each, temperature) for each in (logits_NK, teacher_logits_NK))
+    best = teacher.topk(top, 1).indices
+
+    def with_rest(log_p: Tensor) -> Tensor:
+        rest = log_p.scatter(1, best, -torch.inf).logsumexp(1, keepdim=True)
+        return torch.cat([log_p.gather(1, best), rest], 1)
+
+    return temperature**2 * F.kl_div(with_rest(student), with_rest(teacher), reduction="batchmean", log_target=True)
+
+
+def hidden_distance(states: Tensor, teacher_states: Tensor) -> Tensor:
+    """1 minus the mean cosine of two networks' hidden states, shapes (..., D)."""
+    return 1 - F.cosine_similarity(_wide(states), _wide(teacher_states), dim=-1).mean()
+
+
+def _softened(logits_NK: Tensor, temperature: float) -> Tensor:
+    """Logarithms of the probabilities at a temperature, one row for each position."""
+    return (_wide(logits_NK) / temperature).flatten(0, -2).log_softmax(1)
+
+
+def _wide(values: Tensor) -> Tensor:
+    """In float32, or wider as they are."""
+    return values if values.dtype == torch.float64 else values.float()
 
 
 def adaptive_alpha_divergence(

@@ -30,6 +30,19 @@ DropConnect = Annotated[
         "biggest network.",
     ),
 ]
+MicroBatches = Annotated[
+    int, Field(ge=1, le=4096, description="Parts into which a process cuts its share of a batch to save memory.")
+]
+LearningRate = Annotated[float, Field(gt=0, le=100)]
+WeightDecay = Annotated[float, Field(ge=0, le=1)]
+ClipNorm = Annotated[float, Field(ge=0, description="Largest gradient norm; 0: no clipping.")]
+RateFloor = Annotated[float, Field(ge=0, le=1, description="Least rate, as a share of `learning_rate`.")]
+Precision = Annotated[Literal["float32", "bfloat16"], Field(description="Of the passes; weights stay float32.")]
+Recompute = Annotated[bool, Field(description="Recompute the inside of blocks in the backward pass to save memory.")]
+LoraRank = Annotated[
+    int, Field(ge=0, le=4096, description="Train updates of this rank instead of the weights; 0: off.")
+]
+LoraAlpha = Annotated[float, Field(gt=0, description="Low-rank updates are scaled by alpha / rank.")]
 Policy = Literal["none", "autoaugment", "randaugment", "trivialaugment"]
 POLICIES: tuple[str, ...] = get_args(Policy)
 
@@ -47,6 +60,11 @@ class MethodOptions(Options):
             pretrained: whether its weights start from a checkpoint.
         """
         return None
+
+    @property
+    def trains_largest(self) -> bool:
+        """Whether the largest network is trained, so that others can learn from it."""
+        return True
 
     def misfit(self, space: SearchSpace) -> str | None:
         """Why networks of a space cannot honour these options, as a sentence for the user; None if they can."""
@@ -161,36 +179,28 @@ class TrainingOptions(Options):
 
     epochs: Annotated[int, Field(ge=0, le=100_000, description="0: search a checkpoint's weights as they are.")]
     batch_size: Annotated[int, Field(ge=2, le=1_000_000, description="Examples of a step, over all processes.")]
-    micro_batches: Annotated[
-        int, Field(ge=1, le=4096, description="Parts into which a process cuts its share of a batch to save memory.")
-    ] = 1
+    micro_batches: MicroBatches = 1
     optimizer: str = Field(description="`rmsprop`, `sgd` or `adamw`.")
-    learning_rate: Annotated[float, Field(gt=0, le=100)]
+    learning_rate: LearningRate
     schedule: str = Field(default="exponential", description="`exponential`, `cosine` or `constant`.")
     warmup_epochs: Annotated[float, Field(ge=0, description="Epochs in which the rate rises from 0.")] = 0.0
     lr_decay: Annotated[float, Field(gt=0, le=1, description="Factor every `lr_decay_epochs` epochs.")]
     lr_decay_epochs: Annotated[float, Field(gt=0)] | None = Field(
         description="Null: a 150th of the epochs, so that the floor is reached at two thirds, as in BigNAS."
     )
-    lr_floor: Annotated[float, Field(ge=0, le=1, description="Least rate, as a share of `learning_rate`.")]
-    weight_decay: Annotated[float, Field(ge=0, le=1)]
+    lr_floor: RateFloor
+    weight_decay: WeightDecay
     momentum: Annotated[float, Field(ge=0, lt=1)]
-    clip_norm: Annotated[float, Field(ge=0, description="Largest gradient norm; 0: no clipping.")]
+    clip_norm: ClipNorm
     clip_value: Annotated[float, Field(ge=0, description="Largest gradient element; 0: no clipping.")] = 0.0
     ema_decay: Annotated[
         float, Field(ge=0, lt=1, description="Decay a step of the averaged weights that are searched; 0: none.")
     ] = 0.0
-    precision: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="Of the passes; weights stay float32."
-    )
+    precision: Precision = "float32"
     compile: bool = Field(default=False, description="torch.compile of the biggest and the smallest network's passes.")
-    activation_checkpointing: bool = Field(
-        default=False, description="Recompute the inside of blocks in the backward pass to save memory."
-    )
-    lora_rank: Annotated[
-        int, Field(ge=0, le=4096, description="Train updates of this rank instead of the weights; 0: off.")
-    ] = 0
-    lora_alpha: Annotated[float, Field(gt=0, description="Low-rank updates are scaled by alpha / rank.")] = 16.0
+    activation_checkpointing: Recompute = False
+    lora_rank: LoraRank = 0
+    lora_alpha: LoraAlpha = 16.0
     sharded: bool | None = Field(
         default=None,
         description="Spread weights, gradients and optimizer state over the processes (FSDP2). Null: where a llama "
@@ -217,6 +227,35 @@ class TrainingOptions(Options):
             return self.learning_rate * epoch / self.warmup_epochs
         share: float = max(SCHEDULES[self.schedule](self, epoch), self.lr_floor)
         return self.learning_rate * share
+
+
+class DistillationOptions(Options):
+    """What a network learns from its parent.
+
+        (1 - labels) T^2 KL(parent || network) + labels CE + hidden a d
+
+    with softmax temperature T, the cosine distance d of hidden states, and a = (the losses before it) / d, without
+    gradient, so that `hidden` is a share whatever the scale of d (Minitron, arXiv 2407.14679, section 3).
+    """
+
+    temperature: Annotated[
+        float, Field(gt=0, le=100, description="Of both softmaxes; the loss is scaled by its square.")
+    ] = 1.0
+    top: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Only so many of the parent's likeliest answers, all others as one; null: all."
+    )
+    labels: Annotated[
+        float, Field(ge=0, le=1, description="Share of the loss on labels beside the parent's; 1: no parent at all.")
+    ] = 0.0
+    hidden: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=100,
+            description="Weight of the cosine distance of what enters the last block, through a learned projection, as "
+            "a share of the other losses; 0: off. Helps where layers were dropped.",
+        ),
+    ] = 0.0
 
 
 def exponential(options: TrainingOptions, epoch: float) -> float:

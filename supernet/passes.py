@@ -172,6 +172,21 @@ class Passes:
                     return Output(self._block(x, *layers[-1], batch.mask))
         return self._language_output(x, layers[-1], batch)
 
+    def run_tapped(self, batch: Batch, architecture: Architecture) -> tuple[Output, Tensor]:
+        """What a sub-network answers with its own dropouts off, and what enters the last block before its head.
+
+        Returns:
+            The answer, and hidden states with channels last, `(N, T, D)` or `(N, H, W, C)`.
+        """
+        *body, head = list(self.supernet.layers(architecture, dropout=False).items())
+        with self._autocast(batch.inputs.device):
+            tapped = self._blocks(batch.inputs, body[:-1], batch.mask, 0.0)
+            x = self._blocks(tapped, body[-1:], batch.mask, 0.0)
+            states = tapped.movedim(1, -1) if tapped.dim() == 4 else tapped
+            if batch.targets.dim() == 1:
+                return Output(self._block(x, *head, batch.mask)), states
+        return self._language_output(x, head, batch), states
+
     def run_exits(self, batch: Batch, architectures: Sequence[Architecture]) -> list[Output]:
         """What sub-networks answer that are one another's beginnings, from one pass of the deepest.
 

@@ -58,6 +58,7 @@ class Trainer:
         seed: decides batches and sub-networks (initial weights are the caller's).
         augment: of training images.
         group: the processes that share every batch; each must be given the same weights and arguments.
+        num_steps: instead of whole epochs; the schedule of the options is stretched over them.
 
     Attributes:
         rate_factor: scales the learning rate; the divergence guard lowers it.
@@ -80,6 +81,7 @@ class Trainer:
         seed: int,
         augment: AugmentationOptions | None = None,
         group: Group = ALONE,
+        num_steps: int | None = None,
     ) -> None:
         self.supernet, self.method, self.train, self.options, self.seed, self.group = (
             supernet,
@@ -90,7 +92,9 @@ class Trainer:
             group,
         )
         self.steps_per_epoch = max(1, len(train) // options.batch_size)
-        self.num_steps = options.epochs * self.steps_per_epoch
+        self.num_steps = options.epochs * self.steps_per_epoch if num_steps is None else num_steps
+        # Steps of an epoch of the schedule: those of the data, unless the training has a number of its own.
+        self._steps_of_schedule = self.steps_per_epoch if num_steps is None else num_steps / options.epochs
         self.steps_done = 0
         self.rate_factor = 1.0
         self.best_score: float | None = None
@@ -151,7 +155,7 @@ class Trainer:
             NonFiniteLoss: the step was not applied; go back to a checkpoint.
             OutOfMemory: the same; cut batches into more parts.
         """
-        rate = self.rate_factor * self.options.rate(self.steps_done / self.steps_per_epoch)
+        rate = self.rate_factor * self.options.rate(self.steps_done / self._steps_of_schedule)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.supernet.train()

@@ -74,9 +74,9 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
         replica.follow(database, settings, job_id, epoch, device, group)
         return
     spans = spans_of(settings, "worker")
-    reporter = Reporter(database, job_id, epoch, spans)
+    spec = read_job(Reporter(database, job_id, epoch).job().spec)
+    reporter = Reporter(database, job_id, epoch, spans, heals=spec.healing is not None)
     job = reporter.job()
-    spec = read_job(job.spec)
     space = spec.supernet.space()
     if group.size > 1:
         num_threads = environment.shared_threads()
@@ -171,11 +171,13 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
             session.get(EvaluationRow, key),
             session.get(Finalist, key),
             queries.finalists(session, job.id),
-            queries.weights_of(session, job.id, export.architecture_id),
+            queries.weights_of(session, job.id, export.architecture_id, export.weights),
             next(iter(queries.artifacts(session, job.id, samples.KIND)), None),
             export.formats,
             fronts.compared_with(session, job),
             records.sharing_of(session, job),
+            records.healed_of(session, job.id).get(export.architecture_id),
+            export.weights,
         )
 
     asked = patiently(database, order, DATABASE_PATIENCE_SECONDS)

@@ -37,11 +37,18 @@ def request_export(
         if body.architecture_id is None:
             rule = body.rule
             asked = (None, {}) if rule is None else (rule.pick, rule.under)
-            chosen = choose_for_export(session, jobs.get(session, job_id), *asked)
+            chosen = choose_for_export(session, jobs.get(session, job_id), *asked, healed=body.weights != "unhealed")
         architecture_id = body.architecture_id if chosen is None else chosen.architecture_id
         assert architecture_id is not None
         export, waits = jobs.request_export(
-            session, job_id, architecture_id, settings.artifacts_dir, depot, who, body.formats or ()
+            session,
+            job_id,
+            architecture_id,
+            settings.artifacts_dir,
+            depot,
+            who,
+            body.formats or (),
+            body.weights,
         )
         answer = ExportOut.of(export, None if chosen is None else chosen.sentence)
     if waits:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query
@@ -29,6 +29,7 @@ from service.api.schemas import (
     FrontOut,
     FrontPointOut,
     GradientOut,
+    HealingOut,
     LayerOut,
     ObjectiveOut,
     PointOut,
@@ -40,7 +41,15 @@ from service.errors import NotFound
 from service.gradient import gradient_of
 from service.store import queries, records
 from service.store.models import EvaluationRow, Finalist, Job
-from service.store.records import Baseline, DataRead, FrontRecord, SensitivityRecord
+from service.store.records import (
+    Baseline,
+    DataRead,
+    FrontRecord,
+    HealedFront,
+    HealedNetwork,
+    HealingPoint,
+    SensitivityRecord,
+)
 from service.store.session import Database
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
@@ -104,10 +113,23 @@ def sharing_cost(job_id: str, session: SessionDep) -> SharingOut:
     return SharingOut(job_id=job.id, networks=records.sharing_of(session, job))
 
 
+@router.get("/healing", dependencies=[READ])
+def healing(job_id: str, session: SessionDep) -> HealingOut:
+    """Networks of the front that were trained further with their parent: before, after, and on the way."""
+    job = jobs.get(session, job_id)
+    return HealingOut(
+        job_id=job.id,
+        state=job.state,
+        networks=records.read(session, job_id, HealedNetwork),
+        points=[point.data() for point in records.read(session, job_id, HealingPoint)],
+        front=next(iter(records.read(session, job_id, HealedFront)), None),
+    )
+
+
 def read_front(session: Session, job_id: str) -> FrontOut:
     """The front of a job as the API gives it."""
     job = jobs.get(session, job_id)
-    found = fronts.front_of(session, job)
+    found, healed = fronts.front_of(session, job), records.healed_of(session, job.id)
     answer = FrontOut(
         job_id=job.id,
         state=job.state,
@@ -115,19 +137,27 @@ def read_front(session: Session, job_id: str) -> FrontOut:
         objectives=objectives_of(job),
         knee=found.knee,
         points=[FrontPointOut.of(row, finalist) for row, finalist in found.points],
+        healed_front=next(iter(records.read(session, job.id, HealedFront)), None),
         baselines=[BaselineOut.model_validate(baseline) for baseline in records.read(session, job_id, Baseline)],
     )
-    return answer if found.record is None else _with_record(answer, found, found.record)
+    return answer if found.record is None else _with_record(answer, found, found.record, healed)
 
 
-def _with_record(answer: FrontOut, front: fronts.Front, record: FrontRecord) -> FrontOut:
+def _with_record(
+    answer: FrontOut, front: fronts.Front, record: FrontRecord, healed: Mapping[str, HealedNetwork]
+) -> FrontOut:
     """A front with what is known of it once it is final."""
     named, measured = record.reference, front.measured
     reference = None
     if named is not None:
         reference = ReferenceOut.of(*measured[named.architecture_id], name=named.name, breaks=named.breaks)
     of = None if reference is None else reference.metrics
-    points = [FrontPointOut.of(*measured[one.architecture_id], of, rivals=list(one.rivals)) for one in record.points]
+    points = [
+        FrontPointOut.of(
+            *measured[one.architecture_id], of, rivals=list(one.rivals), healed=healed.get(one.architecture_id)
+        )
+        for one in record.points
+    ]
     shown = {name for point in points for name in point.metrics}
     return answer.model_copy(
         update={
@@ -209,6 +239,7 @@ def architecture(job_id: str, architecture_id: str, session: SessionDep) -> Arch
     return ArchitectureOut(
         **point.model_dump(),
         job_id=job_id,
+        healed=records.healed_of(session, job_id).get(architecture_id),
         layers=[LayerOut.of(slot, layer, space.float_bits) for slot, layer in layers.items()],
         formats=list(possible(subject_of(spec, space.name, layers))),
     )

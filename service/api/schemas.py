@@ -5,15 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from job.versions import upgraded
 from search.metrics import Source
 from search.picks import Pick
-from service.store.models import EvaluationRow, Export, ExportState, Finalist, Job, JobState, LogLevel, Stage, Verb
-from service.store.records import BrokenLimit, DataRead, LayerSensitivity, PredictionError, SharingCost
+from service.store.models import (
+    EvaluationRow,
+    Export,
+    ExportState,
+    Finalist,
+    Job,
+    JobState,
+    LogLevel,
+    Stage,
+    Verb,
+    Weights,
+)
+from service.store.records import (
+    BrokenLimit,
+    DataRead,
+    HealedFront,
+    HealedNetwork,
+    LayerSensitivity,
+    PredictionError,
+    SharingCost,
+)
 
 if TYPE_CHECKING:
     from search_space.layers import LayerSpec
@@ -53,7 +72,7 @@ class JobOut(Answer):
     notes: str = Field(default="", description="For people.")
     priority: int = Field(default=0, description="Of waiting jobs those with the highest number are taken up first.")
     parent_id: str | None = Field(default=None, description="The job that this one was made of.")
-    parent_verb: Verb | None = Field(default=None, description="How: `clone`, `extend` or `rerun`.")
+    parent_verb: Verb | None = Field(default=None, description="How: `clone`, `extend`, `rerun` or `heal`.")
     deleted_at: datetime | None = Field(
         default=None, description="When its deletion was asked for; it can be restored until its time of grace is over."
     )
@@ -203,6 +222,9 @@ def ratios_of(metrics: Mapping[str, float | None], reference: Mapping[str, float
 class FrontPointOut(PointOut):
     """A network of the front."""
 
+    healed: HealedNetwork | None = Field(
+        default=None, description="Its numbers before and after it was healed, and the cost; null: it was not chosen."
+    )
     rivals: list[str] = Field(
         default_factory=list,
         description="Networks of the front that are clearly better in some objective, while this one is clearly better "
@@ -242,6 +264,9 @@ class FrontOut(Answer):
     state: JobState
     final: bool = Field(description="Whether the points are measured finalists of a finished search.")
     objectives: list[ObjectiveOut]
+    healed_front: HealedFront | None = Field(
+        default=None, description="The front once networks were healed, each with the better of its weights."
+    )
     knee: str | None = Field(
         description="The recommendation: nearest to the ideal point, objectives that span decades as logarithms; of "
         "those whose intervals overlap with it the one that is better in another objective."
@@ -372,10 +397,25 @@ class LayerOut(Answer):
         )
 
 
+class HealingOut(Answer):
+    """What healing has made of a job's networks."""
+
+    job_id: str
+    state: JobState
+    networks: list[HealedNetwork] = Field(description="Each before and after; empty before the first is healed.")
+    points: list[dict[str, Any]] = Field(
+        description="Validations while networks heal: `architecture_id`, `step`, losses and the score."
+    )
+    front: HealedFront | None = Field(description="Null before the last network is healed.")
+
+
 class ArchitectureOut(PointOut):
     """One architecture with its layers in forward order."""
 
     job_id: str
+    healed: HealedNetwork | None = Field(
+        default=None, description="Its numbers before and after it was healed; null: it was not."
+    )
     layers: list[LayerOut]
     formats: list[str] = Field(description="Export formats that it can have.")
 
@@ -413,6 +453,12 @@ class ExportRequest(BaseModel):
         examples=[["huggingface", "onnx"]],
     )
 
+    weights: Literal["best", "healed", "unhealed"] = Field(
+        default="best",
+        description="Of a network that the job has healed. `best`: healed where that made it better by the job's own "
+        "score. A rule chooses by the numbers of the same weights.",
+    )
+
     @model_validator(mode="after")
     def _one_of_both(self) -> ExportRequest:
         if self.architecture_id is not None and self.rule is not None:
@@ -429,6 +475,7 @@ class ExportOut(Answer):
     job_id: str
     architecture_id: str
     formats: list[str] = Field(description="That were named; empty: none was.")
+    weights: Weights = Field(description="Whether the weights that are shipped were healed.")
     state: ExportState
     message: str | None
     created_at: datetime

@@ -1,4 +1,4 @@
-"""What may be asked of a job once it is there: pause, resume, stop, cancel, retry, clone, extend, rerun, delete."""
+"""What may be asked of a job once it is there: that it moves on, goes, or that another job is made of it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, field_validator
 from sqlalchemy.orm import Session
 
+from job.healing_spec import HealingSpec
 from job.needs_spec import MAX_NOTES, Labels, Priority, once
 from job.spec import MAX_EVALUATIONS
 from service import descent, jobs, removal
@@ -58,6 +59,14 @@ class RerunIn(CloneIn):
     """Where the new job begins."""
 
     from_stage: Stage = Field(description="It and those after it are done anew; what was found before is taken over.")
+
+
+class HealIn(CloneIn):
+    """Which networks are healed, and how."""
+
+    healing: HealingSpec = Field(
+        default_factory=HealingSpec, description="The part `healing` of the new job; left out: the knee, as is usual."
+    )
 
 
 class JobEdits(BaseModel):
@@ -158,6 +167,27 @@ def rerun(
     """A job that does a stage and those after it anew, and takes over what was found before."""
     return _descend(
         lambda session: descent.rerun(session, job_id, given.from_stage, given.edits, idempotency_key, who),
+        response,
+        database,
+        queue,
+    )
+
+
+@router.post("/heal", status_code=status.HTTP_201_CREATED, dependencies=[WRITE])
+def heal(
+    job_id: str,
+    response: Response,
+    database: DatabaseDep,
+    queue: QueueDep,
+    who: IdentityDep,
+    given: HealIn | None = None,
+    idempotency_key: IdempotencyKey = None,
+) -> JobOut:
+    """A job that takes over what a finished one has found, and trains networks of its front further with their parent
+    as teacher. The front of the finished job stays as it is."""
+    given = given or HealIn()
+    return _descend(
+        lambda session: descent.heal(session, job_id, given.healing, given.edits, idempotency_key, who),
         response,
         database,
         queue,

@@ -127,13 +127,17 @@ def one_job(job_id: str, request: Request) -> HTMLResponse:
 
 
 # Stages of jobs that ask for a metric of a target, or price operations on one.
-ON_TARGET_STAGES = ("measure hardware", "fit predictors")
+ON_TARGET_STAGES: tuple[str, ...] = ("measure hardware", "fit predictors")
+# The stage of jobs that heal networks.
+HEALING_STAGE = "heal"
 
 
 def stages_of(job: Outline) -> list[str]:
-    """The stages that a job goes through: one without a target measures no hardware."""
-    needs_target = job.by_gradient or job.target is not None
-    return [stage for stage in STAGES if needs_target or stage not in ON_TARGET_STAGES]
+    """The stages that a job goes through: one without a target measures no hardware, and few heal networks."""
+    skipped = () if job.by_gradient or job.target is not None else ON_TARGET_STAGES
+    if not job.heals:
+        skipped = (*skipped, HEALING_STAGE)
+    return [stage for stage in STAGES if stage not in skipped]
 
 
 @lru_cache(maxsize=1)

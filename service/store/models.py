@@ -57,6 +57,7 @@ class Stage(StrEnum):
     FIT_PREDICTORS = "fit predictors"
     SEARCH = "search"
     MEASURE_FINALISTS = "measure finalists"
+    HEAL = "heal"
     DONE = "done"
 
 
@@ -73,6 +74,7 @@ class Verb(StrEnum):
     CLONE = "clone"
     EXTEND = "extend"
     RERUN = "rerun"
+    HEAL = "heal"
 
 
 class UploadKind(StrEnum):
@@ -99,6 +101,13 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class Weights(StrEnum):
+    """Which weights of a network an export ships: as the front was measured with, or as they were healed."""
+
+    UNHEALED = "unhealed"
+    HEALED = "healed"
+
+
 class ExportState(RowState):
     """The life of an export, and of a request to measure."""
 
@@ -115,7 +124,7 @@ ACTIVE_STATES = (JobState.QUEUED, JobState.RUNNING, JobState.PAUSING, JobState.S
 # States in which a runner does its stages, one after the other.
 WORKING_STATES = (JobState.RUNNING, JobState.STOPPING)
 
-# Verbs that make another job of a job, whatever its state.
+# Verbs that make another job of a job, whatever its state; `heal` makes one of a job that has succeeded.
 DESCENDING_VERBS = (Verb.CLONE, Verb.EXTEND, Verb.RERUN)
 # State -> verbs that move a job on. Besides these, asking again for what is so already changes nothing.
 _MOVES: dict[JobState, tuple[Verb, ...]] = {
@@ -126,7 +135,7 @@ _MOVES: dict[JobState, tuple[Verb, ...]] = {
     JobState.STOPPING: (Verb.CANCEL,),
     JobState.CANCELLING: (),
     JobState.CANCELLED: (Verb.RETRY, Verb.DELETE),
-    JobState.SUCCEEDED: (Verb.DELETE,),
+    JobState.SUCCEEDED: (Verb.HEAL, Verb.DELETE),
     JobState.FAILED: (Verb.RETRY, Verb.DELETE),
 }
 
@@ -432,13 +441,14 @@ class Export(Leased, Base):
     """One architecture of one job as files, with the report of their verification."""
 
     __tablename__ = "exports"
-    __table_args__ = (UniqueConstraint("job_id", "architecture_id", "formats"),)
+    __table_args__ = (UniqueConstraint("job_id", "architecture_id", "formats", "weights"),)
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     architecture_id: Mapped[str] = mapped_column(String(32))
     # Names with commas between them, in order; empty: what an export has that names none.
     formats: Mapped[str] = mapped_column(Text, server_default="", default="")
+    weights: Mapped[Weights] = mapped_column(_one_of(Weights), server_default="unhealed", default=Weights.UNHEALED)
     state: Mapped[ExportState] = mapped_column(_one_of(ExportState), default=ExportState.QUEUED)
     message: Mapped[str | None] = mapped_column(Words)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -45,6 +45,7 @@ from service.store.models import (
     Measurement,
     Stage,
     TrainedSupernet,
+    Weights,
 )
 
 # --- events --------------------------------------------------------------------------------------
@@ -326,11 +327,15 @@ def artifacts(session: Session, job_id: str, kind: str) -> Sequence[Artifact]:
     ).all()
 
 
-def weights_of(session: Session, job_id: str, architecture_id: str) -> Artifact | None:
-    """The file with an architecture's weights: its own if it was trained alone, else the job's supernet."""
-    alone = [
-        file for file in artifacts(session, job_id, "network") if file.path.endswith(f"/{architecture_id}.safetensors")
-    ]
+def weights_of(
+    session: Session, job_id: str, architecture_id: str, weights: Weights = Weights.UNHEALED
+) -> Artifact | None:
+    """The file with an architecture's weights: its own if it was trained alone, else the job's supernet; or those that
+    healing left."""
+    named = f"/{architecture_id}.safetensors"
+    if weights == Weights.HEALED:
+        return next((file for file in artifacts(session, job_id, "healed") if file.path.endswith(named)), None)
+    alone = [file for file in artifacts(session, job_id, "network") if file.path.endswith(named)]
     return next(iter([*alone, *artifacts(session, job_id, "supernet")]), None)
 
 

@@ -340,6 +340,103 @@ class FrontRecord(Record):
     predictions: tuple[PredictionError, ...]
 
 
+# --- healing --------------------------------------------------------------------------------------
+
+
+class HealingPlan(Record):
+    """How long a network is healed: decided once, so that a run that goes on does not decide otherwise."""
+
+    kind: ClassVar[str] = "healing plan"
+    event: ClassVar[str] = "healing"
+    phase: ClassVar[str | None] = "plan"
+    named_by: ClassVar[tuple[str, ...]] = ("architecture_id",)
+
+    architecture_id: str
+    steps: int
+
+
+class HealingPoint(_Shown):
+    """A network that is validated while it heals: its losses since the last time, rate, and its score."""
+
+    kind: ClassVar[str] = "healing point"
+    event: ClassVar[str] = "healing"
+    phase: ClassVar[str | None] = "point"
+    named_by: ClassVar[tuple[str, ...]] = ("architecture_id", "step")
+
+    architecture_id: str
+    step: int
+
+
+class HealedNetwork(Record):
+    """A network before and after it was healed."""
+
+    kind: ClassVar[str] = "healed network"
+    event: ClassVar[str] = "healing"
+    phase: ClassVar[str | None] = "healed"
+    named_by: ClassVar[tuple[str, ...]] = ("architecture_id",)
+
+    architecture_id: str
+    metric: str = Field(description="Of the job, by which the best step was chosen and both are compared.")
+    before: Metrics = Field(description="As it was found: a slice of the supernet.")
+    after: Metrics | None = Field(default=None, description="With its healed weights; null: it could not be healed.")
+    intervals: dict[str, tuple[float | None, float | None]] = Field(
+        default_factory=dict, description="95 %, of the numbers after healing."
+    )
+    better: bool = Field(
+        default=False, description="Whether the healed weights are better, so that they are what is shipped."
+    )
+    teacher: str = Field(description="`largest network` or `checkpoint`.")
+    learned_from: str = Field(description="Name of the data that it learned from.")
+    steps: int = Field(default=0, description="That were done.")
+    best_step: int = Field(default=0, description="The one whose weights were kept.")
+    ended_early: bool = Field(
+        default=False, description="Whether it got no better for so long that its healing ended before its budget."
+    )
+    examples: int = Field(default=0, description="Images, texts or blocks of text that it saw.")
+    tokens: int | None = Field(default=None, description="Tokens of these; null of images.")
+    seconds: float = Field(default=0.0, description="That its healing took, validations included.")
+    refused: str | None = Field(default=None, description="Why it could not be healed; null if it was.")
+
+    def said(self) -> str:
+        """As a sentence."""
+        if self.refused is not None:
+            return f"{self.architecture_id} was not healed: {self.refused}"
+        before, after = (values.get(self.metric) for values in (self.before, self.after or {}))
+        numbers = " to ".join("no number" if value is None else f"{value:.4g}" for value in (before, after))
+        cost = f"{self.steps:,} steps, {self.examples:,} examples"
+        cost += "" if self.tokens is None else f" of {self.tokens:,} tokens"
+        kept = "" if self.better else " Healing made it no better, so its weights are shipped as they were found."
+        return (
+            f"{self.architecture_id}: {self.metric} {numbers} by healing with the {self.teacher} as teacher "
+            f"({cost}, {self.seconds / 60:.3g} minutes).{kept}"
+        )
+
+
+class OnHealedFront(BaseModel):
+    """A network of the front with the better of its weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    architecture_id: str
+    healed: bool
+
+
+class HealedFront(Record):
+    """The front over the same networks with the better of their weights, beside the one before."""
+
+    kind: ClassVar[str] = "healed front"
+    event: ClassVar[str] = "healing"
+    phase: ClassVar[str | None] = "front"
+
+    points: tuple[OnHealedFront, ...] = Field(description="Best in the first objective first.")
+    knee: str | None
+    hypervolume_before: float | None = Field(description="Up to the worst value of each objective before healing.")
+    hypervolume_after: float | None = Field(description="Up to the same corner.")
+    rank_correlation: float | None = Field(
+        description="Kendall's tau of the healed networks' scores before and after; null of fewer than three."
+    )
+
+
 # --- a search by gradient -------------------------------------------------------------------------
 
 
@@ -463,6 +560,11 @@ def read(session: Session, job_id: str, model: type[R]) -> list[R]:
     """A job's records of a kind, in the order in which they were first written."""
     query = select(JobRecord.data).where(JobRecord.job_id == job_id, JobRecord.kind == model.kind)
     return [parsed(model, data) for data in session.scalars(query.order_by(JobRecord.number))]
+
+
+def healed_of(session: Session, job_id: str) -> dict[str, HealedNetwork]:
+    """The networks that a job has healed, or tried to, by architecture id."""
+    return {one.architecture_id: one for one in read(session, job_id, HealedNetwork)}
 
 
 def sharing_of(session: Session, job: Job) -> list[SharingCost]:

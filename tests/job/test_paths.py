@@ -192,6 +192,13 @@ def spec(**parts: Any) -> JobSpec:
             "scoring.tasks q",
         ),
         (
+            {
+                "data": {"source": "text", "path": "OPEN"},
+                "healing": {"data": {"source": "text", "path": "/etc/passwd"}},
+            },
+            "healing.data.path",
+        ),
+        (
             {"recipe": "proxylessnas", "gradient": {"targets": ["/etc/passwd"], "latency_weights": [0.1]}},
             "gradient.targets",
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -37,6 +38,7 @@ class MemoryReporter:
         self.measured: list[Finalist] = []
         self.progressed, self.interrupt_at, self.stop_at = 0, interrupt_at, stop_at
         self.may_stop, self.ended_early = False, None
+        self.parent_verb: str | None = None
 
     def stage(self, name: str, done: float = 0.0) -> None:
         self.told.append(("stage", {"stage": name, "done": done}))
@@ -107,6 +109,15 @@ class MemoryReporter:
 
     def evaluation(self, row: EvaluationRow) -> None:
         self.evaluated.append(row)
+
+    def every_evaluation(self) -> list[EvaluationRow]:
+        return list(self.evaluated)
+
+    def job(self) -> Any:
+        return SimpleNamespace(parent_verb=self.parent_verb)
+
+    def evaluations(self) -> list[EvaluationRow]:
+        return [row for row in self.evaluated if row.number != 0]
 
     def finalist(self, finalist: Finalist) -> None:
         self.measured.append(finalist)

@@ -168,13 +168,13 @@ def test_the_command_says_what_it_exports_and_what_that_scores(monkeypatch, tmp_
     with export_commands.console.capture() as told:
         done = CliRunner().invoke(cli.app, ["export", "j", "--under", "latency_ms=5"], catch_exceptions=False)
     assert done.exit_code == 0
-    assert asked == [("j", None, {"pick": "most_accurate", "under": {"latency_ms": 5.0}})]
+    assert asked == [("j", None, {"pick": "most_accurate", "under": {"latency_ms": 5.0}}, [], None)]
     assert "ab is the knee of the front: perplexity 1410" in told.get()
     assert "onnx: perplexity 1.41 k (95 %: 1.3 k to 1.5 k) on 9 samples" in told.get()
     assert "accuracy" not in told.get()
-    named = ["export", "j", "ab", "--format", "huggingface", "--format", "onnx,gguf"]
+    named = ["export", "j", "ab", "--format", "huggingface", "--format", "onnx,gguf", "--weights", "unhealed"]
     CliRunner().invoke(cli.app, named, catch_exceptions=False)
-    assert asked[-1] == ("j", "ab", None, ["huggingface", "onnx", "gguf"])
+    assert asked[-1] == ("j", "ab", None, ["huggingface", "onnx", "gguf"], "unhealed")
     with pytest.raises(ValueError, match="not both"):
         CliRunner().invoke(cli.app, ["export", "j", "ab", "--knee"], catch_exceptions=False)
     assert verified({"samples": 2, "formats": {"onnx": {"accuracy": 0.5}}}) == ["  onnx: accuracy 50.00 % on 2 samples"]

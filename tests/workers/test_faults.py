@@ -25,9 +25,10 @@ from job.spec import JobSpec
 from pipeline import artifacts, finalists, reporter
 from service import jobs
 from service.settings import Settings
-from service.store import leases, queries
+from service.store import leases, queries, records
 from service.store.leases import LeaseLost
 from service.store.models import Artifact, Job
+from service.store.records import HealedFront, HealedNetwork, HealingPoint
 from service.store.session import Database
 from tests.proxyless.test_strategy import CHOICES, table
 from workers import runner
@@ -36,6 +37,13 @@ SEARCHED: dict[str, Any] = {
     "recipe": "bignas",
     "training": {"epochs": 2, "batch_size": 256, "options": {"num_random": 1}},
     "search": {"algorithm": "nsga2", "evaluations": 12, "options": {"population": 6}, "calibration_images": 64},
+}
+# Its front is found in two evaluations, because the healing is what is cut off.
+HEALED: dict[str, Any] = {
+    **SEARCHED,
+    "training": {**SEARCHED["training"], "epochs": 1},
+    "search": {"algorithm": "random", "evaluations": 3, "calibration_images": 64, "options": {"batch": 3}},
+    "healing": {"networks": "front", "most": 2, "steps": 6, "validations": 3, "patience": 1, "hidden": 0.5},
 }
 QUANTIZED: dict[str, Any] = {
     **SEARCHED,
@@ -154,6 +162,7 @@ class Bench:
         assert (job.state, job.stage, job.progress) == ("succeeded", "done", 1.0), job.message
         with self.database.transaction() as session:
             files = session.scalars(select(Artifact).where(Artifact.job_id == self.id)).all()
+            healed = records.read(session, self.id, HealedNetwork)
             return {
                 "evaluations": [(row.architecture_id, row.metrics) for row in queries.evaluations(session, self.id)],
                 "front": [
@@ -161,6 +170,12 @@ class Bench:
                     for row in queries.finalists(session, self.id)
                 ],
                 "files": sorted((file.kind, file.sha256) for file in files),
+                "healed": [one.model_copy(update={"seconds": 0.0}) for one in healed],
+                "scores": [
+                    (one.architecture_id, one.step, one.shown["accuracy"])
+                    for one in sorted(records.read(session, self.id, HealingPoint), key=lambda one: one.key)
+                ],
+                "healed front": records.read(session, self.id, HealedFront),
             }
 
 
@@ -190,7 +205,7 @@ def every_report_is_a_transaction(monkeypatch: pytest.MonkeyPatch) -> Iterator[N
 def specs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """The kinds of jobs."""
     gradient = by_gradient(tmp_path_factory.mktemp("tables"))
-    return {"searched": SEARCHED, "quantized": QUANTIZED, "by gradient": gradient}
+    return {"searched": SEARCHED, "quantized": QUANTIZED, "by gradient": gradient, "healed": HEALED}
 
 
 Undisturbed = Callable[[str], tuple[dict[str, Any], list[Point]]]
@@ -254,6 +269,8 @@ def run_to_the_end(bench: Bench, expected: type[BaseException], most: int, **tam
         ("searched", "after"),
         pytest.param("quantized", "before", marks=pytest.mark.thorough),
         ("by gradient", "before"),
+        ("healed", "before"),
+        pytest.param("healed", "after", marks=pytest.mark.thorough),
         pytest.param("quantized", "after", marks=pytest.mark.thorough),
         pytest.param("by gradient", "after", marks=pytest.mark.thorough),
     ],
@@ -269,6 +286,20 @@ def test_a_job_whose_runners_die_in_every_stage_ends_as_an_undisturbed_one(
     assert run_to_the_end(bench, Died, deaths, **{when: at_each(left, die)}) == deaths + 1, left
     assert bench.outcome() == expected
     assert bench.job().epoch == deaths + 1
+
+
+def test_a_healing_whose_runners_die_again_and_again_ends_as_an_undisturbed_one(
+    database: Database, tmp_path: Path, undisturbed: Undisturbed, specs: dict[str, Any]
+) -> None:
+    """At other points of each of two networks: its plan, steps, validations, checkpoints, weights and record."""
+    expected, points = undisturbed("healed")
+    bench = Bench(database, tmp_path, specs["healed"])
+    # Each run comes a few steps further: it has so many transactions, the first of which find out where it stands.
+    left: list[Point] = [("heal", number) for number in (21, 26, 23, 28, 25, 22)]
+    deaths = len(left)
+    assert max(number for stage, number in points if stage == "heal") > 5 * 22
+    assert run_to_the_end(bench, Died, deaths, after=at_each(left, die)) == deaths + 1, left
+    assert bench.outcome() == expected
 
 
 def test_a_job_that_loses_its_lease_in_every_stage_ends_as_an_undisturbed_one(

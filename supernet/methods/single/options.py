@@ -17,5 +17,10 @@ class SingleOptions(MethodOptions):
     dropout: Dropout = 0.0
     drop_connect: DropConnect = 0.0
 
+    @property
+    def trains_largest(self) -> bool:
+        """See `MethodOptions`: only if it is the one."""
+        return self.architecture == "largest"
+
 
 OPTIONS = SingleOptions

@@ -8,6 +8,7 @@ import { byId, el, throttle } from "./dom.js";
 import { Exports } from "./exports.js";
 import { ago, amount, duration, exactTime, label, percent, roughly, timeOfDay } from "./format.js";
 import { Gradient } from "./gradient.js";
+import { Healing } from "./healing.js";
 import { Insight } from "./insight.js";
 import { Limits } from "./limits.js";
 import { follow } from "./live.js";
@@ -39,6 +40,12 @@ const controls = { x: byId("axis-x"), y: byId("axis-y"), logX: byId("log-x"), lo
 const plot = new ParetoPlot(byId("plot"), controls, byId("plot-note"), select, (point) => limits.keeps(point));
 const limits = new Limits(byId("limits"), results, showLimits, select);
 const gradient = submitted.spec.gradient ? new Gradient(job.id, select) : null;
+const healing = submitted.spec.healing
+  ? new Healing(job.id, byId("healing-table"), byId("healing-note"), select, (networks) => {
+      results.setHealed(networks);
+      plot.show(results);
+    })
+  : null;
 const insight = new Insight(job.id, byId("insight-card"), byId("insight"), byId("insight-group"), byId("insight-note"));
 const table = new FrontTable(byId("front-table"), select, (point) => limits.keeps(point));
 const baselines = new Baselines(byId("baselines-card"), byId("baselines"), results);
@@ -88,6 +95,7 @@ function showVerbs() {
   // A search by gradient leaves networks, not a supernet.
   byId("extend").hidden = !job.verbs.includes("extend") || results.isEmpty || gradient !== null;
   byId("rerun").hidden = !job.verbs.includes("rerun");
+  byId("heal").hidden = !job.verbs.includes("heal") || gradient !== null;
 }
 
 function showPhase() {
@@ -214,6 +222,8 @@ function hear(kind, data) {
     showPhase();
   } else if (kind === "gradient") {
     gradient?.hear();
+  } else if (kind === "healing") {
+    healing?.hear();
   } else if (kind === "evaluation") {
     results.add(data);
     showSoon();
@@ -317,6 +327,22 @@ byId("rerun-dialog").addEventListener("close", async () => {
   if (byId("rerun-dialog").returnValue !== "yes") return;
   try {
     const { id } = await post(`/v1/jobs/${job.id}/rerun`, { from_stage: byId("rerun-stage").value });
+    location.assign(`/jobs/${id}`);
+  } catch (error) {
+    complain(error);
+  }
+});
+
+byId("heal").addEventListener("click", () => {
+  byId("heal-dialog").returnValue = "";
+  byId("heal-dialog").showModal();
+});
+byId("heal-dialog").addEventListener("close", async () => {
+  if (byId("heal-dialog").returnValue !== "yes") return;
+  const { networks, steps } = byId("heal-dialog").querySelector("form").elements;
+  const named = networks.value === "selected" ? [detail.shown ?? results.knee] : networks.value;
+  try {
+    const { id } = await post(`/v1/jobs/${job.id}/heal`, { healing: { networks: named, steps: Number(steps.value) } });
     location.assign(`/jobs/${id}`);
   } catch (error) {
     complain(error);

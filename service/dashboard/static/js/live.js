@@ -2,7 +2,7 @@
 
 const KINDS = [
   "job", "state", "stage", "data", "curve", "gradient", "evaluation", "finalist", "sensitivity", "baseline", "message",
-  "predictor", "violations", "sharing cost", "front", "verb",
+  "predictor", "violations", "sharing cost", "front", "healing", "verb",
 ];
 const ENDED = ["succeeded", "failed", "cancelled"];
 const RETRY_MS = 3000;

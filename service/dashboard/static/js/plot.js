@@ -177,6 +177,22 @@ export class ParetoPlot {
             z: 5,
           },
           {
+            // Each network joined to its healed self; a gap between one and the next.
+            name: "healed",
+            type: "line",
+            data: results.healed.flatMap(({ before, after }) => [
+              { value: [before[x.value], before[y.value]], symbol: "none" },
+              { value: [after[x.value], after[y.value]] },
+              "-",
+            ]),
+            symbol: "circle",
+            symbolSize: 9,
+            silent: true,
+            itemStyle: { color: token("--panel"), borderColor: grain, borderWidth: 2 },
+            lineStyle: { color: grain, width: 1.25, type: "dotted" },
+            z: 4,
+          },
+          {
             name: "selected",
             type: "scatter",
             data: selected && can(selected) ? [item(selected)] : [],

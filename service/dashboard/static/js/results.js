@@ -10,6 +10,7 @@ export class Results {
   final = false;
   reference = null; // what the networks are compared with: {id, name, metrics, ...}
   beside = []; // measured, but beyond a limit: {id, metrics, breaks}
+  healed = []; // networks before and after healing: {id, before, after}
   heldOut = []; // metrics that no search has seen
   #points = new Map(); // id -> {id, number, metrics, sources, onFront}
   #front = [];
@@ -64,6 +65,11 @@ export class Results {
       this.#points.set(point.id, point);
       return point;
     });
+  }
+
+  /** Networks of `/healing`. */
+  setHealed(networks) {
+    this.healed = networks.filter((one) => one.after !== null).map(({ architecture_id: id, before, after, better }) => ({ id, before, after, better }));
   }
 
   /** Metrics present, objectives first. */

@@ -1,0 +1,284 @@
+"""What healing regains: a llama's front before and after its networks are trained further with their parent.
+
+A llama of bytes is trained on tinyshakespeare as it is, and its neurons and heads are ordered by importance. Of random
+networks of 40 to 90 % of its size the best of each size is taken, by validation perplexity: the front. Each of these
+then goes four ways, judged on test text that chose nothing:
+
+- *before*: the slice as it is;
+- *healed*: at most a tenth of the training's steps with the largest network as teacher (`supernet.healing`);
+- *labels*: the same steps, rate and best step by validation, from the same slice, on the text alone;
+- *alone*: the same network from nothing with all the training's steps (for `--alone` sizes).
+
+"Regained" is the share of the slice's lost loss (log perplexity beyond the largest network's) that is won back.
+Stopped in between, it goes on from `--cache`.
+
+    python -m benchmarks.healing [--json] [--size small] [--cache FOLDER] [--sizes 0.5 ...] [--alone 0.5 ...]
+        [--data FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.cache import Cache
+from benchmarks.small_llama import Plan, train
+from export.measure import describe_machine
+from pipeline.healed_front import kendall_tau
+from predictors.cost import params
+from search_space.adjustments import Adjustments
+from search_space.architecture import Architecture
+from search_space.operations import alone
+from search_space.plugins import load_family
+from search_space.space import SearchSpace
+from supernet.data import Dataset, Split, load_dataset
+from supernet.evaluate import perplexity
+from supernet.flat import load_tensors, own_tensors
+from supernet.healing import Healing, HealingTrainer, Parent, by_itself
+from supernet.importance import order_by_importance
+from supernet.methods.single.method import Single
+from supernet.methods.single.options import SingleOptions
+from supernet.network import Supernet, extract
+from supernet.options import DistillationOptions, TrainingOptions
+
+SHARED = os.environ.get("WINNOW_BENCHMARK_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
+SIZES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
+# A network may be so much smaller than the size that it stands for, and never larger.
+BAND = 0.06
+VALIDATIONS = 10
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """How much of everything, and the shape of the llama."""
+
+    training: Plan
+    hidden: int
+    ffn: int
+    layers: int
+    heads: int
+    healing_steps: int
+    healing_rate: float
+    validation_blocks: int
+    candidates: int
+
+
+# 0.23, 0.85 and 2.8 million parameters; only the small one was run whole, in 14 minutes of a core that others shared.
+STUDIES: dict[str, Study] = {
+    "small": Study(Plan(1500, 0, 16, 64, 3e-3, 300), 64, 176, 4, 4, 150, 1e-3, 60, 24),
+    "medium": Study(Plan(4000, 0, 16, 64, 2e-3, 300), 128, 344, 4, 4, 200, 1e-3, 60, 24),
+    "full": Study(Plan(20000, 0, 16, 128, 1e-3, 400), 192, 512, 6, 6, 2000, 5e-4, 100, 60),
+}
+
+
+def space_of(study: Study) -> SearchSpace:
+    """The space of a llama of bytes."""
+    config = {
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+        "hidden_size": study.hidden,
+        "intermediate_size": study.ffn,
+        "num_hidden_layers": study.layers,
+        "num_attention_heads": study.heads,
+        "num_key_value_heads": study.heads,
+        "vocab_size": 256,
+        "max_position_embeddings": study.training.length,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "tie_word_embeddings": False,
+        "hidden_act": "silu",
+    }
+    return load_family("llama", None, Adjustments(length=study.training.length), config)
+
+
+def trained(study: Study, space: SearchSpace, data: Dataset, cache: Cache) -> Supernet:
+    """The largest network, trained alone and ordered by importance, or the one that the cache has."""
+    torch.manual_seed(0)
+    supernet = Supernet(space)
+
+    def train_it() -> None:
+        train(supernet, Single(), data, study.training, study.training.pretrain_steps, study.training.learning_rate)
+        chosen = np.random.default_rng(0).permutation(len(data.train))[:128]
+        order_by_importance(supernet, ((x, None) for x in data.train.inputs(torch.from_numpy(chosen)).split(16)))
+
+    cache.weights("trained", supernet, train_it)
+    return supernet.eval()
+
+
+def front(study: Study, supernet: Supernet, validation: Split) -> dict[float, Architecture]:
+    """Of each share of the largest network's parameters the best of some random networks of that size."""
+    space, rng = supernet.space, np.random.default_rng(1)
+    whole = params(space, space.largest())
+    found: dict[float, dict[str, Architecture]] = {size: {} for size in SIZES}
+    for _ in range(200 * study.candidates):
+        drawn = space.sample(rng, over="params")
+        share = params(space, drawn) / whole
+        for size, some in found.items():
+            if size - BAND < share <= size and len(some) < study.candidates:
+                some[drawn.id] = drawn
+        if all(len(some) == study.candidates for some in found.values()):
+            break
+    best = {}
+    for size, some in found.items():
+        scores = {name: perplexity(extract(supernet, one), validation) for name, one in some.items()}
+        best[size] = some[min(scores, key=lambda name: (scores[name], name))]
+        sys.stderr.write(f"{size:.0%}: {len(some)} networks, best {min(scores.values()):.4g}\n")
+    return best
+
+
+def further(
+    study: Study, supernet: Supernet, data: Dataset, validation: Split, architecture: Architecture, labels: float
+) -> dict[str, Any]:
+    """Test perplexity of a slice that is trained further, of the best of its validations."""
+    options = TrainingOptions(
+        epochs=1,
+        batch_size=study.training.batch_size,
+        optimizer="adamw",
+        learning_rate=study.healing_rate,
+        schedule="cosine",
+        warmup_epochs=0.05,
+        lr_decay=1.0,
+        lr_decay_epochs=1.0,
+        lr_floor=0.1,
+        weight_decay=0.01,
+        momentum=0.9,
+        clip_norm=1.0,
+    )
+    space, steps = supernet.space, study.healing_steps
+    student = by_itself(space, architecture, extract(supernet, architecture), CPU)
+    parent = Parent("largest network", supernet, space.largest())
+    method = Healing(DistillationOptions(labels=labels), architecture, parent, data.train.batch(slice(0, 2)))
+    trainer = HealingTrainer(student, method, data.train, options, 0, num_steps=steps)
+    best, best_step, kept = math.inf, 0, own_tensors(student)
+    began = time.monotonic()
+    for step in range(1, steps + 1):
+        trainer.step()
+        if step % max(1, steps // VALIDATIONS) == 0 or step == steps:
+            score = perplexity(extract(student, architecture), validation)
+            if score < best:
+                best, best_step = score, step
+                kept = {name: tensor.clone() for name, tensor in own_tensors(student).items()}
+    load_tensors(student, kept)
+    return {
+        "perplexity": perplexity(extract(student, architecture), data.test),
+        "best_step": best_step,
+        "tokens": steps * study.training.batch_size * study.training.length,
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def from_nothing(study: Study, space: SearchSpace, data: Dataset, architecture: Architecture) -> dict[str, Any]:
+    """Test perplexity of the same network, trained alone with all the steps."""
+    torch.manual_seed(0)
+    own = alone(space, architecture)
+    student, plan = Supernet(own), study.training
+    method = Single(SingleOptions(architecture=",".join(map(str, architecture.genes))))
+    began = time.monotonic()
+    train(student, method, data, plan, plan.pretrain_steps, plan.learning_rate)
+    score = perplexity(extract(student, architecture), data.test)
+    return {"perplexity": score, "seconds": round(time.monotonic() - began, 1)}
+
+
+def compared(
+    study: Study, path: Path, folder: Path | None, sizes: Sequence[float], alone_sizes: Sequence[float]
+) -> dict[str, Any]:
+    """Networks of the front of these sizes, every way."""
+    if not path.exists():
+        sys.stderr.write(f"Skipped: {path} is not there. Give a text file with --data.\n")
+        raise SystemExit(0)
+    cache = Cache(folder)
+    data = load_dataset("text", 0, {"path": str(path), "length": study.training.length})
+    data = replace(data, test=_first(data.test, study.training.test_blocks))
+    validation = _first(data.validation, study.validation_blocks)
+    space = space_of(study)
+    supernet = trained(study, space, data, cache)
+    whole, largest = params(space, space.largest()), perplexity(extract(supernet, space.largest()), data.test)
+    genes = cache.result(
+        "front", lambda: {f"{s}": list(a.genes) for s, a in front(study, supernet, validation).items()}
+    )
+    rows = []
+    for size in sizes:
+        one = space.from_genes(genes[f"{size}"])
+
+        def way(name: str, make: Callable[[], dict[str, Any]], size: float = size) -> dict[str, Any]:
+            found: dict[str, Any] = cache.result(f"{name}-{size}", make)
+            sys.stderr.write(f"{name} {size:.0%}: {found}\n")
+            return found
+
+        before = perplexity(extract(supernet, one), data.test)
+        row: dict[str, Any] = {
+            "size": size,
+            "architecture_id": one.id,
+            "values": one.values,
+            "params": params(space, one),
+            "share": params(space, one) / whole,
+            "before": before,
+            "healed": way("healed", partial(further, study, supernet, data, validation, one, 0.0)),
+            "labels": way("labels", partial(further, study, supernet, data, validation, one, 1.0)),
+        }
+        if size in alone_sizes:
+            row["alone"] = way("alone", partial(from_nothing, study, space, data, one))
+        lost = math.log(before / largest)
+        for name in ("healed", "labels", "alone"):
+            if name in row:
+                row[name]["regained"] = round(math.log(before / row[name]["perplexity"]) / lost, 4)
+        rows.append(row)
+    return {
+        "question": "test perplexity of a front's networks before and after healing, beside labels alone and nothing",
+        "study": asdict(study),
+        "params": whole,
+        "largest_perplexity": largest,
+        "networks": rows,
+        "rank_correlation": kendall_tau([(row["before"], row["healed"]["perplexity"]) for row in rows]),
+        "test_tokens": data.test.y.numel(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        **describe_machine(),
+    }
+
+
+def _first(split: Split, blocks: int) -> Split:
+    return split.take(torch.arange(min(blocks, len(split))))
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--size", choices=tuple(STUDIES), default="full", help="of the llama and of everything")
+    parser.add_argument("--cache", type=Path, default=None, help="folder that keeps what is done")
+    parser.add_argument("--sizes", type=float, nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--alone", type=float, nargs="*", default=[0.5], help="sizes also trained from nothing")
+    parser.add_argument("--data", type=Path, default=Path(SHARED) / "tinyshakespeare" / "input.txt.gz")
+    arguments = parser.parse_args()
+    result = compared(STUDIES[arguments.size], arguments.data, arguments.cache, arguments.sizes, arguments.alone)
+    if arguments.json:
+        print(json.dumps(result, indent=2))
+        return
+    print(f"largest: {result['params']:,} parameters, perplexity {result['largest_perplexity']:.4g}")
+    print(f"{'share':>6} {'before':>9} {'healed':>9} {'labels':>9} {'alone':>9} {'regained':>9}")
+    for row in result["networks"]:
+        numbers = [row["before"], *(row[name]["perplexity"] for name in ("healed", "labels"))]
+        other = f"{row['alone']['perplexity']:>9.4g}" if "alone" in row else f"{'-':>9}"
+        print(
+            f"{row['share']:>6.1%} " + " ".join(f"{n:>9.4g}" for n in numbers) + f" {other} "
+            f"{row['healed']['regained']:>9.1%}"
+        )
+    print(f"rank correlation of the networks before and after: {result['rank_correlation']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,444 @@
+"""The stage that heals: networks of the finished front are trained further, with the one they were cut from as teacher.
+
+One after the other, each through the one driver of trainings, so that it resumes wherever it is cut off. What a network
+scored before and what it scores after are stored side by side, and nothing of the front that was measured changes.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from job.healing_spec import HealingSpec
+from pipeline.checkpoints import Checkpoints
+from pipeline.curve import is_better
+from pipeline.driver import Course, Driver, NoRoom, Words
+from pipeline.finalists import scored
+from pipeline.front import CHECKPOINT, LARGEST
+from pipeline.healed_front import Candidate, candidates, healed_front
+from pipeline.inventory import read_of
+from pipeline.materials import decoding_of, fresh_supernet, prepare_data
+from pipeline.samples import described
+from pipeline.shipping import rounded
+from pipeline.workshop import JobFailed, Workshop, images_of, make_evaluator
+from predictors.cost import ANALYTIC
+from quantization.after_search import InSchemes
+from search.evaluation import numbers
+from search.metrics import ON_TARGET
+from search_space.architecture import Architecture
+from service.descent import TAKEN_OVER
+from service.store.models import Stage, Verb
+from service.store.records import FrontRecord, HealedNetwork, HealingPlan, HealingPoint, StageBegan
+from supernet.calibrate import norms_of
+from supernet.data import Dataset
+from supernet.distributed import ALONE, Orders
+from supernet.healing import Healing, HealingTrainer, Parent, by_itself, healed_tensors
+from supernet.memory import OutOfMemory
+from supernet.network import Supernet
+from supernet.scores.exam import Exam
+from supernet.trainer import NonFiniteLoss
+
+KIND = "healed"
+ADVICE = "Lower healing.learning_rate, or clip gradients (healing.clip_norm)."
+# Steps that are timed for a budget in minutes, after one that warms up.
+TIMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Trained:
+    """A network that has healed: its weights of the best step, and what they cost."""
+
+    supernet: Supernet
+    steps: int
+    best_step: int
+    seconds: float
+
+
+class Healer:
+    """Heals networks of a job's front; made before the supernet is trained, so that what it cannot do is said early.
+
+    Args:
+        exams, held_out: what networks are asked in the search, and what only finalists are asked.
+
+    Raises:
+        JobFailed: its data cannot be used, or its budget is less than a step.
+    """
+
+    def __init__(self, shop: Workshop, data: Dataset, exams: Sequence[Exam], held_out: Sequence[Exam]) -> None:
+        assert shop.spec.healing is not None
+        self._shop, self._data, self._part = shop, data, shop.spec.healing
+        self._exams, self._held_out = exams, held_out
+        self._learned = data if self._part.data is None else learned_from(shop, data)
+        self._options = self._part.training()
+        if self._options.batch_size > len(self._learned.train):
+            raise JobFailed(
+                f"healing.batch_size is {self._options.batch_size}, but {self._learned.name} has only "
+                f"{len(self._learned.train)} training examples; choose a smaller one."
+            )
+        try:
+            self._steps = self._part.num_steps(self._options.batch_size, self._length)
+        except ValueError as error:
+            raise JobFailed(str(error)) from error
+        # What decides: the first objective that weights change, or what networks of the data are scored by. How well
+        # gradients align with labels says what a little training would make of a network, and not what it is.
+        others = {*ANALYTIC, *ON_TARGET, "label_gradient_alignment"}
+        asked = [one.metric for one in shop.spec.objectives if one.metric not in others]
+        self._metric = next(iter(asked), data.metric)
+
+    def run(self, supernet: Supernet) -> None:
+        """Heal every chosen network that is not healed yet, then store the front with the better of their weights.
+
+        Raises:
+            Interrupted: the job is to be paused or cancelled; what was done is stored.
+            JobFailed: a network is not there, or none of those that a person named could be healed.
+        """
+        reporter = self._shop.reporter
+        (front,) = reporter.records(FrontRecord)
+        chosen = chosen_networks(self._shop, self._part, front)
+        known = {one.architecture_id for one in reporter.records(HealedNetwork)}
+        reporter.stage(Stage.HEAL, len(known) / max(1, len(chosen)))
+        parent: list[Parent] = []  # made once, for the first network that is left
+        for number, one in enumerate(chosen):
+            if one.architecture.id in known:
+                self._checkpoints(number).remove_all()  # a run that ended just before this left them
+
+        def heal_all() -> list[HealedNetwork]:
+            for number, one in enumerate(chosen):
+                if one.architecture.id in known:
+                    continue
+                if not parent:
+                    parent.append(self._parent(supernet))
+                self._network(number, len(chosen), one, supernet, parent[0])
+            return reporter.records(HealedNetwork)
+
+        done = heal_all() if self._only_measures_again() else reporter.until_stopped(heal_all)
+        if done is None:
+            for number in range(len(chosen)):
+                self._checkpoints(number).remove_all()
+            done = reporter.records(HealedNetwork)
+            told = f"Stopped by request after {len(done)} of {len(chosen)} networks were healed."
+            reporter.ended_early = " ".join(filter(None, (reporter.ended_early, told)))
+        healed = [one for one in done if one.refused is None]
+        if done and not healed and reporter.job().parent_verb == Verb.HEAL:
+            raise JobFailed(f"None of {len(done)} networks could be healed. {done[0].refused}")
+        if healed:
+            reporter.record(healed_front(self._shop, front, healed, self._metric))
+
+    def _only_measures_again(self) -> bool:
+        """Whether the job's search counts as stopped because it measures another job's networks again, and not because
+        anybody has asked for that (see `descent.rerun`)."""
+        reporter = self._shop.reporter
+        if reporter.job().parent_verb != Verb.RERUN:
+            return False
+        measured_here = any(one.stage == Stage.MEASURE_FINALISTS for one in reporter.records(StageBegan))
+        return measured_here and all(row.epoch == TAKEN_OVER for row in reporter.every_evaluation())
+
+    # --- one network --------------------------------------------------------------------------------
+
+    def _network(self, number: int, count: int, one: Candidate, supernet: Supernet, parent: Parent) -> None:
+        """Heal a network and store it; what makes that impossible is stored instead, and fails no job."""
+        reporter, architecture, checkpoints = self._shop.reporter, one.architecture, self._checkpoints(number)
+        title = f"the healing of network {number + 1} of {count} ({architecture.id})"
+        before = self._before(one, supernet)
+        record = HealedNetwork(
+            architecture_id=architecture.id,
+            metric=self._metric,
+            before=before,
+            teacher=parent.name,
+            learned_from=self._learned.name,
+        )
+
+        def best(trainer: HealingTrainer) -> _Trained:
+            steps, seconds = trainer.steps_done, trainer.seconds
+            if trainer.best_step != steps:
+                checkpoints.restore_good(trainer)
+            return _Trained(rounded(trainer.supernet, self._shop.spec), steps, trainer.steps_done, seconds)
+
+        try:
+            plan = self._plan(architecture, supernet, parent)
+            course = Course(
+                lambda: self._fresh(architecture, supernet, parent, plan.steps),
+                _Best(self._part, plan, self._metric, self._score_of(architecture, supernet), reporter.record),
+                NoRoom(title, self._shop.device),
+                Words(title, ADVICE),
+                Orders(ALONE, self._shop.device),
+                progress=lambda done: reporter.progress((number + done) / count),
+            )
+            record = Driver(course, checkpoints, reporter.tell).run(
+                best, lambda trained, _steps: self._stored(record, architecture, trained, supernet, plan)
+            )
+        except JobFailed as error:
+            record = record.model_copy(update={"refused": str(error)})
+            reporter.record(record)
+            checkpoints.remove_all()
+        reporter.tell("info" if record.refused is None else "warning", record.said())
+        reporter.progress((number + 1) / count, force=True)
+
+    def _plan(self, architecture: Architecture, supernet: Supernet, parent: Parent) -> HealingPlan:
+        """How many steps it takes; a budget in minutes is made steps once, and stored."""
+        for plan in self._shop.reporter.records(HealingPlan):
+            if plan.architecture_id == architecture.id:
+                return plan
+        steps = self._steps
+        if steps is None:
+            trainer = self._fresh(architecture, supernet, parent, TIMED + 1)
+            steps = self._steps_in_minutes(trainer, self._score_of(architecture, supernet))
+        plan = HealingPlan(architecture_id=architecture.id, steps=steps)
+        self._shop.reporter.record(plan)
+        return plan
+
+    def _fresh(self, architecture: Architecture, supernet: Supernet, parent: Parent, num_steps: int) -> HealingTrainer:
+        """A network as it was found, ready for its first step."""
+        shop, part = self._shop, self._part
+        start = make_evaluator(shop.spec, supernet, self._data, delivered=True).network(architecture)
+        student = by_itself(shop.space, architecture, start, shop.device)
+        example = self._learned.train.batch(slice(0, 2), shop.device)
+        method = Healing(part, architecture, parent, example, part.precision)
+        seed, augment = shop.spec.training.seed, shop.spec.training.augmentation
+        try:
+            return HealingTrainer(
+                student, method, self._learned.train, self._options, seed, augment, num_steps=num_steps
+            )
+        except ValueError as error:
+            raise JobFailed(str(error)) from error
+
+    def _score_of(self, architecture: Architecture, supernet: Supernet) -> Callable[[Supernet], float]:
+        """What scores the network while it heals, as the search would."""
+
+        def score(student: Supernet) -> float:
+            evaluator = make_evaluator(self._shop.spec, student, self._data, self._exams, full=supernet)
+            return float(evaluator.evaluate([architecture])[0].metrics[self._metric])
+
+        return score
+
+    def _stored(
+        self,
+        record: HealedNetwork,
+        architecture: Architecture,
+        trained: _Trained,
+        supernet: Supernet,
+        plan: HealingPlan,
+    ) -> HealedNetwork:
+        """Store the weights, and what they score and cost beside what the network scored before."""
+        path = f"healed/{self._shop.job_id}/{architecture.id}.safetensors"
+        if all(file.path != path for file in self._shop.files.recorded(KIND)):  # a run may have died just after this
+            self._shop.files.save(KIND, path, healed_tensors(trained.supernet), trained.best_step)
+        before = numbers(record.before)
+        after, intervals = self._after(architecture, trained.supernet, supernet, before)
+        was, now = before[self._metric], after[self._metric]
+        examples = trained.steps * self._options.batch_size
+        healed = record.model_copy(
+            update={
+                "after": after,
+                "intervals": intervals,
+                "better": math.isfinite(now) and (not math.isfinite(was) or is_better(self._metric, now, was)),
+                "steps": trained.steps,
+                "best_step": trained.best_step,
+                "ended_early": trained.steps < plan.steps,
+                "examples": examples,
+                "tokens": None if self._length is None else examples * self._length,
+                "seconds": round(trained.seconds, 1),
+            }
+        )
+        self._shop.reporter.record(healed)
+        return healed
+
+    def _steps_in_minutes(self, trainer: HealingTrainer, score: Callable[[Supernet], float]) -> int:
+        """So many steps take about the minutes that are asked for, with the validations between them."""
+        assert self._part.minutes is not None
+        began = time.monotonic()
+        score(trainer.supernet)
+        validating = (time.monotonic() - began) * self._part.validations
+        times = []
+        for _ in range(TIMED + 1):
+            began = time.monotonic()
+            try:
+                trainer.step()
+            except (OutOfMemory, NonFiniteLoss) as error:
+                raise JobFailed(f"{error} {ADVICE}") from error
+            times.append(time.monotonic() - began)
+            self._shop.reporter.listen()
+        step = statistics.median(times[1:])
+        steps = int((60 * self._part.minutes - validating) / step)
+        if steps < 1:
+            raise JobFailed(
+                f"healing.minutes is {self._part.minutes:g}, but a step takes {step:.3g} seconds here and "
+                f"{self._part.validations} validations {validating:.3g}; give more, or fewer healing.validations."
+            )
+        return steps
+
+    def _checkpoints(self, number: int) -> Checkpoints:
+        return Checkpoints(self._shop.files, self._shop.settings, self._shop.reporter.tell, f"h{number}")
+
+    @property
+    def _length(self) -> int | None:
+        """Tokens of an example; None of images."""
+        shape = self._learned.train.stored.shape
+        return int(shape[1]) if len(shape) == 2 else None
+
+    # --- teachers and scores ------------------------------------------------------------------------
+
+    def _parent(self, supernet: Supernet) -> Parent:
+        """Who teaches, as it would be shipped."""
+        shop = self._shop
+        untrained = shop.spec.supernet.pretrained is not None and shop.spec.training.epochs == 0
+        name = CHECKPOINT if self._part.teacher == "checkpoint" or untrained else LARGEST
+        if self._part.teacher == "checkpoint" and not untrained:
+            supernet = rounded(fresh_supernet(shop.spec, shop.space, self._data, shop.device), shop.spec)
+        largest = shop.space.largest()
+        if not norms_of(supernet):
+            return Parent(name, supernet, largest)
+        network = make_evaluator(shop.spec, supernet, self._data, delivered=True).network(largest)
+        return Parent(name, by_itself(shop.space, largest, network, shop.device), largest)
+
+    def _before(self, one: Candidate, supernet: Supernet) -> dict[str, float]:
+        """What is known of a network that was found; one that is no finalist gets its held-out scores now."""
+        if f"test_{self._data.metric}" in one.metrics:
+            return dict(one.metrics)
+        held_out, _ = self._delivered(one.architecture, supernet, supernet)
+        return {**one.metrics, **held_out}
+
+    def _after(
+        self, architecture: Architecture, student: Supernet, supernet: Supernet, before: Mapping[str, float]
+    ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+        """Its numbers with healed weights; those that weights do not change, such as latency, are as before."""
+        searching = make_evaluator(self._shop.spec, student, self._data, self._exams, full=supernet)
+        (evaluation,) = searching.evaluate([architecture])
+        held_out, intervals = self._delivered(architecture, student, supernet)
+        return {**before, **evaluation.metrics, **held_out}, intervals
+
+    def _delivered(
+        self, architecture: Architecture, weights: Supernet, full: Supernet
+    ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+        """Held-out scores of a network as it is delivered, and intervals of these and of what the search asks."""
+        spec, data = self._shop.spec, self._data
+        self._shop.reporter.listen()  # what follows may take long
+        searching = make_evaluator(spec, weights, data, self._exams, full=full)
+        delivering = make_evaluator(spec, weights, data, self._exams, delivered=True, full=full)
+        asked = searching.scores(searching.network(architecture))
+        tested = scored(delivering, delivering.network(architecture), spec, self._held_out, asked.intervals)
+        training = spec.training
+        in_schemes = InSchemes(
+            delivering,
+            spec.scoring.quantize_front,
+            images_of(spec, delivered=True),
+            training.seed,
+            training.augmentation,
+        )
+        return {**tested.values, **in_schemes.scores(architecture)[0]}, tested.intervals
+
+
+class _Best:
+    """Judges a network that heals by its validation score, saves the best, and ends where it gets no better."""
+
+    def __init__(
+        self,
+        part: HealingSpec,
+        plan: HealingPlan,
+        metric: str,
+        score: Callable[[Supernet], float],
+        keep: Callable[[HealingPoint], None],
+    ) -> None:
+        self._patience, self._plan, self._metric = part.patience, plan, metric
+        self._score, self._keep = score, keep
+        self._every = max(1, plan.steps // part.validations)
+        self._sums: dict[str, list[float]] = {}
+        self._at = time.monotonic()
+
+    def seen(self, training: HealingTrainer, shown: Mapping[str, float], checkpoints: Checkpoints) -> str | None:
+        """Count a step; a reason to go back where the score is no number."""
+        for name, value in shown.items():
+            self._sums.setdefault(name, []).append(value)
+        step = training.steps_done
+        if step % self._every and step < self._plan.steps:
+            self._count(training)
+            return None
+        score = self._score(training.supernet)
+        self._count(training)
+        means = {name: sum(values) / len(values) for name, values in self._sums.items()}
+        self._sums = {}
+        self._keep(
+            HealingPoint(architecture_id=self._plan.architecture_id, step=step, **means, **{self._metric: score})
+        )
+        if not math.isfinite(score):
+            return f"The {self._metric} after step {step} is no number."
+        if is_better(self._metric, score, training.best_score):
+            training.best_score, training.best_step = score, step
+            checkpoints.save_best(training)
+        elif self._patience is not None and step - training.best_step >= self._patience * self._every:
+            training.num_steps = step
+        return None
+
+    def forget(self) -> None:
+        """The training went back."""
+        self._sums = {}
+
+    def _count(self, training: HealingTrainer) -> None:
+        now = time.monotonic()
+        training.seconds, self._at = training.seconds + now - self._at, now
+
+
+# --- what is healed, and by what ------------------------------------------------------------------
+
+
+def learned_from(shop: Workshop, data: Dataset) -> Dataset:
+    """Named data, as the job's networks eat them.
+
+    Raises:
+        JobFailed: they cannot be used, or they have other classes or another vocabulary.
+    """
+    part, spec = shop.spec.healing, shop.spec
+    assert part is not None
+    assert part.data is not None
+    training = spec.training.model_copy(update={"batch_size": 2})
+    asked = spec.model_copy(update={"data": part.data, "training": training})
+    named = prepare_data(asked, shop.space, shop.device, decoding_of(shop.settings))
+    for fact, what in (("vocab", "vocabulary"), ("labels", "classes")):
+        mine, theirs = data.preprocessing.get(fact), named.preprocessing.get(fact)
+        if mine != theirs and (fact == "vocab" or part.labels):
+            raise JobFailed(
+                f"The {what} of healing.data ({named.name}) are not those of the job's data: {theirs} instead of "
+                f"{mine}. The networks and their parent know the job's; heal with data that have them."
+            )
+    shop.reporter.record(read_of(asked, named, described(named)))
+    standardisation = data.train.standardisation
+    if standardisation is None:
+        return named
+    return replace(named, train=replace(named.train, standardisation=standardisation))
+
+
+def chosen_networks(shop: Workshop, part: HealingSpec, front: FrontRecord) -> list[Candidate]:
+    """The networks to heal, in their order on the front; the parent itself is none.
+
+    Raises:
+        JobFailed: one that was named was not evaluated.
+    """
+    known = candidates(shop)
+    largest = shop.space.largest().id
+    if not isinstance(part.networks, str):
+        if missing := [name for name in part.networks if name not in known]:
+            raise JobFailed(f"The job has evaluated no network {missing[0]!r}, so it cannot be healed.")
+        return [known[name] for name in dict.fromkeys(part.networks) if name != largest]
+    on_front = [point.architecture_id for point in front.points if point.architecture_id != largest]
+    knee = front.knee if front.knee in on_front else None
+    if part.networks == "knee" and knee is not None:
+        return [known[knee]]
+    if part.networks == "knee":
+        shop.reporter.tell("info", "The recommended network is the parent itself, so there is nothing to heal.")
+        return []
+    return [known[name] for name in spread(on_front, part.most, knee)]
+
+
+def spread(names: Sequence[str], most: int, knee: str | None) -> list[str]:
+    """At most so many names, as evenly over their order as can be, both ends and the knee among them as far as there is
+    room; one alone is the knee."""
+    if len(names) <= most:
+        return list(names)
+    places = {round(number * (len(names) - 1) / max(1, most - 1)) for number in range(most)}
+    if knee is not None and (at := names.index(knee)) not in places:
+        inner = places - {0, len(names) - 1} if most > 2 else places
+        places = (places - {min(inner, key=lambda place: (abs(place - at), place))}) | {at}
+    return [names[place] for place in sorted(places)]
