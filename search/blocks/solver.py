@@ -110,7 +110,12 @@ class Solution:
 
 
 def solve(
-    objective: Terms, limits: Sequence[Limit] = (), *, seconds: float = math.inf, without: Sequence[Sequence[int]] = ()
+    objective: Terms,
+    limits: Sequence[Limit] = (),
+    *,
+    seconds: float = math.inf,
+    nodes: int | None = None,
+    without: Sequence[Sequence[int]] = (),
 ) -> Solution | None:
     """The network with the least total that keeps all limits; None if the space holds none.
 
@@ -119,14 +124,15 @@ def solve(
 
     Args:
         seconds: of solving, about; infinite: until the answer is proved.
+        nodes: of each search tree; a bound under which the same machine gives the same answer every time.
         without: networks that are not wanted.
     """
     left_out = list(without)
-    while (found := _Program(objective, limits, left_out, soft=False).solved(seconds)) is not None:
+    while (found := _Program(objective, limits, left_out, nodes, soft=False).solved(seconds)) is not None:
         if found.feasible:
             return found
         left_out.append(found.network)  # beyond a limit by what the solver takes for rounding
-    return _Program(objective, limits, without, soft=True).solved(seconds)
+    return _Program(objective, limits, without, nodes, soft=True).solved(seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +159,15 @@ class _Program:
     """Columns: alternatives of every block, then pairs, then the excess of each limit if limits are soft."""
 
     def __init__(
-        self, objective: Terms, limits: Sequence[Limit], without: Sequence[Sequence[int]], *, soft: bool
+        self,
+        objective: Terms,
+        limits: Sequence[Limit],
+        without: Sequence[Sequence[int]],
+        nodes: int | None,
+        *,
+        soft: bool,
     ) -> None:
-        self._objective, self._limits, self._soft = objective, limits, soft
+        self._objective, self._limits, self._soft, self._nodes = objective, limits, soft, nodes
         self._sizes = [len(costs) for costs in objective.costs]
         self._starts = np.concatenate([[0], np.cumsum(self._sizes)]).astype(int)
         self._num_x = int(self._starts[-1])
@@ -233,12 +245,13 @@ class _Program:
     def _answer(self, best: _Found, bound: float, is_final: bool) -> Solution | None:
         if best.network is None and not is_final:
             # Too little time to find any network: as long as it takes.
+            self._nodes = None
             best = self._integer(np.arange(self._num_x), math.inf, share=1.0)
             bound = best.bound
         return None if best.network is None else self._solution(best.network, bound)
 
     def _relaxed(self) -> tuple[float, np.ndarray, np.ndarray] | None:
-        """The least total of fractions of alternatives, these, and reduced costs; None where even they break a limit."""
+        """The least total of fractions of alternatives, these, and reduced costs; None where even they break limits."""
         equal = self._low == self._high
         options = {"presolve": True}
         found = linprog(
@@ -321,6 +334,7 @@ class _Program:
         kept = np.concatenate([np.sort(columns), np.arange(self._num_x, self._num)])
         left = deadline - time.monotonic()
         limited = {} if math.isinf(deadline) else {"time_limit": max(share * left, 1e-3)}
+        limited |= {} if self._nodes is None else {"node_limit": self._nodes}
         low, high = (np.array(ends)[kept] for ends in zip(*self._bounds(), strict=True))
         found = milp(
             self._costs[kept],
