@@ -41,6 +41,7 @@ from plugins.kinds import ALGORITHMS
 from plugins.registry import one_of
 from search.metrics import ON_TARGET
 from search.objectives import Constraint, Objective, limits_of
+from search.options import BudgetedOptions
 from search_space import plugins
 
 if TYPE_CHECKING:
@@ -355,6 +356,18 @@ class JobSpec(Part):
                     f"Policies are scored by accuracy or perplexity, not by {min(asked, default='scoring')}; search "
                     "the architecture by it first, and quantize the chosen network when it is exported."
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _search_fits_the_space(self, info: ValidationInfo) -> JobSpec:
+        # Of a warm start nobody knows here what is scored already.
+        if self.search.algorithm == GRADIENT or self.search.warm_start or (info.context or {}).get(STORED):
+            return self
+        options = ALGORITHMS.options(self.search.algorithm).OPTIONS.model_validate(self.search.options)
+        if isinstance(options, BudgetedOptions):
+            said = options.misfit(self.space(), self.search.evaluations)
+            if said is not None:
+                raise ValueError(said)
         return self
 
     @model_validator(mode="after")

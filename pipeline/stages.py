@@ -16,6 +16,7 @@ from job.hardware_spec import with_margin
 from job.spec import JobSpec
 from job.versions import read_job
 from pipeline import samples
+from pipeline.block_scores import keep_scores
 from pipeline.check import check
 from pipeline.environment import local_processes
 from pipeline.evaluating import evaluation_of, row_of
@@ -140,6 +141,7 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
         if len(known) < plan.evaluations:
             shop.reporter.ended_early = f"Stopped by request after {len(known)} of {plan.evaluations} evaluations."
         found = list(known.values())
+    keep_scores(shop, algorithm, [*warm, *found], hardware)
     return [*warm, *found]
 
 

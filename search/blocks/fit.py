@@ -106,7 +106,8 @@ def _of_measured(
     largest = values[num_changed == 0]
     if not len(largest) or not math.isfinite(largest[0]):
         return "the largest network has no score"
-    missing = blocks.num_alternatives - 1 - len({tuple(row) for row in networks[num_changed == 1].tolist()})
+    scored = (num_changed == 1) & np.array([metric in one.metrics for one in evaluations], dtype=bool)
+    missing = blocks.num_alternatives - 1 - len({tuple(row) for row in networks[scored].tolist()})
     if missing:
         return f"{missing} alternatives of blocks were not scored; give the search more evaluations"
     damages = on_scale(values, goal, adds) - on_scale(largest[:1], goal, adds)

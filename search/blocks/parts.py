@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from search_space.architecture import Architecture
+from search_space.architecture import Architecture, Option
 from search_space.distinct import dependencies
 from search_space.encoding import all_genes, gene_matrix
 from search_space.space import Choice, SearchSpace
@@ -103,7 +103,7 @@ class Blocks:
                     found.setdefault(chosen.tobytes(), chosen)
         return list(found.values())
 
-    def values(self, place: int) -> list[dict[str, object]]:
+    def values(self, place: int) -> list[dict[str, Option]]:
         """What each alternative of a block says: choice -> option."""
         block = self.blocks[place]
         choices = [self.space.choices[position] for position in block.choices]
