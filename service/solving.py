@@ -214,9 +214,7 @@ def _objective(table: BlockTable, objectives: Sequence[str], asked: str | None) 
     named = [metric for metric in objectives if metric in table.quantities]
     learned = [metric for metric in named if not table.quantities[metric].trust.is_exact]
     if not named:
-        raise Conflict(
-            f"No objective of job {job.id} adds up from blocks: {_why(table)}. Name another one to solve for."
-        )
+        raise Conflict(f"No objective of the job adds up from blocks: {_why(table)}. Name another one to solve for.")
     return (learned or named)[0]
 
 
