@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from pipeline.hardware import Hardware
 from pipeline.workshop import Workshop
-from predictors.cost import ANALYTIC
+from predictors.cost import analytic
 from search.algorithms.blocks.algorithm import BlockSearch
 from search.blocks.fit import fit_table
 from search.blocks.parts import Blocks
 from search.blocks.table import BlockTable, Quantity
 from search.evaluation import Evaluation
 from search.metrics import METRICS
-from search_space.architecture import Architecture
-from search_space.space import SearchSpace
 from service.store.records import BlockMetric, BlockScores, PairTerm, ScoredBlock
 
 
@@ -24,7 +22,7 @@ def keep_scores(shop: Workshop, algorithm: object, evaluations: Sequence[Evaluat
     if not isinstance(algorithm, BlockSearch):
         return
     space, blocks = shop.searched, algorithm.blocks
-    known = {metric: _counted(space, metric) for metric in ANALYTIC} | hardware.known
+    known = analytic(space) | hardware.known
     metrics = dict.fromkeys(metric for one in evaluations for metric in one.metrics if metric in METRICS)
     goals = {metric: METRICS[metric].goal for metric in (*metrics, *known)}
     table = fit_table(blocks, evaluations, goals, known)
@@ -44,10 +42,6 @@ def scores_of(blocks: Blocks, table: BlockTable, evaluations: int) -> BlockScore
         left_out=dict(table.left_out),
         evaluations=evaluations,
     )
-
-
-def _counted(space: SearchSpace, metric: str) -> Callable[[Architecture], float]:
-    return lambda architecture: float(ANALYTIC[metric](space, architecture))
 
 
 def _metric(one: Quantity) -> BlockMetric:

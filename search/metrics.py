@@ -67,6 +67,21 @@ METRICS: dict[str, Metric] = {
         Metric("params", "minimize", "parameters", Source.ANALYTIC, "Number of trainable parameters."),
         Metric("size_bytes", "minimize", "bytes", Source.ANALYTIC, "Bytes of the stored weights."),
         Metric(
+            "kv_cache_bytes",
+            "minimize",
+            "bytes",
+            Source.ANALYTIC,
+            "Bytes of keys and values of all layers of a language model, for hardware.batch texts of hardware.context "
+            "tokens.",
+        ),
+        Metric(
+            "serving_bytes",
+            "minimize",
+            "bytes",
+            Source.ANALYTIC,
+            "size_bytes and kv_cache_bytes together: what a language model occupies while it serves.",
+        ),
+        Metric(
             "peak_activation_bytes",
             "minimize",
             "bytes",
@@ -132,5 +147,7 @@ METRICS: dict[str, Metric] = {
     )
 }
 
+# Metrics that only language models have, whose networks continue texts.
+OF_GENERATION = ("tokens_per_second", "kv_cache_bytes", "serving_bytes")
 # Metrics that depend on the device: predicted or measured there.
 ON_TARGET = ("latency_ms", "tokens_per_second")

@@ -201,6 +201,10 @@ class DecoderLayerSpec(LayerSpec):
         """Attention and feed-forward network, as far as they are there."""
         return (*["layer.self_attn.o_proj"] * bool(self.heads), *["layer.mlp.down_proj"] * bool(self.ffn))
 
+    def cached_elements(self, tokens: int) -> int:
+        """Keys and values of every head, as far back as the window."""
+        return 2 * self.kv_heads * self.head_dim * min(tokens, self.window or tokens)
+
     def without_dropout(self) -> DecoderLayerSpec:
         """The same layer without the dropout of attention that its configuration may have."""
         facts = json.loads(self.config)
