@@ -131,6 +131,8 @@ class LlamaPreset:
             first and the last excepted, which always are.
         ffns, kv_heads: options in every layer; None: quarters of the full width; all and half of the groups.
         length: tokens for which costs are counted.
+        ffn_divisors: if there are any, widths are the full one divided by these, and all layers with all their groups
+            are kept.
     """
 
     config: Mapping[str, Any]
@@ -138,6 +140,7 @@ class LlamaPreset:
     ffns: tuple[int, ...] | None
     kv_heads: tuple[int, ...] | None
     length: int = 128
+    ffn_divisors: tuple[int, ...] = ()
 
 
 PRESETS: dict[str, LlamaPreset] = {
@@ -161,6 +164,28 @@ PRESETS: dict[str, LlamaPreset] = {
         depths=(24, 28, 32),
         ffns=(5504, 11008),
         kv_heads=(32,),
+    ),
+    # MatFormer (arXiv 2310.07707): in every layer the first eighth, quarter, half or all of the feed-forward network.
+    # Its own sizes (180M to 1.3B) are not published to the parameter; of a checkpoint the shares are those of its own.
+    "matformer": LlamaPreset(
+        config={
+            "model_type": "llama",
+            "architectures": ["LlamaForCausalLM"],
+            "vocab_size": 256,
+            "hidden_size": 128,
+            "intermediate_size": 512,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 8,
+            "num_key_value_heads": 8,
+            "max_position_embeddings": 1024,
+            "rms_norm_eps": 1e-5,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+            "tie_word_embeddings": True,
+        },
+        depths=None,
+        ffns=None,
+        kv_heads=None,
+        ffn_divisors=(8, 4, 2, 1),
     ),
     # Bytes as tokens: small enough to train on a laptop's CPU, with grouped-query attention.
     "tiny": LlamaPreset(
@@ -214,6 +239,11 @@ def _table_space(config: Mapping[str, Any], preset: str | None, adjustments: Adj
     wanted = Wanted(keep=True, groups="kv_heads")
     if preset:
         own = PRESETS[preset]
+        if own.ffn_divisors:
+            raise ValueError(
+                f"Preset {preset!r} is of {', '.join(OWN_TYPES)}, and the checkpoint is a {config['model_type']}. "
+                "Leave the preset out, and give choices layer*_ffn, layer*_kv_heads and layer*_keep."
+            )
         wanted = Wanted(own.depths is None, "kv_heads", own.depths, own.kv_heads, own.ffns, own.length)
     return network_space("llama", preset, _decoder_types.read(config), wanted, adjustments)
 
@@ -255,8 +285,9 @@ def _choices(
     most_ffn = whole_of.ffn if whole_of else None
     # A space of fresh weights may have more groups than its preset; a checkpoint has those that it has.
     most_groups = whole_of.kv_heads if whole_of else None
-    ffns = preset.ffns or shares(decoder.ffn, (1, 2, 3), 8)
-    groups = preset.kv_heads or shares(decoder.kv_heads, (2,), 1)
+    nested = tuple(max(1, decoder.ffn // divisor) for divisor in preset.ffn_divisors)
+    ffns = nested or preset.ffns or shares(decoder.ffn, (1, 2, 3), 8)
+    groups = (decoder.kv_heads,) if nested else preset.kv_heads or shares(decoder.kv_heads, (2,), 1)
     depths: tuple[Any, ...] = ()
     last = decoder.layers
     if preset.depths is not None:
@@ -276,7 +307,7 @@ def _choices(
                 )
         else:
             # With neither attention nor a feed-forward network a layer is left out already.
-            inner = (0, 1) if 1 < i < last and not (0 in widths and 0 in known) else (1,)
+            inner = (0, 1) if 1 < i < last and not nested and not (0 in widths and 0 in known) else (1,)
             kept = options.of(f"layer{i}_keep", inner, whole(0, 1))
             if 0 in kept and 0 in widths and 0 in known:
                 raise ValueError(

@@ -20,6 +20,7 @@ from job.formats import refusal
 from search_space import SearchSpace
 from search_space.adjustments import Adjustments
 from search_space.layers import DecoderLayerSpec
+from search_space.nesting import Nesting
 from search_space.plugins import load_family
 from supernet.network import Supernet, extract
 from supernet.weights import pretrained_supernet
@@ -135,3 +136,19 @@ def test_formats_that_forbid_it_refuse_with_the_reason() -> None:
     first = without(space, layer1_kv_heads=0)
     alone = replace(contents, network=extract(Supernet(space), first), layers=space.layers(first))
     assert "first layer has no attention" in str(refusal("block_configs", subject_of(alone)))
+
+
+def test_matformer_nests_an_eighth_to_all_of_every_feed_forward_network(tmp_path) -> None:
+    """MatFormer-OLMo's widths: h / 8, h / 4, h / 2 and h, mixed at will; of a checkpoint those of its own width."""
+    space = load_family("llama", "matformer")
+    assert space.size() == 4**6
+    assert {c.options for c in space.choices if c.name.endswith("_ffn")} == {(64, 128, 256, 512)}
+    layers = space.layers(space.architecture(**{**space.largest().values, "layer2_ffn": 64}))
+    assert layers["layer1"].params() - layers["layer2"].params() == 3 * 128 * (512 - 64)
+    nesting = Nesting(space, "width")
+    assert [space.layers(one)["layer3"].fields()["ffn"] for one in nesting.all()] == [64, 128, 256, 512]
+    _, kind, config = CHECKPOINTS["qwen3"]
+    save(kind, config, tmp_path)
+    own = pretrained_supernet(tmp_path, "matformer")[0].space
+    assert own.size() == 4**config.num_hidden_layers
+    assert own.layers(own.smallest())["layer1"].fields()["ffn"] == config.intermediate_size // 8
