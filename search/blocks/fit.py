@@ -24,6 +24,8 @@ LEAST_TO_LEARN, FOLDS = 8, 5
 LEAST_POWER, MOST_POWER = 0.4, 2.5
 # Most terms of pairs, and networks of the fit that each must be in.
 MOST_PAIRS, LEAST_SUPPORT = 16, 2
+# Variances of what no sum explains, beside that of the costs of alternatives.
+NOISES = tuple(10.0**power for power in np.arange(-2, 3.1, 0.5))
 # Networks that speak for a pair's weight of 0.
 RIDGE = 0.3
 # A more complex form must be better on held-out networks by this share of its error.
@@ -140,7 +142,12 @@ def _fitted(blocks: Blocks, made: Quantity, samples: _Samples) -> tuple[Quantity
     sums = made.damaged(samples.networks)
     best, guessed, error = made, sums, _off(sums, samples.damages)
     features = [blocks.features(place) for place in range(len(blocks.blocks))]
-    forms: tuple[_Form, ...] = (_curved, lambda one, train: _paired(one, train, features))
+    forms: tuple[_Form, ...] = (
+        _curved,
+        _refitted,
+        lambda one, train: _paired(_curved(one, train), train, features),
+        lambda one, train: _paired(_refitted(one, train), train, features),
+    )
     for form in forms if len(samples.damages) >= LEAST_TO_LEARN else ():
         theirs = _held_out(made, samples, form)
         if _off(theirs, samples.damages) < (1 - WORTH_IT) * error:
@@ -202,20 +209,53 @@ def _curved(made: Quantity, train: _Samples) -> Quantity:
     return replace(made, curve=(float(np.exp(np.median(y - power * x))), power))
 
 
+def _before_curve(made: Quantity, damages: np.ndarray) -> np.ndarray:
+    """The sums from which a curve makes these damages."""
+    a, b = made.curve
+    return np.asarray(np.sign(damages) * (np.abs(damages) / a) ** (1 / b))
+
+
+def _refitted(made: Quantity, train: _Samples) -> Quantity:
+    """With a curve, and costs of alternatives moved from what each does alone to what it does among others.
+
+    A ridge regression around the single scores; an alternative may move in proportion to its own score and to the
+    median one. How far is the ridge that predicts each network best from the others (leave-one-out, in closed form).
+    """
+    bent = _curved(made, train)
+    wanted = _before_curve(bent, train.damages)
+    weight = 1 / _sizes(wanted)
+    left = (wanted - bent.damage.of(train.networks)) * weight
+    singles = np.concatenate(bent.damage.costs)
+    moves = 0.5 * (np.abs(singles) + float(np.median(np.abs(singles))))
+    starts = np.concatenate([[0], np.cumsum([len(one) for one in bent.damage.costs])])
+    columns = np.zeros((len(left), starts[-1]))
+    for place, first in enumerate(starts[:-1]):
+        columns[np.arange(len(left)), first + train.networks[:, place]] = 1
+    # What the largest network has is none of its damage.
+    moves = np.where(singles == 0, 0.0, moves)
+    columns = columns * moves * weight[:, None]
+    likeness, best, moved = columns @ columns.T, math.inf, np.zeros(starts[-1])
+    for noise in NOISES:
+        inverse = np.linalg.inv(likeness + noise * np.eye(len(left)))
+        off = float((((inverse @ left) / np.diag(inverse)) ** 2).sum())
+        if off < best:
+            best, moved = off, moves * (columns.T @ (inverse @ left))
+    costs = tuple(one + moved[a:b] for one, a, b in zip(bent.damage.costs, starts, starts[1:], strict=False))
+    return _curved(replace(bent, damage=replace(bent.damage, costs=costs)), train)
+
+
 def _paired(made: Quantity, train: _Samples, features: Sequence[Sequence[np.ndarray]]) -> Quantity:
-    """With terms for pairs of blocks, one after the other while each says more than chance would, and a curve.
+    """With terms for pairs of blocks, one after the other while each says more than chance would.
 
     Of so many candidates the best one explains something by luck: it is taken only if the extended Bayesian
     information criterion (Chen and Chen 2008, Biometrika 95: 759-771) falls.
     """
-    bent = _curved(made, train)
-    a, b = bent.curve
-    wanted = np.sign(train.damages) * (np.abs(train.damages) / a) ** (1 / b)
+    wanted = _before_curve(made, train.damages)
     weight = 1 / _sizes(wanted)
     left = (wanted - made.damage.of(train.networks)) * weight
     candidates = list(_candidates(train.networks, features))
     if not candidates:
-        return bent
+        return made
     columns = np.array([column for _, column in candidates]) * weight
     chosen: list[int] = []
     count, residual, weights = len(left), left, np.zeros(0)
@@ -231,7 +271,7 @@ def _paired(made: Quantity, train: _Samples, features: Sequence[Sequence[np.ndar
             break
         chosen, residual, weights = tried, after, found
     pairs = tuple(replace(candidates[k][0], weight=float(w)) for k, w in zip(chosen, weights, strict=True))
-    return _curved(replace(made, damage=replace(made.damage, pairs=pairs)), train) if pairs else bent
+    return _curved(replace(made, damage=replace(made.damage, pairs=pairs)), train) if pairs else made
 
 
 def _candidates(networks: np.ndarray, features: Sequence[Sequence[np.ndarray]]) -> Iterator[tuple[Pair, np.ndarray]]:

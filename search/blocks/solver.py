@@ -22,7 +22,7 @@ import numpy as np
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
-# An answer whose sum is within this share of the best possible one counts as the best.
+# An answer whose sum is within this share of the best possible one counts as the best, unless less is asked for.
 ENOUGH = 1e-3
 # Alternatives, beside one for each block, with which the program is solved first, and then.
 LIKELY = (12, 40)
@@ -115,6 +115,7 @@ def solve(
     *,
     seconds: float = math.inf,
     nodes: int | None = None,
+    enough: float = ENOUGH,
     without: Sequence[Sequence[int]] = (),
 ) -> Solution | None:
     """The network with the least total that keeps all limits; None if the space holds none.
@@ -125,14 +126,15 @@ def solve(
     Args:
         seconds: of solving, about; infinite: until the answer is proved.
         nodes: of each search tree; a bound under which the same machine gives the same answer every time.
+        enough: share of the total by which an answer may miss the best one.
         without: networks that are not wanted.
     """
     left_out = list(without)
-    while (found := _Program(objective, limits, left_out, nodes, soft=False).solved(seconds)) is not None:
+    while (found := _Program(objective, limits, left_out, nodes, enough, soft=False).solved(seconds)) is not None:
         if found.feasible:
             return found
         left_out.append(found.network)  # beyond a limit by what the solver takes for rounding
-    return _Program(objective, limits, without, nodes, soft=True).solved(seconds)
+    return _Program(objective, limits, without, nodes, enough, soft=True).solved(seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +166,11 @@ class _Program:
         limits: Sequence[Limit],
         without: Sequence[Sequence[int]],
         nodes: int | None,
+        enough: float,
         *,
         soft: bool,
     ) -> None:
-        self._objective, self._limits, self._soft, self._nodes = objective, limits, soft, nodes
+        self._objective, self._limits, self._soft, self._nodes, self._share = objective, limits, soft, nodes, enough
         self._sizes = [len(costs) for costs in objective.costs]
         self._starts = np.concatenate([[0], np.cumsum(self._sizes)]).astype(int)
         self._num_x = int(self._starts[-1])
@@ -341,7 +344,7 @@ class _Program:
             constraints=LinearConstraint(self._matrix[:, kept], self._low, self._high),
             integrality=(kept < self._num_x).astype(int),
             bounds=Bounds(low, high),
-            options={"mip_rel_gap": ENOUGH, **limited},
+            options={"mip_rel_gap": self._share, **limited},
         )
         if found.x is None:
             return _Found(None, math.inf, -math.inf if found.status == 1 else math.inf, found.status != 1)
@@ -357,11 +360,11 @@ class _Program:
         )
 
     def _enough(self, total: float) -> float:
-        return total - ENOUGH * abs(total) if math.isfinite(total) else total
+        return total - self._share * abs(total) if math.isfinite(total) else total
 
     def _gap(self, total: float, bound: float) -> float:
         gap = (total - bound) / max(abs(total), 1e-12)
-        return 0.0 if gap <= ENOUGH * (1 + 1e-6) else float(gap)
+        return 0.0 if gap <= max(self._share * (1 + 1e-6), EXACT) else float(gap)
 
     def _solution(self, network: tuple[int, ...], bound: float) -> Solution:
         places = np.array([network])

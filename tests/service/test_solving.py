@@ -28,7 +28,7 @@ from tests.pipeline.test_sharing import running
 JOB: dict[str, Any] = {
     "recipe": "llama-nas",
     "data": {"path": f"{TEMPORARY}/plays.txt"},
-    "search": {"algorithm": "blocks", "evaluations": 130, "options": {"combinations": 20}},
+    "search": {"algorithm": "blocks", "evaluations": 130, "options": {"combinations": 16}},
 }
 
 

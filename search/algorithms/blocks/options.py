@@ -24,7 +24,7 @@ class BlocksOptions(BudgetedOptions):
             description="Random networks, small and large, measured after the blocks: they say whether sums can be "
             "trusted, and which pairs of blocks need terms of their own.",
         ),
-    ] = 16
+    ] = 8
 
     def misfit(self, space: SearchSpace, evaluations: int) -> str | None:
         """See `BudgetedOptions`."""
