@@ -166,9 +166,9 @@ def share_found(known: Known, seeds: int, cost_name: str) -> dict[str, Any]:
             done = run_search(algorithm, each(known.scores), {})
             found[name].append(_volume(known, done, front) / volume)
             if name == "blocks":
-                goals = {one.metric: one.goal for one in known.objectives} | {
-                    "kl_divergence": "minimize" for e in done[:1] if "kl_divergence" in e.metrics
-                }
+                goals = {one.metric: one.goal for one in known.objectives}
+                if "kl_divergence" in done[0].metrics:
+                    goals["kl_divergence"] = "minimize"
                 made = fit_table(blocks, done, goals, known.costs).quantities[quality]
                 told = made.trust
                 trust.append(
@@ -273,7 +273,7 @@ def speed(rounds: int) -> dict[str, Any]:
     known.pop("peak_activation_bytes")
     drawn = {one.id: one for one in (space.sample(rng, "params") for _ in range(60))}
     done = [score(one) for one in [*map(blocks.architecture, blocks.singles()), *drawn.values()]]
-    goals = {m: "minimize" for m in ("perplexity", "kl_divergence", "latency_ms", *known)}
+    goals = dict.fromkeys(("perplexity", "kl_divergence", "latency_ms", *known), "minimize")
     table = fit_table(blocks, done, goals, known)  # type: ignore[arg-type]
     stored = scores_of(blocks, table, len(done)).model_dump_json()
     largest = {metric: one.largest for metric, one in table.quantities.items()}
@@ -289,7 +289,7 @@ def speed(rounds: int) -> dict[str, Any]:
             answer = answer_from(BlockScores.model_validate_json(stored), made, ["perplexity"], limits)
             json.dumps([one.values for one in answer.solutions])
             times.append(time.perf_counter() - began)
-            gaps += [one.gap for one in answer.solutions]
+            gaps += [one.gap for one in answer.solutions if one.feasible]
     every = [value for times in seconds.values() for value in times]
     return {
         "blocks": len(blocks.blocks),
@@ -298,6 +298,7 @@ def speed(rounds: int) -> dict[str, Any]:
         "pairs": len(table.quantities["perplexity"].damage.pairs),
         "stored_bytes": len(stored),
         "rounds": len(every),
+        "feasible": len(gaps),
         "p50_ms": {name: _quantile(times, 0.5) for name, times in seconds.items()},
         "p95_ms": {name: _quantile(times, 0.95) for name, times in seconds.items()},
         "p95_ms_of_all": _quantile(every, 0.95),
