@@ -135,7 +135,8 @@ def _groups(space: SearchSpace) -> tuple[list[list[int]], dict[str, set[int]]]:
     if space.has_layers:
         rng = np.random.default_rng(0)
         bases = [space.largest(), space.smallest(), *(space.sample(rng) for _ in range(BASES))]
-        slots = dependencies(space, bases)
+        found = dependencies(space, bases)
+        slots = {slot: found[slot] for slot in space.capacity() if slot in found} | found
         for choices in slots.values():
             if choices:
                 join(sorted(choices))

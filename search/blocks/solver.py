@@ -99,8 +99,8 @@ class Solution:
     Attributes:
         network: an alternative for each block.
         total: of the objective.
-        gap: how far, as a share of the total, the best possible one may lie below it; 0: proved best to `ENOUGH`. Of one
-            that keeps not all limits: of what it exceeds them by.
+        gap: how far, as a share of the total, the best possible one may lie below it; 0: proved best to `ENOUGH`. Of
+            one that keeps not all limits: of what it exceeds them by.
         feasible: whether it keeps all limits.
     """
 
