@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from search_space.space import SearchSpace
 
 # Of one program: the rest of 100 ms is for rows, the space and the answer.
-SECONDS = 0.05
+SECONDS = 0.04
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,9 +36,8 @@ LEAST_SHARE, MOST_OFF = 0.1, 2.0
 QUANTILE = 0.9
 # Networks that a known cost is asked of to make its table, and others to judge it.
 ASKED, JUDGED = 256, 128
-# A cost is left out if the root of the mean square of its sums' errors, as shares, is above the one, and exact below
-# the other.
-MOST_ERROR, EXACT = 0.25, 1e-9
+# A cost is left out if its sums' margin is above the one, and exact below the other.
+MOST_OFF_SUM, EXACT = 0.4, 1e-9
 NOBODY_KNOWS = Trust(0, None, math.inf, math.inf, math.inf)
 
 
@@ -181,7 +180,7 @@ def _trust(true: np.ndarray, guessed: np.ndarray, summed: np.ndarray) -> Trust:
     # Split conformal: the next error is within it with the stated chance.
     place = min(math.ceil(QUANTILE * (len(off) + 1)), len(off)) - 1
     margin = float(np.sort(np.abs(off))[place])
-    error, sum_alone = (float(np.sqrt((one**2).mean())) for one in (off, alone))
+    error, sum_alone = (float(np.minimum(np.abs(one), MOST_OFF).mean()) for one in (off, alone))
     return Trust(len(true), kendall_tau(true, guessed), error, margin, sum_alone)
 
 
@@ -312,13 +311,13 @@ def _of_known(blocks: Blocks, metric: str, goal: Goal, cost: ExactCost) -> Quant
     made = replace(made, damage=_from_singles(blocks, singles, damages[: len(singles)]))
     judged = slice(len(values) - JUDGED, None)
     trust = _trust(values[judged], made.values(networks[judged]), made.values(networks[judged]))
-    if trust.error > EXACT:
-        fitted = replace(made, damage=_least_squares(made.damage, networks[:-JUDGED], damages[:-JUDGED]))
-        trust = _trust(values[judged], fitted.values(networks[judged]), made.values(networks[judged]))
-        if trust.error > MOST_ERROR:
-            return f"it does not add up from blocks: sums are off by {trust.error:.0%}"
-        return replace(fitted, trust=trust)
-    return replace(made, trust=replace(trust, error=0.0, margin=0.0))
+    if trust.margin <= EXACT:
+        return replace(made, trust=replace(trust, error=0.0, margin=0.0))
+    fitted = replace(made, damage=_least_squares(made.damage, networks[:-JUDGED], damages[:-JUDGED]))
+    trust = _trust(values[judged], fitted.values(networks[judged]), made.values(networks[judged]))
+    if trust.margin > MOST_OFF_SUM:
+        return f"it does not add up from blocks: of ten sums one is off by {trust.margin:.0%}"
+    return replace(fitted, trust=trust)
 
 
 def _from_singles(blocks: Blocks, singles: np.ndarray, damages: np.ndarray) -> Terms:

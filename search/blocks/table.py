@@ -31,7 +31,7 @@ class Trust:
     Attributes:
         combinations: networks that differ from the largest in several blocks.
         tau: Kendall's, of predicted and true values; None where there is no order.
-        error: root of the mean square of (predicted - true) / true.
+        error: mean of |predicted - true| / true, each counted as 2 at most: what is useless may be off by any factor.
         margin: share of the value that 9 of 10 errors stay within.
         sum_alone: `error` of the plain sums, without curve and pairs.
     """

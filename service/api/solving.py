@@ -88,7 +88,7 @@ class BlockTrustOut(Answer):
     scores: str = Field(description="Whose scores of blocks are added up.")
     combinations: int = Field(description="Held-out networks that differ from the largest in several blocks.")
     tau: float | None = Field(description="Kendall's rank correlation of predicted and true values there.")
-    error: float | None = Field(description="Root of the mean square of (predicted - true) / true there.")
+    error: float | None = Field(description="Mean of |predicted - true| / true there, each 2 at most.")
     margin: float | None = Field(description="Share of the value that 9 of 10 errors there stay within.")
     sum_alone: float | None = Field(description="The same as error of plain sums, without curve and pairs.")
     num_pairs: int = Field(description="Pairs of blocks that have a term of their own.")

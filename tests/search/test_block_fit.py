@@ -49,7 +49,7 @@ def test_a_cost_that_does_not_add_up_is_left_out_with_the_reason() -> None:
     known = {"parity": lambda one: 1.0 + 99.0 * (sum(one.genes) % 2)}
     table = fit_table(Blocks(TWELVE), [], {"parity": "minimize"}, known)
     assert not table.quantities
-    assert table.left_out["parity"].startswith("it does not add up from blocks: sums are off by ")
+    assert table.left_out["parity"].startswith("it does not add up from blocks: of ten sums one is off by ")
 
 
 def test_choices_of_channels_tie_a_cnn_together_and_the_refusal_says_what_to_do() -> None:
@@ -89,7 +89,7 @@ def test_two_layers_that_stand_in_for_each_other_are_ranked_right_with_a_pair_te
     assert wrong < 0.85
     assert right > 0.97
     assert [(pair.first, pair.second) for pair in fitted.damage.pairs] == [(4, 5)]
-    assert fitted.trust.error < 0.2 < fitted.trust.sum_alone
+    assert fitted.trust.error < 0.75 * fitted.trust.sum_alone
     # Two layers may go: by the sum it is both of them, by the truth it is not.
     size = fit_table(blocks, [], {"n": "minimize"}, {"n": lambda one: float(sum(one.genes))}).quantities["n"]
     by_sum, best = (solve(one.damage, [size.limit(10.0)]) for one in (singles, fitted))
