@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from pipeline.hardware import Hardware
@@ -11,10 +10,11 @@ from predictors.cost import analytic
 from search.algorithms.blocks.algorithm import BlockSearch
 from search.blocks.fit import fit_table
 from search.blocks.parts import Blocks
-from search.blocks.table import BlockTable, Quantity
+from search.blocks.table import BlockTable
 from search.evaluation import Evaluation
 from search.metrics import METRICS
-from service.store.records import BlockMetric, BlockScores, PairTerm, ScoredBlock
+from service.solving import metric_of
+from service.store.records import BlockScores, ScoredBlock
 
 
 def keep_scores(shop: Workshop, algorithm: object, evaluations: Sequence[Evaluation], hardware: Hardware) -> None:
@@ -38,41 +38,7 @@ def scores_of(blocks: Blocks, table: BlockTable, evaluations: int) -> BlockScore
             ScoredBlock(name=block.name, alternatives=tuple(blocks.values(place)), largest=block.largest)
             for place, block in enumerate(blocks.blocks)
         ),
-        metrics=tuple(map(_metric, table.quantities.values())),
+        metrics=tuple(map(metric_of, table.quantities.values())),
         left_out=dict(table.left_out),
         evaluations=evaluations,
     )
-
-
-def _metric(one: Quantity) -> BlockMetric:
-    trust = one.trust
-    return BlockMetric(
-        metric=one.metric,
-        goal=one.goal,
-        adds=one.adds,
-        largest=one.largest,
-        base=one.damage.base,
-        costs=tuple(tuple(map(float, costs)) for costs in one.damage.costs),
-        pairs=tuple(
-            PairTerm(
-                first=pair.first,
-                of_first=tuple(map(int, pair.of_first.nonzero()[0])),
-                second=pair.second,
-                of_second=tuple(map(int, pair.of_second.nonzero()[0])),
-                weight=pair.weight,
-            )
-            for pair in one.damage.pairs
-        ),
-        curve=one.curve,
-        scores=one.scores,
-        source=one.source,
-        combinations=trust.combinations,
-        tau=trust.tau,
-        error=_finite(trust.error),
-        margin=_finite(trust.margin),
-        sum_alone=_finite(trust.sum_alone),
-    )
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -243,6 +243,7 @@ class Client:
         limits: dict[str, float] | None = None,
         objective: str | None = None,
         sweep: dict[str, Any] | None = None,
+        target: str | None = None,
     ) -> dict[str, Any]:
         """The network of a job by blocks that is predicted to be best within limits; nothing is evaluated.
 
@@ -250,8 +251,9 @@ class Client:
             limits: metric -> the worst value that will do.
             objective: what is made best; None: the job's own.
             sweep: `metric` and `points`: a front over several limits on one metric.
+            target: an uploaded table of layers, whose prices are `latency_ms`.
         """
-        asked = {"limits": limits or {}, "objective": objective, "sweep": sweep}
+        asked = {"limits": limits or {}, "objective": objective, "sweep": sweep, "target": target}
         return self._json("POST", f"/v1/jobs/{job_id}/solve", json=asked)
 
     def gradient(self, job_id: str) -> dict[str, Any]:

@@ -30,13 +30,14 @@ def solve(
     best: Annotated[str | None, typer.Option(help="What is made best; default: the job's own objective.")] = None,
     sweep: Annotated[str | None, typer.Option(help="A front: limits on this metric, from least to most.")] = None,
     points: Annotated[int, typer.Option(min=2, max=100, help="Limits of a sweep.")] = 10,
+    target: Annotated[str | None, typer.Option(help="An uploaded table of layers, for latency_ms.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """The network that is predicted to be best within limits. Answers at once and evaluates nothing."""
     limits = limits_of(under or [], over or [])
     swept = None if sweep is None else {"metric": sweep, "points": points}
     with Client(get_settings().url) as client:
-        answer = client.solve(job_id, limits, best, swept)
+        answer = client.solve(job_id, limits, best, swept, target)
     if as_json:
         sys.stdout.write(json.dumps(answer, indent=2) + "\n")
         return

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import time
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,11 +15,11 @@ from sqlalchemy.orm import Session
 
 from job.versions import read_job
 from search.metrics import METRICS
-from service import jobs
+from service import jobs, targets
 from service.errors import Conflict, InvalidRequest
 from service.store import records
-from service.store.models import EvaluationRow, Job
-from service.store.records import BlockMetric, BlockScores
+from service.store.models import EvaluationRow, Job, Target
+from service.store.records import BlockMetric, BlockScores, PairTerm
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,6 +106,7 @@ def solve_for(
     limits: Mapping[str, float],
     objective: str | None = None,
     sweep: tuple[str, int] | None = None,
+    target: str | None = None,
 ) -> Answer:
     """The network that is predicted to be best within limits; or one for each of several limits on one metric.
 
@@ -110,9 +114,10 @@ def solve_for(
         limits: metric -> the worst value that will do.
         objective: what is made best; None: the first objective of the job that blocks were scored by.
         sweep: a metric, and for how many limits on it, evenly spread over what networks within `limits` may have.
+        target: an uploaded table of layers, whose prices are `latency_ms` instead of the job's own.
 
     Raises:
-        NotFound: no such job.
+        NotFound: no such job, or no such target.
         Conflict: the job has no block scores.
         InvalidRequest: a metric that was not scored, or a limit that is none.
     """
@@ -122,7 +127,9 @@ def solve_for(
     if not stored:
         raise Conflict(_none_yet(job), state=job.state)
     spec = read_job(job.spec)
-    answer = answer_from(stored[0], spec.space(), [one.metric for one in spec.objectives], limits, objective, sweep)
+    space, objectives = spec.space(), [one.metric for one in spec.objectives]
+    priced = None if target is None else _priced(space, stored[0], targets.get(session, target))
+    answer = answer_from(stored[0], space, objectives, limits, objective, sweep, priced)
     for one in answer.solutions:
         row = session.get(EvaluationRow, (job.id, one.architecture_id))
         one.evaluated = None if row is None else dict(row.metrics)
@@ -137,17 +144,23 @@ def answer_from(
     limits: Mapping[str, float],
     objective: str | None = None,
     sweep: tuple[str, int] | None = None,
+    priced: BlockMetric | None = None,
 ) -> Answer:
     """The same from the scores alone.
 
     Args:
         space: that they are of.
         objectives: of the job.
+        priced: latency on another device.
 
     Raises:
         Conflict: none of these adds up from blocks.
         InvalidRequest: a metric that was not scored, or a limit that is none.
     """
+    if priced is not None:
+        others = (one for one in scores.metrics if one.metric != priced.metric)
+        left_out = {metric: reason for metric, reason in scores.left_out.items() if metric != priced.metric}
+        scores = scores.model_copy(update={"metrics": (*others, priced), "left_out": left_out})
     table = table_of(scores)
     best = table.quantities[_objective(table, objectives, objective)]
     kept = {metric: _limit(table, metric, value) for metric, value in limits.items()}
@@ -163,6 +176,42 @@ def answer_from(
     return Answer(best.metric, list(solutions.values()), distrust, list(scores.metrics), dict(scores.left_out))
 
 
+# (table's name and text, space's name and choices) -> its prices, of the last few that were asked for.
+_PRICED: OrderedDict[tuple[str, ...], BlockMetric] = OrderedDict()
+MOST_PRICED = 16
+
+
+def _priced(space: SearchSpace, scores: BlockScores, row: Target) -> BlockMetric:
+    """What every alternative adds to the latency on a target, from its table of layers."""
+    from predictors.table_files import parse_table
+    from predictors.tables import MissingRow
+    from search.blocks.fit import added_up
+    from search.blocks.parts import Blocks
+    from search.metrics import Source
+
+    if row.kind != "table":
+        raise InvalidRequest(
+            f"Target {row.name} is a machine, and what networks take there is known once they are measured: "
+            f"`winnow extend JOB --target {row.name}`, and ask that job. A table of layers can be named here."
+        )
+    names = json.dumps([block.model_dump(mode="json") for block in scores.blocks])
+    key = row.name, hashlib.sha256((row.table or "").encode()).hexdigest(), space.name, names
+    if key in _PRICED:
+        _PRICED.move_to_end(key)
+        return _PRICED[key]
+    table = parse_table(row.table or "", f"The table of target {row.name}")
+    try:
+        found = added_up(
+            Blocks(space), "latency_ms", "minimize", lambda one: table.price(space.layers(one)), Source.PREDICTED
+        )
+    except MissingRow as error:
+        raise InvalidRequest(str(error), missing=list(error.keys[:20])) from None
+    _PRICED[key] = metric_of(found)
+    while len(_PRICED) > MOST_PRICED:
+        _PRICED.popitem(last=False)
+    return _PRICED[key]
+
+
 def table_of(scores: BlockScores) -> BlockTable:
     """Stored scores as the solver takes them."""
     from search.blocks.table import BlockTable
@@ -170,6 +219,41 @@ def table_of(scores: BlockScores) -> BlockTable:
     sizes = tuple(len(block.alternatives) for block in scores.blocks)
     quantities = {one.metric: _quantity(one, sizes) for one in scores.metrics}
     return BlockTable(sizes, quantities, scores.left_out)
+
+
+def metric_of(one: Quantity) -> BlockMetric:
+    """A quantity as it is stored."""
+    trust = one.trust
+    return BlockMetric(
+        metric=one.metric,
+        goal=one.goal,
+        adds=one.adds,
+        largest=one.largest,
+        base=one.damage.base,
+        costs=tuple(tuple(map(float, costs)) for costs in one.damage.costs),
+        pairs=tuple(
+            PairTerm(
+                first=pair.first,
+                of_first=tuple(map(int, pair.of_first.nonzero()[0])),
+                second=pair.second,
+                of_second=tuple(map(int, pair.of_second.nonzero()[0])),
+                weight=pair.weight,
+            )
+            for pair in one.damage.pairs
+        ),
+        curve=one.curve,
+        scores=one.scores,
+        source=one.source,
+        combinations=trust.combinations,
+        tau=trust.tau,
+        error=_finite(trust.error),
+        margin=_finite(trust.margin),
+        sum_alone=_finite(trust.sum_alone),
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _quantity(one: BlockMetric, sizes: Sequence[int]) -> Quantity:

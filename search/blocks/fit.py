@@ -320,6 +320,16 @@ def _of_known(blocks: Blocks, metric: str, goal: Goal, cost: ExactCost) -> Quant
     return replace(fitted, trust=trust)
 
 
+def added_up(blocks: Blocks, metric: str, goal: Goal, cost: ExactCost, source: Source) -> Quantity:
+    """A metric that is a sum over layers, such as the price by a table of layers: exact from single alternatives."""
+    singles = np.array(blocks.singles())
+    values = np.array(exact_values(cost, [blocks.architecture(one) for one in singles.tolist()]), dtype=float)
+    adds, largest = adds_of(metric), values[:1]
+    damage = _from_singles(blocks, singles, on_scale(values, goal, adds) - on_scale(largest, goal, adds))
+    exactly = Trust(0, None, 0.0, 0.0, 0.0)
+    return Quantity(metric, goal, adds, float(largest[0]), damage, (1.0, 1.0), metric, source, exactly)
+
+
 def _from_singles(blocks: Blocks, singles: np.ndarray, damages: np.ndarray) -> Terms:
     costs = [np.zeros(len(block.alternatives)) for block in blocks.blocks]
     largest = np.array(blocks.largest)

@@ -38,6 +38,10 @@ class SolveIn(BaseModel):
     objective: str | None = Field(
         default=None, description="What is made best; null: the first objective of the job that is no plain cost."
     )
+    target: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        default=None,
+        description="An uploaded table of layers: `latency_ms` is then its price, not that of the job's own target.",
+    )
     sweep: SweepIn | None = Field(default=None, description="A front instead of one network.")
 
     @field_validator("limits")
@@ -127,7 +131,7 @@ def solve(
     from service.solving import solve_for
 
     sweep = None if given.sweep is None else (given.sweep.metric, given.sweep.points)
-    answer = solve_for(session, job_id, given.limits, given.objective, sweep)
+    answer = solve_for(session, job_id, given.limits, given.objective, sweep, given.target)
     return SolveOut(
         job_id=job_id,
         objective=answer.objective,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from typing import Any
 
 import numpy as np
@@ -14,12 +16,14 @@ from pipeline.evaluating import row_of
 from pipeline.hardware import Hardware
 from pipeline.workshop import Workshop
 from predictors.cost import costs
+from predictors.tables import key_of
 from search.algorithms import make_algorithm
 from search.algorithms.blocks.algorithm import BlockSearch
 from search.evaluation import Evaluation
 from search.metrics import METRICS
 from search.objectives import Objective
 from search_space import Architecture
+from search_space.distinct import some_networks
 from service.solve_commands import limits_of, said
 from tests.api import open_api
 from tests.conftest import TEMPORARY
@@ -140,6 +144,40 @@ def test_what_cannot_be_solved_for_is_refused(
         answer = api.post(f"/v1/jobs/{shop.job_id}/solve", json=asked)
     assert answer.status_code == status
     assert said in answer.text
+
+
+def table(target: str, prices: dict[str, float]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["target", "key", "latency_ms"])
+    writer.writerows([target, key, price] for key, price in prices.items())
+    return text.getvalue()
+
+
+def test_another_device_costs_no_evaluation(shop: Workshop, settings) -> None:
+    space = shop.spec.space()
+    layers = {key_of(spec): spec for one in some_networks(space) for spec in space.layers(one).values()}
+    prices = {key: 0.1 + spec.params() / 1e5 for key, spec in layers.items()}
+    uploaded = table("phone", {**prices, "overhead": 0.5})
+    with open_api(settings) as api:
+        assert api.post("/v1/targets", json={"name": "phone", "table": uploaded}).status_code == 201
+        lacking = table("lacking", dict(list(prices.items())[:3]))
+        assert api.post("/v1/targets", json={"name": "lacking", "table": lacking}).status_code == 201
+        place = f"/v1/jobs/{shop.job_id}/solve"
+        answer = api.post(place, json={"limits": {"latency_ms": 8}, "target": "phone"}).json()
+        again = api.post(place, json={"limits": {"latency_ms": 8}, "target": "phone"}).json()
+        wrong = [api.post(place, json={"target": name}) for name in ("lacking", "nonsuch")]
+        unknown = api.post(place, json={"limits": {"latency_ms": 8}})
+    (one,) = answer["solutions"]
+    network = space.layers(space.architecture(**one["values"]))
+    true = 0.5 + sum(prices[key_of(spec)] for spec in network.values())
+    assert one["predicted"]["latency_ms"]["value"] == pytest.approx(true)
+    assert one["feasible"]
+    assert 7 < true <= 8
+    assert again["solutions"] == answer["solutions"]
+    assert [each.status_code for each in wrong] == [422, 404]
+    assert "The latency table of 'lacking' lacks" in wrong[0].text
+    assert "'latency_ms' was not scored in this job" in unknown.text
 
 
 def test_a_job_without_block_scores_says_what_to_do(database, settings) -> None:
