@@ -24,8 +24,8 @@ LEAST_TO_LEARN, FOLDS = 8, 5
 LEAST_POWER, MOST_POWER = 0.4, 2.5
 # Most terms of pairs, and networks of the fit that each must be in.
 MOST_PAIRS, LEAST_SUPPORT = 16, 2
-# Variances of what no sum explains, beside that of the costs of alternatives.
-NOISES = tuple(10.0**power for power in np.arange(-2, 3.1, 0.5))
+# Variances of what no sum explains, beside that of the sums.
+NOISES = tuple(10.0**power for power in np.arange(-3, 2.1, 0.5))
 # Networks that speak for a pair's weight of 0.
 RIDGE = 0.3
 # A more complex form must be better on held-out networks by this share of its error.
@@ -71,16 +71,12 @@ def fit_table(
         goals: metric -> its better direction, of all that are wanted.
         known: those of them that cost nothing to ask for.
     """
-    found = {
-        metric: _of_known(blocks, metric, goals[metric], cost) for metric, cost in known.items() if metric in goals
-    }
+    found = {m: _of_known(blocks, m, goals[m], cost) for m, cost in known.items() if m in goals}
     networks = blocks.networks([one.architecture for one in evaluations])
-    measured = [metric for metric in goals if metric not in known]
-    # Divergences first: others may be told by them.
-    for metric in sorted(measured, key=lambda metric: metric != DIVERGENCE):
-        divergence = found.get(DIVERGENCE)
-        beside = divergence if isinstance(divergence, Quantity) else None
-        found[metric] = _of_measured(blocks, networks, evaluations, metric, goals[metric], beside)
+    scored = {m: _scored(blocks, networks, evaluations, m, goals[m]) for m in goals if m not in known}
+    divergence = scored.get(DIVERGENCE)
+    for metric, made in scored.items():
+        found[metric] = made if isinstance(made, str) else _learned(blocks, made, divergence)
     return BlockTable(
         tuple(len(block.alternatives) for block in blocks.blocks),
         {metric: one for metric in goals if isinstance(one := found[metric], Quantity)},
@@ -91,15 +87,18 @@ def fit_table(
 # --- what was measured ------------------------------------------------------------------------------
 
 
-def _of_measured(
-    blocks: Blocks,
-    networks: np.ndarray,
-    evaluations: Sequence[Evaluation],
-    metric: str,
-    goal: Goal,
-    divergence: Quantity | None,
-) -> Quantity | str:
-    """A metric from its evaluations; or why it cannot be had."""
+@dataclass(frozen=True)
+class _Scored:
+    """A metric by single scores alone, and combinations to learn from."""
+
+    singles: Quantity
+    samples: _Samples
+
+
+def _scored(
+    blocks: Blocks, networks: np.ndarray, evaluations: Sequence[Evaluation], metric: str, goal: Goal
+) -> _Scored | str:
+    """What was measured of a metric; or why that is not enough."""
     adds = adds_of(metric)
     values = np.array([one.metrics.get(metric, math.nan) for one in evaluations], dtype=float)
     changed = networks != np.array(blocks.largest)
@@ -125,11 +124,16 @@ def _of_measured(
     samples = _Samples(networks[usable], damages[usable])
     source = next((one.source_of(metric) for one in evaluations if metric in one.metrics), Source.MEASURED)
     made = Quantity(metric, goal, adds, float(largest[0]), singles, (1.0, 1.0), metric, source, NOBODY_KNOWS)
+    return _Scored(made, samples)
+
+
+def _learned(blocks: Blocks, scored: _Scored, divergence: _Scored | str | None) -> Quantity:
+    """A metric in the form that predicts held-out networks best, by its own scores of blocks or by divergences."""
+    made, samples = scored.singles, scored.samples
     best, error = _fitted(blocks, made, samples)
-    if divergence is not None and adds == "log" and len(samples.damages) >= LEAST_TO_LEARN:
+    if isinstance(divergence, _Scored) and made.adds == "log" and len(samples.damages) >= LEAST_TO_LEARN:
         # Divergences of blocks are less noisy than what is asked of few examples.
-        others = replace(made, damage=replace(divergence.damage, pairs=()), scores=DIVERGENCE)
-        by_it, theirs = _fitted(blocks, others, samples)
+        by_it, theirs = _fitted(blocks, replace(made, damage=divergence.singles.damage, scores=DIVERGENCE), samples)
         best = by_it if theirs < (1 - WORTH_IT) * error else best
     return best
 
@@ -234,8 +238,9 @@ def _refitted(made: Quantity, train: _Samples) -> Quantity:
     moves = np.where(singles == 0, 0.0, moves)
     columns = columns * moves * weight[:, None]
     likeness, best, moved = columns @ columns.T, math.inf, np.zeros(starts[-1])
+    unit = float(np.trace(likeness)) / len(left) or 1.0
     for noise in NOISES:
-        inverse = np.linalg.inv(likeness + noise * np.eye(len(left)))
+        inverse = np.linalg.inv(likeness + noise * unit * np.eye(len(left)))
         off = float((((inverse @ left) / np.diag(inverse)) ** 2).sum())
         if off < best:
             best, moved = off, moves * (columns.T @ (inverse @ left))

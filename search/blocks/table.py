@@ -94,8 +94,9 @@ class Quantity:
         return Limit(self.damage, most, scale or 1.0)
 
     def ends(self, value: float) -> tuple[float, float]:
-        """The values that the true one lies between, 9 times of 10."""
-        return value * (1 - self.trust.margin), value * (1 + self.trust.margin)
+        """The values that the true one lies between, 9 times of 10; of accuracies at most 1."""
+        most = 1.0 if self.goal == "maximize" and self.adds == "log" else math.inf
+        return max(0.0, value * (1 - self.trust.margin)), min(value * (1 + self.trust.margin), most)
 
 
 def on_scale(values: np.ndarray, goal: Goal, adds: Adds) -> np.ndarray:
