@@ -47,22 +47,27 @@ class Turns(nn.Module):
 
 
 def is_decoder(network: nn.Module) -> bool:
-    """Whether a network is an embedding, decoder layers and a language head."""
-    return any(type(block).__name__ == "DecoderLayer" for block in network.children())
+    """Whether a network is an embedding, decoder layers and a language head, and has anything to keep in a cache."""
+    return any(_attends(block) for block in network.children())
+
+
+def _attends(block: nn.Module) -> bool:
+    """Whether a block is a decoder layer with attention."""
+    return type(block).__name__ == "DecoderLayer" and bool(block.has_attention)
 
 
 class CachedDecoder(nn.Module):
     """`input_ids_NT`, `attention_mask_NS` (1 where a token stands), `position_ids_NT` and the cache, to `logits_NTV`
     and the cache with these tokens.
 
-    The cache is flat: keys and values of the first layer, of the second, and so on, each of shape (N, groups, tokens
-    before, width of a head). S is the number of tokens before and T together.
+    The cache is flat: keys and values of the first layer that has attention, of the second, and so on, each of shape
+    (N, groups, tokens before, width of a head). S is the number of tokens before and T together.
     """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        layers = [block for block in network.children() if type(block).__name__ == "DecoderLayer"]
+        layers = [block for block in network.children() if _attends(block)]
         first: Any = layers[0]
         self.turns = Turns(first.config)
         # (groups, width of a head) of each layer's cache.
@@ -76,7 +81,7 @@ class CachedDecoder(nn.Module):
         present: list[Tensor] = []
         number = 0
         for block in self.network.children():
-            if type(block).__name__ != "DecoderLayer":
+            if not _attends(block):
                 hidden = block(hidden)
                 continue
             hidden, keys, values = _layer(block, hidden, attention_mask, turns, past[number], past[number + 1])
@@ -115,6 +120,8 @@ def _layer(
     scores = scores + _unseen(attention_mask, query.shape[2], keys.shape[2], block.window)
     out = scores.softmax(-1) @ _repeated(values, shared)
     hidden = hidden + attention.o_proj(out.transpose(1, 2).flatten(2))
+    if not block.has_ffn:
+        return hidden, keys, values
     return hidden + layer.mlp(layer.post_attention_layernorm(hidden)), keys, values
 
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from job.parts import Part
 from predictors.targets import RUNTIMES, TargetName
-from search.metrics import METRICS, ON_TARGET
+from search.metrics import METRICS, OF_GENERATION, ON_TARGET
 from search.objectives import Constraint, Objective
 
 # The decode phase needs a cache of keys and values, which an ONNX file of fixed length has not.
@@ -21,6 +21,10 @@ class HardwareSpec(Part):
 
     threads: Annotated[int, Field(ge=1, le=1024, description="Threads inside an operator.")] = 1
     batch: Annotated[int, Field(ge=1, le=65536, description="Samples in one run.")] = 1
+    context: Annotated[
+        int | None,
+        Field(ge=1, le=10_000_000, description="Tokens of each text in the cache of `kv_cache_bytes`; null: as costs."),
+    ] = None
     predict: Literal["auto", "never"] = Field(
         default="auto",
         description="`auto`: a predictor of stated quality drives the search; `never`: every network is measured.",
@@ -89,8 +93,10 @@ def target_of(parts: tuple[OnTarget, ...], kind: str | None) -> str | None:
     targets = sorted({part.target for part in needing if part.target is not None})
     if len(targets) > 1:
         raise ValueError(f"A job has one target; got {' and '.join(targets)}. Submit one job for each.")
-    if any(part.metric == "tokens_per_second" for part in needing) and kind not in (None, "text"):
-        raise ValueError(f"Only language models have tokens_per_second, and the data are {kind}; ask for latency_ms.")
+    generating = next((part.metric for part in parts if part.metric in OF_GENERATION), None)
+    if generating is not None and kind not in (None, "text"):
+        instead = "latency_ms" if generating in ON_TARGET else "size_bytes"
+        raise ValueError(f"Only language models have {generating}, and the data are {kind}; ask for {instead}.")
     return targets[0] if targets else None
 
 

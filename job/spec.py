@@ -40,8 +40,9 @@ from job.training_spec import TrainingSpec
 from job.version import JOB_VERSION
 from plugins.kinds import ALGORITHMS
 from plugins.registry import one_of
-from search.metrics import ON_TARGET
+from search.metrics import OF_GENERATION, ON_TARGET
 from search.objectives import Constraint, Objective, limits_of
+from search.options import BudgetedOptions
 from search_space import plugins
 
 if TYPE_CHECKING:
@@ -353,6 +354,23 @@ class JobSpec(Part):
         return target_of((*self.objectives, *self.constraints), self.data.kind)
 
     @model_validator(mode="after")
+    def _context_fits(self) -> JobSpec:
+        if asked := sorted(self.metrics & set(OF_GENERATION)):
+            from predictors.cost import check_has  # numpy: not needed to start the API
+
+            check_has(self.supernet.space(), asked[0])
+        if (context := self.hardware.context) is not None:
+            takes = self.supernet.space().takes
+            most = getattr(takes, "max_length", None)
+            if most is None:
+                raise ValueError(
+                    f"hardware.context is of texts, and {self.supernet.family} takes {takes}; leave it out."
+                )
+            if context > most:
+                raise ValueError(f"Got a hardware.context of {context} tokens; these networks take at most {most}.")
+        return self
+
+    @model_validator(mode="after")
     def _policies_can_be_executed(self) -> JobSpec:
         if self.quantization is not None:
             if self.gradient is not None:
@@ -367,6 +385,18 @@ class JobSpec(Part):
         return self
 
     @model_validator(mode="after")
+    def _search_fits_the_space(self, info: ValidationInfo) -> JobSpec:
+        # Of a warm start nobody knows here what is scored already.
+        if self.search.algorithm == GRADIENT or self.search.warm_start or (info.context or {}).get(STORED):
+            return self
+        options = ALGORITHMS.options(self.search.algorithm).OPTIONS.model_validate(self.search.options)
+        if isinstance(options, BudgetedOptions):
+            said = options.misfit(self.space(), self.search.evaluations)
+            if said is not None:
+                raise ValueError(said)
+        return self
+
+    @model_validator(mode="after")
     def _seeds_are_of_the_space(self) -> JobSpec:
         if self.search.seed_architectures or self.quantization is not None:
             space = self.space()
@@ -377,8 +407,18 @@ class JobSpec(Part):
     def space(self) -> SearchSpace:
         """What is searched: the supernet's networks, with their quantization policies if those are searched."""
         if self.quantization is None:
-            return self.supernet.space()
-        return quantized_space(self.supernet.space(), self.supernet.model_dump_json(), self.quantization)
+            return self.supernet_space()
+        cache = self.hardware.context, self.hardware.batch
+        key = f"{self.supernet.model_dump_json()} {cache}"
+        made = quantized_space(self.supernet_space(), key, self.quantization)
+        made.cache_tokens, made.cache_batch = cache
+        return made
+
+    def supernet_space(self) -> SearchSpace:
+        """The supernet's networks, whose caches are counted as the job says."""
+        space = self.supernet.space()
+        space.cache_tokens, space.cache_batch = self.hardware.context, self.hardware.batch
+        return space
 
     @property
     def goals(self) -> tuple[tuple[Objective, ...], tuple[Constraint, ...]]:

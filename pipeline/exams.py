@@ -29,7 +29,9 @@ def exams_of(spec: JobSpec, space: SearchSpace, data: Dataset, tasks_dir: Path |
     Raises:
         JobFailed: a task's file cannot be used.
     """
-    split = SplitExam(data.validation, against_full="kl_divergence" in spec.metrics)
+    # A search by blocks ranks them by their divergence, whatever the objectives.
+    compared = "kl_divergence" in spec.metrics or spec.search.algorithm == "blocks"
+    split = SplitExam(data.validation, against_full=compared)
     return [split, *_of_tasks(spec, space, data, tasks_dir, held_out=False)]
 
 

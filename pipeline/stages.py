@@ -17,6 +17,7 @@ from job.hardware_spec import with_margin
 from job.spec import JobSpec
 from job.versions import read_job
 from pipeline import samples
+from pipeline.block_scores import keep_scores
 from pipeline.check import check
 from pipeline.environment import local_processes
 from pipeline.evaluating import evaluation_of, row_of
@@ -31,12 +32,12 @@ from pipeline.shared_search import evaluate_of
 from pipeline.sharing_cost import measure_sharing
 from pipeline.training import train_supernet
 from pipeline.workshop import Workshop, make_evaluator
-from predictors.cost import ANALYTIC
+from predictors.cost import ANALYTIC, costs
 from quantization.quantized_evaluator import QuantizedEvaluator
 from search.algorithms import algorithm_for
 from search.evaluation import Evaluation
 from search.loop import run_search
-from search.metrics import ON_TARGET
+from search.metrics import ON_TARGET, Source
 from search.problem import Problem
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
@@ -126,7 +127,7 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
     for row in shop.reporter.evaluations():
         evaluation = evaluation_of(space.architecture(**row.values), row)
         if copied(row):
-            warm.append(on_this_target(shop, hardware, evaluation, row))
+            warm.append(on_this_target(shop, hardware, recounted(shop, evaluation, row), row))
         else:
             known[evaluation.architecture.id] = evaluation
     if warm:
@@ -160,6 +161,7 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
         if len(known) < plan.evaluations:
             shop.reporter.ended_early = f"Stopped by request after {len(known)} of {plan.evaluations} evaluations."
         found = list(known.values())
+    keep_scores(shop, algorithm, [*warm, *found], hardware)
     return [*warm, *found]
 
 
@@ -177,6 +179,16 @@ def scores_alike(spec: JobSpec) -> Alike:
         return frozenset() if same_device else frozenset(ON_TARGET)
 
     return alike
+
+
+def recounted(shop: Workshop, known: Evaluation, row: EvaluationRow) -> Evaluation:
+    """An evaluation of another job with the costs that this job counts, whose texts may be longer or more at once."""
+    metrics = {**known.metrics, **costs(shop.searched, known.architecture)}
+    if metrics == known.metrics:
+        return known
+    counted = Evaluation(known.architecture, metrics, {**dict.fromkeys(metrics, Source.ANALYTIC), **known.sources})
+    shop.reporter.rescore(row_of(counted, row.seconds))
+    return counted
 
 
 def on_this_target(shop: Workshop, hardware: Hardware, known: Evaluation, row: EvaluationRow) -> Evaluation:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Literal
 
 Goal = Literal["minimize", "maximize"]
+Adds = Literal["plain", "log", "inverse"]
 
 
 class Source(StrEnum):
@@ -29,6 +30,7 @@ class Metric:
         decades: of values that are compared by their ratios, because bad networks are worse by powers of ten: so many
             powers of ten make a network useless, however much worse others are. 0: values are compared as they are.
         negligible: values of decades below this are as good as none.
+        adds: the form in which what layers contribute adds up best: the value itself, its logarithm, or its inverse.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Metric:
     meaning: str
     decades: float = 0.0
     negligible: float = 0.0
+    adds: Adds = "plain"
 
 
 METRICS: dict[str, Metric] = {
@@ -49,6 +52,7 @@ METRICS: dict[str, Metric] = {
             "",
             Source.MEASURED,
             "Top-1 accuracy, from 0 to 1, of the calibrated sub-network on the validation split.",
+            adds="log",
         ),
         Metric(
             "perplexity",
@@ -57,10 +61,26 @@ METRICS: dict[str, Metric] = {
             Source.MEASURED,
             "exp of a token's mean cross-entropy, of a language model's sub-network on the validation split.",
             decades=1,
+            adds="log",
         ),
         Metric("macs", "minimize", "MACs", Source.ANALYTIC, "Multiply-accumulates of one sample's forward pass."),
         Metric("params", "minimize", "parameters", Source.ANALYTIC, "Number of trainable parameters."),
         Metric("size_bytes", "minimize", "bytes", Source.ANALYTIC, "Bytes of the stored weights."),
+        Metric(
+            "kv_cache_bytes",
+            "minimize",
+            "bytes",
+            Source.ANALYTIC,
+            "Bytes of keys and values of all layers of a language model, for hardware.batch texts of hardware.context "
+            "tokens.",
+        ),
+        Metric(
+            "serving_bytes",
+            "minimize",
+            "bytes",
+            Source.ANALYTIC,
+            "size_bytes and kv_cache_bytes together: what a language model occupies while it serves.",
+        ),
         Metric(
             "peak_activation_bytes",
             "minimize",
@@ -81,6 +101,7 @@ METRICS: dict[str, Metric] = {
             "tokens/s",
             Source.MEASURED,
             "Tokens that a language model generates in a second on the job's target, with a cache of keys and values.",
+            adds="inverse",
         ),
         Metric(
             "kl_divergence",
@@ -105,6 +126,7 @@ METRICS: dict[str, Metric] = {
             "",
             Source.MEASURED,
             "Share of multiple-choice questions whose right answer is the likeliest continuation; mean over tasks.",
+            adds="log",
         ),
         Metric(
             "task_accuracy_norm",
@@ -112,6 +134,7 @@ METRICS: dict[str, Metric] = {
             "",
             Source.MEASURED,
             "The same with log-likelihoods divided by the answers' characters (acc_norm of lm-evaluation-harness).",
+            adds="log",
         ),
         Metric(
             "task_accuracy_bytes",
@@ -119,9 +142,12 @@ METRICS: dict[str, Metric] = {
             "",
             Source.MEASURED,
             "The same with log-likelihoods divided by the answers' UTF-8 bytes (acc_bytes).",
+            adds="log",
         ),
     )
 }
 
+# Metrics that only language models have, whose networks continue texts.
+OF_GENERATION = ("tokens_per_second", "kv_cache_bytes", "serving_bytes")
 # Metrics that depend on the device: predicted or measured there.
 ON_TARGET = ("latency_ms", "tokens_per_second")

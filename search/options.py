@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from plugins.options import Options
+
+if TYPE_CHECKING:
+    from search_space.space import SearchSpace
 
 Batch = Annotated[int, Field(ge=1, le=10_000, description="Architectures asked for at a time.")]
 
@@ -25,3 +29,11 @@ class OptunaOptions(Options):
 
     batch: Batch = 1
     startup: Annotated[int, Field(ge=1, le=10_000, description="Random architectures before it learns.")] = 10
+
+
+class BudgetedOptions(Options, ABC):
+    """Options of an algorithm that not every space, and not every budget, is enough for."""
+
+    @abstractmethod
+    def misfit(self, space: SearchSpace, evaluations: int) -> str | None:
+        """Why a search of this space with so many evaluations makes no sense, as a sentence; None if it does."""

@@ -77,7 +77,7 @@ def knee(front: Sequence[Evaluation], objectives: Sequence[Objective]) -> Evalua
     """
     if not front:
         return None
-    scaled = _scaled(front, objectives)
+    scaled = on_scales(front, objectives)
     nearest = int(np.argmin((scaled**2).sum(axis=1)))
     best, most = nearest, 0.0
     for other, point in enumerate(front):
@@ -125,7 +125,7 @@ def maybe_beaten_by(one: Evaluation, front: Sequence[Evaluation], objectives: Se
     ]
 
 
-def _scaled(front: Sequence[Evaluation], objectives: Sequence[Objective]) -> np.ndarray:
+def on_scales(front: Sequence[Evaluation], objectives: Sequence[Objective]) -> np.ndarray:
     """Costs from 0, the best of the front, upwards; 1 is its worst, or what is useless anyway.
 
     Returns: shape (num_points, num_objectives).

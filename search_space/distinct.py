@@ -46,7 +46,7 @@ def distinct_layers(space: SearchSpace, most: int, seed: int = 0) -> dict[LayerS
                 "out with hardware.max_layers: 0."
             )
 
-    for slot_choices in sorted({tuple(sorted(c)) for c in _dependencies(space, bases).values()}):
+    for slot_choices in sorted({tuple(sorted(c)) for c in dependencies(space, bases).values()}):
         counts = [len(space.choices[i].options) for i in slot_choices]
         for base in bases[:1] if math.prod(counts) > MAX_COMBINATIONS else bases:
             for genes in _combinations(counts, rng):
@@ -59,8 +59,12 @@ def distinct_layers(space: SearchSpace, most: int, seed: int = 0) -> dict[LayerS
     return found
 
 
-def _dependencies(space: SearchSpace, bases: list[Architecture]) -> dict[str, set[int]]:
-    """For each slot, the positions of the choices that its layer hangs on."""
+def dependencies(space: SearchSpace, bases: list[Architecture]) -> dict[str, set[int]]:
+    """For each slot, the positions of the choices that its layer hangs on.
+
+    Args:
+        bases: networks around which one choice at a time is changed.
+    """
     hangs: dict[str, set[int]] = {}
     for base in bases:
         before = space.layers(base)

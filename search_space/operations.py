@@ -167,6 +167,7 @@ def _like(space: SearchSpace, blueprint: Blueprint, capacity: Callable[[], dict[
     """A space of the same networks, arranged otherwise."""
     made = SearchSpace(space.name, space.choices, blueprint, capacity, space.takes)
     made.float_bits = space.float_bits
+    made.cache_batch, made.cache_tokens = space.cache_batch, space.cache_tokens
     return made
 
 

@@ -68,6 +68,10 @@ class SearchSpace:
     makes: ClassVar[type[Architecture]] = Architecture
     # Of a number that nothing quantizes: 16 where the space is of a checkpoint of 16-bit floats.
     float_bits = 32
+    # Texts that are continued at once, and their tokens, for which the cache of keys and values is counted; None: those
+    # for which costs are.
+    cache_batch = 1
+    cache_tokens: int | None = None
 
     def __init__(
         self,

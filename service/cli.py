@@ -30,6 +30,7 @@ from service.key_commands import share
 from service.plain import make_console, plain, visible
 from service.settings import Settings, get_settings
 from service.shrink_commands import shrink
+from service.solve_commands import solve
 from service.stack import Stack, StackError, port_is_taken, running_stack, without_passwords
 from service.target_commands import app as targets
 from service.terminal import front_notes, front_plot, front_table, jobs_table, supernets_table, watch
@@ -359,6 +360,7 @@ def _show_front(found: dict[str, Any]) -> None:
 
 app.command()(export)
 app.command()(shrink)
+app.command()(solve)
 
 
 @app.command(name="export-study")

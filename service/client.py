@@ -237,6 +237,25 @@ class Client:
         """The job's Pareto front."""
         return FrontAnswer(self, self._json("GET", f"/v1/jobs/{job_id}/front"))
 
+    def solve(
+        self,
+        job_id: str,
+        limits: dict[str, float] | None = None,
+        objective: str | None = None,
+        sweep: dict[str, Any] | None = None,
+        target: str | None = None,
+    ) -> dict[str, Any]:
+        """The network of a job by blocks that is predicted to be best within limits; nothing is evaluated.
+
+        Args:
+            limits: metric -> the worst value that will do.
+            objective: what is made best; None: the job's own.
+            sweep: `metric` and `points`: a front over several limits on one metric.
+            target: an uploaded table of layers, whose prices are `latency_ms`.
+        """
+        asked = {"limits": limits or {}, "objective": objective, "sweep": sweep, "target": target}
+        return self._json("POST", f"/v1/jobs/{job_id}/solve", json=asked)
+
     def gradient(self, job_id: str) -> dict[str, Any]:
         """A job's search by gradient."""
         return self._json("GET", f"/v1/jobs/{job_id}/gradient")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from job.fit import resizes, stated_misfit
+from job.hardware_spec import HardwareSpec
 from job.spec import ConstraintSpec, DataSpec, JobSpec, ObjectiveSpec, Part, SupernetSpec
 from search.intervals import wilson
 from search.metrics import METRICS, ON_TARGET, Source
@@ -35,6 +36,7 @@ class ProfileSpec(Part):
     objectives: Annotated[tuple[ObjectiveSpec, ...], Field(max_length=16)] = ()
     constraints: Annotated[tuple[ConstraintSpec, ...], Field(max_length=16)] = ()
     data: DataSpec | None = Field(default=None, description="Checked to fit the space; nothing is loaded.")
+    hardware: HardwareSpec = Field(default_factory=HardwareSpec, description="For which texts caches are counted.")
     samples: Annotated[
         int, Field(ge=1, le=MAX_SAMPLES, description="Random networks to count; a smaller space is counted whole.")
     ] = DEFAULT_SAMPLES
@@ -131,10 +133,15 @@ def make_profile(spec: ProfileSpec) -> ProfileOut:
     """
     import numpy as np
 
+    from predictors.cost import check_has
+
     began = time.perf_counter()
     space = spec.supernet.space()
+    space.cache_tokens, space.cache_batch = spec.hardware.context, spec.hardware.batch
     objectives = limits_stated(spec.objectives, spec.constraints)
     limits = limits_known_now(objectives)
+    for limit in limits:
+        check_has(space, limit.metric)
     rng = np.random.default_rng(spec.seed)
     counted, whole = _count(space, spec.samples, rng)
     ends = [_look(space, space.smallest()), _look(space, space.largest())]

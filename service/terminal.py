@@ -252,21 +252,31 @@ def export_rule(picks: Mapping[str, bool], under: Sequence[str]) -> dict[str, An
     if len(asked) > 1:
         ways = " and ".join(f"--{pick.replace('_', '-')}" for pick in asked)
         raise ValueError(f"{ways} may mean different networks; give one of them.")
+    limits = read_limits("--under", under)
+    if not (asked or limits):
+        return None
+    return {"pick": asked[0] if asked else "most_accurate", "under": limits}
+
+
+def read_limits(option: str, texts: Sequence[str]) -> dict[str, float]:
+    """Limits from words such as `latency_ms=5`.
+
+    Raises:
+        ValueError: one is no `metric=number`, or a metric has two.
+    """
     limits: dict[str, float] = {}
-    for text in under:
+    for text in texts:
         metric, equals, number = text.partition("=")
         try:
             limit = float(number)
         except ValueError:
             limit = math.nan
         if not equals or not math.isfinite(limit):
-            raise ValueError(f"--under takes a metric and a number, such as latency_ms=5; got {text!r}.")
+            raise ValueError(f"{option} takes a metric and a number, such as latency_ms=5; got {text!r}.")
         if metric in limits:
-            raise ValueError(f"--under limits {metric} twice; give it one limit.")
+            raise ValueError(f"{option} limits {metric} twice; give it one limit.")
         limits[metric] = limit
-    if not (asked or limits):
-        return None
-    return {"pick": asked[0] if asked else "most_accurate", "under": limits}
+    return limits
 
 
 def verified(report: Mapping[str, Any]) -> list[str]:

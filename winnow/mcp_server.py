@@ -64,6 +64,7 @@ class Route:
         inside: names of the arguments that are parts of the path.
         query: names of the arguments that follow it.
         has_body: whether the argument `body` is sent.
+        reads: whether a key that may only read may use it.
     """
 
     name: str
@@ -75,11 +76,7 @@ class Route:
     inside: tuple[str, ...]
     query: tuple[str, ...]
     has_body: bool
-
-    @property
-    def reads(self) -> bool:
-        """Whether it changes nothing."""
-        return self.method == "GET" or self.path in ("/v1/profile", "/v1/shrink")
+    reads: bool
 
     @property
     def deletes(self) -> bool:
@@ -145,7 +142,18 @@ def _route(api: Mapping[str, Any], method: str, path: str, operation: Mapping[st
     name = _name(method, path, operation["operationId"])
     title = name.replace("_", " ").capitalize()
     inside, query = (tuple(places[place]) for place in ("path", "query"))
-    return Route(name, method, path, title, operation["description"], schema, inside, query, body is not None)
+    return Route(
+        name,
+        method,
+        path,
+        title,
+        operation["description"],
+        schema,
+        inside,
+        query,
+        has_body=body is not None,
+        reads=operation["x-scope"] == SCOPES[0],
+    )
 
 
 def _name(method: str, path: str, operation_id: str) -> str:

@@ -77,7 +77,7 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
     spec = read_job(Reporter(database, job_id, epoch).job().spec)
     reporter = Reporter(database, job_id, epoch, spans, heals=spec.healing is not None)
     job = reporter.job()
-    space = spec.supernet.space()
+    space = spec.supernet_space()
     if group.size > 1:
         num_threads = environment.shared_threads()
         torch.set_num_threads(num_threads)
@@ -143,7 +143,7 @@ def run_helper(database: Database, settings: Settings, job_id: str, _epoch: int)
     if file is None:
         return
     environment.fix_threads(facts.get("threads"), largest_macs=0)
-    device, space = environment.choose_device(), spec.supernet.space()
+    device, space = environment.choose_device(), spec.supernet_space()
     data = prepare_data(spec, space, device, decoding_of(settings))
     store = ArtifactStore.of(settings)
     if told := samples.strange(store, kept, data):

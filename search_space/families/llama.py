@@ -2,7 +2,8 @@
 
 Llama 1 to 3, Mistral, Qwen2 and Qwen3, and the types of `_decoder_types`. Elastic are the layers (how many of the
 first, as in LLaMA-NAS, or which), and in each layer the width of its feed-forward network, the number of key-value
-groups, and of experts those that there are and those that a position uses. Costs are for one text of `length` tokens.
+groups, and of experts those that there are and those that a position uses. A width of 0 is a layer without a
+feed-forward network, and 0 groups one without attention (in `OWN_TYPES`). Costs are for one text of `length` tokens.
 """
 
 from __future__ import annotations
@@ -130,6 +131,8 @@ class LlamaPreset:
             first and the last excepted, which always are.
         ffns, kv_heads: options in every layer; None: quarters of the full width; all and half of the groups.
         length: tokens for which costs are counted.
+        ffn_divisors: if there are any, widths are the full one divided by these, and all layers with all their groups
+            are kept.
     """
 
     config: Mapping[str, Any]
@@ -137,6 +140,7 @@ class LlamaPreset:
     ffns: tuple[int, ...] | None
     kv_heads: tuple[int, ...] | None
     length: int = 128
+    ffn_divisors: tuple[int, ...] = ()
 
 
 PRESETS: dict[str, LlamaPreset] = {
@@ -160,6 +164,28 @@ PRESETS: dict[str, LlamaPreset] = {
         depths=(24, 28, 32),
         ffns=(5504, 11008),
         kv_heads=(32,),
+    ),
+    # MatFormer (arXiv 2310.07707): in every layer the first eighth, quarter, half or all of the feed-forward network.
+    # Its own sizes (180M to 1.3B) are not published to the parameter; of a checkpoint the shares are those of its own.
+    "matformer": LlamaPreset(
+        config={
+            "model_type": "llama",
+            "architectures": ["LlamaForCausalLM"],
+            "vocab_size": 256,
+            "hidden_size": 128,
+            "intermediate_size": 512,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 8,
+            "num_key_value_heads": 8,
+            "max_position_embeddings": 1024,
+            "rms_norm_eps": 1e-5,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+            "tie_word_embeddings": True,
+        },
+        depths=None,
+        ffns=None,
+        kv_heads=None,
+        ffn_divisors=(8, 4, 2, 1),
     ),
     # Bytes as tokens: small enough to train on a laptop's CPU, with grouped-query attention.
     "tiny": LlamaPreset(
@@ -213,6 +239,11 @@ def _table_space(config: Mapping[str, Any], preset: str | None, adjustments: Adj
     wanted = Wanted(keep=True, groups="kv_heads")
     if preset:
         own = PRESETS[preset]
+        if own.ffn_divisors:
+            raise ValueError(
+                f"Preset {preset!r} is of {', '.join(OWN_TYPES)}, and the checkpoint is a {config['model_type']}. "
+                "Leave the preset out, and give choices layer*_ffn, layer*_kv_heads and layer*_keep."
+            )
         wanted = Wanted(own.depths is None, "kv_heads", own.depths, own.kv_heads, own.ffns, own.length)
     return network_space("llama", preset, _decoder_types.read(config), wanted, adjustments)
 
@@ -254,8 +285,9 @@ def _choices(
     most_ffn = whole_of.ffn if whole_of else None
     # A space of fresh weights may have more groups than its preset; a checkpoint has those that it has.
     most_groups = whole_of.kv_heads if whole_of else None
-    ffns = preset.ffns or shares(decoder.ffn, (1, 2, 3), 8)
-    groups = preset.kv_heads or shares(decoder.kv_heads, (2,), 1)
+    nested = tuple(max(1, decoder.ffn // divisor) for divisor in preset.ffn_divisors)
+    ffns = nested or preset.ffns or shares(decoder.ffn, (1, 2, 3), 8)
+    groups = (decoder.kv_heads,) if nested else preset.kv_heads or shares(decoder.kv_heads, (2,), 1)
     depths: tuple[Any, ...] = ()
     last = decoder.layers
     if preset.depths is not None:
@@ -263,18 +295,30 @@ def _choices(
         yield Choice("depth", depths)
         last = int(depths[-1])
     for i in range(1, last + 1):
+        widths = options.of(f"layer{i}_ffn", ffns, whole(0, most_ffn))
+        known = options.of(f"layer{i}_kv_heads", groups, whole(0, most_groups))
         if preset.depths is not None:
             deep_enough = tuple(depth for depth in depths if depth >= i)
             when = None if deep_enough == depths else ("depth", deep_enough)
+            if when is not None and 0 in widths and 0 in known:
+                raise ValueError(
+                    f"Layer {i} can be left out by depth, and by 0 for both layer{i}_ffn and layer{i}_kv_heads: two "
+                    f"names of one network. Give depth the single option {depths[-1]}, or leave one 0 out."
+                )
         else:
-            inner = (0, 1) if 1 < i < last else (1,)
+            # With neither attention nor a feed-forward network a layer is left out already.
+            inner = (0, 1) if 1 < i < last and not nested and not (0 in widths and 0 in known) else (1,)
             kept = options.of(f"layer{i}_keep", inner, whole(0, 1))
+            if 0 in kept and 0 in widths and 0 in known:
+                raise ValueError(
+                    f"Layer {i} can be left out by layer{i}_keep, and by 0 for both layer{i}_ffn and "
+                    f"layer{i}_kv_heads: two names of one network. Leave layer{i}_keep or one 0 out."
+                )
             yield Choice(f"layer{i}_keep", kept)
             when = (f"layer{i}_keep", (1,)) if 1 in kept else None
             if kept == (0,):
                 continue
-        yield Choice(f"layer{i}_ffn", options.of(f"layer{i}_ffn", ffns, whole(1, most_ffn)), when)
-        known = options.of(f"layer{i}_kv_heads", groups, whole(1, most_groups))
+        yield Choice(f"layer{i}_ffn", widths, when)
         yield Choice(f"layer{i}_kv_heads", known, when)
 
 
@@ -284,7 +328,8 @@ def _blueprint(decoder: LlamaDecoder, length: int, values: Values) -> dict[str, 
     for i in range(1, depth + 1):
         if values.get(f"layer{i}_keep", 1):
             sizes = int(values[f"layer{i}_ffn"]), int(values[f"layer{i}_kv_heads"])
-            layers[f"layer{i}"] = decoder.layer(i, *sizes, length)
+            if any(sizes):
+                layers[f"layer{i}"] = decoder.layer(i, *sizes, length)
     layers["head"] = decoder.head(length)
     return layers
 
@@ -446,8 +491,10 @@ def config_of(layers: Mapping[str, LayerSpec]) -> dict[str, Any]:
         raise CheckpointError("only folders of llama, mistral, qwen2 and qwen3 are written, and its layers are others")
     first = decoders[0]
     base = json.loads(first.config)
-    kind, ratio = str(base["model_type"]), first.heads // first.kv_heads
-    groups = max(layer.kv_heads for layer in decoders)
+    attentive = next((layer for layer in decoders if layer.heads), None)
+    kind, ratio = str(base["model_type"]), attentive.heads // attentive.kv_heads if attentive else 1
+    # What no layer has, all have in zeros.
+    groups = max(1, *(layer.kv_heads for layer in decoders))
     while kind == "llama" and first.embed % (groups * ratio):
         groups += 1
     windows = [layer.window for layer in decoders]
@@ -456,7 +503,7 @@ def config_of(layers: Mapping[str, LayerSpec]) -> dict[str, Any]:
         "architectures": [dict(zip(OWN_TYPES, TASKS, strict=True))[kind]],
         "vocab_size": embedding.vocab,
         "hidden_size": first.embed,
-        "intermediate_size": max(layer.ffn for layer in decoders),
+        "intermediate_size": max(1, *(layer.ffn for layer in decoders)),
         "num_hidden_layers": len(decoders),
         "num_attention_heads": groups * ratio,
         "num_key_value_heads": groups,

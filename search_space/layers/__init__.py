@@ -41,6 +41,7 @@ from search_space.layers.transformer import (
     TextEmbeddingSpec,
     TextHeadSpec,
     TokenEmbeddingSpec,
+    without_a_half,
 )
 
 __all__ = [
@@ -83,4 +84,5 @@ __all__ = [
     "conv_part",
     "linear_part",
     "norm_part",
+    "without_a_half",
 ]

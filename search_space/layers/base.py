@@ -134,6 +134,10 @@ class LayerSpec(ABC):
         """Number of trainable parameters."""
         return self.totals[0]
 
+    def cached_elements(self, tokens: int) -> int:
+        """Numbers that it keeps of a text of so many tokens while the text is continued: keys and values."""
+        return 0
+
     def macs(self) -> int:
         """Multiply-accumulates for one sample."""
         return self.totals[1]

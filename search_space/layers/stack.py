@@ -113,6 +113,10 @@ class TransformerLayerSpec(LayerSpec):
         """Attention and feed-forward network: what each adds goes through this."""
         return ("dropout",)
 
+    def cached_elements(self, tokens: int) -> int:
+        """Keys and values of every head, as far back as the window, of layers that see only what came before."""
+        return 2 * self.kv_heads * self.head_dim * min(tokens, self.window or tokens) if self.facts.causal else 0
+
     @cached_property
     def facts(self) -> LayerForm:
         """Its form."""

@@ -7,6 +7,7 @@ groups of query heads that share a key-value head), so a smaller layer's project
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -162,7 +163,8 @@ class DecoderLayerSpec(LayerSpec):
         config: the checkpoint's configuration as JSON, reduced to what a layer needs; it names the model
             type, the activation, rotary scaling and the like.
         heads, kv_heads: query heads, and key-value heads that groups of them share. A smaller layer has
-            fewer whole groups, so their ratio stays.
+            fewer whole groups, so their ratio stays. 0: the layer has no attention, and no norm before it.
+        ffn: width of the feed-forward network; 0: there is none, and no norm before it.
         window: positions that a query sees, itself included; 0 for all before it.
     """
 
@@ -196,8 +198,12 @@ class DecoderLayerSpec(LayerSpec):
         return self.heads * other.kv_heads == other.heads * self.kv_heads
 
     def branches(self) -> tuple[str, ...]:
-        """Attention and feed-forward network."""
-        return ("layer.self_attn.o_proj", "layer.mlp.down_proj")
+        """Attention and feed-forward network, as far as they are there."""
+        return (*["layer.self_attn.o_proj"] * bool(self.heads), *["layer.mlp.down_proj"] * bool(self.ffn))
+
+    def cached_elements(self, tokens: int) -> int:
+        """Keys and values of every head, as far back as the window."""
+        return 2 * self.kv_heads * self.head_dim * min(tokens, self.window or tokens)
 
     def without_dropout(self) -> DecoderLayerSpec:
         """The same layer without the dropout of attention that its configuration may have."""
@@ -207,6 +213,9 @@ class DecoderLayerSpec(LayerSpec):
         return replace(self, config=json.dumps({**facts, "attention_dropout": 0.0}, sort_keys=True))
 
     def parts(self) -> dict[str, Part]:
+        return (self._attention_parts() if self.heads else {}) | (self._ffn_parts() if self.ffn else {})
+
+    def _attention_parts(self) -> dict[str, Part]:
         tokens, embed = self.tokens, self.embed
         query, key = self.heads * self.head_dim, self.kv_heads * self.head_dim
         held = tokens * embed
@@ -222,11 +231,25 @@ class DecoderLayerSpec(LayerSpec):
         return parts | {
             "attention": attention_part(self.heads, self.kv_heads, self.head_dim, tokens, held),
             "output": linear_part(query, embed, self.output_bias, tokens, held),
+        }
+
+    def _ffn_parts(self) -> dict[str, Part]:
+        tokens, embed = self.tokens, self.embed
+        held = tokens * embed
+        return {
             "ffn_norm": norm_part(embed, bias=False, tokens=tokens),
             "ffn_gate": linear_part(embed, self.ffn, self.ffn_bias, tokens, held),
             "ffn_in": linear_part(embed, self.ffn, self.ffn_bias, tokens, held + self.ffn * tokens),
             "ffn_out": linear_part(self.ffn, embed, self.ffn_bias, tokens, held),
         }
+
+
+def without_a_half(layers: Iterable[DecoderLayerSpec]) -> str | None:
+    """Whether a layer lacks attention or its feed-forward network, as a sentence for refusals; None: none does."""
+    for number, layer in enumerate(layers, 1):
+        if not layer.heads or not layer.ffn:
+            return f"layer {number} of it has no {'feed-forward network' if layer.heads else 'attention'}"
+    return None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from search.metrics import Source
+from search.metrics import Adds, Goal, Source
 from search_space.architecture import Option
 from service.store import queries
 from service.store.models import Job, JobRecord, Stage
@@ -435,6 +435,75 @@ class HealedFront(Record):
     rank_correlation: float | None = Field(
         description="Kendall's tau of the healed networks' scores before and after; null of fewer than three."
     )
+
+
+# --- a search by blocks ---------------------------------------------------------------------------
+
+
+class ScoredBlock(BaseModel):
+    """Choices that are made together, and their combinations."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    alternatives: tuple[dict[str, Option], ...]
+    largest: int = Field(description="The alternative of the largest network.")
+
+
+class PairTerm(BaseModel):
+    """What a network has beyond the sum where two blocks are both in sets of their alternatives."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    first: int
+    of_first: tuple[int, ...]
+    second: int
+    of_second: tuple[int, ...]
+    weight: float
+
+
+class BlockMetric(BaseModel):
+    """One metric over the blocks of a space (`search.blocks.table.Quantity`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    metric: str
+    goal: Goal
+    adds: Adds
+    largest: float
+    base: float
+    costs: tuple[tuple[float, ...], ...]
+    pairs: tuple[PairTerm, ...]
+    curve: tuple[float, float]
+    scores: str
+    source: Source
+    combinations: int
+    tau: float | None
+    error: float | None
+    margin: float | None
+    sum_alone: float | None
+
+
+class BlockScores(Record):
+    """What every alternative of every block adds to each metric, alone inside the largest network, and how far sums of
+    that can be trusted: from this any limits are solved for."""
+
+    kind: ClassVar[str] = "block scores"
+    event: ClassVar[str] = "blocks"
+    last_counts: ClassVar[bool] = True
+
+    blocks: tuple[ScoredBlock, ...]
+    metrics: tuple[BlockMetric, ...]
+    left_out: dict[str, str] = Field(description="Metric -> why it is not there.")
+    evaluations: int = Field(description="Of the search so far.")
+
+    def told(self) -> dict[str, Any]:
+        """How far each metric can be trusted; the scores are in the row."""
+        facts = ("metric", "combinations", "tau", "error", "margin", "sum_alone")
+        metrics = [{name: getattr(one, name) for name in facts} for one in self.metrics]
+        counts = {"blocks": len(self.blocks), "alternatives": sum(len(one.alternatives) for one in self.blocks)}
+        told: dict[str, Any] = storable({**counts, "evaluations": self.evaluations, "metrics": metrics})
+        return {**told, "left_out": dict(self.left_out)}
 
 
 # --- a search by gradient -------------------------------------------------------------------------

@@ -73,7 +73,7 @@ def test_the_stored_job_does_not_need_the_folder_any_more(folder):
 
 def test_a_preset_needs_no_checkpoint_and_a_checkpoint_no_preset(folder):
     assert SupernetSpec(family="llama", preset="tiny").checkpoint is None
-    with pytest.raises(ValidationError, match="Name a preset of family 'llama': llama2_7b, tiny"):
+    with pytest.raises(ValidationError, match="Name a preset of family 'llama': llama2_7b, matformer, tiny"):
         SupernetSpec(family="llama")
 
 

@@ -52,7 +52,10 @@ def search(**values: Any) -> dict[str, Any]:
         ({"training": {"epochs": 0}}, "training.epochs is 0, so nothing is trained"),
         ({"training": {"learning_rate": -1}}, "greater than 0"),
         ({"training": {"options": {"num_randoms": 2}}}, "num_randoms"),
-        (search(algorithm="annealing"), "No search algorithm named 'annealing'. Known: exhaustive, gp, linas, nsga2"),
+        (
+            search(algorithm="annealing"),
+            "No search algorithm named 'annealing'. Known: blocks, exhaustive, gp, linas, nsga2",
+        ),
         (search(evaluations=0), "search.evaluations: Input should be greater than or equal to 1, got 0"),
         (search(evaluations=-5), "greater than or equal to 1, got -5"),
         (search(evaluations=1_000_000), "less than or equal to 100000, got 1000000"),

@@ -1,7 +1,8 @@
 """`config.json` with `block_configs`, and weights under Llama's names: every layer has its own groups and width.
 
 Engines want the same number of query heads in every layer, feed-forward widths that are multiples of 256, and attention
-in the first layer. So query heads that a layer lacks are zeros whose outputs nothing reads, and widths are filled up.
+in the first layer; elsewhere a layer may do without attention or a feed-forward network (`no_op`). So query heads that
+a layer lacks are zeros whose outputs nothing reads, and widths are filled up.
 """
 
 from __future__ import annotations
@@ -90,7 +91,10 @@ def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> d
     }
     tensors, own = {}, 0
     for name, place in places.items():
-        held = contents.network.get_submodule(place.slot).get_parameter(place.parameter).detach().cpu()
+        block, (module, _, _) = contents.network.get_submodule(place.slot), place.parameter.rpartition(".")
+        if module.startswith(getattr(block, "left_out", ())):
+            continue
+        held = block.get_parameter(place.parameter).detach().cpu()
         own += held.numel()
         number = int(name.split(".")[2]) if name.startswith("model.layers.") else None
         tensors[name] = held.contiguous() if number is None else _fitted(name, held, layers[number], heads)
@@ -117,9 +121,9 @@ def _block(layer: DecoderLayerSpec, heads: int) -> dict[str, Any]:
     width = -(-layer.ffn // STEP) * STEP
     return {
         "attention": {
-            "no_op": False,
+            "no_op": not layer.heads,
             "replace_with_linear": False,
-            "n_heads_in_group": heads // groups_of(layer, heads),
+            "n_heads_in_group": heads // groups_of(layer, heads) if layer.heads else None,
             "sparsify": None,
             "window_length": None,
             "num_sink_tokens": None,
@@ -127,9 +131,9 @@ def _block(layer: DecoderLayerSpec, heads: int) -> dict[str, Any]:
             "unshifted_sink": False,
         },
         "ffn": {
-            "no_op": False,
+            "no_op": not layer.ffn,
             "replace_with_linear": False,
-            "ffn_mult": multiplier(width, layer.embed),
+            "ffn_mult": multiplier(width, layer.embed) if layer.ffn else None,
             "sparsify": None,
         },
     }
@@ -146,11 +150,13 @@ def multiplier(width: int, hidden: int) -> float:
 
 def _fitted(name: str, held: Tensor, layer: DecoderLayerSpec, heads: int) -> Tensor:
     """A layer's tensor in the sizes that its block says."""
-    groups, ratio, width = groups_of(layer, heads), layer.heads // layer.kv_heads, layer.head_dim
     if ".mlp." in name:
         ffn = -(-layer.ffn // STEP) * STEP
         axis = 1 if name.endswith("down_proj.weight") else 0
         return held.contiguous() if name.endswith("down_proj.bias") else _filled(held, axis, ffn)
+    if ".self_attn." not in name:
+        return held.contiguous()
+    groups, ratio, width = groups_of(layer, heads), layer.heads // layer.kv_heads, layer.head_dim
     if ".k_proj." in name or ".v_proj." in name:
         return _filled(held, 0, groups * width)
     if ".q_proj." in name or name.endswith("o_proj.weight"):

@@ -33,6 +33,8 @@ def refusal(subject: Subject) -> str | None:
     except CheckpointError as error:
         return str(error)
     first = decoders[0]
+    if not first.heads:
+        return "its first layer has no attention, and engines read from the first layer how attention is stored"
     if config["model_type"] not in ("llama", "mistral"):
         return f"block_configs describes llamas, and this network is a {config['model_type']}"
     if config.get("hidden_act", "silu") not in ("silu", "swish"):

@@ -33,24 +33,32 @@ def reload(folder):  # type: ignore[no-untyped-def]
         first, second = x.chunk(2, -1)
         return x * cos + torch.cat((-second, first), -1) * sin
 
+    def attention(x, at, each, cos, sin):
+        assert weights[at + "self_attn.k_proj.weight"].shape == (heads // each * width, hidden)
+        given = norm(x, at + "input_layernorm")
+        q, k, v = (
+            linear(given, f"{at}self_attn.{one}_proj").unflatten(-1, (-1, width)).transpose(1, 2) for one in "qkv"
+        )
+        k, v = (one.repeat_interleave(each, 1) for one in (turned(k, cos, sin), v))
+        out = torch.nn.functional.scaled_dot_product_attention(turned(q, cos, sin), k, v, is_causal=True)
+        return linear(out.transpose(1, 2).flatten(2), at + "self_attn.o_proj")
+
+    def feed_forward(x, at, multiplier):
+        ffn = -(-int(2 * multiplier * hidden / 3) // 256) * 256
+        assert weights[at + "mlp.up_proj.weight"].shape == (ffn, hidden)
+        given = norm(x, at + "post_attention_layernorm")
+        gate = torch.nn.functional.silu(linear(given, at + "mlp.gate_proj"))
+        return linear(gate * linear(given, at + "mlp.up_proj"), at + "mlp.down_proj")
+
     def logits(ids):
         x = weights["model.embed_tokens.weight"][ids]
         cos, sin = rotary(x, torch.arange(ids.shape[1])[None])
         for number, block in enumerate(config["block_configs"]):
             at, each = f"model.layers.{number}.", block["attention"]["n_heads_in_group"]
-            ffn = -(-int(2 * block["ffn"]["ffn_mult"] * hidden / 3) // 256) * 256
-            assert weights[at + "mlp.up_proj.weight"].shape == (ffn, hidden)
-            assert weights[at + "self_attn.k_proj.weight"].shape == (heads // each * width, hidden)
-            given = norm(x, at + "input_layernorm")
-            q, k, v = (
-                linear(given, f"{at}self_attn.{one}_proj").unflatten(-1, (-1, width)).transpose(1, 2) for one in "qkv"
-            )
-            k, v = (one.repeat_interleave(each, 1) for one in (turned(k, cos, sin), v))
-            out = torch.nn.functional.scaled_dot_product_attention(turned(q, cos, sin), k, v, is_causal=True)
-            x = x + linear(out.transpose(1, 2).flatten(2), at + "self_attn.o_proj")
-            given = norm(x, at + "post_attention_layernorm")
-            gate = torch.nn.functional.silu(linear(given, at + "mlp.gate_proj"))
-            x = x + linear(gate * linear(given, at + "mlp.up_proj"), at + "mlp.down_proj")
+            if not block["attention"]["no_op"]:
+                x = x + attention(x, at, each, cos, sin)
+            if not block["ffn"]["no_op"]:
+                x = x + feed_forward(x, at, block["ffn"]["ffn_mult"])
         head = weights.get("lm_head.weight", weights["model.embed_tokens.weight"])
         return norm(x, "model.norm") @ head.T
 

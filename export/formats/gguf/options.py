@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from search_space.checkpoint import CheckpointError
-from search_space.layers import DecoderLayerSpec
+from search_space.layers import DecoderLayerSpec, without_a_half
 from search_space.plugins import FAMILIES
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ printf 'FROM ./gguf/model-q8_0.gguf' > Modelfile && ollama create mine -f Modelf
 # Scaling of rotary positions that llama.cpp computes as transformers does.
 ROTARY = ("default", "linear", "llama3", "yarn", "dynamic")
 
+WRITES = "this writer fills every layer of llama.cpp's models"
+
 
 def refusal(subject: Subject) -> str | None:
     """Why llama.cpp has no architecture for a network; None: it has one."""
@@ -37,6 +39,8 @@ def refusal(subject: Subject) -> str | None:
         config: dict[str, Any] = family.config_of(subject.layers)
     except CheckpointError as error:
         return str(error)
+    if (lacking := without_a_half(decoders)) is not None:
+        return f"{lacking}, and {WRITES}; huggingface writes it with zeros there, which give the same answers"
     first = decoders[0]
     if config.get("hidden_act", "silu") not in ("silu", "swish"):
         return f"llama.cpp's llamas have the activation silu, and this network {config['hidden_act']}"

@@ -102,7 +102,7 @@ def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> d
     if (made := image_processor(config, contents.facts)) is not None:
         (folder / "preprocessor_config.json").write_text(json.dumps(made, indent=2, sort_keys=True) + "\n")
     written = sum(tensor.numel() for tensor in tensors.values() if tensor.is_floating_point())
-    own = sum(_held(network, place).numel() for place in places.values())
+    own = sum(held.numel() for place in places.values() if (held := _held(network, place)) is not None)
     width = next(iter(tensors.values())).element_size()
     told: dict[str, Any] = {"bytes": written * width, "padding_bytes": (written - own) * width}
     if written == own:
@@ -138,9 +138,15 @@ def _renumbered(places: Mapping[str, Place], network: nn.Module) -> dict[str, Pl
 
 
 def padded(network: nn.Module, places: Mapping[str, Place]) -> Iterator[tuple[str, Tensor]]:
-    """Tensors by their names in the folder, each filled up to the shape that it has there."""
+    """Tensors by their names in the folder, each filled up to the shape that it has there.
+
+    Attention or a feed-forward network that a layer lacks is all zeros there: what it adds is zero.
+    """
+    own = float_type_of(network)
     for name, place in places.items():
-        filled = _filled(_held(network, place).detach().cpu(), place.shape, name)
+        held = _held(network, place)
+        held = torch.zeros(0, dtype=own).new_zeros([0] * len(place.shape)) if held is None else held.detach().cpu()
+        filled = _filled(held, place.shape, name)
         # Places leave dimensions of one out, which transformers' ViT has in front.
         ones = next((count for end, count in LEADING_ONES.items() if name.endswith(end)), 0)
         yield name, filled.reshape(*[1] * ones, *filled.shape)
@@ -157,10 +163,12 @@ def _filled(held: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
     return filled
 
 
-def _held(network: nn.Module, place: Place) -> Tensor:
-    """The network's tensor, or what stands for one that folding took away."""
+def _held(network: nn.Module, place: Place) -> Tensor | None:
+    """The network's tensor, or what stands for one that folding took away; None of a half that a layer lacks."""
     block = network.get_submodule(place.slot)
     holder, _, attribute = place.parameter.rpartition(".")
+    if holder.startswith(getattr(block, "left_out", ())):
+        return None
     module = block.get_submodule(holder)
     if isinstance(module, nn.Identity):
         return _of_folded(block, holder, attribute)

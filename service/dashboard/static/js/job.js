@@ -38,7 +38,8 @@ const exports = new Exports(job.id, byId("exports"), (id) => detail.refresh(id),
 const detail = new Detail(byId("detail"), job.id, results, exports);
 const controls = { x: byId("axis-x"), y: byId("axis-y"), logX: byId("log-x"), logY: byId("log-y") };
 const plot = new ParetoPlot(byId("plot"), controls, byId("plot-note"), select, (point) => limits.keeps(point));
-const limits = new Limits(byId("limits"), results, showLimits, select);
+const solve = submitted.spec.search.algorithm === "blocks" ? (asked) => post(`/v1/jobs/${job.id}/solve`, { limits: asked }) : null;
+const limits = new Limits(byId("limits"), results, showLimits, select, solve);
 const gradient = submitted.spec.gradient ? new Gradient(job.id, select) : null;
 const healing = submitted.spec.healing
   ? new Healing(job.id, byId("healing-table"), byId("healing-note"), select, (networks) => {

@@ -1,16 +1,20 @@
 // Limits on the front's metrics: what remains, the network to take, and what a little more would buy.
 
-import { el } from "./dom.js";
+import { el, throttle } from "./dom.js";
 import { amount, label } from "./format.js";
 
 // A limit in the address: `max.latency_ms=5`, or `min.` where more is better.
 const WORDS = { minimize: "max", maximize: "min" };
+// While a slider moves, the network that would be best is asked for at most this often.
+const SOLVE_MS = 200;
 
 export class Limits {
   #element;
   #results;
   #changed;
   #choose;
+  #solve;
+  #ask = throttle(() => this.#solved(), SOLVE_MS);
   #asked = new Map(); // metric -> limit
   #offered = "";
   #rows = new Map(); // metric -> {input, said, values}
@@ -20,12 +24,14 @@ export class Limits {
    * @param {import("./results.js").Results} results
    * @param {() => void} changed called when limits were moved
    * @param {(id: string) => void} choose called with the network that somebody takes
+   * @param {((limits: object) => Promise<object>) | null} solve asks for the best of all networks, evaluated or not
    */
-  constructor(element, results, changed, choose) {
+  constructor(element, results, changed, choose, solve = null) {
     this.#element = element;
     this.#results = results;
     this.#changed = changed;
     this.#choose = choose;
+    this.#solve = solve;
   }
 
   get isOn() {
@@ -66,6 +72,7 @@ export class Limits {
       this.#element.replaceChildren(
         el("div", { class: "limit-rows" }, ...rows),
         el("p", { class: "remains", "data-testid": "remains", "aria-live": "polite" }),
+        ...(this.#solve ? [el("p", { class: "solved quiet small", "data-testid": "solved", "aria-live": "polite" })] : []),
       );
     }
     this.#say();
@@ -114,6 +121,7 @@ export class Limits {
       input.setAttribute("aria-valuetext", said.textContent);
       if (limit === undefined) input.value = values.length - 1;
     }
+    if (this.#solve) this.#ask();
     const line = this.#element.querySelector(".remains");
     if (!line) return;
     const kept = this.#results.front.filter((point) => this.keeps(point));
@@ -131,6 +139,28 @@ export class Limits {
     const metric = this.#quality();
     const take = el("button", { type: "button", class: "pick plain", "data-testid": "take", onclick: () => this.#choose(best.id) }, best.id);
     line.replaceChildren(`${count} Take `, take, `: ${label(metric).toLowerCase()} ${amount(metric, best.metrics[metric])}. `, this.#more(best));
+  }
+
+  /** What is predicted to be best of all networks, those too that nobody has evaluated. */
+  async #solved() {
+    const line = this.#element.querySelector(".solved");
+    if (!line) return;
+    if (!this.isOn) {
+      line.replaceChildren();
+      return;
+    }
+    const limits = Object.fromEntries([...this.#asked].filter(([metric]) => !metric.startsWith("test_")));
+    try {
+      const { objective, solutions, distrust } = await this.#solve(limits);
+      const [best] = solutions;
+      const { value, low, high, exact } = best.predicted[objective];
+      const range = exact || low === null ? "" : ` (${amount(objective, low)} to ${amount(objective, high)})`;
+      const found = best.feasible ? "Of all networks, evaluated or not," : "No network at all keeps these limits; nearest comes";
+      const doubt = distrust.length ? ` Do not trust that: ${distrust[0]}` : "";
+      line.replaceChildren(`${found} ${best.architecture_id}: predicted ${label(objective).toLowerCase()} ${amount(objective, value)}${range}.${doubt}`);
+    } catch (error) {
+      line.replaceChildren(error.message);
+    }
   }
 
   /** What the cheapest relaxation of one limit buys. */

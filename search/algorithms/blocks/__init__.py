@@ -1,0 +1,1 @@
+"""Every alternative of every block scored once, then an integer program."""

@@ -1,0 +1,147 @@
+"""Any limits, answered at once from a job's block scores."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from plugins.registry import one_of
+from search.metrics import METRICS
+from service.api.deps import READ, SessionDep
+from service.api.schemas import Answer
+
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
+
+
+class SweepIn(BaseModel):
+    """Several limits on one metric, evenly spread over what networks may have of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    metric: str = Field(description="Whose limit goes from its best value to that of the best network.")
+    points: Annotated[int, Field(ge=2, le=100, description="How many limits; equal networks are answered once.")] = 20
+
+
+class SolveIn(BaseModel):
+    """What a network must keep, and what is made best."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limits: Annotated[dict[str, float], Field(max_length=16)] = Field(
+        default_factory=dict,
+        description="Metric -> the worst value that will do: most milliseconds, fewest tokens a second. Only these "
+        "count: the job's own limits must be repeated.",
+        examples=[{"latency_ms": 5, "params": 1000000}],
+    )
+    objective: str | None = Field(
+        default=None, description="What is made best; null: the first objective of the job that is no plain cost."
+    )
+    target: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        default=None,
+        description="An uploaded table of layers: `latency_ms` is then its price, not that of the job's own target.",
+    )
+    sweep: SweepIn | None = Field(default=None, description="A front instead of one network.")
+
+    @field_validator("limits")
+    @classmethod
+    def _known(cls, limits: dict[str, float]) -> dict[str, float]:
+        for metric in limits:
+            one_of("metric", metric, tuple(METRICS))
+        return limits
+
+
+class PredictedOut(Answer):
+    """A number of a network that nobody has measured."""
+
+    value: float
+    low: float | None = Field(description="The true value lies between low and high, 9 times of 10; null: unknown.")
+    high: float | None
+    exact: bool = Field(description="Whether it is counted or priced, and not predicted.")
+
+
+class BeyondOut(Answer):
+    """A limit that the nearest network exceeds."""
+
+    metric: str
+    limit: float
+    value: float
+    by: float = Field(description="How far, as a share of the limit.")
+
+
+class SolvedOut(Answer):
+    """The network that is predicted to be best within its limits."""
+
+    limits: dict[str, float]
+    feasible: bool = Field(description="Whether it keeps its limits; if not, no network does and this comes nearest.")
+    gap: float = Field(
+        description="How far below its sum of damages the best possible one may lie, as a share; 0: proved best."
+    )
+    architecture_id: str
+    values: dict[str, Any] = Field(description="Its choices; name them in search.seed_architectures to measure it.")
+    predicted: dict[str, PredictedOut] = Field(description="By metric.")
+    beyond: list[BeyondOut] = Field(description="Limits that it exceeds.")
+    evaluated: dict[str, float | None] | None = Field(description="Its scores where the search has measured it.")
+
+
+class BlockTrustOut(Answer):
+    """How sums over blocks turned out on networks that had no part in them."""
+
+    metric: str
+    scores: str = Field(description="Whose scores of blocks are added up.")
+    combinations: int = Field(description="Held-out networks that differ from the largest in several blocks.")
+    tau: float | None = Field(description="Kendall's rank correlation of predicted and true values there.")
+    error: float | None = Field(description="Mean of |predicted - true| / true there, each 2 at most.")
+    margin: float | None = Field(description="Share of the value that 9 of 10 errors there stay within.")
+    sum_alone: float | None = Field(description="The same as error of plain sums, without curve and pairs.")
+    num_pairs: int = Field(description="Pairs of blocks that have a term of their own.")
+
+
+class SolveOut(Answer):
+    """Networks for limits, from what blocks have scored; nothing was evaluated."""
+
+    job_id: str
+    objective: str = Field(description="What was made best.")
+    trusted: bool = Field(description="Whether held-out combinations bear the ranking out.")
+    distrust: list[str] = Field(description="If not, why not.")
+    solutions: list[SolvedOut] = Field(description="One, or the different networks of a sweep.")
+    metrics: list[BlockTrustOut]
+    left_out: dict[str, str] = Field(description="Metric -> why it cannot be solved for.")
+    seconds: float
+
+
+@router.post("/solve", dependencies=[READ])
+def solve(
+    job_id: str,
+    session: SessionDep,
+    given: Annotated[
+        SolveIn,
+        Body(
+            openapi_examples={
+                "limits": {"summary": "One network", "value": {"limits": {"size_bytes": 2000000}}},
+                "sweep": {"summary": "A front", "value": {"sweep": {"metric": "params", "points": 10}}},
+            }
+        ),
+    ],
+) -> SolveOut:
+    """The network that is predicted to be best within any limits, of a job that searched with `blocks`. Nothing is
+    evaluated and nothing stored; what is wanted of it is measured by a job that extends this one."""
+    # Imported here because the API should start without what only this route needs.
+    from service.solving import solve_for
+
+    sweep = None if given.sweep is None else (given.sweep.metric, given.sweep.points)
+    answer = solve_for(session, job_id, given.limits, given.objective, sweep, given.target)
+    return SolveOut(
+        job_id=job_id,
+        objective=answer.objective,
+        trusted=not answer.distrust,
+        distrust=answer.distrust,
+        solutions=[SolvedOut.model_validate(one) for one in answer.solutions],
+        metrics=[
+            BlockTrustOut.model_validate({**one.model_dump(), "num_pairs": len(one.pairs)}, extra="ignore")
+            for one in answer.metrics
+        ],
+        left_out=answer.left_out,
+        seconds=answer.seconds,
+    )
