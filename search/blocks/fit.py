@@ -139,11 +139,12 @@ def _learned(blocks: Blocks, scored: _Scored, divergence: _Scored | str | None) 
 
 
 def _fitted(blocks: Blocks, made: Quantity, samples: _Samples) -> tuple[Quantity, float]:
-    """The quantity in the form that held-out networks ask for; and its error on them, as a share of damages."""
+    """The quantity in the form that held-out networks ask for; and its error on them, as a share of values."""
     if not len(samples.damages):
         return made, math.inf
     sums = made.damaged(samples.networks)
-    best, guessed, error = made, sums, _off(sums, samples.damages)
+    true = from_damage(made, samples.damages)
+    best, guessed, error = made, sums, _off(from_damage(made, sums), true)
     features = [blocks.features(place) for place in range(len(blocks.blocks))]
     forms: tuple[_Form, ...] = (
         _curved,
@@ -153,9 +154,9 @@ def _fitted(blocks: Blocks, made: Quantity, samples: _Samples) -> tuple[Quantity
     )
     for form in forms if len(samples.damages) >= LEAST_TO_LEARN else ():
         theirs = _held_out(made, samples, form)
-        if _off(theirs, samples.damages) < (1 - WORTH_IT) * error:
-            best, guessed, error = form(made, samples), theirs, _off(theirs, samples.damages)
-    true = from_damage(made, samples.damages)
+        off = _off(from_damage(made, theirs), true)
+        if off < (1 - WORTH_IT) * error:
+            best, guessed, error = form(made, samples), theirs, off
     trust = _trust(true, from_damage(made, guessed), from_damage(made, sums))
     return replace(best, trust=trust), error
 
@@ -170,7 +171,7 @@ def _held_out(made: Quantity, samples: _Samples, form: _Form) -> np.ndarray:
 
 
 def _off(guessed: np.ndarray, true: np.ndarray) -> float:
-    """Mean error of damages, as a share."""
+    """Mean error of values, as a share."""
     return float(np.minimum(np.abs(guessed - true) / _sizes(true), MOST_OFF).mean())
 
 
