@@ -152,11 +152,14 @@ def _deliver(client: Client, job_id: str, rule: dict[str, Any], formats: Sequenc
 
 
 def beside_the_original(front: dict[str, Any], architecture_id: str) -> Table:
-    """The chosen network and what it came from, with ratios."""
-    point = next(one for one in front["points"] if one["architecture_id"] == architecture_id)
+    """The chosen network, with the better of its weights, and what it came from, with ratios."""
+    measured = [*front["points"], *front.get("beaten", []), *front.get("beyond", [])]
+    point = next(one for one in measured if one["architecture_id"] == architecture_id)
+    healed = point.get("healed")
+    metrics = healed["after"] if healed and healed["better"] else point["metrics"]
     reference = front.get("reference") or {}
     table = Table("metric", "chosen", reference.get("name") or "original", "original / chosen")
-    for metric, value in point["metrics"].items():
+    for metric, value in metrics.items():
         other = reference.get("metrics", {}).get(metric)
         ratio = f"{other / value:.2f}" if other is not None and value else "-"
         table.add_row(plain(metric), amount(metric, value), amount(metric, other), ratio)

@@ -180,6 +180,26 @@ def test_the_command_says_what_it_exports_and_what_that_scores(monkeypatch, tmp_
     assert verified({"samples": 2, "formats": {"onnx": {"accuracy": 0.5}}}) == ["  onnx: accuracy 50.00 % on 2 samples"]
 
 
+def test_the_command_that_heals_says_which_networks_and_for_how_long(monkeypatch) -> None:
+    asked: list[Any] = []
+    made = {"id": "new"}
+    monkeypatch.setattr(Client, "descend", lambda self, *given: (asked.append(given), made)[1])
+    for words, part in (
+        (["j"], {}),
+        (["j", "front", "--most", "3"], {"networks": "front", "most": 3}),
+        (["j", "ab", "cd", "--steps", "9"], {"networks": ["ab", "cd"], "steps": 9}),
+        (["j", "knee", "--minutes", "2.5"], {"networks": "knee", "minutes": 2.5}),
+        (["j", "--tokens", "5", "--set", "lora_rank=4", "--set", "data.source=text"], None),
+    ):
+        done = CliRunner().invoke(cli.app, ["heal", *words], catch_exceptions=False)
+        assert done.exit_code == 0
+        if part is None:
+            part = {"tokens": 5, "lora_rank": 4, "data": {"source": "text"}}
+        assert asked[-1] == ("j", "heal", {"healing": part}, None)
+    with pytest.raises(ValueError, match="Give knee or front alone, or ids of networks"):
+        CliRunner().invoke(cli.app, ["heal", "j", "knee", "ab"], catch_exceptions=False)
+
+
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_download_is_named_by_job_and_network_and_checked(database, settings, whole: bool, tmp_path: Path) -> None:
     class Archive(Client):
