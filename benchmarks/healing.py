@@ -76,7 +76,8 @@ class Study:
     candidates: int
 
 
-# 0.23, 0.85 and 2.8 million parameters; only the small one was run whole, in 14 minutes of a core that others shared.
+# 0.23, 0.86 and 2.8 million parameters. The small one took 14 minutes of a core that others shared; the full one was
+# never run.
 STUDIES: dict[str, Study] = {
     "small": Study(Plan(1500, 0, 16, 64, 3e-3, 300), 64, 176, 4, 4, 150, 1e-3, 60, 24),
     "medium": Study(Plan(4000, 0, 16, 64, 2e-3, 300), 128, 344, 4, 4, 200, 1e-3, 60, 24),
