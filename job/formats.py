@@ -38,7 +38,8 @@ class FormatRefused(ValueError):
 def subject_of(spec: JobSpec, space: str, layers: Mapping[str, LayerSpec]) -> Subject:
     """A network of a job."""
     stored = any(not precision.is_full for layer in layers.values() for _, precision in layer.policy)
-    return Subject(space, layers, stored, "float32" if spec.quantization is not None else spec.supernet.float_type)
+    dtype = "float32" if spec.quantization is not None else spec.supernet.float_type
+    return Subject(space, layers, stored, dtype, {"checkpoint": spec.supernet.checkpoint})
 
 
 def unasked() -> tuple[str, ...]:

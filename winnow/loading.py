@@ -47,7 +47,7 @@ def _huggingface(folder: Path) -> Any:
 
     name = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"][0]
     tasks = ("ForCausalLM", "ForSequenceClassification", "ForImageClassification")
-    task = next((one for one in tasks if name.endswith(one)), "")
+    task = next((one for one in tasks if one in name), "ForCausalLM" if name.endswith("LMHeadModel") else "")
     return getattr(transformers, f"AutoModel{task}").from_pretrained(folder, local_files_only=True).eval()
 
 

@@ -131,8 +131,12 @@ class TransformerLayerSpec(LayerSpec):
 
     @property
     def norms_across(self) -> frozenset[str]:
-        """Fields along which a norm spans: the layer with zeros in place of what is cut off is another network."""
-        return frozenset({"heads", "kv_heads"}) if self.facts.qk_norm == "all" else frozenset()
+        """Fields along which a norm spans: the layer with zeros in place of what is cut off is another network.
+
+        A router shares out a sum of 1 among its experts.
+        """
+        normed = {"heads", "kv_heads"} if self.facts.qk_norm == "all" else set()
+        return frozenset(normed | ({"experts", "top_k"} if self.experts else set()))
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:

@@ -98,7 +98,7 @@ def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> d
         tensors = {n: contents.network.get_submodule(p.slot).get_parameter(p.parameter) for n, p in places.items()}
         sizes = [(layer.heads, layer.kv_heads, layer.ffn) for layer in layers]
     else:
-        tensors = dict(padded(contents.network, places))
+        tensors = dict(padded(contents, places, str(config["model_type"])))
         one = (config["num_attention_heads"], config["num_key_value_heads"], config["intermediate_size"])
         sizes = [one] * len(layers)
     notes = []

@@ -13,7 +13,6 @@ GENERATION = "generation_config.json"
 SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 # Pillow's numbers of its filters.
 RESAMPLING = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5}
-OF_IMAGES = ("vit", "resnet")
 
 
 def extras(config: Mapping[str, Any], contents: BundleContents) -> dict[str, Any]:
@@ -23,9 +22,11 @@ def extras(config: Mapping[str, Any], contents: BundleContents) -> dict[str, Any
     if "vocab_size" in config:
         vocab = config["vocab_size"]
         for key in SPECIAL:
+            if key not in checkpoint and config.get(key) is None and checkpoint:
+                continue  # the class's own, which no file needs to say
             value = checkpoint.get(key)
             found[key] = value if value is None or isinstance(value, list) or value < vocab else None
-        if config["model_type"] == "bert" and found["pad_token_id"] is None:
+        if config["model_type"] == "bert" and found.get("pad_token_id") is None:
             found["pad_token_id"] = 0
     if "num_labels" in config:
         names = contents.facts.get("preprocessing", {}).get("labels")
@@ -40,7 +41,7 @@ def extras(config: Mapping[str, Any], contents: BundleContents) -> dict[str, Any
 
 def generation_config(config: Mapping[str, Any], contents: BundleContents) -> dict[str, Any] | None:
     """How a language model generates: the checkpoint's own file, or its special tokens; None for other networks."""
-    if not str(config["architectures"][0]).endswith("ForCausalLM"):
+    if not str(config["architectures"][0]).endswith(("ForCausalLM", "LMHeadModel")):
         return None
     own = next((file for file in contents.companions if file.name == GENERATION), None)
     if own is not None:
@@ -53,7 +54,7 @@ def generation_config(config: Mapping[str, Any], contents: BundleContents) -> di
 def image_processor(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any] | None:
     """`preprocessor_config.json`: pixels from 0 to 255 become what the network eats; None for texts."""
     said = facts.get("preprocessing") or {}
-    if config["model_type"] not in OF_IMAGES or "mean" not in said:
+    if "image_size" not in config or "mean" not in said:
         return None
     size = int(config["image_size"])
     white = float(said.get("full_scale", 255.0))

@@ -10,6 +10,7 @@ import json
 import statistics
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from export.contents import BundleContents
 from export.formats.huggingface.folder import extras, generation_config, image_processor
 from export.generation import in_float32
-from search_space.checkpoint import INDEX, SINGLE, Place
+from search_space.checkpoint import INDEX, SINGLE, Piece, Place
 from search_space.plugins import FAMILIES
 from supernet.network import arguments, float_type_of
 
@@ -35,7 +36,17 @@ PACKAGES = ("torch", "transformers", "safetensors")
 # What one file holds at most, as transformers itself cuts them.
 SHARD_BYTES = 5_000_000_000
 
-LEADING_ONES = {"embeddings.cls_token": 2, "embeddings.position_embeddings": 1}
+# Dimensions of one that transformers' tensors have in front and places leave out, by the ends of their names.
+LEADING_ONES = {
+    "embeddings.cls_token": 2,
+    "embeddings.position_embeddings": 1,
+    "embeddings.distillation_token": 1,
+    "embeddings.register_tokens": 1,
+    ".grn.weight": 3,
+    ".grn.bias": 3,
+}
+# Of these the mask token has one as well.
+MASKED_WITH_ONE = ("beit",)
 
 # Files of 16 bits are compared in 32: both compute with the same weights then.
 REFERENCE = in_float32
@@ -49,7 +60,7 @@ def reload(folder):
     with open(folder + "/config.json") as file:
         name = json.load(file)["architectures"][0]
     tasks = ("ForCausalLM", "ForSequenceClassification", "ForImageClassification")
-    task = next((one for one in tasks if name.endswith(one)), "")
+    task = next((one for one in tasks if one in name), "ForCausalLM" if name.endswith("LMHeadModel") else "")
     model, said = getattr(transformers, "AutoModel" + task).from_pretrained(
         folder, dtype=torch.float32, output_loading_info=True, local_files_only=True, trust_remote_code=False
     )
@@ -63,7 +74,10 @@ def reload(folder):
             given["attention_mask"] = torch.from_numpy(mask).long()
         with torch.no_grad():
             answer = model(**given)
-        return (answer.logits if hasattr(answer, "logits") else answer.pooler_output).numpy()
+        if hasattr(answer, "logits"):
+            return answer.logits.numpy()
+        pooled = getattr(answer, "pooler_output", None)
+        return (answer.last_hidden_state[:, 0] if pooled is None else pooled.flatten(1)).numpy()
     def generate(prompts, count):
         model.generation_config = transformers.GenerationConfig(do_sample=False, pad_token_id=0)
         ids = torch.from_numpy(prompts)
@@ -94,7 +108,7 @@ def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> d
     """
     network = contents.network
     config, places = described(contents)
-    tensors = dict(padded(network, places))
+    tensors = dict(padded(contents, places, str(config["model_type"])))
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     write_weights(tensors, folder)
     if (made := generation_config(config, contents)) is not None:
@@ -102,7 +116,7 @@ def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> d
     if (made := image_processor(config, contents.facts)) is not None:
         (folder / "preprocessor_config.json").write_text(json.dumps(made, indent=2, sort_keys=True) + "\n")
     written = sum(tensor.numel() for tensor in tensors.values() if tensor.is_floating_point())
-    own = sum(held.numel() for place in places.values() if (held := _held(network, place)) is not None)
+    own = sum(held.numel() for piece in _pieces(places) if (held := _held(contents, piece)) is not None)
     width = next(iter(tensors.values())).element_size()
     told: dict[str, Any] = {"bytes": written * width, "padding_bytes": (written - own) * width}
     if written == own:
@@ -123,68 +137,100 @@ def described(contents: BundleContents) -> tuple[dict[str, Any], dict[str, Place
         CheckpointError: transformers has no class of such networks.
     """
     family = FAMILIES.load(str(contents.facts["space"]).split("/")[0])
-    config = family.config_of(contents.layers)
+    config = family.config_of(contents.layers, contents.facts.get("checkpoint"))
     places: dict[str, Place] = family.layout(config).places
     dtype = str(float_type_of(contents.network)).removeprefix("torch.")
     return config | extras(config, contents) | {"dtype": dtype}, _renumbered(places, contents.network)
 
 
 def _renumbered(places: Mapping[str, Place], network: nn.Module) -> dict[str, Place]:
-    """The same places with the network's own slots: it may have left layers out; transformers counts without gaps."""
-    wanted = list(dict.fromkeys(place.slot for place in places.values()))
+    """The same places with the network's own slots: it may have left layers out; transformers counts without gaps.
+
+    Where transformers counts more of them, slots are the same, and those that the network lacks have no name.
+    """
+    wanted = list(dict.fromkeys(piece.slot for piece in _pieces(places)))
     own = [name for name, block in network.named_children() if any(True for _ in block.parameters())]
-    slots = dict(zip(wanted, own, strict=True))
-    return {name: Place(slots[p.slot], p.parameter, p.shape) for name, p in places.items()}
+    slots = {name: name if name in own else "" for name in wanted}
+    if len(wanted) == len(own):
+        slots = dict(zip(wanted, own, strict=True))
+
+    def moved(place: Place) -> Place:
+        split = tuple(replace(piece, slot=slots[piece.slot]) for piece in place.split)
+        return replace(place, slot="" if split else slots[place.slot], split=split)
+
+    return {name: moved(place) for name, place in places.items()}
 
 
-def padded(network: nn.Module, places: Mapping[str, Place]) -> Iterator[tuple[str, Tensor]]:
+def _pieces(places: Mapping[str, Place]) -> Iterator[Piece]:
+    return (piece for place in places.values() for piece in place.pieces)
+
+
+def padded(contents: BundleContents, places: Mapping[str, Place], kind: str) -> Iterator[tuple[str, Tensor]]:
     """Tensors by their names in the folder, each filled up to the shape that it has there.
 
-    Attention or a feed-forward network that a layer lacks is all zeros there: what it adds is zero.
+    Args:
+        kind: transformers' model type.
     """
-    own = float_type_of(network)
+    dtype = float_type_of(contents.network)
     for name, place in places.items():
-        held = _held(network, place)
-        held = torch.zeros(0, dtype=own).new_zeros([0] * len(place.shape)) if held is None else held.detach().cpu()
-        filled = _filled(held, place.shape, name)
-        # Places leave dimensions of one out, which transformers' ViT has in front.
+        filled = _assembled(contents, place, name, dtype)
+        # Places leave dimensions of one out, which transformers' tensors have in front.
         ones = next((count for end, count in LEADING_ONES.items() if name.endswith(end)), 0)
+        ones += name.endswith("embeddings.mask_token") and kind in MASKED_WITH_ONE
         yield name, filled.reshape(*[1] * ones, *filled.shape)
         if name.endswith(".running_var"):
             yield name.replace("running_var", "num_batches_tracked"), torch.tensor(0)
 
 
-def _filled(held: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
-    if held.shape == shape:
-        return held.contiguous()
+def _assembled(contents: BundleContents, place: Place, name: str, dtype: torch.dtype) -> Tensor:
+    """A stored tensor from the parameters that are its rows: the inverse of `supernet.weights.cut`."""
+    pieces = place.pieces
+    shape = place.shape[::-1] if pieces[0].transposed else place.shape
     # A channel that is not there has variance one, so that normalising it gives its zero.
-    filled = torch.ones(shape, dtype=held.dtype) if name.endswith("running_var") else held.new_zeros(shape)
-    filled[tuple(slice(0, size) for size in held.shape)] = held
-    return filled
+    stored = torch.ones(shape, dtype=dtype) if name.endswith("running_var") else torch.zeros(shape, dtype=dtype)
+    for piece in pieces:
+        found = _held(contents, piece)
+        if found is None:
+            continue
+        held = found.detach().cpu()
+        rows = stored.unflatten(0, (piece.blocks, -1))
+        rows = rows[:, piece.start : piece.stop or None]
+        if held.numel() == rows.numel():
+            rows.copy_(held.reshape(rows.shape))
+        elif piece.blocks == 1:
+            rows[0][tuple(slice(0, size) for size in held.shape)] = held
+        else:
+            # Blocks are heads, of which a narrower layer has the first.
+            own = held.unflatten(0, (-1, rows.shape[1]))
+            rows[tuple(slice(0, size) for size in own.shape)] = own
+    return stored.T.contiguous() if pieces[0].transposed else stored
 
 
-def _held(network: nn.Module, place: Place) -> Tensor | None:
-    """The network's tensor, or what stands for one that folding took away; None of a half that a layer lacks."""
-    block = network.get_submodule(place.slot)
-    holder, _, attribute = place.parameter.rpartition(".")
+def _held(contents: BundleContents, piece: Piece) -> Tensor | None:
+    """The network's tensor, or what stands for one that folding took away; None of a block, or of a half of a layer,
+    that the network lacks: what it adds is zero."""
+    if not piece.slot:
+        return None
+    block = contents.network.get_submodule(piece.slot)
+    holder, _, attribute = piece.parameter.rpartition(".")
     if holder.startswith(getattr(block, "left_out", ())):
         return None
     module = block.get_submodule(holder)
     if isinstance(module, nn.Identity):
-        return _of_folded(block, holder, attribute)
+        eps = contents.layers[piece.slot].fields().get("eps", nn.BatchNorm2d(1).eps)
+        return _of_folded(block, holder, attribute, float(eps))
     found = getattr(module, attribute)
-    assert isinstance(found, Tensor), place
+    assert isinstance(found, Tensor), piece
     return found
 
 
-def _of_folded(block: nn.Module, norm: str, attribute: str) -> Tensor:
+def _of_folded(block: nn.Module, norm: str, attribute: str, eps: float) -> Tensor:
     """A batch normalisation that does nothing but add the bias of the convolution it was folded into."""
     conv = block.get_submodule(norm.replace("norm", "conv") if norm.startswith("norm") else norm.removesuffix("_norm"))
     assert isinstance(conv, nn.Conv2d)
     assert conv.bias is not None
     if attribute == "bias":
         return conv.bias
-    eps = nn.BatchNorm2d(1).eps
     value = {"weight": (1 + eps) ** 0.5, "running_mean": 0.0, "running_var": 1.0}[attribute]
     return torch.full_like(conv.bias, value)
 
