@@ -55,6 +55,10 @@ def _source(folder: Path) -> Any:
     return runpy.run_path(str(folder / "load.py"))["model"]
 
 
+def _supernet(folder: Path) -> Any:
+    return runpy.run_path(str(folder / "load.py"))["load"]()
+
+
 def _onnx(folder: Path) -> Any:
     import onnxruntime
 
@@ -78,6 +82,7 @@ OPENERS: dict[str, Callable[[Path], Any]] = {
     "onnx": _onnx,
     "openvino": _openvino,
     "safetensors": _source,
+    "supernet": _supernet,
     "torch_export": _program,
     "winnow": _source,
 }
