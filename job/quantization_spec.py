@@ -50,6 +50,12 @@ class QuantizationSpec(InnerPart):
         description="Layers that keep one width: `first`, `last`, or a name or pattern.",
         examples=[{"first": 32, "last": 32}],
     )
+    embeddings: Annotated[tuple[Literal[4, 8, 32], ...], Field(max_length=3)] = Field(
+        default=(),
+        description="Widths of tables of words, from 4, 8 and 32, heads that are tied to them included; empty: they "
+        "keep full precision and no policy speaks of them.",
+        examples=[[8, 32]],
+    )
     observer: Literal["minmax", "percentile", "kl"] = Field(
         default="kl", description="How the range of an activation follows from what calibration saw of it."
     )
@@ -66,7 +72,7 @@ class QuantizationSpec(InnerPart):
 
     @model_validator(mode="after")
     def _different(self) -> QuantizationSpec:
-        for name, values in (("bits", self.bits), ("weights", self.weights)):
+        for name, values in (("bits", self.bits), ("weights", self.weights), ("embeddings", self.embeddings)):
             if len(set(values)) != len(values):
                 raise ValueError(f"quantization.{name} lists a value twice: {list(values)}.")
         self.quantization()
@@ -88,6 +94,7 @@ class QuantizationSpec(InnerPart):
             self.tie,
             {pattern: tuple(sorted(bits)) for pattern, bits in self.layers.items()},
             dict(self.pinned),
+            tuple(sorted(self.embeddings)),
         )
         for bits in self.bits:
             asked.precision(bits, self.weights[0])

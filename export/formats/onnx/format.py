@@ -105,7 +105,7 @@ def write(network: nn.Module, example: Tensor, folder: Path) -> str | None:
     name_layers(model, "network." if called.cached else "")
     if applied is not None and applied.plans:
         onnx.save(model, str(folder / FILE))
-        quantize_file(folder / FILE, applied.plans)
+        quantize_file(folder / FILE, applied.plans, applied.tied)
         model = onnx.load(str(folder / FILE))
     rid_of_talk(model)
     _save(model, folder / FILE)
