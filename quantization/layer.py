@@ -57,6 +57,8 @@ class SchemeFile(Protocol):
     """What every file of `quantization/schemes` has.
 
     KERNELS: target -> the kernels that execute the scheme there. A target that is not named cannot.
+    WANTS_MOMENTS: true where `quantize` takes, as a third argument, the sum of x x^T over what the layer takes on
+    calibration data; may be left out.
     """
 
     KERNELS: dict[str, str]
@@ -64,7 +66,7 @@ class SchemeFile(Protocol):
     def plan(self, layer: Layer, precision: Precision, weight: QuantizedWeight | None, seen: Statistics | None) -> Plan:
         """How this layer is executed."""
 
-    def quantize(self, weight: Tensor, precision: Precision) -> QuantizedWeight | None:
+    def quantize(self, weight: Tensor, precision: Precision, *moments_II: Tensor) -> QuantizedWeight | None:
         """The weight as it is stored; None if it is not stored in integers."""
 
 

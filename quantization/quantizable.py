@@ -163,6 +163,11 @@ class Applied:
     tied: dict[str, str] = field(default_factory=dict)
 
 
+def wants_moments(precision: Precision) -> bool:
+    """Whether a scheme rounds weights by what their layer takes."""
+    return bool(getattr(scheme(precision.scheme), "WANTS_MOMENTS", False))
+
+
 def _operation(layer: Stored) -> str:
     if isinstance(layer, nn.Embedding):
         return EMBEDDING
@@ -215,6 +220,8 @@ class QuantizableNetwork:
         folded = fold(network, layers, example)
         self.folded, self.norms, self.activations = folded.network, folded.norms, folded.activations
         self.statistics: dict[str, Statistics] = {}
+        # Layer name -> sum of x x^T over what it takes, where a scheme asked for it (`see_moments`).
+        self.moments: dict[str, Tensor] = {}
         self._weights: dict[tuple[str, Precision], QuantizedWeight | None] = {}
         self._plans: dict[tuple[str, Precision], Plan] = {}
         self._layers: dict[tuple[str, Precision], FakeQuantized] = {}
@@ -239,7 +246,12 @@ class QuantizableNetwork:
             if operation not in SCHEMES[precision.scheme].operations:
                 raise ValueError(f"Scheme {precision.scheme!r} has no kernels for {name!r}, a {operation} layer.")
             if key not in self._weights:
-                self._weights[key] = file.quantize(layer.weight, precision)
+                wanted: tuple[Tensor, ...] = ()
+                if wants_moments(precision):
+                    if name not in self.moments:
+                        raise ValueError(f"Layer {name!r} was not calibrated for scheme {precision.scheme!r}.")
+                    wanted = (self.moments[name],)
+                self._weights[key] = file.quantize(layer.weight, precision, *wanted)
             self._plans[key] = file.plan(layer, precision, self._weights[key], self.statistics.get(name))
         return self._plans[key]
 

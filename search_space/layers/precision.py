@@ -75,6 +75,16 @@ SCHEMES: dict[str, Scheme] = {
     "int4_weight": Scheme(
         4, ("linear",), "float", False, ("symmetric",), GROUPS, ONNXRUNTIME + TORCH, "4-bit weights alone, in groups."
     ),
+    "gptq": Scheme(
+        4,
+        ("linear",),
+        "float",
+        False,
+        ("symmetric",),
+        GROUPS,
+        ONNXRUNTIME + TORCH,
+        "4-bit weights alone, in groups, rounded so that they make up for each other's errors on calibration data.",
+    ),
     "int8_embedding": Scheme(
         8, (EMBEDDING,), "float", False, ("symmetric",), (0,), ONNXRUNTIME + TORCH, "8-bit rows of an embedding."
     ),
