@@ -11,16 +11,17 @@ import statistics
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from export.contents import BundleContents
 from export.formats.huggingface.folder import extras, generation_config, image_processor
 from export.generation import in_float32
+from export.streamed import Made, save_streamed
 from search_space.checkpoint import INDEX, SINGLE, Piece, Place
 from search_space.plugins import FAMILIES
 from supernet.network import arguments, float_type_of
@@ -35,6 +36,8 @@ PACKAGES = ("torch", "transformers", "safetensors")
 
 # What one file holds at most, as transformers itself cuts them.
 SHARD_BYTES = 5_000_000_000
+# Larger files with zeros are not timed where they are written.
+TIMED_BYTES = 1_000_000_000
 
 # Dimensions of one that transformers' tensors have in front and places leave out, by the ends of their names.
 LEADING_ONES = {
@@ -108,26 +111,29 @@ def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> d
     """
     network = contents.network
     config, places = described(contents)
-    tensors = dict(padded(contents, places, str(config["model_type"])))
+    tensors = to_write(contents, places, str(config["model_type"]))
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     write_weights(tensors, folder)
     if (made := generation_config(config, contents)) is not None:
         (folder / "generation_config.json").write_text(json.dumps(made, indent=2, sort_keys=True) + "\n")
     if (made := image_processor(config, contents.facts)) is not None:
         (folder / "preprocessor_config.json").write_text(json.dumps(made, indent=2, sort_keys=True) + "\n")
-    written = sum(tensor.numel() for tensor in tensors.values() if tensor.is_floating_point())
+    written = sum(tensor.numel for tensor in tensors.values() if tensor.dtype.is_floating_point)
     own = sum(held.numel() for piece in _pieces(places) if (held := _held(contents, piece)) is not None)
-    width = next(iter(tensors.values())).element_size()
+    width = next(iter(tensors.values())).dtype.itemsize
     told: dict[str, Any] = {"bytes": written * width, "padding_bytes": (written - own) * width}
     if written == own:
         return told | {"notes": ["All layers are alike, so transformers' model is this network, number for number."]}
     share = 100 * (written - own) / own
     note = (
         f"Layers differ in width, and transformers' model has one: {(written - own) * width:,} bytes of zeros "
-        f"({share:.3g} % more weights) fill them up. Answers are the same; the time that they cost is in the export's "
-        "report."
+        f"({share:.3g} % more weights) fill them up. Answers are the same"
     )
-    return told | {"notes": [note], "measured": _timed(network, example, folder)}
+    if written * width > TIMED_BYTES:
+        # transformers' model would lie beside the network.
+        return told | {"notes": [f"{note}; so large a file was not timed."]}
+    timed = _timed(network, example, folder)
+    return told | {"notes": [f"{note}; the time that they cost is in the export's report."], "measured": timed}
 
 
 def described(contents: BundleContents) -> tuple[dict[str, Any], dict[str, Place]]:
@@ -166,25 +172,39 @@ def _pieces(places: Mapping[str, Place]) -> Iterator[Piece]:
 
 
 def padded(contents: BundleContents, places: Mapping[str, Place], kind: str) -> Iterator[tuple[str, Tensor]]:
-    """Tensors by their names in the folder, each filled up to the shape that it has there.
+    """Tensors by their names in the folder, each filled up to the shape that it has there."""
+    return ((name, made.make()) for name, made in to_write(contents, places, kind).items())
+
+
+def to_write(contents: BundleContents, places: Mapping[str, Place], kind: str) -> dict[str, Made]:
+    """Tensors by their names in the folder, each filled up, when it is made, to the shape that it has there.
 
     Args:
         kind: transformers' model type.
     """
     dtype = float_type_of(contents.network)
+    found: dict[str, Made] = {}
     for name, place in places.items():
-        filled = _assembled(contents, place, name, dtype)
         # Places leave dimensions of one out, which transformers' tensors have in front.
         ones = next((count for end, count in LEADING_ONES.items() if name.endswith(end)), 0)
         ones += name.endswith("embeddings.mask_token") and kind in MASKED_WITH_ONE
-        yield name, filled.reshape(*[1] * ones, *filled.shape)
+        shape = (*[1] * ones, *place.shape)
+        found[name] = Made(shape, dtype, partial(_shaped, contents, place, name, dtype, shape))
         if name.endswith(".running_var"):
-            yield name.replace("running_var", "num_batches_tracked"), torch.tensor(0)
+            found[name.replace("running_var", "num_batches_tracked")] = Made.of(torch.tensor(0))
+    return found
+
+
+def _shaped(contents: BundleContents, place: Place, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+    return _assembled(contents, place, name, dtype).reshape(shape)
 
 
 def _assembled(contents: BundleContents, place: Place, name: str, dtype: torch.dtype) -> Tensor:
     """A stored tensor from the parameters that are its rows: the inverse of `supernet.weights.cut`."""
     pieces = place.pieces
+    whole = None if place.split else _held(contents, pieces[0])
+    if whole is not None and whole.numel() == torch.Size(place.shape).numel():
+        return whole  # nothing to fill up, so nothing to copy
     shape = place.shape[::-1] if pieces[0].transposed else place.shape
     # A channel that is not there has variance one, so that normalising it gives its zero.
     stored = torch.ones(shape, dtype=dtype) if name.endswith("running_var") else torch.zeros(shape, dtype=dtype)
@@ -235,9 +255,9 @@ def _of_folded(block: nn.Module, norm: str, attribute: str, eps: float) -> Tenso
     return torch.full_like(conv.bias, value)
 
 
-def write_weights(tensors: Mapping[str, Tensor], folder: Path) -> None:
-    """Write safetensors: one file, or several of `SHARD_BYTES` at most and an index."""
-    shards: list[dict[str, Tensor]] = [{}]
+def write_weights(tensors: Mapping[str, Made], folder: Path) -> None:
+    """Write safetensors, tensor by tensor: one file, or several of `SHARD_BYTES` at most and an index."""
+    shards: list[dict[str, Made]] = [{}]
     size = 0
     for name, tensor in tensors.items():
         if size + tensor.nbytes > SHARD_BYTES and shards[-1]:
@@ -246,11 +266,11 @@ def write_weights(tensors: Mapping[str, Tensor], folder: Path) -> None:
         shards[-1][name] = tensor
         size += tensor.nbytes
     if len(shards) == 1:
-        save_file(dict(tensors), folder / SINGLE, {"format": "pt"})
+        save_streamed(tensors, folder / SINGLE)
         return
     names = [f"model-{n:05d}-of-{len(shards):05d}.safetensors" for n in range(1, len(shards) + 1)]
     for file, shard in zip(names, shards, strict=True):
-        save_file(shard, folder / file, {"format": "pt"})
+        save_streamed(shard, folder / file)
     where = {name: file for file, shard in zip(names, shards, strict=True) for name in shard}
     total = sum(tensor.nbytes for tensor in tensors.values())
     (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": where}, indent=2) + "\n")
