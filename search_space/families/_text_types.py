@@ -481,11 +481,6 @@ def config_of(layers: Mapping[str, LayerSpec], checkpoint: Mapping[str, Any] | N
         CheckpointError: transformers has no such network, also not with zeros.
     """
     config = of_checkpoint(layers, checkpoint)
-    if config.pop(POOLING, None):
-        raise CheckpointError(
-            "it is an encoder of sentences, whose pooling is a module of sentence-transformers and of no model of "
-            "transformers"
-        )
     t = TYPES[str(config.get("model_type"))]
     *_, head = layers.values()
     body = [layer for layer in layers.values() if isinstance(layer, EncoderLayerSpec | TransformerLayerSpec)]
@@ -493,6 +488,11 @@ def config_of(layers: Mapping[str, LayerSpec], checkpoint: Mapping[str, Any] | N
     config[t.keys.get("intermediate_size", "intermediate_size")] = max(layer.ffn for layer in body)
     config["architectures"] = [f"{t.stem}Model"]
     if isinstance(head, PooledHeadSpec) and head.classes:
+        if POOLING in config:
+            raise CheckpointError(
+                "it classifies what an encoder of sentences pools, for which transformers has no class; without "
+                "classes its vectors can be had"
+            )
         config |= {"architectures": [f"{t.stem}ForSequenceClassification"], "num_labels": head.classes}
     if isinstance(body[0], TransformerLayerSpec):
         config["layer_types"] = [layer_type(layer) for layer in body if isinstance(layer, TransformerLayerSpec)]

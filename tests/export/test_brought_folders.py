@@ -15,11 +15,12 @@ from job.formats import Subject, refusal
 from quantization.quantizable import fold
 from search_space.adjustments import Adjustments
 from search_space.architecture import Architecture
-from search_space.checkpoint import IMAGE_SIDE
+from search_space.checkpoint import IMAGE_SIDE, read_checkpoint
 from search_space.plugins import FAMILIES, load_family
+from search_space.sentences import POOLING
 from search_space.space import SearchSpace
 from supernet.weights import pretrained_supernet
-from tests.export.random_networks import answers, random_contents, reloaded
+from tests.export.random_networks import answers, checkpoint_of, random_contents, reloaded
 from tests.supernet.brought import BROUGHT
 from tests.supernet.checkpoints import CHECKPOINTS, inputs
 
@@ -185,6 +186,35 @@ def test_positions_are_written_for_the_images_they_were_resized_to(tmp_path: Pat
     space = load_family("vit", None, None, config)
     contents = random_contents(space, 3, architecture=space.largest(), checkpoint=config)
     check(contents, inputs("vit", 24), tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "unit"),
+    [
+        ("bert-model", "mean", True),
+        ("roberta-model", "first", False),
+        ("distilbert-model", "max", True),
+        ("modernbert-model", "last", True),
+    ],
+)
+def test_an_encoder_of_sentences_takes_its_pooling_along(
+    name: str, mode: str, unit: bool, tmp_path, monkeypatch
+) -> None:
+    config = {**checkpoint_of(name), POOLING: {"mode": mode, "unit": unit}}
+    space = load_family("bert", None, None, config)
+    contents = random_contents(space, 3, architecture=space.smallest(), checkpoint=config)
+    x = samples_of(name if name in BROUGHT else "roberta", space)
+    check(contents, x, tmp_path, monkeypatch)
+    assert read_checkpoint(tmp_path).config[POOLING] == {"mode": mode, "unit": unit}
+    mask = torch.ones_like(x, dtype=torch.bool)
+    mask[0, 5:] = False
+    with torch.no_grad():
+        right = contents.network(x, mask).numpy()
+    got = reloaded("huggingface", tmp_path, monkeypatch)(x.numpy(), mask.numpy())
+    assert np.abs(got - right).max() <= 1e-5
+    classified = load_family("bert", None, Adjustments(classes=3), config)
+    layers = classified.layers(classified.smallest())
+    assert "without classes" in str(refusal("huggingface", Subject(space.name, layers, facts={"checkpoint": config})))
 
 
 def test_every_type_that_is_loaded_has_a_folder_here() -> None:

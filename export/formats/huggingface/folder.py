@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from export.contents import BundleContents
+from export.streamed import Made
+from search_space.families._text_types import TYPES as TEXT_TYPES
+from search_space.sentences import POOLING, Pooling, sentence_files
 
 GENERATION = "generation_config.json"
 SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
@@ -37,6 +43,34 @@ def extras(config: Mapping[str, Any], contents: BundleContents) -> dict[str, Any
         found["label2id"] = {str(name): number for number, name in enumerate(names)}
         found["problem_type"] = "single_label_classification"
     return found
+
+
+def folder_files(config: Mapping[str, Any], contents: BundleContents) -> dict[str, Any]:
+    """File -> JSON, of all that lies beside the weights."""
+    pooling = Pooling.read(config.get(POOLING))
+    files: dict[str, Any] = {"config.json": {key: value for key, value in config.items() if key != POOLING}}
+    made = {
+        "generation_config.json": generation_config(config, contents),
+        "preprocessor_config.json": image_processor(config, contents.facts),
+    }
+    files |= {name: content for name, content in made.items() if content is not None}
+    if pooling is not None:
+        width = config.get("hidden_size", config.get("dim"))
+        files |= sentence_files(pooling, int(width), int(config.get("max_position_embeddings", 512)))
+    return files
+
+
+def unused(config: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Made]:
+    """Tensors that transformers' class has and the network does not use: without them it would warn.
+
+    An encoder of sentences pools by a module of its own, and the pooler of its base model is not asked.
+    """
+    kind = str(config["model_type"])
+    if POOLING not in config or not TEXT_TYPES[kind].bare.pooler:
+        return {}
+    embed = int(config["hidden_size"])
+    shapes = {"pooler.dense.weight": (embed, embed), "pooler.dense.bias": (embed,)}
+    return {name: Made(shape, dtype, partial(torch.zeros, shape, dtype=dtype)) for name, shape in shapes.items()}
 
 
 def generation_config(config: Mapping[str, Any], contents: BundleContents) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from export.contents import BundleContents
-from export.formats.huggingface.folder import extras, generation_config, image_processor
+from export.formats.huggingface.folder import extras, folder_files, unused
 from export.generation import in_float32
 from export.streamed import Made, save_streamed
 from search_space.checkpoint import INDEX, SINGLE, Piece, Place
@@ -71,6 +71,22 @@ def reload(folder):
     if wrong:
         raise SystemExit(f"from_pretrained does not find what it expects: {wrong}")
     model.eval()
+    pooled_as, unit = None, False
+    if os.path.exists(folder + "/modules.json"):
+        with open(folder + "/modules.json") as modules, open(folder + "/1_Pooling/config.json") as pooling:
+            unit = any(module["type"].endswith("Normalize") for module in json.load(modules))
+            pooled_as = next(key for key, on in json.load(pooling).items() if on is True)
+    def sentence(hidden, mask):
+        mask = torch.ones(hidden.shape[:2]).long() if mask is None else mask
+        if pooled_as == "pooling_mode_cls_token":
+            made = hidden[:, 0]
+        elif pooled_as == "pooling_mode_mean_tokens":
+            made = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        elif pooled_as == "pooling_mode_max_tokens":
+            made = hidden.masked_fill(mask[..., None] == 0, -1e9).amax(1)
+        else:
+            made = hidden[torch.arange(len(hidden)), (mask * torch.arange(mask.shape[1])).amax(1)]
+        return torch.nn.functional.normalize(made, dim=-1) if unit else made
     def run(x, mask=None):
         given = {model.main_input_name: torch.from_numpy(x)}
         if mask is not None:
@@ -79,6 +95,8 @@ def reload(folder):
             answer = model(**given)
         if hasattr(answer, "logits"):
             return answer.logits.numpy()
+        if pooled_as is not None:
+            return sentence(answer.last_hidden_state, given.get("attention_mask")).numpy()
         pooled = getattr(answer, "pooler_output", None)
         return (answer.last_hidden_state[:, 0] if pooled is None else pooled.flatten(1)).numpy()
     def generate(prompts, count):
@@ -112,12 +130,10 @@ def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> d
     network = contents.network
     config, places = described(contents)
     tensors = to_write(contents, places, str(config["model_type"]))
-    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    write_weights(tensors, folder)
-    if (made := generation_config(config, contents)) is not None:
-        (folder / "generation_config.json").write_text(json.dumps(made, indent=2, sort_keys=True) + "\n")
-    if (made := image_processor(config, contents.facts)) is not None:
-        (folder / "preprocessor_config.json").write_text(json.dumps(made, indent=2, sort_keys=True) + "\n")
+    for name, content in folder_files(config, contents).items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+    write_weights(tensors | unused(config, float_type_of(network)), folder)
     written = sum(tensor.numel for tensor in tensors.values() if tensor.dtype.is_floating_point)
     own = sum(held.numel() for piece in _pieces(places) if (held := _held(contents, piece)) is not None)
     width = next(iter(tensors.values())).dtype.itemsize
