@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 from search_space.adjustments import Adjustments
 from search_space.architecture import Option
@@ -67,60 +68,62 @@ def deployable_space(
             f"supernet.deployable speaks of decoders with choices layer*_ffn and layer*_kv_heads, and space "
             f"{space.name!r} has none; leave it out."
         )
-    wanted = [ENGINES[name] for name in engines]
-    options = {choice.name: choice.options for choice in space.choices}
-    kept = {
-        name: _kept(name, int(match[1]), match[2], options[name], wanted, adjustments, engines)
-        for name, match in found.items()
+    rules = _Rules(tuple(engines), adjustments)
+    kept = {c.name: rules.kept(c, int(found[c.name][1]), found[c.name][2]) for c in space.choices if c.name in found}
+    # Sizes are said by name now; a pattern that no other choice takes would be refused as unused.
+    others = {
+        name: value
+        for name, value in adjustments.choices.items()
+        if name not in found and any(fnmatchcase(c.name, name) for c in space.choices if c.name not in found)
     }
-    given = {name: value for name, value in adjustments.choices.items() if name not in kept and "*" not in name}
-    patterns = {name: value for name, value in adjustments.choices.items() if "*" in name and not _covered(name, kept)}
-    space = load(replace(adjustments, choices={**patterns, **given, **kept}))
-    return _alike(space) if any(engine.alike for engine in wanted) else space
+    space = load(replace(adjustments, choices={**others, **kept}))
+    return _alike(space) if any(ENGINES[name].alike for name in engines) else space
 
 
-def _covered(pattern: str, kept: Mapping[str, Sequence[Option]]) -> bool:
-    """Whether all that a pattern stands for is said by name now."""
-    return SIZES.fullmatch(pattern.replace("*", "1")) is not None or pattern.endswith(("_ffn", "_kv_heads"))
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What several engines together allow of a size, and what the user said of it."""
 
+    engines: tuple[str, ...]
+    adjustments: Adjustments
 
-def _kept(
-    name: str,
-    number: int,
-    word: str,
-    options: Sequence[Option],
-    engines: Sequence[Engine],
-    adjustments: Adjustments,
-    names: Sequence[str],
-) -> tuple[Option, ...]:
-    """Options of a size that all engines can express; where the preset's are none, shares of the largest that are."""
-    multiple = max(engine.multiple for engine in engines)
-    halves = all(word in engine.halves for engine in engines)
-    if word == "kv_heads" and number == 1 and any(engine.first_attends for engine in engines):
-        halves = False
-    sizes = [int(option) for option in options]
-    right = [size for size in sizes if size] if word == "kv_heads" else [s for s in sizes if s and s % multiple == 0]
-    if word == "kv_heads" and any(engine.all_heads for engine in engines):
-        right = right[-1:]
-    wrong = [size for size in sizes if size not in right and not (size == 0 and halves)]
-    said = name in adjustments.choices or any(
-        "*" in key and re.fullmatch(key.replace("*", ".*"), name) for key in adjustments.choices
-    )
-    if said and wrong:
-        rule = f"multiples of {multiple}" if word == "ffn" else "all groups, so that all query heads stay"
-        raise ValueError(
-            f"supernet.choices gives {name} the option {wrong[0]}, and supernet.deployable ({', '.join(names)}) wants "
-            f"{rule}. Leave the option out, or leave deployable out."
-        )
-    if word == "ffn" and len(right) < 2 and len(sizes) > 1 and not said:
-        largest = max(sizes) // multiple * multiple
-        if not largest:
+    def kept(self, choice: Choice, number: int, word: str) -> tuple[Option, ...]:
+        """Options that all engines can express; where the preset's are none, shares of the largest that are.
+
+        Args:
+            number: of the layer, from 1.
+            word: `ffn` or `kv_heads`.
+
+        Raises:
+            ValueError: the user gave one that is none, or no width is wide enough.
+        """
+        engines, name = [ENGINES[name] for name in self.engines], choice.name
+        multiple = max(engine.multiple for engine in engines) if word == "ffn" else 1
+        halves = all(word in engine.halves for engine in engines)
+        halves &= not (word == "kv_heads" and number == 1 and any(engine.first_attends for engine in engines))
+        sizes = [int(option) for option in choice.options]
+        right = [size for size in sizes if size and size % multiple == 0]
+        if word == "kv_heads" and any(engine.all_heads for engine in engines):
+            right = right[-1:]
+        zero = (0,) if halves and 0 in sizes else ()
+        wrong = [size for size in sizes if size not in (*zero, *right)]
+        said = any(fnmatchcase(name, key) for key in self.adjustments.choices)
+        asked = f"supernet.deployable ({', '.join(self.engines)}) wants"
+        if said and wrong:
+            rule = f"multiples of {multiple}" if word == "ffn" else "all groups, so that all query heads stay"
             raise ValueError(
-                f"Choice {name} has widths up to {max(sizes)}, and supernet.deployable ({', '.join(names)}) wants "
-                f"multiples of {multiple}: there is none. Leave deployable out, or take a wider network."
+                f"supernet.choices gives {name} the option {wrong[0]}, and {asked} {rule}. Leave the option out, or "
+                "leave deployable out."
             )
-        right = [int(size) for size in shares(largest, (1, 2, 3), multiple)]
-    return (*((0,) if halves and 0 in sizes else ()), *right)
+        if word == "ffn" and len(right) < 2 <= len(sizes) and not said:
+            largest = max(sizes) // multiple * multiple
+            if not largest:
+                raise ValueError(
+                    f"Choice {name} has widths up to {max(sizes)}, and {asked} multiples of {multiple}: there is none. "
+                    "Leave deployable out, or take a wider network."
+                )
+            right = list(shares(largest, (1, 2, 3), multiple))
+        return (*zero, *right)
 
 
 def _alike(space: SearchSpace) -> SearchSpace:

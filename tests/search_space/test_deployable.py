@@ -11,6 +11,7 @@ from export.formats.huggingface import format as huggingface
 from job.spec import SupernetSpec
 from search_space.adjustments import Adjustments
 from search_space.deployable import deployable_space
+from search_space.families.llama import PRESETS
 from search_space.plugins import load_family
 from search_space.space import SearchSpace
 from service.profile import asked_for, make_profile
@@ -98,3 +99,9 @@ def test_a_job_without_it_has_the_space_that_it_had() -> None:
     assert options(spec.space()) == options(load_family("llama", "tiny"))
     made = spec.model_copy(update={"deployable": ("vllm",)}).space()
     assert torch.prod(torch.tensor([len(one) for one in options(made).values()])) == 2**4
+
+
+def test_a_network_that_is_too_narrow_is_refused() -> None:
+    config = {**PRESETS["tiny"].config, "intermediate_size": 128}
+    with pytest.raises(ValueError, match="has widths up to 128, and .* wants multiples of 256: there is none"):
+        deployable_space(lambda adjusted: load_family("llama", None, adjusted, config), Adjustments(), ("vllm",))
