@@ -26,7 +26,8 @@ class QuantizationSpec(InnerPart):
     )
     schemes: dict[int, str] = Field(
         default_factory=dict,
-        description="Scheme of a width where it is not the usual one (32 fp32, 16 bf16, 8 int8_static, 4 int4_weight), such as gptq for 4.",
+        description="Scheme of a width where it is not the usual one (32 fp32, 16 bf16, 8 int8_static, 4 int4_weight), "
+        "such as gptq for 4.",
         examples=[{"8": "int8_weight"}],
     )
     weights: Annotated[tuple[Literal["symmetric", "asymmetric"], ...], Field(min_length=1, max_length=2)] = Field(

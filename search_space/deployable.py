@@ -41,8 +41,8 @@ class Engine:
 ENGINES: dict[str, Engine] = {
     # `ffn_mult` is rounded to 256; one number of query heads; without attention, layer 0 does not run.
     "vllm": Engine(256, all_heads=True, alike=False, halves=("ffn", "kv_heads")),
-    # Rows of Q8_0 have blocks of 32; a layer without a feed-forward network is skipped whole, attention included.
-    "gguf": Engine(32, all_heads=False, alike=False, halves=("kv_heads",)),
+    # Rows of Q8_0 have blocks of 32, and the writer fills every layer.
+    "gguf": Engine(32, all_heads=False, alike=False, halves=()),
     # transformers' classes have one of each number.
     "huggingface": Engine(1, all_heads=True, alike=True, halves=()),
 }

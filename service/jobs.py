@@ -357,8 +357,8 @@ def request_export(
     which = _weights(session, job, architecture_id, weights)
     if which == Weights.HEALED and WHOLE_FRONT in chosen.split(","):
         raise InvalidRequest(
-            f"A file of the whole supernet ({WHOLE_FRONT}) has the weights that the front was measured with, and those of "
-            f"{architecture_id} were healed. Ask for weights 'unhealed', or leave {WHOLE_FRONT} out."
+            f"A file of the whole supernet ({WHOLE_FRONT}) has the weights that the front was measured with, and those "
+            f"of {architecture_id} were healed. Ask for weights 'unhealed', or leave {WHOLE_FRONT} out."
         )
     check_bytes(session, who)
     session.execute(

@@ -103,5 +103,15 @@ def test_a_job_without_it_has_the_space_that_it_had() -> None:
 
 def test_a_network_that_is_too_narrow_is_refused() -> None:
     config = {**PRESETS["tiny"].config, "intermediate_size": 128}
-    with pytest.raises(ValueError, match="has widths up to 128, and .* wants multiples of 256: there is none"):
+    with pytest.raises(ValueError, match=r"has widths up to 128, and .* wants multiples of 256: there is none"):
         deployable_space(lambda adjusted: load_family("llama", None, adjusted, config), Adjustments(), ("vllm",))
+
+
+def test_layers_without_a_half_stay_where_the_engine_runs_them() -> None:
+    choices = {"layer*_kv_heads": (0, 4), "layer*_ffn": (0, 256), "layer*_keep": (1,)}
+    found = options(space_of("vllm", choices={**choices, "layer1_kv_heads": (4,)}))
+    assert (found["layer1_kv_heads"], found["layer2_kv_heads"], found["layer2_ffn"]) == ((4,), (0, 4), (0, 256))
+    with pytest.raises(ValueError, match=r"gives layer1_kv_heads the option 0, and .* wants all groups"):
+        space_of("vllm", choices=choices)
+    with pytest.raises(ValueError, match=r"gives layer1_ffn the option 0, and .* wants multiples of 32"):
+        space_of("gguf", choices=choices)
