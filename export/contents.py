@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,42 @@ from typing import Any
 from torch import Tensor, nn
 
 from search_space.layers import LayerSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A network of a supernet's front.
+
+    Attributes:
+        layers: its specs by slot, in forward order.
+        metrics: its numbers, as the front has them.
+        values: of its choices.
+        network: gives it, extracted and calibrated, in evaluation mode, when it is its turn.
+    """
+
+    id: str
+    layers: Mapping[str, LayerSpec]
+    metrics: Mapping[str, float | None]
+    values: Mapping[str, Any]
+    network: Callable[[], nn.Module]
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A supernet, and the networks of its front.
+
+    Attributes:
+        tensors: its parameters, by slot and name within the slot's block.
+        blocks: of its slots.
+        objectives: metric -> `minimize` or `maximize`; the first is the quality.
+        exported: id of the network that the export is of, which is a member.
+    """
+
+    tensors: Mapping[str, Tensor]
+    blocks: Sequence[nn.Module]
+    members: tuple[Member, ...]
+    objectives: Mapping[str, str]
+    exported: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +61,7 @@ class BundleContents:
         companions: files that go along as they are, such as those of a tokenizer.
         formats: what to write, each in a folder of its own; empty: what an export has that names no format, in the
             bundle's own folder.
+        shared: the supernet that the network is a slice of, where a format wants it.
     """
 
     network: nn.Module
@@ -32,6 +70,16 @@ class BundleContents:
     card: str
     companions: tuple[Path, ...] = ()
     formats: tuple[str, ...] = ()
+    shared: Shared | None = None
+
+
+def described_layers(layers: Mapping[str, LayerSpec], *, tied: bool = True) -> list[dict[str, Any]]:
+    """Layers as `network.py` builds from them."""
+    return [
+        {"slot": slot, "kind": layer.kind, "fields": layer.fields()}
+        | ({"ties": layer.ties()} if tied and layer.ties() else {})
+        for slot, layer in layers.items()
+    ]
 
 
 def write_architecture(
@@ -43,16 +91,11 @@ def write_architecture(
     tied: bool = True,
 ) -> None:
     """Write `architecture.json`: what `network.py` builds from, and what the network eats."""
-    described = [
-        {"slot": slot, "kind": layer.kind, "fields": layer.fields()}
-        | ({"ties": layer.ties()} if tied and layer.ties() else {})
-        for slot, layer in layers.items()
-    ]
     dtype = str(inputs.dtype).removeprefix("torch.")
     if inputs.is_floating_point():
         dtype = (facts or {}).get("dtype", dtype)
     eats = {"shape": [1, *inputs.shape[1:]], "dtype": dtype}
-    text = json.dumps({**(facts or {}), "input": eats, "layers": described}, indent=2)
+    text = json.dumps({**(facts or {}), "input": eats, "layers": described_layers(layers, tied=tied)}, indent=2)
     (folder / "architecture.json").write_text(text)
 
 

@@ -38,7 +38,18 @@ class FormatRefused(ValueError):
 def subject_of(spec: JobSpec, space: str, layers: Mapping[str, LayerSpec]) -> Subject:
     """A network of a job."""
     stored = any(not precision.is_full for layer in layers.values() for _, precision in layer.policy)
-    return Subject(space, layers, stored, "float32" if spec.quantization is not None else spec.supernet.float_type)
+    dtype = "float32" if spec.quantization is not None else spec.supernet.float_type
+    facts = {"checkpoint": spec.supernet.checkpoint, "without_supernet": _without_supernet(spec)}
+    return Subject(space, layers, stored, dtype, facts)
+
+
+def _without_supernet(spec: JobSpec) -> str | None:
+    """Why a job's networks are no slices of one file; None: they are."""
+    if spec.gradient is not None:
+        return "the job found its networks by gradient and trained each alone, without a supernet"
+    if spec.quantization is not None:
+        return "the job's networks have policies of their own, and those of a supernet share floating-point weights"
+    return None
 
 
 def unasked() -> tuple[str, ...]:

@@ -26,7 +26,8 @@ class QuantizationSpec(InnerPart):
     )
     schemes: dict[int, str] = Field(
         default_factory=dict,
-        description="Scheme of a width where it is not the usual one (32 fp32, 16 bf16, 8 int8_static, 4 int4_weight).",
+        description="Scheme of a width where it is not the usual one (32 fp32, 16 bf16, 8 int8_static, 4 int4_weight), "
+        "such as gptq for 4.",
         examples=[{"8": "int8_weight"}],
     )
     weights: Annotated[tuple[Literal["symmetric", "asymmetric"], ...], Field(min_length=1, max_length=2)] = Field(
@@ -50,6 +51,12 @@ class QuantizationSpec(InnerPart):
         description="Layers that keep one width: `first`, `last`, or a name or pattern.",
         examples=[{"first": 32, "last": 32}],
     )
+    embeddings: Annotated[tuple[Literal[4, 8, 32], ...], Field(max_length=3)] = Field(
+        default=(),
+        description="Widths of tables of words, from 4, 8 and 32, heads that are tied to them included; empty: they "
+        "keep full precision and no policy speaks of them.",
+        examples=[[8, 32]],
+    )
     observer: Literal["minmax", "percentile", "kl"] = Field(
         default="kl", description="How the range of an activation follows from what calibration saw of it."
     )
@@ -66,7 +73,7 @@ class QuantizationSpec(InnerPart):
 
     @model_validator(mode="after")
     def _different(self) -> QuantizationSpec:
-        for name, values in (("bits", self.bits), ("weights", self.weights)):
+        for name, values in (("bits", self.bits), ("weights", self.weights), ("embeddings", self.embeddings)):
             if len(set(values)) != len(values):
                 raise ValueError(f"quantization.{name} lists a value twice: {list(values)}.")
         self.quantization()
@@ -88,6 +95,7 @@ class QuantizationSpec(InnerPart):
             self.tie,
             {pattern: tuple(sorted(bits)) for pattern, bits in self.layers.items()},
             dict(self.pinned),
+            tuple(sorted(self.embeddings)),
         )
         for bits in self.bits:
             asked.precision(bits, self.weights[0])

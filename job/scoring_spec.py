@@ -61,7 +61,7 @@ class ScoringSpec(InnerPart):
     ] = ()
 
     quantize_front: Annotated[
-        tuple[Literal["int8_weight", "int4_weight"], ...],
+        tuple[Literal["int8_weight", "int4_weight", "gptq"], ...],
         Field(max_length=2, description="Score every finalist once more with its weights in these schemes."),
     ] = ()
 

@@ -98,6 +98,13 @@ class SupernetSpec(OfCheckpoint):
     checkpoint: dict[str, Any] | None = Field(
         default=None, description="The checkpoint's config.json, read when the job is submitted."
     )
+    deployable: tuple[Literal["vllm", "gguf", "huggingface"], ...] = Field(
+        default=(),
+        description="Only networks that all of these engines run as they are, without zeros to fill up: query heads "
+        "stay, widths are multiples of 256 (vllm) or 32 (gguf), layers are alike (huggingface), the first layer keeps "
+        "attention. Of decoders.",
+        examples=[["vllm", "gguf"]],
+    )
     importance: Literal["activation", "weight"] | None = Field(
         default=None,
         description="Put the most important neurons and heads of a checkpoint first, by what they contribute on "
@@ -139,7 +146,16 @@ class SupernetSpec(OfCheckpoint):
         from search_space.adjustments import Adjustments  # not needed to start the API
 
         adjustments = Adjustments(dict(self.choices), self.classes, self.sequence_length)
-        space = plugins.load_family(self.family, self.preset, adjustments, self.checkpoint)
+
+        def load(adjusted: Adjustments) -> SearchSpace:
+            return plugins.load_family(self.family, self.preset, adjusted, self.checkpoint)
+
+        if self.deployable:
+            from search_space.deployable import deployable_space
+
+            space = deployable_space(load, adjustments, self.deployable)
+        else:
+            space = load(adjustments)
         space.float_bits = 32 if self.float_type == "float32" else 16
         return space
 

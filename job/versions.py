@@ -129,8 +129,14 @@ def _decide(stored: dict[str, Any]) -> None:
             part["sharded"] = not alone and supernet.get("family") == "llama" and not clashes
 
 
+def _keep_tables(stored: dict[str, Any]) -> None:
+    """2 to 3: tables of words are no part of an older job's policies, whatever its recipe says of new ones."""
+    if stored.get("quantization"):
+        stored["quantization"].setdefault("embeddings", [])
+
+
 # Version -> what makes a job of it one of the next, in place. Steps meet whole jobs and the parts of supernets.
-UPGRADES: dict[int, Callable[[dict[str, Any]], None]] = {1: _decide}
+UPGRADES: dict[int, Callable[[dict[str, Any]], None]] = {1: _decide, 2: _keep_tables}
 
 
 # --- unknown fields -------------------------------------------------------------------------------

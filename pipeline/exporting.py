@@ -7,12 +7,14 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from export.bundle import Bundle, BundleContents, write_bundle
+from export.contents import Member, Shared
 from export.formats.safetensors.format import needs
 from export.scores import Promise
 from job.spec import JobSpec
@@ -26,7 +28,7 @@ from pipeline.own_data import companion_files, job_data, without_tokenizer
 from pipeline.samples import Kept
 from pipeline.shipping import float_type, scored_as, shipped
 from pipeline.workshop import make_evaluator
-from search.metrics import Source
+from search.metrics import METRICS, Source
 from search_space.architecture import Architecture
 from search_space.operations import alone
 from service.archives import folder_name
@@ -40,6 +42,8 @@ from supernet.evaluator import Evaluator
 from supernet.flat import load_tensors
 from supernet.network import Supernet
 
+# The format that is of a whole front.
+SHARED = "supernet"
 FROM_SOURCE = (
     "The job kept no samples of its data: an older version ran it. Data, standardisation and label names were read"
     " again from their source for this export."
@@ -58,6 +62,7 @@ class ExportOrder:
         samples: what the job kept of its data; None: an older version ran it, and the data are read again.
         formats: that were named; empty: none was.
         reference: what the job's networks are compared with; None: an older version ran it.
+        front: the evaluations and finalists of the front, where a format wants all of it.
         sharing: what is known of how good the supernet's networks are beside the same ones trained alone.
         healed: what healing made of the network; None: it was not healed.
         ships: which of its weights these are.
@@ -74,6 +79,7 @@ class ExportOrder:
     sharing: tuple[SharingCost, ...] = ()
     healed: HealedNetwork | None = None
     ships: Weights = Weights.UNHEALED
+    front: tuple[tuple[EvaluationRow, Finalist], ...] = ()
 
     @property
     def trained_alone(self) -> bool:
@@ -114,7 +120,8 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
     kept = _kept(order, spec, artifacts, decoding)
     supernet = Supernet(alone(space, architecture) if order.trained_alone else spec.supernet.space())
     load_tensors(supernet, artifacts.load(order.weights.path, order.weights.sha256))
-    scored = _scored(order, spec, kept, supernet).network(architecture)
+    evaluator = _scored(order, spec, kept, supernet)
+    scored = evaluator.network(architecture)
     numbers, network = _numbers(order, kept, scored_as(scored, spec)), shipped(scored, spec)
     environment = describe(torch.device("cpu"), num_threads)
     facts: dict[str, Any] = {
@@ -139,13 +146,50 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
         facts["checkpoint"] = spec.supernet.checkpoint
         card = card_header(spec, kept.data, order.formats) + card
     layers = space.layers(architecture)
-    subject = BundleContents(network, layers, facts, card, companion_files(spec), order.formats)
+    shared = None
+    if SHARED in order.formats:
+        exported = Member(architecture.id, layers, numbers.metrics, architecture.values, lambda: network)
+        shared = _shared(order, spec, evaluator, supernet, exported)
+    subject = BundleContents(network, layers, facts, card, companion_files(spec), order.formats, shared)
     # Named by job and network, inside the archive too: unpacked beside each other, none overwrites another.
     name = folder_name(order.job.id, architecture.id, order.formats, order.ships)
     folder = artifacts.root / "exports" / order.job.id / name
     asked, everything = numbers.verified_on, slice(None)
     inputs, mask = asked.inputs(everything), asked.mask(everything)
     return write_bundle(subject, inputs, asked.y, folder, mask, numbers.promise)
+
+
+def _shared(order: ExportOrder, spec: JobSpec, evaluator: Evaluator, supernet: Supernet, exported: Member) -> Shared:
+    """The supernet with the networks of the front; the exported one is among them, be it on the front or not."""
+    others = [
+        Member(
+            architecture.id,
+            supernet.space.layers(architecture),
+            {**row.metrics, **finalist.metrics},
+            architecture.values,
+            partial(_member, evaluator, architecture, spec),
+        )
+        for row, finalist in order.front
+        if (architecture := supernet.space.architecture(**row.values)).id != exported.id
+    ]
+    tensors = {
+        f"{slot}.{name}": parameter
+        for slot in supernet.slots
+        for name, parameter in supernet.slot(slot).block.named_parameters()
+    }
+    blocks = [supernet.slot(slot).block for slot in supernet.slots]
+    goals = {objective.metric: METRICS[objective.metric].goal for objective in spec.objectives}
+    return Shared(_each_once(tensors), blocks, (exported, *others), goals, exported.id)
+
+
+def _member(evaluator: Evaluator, architecture: Architecture, spec: JobSpec) -> nn.Module:
+    return shipped(evaluator.network(architecture), spec)
+
+
+def _each_once(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Without the second names of those that are tied."""
+    first = {id(tensor): name for name, tensor in reversed(list(tensors.items()))}
+    return {name: tensor for name, tensor in tensors.items() if first[id(tensor)] == name}
 
 
 def _prepared(spec: JobSpec, data: Dataset) -> dict[str, Any]:
@@ -399,6 +443,7 @@ def export_order(
     sharing: Sequence[SharingCost] = (),
     healed: HealedNetwork | None = None,
     ships: Weights = Weights.UNHEALED,
+    front: Sequence[tuple[EvaluationRow, Finalist]] = (),
 ) -> ExportOrder:
     """The order from rows that the API has checked to be there."""
     assert evaluation is not None
@@ -416,4 +461,5 @@ def export_order(
         tuple(sharing),
         healed,
         ships,
+        tuple(front),
     )

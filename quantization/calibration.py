@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from quantization.layer import Statistics
 from quantization.observers import OBSERVERS, Histogram, kl_ranges
-from quantization.quantizable import Batch, QuantizableNetwork
-from search_space.layers import LayerSpec
+from quantization.quantizable import Batch, QuantizableNetwork, wants_moments
+from search_space.layers import LayerSpec, Precision
 
 # Fewer examples than this say nothing about a distribution; SimQ-NAS takes 16 (BERT) and 100 (ResNet50).
 LEAST_EXAMPLES = 16
@@ -93,6 +93,37 @@ def calibrate_activations(
     return len(missing)
 
 
+def see_moments(
+    quantizable: QuantizableNetwork,
+    batches: Callable[[], Iterable[Batch]],
+    precisions: Iterable[Precision],
+) -> int:
+    """Sum x x^T over what linear layers take, where one of these precisions rounds weights by it.
+
+    It holds a square matrix of each layer's inputs, in float32: 0.5 GB for 11,008 inputs.
+
+    Returns:
+        How many layers were looked at.
+    """
+    if not any(wants_moments(precision) for precision in precisions):
+        return 0
+    names = [
+        name
+        for name in quantizable.paths
+        if isinstance(quantizable.layer(name), nn.Linear) and name not in quantizable.moments
+    ]
+    for name in names:
+        layer = quantizable.layer(name)
+        assert isinstance(layer, nn.Linear)
+        quantizable.moments[name] = torch.zeros(layer.in_features, layer.in_features)
+    for batch in batches() if names else ():
+        for (name, side), tensors in _seen(quantizable, names, batch):
+            for given in tensors if side == "in" else ():
+                rows = given.flatten(0, -2).float()
+                quantizable.moments[name] += (rows.T @ rows).cpu()
+    return len(names)
+
+
 Ends = dict[tuple[str, str], tuple[float, float]]
 
 
@@ -113,6 +144,7 @@ def with_stated_policy(network: nn.Module, layers: Mapping[str, LayerSpec], inpu
         inputs = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0)).to(inputs)
     with made.all_experts():
         ends = {key: _ends(tensors) for key, tensors in _seen(made, list(made.paths), (inputs, None))}
+    see_moments(made, lambda: [(inputs, None)], policy.values())
     for name, activation in made.activations.items():
         made.statistics[name] = Statistics(ends[name, "in"], ends[name, "out"], activation)
     return made.with_policy(policy)

@@ -14,6 +14,8 @@ from quantization.portable import fake_per_example
 from search_space.layers import Precision
 
 Layer = nn.Conv2d | nn.Linear
+# And tables of rows, which have schemes of their own.
+Stored = Layer | nn.Embedding
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class SchemeFile(Protocol):
     """What every file of `quantization/schemes` has.
 
     KERNELS: target -> the kernels that execute the scheme there. A target that is not named cannot.
+    WANTS_MOMENTS: true where `quantize` takes, as a third argument, the sum of x x^T over what the layer takes on
+    calibration data; may be left out.
     """
 
     KERNELS: dict[str, str]
@@ -62,7 +66,7 @@ class SchemeFile(Protocol):
     def plan(self, layer: Layer, precision: Precision, weight: QuantizedWeight | None, seen: Statistics | None) -> Plan:
         """How this layer is executed."""
 
-    def quantize(self, weight: Tensor, precision: Precision) -> QuantizedWeight | None:
+    def quantize(self, weight: Tensor, precision: Precision, *moments_II: Tensor) -> QuantizedWeight | None:
         """The weight as it is stored; None if it is not stored in integers."""
 
 
@@ -80,10 +84,10 @@ class FakeQuantized(nn.Module):
     """A layer that computes in floating point what the kernels of its scheme compute in integers.
 
     Args:
-        layer: the convolution or linear layer; its weight is replaced, everything else of it is used.
+        layer: the convolution, linear layer or table of rows; its weight is replaced, everything else of it is used.
     """
 
-    def __init__(self, layer: Layer, plan: Plan) -> None:
+    def __init__(self, layer: Stored, plan: Plan) -> None:
         super().__init__()
         self.plan = plan
         self.layer = [layer]  # in a list: not a submodule, so its full weight is no parameter of this one
@@ -96,6 +100,8 @@ class FakeQuantized(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         plan, layer = self.plan, self.layer[0]
+        if isinstance(layer, nn.Embedding):
+            return nn.functional.embedding(x, self.weight)
         given = x.dtype
         if plan.inputs is not None:
             x = plan.inputs.fake(x)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from predictors.targets import DEFAULT_TARGET, RUNTIMES, TargetName
 from search_space.layers import Precision
-from search_space.layers.precision import DEFAULT_SCHEMES, SCHEMES, refusal
+from search_space.layers.precision import DEFAULT_SCHEMES, EMBEDDING, EMBEDDING_SCHEMES, SCHEMES, refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ class Quantization:
         tie: what has one choice together: every `layer`, a `block`, a `stage`, or a `kind` of layer.
         layers: pattern of layer names -> their widths instead of `bits`.
         pinned: layer name or pattern, `first` or `last` -> the one width that it keeps.
+        embeddings: widths of tables of words; empty: they are no part of a policy and keep full precision.
     """
 
     bits: tuple[int, ...]
@@ -31,16 +32,22 @@ class Quantization:
     tie: str = "layer"
     layers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     pinned: Mapping[str, int] = field(default_factory=dict)
+    embeddings: tuple[int, ...] = ()
 
-    def precision(self, bits: int, mode: str) -> Precision:
+    def precision(self, bits: int, mode: str, operation: str = "") -> Precision:
         """What a width means for a layer.
+
+        Args:
+            operation: of the layer; tables of words have schemes of their own.
 
         Raises:
             ValueError: nothing has that width, or the scheme is of another one.
         """
-        name = dict(self.schemes).get(bits, DEFAULT_SCHEMES.get(bits))
+        usual = EMBEDDING_SCHEMES if operation == EMBEDDING else DEFAULT_SCHEMES
+        own = {} if operation == EMBEDDING else self.schemes
+        name = dict(own).get(bits, usual.get(bits))
         if name is None:
-            known = ", ".join(map(str, sorted(DEFAULT_SCHEMES)))
+            known = ", ".join(map(str, sorted(usual)))
             raise ValueError(f"There are no kernels for {bits} bits. Possible widths: {known}.")
         if name not in SCHEMES:
             raise ValueError(f"No quantization scheme named {name!r}. Known: {', '.join(SCHEMES)}.")
@@ -71,4 +78,4 @@ class Quantization:
 
     def can(self, bits: int, operation: str) -> bool:
         """Whether the scheme of this width has kernels for an operation."""
-        return operation in SCHEMES[self.precision(bits, "symmetric").scheme].operations
+        return operation in SCHEMES[self.precision(bits, "symmetric", operation).scheme].operations or bits == 32

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class QuantizedLayer(nn.Module):
-    """A convolution or linear layer with stored weights.
+    """A convolution, linear layer or table of rows with stored weights.
 
     Buffers: `values` (integers, two in a byte for 4 bits; or bfloat16), `scale` of shape (outputs, groups),
     `zero_point` where the scheme has one, and `bias`.
@@ -22,6 +22,7 @@ class QuantizedLayer(nn.Module):
         self.shape, self.bits, self.group = tuple(weight.shape), how["bits"], how["group"]
         self.inputs, self.outputs = how["inputs"], how["outputs"]
         self.dynamic, self.activation = how["dynamic"], how["activation"]
+        self.rows = isinstance(layer, nn.Embedding)
         self.conv = (layer.stride, layer.padding, layer.dilation, layer.groups) if weight.dim() == 4 else None
         outputs, each = weight.shape[0], weight[0].numel()
         size = self.group or each
@@ -39,25 +40,29 @@ class QuantizedLayer(nn.Module):
         self.register_buffer("zero_point", zero)
         self.register_buffer("bias", torch.zeros(outputs) if bias else None)
 
-    def weight(self) -> Tensor:
-        """The weight that is computed with."""
+    def weight(self, rows: "Tensor | None" = None) -> Tensor:
+        """The weight that is computed with, or some of its rows."""
         values: Tensor = self.values  # type: ignore[assignment]
         if self.bits == 16:
             return values
+        scale: Tensor = self.scale  # type: ignore[assignment]
+        if rows is not None:
+            values, scale = values[rows], scale[rows]
         if self.bits == 4:
             values = torch.stack((values & 15, values >> 4), dim=2).flatten(1).to(torch.int8) - 8
-        scale: Tensor = self.scale  # type: ignore[assignment]
         each = 1
         for length in self.shape[1:]:
             each *= length
-        flat = values.reshape(self.shape[0], -1)[:, :each]
+        flat = values.reshape(len(values), -1)[:, :each]
         size = self.group or each
         number = flat.float()
         if self.zero_point is not None:
             number = number - self.zero_point.repeat_interleave(size, dim=1)[:, :each].float()  # type: ignore[operator]
-        return (number * scale.repeat_interleave(size, dim=1)[:, :each]).reshape(self.shape)
+        return (number * scale.repeat_interleave(size, dim=1)[:, :each]).reshape(-1, *self.shape[1:])
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.rows:
+            return self.weight(x.flatten()).reshape(*x.shape, -1)
         given, weight = x.dtype, self.weight()
         bias: Tensor | None = self.bias  # type: ignore[assignment]
         if self.inputs is not None:
@@ -73,6 +78,18 @@ class QuantizedLayer(nn.Module):
             out = torch.fake_quantize_per_tensor_affine(out, self.outputs[0], self.outputs[1], 0, 255)
         answer: Tensor = out.to(given)
         return answer
+
+
+class TiedLayer(nn.Module):
+    """A linear layer whose weight is a stored table of words."""
+
+    def __init__(self, table: QuantizedLayer, bias: "Tensor | None") -> None:
+        super().__init__()
+        self.table = [table]  # in a list: it is the table's own slot that is stored
+        self.bias = bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.table[0].weight(), self.bias)
 
 
 def fake_per_example(x: Tensor) -> Tensor:
@@ -97,7 +114,7 @@ def quantize(model: nn.Module, recipe: dict) -> nn.Module:  # type: ignore[type-
 
     Args:
         recipe: `folded`: path of a convolution -> path of the normalisation that is part of it now; `layers`: path of
-            a layer -> how it is executed.
+            a layer -> how it is executed; `tied`: path of a linear layer -> path of the table that its weight is.
     """
     for path, norm in recipe["folded"].items():
         conv = model.get_submodule(path)
@@ -106,4 +123,7 @@ def quantize(model: nn.Module, recipe: dict) -> nn.Module:  # type: ignore[type-
         replace(model, norm, nn.Identity())
     for path, how in recipe["layers"].items():
         replace(model, path, QuantizedLayer(model.get_submodule(path), how))
+    for path, table in recipe.get("tied", {}).items():
+        head: nn.Linear = model.get_submodule(path)  # type: ignore[assignment]
+        replace(model, path, TiedLayer(model.get_submodule(table), head.bias))  # type: ignore[arg-type]
     return model

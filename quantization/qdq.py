@@ -19,9 +19,10 @@ from torch import Tensor
 from quantization.affine import QuantizedWeight, Range
 from quantization.layer import Plan
 from quantization.schemes.int8_static import whole_bias
-from search_space.layers.precision import SCHEMES
+from search_space.layers.precision import EMBEDDING, SCHEMES
 
 OPSET, MICROSOFT = 18, "com.microsoft"
+TABLES = tuple(name for name, scheme in SCHEMES.items() if EMBEDDING in scheme.operations and scheme.bits < 32)
 ACTIVATIONS = {"ReLU": "Relu", "ReLU6": "Clip"}
 
 
@@ -29,19 +30,31 @@ class NotFoundInGraphError(RuntimeError):
     """The exporter did not write a node for a layer; a mistake of ours."""
 
 
-def quantize_file(model: Path, plans: Mapping[str, Plan]) -> None:
+def quantize_file(model: Path, plans: Mapping[str, Plan], tied: Mapping[str, str] | None = None) -> None:
     """Rewrite a file that was exported from a folded network.
 
     Args:
         plans: path of a layer's module -> how it is executed.
+        tied: path of a linear layer -> path of the quantized table that its weight is.
 
     Raises:
         ValueError: a scheme that ONNX Runtime has no kernels for.
     """
     writer = _Writer(onnx.load(str(model)))
     for path, plan in plans.items():
-        writer.layer(path, plan)
+        if plan.precision.scheme in TABLES:
+            writer.table(path, plan, [reader for reader, table in (tied or {}).items() if table == path])
+        else:
+            writer.layer(path, plan)
     onnx.save(writer.finished(), str(model))
+
+
+def _nibbles(weight: QuantizedWeight) -> np.ndarray[Any, Any]:
+    """4-bit rows, two numbers in a byte, moved up by 8; the last group of a row is filled up."""
+    filled = np.pad(weight.values.numpy(), ((0, 0), (0, -weight.values.shape[1] % weight.group)))
+    stored = (filled.astype(np.int16) + 8).astype(np.uint8)
+    packed: np.ndarray[Any, Any] = stored[:, ::2] | (stored[:, 1::2] << 4)
+    return packed
 
 
 def tensor_bytes(model: Path) -> int:
@@ -96,6 +109,65 @@ class _Writer:
             self._grouped(path, node, plan.weight, SCHEMES[scheme].bits)
         else:
             node.input[1] = self._linear_weight(path, node, plan.weight, SCHEMES[scheme].zero_points)
+
+    def table(self, path: str, plan: Plan, readers: list[str]) -> None:
+        """Make a table of rows what its plan says, and linear layers whose weight it is read it."""
+        weight = plan.weight
+        assert weight is not None
+        names = {f"{prefix}{name}.weight" for name in (path, *readers) for prefix in ("", "network.")}
+        look = next((n for n in self._graph.node if n.op_type == "Gather" and n.input[0] in names), None)
+        heads = [self._nodes.get(f"/{name.replace('.', '/')}/MatMul") for name in readers]
+        if look is None or None in heads:
+            raise NotFoundInGraphError(f"The exported graph has no node for the table {path!r}.")
+        ids, out = look.input[1], look.output[0]
+        values = self._tensor(f"{path}.w", _nibbles(weight) if weight.group else weight.values.numpy())
+        scale = self._tensor(f"{path}.ws", weight.scale.numpy())
+        stored, row, real = (self._name() for _ in range(3))
+        if weight.group:
+            made = [self._grouped_rows(values, scale, ids, row, weight)]
+            ends = [self._tensor(self._name(), np.array([n], np.int64)) for n in (0, weight.values.shape[1], -1)]
+            made.append(helper.make_node("Slice", [row, *ends], [out]))
+        else:
+            made = [
+                helper.make_node("Gather", [values, ids], [stored]),
+                helper.make_node("Cast", [stored], [real], to=onnx.TensorProto.FLOAT),
+                helper.make_node("Gather", [scale, ids], [row]),
+                helper.make_node("Mul", [real, row], [out]),
+            ]
+        self._put_instead(look, made)
+        for head in heads:
+            assert head is not None
+            self._tied(head, values, scale, weight)
+
+    def _grouped_rows(self, values: str, scale: str, ids: str, out: str, weight: QuantizedWeight) -> NodeProto:
+        self._microsoft()
+        return helper.make_node(
+            "GatherBlockQuantized",
+            [values, ids, scale],
+            [out],
+            domain=MICROSOFT,
+            gather_axis=0,
+            quantize_axis=1,
+            block_size=weight.group,
+            bits=4,
+        )
+
+    def _tied(self, head: NodeProto, values: str, scale: str, weight: QuantizedWeight) -> None:
+        """A product with the table: whole rows are turned into numbers as it runs, groups have a kernel."""
+        if weight.group:
+            outputs, groups = weight.scale.shape
+            shape = self._tensor(self._name(), np.array([outputs, groups, weight.group // 2], np.int64))
+            flat = self._tensor(self._name(), np.array([-1], np.int64))
+            blocks = self._before(head, "Reshape", [values, shape])
+            scales = self._before(head, "Reshape", [scale, flat])
+            sizes = {"K": weight.values.shape[1], "N": outputs, "bits": 4, "block_size": weight.group}
+            inputs, output = [head.input[0], blocks, scales], [head.output[0]]
+            self._put_instead(head, [helper.make_node("MatMulNBits", inputs, output, domain=MICROSOFT, **sizes)])
+            return
+        flat = self._tensor(self._name(), np.array([-1], np.int64))
+        steps = self._before(head, "Reshape", [scale, flat])
+        table = self._before(head, "DequantizeLinear", [values, steps], axis=0)
+        head.input[1] = self._before(head, "Transpose", [table], perm=[1, 0])
 
     def _convolution(self, path: str, node: NodeProto, plan: Plan, weight: QuantizedWeight) -> None:
         assert plan.outputs is not None
@@ -159,6 +231,9 @@ class _Writer:
             block_size=weight.group,
         )
         self._put_instead(node, [made])
+        self._microsoft()
+
+    def _microsoft(self) -> None:
         if all(entry.domain != MICROSOFT for entry in self._model.opset_import):
             self._model.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
 
@@ -226,7 +301,7 @@ class _Writer:
     def _place(self, node: NodeProto) -> int:
         return next(i for i, known in enumerate(self._graph.node) if known.output == node.output)
 
-    def _before(self, node: NodeProto, kind: str, inputs: list[str], **attributes: int) -> str:
+    def _before(self, node: NodeProto, kind: str, inputs: list[str], **attributes: Any) -> str:
         out = self._name()
         self._graph.node.insert(self._place(node), helper.make_node(kind, inputs, [out], **attributes))
         return out

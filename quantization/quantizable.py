@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from quantization.affine import QuantizedWeight
-from quantization.layer import FakeQuantized, Layer, Plan, Statistics, scheme
+from quantization.layer import FakeQuantized, Plan, Statistics, Stored, scheme
 from search_space.layers import LayerSpec, Precision
-from search_space.layers.precision import SCHEMES
+from search_space.layers.precision import EMBEDDING, SCHEMES
 
 # A batch of a calibration: inputs, and for padded text a mask.
 Batch = tuple[Tensor, Tensor | None]
@@ -38,16 +38,17 @@ def layer_paths(network: nn.Module, layers: Mapping[str, LayerSpec]) -> dict[str
     found = {}
     for slot, spec in layers.items():
         block = network.get_submodule(slot)
-        for part, numbers in spec.quantizable().items():
+        for part, numbers in spec.quantizable(embeddings=True).items():
             path = getattr(block, "part_modules", {}).get(part, part)
             try:
                 module: object = block.get_submodule(path)
             except AttributeError:
                 module = None
-            if not isinstance(module, nn.Conv2d | nn.Linear) or module.weight.numel() != numbers.weights:
+            able: Any = nn.Embedding if numbers.operation == EMBEDDING else nn.Conv2d | nn.Linear
+            if not isinstance(module, able) or module.weight.numel() != numbers.weights:
                 raise ValueError(
-                    f"Block {spec.kind!r} has no convolution or linear layer {path!r} of {numbers.weights} weights for "
-                    f"its spec's part {part!r}; name them alike, or say where it is in the block's part_modules."
+                    f"Block {spec.kind!r} has no convolution, linear layer or table {path!r} of {numbers.weights} "
+                    f"weights for its spec's part {part!r}; name them alike, or say where it is in its part_modules."
                 )
             found[f"{slot}.{part}"] = f"{slot}.{path}"
     return found
@@ -153,11 +154,34 @@ class Applied:
         folded: the network in full precision with batch normalisation folded in.
         norms: path of a convolution -> path of the batch normalisation that was folded into it.
         plans: path of a layer's module -> how it is executed, of the layers that are quantized.
+        tied: path of a linear layer -> path of the quantized table of words whose weight it reads as well.
     """
 
     folded: nn.Module
     norms: dict[str, str]
     plans: dict[str, Plan]
+    tied: dict[str, str] = field(default_factory=dict)
+
+
+def wants_moments(precision: Precision) -> bool:
+    """Whether a scheme rounds weights by what their layer takes."""
+    return bool(getattr(scheme(precision.scheme), "WANTS_MOMENTS", False))
+
+
+def _operation(layer: Stored) -> str:
+    if isinstance(layer, nn.Embedding):
+        return EMBEDDING
+    return "linear" if isinstance(layer, nn.Linear) else "depthwise" if layer.groups > 1 else "conv"
+
+
+def readers(network: nn.Module, paths: Iterable[str]) -> dict[str, str]:
+    """Path of a linear layer -> path of the table of words that its weight is, of the tables among these paths."""
+    tables = {id(network.get_submodule(path).weight): path for path in paths}
+    return {
+        name: tables[id(module.weight)]
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Linear) and id(module.weight) in tables and name != tables[id(module.weight)]
+    }
 
 
 def applied_to(network: nn.Module) -> Applied | None:
@@ -196,14 +220,16 @@ class QuantizableNetwork:
         folded = fold(network, layers, example)
         self.folded, self.norms, self.activations = folded.network, folded.norms, folded.activations
         self.statistics: dict[str, Statistics] = {}
+        # Layer name -> sum of x x^T over what it takes, where a scheme asked for it (`see_moments`).
+        self.moments: dict[str, Tensor] = {}
         self._weights: dict[tuple[str, Precision], QuantizedWeight | None] = {}
         self._plans: dict[tuple[str, Precision], Plan] = {}
         self._layers: dict[tuple[str, Precision], FakeQuantized] = {}
 
-    def layer(self, name: str) -> Layer:
+    def layer(self, name: str) -> Stored:
         """The folded layer of that name."""
         layer = self.folded.get_submodule(self.paths[name])
-        assert isinstance(layer, nn.Conv2d | nn.Linear)
+        assert isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding)
         return layer
 
     def plan(self, name: str, precision: Precision) -> Plan:
@@ -214,12 +240,18 @@ class QuantizableNetwork:
         """
         key = name, precision
         if key not in self._plans:
-            layer, file = self.layer(name), scheme(precision.scheme)
-            operation = "linear" if isinstance(layer, nn.Linear) else "depthwise" if layer.groups > 1 else "conv"
+            layer: Any = self.layer(name)
+            file = scheme(precision.scheme)
+            operation = _operation(layer)
             if operation not in SCHEMES[precision.scheme].operations:
                 raise ValueError(f"Scheme {precision.scheme!r} has no kernels for {name!r}, a {operation} layer.")
             if key not in self._weights:
-                self._weights[key] = file.quantize(layer.weight, precision)
+                wanted: tuple[Tensor, ...] = ()
+                if wants_moments(precision):
+                    if name not in self.moments:
+                        raise ValueError(f"Layer {name!r} was not calibrated for scheme {precision.scheme!r}.")
+                    wanted = (self.moments[name],)
+                self._weights[key] = file.quantize(layer.weight, precision, *wanted)
             self._plans[key] = file.plan(layer, precision, self._weights[key], self.statistics.get(name))
         return self._plans[key]
 
@@ -239,14 +271,18 @@ class QuantizableNetwork:
         shared = {id(tensor): tensor for tensor in (*self.folded.parameters(), *self.folded.buffers())}
         network = copy.deepcopy(self.folded, dict(shared))
         plans = self.plans(policy)
-        network.applied_policy = Applied(  # type: ignore[assignment]
-            self.folded, self.norms, {self.paths[name]: plan for name, plan in plans.items()}
-        )
+        by_path = {self.paths[name]: plan for name, plan in plans.items()}
+        tied = readers(self.folded, by_path)
+        network.applied_policy = Applied(self.folded, self.norms, by_path, tied)  # type: ignore[assignment]
         for name, plan in plans.items():
             key = name, plan.precision
             if key not in self._layers:
                 self._layers[key] = FakeQuantized(self.layer(name), plan)
             _replace(network, self.paths[name], self._layers[key])
+        for path, table in tied.items():
+            # The head computes with the numbers that the table has now.
+            module = network.get_submodule(path)
+            module.weight = network.get_submodule(table).weight
         return network.eval()
 
     @contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from predictors.cost import costs
-from quantization.calibration import CalibrationError, SharedStatistics, calibrate_activations
+from quantization.calibration import CalibrationError, SharedStatistics, calibrate_activations, see_moments
 from quantization.quantizable import Batch, QuantizableNetwork
 from quantization.quantized_space import QuantizedArchitecture, QuantizedSpace
 from search.evaluation import Evaluation
@@ -76,6 +76,7 @@ class QuantizedEvaluator(Evaluator):
             layers = self.supernet.space.layers(network)
             made = QuantizableNetwork(super().network(network), layers, next(self.examples()))
             calibrate_activations(made, layers, self.examples, self._observer, self._statistics)
+            see_moments(made, self.examples, self.policies.precisions)
             self._networks[network.id] = made
             if len(self._networks) > KEPT_NETWORKS:
                 self._networks.popitem(last=False)

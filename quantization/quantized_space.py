@@ -17,7 +17,7 @@ import numpy as np
 from quantization.policies import Quantization
 from search_space.architecture import Architecture, Option
 from search_space.layers import LayerSpec, Precision
-from search_space.layers.precision import SCHEMES
+from search_space.layers.precision import EMBEDDING, SCHEMES
 from search_space.space import Choice, SearchSpace, Values
 
 # Random networks that are described to learn under which choices a layer is there.
@@ -64,11 +64,12 @@ class QuantizedSpace(SearchSpace):
             raise ValueError(f"Space {base.name!r} has no layers, so there is nothing to quantize.")
         self.base, self.quantization = base, quantization
         probes = list(_probes(base))
-        operations = {name: part for layers in probes for name, part in _quantizable(layers[1])}
+        tables = bool(quantization.embeddings)
+        operations = {name: part for layers in probes for name, part in _quantizable(layers[1], tables)}
         order = _in_order(base, operations)
         self._options = _options(order, operations, quantization, base.name)
         groups = _grouped(base, order, self._options, operations, quantization.tie)
-        presence = _Presence(base, probes)
+        presence = _Presence(base, probes, tables)
         groups = list(_expressible(groups, presence))
         self._fixed = {name: options[-1] for name, options in self._options.items()}
         self._group_of = {member: group.name for group in groups for member in group.members}
@@ -110,7 +111,7 @@ class QuantizedSpace(SearchSpace):
         return tuple(dict.fromkeys((Precision(), *asked)))
 
     def _modes(self, bits: int, operation: str = "") -> tuple[str, ...]:
-        scheme = SCHEMES[self.quantization.precision(bits, "symmetric").scheme]
+        scheme = SCHEMES[self.quantization.precision(bits, "symmetric", operation).scheme]
         return tuple(mode for mode in self.quantization.modes if mode in scheme.modes_for(operation))
 
     # --- from an architecture to its halves -------------------------------------------------------
@@ -153,12 +154,12 @@ class QuantizedSpace(SearchSpace):
 
     def _make_precision(self, bits: int, mode: str, operation: str) -> Precision:
         """What a width means for a layer of this operation."""
-        return self.quantization.precision(bits, mode).of(operation)
+        return self.quantization.precision(bits, mode, operation).of(operation)
 
     def _make_parts(self, slot: str, spec: LayerSpec) -> tuple[tuple[str, str, str, str, int], ...]:
         """(part, operation, name of its choice of bits, of its choice of a mode, its width without one) of a layer."""
         made = []
-        for part, numbers in spec.quantizable().items():
+        for part, numbers in spec.quantizable(embeddings=bool(self.quantization.embeddings)).items():
             name = f"{slot}.{part}"
             group = self._group_of.get(name, "")
             made.append((part, numbers.operation, f"{group}_bits", f"{group}_weights", self._fixed[name]))
@@ -168,9 +169,9 @@ class QuantizedSpace(SearchSpace):
 # --- layers and what they may have ----------------------------------------------------------------
 
 
-def _quantizable(layers: Mapping[str, LayerSpec]) -> Iterator[tuple[LayerName, str]]:
+def _quantizable(layers: Mapping[str, LayerSpec], tables: bool) -> Iterator[tuple[LayerName, str]]:
     for slot, spec in layers.items():
-        for part, numbers in spec.quantizable().items():
+        for part, numbers in spec.quantizable(embeddings=tables).items():
             yield f"{slot}.{part}", numbers.operation
 
 
@@ -195,7 +196,7 @@ def _probes(base: SearchSpace) -> Iterator[tuple[Architecture, dict[str, LayerSp
 
 def _in_order(base: SearchSpace, operations: Mapping[LayerName, str]) -> list[LayerName]:
     """Layer names in forward order, as far as the largest network has them."""
-    first = [name for name, _ in _quantizable(base.capacity()) if name in operations]
+    first = [name for name, _ in _quantizable(base.capacity(), tables=True) if name in operations]
     return [*first, *sorted(set(operations) - set(first))]
 
 
@@ -223,10 +224,11 @@ def _options(
             raise ValueError(
                 f"Layer {name!r} is pinned to {kept[0]} bits and searched over {list(listed[0])}: take one."
             )
-        wanted = tuple(kept[:1]) if kept else (listed[0] if listed else asked.bits)
+        usual = asked.embeddings if operations[name] == EMBEDDING else asked.bits
+        wanted = tuple(kept[:1]) if kept else (listed[0] if listed else usual)
         refused = [bits for bits in wanted if not asked.can(bits, operations[name])]
         if refused and (kept or listed):
-            scheme = asked.precision(refused[0], "symmetric").scheme
+            scheme = asked.precision(refused[0], "symmetric", operations[name]).scheme
             raise ValueError(
                 f"Layer {name!r} is a {operations[name]} layer, for which scheme {scheme!r} ({refused[0]} bits) has no "
                 f"kernels; it has them for {', '.join(SCHEMES[scheme].operations)}."
@@ -285,10 +287,12 @@ class _Presence:
         probes: networks with their layers.
     """
 
-    def __init__(self, base: SearchSpace, probes: list[tuple[Architecture, dict[str, LayerSpec]]]) -> None:
+    def __init__(
+        self, base: SearchSpace, probes: list[tuple[Architecture, dict[str, LayerSpec]]], tables: bool
+    ) -> None:
         self._base = base
         self._networks = [network for network, _ in probes]
-        self._names = [{name for name, _ in _quantizable(layers)} for _, layers in probes]
+        self._names = [{name for name, _ in _quantizable(layers, tables)} for _, layers in probes]
         active = [base.is_active(network) for network in self._networks]
         # For each choice: its value in each network, None where the choice is inactive.
         self._values: list[list[Option | None]] = [

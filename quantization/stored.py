@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quantization.layer import Layer, Plan
+from quantization.layer import Plan, Stored
 from quantization.portable import QuantizedLayer, quantize
 from quantization.quantizable import Applied
 from search_space.layers.precision import SCHEMES
@@ -17,7 +17,8 @@ from search_space.layers.precision import SCHEMES
 def recipe_of(applied: Applied) -> dict[str, Any]:
     """What `quantization.portable.quantize` needs to rebuild the network's shape."""
     layers = {path: _how(plan) for path, plan in applied.plans.items()}
-    return {"format": "winnow-quantization/1", "folded": dict(applied.norms), "layers": layers}
+    told = {"format": "winnow-quantization/1", "folded": dict(applied.norms), "layers": layers}
+    return told | ({"tied": dict(applied.tied)} if applied.tied else {})
 
 
 def _how(plan: Plan) -> dict[str, Any]:
@@ -39,17 +40,17 @@ def stored_network(applied: Applied) -> nn.Module:
     """The network as it is stored, whose `state_dict` is what a file holds."""
     network = copy.deepcopy(applied.folded).cpu()
     recipe = recipe_of(applied)
-    quantize(network, {"folded": {}, "layers": recipe["layers"]})
+    quantize(network, {**recipe, "folded": {}})
     for path, plan in applied.plans.items():
         layer, full = network.get_submodule(path), applied.folded.get_submodule(path)
         assert isinstance(layer, QuantizedLayer)
-        assert isinstance(full, nn.Conv2d | nn.Linear)
+        assert isinstance(full, nn.Conv2d | nn.Linear | nn.Embedding)
         for name, tensor in _tensors(plan, full).items():
             getattr(layer, name).copy_(tensor.detach().cpu())
     return network.eval()
 
 
-def _tensors(plan: Plan, full: Layer) -> dict[str, Tensor]:
+def _tensors(plan: Plan, full: Stored) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {} if plan.bias is None else {"bias": plan.bias}
     weight = plan.weight
     if weight is None:

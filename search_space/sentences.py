@@ -85,6 +85,31 @@ def sentence_pooling(folder: Path) -> dict[str, Any] | None:
     return {"mode": chosen[0], "unit": "Normalize" in kinds}
 
 
+def sentence_files(pooling: Pooling, embed: int, length: int) -> dict[str, Any]:
+    """Path in a folder -> JSON, of what sentence-transformers reads beside the encoder.
+
+    Args:
+        embed: numbers in a vector.
+        length: tokens of the longest text.
+    """
+    kinds = ["Transformer", "Pooling", *(["Normalize"] if pooling.unit else [])]
+    modules = [
+        {
+            "idx": number,
+            "name": str(number),
+            "path": f"{number}_{kind}" if number else "",
+            "type": f"sentence_transformers.models.{kind}",
+        }
+        for number, kind in enumerate(kinds)
+    ]
+    modes = {key: mode == pooling.mode for key, mode in MODES.items()}
+    return {
+        MODULES: modules,
+        "1_Pooling/config.json": {"word_embedding_dimension": embed, **modes},
+        "sentence_bert_config.json": {"max_seq_length": length, "do_lower_case": False},
+    }
+
+
 def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))

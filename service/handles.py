@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from service.front_plot import plotted
+
 if TYPE_CHECKING:
     from service.client import Client
 
@@ -56,7 +58,7 @@ class JobAnswer(dict[str, Any]):
 
 
 class FrontAnswer(dict[str, Any]):
-    """A Pareto front, as the API tells it; in a notebook it shows as a table."""
+    """A Pareto front, as the API tells it; in a notebook it shows as a plot and a table."""
 
     def __init__(self, client: Client, told: dict[str, Any]) -> None:
         super().__init__(told)
@@ -109,7 +111,7 @@ class FrontAnswer(dict[str, Any]):
         return NetworkAnswer(self._client, self["job_id"], chosen)
 
     def _repr_html_(self) -> str:
-        """A table, for notebooks."""
+        """A plot and a table, for notebooks."""
         metrics = list(dict.fromkeys(metric for point in self["points"] for metric in point["metrics"]))
         head = "".join(f"<th>{html.escape(name)}</th>" for name in (*COLUMNS, *metrics))
         body = "".join(
@@ -119,7 +121,8 @@ class FrontAnswer(dict[str, Any]):
             + "</tr>"
             for point in self["points"]
         )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return plotted(self["points"], self["objectives"]) + table
 
 
 def _at_most(value: float | None, most: float) -> bool:

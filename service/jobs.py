@@ -33,6 +33,9 @@ from service.store.models import EvaluationRow, Export, ExportState, Job, JobSta
 # What an export may be asked to ship of a network that was healed.
 WeightsAsked = Literal["best", "healed", "unhealed"]
 
+# The export format that is of a whole front.
+WHOLE_FRONT = "supernet"
+
 
 def new_id() -> str:
     """A fresh id: 12 hexadecimal digits."""
@@ -352,6 +355,11 @@ def request_export(
         raise Conflict(f"Job {job_id} has no trained supernet yet.", state=job.state)
     chosen = ",".join(_formats(job, evaluation, formats))
     which = _weights(session, job, architecture_id, weights)
+    if which == Weights.HEALED and WHOLE_FRONT in chosen.split(","):
+        raise InvalidRequest(
+            f"A file of the whole supernet ({WHOLE_FRONT}) has the weights that the front was measured with, and those "
+            f"of {architecture_id} were healed. Ask for weights 'unhealed', or leave {WHOLE_FRONT} out."
+        )
     check_bytes(session, who)
     session.execute(
         insert(Export)

@@ -122,6 +122,9 @@ class ProfileOut(BaseModel):
     limits: list[LimitOut]
     feasibility: Feasibility | None = Field(description="Null without a limit on an exact cost.")
     data_misfit: str | None = Field(description="Why space and data do not fit; null if they do or none was named.")
+    deployable: str | None = Field(
+        default=None, description="What `supernet.deployable` costs, beside the space without it; null without it."
+    )
     seconds: float = Field(description="Time that the profile took.")
 
 
@@ -161,8 +164,17 @@ def make_profile(spec: ProfileSpec) -> ProfileOut:
         limits=[_limit(objective, counted) for objective in objectives if objective.limit is not None],
         feasibility=_feasibility(space, limits, counted, whole, rng) if limits else None,
         data_misfit=misfits,
+        deployable=_deployable(spec.supernet, space),
         seconds=time.perf_counter() - began,
     )
+
+
+def _deployable(supernet: SupernetSpec, space: SearchSpace) -> str | None:
+    if not supernet.deployable:
+        return None
+    from search_space.deployable import cost_of
+
+    return cost_of(space, supernet.model_copy(update={"deployable": ()}).space(), supernet.deployable)
 
 
 def look_for_feasible(space: SearchSpace, objectives: Sequence[Objective], seed: int = 0) -> Verdict:

@@ -315,6 +315,8 @@ def show_profile(console: Console, profile: ProfileOut) -> None:
         console.print(limits)
     if profile.feasibility is not None:
         console.print(_feasibility(profile.feasibility))
+    if profile.deployable:
+        console.print(plain(profile.deployable))
     if profile.data_misfit:
         console.print(plain(profile.data_misfit, "red"))
 

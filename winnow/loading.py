@@ -47,12 +47,16 @@ def _huggingface(folder: Path) -> Any:
 
     name = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"][0]
     tasks = ("ForCausalLM", "ForSequenceClassification", "ForImageClassification")
-    task = next((one for one in tasks if name.endswith(one)), "")
+    task = next((one for one in tasks if one in name), "ForCausalLM" if name.endswith("LMHeadModel") else "")
     return getattr(transformers, f"AutoModel{task}").from_pretrained(folder, local_files_only=True).eval()
 
 
 def _source(folder: Path) -> Any:
     return runpy.run_path(str(folder / "load.py"))["model"]
+
+
+def _supernet(folder: Path) -> Any:
+    return runpy.run_path(str(folder / "load.py"))["load"]()
 
 
 def _onnx(folder: Path) -> Any:
@@ -78,6 +82,7 @@ OPENERS: dict[str, Callable[[Path], Any]] = {
     "onnx": _onnx,
     "openvino": _openvino,
     "safetensors": _source,
+    "supernet": _supernet,
     "torch_export": _program,
     "winnow": _source,
 }

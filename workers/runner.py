@@ -166,11 +166,16 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
         job = session.get(Job, export.job_id)
         assert job is not None
         key = (export.job_id, export.architecture_id)
+        finalists = queries.finalists(session, job.id)
+        front = []
+        if exporting.SHARED in export.formats.split(","):
+            rows = [(session.get(EvaluationRow, (job.id, one.architecture_id)), one) for one in finalists]
+            front = [(row, one) for row, one in rows if row is not None and one.position is not None]
         return exporting.export_order(
             job,
             session.get(EvaluationRow, key),
             session.get(Finalist, key),
-            queries.finalists(session, job.id),
+            finalists,
             queries.weights_of(session, job.id, export.architecture_id, export.weights),
             next(iter(queries.artifacts(session, job.id, samples.KIND)), None),
             export.formats,
@@ -178,6 +183,7 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
             records.sharing_of(session, job),
             records.healed_of(session, job.id).get(export.architecture_id),
             export.weights,
+            front,
         )
 
     asked = patiently(database, order, DATABASE_PATIENCE_SECONDS)

@@ -19,6 +19,8 @@ DEFAULTS: dict[str, Any] = {
     "quantization": {
         "bits": [8, 32],
         "weights": ["symmetric", "asymmetric"],
+        # Of a small encoder of text the table of words is most of its bytes.
+        "embeddings": [8, 32],
         "observer": "kl",
         "calibration_examples": 100,
     },

@@ -17,6 +17,7 @@ from search_space.families._decoder_types import ACTIVATIONS
 from search_space.families._identity import digest
 from search_space.families._names import Shapes, Table, places, prefixed
 from search_space.families._network import Fresh, shapes_of
+from search_space.families._written import confirm, of_checkpoint
 from search_space.inputs import ImageInput
 from search_space.layers import (
     BasicSpec,
@@ -469,3 +470,44 @@ def read(config: Mapping[str, Any], classes: int | None = None) -> StagedNetwork
     if kind not in TYPES:
         raise CheckpointError(f"The checkpoint's model_type is {kind!r}; this family supports {', '.join(TYPES)}.")
     return TYPES[kind](config, classes)
+
+
+# --- writing ---------------------------------------------------------------------------------------------
+
+
+def config_of(layers: Mapping[str, LayerSpec], checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """The config.json of a part of a network, with the blocks of each stage that it has.
+
+    A MobileNetV2 always has all of its blocks: those that a network lacks add zero to their shortcut.
+
+    Raises:
+        CheckpointError: transformers has no such network, also not with zeros.
+    """
+    config = of_checkpoint(layers, checkpoint)
+    # Not a key of transformers for all of them: how large the images are that the network was made for.
+    config["image_size"] = next(iter(layers.values())).fields()["size"]
+    kind, head = str(config.get("model_type")), layers["head"].fields()
+    whole = read(config, int(head["classes"]) or None)
+    kept: dict[int, list[int]] = {}
+    blocks = [slot for slot in whole.slots if slot.stage]
+    for number, slot in enumerate(blocks):
+        if slot.name in layers:
+            kept.setdefault(slot.stage, []).append(number)
+    if kind == "efficientnet":
+        moved = {old: new for new, old in enumerate(number for stage in kept.values() for number in stage)}
+        unadjusted = [moved[old] for old in config.get("depthwise_padding") or () if old in moved]
+        depths = [len(stage) for stage in kept.values()]
+        config |= {"depth_coefficient": 1.0, "num_block_repeats": depths, "depthwise_padding": unadjusted}
+        config.pop("num_hidden_layers", None)  # what transformers works out from the others
+    elif kind != "mobilenet_v2":
+        config["depths"] = [len(stage) for stage in kept.values()]
+    if head["classes"]:
+        stem = str((config.get("architectures") or [""])[0])
+        stem = stem.removesuffix("ForImageClassification").removesuffix("Model")
+        config |= {"architectures": [f"{stem}ForImageClassification"], "num_labels": head["classes"]}
+    described = {slot.name: slot for slot in read(config).slots}
+    confirm((name, described[name].spec, layer) for name, layer in layers.items())
+    absent = [slot for name, slot in described.items() if name not in layers]
+    if any(not getattr(slot.spec, "shortcut", False) for slot in absent):
+        raise CheckpointError("it lacks a block that has no shortcut")
+    return config

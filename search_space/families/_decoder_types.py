@@ -15,8 +15,9 @@ from typing import Any
 from search_space.checkpoint import CheckpointError, ConfigReader
 from search_space.config_reader import check_rotary
 from search_space.families._names import Names, Table
-from search_space.families._network import FullNetwork
-from search_space.layers import LayerForm, TransformerLayerSpec, VocabularyHeadSpec, WordEmbeddingSpec
+from search_space.families._network import FullNetwork, written
+from search_space.families._written import of_checkpoint
+from search_space.layers import LayerForm, LayerSpec, TransformerLayerSpec, VocabularyHeadSpec, WordEmbeddingSpec
 from search_space.spellings import LEGACY, Spelling
 
 # What transformers has a class for (`ACT2FN`), but for those that take arguments of their own.
@@ -135,6 +136,7 @@ class DecoderType:
         refused: key -> (values that mean nothing, what the others would do).
         ignored: keys of its files that transformers does not read.
         droppable: patterns of tensors that may be there and are not used.
+        listed: keys with one value a layer -> what a layer's is, where the file must say it.
         renames: transformers' own rules for its names.
     """
 
@@ -154,9 +156,17 @@ class DecoderType:
     refused: Mapping[str, tuple[tuple[Any, ...], str]] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     droppable: tuple[str, ...] = ("*rotary_emb.inv_freq",)
+    listed: Mapping[str, Callable[[TransformerLayerSpec], Any]] = field(default_factory=dict)
     renames: tuple[tuple[str, str], ...] = LEGACY
 
 
+def layer_type(layer: TransformerLayerSpec) -> str:
+    """transformers' word for what a layer sees."""
+    said = json.loads(layer.facts.rotary or "{}").get("layer_type")
+    return said or (SLIDING if layer.window else FULL)
+
+
+_BY_TYPE = {"layer_types": layer_type}
 _BIDIRECTIONAL = {"use_bidirectional_attention": ((False,), "each token would see those behind it")}
 
 
@@ -241,6 +251,7 @@ TYPES: dict[str, DecoderType] = {
         tied=True,
         scaled=True,
         windows=_pattern(2),
+        listed=_BY_TYPE,
         ignored=("hidden_act",),
         refused=_BIDIRECTIONAL,
     ),
@@ -254,6 +265,7 @@ TYPES: dict[str, DecoderType] = {
         positions="rotary by type",
         scaled=True,
         windows=_pattern(6),
+        listed=_BY_TYPE,
         ignored=("hidden_act",),
         # transformers' attention of Gemma 3 takes no cap, whatever the file says; weights trained with one need it.
         refused={**_BIDIRECTIONAL, "attn_logit_softcapping": ((), "scores of attention would be capped")},
@@ -278,6 +290,7 @@ TYPES: dict[str, DecoderType] = {
         tied=True,
         biased=("attention_bias", "attention_bias", "mlp_bias"),
         windows=_smollm3_windows,
+        listed={**_BY_TYPE, "no_rope_layers": lambda layer: int(bool(layer.facts.rotary))},
     ),
     "olmo2": DecoderType(
         task="Olmo2ForCausalLM",
@@ -389,8 +402,10 @@ class _Decoder:
                 f"config.json has {self.heads} query heads for {self.kv_heads} key-value heads: not a multiple."
             )
         own = self.type.positions != "learned" and self.reader.model_type != "gpt_neox"
-        divided = not own or (config.get("head_dim") is None and "head_dim" not in self.type.defaults)
-        if (divided or self.reader.model_type in ("gemma2", "gemma3_text")) and self.embed % self.heads:
+        # Whether heads have a width of their own, and whether their number must divide the network's all the same.
+        self.own_width, self.divides = own, not own or self.reader.model_type in ("gemma2", "gemma3_text")
+        divided = config.get("head_dim") is None and "head_dim" not in self.type.defaults
+        if (divided or self.divides) and self.embed % self.heads:
             raise CheckpointError(
                 f"config.json has a hidden size of {self.embed} for {self.heads} heads: not a multiple."
             )
@@ -625,3 +640,40 @@ def read(config: Mapping[str, Any]) -> FullNetwork:
         CheckpointError: another type or task, a number that is missing or impossible, or what is not computed here.
     """
     return _Decoder(config).network()
+
+
+# --- writing ---------------------------------------------------------------------------------------------
+
+
+def config_of(layers: Mapping[str, LayerSpec], checkpoint: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The config.json of a part of a checkpoint's network: the widest of its layers everywhere.
+
+    Raises:
+        CheckpointError: transformers has no such network, also not with zeros.
+    """
+    config = of_checkpoint(layers, checkpoint)
+    body = [layer for layer in layers.values() if isinstance(layer, TransformerLayerSpec)]
+    full = _Decoder(config)
+    t, experts = full.type, full.type.experts
+    dense, sparse = [one for one in body if not one.experts], [one for one in body if one.experts]
+    groups = max(layer.kv_heads for layer in body)
+    ratio = full.heads // full.kv_heads
+    while groups < full.kv_heads and (not full.own_width or (full.divides and full.embed % (groups * ratio))):
+        groups += 1
+    config[full.key("num_hidden_layers")] = len(body)
+    if groups < full.kv_heads or "num_key_value_heads" in config:
+        config |= {full.key("num_attention_heads"): groups * ratio, "num_key_value_heads": groups}
+    if full.own_width and groups * ratio * full.head_dim != full.embed:
+        config["head_dim"] = full.head_dim
+    if dense:
+        config[full.key("intermediate_size")] = max(layer.ffn for layer in dense)
+    if experts is not None and sparse:
+        count = next((key for key in experts.count if config.get(key) is not None), experts.count[0])
+        config |= {experts.ffn: max(one.ffn for one in sparse), count: max(one.experts for one in sparse)}
+        config["num_experts_per_tok"] = max(one.top_k for one in sparse)
+    if dense and sparse:
+        config |= {"decoder_sparse_step": 1, "mlp_only_layers": [i for i, one in enumerate(body) if not one.experts]}
+    elif experts is not None and "mlp_only_layers" in config:
+        config["mlp_only_layers"] = list(range(len(dense)))
+    config |= {key: [value(layer) for layer in body] for key, value in t.listed.items()}
+    return written(config, read(config), layers)

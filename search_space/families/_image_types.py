@@ -14,8 +14,16 @@ from search_space.checkpoint import IMAGE_SIDE, CheckpointError, ConfigReader, P
 from search_space.families._decoder_types import ACTIVATIONS
 from search_space.families._encoder import ACTIVATIONS as ENCODER_ACTIVATIONS
 from search_space.families._names import Names, Table
-from search_space.families._network import BodySpec, Fresh, FullNetwork
-from search_space.layers import EncoderLayerSpec, ImageEmbeddingSpec, ImageHeadSpec, LayerForm, TransformerLayerSpec
+from search_space.families._network import BodySpec, Fresh, FullNetwork, written
+from search_space.families._written import of_checkpoint
+from search_space.layers import (
+    EncoderLayerSpec,
+    ImageEmbeddingSpec,
+    ImageHeadSpec,
+    LayerForm,
+    LayerSpec,
+    TransformerLayerSpec,
+)
 from search_space.spellings import LEGACY, VIT, Spelling
 
 # --- names on the disk -----------------------------------------------------------------------------------
@@ -185,6 +193,12 @@ TYPES: dict[str, ImageType] = {
 # --- reading ---------------------------------------------------------------------------------------------
 
 
+def _dino_ffn(embed: int, ratio: float, gated: bool) -> int:
+    """Width of DINOv2's feed-forward networks."""
+    ffn = int(embed * ratio)
+    return (int(ffn * 2 / 3) + 7) // 8 * 8 if gated else ffn
+
+
 class _Encoder:
     """Reads a configuration with the words of its type."""
 
@@ -290,8 +304,7 @@ class _Encoder:
         """DINOv2's configuration says a ratio; a gated network has two thirds of it, in eights."""
         if self.kind == "beit":
             return self.reader.whole("intermediate_size", 3072)
-        ffn = int(self.embed * self.reader.ratio("mlp_ratio", 4))
-        return (int(ffn * 2 / 3) + 7) // 8 * 8 if gated else ffn
+        return _dino_ffn(self.embed, self.reader.ratio("mlp_ratio", 4), gated)
 
     # --- the ends -------------------------------------------------------------------------------
 
@@ -373,3 +386,37 @@ def read(config: Mapping[str, Any], classes: int | None = None) -> FullNetwork:
         CheckpointError: another type or task, a number that is missing or impossible, or what is not computed here.
     """
     return _Encoder(config, classes).network()
+
+
+# --- writing ---------------------------------------------------------------------------------------------
+
+
+def config_of(layers: Mapping[str, LayerSpec], checkpoint: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The config.json of a part of a checkpoint's network: the widest of its layers everywhere.
+
+    Heads are always as many as fill the hidden size, and DINOv2's feed-forward networks whole multiples of it, because
+    these types know no other.
+
+    Raises:
+        CheckpointError: transformers has no such network, also not with zeros.
+    """
+    config = of_checkpoint(layers, checkpoint)
+    t = TYPES[str(config.get("model_type"))]
+    embedding, *_, head = layers.values()
+    body = [layer for layer in layers.values() if isinstance(layer, EncoderLayerSpec | TransformerLayerSpec)]
+    config["num_hidden_layers"] = len(body)
+    if isinstance(embedding, ImageEmbeddingSpec):
+        # Positions were resized to these images when they were loaded.
+        config["image_size"] = embedding.size
+    ffn = max(layer.ffn for layer in body)
+    if t.stem.startswith("Dinov2"):
+        gated = isinstance(body[0], TransformerLayerSpec) and body[0].facts.gated
+        config["mlp_ratio"] = next(
+            ratio for ratio in range(1, ffn + 2) if _dino_ffn(body[0].embed, ratio, gated) >= ffn
+        )
+    else:
+        config["intermediate_size"] = ffn
+    if isinstance(head, ImageHeadSpec) and head.classes:
+        twice = "WithTeacher" if head.pool == "two" else ""
+        config |= {"architectures": [f"{t.stem}ForImageClassification{twice}"], "num_labels": head.classes}
+    return written(config, read(config), layers)

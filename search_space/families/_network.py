@@ -13,9 +13,10 @@ from typing import Any, TypeAlias
 
 from search_space.adjustments import Adjustments, Options, Rule, whole
 from search_space.architecture import Option
-from search_space.checkpoint import CheckpointError, Layout, Piece, Place, shares
+from search_space.checkpoint import Layout, Piece, Place, shares
 from search_space.families._identity import digest
 from search_space.families._names import Names, Shapes, places, prefixed
+from search_space.families._written import confirm
 from search_space.inputs import ImageInput, Input, TokenInput
 from search_space.layers import EncoderLayerSpec, LayerSpec, TransformerLayerSpec
 from search_space.space import Choice, SearchSpace, Values
@@ -258,14 +259,16 @@ def refuse_classes(name: str, adjustments: Adjustments) -> None:
         raise ValueError(f"A network of {name} continues text and has no classes; leave `classes` out.")
 
 
-def refuse_unwritten(layers: Mapping[str, LayerSpec]) -> None:
-    """Refuse to describe a network of a type in a table as transformers' configuration: such folders are only read.
+def written(config: dict[str, Any], network: FullNetwork, layers: Mapping[str, LayerSpec]) -> dict[str, Any]:
+    """A config.json, seen to describe a network of these layers.
+
+    Args:
+        network: what the file describes, read again.
 
     Raises:
-        CheckpointError: it is one.
+        CheckpointError: it describes another network.
     """
-    first, *_, last = layers.values()
-    if any(hasattr(spec, "shapes") for spec in (first, last)):
-        raise CheckpointError(
-            "checkpoints of its model type are read and not written yet; take `safetensors` or `onnx` instead"
-        )
+    described = (network.embedding, *network.layers, network.head)
+    names = ("embedding", *(f"layer {number} of those kept" for number in range(1, len(layers) - 1)), "head")
+    confirm(zip(names, described, layers.values(), strict=True))
+    return config

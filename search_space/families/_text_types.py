@@ -14,11 +14,19 @@ from typing import Any
 
 from search_space.checkpoint import CheckpointError, ConfigReader
 from search_space.config_reader import check_rotary
-from search_space.families._decoder_types import ACTIVATIONS, FULL, ROTARY_KEYS, SLIDING
+from search_space.families._decoder_types import ACTIVATIONS, FULL, ROTARY_KEYS, SLIDING, layer_type
 from search_space.families._encoder import ACTIVATIONS as ENCODER_ACTIVATIONS
 from search_space.families._names import Names, Table
-from search_space.families._network import BodySpec, Fresh, FullNetwork
-from search_space.layers import EncoderLayerSpec, LayerForm, PooledHeadSpec, TransformerLayerSpec, WordEmbeddingSpec
+from search_space.families._network import BodySpec, Fresh, FullNetwork, written
+from search_space.families._written import of_checkpoint
+from search_space.layers import (
+    EncoderLayerSpec,
+    LayerForm,
+    LayerSpec,
+    PooledHeadSpec,
+    TransformerLayerSpec,
+    WordEmbeddingSpec,
+)
 from search_space.sentences import POOLING, Pooling
 from search_space.spellings import Spelling
 
@@ -459,3 +467,33 @@ def read(config: Mapping[str, Any], classes: int | None = None) -> FullNetwork:
         CheckpointError: another type or task, a number that is missing or impossible, or what is not computed here.
     """
     return _Encoder(config, classes).network()
+
+
+# --- writing ---------------------------------------------------------------------------------------------
+
+
+def config_of(layers: Mapping[str, LayerSpec], checkpoint: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The config.json of a part of a checkpoint's network: the widest of its layers everywhere.
+
+    Heads are always as many as fill the hidden size, because these types know no other.
+
+    Raises:
+        CheckpointError: transformers has no such network, also not with zeros.
+    """
+    config = of_checkpoint(layers, checkpoint)
+    t = TYPES[str(config.get("model_type"))]
+    *_, head = layers.values()
+    body = [layer for layer in layers.values() if isinstance(layer, EncoderLayerSpec | TransformerLayerSpec)]
+    config[t.keys.get("num_hidden_layers", "num_hidden_layers")] = len(body)
+    config[t.keys.get("intermediate_size", "intermediate_size")] = max(layer.ffn for layer in body)
+    config["architectures"] = [f"{t.stem}Model"]
+    if isinstance(head, PooledHeadSpec) and head.classes:
+        if POOLING in config:
+            raise CheckpointError(
+                "it classifies what an encoder of sentences pools, for which transformers has no class; without "
+                "classes its vectors can be had"
+            )
+        config |= {"architectures": [f"{t.stem}ForSequenceClassification"], "num_labels": head.classes}
+    if isinstance(body[0], TransformerLayerSpec):
+        config["layer_types"] = [layer_type(layer) for layer in body if isinstance(layer, TransformerLayerSpec)]
+    return written(config, read(config), layers)

@@ -16,9 +16,9 @@ from search_space.families import _text_types
 from search_space.families._encoder import Encoder, config_of_layers, encoder_choices, encoder_layer
 from search_space.families._identity import digest
 from search_space.families._names import places, prefixed
-from search_space.families._network import Wanted, network_space, refuse_unwritten
+from search_space.families._network import Wanted, network_space
 from search_space.inputs import TokenInput
-from search_space.layers import LayerSpec, TextEmbeddingSpec, TextHeadSpec
+from search_space.layers import LayerSpec, TextEmbeddingSpec, TextHeadSpec, WordEmbeddingSpec
 from search_space.sentences import POOLING
 from search_space.space import Choice, SearchSpace, Values
 from search_space.spellings import Spelling
@@ -249,19 +249,23 @@ def _head_shapes(text: TextEncoder) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def config_of(layers: Mapping[str, LayerSpec]) -> dict[str, Any]:
+def config_of(layers: Mapping[str, LayerSpec], checkpoint: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The config.json under which transformers builds a network of these layers, the widest of them everywhere.
 
     A layer that is narrower computes the same with zeros in the rest. Heads are as many as fill the hidden size,
     because transformers' BERT knows no other.
 
+    Args:
+        checkpoint: config.json of the checkpoint that they came from; types of a table need it.
+
     Raises:
         CheckpointError: no model of transformers has such layers.
     """
-    refuse_unwritten(layers)
+    if any(isinstance(layer, WordEmbeddingSpec) for layer in layers.values()):
+        return _text_types.config_of(layers, checkpoint)
     embedding, *middle, head = layers.values()
     if not isinstance(embedding, TextEmbeddingSpec) or not isinstance(head, TextHeadSpec):
-        raise CheckpointError("of text encoders only BERT's folders are written, and its layers are others")
+        raise CheckpointError("its layers are not those of an encoder of text")
     first, sizes = config_of_layers(middle, norm_first=False)
     heads, rest = divmod(first.embed, first.head_dim)
     if rest or sizes["num_attention_heads"] > heads:

@@ -12,7 +12,6 @@ from typing import Any
 from search_space.adjustments import Adjustments
 from search_space.checkpoint import Layout
 from search_space.families import _cnn_types
-from search_space.families._network import refuse_unwritten
 from search_space.layers import LayerSpec
 from search_space.space import SearchSpace
 
@@ -54,14 +53,16 @@ def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
     return _cnn_types.read(config, classes).layout()
 
 
-def config_of(layers: Mapping[str, LayerSpec]) -> dict[str, Any]:
-    """No config.json yet: such folders are only read.
+def config_of(layers: Mapping[str, LayerSpec], checkpoint: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The config.json of a part of a checkpoint's network, or of a network of a preset: see `_cnn_types`.
+
+    Args:
+        checkpoint: config.json of the checkpoint that they came from; None: a preset's networks.
 
     Raises:
-        CheckpointError: always.
+        CheckpointError: transformers has no such network, also not with zeros.
     """
-    refuse_unwritten(layers)
-    raise AssertionError("a network of this family has layers of a table")
+    return _cnn_types.config_of(layers, checkpoint or PRESETS["cifar"])
 
 
 NARROWED: dict[str, Adjustments | None] = {}

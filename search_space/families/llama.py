@@ -20,9 +20,9 @@ from search_space.config_reader import check_rotary
 from search_space.families import _decoder_types
 from search_space.families._identity import digest
 from search_space.families._names import Names, places
-from search_space.families._network import Wanted, network_space, refuse_classes, refuse_unwritten
+from search_space.families._network import Wanted, network_space, refuse_classes
 from search_space.inputs import TokenInput
-from search_space.layers import DecoderLayerSpec, LanguageHeadSpec, LayerSpec, TokenEmbeddingSpec
+from search_space.layers import DecoderLayerSpec, LanguageHeadSpec, LayerSpec, TokenEmbeddingSpec, TransformerLayerSpec
 from search_space.space import Choice, SearchSpace, Values
 from search_space.spellings import Spelling
 
@@ -471,16 +471,20 @@ def _layer_shapes(d: LlamaDecoder) -> dict[str, tuple[int, ...]]:
     return shapes | {f"layer.{name}.bias": shape[:1] for name, (shape, biased) in linears.items() if biased}
 
 
-def config_of(layers: Mapping[str, LayerSpec]) -> dict[str, Any]:
+def config_of(layers: Mapping[str, LayerSpec], checkpoint: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The config.json under which transformers builds a network of these layers, the widest of them everywhere.
 
     A layer that is narrower computes the same with zeros in the rest. Where query heads are fewer than the hidden size
     asks for, key-value groups are added until they divide it, as `LlamaConfig` wants.
 
+    Args:
+        checkpoint: config.json of the checkpoint that they came from; types of a table need it.
+
     Raises:
         CheckpointError: no model of transformers has such layers.
     """
-    refuse_unwritten(layers)
+    if any(isinstance(layer, TransformerLayerSpec) for layer in layers.values()):
+        return _decoder_types.config_of(layers, checkpoint)
     embedding, *middle, head = layers.values()
     decoders = [layer for layer in middle if isinstance(layer, DecoderLayerSpec)]
     if (
@@ -488,7 +492,7 @@ def config_of(layers: Mapping[str, LayerSpec]) -> dict[str, Any]:
         or not isinstance(head, LanguageHeadSpec)
         or len(decoders) < max(1, len(middle))
     ):
-        raise CheckpointError("only folders of llama, mistral, qwen2 and qwen3 are written, and its layers are others")
+        raise CheckpointError("its layers are not those of a decoder of language")
     first = decoders[0]
     base = json.loads(first.config)
     attentive = next((layer for layer in decoders if layer.heads), None)

@@ -313,10 +313,13 @@ class ResNetBlueprint:
 # --- transformers' ResNet --------------------------------------------------------------------------------
 
 
-def config_of(layers: Mapping[str, LayerSpec]) -> dict[str, Any]:
+def config_of(layers: Mapping[str, LayerSpec], checkpoint: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The config.json under which transformers builds a network of these layers.
 
     Its blocks have one inner width in a stage; a narrower block computes the same with zeros in the rest.
+
+    Args:
+        checkpoint: config.json of the checkpoint that they came from; types of a table need it.
 
     Raises:
         CheckpointError: transformers' ResNet has no such layers; the message says which.

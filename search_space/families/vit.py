@@ -17,9 +17,9 @@ from search_space.families import _image_types
 from search_space.families._encoder import Encoder, config_of_layers, encoder_choices, encoder_layer
 from search_space.families._identity import digest
 from search_space.families._names import Names, places, prefixed
-from search_space.families._network import Wanted, network_space, refuse_unwritten
+from search_space.families._network import Wanted, network_space
 from search_space.inputs import ImageInput
-from search_space.layers import LayerSpec, PatchEmbeddingSpec, PatchHeadSpec
+from search_space.layers import ImageEmbeddingSpec, LayerSpec, PatchEmbeddingSpec, PatchHeadSpec
 from search_space.space import Choice, SearchSpace, Values
 from search_space.spellings import LEGACY, VIT, Spelling
 
@@ -304,19 +304,23 @@ def _head_shapes(network: ImageEncoder) -> dict[str, tuple[int, ...]]:
     return norm | {"classifier.weight": (network.classes, embed), "classifier.bias": (network.classes,)}
 
 
-def config_of(layers: Mapping[str, LayerSpec]) -> dict[str, Any]:
+def config_of(layers: Mapping[str, LayerSpec], checkpoint: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The config.json under which transformers builds a network of these layers, the widest of them everywhere.
 
     A layer that is narrower computes the same with zeros in the rest. `head_dim` is said where heads do not fill the
     hidden size.
 
+    Args:
+        checkpoint: config.json of the checkpoint that they came from; types of a table need it.
+
     Raises:
         CheckpointError: no model of transformers has such layers.
     """
-    refuse_unwritten(layers)
+    if any(isinstance(layer, ImageEmbeddingSpec) for layer in layers.values()):
+        return _image_types.config_of(layers, checkpoint)
     embedding, *middle, head = layers.values()
     if not isinstance(embedding, PatchEmbeddingSpec) or not isinstance(head, PatchHeadSpec):
-        raise CheckpointError("of image transformers only ViT's folders are written, and its layers are others")
+        raise CheckpointError("its layers are not those of an encoder of images")
     first, sizes = config_of_layers(middle, norm_first=True)
     if head.pool != "class_token":
         raise CheckpointError("it averages its patches, and transformers' ViT reads the class token")

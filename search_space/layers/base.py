@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
-from search_space.layers.precision import Policy, Precision
+from search_space.layers.precision import EMBEDDING, Policy, Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +20,9 @@ class Part:
         macs: multiply-accumulates for one sample.
         live: activation elements, for one sample, that are in memory while it runs: its inputs, its
             outputs, and what the layer keeps for later, such as the input of a shortcut.
-        operation: `conv`, `depthwise` or `linear` for what can be quantized; empty for everything else.
-        outputs: its output channels, each of which has scales of its own; 0 where there is no operation.
+        operation: `conv`, `depthwise`, `linear` or `embedding` for what can be quantized; empty for everything else.
+        outputs: its output channels, or an embedding's rows, each of which has scales of its own; 0 where there is no
+            operation.
     """
 
     weights: int
@@ -68,6 +69,11 @@ def linear_part(in_features: int, out_features: int, bias: bool = True, tokens: 
     weights = in_features * out_features
     live = (in_features + out_features) * tokens + held
     return Part(weights, out_features if bias else 0, weights * tokens, live, "linear", out_features)
+
+
+def embedding_part(rows: int, width: int, live: int) -> Part:
+    """A table of which rows are looked up."""
+    return Part(rows * width, 0, 0, live, EMBEDDING, rows)
 
 
 def norm_part(features: int, bias: bool = True, tokens: int = 1, held: int = 0) -> Part:
@@ -164,9 +170,17 @@ class LayerSpec(ABC):
                 weights, extras = weights + part.weights, extras + part.extras
         return stored, weights, extras
 
-    def quantizable(self) -> dict[str, Part]:
-        """Parts that a policy may speak of: convolutions and linear layers with a weight of their own."""
-        return {name: part for name, part in self.parts().items() if part.operation and part.weights}
+    def quantizable(self, *, embeddings: bool = False) -> dict[str, Part]:
+        """Parts that a policy may speak of: convolutions and linear layers with a weight of their own.
+
+        Args:
+            embeddings: whether tables of rows are among them.
+        """
+        return {
+            name: part
+            for name, part in self.parts().items()
+            if part.operation and part.weights and (embeddings or part.operation != EMBEDDING)
+        }
 
     def with_policy(self, policy: Policy) -> Self:
         """The same layer at these precisions.
@@ -174,7 +188,7 @@ class LayerSpec(ABC):
         Raises:
             ValueError: the policy names a part that the layer does not have or that cannot be quantized.
         """
-        able = self.quantizable()
+        able = self.quantizable(embeddings=True)
         unknown = [name for name, _ in policy if name not in able]
         if unknown:
             known = ", ".join(able) or "none"
@@ -182,7 +196,10 @@ class LayerSpec(ABC):
         return replace(self, policy=policy)
 
     def uniform(self, precision: Precision) -> Self:
-        """The same layer with every part at this precision, or as near as its kernels come: see `Precision.of`."""
+        """The same layer with every part at this precision, or as near as its kernels come: see `Precision.of`.
+
+        Tables of rows stay as they are.
+        """
         return self.with_policy(
             tuple((name, precision.of(part.operation)) for name, part in self.quantizable().items())
         )

@@ -7,7 +7,8 @@ each; what it stores is here, because sizes must be counted without torch. The c
 - `int8_static` has an 8-bit weight, a scale (32 bits) and a zero point (8 bits) per output channel, and a scale and a
   zero point of its input; a convolution also of its output, and its bias is 32-bit integers with scales;
 - `int8_dynamic` works out the input's scale while it runs, so it stores nothing of it;
-- weight-only schemes have a scale per output channel, or per group of inputs of each.
+- weight-only schemes have a scale per output channel, or per group of inputs of each;
+- an embedding has a scale for each of its rows, or per group of a row's numbers. A head that is tied to it reads it.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class Scheme:
 
 
 ALL = ("conv", "depthwise", "linear")
+# Tables of rows: what a policy says of them, it says apart from the others (`embeddings` of a job).
+EMBEDDING = "embedding"
 # What ONNX Runtime's MatMulNBits has.
 GROUPS = (16, 32, 64, 128, 256)
 BOTH = ("symmetric", "asymmetric")
@@ -72,9 +75,27 @@ SCHEMES: dict[str, Scheme] = {
     "int4_weight": Scheme(
         4, ("linear",), "float", False, ("symmetric",), GROUPS, ONNXRUNTIME + TORCH, "4-bit weights alone, in groups."
     ),
+    "gptq": Scheme(
+        4,
+        ("linear",),
+        "float",
+        False,
+        ("symmetric",),
+        GROUPS,
+        ONNXRUNTIME + TORCH,
+        "4-bit weights alone, in groups, rounded so that they make up for each other's errors on calibration data.",
+    ),
+    "int8_embedding": Scheme(
+        8, (EMBEDDING,), "float", False, ("symmetric",), (0,), ONNXRUNTIME + TORCH, "8-bit rows of an embedding."
+    ),
+    "int4_embedding": Scheme(
+        4, (EMBEDDING,), "float", False, ("symmetric",), GROUPS, ONNXRUNTIME + TORCH, "4-bit rows, in groups."
+    ),
 }
 # What a width means where a job does not say it.
 DEFAULT_SCHEMES = {32: FULL, 16: "bf16", 8: "int8_static", 4: "int4_weight"}
+# And of an embedding.
+EMBEDDING_SCHEMES = {32: FULL, 8: "int8_embedding", 4: "int4_embedding"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from typing import ClassVar
 
-from search_space.layers.base import LayerSpec, Part, attention_part, conv_part, linear_part, norm_part
+from search_space.layers.base import LayerSpec, Part, attention_part, conv_part, embedding_part, linear_part, norm_part
 
 Shape = tuple[int, ...]
 # Kinds of normalisation that have a shift.
@@ -131,8 +131,12 @@ class TransformerLayerSpec(LayerSpec):
 
     @property
     def norms_across(self) -> frozenset[str]:
-        """Fields along which a norm spans: the layer with zeros in place of what is cut off is another network."""
-        return frozenset({"heads", "kv_heads"}) if self.facts.qk_norm == "all" else frozenset()
+        """Fields along which a norm spans: the layer with zeros in place of what is cut off is another network.
+
+        A router shares out a sum of 1 among its experts.
+        """
+        normed = {"heads", "kv_heads"} if self.facts.qk_norm == "all" else set()
+        return frozenset(normed | ({"experts", "top_k"} if self.experts else set()))
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:
@@ -282,6 +286,7 @@ class WordEmbeddingSpec(LayerSpec):
         live = 2 * self.tokens * self.width
         rows = {"tokens": self.vocab, "positions": self.positions, "segments": self.segments}
         parts = {name: Part(number * self.width, 0, 0, live) for name, number in rows.items() if number}
+        parts["tokens"] = embedding_part(self.vocab, self.width, live)
         if self.norm:
             parts["norm"] = norm_part(self.width, self.norm in SHIFTED, self.tokens)
         if self.width != self.embed:

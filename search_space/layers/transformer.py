@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from search_space.layers.base import LayerSpec, Part, attention_part, conv_part, linear_part, norm_part
+from search_space.layers.base import LayerSpec, Part, attention_part, conv_part, embedding_part, linear_part, norm_part
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class TextEmbeddingSpec(LayerSpec):
     def parts(self) -> dict[str, Part]:
         live = 2 * self.tokens * self.embed
         return {
-            "tokens": Part(self.vocab * self.embed, 0, 0, live),
+            "tokens": embedding_part(self.vocab, self.embed, live),
             "positions": Part(self.positions * self.embed, 0, 0, live),
             "segments": Part(self.segments * self.embed, 0, 0, live),
             "norm": norm_part(self.embed, tokens=self.tokens),
@@ -96,7 +96,7 @@ class TokenEmbeddingSpec(LayerSpec):
     tokens: int
 
     def parts(self) -> dict[str, Part]:
-        return {"tokens": Part(self.vocab * self.embed, 0, 0, self.tokens * self.embed)}
+        return {"tokens": embedding_part(self.vocab, self.embed, self.tokens * self.embed)}
 
 
 @dataclass(frozen=True)

@@ -18,28 +18,41 @@ from export.contents import BundleContents
 from job.formats import Subject
 from plugins.kinds import FORMATS
 from search_space.adjustments import Adjustments
+from search_space.architecture import Architecture
 from search_space.plugins import load_family
 from search_space.space import SearchSpace
 from supernet.network import Network, Supernet, arguments, extract
+from tests.supernet.brought import BROUGHT
 from tests.supernet.checkpoints import CHECKPOINTS
 
 
 def space_of(name: str) -> SearchSpace:
-    """The space of a checkpoint of `CHECKPOINTS`, or of a preset, such as `vit/cifar`."""
-    if name in CHECKPOINTS:
-        family, kind, config = CHECKPOINTS[name]
-        return load_family(family, None, None, {**config.to_dict(), "architectures": [kind.__name__]})
+    """The space of a checkpoint of `CHECKPOINTS` or `BROUGHT`, or of a preset, such as `vit/cifar`."""
+    if (config := checkpoint_of(name)) is not None:
+        return load_family({**CHECKPOINTS, **BROUGHT}[name][0], None, None, config)
     family, preset = name.split("/")
     widths = {"stem_width": (8, 16), "stage*_width": (32, 64)}
     small = Adjustments(widths, classes=10) if name == "resnet/resnet50" else None
     return load_family(family, preset, small)
 
 
+def checkpoint_of(name: str) -> dict[str, Any] | None:
+    """config.json of a checkpoint; None: a preset."""
+    if name not in CHECKPOINTS and name not in BROUGHT:
+        return None
+    _, kind, config = {**CHECKPOINTS, **BROUGHT}[name]
+    return {**config.to_dict(), "architectures": [kind.__name__]}
+
+
 def random_contents(
-    space: SearchSpace, seed: int = 0, dtype: torch.dtype = torch.float32, **facts: Any
+    space: SearchSpace,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    architecture: Architecture | None = None,
+    **facts: Any,
 ) -> BundleContents:
-    """A random network of a space, in evaluation mode."""
-    architecture = space.sample(np.random.default_rng(seed))
+    """A random network of a space, or this one with random weights, in evaluation mode."""
+    architecture = architecture or space.sample(np.random.default_rng(seed))
     torch.manual_seed(seed)
     network = extract(Supernet(space), architecture).eval()
     with torch.no_grad():
@@ -64,7 +77,7 @@ def samples_of(space: SearchSpace, count: int = 3) -> Tensor:
     generator, takes = torch.Generator().manual_seed(1), space.takes
     if hasattr(takes, "vocab"):
         return torch.randint(1, takes.vocab, (count, 12), generator=generator)
-    size = takes.size if space.name.startswith("vit/") else min(takes.size, 64)
+    size = takes.size if space.name.startswith(("vit/", "convnext/")) else min(takes.size, 64)
     return torch.randn(count, takes.channels, size, size, generator=generator)
 
 
@@ -84,7 +97,8 @@ def reloaded(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, part: str
     return run
 
 
-def subject_of_spec(name: str) -> Subject:
-    """What the API would know of the smallest network of a space."""
-    space = space_of(name)
-    return Subject(space.name, space.layers(space.smallest()))
+def subjects_of_spec(name: str) -> tuple[Subject, Subject]:
+    """What the API would know of the smallest network of a space, whose layers may differ, and of the largest."""
+    space, facts = space_of(name), {"checkpoint": checkpoint_of(name)}
+    smallest, largest = (space.layers(architecture) for architecture in (space.smallest(), space.largest()))
+    return Subject(space.name, smallest, facts=facts), Subject(space.name, largest, facts=facts)

@@ -1,6 +1,9 @@
 """The formats `gguf` and `block_configs`: read back as engines read them, they compute what the network computes."""
 
 import json
+import os
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +13,18 @@ from export import tools
 from export.formats.block_configs import format as block_configs
 from export.formats.gguf import format as gguf_format
 from export.generation import continuation
+from export.tools import CannotWrite
 from job.formats import Subject, refusal
 from search_space.plugins import load_family
-from tests.export.random_networks import answers, random_contents, reloaded, samples_of, space_of, subject_of
+from tests.export.random_networks import (
+    answers,
+    checkpoint_of,
+    random_contents,
+    reloaded,
+    samples_of,
+    space_of,
+    subject_of,
+)
 from tests.supernet.checkpoints import CHECKPOINTS
 
 gguf = pytest.importorskip("gguf")
@@ -48,6 +60,56 @@ def test_gguf_is_deci_where_llamas_layers_differ(tmp_path) -> None:
     assert fields["general.architecture"].contents() == "deci"
     assert fields["deci.attention.head_count_kv"].contents() == [layer.kv_heads for layer in layers]
     assert fields["deci.feed_forward_length"].contents() == [layer.ffn for layer in layers]
+
+
+def quantizer(folder: Path, monkeypatch, body: str) -> None:
+    """A `llama-quantize` on PATH that does this with `source`, `target` and `kind`."""
+    script = folder / "bin" / "llama-quantize"
+    script.parent.mkdir()
+    script.write_text(f"#!{sys.executable}\nimport shutil, sys\nsource, target, kind = sys.argv[1:]\n{body}\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
+
+
+def test_llama_cpps_quantizer_is_asked_where_it_is(tmp_path, monkeypatch) -> None:
+    space = space_of("llama/tiny")
+    contents, texts = random_contents(space, seed=4), samples_of(space)
+    gguf_format.write_contents(contents, texts, tmp_path)
+    assert list(gguf_format.parts(tmp_path)) == ["f16", "q8_0"]
+    body = "assert kind == 'Q4_K_M'; shutil.copy(source.replace('f16', 'q8_0'), target)"
+    quantizer(tmp_path, monkeypatch, body)
+    told = gguf_format.write_contents(contents, texts, tmp_path)
+    assert any("llama-quantize on the worker" in note for note in told["notes"])
+    assert list(gguf_format.parts(tmp_path)) == ["f16", "q8_0", "q4_k_m"]
+    run = reloaded("gguf", tmp_path, monkeypatch, "q4_k_m")
+    assert np.abs(run(texts.numpy()) - answers(contents.network, texts)).max() <= 0.1
+    gguf_format.leave_out(tmp_path, "q4_k_m")
+    assert list(gguf_format.parts(tmp_path)) == ["f16", "q8_0"]
+
+
+def test_a_quantizer_that_fails_fails_the_export_with_its_words(tmp_path, monkeypatch) -> None:
+    space = space_of("llama/tiny")
+    quantizer(tmp_path, monkeypatch, "sys.exit('no such type')")
+    with pytest.raises(CannotWrite, match="llama-quantize ended with 1: no such type"):
+        gguf_format.write_contents(random_contents(space, seed=4), samples_of(space), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({}, "It has all layers of the original"),
+        ({"layer2_keep": 0}, "llama-quantize --prune-layers 1 original-f16.gguf model-f16.gguf COPY"),
+        ({"layer1_ffn": 24}, "layers are narrower, or there is no original"),
+    ],
+)
+def test_commands_lie_beside_the_files(values: dict, says: str, tmp_path) -> None:
+    space = space_of("llama")
+    architecture = space.architecture(**{**space.largest().values, **values})
+    contents = random_contents(space, 4, architecture=architecture, checkpoint=checkpoint_of("llama"))
+    gguf_format.write_contents(contents, samples_of(space), tmp_path)
+    written = (tmp_path / "llama-quantize.txt").read_text()
+    assert says in written
+    assert "llama-quantize model-f16.gguf model-q4_k_m.gguf Q4_K_M" in written
 
 
 def test_a_byte_level_tokenizer_goes_into_the_file(tmp_path) -> None:

@@ -99,3 +99,13 @@ def test_a_classifier_takes_any_batch_and_a_text_any_length(name: str, tmp_path,
     assert told["license"] == "mit"
     assert not any(node.doc_string or node.metadata_props for node in model.graph.node)
     assert b"/export/" not in model.SerializeToString()
+
+
+def test_onnx_runtime_has_no_bfloat16_on_a_cpu() -> None:
+    """Why there is no such file (docs/formats.md); the day it has, there should be one."""
+    given = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.BFLOAT16, [2, 2]) for name in "ab"]
+    out = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.BFLOAT16, [2, 2])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("MatMul", ["a", "b"], ["y"])], "one", given, [out])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+    with pytest.raises(Exception, match="NOT_IMPLEMENTED"):
+        onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])

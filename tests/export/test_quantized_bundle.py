@@ -49,7 +49,7 @@ def test_sixteen_bits_are_stored_in_sixteen_bits():
 
     space = space_of("llama")
     made = quantizable(space, space.largest())
-    policy = {name: Precision("bf16") for name in made.paths}
+    policy = {name: Precision("bf16") for name in made.paths if not name.startswith("embedding")}
     network = made.with_policy(policy)
     stored = stored_network(applied_to(network))
     inputs = inputs_for(space, 3)

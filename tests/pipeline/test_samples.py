@@ -274,6 +274,32 @@ def test_a_language_model_is_verified_by_its_perplexity_without_its_data(tmp_pat
         make_export(order_of(shop, evaluator, data, test_perplexity=None), shop.artifacts, 1, IN_MEMORY)
 
 
+def test_a_front_is_exported_with_its_supernet(tmp_path: Path) -> None:
+    """Each network as the front has it: calibrated by itself, with its numbers."""
+    shop = workshop(tmp_path, Reporter())
+    samples.keep(shop, digits())
+    torch.manual_seed(0)
+    evaluator = make_evaluator(shop.spec, Supernet(shop.space), digits())
+    order = order_of(shop, evaluator, digits())
+    largest = shop.spec.space().largest()
+    row = EvaluationRow(
+        job_id="job", architecture_id=largest.id, values=largest.values, metrics={"accuracy": 0.25}, sources={}
+    )
+    finalist = Finalist(job_id="job", architecture_id=largest.id, position=2, metrics={"latency_ms": 2.0})
+    named = replace(order, formats=("supernet",), front=((row, finalist),))
+    bundle = make_export(named, shop.artifacts, 1, IN_MEMORY)
+    front = json.loads((bundle.folder / "supernet" / "front.json").read_text())
+    assert front["exported"] == order.evaluation.architecture_id
+    assert next(iter(front["objectives"])) == "accuracy"
+    numbers = {network["id"]: network["metrics"] for network in front["networks"]}
+    assert numbers[largest.id] == {"accuracy": 0.25, "latency_ms": 2.0}
+    delivered = make_evaluator(shop.spec, evaluator.supernet, digits(), delivered=True)
+    expected = delivered.network(largest).state_dict()
+    own = load_file(bundle.folder / "supernet" / "networks.safetensors")
+    assert own.keys() >= {f"{largest.id}.{name}" for name in expected if name.endswith("running_mean")}
+    assert all(torch.equal(own[f"{largest.id}.{n}"], t) for n, t in expected.items() if n.endswith("running_var"))
+
+
 def test_a_checkpoint_of_16_bits_with_classes_in_its_own_order_needs_no_data_either(tmp_path: Path) -> None:
     checkpoint = in_type(bert(tmp_path / "ck", ("neg", "pos")), torch.bfloat16)
     path = texts(tmp_path, {"good": "neg", "bad": "pos"})

@@ -21,7 +21,9 @@ def test_every_part_that_can_be_quantized_is_a_module_of_its_block(family, prese
     layers = space.layers(space.largest())
     with torch.device("meta"):
         paths = layer_paths(build_network(layers), layers)
-    assert set(paths) == {f"{slot}.{part}" for slot, spec in layers.items() for part in spec.quantizable()}
+    assert set(paths) == {
+        f"{slot}.{part}" for slot, spec in layers.items() for part in spec.quantizable(embeddings=True)
+    }
     assert len(set(paths.values())) == len(paths)
 
 

@@ -2,12 +2,14 @@
 
 import tarfile
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import torch
 
 from service import handles
 from service.client import Client
+from service.front_plot import plotted
 from service.handles import FrontAnswer, JobAnswer, JobFailed
 from tests.export.random_networks import random_contents, samples_of, space_of
 
@@ -66,6 +68,19 @@ def test_a_front_is_a_table() -> None:
     shown = front._repr_html_()
     assert "<code>a&lt;</code>" in shown
     assert "<th>latency_ms</th>" in shown
+    svg = shown[: shown.index("<table>")]
+    drawn = ElementTree.fromstring(svg)
+    dots = [one for one in drawn if one.tag == "circle"]
+    assert dots[0].find("title").text == "a<: accuracy 0.9, latency_ms 8"
+    # Better is higher, slower is farther right.
+    places = [(float(one.get("cx")), float(one.get("cy"))) for one in dots]
+    assert places == sorted(places, key=lambda place: (-place[0], place[1]))
+
+
+def test_a_front_of_one_objective_or_of_none_has_no_plot() -> None:
+    assert plotted(POINTS, FRONT["objectives"][:1]) == ""
+    assert plotted([], FRONT["objectives"]) == ""
+    assert "circle" in plotted(POINTS[:1], FRONT["objectives"])
 
 
 def test_the_best_under_limits_is_chosen() -> None:

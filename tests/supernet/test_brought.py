@@ -18,7 +18,7 @@ from search_space.adjustments import Adjustments
 from search_space.checkpoint import CheckpointError, read_checkpoint
 from search_space.companions import Preprocessing, image_preprocessing
 from search_space.layers import Precision
-from search_space.plugins import FAMILIES, family_of, load_family
+from search_space.plugins import family_of, load_family
 from supernet.data.dataset import Batch
 from supernet.importance import order_by_importance
 from supernet.network import Supernet, extract
@@ -424,14 +424,6 @@ def test_layers_are_quantized_experts_that_no_example_chooses_too(name, tmp_path
     with torch.no_grad():
         near, exact = made.with_policy(policy)(x), network(x)
     assert (near - exact).abs().mean() < 0.1 * exact.abs().mean()
-
-
-@pytest.mark.parametrize("name", ["phi3", "roberta", "deit", "dinov2", "efficientnet", "convnext"])
-def test_a_folder_for_transformers_is_refused_with_what_to_take_instead(name):
-    family, kind, config = BROUGHT[name]
-    space = load_family(family, None, None, {**config.to_dict(), "architectures": [kind.__name__]})
-    with pytest.raises(CheckpointError, match="are read and not written yet; take `safetensors` or `onnx`"):
-        FAMILIES.load(family).config_of(space.layers(space.largest()))
 
 
 # --- how images are prepared ---------------------------------------------------------------------------------

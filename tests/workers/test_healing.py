@@ -174,6 +174,12 @@ def test_the_worse_weights_are_shipped_only_where_they_are_named(
     answer = api.post(f"/v1/jobs/{finished.id}/exports", json={"architecture_id": name, "weights": "healed"})
     assert answer.status_code == 409
     assert f"job {finished.id} has not healed it" in answer.json()["detail"]
+    # A file of the whole front has the weights that the front was measured with.
+    whole = {"architecture_id": name, "formats": ["supernet"]}
+    refused = api.post(f"/v1/jobs/{made.id}/exports", json={**whole, "weights": "healed"})
+    assert refused.status_code == 422
+    assert "Ask for weights 'unhealed'" in refused.json()["detail"]
+    assert api.post(f"/v1/jobs/{made.id}/exports", json=whole).json()["weights"] == "unhealed"
 
 
 def test_a_rule_chooses_by_the_numbers_of_the_weights_that_are_shipped(api: TestClient, finished: Bench) -> None:

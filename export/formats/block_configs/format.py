@@ -18,6 +18,7 @@ from export.contents import BundleContents
 from export.formats.huggingface.folder import generation_config
 from export.formats.huggingface.format import described, write_weights
 from export.generation import in_float32
+from export.streamed import Made
 from search_space.layers import DecoderLayerSpec
 
 TOLERANCE = 1e-5
@@ -102,7 +103,7 @@ def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> d
     (folder / "configuration_decilm.py").write_text(CONFIGURATION)
     if (generation := generation_config(config, contents)) is not None:
         (folder / "generation_config.json").write_text(json.dumps(generation, indent=2, sort_keys=True) + "\n")
-    write_weights(tensors, folder)
+    write_weights({name: Made.of(tensor) for name, tensor in tensors.items()}, folder)
     written = sum(tensor.numel() for tensor in tensors.values())
     width = next(iter(tensors.values())).element_size()
     note = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from search_space.layers import DecoderLayerSpec
+from search_space.layers import DecoderLayerSpec, TransformerLayerSpec, VocabularyHeadSpec
 
 if TYPE_CHECKING:
     from job.formats import Subject
@@ -23,6 +23,8 @@ def refusal(subject: Subject) -> str | None:
     """Why a network cannot have it; None: it can."""
     if subject.quantized:
         return "its weights are integers of a policy; take onnx or openvino"
-    if any(isinstance(layer, DecoderLayerSpec) for layer in subject.layers.values()):
+    if any(isinstance(layer, DecoderLayerSpec | VocabularyHeadSpec) for layer in subject.layers.values()):
         return "language models with a cache are not lowered; take gguf or onnx"
+    if any(isinstance(layer, TransformerLayerSpec) and layer.facts.rotary for layer in subject.layers.values()):
+        return "executorch 1.5 does not lower the constants of rotary positions; take onnx"
     return None

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from export.contents import BundleContents, Part
+from export.formats.gguf.quantizing import COMMANDS, KIND, commands, quantized
 from export.formats.gguf.vocabulary import add_vocabulary
 from export.formats.huggingface.format import described, padded
 from export.generation import in_float32
@@ -77,11 +78,18 @@ def write(network: nn.Module, example: Tensor, folder: Path) -> None:
 
 def parts(folder: Path) -> dict[str, Part]:
     """The files that are checked one by one."""
-    return {"f16": Part(TOLERANCE), "q8_0": Part(None)}
+    found = {"f16": Part(TOLERANCE), "q8_0": Part(None)}
+    # Of llama.cpp's quantizer, where it was there; 4 bits may be too coarse for a small network.
+    return found | ({KIND: Part(None, optional=True)} if (folder / f"model-{KIND}.gguf").is_file() else {})
+
+
+def leave_out(folder: Path, part: str) -> None:
+    """Take a file away again that is not near enough."""
+    (folder / f"model-{part}.gguf").unlink()
 
 
 def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> dict[str, Any]:
-    """Write both files.
+    """Write both files, that of llama.cpp's quantizer where it is on PATH, and its commands.
 
     Raises:
         MissingTool: the package `gguf` is not installed.
@@ -98,7 +106,7 @@ def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> d
         tensors = {n: contents.network.get_submodule(p.slot).get_parameter(p.parameter) for n, p in places.items()}
         sizes = [(layer.heads, layer.kv_heads, layer.ffn) for layer in layers]
     else:
-        tensors = dict(padded(contents.network, places))
+        tensors = dict(padded(contents, places, str(config["model_type"])))
         one = (config["num_attention_heads"], config["num_key_value_heads"], config["intermediate_size"])
         sizes = [one] * len(layers)
     notes = []
@@ -108,6 +116,9 @@ def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> d
         notes.append("Layers differ, so the file is of llama.cpp's architecture `deci`: every layer has its own width.")
     if filled:
         notes.append(f"Layers differ, and llama.cpp's {config['model_type']} has one width: zeros fill them up.")
+    (folder / COMMANDS).write_text(commands(contents, layers))
+    if (told := quantized(folder)) is not None:
+        notes.append(told)
     return {"notes": notes}
 
 

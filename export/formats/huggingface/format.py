@@ -10,17 +10,19 @@ import json
 import statistics
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from export.contents import BundleContents
-from export.formats.huggingface.folder import extras, generation_config, image_processor
+from export.formats.huggingface.folder import extras, folder_files, unused
 from export.generation import in_float32
-from search_space.checkpoint import INDEX, SINGLE, Place
+from export.streamed import Made, save_streamed
+from search_space.checkpoint import INDEX, SINGLE, Piece, Place
 from search_space.plugins import FAMILIES
 from supernet.network import arguments, float_type_of
 
@@ -34,8 +36,20 @@ PACKAGES = ("torch", "transformers", "safetensors")
 
 # What one file holds at most, as transformers itself cuts them.
 SHARD_BYTES = 5_000_000_000
+# Larger files with zeros are not timed where they are written.
+TIMED_BYTES = 1_000_000_000
 
-LEADING_ONES = {"embeddings.cls_token": 2, "embeddings.position_embeddings": 1}
+# Dimensions of one that transformers' tensors have in front and places leave out, by the ends of their names.
+LEADING_ONES = {
+    "embeddings.cls_token": 2,
+    "embeddings.position_embeddings": 1,
+    "embeddings.distillation_token": 1,
+    "embeddings.register_tokens": 1,
+    ".grn.weight": 3,
+    ".grn.bias": 3,
+}
+# Of these the mask token has one as well.
+MASKED_WITH_ONE = ("beit",)
 
 # Files of 16 bits are compared in 32: both compute with the same weights then.
 REFERENCE = in_float32
@@ -49,7 +63,7 @@ def reload(folder):
     with open(folder + "/config.json") as file:
         name = json.load(file)["architectures"][0]
     tasks = ("ForCausalLM", "ForSequenceClassification", "ForImageClassification")
-    task = next((one for one in tasks if name.endswith(one)), "")
+    task = next((one for one in tasks if one in name), "ForCausalLM" if name.endswith("LMHeadModel") else "")
     model, said = getattr(transformers, "AutoModel" + task).from_pretrained(
         folder, dtype=torch.float32, output_loading_info=True, local_files_only=True, trust_remote_code=False
     )
@@ -57,13 +71,34 @@ def reload(folder):
     if wrong:
         raise SystemExit(f"from_pretrained does not find what it expects: {wrong}")
     model.eval()
+    pooled_as, unit = None, False
+    if os.path.exists(folder + "/modules.json"):
+        with open(folder + "/modules.json") as modules, open(folder + "/1_Pooling/config.json") as pooling:
+            unit = any(module["type"].endswith("Normalize") for module in json.load(modules))
+            pooled_as = next(key for key, on in json.load(pooling).items() if on is True)
+    def sentence(hidden, mask):
+        mask = torch.ones(hidden.shape[:2]).long() if mask is None else mask
+        if pooled_as == "pooling_mode_cls_token":
+            made = hidden[:, 0]
+        elif pooled_as == "pooling_mode_mean_tokens":
+            made = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        elif pooled_as == "pooling_mode_max_tokens":
+            made = hidden.masked_fill(mask[..., None] == 0, -1e9).amax(1)
+        else:
+            made = hidden[torch.arange(len(hidden)), (mask * torch.arange(mask.shape[1])).amax(1)]
+        return torch.nn.functional.normalize(made, dim=-1) if unit else made
     def run(x, mask=None):
         given = {model.main_input_name: torch.from_numpy(x)}
         if mask is not None:
             given["attention_mask"] = torch.from_numpy(mask).long()
         with torch.no_grad():
             answer = model(**given)
-        return (answer.logits if hasattr(answer, "logits") else answer.pooler_output).numpy()
+        if hasattr(answer, "logits"):
+            return answer.logits.numpy()
+        if pooled_as is not None:
+            return sentence(answer.last_hidden_state, given.get("attention_mask")).numpy()
+        pooled = getattr(answer, "pooler_output", None)
+        return (answer.last_hidden_state[:, 0] if pooled is None else pooled.flatten(1)).numpy()
     def generate(prompts, count):
         model.generation_config = transformers.GenerationConfig(do_sample=False, pad_token_id=0)
         ids = torch.from_numpy(prompts)
@@ -94,26 +129,27 @@ def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> d
     """
     network = contents.network
     config, places = described(contents)
-    tensors = dict(padded(network, places))
-    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    write_weights(tensors, folder)
-    if (made := generation_config(config, contents)) is not None:
-        (folder / "generation_config.json").write_text(json.dumps(made, indent=2, sort_keys=True) + "\n")
-    if (made := image_processor(config, contents.facts)) is not None:
-        (folder / "preprocessor_config.json").write_text(json.dumps(made, indent=2, sort_keys=True) + "\n")
-    written = sum(tensor.numel() for tensor in tensors.values() if tensor.is_floating_point())
-    own = sum(held.numel() for place in places.values() if (held := _held(network, place)) is not None)
-    width = next(iter(tensors.values())).element_size()
+    tensors = to_write(contents, places, str(config["model_type"]))
+    for name, content in folder_files(config, contents).items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+    write_weights(tensors | unused(config, float_type_of(network)), folder)
+    written = sum(tensor.numel for tensor in tensors.values() if tensor.dtype.is_floating_point)
+    own = sum(held.numel() for piece in _pieces(places) if (held := _held(contents, piece)) is not None)
+    width = next(iter(tensors.values())).dtype.itemsize
     told: dict[str, Any] = {"bytes": written * width, "padding_bytes": (written - own) * width}
     if written == own:
         return told | {"notes": ["All layers are alike, so transformers' model is this network, number for number."]}
     share = 100 * (written - own) / own
     note = (
         f"Layers differ in width, and transformers' model has one: {(written - own) * width:,} bytes of zeros "
-        f"({share:.3g} % more weights) fill them up. Answers are the same; the time that they cost is in the export's "
-        "report."
+        f"({share:.3g} % more weights) fill them up. Answers are the same"
     )
-    return told | {"notes": [note], "measured": _timed(network, example, folder)}
+    if written * width > TIMED_BYTES:
+        # transformers' model would lie beside the network.
+        return told | {"notes": [f"{note}; so large a file was not timed."]}
+    timed = _timed(network, example, folder)
+    return told | {"notes": [f"{note}; the time that they cost is in the export's report."], "measured": timed}
 
 
 def described(contents: BundleContents) -> tuple[dict[str, Any], dict[str, Place]]:
@@ -123,75 +159,121 @@ def described(contents: BundleContents) -> tuple[dict[str, Any], dict[str, Place
         CheckpointError: transformers has no class of such networks.
     """
     family = FAMILIES.load(str(contents.facts["space"]).split("/")[0])
-    config = family.config_of(contents.layers)
+    config = family.config_of(contents.layers, contents.facts.get("checkpoint"))
     places: dict[str, Place] = family.layout(config).places
     dtype = str(float_type_of(contents.network)).removeprefix("torch.")
     return config | extras(config, contents) | {"dtype": dtype}, _renumbered(places, contents.network)
 
 
 def _renumbered(places: Mapping[str, Place], network: nn.Module) -> dict[str, Place]:
-    """The same places with the network's own slots: it may have left layers out; transformers counts without gaps."""
-    wanted = list(dict.fromkeys(place.slot for place in places.values()))
-    own = [name for name, block in network.named_children() if any(True for _ in block.parameters())]
-    slots = dict(zip(wanted, own, strict=True))
-    return {name: Place(slots[p.slot], p.parameter, p.shape) for name, p in places.items()}
+    """The same places with the network's own slots: it may have left layers out; transformers counts without gaps.
 
-
-def padded(network: nn.Module, places: Mapping[str, Place]) -> Iterator[tuple[str, Tensor]]:
-    """Tensors by their names in the folder, each filled up to the shape that it has there.
-
-    Attention or a feed-forward network that a layer lacks is all zeros there: what it adds is zero.
+    Where transformers counts more of them, slots are the same, and those that the network lacks have no name.
     """
-    own = float_type_of(network)
+    wanted = list(dict.fromkeys(piece.slot for piece in _pieces(places)))
+    own = [name for name, block in network.named_children() if any(True for _ in block.parameters())]
+    slots = {name: name if name in own else "" for name in wanted}
+    if len(wanted) == len(own):
+        slots = dict(zip(wanted, own, strict=True))
+
+    def moved(place: Place) -> Place:
+        split = tuple(replace(piece, slot=slots[piece.slot]) for piece in place.split)
+        return replace(place, slot="" if split else slots[place.slot], split=split)
+
+    return {name: moved(place) for name, place in places.items()}
+
+
+def _pieces(places: Mapping[str, Place]) -> Iterator[Piece]:
+    return (piece for place in places.values() for piece in place.pieces)
+
+
+def padded(contents: BundleContents, places: Mapping[str, Place], kind: str) -> Iterator[tuple[str, Tensor]]:
+    """Tensors by their names in the folder, each filled up to the shape that it has there."""
+    return ((name, made.make()) for name, made in to_write(contents, places, kind).items())
+
+
+def to_write(contents: BundleContents, places: Mapping[str, Place], kind: str) -> dict[str, Made]:
+    """Tensors by their names in the folder, each filled up, when it is made, to the shape that it has there.
+
+    Args:
+        kind: transformers' model type.
+    """
+    dtype = float_type_of(contents.network)
+    found: dict[str, Made] = {}
     for name, place in places.items():
-        held = _held(network, place)
-        held = torch.zeros(0, dtype=own).new_zeros([0] * len(place.shape)) if held is None else held.detach().cpu()
-        filled = _filled(held, place.shape, name)
-        # Places leave dimensions of one out, which transformers' ViT has in front.
+        # Places leave dimensions of one out, which transformers' tensors have in front.
         ones = next((count for end, count in LEADING_ONES.items() if name.endswith(end)), 0)
-        yield name, filled.reshape(*[1] * ones, *filled.shape)
+        ones += name.endswith("embeddings.mask_token") and kind in MASKED_WITH_ONE
+        shape = (*[1] * ones, *place.shape)
+        found[name] = Made(shape, dtype, partial(_shaped, contents, place, name, dtype, shape))
         if name.endswith(".running_var"):
-            yield name.replace("running_var", "num_batches_tracked"), torch.tensor(0)
+            found[name.replace("running_var", "num_batches_tracked")] = Made.of(torch.tensor(0))
+    return found
 
 
-def _filled(held: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
-    if held.shape == shape:
-        return held.contiguous()
+def _shaped(contents: BundleContents, place: Place, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+    return _assembled(contents, place, name, dtype).reshape(shape)
+
+
+def _assembled(contents: BundleContents, place: Place, name: str, dtype: torch.dtype) -> Tensor:
+    """A stored tensor from the parameters that are its rows: the inverse of `supernet.weights.cut`."""
+    pieces = place.pieces
+    whole = None if place.split else _held(contents, pieces[0])
+    if whole is not None and whole.numel() == torch.Size(place.shape).numel():
+        return whole  # nothing to fill up, so nothing to copy
+    shape = place.shape[::-1] if pieces[0].transposed else place.shape
     # A channel that is not there has variance one, so that normalising it gives its zero.
-    filled = torch.ones(shape, dtype=held.dtype) if name.endswith("running_var") else held.new_zeros(shape)
-    filled[tuple(slice(0, size) for size in held.shape)] = held
-    return filled
+    stored = torch.ones(shape, dtype=dtype) if name.endswith("running_var") else torch.zeros(shape, dtype=dtype)
+    for piece in pieces:
+        found = _held(contents, piece)
+        if found is None:
+            continue
+        held = found.detach().cpu()
+        rows = stored.unflatten(0, (piece.blocks, -1))
+        rows = rows[:, piece.start : piece.stop or None]
+        if held.numel() == rows.numel():
+            rows.copy_(held.reshape(rows.shape))
+        elif piece.blocks == 1:
+            rows[0][tuple(slice(0, size) for size in held.shape)] = held
+        else:
+            # Blocks are heads, of which a narrower layer has the first.
+            own = held.unflatten(0, (-1, rows.shape[1]))
+            rows[tuple(slice(0, size) for size in own.shape)] = own
+    return stored.T.contiguous() if pieces[0].transposed else stored
 
 
-def _held(network: nn.Module, place: Place) -> Tensor | None:
-    """The network's tensor, or what stands for one that folding took away; None of a half that a layer lacks."""
-    block = network.get_submodule(place.slot)
-    holder, _, attribute = place.parameter.rpartition(".")
+def _held(contents: BundleContents, piece: Piece) -> Tensor | None:
+    """The network's tensor, or what stands for one that folding took away; None of a block, or of a half of a layer,
+    that the network lacks: what it adds is zero."""
+    if not piece.slot:
+        return None
+    block = contents.network.get_submodule(piece.slot)
+    holder, _, attribute = piece.parameter.rpartition(".")
     if holder.startswith(getattr(block, "left_out", ())):
         return None
     module = block.get_submodule(holder)
     if isinstance(module, nn.Identity):
-        return _of_folded(block, holder, attribute)
+        eps = contents.layers[piece.slot].fields().get("eps", nn.BatchNorm2d(1).eps)
+        return _of_folded(block, holder, attribute, float(eps))
     found = getattr(module, attribute)
-    assert isinstance(found, Tensor), place
+    assert isinstance(found, Tensor), piece
     return found
 
 
-def _of_folded(block: nn.Module, norm: str, attribute: str) -> Tensor:
+def _of_folded(block: nn.Module, norm: str, attribute: str, eps: float) -> Tensor:
     """A batch normalisation that does nothing but add the bias of the convolution it was folded into."""
     conv = block.get_submodule(norm.replace("norm", "conv") if norm.startswith("norm") else norm.removesuffix("_norm"))
     assert isinstance(conv, nn.Conv2d)
     assert conv.bias is not None
     if attribute == "bias":
         return conv.bias
-    eps = nn.BatchNorm2d(1).eps
     value = {"weight": (1 + eps) ** 0.5, "running_mean": 0.0, "running_var": 1.0}[attribute]
     return torch.full_like(conv.bias, value)
 
 
-def write_weights(tensors: Mapping[str, Tensor], folder: Path) -> None:
-    """Write safetensors: one file, or several of `SHARD_BYTES` at most and an index."""
-    shards: list[dict[str, Tensor]] = [{}]
+def write_weights(tensors: Mapping[str, Made], folder: Path) -> None:
+    """Write safetensors, tensor by tensor: one file, or several of `SHARD_BYTES` at most and an index."""
+    shards: list[dict[str, Made]] = [{}]
     size = 0
     for name, tensor in tensors.items():
         if size + tensor.nbytes > SHARD_BYTES and shards[-1]:
@@ -200,11 +282,11 @@ def write_weights(tensors: Mapping[str, Tensor], folder: Path) -> None:
         shards[-1][name] = tensor
         size += tensor.nbytes
     if len(shards) == 1:
-        save_file(dict(tensors), folder / SINGLE, {"format": "pt"})
+        save_streamed(tensors, folder / SINGLE)
         return
     names = [f"model-{n:05d}-of-{len(shards):05d}.safetensors" for n in range(1, len(shards) + 1)]
     for file, shard in zip(names, shards, strict=True):
-        save_file(shard, folder / file, {"format": "pt"})
+        save_streamed(shard, folder / file)
     where = {name: file for file, shard in zip(names, shards, strict=True) for name in shard}
     total = sum(tensor.nbytes for tensor in tensors.values())
     (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": where}, indent=2) + "\n")

@@ -31,7 +31,7 @@ def refusal(subject: Subject) -> str | None:
     if subject.quantized:
         return "its weights are integers of a policy, and this folder holds floating-point weights"
     try:
-        family.config_of(subject.layers)
+        family.config_of(subject.layers, subject.facts.get("checkpoint"))
     except CheckpointError as error:
         return str(error)
     return None

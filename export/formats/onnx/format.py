@@ -105,7 +105,7 @@ def write(network: nn.Module, example: Tensor, folder: Path) -> str | None:
     name_layers(model, "network." if called.cached else "")
     if applied is not None and applied.plans:
         onnx.save(model, str(folder / FILE))
-        quantize_file(folder / FILE, applied.plans)
+        quantize_file(folder / FILE, applied.plans, applied.tied)
         model = onnx.load(str(folder / FILE))
     rid_of_talk(model)
     _save(model, folder / FILE)
@@ -201,8 +201,11 @@ def _config(contents: BundleContents) -> dict[str, Any] | None:
     """config.json, with which optimum's classes open the folder; None where transformers has no such network."""
     from export.formats.huggingface.format import described
     from search_space.checkpoint import CheckpointError
+    from search_space.sentences import POOLING
 
     try:
-        return described(contents)[0]
+        config = described(contents)[0]
     except (CheckpointError, AttributeError):
         return None
+    # The file answers with the vector of a text, which is pooled, and optimum looks for numbers of tokens.
+    return None if POOLING in config else config

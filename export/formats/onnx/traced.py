@@ -40,7 +40,7 @@ def write_for_measuring(network: nn.Module, example: Tensor, folder: Path) -> No
     applied = applied_to(network)
     _export(in_float32(network) if applied is None else applied.folded, example, folder)
     if applied is not None:
-        quantize_file(folder / "model.onnx", applied.plans)
+        quantize_file(folder / "model.onnx", applied.plans, applied.tied)
 
 
 def _export(network: nn.Module, example: Tensor, folder: Path) -> None:

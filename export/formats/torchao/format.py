@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from export.contents import BundleContents, Part
@@ -15,6 +16,7 @@ from export.formats.safetensors.format import write as write_winnow
 from export.formats.safetensors.format import write_contents as write_winnow_contents
 from export.formats.torchao.options import KINDS
 from export.tools import require
+from quantization.quantizable import readers
 
 # What a file of rounded weights may be off is asked of its metric; this is of the same rounding in this process.
 TOLERANCE = 1e-5
@@ -22,15 +24,18 @@ TOLERANCE = 1e-5
 PACKAGES = ("torch", "torchao", "safetensors", "transformers")
 
 LOADER = '''\
-"""Loads this network and rounds its linear layers to 8 bits, each output with a scale of its own."""
+"""Loads this network and rounds its linear layers and tables of words to 8 bits, each row with a scale of its own."""
 import json, sys
 from pathlib import Path
-from torchao.quantization import Int8WeightOnlyConfig, quantize_
+import torch
+from torchao.quantization import Int8WeightOnlyConfig, IntxWeightOnlyConfig, PerAxis, quantize_
 here = Path(__file__).resolve().parent
 sys.path.insert(0, str(here))
 from load import model
-layers = set(json.loads((here / "torchao.json").read_text())["layers"])
-quantize_(model, Int8WeightOnlyConfig(), lambda module, path: path in layers)
+recipe = json.loads((here / "torchao.json").read_text())
+quantize_(model, Int8WeightOnlyConfig(), lambda module, path: path in recipe["layers"])
+rows = IntxWeightOnlyConfig(weight_dtype=torch.int8, granularity=PerAxis(0))
+quantize_(model, rows, lambda module, path: path in recipe["tables"])
 '''
 
 RELOAD = """
@@ -55,10 +60,12 @@ def reload(folder):
 def rounded(network: nn.Module) -> nn.Module:
     """The network with its linear layers rounded as the loader rounds them."""
     require("torchao")
-    from torchao.quantization import Int8WeightOnlyConfig, quantize_
+    from torchao.quantization import Int8WeightOnlyConfig, IntxWeightOnlyConfig, PerAxis, quantize_
 
-    made, layers = copy.deepcopy(network), set(rounded_layers(network))
+    made, layers, tables = copy.deepcopy(network), set(rounded_layers(network)), set(rounded_tables(network))
     quantize_(made, Int8WeightOnlyConfig(), lambda module, path: path in layers)
+    rows = IntxWeightOnlyConfig(weight_dtype=torch.int8, granularity=PerAxis(0))
+    quantize_(made, rows, lambda module, path: path in tables)
     return made
 
 
@@ -66,14 +73,25 @@ REFERENCE = rounded
 
 
 def rounded_layers(network: nn.Module) -> list[str]:
-    """Paths of linear layers within encoder and decoder layers."""
+    """Paths of linear layers within layers of transformers; routers, which are small and decide, stay."""
     names = {"".join(word.title() for word in kind.split("_")) for kind in KINDS}
     blocks = [name for name, block in network.named_children() if type(block).__name__ in names]
     return [
         path
         for path, module in network.named_modules()
-        if isinstance(module, nn.Linear) and path.split(".")[0] in blocks
+        if isinstance(module, nn.Linear) and path.split(".")[0] in blocks and not path.endswith(".router")
     ]
+
+
+def rounded_tables(network: nn.Module) -> list[str]:
+    """Paths of tables of words that no head is tied to: torchao would round one of the two."""
+    tables = [
+        path
+        for path, module in network.named_modules()
+        if isinstance(module, nn.Embedding) and path.endswith(".tokens")
+    ]
+    tied = set(readers(network, tables).values())
+    return [path for path in tables if path not in tied]
 
 
 def parts(folder: Path) -> dict[str, Part]:
@@ -96,18 +114,23 @@ def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> d
     """Write everything; the card is told how many weights are rounded."""
     require("torchao")
     write_winnow_contents(contents, example, folder)
-    layers = _add(contents.network, folder)
-    return {"notes": [f"torchao rounds {layers} linear layers to 8 bits when the file is loaded; embeddings stay."]}
+    layers, tables = _add(contents.network, folder)
+    stay = "" if tables else "; a table of words that the head is tied to stays"
+    note = (
+        f"torchao rounds {layers} linear layers and {tables} tables of words to 8 bits when the file is loaded{stay}."
+    )
+    return {"notes": [note]}
 
 
-def _add(network: nn.Module, folder: Path) -> int:
-    layers = rounded_layers(network)
+def _add(network: nn.Module, folder: Path) -> tuple[int, int]:
+    layers, tables = rounded_layers(network), rounded_tables(network)
     recipe = {
         "format": "winnow-torchao/1",
         "torchao": metadata.version("torchao"),
         "config": "Int8WeightOnlyConfig",
         "layers": layers,
+        "tables": tables,
     }
     (folder / "torchao.json").write_text(json.dumps(recipe, indent=2) + "\n")
     (folder / "load_int8.py").write_text(LOADER)
-    return len(layers)
+    return len(layers), len(tables)

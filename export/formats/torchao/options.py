@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from job.formats import Subject
 
-MEANING = "Float weights, and a recipe that torchao applies when they are loaded: INT8 weights of linear layers."
+MEANING = (
+    "Float weights, and a recipe that torchao applies when they are loaded: INT8 linear layers and tables of words."
+)
 
 WHEN_ASKED = True
 
 LOADS = "python torchao/load_int8.py"
 
 # Kinds of layers whose linear parts are rounded.
-KINDS = ("decoder_layer", "encoder_layer")
+KINDS = ("decoder_layer", "encoder_layer", "transformer_layer")
 
 
 def refusal(subject: Subject) -> str | None:

@@ -5,10 +5,18 @@
 
 from __future__ import annotations
 
-from job.formats import Subject, refusal
-from plugins.kinds import FORMATS
-from tests.export.random_networks import subject_of_spec
+from functools import cache
 
+from job.formats import refusal
+from plugins.kinds import FORMATS
+from tests.export.random_networks import subjects_of_spec
+
+# Checkpoints of the types that people bring, one of each; the folder's name of a type is its `model_type`.
+_BROUGHT = (
+    "gemma", "gemma2", "gemma3", "phi3", "smollm3", "olmo2", "granite", "gpt2", "gpt_neox", "mixtral", "qwen3_moe",
+    "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "modernbert", "deit", "dinov2", "dinov2-registers",
+    "beit", "convnext", "convnextv2", "mobilenet_v2", "efficientnet",
+)  # fmt: skip
 # A network of each kind: of a checkpoint's type, or of a preset.
 ROWS = {
     "llama": "llama",
@@ -22,6 +30,7 @@ ROWS = {
     "resnet (CIFAR)": "resnet/cifar",
     "mobilenet": "mobilenet/digits",
     "proxyless": "proxyless/cifar",
+    **dict(zip(_BROUGHT, _BROUGHT, strict=True)),
 }
 # One name in the table for one format.
 LEFT_OUT = ("safetensors",)
@@ -32,17 +41,20 @@ def formats() -> list[str]:
     return [name for name in FORMATS.built_in() if name not in LEFT_OUT]
 
 
-def subject(name: str) -> Subject:
-    """The smallest network of a row's space."""
-    return subject_of_spec(ROWS[name])
+@cache
+def answer(name: str, column: str) -> str:
+    """`yes`, `alike` (networks whose layers are alike in what zeros would change), or a dash."""
+    smallest, largest = subjects_of_spec(ROWS[name])
+    if refusal(column, smallest) is None:
+        return "yes"
+    return "–" if refusal(column, largest) else "alike"
 
 
 def table() -> str:
     """Markdown: a row for each kind of network, a column for each format."""
     lines = [f"| network | {' | '.join(f'`{name}`' for name in formats())} |", "|---|" + "---|" * len(formats())]
     for name in ROWS:
-        able = ["yes" if refusal(column, subject(name)) is None else "–" for column in formats()]
-        lines.append(f"| {name} | {' | '.join(able)} |")
+        lines.append(f"| {name} | {' | '.join(answer(name, column) for column in formats())} |")
     return "\n".join(lines)
 
 

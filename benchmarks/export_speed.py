@@ -1,0 +1,215 @@
+"""What an export costs where it runs: an extracted network, decoding in transformers, and memory while it is written.
+
+1. A network that was cut out of a supernet against the same blocks built by hand with the same numbers: one forward
+   pass, in turns. Goal: at most 1.02 of the time.
+2. Greedy decoding with a cache: the folder that `huggingface` writes against transformers' own model of its
+   config.json, in turns. Goal: at least 0.95 of the tokens a second. Beside it the largest network of the space.
+3. Memory while a llama is written as `huggingface`, above what the process had with its imports. Goal: at most 1.5
+   times the file.
+
+    python -m benchmarks.export_speed [--json] [--rounds 15] [--only extracted decode memory] [--embed 1024 --layers 12]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from export.contents import BundleContents
+from export.formats.huggingface import format as huggingface
+from export.measure import describe_machine
+from search_space.adjustments import Adjustments
+from search_space.plugins import load_family
+from supernet.network import Supernet, build_network, extract
+
+PARTS = ("extracted", "decode", "memory")
+# Space -> shape of a batch; None: tokens.
+EXTRACTED = {"mobilenet/cifar": (8, 3, 32, 32), "vit/cifar": (8, 3, 32, 32), "bert/tiny": None, "llama/tiny": None}
+LENGTH, NEW_TOKENS = 64, 48
+SMALL: dict[str, tuple[int, ...]] = {"layer*_ffn": (176, 352), "layer*_kv_heads": (2, 4)}
+
+
+def in_turns(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int, repeat: int = 1) -> dict[str, Any]:
+    """Seconds of both, the order swapped each round; the median of the ratios and its 95 % interval by ranks."""
+    for run in (ours, theirs):
+        run()
+    pairs = []
+    for number in range(rounds):
+        order = [("ours", ours), ("theirs", theirs)]
+        spent = {}
+        for name, run in order if number % 2 else reversed(order):
+            begin = time.process_time()
+            for _ in range(repeat):
+                run()
+            spent[name] = (time.process_time() - begin) / repeat
+        pairs.append((spent["ours"], spent["theirs"]))
+    ratios = sorted(mine / other for mine, other in pairs)
+    half = 0.98 * math.sqrt(rounds)
+    low, high = max(0, math.floor(rounds / 2 - half)), min(rounds - 1, math.ceil(rounds / 2 + half))
+    return {
+        "ours_ms": 1e3 * statistics.median(mine for mine, _ in pairs),
+        "theirs_ms": 1e3 * statistics.median(other for _, other in pairs),
+        "ratio": statistics.median(ratios),
+        "interval_95": [ratios[low], ratios[high]],
+        "rounds": rounds,
+    }
+
+
+def extracted(rounds: int) -> list[dict[str, Any]]:
+    """Part 1."""
+    found = []
+    for name, shape in EXTRACTED.items():
+        family, preset = name.split("/")
+        space = load_family(family, preset)
+        torch.manual_seed(0)
+        architecture = space.sample(np.random.default_rng(0))
+        ours = extract(Supernet(space), architecture).eval()
+        theirs = build_network(space.layers(architecture)).eval()
+        theirs.load_state_dict(ours.state_dict())
+        x = torch.randn(shape) if shape else torch.randint(1, 250, (4, LENGTH))
+        if shape and x.shape[1] != space.takes.channels:  # type: ignore[union-attr]
+            x = x[:, : space.takes.channels]  # type: ignore[union-attr]
+        with torch.no_grad():
+            assert torch.equal(ours(x), theirs(x))
+            found.append({"space": name, **in_turns(lambda: ours(x), lambda: theirs(x), rounds, repeat=5)})  # noqa: B023
+    return found
+
+
+def contents_of(choices: dict[str, tuple[int, ...]], which: str) -> BundleContents:
+    """A llama of `llama/tiny`, largest or random."""
+    space = load_family("llama", "tiny", Adjustments(choices))
+    torch.manual_seed(0)
+    architecture = space.largest() if which == "largest" else space.sample(np.random.default_rng(1))
+    network = extract(Supernet(space), architecture).eval()
+    return BundleContents(network, space.layers(architecture), {"space": space.name}, "")
+
+
+def decode(rounds: int) -> list[dict[str, Any]]:
+    """Part 2."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    ids = torch.randint(1, 250, (1, LENGTH))
+
+    def generates(model: Any) -> Callable[[], Any]:
+        model.generation_config = transformers.GenerationConfig(do_sample=False, pad_token_id=0)
+        count = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS}
+        return lambda: model.generate(ids, attention_mask=torch.ones_like(ids), **count)
+
+    found = []
+    largest = transformers.LlamaForCausalLM(transformers.LlamaConfig(**_sizes({}, "largest"))).eval()
+    alike: dict[str, tuple[int, ...]] = {key: many[:1] for key, many in SMALL.items()}
+    for name, choices, which in (("layers alike", alike, "largest"), ("layers that differ", SMALL, "random")):
+        with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+            told = huggingface.write_contents(contents_of(choices, which), ids, Path(folder))
+            ours = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+            theirs = transformers.LlamaForCausalLM(transformers.AutoConfig.from_pretrained(folder)).eval()
+            row = {"network": name, "padding_share": told["padding_bytes"] / told["bytes"]}
+            row |= in_turns(generates(ours), generates(theirs), rounds)
+            row["speed"] = 1 / row["ratio"]
+            beside = in_turns(generates(ours), generates(largest), max(3, rounds // 3))
+            found.append({**row, "of_the_largest": beside["ratio"]})
+    return found
+
+
+def _sizes(choices: dict[str, tuple[int, ...]], which: str) -> dict[str, Any]:
+    contents = contents_of(choices, which)
+    config: dict[str, Any] = huggingface.described(contents)[0]
+    return {key: value for key, value in config.items() if key not in ("architectures", "dtype")}
+
+
+def memory(embed: int, layers: int) -> dict[str, Any]:
+    """Part 3, in a process of its own."""
+    given = [sys.executable, "-m", "benchmarks.export_speed", "--child", "--embed", str(embed), "--layers", str(layers)]
+    told: dict[str, Any] = json.loads(subprocess.run(given, capture_output=True, check=True, text=True).stdout)
+    return told
+
+
+def child(embed: int, layers: int) -> None:
+    """Write one llama and say how much memory that took."""
+    import transformers  # what writing imports, so that it is not counted
+    from transformers.models.llama import modeling_llama  # noqa: F401
+
+    assert transformers.__version__
+    before = _kilobytes("VmRSS")
+    config = {
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+        "vocab_size": 32000,
+        "hidden_size": embed,
+        "intermediate_size": embed * 11 // 4 // 256 * 256 or 256,
+        "num_hidden_layers": layers,
+        "num_attention_heads": embed // 64,
+        "num_key_value_heads": embed // 64,
+        "max_position_embeddings": 2048,
+        "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": False,
+    }
+    space = load_family("llama", None, None, config)
+    network = build_network(space.layers(space.largest())).eval()
+    own = _kilobytes("VmRSS") - before
+    contents = BundleContents(network, space.layers(space.largest()), {"space": space.name}, "")
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.perf_counter()
+        huggingface.write_contents(contents, torch.zeros(1, 8, dtype=torch.int64), Path(folder))
+        seconds = time.perf_counter() - begin
+        size = sum(file.stat().st_size for file in Path(folder).glob("*.safetensors"))
+    peak = _kilobytes("VmHWM") - before
+    told: dict[str, Any] = {
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "file_bytes": size,
+    }
+    told |= {"network_kilobytes": own, "peak_kilobytes": peak, "ratio": 1024 * peak / size, "seconds": seconds}
+    print(json.dumps(told))
+
+
+def _kilobytes(word: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(word))
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--embed", type=int, default=1024, help="width of the llama that is written")
+    parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        child(arguments.embed, arguments.layers)
+        return
+    torch.set_num_threads(1)
+    parts: dict[str, Callable[[], Any]] = {
+        "extracted": lambda: extracted(arguments.rounds),
+        "decode": lambda: decode(arguments.rounds),
+        "memory": lambda: memory(arguments.embed, arguments.layers),
+    }
+    result = {name: parts[name]() for name in arguments.only}
+    facts = {"torch": torch.__version__, "threads": 1, "seconds_are": "of the processor", **describe_machine()}
+    if arguments.json:
+        print(json.dumps({**result, **facts}, indent=2))
+        return
+    for name, rows in result.items():
+        for row in rows if isinstance(rows, list) else [rows]:
+            numbers = " ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
+            print(f"{name}: {numbers}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A supernet in one file, with a picker."""
