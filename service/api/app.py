@@ -16,6 +16,7 @@ from search_space import plugins
 from service.api import (
     access,
     catalog,
+    drawing,
     events,
     exports,
     health,
@@ -144,6 +145,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         workers,
         webhooks,
         results,
+        drawing,
         insight,
         solving,
         events,
@@ -159,6 +161,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         metrics,
     ):
         app.include_router(noun.router)
+    app.include_router(drawing.together)
     pages.install(app)
     problems.install(app)
     app.add_middleware(StorableRequests)  # inside the limit, which is added last and so comes first

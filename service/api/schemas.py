@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from job.versions import upgraded
 from search.metrics import Source
 from search.picks import Pick
+from service.layer_latency import LayerTimes
 from service.store.models import (
     EvaluationRow,
     Export,
@@ -146,6 +147,8 @@ class JobSummaryOut(JobOut):
     evaluations: int = Field(default=0, description="Architectures evaluated.")
     front_size: int = Field(default=0, description="Networks of the front that are measured.")
     best_accuracy: float | None = Field(default=None, description="Best validation accuracy among those.")
+    best_metric: str | None = Field(default=None, description="The job's first objective.")
+    best_value: float | None = Field(default=None, description="Best value of it among those.")
 
 
 class JobPage(Answer):
@@ -418,6 +421,18 @@ class ArchitectureOut(PointOut):
     )
     layers: list[LayerOut]
     formats: list[str] = Field(description="Export formats that it can have.")
+
+
+class LayersOut(Answer):
+    """A network layer by layer."""
+
+    job_id: str
+    architecture_id: str
+    layers: list[LayerOut] = Field(description="In forward order.")
+    largest: list[LayerOut] = Field(description="Those of the largest network of the space, to compare with.")
+    latency: LayerTimes | None = Field(
+        description="Of each layer on the job's target; null: no target, or nothing is known."
+    )
 
 
 class RuleIn(BaseModel):

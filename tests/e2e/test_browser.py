@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
 
 from service.client import Client
@@ -143,7 +144,7 @@ def test_limits_narrow_the_front_and_survive_a_reload(page: Page, job_id: str, c
     expect(page.get_by_test_id("take")).to_have_text(cheapest["architecture_id"])
     expect(page.get_by_test_id("remains")).to_contain_text("would give")  # what a little more buys
     expect(page.locator("[data-testid=front-row].beyond")).to_have_count(len(points) - 1)
-    assert f"max.macs={cheapest['metrics']['macs']:.0f}" in page.url
+    expect(page).to_have_url(re.compile(f"max.macs={cheapest['metrics']['macs']:.0f}"))
     page.get_by_test_id("take").click()
     expect(page.get_by_test_id("detail-panel")).to_have_attribute("data-architecture-id", cheapest["architecture_id"])
 
@@ -153,7 +154,67 @@ def test_limits_narrow_the_front_and_survive_a_reload(page: Page, job_id: str, c
     slider.focus()
     page.keyboard.press("End")
     expect(limits).to_have_attribute("data-remaining", str(len(points)))
-    assert "max." not in page.url
+    expect(page).not_to_have_url(re.compile(r"max\."))
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_the_view_of_a_front_is_in_its_address(page: Page, job_id: str, client: Client) -> None:
+    wait_for(client, job_id, is_finished)
+    points = client.front(job_id)["points"]
+    count = TINY_JOB["search"]["evaluations"]  # type: ignore[index]
+    page.goto(f"/jobs/{job_id}")
+    plot = page.get_by_test_id("pareto-plot")
+    expect(plot).to_have_attribute("data-points", str(count))
+    page.get_by_test_id("axis-x").select_option("params")
+    page.get_by_test_id("colour").select_option("macs")
+    page.get_by_test_id("log-x").check()
+    page.get_by_test_id("dominated").uncheck()
+    expect(plot).to_have_attribute("data-points", str(len(points)))
+    expect(page.get_by_test_id("scale")).to_contain_text("MACs")
+
+    # A drag in the plot zooms, the wheel scrolls the page, and a button takes the zoom back.
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 90, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 200, box["y"] + 240, steps=4)
+    page.mouse.up()
+    expect(page.get_by_test_id("reset-zoom")).to_be_visible()
+    before = page.evaluate("scrollY")
+    page.mouse.wheel(0, 120)
+    page.wait_for_timeout(300)
+    assert page.evaluate("scrollY") != before
+    page.reload()
+    for name, value in {"axis-x": "params", "colour": "macs"}.items():
+        expect(page.get_by_test_id(name)).to_have_value(value)
+    expect(page.get_by_test_id("log-x")).to_be_checked()
+    expect(page.get_by_test_id("dominated")).not_to_be_checked()
+    page.get_by_test_id("reset-zoom").click()
+    assert "zoom" not in page.url
+
+    # A range along an axis of the parallel coordinates narrows the table, and survives a reload.
+    half = sorted(point["metrics"]["macs"] for point in points)[len(points) // 2]
+    axes = page.get_by_test_id("parallel")
+    axes.scroll_into_view_if_needed()
+    page.wait_for_timeout(300)
+    low, high = (axes.evaluate("(element, value) => element.pixelOf('macs', value)", value) for value in (0, half))
+    box = axes.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + low["x"], box["y"] + min(low["y"], box["height"] - 4))
+    page.mouse.down()
+    page.mouse.move(box["x"] + high["x"], box["y"] + high["y"] + (3 if high["y"] > low["y"] else -3), steps=4)
+    page.mouse.up()
+    expect(page.get_by_test_id("front-row")).to_have_count(sum(point["metrics"]["macs"] <= half for point in points))
+    expect(page).to_have_url(re.compile(r"in\.macs="))
+    page.reload()
+    expect(page.locator("#table-title")).to_contain_text("Selected:")
+    page.get_by_test_id("clear-selection").click()
+    expect(page.get_by_test_id("front-row")).to_have_count(len(points))
+    expect(page.get_by_test_id("hypervolume")).to_be_visible()
+    with page.expect_download() as saved:
+        page.locator("#save-plot [data-save=csv]").click()
+    assert len(saved.value.path().read_text().splitlines()) == 1 + len(points)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
@@ -246,10 +307,24 @@ def test_a_job_is_written_checked_and_submitted_in_the_browser(page: Page, clien
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     page.get_by_test_id("new-job").click()
     text = page.get_by_test_id("job-text")
-    expect(page.get_by_test_id("recipe")).to_have_value("bignas")
-    written = client.catalog()["recipes"]["bignas"]
-    expect(text).to_have_value(re.compile('"recipe": "bignas"'))
-    assert json.loads(text.input_value()) == written
+    expect(page.get_by_test_id("recipe-bignas")).to_be_checked()
+    expect(text).to_have_value("recipe: bignas\n")  # what nobody changed has the recipe's default
+
+    # Form and text are in step.
+    form = page.get_by_test_id("fields")
+    form.locator("[data-path='training.epochs']").fill("3")
+    form.locator("[data-path='search.evaluations']").fill("1.5")
+    form.locator("[data-path='job']").evaluate_all("() => document.activeElement.blur()")
+    expect(form).to_contain_text("Write a whole number; got 1.5.")
+    expect(text).to_have_value(re.compile("epochs: 3"))
+    form.locator("[data-path='objectives.1.limit']").fill("100000")
+    form.locator("[data-path='objectives.1.limit']").blur()
+    expect(text).to_have_value(re.compile("limit: 100000"))
+    text.fill("recipe: sortednet\ntraining: {epochs: 7}")
+    expect(page.get_by_test_id("recipe-sortednet")).to_be_checked()
+    expect(form.locator("[data-path='training.epochs']")).to_have_value("7")
+    expect(page.get_by_test_id("estimate")).to_contain_text("Stores at most")
+    page.on("dialog", lambda dialog: dialog.accept())
 
     sentence = page.get_by_test_id("shrink")
     for name, value in {"model": "vit", "data": "digits", "under": "latency_ms=0.5, size_bytes=2e6"}.items():
@@ -260,15 +335,18 @@ def test_a_job_is_written_checked_and_submitted_in_the_browser(page: Page, clien
     page.get_by_test_id("plan").click()
     expect(page.get_by_test_id("decisions")).to_contain_text("shapes and bits are searched together")
     expect(page.get_by_test_id("trouble")).to_be_hidden()
-    limits = {goal["metric"]: goal.get("limit") for goal in json.loads(text.input_value())["objectives"]}
+    limits = {goal["metric"]: goal.get("limit") for goal in yaml.safe_load(text.input_value())["objectives"]}
     assert limits == {"accuracy": None, "latency_ms": 0.5, "size_bytes": 2e6}
 
     text.fill("{")
     page.get_by_test_id("submit").click()
-    expect(page.get_by_test_id("trouble")).to_contain_text("This is not JSON yet")
+    expect(page.get_by_test_id("trouble")).to_contain_text("This is not YAML yet")
     text.fill(json.dumps({"recipe": "bignas", "epochs": 3}))
     page.get_by_test_id("submit").click()
     expect(page.get_by_test_id("trouble")).to_contain_text("epochs: There is no such field")
+    text.fill("recipe: bignas\nsearch: {evaluations: 0}")
+    page.get_by_test_id("submit").click()
+    expect(page.locator("#f-search-evaluations-wrong")).to_be_visible()  # beside its field
     limited = {**TINY_JOB, "objectives": [{"metric": "accuracy"}, {"metric": "macs", "limit": 100_000}]}
     text.fill(json.dumps(limited))
     page.get_by_test_id("check").click()
@@ -290,7 +368,7 @@ def test_a_finished_job_is_copied_and_searched_further(page: Page, job_id: str, 
     spec = client.job(job_id)["spec"]
     left_open = {"lr_decay_epochs": None, "sharded": None}  # decided anew, when it is submitted
     copied = {**spec, "training": {**spec["training"], **left_open}}
-    assert json.loads(page.get_by_test_id("job-text").input_value()) == copied
+    assert yaml.safe_load(page.get_by_test_id("job-text").input_value()) == copied
 
     page.goto(f"/jobs/{job_id}")
     page.get_by_test_id("extend").click()
@@ -374,3 +452,34 @@ def test_unknown_job_is_a_page_that_says_so(page: Page) -> None:
 def test_api_documentation_needs_no_internet(page: Page) -> None:
     page.goto("/docs")
     expect(page.locator("#swagger-ui")).to_contain_text("/v1/jobs/{job_id}/front")
+
+
+def test_a_network_has_a_page_and_is_compared_with_another(page: Page, job_id: str, client: Client) -> None:
+    wait_for(client, job_id, is_finished)
+    first, last = (client.front(job_id)["points"][i]["architecture_id"] for i in (0, -1))
+    page.goto(f"/jobs/{job_id}#architecture={first}")
+    page.get_by_test_id("compare-add").click()
+    page.get_by_test_id("network-page").click()
+    page.wait_for_url(f"**/jobs/{job_id}/networks/{first}")
+    layers = client.network(job_id, first)["layers"]
+    expect(page.get_by_test_id("network-picture")).to_have_attribute("data-layers", str(len(layers)))
+    expect(page.get_by_test_id("network-numbers")).to_contain_text("measured")
+    expect(page.get_by_test_id("layer-row")).to_have_count(8)
+    expect(page.get_by_test_id("compare-add")).to_have_text("Take out of comparison")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.goto(f"/jobs/{job_id}/networks/{last}")
+    page.get_by_test_id("compare-add").click()
+    page.get_by_test_id("compare-open").click()
+    expect(page.get_by_test_id("compared")).to_contain_text(first)
+    different = page.locator("[data-testid=compared-row][data-differs=true]")
+    expect(different.first).to_be_visible()
+    count = different.count()
+    page.get_by_test_id("only-different").check()
+    expect(page.get_by_test_id("compared-row")).to_have_count(count)
+
+    # Fronts of jobs, here of one, with a hypervolume from a corner.
+    page.locator(f"#choices input[value='{job_id}']").check()
+    page.get_by_test_id("compare-jobs").click()
+    expect(page.get_by_test_id("front-of-job")).to_have_count(1)
+    expect(page.get_by_test_id("fronts")).to_have_attribute("data-series", "1")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
