@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import threading
 from collections import OrderedDict
@@ -10,34 +11,53 @@ from dataclasses import dataclass
 
 from fastapi.responses import Response
 
+# Answers from so many bytes on are compressed, which takes 20 ms of a core for a megabyte at this level.
+PACKED_FROM_BYTES, PACKED_LEVEL = 1000, 5
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """JSON that was written out.
 
     Attributes:
+        packed: the same compressed by gzip; empty where that saves nothing worth it.
         tag: of the content, as `ETag` has it.
     """
 
     content: bytes
+    packed: bytes
     tag: str
 
     @classmethod
     def of(cls, content: bytes) -> Answer:
         """An answer of this content."""
-        return cls(content, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+        packed = gzip.compress(content, PACKED_LEVEL, mtime=0) if len(content) >= PACKED_FROM_BYTES else b""
+        return cls(content, packed, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
 
-    def response(self, known: str | None) -> Response:
+    def response(self, known: str | None, encodings: str | None = None) -> Response:
         """The answer, or 304 if it is known.
 
         Args:
             known: what the client sent as `If-None-Match`.
+            encodings: what it sent as `Accept-Encoding`.
         """
         tags = {one.strip().removeprefix("W/") for one in (known or "").split(",")}
-        headers = {"ETag": self.tag}
+        headers = {"ETag": self.tag, "Vary": "Accept-Encoding"}
         if tags & {self.tag, "*"}:
             return Response(status_code=304, headers=headers)
+        if self.packed and takes_gzip(encodings):
+            headers |= {"ETag": f"W/{self.tag}", "Content-Encoding": "gzip"}
+            return Response(self.packed, media_type="application/json", headers=headers)
         return Response(self.content, media_type="application/json", headers=headers)
+
+
+def takes_gzip(encodings: str | None) -> bool:
+    """Whether an `Accept-Encoding` names gzip, and not as what is never wanted."""
+    for one in (encodings or "").lower().split(","):
+        name, _, weight = one.replace(" ", "").partition(";q=")
+        if name in ("gzip", "*") and weight not in ("0", "0.0", "0.00", "0.000"):
+            return True
+    return False
 
 
 class Answers:
@@ -66,7 +86,7 @@ class Answers:
         with self._lock:
             self._drop(name)
             self._kept[name] = (version, answer)
-            self._bytes += len(answer.content)
+            self._bytes += _size(answer)
             while self._bytes > self._most_bytes:
                 self._drop(next(iter(self._kept)))
 
@@ -78,4 +98,8 @@ class Answers:
 
     def _drop(self, name: str) -> None:
         known = self._kept.pop(name, None)
-        self._bytes -= 0 if known is None else len(known[1].content)
+        self._bytes -= 0 if known is None else _size(known[1])
+
+
+def _size(answer: Answer) -> int:
+    return len(answer.content) + len(answer.packed)

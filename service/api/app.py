@@ -16,6 +16,7 @@ from search_space import plugins
 from service.api import (
     access,
     catalog,
+    drawing,
     events,
     exports,
     health,
@@ -144,6 +145,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         workers,
         webhooks,
         results,
+        drawing,
         insight,
         solving,
         events,

@@ -7,14 +7,17 @@ from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.responses import Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from service import jobs
+from service.api.answers import Answer as Written
 from service.api.cursors import LARGEST
-from service.api.deps import READ, DatabaseDep, SettingsDep
+from service.api.deps import READ, DatabaseDep, SessionDep, SettingsDep
 from service.api.jobs import with_waits
-from service.api.schemas import JobOut
+from service.api.schemas import Answer, JobOut
 from service.auth import keys
 from service.auth.keys import Identity
 from service.errors import InvalidRequest, Unauthorized
@@ -29,6 +32,8 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 MOST_DIGITS = 18
 # Events sent in one go; a late listener gets the rest in the next.
 CHUNK = 500
+# Events that the history of a job has at most, the newest of them.
+MOST_TOLD = 20_000
 # Seconds of silence after which a comment keeps proxies from closing the stream.
 KEEP_ALIVE_SECONDS = 15
 # How often it is looked whether the key of a stream is still valid.
@@ -75,6 +80,36 @@ def number_of(last_event_id: str | None) -> int:
 
 
 PositionDep = Annotated[int, Depends(_position)]
+
+
+class EventOut(Answer):
+    """Something that happened to a job."""
+
+    kind: str
+    data: dict[str, Any] = Field(description="As in the stream, with the moment as `at`.")
+
+
+class HistoryOut(Answer):
+    """What happened to a job so far."""
+
+    last: int = Field(description="Number of the newest event: a stream `after` it tells what comes next.")
+    left_out: int = Field(description="Older events that are too many for one answer.")
+    events: list[EventOut] = Field(description="Oldest first.")
+
+
+@router.get("/{job_id}/history", response_model=HistoryOut, dependencies=[READ])
+def history(
+    job_id: str,
+    session: SessionDep,
+    accept_encoding: Annotated[str | None, Header(description="`gzip` compresses the answer.")] = None,
+) -> Response:
+    """What happened to a job so far, in one answer instead of a stream from the beginning. Evaluations have a route of
+    their own, `evaluations/columns`."""
+    last = jobs.get(session, job_id).event_seq
+    found, left_out = queries.history(session, job_id, last, "evaluation", MOST_TOLD)
+    events = [EventOut(kind=event.kind, data=_payload(event)) for event in found]
+    content = HistoryOut(last=last, left_out=left_out, events=events).model_dump_json().encode()
+    return Written.of(content).response(None, accept_encoding)
 
 
 @router.get("/{job_id}/events", response_class=EventSourceResponse, dependencies=[READ])

@@ -72,12 +72,13 @@ def front(
     session: SessionDep,
     format: Format = "json",  # noqa: A002
     if_none_match: Annotated[str | None, Header(description="`ETag` of the front that is known.")] = None,
+    accept_encoding: Annotated[str | None, Header(description="`gzip` compresses the answer.")] = None,
 ) -> Response:
     """The Pareto front: so far while the search runs, with measured latency once it is final."""
     if format == "csv":
         text = _front_csv(read_front(session, job_id))
         return Response(text, media_type="text/csv", headers=_attachment(f"front-{job_id}.csv"))
-    return _front_json(session, job_id).response(if_none_match)
+    return _front_json(session, job_id).response(if_none_match, accept_encoding)
 
 
 def _front_json(session: Session, job_id: str) -> Answer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,12 +11,14 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
-from starlette.responses import Response
+from starlette.datastructures import Headers
+from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from job.versions import Outline, outline
 from service import jobs
+from service.api.answers import takes_gzip
 from service.api.schemas import JobOut
 from service.auth.guard import OPEN_PAGE, READ, READ_PAGE, Gatekeeper, PageRefused
 from service.auth.keys import NOBODY, Identity
@@ -156,7 +160,8 @@ def templates() -> Environment:
 
 def page(request: Request, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:
     """A rendered template with the headers that every page has."""
-    text = templates().get_template(template).render(version=version(), **_who(request), **context)
+    assets = f"/static/{MARK}{_stamp()}"
+    text = templates().get_template(template).render(version=version(), assets=assets, **_who(request), **context)
     return HTMLResponse(text, status_code=status, headers=HEADERS)
 
 
@@ -194,12 +199,49 @@ async def _refused(request: Request, error: Exception) -> Response:
     return page(request, "refused.html", status=why.status, title=why.title, detail=why.detail)
 
 
+# What a folder in the address of a static file begins with that stands for the state of all of them.
+MARK = "@"
+# Files that are text, and how they are compressed: once, and kept.
+TEXTS, PACKED_LEVEL = (".js", ".css", ".svg"), 9
+
+
+def _stamp() -> str:
+    """Of all static files as they are now: it changes with any of them, so that addresses with it never grow old."""
+    files = sorted(path for path in (HERE / "static").rglob("*") if path.is_file())
+    return _digest(tuple((str(path), path.stat().st_mtime_ns) for path in files))
+
+
+@lru_cache(maxsize=4)
+def _digest(files: tuple[tuple[str, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for name, _ in files:
+        digest.update(Path(name).read_bytes())
+    return digest.hexdigest()[:12]
+
+
 class _Static(StaticFiles):
-    """Static files: names of vendored ones carry their version, all others are revalidated."""
+    """Static files, compressed. Addresses with a stamp, and names that carry a version, are kept for good; all others
+    are revalidated."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        response = await super().get_response(path, scope)
-        vendored = path.replace("\\", "/").startswith("vendor/")
-        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if vendored else "no-cache"
+        parts = Path(path).parts
+        stamped = bool(parts) and parts[0].startswith(MARK)
+        named = str(Path(*parts[1:])) if stamped else path
+        response = await super().get_response(named, scope)
+        if isinstance(response, FileResponse) and Path(named).suffix in TEXTS:
+            headers = {"ETag": f"W/{response.headers['etag']}", "Vary": "Accept-Encoding"}
+            if takes_gzip(Headers(scope=scope).get("accept-encoding")):
+                packed = _packed(str(response.path), Path(response.path).stat().st_mtime_ns)
+                headers["Content-Encoding"] = "gzip"
+                response = Response(packed, media_type=response.media_type, headers=headers)
+            else:
+                response.headers.update(headers)
+        kept = stamped or "vendor" in Path(named).parts
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if kept else "no-cache"
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
+
+
+@lru_cache(maxsize=256)
+def _packed(path: str, _modified: int) -> bytes:
+    return gzip.compress(Path(path).read_bytes(), PACKED_LEVEL, mtime=0)

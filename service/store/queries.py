@@ -65,6 +65,16 @@ def events_after(session: Session, job_id: str, seq: int, limit: int) -> Sequenc
     ).all()
 
 
+def history(session: Session, job_id: str, last: int, without: str, limit: int) -> tuple[Sequence[JobEvent], int]:
+    """Events up to a number but those of one kind, oldest first; and how many older ones the limit leaves out."""
+    meant = (JobEvent.job_id == job_id, JobEvent.seq <= last, JobEvent.kind != without)
+    newest = session.scalars(select(JobEvent).where(*meant).order_by(JobEvent.seq.desc()).limit(limit)).all()
+    left_out = 0
+    if len(newest) == limit:
+        left_out = (session.scalar(select(func.count()).select_from(JobEvent).where(*meant)) or 0) - limit
+    return newest[::-1], left_out
+
+
 # --- jobs ----------------------------------------------------------------------------------------
 
 

@@ -157,6 +157,65 @@ def test_limits_narrow_the_front_and_survive_a_reload(page: Page, job_id: str, c
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
+def test_the_view_of_a_front_is_in_its_address(page: Page, job_id: str, client: Client) -> None:
+    wait_for(client, job_id, is_finished)
+    points = client.front(job_id)["points"]
+    count = TINY_JOB["search"]["evaluations"]  # type: ignore[index]
+    page.goto(f"/jobs/{job_id}")
+    plot = page.get_by_test_id("pareto-plot")
+    expect(plot).to_have_attribute("data-points", str(count))
+    page.get_by_test_id("axis-x").select_option("params")
+    page.get_by_test_id("colour").select_option("macs")
+    page.get_by_test_id("log-x").check()
+    page.get_by_test_id("dominated").uncheck()
+    expect(plot).to_have_attribute("data-points", str(len(points)))
+    expect(page.get_by_test_id("scale")).to_contain_text("MACs")
+
+    # A drag in the plot zooms, the wheel scrolls the page, and a button takes the zoom back.
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 90, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 200, box["y"] + 240, steps=4)
+    page.mouse.up()
+    expect(page.get_by_test_id("reset-zoom")).to_be_visible()
+    before = page.evaluate("scrollY")
+    page.mouse.wheel(0, 120)
+    page.wait_for_function("before => scrollY !== before", arg=before)
+    page.reload()
+    for name, value in {"axis-x": "params", "colour": "macs"}.items():
+        expect(page.get_by_test_id(name)).to_have_value(value)
+    expect(page.get_by_test_id("log-x")).to_be_checked()
+    expect(page.get_by_test_id("dominated")).not_to_be_checked()
+    page.get_by_test_id("reset-zoom").click()
+    assert "zoom" not in page.url
+
+    # A range along an axis of the parallel coordinates narrows the table, and survives a reload.
+    half = sorted(point["metrics"]["macs"] for point in points)[len(points) // 2]
+    axes = page.get_by_test_id("parallel")
+    axes.scroll_into_view_if_needed()
+    page.wait_for_timeout(300)
+    low, high = (axes.evaluate("(element, value) => element.pixelOf('macs', value)", value) for value in (0, half))
+    box = axes.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + low["x"], box["y"] + min(low["y"], box["height"] - 4))
+    page.mouse.down()
+    page.mouse.move(box["x"] + high["x"], box["y"] + high["y"] + (3 if high["y"] > low["y"] else -3), steps=4)
+    page.mouse.up()
+    expect(page.get_by_test_id("front-row")).to_have_count(sum(point["metrics"]["macs"] <= half for point in points))
+    expect(page).to_have_url(re.compile("in.macs="))
+    page.reload()
+    expect(page.locator("#table-title")).to_contain_text("Selected:")
+    page.get_by_test_id("clear-selection").click()
+    expect(page.get_by_test_id("front-row")).to_have_count(len(points))
+    expect(page.get_by_test_id("hypervolume")).to_be_visible()
+    with page.expect_download() as saved:
+        page.locator("#save-plot [data-save=csv]").click()
+    assert len(saved.value.path().read_text().splitlines()) == 1 + len(points)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
 def test_a_jobs_page_says_what_its_data_are(page: Page, job_id: str, client: Client) -> None:
     wait_for(client, job_id, is_finished)
     page.goto(f"/jobs/{job_id}")

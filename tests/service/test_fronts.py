@@ -275,6 +275,7 @@ def test_a_front_that_is_known_is_not_sent_again(database, settings) -> None:
     shop, ids = finished(database, settings, ended=False)
     path = f"/v1/jobs/{shop.job_id}/front"
     with open_api(settings) as api:
+        api.headers["Accept-Encoding"] = "identity"  # a compressed answer has a weak tag
         tag = api.get(path).headers["etag"]
         for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
             answer = api.get(path, headers={"If-None-Match": known})

@@ -49,12 +49,39 @@ export function throttle(work, pause) {
   return call;
 }
 
+// Values of the stylesheet as they were read: reading one works out all styles of the page.
+const tokens = new Map();
+document.addEventListener("themechange", () => tokens.clear());
+
 /** A value of the stylesheet. */
 export function token(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  if (!tokens.has(name)) tokens.set(name, getComputedStyle(document.documentElement).getPropertyValue(name).trim());
+  return tokens.get(name);
 }
 
-/** Calls `redraw` when the system changes between light and dark. */
+/** Calls `redraw` when the page changes between light and dark. */
 export function onThemeChange(redraw) {
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  document.addEventListener("themechange", redraw);
+}
+
+/** Calls `work` with the next picture of the screen; calls before that are one. */
+export function inNextFrame(work) {
+  let waits = false;
+  return () => {
+    if (waits) return;
+    waits = true;
+    requestAnimationFrame(() => {
+      waits = false;
+      work();
+    });
+  };
+}
+
+/** Calls `work` once nobody has called for it for so long, in milliseconds. */
+export function afterCalm(work, pause) {
+  let timer = null;
+  return () => {
+    clearTimeout(timer);
+    timer = setTimeout(work, pause);
+  };
 }

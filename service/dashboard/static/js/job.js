@@ -1,6 +1,8 @@
 // One job: what it does now, what it has found, and what may be done with it.
 
 import { del, get, patch, post } from "./api.js";
+import { Brush } from "./brush.js";
+import { saving } from "./charts.js";
 import { Curve } from "./curve.js";
 import { DataCard } from "./data.js";
 import { Detail } from "./detail.js";
@@ -9,16 +11,19 @@ import { Exports } from "./exports.js";
 import { ago, amount, duration, exactTime, label, percent, roughly, timeOfDay } from "./format.js";
 import { Gradient } from "./gradient.js";
 import { Healing } from "./healing.js";
+import { HypervolumeCard } from "./hypervolume.js";
 import { Insight } from "./insight.js";
 import { Limits } from "./limits.js";
 import { follow } from "./live.js";
-import { ParetoPlot } from "./plot.js";
+import { Parallel } from "./parallel.js";
+import { FrontPlot } from "./plot.js";
 import { Baselines, Sensitivity } from "./policies.js";
 import { PredictorCard } from "./predictor.js";
 import { Results } from "./results.js";
 import { Sharing } from "./sharing.js";
 import { Stages } from "./stages.js";
 import { FrontTable } from "./table.js";
+import { View } from "./view.js";
 
 // The front is asked for at most this often while architectures arrive.
 const FRONT_MS = 2000;
@@ -36,10 +41,16 @@ const stages = new Stages(byId("stages"));
 const curve = new Curve(byId("curve"));
 const exports = new Exports(job.id, byId("exports"), (id) => detail.refresh(id), select);
 const detail = new Detail(byId("detail"), job.id, results, exports);
-const controls = { x: byId("axis-x"), y: byId("axis-y"), logX: byId("log-x"), logY: byId("log-y") };
-const plot = new ParetoPlot(byId("plot"), controls, byId("plot-note"), select, (point) => limits.keeps(point));
+const view = new View();
+const brush = new Brush(view);
+const keeps = (point) => limits.keeps(point) && brush.keeps(point);
+const controls = { x: byId("axis-x"), y: byId("axis-y"), colour: byId("colour"), logX: byId("log-x"), logY: byId("log-y"), dominated: byId("dominated"), bars: byId("bars") };
+const parts = { plot: byId("plot"), note: byId("plot-note"), scale: byId("scale"), reset: byId("reset-zoom"), clear: byId("clear-selection"), tools: byId("plot-drag"), guessed: byId("key-guessed") };
+const plot = new FrontPlot(parts, controls, view, brush, select, keeps);
 const solve = submitted.spec.search.algorithm === "blocks" ? (asked) => post(`/v1/jobs/${job.id}/solve`, { limits: asked }) : null;
-const limits = new Limits(byId("limits"), results, showLimits, select, solve);
+const limits = new Limits(byId("limits"), results, view, showLimits, select, solve);
+const parallel = new Parallel({ card: byId("parallel-card"), element: byId("parallel"), note: byId("parallel-note") }, brush, keeps);
+const hypervolume = new HypervolumeCard({ card: byId("hypervolume-card"), element: byId("hypervolume"), note: byId("hypervolume-note") }, job.id);
 const gradient = submitted.spec.gradient ? new Gradient(job.id, select) : null;
 const healing = submitted.spec.healing
   ? new Healing(job.id, byId("healing-table"), byId("healing-note"), select, (networks) => {
@@ -48,7 +59,7 @@ const healing = submitted.spec.healing
     })
   : null;
 const insight = new Insight(job.id, byId("insight-card"), byId("insight"), byId("insight-group"), byId("insight-note"));
-const table = new FrontTable(byId("front-table"), select, (point) => limits.keeps(point));
+const table = new FrontTable(byId("front-table"), byId("table-title"), select, keeps, brush);
 const baselines = new Baselines(byId("baselines-card"), byId("baselines"), results);
 const sensitivity = new Sensitivity(byId("sensitivity-card"), byId("sensitivity"));
 const predictor = new PredictorCard();
@@ -142,13 +153,17 @@ function showResults() {
   showPhase();
   limits.show();
   plot.show(results);
+  parallel.show(results);
+  hypervolume.refresh();
 }
 
-/** Limits were moved: plot, table and address follow. */
+/** Limits were moved: plot and table follow. */
 function showLimits() {
+  if (results.isEmpty) return;
   plot.show(results);
-  table.show(results);
-  writeAddress((parameters) => limits.write(parameters));
+  parallel.show(results);
+  if (brush.isOn) table.show(results);
+  else table.fade();
 }
 
 function showCaption() {
@@ -183,30 +198,18 @@ const showSoon = throttle(showResults, 250);
 
 function choose(id) {
   plot.select(id);
+  parallel.select(id);
   table.select(id);
   return detail.show(id);
 }
 
 function select(id) {
-  writeAddress((parameters) => parameters.set("architecture", id));
+  view.set({ architecture: id });
   choose(id);
 }
 
-/** The view is in the address, so that it can be sent and survives a reload. */
-function writeAddress(write) {
-  const parameters = new URLSearchParams(location.hash.slice(1));
-  write(parameters);
-  history.replaceState(null, "", `#${parameters}`);
-}
-
 function fromAddress() {
-  const parameters = new URLSearchParams(location.hash.slice(1));
-  const id = parameters.get("architecture");
-  limits.read(parameters);
-  if (!results.isEmpty) {
-    limits.show();
-    showLimits();
-  }
+  const id = view.get("architecture");
   if (id) choose(id);
 }
 
@@ -272,7 +275,8 @@ function log(kind, data) {
 function sayLink(link) {
   const node = byId("link-state");
   node.dataset.state = link;
-  node.textContent = { live: "Live", lost: "Reconnecting…", ended: "" }[link];
+  node.textContent = { live: "Live", lost: "Reconnecting…", ended: "", gone: "" }[link];
+  if (link === "gone") complain(new Error("This job was removed while its page was open. What still stands here is how it was."));
 }
 
 // --- verbs ----------------------------------------------------------------------------------------
@@ -368,11 +372,6 @@ editing.addEventListener("close", async () => {
   }
 });
 
-byId("save-plot").addEventListener("click", () => {
-  const image = plot.image();
-  if (image) el("a", { href: image, download: `front-${job.id}.png` }).click();
-});
-
 // --- begin ----------------------------------------------------------------------------------------
 
 byId("submitted").title = exactTime(job.created_at);
@@ -382,6 +381,33 @@ exports.load().catch(() => {});
 // Of a supernet that is reused, no event of this job tells.
 get(`/v1/jobs/${job.id}/sharing-cost`).then(({ networks }) => sharing.set(networks)).catch(() => {});
 fromAddress();
-addEventListener("hashchange", fromAddress);
+view.onChange(fromAddress);
 setInterval(showTimes, 1000);
-follow(job.id, hear, sayLink);
+saving(byId("save-plot"), `front-${job.id}`, { picture: (kind) => plot.picture(kind), rows: () => plot.rows() });
+saving(byId("save-parallel"), `metrics-${job.id}`, { picture: (kind) => parallel.picture(kind), rows: () => parallel.rows() });
+saving(byId("save-hypervolume"), `hypervolume-${job.id}`, { picture: (kind) => hypervolume.picture(kind), rows: () => hypervolume.rows() });
+begin();
+
+/** What has happened so far in three answers, then what comes. */
+async function begin() {
+  let last = 0;
+  try {
+    const past = await get(`/v1/jobs/${job.id}/history`);
+    // Asked for after the history, so that what came between is in one of them, or in both.
+    loadFront();
+    const columns = await get(`/v1/jobs/${job.id}/evaluations/columns`);
+    last = past.last;
+    results.addColumns(columns);
+    for (const { kind, data } of past.events) hear(kind, data);
+    showResults();
+    showPhase();
+  } catch (error) {
+    if (error.status >= 400 && error.status < 500) {
+      complain(error);
+      return;
+    }
+    setTimeout(begin, FRONT_MS); // the server is away for a moment
+    return;
+  }
+  follow(job.id, last, hear, sayLink);
+}

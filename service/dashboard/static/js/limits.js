@@ -1,9 +1,10 @@
 // Limits on the front's metrics: what remains, the network to take, and what a little more would buy.
 
-import { el, throttle } from "./dom.js";
+import { afterCalm, el, throttle } from "./dom.js";
 import { amount, label } from "./format.js";
 
 // A limit in the address: `max.latency_ms=5`, or `min.` where more is better.
+const CALM_MS = 120;
 const WORDS = { minimize: "max", maximize: "min" };
 // While a slider moves, the network that would be best is asked for at most this often.
 const SOLVE_MS = 200;
@@ -11,6 +12,7 @@ const SOLVE_MS = 200;
 export class Limits {
   #element;
   #results;
+  #view;
   #changed;
   #choose;
   #solve;
@@ -22,16 +24,24 @@ export class Limits {
   /**
    * @param {HTMLElement} element
    * @param {import("./results.js").Results} results
+   * @param {import("./view.js").View} view where limits are kept
    * @param {() => void} changed called when limits were moved
    * @param {(id: string) => void} choose called with the network that somebody takes
    * @param {((limits: object) => Promise<object>) | null} solve asks for the best of all networks, evaluated or not
    */
-  constructor(element, results, changed, choose, solve = null) {
+  constructor(element, results, view, changed, choose, solve = null) {
+    this.#view = view;
     this.#element = element;
     this.#results = results;
     this.#changed = changed;
     this.#choose = choose;
     this.#solve = solve;
+    this.read();
+    view.onChange(() => {
+      this.read();
+      this.show();
+      changed();
+    });
   }
 
   get isOn() {
@@ -44,20 +54,19 @@ export class Limits {
   }
 
   /** Limits from the address; those of unknown metrics are left alone. */
-  read(parameters) {
+  read() {
     this.#asked.clear();
-    for (const [name, value] of parameters) {
+    for (const [name, value] of this.#view.entries()) {
       const [word, ...metric] = name.split(".");
-      if (Object.values(WORDS).includes(word) && metric.length && Number.isFinite(Number(value))) this.#asked.set(metric.join("."), Number(value));
+      if (Object.values(WORDS).includes(word) && metric.length && value !== "" && Number.isFinite(Number(value))) this.#asked.set(metric.join("."), Number(value));
     }
     this.#offered = "";
   }
 
-  /** Writes the limits into parameters of an address. */
-  write(parameters) {
-    for (const name of [...parameters.keys()]) if (/^(min|max)\./.test(name)) parameters.delete(name);
-    for (const [metric, limit] of this.#asked) parameters.set(`${this.#word(metric)}.${metric}`, String(limit));
-  }
+  // Not with every step of a drag: browsers refuse an address that changes too often.
+  #write = afterCalm(() => {
+    this.#view.replace(/^(min|max)\./, Object.fromEntries([...this.#asked].map(([metric, limit]) => [`${this.#word(metric)}.${metric}`, limit])));
+  }, CALM_MS);
 
   /** Draws a slider for each metric in which networks of the front differ. */
   show() {
@@ -90,6 +99,7 @@ export class Limits {
       const at = Number(input.value);
       if (at === values.length - 1) this.#asked.delete(metric);
       else this.#asked.set(metric, values[at]);
+      this.#write();
       this.#say();
       this.#changed();
     });

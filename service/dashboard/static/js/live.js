@@ -1,5 +1,7 @@
 // A job's server-sent events, taken up again where they broke.
 
+import { get } from "./api.js";
+
 const KINDS = [
   "job", "state", "stage", "data", "curve", "gradient", "evaluation", "finalist", "sensitivity", "baseline", "message",
   "predictor", "violations", "sharing cost", "front", "healing", "verb",
@@ -11,11 +13,12 @@ const RETRY_MS = 3000;
  * Follow a job.
  *
  * @param {string} jobId
+ * @param {number} after number of the last event that is known
  * @param {(kind: string, data: object) => void} hear called for every event, in order
- * @param {(link: "live" | "lost" | "ended") => void} say how the connection is
+ * @param {(link: "live" | "lost" | "ended" | "gone") => void} say how the connection is
  */
-export function follow(jobId, hear, say) {
-  let last = 0;
+export function follow(jobId, after, hear, say) {
+  let last = after;
   let ended = false;
 
   function open() {
@@ -30,7 +33,7 @@ export function follow(jobId, hear, say) {
       }
       say("lost");
       // EventSource reconnects by itself with Last-Event-ID, except after an HTTP error.
-      if (source.readyState === EventSource.CLOSED) setTimeout(open, RETRY_MS);
+      if (source.readyState === EventSource.CLOSED) setTimeout(again, RETRY_MS);
     });
     for (const kind of KINDS) {
       source.addEventListener(kind, (event) => {
@@ -44,6 +47,19 @@ export function follow(jobId, hear, say) {
         hear(kind, data);
       });
     }
+  }
+
+  /** Opens the stream again, unless the job is no longer there. */
+  async function again() {
+    try {
+      await get(`/v1/jobs/${jobId}`);
+    } catch (error) {
+      if (error.status === 404) {
+        say("gone");
+        return;
+      }
+    }
+    open();
   }
 
   open();

@@ -1,55 +1,72 @@
-// The Pareto plot: everything evaluated in grey, the front in gold, the knee as a diamond.
+// The front plot: everything evaluated as a cloud, the front in gold, whatever two metrics are its axes and a third its colour.
 
-import { axis, font, makeChart, tooltip } from "./charts.js";
-import { el, throttle, token } from "./dom.js";
+import { axis, font, makeChart, pictureOf, ramp } from "./charts.js";
+import { el, inNextFrame, token } from "./dom.js";
 import { amount, isShare, label, mark } from "./format.js";
+import { Nearest } from "./nearest.js";
 
 // How near a click must be to a point, in pixels: more generous for the front, and for fingers.
 const [REACH_FRONT, REACH_OTHER] = [18, 9];
-// Room on both sides of a logarithmic axis, as a factor.
-const LOG_MARGIN = 1.25;
-// What is beyond the limits of whoever looks.
+// A point of the front wins over a grey one that is a little nearer.
+const COST_OTHER = 4;
+// Room on both sides of a logarithmic axis, as a factor, and of any other, as a share of its span.
+const [LOG_MARGIN, MARGIN] = [1.15, 0.05];
+// What is beyond the limits of whoever looks, or outside of the selection.
 const FAINT = 0.12;
-// Room on both sides of the only value there is, as a share of it.
-const LONE_MARGIN = 0.05;
+// A pointer that moved less has clicked.
+const STILL = 5;
+const GRID = { left: 62, right: 22, top: 22, bottom: 50 };
+// Sources of numbers that nobody has measured or counted.
+const GUESSED = "predicted";
 
-export class ParetoPlot {
+export class FrontPlot {
   #chart = null;
   #element;
   #controls;
-  #note;
+  #parts;
+  #view;
   #choose;
   #keeps;
+  #brush;
   #draw;
+  #hover;
   #results = null;
   #selected = null;
-  #chosenByHand = false;
+  #nearest = null; // built when the pointer first moves after a drawing
+  #shown = { cloud: [], front: [], marks: [] };
+  #frame = null; // {x: [low, high], y: [low, high]} of the axes as they are drawn
+  #pointer = null;
+  #drag = null;
 
   /**
-   * @param {HTMLElement} element
-   * @param {{x: HTMLSelectElement, y: HTMLSelectElement, logX: HTMLInputElement, logY: HTMLInputElement}} controls
-   * @param {HTMLElement} note says what the chosen axes cannot show
-   * @param {(id: string) => void} choose called with the architecture that was clicked
-   * @param {(point: object) => boolean} keeps whether a point is within the viewer's limits; others are faint
+   * @param {object} parts elements: `plot`, `note`, `scale` (the legend of colours), `reset`, `clear`, `tools`
+   * @param {object} controls `x`, `y`, `colour` (selects), `logX`, `logY`, `dominated`, `bars` (boxes)
+   * @param {import("./view.js").View} view where axes, zoom and boxes are kept
+   * @param {import("./brush.js").Brush} brush what is selected by ranges
+   * @param {(id: string) => void} choose called with the network that was clicked
+   * @param {(point: object) => boolean} keeps whether a point is within limits and selection; others are faint
    */
-  constructor(element, controls, note, choose, keeps = () => true) {
-    this.#keeps = keeps;
-    this.#note = note;
-    this.#element = element;
+  constructor(parts, controls, view, brush, choose, keeps) {
+    this.#parts = parts;
+    this.#element = parts.plot;
     this.#controls = controls;
+    this.#view = view;
+    this.#brush = brush;
     this.#choose = choose;
-    this.#draw = throttle(() => this.#render(), 250);
-    for (const control of Object.values(controls)) {
-      control.addEventListener("change", () => {
-        this.#chosenByHand = true;
-        this.#render();
-      });
-    }
+    this.#keeps = keeps;
+    this.#draw = inNextFrame(() => this.#render());
+    this.#hover = inNextFrame(() => this.#point());
+    for (const [name, control] of Object.entries(controls)) control.addEventListener("change", () => this.#changed(name));
+    parts.reset.addEventListener("click", () => this.#zoom(null));
+    parts.clear.addEventListener("click", () => brush.clear());
+    view.onChange(() => this.#draw());
+    brush.onChange(() => this.#draw());
+    this.#listen();
     // A chart's points are pixels; this says where one is, for scripts that drive the page.
-    element.pixelOf = (id) => this.#pixelOf(id);
+    this.#element.pixelOf = (id) => this.#pixelOf(id);
   }
 
-  /** Show new results; drawn a moment later, so that a burst of evaluations is drawn once. */
+  /** Show new results; drawn with the next frame, so that a burst of evaluations is drawn once. */
   show(results) {
     this.#results = results;
     this.#draw();
@@ -57,188 +74,358 @@ export class ParetoPlot {
 
   select(id) {
     this.#selected = id;
-    if (this.#chart) this.#render();
+    if (this.#chart) this.#draw();
   }
 
-  /** The plot as a PNG data address. */
-  image() {
-    return this.#chart?.getDataURL({ pixelRatio: 2, backgroundColor: token("--panel") }) ?? null;
+  /** The plot as the address of a file. */
+  picture(kind) {
+    return this.#chart ? pictureOf(this.#chart, kind) : null;
   }
 
-  // --- axes ---------------------------------------------------------------------------------------
+  /** What is drawn, as rows. */
+  rows() {
+    const results = this.#results;
+    const metrics = results?.metrics() ?? [];
+    const role = (point) => (point.onFront ? "front" : point.id === results.reference?.id ? results.reference.name : (point.name ?? "evaluated"));
+    const all = [...new Set([...this.#shown.front, ...this.#shown.marks, ...this.#shown.cloud])];
+    return { head: ["architecture_id", "number", "role", ...metrics], rows: all.map((point) => [point.id, point.number ?? null, role(point), ...metrics.map((metric) => point.metrics[metric] ?? null)]) };
+  }
 
-  #offerAxes() {
-    const { x, y } = this.#controls;
+  // --- view ---------------------------------------------------------------------------------------
+
+  /** A control was changed: the address follows. Another axis has another range, so the zoom goes. */
+  #changed(name) {
+    const { x, y, colour, logX, logY, dominated, bars } = this.#controls;
+    const [first, second] = this.#defaults();
+    this.#view.set({
+      x: x.value === first ? null : x.value,
+      y: y.value === second ? null : y.value,
+      colour: colour.value || null,
+      logx: logX.checked ? 1 : null,
+      logy: logY.checked ? 1 : null,
+      dominated: dominated.checked ? null : 0,
+      bars: bars.checked ? null : 0,
+      ...(["x", "y"].includes(name) ? { zoom: null } : {}),
+    });
+    this.#draw();
+  }
+
+  #defaults() {
+    const metrics = this.#results?.metrics() ?? [];
+    const [first, second] = this.#results?.objectives.map((objective) => objective.metric) ?? [];
+    const y = metrics.includes(first) ? first : metrics[0];
+    const x = metrics.includes(second) ? second : (metrics.find((metric) => metric !== y) ?? metrics[0]);
+    return [x, y];
+  }
+
+  /** Controls as the address has them. */
+  #read() {
+    const { x, y, colour, logX, logY, dominated, bars } = this.#controls;
     const metrics = this.#results.metrics();
     const said = metrics.join();
     if (x.dataset.offered !== said) {
-      for (const select of [x, y]) {
-        const before = select.value;
-        select.replaceChildren(...metrics.map((metric) => el("option", { value: metric }, label(metric))));
-        if (metrics.includes(before)) select.value = before;
-      }
+      const options = () => metrics.map((metric) => el("option", { value: metric }, label(metric)));
+      x.replaceChildren(...options());
+      y.replaceChildren(...options());
+      colour.replaceChildren(el("option", { value: "" }, "none"), ...options());
       x.dataset.offered = said;
     }
-    if (this.#chosenByHand) return;
-    const [first, second] = this.#results.objectives.map((objective) => objective.metric);
-    y.value = metrics.includes(first) ? first : metrics[0];
-    x.value = metrics.includes(second) ? second : (metrics.find((metric) => metric !== y.value) ?? metrics[0]);
+    const [first, second] = this.#defaults();
+    const known = (name, other) => (metrics.includes(this.#view.get(name)) ? this.#view.get(name) : other);
+    x.value = known("x", first);
+    y.value = known("y", second);
+    colour.value = known("colour", "");
+    logX.checked = this.#view.get("logx") === "1";
+    logY.checked = this.#view.get("logy") === "1";
+    dominated.checked = this.#view.get("dominated") !== "0";
+    bars.checked = this.#view.get("bars") !== "0";
+  }
+
+  /** The part of the plane that is shown, as the address has it; null: all of it. */
+  get #part() {
+    const ends = (this.#view.get("zoom") ?? "").split(",").map(Number);
+    const [left, right, low, high] = ends;
+    return ends.length === 4 && ends.every(Number.isFinite) && left < right && low < high ? { x: [left, right], y: [low, high] } : null;
+  }
+
+  #zoom(part) {
+    const short = (value) => Number(value.toPrecision(7));
+    this.#view.set({ zoom: part ? [...part.x, ...part.y].map(short).join(",") : null });
+    this.#draw();
   }
 
   // --- drawing ------------------------------------------------------------------------------------
 
   #render() {
     const results = this.#results;
-    if (!results || results.isEmpty) return;
-    this.#offerAxes();
+    if (!results || results.isEmpty || !this.#element.clientWidth) return;
+    this.#read();
     if (!this.#chart) {
-      this.#chart = makeChart(this.#element, () => this.#render());
-      this.#chart.getZr().on("click", (event) => this.#click(event));
-      this.#chart.getZr().on("mousemove", (event) => {
-        this.#element.style.cursor = this.#nearest(event.offsetX, event.offsetY) ? "pointer" : "";
-      });
+      this.#chart = makeChart(this.#element, () => this.#draw());
+      this.#chart.on("finished", () => (this.#element.dataset.drawnAt = String(performance.now())));
     }
-    const { x, y, logX, logY } = this.#controls;
-    const place = (point) => [point.metrics[x.value], point.metrics[y.value]];
-    const can = (point) => {
-      const [across, up] = place(point);
-      return across !== undefined && up !== undefined && (!logX.checked || across > 0) && (!logY.checked || up > 0);
+    const { x, y, colour, logX, logY, dominated, bars } = this.#controls;
+    const [across, up] = [x.value, y.value];
+    const can = ({ metrics }) => {
+      const [a, b] = [metrics[across], metrics[up]];
+      return a !== undefined && b !== undefined && (!logX.checked || a > 0) && (!logY.checked || b > 0);
     };
-    const item = (point) => ({ value: place(point), id: point.id, ...(this.#keeps(point) ? {} : { itemStyle: { opacity: FAINT } }) });
     const front = results.front.filter(can);
-    const onFront = new Set(front.map((point) => point.id));
-    const others = results.evaluated.filter((point) => !onFront.has(point.id) && can(point));
+    const marks = [...(results.reference ? [results.reference] : []), ...results.baselines].filter(can);
+    const others = results.evaluated.filter((point) => !point.onFront && can(point));
+    const cloud = dominated.checked ? others : [];
     const selected = results.find(this.#selected);
-    const isFrontView = this.#showsObjectives(x.value, y.value);
-    const grain = token("--grain");
-    this.#describe(front.length, others.length);
+    this.#shown = { cloud, front, marks };
+    this.#frame = { x: this.#range(across, logX.checked, "x"), y: this.#range(up, logY.checked, "y") };
+    const colours = colour.value ? ramp([...cloud, ...front].map((point) => point.metrics[colour.value]), this.#isWide(colour.value)) : null;
+    this.#describe(front.length, others.length, cloud.length);
+    this.#legend(colour.value, colours);
+    this.#nearest = null;
+    this.#hideTip();
     this.#chart.setOption(
       {
         animation: false,
         textStyle: font(),
-        grid: { left: 62, right: 22, top: 18, bottom: 50 },
-        tooltip: { trigger: "item", ...tooltip((params) => this.#tip(params.data.id)) },
-        dataZoom: [
-          { type: "inside", xAxisIndex: 0, filterMode: "none", zoomOnMouseWheel: "ctrl", moveOnMouseMove: "shift", preventDefaultMouseMove: false },
-          { type: "inside", yAxisIndex: 0, filterMode: "none", zoomOnMouseWheel: "ctrl", moveOnMouseMove: "shift", preventDefaultMouseMove: false },
-        ],
-        xAxis: { ...this.#axis(x.value, logX.checked, "x"), nameGap: 30 },
-        yAxis: { ...this.#axis(y.value, logY.checked, "y"), nameGap: 46 },
+        grid: GRID,
+        xAxis: { ...this.#axis(across, logX.checked, "x"), nameGap: 30 },
+        yAxis: { ...this.#axis(up, logY.checked, "y"), nameGap: 46 },
         series: [
+          ...this.#cloud(cloud, across, up, colours, colour.value),
+          ...this.#front(front, marks, across, up, colours, colour.value),
+          ...(bars.checked ? [this.#bars(front, across, up)] : []),
+          ...this.#marks(marks, across, up),
+          this.#healed(across, up),
           {
-            name: "evaluated",
+            id: "selected",
             type: "scatter",
-            data: others.map(item),
-            symbolSize: 6,
-            itemStyle: { color: token("--chaff"), opacity: 0.65 },
-            large: others.length > 3000,
-            emphasis: { itemStyle: { color: token("--ink-3"), opacity: 1 } },
-            z: 2,
-            markLine: this.#limits(x.value, y.value),
-          },
-          {
-            name: "front line",
-            type: "line",
-            step: isFrontView ? "end" : false,
-            data: isFrontView ? front.map(place).sort((a, b) => a[0] - b[0]) : [],
-            showSymbol: false,
             silent: true,
-            lineStyle: { color: grain, width: 1.25, opacity: 0.7 },
-            z: 3,
-          },
-          {
-            name: "front",
-            type: "scatter",
-            data: front.filter((point) => point.id !== results.knee).map(item),
-            symbolSize: 11,
-            itemStyle: { color: grain, borderColor: token("--panel"), borderWidth: 1.5 },
-            emphasis: { scale: 1.25 },
-            z: 4,
-          },
-          {
-            name: "knee",
-            type: "scatter",
-            data: front.filter((point) => point.id === results.knee).map(item),
-            symbol: "diamond",
-            symbolSize: 19,
-            itemStyle: { color: grain, borderColor: token("--ink"), borderWidth: 1.5 },
-            label: { show: true, formatter: "knee", position: "bottom", distance: 9, ...font(), color: token("--ink"), fontSize: 11, fontWeight: 600 },
-            emphasis: { scale: 1.15 },
-            z: 5,
-          },
-          {
-            name: "reference",
-            type: "scatter",
-            data: results.reference && can(results.reference) ? [item(results.reference)] : [],
-            symbol: "rect",
-            symbolSize: 12,
-            itemStyle: { color: "transparent", borderColor: token("--ink"), borderWidth: 1.75 },
-            label: { show: true, formatter: results.reference?.name ?? "", position: "left", distance: 8, ...font(), color: token("--ink-2"), fontSize: 11 },
-            z: 5,
-          },
-          {
-            // Each network joined to its healed self; a gap between one and the next.
-            name: "healed",
-            type: "line",
-            data: results.healed.flatMap(({ before, after }) => [
-              { value: [before[x.value], before[y.value]], symbol: "none" },
-              { value: [after[x.value], after[y.value]] },
-              "-",
-            ]),
-            symbol: "circle",
-            symbolSize: 9,
-            silent: true,
-            itemStyle: { color: token("--panel"), borderColor: grain, borderWidth: 2 },
-            lineStyle: { color: grain, width: 1.25, type: "dotted" },
-            z: 4,
-          },
-          {
-            name: "selected",
-            type: "scatter",
-            data: selected && can(selected) ? [item(selected)] : [],
-            symbol: "circle",
+            data: selected && can(selected) ? [[selected.metrics[across], selected.metrics[up]]] : [],
             symbolSize: selected?.id === results.knee ? 28 : 22,
-            silent: true,
             itemStyle: { color: "transparent", borderColor: token("--accent"), borderWidth: 2.5 },
-            z: 6,
+            z: 7,
           },
         ],
       },
       { replaceMerge: ["series"] },
     );
-    this.#element.dataset.points = String(front.length + others.length);
+    this.#parts.reset.hidden = this.#part === null;
+    this.#parts.clear.hidden = !this.#brush.isOn;
+    this.#element.dataset.points = String(front.length + cloud.length);
     this.#element.dataset.front = String(front.length);
+  }
+
+  /** Points in groups that are drawn alike: a step of colour, measured or predicted, kept or not. */
+  #cloud(points, across, up, colours, metric) {
+    const groups = new Map();
+    for (const point of points) {
+      const step = colours ? (colours.of(point.metrics[metric]) ?? -1) : -1;
+      const guessed = isGuessed(point, across, up);
+      const kept = this.#keeps(point);
+      const key = `${step} ${guessed} ${kept}`;
+      let group = groups.get(key);
+      if (!group) groups.set(key, (group = { step, guessed, kept, places: [] }));
+      group.places.push(point.metrics[across], point.metrics[up]);
+    }
+    return [...groups].map(([key, { step, guessed, kept, places }]) => {
+      const colour = step < 0 ? token("--chaff") : colours.colours[step];
+      return {
+        id: `cloud ${key}`,
+        type: "scatter",
+        silent: true,
+        large: true,
+        largeThreshold: 0,
+        progressive: 0,
+        clip: true,
+        dimensions: ["x", "y"],
+        data: Float64Array.from(places),
+        symbolSize: 6,
+        itemStyle: guessed ? { color: "transparent", borderColor: colour, borderWidth: 1.25, opacity: kept ? 0.85 : FAINT } : { color: colour, opacity: kept ? (step < 0 ? 0.65 : 0.9) : FAINT },
+        z: kept ? 2 : 1,
+      };
+    });
+  }
+
+  #front(points, marks, across, up, colours, metric) {
+    const { knee } = this.#results;
+    const [grain, panel, ink] = [token("--grain"), token("--panel"), token("--ink")];
+    const item = (point) => {
+      const step = colours ? colours.of(point.metrics[metric]) : null;
+      const fill = step === null || step === undefined ? grain : colours.colours[step];
+      const guessed = isGuessed(point, across, up);
+      const isKnee = point.id === knee;
+      return {
+        value: [point.metrics[across], point.metrics[up]],
+        ...(isKnee ? { symbol: "diamond", symbolSize: 19 } : {}),
+        itemStyle: {
+          color: guessed ? panel : fill,
+          borderColor: isKnee ? ink : guessed || colours ? grain : panel,
+          borderWidth: guessed ? 2.25 : 1.5,
+          opacity: this.#keeps(point) ? 1 : 2 * FAINT,
+        },
+      };
+    };
+    const stepped = this.#showsObjectives(across, up);
+    return [
+      {
+        id: "front line",
+        type: "line",
+        silent: true,
+        step: stepped ? "end" : false,
+        data: stepped ? points.map((point) => [point.metrics[across], point.metrics[up]]).sort((a, b) => a[0] - b[0]) : [],
+        showSymbol: false,
+        lineStyle: { color: grain, width: 1.25, opacity: 0.7 },
+        markLine: this.#limits(across, up),
+        z: 3,
+      },
+      {
+        id: "front",
+        type: "scatter",
+        silent: true,
+        data: points.filter((point) => point.id !== knee).map(item),
+        symbolSize: 11,
+        z: 5,
+      },
+      { id: "names", type: "scatter", silent: true, data: this.#names(points, marks, across, up), symbolSize: 1, itemStyle: { color: "transparent" }, labelLayout: { hideOverlap: true }, z: 8 },
+      { id: "knee", type: "scatter", silent: true, data: points.filter((point) => point.id === knee).map(item), z: 6 },
+    ];
+  }
+
+  /** Words beside the knee, the ends of the front, and what it is compared with: once for each place. */
+  #names(points, marks, across, up) {
+    const said = new Map(); // id -> words
+    const say = (id, word) => said.set(id, [...(said.get(id) ?? []), word]);
+    for (const mark of marks) if (mark.name) say(mark.id, mark.name);
+    const knee = points.find((point) => point.id === this.#results.knee);
+    if (knee) say(knee.id, "knee");
+    if (points.length > 2) {
+      for (const metric of new Set([across, up])) {
+        const goal = this.#results.goalOf(metric);
+        const best = goal && this.#results.extreme(metric);
+        if (best && points.includes(best)) say(best.id, `${goal === "minimize" ? "least" : "best"} ${label(metric).toLowerCase()}`);
+      }
+    }
+    return [...said].map(([id, words]) => {
+      const { metrics } = this.#results.find(id);
+      const left = (this.#pixelAt("x", metrics[across]) - GRID.left) / (this.#element.clientWidth - GRID.left - GRID.right);
+      const position = left < 0.2 ? "right" : left > 0.8 ? "left" : "bottom";
+      return {
+        value: [metrics[across], metrics[up]],
+        label: { show: true, formatter: words.join(", "), position, distance: id === knee?.id ? 16 : 12, ...font(), color: token("--ink"), fontSize: 11, fontWeight: 600, textBorderColor: token("--panel"), textBorderWidth: 3 },
+      };
+    });
+  }
+
+  /** Intervals of the front's numbers, as lines across and up. */
+  #bars(points, across, up) {
+    const data = [];
+    for (const { metrics, intervals } of points) {
+      const [x, y] = [metrics[across], metrics[up]];
+      const [left, right] = ends(intervals?.[across], x);
+      const [low, high] = ends(intervals?.[up], y);
+      if (left !== right || low !== high) data.push([x, y, left, right, low, high]);
+    }
+    const style = { stroke: token("--grain"), lineWidth: 1.25, opacity: 0.55 };
+    return {
+      id: "bars",
+      type: "custom",
+      silent: true,
+      clip: true,
+      data,
+      encode: { x: [0, 2, 3], y: [1, 4, 5] },
+      renderItem(_, api) {
+        const at = (x, y) => api.coord([x, y]);
+        const [x, y, left, right, low, high] = [0, 1, 2, 3, 4, 5].map((place) => api.value(place));
+        const line = ([x1, y1], [x2, y2]) => ({ type: "line", shape: { x1, y1, x2, y2 }, style });
+        return { type: "group", children: [line(at(left, y), at(right, y)), line(at(x, low), at(x, high))] };
+      },
+      z: 4,
+    };
+  }
+
+  #marks(points, across, up) {
+    return [
+      {
+        id: "marks",
+        type: "scatter",
+        silent: true,
+        data: points.map((point) => ({
+          value: [point.metrics[across], point.metrics[up]],
+          symbol: point.id === this.#results.reference?.id ? "rect" : "triangle",
+        })),
+        symbolSize: 12,
+        itemStyle: { color: "transparent", borderColor: token("--ink"), borderWidth: 1.75 },
+        z: 6,
+      },
+    ];
+  }
+
+  /** Each network joined to its healed self; a gap between one and the next. */
+  #healed(across, up) {
+    const has = (metrics) => metrics[across] !== undefined && metrics[up] !== undefined;
+    const pairs = this.#results.healed.filter(({ before, after }) => has(before) && has(after));
+    return {
+      id: "healed",
+      type: "line",
+      silent: true,
+      data: pairs.flatMap(({ before, after }) => [{ value: [before[across], before[up]], symbol: "none" }, { value: [after[across], after[up]] }, "-"]),
+      symbol: "circle",
+      symbolSize: 9,
+      itemStyle: { color: token("--panel"), borderColor: token("--grain"), borderWidth: 2 },
+      lineStyle: { color: token("--grain"), width: 1.25, type: "dotted" },
+      z: 5,
+    };
   }
 
   #axis(metric, logarithmic, name) {
     const goal = this.#results.goalOf(metric);
-    const steps = logarithmic ? this.#steps(metric) : undefined;
+    const [low, high] = this.#frame[name];
+    const steps = logarithmic ? stepsOf(low, high) : undefined;
     const better = { "maximize x": "more is better →", "minimize x": "← less is better", "maximize y": "more is better →", "minimize y": "← less is better" }[`${goal} ${name}`];
     return {
       ...axis(),
       type: logarithmic ? "log" : "value",
-      scale: true,
-      min: logarithmic ? (range) => range.min / LOG_MARGIN : (range) => lone(range, -LONE_MARGIN),
-      max: logarithmic ? (range) => range.max * LOG_MARGIN : (range) => lone(range, LONE_MARGIN, isShare(metric) ? 1 : Infinity),
+      min: low,
+      max: high,
       axisTick: { ...axis().axisTick, customValues: steps },
       name: better ? `${label(metric)}  {dim|${better}}` : label(metric),
       nameTextStyle: { ...font(), color: token("--ink"), fontWeight: 600, rich: { dim: { ...font(), color: token("--ink-3") } } },
-      axisLabel: { ...axis().axisLabel, customValues: steps, formatter: (value) => mark(metric, value) },
+      axisLabel: { ...axis().axisLabel, customValues: steps, showMinLabel: false, showMaxLabel: false, formatter: (value) => mark(metric, value) },
     };
   }
 
-  /** Marks of a logarithmic axis: 1, 2 and 5 times the powers of ten, in a short range every digit. */
-  #steps(metric) {
-    const values = this.#results.evaluated.map((point) => point.metrics[metric]).filter((value) => value > 0);
-    const [low, high] = [values.reduce((a, b) => Math.min(a, b), Infinity) / LOG_MARGIN, values.reduce((a, b) => Math.max(a, b), 0) * LOG_MARGIN];
-    for (const digits of [[1, 2, 5], [1, 2, 3, 4, 5, 6, 7, 8, 9]]) {
-      const steps = [];
-      for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += 1) {
-        steps.push(...digits.map((digit) => Number(`${digit}e${power}`)).filter((step) => step >= low && step <= high));
-      }
-      if (steps.length > 2) return steps;
+  /** Both ends of an axis: what is zoomed to, or all that is shown with its intervals, and some room. */
+  #range(metric, logarithmic, name) {
+    const zoomed = this.#part?.[name];
+    if (zoomed && (!logarithmic || zoomed[0] > 0)) return zoomed;
+    let [low, high] = [Infinity, -Infinity];
+    const take = (value) => {
+      if (!Number.isFinite(value) || (logarithmic && value <= 0)) return;
+      low = Math.min(low, value);
+      high = Math.max(high, value);
+    };
+    const { cloud, front, marks } = this.#shown;
+    for (const points of [cloud, marks]) for (const { metrics } of points) take(metrics[metric]);
+    for (const { metrics, intervals } of front) {
+      take(metrics[metric]);
+      if (this.#controls.bars.checked) ends(intervals?.[metric], metrics[metric]).forEach(take);
     }
-    return undefined;
+    for (const { after } of this.#results.healed) take(after[metric]);
+    if (low > high) return logarithmic ? [1, 10] : [0, 1];
+    if (logarithmic) return [low / LOG_MARGIN, high * LOG_MARGIN];
+    const room = MARGIN * (high - low || Math.abs(low) || 1);
+    return [low >= 0 ? Math.max(0, low - room) : low - room, isShare(metric) && high <= 1 ? Math.min(1 + room / 5, high + room) : high + room];
+  }
+
+  /** Whether a metric spans so much that its colours go by ratios. */
+  #isWide(metric) {
+    let [low, high] = [Infinity, 0];
+    for (const { metrics } of this.#results.evaluated) {
+      const value = metrics[metric];
+      if (!(value > 0)) continue;
+      low = Math.min(low, value);
+      high = Math.max(high, value);
+    }
+    return high > 30 * low;
   }
 
   /** Limits of the job as lines: what lies beyond is not feasible. */
@@ -259,60 +446,259 @@ export class ParetoPlot {
     return metrics.length === 2 && metrics.includes(x) && metrics.includes(y) && x !== y && goalX === "minimize";
   }
 
-  #describe(front, others) {
+  #describe(front, others, shown) {
     const { x, y } = this.#controls;
-    const text = `Pareto plot of ${label(y.value)} against ${label(x.value)}: ${front} architectures on the front, ${others} others. The table below holds the front.`;
+    const text = `Plot of ${label(y.value)} against ${label(x.value)}: ${front} networks on the front, ${others} others. The table below holds the front.`;
     if (this.#element.getAttribute("aria-label") !== text) this.#element.setAttribute("aria-label", text);
     const missing = this.#results.count - front - others;
     const lacking = [x.value, y.value].find((metric) => this.#results.evaluated.some((point) => !(metric in point.metrics)));
-    this.#note.textContent = missing && lacking ? `${missing} not shown: only the front has ${label(lacking).toLowerCase()}` : "";
+    const notes = [
+      missing > 0 && lacking ? `${missing} not shown: ${this.#results.final ? "only what was measured" : "only the front"} has ${label(lacking).toLowerCase()}` : "",
+      missing > 0 && !lacking ? `${missing} not shown: a logarithmic axis has no place for 0` : "",
+      others > shown ? `${others} dominated ones hidden` : "",
+    ];
+    this.#parts.note.textContent = notes.filter(Boolean).join("; ");
+    const guessed = [...this.#shown.front, ...this.#shown.cloud].some((point) => isGuessed(point, x.value, y.value));
+    this.#parts.guessed.hidden = !guessed;
   }
 
-  #tip(id) {
-    const point = this.#results.find(id);
-    if (!point) return "";
-    const place = id === this.#results.knee ? "knee of the front" : point.onFront ? "on the front" : point.breaks?.length ? "beside the front" : "evaluated";
-    const role = id === this.#results.reference?.id ? `${this.#results.reference.name}, ${point.onFront ? place : "for comparison"}` : place;
-    const metrics = this.#results.metrics().filter((metric) => metric in point.metrics);
-    const lines = metrics.map((metric) =>
-      el("div", {}, el("dt", {}, label(metric)), el("dd", {}, amount(metric, point.metrics[metric]))),
-    );
-    return el("div", { class: "tip" }, el("strong", {}, role), el("code", {}, id), el("dl", {}, ...lines));
+  #legend(metric, colours) {
+    const { scale } = this.#parts;
+    scale.hidden = !metric;
+    if (!metric) return;
+    if (!colours) {
+      scale.replaceChildren(`${label(metric)} is the same everywhere`);
+      return;
+    }
+    const bar = el("i", { "aria-hidden": "true" });
+    bar.style.background = `linear-gradient(to right, ${colours.colours.join(", ")})`;
+    scale.replaceChildren(`${label(metric)} ${mark(metric, colours.low)} `, bar, ` ${mark(metric, colours.high)}`);
   }
 
   // --- pointing -----------------------------------------------------------------------------------
 
-  #click(event) {
-    const id = this.#nearest(event.offsetX, event.offsetY);
-    if (id) this.#choose(id);
+  #listen() {
+    const element = this.#element;
+    element.addEventListener("pointermove", (event) => {
+      this.#pointer = placeIn(element, event);
+      this.#hover();
+    });
+    element.addEventListener("pointerleave", () => {
+      this.#pointer = null;
+      this.#hover();
+    });
+    element.addEventListener("pointerdown", (event) => {
+      // Fingers scroll the page unless somebody asked to select with them.
+      if (event.button !== 0 || (event.pointerType === "touch" && this.#tool === "zoom")) return;
+      this.#drag = { from: placeIn(element, event), pointer: event.pointerId };
+    });
+    element.addEventListener("pointerup", (event) => this.#drop(event));
+    element.addEventListener("pointercancel", () => this.#endDrag());
+    element.addEventListener("click", (event) => {
+      const { left, top } = placeIn(element, event);
+      const found = event.detail > 1 ? null : this.#find(left, top);
+      if (found && !this.#dropped) this.#choose(found.id);
+      this.#dropped = false;
+    });
+    element.addEventListener("dblclick", () => this.#zoom(null));
+    for (const input of this.#parts.tools.querySelectorAll("input")) {
+      input.addEventListener("change", () => (element.dataset.tool = this.#tool));
+    }
+    element.dataset.tool = this.#tool;
   }
 
-  #nearest(left, top) {
-    let best = null;
-    for (const series of this.#chart.getOption().series) {
-      if (!["evaluated", "front", "knee", "reference"].includes(series.name)) continue;
-      const reach = series.name === "evaluated" ? REACH_OTHER : REACH_FRONT;
-      for (const { value, id } of series.data) {
-        const [x, y] = this.#chart.convertToPixel("grid", value);
-        const distance = Math.hypot(x - left, y - top);
-        // A point of the front wins over a grey one that is a little nearer.
-        const cost = series.name === "evaluated" ? distance + 4 : distance;
-        if (distance <= reach && (!best || cost < best.cost)) best = { id, cost };
-      }
+  #dropped = false;
+
+  get #tool() {
+    return this.#parts.tools.querySelector("input:checked")?.value ?? "zoom";
+  }
+
+  #point() {
+    const place = this.#pointer;
+    if (!place || !this.#chart) {
+      this.#hideTip();
+      return;
     }
-    return best?.id ?? null;
+    if (this.#drag) {
+      this.#marquee(this.#drag.from, place);
+      return;
+    }
+    const found = this.#find(place.left, place.top);
+    this.#element.style.cursor = found ? "pointer" : "";
+    if (found) this.#tip(found);
+    else this.#hideTip();
+  }
+
+  #marquee(from, to) {
+    if (Math.hypot(to.left - from.left, to.top - from.top) < STILL) return;
+    this.#hideTip();
+    try {
+      this.#element.setPointerCapture(this.#drag.pointer);
+    } catch {
+      // the pointer is gone already
+    }
+    this.#box ??= this.#element.appendChild(el("div", { class: "marquee" }));
+    const [left, top] = [Math.min(from.left, to.left), Math.min(from.top, to.top)];
+    Object.assign(this.#box.style, { left: `${left}px`, top: `${top}px`, width: `${Math.abs(to.left - from.left)}px`, height: `${Math.abs(to.top - from.top)}px` });
+  }
+
+  #box = null;
+
+  #endDrag() {
+    this.#drag = null;
+    this.#box?.remove();
+    this.#box = null;
+  }
+
+  #drop(event) {
+    if (!this.#drag) return;
+    const { from } = this.#drag;
+    const to = placeIn(this.#element, event);
+    this.#endDrag();
+    if (Math.hypot(to.left - from.left, to.top - from.top) < STILL) return;
+    this.#dropped = true; // the click that follows is none
+    const [x1, x2] = [this.#valueAt("x", from.left), this.#valueAt("x", to.left)].sort((a, b) => a - b);
+    const [y1, y2] = [this.#valueAt("y", from.top), this.#valueAt("y", to.top)].sort((a, b) => a - b);
+    if (!(x1 < x2 && y1 < y2)) return;
+    const { x, y } = this.#controls;
+    if (this.#tool === "select") this.#brush.set({ [x.value]: [x1, x2], [y.value]: [y1, y2] });
+    else this.#zoom({ x: [x1, x2], y: [y1, y2] });
+  }
+
+  /** Where the plane lies in the element, in pixels. */
+  get #plane() {
+    const { clientWidth: width, clientHeight: height } = this.#element;
+    return { x: [GRID.left, width - GRID.right], y: [height - GRID.bottom, GRID.top] };
+  }
+
+  #valueAt(name, pixel) {
+    const [from, to] = this.#plane[name];
+    const [low, high] = this.#frame[name];
+    const share = Math.min(1, Math.max(0, (pixel - from) / (to - from)));
+    return this.#isLog(name) ? low * (high / low) ** share : low + share * (high - low);
+  }
+
+  #pixelAt(name, value) {
+    const [from, to] = this.#plane[name];
+    const [low, high] = this.#frame[name];
+    const share = this.#isLog(name) ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low);
+    return from + share * (to - from);
+  }
+
+  #isLog(name) {
+    return (name === "x" ? this.#controls.logX : this.#controls.logY).checked;
+  }
+
+  #find(left, top) {
+    if (!this.#frame) return null;
+    this.#nearest ??= this.#index();
+    return this.#nearest.find(left, top)?.point ?? null;
+  }
+
+  #index() {
+    const { x, y } = this.#controls;
+    const { cloud, front, marks } = this.#shown;
+    const [across, up] = this.#axesInPixels();
+    const places = [];
+    const add = (points, reach, cost) => {
+      for (const point of points) {
+        const [left, top] = [across(point.metrics[x.value]), up(point.metrics[y.value])];
+        places.push({ left, top, reach, cost, point });
+      }
+    };
+    add(cloud, REACH_OTHER, COST_OTHER);
+    add(front, REACH_FRONT, 0);
+    add(marks, REACH_FRONT, 1);
+    return new Nearest(places);
+  }
+
+  /** Value to pixel for both axes, with all that is the same for every point worked out before. */
+  #axesInPixels() {
+    return ["x", "y"].map((name) => {
+      const [from, to] = this.#plane[name];
+      const [low, high] = this.#frame[name];
+      if (this.#isLog(name)) {
+        const [begin, scale] = [Math.log(low), (to - from) / Math.log(high / low)];
+        return (value) => from + scale * (Math.log(value) - begin);
+      }
+      const scale = (to - from) / (high - low);
+      return (value) => from + scale * (value - low);
+    });
   }
 
   #pixelOf(id) {
     const point = this.#results?.find(id);
-    if (!this.#chart || !point) return null;
+    if (!this.#chart || !point || !this.#frame) return null;
     const { x, y } = this.#controls;
-    const [left, top] = this.#chart.convertToPixel("grid", [point.metrics[x.value], point.metrics[y.value]]);
-    return { x: left, y: top };
+    return { x: this.#pixelAt("x", point.metrics[x.value]), y: this.#pixelAt("y", point.metrics[y.value]) };
+  }
+
+  // --- tip ----------------------------------------------------------------------------------------
+
+  #tipNode = null;
+  #ring = null;
+  #told = null;
+
+  #tip(point) {
+    if (!this.#tipNode) {
+      this.#ring = this.#element.appendChild(el("div", { class: "hover-ring" }));
+      this.#tipNode = this.#element.appendChild(el("div", { class: "tip floating", "data-testid": "plot-tip" }));
+    }
+    const { x, y } = this.#pixelOf(point.id);
+    if (this.#told !== point) {
+      this.#told = point;
+      this.#tipNode.replaceChildren(...this.#words(point));
+    }
+    this.#ring.style.transform = `translate(${x}px, ${y}px)`;
+    this.#tipNode.hidden = this.#ring.hidden = false;
+    const { offsetWidth: width, offsetHeight: height } = this.#tipNode;
+    const left = x + 16 + width > this.#element.clientWidth ? Math.max(0, x - 16 - width) : x + 16;
+    const top = Math.min(Math.max(0, y - height / 2), Math.max(0, this.#element.clientHeight - height));
+    this.#tipNode.style.transform = `translate(${left}px, ${top}px)`;
+  }
+
+  #hideTip() {
+    this.#told = null;
+    if (this.#tipNode) this.#tipNode.hidden = this.#ring.hidden = true;
+    this.#element.style.cursor = "";
+  }
+
+  #words(point) {
+    const { knee, reference } = this.#results;
+    const place = point.id === knee ? "knee of the front" : point.onFront ? "on the front" : point.breaks?.length ? "beside the front" : "evaluated";
+    const role = point.id === reference?.id ? `${reference.name}, ${point.onFront ? place : "for comparison"}` : (point.name ?? place);
+    const metrics = this.#results.metrics().filter((metric) => metric in point.metrics);
+    const lines = metrics.map((metric) =>
+      el("div", {}, el("dt", {}, label(metric), point.sources?.[metric] === GUESSED ? el("small", {}, " predicted") : null), el("dd", {}, amount(metric, point.metrics[metric]))),
+    );
+    return [el("strong", {}, role), el("code", {}, point.id), el("dl", {}, ...lines)];
   }
 }
 
-/** An end of an axis beside the only value there is; null, which leaves it to the chart, if there are several. */
-function lone(range, margin, most = Infinity) {
-  return range.min === range.max && range.min ? Math.min(most, range.min + margin * Math.abs(range.min)) : null;
+/** Whether a point's place rests on a number that nobody has measured or counted. */
+function isGuessed({ sources }, across, up) {
+  return sources?.[across] === GUESSED || sources?.[up] === GUESSED;
+}
+
+/** Ends of an interval; without one, the value twice. */
+function ends(interval, value) {
+  const [low, high] = interval ?? [];
+  return [Number.isFinite(low) ? low : value, Number.isFinite(high) ? high : value];
+}
+
+function placeIn(element, event) {
+  const box = element.getBoundingClientRect();
+  return { left: event.clientX - box.left, top: event.clientY - box.top };
+}
+
+/** Marks of a logarithmic axis: 1, 2 and 5 times the powers of ten, in a short range every digit. */
+function stepsOf(low, high) {
+  for (const digits of [[1, 2, 5], [1, 2, 3, 4, 5, 6, 7, 8, 9]]) {
+    const steps = [];
+    for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += 1) {
+      steps.push(...digits.map((digit) => Number(`${digit}e${power}`)).filter((step) => step >= low && step <= high));
+    }
+    if (steps.length > 2) return steps;
+  }
+  return undefined;
 }

@@ -1,26 +1,50 @@
 // The front as a table: the same points as the plot, for eyes, keyboards and screen readers.
 
-import { el } from "./dom.js";
+import { afterCalm, el, inNextFrame } from "./dom.js";
 import { amount, label, spread, times } from "./format.js";
+
+// While somebody drags, rows wait.
+const CALM_MS = 150;
+// Rows of a selection beyond the front: more are in the files.
+const LISTED = 200;
 
 export class FrontTable {
   #table;
   #choose;
   #keeps;
+  #brush;
+  #title;
+  #draw = inNextFrame(() => this.#results && this.#render());
   #results = null;
   #selected = null;
   #sort = null; // {metric, down}
 
-  constructor(table, choose, keeps = () => true) {
+  /**
+   * @param {HTMLTableElement} table
+   * @param {HTMLElement} title says what is listed
+   * @param {import("./brush.js").Brush} brush while something is selected, the table lists that, evaluated or on the front
+   */
+  constructor(table, title, choose, keeps, brush) {
     this.#keeps = keeps;
     this.#table = table;
+    this.#title = title;
+    this.#brush = brush;
     this.#choose = choose;
+    brush.onChange(afterCalm(this.#draw, CALM_MS));
     table.tBodies[0].addEventListener("keydown", (event) => this.#move(event));
   }
 
   show(results) {
     this.#results = results;
-    this.#render();
+    this.#draw();
+  }
+
+  /** Limits were moved: rows stay, those beyond are faint. */
+  fade() {
+    for (const row of this.#table.tBodies[0].rows) {
+      const point = this.#results?.find(row.dataset.architectureId);
+      if (point) row.classList.toggle("beyond", !this.#keeps(point));
+    }
   }
 
   select(id) {
@@ -29,25 +53,50 @@ export class FrontTable {
   }
 
   #render() {
-    const metrics = this.#results.metrics().filter((metric) => this.#results.front.some((point) => metric in point.metrics));
+    const { front, evaluated } = this.#results;
+    const metrics = this.#results.metrics().filter((metric) => front.some((point) => metric in point.metrics));
     const focused = document.activeElement?.closest?.("#front-table [data-focus]")?.dataset.focus;
     const heads = metrics.map((metric) => this.#head(metric));
     this.#table.tHead.replaceChildren(el("tr", {}, el("th", { scope: "col" }, "Network"), ...heads));
-    const rows = this.#sorted().map((point) => this.#row(point, metrics));
-    const { reference } = this.#results;
-    // The reference stands first, whether or not it is on the front too.
-    if (reference) rows.unshift(this.#row(reference, metrics, reference.name));
-    for (const one of this.#results.beside) rows.push(this.#row(one, metrics, "beside the front"));
-    const none = el("tr", { class: "none" }, el("td", {}, "No network that was evaluated meets the limits."));
-    this.#table.tBodies[0].replaceChildren(...(this.#results.front.length ? [] : [none]), ...rows);
+    const rows = this.#brush.isOn ? this.#selection(evaluated, metrics) : this.#ofFront(metrics);
+    this.#table.tBodies[0].replaceChildren(...rows);
     if (focused) this.#table.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus();
   }
 
-  #sorted() {
-    if (!this.#sort) return this.#results.front;
+  #ofFront(metrics) {
+    const { front, reference, beside } = this.#results;
+    this.#title.textContent = "Networks on the front";
+    const rows = this.#sorted(front).map((point) => this.#row(point, metrics));
+    // The reference stands first, whether or not it is on the front too.
+    if (reference) rows.unshift(this.#row(reference, metrics, reference.name));
+    for (const one of beside) rows.push(this.#row(one, metrics, "beside the front"));
+    return front.length ? rows : [this.#none("No network that was evaluated meets the limits."), ...rows];
+  }
+
+  /** What is selected: of the front first, then of everything evaluated. */
+  #selection(evaluated, metrics) {
+    const front = this.#results.front.filter((point) => this.#keeps(point));
+    const others = evaluated.filter((point) => !point.onFront && this.#keeps(point));
+    this.#title.textContent = `Selected: ${front.length} on the front, ${others.length} others`;
+    const listed = this.#sorted(others).slice(0, LISTED);
+    const left = others.length - listed.length;
+    return [
+      ...this.#sorted(front).map((point) => this.#row(point, metrics)),
+      ...listed.map((point) => this.#row(point, metrics, "evaluated")),
+      ...(left ? [this.#none(`${left} more are selected; sort by a column to bring others up, or save the plot's data.`)] : []),
+      ...(front.length + others.length ? [] : [this.#none("No network lies in the selection.")]),
+    ];
+  }
+
+  #none(words) {
+    return el("tr", { class: "none" }, el("td", { colspan: 20 }, words));
+  }
+
+  #sorted(points) {
+    if (!this.#sort) return points;
     const { metric, down } = this.#sort;
     const of = (point) => point.metrics[metric] ?? (down ? -Infinity : Infinity);
-    return [...this.#results.front].sort((a, b) => (down ? of(b) - of(a) : of(a) - of(b)));
+    return [...points].sort((a, b) => (down ? of(b) - of(a) : of(a) - of(b)));
   }
 
   #head(metric) {

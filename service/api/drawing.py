@@ -1,0 +1,132 @@
+"""What charts are drawn from, in few and small answers: evaluations as columns, hypervolumes, what happened so far."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query
+from fastapi.responses import Response
+from pydantic import Field
+from sqlalchemy import func, select
+
+from search.metrics import Source
+from service import drawing, jobs
+from service.api.answers import Answer as Written
+from service.api.answers import Answers
+from service.api.deps import READ, IdentityDep, SessionDep
+from service.api.results import objectives_of
+from service.api.schemas import Answer, ObjectiveOut
+from service.store import queries
+from service.store.models import EvaluationRow
+
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
+# Columns as they were answered, by job.
+COLUMNS = Answers(most_bytes=32 * 2**20)
+COURSES = Answers(most_bytes=2**20)
+
+
+class ColumnsOut(Answer):
+    """Evaluations as columns: entry i of each belongs to evaluation `after + 1 + i`."""
+
+    after: int
+    last: int = Field(description="Number of the last evaluation; give it as `after` for what comes next.")
+    ids: list[str] = Field(description="Of the architectures.")
+    metrics: dict[str, list[float | None]] = Field(
+        description="To seven digits; `evaluations` has all of them. Null: no number, or this network has none."
+    )
+    sources: dict[str, Source | list[Source | None] | None] = Field(
+        description="Per metric how its numbers were obtained: one word if all are alike, else one for each."
+    )
+
+
+class CourseOut(Answer):
+    """How the hypervolume of one search grew."""
+
+    job_id: str
+    name: str
+    algorithm: str
+    evaluations: int
+    points: list[tuple[int, float]] = Field(
+        description="(evaluations so far, share of the box) wherever it grew; of many an even choice."
+    )
+
+
+class CoursesOut(Answer):
+    """How the hypervolume of a search grew, as shares of a box from `ideal` to `corner`."""
+
+    job_id: str
+    objectives: list[ObjectiveOut]
+    ideal: dict[str, float] = Field(description="Best value of each objective on the front; empty without a front.")
+    corner: dict[str, float] = Field(
+        description="Each objective's limit, or else a tenth of the front's span beyond its worst value."
+    )
+    own: CourseOut | None = Field(description="Null: no network keeps the limits.")
+    random: CourseOut | None = Field(
+        description="Of a random search of the same supernet with the same objectives, if you see one."
+    )
+
+
+IfNoneMatch = Annotated[str | None, Header(description="`ETag` of the answer that is known.")]
+AcceptEncoding = Annotated[str | None, Header(description="`gzip` compresses the answer.")]
+UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "The answer is still the one of `If-None-Match`"}}
+
+
+@router.get("/evaluations/columns", response_model=ColumnsOut, responses=UNCHANGED, dependencies=[READ])
+def columns(
+    job_id: str,
+    session: SessionDep,
+    after: Annotated[int, Query(ge=0, lt=2**31, description="Only evaluations after this number.")] = 0,
+    if_none_match: IfNoneMatch = None,
+    accept_encoding: AcceptEncoding = None,
+) -> Response:
+    """Every evaluation in one answer, as columns: what a chart of thousands is drawn from."""
+    jobs.get(session, job_id)
+    # Evaluations are added and never changed, so their newest number says whether there is something new.
+    newest = session.scalar(select(func.max(EvaluationRow.number)).where(EvaluationRow.job_id == job_id)) or 0
+    answer = COLUMNS.get(f"{job_id} {after}", newest)
+    if answer is None:
+        answer = _written(drawing.columns_of(session, job_id, after))
+        COLUMNS.keep(f"{job_id} {after}", newest, answer)
+    return answer.response(if_none_match, accept_encoding)
+
+
+@router.get("/hypervolume", response_model=CoursesOut, responses=UNCHANGED, dependencies=[READ])
+def hypervolume(
+    job_id: str,
+    session: SessionDep,
+    who: IdentityDep,
+    if_none_match: IfNoneMatch = None,
+    accept_encoding: AcceptEncoding = None,
+) -> Response:
+    """How the hypervolume of the search grew with its evaluations, in the numbers that the search had."""
+    job = jobs.get(session, job_id)
+    # A random search that ends later is found within a minute.
+    version = (queries.front_version(session, job_id), int(time.time() // 60))
+    name = f"{job_id} {who.key_id}"
+    answer = COURSES.get(name, version)
+    if answer is None:
+        found = drawing.courses_of(session, job, who)
+        ends = (
+            [("ideal", found.box.ideal), ("corner", found.box.corner)] if found.box else [("ideal", ()), ("corner", ())]
+        )
+        named = {
+            end: {o.metric: value for o, value in zip(found.objectives, values, strict=False)} for end, values in ends
+        }
+        answer = _written(
+            CoursesOut(
+                job_id=job_id,
+                objectives=objectives_of(job),
+                ideal=named["ideal"],
+                corner=named["corner"],
+                own=CourseOut.model_validate(found.own) if found.own else None,
+                random=CourseOut.model_validate(found.random) if found.random else None,
+            ).model_dump(mode="json")
+        )
+        COURSES.keep(name, version, answer)
+    return answer.response(if_none_match, accept_encoding)
+
+
+def _written(content: dict[str, Any]) -> Written:
+    return Written.of(json.dumps(content, separators=(",", ":"), allow_nan=False).encode())
