@@ -86,8 +86,12 @@ export class FrontPlot {
   rows() {
     const results = this.#results;
     const metrics = results?.metrics() ?? [];
-    const role = (point) => (point.onFront ? "front" : point.id === results.reference?.id ? results.reference.name : (point.name ?? "evaluated"));
-    const all = [...new Set([...this.#shown.front, ...this.#shown.marks, ...this.#shown.cloud])];
+    const { front, marks, cloud } = this.#shown;
+    const names = new Map(marks.map((point) => [point.id, point.name]));
+    const onFront = new Set(front.map((point) => point.id));
+    const role = ({ id }) => [onFront.has(id) ? "front" : null, names.get(id)].filter(Boolean).join(", ") || "evaluated";
+    // One row a network, though it may have several roles.
+    const all = [...new Map([...marks, ...cloud, ...front].map((point) => [point.id, point])).values()].reverse();
     return { head: ["architecture_id", "number", "role", ...metrics], rows: all.map((point) => [point.id, point.number ?? null, role(point), ...metrics.map((metric) => point.metrics[metric] ?? null)]) };
   }
 
