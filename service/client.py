@@ -237,6 +237,10 @@ class Client:
         """The job's Pareto front."""
         return FrontAnswer(self, self._json("GET", f"/v1/jobs/{job_id}/front"))
 
+    def network(self, job_id: str, architecture_id: str) -> dict[str, Any]:
+        """One evaluated network with its layers in forward order."""
+        return self._json("GET", f"/v1/jobs/{job_id}/architectures/{architecture_id}")
+
     def solve(
         self,
         job_id: str,

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from job.versions import read_job
+from search.metrics import ON_TARGET
 from service.auth.keys import Identity
 from service.auth.ownership import visible_jobs
+from service.errors import InvalidRequest
+from service.fronts import front_of
 from service.store import queries
-from service.store.models import EvaluationRow, Job, TrainedSupernet
+from service.store.models import EvaluationRow, Finalist, Job, TrainedSupernet
 
 if TYPE_CHECKING:
     from search.hypervolume_course import Box
@@ -143,3 +146,79 @@ def _random_search(session: Session, job: Job, who: Identity) -> Job | None:
     alike = [one for one in found if read_job(one.spec).goals == goals]
     counts = queries.summaries(session, [one.id for one in alike])
     return max(alike, key=lambda one: counts[one.id]["evaluations"], default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One job among others; see `service.api.drawing.ComparedOut`."""
+
+    id: str
+    name: str
+    state: str
+    evaluations: int
+    share: float | None
+    only: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Fronts of jobs from one corner."""
+
+    objectives: tuple[Objective, ...]
+    ideal: dict[str, float]
+    corner: dict[str, float]
+    jobs: list[Compared]
+
+
+def compared(session: Session, jobs: Sequence[Job]) -> Comparison:
+    """Hypervolumes of the jobs' fronts, all from the same corner, in objectives of any whose numbers all fronts have.
+
+    What a device decides counts only where all jobs have the same target.
+
+    Raises:
+        InvalidRequest: there are fewer than two such objectives, or jobs want the opposite of the same metric.
+    """
+    from search.hypervolume_course import box_of, hypervolume_course
+
+    specs = [read_job(job.spec) for job in jobs]
+    fronts = [[_numbers(row, finalist) for row, finalist in front_of(session, job).points] for job in jobs]
+    one_target = len({spec.target for spec in specs}) == 1
+    goals = {objective.metric: objective for spec in specs for objective in spec.goals[0]}
+    goals = {name: goal for name, goal in goals.items() if name not in ON_TARGET or one_target}
+    shared = [name for name in goals if all(name in point for front in fronts for point in front)]
+    opposed = [
+        o.metric for spec in specs for o in spec.goals[0] if o.metric in goals and o.goal != goals[o.metric].goal
+    ]
+    if len(shared) < 2 or opposed:
+        named = "; ".join(
+            f"{job.id} has {', '.join(sorted(spec.metrics))}" for job, spec in zip(jobs, specs, strict=True)
+        )
+        raise InvalidRequest(
+            "Fronts are compared in two or more objectives that all their networks have, with the same goals, and on "
+            f"the same target where a device decides: {named}."
+        )
+    # Without limits: another job may have had none.
+    objectives = tuple(replace(goals[name], limit=None) for name in shared)
+    box = box_of([point for front in fronts for point in front], objectives)
+    counts = queries.summaries(session, [job.id for job in jobs])
+
+    def share(points: Sequence[Mapping[str, float]]) -> float:
+        if box is None:
+            return 0.0
+        grown = hypervolume_course(points, objectives, box.corner)
+        return grown[-1][1] / (box.volume(objectives) or 1.0) if grown else 0.0
+
+    whole = share([point for front in fronts for point in front])
+    found = []
+    for place, (job, front) in enumerate(zip(jobs, fronts, strict=True)):
+        others = [point for other, points in enumerate(fronts) if other != place for point in points]
+        shares = (share(front), whole - share(others)) if front and box else (None, None)
+        found.append(Compared(job.id, job.name, job.state, counts[job.id]["evaluations"], *shares))
+    ends = ({}, {}) if box is None else tuple(dict(zip(shared, end, strict=True)) for end in (box.ideal, box.corner))
+    return Comparison(objectives, ends[0], ends[1], found)
+
+
+def _numbers(row: EvaluationRow, finalist: Finalist | None) -> dict[str, float]:
+    from search.evaluation import numbers
+
+    return numbers({**row.metrics, **(finalist.metrics if finalist else {})})

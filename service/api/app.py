@@ -161,6 +161,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         metrics,
     ):
         app.include_router(noun.router)
+    app.include_router(drawing.together)
     pages.install(app)
     problems.install(app)
     app.add_middleware(StorableRequests)  # inside the limit, which is added last and so comes first

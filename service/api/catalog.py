@@ -46,6 +46,9 @@ def _catalog() -> dict[str, Any]:
         "data_sources": _schemas(SOURCES),
         "runtimes": list(RUNTIMES),
         "export_formats": {name: module.MEANING for name, module in FORMATS.every_options().items()},
+        "export_loads": {
+            name: str(getattr(module, "LOADS", "")).strip() for name, module in FORMATS.every_options().items()
+        },
         "plugins_refused": {kind.word: kind.refused() for kind in OPEN},
         "job_states": list(JOB_STATES),
         "stages": list(STAGES),

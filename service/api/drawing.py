@@ -18,10 +18,14 @@ from service.api.answers import Answers
 from service.api.deps import READ, IdentityDep, SessionDep
 from service.api.results import objectives_of
 from service.api.schemas import Answer, ObjectiveOut
+from service.auth.ownership import see
 from service.store import queries
-from service.store.models import EvaluationRow
+from service.store.models import EvaluationRow, JobState
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
+together = APIRouter(prefix="/v1", tags=["results"])
+# Jobs whose fronts are compared at once.
+MOST_JOBS = 6
 # Columns as they were answered, by job.
 COLUMNS = Answers(most_bytes=32 * 2**20)
 COURSES = Answers(most_bytes=2**20)
@@ -66,6 +70,28 @@ class CoursesOut(Answer):
     random: CourseOut | None = Field(
         description="Of a random search of the same supernet with the same objectives, if you see one."
     )
+
+
+class ComparedOut(Answer):
+    """One job among those that are compared."""
+
+    id: str
+    name: str
+    state: JobState
+    evaluations: int
+    share: float | None = Field(description="Of the box that its front dominates; null: it has no front.")
+    only: float | None = Field(description="Of the box that the other jobs' fronts together do not dominate.")
+
+
+class ComparisonOut(Answer):
+    """Fronts of jobs, compared by hypervolumes from one corner."""
+
+    metrics: list[str] = Field(
+        description="Objectives of any of the jobs that all networks of the fronts have numbers for."
+    )
+    ideal: dict[str, float] = Field(description="Best value of each on any front; empty where no job has a front.")
+    corner: dict[str, float] = Field(description="A tenth of the fronts' span beyond their worst value.")
+    jobs: list[ComparedOut] = Field(description="In the order in which they were asked for.")
 
 
 IfNoneMatch = Annotated[str | None, Header(description="`ETag` of the answer that is known.")]
@@ -130,3 +156,22 @@ def hypervolume(
 
 def _written(content: dict[str, Any]) -> Written:
     return Written.of(json.dumps(content, separators=(",", ":"), allow_nan=False).encode())
+
+
+@together.get("/hypervolumes", dependencies=[READ])
+def hypervolumes(
+    session: SessionDep,
+    who: IdentityDep,
+    job: Annotated[list[str], Query(min_length=1, max_length=MOST_JOBS, description="Id of a job; up to six.")],
+) -> ComparisonOut:
+    """Fronts of several jobs by their hypervolumes, all from the same corner, in those of their objectives that all
+    networks have numbers for."""
+    for job_id in job:
+        see(session, who, "job_id", job_id)
+    found = drawing.compared(session, [jobs.get(session, job_id) for job_id in dict.fromkeys(job)])
+    return ComparisonOut(
+        metrics=[objective.metric for objective in found.objectives],
+        ideal=found.ideal,
+        corner=found.corner,
+        jobs=[ComparedOut.model_validate(one) for one in found.jobs],
+    )

@@ -31,6 +31,7 @@ from service.api.schemas import (
     GradientOut,
     HealingOut,
     LayerOut,
+    LayersOut,
     ObjectiveOut,
     PointOut,
     ReferenceOut,
@@ -226,9 +227,7 @@ def evaluations(
 def architecture(job_id: str, architecture_id: str, session: SessionDep) -> ArchitectureOut:
     """One evaluated architecture with its layers in forward order."""
     job = jobs.get(session, job_id)
-    row = session.get(EvaluationRow, (job_id, architecture_id))
-    if row is None:
-        raise NotFound(f"Job {job_id} has not evaluated an architecture {architecture_id!r}.")
+    row = _evaluation(session, job_id, architecture_id)
     from job.formats import possible, subject_of  # not needed to start
 
     spec = read_job(job.spec)
@@ -244,6 +243,32 @@ def architecture(job_id: str, architecture_id: str, session: SessionDep) -> Arch
         layers=[LayerOut.of(slot, layer, space.float_bits) for slot, layer in layers.items()],
         formats=list(possible(subject_of(spec, space.name, layers))),
     )
+
+
+@router.get("/architectures/{architecture_id}/layers", dependencies=[READ])
+def layers_of(job_id: str, architecture_id: str, session: SessionDep) -> LayersOut:
+    """A network layer by layer beside the largest of its space, with the latency of each layer where it is known."""
+    job = jobs.get(session, job_id)
+    row = _evaluation(session, job_id, architecture_id)
+    from service.layer_latency import layer_times  # families and tables: not needed to start
+
+    space = read_job(job.spec).space()
+    layers = space.layers(fronts.stored_architecture(space, row))
+    largest = space.layers(space.largest())
+    return LayersOut(
+        job_id=job_id,
+        architecture_id=architecture_id,
+        layers=[LayerOut.of(slot, layer, space.float_bits) for slot, layer in layers.items()],
+        largest=[LayerOut.of(slot, layer, space.float_bits) for slot, layer in largest.items()],
+        latency=layer_times(session, job, layers),
+    )
+
+
+def _evaluation(session: Session, job_id: str, architecture_id: str) -> EvaluationRow:
+    row = session.get(EvaluationRow, (job_id, architecture_id))
+    if row is None:
+        raise NotFound(f"Job {job_id} has not evaluated an architecture {architecture_id!r}.")
+    return row
 
 
 @router.get("/sensitivity", dependencies=[READ])

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from job.versions import upgraded
 from search.metrics import Source
 from search.picks import Pick
+from service.layer_latency import LayerTimes
 from service.store.models import (
     EvaluationRow,
     Export,
@@ -418,6 +419,18 @@ class ArchitectureOut(PointOut):
     )
     layers: list[LayerOut]
     formats: list[str] = Field(description="Export formats that it can have.")
+
+
+class LayersOut(Answer):
+    """A network layer by layer."""
+
+    job_id: str
+    architecture_id: str
+    layers: list[LayerOut] = Field(description="In forward order.")
+    largest: list[LayerOut] = Field(description="Those of the largest network of the space, to compare with.")
+    latency: LayerTimes | None = Field(
+        description="Of each layer on the job's target; null: no target, or nothing is known."
+    )
 
 
 class RuleIn(BaseModel):

@@ -27,7 +27,7 @@ from service.demo_job import DEMO_JOB
 from service.errors import NotFound, Unauthorized
 from service.folder_lock import troubles
 from service.settings import Settings
-from service.store.models import STAGES
+from service.store.models import STAGES, EvaluationRow
 from service.store.session import Database
 from service.version import version
 
@@ -86,6 +86,12 @@ def workers(request: Request) -> HTMLResponse:
     return page(request, "workers.html")
 
 
+@router.get("/compare", response_class=HTMLResponse, dependencies=[READ_PAGE])
+def compare(request: Request) -> HTMLResponse:
+    """Networks side by side and fronts in one plot; which ones is in the address, and the browser fetches them."""
+    return page(request, "compare.html")
+
+
 @router.get("/docs", response_class=HTMLResponse, dependencies=[READ_PAGE])
 def api_documentation(request: Request) -> HTMLResponse:
     """The OpenAPI description in Swagger UI, from our own copy: the framework's page needs the internet, and a script
@@ -128,6 +134,22 @@ def one_job(job_id: str, request: Request) -> HTMLResponse:
     except NotFound:
         return page(request, "not_found.html", status=404, job_id=job_id)
     return page(request, "job.html", job=job, data=job.model_dump(mode="json"), stages=stages_of(outline(job.spec)))
+
+
+@router.get("/jobs/{job_id}/networks/{architecture_id}", response_class=HTMLResponse, dependencies=[READ_PAGE])
+def one_network(job_id: str, architecture_id: str, request: Request) -> HTMLResponse:
+    """One network of a job; the browser fetches its numbers and layers."""
+    database: Database = request.app.state.database
+    try:
+        with database.transaction() as session:
+            job = jobs.get(session, job_id)
+            if session.get(EvaluationRow, (job_id, architecture_id)) is None:
+                raise NotFound(f"Job {job_id} has not evaluated an architecture {architecture_id!r}.")
+            shown = {"id": job.id, "name": job.name, "state": job.state}
+    except NotFound as error:
+        return page(request, "refused.html", status=404, title="No such network", detail=error.detail)
+    data = {"job": shown, "architecture_id": architecture_id}
+    return page(request, "network.html", job=shown, architecture_id=architecture_id, data=data)
 
 
 # Stages of jobs that ask for a metric of a target, or price operations on one.

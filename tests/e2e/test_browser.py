@@ -434,3 +434,34 @@ def test_unknown_job_is_a_page_that_says_so(page: Page) -> None:
 def test_api_documentation_needs_no_internet(page: Page) -> None:
     page.goto("/docs")
     expect(page.locator("#swagger-ui")).to_contain_text("/v1/jobs/{job_id}/front")
+
+
+def test_a_network_has_a_page_and_is_compared_with_another(page: Page, job_id: str, client: Client) -> None:
+    wait_for(client, job_id, is_finished)
+    first, last = (client.front(job_id)["points"][i]["architecture_id"] for i in (0, -1))
+    page.goto(f"/jobs/{job_id}#architecture={first}")
+    page.get_by_test_id("compare-add").click()
+    page.get_by_test_id("network-page").click()
+    page.wait_for_url(f"**/jobs/{job_id}/networks/{first}")
+    layers = client.network(job_id, first)["layers"]
+    expect(page.get_by_test_id("network-picture")).to_have_attribute("data-layers", str(len(layers)))
+    expect(page.get_by_test_id("network-numbers")).to_contain_text("measured")
+    expect(page.get_by_test_id("layer-row")).to_have_count(8)
+    expect(page.get_by_test_id("compare-add")).to_have_text("Take out of comparison")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.goto(f"/jobs/{job_id}/networks/{last}")
+    page.get_by_test_id("compare-add").click()
+    page.get_by_test_id("compare-open").click()
+    expect(page.get_by_test_id("compared")).to_contain_text(first)
+    different = page.locator("[data-testid=compared-row][data-differs=true]")
+    expect(different.first).to_be_visible()
+    count = different.count()
+    page.get_by_test_id("only-different").check()
+    expect(page.get_by_test_id("compared-row")).to_have_count(count)
+
+    # Fronts of jobs, here of one, with a hypervolume from a corner.
+    page.locator(f"#choices input[value='{job_id}']").check()
+    page.get_by_test_id("compare-jobs").click()
+    expect(page.get_by_test_id("front-of-job")).to_have_count(1)
+    expect(page.get_by_test_id("fronts")).to_have_attribute("data-series", "1")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

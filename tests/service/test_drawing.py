@@ -8,19 +8,23 @@ from typing import Any
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import delete
 
 from job.spec import JobSpec
 from pipeline.evaluating import row_of
 from pipeline.workshop import Workshop
+from predictors.tables import key_of
 from search.evaluation import Evaluation
+from search_space.distinct import some_networks
 from service.api.answers import takes_gzip
-from service.store.models import JobState, TrainedSupernet
+from service.store.models import Finalist, JobState, Latency, Target, TrainedSupernet
 from service.store.records import CurvePoint
 from tests.api import open_api
 from tests.conftest import TINY_JOB
 from tests.pipeline.test_sharing import running
 
 HOW = {"accuracy": "measured", "macs": "analytic"}
+TIMED = {"accuracy": "measured", "latency_ms": "measured"}
 
 
 def searched(database: Any, settings: Any, accuracies: list[float], **parts: Any) -> Workshop:
@@ -135,3 +139,106 @@ def test_history_is_what_the_stream_would_tell_without_evaluations(
     # What a stream after the last number tells: where the job is, and nothing that happened before.
     rest = api.get(f"/v1/jobs/{shop.job_id}/events?after={found['last']}").text
     assert [line for line in rest.splitlines() if line.startswith("event:")] == ["event: job"]
+
+
+# --- several jobs, and one network -------------------------------------------------------------------
+
+
+def test_fronts_are_compared_from_one_corner(database: Any, settings: Any, api: TestClient) -> None:
+    better = searched(database, settings, [0.5, 0.9])
+    worse = searched(database, settings, [0.4, 0.8])
+    found = api.get("/v1/hypervolumes", params={"job": [better.job_id, worse.job_id]}).json()
+    assert found["metrics"] == ["accuracy", "macs"]
+    assert found["ideal"] == {"accuracy": 0.9, "macs": 1000}
+    first, second = found["jobs"]
+    assert (first["id"], second["id"]) == (better.job_id, worse.job_id)
+    assert 0 < second["share"] < first["share"] < 1
+    assert second["only"] == pytest.approx(0)
+    assert first["only"] == pytest.approx(first["share"] - second["share"])
+
+
+def test_a_job_without_a_front_has_no_share(database: Any, settings: Any, api: TestClient) -> None:
+    one, none = searched(database, settings, [0.5]), searched(database, settings, [])
+    shares = [job["share"] for job in api.get(f"/v1/hypervolumes?job={one.job_id}&job={none.job_id}").json()["jobs"]]
+    assert shares[0] > 0
+    assert shares[1] is None
+    assert api.get(f"/v1/hypervolumes?job={none.job_id}").json()["corner"] == {}
+
+
+def test_fronts_that_share_no_two_objectives_are_refused(database: Any, settings: Any, api: TestClient) -> None:
+    one = searched(database, settings, [0.5])
+    latency = [{"metric": "accuracy"}, {"metric": "latency_ms"}]
+    other = searched(database, settings, [], objectives=latency)
+    network = other.spec.space().smallest()
+    other.reporter.evaluation(row_of(Evaluation(network, {"accuracy": 0.5, "latency_ms": 1.0}, TIMED), 0.1))
+    answer = api.get(f"/v1/hypervolumes?job={one.job_id}&job={other.job_id}")
+    assert answer.status_code == 422
+    assert f"{other.job_id} has accuracy, latency_ms" in answer.json()["detail"]
+    assert api.get("/v1/hypervolumes").status_code == 422
+    assert api.get("/v1/hypervolumes?job=none").status_code == 404
+
+
+def test_layers_stand_beside_the_largest_networks(database: Any, settings: Any, api: TestClient) -> None:
+    shop = searched(database, settings, [])
+    space = shop.spec.space()
+    small = space.smallest()
+    shop.reporter.evaluation(row_of(Evaluation(small, {"accuracy": 0.5, "macs": 1.0}, HOW), 0.1))
+    found = api.get(f"/v1/jobs/{shop.job_id}/architectures/{small.id}/layers").json()
+    assert [layer["slot"] for layer in found["layers"]] == list(space.layers(small))
+    assert [layer["slot"] for layer in found["largest"]] == list(space.layers(space.largest()))
+    assert found["latency"] is None
+    assert api.get(f"/v1/jobs/{shop.job_id}/architectures/none/layers").status_code == 404
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_layers_have_the_latency_that_was_measured_under_the_jobs_conditions(
+    database: Any, settings: Any, api: TestClient, threads: int
+) -> None:
+    goals = [{"metric": "accuracy"}, {"metric": "latency_ms", "target": "cpu-torch"}]
+    shop = searched(database, settings, [], objectives=goals)
+    space = shop.spec.space()
+    small = space.smallest()
+    shop.reporter.evaluation(row_of(Evaluation(small, {"accuracy": 0.5, "latency_ms": 1.0}, TIMED), 0.1))
+    place = {"device": "a cpu", "runtime": "cpu-torch", "threads": 1, "batch": 1}
+    finalist = {"metrics": {}, "sources": {}, "intervals": {}, "position": None}
+    with database.transaction() as session:
+        measured = [{**place, "threads": threads, "median_ms": 1.0}]
+        session.add(Finalist(job_id=shop.job_id, architecture_id=small.id, measurements=measured, **finalist))
+        stem, *others = space.layers(small).values()
+        row = {"kind": "layer", "where": place, "results": [{"median_ms": 0.25, "interval_ms": [0.2, 0.3]}]}
+        session.execute(delete(Latency))
+        session.add(Latency(place="here", subject="0", what=key_of(stem), **row))
+    found = api.get(f"/v1/jobs/{shop.job_id}/architectures/{small.id}/layers").json()["latency"]
+    if threads != 1:  # nobody measured layers with as many
+        assert found is None
+        return
+    assert found["source"] == "measured"
+    assert found["layers"] == [{"slot": "stem", "latency_ms": 0.25, "interval_ms": [0.2, 0.3]}]
+    assert len(found["missing"]) == len(others)
+    assert found["conditions"]["device"] == "a cpu"
+
+
+def test_layers_have_the_latency_of_an_uploaded_table(database: Any, settings: Any, api: TestClient) -> None:
+    space = JobSpec.model_validate(TINY_JOB).space()
+    small = space.smallest()
+    keys = dict.fromkeys(key_of(spec) for one in some_networks(space) for spec in space.layers(one).values())
+    table = "target,key,latency_ms\n" + "".join(f'pocket,"{key}",0.5\n' for key in keys)
+    with database.transaction() as session:
+        session.merge(Target(name="pocket", kind="table", facts={}, table=table))
+    goals = [{"metric": "accuracy"}, {"metric": "latency_ms", "target": "pocket"}]
+    shop = running(database, settings, JobSpec.model_validate({**TINY_JOB, "objectives": goals}))
+    shop.reporter.evaluation(row_of(Evaluation(small, {"accuracy": 0.5, "latency_ms": 1.0}, TIMED), 0.1))
+    found = api.get(f"/v1/jobs/{shop.job_id}/architectures/{small.id}/layers").json()["latency"]
+    assert (found["source"], found["target"]) == ("predicted", "pocket")
+    assert found["sum_ms"] == pytest.approx(0.5 * len(space.layers(small)))
+
+
+def test_a_network_has_a_page(database: Any, settings: Any, api: TestClient) -> None:
+    shop = searched(database, settings, [0.5])
+    name = api.get(f"/v1/jobs/{shop.job_id}/evaluations").json()["evaluations"][0]["architecture_id"]
+    page = api.get(f"/jobs/{shop.job_id}/networks/{name}")
+    assert page.status_code == 200
+    assert f'"architecture_id": "{name}"' in page.text
+    assert api.get(f"/jobs/{shop.job_id}/networks/none").status_code == 404
+    assert api.get("/jobs/none/networks/none").status_code == 404
+    assert api.get("/compare").status_code == 200

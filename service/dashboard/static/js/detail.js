@@ -1,9 +1,11 @@
 // The panel of the selected network: its numbers and where they come from, its layers, its export.
 
 import { get } from "./api.js";
+import { compareButton } from "./basket.js";
 import { el } from "./dom.js";
 import { exportPart } from "./exports.js";
 import { amount, label, milliseconds, scaled, spread, times } from "./format.js";
+import { inWords, policy } from "./layers.js";
 
 export class Detail {
   #panel;
@@ -82,6 +84,10 @@ export class Detail {
       el("h2", {}, "Selected network"),
       el("p", { class: "chosen" }, el("code", {}, found.architecture_id)),
       el("p", { class: "tags" }, ...tags),
+      el("p", { class: "doors" },
+        el("a", { href: `/jobs/${this.#jobId}/networks/${encodeURIComponent(found.architecture_id)}`, "data-testid": "network-page" }, "Its page"),
+        compareButton(this.#jobId, found.architecture_id),
+      ),
       this.#numbers(found),
       exportPart(this.#exports.of(found.architecture_id), found.architecture_id, found.architecture_id === this.#results.knee, (formats) => this.#exports.request(found.architecture_id, formats), found.formats ?? []),
       ...this.#latency(found),
@@ -169,32 +175,6 @@ function layers({ layers: all }) {
     el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Layer"), el("th", { scope: "col", class: "end" }, "Params"), el("th", { scope: "col", class: "end" }, "MACs"))),
     el("tbody", {}, ...rows),
   );
-}
-
-/** How the parts of a layer are quantized, parts of one precision together; nothing without a policy. */
-function policy({ policy: parts, weight_bytes: bytes }) {
-  const together = new Map();
-  for (const [part, precision] of Object.entries(parts)) together.set(precision, [...(together.get(precision) ?? []), part]);
-  const lines = [...together].map(([precision, names]) => el("span", {}, el("b", {}, precision), ` ${names.join(", ")}. `));
-  return lines.length ? [el("span", { class: "policy", "data-testid": "policy" }, ...lines, amount("size_bytes", bytes))] : [];
-}
-
-/** A layer's kind and the sizes that differ from one network to another. */
-function inWords({ kind, fields }) {
-  const rest = { ...fields };
-  const parts = [kind];
-  if ("operation" in rest) parts.push(rest.operation);
-  for (const [from, to] of [["in_channels", "out_channels"], ["in_features", "out_features"]]) {
-    if (from in rest && to in rest) {
-      parts.push(`${rest[from]} → ${rest[to]}`);
-      delete rest[from];
-      delete rest[to];
-    }
-  }
-  for (const [name, unit] of [["kernel", "k"], ["kernel_size", "k"], ["dilation", "d"], ["stride", "s"], ["expansion", "e"]]) {
-    if (name in rest) parts.push(`${unit}${rest[name]}`);
-  }
-  return parts.join("  ");
 }
 
 function values({ values: all }) {
