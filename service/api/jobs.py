@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Header, Query, Response, status
 from sqlalchemy.orm import Session
@@ -12,7 +13,7 @@ from job.resolve import opened
 from job.spec import JobSpec
 from job.versions import read_job
 from service import jobs, waiting
-from service.api.cursors import make_cursor, read_moment
+from service.api.cursors import make_cursor, read_cursor
 from service.api.deps import READ, WRITE, DatabaseDep, IdentityDep, QueueDep, SessionDep
 from service.api.schemas import DraftOut, JobOut, JobPage, job_page
 from service.auth.ownership import visible_jobs
@@ -20,6 +21,7 @@ from service.errors import InvalidRequest, Unavailable
 from service.queue import RUN_JOB, Queue
 from service.store import queries
 from service.store.models import JOB_STATES, Job, JobState
+from service.store.queries import JobSort
 
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -83,34 +85,57 @@ def list_jobs(
     who: IdentityDep,
     state: Annotated[str | None, Query(description="Only jobs in this state.")] = None,
     recipe: Annotated[str | None, Query(description="Only jobs of this recipe.")] = None,
-    text: Annotated[str | None, Query(max_length=200, description="Part of a name or id.")] = None,
+    text: Annotated[str | None, Query(max_length=200, description="Part of a name, an id or notes.")] = None,
     label: Annotated[list[str] | None, Query(max_length=32, description="Only jobs with all of these labels.")] = None,
     deleted: Annotated[bool, Query(description="Those that are to be removed, instead of the others.")] = False,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    sort: Annotated[JobSort, Query(description="What the jobs are sorted by.")] = JobSort.CREATED,
+    order: Annotated[Literal["asc", "desc"], Query(description="The least or the most first.")] = "desc",
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before, in the same order.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> JobPage:
     """Your jobs, and those shared with your group, newest first. Admins see all."""
     if state is not None and state not in JOB_STATES:
         raise InvalidRequest(f"No state {state!r}. Known: {', '.join(JOB_STATES)}.", known=list(JOB_STATES))
-    before = None
-    if cursor is not None:
-        before = read_moment(cursor)
+    after = None if cursor is None else _place(cursor, sort)
     wanted = None if state is None else JobState(state)
     rows = queries.list_jobs(
         session,
         state=wanted,
         recipe=recipe,
         text=text,
-        before=before,
+        after=after,
         limit=limit + 1,
         visible=visible_jobs(who),
         labels=label or (),
         deleted=deleted,
+        sort=sort,
+        rising=order == "asc",
     )
     page, more = rows[:limit], len(rows) > limit
-    next_cursor = make_cursor(page[-1].created_at.isoformat(), page[-1].id) if more else None
+    next_cursor = _cursor(page[-1], sort) if more else None
     found = queries.summaries(session, [job.id for job in page])
     return job_page(page, found, waiting.why(session, page), next_cursor)
+
+
+def _cursor(last: Job, sort: JobSort) -> str:
+    """After the last job of a page; it says what the list was sorted by."""
+    value = getattr(last, sort.column.key)
+    return make_cursor(sort.value, value.isoformat() if isinstance(value, datetime) else str(value), last.id)
+
+
+def _place(cursor: str, sort: JobSort) -> tuple[Any, str]:
+    """The value that was sorted by, and the id, of the last job before.
+
+    Raises:
+        InvalidRequest: the cursor is of another order, or not one that `_cursor` made.
+    """
+    sorted_by, value, job_id = read_cursor(cursor, str, str, str)
+    if sorted_by != sort:
+        raise InvalidRequest(
+            f"The cursor is of a list sorted by {sorted_by!r}, not by {sort.value!r}; begin without it."
+        )
+    kind = sort.column.type.python_type
+    return (datetime.fromisoformat(value) if issubclass(kind, datetime) else kind(value)), job_id
 
 
 @router.get("/{job_id}", dependencies=[READ])

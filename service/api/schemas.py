@@ -147,6 +147,8 @@ class JobSummaryOut(JobOut):
     evaluations: int = Field(default=0, description="Architectures evaluated.")
     front_size: int = Field(default=0, description="Networks of the front that are measured.")
     best_accuracy: float | None = Field(default=None, description="Best validation accuracy among those.")
+    best_metric: str | None = Field(default=None, description="The job's first objective.")
+    best_value: float | None = Field(default=None, description="Best value of it among those.")
 
 
 class JobPage(Answer):

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from enum import StrEnum
 from functools import cache
 from typing import Any
 
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
+    Float,
     Select,
     String,
     and_,
@@ -30,6 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from search.metrics import METRICS
 from service.store import notices, outbox
 from service.store.leases import LeaseLost
 from service.store.models import (
@@ -88,26 +91,49 @@ def job_of_key(session: Session, key: str) -> Job | None:
     return session.scalars(select(Job).where(Job.idempotency_key == key)).one_or_none()
 
 
+class JobSort(StrEnum):
+    """What a list of jobs may be sorted by; each has a value in every row."""
+
+    CREATED = "created"
+    NAME = "name"
+    STATE = "state"
+    RECIPE = "recipe"
+    PROGRESS = "progress"
+    PRIORITY = "priority"
+
+    @property
+    def column(self) -> InstrumentedAttribute[Any]:
+        """The column."""
+        found: InstrumentedAttribute[Any] = getattr(Job, "created_at" if self is JobSort.CREATED else self.value)
+        return found
+
+
 def list_jobs(
     session: Session,
     *,
     state: JobState | None,
     recipe: str | None,
     text: str | None,
-    before: tuple[Any, str] | None,
+    after: tuple[Any, str] | None,
     limit: int,
     visible: ColumnElement[bool] | None = None,
     labels: Sequence[str] = (),
     deleted: bool = False,
+    sort: JobSort = JobSort.CREATED,
+    rising: bool = False,
 ) -> Sequence[Job]:
-    """Jobs, newest first.
+    """Jobs in an order, the newest first if nothing else is asked for.
 
     Args:
-        before: the (created_at, id) of the last job of the page before.
+        after: the value that is sorted by, and the id, of the last job of the page before.
         labels: that a job must have, all of them.
         deleted: those that are to be removed, instead of the others.
+        sort: of equals the id decides.
+        rising: the least first instead of the most.
     """
-    query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
+    column = sort.column
+    order = (column.asc(), Job.id.asc()) if rising else (column.desc(), Job.id.desc())
+    query = select(Job).order_by(*order).limit(limit)
     query = query.where(Job.deleted_at.is_not(None) if deleted else Job.deleted_at.is_(None))
     if labels:
         query = query.where(Job.labels.bool_op("@>")(cast(list(labels), Job.labels.type)))
@@ -118,10 +144,12 @@ def list_jobs(
     if recipe is not None:
         query = query.where(Job.recipe == recipe)
     if text:
-        query = query.where(or_(containing(Job.name, text), containing(Job.id, text)))
-    if before is not None:
-        created_at, job_id = before
-        query = query.where(or_(Job.created_at < created_at, and_(Job.created_at == created_at, Job.id < job_id)))
+        found_in = (Job.name, Job.id, Job.notes)
+        query = query.where(or_(*(containing(part, text) for part in found_in)))
+    if after is not None:
+        value, job_id = after
+        beyond = (column > value, Job.id > job_id) if rising else (column < value, Job.id < job_id)
+        query = query.where(or_(beyond[0], and_(column == value, beyond[1])))
     return session.scalars(query).all()
 
 
@@ -137,21 +165,37 @@ def count_jobs(session: Session) -> dict[JobState, int]:
 
 
 def summaries(session: Session, job_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What jobs have found, by id: number of evaluations, and of the measured front its size and best accuracy."""
-    return {
-        job_id: {"evaluations": evaluated, "front_size": size, "best_accuracy": best}
-        for job_id, evaluated, size, best in session.execute(_summaries(), {"ids": list(job_ids)})
-    }
+    """What jobs have found, by id: number of evaluations, and of the measured front its size, best accuracy and best
+    value of the first objective."""
+    found: dict[str, dict[str, Any]] = {}
+    for job_id, evaluated, metric, size, best, least, most in session.execute(_summaries(), {"ids": list(job_ids)}):
+        known = METRICS.get(metric or "")
+        found[job_id] = {
+            "evaluations": evaluated,
+            "front_size": size,
+            "best_accuracy": best,
+            "best_metric": metric,
+            "best_value": least if known is not None and known.goal == "minimize" else most,
+        }
+    return found
 
 
 @cache
-def _summaries() -> Select[str, int, int, float | None]:
+def _summaries() -> Select[str, int, str | None, int, float | None, float | None, float | None]:
     """The statement of `summaries`, which takes longer to build than to answer."""
     # Numbers count from 1 without gaps, and an index finds the last one at once.
     newest = select(func.max(EvaluationRow.number)).where(EvaluationRow.job_id == Job.id).scalar_subquery()
+    metric = Job.spec["objectives"][0]["metric"].as_string()
+    # What was measured takes the place of what the search believed.
+    first = cast(func.coalesce(Finalist.metrics.op("->>")(metric), EvaluationRow.metrics.op("->>")(metric)), Float)
     # Only the front counts for the best: what was evaluated may break a limit of the job.
     front = (
-        select(func.count().label("size"), func.max(EvaluationRow.metrics["accuracy"].as_float()).label("best"))
+        select(
+            func.count().label("size"),
+            func.max(EvaluationRow.metrics["accuracy"].as_float()).label("best"),
+            func.min(first).label("least"),
+            func.max(first).label("most"),
+        )
         .select_from(Finalist)
         .join(
             EvaluationRow,
@@ -163,7 +207,9 @@ def _summaries() -> Select[str, int, int, float | None]:
         .where(Finalist.job_id == Job.id, Finalist.position.is_not(None))
         .lateral()
     )
-    query = select(Job.id, func.coalesce(newest, 0), front.c.size, front.c.best).join(front, true())
+    query = select(
+        Job.id, func.coalesce(newest, 0), metric, front.c.size, front.c.best, front.c.least, front.c.most
+    ).join(front, true())
     return query.where(Job.id == any_(bindparam("ids", type_=ARRAY(String))))
 
 

@@ -179,3 +179,30 @@ def test_a_backup_is_restored_and_checked(
         assert compare(session, own, deep=True)["damaged"] == ["supernets/short", "supernets/whole"]
     checked = winnow("check")
     assert (checked.exit_code, "supernets/gone" in checked.output) == (1, True)
+
+
+def test_jobs_are_sorted_and_paged_in_any_order(database, settings) -> None:
+    with open_api(settings) as api:
+        word = "sorting"
+        for name, priority in (("b", 3), ("c", -1), ("a", 3)):
+            api.post("/v1/jobs", json={**TINY_JOB, "name": f"{word} {name}", "priority": priority})
+
+        def listed(sort: str, order: str) -> list[str]:
+            names, cursor = [], None
+            while True:
+                asked = {"sort": sort, "order": order, "limit": 1, "text": word, **({"cursor": cursor} if cursor else {})}
+                page = api.get("/v1/jobs", params=asked).json()
+                names += [job["name"][-1] for job in page["jobs"]]
+                if (cursor := page["next_cursor"]) is None:
+                    return names
+
+        assert listed("created", "desc") == ["a", "c", "b"]
+        assert listed("name", "asc") == ["a", "b", "c"]
+        assert listed("name", "desc") == ["c", "b", "a"]
+        assert listed("priority", "asc")[0] == "c"
+        assert set(listed("state", "desc")) == set(listed("progress", "asc")) == {"a", "b", "c"}
+        first = api.get("/v1/jobs", params={"limit": 1, "text": word}).json()
+        other = api.get("/v1/jobs", params={"sort": "name", "cursor": first["next_cursor"]})
+        assert other.status_code == 422
+        assert "sorted by 'created', not by 'name'" in other.json()["detail"]
+        assert api.get("/v1/jobs?sort=shoe").status_code == 422

@@ -1,123 +1,116 @@
-// The list of jobs: filter in the address, pages by cursor, rows that follow the jobs.
+// The list of jobs: filter, order and page in the address, rows that follow the jobs, verbs for several at once.
 
-import { get, post } from "./api.js";
+import { del, get, patch, post } from "./api.js";
 import { badge, byId, el } from "./dom.js";
-import { ago, amount, duration, exactTime, percent, roughly } from "./format.js";
+import { ago, amount, duration, exactTime, label, percent, roughly } from "./format.js";
+import { wantsNotice } from "./notify.js";
 
 const PAGE = 25;
-// The API's largest page; rows beyond it are refreshed when they are loaded again.
-const MOST = 200;
 const LIVE = ["queued", "running", "pausing", "stopping", "cancelling"];
+const ENDED = ["succeeded", "failed", "cancelled"];
 const [BUSY_MS, CALM_MS] = [2000, 8000];
+// How long a deletion can be taken back with one click.
+const UNDO_MS = 20_000;
+const NAMES = ["state", "text", "label", "recipe", "deleted", "sort", "order", "cursor"];
+// Verbs for several jobs: what each is called, and whether it is asked about first.
+const BULK = [["pause", "Pause"], ["resume", "Resume"], ["stop", "Stop"], ["retry", "Retry"], ["restore", "Restore"], ["cancel", "Cancel"], ["delete", "Delete"]];
+const MOST_COMPARED = 6;
 
 const rows = byId("rows");
-const shown = new Map(); // id -> {job, row, said}
-let nextCursor = null;
+const chosen = new Set();
+let shown = []; // jobs of this page
+let said = new Map(); // id -> how its row was drawn
 let timer = null;
-let round = 0; // answers to an earlier filter are dropped
+let round = 0; // answers to an earlier address are dropped
+const notice = wantsNotice(byId("notify"));
 
 const search = byId("filters").elements.text;
 
-// --- filter ---------------------------------------------------------------------------------------
+// --- address --------------------------------------------------------------------------------------
 
-function filter() {
+function asked() {
   const address = new URLSearchParams(location.search);
-  return Object.fromEntries(["state", "text", "label"].map((name) => [name, address.get(name) ?? ""]));
+  return Object.fromEntries(NAMES.map((name) => [name, address.get(name) ?? ""]));
 }
 
-function goTo(wanted, replace) {
+function addressOf(wanted) {
   const query = new URLSearchParams(Object.entries(wanted).filter(([, value]) => value));
-  const address = query.size ? `/?${query}` : "/";
-  history[replace ? "replaceState" : "pushState"](null, "", address);
+  return query.size ? `/?${query}` : "/";
+}
+
+/** Another filter or order begins at its first page. */
+function goTo(changes, { replace = false, page = "" } = {}) {
+  history[replace ? "replaceState" : "pushState"](null, "", addressOf({ ...asked(), ...changes, cursor: page }));
   start();
 }
 
-function showFilter() {
-  const { state, text, label } = filter();
-  for (const chip of document.querySelectorAll(".chip")) {
-    const chosen = chip.dataset.state === state;
-    if (chosen) chip.setAttribute("aria-current", "true");
+function showControls() {
+  const now = asked();
+  for (const chip of document.querySelectorAll(".chips .chip")) {
+    const isChosen = now.deleted ? chip.dataset.deleted === "true" : !chip.dataset.deleted && chip.dataset.state === now.state;
+    if (isChosen) chip.setAttribute("aria-current", "true");
     else chip.removeAttribute("aria-current");
-    const query = new URLSearchParams(Object.entries({ state: chip.dataset.state, text, label }).filter(([, value]) => value));
-    chip.href = query.size ? `/?${query}` : "/";
+    chip.href = addressOf({ ...now, cursor: "", state: chip.dataset.state ?? "", deleted: chip.dataset.deleted ?? "" });
   }
-  if (search.value.trim() !== text) search.value = text;
-}
-
-function pathOf(limit, cursor) {
-  const query = new URLSearchParams({ limit });
-  for (const [name, value] of Object.entries({ ...filter(), cursor })) if (value) query.set(name, value);
-  return `/v1/jobs?${query}`;
+  if (search.value.trim() !== now.text) search.value = now.text;
+  byId("label-filter").hidden = !now.label;
+  byId("label-filter").replaceChildren(now.label ? `label ${now.label} ` : "", now.label ? el("button", { type: "button", class: "pick plain", "aria-label": `No longer only ${now.label}`, onclick: () => goTo({ label: "" }) }, "×") : "");
+  const [sort, order] = [now.sort || "created", now.order || "desc"];
+  for (const button of document.querySelectorAll("[data-sort]")) {
+    const isSorted = button.dataset.sort === sort;
+    const head = button.closest("th");
+    if (isSorted) head.setAttribute("aria-sort", order === "asc" ? "ascending" : "descending");
+    else head.removeAttribute("aria-sort");
+    button.querySelector(".arrow").textContent = isSorted ? (order === "asc" ? "↑" : "↓") : "";
+  }
 }
 
 // --- loading --------------------------------------------------------------------------------------
 
 async function start() {
   round += 1;
-  shown.clear();
+  chosen.clear();
+  shown = [];
+  said = new Map();
   rows.replaceChildren();
-  nextCursor = null;
-  showFilter();
+  showControls();
   await refresh();
 }
 
 async function refresh() {
   clearTimeout(timer);
   const mine = round;
-  const limit = Math.min(MOST, Math.max(PAGE, shown.size));
+  const query = new URLSearchParams({ limit: PAGE, ...Object.fromEntries(Object.entries(asked()).filter(([, value]) => value)) });
   try {
-    const page = await get(pathOf(limit));
+    const page = await get(`/v1/jobs?${query}`);
     if (mine !== round) return;
-    forgetLost(page);
-    page.jobs.forEach(show);
-    if (shown.size <= page.jobs.length) nextCursor = page.next_cursor;
+    notice.hear(shown, page.jobs);
+    shown = page.jobs;
+    draw();
+    present(page.next_cursor);
     trouble(null);
-    await present();
   } catch (error) {
     if (mine !== round) return;
     trouble(error.message);
   }
-  const busy = [...shown.values()].some(({ job }) => LIVE.includes(job.state));
-  timer = setTimeout(() => (document.hidden ? null : refresh()), busy ? BUSY_MS : CALM_MS);
+  const busy = shown.some((job) => LIVE.includes(job.state));
+  timer = setTimeout(() => (document.hidden && !notice.isOn ? null : refresh()), busy ? BUSY_MS : CALM_MS);
 }
 
-/** Rows that should have been on the page and are not have left the filter. */
-function forgetLost(page) {
-  const present = new Set(page.jobs.map((job) => job.id));
-  const oldest = page.next_cursor === null ? "" : page.jobs.at(-1).created_at;
-  for (const [id, { job, row }] of shown) {
-    if (present.has(id) || job.created_at < oldest) continue;
-    row.remove();
-    shown.delete(id);
-  }
-}
-
-async function more() {
-  const mine = round;
-  byId("more").disabled = true;
-  try {
-    const page = await get(pathOf(PAGE, nextCursor));
-    if (mine !== round) return;
-    page.jobs.forEach(show);
-    nextCursor = page.next_cursor;
-    await present();
-  } catch (error) {
-    trouble(error.message);
-  } finally {
-    byId("more").disabled = false;
-  }
-}
-
-async function present() {
-  const { state, text, label } = filter();
-  const none = shown.size === 0;
-  const filtered = Boolean(state || text || label);
+function present(next) {
+  const { state, text, label: word, deleted, cursor, recipe } = asked();
+  const none = shown.length === 0;
+  const filtered = Boolean(state || text || word || deleted || cursor || recipe);
   byId("list").hidden = none;
   byId("no-match").hidden = !(none && filtered);
   byId("empty").hidden = !(none && !filtered);
   byId("filters").hidden = none && !filtered;
   byId("demo-again").hidden = none && !filtered;
-  byId("more").hidden = nextCursor === null;
+  byId("pages").hidden = !next && !cursor;
+  byId("first-page").hidden = !cursor;
+  byId("next-page").hidden = !next;
+  byId("next-page").onclick = () => goTo({}, { page: next });
+  showBulk();
 }
 
 function trouble(text) {
@@ -130,65 +123,54 @@ function trouble(text) {
 
 // --- rows -----------------------------------------------------------------------------------------
 
-function show(job) {
-  const known = shown.get(job.id);
-  const said = JSON.stringify(job);
-  if (known?.said === said) {
-    const time = known.row.querySelector("time");
-    time.textContent = ago(job.created_at);
-    return;
-  }
-  const fresh = makeRow(job);
-  if (known) {
-    // Keep the keyboard where it is.
-    const focused = known.row.contains(document.activeElement);
-    known.row.replaceWith(fresh);
-    if (focused) fresh.querySelector("a").focus();
-  } else {
-    const next = [...shown.values()].find(({ job: other }) => comesAfter(other, job));
-    rows.insertBefore(fresh, next?.row ?? null);
-  }
-  shown.set(job.id, { job, row: fresh, said });
-  if (!known) sortShown();
-}
-
-function comesAfter(other, job) {
-  return other.created_at < job.created_at || (other.created_at === job.created_at && other.id < job.id);
-}
-
-function sortShown() {
-  const sorted = [...shown].sort(([, a], [, b]) => (comesAfter(a.job, b.job) ? 1 : -1));
-  shown.clear();
-  for (const [id, entry] of sorted) shown.set(id, entry);
+function draw() {
+  const known = new Map([...rows.children].map((row) => [row.dataset.jobId, row]));
+  const focused = document.activeElement?.closest?.("[data-job-id]")?.dataset.jobId;
+  const wanted = shown.map((job) => {
+    const text = JSON.stringify(job);
+    const row = said.get(job.id) === text ? known.get(job.id) : null;
+    said.set(job.id, text);
+    if (!row) return makeRow(job);
+    row.querySelector("time").textContent = ago(job.created_at);
+    return row;
+  });
+  for (const id of chosen) if (!shown.some((job) => job.id === id)) chosen.delete(id);
+  if (wanted.length === rows.children.length && wanted.every((row, at) => row === rows.children[at])) return;
+  rows.replaceChildren(...wanted);
+  if (focused && !document.activeElement?.closest("[data-job-id]")) rows.querySelector(`[data-job-id="${CSS.escape(focused)}"] a`)?.focus({ preventScroll: true });
 }
 
 function makeRow(job) {
-  const cell = (name, ...children) => el("td", { role: "cell", class: name }, ...children);
+  const cell = (name, ...children) => el("td", { role: "cell", class: name }, ...children.filter(Boolean));
+  const box = el("input", { type: "checkbox", "aria-label": `Select ${job.name}`, "data-testid": "select-job", onchange: (event) => choose(job.id, event.target.checked) });
+  box.checked = chosen.has(job.id);
+  const labels = job.labels.map((word) => el("button", { type: "button", class: "chip tiny", onclick: () => goTo({ label: word }), title: `Only jobs with the label ${word}` }, word));
   const row = el(
     "tr",
     { role: "row", "data-testid": "job-row", "data-job-id": job.id },
-    cell("c-job", el("a", { href: `/jobs/${job.id}`, class: "name" }, job.name), el("code", { class: "id" }, job.id)),
+    cell("c-select", box),
+    cell("c-job", el("a", { href: `/jobs/${job.id}`, class: "name" }, job.name), el("span", { class: "under" }, el("code", { class: "id" }, job.id), ...labels), job.notes ? el("span", { class: "notes quiet", title: job.notes }, job.notes) : null),
     cell("c-state", stateOf(job)),
     cell("c-progress", ...progressOf(job)),
     cell("c-result", ...resultOf(job)),
-    cell("c-recipe", job.recipe),
+    cell("c-recipe", job.recipe, job.priority ? el("span", { class: "quiet" }, `priority ${job.priority}`) : null),
     cell("c-time end", el("time", { datetime: job.created_at, title: exactTime(job.created_at) }, ago(job.created_at))),
   );
   // The whole row leads to the job; the link in it serves keyboards and screen readers.
   row.addEventListener("click", (event) => {
-    if (!event.target.closest("a") && !getSelection().toString()) location.assign(`/jobs/${job.id}`);
+    if (!event.target.closest("a, button, input, .c-select") && !getSelection().toString()) location.assign(`/jobs/${job.id}`);
   });
   return row;
 }
 
 function stateOf(job) {
-  const node = badge(job.state);
+  const node = badge(job.deleted_at ? "deleted" : job.state);
   node.dataset.testid = "state-badge";
   return node;
 }
 
 function progressOf(job) {
-  const ended = ["succeeded", "failed", "cancelled"].includes(job.state);
+  const ended = ENDED.includes(job.state);
   const took = job.started_at && job.finished_at ? (Date.parse(job.finished_at) - Date.parse(job.started_at)) / 1000 : null;
   const words = ended
     ? [job.state === "succeeded" ? "done" : job.stage ? `ended in ${job.stage}` : "never started", took === null ? null : `took ${duration(took)}`]
@@ -205,10 +187,92 @@ function resultOf(job) {
   if (!job.evaluations) return [el("span", { class: "quiet" }, "–")];
   const evaluated = el("span", { class: "quiet" }, `${job.evaluations} evaluated`);
   if (!job.front_size) return [evaluated];
+  const metric = job.best_metric ?? "accuracy";
   return [
-    el("span", { class: "num", title: "Best validation accuracy on the front" }, amount("accuracy", job.best_accuracy)),
+    el("span", { class: "num", title: `Best ${label(metric).toLowerCase()} on the front` }, amount(metric, job.best_value ?? job.best_accuracy)),
     el("span", { class: "quiet", title: `${job.evaluations} evaluated` }, `${job.front_size} on the front`),
   ];
+}
+
+// --- several at once ------------------------------------------------------------------------------
+
+function choose(id, isChosen) {
+  if (isChosen) chosen.add(id);
+  else chosen.delete(id);
+  showBulk();
+}
+
+function showBulk() {
+  const jobs = shown.filter((job) => chosen.has(job.id));
+  byId("bulk").hidden = jobs.length === 0;
+  byId("select-all").checked = jobs.length > 0 && jobs.length === shown.length;
+  byId("select-all").indeterminate = jobs.length > 0 && jobs.length < shown.length;
+  if (!jobs.length) return;
+  const able = (verb) => jobs.filter((job) => job.verbs.includes(verb));
+  const buttons = BULK.filter(([verb]) => able(verb).length).map(([verb, word]) => {
+    const count = able(verb).length;
+    return el("button", { type: "button", class: ["delete", "cancel"].includes(verb) ? "button small danger" : "button small", "data-bulk": verb, onclick: () => all(verb, able(verb)) }, count === jobs.length ? word : `${word} ${count}`);
+  });
+  const withFront = jobs.filter((job) => job.evaluations);
+  const compare = withFront.length > 1 && withFront.length <= MOST_COMPARED ? [el("a", { class: "button small", href: `/compare?${new URLSearchParams(withFront.map((job) => ["job", job.id]))}` }, "Compare fronts")] : [];
+  const tag = el("button", { type: "button", class: "button small", "data-bulk": "label", onclick: () => tagAll(jobs) }, "Label…");
+  byId("bulk").replaceChildren(el("strong", {}, `${jobs.length} selected`), ...buttons, tag, ...compare, el("button", { type: "button", class: "pick plain", onclick: () => { chosen.clear(); redraw(); } }, "Clear"));
+}
+
+function redraw() {
+  for (const box of rows.querySelectorAll(".c-select input")) box.checked = chosen.has(box.closest("tr").dataset.jobId);
+  showBulk();
+}
+
+/** One verb for several jobs: those that are refused are named, the others are done. */
+async function all(verb, jobs) {
+  if (["cancel", "stop"].includes(verb) && !window.confirm(`${verb === "stop" ? "Stop" : "Cancel"} ${jobs.length === 1 ? jobs[0].name : `${jobs.length} jobs`}?`)) return;
+  const { done, failed } = await each(jobs, (job) => (verb === "delete" ? del(`/v1/jobs/${job.id}`) : post(`/v1/jobs/${job.id}/${verb}`)));
+  chosen.clear();
+  await refresh();
+  redraw();
+  say(done, failed, verb);
+}
+
+async function tagAll(jobs) {
+  const word = window.prompt("Label to add; with a minus before it, to take away");
+  if (!word?.trim()) return;
+  const [minus, name] = word.trim().startsWith("-") ? [true, word.trim().slice(1)] : [false, word.trim()];
+  const { done, failed } = await each(jobs, (job) => patch(`/v1/jobs/${job.id}`, { labels: minus ? job.labels.filter((one) => one !== name) : [...new Set([...job.labels, name])] }));
+  await refresh();
+  say(done, failed, "label");
+}
+
+async function each(jobs, work) {
+  const [done, failed] = [[], []];
+  for (const job of jobs) {
+    try {
+      await work(job);
+      done.push(job);
+    } catch (error) {
+      failed.push(`${job.name}: ${error.message}`);
+    }
+  }
+  return { done, failed };
+}
+
+const PAST = { pause: "paused", resume: "resumed", stop: "stopped", retry: "queued again", restore: "restored", cancel: "cancelled", delete: "deleted", label: "changed" };
+
+function say(done, failed, verb) {
+  const words = done.length ? `${done.length === 1 ? done[0].name : `${done.length} jobs`} ${PAST[verb]}.` : "";
+  const undo = verb === "delete" && done.length
+    ? el("button", { type: "button", class: "button small", "data-testid": "undo", onclick: async () => {
+      byId("toast").hidden = true;
+      const again = await each(done, (job) => post(`/v1/jobs/${job.id}/restore`));
+      await refresh();
+      say(again.done, again.failed, "restore");
+    } }, "Undo")
+    : null;
+  const toast = byId("toast");
+  toast.replaceChildren(el("span", {}, [words, ...failed].filter(Boolean).join(" ")), ...(undo ? [undo] : []), el("button", { type: "button", class: "pick plain", "aria-label": "Close", onclick: () => (toast.hidden = true) }, "×"));
+  toast.hidden = false;
+  clearTimeout(toast.timer);
+  toast.timer = setTimeout(() => (toast.hidden = true), UNDO_MS);
 }
 
 // --- wiring ---------------------------------------------------------------------------------------
@@ -226,20 +290,46 @@ async function runDemo(event) {
 }
 
 for (const button of document.querySelectorAll("[data-demo]")) button.addEventListener("click", runDemo);
-for (const chip of document.querySelectorAll(".chip")) {
+for (const chip of document.querySelectorAll(".chips .chip")) {
   chip.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    goTo({ ...filter(), state: chip.dataset.state }, false);
+    goTo({ state: chip.dataset.state ?? "", deleted: chip.dataset.deleted ?? "" });
   });
 }
+for (const button of document.querySelectorAll("[data-sort]")) {
+  button.addEventListener("click", () => {
+    const { sort, order } = asked();
+    const isSorted = (sort || "created") === button.dataset.sort;
+    const first = button.dataset.first;
+    const wanted = isSorted ? ((order || "desc") === "desc" ? "asc" : "desc") : first;
+    goTo({ sort: button.dataset.sort === "created" ? "" : button.dataset.sort, order: wanted === "desc" ? "" : wanted });
+  });
+}
+byId("select-all").addEventListener("change", (event) => {
+  for (const job of shown) if (event.target.checked) chosen.add(job.id); else chosen.delete(job.id);
+  redraw();
+});
 let typing = null;
 search.addEventListener("input", () => {
   clearTimeout(typing);
-  typing = setTimeout(() => goTo({ ...filter(), text: search.value.trim() }, true), 250);
+  typing = setTimeout(() => goTo({ text: search.value.trim() }, { replace: true }), 250);
 });
 byId("filters").addEventListener("submit", (event) => event.preventDefault());
-byId("more").addEventListener("click", more);
+byId("first-page").addEventListener("click", () => goTo({}));
 addEventListener("popstate", start);
 document.addEventListener("visibilitychange", () => document.hidden || refresh());
+// Keys of a list: / to search, j and k through the rows, x to select.
+document.addEventListener("keydown", (event) => {
+  if (event.target.closest("input, textarea, select") || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "/") {
+    event.preventDefault();
+    search.focus();
+  }
+  const links = [...rows.querySelectorAll("a.name")];
+  const at = links.indexOf(document.activeElement);
+  if (event.key === "j") links[Math.min(links.length - 1, at + 1)]?.focus();
+  if (event.key === "k") links[Math.max(0, at - 1)]?.focus();
+  if (event.key === "x" && at >= 0) links[at].closest("tr").querySelector(".c-select input").click();
+});
 start();
