@@ -1,11 +1,12 @@
 // The training curve: losses above, validation accuracies below, by epoch.
 
-import { axis, font, makeChart, tooltip } from "./charts.js";
+import { axis, font, makeChart, pictureOf, tooltip } from "./charts.js";
 import { el, throttle, token } from "./dom.js";
-import { isShare } from "./format.js";
+import { isShare, scaled } from "./format.js";
 
-// Speed and memory come with the points; they are said beside the curve, not drawn.
-const isDrawn = (key) => /^(loss|accuracy|perplexity)/.test(key);
+// What is drawn: losses and scores, or one of the numbers that come with every point.
+const FITS = "losses and scores";
+const isFit = (key) => /^(loss|accuracy|perplexity)/.test(key);
 
 const ORDER = ["largest", "median", "random", "smallest"];
 
@@ -13,11 +14,35 @@ export class Curve {
   #chart = null;
   #points = new Map(); // epoch -> numbers; a resumed training says some epochs again
   #element;
+  #select;
   #draw;
 
-  constructor(element) {
+  /** @param {HTMLSelectElement} select what is drawn */
+  constructor(element, select) {
     this.#element = element;
+    this.#select = select;
     this.#draw = throttle(() => this.#render(), 200);
+    select.addEventListener("change", () => this.#render());
+  }
+
+  picture(kind) {
+    return this.#chart ? pictureOf(this.#chart, kind) : null;
+  }
+
+  rows() {
+    const rows = [...this.#points].sort(([a], [b]) => a - b);
+    const keys = [...new Set(rows.flatMap(([, numbers]) => Object.keys(numbers)))];
+    return { head: ["epoch", ...keys], rows: rows.map(([epoch, numbers]) => [epoch, ...keys.map((key) => numbers[key] ?? null)]) };
+  }
+
+  /** Offers every number that the points have. */
+  #offer(keys) {
+    const others = keys.filter((key) => !isFit(key));
+    const offered = [...(keys.some(isFit) ? [FITS] : []), ...others];
+    if ([...this.#select.options].map((option) => option.value).join() === offered.join()) return;
+    const before = this.#select.value;
+    this.#select.replaceChildren(...offered.map((key) => el("option", { value: key }, key.replaceAll("_", " "))));
+    if (offered.includes(before)) this.#select.value = before;
   }
 
   get isEmpty() {
@@ -34,8 +59,11 @@ export class Curve {
     this.#element.hidden = false;
     this.#chart ??= makeChart(this.#element, this.#draw);
     const rows = [...this.#points].sort(([a], [b]) => a - b);
-    const keys = [...new Set(rows.flatMap(([, numbers]) => Object.keys(numbers)))].filter(isDrawn);
-    const losses = keys.filter((key) => key === "loss" || key.startsWith("loss_"));
+    const all = [...new Set(rows.flatMap(([, numbers]) => Object.keys(numbers)))];
+    this.#offer(all);
+    const one = this.#select.value === FITS ? null : this.#select.value;
+    const keys = all.filter((key) => (one ? key === one : isFit(key)));
+    const losses = keys.filter((key) => one || key === "loss" || key.startsWith("loss_"));
     const scores = keys.filter((key) => /^(accuracy|perplexity)/.test(key));
     // Fixed sides, so that an epoch stands at the same place in both.
     const sides = { left: 62, right: 18, outerBoundsMode: "none" };
@@ -75,9 +103,9 @@ export class Curve {
           scale: true,
           splitNumber: 4,
           minorTick: { show: false },
-          name: panel === losses ? "loss" : shares ? "accuracy" : "perplexity",
-          nameGap: 44,
-          axisLabel: { ...axis().axisLabel, formatter: panel === scores && shares ? (v) => `${Math.round(100 * v)} %` : undefined },
+          name: one ? one.replaceAll("_", " ") : panel === losses ? "loss" : shares ? "accuracy" : "perplexity",
+          nameGap: 46,
+          axisLabel: { ...axis().axisLabel, formatter: panel === scores && shares ? (v) => `${Math.round(100 * v)} %` : one ? (v) => scaled(v) : undefined },
         })),
         series: panels.flatMap((panel, i) => panel.map((key) => series(key, i, rows))),
       },

@@ -28,8 +28,13 @@ export class Detail {
     return this.#id;
   }
 
-  /** Show an architecture, or none. */
-  async show(id) {
+  /**
+   * Show an architecture, or none.
+   *
+   * @param {boolean} isAsked whether somebody chose it: on a phone it comes up as a sheet then
+   */
+  async show(id, isAsked = false) {
+    if (isAsked) this.#panel.classList.add("up");
     this.#id = id;
     this.#architecture = null;
     if (id === null) {
@@ -81,7 +86,7 @@ export class Detail {
       point?.number ? el("span", { class: "tag dim" }, `evaluation ${point.number}`) : null,
     ];
     this.#panel.replaceChildren(
-      el("h2", {}, "Selected network"),
+      el("div", { class: "sheet-head" }, el("h2", {}, "Selected network"), el("button", { type: "button", class: "sheet-close", "aria-label": "Close", onclick: () => this.#panel.classList.remove("up") }, "×")),
       el("p", { class: "chosen" }, el("code", {}, found.architecture_id)),
       el("p", { class: "tags" }, ...tags),
       el("p", { class: "doors" },

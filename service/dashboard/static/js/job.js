@@ -15,12 +15,15 @@ import { HypervolumeCard } from "./hypervolume.js";
 import { Insight } from "./insight.js";
 import { Limits } from "./limits.js";
 import { follow } from "./live.js";
+import { Logs } from "./logs.js";
+import { wantsNotice } from "./notify.js";
 import { Parallel } from "./parallel.js";
 import { FrontPlot } from "./plot.js";
 import { Baselines, Sensitivity } from "./policies.js";
 import { PredictorCard } from "./predictor.js";
 import { Results } from "./results.js";
 import { Sharing } from "./sharing.js";
+import { showSpec } from "./spec.js";
 import { Stages } from "./stages.js";
 import { FrontTable } from "./table.js";
 import { View } from "./view.js";
@@ -38,7 +41,7 @@ let job = submitted;
 
 const results = new Results();
 const stages = new Stages(byId("stages"));
-const curve = new Curve(byId("curve"));
+const curve = new Curve(byId("curve"), byId("curve-what"));
 const exports = new Exports(job.id, byId("exports"), (id) => detail.refresh(id), select);
 const detail = new Detail(byId("detail"), job.id, results, exports);
 const view = new View();
@@ -64,6 +67,8 @@ const baselines = new Baselines(byId("baselines-card"), byId("baselines"), resul
 const sensitivity = new Sensitivity(byId("sensitivity-card"), byId("sensitivity"));
 const predictor = new PredictorCard();
 const sharing = new Sharing(byId("sharing-card"), byId("sharing"));
+const notice = wantsNotice(byId("notify"));
+let finalists = 0;
 const dataCard = new DataCard(byId("data-card"), byId("data"));
 
 // --- the job itself -------------------------------------------------------------------------------
@@ -147,6 +152,7 @@ function showResults() {
   byId("r-best-name").textContent = `Best ${label(metric).toLowerCase()}`;
   byId("r-best").textContent = amount(metric, results.best(metric));
   const asked = job.spec?.search?.evaluations ?? submitted.spec.search?.evaluations;
+  if (asked) stages.count("search", `${results.count} of ${asked}`);
   byId("r-evaluated").textContent = asked ? `${results.count} of ${asked}` : String(results.count);
   byId("r-front").textContent = results.front.length ? String(results.front.length) : "–";
   showCaption();
@@ -196,16 +202,16 @@ const showSoon = throttle(showResults, 250);
 
 // --- selection: plot, table, panel and address agree ----------------------------------------------
 
-function choose(id) {
+function choose(id, isAsked = false) {
   plot.select(id);
   parallel.select(id);
   table.select(id);
-  return detail.show(id);
+  return detail.show(id, isAsked);
 }
 
 function select(id) {
   view.set({ architecture: id });
-  choose(id);
+  choose(id, true);
 }
 
 function fromAddress() {
@@ -218,11 +224,14 @@ function fromAddress() {
 function hear(kind, data) {
   if (kind === "job") {
     const before = job.state;
+    notice.hear([job], [{ ...job, ...data }]);
     job = { ...job, ...data };
     showJob();
     if (before !== job.state && ENDED.includes(job.state)) loadFront();
   } else if (kind === "curve") {
     curve.add(data);
+    const epochs = submitted.spec.training?.epochs;
+    if (epochs) stages.count("train supernet", `epoch ${Math.floor(data.epoch)} of ${epochs}`);
     showPhase();
   } else if (kind === "gradient") {
     gradient?.hear();
@@ -239,6 +248,8 @@ function hear(kind, data) {
   } else if (kind === "baseline") {
     baselines.add(data);
   } else if (kind === "finalist") {
+    finalists += 1;
+    stages.count("measure finalists", `${finalists} measured`);
     loadFront();
     if (data.architecture_id === detail.shown) detail.show(data.architecture_id);
   } else if (kind === "predictor") {
@@ -258,7 +269,17 @@ function hear(kind, data) {
   }
 }
 
+/** What went wrong without ending the job stands at the top. */
+function warn(data) {
+  const card = byId("warnings");
+  card.hidden = false;
+  card.querySelector("ul").append(el("li", {}, el("time", { datetime: data.at, title: exactTime(data.at) }, timeOfDay(data.at)), ` ${data.text}`));
+  const count = card.querySelectorAll("li").length;
+  card.querySelector("summary").textContent = count === 1 ? `A warning: ${data.text}` : `${count} warnings; the last: ${data.text}`;
+}
+
 function log(kind, data) {
+  if (data.level === "warning") warn(data);
   const text = { state: () => (data.message ? `${data.state}: ${data.message}` : data.state), stage: () => data.stage, message: () => data.text, verb: () => `${data.verb} by ${data.by}` }[kind]();
   const list = byId("log");
   const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 24;
@@ -324,6 +345,15 @@ for (const button of document.querySelectorAll("[data-verb]")) {
   });
 }
 
+byId("share")?.addEventListener("click", async (event) => {
+  try {
+    await post(`/v1/jobs/${job.id}/sharing`, { shared: event.target.dataset.shared !== "true" });
+    location.reload();
+  } catch (error) {
+    complain(error);
+  }
+});
+
 byId("rerun").addEventListener("click", () => {
   byId("rerun-dialog").returnValue = "";
   byId("rerun-dialog").showModal();
@@ -375,7 +405,8 @@ editing.addEventListener("close", async () => {
 // --- begin ----------------------------------------------------------------------------------------
 
 byId("submitted").title = exactTime(job.created_at);
-byId("spec").textContent = JSON.stringify(submitted.spec, null, 2);
+showSpec(submitted);
+new Logs(job.id, view);
 showJob();
 exports.load().catch(() => {});
 // Of a supernet that is reused, no event of this job tells.
@@ -385,6 +416,7 @@ view.onChange(fromAddress);
 setInterval(showTimes, 1000);
 saving(byId("save-plot"), `front-${job.id}`, { picture: (kind) => plot.picture(kind), rows: () => plot.rows() });
 saving(byId("save-parallel"), `metrics-${job.id}`, { picture: (kind) => parallel.picture(kind), rows: () => parallel.rows() });
+saving(byId("save-curve"), `curve-${job.id}`, { picture: (kind) => curve.picture(kind), rows: () => curve.rows() });
 saving(byId("save-hypervolume"), `hypervolume-${job.id}`, { picture: (kind) => hypervolume.picture(kind), rows: () => hypervolume.rows() });
 begin();
 

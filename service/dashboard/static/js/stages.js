@@ -59,11 +59,18 @@ export class Stages {
     this.tick(job);
   }
 
+  /** What of a stage is done, in its own words: epochs, networks. */
+  count(stage, words) {
+    this.#words.set(stage, words);
+  }
+
+  #words = new Map(); // stage -> how far it is
+
   tick(job) {
     for (const item of this.#items) {
       const { stage, status } = item.dataset;
       const seconds = this.#of(stage);
-      const words = { current: `${percent(job.stage_progress)} · ${duration(seconds)}`, done: seconds === null ? "" : duration(seconds), stopped: job.state };
+      const words = { current: [this.#words.get(stage) ?? percent(job.stage_progress), duration(seconds)].join(" · "), done: seconds === null ? "" : duration(seconds), stopped: job.state };
       const text = words[status] ?? "";
       const note = item.querySelector(".stage-note");
       if (note.textContent !== text) note.textContent = text;
