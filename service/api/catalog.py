@@ -31,11 +31,23 @@ def catalog() -> dict[str, Any]:
     return _catalog() | _families(None if users is None else (str(users.folder), users.stamp()))
 
 
+@router.get("/job", dependencies=[READ])
+def job_schema() -> dict[str, Any]:
+    """The JSON schema of a job, with a help text for each field: what a form is made of."""
+    return _job_schema()
+
+
+@lru_cache(maxsize=1)
+def _job_schema() -> dict[str, Any]:
+    return JobSpec.model_json_schema()
+
+
 @lru_cache(maxsize=1)
 def _catalog() -> dict[str, Any]:
     recipes = RECIPES.names()
     return {
         "recipes": {name: JobSpec.model_validate({"recipe": name}).model_dump(mode="json") for name in recipes},
+        "recipe_words": {name: _first_lines(RECIPES.load(name).__doc__) for name in recipes},
         "metrics": {
             name: {"goal": m.goal, "unit": m.unit, "source": m.source, "meaning": m.meaning}
             for name, m in METRICS.items()
@@ -53,6 +65,12 @@ def _catalog() -> dict[str, Any]:
         "job_states": list(JOB_STATES),
         "stages": list(STAGES),
     }
+
+
+def _first_lines(words: str | None) -> dict[str, str]:
+    """What a recipe's file says of it: its first sentence, and the paragraphs after it."""
+    first, _, rest = (words or "").strip().partition("\n\n")
+    return {"title": " ".join(first.split()), "more": "\n\n".join(" ".join(p.split()) for p in rest.split("\n\n"))}
 
 
 def _schemas(kind: Kind) -> dict[str, Any]:

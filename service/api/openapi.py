@@ -74,7 +74,7 @@ def _refusals(method: str, path: str, operation: dict[str, Any], *, is_open: boo
         found |= {500, 503}
     if not is_open or path == "/v1/session":
         found |= {401, 429}
-    if "{" in path or path in ("/v1/jobs", "/v1/profile"):
+    if "{" in path or path in ("/v1/jobs", "/v1/profile", "/v1/estimate"):
         found.add(404)  # a supernet that is reused counts as well
     if method != "GET" or "{job_id}" in path or path.endswith("/download"):
         found.add(409)

@@ -6,10 +6,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body
 
-from service.api.deps import READ
+from job.spec import JobSpec
+from service import jobs
+from service.api.deps import READ, IdentityDep, SessionDep
+from service.auth.ownership import see
+from service.estimate import EstimateOut, estimate
 from service.profile import ProfileOut, ProfileSpec, make_profile
 
-router = APIRouter(prefix="/v1/profile", tags=["profile"])
+router = APIRouter(prefix="/v1", tags=["profile"])
 
 Spec = Annotated[
     ProfileSpec,
@@ -39,8 +43,16 @@ Spec = Annotated[
 ]
 
 
-@router.post("", dependencies=[READ])
+@router.post("/profile", dependencies=[READ])
 def profile(spec: Spec) -> ProfileOut:
     """Smallest, median and largest cost of every exact metric, the number of distinct networks, and whether the
     limits can be met: the share of networks that do, or the one that comes nearest. Stores nothing."""
     return make_profile(spec)
+
+
+@router.post("/estimate", dependencies=[READ])
+def estimate_job(spec: JobSpec, session: SessionDep, who: IdentityDep) -> EstimateOut:
+    """How long a job would take and what it would store, from what earlier jobs took here. Stores nothing."""
+    if spec.supernet.reuse is not None:
+        see(session, who, "supernet_id", spec.supernet.reuse)
+    return estimate(session, jobs.reusing(session, spec), None)

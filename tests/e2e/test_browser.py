@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
 
 from service.client import Client
@@ -306,10 +307,24 @@ def test_a_job_is_written_checked_and_submitted_in_the_browser(page: Page, clien
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     page.get_by_test_id("new-job").click()
     text = page.get_by_test_id("job-text")
-    expect(page.get_by_test_id("recipe")).to_have_value("bignas")
-    written = client.catalog()["recipes"]["bignas"]
-    expect(text).to_have_value(re.compile('"recipe": "bignas"'))
-    assert json.loads(text.input_value()) == written
+    expect(page.get_by_test_id("recipe-bignas")).to_be_checked()
+    expect(text).to_have_value("recipe: bignas\n")  # what nobody changed has the recipe's default
+
+    # Form and text are in step.
+    form = page.get_by_test_id("fields")
+    form.locator("[data-path='training.epochs']").fill("3")
+    form.locator("[data-path='search.evaluations']").fill("1.5")
+    form.locator("[data-path='job']").evaluate_all("() => document.activeElement.blur()")
+    expect(form).to_contain_text("Write a whole number; got 1.5.")
+    expect(text).to_have_value(re.compile("epochs: 3"))
+    form.locator("[data-path='objectives.1.limit']").fill("100000")
+    form.locator("[data-path='objectives.1.limit']").blur()
+    expect(text).to_have_value(re.compile("limit: 100000"))
+    text.fill("recipe: sortednet\ntraining: {epochs: 7}")
+    expect(page.get_by_test_id("recipe-sortednet")).to_be_checked()
+    expect(form.locator("[data-path='training.epochs']")).to_have_value("7")
+    expect(page.get_by_test_id("estimate")).to_contain_text("Stores at most")
+    page.on("dialog", lambda dialog: dialog.accept())
 
     sentence = page.get_by_test_id("shrink")
     for name, value in {"model": "vit", "data": "digits", "under": "latency_ms=0.5, size_bytes=2e6"}.items():
@@ -320,15 +335,18 @@ def test_a_job_is_written_checked_and_submitted_in_the_browser(page: Page, clien
     page.get_by_test_id("plan").click()
     expect(page.get_by_test_id("decisions")).to_contain_text("shapes and bits are searched together")
     expect(page.get_by_test_id("trouble")).to_be_hidden()
-    limits = {goal["metric"]: goal.get("limit") for goal in json.loads(text.input_value())["objectives"]}
+    limits = {goal["metric"]: goal.get("limit") for goal in yaml.safe_load(text.input_value())["objectives"]}
     assert limits == {"accuracy": None, "latency_ms": 0.5, "size_bytes": 2e6}
 
     text.fill("{")
     page.get_by_test_id("submit").click()
-    expect(page.get_by_test_id("trouble")).to_contain_text("This is not JSON yet")
+    expect(page.get_by_test_id("trouble")).to_contain_text("This is not YAML yet")
     text.fill(json.dumps({"recipe": "bignas", "epochs": 3}))
     page.get_by_test_id("submit").click()
     expect(page.get_by_test_id("trouble")).to_contain_text("epochs: There is no such field")
+    text.fill("recipe: bignas\nsearch: {evaluations: 0}")
+    page.get_by_test_id("submit").click()
+    expect(page.locator("#f-search-evaluations-wrong")).to_be_visible()  # beside its field
     limited = {**TINY_JOB, "objectives": [{"metric": "accuracy"}, {"metric": "macs", "limit": 100_000}]}
     text.fill(json.dumps(limited))
     page.get_by_test_id("check").click()
@@ -350,7 +368,7 @@ def test_a_finished_job_is_copied_and_searched_further(page: Page, job_id: str, 
     spec = client.job(job_id)["spec"]
     left_open = {"lr_decay_epochs": None, "sharded": None}  # decided anew, when it is submitted
     copied = {**spec, "training": {**spec["training"], **left_open}}
-    assert json.loads(page.get_by_test_id("job-text").input_value()) == copied
+    assert yaml.safe_load(page.get_by_test_id("job-text").input_value()) == copied
 
     page.goto(f"/jobs/{job_id}")
     page.get_by_test_id("extend").click()

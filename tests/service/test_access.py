@@ -65,7 +65,7 @@ def test_a_route_that_says_nothing_is_closed_even_to_admins(guarded: Settings, k
 
 def test_whatever_changes_something_needs_more_than_read(guarded: Settings) -> None:
     # Nothing that others see is changed by them.
-    asks_only = {"/v1/profile", "/v1/session", "/v1/session/links", "/v1/jobs/{job_id}/solve"}
+    asks_only = {"/v1/profile", "/v1/estimate", "/v1/session", "/v1/session/links", "/v1/jobs/{job_id}/solve"}
     for method, path, need in routes(guarded):
         assert need is not None
         if method != "GET" and path not in asks_only:

@@ -190,7 +190,13 @@ def test_jobs_are_sorted_and_paged_in_any_order(database, settings) -> None:
         def listed(sort: str, order: str) -> list[str]:
             names, cursor = [], None
             while True:
-                asked = {"sort": sort, "order": order, "limit": 1, "text": word, **({"cursor": cursor} if cursor else {})}
+                asked = {
+                    "sort": sort,
+                    "order": order,
+                    "limit": 1,
+                    "text": word,
+                    **({"cursor": cursor} if cursor else {}),
+                }
                 page = api.get("/v1/jobs", params=asked).json()
                 names += [job["name"][-1] for job in page["jobs"]]
                 if (cursor := page["next_cursor"]) is None:

@@ -1,9 +1,10 @@
 // The JSON API. An error carries the sentence of its problem document.
 
 export class ApiError extends Error {
-  constructor(message, status) {
+  constructor(message, status, problem = {}) {
     super(message);
     this.status = status;
+    this.problem = problem; // the whole document
   }
 }
 
@@ -26,7 +27,7 @@ async function request(path, options) {
     location.assign(`/sign-in?${new URLSearchParams({ next: location.pathname + location.search })}`);
   }
   const problem = await answer.json().catch(() => ({}));
-  throw new ApiError(problem.detail ?? `The server answered ${answer.status}.`, answer.status);
+  throw new ApiError(problem.detail ?? `The server answered ${answer.status}.`, answer.status, problem);
 }
 
 export function get(path) {

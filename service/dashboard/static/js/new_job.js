@@ -1,16 +1,21 @@
-// A job as text: from a recipe, as a copy of another job, or as a further search of its supernet.
+// A new job: a form and its YAML in step, from a recipe, as a copy of another job, or as a further search of its supernet.
 
 import { get, post } from "./api.js";
-import { byId, el } from "./dom.js";
+import { afterCalm, byId, el } from "./dom.js";
+import { duration, scaled } from "./format.js";
+import { JobForm } from "./job_form.js";
 import { profileNodes } from "./profile.js";
 import { planned } from "./shrink.js";
 
+const yaml = window.jsyaml;
+const CALM_MS = 350;
 const text = byId("job");
-const recipe = byId("recipe");
 const outcome = byId("outcome");
 const buttons = [byId("check"), byId("form").querySelector("[type=submit]")];
-let recipes = {};
+let catalog = null;
+let form = null;
 let parent = null; // the job that this one is made of, and how: {id, verb, draft}
+let followed = ""; // the job that the form was last drawn with
 let filled = ""; // what this page wrote, so that what the user wrote is never lost unasked
 
 start();
@@ -25,10 +30,16 @@ async function start() {
   const asked = new URLSearchParams(location.search);
   const [copied, extended] = [asked.get("copy"), asked.get("extend")];
   try {
-    ({ recipes } = await get("/v1/catalog"));
-    recipe.append(...Object.keys(recipes).map((name) => el("option", { value: name }, name)));
+    const [known, schema, registered] = await Promise.all([get("/v1/catalog"), get("/v1/catalog/job"), get("/v1/targets")]);
+    catalog = known;
+    const targets = [...catalog.runtimes, ...registered.targets.map(({ name }) => name)];
+    form = new JobForm(byId("fields"), { schema, catalog, targets }, (job) => {
+      write(job);
+      weigh();
+    });
+    drawCards();
     const other = copied ?? extended;
-    if (other === null) fillFromRecipe(asked.get("recipe") in recipes ? asked.get("recipe") : Object.keys(recipes)[0]);
+    if (other === null) fillFromRecipe(asked.get("recipe") in catalog.recipes ? asked.get("recipe") : Object.keys(catalog.recipes)[0], Object.fromEntries(asked));
     else if (copied === null) fillFromJob(await get(`/v1/jobs/${encodeURIComponent(other)}`), true);
     else {
       // What follows from other parts of the job is left open, so that it follows the changes that are made here.
@@ -41,16 +52,51 @@ async function start() {
   }
 }
 
-function fill(job) {
-  filled = `${JSON.stringify(job, null, 2)}\n`;
-  text.value = filled;
-  recipe.value = job.recipe;
+/** One card for each recipe: what the paper says, and that it is chosen. */
+function drawCards() {
+  byId("recipes").replaceChildren(...Object.entries(catalog.recipe_words).map(([name, { title, more }]) => {
+    const radio = el("input", { type: "radio", name: "recipe", value: name, "data-testid": `recipe-${name}` });
+    radio.addEventListener("change", () => changeRecipe(name));
+    const [paper, ...what] = title.split(": ");
+    return el("div", { class: "recipe" },
+      el("label", {}, radio, el("strong", {}, paper), el("span", {}, what.join(": "))),
+      more ? el("details", {}, el("summary", {}, "More"), el("p", { class: "quiet small" }, more)) : null,
+    );
+  }));
 }
 
-function fillFromRecipe(name) {
+function changeRecipe(name) {
+  if (text.value !== filled && !confirm(`Replace what you wrote by the recipe ${name}?`)) {
+    markRecipe(readQuietly()?.recipe);
+    return;
+  }
+  fillFromRecipe(name);
+}
+
+function markRecipe(name) {
+  for (const radio of byId("recipes").querySelectorAll("input")) radio.checked = radio.value === name;
+}
+
+/** The text follows the form. */
+function write(job) {
+  followed = JSON.stringify(job);
+  text.value = yaml.dump(job, { lineWidth: 100, noRefs: true, flowLevel: 3 });
+  trouble(null);
+}
+
+function fill(job) {
+  write(job);
+  filled = text.value;
+  form.show(job);
+  markRecipe(job.recipe);
+  weigh();
+}
+
+function fillFromRecipe(name, asked = {}) {
   parent = null;
-  fill(recipes[name]);
-  byId("about").textContent = `Recipe ${name} with every default. Change what you like; what you leave out has the default.`;
+  const reuse = asked.supernet ? { supernet: { reuse: asked.supernet } } : {};
+  fill({ recipe: name, ...reuse });
+  byId("about").textContent = asked.supernet ? `Searches the trained supernet ${asked.supernet} again, without training.` : "What you leave out has the recipe's default.";
 }
 
 function fillFromJob(job, isFurther) {
@@ -94,39 +140,80 @@ function trouble(message) {
   byId("trouble").hidden = !message;
 }
 
-/** The job as it stands there; null, with what is wrong, where it is no JSON. */
-function read() {
+function readQuietly() {
   try {
-    const job = JSON.parse(text.value);
-    trouble(null);
-    return job;
-  } catch (error) {
-    trouble(`This is not JSON yet: ${error.message}.`);
-    text.focus();
+    const job = yaml.load(text.value, { schema: yaml.JSON_SCHEMA });
+    return job !== null && typeof job === "object" && !Array.isArray(job) ? job : null;
+  } catch {
     return null;
   }
 }
 
-/** Does something with the job; what is wrong with it is told. */
+/** The job as it stands there; null, with what is wrong, where it is no YAML. */
+function read() {
+  try {
+    const job = yaml.load(text.value, { schema: yaml.JSON_SCHEMA });
+    if (job === null || typeof job !== "object" || Array.isArray(job)) throw new Error("a job has fields, such as recipe: bignas");
+    trouble(null);
+    return job;
+  } catch (error) {
+    trouble(`This is not YAML yet: ${error.reason ?? error.message}${error.mark ? `, line ${error.mark.line + 1}` : ""}.`);
+    return null;
+  }
+}
+
+/** Does something with the job; what is wrong with it is told, beside its field where there is one. */
 async function withJob(work) {
   const job = read();
-  if (job === null) return;
+  if (job === null) {
+    text.focus();
+    return;
+  }
   for (const button of buttons) button.disabled = true;
   outcome.setAttribute("aria-busy", "true");
+  follow(job);
   try {
     await work(job);
   } catch (error) {
     trouble(error.message);
+    form.refuse((error.problem?.errors ?? []).map(({ field, message }) => ({ path: String(field ?? ""), message: String(message ?? "") })));
   }
   outcome.removeAttribute("aria-busy");
   for (const button of buttons) button.disabled = false;
 }
 
-recipe.addEventListener("change", () => {
-  const keep = text.value !== filled && !confirm(`Replace what you wrote by the defaults of ${recipe.value}?`);
-  if (keep) recipe.value = JSON.parse(filled).recipe;
-  else fillFromRecipe(recipe.value);
-});
+// --- what it takes --------------------------------------------------------------------------------
+
+/** Time and disk, a moment after the last change. */
+const weigh = afterCalm(async () => {
+  const job = readQuietly();
+  if (!job) return;
+  try {
+    const { seconds, low, high, stages, told, disk_bytes: disk } = await post("/v1/estimate", job);
+    const time = seconds === null ? "Time: not known. " : `About ${duration(seconds)} (${duration(low)} to ${duration(high)}). `;
+    const parts = stages.map((one) => `${one.stage} ${duration(one.seconds)}`).join(", ");
+    byId("estimate").textContent = `${time}${parts ? `${parts}. ` : ""}Stores at most ${scaled(disk, "B")} at a time. ${told}`;
+  } catch {
+    byId("estimate").textContent = ""; // it is not a job yet; Check says why
+  }
+}, CALM_MS);
+
+/** The form follows the text. */
+function follow(job) {
+  if (JSON.stringify(job) === followed) return;
+  followed = JSON.stringify(job);
+  form.show(job);
+  markRecipe(job.recipe);
+  weigh();
+}
+
+text.addEventListener("input", afterCalm(() => {
+  const job = readQuietly();
+  if (job) {
+    trouble(null);
+    follow(job);
+  } else read();
+}, CALM_MS));
 byId("check").addEventListener("click", () =>
   withJob(async (job) => outcome.replaceChildren(...profileNodes(await post("/v1/profile", job)))),
 );
