@@ -86,6 +86,24 @@ def workers(request: Request) -> HTMLResponse:
     return page(request, "workers.html")
 
 
+@router.get("/recipes", response_class=HTMLResponse, dependencies=[READ_PAGE])
+def recipes(request: Request) -> HTMLResponse:
+    """What each recipe is and what it fills in; the browser fetches them."""
+    return page(request, "recipes.html")
+
+
+@router.get("/supernets", response_class=HTMLResponse, dependencies=[READ_PAGE])
+def supernets(request: Request) -> HTMLResponse:
+    """Trained supernets; the browser fetches them."""
+    return page(request, "supernets.html")
+
+
+@router.get("/datasets", response_class=HTMLResponse, dependencies=[READ_PAGE])
+def datasets(request: Request) -> HTMLResponse:
+    """Uploaded data and checkpoints; the browser fetches and sends them."""
+    return page(request, "datasets.html")
+
+
 @router.get("/compare", response_class=HTMLResponse, dependencies=[READ_PAGE])
 def compare(request: Request) -> HTMLResponse:
     """Networks side by side and fronts in one plot; which ones is in the address, and the browser fetches them."""

@@ -53,7 +53,7 @@ function classes(read) {
 
 function table(names, rows) {
   const head = el("tr", {}, ...names.map((name) => el("th", { scope: "col" }, name)));
-  return el("div", { class: "scroll" }, el("table", { class: "data" }, el("thead", {}, head), el("tbody", {}, ...rows)));
+  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `By ${names[0]}` }, el("table", { class: "data" }, el("thead", {}, head), el("tbody", {}, ...rows)));
 }
 
 function numbers(values) {

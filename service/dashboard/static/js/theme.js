@@ -21,6 +21,8 @@
   apply();
   system.addEventListener("change", apply);
   addEventListener("storage", apply);
+  // On a phone the names of the pages do not fit beside one another: where one is, is in sight.
+  document.addEventListener("DOMContentLoaded", () => document.querySelector("nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" }));
   document.addEventListener("click", (event) => {
     const button = event.target.closest?.("[data-theme-switch]");
     if (!button) return;

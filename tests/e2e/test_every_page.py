@@ -1,0 +1,103 @@
+"""Every page: no serious barrier that axe-core finds, no error in the console, nothing wider than the screen."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+
+from service.client import Client
+from tests.conftest import TINY_JOB
+from tests.e2e.helpers import is_finished, wait_for
+from tests.e2e.pages import FLAGS, every_page, opened
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+AXE = Path(__file__).parent / "axe" / "axe-4.14.1.min.js"
+SERIOUS = ("serious", "critical")
+# Swagger UI's own widgets, which nest what can be pressed, are left out; the rest of their page is not.
+RUN = "() => axe.run({exclude: [['.swagger-ui']]}, {resultTypes: ['violations']})"
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), reason="chromium is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def addresses(client: Client) -> dict[str, str]:
+    """Addresses of all pages, with two small jobs."""
+    ids = [str(client.submit({**TINY_JOB, "name": f"<b>page</b> {n}", "labels": ["a"]})["id"]) for n in range(2)]
+    for job_id in ids:
+        wait_for(client, job_id, is_finished)
+    points = client.front(ids[0])["points"]
+    return every_page(ids, points[0]["architecture_id"], points[-1]["architecture_id"])
+
+
+def violations(page: Page) -> list[str]:
+    """Serious and critical ones, with where they are."""
+    page.evaluate(AXE.read_text())
+    found: dict[str, Any] = page.evaluate(RUN)
+    return [
+        f"{one['id']}: {node['target'][0]} {node.get('failureSummary', '')[:200]}"
+        for one in found["violations"]
+        if one["impact"] in SERIOUS
+        for node in one["nodes"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("width", "theme"),
+    [
+        pytest.param(1280, "light"),
+        pytest.param(1280, "dark", marks=pytest.mark.thorough),
+        pytest.param(390, "light", marks=pytest.mark.thorough),
+        pytest.param(390, "dark", marks=pytest.mark.thorough),
+    ],
+)
+def test_every_page_is_open_to_everybody(
+    browser: Browser, client: Client, addresses: dict[str, str], width: int, theme: str
+) -> None:
+    context = opened(browser, client, width, theme)
+    problems = [f"{name}: {one}" for name, address in addresses.items() for one in problems_of(context, address)]
+    context.close()
+    assert problems == []
+
+
+def problems_of(context: BrowserContext, address: str) -> list[str]:
+    """What is wrong with a page."""
+    page, problems = context.new_page(), []
+    page.on("pageerror", lambda error: problems.append(f"script: {error}"))
+
+    def hear(said: ConsoleMessage) -> None:
+        # A page that is not there says so with its status; that alone is no error of ours.
+        if said.type == "error" and "404" not in said.text:
+            problems.append(said.text)
+
+    def note(asked: Request) -> None:
+        if not asked.url.startswith(("http://127.0.0.1:", "data:", "blob:")):
+            problems.append(f"asked {asked.url}")
+
+    page.on("console", hear)
+    page.on("request", note)
+    page.goto(address)
+    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(600)
+    problems += violations(page)
+    if not page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"):
+        problems.append("wider than the screen")
+    page.close()
+    return problems
