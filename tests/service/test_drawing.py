@@ -242,3 +242,25 @@ def test_a_network_has_a_page(database: Any, settings: Any, api: TestClient) -> 
     assert api.get(f"/jobs/{shop.job_id}/networks/none").status_code == 404
     assert api.get("/jobs/none/networks/none").status_code == 404
     assert api.get("/compare").status_code == 200
+
+
+# --- what a form is made of --------------------------------------------------------------------------
+
+
+def test_a_form_has_a_schema_with_help_and_words_of_every_recipe(api: TestClient) -> None:
+    schema = api.get("/v1/catalog/job").json()
+    assert {"recipe", "supernet", "data", "training", "objectives", "search"} <= schema["properties"].keys()
+    assert schema["$defs"]["SearchSpec"]["properties"]["evaluations"]["maximum"] == 100_000
+    catalog = api.get("/v1/catalog").json()
+    assert catalog["recipe_words"].keys() == catalog["recipes"].keys()
+    assert catalog["recipe_words"]["bignas"]["title"].startswith("BigNAS (arXiv 2003.11142): ")
+    assert catalog["export_loads"].keys() == catalog["export_formats"].keys()
+
+
+def test_a_job_is_estimated_and_not_stored(api: TestClient) -> None:
+    before = len(api.get("/v1/jobs?limit=200").json()["jobs"])
+    found = api.post("/v1/estimate", json=TINY_JOB).json()
+    assert found["disk_bytes"] > 0
+    assert found["told"]
+    assert len(api.get("/v1/jobs?limit=200").json()["jobs"]) == before
+    assert api.post("/v1/estimate", json={**TINY_JOB, "supernet": {"reuse": "none"}}).status_code == 404
