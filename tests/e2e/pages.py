@@ -57,7 +57,7 @@ JOBS: tuple[dict[str, Any], ...] = (
     },
 )
 # Colours of a picture's palette: enough for flat colours, and small.
-COLOURS = 96
+COLOURS = 160
 
 
 def every_page(job_ids: list[str], network: str, other: str) -> dict[str, str]:

@@ -298,7 +298,10 @@ export class FrontPlot {
   #names(points, marks, across, up) {
     const said = new Map(); // id -> words
     const say = (id, word) => said.set(id, [...(said.get(id) ?? []), word]);
-    for (const mark of marks) if (mark.name) say(mark.id, mark.name);
+    for (const mark of marks) {
+      const words = said.get(mark.id) ?? [];
+      if (mark.name && !words.some((word) => mark.name.startsWith(word))) say(mark.id, mark.name);
+    }
     const knee = points.find((point) => point.id === this.#results.knee);
     if (knee) say(knee.id, "knee");
     if (points.length > 2) {
@@ -314,7 +317,7 @@ export class FrontPlot {
       const position = left < 0.2 ? "right" : left > 0.8 ? "left" : "bottom";
       return {
         value: [metrics[across], metrics[up]],
-        label: { show: true, formatter: words.join(", "), position, distance: id === knee?.id ? 16 : 12, ...font(), color: token("--ink"), fontSize: 11, fontWeight: 600, textBorderColor: token("--panel"), textBorderWidth: 3 },
+        label: { show: true, formatter: words.join(", "), width: 170, overflow: "truncate", position, distance: id === knee?.id ? 16 : 12, ...font(), color: token("--ink"), fontSize: 11, fontWeight: 600, textBorderColor: token("--panel"), textBorderWidth: 3 },
       };
     });
   }
