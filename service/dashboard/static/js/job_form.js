@@ -17,6 +17,8 @@ const SECTIONS = [
   ["scoring", "Scoring", []],
   ["needs", "What a worker must have", []],
 ];
+// Fields of the job itself.
+const OF_JOB = ["name", "labels", "notes", "priority"];
 const ON_TARGET = ["latency_ms", "tokens_per_second"];
 const OF_WORDS = ["notes"];
 
@@ -47,10 +49,16 @@ export class JobForm {
     this.#job = job;
     const focus = document.activeElement?.dataset?.path;
     this.#element.replaceChildren(
-      this.#group("job", "Job", ["name", "labels", "notes", "priority"].map((name) => this.#field([name], this.#schema.properties[name]))),
-      ...SECTIONS.map(([part, title, first]) => this.#section(part, title, first)).filter(Boolean),
+      this.#group("job", "Job", OF_JOB.map((name) => this.#field([name], this.#schema.properties[name]))),
+      ...[...SECTIONS, ...this.#others()].map(([part, title, first]) => this.#section(part, title, first)).filter(Boolean),
     );
     if (focus) this.#element.querySelector(`[data-path="${CSS.escape(focus)}"]`)?.focus({ preventScroll: true });
+  }
+
+  /** Parts that nobody has given a place: they stand at the end. */
+  #others() {
+    const placed = new Set(["recipe", "version", ...OF_JOB, ...SECTIONS.map(([part]) => part)]);
+    return Object.keys(this.#schema.properties).filter((name) => !placed.has(name)).map((name) => [name, titled(name), []]);
   }
 
   // --- the job ------------------------------------------------------------------------------------
@@ -183,7 +191,7 @@ export class JobForm {
       ? el("button", { type: "button", class: "reset", title: `Back to the recipe's ${JSON.stringify(at(this.#recipe, path))}`, "aria-label": `Reset ${key}`, onclick: () => this.#set(path, undefined, true) }, "↺")
       : null;
     if (help) input.setAttribute("aria-describedby", `${id}-help`);
-    const name = path.at(-1).replaceAll("_", " ").replace(/^./, (letter) => letter.toUpperCase());
+    const name = titled(path.at(-1));
     const title = el("label", { for: id, class: isSet ? "is-set" : null }, above ? name : [name]);
     return el("div", { class: above ? "field" : "field beside" }, ...(above ? [title, input] : [input, title]), reset, help ? el("p", { class: "help", id: `${id}-help` }, ...words(help)) : null, el("p", { class: "wrong", id: `${id}-wrong`, role: "alert", hidden: true }));
   }
@@ -312,6 +320,10 @@ export class JobForm {
 
 function at(value, path) {
   return path.reduce((found, name) => (found === null || found === undefined ? undefined : found[name]), value);
+}
+
+function titled(name) {
+  return name.replaceAll("_", " ").replace(/^./, (letter) => letter.toUpperCase());
 }
 
 /** A help text; what stands between backticks is code. */
