@@ -1,7 +1,7 @@
 // The front plot: everything evaluated as a cloud, the front in gold, whatever two metrics are its axes and a third its colour.
 
 import { axis, font, makeChart, pictureOf, ramp } from "./charts.js";
-import { el, inNextFrame, token } from "./dom.js";
+import { afterCalm, el, inNextFrame, token } from "./dom.js";
 import { amount, isShare, label, mark } from "./format.js";
 import { Nearest } from "./nearest.js";
 
@@ -13,6 +13,9 @@ const COST_OTHER = 4;
 const [LOG_MARGIN, MARGIN] = [1.15, 0.05];
 // What is beyond the limits of whoever looks, or outside of the selection.
 const FAINT = 0.12;
+// Of so many points each is small: a crowd is read by where it is dense, and below 4 pixels ECharts fills squares (of 10,000
+// points a moved slider was drawn in 65 ms instead of 99). While somebody drags along another chart they wait for a pause.
+const [MANY, PAUSE_MS] = [3000, 60];
 // A pointer that moved less has clicked.
 const STILL = 5;
 const GRID = { left: 62, right: 22, top: 22, bottom: 50 };
@@ -60,7 +63,8 @@ export class FrontPlot {
     parts.reset.addEventListener("click", () => this.#zoom(null));
     parts.clear.addEventListener("click", () => brush.clear());
     view.onChange(() => this.#draw());
-    brush.onChange(() => this.#draw());
+    const later = afterCalm(() => this.#draw(), PAUSE_MS);
+    brush.onChange(() => (this.#shown.cloud.length > MANY ? later() : this.#draw()));
     this.#listen();
     // A chart's points are pixels; this says where one is, for scripts that drive the page.
     this.#element.pixelOf = (id) => this.#pixelOf(id);
@@ -242,7 +246,7 @@ export class FrontPlot {
         clip: true,
         dimensions: ["x", "y"],
         data: Float64Array.from(places),
-        symbolSize: 6,
+        symbolSize: points.length > MANY ? (guessed ? 4.5 : 3.5) : 6,
         itemStyle: guessed ? { color: "transparent", borderColor: colour, borderWidth: 1.25, opacity: kept ? 0.85 : FAINT } : { color: colour, opacity: kept ? (step < 0 ? 0.65 : 0.9) : FAINT },
         z: kept ? 2 : 1,
       };
