@@ -171,4 +171,12 @@ def test_no_kind_of_event_is_read_back_as_state():
         if isinstance(node, ast.FunctionDef)
         and any(isinstance(n, ast.Name) and n.id == "JobEvent" for n in ast.walk(node))
     ]
-    assert reading == ["add_event", "events_after"]
+    # For streams and pages, which show them to people.
+    assert reading == ["add_event", "events_after", "history"]
+    asking = [
+        file
+        for package in packages
+        for file in (ROOT / package).rglob("*.py")
+        if "queries.history(" in file.read_text()
+    ]
+    assert [str(file.relative_to(ROOT)) for file in asking] == ["service/api/events.py"]
