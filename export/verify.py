@@ -26,7 +26,8 @@ from plugins.entries import packages_of_others
 from plugins.kinds import FORMATS
 from quantization.quantizable import applied_to
 from search_space.packages import own_packages
-from supernet.network import arguments, float_type_of
+from supernet.inputs import Inputs, named
+from supernet.network import complete, float_type_of
 
 # Imports nothing of ours: what it loads is what a user without Winnow would load.
 CHECKER = """
@@ -35,7 +36,8 @@ from importlib import metadata
 import numpy
 folder, work, sizes, count, part, *ours = sys.argv[1:]
 run = reload(folder, part) if part else reload(folder)
-given = [numpy.load(work + "/" + name) for name in ("inputs.npy", "mask.npy") if os.path.exists(work + "/" + name)]
+files = [f"{work}/input-{place}.npy" for place in range(9)]
+given = [numpy.load(file) for file in files if os.path.exists(file)]
 for size in map(int, sizes.split(",")):
     for number, start in enumerate(range(0, len(given[0]), size)):
         numpy.save(f"{work}/outputs-{size}-{number}.npy", run(*(each[start : start + size] for each in given)))
@@ -82,7 +84,7 @@ class _Question:
     """What every format is asked, and what the network itself says.
 
     Attributes:
-        given: inputs, and perhaps a mask.
+        given: what the network is given, in its order.
         sizes: of batches; where answers depend on company, one and `COMPANY`.
     """
 
@@ -105,10 +107,9 @@ class _Question:
 def verify(
     folder: Path,
     network: nn.Module,
-    inputs: Tensor,
+    inputs: Tensor | Inputs,
     labels: Tensor,
     formats: Sequence[str],
-    mask_NT: Tensor | None = None,
     promise: Promise | None = None,
     *,
     homes: Mapping[str, Path] | None = None,
@@ -119,8 +120,8 @@ def verify(
     The clean process computes with as many threads as this one: torch's kernels sum in another order with others.
 
     Args:
+        inputs: by name, or the only one of a network that has one.
         labels: of the inputs, or of a language model the next token at every position.
-        mask_NT: true where a padded text has a token; None: everywhere.
         promise: what the front says of the network.
         homes: format -> the folder of its files; None: all lie in `folder`.
 
@@ -132,12 +133,13 @@ def verify(
     Raises:
         VerificationError: a format does not load, differs by more than it may, or is not what the front says.
     """
-    _, *mask = arguments(network, inputs, mask_NT)
-    given = [tensor.cpu() for tensor in (inputs, *mask)]
+    # As they are: what computes in 16 bits rounds them itself.
+    asked = {**complete(network, inputs), **named(inputs)}
+    given = [tensor.cpu() for tensor in asked.values()]
     applied = applied_to(network)
     company = applied is not None and any(plan.dynamic for plan in applied.plans.values())
-    sizes = [1, COMPANY] if company else [_batch_size(given[0])]
-    report: dict[str, Any] = {"samples": len(inputs), "formats": {}}
+    sizes = [1, COMPANY] if company else [_batch_size(given)]
+    report: dict[str, Any] = {"samples": len(given[0]), "inputs": list(asked), "formats": {}}
     if promise is not None:
         report["front"] = {"metric": promise.metric, "value": promise.value, "samples": promise.of}
     if company:
@@ -273,8 +275,12 @@ def _check_integers(name: str, found: dict[str, Any], expected: Score) -> None:
         )
 
 
-def _batch_size(inputs: Tensor) -> int:
+def _batch_size(given: Sequence[Tensor]) -> int:
     """Samples in one forward pass: as many as memory holds, the same in both processes."""
+    return min(_fitting(inputs) for inputs in given)
+
+
+def _fitting(inputs: Tensor) -> int:
     if inputs.dim() == 4:
         return max(1, PIXELS // (inputs.shape[2] * inputs.shape[3]))
     return max(1, TOKENS // inputs.shape[1]) if inputs.dim() == 2 else len(inputs)
@@ -365,8 +371,8 @@ def run_clean(
     wanted: Continuation | None = None,
 ) -> dict[str, Any]:
     """Run a format in a process that knows nothing of ours; its logits are files of `work`."""
-    for file, array in zip(("inputs.npy", "mask.npy"), given, strict=False):
-        np.save(work / file, array)
+    for place, array in enumerate(given):
+        np.save(work / f"input-{place}.npy", array)
     if wanted is not None:
         np.save(work / "prompts.npy", wanted.prompts)
     count = 0 if wanted is None else wanted.count

@@ -144,8 +144,7 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
     name = folder_name(order.job.id, architecture.id, order.formats, order.ships)
     folder = artifacts.root / "exports" / order.job.id / name
     asked, everything = numbers.verified_on, slice(None)
-    inputs, mask = asked.inputs(everything), asked.mask(everything)
-    return write_bundle(subject, inputs, asked.y, folder, mask, numbers.promise)
+    return write_bundle(subject, asked.inputs(everything), asked.y, folder, numbers.promise)
 
 
 def _prepared(spec: JobSpec, data: Dataset) -> dict[str, Any]:

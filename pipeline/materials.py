@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor
 
 from job.fit import misfit
 from job.paths import PathRefused, check_paths
@@ -24,6 +23,7 @@ from supernet.data import IN_MEMORY, DataError, Dataset, Decoding
 from supernet.data.decoding import unheard
 from supernet.distributed import ALONE, Group
 from supernet.importance import order_by_importance
+from supernet.inputs import Inputs
 from supernet.network import Supernet
 from supernet.randomness import derived_rng
 from supernet.trainer import Trainer
@@ -131,12 +131,12 @@ def fresh_supernet(spec: JobSpec, space: SearchSpace, data: Dataset, device: tor
     return supernet
 
 
-def _samples(spec: JobSpec, data: Dataset, device: torch.device) -> Iterator[tuple[Tensor, Tensor | None]]:
+def _samples(spec: JobSpec, data: Dataset, device: torch.device) -> Iterator[Inputs]:
     """Training examples on which importance is scored, in small batches; the same for the same seed."""
     chosen = derived_rng(spec.training.seed, "importance", 0).permutation(len(data.train))[:IMPORTANCE_EXAMPLES]
     examples = data.train.take(torch.from_numpy(chosen).to(data.train.y.device))
     for batch in examples.batches(IMPORTANCE_BATCH, device):
-        yield batch.inputs, batch.mask
+        yield batch.inputs
 
 
 def make_trainer(spec: JobSpec, supernet: Supernet, data: Dataset, group: Group = ALONE) -> Trainer:

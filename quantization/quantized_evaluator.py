@@ -10,7 +10,7 @@ import torch
 
 from predictors.cost import costs
 from quantization.calibration import CalibrationError, SharedStatistics, calibrate_activations
-from quantization.quantizable import Batch, QuantizableNetwork
+from quantization.quantizable import QuantizableNetwork
 from quantization.quantized_space import QuantizedArchitecture, QuantizedSpace
 from search.evaluation import Evaluation
 from search.metrics import METRICS
@@ -18,6 +18,7 @@ from search_space.architecture import Architecture
 from supernet.data import Dataset, Split
 from supernet.evaluate import score
 from supernet.evaluator import Evaluator
+from supernet.inputs import Inputs
 from supernet.network import Network, Supernet
 from supernet.options import AugmentationOptions
 from supernet.prefixes import in_order
@@ -82,11 +83,11 @@ class QuantizedEvaluator(Evaluator):
         self._networks.move_to_end(network.id)
         return self._networks[network.id]
 
-    def examples(self) -> Iterator[Batch]:
+    def examples(self) -> Iterator[Inputs]:
         """The training examples that activations are calibrated on, in batches; the same every time."""
         device = next(self.supernet.parameters()).device
         for batch in self._examples.batches(CALIBRATION_BATCH, device):
-            yield batch.inputs, batch.mask
+            yield batch.inputs
 
     def network(self, architecture: Architecture) -> Network:
         """The architecture as a network that computes what its kernels would, ready for use and for export.

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+# Names of what a network with one input takes: that input, and where texts are padded their mask.
+INPUT, MASK = "input", "mask"
+
 
 @dataclass(frozen=True, slots=True)
 class ImageInput:

@@ -73,7 +73,7 @@ class Augmentation:
             augmented_NCHW = self._pictures(pixels_NCHW, rng)
             inputs_NCHW = standardisation(augmented_NCHW.clamp(0, 1) * standardisation.full_scale)
             inputs_NCHW = erased(inputs_NCHW, self.options.erasing, rng)
-            batch = Batch(inputs_NCHW, self.split.y[index].to(device).long())
+            batch = Batch.of(inputs_NCHW, self.split.y[index].to(device).long())
             return mixed(batch, self.options.mixup, self.options.cutmix, rng)
 
     def batches(self, size: int, device: torch.device | None = None) -> Iterator[Batch]:
@@ -204,7 +204,7 @@ def mixed(batch: Batch, mixup: float, cutmix: float, rng: np.random.Generator) -
     """
     if not (mixup or cutmix):
         return batch
-    count, device, x_NCHW = len(batch), batch.inputs.device, batch.inputs
+    count, device, x_NCHW = len(batch), batch.device, batch.x
     partner_N = torch.from_numpy(rng.permutation(count)).to(device)
     cut_N = np.full(count, not mixup) if not (mixup and cutmix) else rng.random(count) < 0.5
     share_N = np.ones(count)
@@ -216,7 +216,7 @@ def mixed(batch: Batch, mixup: float, cutmix: float, rng: np.random.Generator) -
     is_cut_N = per_image(torch.from_numpy(cut_N).to(device))
     whole = torch.lerp(x_NCHW[partner_N], x_NCHW, per_image(kept_N))
     inputs = torch.where(is_cut_N, torch.where(patch, x_NCHW[partner_N], x_NCHW), whole)
-    return Batch(inputs, batch.targets, batch.mask, Mixed(batch.targets[partner_N], kept_N))
+    return Batch.of(inputs, batch.targets, mixed=Mixed(batch.targets[partner_N], kept_N))
 
 
 def _patches(

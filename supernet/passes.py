@@ -17,6 +17,7 @@ from search_space.layers import LayerSpec
 from search_space.space import SearchSpace
 from supernet import losses
 from supernet.data.dataset import Batch
+from supernet.inputs import Flow
 from supernet.network import Supernet
 
 # Logits of a language model that are held at once: 2**24 of them, 64 MB in float32. A Llama's vocabulary
@@ -165,12 +166,12 @@ class Passes:
         language = batch.targets.dim() == 2
         if language and regularisation.dropout:
             raise ValueError("Dropout before the classifier is for networks with classes; set it to 0.")
-        with self._autocast(batch.inputs.device):
-            x = self._blocks(batch.inputs, layers[:-1], batch.mask, regularisation.drop_connect)
+        with self._autocast(batch.device):
+            flow = self._blocks(Flow(batch.inputs), layers[:-1], regularisation.drop_connect)
             if not language:
                 with dropped_inputs(self.supernet, layers[-1], regularisation.dropout):
-                    return Output(self._block(x, *layers[-1], batch.mask))
-        return self._language_output(x, layers[-1], batch)
+                    return self._output(flow, layers[-1])
+        return self._language_output(_made(flow), layers[-1], batch)
 
     def run_tapped(self, batch: Batch, architecture: Architecture) -> tuple[Output, Tensor]:
         """What a sub-network answers with its own dropouts off, and what enters the last block before its head.
@@ -205,15 +206,15 @@ class Passes:
             exits.append((len(before), head))
         if exits != sorted(exits, key=lambda each: each[0]):
             raise ValueError("Exits must be given from the shallowest to the deepest.")
-        outputs, x, done = [], batch.inputs, 0
+        outputs, flow, done = [], Flow(batch.inputs), 0
         for depth, head in exits:
-            with self._autocast(batch.inputs.device):
-                x = self._blocks(x, body[done:depth], batch.mask, 0.0)
+            with self._autocast(batch.device):
+                flow = self._blocks(flow, body[done:depth], 0.0)
                 done = depth
                 if batch.targets.dim() == 1:
-                    outputs.append(Output(self._block(x, *head, batch.mask)))
+                    outputs.append(self._output(flow, head))
                     continue
-            outputs.append(self._language_output(x, head, batch))
+            outputs.append(self._language_output(_made(flow), head, batch))
         return outputs
 
     def task_loss(self, output: Output, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
@@ -231,12 +232,19 @@ class Passes:
 
     # --- blocks ---------------------------------------------------------------------------------
 
-    def _blocks(
-        self, x: Tensor, layers: Sequence[tuple[str, LayerSpec]], mask: Tensor | None, drop_connect: float
-    ) -> Tensor:
+    def _blocks(self, flow: Flow, layers: Sequence[tuple[str, LayerSpec]], drop_connect: float) -> Flow:
         for place, (name, spec) in enumerate(layers, 1):
-            x = self._block(x, name, spec, mask, drop_connect * place / len(layers), recompute=self._checkpointing)
-        return x
+            flow = flow.into(self.supernet.slot(name).block)
+            dropped = drop_connect * place / len(layers)
+            x = self._block(_made(flow), name, spec, flow.mask, dropped, recompute=self._checkpointing)
+            flow = flow.gave(x)
+        return flow
+
+    def _output(self, flow: Flow, head: tuple[str, LayerSpec]) -> Output:
+        """The logits of a network with classes."""
+        name, spec = head
+        flow = flow.into(self.supernet.slot(name).block)
+        return Output(self._block(_made(flow), name, spec, flow.mask))
 
     def _block(
         self,
@@ -278,6 +286,12 @@ class Passes:
 
     def _autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         return torch.autocast(device.type, torch.bfloat16) if self._bfloat16 else nullcontext()
+
+
+def _made(flow: Flow) -> Tensor:
+    """What is on its way: something was read before."""
+    assert flow.x is not None
+    return flow.x
 
 
 @contextmanager

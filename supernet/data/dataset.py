@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from search_space.inputs import ImageInput, Input, TokenInput
+from search_space.inputs import INPUT, MASK, ImageInput, Input, TokenInput
 from supernet.data.errors import DataError
 from supernet.data.inventory import Inventory
 from supernet.data.on_disk import ImagesOnDisk
 from supernet.data.originals import Originals
+from supernet.inputs import Inputs, moved, named, num_bytes, part
 
 __all__ = ["IGNORED", "Batch", "DataError", "Dataset", "Split", "Standardisation"]
 
@@ -44,45 +45,71 @@ class Batch:
     """What one step trains on, or one forward pass evaluates.
 
     Attributes:
-        inputs: images `x_NCHW` (float32, standardised) or tokens `x_NT` (int64).
+        inputs: by name: `input`, which is images `x_NCHW` (float32, standardised) or tokens `x_NT` (int64), and of
+            padded texts `mask`, (N, T), True where a token is text.
         targets: labels `y_N`, or for language models the next token at every position, `y_NT` (int64).
-        mask: (N, T), True where a token is text and not padding; None where nothing is padded.
         mixed: what its images were mixed with; None where they are as they were.
         partial: whether some targets of a language model do not count, such as those of a question.
     """
 
-    inputs: Tensor
+    inputs: Inputs
     targets: Tensor
-    mask: Tensor | None = None
     mixed: Mixed | None = None
     partial: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        x: Tensor,
+        targets: Tensor,
+        mask: Tensor | None = None,
+        mixed: Mixed | None = None,
+        *,
+        partial: bool = False,
+    ) -> Batch:
+        """A batch with one input, and perhaps its mask."""
+        return cls(named(x, mask), targets, mixed, partial)
 
     def __len__(self) -> int:
         return len(self.targets)
 
     @property
+    def x(self) -> Tensor:
+        """The input of a batch that has one."""
+        return self.inputs[INPUT]
+
+    @property
+    def mask(self) -> Tensor | None:
+        """Of padded texts."""
+        return self.inputs.get(MASK)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self.targets.device
+
+    @property
     def num_units(self) -> int:
         """Tokens of a batch of text, images of a batch of images: what speed is counted in."""
-        return self.inputs.numel() if self.inputs.dim() == 2 else len(self.inputs)
+        x = self.inputs.get(INPUT)
+        return x.numel() if x is not None and x.dim() == 2 else len(self.targets)
 
     @property
     def num_bytes(self) -> int:
         """Bytes of memory."""
-        return sum(tensor.nbytes for tensor in (self.inputs, self.targets, self.mask) if tensor is not None)
+        return num_bytes(self.inputs) + self.targets.nbytes
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
-        if self.inputs.device == device:
+        if self.device == device:
             return self
-        mask = None if self.mask is None else self.mask.to(device)
         mixed = None if self.mixed is None else Mixed(self.mixed.targets.to(device), self.mixed.share.to(device))
-        return Batch(self.inputs.to(device), self.targets.to(device), mask, mixed, self.partial)
+        return Batch(moved(self.inputs, device), self.targets.to(device), mixed, self.partial)
 
     def part(self, index: slice) -> Batch:
         """Some of its examples."""
-        mask = None if self.mask is None else self.mask[index]
         mixed = None if self.mixed is None else Mixed(self.mixed.targets[index], self.mixed.share[index])
-        return Batch(self.inputs[index], self.targets[index], mask, mixed, self.partial)
+        return Batch(part(self.inputs, index), self.targets[index], mixed, self.partial)
 
     @property
     def counted(self) -> Tensor | None:
@@ -143,14 +170,18 @@ class Split:
     @property
     def x(self) -> Tensor:
         """Every input at once, as a network eats it: for splits that are small."""
-        return self.inputs(slice(None))
+        return self.inputs(slice(None))[INPUT]
 
-    def inputs(self, index: Tensor | slice, device: torch.device | None = None) -> Tensor:
-        """Some inputs as a network eats them.
+    def inputs(self, index: Tensor | slice, device: torch.device | None = None) -> Inputs:
+        """Some inputs as a network eats them, by name.
 
         Args:
             device: where they are wanted; bytes move there before they become floats. None: where the split is.
         """
+        mask = self.mask(index)
+        return named(self._ready(index, device), None if mask is None else mask.to(device))
+
+    def _ready(self, index: Tensor | slice, device: torch.device | None) -> Tensor:
         chosen = self.stored[index].to(device)
         if not chosen.is_floating_point() and chosen.dim() == 2:
             return chosen.long()
@@ -158,9 +189,7 @@ class Split:
 
     def batch(self, index: Tensor | slice, device: torch.device | None = None) -> Batch:
         """Some examples as a network eats them; on a device as `inputs`."""
-        mask = self.mask(index)
-        mask = None if mask is None else mask.to(device)
-        return Batch(self.inputs(index, device), self.y[index].to(device).long(), mask, partial=self.partial)
+        return Batch(self.inputs(index, device), self.y[index].to(device).long(), partial=self.partial)
 
     def num_targets(self, index: Tensor) -> int:
         """Of some examples: labels, or texts; where some targets do not count, targets that do."""
@@ -288,7 +317,7 @@ class Dataset:
 
     def _check_pixels(self, name: str, split: Split) -> None:
         """Pictures that show nothing, such as deep ones that a reader has cut off at white."""
-        if split.stored.dim() == 4 and len(split) > 1 and _is_plain(split.stored):
+        if split.stored.dim() == 4 and len(split.stored) > 1 and _is_plain(split.stored):
             raise DataError(
                 f"Every pixel of the {len(split)} {name} images of {self.name} has the same value: there is nothing to "
                 "see in them. Look at the files: they may be empty, or their pixels may have a range of their own."

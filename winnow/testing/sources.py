@@ -94,8 +94,10 @@ class SourceContract(Declared):
         for split in dataset.splits.values():
             batch = split.batch(slice(0, 4))
             assert len(batch) == min(4, len(split)) > 0
-            assert batch.inputs.dtype in (torch.float32, torch.int64)
-            assert torch.isfinite(batch.inputs.float()).all()
+            for inputs in batch.inputs.values():
+                assert len(inputs) == len(batch)
+                assert inputs.dtype in (torch.float32, torch.int64, torch.bool)
+                assert torch.isfinite(inputs.float()).all()
             assert batch.targets.dtype == torch.int64
             counted = batch.targets[batch.targets != IGNORED]
             assert len(counted) > 0

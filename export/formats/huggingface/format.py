@@ -22,6 +22,7 @@ from export.formats.huggingface.folder import extras, generation_config, image_p
 from export.generation import in_float32
 from search_space.checkpoint import INDEX, SINGLE, Place
 from search_space.plugins import FAMILIES
+from supernet.inputs import Inputs, named, part
 from supernet.network import arguments, float_type_of
 
 # Both compute in float32, and sum in another order where one of them is padded.
@@ -76,7 +77,7 @@ def reload(folder):
 """
 
 
-def write(network: nn.Module, example: Tensor, folder: Path) -> None:
+def write(network: nn.Module, example: Tensor | Inputs, folder: Path) -> None:
     """Not enough to know: see `write_contents`.
 
     Raises:
@@ -85,7 +86,7 @@ def write(network: nn.Module, example: Tensor, folder: Path) -> None:
     raise NotImplementedError("huggingface needs a network's layers; use write_contents.")
 
 
-def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> dict[str, Any]:
+def write_contents(contents: BundleContents, example: Tensor | Inputs, folder: Path) -> dict[str, Any]:
     """Write the folder.
 
     Returns:
@@ -210,13 +211,13 @@ def write_weights(tensors: Mapping[str, Tensor], folder: Path) -> None:
     (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": where}, indent=2) + "\n")
 
 
-def _timed(network: nn.Module, example: Tensor, folder: Path) -> dict[str, Any]:
+def _timed(network: nn.Module, example: Tensor | Inputs, folder: Path) -> dict[str, Any]:
     """Milliseconds of one forward pass of one sample, in this process, the median of a few."""
     import transformers
 
     config = json.loads((folder / "config.json").read_text())
     model = getattr(transformers, config["architectures"][0]).from_pretrained(folder, local_files_only=True).eval()
-    given = arguments(network, example[:1])
+    given = arguments(network, part(named(example), slice(1)))
     ids = {model.main_input_name: given[0]} | ({"attention_mask": given[1].long()} if len(given) > 1 else {})
     with torch.no_grad():
         own, theirs = _median_ms(lambda: network(*given)), _median_ms(lambda: model(**ids))

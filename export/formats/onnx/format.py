@@ -24,6 +24,7 @@ from export.formats.onnx.traced import in_float32, write_for_measuring
 from export.programs import Signature, program, quiet, signature
 from quantization.qdq import quantize_file
 from quantization.quantizable import applied_to
+from supernet.inputs import Inputs
 
 __all__ = ["GENERATES", "PACKAGES", "REFERENCE", "RELOAD", "SCALED", "TOLERANCE", "parts", "write", "write_contents"]
 
@@ -66,11 +67,10 @@ def reload(folder, part=""):
     def empty(batch):
         shape = lambda one: (batch, one.shape[1], 0, one.shape[3])
         return {name: numpy.zeros(shape(one), dtype=numpy.float32) for name, one in cache.items()}
-    def run(x, mask=None):
+    def run(*given):
         if cache:
-            return step(x, empty(len(x)), 0)[0]
-        given = {"input": x} if mask is None else {"input": x, "mask": mask}
-        return session.run(None, given)[0]
+            return step(given[0], empty(len(given[0])), 0)[0]
+        return session.run(None, dict(zip([one.name for one in session.get_inputs()], given)))[0]
     def generate(prompts, count):
         ids, past, before, found = prompts, empty(len(prompts)), 0, []
         for _ in range(count):
@@ -85,7 +85,7 @@ def reload(folder, part=""):
 """
 
 
-def write(network: nn.Module, example: Tensor, folder: Path) -> str | None:
+def write(network: nn.Module, example: Tensor | Inputs, folder: Path) -> str | None:
     """Write `model.onnx`, weights inside the file; of a network with a quantization policy as they are stored.
 
     Returns:
@@ -112,7 +112,7 @@ def write(network: nn.Module, example: Tensor, folder: Path) -> str | None:
     return None if called.length is None else ONE_LENGTH.format(length=called.length)
 
 
-def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> dict[str, Any] | None:
+def write_contents(contents: BundleContents, example: Tensor | Inputs, folder: Path) -> dict[str, Any] | None:
     """Write `model.onnx` with what it should say of itself and, where the format was named, `model_fp16.onnx`."""
     note = write(contents.network, example, folder)
     _tell(folder / FILE, contents)

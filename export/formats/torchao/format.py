@@ -15,6 +15,7 @@ from export.formats.safetensors.format import write as write_winnow
 from export.formats.safetensors.format import write_contents as write_winnow_contents
 from export.formats.torchao.options import KINDS
 from export.tools import require
+from supernet.inputs import Inputs
 
 # What a file of rounded weights may be off is asked of its metric; this is of the same rounding in this process.
 TOLERANCE = 1e-5
@@ -81,7 +82,7 @@ def parts(folder: Path) -> dict[str, Part]:
     return {"": Part(TOLERANCE)}
 
 
-def write(network: nn.Module, example: Tensor, folder: Path) -> None:
+def write(network: nn.Module, example: Tensor | Inputs, folder: Path) -> None:
     """Write all but `architecture.json`.
 
     Raises:
@@ -92,7 +93,7 @@ def write(network: nn.Module, example: Tensor, folder: Path) -> None:
     _add(network, folder)
 
 
-def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> dict[str, Any]:
+def write_contents(contents: BundleContents, example: Tensor | Inputs, folder: Path) -> dict[str, Any]:
     """Write everything; the card is told how many weights are rounded."""
     require("torchao")
     write_winnow_contents(contents, example, folder)
