@@ -14,11 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from export.decoder import CachedDecoder, is_decoder
+from search_space.inputs import TEXTS
 from supernet.inputs import Inputs, named, part
 from supernet.network import Network, complete
 
 # Tokens of the example: no two sizes alike, and none 0 or 1, which torch.export would take for constants.
 BATCH, TOKENS, BEFORE = 2, 5, 3
+# What a network of two towers answers.
+EMBEDDINGS = "embeddings"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,9 @@ def signature(network: nn.Module, example: Tensor | Inputs) -> Signature:
     with torch.no_grad():
         network(*given.values())  # what blocks remember of a length is a number, not a symbol of the exporter
     dynamic = tuple({0: "batch", **({1: "tokens"} if one.dim() == 2 else {})} for one in given.values())
-    return Signature(network, tuple(given.values()), tuple(given), ("logits",), dynamic)
+    return Signature(
+        network, tuple(given.values()), tuple(given), (EMBEDDINGS if TEXTS in given else "logits",), dynamic
+    )
 
 
 def _of_decoder(network: nn.Module) -> Signature:

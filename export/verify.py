@@ -25,6 +25,7 @@ from export.scores import Promise, Score, against
 from plugins.entries import packages_of_others
 from plugins.kinds import FORMATS
 from quantization.quantizable import applied_to
+from search_space.inputs import TEXTS
 from search_space.packages import own_packages
 from supernet.inputs import Inputs, named
 from supernet.network import complete, float_type_of
@@ -84,11 +85,12 @@ class _Question:
     """What every format is asked, and what the network itself says.
 
     Attributes:
-        given: what the network is given, in its order.
+        names, given: what the network is given, in its order.
         sizes: of batches; where answers depend on company, one and `COMPANY`.
     """
 
     network: nn.Module
+    names: list[str]
     given: list[Tensor]
     truth: np.ndarray
     sizes: list[int]
@@ -96,8 +98,16 @@ class _Question:
     promise: Promise | None
 
     @property
+    def pairs(self) -> bool:
+        return TEXTS in self.names
+
+    @property
     def language(self) -> bool:
-        return self.truth.ndim == 2
+        return self.truth.ndim == 2 and not self.pairs
+
+    def score(self) -> Score:
+        """For one network or file, with nothing counted yet."""
+        return Score(self.language, self.pairs)
 
     @property
     def company(self) -> bool:
@@ -145,10 +155,10 @@ def verify(
     if company:
         report["batch"], report["note"] = 1, IN_BATCHES
     with tempfile.TemporaryDirectory(prefix="winnow-") as work:
-        question = _Question(network, given, labels.cpu().numpy(), sizes, Path(work), promise)
+        question = _Question(network, list(asked), given, labels.cpu().numpy(), sizes, Path(work), promise)
         own = question.work / "expected"
         own.mkdir()
-        expected = _score(_computed(network, given, sizes[0], own), question.truth, question.language)
+        expected = _score(_computed(network, given, sizes[0], own), question)
         continued: dict[int, Continuation | None] = {}
         for name in formats:
             module, home = FORMATS.load(name), folder if homes is None else homes[name]
@@ -183,7 +193,7 @@ def _expected(question: _Question, reference: nn.Module, name: str) -> Path:
     """Where the logits are that a format must give which holds the network's numbers in another type."""
     right = question.work / f"expected of {name}"
     right.mkdir()
-    _score(_computed(reference, question.given, question.sizes[0], right), question.truth, question.language)
+    _score(_computed(reference, question.given, question.sizes[0], right), question)
     return right
 
 
@@ -211,7 +221,7 @@ def _verified(
     if facts["leaked"]:
         raise VerificationError(f"Loading {shown} imported {facts['leaked']}; an export must not need Winnow.")
     size = question.sizes[0]
-    compared = _compare(_stored(answers, size), _stored(right, size), question.truth, question.language)
+    compared = _compare(_stored(answers, size), _stored(right, size), question)
     found: dict[str, Any] = {
         "max_abs_difference": compared.difference,
         "tolerance": rule.tolerance,
@@ -220,7 +230,7 @@ def _verified(
         "versions": facts["versions"],
     }
     if question.company:
-        together = _compare(_stored(answers, COMPANY), _stored(answers, 1, COMPANY), question.truth, question.language)
+        together = _compare(_stored(answers, COMPANY), _stored(answers, 1, COMPANY), question)
         found["in_batches"] = {"batch": COMPANY, **together.score.report()}
         found["in_batches"] |= {"max_abs_difference": together.difference, "same_predictions": together.same}
     allowed = None if rule.tolerance is None else rule.tolerance * allowed_scale(module, compared.largest)
@@ -312,25 +322,29 @@ def _stored(folder: Path, size: int, regrouped: int | None = None) -> Iterator[n
         yield np.concatenate([np.load(file) for file in files[start : start + step]])
 
 
-def _score(batches: Iterator[np.ndarray], truth: np.ndarray, language: bool) -> Score:
-    score, at = Score(language), 0
+def _score(batches: Iterator[np.ndarray], question: _Question) -> Score:
+    score, at, truth = question.score(), 0, question.truth
     for logits in batches:
         score.add(logits, truth[at : at + len(logits)])
         at += len(logits)
+    score.finish()
     return score
 
 
-def _compare(got: Iterator[np.ndarray], right: Iterator[np.ndarray], truth: np.ndarray, language: bool) -> _Comparison:
-    score, at, difference, same, largest = Score(language), 0, 0.0, True, 0.0
+def _compare(got: Iterator[np.ndarray], right: Iterator[np.ndarray], question: _Question) -> _Comparison:
+    score, at, difference, same, largest = question.score(), 0, 0.0, True, 0.0
+    truth = question.truth
     for mine, theirs in zip(got, right, strict=True):
         if mine.shape != theirs.shape:
             raise VerificationError(f"Reloaded, it answers with shape {mine.shape}; the network with {theirs.shape}.")
         far = float(np.abs(mine - theirs).max())
         difference = far if math.isnan(far) or far > difference else difference
-        same = same and bool((mine.argmax(-1) == theirs.argmax(-1)).all())
+        if not question.pairs:  # whose vectors predict nothing by themselves
+            same = same and bool((mine.argmax(-1) == theirs.argmax(-1)).all())
         largest = max(largest, float(np.abs(theirs).max()))
         score.add(mine, truth[at : at + len(mine)])
         at += len(mine)
+    score.finish()
     return _Comparison(score, difference, same, largest)
 
 

@@ -91,7 +91,7 @@ class _Numbers:
 
     metrics: dict[str, float | None]
     sources: dict[str, Source]
-    promise: Promise
+    promise: Promise | None
     verified_on: Split
     notes: list[str]
 
@@ -203,8 +203,16 @@ def _numbers(order: ExportOrder, kept: Kept, network: nn.Module) -> _Numbers:
         metrics[on_test], sources[on_test] = score(network, kept.data.test), Source.MEASURED
         if len(kept.data.test) < kept.counts["test"]:
             notes.append(f"`{on_test}` is on {len(kept.data.test):,} of {kept.counts['test']:,} test samples.")
-    promise = Promise(name, float(promised), kept.counts[split])
-    return _Numbers(metrics, sources, promise, kept.data.splits[split], notes)
+    asked = kept.data.splits[split]
+    promise: Promise | None = Promise(name, float(promised), kept.counts[split])
+    if asked.texts is not None and len(asked) < kept.counts[split]:
+        # Among fewer images and texts each is found sooner.
+        promise = None
+        notes.append(
+            f"Files are verified on {len(asked):,} of {kept.counts[split]:,} pairs; recall among fewer is another "
+            "number."
+        )
+    return _Numbers(metrics, sources, promise, asked, notes)
 
 
 def _healing(order: ExportOrder) -> list[str]:

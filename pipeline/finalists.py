@@ -126,12 +126,10 @@ def scored(
     asked: Mapping[str, Interval],
 ) -> Scores:
     """A network's scores on what no search has seen, with their intervals beside those of what the search asked."""
-    metric, shipped = evaluator.data.metric, scored_as(network, spec)
+    shipped = scored_as(network, spec)
     test = scores(shipped, SplitExam(evaluator.data.test))
-    values = {f"{HELD_OUT}{metric}": test.values[metric]}
-    intervals = dict(asked)
-    if metric in test.intervals:
-        intervals[f"{HELD_OUT}{metric}"] = test.intervals[metric]
+    values = {f"{HELD_OUT}{name}": value for name, value in test.values.items()}
+    intervals = dict(asked) | {f"{HELD_OUT}{name}": ends for name, ends in test.intervals.items()}
     for exam in held_out:
         answered = scores(shipped, exam)
         values |= answered.values

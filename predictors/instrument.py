@@ -19,7 +19,7 @@ from predictors.readings import MeasurementError, Results
 from predictors.setting import Effort, Setting
 from predictors.tables import key_of
 from search_space.architecture import Architecture
-from search_space.inputs import INPUT, ImageInput
+from search_space.inputs import IMAGES, INPUT, TEXTS, ImageInput, PairInput
 from search_space.layers import ConvSpec, LayerSpec
 from search_space.space import SearchSpace
 
@@ -71,7 +71,10 @@ class Sample:
         assert takes is not None, space
         if isinstance(takes, ImageInput):
             return {INPUT: cls((1, takes.channels, takes.size, takes.size))}
-        return {INPUT: cls((1, takes.length), "int64")}
+        text = cls((1, takes.length), "int64")
+        if isinstance(takes, PairInput):
+            return {IMAGES: cls((1, takes.channels, takes.size, takes.size)), TEXTS: text}
+        return {INPUT: text}
 
 
 class NetworkWriter(Protocol):

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from quantization.quantizable import QuantizableNetwork
+from search_space.inputs import TEXTS
 from search_space.layers import Precision
 from supernet.inputs import Inputs
+from supernet.pairs import similarities
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,9 @@ def sensitivities(
 
 
 def _answers(network: nn.Module, batch: Inputs) -> Tensor:
-    """Logarithms of probabilities, one row per example or token."""
+    """Logarithms of probabilities, one row per example or token; of pairs one per image and one per text."""
     logits: Tensor = network(*batch.values())
+    if TEXTS in batch:
+        numbers = torch.arange(len(logits), device=logits.device)[:, None].expand(-1, 2)
+        logits = similarities(logits, numbers)
     return logits.flatten(0, -2).log_softmax(-1)

@@ -28,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from search_space import plugins
 from search_space.architecture import Architecture
 from search_space.family_files import culprit
-from search_space.inputs import INPUT, ImageInput
+from search_space.inputs import IMAGES, INPUT, TEXTS, ImageInput, PairInput
 from search_space.layers import LayerSpec
 from search_space.space import SearchSpace
 from supernet.inputs import Flow, Inputs, moved
@@ -146,6 +146,9 @@ def example_inputs(space: SearchSpace, batch: int, tokens: int | None = None) ->
     if isinstance(takes, ImageInput):
         return {INPUT: torch.randn(batch, takes.channels, takes.size, takes.size, generator=generator)}
     length = takes.length if tokens is None else min(tokens, takes.max_length)
+    if isinstance(takes, PairInput):
+        images = torch.randn(batch, takes.channels, takes.size, takes.size, generator=generator)
+        return {IMAGES: images, TEXTS: torch.randint(0, takes.vocab, (batch, length), generator=generator)}
     return {INPUT: torch.randint(0, takes.vocab, (batch, length), generator=generator)}
 
 

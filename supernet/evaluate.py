@@ -26,8 +26,8 @@ def perplexity(network: nn.Module, split: Split) -> float:
 
 
 def score(network: nn.Module, split: Split) -> float:
-    """Perplexity of a language model, accuracy of anything else."""
-    return perplexity(network, split) if split.is_language else accuracy(network, split)
+    """What a network is scored by on such data: see `Split.metric`."""
+    return examine(network, SplitExam(split))[split.metric]
 
 
 def examine(network: nn.Module, exam: Exam, full: nn.Module | None = None) -> dict[str, float]:

@@ -19,6 +19,8 @@ from supernet import losses
 from supernet.data.dataset import Batch
 from supernet.inputs import Flow
 from supernet.network import Supernet
+from supernet.options import SMOOTHED
+from supernet.pairs import contrastive_loss, sigmoid_loss, similarities
 
 # Logits of a language model that are held at once: 2**24 of them, 64 MB in float32. A Llama's vocabulary
 # of 32,000 times a batch of 32 texts of 512 tokens would be 2 GB, and its gradient as much again.
@@ -55,7 +57,8 @@ class Output:
     where a loss needs them, and again in the backward pass.
 
     Attributes:
-        hidden: logits `(N, K)`, or what enters the head, `(N, T, D)`; `(M, 1, D)` of M positions that count.
+        hidden: logits `(N, K)`, of pairs those of `similarities`; or what enters the head, `(N, T, D)`; `(M, 1, D)` of
+            M positions that count.
         head: None, or from hidden states `(..., T, D)` to logits `(..., T, V)`.
     """
 
@@ -163,15 +166,17 @@ class Passes:
             ValueError: dropout before the classifier of a language model, which has none.
         """
         layers = list(self.supernet.layers(architecture, dropout=regularisation.own_dropout).items())
-        language = batch.targets.dim() == 2
+        language = batch.is_language
         if language and regularisation.dropout:
             raise ValueError("Dropout before the classifier is for networks with classes; set it to 0.")
         with self._autocast(batch.device):
             flow = self._blocks(Flow(batch.inputs), layers[:-1], regularisation.drop_connect)
             if not language:
                 with dropped_inputs(self.supernet, layers[-1], regularisation.dropout):
-                    return self._output(flow, layers[-1])
-        return self._language_output(_made(flow), layers[-1], batch)
+                    output = self._output(flow, layers[-1])
+        if language:
+            return self._language_output(_made(flow), layers[-1], batch)
+        return Output(similarities(output.hidden, batch.targets)) if batch.is_pairs else output
 
     def run_tapped(self, batch: Batch, architecture: Architecture) -> tuple[Output, Tensor]:
         """What a sub-network answers with its own dropouts off, and what enters the last block before its head.
@@ -211,20 +216,30 @@ class Passes:
             with self._autocast(batch.device):
                 flow = self._blocks(flow, body[done:depth], 0.0)
                 done = depth
-                if batch.targets.dim() == 1:
+                if not batch.is_language:
                     outputs.append(self._output(flow, head))
                     continue
             outputs.append(self._language_output(_made(flow), head, batch))
         return outputs
 
     def task_loss(self, output: Output, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
-        """Mean cross-entropy with the batch's targets that count, mixed as its images are."""
+        """Mean cross-entropy with the batch's targets that count, mixed as its images are; of pairs the loss that their
+        networks are trained by, over all pairs of the batch."""
+        if batch.is_pairs:
+            return self._pair_loss(output.logits(), label_smoothing)
         if batch.mixed is not None:
             second, share = batch.mixed.targets, batch.mixed.share
             return losses.mixed_loss(output.logits(), batch.targets, second, share, label_smoothing)
         counted = batch.counted
         targets = batch.targets if counted is None else batch.targets[counted][:, None]
         return output.mean_loss(lambda logits, y: losses.task_loss(logits, y, label_smoothing), targets)
+
+    def _pair_loss(self, logits_MN: Tensor, label_smoothing: float) -> Tensor:
+        if getattr(self.space.takes, "loss", "") != "sigmoid":
+            return contrastive_loss(logits_MN, label_smoothing)
+        if label_smoothing:
+            raise ValueError(f"Got label_smoothing {label_smoothing:g}, but {SMOOTHED}.")
+        return sigmoid_loss(logits_MN)
 
     def backward(self, loss: Tensor) -> None:
         """Add a loss's gradients to `.grad`."""
