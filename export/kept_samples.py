@@ -38,7 +38,7 @@ def keep_samples(
     inputs, labels = part(inputs, slice(MOST)), labels[:MOST]
     with torch.no_grad():
         one = network(*arguments(network, part(inputs, slice(1))))
-    if one.dim() == 3 and labels.dim() == 2:
+    if one.dim() == 3 and INPUT in inputs:
         length = max(1, min(labels.shape[1], MOST_BYTES // (4 * one.shape[2])))
         inputs = {name: x[:, :length] for name, x in inputs.items()}
         labels, one = labels[:, :length], one[:, :length]

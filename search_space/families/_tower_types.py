@@ -13,7 +13,7 @@ from typing import Any
 from search_space.checkpoint import CheckpointError, ConfigReader, Layout, Place
 from search_space.families._decoder_types import ACTIVATIONS
 from search_space.families._identity import digest
-from search_space.families._names import Shapes, Table, places
+from search_space.families._names import Table, places
 from search_space.layers import (
     ImageTowerSpec,
     LayerForm,
@@ -359,8 +359,8 @@ def layout(network: Towers) -> Layout:
             table = {f"{prefix}encoder.layers.{i}.{disk}": own for disk, own in _LAYER.items()}
             found |= places(f"{tower}_layer{i + 1}", one.layer.shapes, table)
         found |= places(f"{tower}_head", one.head.shapes, names["head"])
-    shapes: Shapes = dict.fromkeys(network.pair.shapes, (1,))
-    found |= places("pair", shapes, t.pair_names)
+    scalar = (1,) if t.sigmoid else ()
+    found |= {disk: Place("pair", own, scalar) for disk, (own,) in t.pair_names.items()}
     return Layout(found, t.droppable, Spelling())
 
 

@@ -156,7 +156,8 @@ class TowerHeadSpec(LayerSpec):
             held = tokens * embed
             parts |= {
                 "probe": Part(embed, 0, 0, held + embed),
-                "query": linear_part(embed, embed, held=held),
+                # Of the probe, which is no data: exporters compute it once, so there is no layer left to quantize.
+                "query": Part(embed * embed, embed, embed * embed, held + 2 * embed),
                 "key": linear_part(embed, embed, tokens=tokens, held=embed),
                 "value": linear_part(embed, embed, tokens=tokens, held=held + embed),
                 "attention": Part(0, 0, 2 * tokens * embed, 2 * held + 2 * embed),

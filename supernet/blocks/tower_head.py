@@ -68,7 +68,7 @@ class TowerHead(nn.Module):
 
     def _attended(self, hidden_NTD: Tensor) -> Tensor:
         """What a learned query sees of all tokens, and a feed-forward network with a shortcut."""
-        probe_N1D = self.query(self.probe).expand(hidden_NTD.shape[0], 1, -1)
+        probe_N1D = self.query(self.probe[None, None]).expand(hidden_NTD.shape[0], -1, -1)
         q_NHTC, k_NHTC, v_NHTC = (
             x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for x in (probe_N1D, self.key(hidden_NTD), self.value(hidden_NTD))

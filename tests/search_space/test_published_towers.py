@@ -36,7 +36,7 @@ def test_siglip_2_is_siglip_with_another_vocabulary():
 def test_the_naflex_form_of_siglip_2_is_refused():
     from search_space.plugins import family_of
 
-    with pytest.raises(ValueError, match="'siglip2'; supported are .*siglip"):
+    with pytest.raises(ValueError, match=r"'siglip2'; supported are .*siglip"):
         family_of({"model_type": "siglip2"})
 
 

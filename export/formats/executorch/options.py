@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from search_space.layers import DecoderLayerSpec
+from search_space.layers import DecoderLayerSpec, PairHeadSpec
 
 if TYPE_CHECKING:
     from job.formats import Subject
@@ -25,4 +25,6 @@ def refusal(subject: Subject) -> str | None:
         return "its weights are integers of a policy; take onnx or openvino"
     if any(isinstance(layer, DecoderLayerSpec) for layer in subject.layers.values()):
         return "language models with a cache are not lowered; take gguf or onnx"
+    if any(isinstance(layer, PairHeadSpec) for layer in subject.layers.values()):
+        return "networks of two towers are not lowered; take onnx, which has a file of each tower"
     return None

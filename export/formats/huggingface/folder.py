@@ -13,7 +13,7 @@ GENERATION = "generation_config.json"
 SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 # Pillow's numbers of its filters.
 RESAMPLING = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5}
-OF_IMAGES = ("vit", "resnet")
+OF_IMAGES = ("vit", "resnet", "clip", "siglip")
 
 
 def extras(config: Mapping[str, Any], contents: BundleContents) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def image_processor(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict
     said = facts.get("preprocessing") or {}
     if config["model_type"] not in OF_IMAGES or "mean" not in said:
         return None
-    size = int(config["image_size"])
+    size = int(config.get("vision_config", config)["image_size"])
     white = float(said.get("full_scale", 255.0))
     fit = said.get("fit") or {"edge": size, "keeps_ratio": False, "resample": "bilinear", "crop": None}
     given: dict[str, Any] = {

@@ -2,6 +2,8 @@
 
 A network whose layers are alike is that network. Where they differ, all are as wide as the widest, filled with zeros
 that change nothing: a zero row of a weight gives a zero, which a zero column takes no notice of.
+
+Of a network of two towers each tower is also there by itself, in `vision_model/` and `text_model/`.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import json
 import statistics
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +20,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from export.contents import BundleContents
+from export.contents import BundleContents, Part
 from export.formats.huggingface.folder import extras, generation_config, image_processor
 from export.generation import in_float32
-from search_space.checkpoint import INDEX, SINGLE, Place
+from export.towers import folders_of
+from search_space.checkpoint import INDEX, SINGLE, Piece, Place
+from search_space.inputs import INPUT, MASK
 from search_space.plugins import FAMILIES
 from supernet.inputs import Inputs, named, part
-from supernet.network import arguments, float_type_of
+from supernet.network import complete, float_type_of
 
 # Both compute in float32, and sum in another order where one of them is padded.
 TOLERANCE = 1e-5
@@ -36,13 +41,13 @@ PACKAGES = ("torch", "transformers", "safetensors")
 # What one file holds at most, as transformers itself cuts them.
 SHARD_BYTES = 5_000_000_000
 
-LEADING_ONES = {"embeddings.cls_token": 2, "embeddings.position_embeddings": 1}
+LEADING_ONES = {"embeddings.cls_token": 2, "embeddings.position_embeddings": 1, "head.probe": 2}
 
 # Files of 16 bits are compared in 32: both compute with the same weights then.
 REFERENCE = in_float32
 
 RELOAD = """
-def reload(folder):
+def reload(folder, part=""):
     import json, os, torch, transformers
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     transformers.utils.logging.set_verbosity_error()
@@ -51,13 +56,36 @@ def reload(folder):
         name = json.load(file)["architectures"][0]
     tasks = ("ForCausalLM", "ForSequenceClassification", "ForImageClassification")
     task = next((one for one in tasks if name.endswith(one)), "")
-    model, said = getattr(transformers, "AutoModel" + task).from_pretrained(
-        folder, dtype=torch.float32, output_loading_info=True, local_files_only=True, trust_remote_code=False
-    )
-    wrong = {key: sorted(map(str, found)) for key, found in said.items() if found}
-    if wrong:
-        raise SystemExit(f"from_pretrained does not find what it expects: {wrong}")
-    model.eval()
+    def loaded(kind, folder):
+        model, said = getattr(transformers, kind).from_pretrained(
+            folder, dtype=torch.float32, output_loading_info=True, local_files_only=True, trust_remote_code=False
+        )
+        wrong = {key: sorted(map(str, found)) for key, found in said.items() if found}
+        if wrong:
+            raise SystemExit(f"from_pretrained does not find what it expects: {wrong}")
+        return model.eval()
+    model = loaded("AutoModel" + task, folder)
+    def unit(answer):
+        for name in ("image_embeds", "text_embeds", "pooler_output"):
+            if getattr(answer, name, None) is not None:
+                return torch.nn.functional.normalize(getattr(answer, name), dim=-1)
+    def pair(pixels, ids):
+        pixels, ids = torch.from_numpy(pixels), torch.from_numpy(ids)
+        with torch.no_grad():
+            if part:
+                towers = []
+                for home in ("vision_model", "text_model"):
+                    with open(f"{folder}/{home}/config.json") as file:
+                        towers.append(loaded(json.load(file)["architectures"][0], f"{folder}/{home}"))
+                image, text = unit(towers[0](pixel_values=pixels)), unit(towers[1](input_ids=ids))
+            else:
+                answer = model(pixel_values=pixels, input_ids=ids)
+                image, text = answer.image_embeds, answer.text_embeds
+            bias = model.logit_bias if hasattr(model, "logit_bias") else torch.zeros(1)
+            image = torch.cat([model.logit_scale.exp() * image, bias.expand(len(image), 1)], 1)
+            return torch.stack([image, torch.cat([text, torch.ones(len(text), 1)], 1)], 1).numpy()
+    if hasattr(model, "logit_scale"):
+        return pair
     def run(x, mask=None):
         given = {model.main_input_name: torch.from_numpy(x)}
         if mask is not None:
@@ -75,6 +103,12 @@ def reload(folder):
         run.generate = generate
     return run
 """
+
+
+def parts(folder: Path) -> dict[str, Part]:
+    """The folders that are checked one by one."""
+    towers = {"towers": Part(TOLERANCE)} if (folder / "vision_model").is_dir() else {}
+    return {"": Part(TOLERANCE)} | towers
 
 
 def write(network: nn.Module, example: Tensor | Inputs, folder: Path) -> None:
@@ -96,14 +130,21 @@ def write_contents(contents: BundleContents, example: Tensor | Inputs, folder: P
     network = contents.network
     config, places = described(contents)
     tensors = dict(padded(network, places))
-    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    write_weights(tensors, folder)
+    for home, said, held in (("", config, tensors), *folders_of(config, tensors)):
+        (folder / home).mkdir(exist_ok=True)
+        (folder / home / "config.json").write_text(json.dumps(said, indent=2, sort_keys=True) + "\n")
+        write_weights(held, folder / home)
     if (made := generation_config(config, contents)) is not None:
         (folder / "generation_config.json").write_text(json.dumps(made, indent=2, sort_keys=True) + "\n")
     if (made := image_processor(config, contents.facts)) is not None:
         (folder / "preprocessor_config.json").write_text(json.dumps(made, indent=2, sort_keys=True) + "\n")
     written = sum(tensor.numel() for tensor in tensors.values() if tensor.is_floating_point())
-    own = sum(held.numel() for place in places.values() if (held := _held(network, place)) is not None)
+    own = sum(
+        held.numel()
+        for place in places.values()
+        for piece in place.pieces
+        if (held := _held(network, piece)) is not None
+    )
     width = next(iter(tensors.values())).element_size()
     told: dict[str, Any] = {"bytes": written * width, "padding_bytes": (written - own) * width}
     if written == own:
@@ -132,10 +173,15 @@ def described(contents: BundleContents) -> tuple[dict[str, Any], dict[str, Place
 
 def _renumbered(places: Mapping[str, Place], network: nn.Module) -> dict[str, Place]:
     """The same places with the network's own slots: it may have left layers out; transformers counts without gaps."""
-    wanted = list(dict.fromkeys(place.slot for place in places.values()))
+    wanted = list(dict.fromkeys(piece.slot for place in places.values() for piece in place.pieces))
     own = [name for name, block in network.named_children() if any(True for _ in block.parameters())]
     slots = dict(zip(wanted, own, strict=True))
-    return {name: Place(slots[p.slot], p.parameter, p.shape) for name, p in places.items()}
+
+    def renumbered(place: Place) -> Place:
+        pieces = tuple(replace(piece, slot=slots[piece.slot]) for piece in place.split)
+        return replace(place, slot="" if pieces else slots[place.slot], split=pieces)
+
+    return {name: renumbered(place) for name, place in places.items()}
 
 
 def padded(network: nn.Module, places: Mapping[str, Place]) -> Iterator[tuple[str, Tensor]]:
@@ -145,14 +191,25 @@ def padded(network: nn.Module, places: Mapping[str, Place]) -> Iterator[tuple[st
     """
     own = float_type_of(network)
     for name, place in places.items():
-        held = _held(network, place)
-        held = torch.zeros(0, dtype=own).new_zeros([0] * len(place.shape)) if held is None else held.detach().cpu()
-        filled = _filled(held, place.shape, name)
+        filled = _joined(network, place, name, own)
         # Places leave dimensions of one out, which transformers' ViT has in front.
         ones = next((count for end, count in LEADING_ONES.items() if name.endswith(end)), 0)
-        yield name, filled.reshape(*[1] * ones, *filled.shape)
+        yield name, filled.reshape((*[1] * ones, *filled.shape))
         if name.endswith(".running_var"):
             yield name.replace("running_var", "num_batches_tracked"), torch.tensor(0)
+
+
+def _joined(network: nn.Module, place: Place, name: str, dtype: torch.dtype) -> Tensor:
+    """A place's tensor, filled up; of pieces one below the other."""
+
+    def one(piece: Piece, shape: tuple[int, ...]) -> Tensor:
+        held = _held(network, piece)
+        nothing = torch.zeros([0] * len(shape), dtype=dtype)
+        return _filled(nothing if held is None else held.detach().cpu(), shape, name)
+
+    if not place.split:
+        return one(place.pieces[0], place.shape)
+    return torch.cat([one(piece, (piece.stop - piece.start, *place.shape[1:])) for piece in place.split])
 
 
 def _filled(held: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
@@ -164,7 +221,7 @@ def _filled(held: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
     return filled
 
 
-def _held(network: nn.Module, place: Place) -> Tensor | None:
+def _held(network: nn.Module, place: Piece) -> Tensor | None:
     """The network's tensor, or what stands for one that folding took away; None of a half that a layer lacks."""
     block = network.get_submodule(place.slot)
     holder, _, attribute = place.parameter.rpartition(".")
@@ -217,10 +274,11 @@ def _timed(network: nn.Module, example: Tensor | Inputs, folder: Path) -> dict[s
 
     config = json.loads((folder / "config.json").read_text())
     model = getattr(transformers, config["architectures"][0]).from_pretrained(folder, local_files_only=True).eval()
-    given = arguments(network, part(named(example), slice(1)))
-    ids = {model.main_input_name: given[0]} | ({"attention_mask": given[1].long()} if len(given) > 1 else {})
+    given = complete(network, part(named(example), slice(1)))
+    theirs_of = {INPUT: model.main_input_name, MASK: "attention_mask"}
+    ids = {theirs_of.get(name, name): x.long() if x.dtype == torch.bool else x for name, x in given.items()}
     with torch.no_grad():
-        own, theirs = _median_ms(lambda: network(*given)), _median_ms(lambda: model(**ids))
+        own, theirs = _median_ms(lambda: network(*given.values())), _median_ms(lambda: model(**ids))
     return {"network_ms": own, "huggingface_ms": theirs, "ratio": theirs / own, "threads": torch.get_num_threads()}
 
 
