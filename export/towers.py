@@ -52,11 +52,12 @@ def towers_of(network: nn.Module, example: Tensor | Inputs) -> Iterator[Tower]:
         return
     pair: Any = network.get_submodule("pair")
     bias = 0.0 if pair.bias is None else float(pair.bias.detach())
+    facts = {"logit_scale": float(pair.scale.detach().exp()), "logit_bias": bias}
     for name, (file, answer, prefix) in TOWERS.items():
         blocks = OrderedDict((slot, block) for slot, block in network.named_children() if slot.startswith(prefix))
         called = signature(UnitTower(blocks), {name: inputs[name]})
         called = Signature(called.module, called.example, called.inputs, (answer,), called.dynamic)
-        yield Tower(file, frozenset(blocks), called, {"logit_scale": float(pair.scale.detach().exp()), "logit_bias": bias})
+        yield Tower(file, frozenset(blocks), called, facts)
 
 
 # --- as transformers stores them ------------------------------------------------------------------------
