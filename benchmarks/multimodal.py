@@ -7,7 +7,7 @@ same words are one text, right for every image that it describes (`supernet.scor
 test pairs, and its latency is measured in turns with the full towers in INT8 (ONNX Runtime, one thread, batch 1).
 
     python -m benchmarks.multimodal [--json] [--form small|medium] [--data FOLDER] [--cache FOLDER]
-        [--evaluations 60]
+        [--evaluations 40]
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Plan:
 
 
 PLANS = {
-    "small": Plan(9_000, 800, 1_500, 8, 256, 60, 96, 4, 3, 8),
+    "small": Plan(6_000, 500, 1_000, 8, 128, 40, 64, 3, 2, 8),
     "medium": Plan(50_000, 2_000, 5_000, 30, 512, 200, 128, 6, 4, 4),
 }
 

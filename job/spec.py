@@ -320,8 +320,9 @@ class JobSpec(Part):
         trainings = [self.training, *([self.gradient.final] if self.gradient is not None else [])]
         for training in trainings:
             options = training.method_options
-            # A space is made only for options that somebody set.
-            said = None if options == type(options)() else options.misfit(self.supernet.space())
+            # A space is made only for options that somebody set, and for those of pairs, whose losses differ.
+            own = options != type(options)() or self.data.kind == "pairs"
+            said = options.misfit(self.supernet.space()) if own else None
             said = said or augmentation_misfit(training.augmentation, self.data)
             if said is not None:
                 raise ValueError(said)

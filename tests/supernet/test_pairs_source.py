@@ -233,7 +233,7 @@ def test_a_batch_of_pairs_is_not_cut(tmp_path, cut):
     config = {"model_type": "siglip", "vision_config": {"image_size": 16, "patch_size": 8, **SMALL}}
     config["text_config"] = {"vocab_size": 256, "max_position_embeddings": 32, **SMALL}
     training = JobSpec.model_validate(
-        {"training": {"epochs": 1, "batch_size": 4, "lr_decay_epochs": 1, **cut}}
+        {"training": {"epochs": 1, "batch_size": 8, "lr_decay_epochs": 1, **cut}}
     ).training
     with pytest.raises(ValueError, match="a batch that is cut is another loss"):
         Trainer(Supernet(load_family("two_tower", None, None, config)), Single(), data.train, training, 0)
@@ -248,7 +248,8 @@ SMALL = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "nu
         ({"objectives": [{"metric": "accuracy"}]}, "no accuracy; ask for recall_at_1"),
         ({"objectives": [{"metric": "kl_divergence"}]}, "no kl_divergence"),
         ({"objectives": [{"metric": "zero_shot_accuracy"}]}, "needs classes of images"),
-        ({"training": {"augmentation": {"mixup": 0.2}}}, "cannot be mixed"),
+        ({"training": {"augmentation": {"mixup": 0.2}, "options": {"label_smoothing": 0.0}}}, "cannot be mixed"),
+        ({}, r"label_smoothing is 0\.1, but the sigmoid loss of pairs has no label smoothing: set"),
     ],
 )
 def test_a_job_that_pairs_cannot_honour_is_refused(parts, said):
