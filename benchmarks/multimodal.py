@@ -7,7 +7,7 @@ same words are one text, right for every image that it describes (`supernet.scor
 test pairs, and its latency is measured in turns with the full towers in INT8 (ONNX Runtime, one thread, batch 1).
 
     python -m benchmarks.multimodal [--json] [--form small|medium] [--data FOLDER] [--cache FOLDER]
-        [--evaluations 40]
+        [--epochs 8] [--evaluations 40]
 """
 
 from __future__ import annotations
@@ -319,12 +319,13 @@ def main() -> None:
     parser.add_argument("--form", choices=PLANS, default="small")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/cifar10"))
     parser.add_argument("--cache", type=Path)
+    parser.add_argument("--epochs", type=int, help="instead of the form's")
     parser.add_argument("--evaluations", type=int, help="instead of the form's; weights do not depend on it")
     given = parser.parse_args()
     torch.set_num_threads(1)
     plan, cache = PLANS[given.form], Cache(given.cache)
-    if given.evaluations is not None:
-        plan = replace(plan, evaluations=given.evaluations)
+    asked = {name: getattr(given, name) for name in ("epochs", "evaluations") if getattr(given, name) is not None}
+    plan = replace(plan, **asked)
     with tempfile.TemporaryDirectory(prefix="winnow-") as work:
         home = Path(work) if given.cache is None else given.cache / f"pairs-{plan.images}-{plan.test}"
         home.mkdir(parents=True, exist_ok=True)
