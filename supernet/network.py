@@ -150,13 +150,15 @@ def complete(network: nn.Module, inputs: Tensor | Inputs, mask_BT: Tensor | None
         mask_BT: where it is not among the inputs.
 
     Raises:
-        ValueError: a mask that the network cannot use: it takes none, or a text of it has no token.
+        ValueError: other inputs than it has, or a mask that the network cannot use: it takes none, or a text of it has
+            no token.
     """
-    dtype = float_type_of(network)
-    given = {
-        name: tensor.to(dtype) if tensor.is_floating_point() else tensor
-        for name, tensor in named(inputs, mask_BT).items()
-    }
+    dtype, by_name = float_type_of(network), named(inputs, mask_BT)
+    names: tuple[str, ...] = getattr(network, "names", tuple(by_name))
+    if not set(names) - {MASK} <= set(by_name) <= set(names):
+        raise ValueError(f"This network takes {', '.join(names)}; got {', '.join(by_name)}.")
+    given = {name: by_name[name] for name in names if name in by_name}
+    given = {name: x.to(dtype) if x.is_floating_point() else x for name, x in given.items()}
     mask_BT = given.get(MASK)
     if not takes_mask(network, given):
         if mask_BT is not None:

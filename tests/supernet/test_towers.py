@@ -91,6 +91,10 @@ def test_inputs_have_names_and_their_number_is_checked(supernet):
     with pytest.raises(ValueError, match="takes pixel_values, input_ids; got 1 inputs"):
         network(pairs()["pixel_values"])
     assert [tuple(x.shape) for x in arguments(network, pairs())] == [(5, 3, 16, 16), (5, 12)]
+    swapped = dict(reversed(pairs().items()))
+    assert [tuple(x.shape) for x in arguments(network, swapped)] == [(5, 3, 16, 16), (5, 12)]
+    with pytest.raises(ValueError, match="takes pixel_values, input_ids; got input"):
+        arguments(network, pairs()["input_ids"])
 
 
 def test_a_pair_answers_alone_what_it_answers_in_company(supernet):
