@@ -138,7 +138,7 @@ class TowerHeadSpec(LayerSpec):
         embed = self.embed
         shapes = norm_shapes("norm", "layer", embed)
         if self.pool == ATTENTION:
-            shapes["probe"] = (embed,)
+            shapes["probe"] = (1, embed)
             sizes = dict.fromkeys(("query", "key", "value", "output"), (embed, embed))
             sizes |= {"ffn_in": (self.ffn, embed), "ffn_out": (embed, self.ffn)}
             for name, shape in sizes.items():

@@ -33,9 +33,11 @@ class TowerHead(nn.Module):
         super().__init__()
         self.pool, self.heads = pool, heads
         self.takes_mask = pool == "end"
+        # Parameters that no weight decay pulls at (see `supernet.optimizers.undecayed`).
+        self.undecayed = ("probe",) if pool == "attention" else ()
         self.norm = nn.LayerNorm(embed, eps)
         if pool == "attention":
-            self.probe = nn.Parameter(torch.empty(embed))
+            self.probe = nn.Parameter(torch.empty(1, embed))
             for name in ("query", "key", "value", "output"):
                 setattr(self, name, nn.Linear(embed, embed))
             self.ffn_in, self.ffn_out = nn.Linear(embed, ffn), nn.Linear(ffn, embed)
@@ -68,7 +70,7 @@ class TowerHead(nn.Module):
 
     def _attended(self, hidden_NTD: Tensor) -> Tensor:
         """What a learned query sees of all tokens, and a feed-forward network with a shortcut."""
-        probe_N1D = self.query(self.probe[None, None]).expand(hidden_NTD.shape[0], -1, -1)
+        probe_N1D = self.query(self.probe)[None].expand(hidden_NTD.shape[0], -1, -1)
         q_NHTC, k_NHTC, v_NHTC = (
             x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for x in (probe_N1D, self.key(hidden_NTD), self.value(hidden_NTD))
