@@ -185,13 +185,16 @@ class Passes:
             The answer, and hidden states with channels last, `(N, T, D)` or `(N, H, W, C)`.
         """
         *body, head = list(self.supernet.layers(architecture, dropout=False).items())
-        with self._autocast(batch.inputs.device):
-            tapped = self._blocks(batch.inputs, body[:-1], batch.mask, 0.0)
-            x = self._blocks(tapped, body[-1:], batch.mask, 0.0)
+        with self._autocast(batch.device):
+            before = self._blocks(Flow(batch.inputs), body[:-1], 0.0)
+            flow = self._blocks(before, body[-1:], 0.0)
+            tapped = _made(before)
             states = tapped.movedim(1, -1) if tapped.dim() == 4 else tapped
-            if batch.targets.dim() == 1:
-                return Output(self._block(x, *head, batch.mask)), states
-        return self._language_output(x, head, batch), states
+            if not batch.is_language:
+                output = self._output(flow, head)
+        if batch.is_language:
+            return self._language_output(_made(flow), head, batch), states
+        return Output(similarities(output.hidden, batch.targets)) if batch.is_pairs else output, states
 
     def run_exits(self, batch: Batch, architectures: Sequence[Architecture]) -> list[Output]:
         """What sub-networks answer that are one another's beginnings, from one pass of the deepest.

@@ -130,10 +130,10 @@ def write_contents(contents: BundleContents, example: Tensor | Inputs, folder: P
     network = contents.network
     config, places = described(contents)
     tensors = dict(padded(network, places))
-    for home, said, held in (("", config, tensors), *folders_of(config, tensors)):
+    for home, said, own_tensors in (("", config, tensors), *folders_of(config, tensors)):
         (folder / home).mkdir(exist_ok=True)
         (folder / home / "config.json").write_text(json.dumps(said, indent=2, sort_keys=True) + "\n")
-        write_weights(held, folder / home)
+        write_weights(own_tensors, folder / home)
     if (made := generation_config(config, contents)) is not None:
         (folder / "generation_config.json").write_text(json.dumps(made, indent=2, sort_keys=True) + "\n")
     if (made := image_processor(config, contents.facts)) is not None:
