@@ -136,9 +136,12 @@ def test_every_family_with_residual_branches_leaves_them_out(family, preset):
         for parameter in block.parameters():
             assert parameter.device.type in ("cpu", "meta")
         assert all(block.get_submodule(branch) is not None for branch in spec.branches())
-    x = example_inputs(space, 8, tokens=8)[INPUT]
-    targets = torch.zeros(8, dtype=torch.long) if space.takes.classes is not None else x
-    given = Batch.of(x, targets)
+    inputs = example_inputs(space, 8, tokens=8)
+    if INPUT not in inputs:
+        targets = torch.arange(8)[:, None].repeat(1, 2)
+    else:
+        targets = torch.zeros(8, dtype=torch.long) if space.takes.classes is not None else inputs[INPUT]
+    given = Batch(inputs, targets)
     quiet = Passes(net).run(given, space.largest(), NONE).logits()
     assert torch.allclose(quiet, Passes(net).run(given, space.largest(), NONE).logits(), atol=1e-6)
     torch.manual_seed(1)
