@@ -35,10 +35,10 @@ def accuracy(bench: Bench, network: nn.Module, count: int, draw: int, augment: A
     """Test accuracy in percent after calibration on so many images, drawn by a seed."""
     order = torch.from_numpy(np.random.default_rng(draw).permutation(len(bench.data.train))[:count])
     images = Augmentation(bench.data.train.take(order), augment, seed=draw)
-    calibrate(network, (batch.inputs for batch in images.batches(BATCH)))
+    calibrate(network, (batch.x for batch in images.batches(BATCH)))
     some = bench.data.test.take(torch.arange(TESTED))
     with torch.no_grad():
-        right = sum(int((network(b.inputs).argmax(1) == b.targets).sum()) for b in some.batches(500))
+        right = sum(int((network(b.x).argmax(1) == b.targets).sum()) for b in some.batches(500))
     return 100 * right / TESTED
 
 

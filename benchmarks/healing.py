@@ -113,7 +113,7 @@ def trained(study: Study, space: SearchSpace, data: Dataset, cache: Cache) -> Su
     def train_it() -> None:
         train(supernet, Single(), data, study.training, study.training.pretrain_steps, study.training.learning_rate)
         chosen = np.random.default_rng(0).permutation(len(data.train))[:128]
-        order_by_importance(supernet, ((x, None) for x in data.train.inputs(torch.from_numpy(chosen)).split(16)))
+        order_by_importance(supernet, (data.train.inputs(part) for part in torch.from_numpy(chosen).split(16)))
 
     cache.weights("trained", supernet, train_it)
     return supernet.eval()

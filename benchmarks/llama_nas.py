@@ -44,6 +44,7 @@ from search.objectives import Objective
 from search.pareto import hypervolume, pareto_front
 from search_space.adjustments import Adjustments
 from search_space.architecture import Architecture
+from search_space.inputs import INPUT
 from search_space.plugins import load_family
 from search_space.space import SearchSpace
 from supernet.data import Dataset, load_dataset
@@ -89,7 +90,7 @@ def trained(study: Study, space: SearchSpace, data: Dataset, cache: Cache) -> Su
         train(supernet.to(device), Single(), there, plan, plan.pretrain_steps, plan.learning_rate)
         chosen = np.random.default_rng(0).permutation(len(data.train))
         index = torch.from_numpy(chosen[: 16 * study.importance_batches]).to(device)
-        order_by_importance(supernet, there.train.inputs(index).split(16))
+        order_by_importance(supernet, (there.train.inputs(some) for some in index.split(16)))
         train(supernet, Alternating(), there, plan, plan.steps, plan.learning_rate / 2)
         # Networks are scored where their speed is measured.
         supernet.cpu()
@@ -126,7 +127,7 @@ class Judge:
         with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
             onnx.write_for_measuring(network, example, Path(folder))
             result = measure(Path(folder) / "model.onnx", threads=[1])[0]
-        return float(1000 * example.numel() / result["median_ms"])
+        return float(1000 * example[INPUT].numel() / result["median_ms"])
 
 
 def searched(judge: Judge, algorithm: str, evaluations: int, seed: int) -> list[Evaluation]:

@@ -96,11 +96,11 @@ def _write(space: SearchSpace, architectures: list[Architecture], folder: Path) 
 
     from export.formats.onnx.traced import write_for_measuring as write
     from quantization.calibration import with_stated_policy
-    from supernet.contract import example_input
+    from supernet.contract import example_inputs
     from supernet.network import build_network
 
     torch.set_num_threads(1)
-    example = example_input(space, 1)
+    example = example_inputs(space, 1)
     for i, architecture in enumerate(architectures):
         (folder / str(i)).mkdir()
         layers = space.layers(architecture)

@@ -136,18 +136,18 @@ FORMS = {
 
 def step_of(mode: str, space: SearchSpace, batch: Any, seed: int = 0) -> tuple[Any, Any]:
     """(module that holds the weights, one step of this mode)."""
-    device = batch.inputs.device
+    device = batch.x.device
     torch.manual_seed(seed)
     blocks = blocks_of(space)
     if mode == "plain":
         network = build_network(space.layers(space.largest())).to(device)
-        return network, sgd_step(network, lambda: task_loss(network(batch.inputs), batch.targets))
+        return network, sgd_step(network, lambda: task_loss(network(batch.x), batch.targets))
     supernet = Supernet(separated(space)).to(device)
     if mode == "weight":
         # The largest path: a random one takes less.
-        return supernet, sgd_step(supernet, lambda: task_loss(supernet(batch.inputs, space.largest()), batch.targets))
+        return supernet, sgd_step(supernet, lambda: task_loss(supernet(batch.x, space.largest()), batch.targets))
     if mode == "all paths":
-        return supernet, sgd_step(supernet, lambda: task_loss(all_paths(supernet, blocks, batch.inputs), batch.targets))
+        return supernet, sgd_step(supernet, lambda: task_loss(all_paths(supernet, blocks, batch.x), batch.targets))
     parameters = ArchitectureParameters(space, blocks.searched, seed)
     largest = tuple(len(block.options) - 1 for block in blocks.searched)
     with torch.no_grad():

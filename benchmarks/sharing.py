@@ -285,7 +285,7 @@ class Bench:
         count = min(CALIBRATION_IMAGES, len(self.data.train))
         order = torch.randperm(len(self.data.train), generator=torch.Generator().manual_seed(0))[:count]
         for step, index in enumerate(order.split(CALIBRATION_BATCH)):
-            yield augmentation.batch(index, step).inputs
+            yield augmentation.batch(index, step).x
 
 
 def _scored(network: nn.Module, split: Split) -> dict[str, float]:
@@ -293,7 +293,7 @@ def _scored(network: nn.Module, split: Split) -> dict[str, float]:
     right, loss = 0, 0.0
     with torch.no_grad():
         for batch in split.batches(500):
-            logits = network(batch.inputs)
+            logits = network(batch.x)
             right += int((logits.argmax(1) == batch.targets).sum())
             loss += float(F.cross_entropy(logits, batch.targets, reduction="sum"))
     return {"accuracy": 100 * right / len(split), "loss": loss / len(split)}

@@ -59,6 +59,7 @@ from search_space.space import SearchSpace
 from service.store.records import LayerSensitivity
 from supernet.data import Dataset
 from supernet.evaluate import score
+from supernet.inputs import Inputs
 
 OBJECTIVES = (Objective("accuracy", "maximize"), Objective("latency_ms"), Objective("size_bytes"))
 # Rounds in which a network and the reference run in turns, for about so many ms each; the reference's own latency is
@@ -68,11 +69,9 @@ ROUNDS, BLOCK_MS, WARM_UP, REFERENCE_ROUNDS, QUARTILE = 25, 4.0, 5, 200, 25
 COMPARED = 1000
 
 
-def fed(session: onnxruntime.InferenceSession, example: np.ndarray, mask: np.ndarray | None = None) -> dict[str, Any]:
-    """What a session is given: padded texts have a mask beside them, which is full unless it is said."""
-    names = [tensor.name for tensor in session.get_inputs()]
-    full = np.ones(example.shape, dtype=bool) if mask is None else mask
-    return dict(zip(names, (example, full), strict=False))
+def fed(inputs: Inputs) -> dict[str, Any]:
+    """What a session is given."""
+    return {name: tensor.numpy() for name, tensor in inputs.items()}
 
 
 def opened(folder: Path, threads: int = 1) -> onnxruntime.InferenceSession:
@@ -90,8 +89,8 @@ class Timed:
         typical_ms: latency by its first runs, or what is known better.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, example: np.ndarray) -> None:
-        self._session, self._feed = session, fed(session, example)
+    def __init__(self, session: onnxruntime.InferenceSession, example: Inputs) -> None:
+        self._session, self._feed = session, fed(example)
         self._runs, self.typical_ms = 1, 0.0
         self.typical_ms = min(self.block() for _ in range(WARM_UP))
         self._runs = max(1, round(BLOCK_MS / self.typical_ms))
@@ -159,7 +158,7 @@ class Lab:
         """The exported network, warm."""
         with tempfile.TemporaryDirectory() as folder:
             session = self.session(architecture, Path(folder), threads)
-            return Timed(session, self.data.test.inputs(slice(0, 1)).numpy())
+            return Timed(session, self.data.test.inputs(slice(0, 1)))
 
     def latency_ms(self, architecture: Architecture) -> float:
         """Of one example: the share of the reference's time, times what the reference takes; measured once."""
@@ -195,8 +194,7 @@ class Lab:
             whole = (Path(folder) / "model.onnx").stat().st_size
         answers = []
         for batch in some.batches(1):
-            mask = None if batch.mask is None else batch.mask.numpy()
-            answers.append(session.run(None, fed(session, batch.inputs.numpy(), mask))[0][0])
+            answers.append(session.run(None, fed(batch.inputs))[0][0])
         exported = float((np.stack(answers).argmax(-1) == some.y.numpy()).mean())
         evaluated = score(self.evaluator.network(architecture), some)
         return {

@@ -55,7 +55,7 @@ def sandwich(batch_size: int, seconds: float, device: torch.device) -> dict[str,
     method, passes = BigNAS(), Passes(supernet)
     size, channels = (8, 1) if device.type == "cpu" else (32, 3)
     x = torch.randn(batch_size, channels, size, size, device=device)
-    batch = Batch(x, torch.randint(0, 10, (batch_size,), device=device))
+    batch = Batch.of(x, torch.randint(0, 10, (batch_size,), device=device))
     ratios = []
     for seed in range(4):
         members = method.architectures(space, np.random.default_rng(seed))
@@ -69,11 +69,11 @@ def sandwich(batch_size: int, seconds: float, device: torch.device) -> dict[str,
             biggest, *others = networks
             for network in networks:
                 network.zero_grad(set_to_none=True)
-            logits = biggest(batch.inputs)
+            logits = biggest(batch.x)
             task_loss(logits, batch.targets, 0.1).backward()
             teacher = logits.detach().softmax(1)
             for network in others:
-                distillation_loss(network(batch.inputs), teacher).backward()
+                distillation_loss(network(batch.x), teacher).backward()
 
         both = ratio(waiting(shared, device), waiting(static, device), seconds / 4)
         ratios.append({"seed": seed, "ratio": both[0], "static_ms": both[1]})
@@ -98,7 +98,7 @@ def llama(seconds: float, device: torch.device) -> dict[str, Any]:
     config = LlamaConfig(**llama_sizes(supernet))
     theirs = LlamaForCausalLM(config).to(device).train()
     ids = torch.randint(0, config.vocab_size, (16, 129), device=device)
-    batch = Batch(ids[:, :-1], ids[:, 1:])
+    batch = Batch.of(ids[:, :-1], ids[:, 1:])
 
     def ours() -> None:
         supernet.zero_grad(set_to_none=True)
@@ -106,16 +106,16 @@ def llama(seconds: float, device: torch.device) -> dict[str, Any]:
 
     def reference() -> None:
         theirs.zero_grad(set_to_none=True)
-        task_loss(theirs(input_ids=batch.inputs, use_cache=False).logits, batch.targets).backward()
+        task_loss(theirs(input_ids=batch.x, use_cache=False).logits, batch.targets).backward()
 
     slower, milliseconds = ratio(waiting(ours, device), waiting(reference, device), seconds)
     return {
         "space": space.name,
         "params": params(space, full),
         "reference_params": sum(p.numel() for p in theirs.parameters()),
-        "tokens": batch.inputs.numel(),
+        "tokens": batch.x.numel(),
         "relative_tokens_per_second": 1 / slower,
-        "reference_tokens_per_second": 1000 * batch.inputs.numel() / milliseconds,
+        "reference_tokens_per_second": 1000 * batch.x.numel() / milliseconds,
     }
 
 

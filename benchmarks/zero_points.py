@@ -38,7 +38,7 @@ def timed(layer: Layer, policy: Policy) -> Timed:
     network = with_stated_policy(build_network(layers).eval(), layers, inputs)
     with tempfile.TemporaryDirectory() as folder:
         onnx_format.write_for_measuring(network, inputs, Path(folder))
-        return Timed(opened(Path(folder)), inputs.numpy())
+        return Timed(opened(Path(folder)), {"input": inputs})
 
 
 def shares(family: str) -> dict[str, dict[str, float]]:

@@ -25,6 +25,7 @@ from export.tested import range_table
 from export.verify import verify
 from job.formats import unasked
 from plugins import kinds
+from supernet.inputs import Inputs, named
 from supernet.network import takes_mask
 
 __all__ = ["Bundle", "BundleContents", "sha256_of", "write_architecture", "write_bundle"]
@@ -69,24 +70,24 @@ class Bundle:
 
 def write_bundle(
     subject: BundleContents,
-    inputs: Tensor,
+    inputs: Tensor | Inputs,
     labels: Tensor,
     folder: Path,
-    mask_NT: Tensor | None = None,
     promise: Promise | None = None,
 ) -> Bundle:
     """Write, verify and pack. The folder appears under its name only when all of that has succeeded.
 
     Args:
-        inputs: samples to compare on; the first two also trace the ONNX graph.
+        inputs: samples to compare on, by name, or of a network with one input that; the first two also trace the ONNX
+            graph.
         labels: their labels, for the accuracy in the report.
-        mask_NT: true where a padded text has a token.
         promise: what the front says of the network.
 
     Raises:
         VerificationError: what was written does not behave like the network, or not as the front says.
         OSError: the disk is full, say; nothing is left behind.
     """
+    inputs = named(inputs)
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = folder.with_name(f".{folder.name}.draft")
     archive = folder.with_name(f"{folder.name}.tar.gz")
@@ -96,7 +97,7 @@ def write_bundle(
     try:
         homes = _homes(subject, draft)
         told = _write_files(subject, inputs, homes, draft)
-        report = verify(draft, subject.network, inputs, labels, list(homes), mask_NT, promise, homes=homes)
+        report = verify(draft, subject.network, inputs, labels, list(homes), promise, homes=homes)
         measured = {name: found.pop("measured") for name, found in told.items() if "measured" in found}
         for name, found in told.items():
             entry = next(shown for shown in report["formats"] if shown.split()[0] == name)
@@ -104,7 +105,7 @@ def write_bundle(
         if "weights" in subject.facts:  # of a network that was healed: whether these are the healed ones
             report["weights"] = subject.facts["weights"]
         (draft / "verification.json").write_text(json.dumps(report, indent=2))
-        keep_samples(draft, subject.network, inputs, labels, mask_NT, list(homes))
+        keep_samples(draft, subject.network, inputs, labels, list(homes))
         (draft / CARD).write_text(_card(subject, inputs, report, homes, draft))
         write_sums(draft)
         pack(draft, packed, folder.name)
@@ -128,7 +129,7 @@ def _homes(subject: BundleContents, draft: Path) -> dict[str, Path]:
 
 
 def _write_files(
-    subject: BundleContents, inputs: Tensor, homes: Mapping[str, Path], draft: Path
+    subject: BundleContents, inputs: Inputs, homes: Mapping[str, Path], draft: Path
 ) -> dict[str, dict[str, Any]]:
     """Write every format; what each tells of its files."""
     told: dict[str, dict[str, Any]] = {}
@@ -143,7 +144,7 @@ def _write_files(
     return told
 
 
-def _write(module: ModuleType, subject: BundleContents, inputs: Tensor, home: Path) -> dict[str, Any] | None:
+def _write(module: ModuleType, subject: BundleContents, inputs: Inputs, home: Path) -> dict[str, Any] | None:
     if hasattr(module, "write_contents"):
         told: dict[str, Any] | None = module.write_contents(subject, inputs, home)
         return told
@@ -163,7 +164,7 @@ def _take_along(subject: BundleContents, home: Path) -> None:
 
 
 def _card(
-    subject: BundleContents, inputs: Tensor, report: Mapping[str, Any], homes: Mapping[str, Path], draft: Path
+    subject: BundleContents, inputs: Inputs, report: Mapping[str, Any], homes: Mapping[str, Path], draft: Path
 ) -> str:
     masked = PADDED if takes_mask(subject.network, inputs) and (not subject.formats or "winnow" in homes) else ""
     source = SIDE_BY_SIDE if not subject.formats or "winnow" in homes else ""

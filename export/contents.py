@@ -10,7 +10,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from search_space.inputs import INPUT, MASK
 from search_space.layers import LayerSpec
+from supernet.inputs import Inputs, named
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +86,24 @@ def described_layers(layers: Mapping[str, LayerSpec], *, tied: bool = True) -> l
 
 def write_architecture(
     layers: dict[str, LayerSpec],
-    inputs: Tensor,
+    inputs: Tensor | Inputs,
     folder: Path,
     facts: dict[str, Any] | None = None,
     *,
     tied: bool = True,
 ) -> None:
     """Write `architecture.json`: what `network.py` builds from, and what the network eats."""
-    dtype = str(inputs.dtype).removeprefix("torch.")
-    if inputs.is_floating_point():
-        dtype = (facts or {}).get("dtype", dtype)
-    eats = {"shape": [1, *inputs.shape[1:]], "dtype": dtype}
-    text = json.dumps({**(facts or {}), "input": eats, "layers": described_layers(layers, tied=tied)}, indent=2)
+    eats = {name: _eaten(x, facts or {}) for name, x in named(inputs).items() if name != MASK}
+    # A network with one input says it as it always did.
+    said = {"input": eats[INPUT]} if INPUT in eats else {"inputs": eats}
+    text = json.dumps({**(facts or {}), **said, "layers": described_layers(layers, tied=tied)}, indent=2)
     (folder / "architecture.json").write_text(text)
+
+
+def _eaten(x: Tensor, facts: dict[str, Any]) -> dict[str, Any]:
+    """Shape of one sample, and the type: of images that of the network's numbers."""
+    dtype = str(x.dtype).removeprefix("torch.")
+    return {"shape": [1, *x.shape[1:]], "dtype": facts.get("dtype", dtype) if x.is_floating_point() else dtype}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from plugins.kinds import FORMATS
-from supernet.network import arguments
+from search_space.inputs import INPUT
+from supernet.inputs import Inputs, count, num_bytes, part
+from supernet.network import arguments, complete
 
 FILE = "samples.safetensors"
 # As many as a small file holds: they tell a damaged or exchanged network, not its accuracy.
@@ -22,39 +24,45 @@ MOST, MOST_BYTES = 16, 2**22
 def keep_samples(
     folder: Path,
     network: nn.Module,
-    inputs: Tensor,
+    inputs: Inputs,
     labels: Tensor,
-    mask_NT: Tensor | None,
     formats: Sequence[str] = (),
 ) -> None:
-    """Write a few samples: `inputs`, perhaps `mask`, `labels`, and `logits` of the network.
+    """Write a few samples: what the network takes, `labels`, and `logits` of the network.
+
+    Inputs have their names; the only one of a network is called `inputs` here.
 
     Of formats that hold the network's numbers in another type also `logits.NAME`, what the network gives in that type.
     Texts of a language model are cut where their logits would fill the file.
     """
-    inputs, labels = inputs[:MOST], labels[:MOST]
-    mask_NT = None if mask_NT is None else mask_NT[:MOST]
+    inputs, labels = part(inputs, slice(MOST)), labels[:MOST]
     with torch.no_grad():
-        one = network(*arguments(network, inputs[:1], None if mask_NT is None else mask_NT[:1]))
-    if one.dim() == 3:
-        length = max(1, min(inputs.shape[1], MOST_BYTES // (4 * one.shape[2])))
-        inputs, labels, one = inputs[:, :length], labels[:, :length], one[:, :length]
-    per_sample = inputs[0].numel() * inputs.element_size() + 4 * one.numel()
-    count = max(1, min(len(inputs), MOST_BYTES // per_sample))
-    given = arguments(network, inputs[:count], None if mask_NT is None else mask_NT[:count])
-    tensors = {
-        "inputs": inputs[:count].float() if inputs.is_floating_point() else inputs[:count],
-        "labels": labels[:count],
-        "logits": _answers(network, given),
-    }
-    mask = None if mask_NT is None else mask_NT[:count]
+        one = network(*arguments(network, part(inputs, slice(1))))
+    if one.dim() == 3 and INPUT in inputs:
+        length = max(1, min(labels.shape[1], MOST_BYTES // (4 * one.shape[2])))
+        inputs = {name: x[:, :length] for name, x in inputs.items()}
+        labels, one = labels[:, :length], one[:, :length]
+    per_sample = num_bytes(part(inputs, slice(1))) + 4 * one.numel()
+    inputs = part(inputs, slice(max(1, min(len(labels), MOST_BYTES // per_sample))))
+    given = complete(network, inputs)
+    tensors = {called(name): x.float() if x.is_floating_point() else x for name, x in inputs.items()}
+    tensors |= {called(name): x for name, x in given.items() if name not in inputs}
+    tensors |= {"labels": labels[: count(inputs)], "logits": _answers(network, tuple(given.values()))}
     for name in formats:
         reference = getattr(FORMATS.load(name), "REFERENCE", lambda same: same)(network)
         if reference is not network:
-            tensors[f"logits.{name}"] = _answers(reference, arguments(reference, inputs[:count], mask))
-    if len(given) > 1:
-        tensors["mask"] = given[1]
+            tensors[f"logits.{name}"] = _answers(reference, arguments(reference, inputs))
     save_file({name: tensor.detach().clone().contiguous().cpu() for name, tensor in tensors.items()}, folder / FILE)
+
+
+def called(name: str) -> str:
+    """What an input is called in the file."""
+    return "inputs" if name == INPUT else name
+
+
+def inputs_of(samples: Mapping[str, np.ndarray[Any, Any]], names: Sequence[str]) -> list[np.ndarray[Any, Any]]:
+    """What a network is given, in the order of its inputs' names."""
+    return [samples[called(name)] for name in names if called(name) in samples]
 
 
 def logits_of(samples: Mapping[str, np.ndarray[Any, Any]], name: str) -> np.ndarray[Any, Any]:

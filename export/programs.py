@@ -14,10 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from export.decoder import CachedDecoder, is_decoder
-from supernet.network import arguments
+from search_space.inputs import TEXTS
+from supernet.inputs import Inputs, named, part
+from supernet.network import Network, complete
 
 # Tokens of the example: no two sizes alike, and none 0 or 1, which torch.export would take for constants.
 BATCH, TOKENS, BEFORE = 2, 5, 3
+# What a network of two towers answers.
+EMBEDDINGS = "embeddings"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ class Signature:
         return isinstance(self.module, CachedDecoder)
 
 
-def signature(network: nn.Module, example: Tensor) -> Signature:
+def signature(network: nn.Module, example: Tensor | Inputs) -> Signature:
     """How a float32 network is called.
 
     Images and classified texts have inputs `input` and, padded, `mask`. Language models are called as optimum calls
@@ -58,13 +62,14 @@ def signature(network: nn.Module, example: Tensor) -> Signature:
     network = network.eval()
     if is_decoder(network):
         return _of_decoder(network)
-    given = arguments(network, example[:1].repeat(BATCH, *[1] * (example.dim() - 1)).contiguous())
+    given = complete(network, part(named(example), slice(1)))
+    given = {name: one.repeat(BATCH, *[1] * (one.dim() - 1)).contiguous() for name, one in given.items()}
     with torch.no_grad():
-        network(*given)  # what blocks remember of a length is a number, not a symbol of the exporter
-    texts = example.dim() == 2 and not example.is_floating_point()
-    free = {0: "batch", **({1: "tokens"} if texts else {})}
-    names = ("input", "mask")[: len(given)]
-    return Signature(network, given, names, ("logits",), tuple(dict(free) for _ in given))
+        network(*given.values())  # what blocks remember of a length is a number, not a symbol of the exporter
+    dynamic = tuple({0: "batch", **({1: "tokens"} if one.dim() == 2 else {})} for one in given.values())
+    return Signature(
+        network, tuple(given.values()), tuple(given), (EMBEDDINGS if TEXTS in given else "logits",), dynamic
+    )
 
 
 def _of_decoder(network: nn.Module) -> Signature:
@@ -104,6 +109,8 @@ def _program(called: Signature) -> torch.export.ExportedProgram:
     shapes: list[Any] = [dict.fromkeys(free, auto) for free in called.dynamic]
     if called.cached:  # the cache is one variadic argument
         shapes = [*shapes[:3], tuple(shapes[3:])]
+    elif isinstance(called.module, Network):  # so are its inputs
+        shapes = [tuple(shapes)]
     with quiet(), torch.no_grad():
         made = torch.export.export(called.module, called.example, dynamic_shapes=tuple(shapes), strict=False)
     made._guards_code = []

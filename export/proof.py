@@ -20,11 +20,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from export.archive import edited
-from export.kept_samples import FILE, logits_of
+from export.kept_samples import FILE, inputs_of, logits_of
 from export.tools import EXTRAS
 from export.verify import VerificationError, allowed_scale, run_clean
 from plugins.kinds import FORMATS
 from plugins.registry import UnknownPluginError
+from search_space.inputs import INPUT, MASK
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -80,16 +81,17 @@ def checked(folder: Path) -> tuple[list[str], list[str]]:
         samples = load_file(folder / FILE)
     except (OSError, ValueError, SafetensorError) as error:
         return told, [*wrong, f"Its files cannot be asked again: {error}."]
-    for name, found in report["formats"].items():
-        for line, good in _format_checked(folder, name, found, samples):
+    for name in report["formats"]:
+        for line, good in _format_checked(folder, name, report, samples):
             (told if good else wrong).append(line)
     return told, wrong
 
 
 def _format_checked(
-    folder: Path, shown: str, found: dict[str, Any], samples: dict[str, np.ndarray[Any, Any]]
+    folder: Path, shown: str, report: dict[str, Any], samples: dict[str, np.ndarray[Any, Any]]
 ) -> Iterator[tuple[str, bool]]:
     name, _, part = shown.partition(" ")
+    found = report["formats"][shown]
     try:
         module = FORMATS.load(name)
     except UnknownPluginError as error:
@@ -101,7 +103,7 @@ def _format_checked(
         yield f"{shown}: {lacking[0]} is not installed here, so it cannot be loaded: pip install {extra}", False
         return
     home = folder / name if (folder / name).is_dir() else folder
-    given = [samples[key] for key in ("inputs", "mask") if key in samples]
+    given = inputs_of(samples, report.get("inputs", (INPUT, MASK)))
     with tempfile.TemporaryDirectory(prefix="winnow-") as work:
         try:
             # One by one, as the answers that travel were obtained.

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
+
+from supernet.scores.retrieval import recalls
 
 # Of an accuracy: half a point, five answers in a thousand. Of a perplexity: a hundredth of it.
 ACCURACY_TOLERANCE, PERPLEXITY_TOLERANCE = 0.005, 0.01
@@ -36,27 +39,37 @@ class Promise:
 
 @dataclass(slots=True)
 class Score:
-    """Counts answers: accuracy, or perplexity of a language model, with its 95 % interval.
+    """Counts answers: accuracy, perplexity of a language model, or recall of pairs, with its 95 % interval.
 
     Attributes:
         language: whether every position has a target of its own.
+        pairs: whether an answer is two vectors, and its target the numbers of image and text.
     """
 
     language: bool
+    pairs: bool = False
+    _vectors: list[np.ndarray] = field(default_factory=list)
+    _numbers: list[np.ndarray] = field(default_factory=list)
     right: int = 0
     answers: int = 0
     # Per text: summed -log p of its next tokens, and their number.
     lost: list[float] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     samples: int = 0
+    _recall: float = 0.0
 
     def add(self, logits: np.ndarray, targets: np.ndarray) -> None:
         """Count the answers to some samples.
 
         Args:
             logits: (N, K), or (N, T, K) of a language model.
-            targets: (N,) or (N, T); `IGNORED` does not count.
+            targets: (N,) or (N, T); `IGNORED` does not count. Of pairs (N, 2).
         """
+        if self.pairs:
+            self._vectors.append(logits)
+            self._numbers.append(targets)
+            self.samples += len(targets)
+            return
         counts = targets != IGNORED
         known = ~np.isnan(logits).any(-1)
         self.right += int(((logits.argmax(-1) == targets) & counts & known).sum())
@@ -72,18 +85,31 @@ class Score:
 
     @property
     def metric(self) -> str:
-        """`accuracy` or `perplexity`."""
+        """`accuracy`, `perplexity` or `recall_at_1`."""
+        if self.pairs:
+            return "recall_at_1"
         return "perplexity" if self.language else "accuracy"
 
     @property
     def accuracy(self) -> float:
-        """Share of right answers; of a language model, of next tokens."""
+        """Share of right answers; of a language model, of next tokens; of pairs, mean of both directions' recall."""
+        if self.pairs:
+            return self._recall
         return self.right / max(1, self.answers)
 
     @property
     def value(self) -> float:
         """The metric."""
         return math.exp(min(self._log_perplexity, 700.0)) if self.language else self.accuracy
+
+    def finish(self) -> None:
+        """Everything was added: pairs are searched both ways."""
+        if not self.pairs:
+            return
+        vectors, numbers = np.concatenate(self._vectors), torch.from_numpy(np.concatenate(self._numbers))
+        both = torch.from_numpy(vectors)
+        self._recall, self.answers = recalls(both[:, 0], both[:, 1], numbers)["recall_at_1"]
+        self.right = round(self._recall * self.answers)
 
     @property
     def _log_perplexity(self) -> float:
@@ -115,7 +141,7 @@ class Score:
     def report(self) -> dict[str, Any]:
         """As it stands in the report."""
         low, high = self.interval
-        extra = {"perplexity": self.value} if self.language else {}
+        extra = {self.metric: self.value} if self.language or self.pairs else {}
         return {"metric": self.metric, "accuracy": self.accuracy, **extra, "interval_95": [low, high]}
 
 

@@ -25,8 +25,10 @@ from export.scores import Promise, Score, against
 from plugins.entries import packages_of_others
 from plugins.kinds import FORMATS
 from quantization.quantizable import applied_to
+from search_space.inputs import TEXTS
 from search_space.packages import own_packages
-from supernet.network import arguments, float_type_of
+from supernet.inputs import Inputs, named
+from supernet.network import complete, float_type_of
 
 # Imports nothing of ours: what it loads is what a user without Winnow would load.
 CHECKER = """
@@ -35,7 +37,8 @@ from importlib import metadata
 import numpy
 folder, work, sizes, count, part, *ours = sys.argv[1:]
 run = reload(folder, part) if part else reload(folder)
-given = [numpy.load(work + "/" + name) for name in ("inputs.npy", "mask.npy") if os.path.exists(work + "/" + name)]
+files = [f"{work}/input-{place}.npy" for place in range(9)]
+given = [numpy.load(file) for file in files if os.path.exists(file)]
 for size in map(int, sizes.split(",")):
     for number, start in enumerate(range(0, len(given[0]), size)):
         numpy.save(f"{work}/outputs-{size}-{number}.npy", run(*(each[start : start + size] for each in given)))
@@ -82,11 +85,12 @@ class _Question:
     """What every format is asked, and what the network itself says.
 
     Attributes:
-        given: inputs, and perhaps a mask.
+        names, given: what the network is given, in its order.
         sizes: of batches; where answers depend on company, one and `COMPANY`.
     """
 
     network: nn.Module
+    names: list[str]
     given: list[Tensor]
     truth: np.ndarray
     sizes: list[int]
@@ -94,8 +98,16 @@ class _Question:
     promise: Promise | None
 
     @property
+    def pairs(self) -> bool:
+        return TEXTS in self.names
+
+    @property
     def language(self) -> bool:
-        return self.truth.ndim == 2
+        return self.truth.ndim == 2 and not self.pairs
+
+    def score(self) -> Score:
+        """For one network or file, with nothing counted yet."""
+        return Score(self.language, self.pairs)
 
     @property
     def company(self) -> bool:
@@ -105,10 +117,9 @@ class _Question:
 def verify(
     folder: Path,
     network: nn.Module,
-    inputs: Tensor,
+    inputs: Tensor | Inputs,
     labels: Tensor,
     formats: Sequence[str],
-    mask_NT: Tensor | None = None,
     promise: Promise | None = None,
     *,
     homes: Mapping[str, Path] | None = None,
@@ -119,8 +130,8 @@ def verify(
     The clean process computes with as many threads as this one: torch's kernels sum in another order with others.
 
     Args:
+        inputs: by name, or the only one of a network that has one.
         labels: of the inputs, or of a language model the next token at every position.
-        mask_NT: true where a padded text has a token; None: everywhere.
         promise: what the front says of the network.
         homes: format -> the folder of its files; None: all lie in `folder`.
 
@@ -132,21 +143,22 @@ def verify(
     Raises:
         VerificationError: a format does not load, differs by more than it may, or is not what the front says.
     """
-    _, *mask = arguments(network, inputs, mask_NT)
-    given = [tensor.cpu() for tensor in (inputs, *mask)]
+    # As they are: what computes in 16 bits rounds them itself.
+    asked = {**complete(network, inputs), **named(inputs)}
+    given = [tensor.cpu() for tensor in asked.values()]
     applied = applied_to(network)
     company = applied is not None and any(plan.dynamic for plan in applied.plans.values())
-    sizes = [1, COMPANY] if company else [_batch_size(given[0])]
-    report: dict[str, Any] = {"samples": len(inputs), "formats": {}}
+    sizes = [1, COMPANY] if company else [_batch_size(given)]
+    report: dict[str, Any] = {"samples": len(given[0]), "inputs": list(asked), "formats": {}}
     if promise is not None:
         report["front"] = {"metric": promise.metric, "value": promise.value, "samples": promise.of}
     if company:
         report["batch"], report["note"] = 1, IN_BATCHES
     with tempfile.TemporaryDirectory(prefix="winnow-") as work:
-        question = _Question(network, given, labels.cpu().numpy(), sizes, Path(work), promise)
+        question = _Question(network, list(asked), given, labels.cpu().numpy(), sizes, Path(work), promise)
         own = question.work / "expected"
         own.mkdir()
-        expected = _score(_computed(network, given, sizes[0], own), question.truth, question.language)
+        expected = _score(_computed(network, given, sizes[0], own), question)
         continued: dict[int, Continuation | None] = {}
         for name in formats:
             module, home = FORMATS.load(name), folder if homes is None else homes[name]
@@ -181,7 +193,7 @@ def _expected(question: _Question, reference: nn.Module, name: str) -> Path:
     """Where the logits are that a format must give which holds the network's numbers in another type."""
     right = question.work / f"expected of {name}"
     right.mkdir()
-    _score(_computed(reference, question.given, question.sizes[0], right), question.truth, question.language)
+    _score(_computed(reference, question.given, question.sizes[0], right), question)
     return right
 
 
@@ -209,7 +221,7 @@ def _verified(
     if facts["leaked"]:
         raise VerificationError(f"Loading {shown} imported {facts['leaked']}; an export must not need Winnow.")
     size = question.sizes[0]
-    compared = _compare(_stored(answers, size), _stored(right, size), question.truth, question.language)
+    compared = _compare(_stored(answers, size), _stored(right, size), question)
     found: dict[str, Any] = {
         "max_abs_difference": compared.difference,
         "tolerance": rule.tolerance,
@@ -218,7 +230,7 @@ def _verified(
         "versions": facts["versions"],
     }
     if question.company:
-        together = _compare(_stored(answers, COMPANY), _stored(answers, 1, COMPANY), question.truth, question.language)
+        together = _compare(_stored(answers, COMPANY), _stored(answers, 1, COMPANY), question)
         found["in_batches"] = {"batch": COMPANY, **together.score.report()}
         found["in_batches"] |= {"max_abs_difference": together.difference, "same_predictions": together.same}
     allowed = None if rule.tolerance is None else rule.tolerance * allowed_scale(module, compared.largest)
@@ -273,8 +285,12 @@ def _check_integers(name: str, found: dict[str, Any], expected: Score) -> None:
         )
 
 
-def _batch_size(inputs: Tensor) -> int:
+def _batch_size(given: Sequence[Tensor]) -> int:
     """Samples in one forward pass: as many as memory holds, the same in both processes."""
+    return min(_fitting(inputs) for inputs in given)
+
+
+def _fitting(inputs: Tensor) -> int:
     if inputs.dim() == 4:
         return max(1, PIXELS // (inputs.shape[2] * inputs.shape[3]))
     return max(1, TOKENS // inputs.shape[1]) if inputs.dim() == 2 else len(inputs)
@@ -306,25 +322,29 @@ def _stored(folder: Path, size: int, regrouped: int | None = None) -> Iterator[n
         yield np.concatenate([np.load(file) for file in files[start : start + step]])
 
 
-def _score(batches: Iterator[np.ndarray], truth: np.ndarray, language: bool) -> Score:
-    score, at = Score(language), 0
+def _score(batches: Iterator[np.ndarray], question: _Question) -> Score:
+    score, at, truth = question.score(), 0, question.truth
     for logits in batches:
         score.add(logits, truth[at : at + len(logits)])
         at += len(logits)
+    score.finish()
     return score
 
 
-def _compare(got: Iterator[np.ndarray], right: Iterator[np.ndarray], truth: np.ndarray, language: bool) -> _Comparison:
-    score, at, difference, same, largest = Score(language), 0, 0.0, True, 0.0
+def _compare(got: Iterator[np.ndarray], right: Iterator[np.ndarray], question: _Question) -> _Comparison:
+    score, at, difference, same, largest = question.score(), 0, 0.0, True, 0.0
+    truth = question.truth
     for mine, theirs in zip(got, right, strict=True):
         if mine.shape != theirs.shape:
             raise VerificationError(f"Reloaded, it answers with shape {mine.shape}; the network with {theirs.shape}.")
         far = float(np.abs(mine - theirs).max())
         difference = far if math.isnan(far) or far > difference else difference
-        same = same and bool((mine.argmax(-1) == theirs.argmax(-1)).all())
+        if not question.pairs:  # whose vectors predict nothing by themselves
+            same = same and bool((mine.argmax(-1) == theirs.argmax(-1)).all())
         largest = max(largest, float(np.abs(theirs).max()))
         score.add(mine, truth[at : at + len(mine)])
         at += len(mine)
+    score.finish()
     return _Comparison(score, difference, same, largest)
 
 
@@ -365,8 +385,8 @@ def run_clean(
     wanted: Continuation | None = None,
 ) -> dict[str, Any]:
     """Run a format in a process that knows nothing of ours; its logits are files of `work`."""
-    for file, array in zip(("inputs.npy", "mask.npy"), given, strict=False):
-        np.save(work / file, array)
+    for place, array in enumerate(given):
+        np.save(work / f"input-{place}.npy", array)
     if wanted is not None:
         np.save(work / "prompts.npy", wanted.prompts)
     count = 0 if wanted is None else wanted.count

@@ -14,7 +14,7 @@ from job.parts import Part
 from search_space import companions, plugins
 from search_space.adjustments import Adjustments
 from search_space.checkpoint import Checkpoint
-from search_space.inputs import ImageInput, Input
+from search_space.inputs import ImageInput, Input, PairInput
 
 
 class PreprocessingSpec(Part):
@@ -79,7 +79,7 @@ def found_in(checkpoint: Checkpoint, family: str, classes: int | None) -> FoundS
     takes = plugins.load_family(family, None, Adjustments(classes=classes), checkpoint.config).takes
     notes = list(checkpoint.notes)
     preprocessing = None
-    if isinstance(takes, ImageInput):
+    if isinstance(takes, ImageInput | PairInput):
         preprocessing = companions.image_preprocessing(checkpoint.folder, takes.size, takes.channels)
         if preprocessing is None:
             notes.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from search_space.inputs import ImageInput, Input, TokenInput
+from search_space.inputs import ImageInput, Input, PairInput, TokenInput
 from supernet.options import AugmentationOptions
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ def misfit(space: SearchSpace, source: str, gives: Input | None) -> str | None:
         reason = _images(takes, gives, resizes(space))
     elif isinstance(takes, TokenInput) and isinstance(gives, TokenInput):
         reason = _tokens(takes, gives)
+    elif isinstance(takes, PairInput) and isinstance(gives, PairInput):
+        reason = _pairs(takes, gives)
     else:
         reason = "choose a data source of the other kind, or another family"
     if reason is None:
@@ -46,6 +48,10 @@ def stated_misfit(space: SearchSpace, data: DataPart) -> str | None:
         reason = f"data.size is {size}, and its networks do not resize; choose {takes.size}"
     elif isinstance(takes, ImageInput) and channels is not None and channels != takes.channels:
         reason = f"data.channels is {channels}; choose {takes.channels}"
+    elif isinstance(takes, PairInput) and data.kind == "pairs" and None not in (length, size, channels):
+        reason = _sizes_of_pairs(takes, int(channels or 0), int(size or 0), int(length or 0))
+    elif data.kind is not None and isinstance(takes, PairInput) != (data.kind == "pairs"):
+        reason = f"data source {data.source!r} gives {data.kind}; choose another source, or another family"
     return None if reason is None else f"{space.name} takes {takes}, but {reason}."
 
 
@@ -54,6 +60,8 @@ def augmentation_misfit(options: AugmentationOptions, data: DataPart) -> str | N
     gives = data.gives()
     if options.is_on and (data.kind in ("text", "labelled text") or isinstance(gives, TokenInput)):
         return f"training.augmentation is for images, and data source {data.source!r} gives text; leave it out."
+    if data.kind == "pairs" and (options.mixup or options.cutmix):
+        return "Images with texts cannot be mixed: set training.augmentation.mixup and cutmix to 0."
     channels = gives.channels if isinstance(gives, ImageInput) else getattr(data, "channels", None)
     return None if channels is None else options.misfit(channels)
 
@@ -92,4 +100,27 @@ def _tokens(takes: TokenInput, gives: TokenInput) -> str | None:
             hint = "; if a column holds labels, name it in data.label" if gives.classes is None else ""
             return f"one is text to be continued, the other text in classes{hint}"
         return f"set supernet.classes to {gives.classes}"
+    return None
+
+
+def _pairs(takes: PairInput, gives: PairInput) -> str | None:
+    if (reason := _sizes_of_pairs(takes, gives.channels, gives.size, gives.length)) is not None:
+        return reason
+    if gives.vocab > takes.vocab:
+        return f"its token ids go up to {gives.vocab - 1}; use the checkpoint's own tokenizer"
+    if takes.end is not None and gives.end != takes.end:
+        has = "end with no token" if gives.end is None else f"end with token {gives.end}"
+        return f"its texts {has}, and the networks read up to token {takes.end}; use the checkpoint's own tokenizer"
+    return None
+
+
+def _sizes_of_pairs(takes: PairInput, channels: int, size: int, length: int) -> str | None:
+    if channels != takes.channels:
+        return f"data.channels is {channels}; choose {takes.channels}"
+    if size != takes.size:
+        return f"data.size is {size}, and its networks do not resize; choose {takes.size}"
+    if length > takes.max_length:
+        return f"data.length is {length}; choose at most {takes.max_length}"
+    if takes.whole and length != takes.max_length:
+        return f"data.length is {length}, and its networks read the last of {takes.max_length} places; choose that"
     return None

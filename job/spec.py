@@ -40,7 +40,7 @@ from job.training_spec import TrainingSpec
 from job.version import JOB_VERSION
 from plugins.kinds import ALGORITHMS
 from plugins.registry import one_of
-from search.metrics import OF_GENERATION, ON_TARGET
+from search.metrics import OF_GENERATION, OF_PAIRS, ON_TARGET
 from search.objectives import Constraint, Objective, limits_of
 from search.options import BudgetedOptions
 from search_space import plugins
@@ -67,6 +67,10 @@ MAX_EVALUATIONS = 100_000
 
 # Word of a validation's context: the job lies in a row, and was judged when it was submitted.
 STORED = "stored"
+
+
+# Metrics that networks of two towers do not have.
+NOT_OF_PAIRS = ("accuracy", "kl_divergence", "label_gradient_alignment", "perplexity")
 
 
 class SupernetSpec(OfCheckpoint):
@@ -272,12 +276,17 @@ class JobSpec(Part):
             ("accuracy", "perplexity", ("text",)),
             ("label_gradient_alignment", "kl_divergence", ("text",)),
             ("perplexity", "accuracy", ("image", "labelled text")),
+            *((one, "recall_at_1", ("pairs",)) for one in NOT_OF_PAIRS),
+            *((one, "accuracy", ("image", "labelled text")) for one in OF_PAIRS),
+            *((one, "perplexity", ("text",)) for one in OF_PAIRS),
         ):
             if wrong in self.metrics and kind in kinds:
                 raise ValueError(
                     f"Data source {self.data.source!r} gives {kind}, on which networks have no {wrong}; "
                     f"ask for {right} instead."
                 )
+        if "zero_shot_accuracy" in self.metrics and getattr(self.data, "label", None) is None:
+            raise ValueError("zero_shot_accuracy needs classes of images: name their column in data.label.")
         tasked = sorted(self.metrics & set(TASK_METRICS))
         if tasked and not self.scoring.tasks:
             raise ValueError(f"Metric {tasked[0]!r} needs questions; name a file of them in scoring.tasks.")
@@ -327,8 +336,9 @@ class JobSpec(Part):
         trainings = [self.training, *([self.gradient.final] if self.gradient is not None else [])]
         for training in trainings:
             options = training.method_options
-            # A space is made only for options that somebody set.
-            said = None if options == type(options)() else options.misfit(self.supernet.space())
+            # A space is made only for options that somebody set, and for those of pairs, whose losses differ.
+            own = options != type(options)() or self.data.kind == "pairs"
+            said = options.misfit(self.supernet.space()) if own else None
             said = said or augmentation_misfit(training.augmentation, self.data)
             if said is not None:
                 raise ValueError(said)
@@ -392,11 +402,11 @@ class JobSpec(Part):
             if self.gradient is not None:
                 raise ValueError("A search by gradient has no quantization policies; leave one of the two out.")
             self.quantization.quantization().check_target(self.target)
-            asked = self.metrics & {"kl_divergence", "label_gradient_alignment", *TASK_METRICS}
+            asked = self.metrics & {"kl_divergence", "label_gradient_alignment", "zero_shot_accuracy", *TASK_METRICS}
             if asked or self.scoring != ScoringSpec():
                 raise ValueError(
-                    f"Policies are scored by accuracy or perplexity, not by {min(asked, default='scoring')}; search "
-                    "the architecture by it first, and quantize the chosen network when it is exported."
+                    f"Policies are scored by accuracy, perplexity or recall, not by {min(asked, default='scoring')}; "
+                    "search the architecture by it first, and quantize the chosen network when it is exported."
                 )
         return self
 

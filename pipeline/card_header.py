@@ -13,7 +13,11 @@ from job.spec import JobSpec
 from supernet.data import Dataset
 
 UNKNOWN = "other"
-TASKS = {"llama": "text-generation", "bert": "text-classification"}
+TASKS = {
+    "llama": "text-generation",
+    "bert": "text-classification",
+    "two_tower": "zero-shot-image-classification",
+}
 # A licence is a word of the Hub's list.
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 

@@ -19,7 +19,7 @@ from pipeline.shipping import said_of_type
 from pipeline.workshop import JobFailed, Workshop
 from search_space import plugins
 from search_space.checkpoint import CheckpointError, read_checkpoint
-from search_space.inputs import Input, TokenInput
+from search_space.inputs import Input, PairInput, TokenInput
 from search_space.layers import DecoderLayerSpec, TransformerLayerSpec
 from search_space.space import SearchSpace
 from service.store.models import Stage
@@ -155,9 +155,13 @@ def misfit_of_text(spec: JobSpec, space: SearchSpace) -> str | None:
         DataError: the tokenizer cannot be loaded.
     """
     takes, length = space.takes, getattr(spec.data, "length", None)
-    if not isinstance(takes, TokenInput) or length is None or not hasattr(spec.data, "tokenizer"):
+    if not isinstance(takes, TokenInput | PairInput) or length is None or not hasattr(spec.data, "tokenizer"):
         return None
     reader = tokenizer(spec.data.tokenizer)
+    if isinstance(takes, PairInput):
+        # Whether every text ends as it must is known once they are read.
+        gives = PairInput(takes.channels, takes.size, reader.vocab, length, length, end=reader.ends)
+        return misfit(space, spec.data.source, gives) or strange_vocabulary(spec, space, reader.name, reader.vocab)
     if reader.vocab > takes.vocab or length > takes.max_length:
         # Classes are looked at once they are known.
         return misfit(space, spec.data.source, TokenInput(reader.vocab, length, length, takes.classes))

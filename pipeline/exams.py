@@ -9,11 +9,12 @@ from job.spec import JobSpec
 from pipeline.workshop import JobFailed
 from search_space.inputs import TokenInput
 from search_space.space import SearchSpace
-from supernet.data import DataError, Dataset
+from supernet.data import DataError, Dataset, Split
 from supernet.data.tokens import tokenizer
 from supernet.scores.exam import Exam
 from supernet.scores.harness import read_task_file
 from supernet.scores.labels import SplitExam
+from supernet.scores.retrieval import ZeroShotExam
 from supernet.scores.tasks import MultipleChoice, Question, halves, read_questions
 
 # What stands before the name of a metric on questions or examples that no search has seen.
@@ -32,7 +33,7 @@ def exams_of(spec: JobSpec, space: SearchSpace, data: Dataset, tasks_dir: Path |
     # A search by blocks ranks them by their divergence, whatever the objectives.
     compared = "kl_divergence" in spec.metrics or spec.search.algorithm == "blocks"
     split = SplitExam(data.validation, against_full=compared)
-    return [split, *_of_tasks(spec, space, data, tasks_dir, held_out=False)]
+    return [split, *_zero_shot(spec, data.validation), *_of_tasks(spec, space, data, tasks_dir, held_out=False)]
 
 
 def held_out_exams_of(spec: JobSpec, space: SearchSpace, data: Dataset, tasks_dir: Path | None) -> list[Exam]:
@@ -41,7 +42,12 @@ def held_out_exams_of(spec: JobSpec, space: SearchSpace, data: Dataset, tasks_di
     Raises:
         JobFailed: a task's file cannot be used.
     """
-    return _of_tasks(spec, space, data, tasks_dir, held_out=True)
+    return [*_zero_shot(spec, data.test, HELD_OUT), *_of_tasks(spec, space, data, tasks_dir, held_out=True)]
+
+
+def _zero_shot(spec: JobSpec, split: Split, prefix: str = "") -> list[Exam]:
+    """Classes told apart by texts, where that is asked."""
+    return [ZeroShotExam(split, prefix)] if "zero_shot_accuracy" in spec.metrics else []
 
 
 def _of_tasks(

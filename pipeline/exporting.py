@@ -97,7 +97,7 @@ class _Numbers:
 
     metrics: dict[str, float | None]
     sources: dict[str, Source]
-    promise: Promise
+    promise: Promise | None
     verified_on: Split
     notes: list[str]
 
@@ -155,8 +155,7 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
     name = folder_name(order.job.id, architecture.id, order.formats, order.ships)
     folder = artifacts.root / "exports" / order.job.id / name
     asked, everything = numbers.verified_on, slice(None)
-    inputs, mask = asked.inputs(everything), asked.mask(everything)
-    return write_bundle(subject, inputs, asked.y, folder, mask, numbers.promise)
+    return write_bundle(subject, asked.inputs(everything), asked.y, folder, numbers.promise)
 
 
 def _shared(order: ExportOrder, spec: JobSpec, evaluator: Evaluator, supernet: Supernet, exported: Member) -> Shared:
@@ -248,8 +247,16 @@ def _numbers(order: ExportOrder, kept: Kept, network: nn.Module) -> _Numbers:
         metrics[on_test], sources[on_test] = score(network, kept.data.test), Source.MEASURED
         if len(kept.data.test) < kept.counts["test"]:
             notes.append(f"`{on_test}` is on {len(kept.data.test):,} of {kept.counts['test']:,} test samples.")
-    promise = Promise(name, float(promised), kept.counts[split])
-    return _Numbers(metrics, sources, promise, kept.data.splits[split], notes)
+    asked = kept.data.splits[split]
+    promise: Promise | None = Promise(name, float(promised), kept.counts[split])
+    if asked.texts is not None and len(asked) < kept.counts[split]:
+        # Among fewer images and texts each is found sooner.
+        promise = None
+        notes.append(
+            f"Files are verified on {len(asked):,} of {kept.counts[split]:,} pairs; recall among fewer is another "
+            "number."
+        )
+    return _Numbers(metrics, sources, promise, asked, notes)
 
 
 def _healing(order: ExportOrder) -> list[str]:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from export.measurable import write_measurable
 from job.spec import JobSpec
 from pipeline.benches import LocalBench
@@ -78,12 +80,13 @@ def tested_networks(
         JobFailed: the target cannot run one of the others.
     """
     data, tests, networks = evaluator.data, [], []
-    inputs = data.test.inputs(slice(0, 1)).cpu()
+    cpu = torch.device("cpu")
+    inputs = data.test.inputs(slice(0, 1), cpu)
     for architecture in architectures:
         network = evaluator.network(architecture)
         asked = evaluator.scores(network) if searching is None else searching.scores(searching.network(architecture))
         tests.append(scored(evaluator, network, spec, held_out, asked.intervals))
-        networks.append(on_device(network, inputs.device))
+        networks.append(on_device(network, cpu))
         listen()
     meter = hardware.meter
     if hardware.metrics and meter is None:
@@ -123,12 +126,10 @@ def scored(
     asked: Mapping[str, Interval],
 ) -> Scores:
     """A network's scores on what no search has seen, with their intervals beside those of what the search asked."""
-    metric, shipped = evaluator.data.metric, scored_as(network, spec)
+    shipped = scored_as(network, spec)
     test = scores(shipped, SplitExam(evaluator.data.test))
-    values = {f"{HELD_OUT}{metric}": test.values[metric]}
-    intervals = dict(asked)
-    if metric in test.intervals:
-        intervals[f"{HELD_OUT}{metric}"] = test.intervals[metric]
+    values = {f"{HELD_OUT}{name}": value for name, value in test.values.items()}
+    intervals = dict(asked) | {f"{HELD_OUT}{name}": ends for name, ends in test.intervals.items()}
     for exam in held_out:
         answered = scores(shipped, exam)
         values |= answered.values

@@ -78,7 +78,8 @@ def said_of_data(data: Dataset, record: DataRead) -> list[tuple[str, str]]:
 
 def copies(data: Dataset) -> tuple[str, ...]:
     """What to say of samples of validation and test that are learned from, too."""
-    if data.train.is_language and not data.train.partial:  # blocks of a text repeat themselves
+    # Blocks of a text repeat themselves, and pairs are told apart by both halves.
+    if data.train.texts is not None or (data.train.is_language and not data.train.partial):
         return ()
     keys = {name: _keys(split) for name, split in data.splits.items()}
     if any(found is None for found in keys.values()):
@@ -115,7 +116,7 @@ def _fingerprint(facts: Mapping[str, Any]) -> str:
 
 
 def _per_class(split: Split, count: int) -> tuple[int, ...]:
-    if count == 0 or split.is_language:
+    if count == 0 or split.is_language or split.texts is not None:
         return ()
     return tuple(torch.bincount(split.y.long(), minlength=count).tolist())
 

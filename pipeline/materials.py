@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor
 
 from job.fit import misfit
 from job.paths import PathRefused, check_paths
@@ -17,13 +16,15 @@ from pipeline.artifacts import DiskFull, is_disk_full
 from pipeline.own_data import job_data
 from pipeline.workshop import JobFailed
 from plugins.kinds import METHODS
-from search_space.inputs import TokenInput
+from search.metrics import OF_PAIRS
+from search_space.inputs import PairInput, TokenInput
 from search_space.space import SearchSpace
 from service.settings import Settings
 from supernet.data import IN_MEMORY, DataError, Dataset, Decoding
 from supernet.data.decoding import unheard
 from supernet.distributed import ALONE, Group
 from supernet.importance import order_by_importance
+from supernet.inputs import Inputs
 from supernet.network import Supernet
 from supernet.randomness import derived_rng
 from supernet.trainer import Trainer
@@ -67,9 +68,10 @@ def prepare_data(spec: JobSpec, space: SearchSpace, device: torch.device, decodi
         raise JobFailed(reason)
     if "label_gradient_alignment" in spec.metrics and data.train.is_language:
         raise JobFailed(f"{data.name} is text to be continued, without classes that gradients could align with.")
-    asked = spec.metrics & {"accuracy", "perplexity"}
-    if asked - {data.metric}:
-        wrong = min(asked - {data.metric})
+    asked = spec.metrics & {"accuracy", "perplexity", *OF_PAIRS}
+    known = {data.metric, *(OF_PAIRS if data.train.texts is not None else ())}
+    if asked - known:
+        wrong = min(asked - known)
         hint = " If a column holds labels, name it in data.label." if data.train.is_language else ""
         raise JobFailed(f"{data.name} is scored by {data.metric}, not by {wrong}; change the objectives.{hint}")
     if device.type == "cuda" and data.num_bytes > DATA_SHARE * torch.cuda.mem_get_info(device)[0]:
@@ -105,7 +107,7 @@ def strange_vocabulary(spec: JobSpec, space: SearchSpace, tokenizer: str, vocab:
     Embeddings are often padded by some hundred rows, never by a tenth of them.
     """
     takes = space.takes
-    if spec.supernet.pretrained is None or not isinstance(takes, TokenInput):
+    if spec.supernet.pretrained is None or not isinstance(takes, TokenInput | PairInput):
         return None
     if vocab >= LEAST_VOCAB_SHARE * takes.vocab:
         return None
@@ -131,12 +133,12 @@ def fresh_supernet(spec: JobSpec, space: SearchSpace, data: Dataset, device: tor
     return supernet
 
 
-def _samples(spec: JobSpec, data: Dataset, device: torch.device) -> Iterator[tuple[Tensor, Tensor | None]]:
+def _samples(spec: JobSpec, data: Dataset, device: torch.device) -> Iterator[Inputs]:
     """Training examples on which importance is scored, in small batches; the same for the same seed."""
     chosen = derived_rng(spec.training.seed, "importance", 0).permutation(len(data.train))[:IMPORTANCE_EXAMPLES]
     examples = data.train.take(torch.from_numpy(chosen).to(data.train.y.device))
     for batch in examples.batches(IMPORTANCE_BATCH, device):
-        yield batch.inputs, batch.mask
+        yield batch.inputs
 
 
 def make_trainer(spec: JobSpec, supernet: Supernet, data: Dataset, group: Group = ALONE) -> Trainer:

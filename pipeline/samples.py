@@ -117,7 +117,7 @@ def packed(spec: JobSpec, space: SearchSpace, data: Dataset) -> tuple[dict[str, 
     tensors: dict[str, Tensor] = {}
     for name, split in parts.items():
         stored = split.stored[slice(None)] if isinstance(split.stored, ImagesOnDisk) else split.stored
-        held = {"stored": stored, "y": split.y, "lengths": split.lengths}
+        held = {"stored": stored, "y": split.y, "lengths": split.lengths, "texts": split.texts, "rows": split.rows}
         tensors |= {f"{name}.{part}": tensor for part, tensor in held.items() if tensor is not None}
     standardisation = data.train.standardisation
     return tensors, {
@@ -150,7 +150,9 @@ def read(artifacts: ArtifactStore, file: Artifact) -> Kept:
         y = tensors[f"{name}.y"]
         partial = y.dim() == 2 and bool((y == IGNORED).any())
         cropped = name in facts.get("cropped", [])
-        return Split(tensors[f"{name}.stored"], y, standardisation, lengths, partial=partial, cropped=cropped)
+        stored, texts, rows = (tensors.get(f"{name}.{part}") for part in ("stored", "texts", "rows"))
+        assert stored is not None
+        return Split(stored, y, standardisation, lengths, partial=partial, cropped=cropped, texts=texts, rows=rows)
 
     validation, test, calibration, activations = map(part, ("validation", "test", "calibration", "activations"))
     assert validation is not None
@@ -223,8 +225,9 @@ def fingerprint(split: Split) -> dict[str, str]:
     Images have the second kind in memory, too, so that the same set is known again wherever it lies.
     """
     labels = hashlib.sha256(_bytes(split.y))
-    if split.lengths is not None:
-        labels.update(_bytes(split.lengths))
+    for beside in (split.lengths, split.texts):
+        if beside is not None:
+            labels.update(_bytes(beside))
     found = {}
     if not isinstance(split.stored, ImagesOnDisk):
         digest = labels.copy()
@@ -260,12 +263,25 @@ def _chosen(split: Split, classes: int, seed: int) -> Tensor:
     most = MOST
     if len(split) > 0:
         one = math.prod(split.stored.shape[1:]) * (1 if split.stored.dim() == 4 else 8)
+        if split.texts is not None:
+            # Vectors of a few hundred numbers, and as many images as texts.
+            return _of_pairs(split, max(LEAST, min(MOST, MOST_BYTES // max(1, one))), seed)
         logits = 4 * classes * (split.stored.shape[1] if split.is_language else 1)
         most = max(LEAST, min(MOST, MOST_BYTES // max(1, one), MOST_LOGITS // logits))
     if len(split) <= most:
         return torch.arange(len(split))
     drawn = derived_rng(seed, "verification", 0).permutation(len(split))[:most]
     return torch.from_numpy(np.sort(drawn))
+
+
+def _of_pairs(split: Split, most: int, seed: int) -> Tensor:
+    """Positions of the pairs to keep: images drawn with all of their texts, as a search among them needs."""
+    assert split.rows is not None
+    if len(split) <= most:
+        return torch.arange(len(split))
+    each = len(split) / len(split.stored)
+    drawn = derived_rng(seed, "verification", 0).permutation(len(split.stored))[: max(2, int(most / each))]
+    return torch.isin(split.rows.cpu(), torch.from_numpy(drawn)).nonzero()[:, 0]
 
 
 def _has_norms(space: SearchSpace) -> bool:

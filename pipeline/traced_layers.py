@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from predictors.instrument import Layer, Sample
 from predictors.tables import key_of
@@ -12,6 +12,7 @@ from search_space.architecture import Architecture
 from search_space.distinct import TooManyLayers, distinct_layers
 from search_space.layers import LayerSpec
 from search_space.space import SearchSpace
+from supernet.inputs import Flow
 from supernet.slot import build_block
 
 
@@ -35,33 +36,48 @@ def layers_of(space: SearchSpace, most: int) -> list[Layer]:
         uniform = (layer.at(layer.spec.uniform(one)) for layer in plain for one in precisions)
         return list({key_of(layer.spec): layer for layer in uniform}.values())
     holders = distinct_layers(space, most)
-    takes = Sample.of(space)
     found: dict[LayerSpec, Layer] = {}
     for spec, architecture in holders.items():
         if spec not in found:
-            _trace(space, architecture, takes, found)
+            _trace(space, architecture, found)
     return [found[spec] for spec in holders]
 
 
-def _trace(space: SearchSpace, architecture: Architecture, takes: Sample, found: dict[LayerSpec, Layer]) -> None:
+def _trace(space: SearchSpace, architecture: Architecture, found: dict[LayerSpec, Layer]) -> None:
     """Note what the layers of one network that are new take and give, without computing them where that can be."""
     specs = list(space.layers(architecture).values())
+    flow = Flow({name: _empty(sample) for name, sample in Sample.of(space).items()})
     for place, spec in enumerate(specs):
+        with torch.device("meta"):
+            block = build_block(spec).eval()
+        begins = flow.x is None or bool(getattr(block, "reads", ""))
+        flow = flow.into(block)
+        assert flow.x is not None
+        takes = _sample(flow.x)
         if spec not in found:
-            out = _output_of(spec, takes)
-            gives = Sample(tuple(out.shape), str(out.dtype).removeprefix("torch."))
-            found[spec] = Layer(spec, takes, gives, place == 0, place == len(specs) - 1)
-        takes = found[spec].gives
+            gives = _sample(_output_of(spec, block, takes))
+            found[spec] = Layer(spec, takes, gives, begins, place == len(specs) - 1)
+        flow = flow.gave(_empty(found[spec].gives))
 
 
-def _output_of(spec: LayerSpec, takes: Sample) -> Tensor:
-    """A layer's output for such an input; only its shape and type mean anything."""
+def _empty(sample: Sample) -> Tensor:
+    return torch.empty(sample.shape, dtype=getattr(torch, sample.dtype), device="meta")
+
+
+def _sample(x: Tensor) -> Sample:
+    return Sample(tuple(x.shape), str(x.dtype).removeprefix("torch."))
+
+
+def _output_of(spec: LayerSpec, block: nn.Module, takes: Sample) -> Tensor:
+    """A layer's output for such an input; only its shape and type mean anything.
+
+    Args:
+        block: the layer without storage.
+    """
     dtype = getattr(torch, takes.dtype)
     with torch.no_grad():
         try:
-            with torch.device("meta"):
-                block = build_block(spec).eval()
-            out: Tensor = block(torch.empty(takes.shape, dtype=dtype, device="meta"))
+            out: Tensor = block(_empty(takes))
         except (NotImplementedError, RuntimeError):
             # A layer that looks at values: computed for once.
             out = build_block(spec).eval()(torch.zeros(takes.shape, dtype=dtype))

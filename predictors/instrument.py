@@ -19,7 +19,7 @@ from predictors.readings import MeasurementError, Results
 from predictors.setting import Effort, Setting
 from predictors.tables import key_of
 from search_space.architecture import Architecture
-from search_space.inputs import ImageInput
+from search_space.inputs import IMAGES, INPUT, TEXTS, ImageInput, PairInput
 from search_space.layers import ConvSpec, LayerSpec
 from search_space.space import SearchSpace
 
@@ -65,24 +65,34 @@ class Sample:
     dtype: str = "float32"
 
     @classmethod
-    def of(cls, space: SearchSpace) -> Sample:
-        """What a space's networks take."""
+    def of(cls, space: SearchSpace) -> dict[str, Sample]:
+        """What a space's networks take, by name; a mask follows from the texts."""
         takes = space.takes
         assert takes is not None, space
         if isinstance(takes, ImageInput):
-            return cls((1, takes.channels, takes.size, takes.size))
-        return cls((1, takes.length), "int64")
+            return {INPUT: cls((1, takes.channels, takes.size, takes.size))}
+        text = cls((1, takes.length), "int64")
+        if isinstance(takes, PairInput):
+            return {IMAGES: cls((1, takes.channels, takes.size, takes.size)), TEXTS: text}
+        return {INPUT: text}
 
 
 class NetworkWriter(Protocol):
     """Writes a network with fresh weights as a setting's engine reads it: latency does not depend on weights."""
 
     def __call__(
-        self, layers: Mapping[str, LayerSpec], sample: Sample, folder: Path, setting: Setting, *, tied: bool = True
+        self,
+        layers: Mapping[str, LayerSpec],
+        samples: Mapping[str, Sample],
+        folder: Path,
+        setting: Setting,
+        *,
+        tied: bool = True,
     ) -> Path:
         """The path to measure.
 
         Args:
+            samples: what the network takes, by name.
             tied: whether parameters that are another slot's are shared; a layer alone has its own.
         """
 
@@ -109,26 +119,32 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Specimen:
-    """Something to measure once: its digest, its name, and the network that shows it."""
+    """Something to measure once: its digest, its name, and the network that shows it.
+
+    Attributes:
+        samples: what that network takes, by name.
+    """
 
     subject: str
     what: str
     layers: Mapping[str, LayerSpec]
-    sample: Sample
+    samples: Mapping[str, Sample]
     tied: bool = True
 
     @classmethod
     def layer(cls, layer: Layer) -> Specimen:
         """A network of one layer."""
         subject = digest([key_of(layer.spec), list(layer.takes.shape), f"torch.{layer.takes.dtype}"])
-        return cls(subject, key_of(layer.spec), {"layer": layer.spec}, layer.takes, tied=False)
+        return cls(subject, key_of(layer.spec), {"layer": layer.spec}, {INPUT: layer.takes}, tied=False)
 
     @classmethod
     def network(cls, space: SearchSpace, architecture: Architecture) -> Specimen:
         """A whole network."""
-        layers, sample = space.layers(architecture), Sample.of(space)
-        subject = digest([[key_of(spec) for spec in layers.values()], list(sample.shape)])
-        return cls(subject, f"{space.name} {architecture.id}", layers, sample)
+        layers, samples = space.layers(architecture), Sample.of(space)
+        shapes = [list(sample.shape) for sample in samples.values()]
+        # Of one input its shape alone: numbers that were measured before are found by it.
+        subject = digest([[key_of(spec) for spec in layers.values()], shapes[0] if len(shapes) == 1 else shapes])
+        return cls(subject, f"{space.name} {architecture.id}", layers, samples)
 
     @classmethod
     def probe(cls, channels: int, size: int, copies: int) -> Specimen:
@@ -136,7 +152,7 @@ class Specimen:
         spec = ConvSpec(channels, channels, 1, 1, size, "ReLU")
         layers: dict[str, LayerSpec] = {f"copy{i}": spec for i in range(copies)}
         subject = digest(["probe", channels, size, copies])
-        return cls(subject, f"{copies} of {key_of(spec)}", layers, Sample((1, channels, size, size)))
+        return cls(subject, f"{copies} of {key_of(spec)}", layers, {INPUT: Sample((1, channels, size, size))})
 
 
 @dataclass(frozen=True)
@@ -193,7 +209,7 @@ class Instrument:
         size_bytes = 0
         for specimen in specimens[:BATCH]:
             own = folder / f"{len(files)}"
-            files.append(self.write(specimen.layers, specimen.sample, own, self.setting, tied=specimen.tied))
+            files.append(self.write(specimen.layers, specimen.samples, own, self.setting, tied=specimen.tied))
             size_bytes += sum(path.stat().st_size for path in own.rglob("*") if path.is_file())
             if size_bytes > BATCH_BYTES:
                 break

@@ -80,8 +80,8 @@ class GatedPasses(Passes):
     def _run_gated(self, batch: Batch, asked: Sequence[Asked], found: list[dict[int, Tensor]]) -> Output:
         language = batch.targets.dim() == 2
         *body, head = self._order
-        x = batch.inputs
-        with self._autocast(x.device):
+        x = batch.x
+        with self._autocast(batch.device):
             for slot in body if language else self._order:
                 x = self._gated(x, slot, batch.mask, asked, found)
         return self._language_output(x, (head, self._fixed[head]), batch) if language else Output(x)

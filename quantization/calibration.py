@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from quantization.layer import Statistics
 from quantization.observers import OBSERVERS, Histogram, kl_ranges
-from quantization.quantizable import Batch, QuantizableNetwork, wants_moments
+from quantization.quantizable import QuantizableNetwork, wants_moments
 from search_space.layers import LayerSpec, Precision
+from supernet.inputs import Inputs, count, named
 
 # Fewer examples than this say nothing about a distribution; SimQ-NAS takes 16 (BERT) and 100 (ResNet50).
 LEAST_EXAMPLES = 16
@@ -57,7 +58,7 @@ class SharedStatistics:
 def calibrate_activations(
     quantizable: QuantizableNetwork,
     layers: Mapping[str, LayerSpec],
-    batches: Callable[[], Iterable[Batch]],
+    batches: Callable[[], Iterable[Inputs]],
     observer: str,
     shared: SharedStatistics | None = None,
 ) -> int:
@@ -95,7 +96,7 @@ def calibrate_activations(
 
 def see_moments(
     quantizable: QuantizableNetwork,
-    batches: Callable[[], Iterable[Batch]],
+    batches: Callable[[], Iterable[Inputs]],
     precisions: Iterable[Precision],
 ) -> int:
     """Sum x x^T over what linear layers take, where one of these precisions rounds weights by it.
@@ -127,7 +128,7 @@ def see_moments(
 Ends = dict[tuple[str, str], tuple[float, float]]
 
 
-def with_stated_policy(network: nn.Module, layers: Mapping[str, LayerSpec], inputs: Tensor) -> nn.Module:
+def with_stated_policy(network: nn.Module, layers: Mapping[str, LayerSpec], inputs: Tensor | Inputs) -> nn.Module:
     """A network under the policy that its specs state, calibrated on noise: what it costs, not what it answers.
 
     Ranges fit together as real ones do. Where a layer takes other steps than the layer before it gives, ONNX Runtime
@@ -139,12 +140,16 @@ def with_stated_policy(network: nn.Module, layers: Mapping[str, LayerSpec], inpu
     policy = {f"{slot}.{part}": precision for slot, spec in layers.items() for part, precision in spec.policy}
     if all(precision.is_full for precision in policy.values()):
         return network
-    made = QuantizableNetwork(network, layers, (inputs, None))
-    if inputs.is_floating_point():
-        inputs = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0)).to(inputs)
+    inputs = named(inputs)
+    made = QuantizableNetwork(network, layers, inputs)
+    generator = torch.Generator().manual_seed(0)
+    noise = {
+        name: torch.randn(x.shape, generator=generator).to(x) if x.is_floating_point() else x
+        for name, x in inputs.items()
+    }
     with made.all_experts():
-        ends = {key: _ends(tensors) for key, tensors in _seen(made, list(made.paths), (inputs, None))}
-    see_moments(made, lambda: [(inputs, None)], policy.values())
+        ends = {key: _ends(tensors) for key, tensors in _seen(made, list(made.paths), noise)}
+    see_moments(made, lambda: [noise], policy.values())
     for name, activation in made.activations.items():
         made.statistics[name] = Statistics(ends[name, "in"], ends[name, "out"], activation)
     return made.with_policy(policy)
@@ -155,7 +160,7 @@ def _ends(tensors: list[Tensor]) -> tuple[float, float]:
     return float(min(least)), float(max(most))
 
 
-def _extremes(quantizable: QuantizableNetwork, names: list[str], batches: Callable[[], Iterable[Batch]]) -> Ends:
+def _extremes(quantizable: QuantizableNetwork, names: list[str], batches: Callable[[], Iterable[Inputs]]) -> Ends:
     found = _looked(quantizable, names, batches)
     idle = [name for name in names if (name, "in") not in found]
     if idle:
@@ -164,12 +169,12 @@ def _extremes(quantizable: QuantizableNetwork, names: list[str], batches: Callab
     return found
 
 
-def _looked(quantizable: QuantizableNetwork, names: list[str], batches: Callable[[], Iterable[Batch]]) -> Ends:
+def _looked(quantizable: QuantizableNetwork, names: list[str], batches: Callable[[], Iterable[Inputs]]) -> Ends:
     """Extremes of those layers that the examples reach."""
     found: Ends = {}
     examples = 0
     for batch in batches():
-        examples += len(batch[0])
+        examples += count(batch)
         for key, tensors in _seen(quantizable, names, batch):
             least, most = _ends(tensors)
             if not torch.isfinite(torch.tensor([least, most])).all():
@@ -188,7 +193,7 @@ def _looked(quantizable: QuantizableNetwork, names: list[str], batches: Callable
     return found
 
 
-def _cut(quantizable: QuantizableNetwork, ends: Ends, batches: Callable[[], Iterable[Batch]], observer: str) -> Ends:
+def _cut(quantizable: QuantizableNetwork, ends: Ends, batches: Callable[[], Iterable[Inputs]], observer: str) -> Ends:
     histograms: dict[tuple[str, str], Histogram] = {}
     names = list(dict.fromkeys(name for name, _ in ends))
     for batch in batches():
@@ -207,13 +212,12 @@ def _cut(quantizable: QuantizableNetwork, ends: Ends, batches: Callable[[], Iter
 
 
 def _seen(
-    quantizable: QuantizableNetwork, names: list[str], batch: Batch
+    quantizable: QuantizableNetwork, names: list[str], batch: Inputs
 ) -> Iterable[tuple[tuple[str, str], list[Tensor]]]:
     """((layer name, `in` or `out`), tensors) of one pass."""
     network: nn.Module = quantizable.folded
-    inputs, mask = batch
     with torch.no_grad(), quantizable.watching(names) as seen:
-        network(inputs) if mask is None else network(inputs, mask)
+        network(*batch.values())
     for name, (given, made) in seen.items():
         if given:
             yield (name, "in"), given

@@ -21,9 +21,8 @@ from quantization.affine import QuantizedWeight
 from quantization.layer import FakeQuantized, Plan, Statistics, Stored, scheme
 from search_space.layers import LayerSpec, Precision
 from search_space.layers.precision import EMBEDDING, SCHEMES
+from supernet.inputs import Inputs
 
-# A batch of a calibration: inputs, and for padded text a mask.
-Batch = tuple[Tensor, Tensor | None]
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -76,7 +75,7 @@ class Folded:
     activations: dict[str, str]
 
 
-def fold(network: nn.Module, layers: Mapping[str, LayerSpec], example: Batch) -> Folded:
+def fold(network: nn.Module, layers: Mapping[str, LayerSpec], example: Inputs) -> Folded:
     """Fold a copy of a network.
 
     What follows a convolution is seen by running the network, so blocks need not say it.
@@ -98,7 +97,7 @@ def fold(network: nn.Module, layers: Mapping[str, LayerSpec], example: Batch) ->
     return Folded(folded, norms, {name: followers[path].activation or "" for name, path in paths.items()})
 
 
-def _followers(network: nn.Module, paths: list[str], example: Batch) -> dict[str, _Follower]:
+def _followers(network: nn.Module, paths: list[str], example: Inputs) -> dict[str, _Follower]:
     """By identity of tensors: a norm that was given a convolution's output is its norm."""
     names = {module: name for name, module in network.named_modules()}
     wanted = {network.get_submodule(path): path for path in paths}
@@ -128,17 +127,11 @@ def _followers(network: nn.Module, paths: list[str], example: Batch) -> dict[str
     hooks = [m.register_forward_hook(see) for m in network.modules() if isinstance(m, kinds)]
     try:
         with torch.no_grad():
-            _run(network, example)
+            network(*example.values())
     finally:
         for hook in hooks:
             hook.remove()
     return {path: _Follower(norm.get(path), activation.get(path)) for path in paths}
-
-
-def _run(network: nn.Module, batch: Batch) -> Tensor:
-    inputs, mask = batch
-    out: Tensor = network(inputs) if mask is None else network(inputs, mask)
-    return out
 
 
 def _replace(network: nn.Module, path: str, module: nn.Module) -> None:
@@ -215,7 +208,7 @@ class QuantizableNetwork:
         example: a batch of one or more inputs.
     """
 
-    def __init__(self, network: nn.Module, layers: Mapping[str, LayerSpec], example: Batch) -> None:
+    def __init__(self, network: nn.Module, layers: Mapping[str, LayerSpec], example: Inputs) -> None:
         self.paths = layer_paths(network, layers)
         folded = fold(network, layers, example)
         self.folded, self.norms, self.activations = folded.network, folded.norms, folded.activations

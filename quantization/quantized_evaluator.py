@@ -10,21 +10,23 @@ import torch
 
 from predictors.cost import costs
 from quantization.calibration import CalibrationError, SharedStatistics, calibrate_activations, see_moments
-from quantization.quantizable import Batch, QuantizableNetwork
+from quantization.quantizable import QuantizableNetwork
 from quantization.quantized_space import QuantizedArchitecture, QuantizedSpace
 from search.evaluation import Evaluation
-from search.metrics import METRICS
+from search.metrics import METRICS, RECALLS
 from search_space.architecture import Architecture
 from supernet.data import Dataset, Split
-from supernet.evaluate import score
+from supernet.evaluate import examine
 from supernet.evaluator import Evaluator
+from supernet.inputs import Inputs
 from supernet.network import Network, Supernet
 from supernet.options import AugmentationOptions
 from supernet.prefixes import in_order
 from supernet.randomness import derived_rng
+from supernet.scores.labels import SplitExam
 
 # The score of a network whose activations are no numbers; of a perplexity the largest that is given.
-WORST = {"accuracy": 0.0, "perplexity": math.exp(700.0)}
+WORST = {"accuracy": 0.0, "perplexity": math.exp(700.0)} | dict.fromkeys(RECALLS, 0.0)
 # Calibrated networks that are kept: their policies come one after another (`in_order`).
 KEPT_NETWORKS = 8
 # Training examples in one forward pass of a calibration of activations, which keeps all of them in memory.
@@ -63,6 +65,7 @@ class QuantizedEvaluator(Evaluator):
         super().__init__(supernet, data, calibration_images, seed, calibration=calibration, augment=augment)
         self.policies, self._observer = space, observer
         self._examples: Split = activations or activation_examples(data, calibration_examples, seed)
+        self._exam = SplitExam(data.validation)
         self._statistics = SharedStatistics()
         self._networks: OrderedDict[str, QuantizableNetwork] = OrderedDict()
 
@@ -83,11 +86,11 @@ class QuantizedEvaluator(Evaluator):
         self._networks.move_to_end(network.id)
         return self._networks[network.id]
 
-    def examples(self) -> Iterator[Batch]:
+    def examples(self) -> Iterator[Inputs]:
         """The training examples that activations are calibrated on, in batches; the same every time."""
         device = next(self.supernet.parameters()).device
         for batch in self._examples.batches(CALIBRATION_BATCH, device):
-            yield batch.inputs, batch.mask
+            yield batch.inputs
 
     def network(self, architecture: Architecture) -> Network:
         """The architecture as a network that computes what its kernels would, ready for use and for export.
@@ -123,10 +126,12 @@ class QuantizedEvaluator(Evaluator):
 
     def _scored(self, architecture: Architecture) -> Evaluation:
         try:
-            value = score(self.network(architecture), self.data.validation)
+            values = examine(self.network(architecture), self._exam)
         except CalibrationError:
-            value = WORST[self.data.metric]
-        metrics = {self.data.metric: value, **costs(self.policies, architecture)}
+            values = {
+                name: WORST[name] for name in (RECALLS if self.data.train.texts is not None else [self.data.metric])
+            }
+        metrics = {**values, **costs(self.policies, architecture)}
         return Evaluation(architecture, metrics, {name: METRICS[name].source for name in metrics})
 
 

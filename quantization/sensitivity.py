@@ -8,8 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from quantization.quantizable import Batch, QuantizableNetwork
+from quantization.quantizable import QuantizableNetwork
+from search_space.inputs import TEXTS
 from search_space.layers import Precision
+from supernet.inputs import Inputs
+from supernet.pairs import similarities
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class Sensitivity:
 def sensitivities(
     network: QuantizableNetwork,
     candidates: Mapping[str, Iterable[Precision]],
-    batches: Callable[[], Iterable[Batch]],
+    batches: Callable[[], Iterable[Inputs]],
 ) -> Iterator[Sensitivity]:
     """Every layer at every precision that it may have, one after the other.
 
@@ -61,8 +64,10 @@ def sensitivities(
                 yield Sensitivity(name, precision, 0.0 if lost < 0 else lost / count, same / count)
 
 
-def _answers(network: nn.Module, batch: Batch) -> Tensor:
-    """Logarithms of probabilities, one row per example or token."""
-    inputs, mask = batch
-    logits: Tensor = network(inputs) if mask is None else network(inputs, mask)
+def _answers(network: nn.Module, batch: Inputs) -> Tensor:
+    """Logarithms of probabilities, one row per example or token; of pairs one per image and one per text."""
+    logits: Tensor = network(*batch.values())
+    if TEXTS in batch:
+        numbers = torch.arange(len(logits), device=logits.device)[:, None].expand(-1, 2)
+        logits = similarities(logits, numbers)
     return logits.flatten(0, -2).log_softmax(-1)

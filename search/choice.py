@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from search.evaluation import Evaluation
-from search.metrics import METRICS
+from search.metrics import METRICS, OF_PAIRS
 from search.objectives import Objective
 from search.pareto import knee
 from search.picks import Pick
@@ -16,6 +16,7 @@ from search.picks import Pick
 QUALITIES = (
     "accuracy",
     "perplexity",
+    *OF_PAIRS,
     "task_accuracy",
     "task_accuracy_norm",
     "task_accuracy_bytes",

@@ -43,6 +43,23 @@ class Metric:
     adds: Adds = "plain"
 
 
+# Places that count in a list of what was found.
+RECALLED = (1, 5, 10)
+
+
+def _recalls() -> tuple[Metric, ...]:
+    meanings = {
+        "recall": "Mean of text_recall_at_{k} and image_recall_at_{k}.",
+        "text_recall": "Share of images one of whose texts is among the {k} that a network of two towers finds first.",
+        "image_recall": "Share of texts whose image is among the {k} that a network of two towers finds first.",
+    }
+    return tuple(
+        Metric(f"{name}_at_{k}", "maximize", "", Source.MEASURED, meaning.format(k=k))
+        for name, meaning in meanings.items()
+        for k in RECALLED
+    )
+
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -62,6 +79,14 @@ METRICS: dict[str, Metric] = {
             "exp of a token's mean cross-entropy, of a language model's sub-network on the validation split.",
             decades=1,
             adds="log",
+        ),
+        *_recalls(),
+        Metric(
+            "zero_shot_accuracy",
+            "maximize",
+            "",
+            Source.MEASURED,
+            "Share of images that are nearest to the texts of their class, of a network of two towers.",
         ),
         Metric("macs", "minimize", "MACs", Source.ANALYTIC, "Multiply-accumulates of one sample's forward pass."),
         Metric("params", "minimize", "parameters", Source.ANALYTIC, "Number of trainable parameters."),
@@ -149,5 +174,8 @@ METRICS: dict[str, Metric] = {
 
 # Metrics that only language models have, whose networks continue texts.
 OF_GENERATION = ("tokens_per_second", "kv_cache_bytes", "serving_bytes")
+# Metrics of pairs of images and texts.
+RECALLS = tuple(metric.name for metric in _recalls())
+OF_PAIRS = (*RECALLS, "zero_shot_accuracy")
 # Metrics that depend on the device: predicted or measured there.
 ON_TARGET = ("latency_ms", "tokens_per_second")

@@ -17,6 +17,7 @@ from typing import Any
 from search_space.config_reader import CheckpointError, ConfigReader, shares
 from search_space.sentences import POOLING, sentence_pooling
 from search_space.spellings import Spelling
+from search_space.timm_configs import of_timm
 
 __all__ = [
     "Checkpoint",
@@ -102,6 +103,7 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     if not folder.is_dir():
         raise CheckpointError(f"There is no checkpoint folder {str(folder)!r}; give the path of one with {CONFIG}.")
     config = _json(folder / CONFIG, "a Hugging Face checkpoint has one beside its weights")
+    config |= of_timm(config)
     tensors: dict[str, Stored] = {}
     files = _files(folder)
     for file in files:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search_space.checkpoint import MAX_JSON_BYTES, Checkpoint, CheckpointError, Matched
+from search_space.checkpoint import CONFIG, MAX_JSON_BYTES, Checkpoint, CheckpointError, Matched
+from search_space.timm_configs import processor_of_timm
 
 PROCESSOR, PROCESSORS = "preprocessor_config.json", "processor_config.json"
 # What the processors of a family take for keys that an old file leaves out (transformers' ViTImageProcessor, which was
@@ -142,7 +143,8 @@ def _processor(folder: Path) -> dict[str, Any] | None:
         if not isinstance(given, dict):
             raise CheckpointError(f"{folder / name} must hold a mapping; got {type(given).__name__}.")
         return _plain_steps(given)
-    return None
+    config = folder / CONFIG
+    return processor_of_timm(json.loads(config.read_text(encoding="utf-8"))) if config.is_file() else None
 
 
 def _plain_steps(given: dict[str, Any]) -> dict[str, Any]:

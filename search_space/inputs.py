@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+# Names of what a network with one input takes: that input, and where texts are padded their mask.
+INPUT, MASK = "input", "mask"
+# Of what a network of two towers takes, as transformers calls them.
+IMAGES, TEXTS = "pixel_values", "input_ids"
+
 
 @dataclass(frozen=True, slots=True)
 class ImageInput:
@@ -50,4 +55,41 @@ class TokenInput:
         return f"text of {self.vocab} token ids, {self.length} at a time, {task}"
 
 
-Input: TypeAlias = ImageInput | TokenInput
+@dataclass(frozen=True, slots=True)
+class PairInput:
+    """Images `pixel_values`, (batch, channels, size, size), float32, and texts `input_ids`, (batch, length), int64.
+
+    Texts have no mask: one is read up to the token that ends it, or as a whole with its padding. The answers are two
+    vectors of each pair whose product is its logit, shape (batch, 2, width + 1): see `PairHeadSpec`.
+
+    Attributes:
+        channels, size: of the images; height and width in pixels.
+        vocab: number of token ids.
+        length: positions for which costs are counted; a network takes any number up to `max_length`.
+        max_length: most positions that a network takes.
+        whole: whether every text must have `max_length` positions, because its last one is read.
+        loss: by which it is trained: `softmax` over the texts and over the images of a batch, or `sigmoid` of each of
+            its pairs; empty of data, which do not say.
+        end: token that must end every text; None: any, or none.
+    """
+
+    channels: int
+    size: int
+    vocab: int
+    length: int
+    max_length: int
+    whole: bool = False
+    loss: str = ""
+    end: int | None = None
+
+    @property
+    def classes(self) -> None:
+        """There are none."""
+        return None
+
+    def __str__(self) -> str:
+        image = f"{self.channels}x{self.size}x{self.size}"
+        return f"pairs of images of {image} and texts of {self.vocab} token ids, {self.length} at a time"
+
+
+Input: TypeAlias = ImageInput | TokenInput | PairInput

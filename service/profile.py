@@ -20,7 +20,7 @@ from job.spec import ConstraintSpec, DataSpec, JobSpec, ObjectiveSpec, Part, Sup
 from search.intervals import wilson
 from search.metrics import METRICS, ON_TARGET, Source
 from search.objectives import Objective, violation
-from search_space.inputs import ImageInput
+from search_space.inputs import ImageInput, PairInput
 
 if TYPE_CHECKING:
     from search.feasibility import SeenNetwork, Verdict
@@ -204,7 +204,8 @@ def input_facts(space: SearchSpace) -> dict[str, Any]:
     if space.takes is None:
         return {}
     if not isinstance(space.takes, ImageInput):
-        return {"kind": "tokens", **asdict(space.takes)}
+        kind = "pairs" if isinstance(space.takes, PairInput) else "tokens"
+        return {"kind": kind, **asdict(space.takes)}
     facts = {"kind": "images", **asdict(space.takes)}
     if resizes(space):
         ends = (space.smallest(), space.largest())

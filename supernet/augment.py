@@ -53,6 +53,8 @@ class Augmentation:
             raise ValueError("training.augmentation is for images; this data is not. Leave it out.")
         if (reason := options.misfit(split.stored.shape[1])) is not None:
             raise ValueError(reason)
+        if split.texts is not None and (options.mixup or options.cutmix):
+            raise ValueError("Images with texts cannot be mixed: set mixup and cutmix of training.augmentation to 0.")
         self._policy = policy_of(options.policy, options.policy_ops, options.policy_magnitude)
 
     def batch(self, index: Tensor, step: int, part: int = 0, device: torch.device | None = None) -> Batch:
@@ -73,7 +75,7 @@ class Augmentation:
             augmented_NCHW = self._pictures(pixels_NCHW, rng)
             inputs_NCHW = standardisation(augmented_NCHW.clamp(0, 1) * standardisation.full_scale)
             inputs_NCHW = erased(inputs_NCHW, self.options.erasing, rng)
-            batch = Batch(inputs_NCHW, self.split.y[index].to(device).long())
+            batch = self.split.around(inputs_NCHW, index, device)
             return mixed(batch, self.options.mixup, self.options.cutmix, rng)
 
     def batches(self, size: int, device: torch.device | None = None) -> Iterator[Batch]:
@@ -93,7 +95,8 @@ class Augmentation:
             return self.split
         index = torch.arange(len(self.split), device=self.split.y.device)
         parts = [self._pixels(some, number, 0) for number, some in enumerate(index.split(CUT_AT_ONCE))]
-        return replace(self.split, stored=torch.cat(parts).to(index.device), originals=None, cropped=True)
+        rows = None if self.split.rows is None else index
+        return replace(self.split, stored=torch.cat(parts).to(index.device), originals=None, cropped=True, rows=rows)
 
     @property
     def reads_ahead(self) -> bool:
@@ -103,7 +106,7 @@ class Augmentation:
     def expect(self, index: Tensor, step: int, part: int = 0) -> None:
         """These examples are wanted next: what lies in files is read while the caller does something else."""
         if self._originals is not None:
-            self._originals.expect(index.cpu().numpy(), self._draws(len(index), step, part), self.options.resized_crop)
+            self._originals.expect(self._places(index), self._draws(len(index), step, part), self.options.resized_crop)
         else:
             self.split.expect(index)
 
@@ -115,9 +118,14 @@ class Augmentation:
     def _pixels(self, index: Tensor, step: int, part: int) -> Tensor:
         """Images as bytes, `NCHW`: as they are stored, or random crops of their originals."""
         if self._originals is None:
-            return self.split.stored[index]
+            return self.split.pixels(index)
         draws = self._draws(len(index), step, part)
-        return torch.from_numpy(self._originals.crops(index.cpu().numpy(), draws, self.options.resized_crop))
+        return torch.from_numpy(self._originals.crops(self._places(index), draws, self.options.resized_crop))
+
+    def _places(self, index: Tensor) -> np.ndarray:
+        """Of the pictures of some examples."""
+        places: np.ndarray = self.split.of_images(index).cpu().numpy()
+        return places
 
     def _draws(self, count: int, step: int, part: int) -> np.ndarray:
         purpose = "crops" if self.purpose == TRAINING else f"crops of {self.purpose}"
@@ -204,7 +212,7 @@ def mixed(batch: Batch, mixup: float, cutmix: float, rng: np.random.Generator) -
     """
     if not (mixup or cutmix):
         return batch
-    count, device, x_NCHW = len(batch), batch.inputs.device, batch.inputs
+    count, device, x_NCHW = len(batch), batch.device, batch.x
     partner_N = torch.from_numpy(rng.permutation(count)).to(device)
     cut_N = np.full(count, not mixup) if not (mixup and cutmix) else rng.random(count) < 0.5
     share_N = np.ones(count)
@@ -216,7 +224,7 @@ def mixed(batch: Batch, mixup: float, cutmix: float, rng: np.random.Generator) -
     is_cut_N = per_image(torch.from_numpy(cut_N).to(device))
     whole = torch.lerp(x_NCHW[partner_N], x_NCHW, per_image(kept_N))
     inputs = torch.where(is_cut_N, torch.where(patch, x_NCHW[partner_N], x_NCHW), whole)
-    return Batch(inputs, batch.targets, batch.mask, Mixed(batch.targets[partner_N], kept_N))
+    return Batch.of(inputs, batch.targets, mixed=Mixed(batch.targets[partner_N], kept_N))
 
 
 def _patches(

@@ -9,13 +9,15 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
+from supernet.inputs import Inputs, named
+
 # Training images on which networks that are delivered are calibrated; more change nothing (docs/training.md).
 DELIVERED_IMAGES = 2048
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
-def calibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
+def calibrate(network: nn.Module, batches: Iterable[Tensor | Inputs]) -> None:
     """Replace every batch norm's running statistics by their plain average over `batches`.
 
     Only the statistics change; the network is left in evaluation mode. As in the published recipes,
@@ -39,7 +41,7 @@ def calibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
         raise ValueError("Calibration needs at least one batch of inputs; got none.")
     with cumulative(norms), torch.no_grad():
         for inputs in chain([first], remaining):
-            network(inputs)
+            network(*named(inputs).values())
 
 
 def norms_of(module: nn.Module) -> list[BatchNorm]:

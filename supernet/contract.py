@@ -28,9 +28,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from search_space import plugins
 from search_space.architecture import Architecture
 from search_space.family_files import culprit
-from search_space.inputs import ImageInput
+from search_space.inputs import IMAGES, INPUT, TEXTS, ImageInput, PairInput
 from search_space.layers import LayerSpec
 from search_space.space import SearchSpace
+from supernet.inputs import Flow, Inputs, moved
 from supernet.kinds import block_class
 from supernet.network import Network, Supernet, build_network, extract
 from supernet.slot import build_block
@@ -43,6 +44,8 @@ MAX_ALLOCATED_PARAMS = 60_000_000
 MACS_BUDGET, MOST_RUN = 600_000_000, 200
 # Samples of a batch: two, so that batch normalisation has something to normalise.
 BATCH = 2
+# Where nothing is computed.
+META = torch.device("meta")
 # Tokens of a text that is run; counts are for the space's own length.
 RUN_TOKENS = 16
 
@@ -107,27 +110,29 @@ class Subject:
                 self._blocks[spec] = build_block(spec).eval()
         return self._blocks[spec]
 
-    def flops(self, layers: Mapping[str, LayerSpec], x: Tensor) -> int:
+    def flops(self, layers: Mapping[str, LayerSpec], inputs: Inputs) -> int:
         """What torch counts for one pass, layer by layer; each layer is run once for every shape it is given."""
-        total = 0
+        total, flow = 0, Flow(inputs)
         for spec in layers.values():
-            key = spec, tuple(x.shape)
+            flow = flow.into(self.block(spec))
+            assert flow.x is not None
+            key = spec, tuple(flow.x.shape)
             if key not in self._flops:
                 counter = FlopCounterMode(display=False)
                 with torch.no_grad(), counter:
-                    out = self.block(spec)(x)
+                    out = self.block(spec)(flow.x)
                 self._flops[key] = counter.get_total_flops(), out
             flops, x = self._flops[key]
-            total += flops
+            flow, total = flow.gave(x), total + flops
         return total
 
-    def example_input(self, batch: int, tokens: int | None = None) -> Tensor:
+    def example_inputs(self, batch: int, tokens: int | None = None) -> Inputs:
         """Random inputs for the networks of the space, the same on every call."""
-        return example_input(self.space, batch, tokens)
+        return example_inputs(self.space, batch, tokens)
 
 
-def example_input(space: SearchSpace, batch: int, tokens: int | None = None) -> Tensor:
-    """Random inputs for the networks of a space, the same on every call.
+def example_inputs(space: SearchSpace, batch: int, tokens: int | None = None) -> Inputs:
+    """Random inputs for the networks of a space, by name; the same on every call.
 
     Args:
         tokens: length of texts; None: the length for which costs are counted.
@@ -139,9 +144,12 @@ def example_input(space: SearchSpace, batch: int, tokens: int | None = None) -> 
     if takes is None:
         raise ContractBroken("the space does not say what its networks take; give SearchSpace takes=ImageInput(...)")
     if isinstance(takes, ImageInput):
-        return torch.randn(batch, takes.channels, takes.size, takes.size, generator=generator)
+        return {INPUT: torch.randn(batch, takes.channels, takes.size, takes.size, generator=generator)}
     length = takes.length if tokens is None else min(tokens, takes.max_length)
-    return torch.randint(0, takes.vocab, (batch, length), generator=generator)
+    if isinstance(takes, PairInput):
+        images = torch.randn(batch, takes.channels, takes.size, takes.size, generator=generator)
+        return {IMAGES: images, TEXTS: torch.randint(0, takes.vocab, (batch, length), generator=generator)}
+    return {INPUT: torch.randint(0, takes.vocab, (batch, length), generator=generator)}
 
 
 def require(holds: bool, broken: str) -> None:
@@ -268,17 +276,17 @@ def counted_params(subject: Subject) -> str:
 
 def counted_macs(subject: Subject) -> str:
     """Counted MACs are half of torch's own count of operations."""
-    x = subject.example_input(batch=1).to("meta")
+    given = moved(subject.example_inputs(batch=1), META)
     drawn = subject.architectures(DESCRIBED)
     for number, architecture in enumerate(drawn):
         layers = subject.space.layers(architecture)
-        counted, flops = sum(layer.macs() for layer in layers.values()), subject.flops(layers, x)
+        counted, flops = sum(layer.macs() for layer in layers.values()), subject.flops(layers, given)
         require(2 * counted == flops, f"{architecture.id}: counted {counted} MACs, torch has {flops / 2:.10g}")
         if number < WHOLE:
             network = Network(OrderedDict((slot, subject.block(layer)) for slot, layer in layers.items()))
             counter = FlopCounterMode(display=False)
             with torch.no_grad(), counter:
-                network(x)
+                network(*given.values())
             whole = counter.get_total_flops()
             require(whole == flops, f"{architecture.id}: torch counts {whole} whole and {flops} layer by layer")
     return f"{len(drawn)} networks, {WHOLE} of them run whole"
@@ -289,7 +297,7 @@ def counted_macs(subject: Subject) -> str:
 
 def supernet_equals_extract(subject: Subject) -> str:
     """`supernet(x, architecture)` equals `extract(supernet, architecture)(x)` exactly."""
-    x, supernet = subject.example_input(BATCH, RUN_TOKENS), subject.supernet
+    given, supernet = subject.example_inputs(BATCH, RUN_TOKENS), subject.supernet
     drawn = subject.runnable()
     for training in (True, False):
         supernet.train(training)
@@ -297,9 +305,9 @@ def supernet_equals_extract(subject: Subject) -> str:
             # Both with gradients: where none is needed torch may choose another kernel for layers of text.
             network = extract(supernet, architecture)
             torch.manual_seed(0)  # the same dropout for both
-            shared = supernet(x, architecture)
+            shared = supernet(given, architecture)
             torch.manual_seed(0)
-            alone = network(x)
+            alone = network(*given.values())
             far = "" if shared.shape != alone.shape else f", apart by {(shared - alone).abs().max():.3g}"
             require(torch.equal(shared, alone), f"{architecture.id} differs (training={training}){far}")
     return f"{len(drawn)} networks, training and evaluation"
@@ -308,10 +316,10 @@ def supernet_equals_extract(subject: Subject) -> str:
 def answers_are_what_it_says(subject: Subject) -> str:
     """Logits have one column a class (or token id), and gradients reach every parameter of the largest network."""
     takes = subject.space.takes
-    x = subject.example_input(BATCH, RUN_TOKENS).to("meta")
+    given = moved(subject.example_inputs(BATCH, RUN_TOKENS), META)
     with torch.device("meta"):
         network = build_network(subject.space.layers(subject.space.largest())).train()
-    logits = network(x)
+    logits = network(*given.values())
     if takes is not None and takes.classes is not None:
         shape = tuple(logits.shape)
         require(shape == (BATCH, takes.classes), f"the largest network answers {shape}, not {(BATCH, takes.classes)}")
@@ -323,12 +331,12 @@ def answers_are_what_it_says(subject: Subject) -> str:
 
 def no_gradient_changes_nothing(subject: Subject) -> str:
     """The supernet computes the same with and without gradients."""
-    x, supernet = subject.example_input(BATCH, RUN_TOKENS), subject.supernet.eval()
+    given, supernet = subject.example_inputs(BATCH, RUN_TOKENS), subject.supernet.eval()
     drawn = subject.runnable()[:3]
     for architecture in drawn:
         with torch.no_grad():
-            without = supernet(x, architecture)
-        require(torch.equal(supernet(x, architecture), without), f"{architecture.id} differs without gradients")
+            without = supernet(given, architecture)
+        require(torch.equal(supernet(given, architecture), without), f"{architecture.id} differs without gradients")
     return f"{len(drawn)} networks"
 
 

@@ -26,8 +26,8 @@ def perplexity(network: nn.Module, split: Split) -> float:
 
 
 def score(network: nn.Module, split: Split) -> float:
-    """Perplexity of a language model, accuracy of anything else."""
-    return perplexity(network, split) if split.is_language else accuracy(network, split)
+    """What a network is scored by on such data: see `Split.metric`."""
+    return examine(network, SplitExam(split))[split.metric]
 
 
 def examine(network: nn.Module, exam: Exam, full: nn.Module | None = None) -> dict[str, float]:
@@ -49,8 +49,7 @@ def scores(
     tally = exam.tally()
     with torch.no_grad():
         for batch in exam.batches(torch.device("cpu") if like is None else like.device):
-            x = batch.inputs.to(dtype) if batch.inputs.is_floating_point() else batch.inputs
-            inputs = (x,) if batch.mask is None else (x, batch.mask)
+            inputs = [x.to(dtype) if x.is_floating_point() else x for x in batch.inputs.values()]
             theirs = None
             if exam.against_full and answers is not None:
                 theirs = next(answers)

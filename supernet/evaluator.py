@@ -92,7 +92,7 @@ class Evaluator:
         metrics = {**scores, **costs(self.supernet.space, architecture)}
         if (labelled := self._labelled) is not None:
             metrics["label_gradient_alignment"] = label_gradient_alignment(
-                self.network(architecture), labelled.inputs, labelled.targets, labelled.mask
+                self.network(architecture), labelled.inputs, labelled.targets
             )
         return Evaluation(architecture, metrics, {name: METRICS[name].source for name in metrics})
 

@@ -17,6 +17,7 @@ from supernet.augment import Augmentation
 from supernet.calibrate import calibrate, norms_of
 from supernet.data.dataset import Split
 from supernet.evaluate import scores
+from supernet.inputs import Inputs, num_bytes
 from supernet.network import Network, Supernet, extract
 from supernet.prefixes import Prefixes, in_order
 from supernet.scores.exam import Exam, Scores
@@ -45,7 +46,7 @@ class Examiner:
     exams: Sequence[Exam]
     calibration: Split | Augmentation
     full: Supernet | None = None
-    _ready: list[Tensor] | None = field(default=None, init=False, repr=False)
+    _ready: list[Inputs] | None = field(default=None, init=False, repr=False)
     _full: dict[int, list[Tensor]] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -139,15 +140,15 @@ class Examiner:
         if whole:
             self._full[number] = made
 
-    def _calibration_inputs(self) -> Iterator[Tensor]:
+    def _calibration_inputs(self) -> Iterator[Inputs]:
         if self._ready is not None:
             yield from self._ready
             return
-        made: list[Tensor] = []
+        made: list[Inputs] = []
         whole = True
         for batch in self.calibration.batches(CALIBRATION_BATCH, self.device):
             inputs = batch.inputs
-            whole = whole and sum(kept.nbytes for kept in made) + inputs.nbytes <= READY_BYTES
+            whole = whole and sum(map(num_bytes, made)) + num_bytes(inputs) <= READY_BYTES
             if whole:
                 made.append(inputs)
             yield inputs

@@ -100,6 +100,8 @@ class Healing:
             )
         if not self.options.hidden:
             return
+        if self._example.is_pairs:
+            raise ValueError("healing.hidden compares the states of one body, and pairs have two towers; set it to 0.")
         if states.shape[:-1] != their_states.shape[:-1]:
             raise ValueError(
                 f"healing.hidden compares states place by place, but the network's have shape "
@@ -114,7 +116,7 @@ class Healing:
         """Add one step's gradients to `.grad` and return the losses."""
         options, shown = self.options, dict[str, Tensor]()
         output, states = passes.run_tapped(batch, self.architecture)
-        loss = torch.zeros((), device=batch.inputs.device)
+        loss = torch.zeros((), device=batch.device)
         if self._has_teacher:
             with torch.no_grad():
                 theirs, their_states = self._teacher.run_tapped(batch, self.parent.architecture)

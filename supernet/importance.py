@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from search_space.inputs import MASK
+from supernet.inputs import Inputs, named
 from supernet.network import Network, Supernet
 
 SCORES = ("activation", "weight")
-Padded: TypeAlias = tuple[Tensor, Tensor | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def axes(supernet: Supernet) -> Iterator[Axis]:
 
 
 def order_by_importance(
-    supernet: Supernet, batches: Iterable[Tensor | Padded] = (), score: str = "activation"
+    supernet: Supernet, batches: Iterable[Tensor | Inputs] = (), score: str = "activation"
 ) -> dict[str, list[int]]:
     """Put the most important neurons and heads of every layer first; outputs of the largest network stay.
 
@@ -63,8 +63,8 @@ def order_by_importance(
     output. Without data the score is the norm of the outgoing weights times that of the incoming ones.
 
     Args:
-        batches: inputs for the score `activation`, or of padded text (inputs, mask) with False at padding,
-            which does not count; a few hundred samples are plenty.
+        batches: inputs for the score `activation`; of padded text with a mask, False at padding, which does not
+            count. A few hundred samples are plenty.
         score: `activation` or `weight`.
 
     Returns:
@@ -106,7 +106,7 @@ def _weight_score(axis: Axis) -> Tensor:
     return (outgoing * incoming).sqrt()
 
 
-def _contributions(supernet: Supernet, found: list[Axis], batches: Iterable[Tensor | Padded]) -> list[Tensor]:
+def _contributions(supernet: Supernet, found: list[Axis], batches: Iterable[Tensor | Inputs]) -> list[Tensor]:
     """Mean norm, over all positions of all batches, of what each group adds to its layer's output."""
     totals = [torch.zeros(axis.groups, dtype=torch.float64) for axis in found]
     positions = [0] * len(found)
@@ -139,8 +139,9 @@ def _contributions(supernet: Supernet, found: list[Axis], batches: Iterable[Tens
     try:
         with torch.no_grad():
             for batch in batches:
-                x, mask_BT = batch if isinstance(batch, tuple) else (batch, None)
-                network(x, mask_BT)
+                inputs = named(batch)
+                mask_BT = inputs.get(MASK)
+                network(*inputs.values())
     finally:
         for hook in hooks:
             hook.remove()

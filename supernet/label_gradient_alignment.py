@@ -20,12 +20,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from supernet.inputs import Inputs, count, named, part
+
 # Bytes of gradients in memory at once; parameters beyond that take another round of backward passes.
 MOST_BYTES = 256 << 20
 
 
 def label_gradient_alignment(
-    network: nn.Module, inputs: Tensor, labels: Tensor, mask: Tensor | None = None, *, coupled: bool = False
+    network: nn.Module, inputs: Tensor | Inputs, labels: Tensor, *, coupled: bool = False
 ) -> float:
     """LGA of a network that gives one row of logits per sample.
 
@@ -35,19 +37,19 @@ def label_gradient_alignment(
     Args:
         inputs: of one batch, samples first. 32 to 128 are usual.
         labels: classes, shape (num_samples,).
-        mask: true where a token of a text is not padding, shape (num_samples, length).
         coupled: whether batch normalisation takes its statistics from this batch, as in the public implementation.
 
     Raises:
         ValueError: fewer than 2 samples, or labels all of one class or all different, so that nothing aligns; an output
             that is not one row per sample; no parameter called `weight`.
     """
-    if len(inputs) != len(labels) or len(labels) < 2:
-        raise ValueError(f"Got {len(inputs)} samples and {len(labels)} labels; at least 2 of each are needed.")
+    inputs = named(inputs)
+    if count(inputs) != len(labels) or len(labels) < 2:
+        raise ValueError(f"Got {count(inputs)} samples and {len(labels)} labels; at least 2 of each are needed.")
     alike = labels[:, None] == labels[None, :]
     if alike.all() or int(alike.sum()) == len(labels):
         raise ValueError("Labels must be of at least two classes, and some samples of one class, to align with.")
-    kernel = gradient_kernel(network, inputs, mask, coupled=coupled)
+    kernel = gradient_kernel(network, inputs, coupled=coupled)
     return alignment(kernel, alike.to(kernel) * 2 - 1)
 
 
@@ -62,12 +64,14 @@ def alignment(kernel: Tensor, labels: Tensor) -> float:
     return float((first * second).sum() / norms) if norms > 0 else 0.0
 
 
-def gradient_kernel(network: nn.Module, inputs: Tensor, mask: Tensor | None = None, *, coupled: bool = False) -> Tensor:
+def gradient_kernel(network: nn.Module, inputs: Tensor | Inputs, *, coupled: bool = False) -> Tensor:
     """K, shape (num_samples, num_samples): products of samples' gradients of the sum of their logits.
 
     Raises:
         ValueError: an output that is not one row per sample, or no parameter called `weight`.
     """
+    inputs = named(inputs)
+    num_samples = count(inputs)
     weights = [p for name, p in network.named_parameters() if name.rpartition(".")[2] == "weight"]
     if not weights:
         raise ValueError("The network has no parameter called 'weight', so there are no gradients to compare.")
@@ -83,9 +87,9 @@ def gradient_kernel(network: nn.Module, inputs: Tensor, mask: Tensor | None = No
             norm.track_running_stats = False
         for p in weights:
             p.requires_grad_(True)
-        kernel = torch.zeros(len(inputs), len(inputs), dtype=torch.float64, device=inputs.device)
-        for group in _groups(weights, len(inputs)):
-            rows = torch.stack(_gradients(network, inputs, mask, group, coupled))
+        kernel = torch.zeros(num_samples, num_samples, dtype=torch.float64, device=weights[0].device)
+        for group in _groups(weights, num_samples):
+            rows = torch.stack(_gradients(network, inputs, group, coupled))
             kernel += (rows @ rows.T).double()
         return kernel
     finally:
@@ -111,18 +115,13 @@ def _groups(weights: list[nn.Parameter], num_samples: int) -> list[list[nn.Param
     return groups
 
 
-def _gradients(
-    network: nn.Module, inputs: Tensor, mask: Tensor | None, weights: list[nn.Parameter], coupled: bool
-) -> list[Tensor]:
+def _gradients(network: nn.Module, inputs: Inputs, weights: list[nn.Parameter], coupled: bool) -> list[Tensor]:
     """For each sample, the gradient with respect to the weights as one vector."""
     rows = []
     with torch.enable_grad():
-        together = _logits(network, inputs, mask) if coupled else None
-        for i in range(len(inputs)):
-            if together is not None:
-                logits = together[i]
-            else:
-                logits = _logits(network, inputs[i : i + 1], None if mask is None else mask[i : i + 1])[0]
+        together = _logits(network, inputs) if coupled else None
+        for i in range(count(inputs)):
+            logits = _logits(network, part(inputs, slice(i, i + 1)))[0] if together is None else together[i]
             # A weight that one sample's logits do not depend on (an expert, an unused embedding) has gradient 0.
             found = torch.autograd.grad(
                 logits.sum(), weights, retain_graph=coupled, allow_unused=True, materialize_grads=True
@@ -131,11 +130,11 @@ def _gradients(
     return rows
 
 
-def _logits(network: nn.Module, inputs: Tensor, mask: Tensor | None) -> Tensor:
-    logits: Tensor = network(inputs) if mask is None else network(inputs, mask)
-    if logits.ndim != 2 or len(logits) != len(inputs):
+def _logits(network: nn.Module, inputs: Inputs) -> Tensor:
+    logits: Tensor = network(*inputs.values())
+    if logits.ndim != 2 or len(logits) != count(inputs):
         raise ValueError(
-            f"The network gives an output of shape {tuple(logits.shape)} for {len(inputs)} samples; label-gradient "
+            f"The network gives an output of shape {tuple(logits.shape)} for {count(inputs)} samples; label-gradient "
             f"alignment needs one row of logits for each."
         )
     return logits

@@ -10,30 +10,48 @@ import torch
 from torch import Tensor, nn
 
 from search_space.architecture import Architecture
+from search_space.inputs import INPUT, MASK
 from search_space.layers import LayerSpec
 from search_space.space import SearchSpace
+from supernet.inputs import Flow, Inputs, named
 from supernet.slot import Slot, build_block
 
 
 class Network(nn.Sequential):
-    """A plain network: its blocks, one after the other.
+    """A plain network: its blocks, one after the other, as `Flow` says.
 
     Blocks that say `takes_mask` are also given `mask_BT`, True where a position holds a token and False
     where it is padding.
     """
 
-    def forward(self, inputs: Tensor, mask_BT: Tensor | None = None) -> Tensor:
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of its inputs, in their order; a mask, where it takes one, may be left out."""
+        reads = tuple(str(block.reads) for block in self if getattr(block, "reads", ""))
+        return reads or ("input", "mask")
+
+    def forward(self, *given: Tensor) -> Tensor:
         """Logits of a batch.
 
+        Args:
+            given: its inputs in the order of `names`.
+
         Raises:
-            ValueError: a mask that the network cannot use.
+            ValueError: other inputs than it has, or a mask that it cannot use.
         """
-        if mask_BT is not None:
-            self._check_mask(inputs, mask_BT)
-        x = inputs
+        names = self.names
+        if not len(names) - names.count("mask") <= len(given) <= len(names):
+            raise ValueError(f"This network takes {', '.join(names)}; got {len(given)} inputs.")
+        inputs = dict(zip(names, given, strict=False))
+        if "mask" in inputs:
+            self._check_mask(inputs["input"], inputs["mask"])
+        flow = Flow(inputs)
         for block in self:
-            x = block(x, mask_BT) if mask_BT is not None and getattr(block, "takes_mask", False) else block(x)
-        return x
+            flow = flow.into(block)
+            masked = flow.mask is not None and getattr(block, "takes_mask", False)
+            flow = flow.gave(block(flow.x, flow.mask) if masked else block(flow.x))
+        assert flow.x is not None, "a network without blocks"
+        return flow.x
 
     def _check_mask(self, inputs: Tensor, mask_BT: Tensor) -> None:
         if not any(getattr(block, "takes_mask", False) for block in self):
@@ -62,16 +80,20 @@ class Supernet(nn.Module):
         self.slots = nn.ModuleDict({name: Slot(spec) for name, spec in capacity.items()})
         _tie({name: self.slot(name).block for name in capacity}, capacity)
 
-    def forward(self, inputs: Tensor, architecture: Architecture, mask_BT: Tensor | None = None) -> Tensor:
+    def forward(self, inputs: Tensor | Inputs, architecture: Architecture, mask_BT: Tensor | None = None) -> Tensor:
         """Logits of one sub-network, computed on slices of the shared weights.
 
         Args:
+            inputs: by name, or the only one.
             mask_BT: for padded text, True where a position holds a token.
         """
-        x = inputs
+        flow = Flow(named(inputs, mask_BT))
         for name, spec in self._layers(architecture).items():
-            x = self.slot(name)(x, spec, mask_BT)
-        return x
+            slot = self.slot(name)
+            flow = flow.into(slot.block)
+            flow = flow.gave(slot(flow.x, spec, flow.mask))
+        assert flow.x is not None
+        return flow.x
 
     def layers(self, architecture: Architecture, *, dropout: bool = True) -> dict[str, LayerSpec]:
         """`slot -> LayerSpec` of a network, remembered: the specs of two calls are the same objects.
@@ -107,9 +129,12 @@ def _without_dropout(
     return {name: spec.without_dropout() for name, spec in layers(architecture).items()}
 
 
-def takes_mask(network: nn.Module, inputs: Tensor) -> bool:
+def takes_mask(network: nn.Module, inputs: Tensor | Inputs) -> bool:
     """Whether these inputs are texts whose padding the network wants to be told of."""
-    return not inputs.is_floating_point() and any(getattr(block, "takes_mask", False) for block in network.children())
+    text = named(inputs).get(INPUT)
+    if text is None or text.is_floating_point():
+        return False
+    return any(getattr(block, "takes_mask", False) for block in network.children())
 
 
 def float_type_of(network: nn.Module) -> torch.dtype:
@@ -117,22 +142,38 @@ def float_type_of(network: nn.Module) -> torch.dtype:
     return next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
 
 
-def arguments(network: nn.Module, inputs: Tensor, mask_BT: Tensor | None = None) -> tuple[Tensor, ...]:
-    """What a network is called with: its inputs, images in the type of its weights, and for padded texts a mask, full
-    where none is said.
+def complete(network: nn.Module, inputs: Tensor | Inputs, mask_BT: Tensor | None = None) -> dict[str, Tensor]:
+    """What a network is given, by name and in its order: images in the type of its weights, and for padded texts a
+    mask, full where none is said.
+
+    Args:
+        mask_BT: where it is not among the inputs.
 
     Raises:
-        ValueError: a mask that the network cannot use: it takes none, or a text of it has no token.
+        ValueError: other inputs than it has, or a mask that the network cannot use: it takes none, or a text of it has
+            no token.
     """
-    inputs = inputs.to(float_type_of(network)) if inputs.is_floating_point() else inputs
-    if not takes_mask(network, inputs):
+    dtype, by_name = float_type_of(network), named(inputs, mask_BT)
+    names: tuple[str, ...] = getattr(network, "names", tuple(by_name))
+    if not set(names) - {MASK} <= set(by_name) <= set(names):
+        raise ValueError(f"This network takes {', '.join(names)}; got {', '.join(by_name)}.")
+    given = {name: by_name[name] for name in names if name in by_name}
+    given = {name: x.to(dtype) if x.is_floating_point() else x for name, x in given.items()}
+    mask_BT = given.get(MASK)
+    if not takes_mask(network, given):
         if mask_BT is not None:
             raise ValueError("A mask was given to a network that takes none: it would read padding as text.")
-        return (inputs,)
+        return given
     if mask_BT is not None and not bool(mask_BT.any(1).all()):
         empty = int((~mask_BT.any(1)).sum())
         raise ValueError(f"The mask has no token in {empty} of {len(mask_BT)} texts; leave empty texts out.")
-    return inputs, torch.ones_like(inputs, dtype=torch.bool) if mask_BT is None else mask_BT
+    return given if mask_BT is not None else {**given, MASK: torch.ones_like(given[INPUT], dtype=torch.bool)}
+
+
+def arguments(network: nn.Module, inputs: Tensor | Inputs, mask_BT: Tensor | None = None) -> tuple[Tensor, ...]:
+    """`complete` without the names: what a network is called with."""
+    given = complete(network, inputs, mask_BT)
+    return tuple(given.values())
 
 
 def build_network(layers: dict[str, LayerSpec]) -> Network:

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 
 from plugins.options import Options
 from plugins.registry import one_of
-from search_space.inputs import TokenInput
+from search_space.inputs import PairInput, TokenInput
 
 if TYPE_CHECKING:
     from search_space.layers import LayerSpec
@@ -99,9 +99,20 @@ def _no_branch(space: SearchSpace) -> str | None:
 
 def _no_classifier(space: SearchSpace) -> str | None:
     takes = space.takes
+    if isinstance(takes, PairInput):
+        return f"networks of {space.name} compare two vectors and have no classifier; set it to 0."
     if not isinstance(takes, TokenInput) or takes.classes is not None or takes.features is not None:
         return None
     return f"networks of {space.name} continue texts and have no classifier; set it to 0."
+
+
+# Why the sigmoid loss has no smoothing: a batch has a single pair in N among its logits.
+SMOOTHED = "the sigmoid loss of pairs has no label smoothing: set training.options.label_smoothing to 0"
+
+
+def _smoothed(space: SearchSpace) -> str | None:
+    takes = space.takes
+    return f"{SMOOTHED}." if isinstance(takes, PairInput) and takes.loss == "sigmoid" else None
 
 
 def _no_batch_norm(space: SearchSpace) -> str | None:
@@ -115,6 +126,7 @@ NEEDED: dict[str, Callable[[SearchSpace], str | None]] = {
     "drop_connect": _no_branch,
     "dropout": _no_classifier,
     "own_scales": _no_batch_norm,
+    "label_smoothing": _smoothed,
 }
 
 

@@ -17,7 +17,10 @@ from search_space.layers import LayerSpec
 from search_space.space import SearchSpace
 from supernet import losses
 from supernet.data.dataset import Batch
+from supernet.inputs import Flow
 from supernet.network import Supernet
+from supernet.options import SMOOTHED
+from supernet.pairs import contrastive_loss, sigmoid_loss, similarities
 
 # Logits of a language model that are held at once: 2**24 of them, 64 MB in float32. A Llama's vocabulary
 # of 32,000 times a batch of 32 texts of 512 tokens would be 2 GB, and its gradient as much again.
@@ -54,7 +57,8 @@ class Output:
     where a loss needs them, and again in the backward pass.
 
     Attributes:
-        hidden: logits `(N, K)`, or what enters the head, `(N, T, D)`; `(M, 1, D)` of M positions that count.
+        hidden: logits `(N, K)`, of pairs those of `similarities`; or what enters the head, `(N, T, D)`; `(M, 1, D)` of
+            M positions that count.
         head: None, or from hidden states `(..., T, D)` to logits `(..., T, V)`.
     """
 
@@ -162,15 +166,17 @@ class Passes:
             ValueError: dropout before the classifier of a language model, which has none.
         """
         layers = list(self.supernet.layers(architecture, dropout=regularisation.own_dropout).items())
-        language = batch.targets.dim() == 2
+        language = batch.is_language
         if language and regularisation.dropout:
             raise ValueError("Dropout before the classifier is for networks with classes; set it to 0.")
-        with self._autocast(batch.inputs.device):
-            x = self._blocks(batch.inputs, layers[:-1], batch.mask, regularisation.drop_connect)
+        with self._autocast(batch.device):
+            flow = self._blocks(Flow(batch.inputs), layers[:-1], regularisation.drop_connect)
             if not language:
                 with dropped_inputs(self.supernet, layers[-1], regularisation.dropout):
-                    return Output(self._block(x, *layers[-1], batch.mask))
-        return self._language_output(x, layers[-1], batch)
+                    output = self._output(flow, layers[-1])
+        if language:
+            return self._language_output(_made(flow), layers[-1], batch)
+        return Output(similarities(output.hidden, batch.targets)) if batch.is_pairs else output
 
     def run_tapped(self, batch: Batch, architecture: Architecture) -> tuple[Output, Tensor]:
         """What a sub-network answers with its own dropouts off, and what enters the last block before its head.
@@ -179,13 +185,16 @@ class Passes:
             The answer, and hidden states with channels last, `(N, T, D)` or `(N, H, W, C)`.
         """
         *body, head = list(self.supernet.layers(architecture, dropout=False).items())
-        with self._autocast(batch.inputs.device):
-            tapped = self._blocks(batch.inputs, body[:-1], batch.mask, 0.0)
-            x = self._blocks(tapped, body[-1:], batch.mask, 0.0)
+        with self._autocast(batch.device):
+            before = self._blocks(Flow(batch.inputs), body[:-1], 0.0)
+            flow = self._blocks(before, body[-1:], 0.0)
+            tapped = _made(before)
             states = tapped.movedim(1, -1) if tapped.dim() == 4 else tapped
-            if batch.targets.dim() == 1:
-                return Output(self._block(x, *head, batch.mask)), states
-        return self._language_output(x, head, batch), states
+            if not batch.is_language:
+                output = self._output(flow, head)
+        if batch.is_language:
+            return self._language_output(_made(flow), head, batch), states
+        return Output(similarities(output.hidden, batch.targets)) if batch.is_pairs else output, states
 
     def run_exits(self, batch: Batch, architectures: Sequence[Architecture]) -> list[Output]:
         """What sub-networks answer that are one another's beginnings, from one pass of the deepest.
@@ -205,19 +214,22 @@ class Passes:
             exits.append((len(before), head))
         if exits != sorted(exits, key=lambda each: each[0]):
             raise ValueError("Exits must be given from the shallowest to the deepest.")
-        outputs, x, done = [], batch.inputs, 0
+        outputs, flow, done = [], Flow(batch.inputs), 0
         for depth, head in exits:
-            with self._autocast(batch.inputs.device):
-                x = self._blocks(x, body[done:depth], batch.mask, 0.0)
+            with self._autocast(batch.device):
+                flow = self._blocks(flow, body[done:depth], 0.0)
                 done = depth
-                if batch.targets.dim() == 1:
-                    outputs.append(Output(self._block(x, *head, batch.mask)))
+                if not batch.is_language:
+                    outputs.append(self._output(flow, head))
                     continue
-            outputs.append(self._language_output(x, head, batch))
+            outputs.append(self._language_output(_made(flow), head, batch))
         return outputs
 
     def task_loss(self, output: Output, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
-        """Mean cross-entropy with the batch's targets that count, mixed as its images are."""
+        """Mean cross-entropy with the batch's targets that count, mixed as its images are; of pairs the loss that their
+        networks are trained by, over all pairs of the batch."""
+        if batch.is_pairs:
+            return self._pair_loss(output.logits(), label_smoothing)
         if batch.mixed is not None:
             second, share = batch.mixed.targets, batch.mixed.share
             return losses.mixed_loss(output.logits(), batch.targets, second, share, label_smoothing)
@@ -225,18 +237,32 @@ class Passes:
         targets = batch.targets if counted is None else batch.targets[counted][:, None]
         return output.mean_loss(lambda logits, y: losses.task_loss(logits, y, label_smoothing), targets)
 
+    def _pair_loss(self, logits_MN: Tensor, label_smoothing: float) -> Tensor:
+        if getattr(self.space.takes, "loss", "") != "sigmoid":
+            return contrastive_loss(logits_MN, label_smoothing)
+        if label_smoothing:
+            raise ValueError(f"Got label_smoothing {label_smoothing:g}, but {SMOOTHED}.")
+        return sigmoid_loss(logits_MN)
+
     def backward(self, loss: Tensor) -> None:
         """Add a loss's gradients to `.grad`."""
         (self.weight * loss if self.weight != 1 else loss).backward()
 
     # --- blocks ---------------------------------------------------------------------------------
 
-    def _blocks(
-        self, x: Tensor, layers: Sequence[tuple[str, LayerSpec]], mask: Tensor | None, drop_connect: float
-    ) -> Tensor:
+    def _blocks(self, flow: Flow, layers: Sequence[tuple[str, LayerSpec]], drop_connect: float) -> Flow:
         for place, (name, spec) in enumerate(layers, 1):
-            x = self._block(x, name, spec, mask, drop_connect * place / len(layers), recompute=self._checkpointing)
-        return x
+            flow = flow.into(self.supernet.slot(name).block)
+            dropped = drop_connect * place / len(layers)
+            x = self._block(_made(flow), name, spec, flow.mask, dropped, recompute=self._checkpointing)
+            flow = flow.gave(x)
+        return flow
+
+    def _output(self, flow: Flow, head: tuple[str, LayerSpec]) -> Output:
+        """The logits of a network with classes."""
+        name, spec = head
+        flow = flow.into(self.supernet.slot(name).block)
+        return Output(self._block(_made(flow), name, spec, flow.mask))
 
     def _block(
         self,
@@ -278,6 +304,12 @@ class Passes:
 
     def _autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         return torch.autocast(device.type, torch.bfloat16) if self._bfloat16 else nullcontext()
+
+
+def _made(flow: Flow) -> Tensor:
+    """What is on its way: something was read before."""
+    assert flow.x is not None
+    return flow.x
 
 
 @contextmanager

@@ -21,13 +21,14 @@ from search_space.architecture import Architecture
 from search_space.layers import LayerSpec
 from supernet.calibrate import cumulative, norms_of
 from supernet.data.dataset import Batch
+from supernet.inputs import Flow, Inputs, named
 from supernet.network import Supernet
 
 # Bytes of hidden states that are kept at branches; beyond them a beginning is computed again.
 KEPT_BYTES = 512 * 2**20
 
 Layer = tuple[str, LayerSpec]
-Step = Callable[[int, Tensor, Tensor | None], Tensor]
+Step = Callable[[int, Flow], Flow]
 
 
 class Prefixes:
@@ -67,9 +68,9 @@ class Prefixes:
 
     def answers(self, batch: Batch) -> Iterator[tuple[int, Tensor]]:
         """Position among the architectures, and logits, of every network, in `order`; without gradients."""
-        yield from self._run(batch.inputs, batch.mask, self._step)
+        yield from self._run(batch.inputs, self._step)
 
-    def calibrate(self, batches: Iterable[Tensor]) -> None:
+    def calibrate(self, batches: Iterable[Tensor | Inputs]) -> None:
         """Give every batch norm the plain average of its statistics over `batches`, as `calibrate.calibrate` does.
 
         Raises:
@@ -81,47 +82,49 @@ class Prefixes:
             for inputs in batches if norms else ():
                 seen, counted = True, set[int]()
 
-                def step(node: int, x: Tensor, mask: Tensor | None, counted: set[int] = counted) -> Tensor:
+                def step(node: int, flow: Flow, counted: set[int] = counted) -> Flow:
                     again = node in counted
                     counted.add(node)
                     block = self._blocks.get(node)
                     if not again or block is None:
-                        return self._step(node, x, mask)
+                        return self._step(node, flow)
                     # Computed again because it could not be kept: it must not count twice.
                     before = [buffer.clone() for buffer in block.buffers()]
-                    out = self._step(node, x, mask)
+                    out = self._step(node, flow)
                     for buffer, value in zip(block.buffers(), before, strict=True):
                         buffer.copy_(value)
                     return out
 
-                for _answer in self._run(inputs, None, step):
+                for _answer in self._run(named(inputs), step):
                     pass
             if norms and not seen:
                 raise ValueError("Calibration needs at least one batch of inputs; got none.")
 
-    def _step(self, node: int, x: Tensor, mask: Tensor | None) -> Tensor:
+    def _step(self, node: int, flow: Flow) -> Flow:
         name, spec = self._layers[node]
-        block = self._blocks.get(node)
+        slot, block = self._supernet.slot(name), self._blocks.get(node)
+        flow = flow.into(slot.block)
         if block is None:
-            return self._supernet.slot(name)(x, spec, mask)  # type: ignore[no-any-return]
-        out: Tensor = block(x, mask) if mask is not None and getattr(block, "takes_mask", False) else block(x)
-        return out
+            return flow.gave(slot(flow.x, spec, flow.mask))
+        masked = flow.mask is not None and getattr(block, "takes_mask", False)
+        return flow.gave(block(flow.x, flow.mask) if masked else block(flow.x))
 
-    def _run(self, inputs: Tensor, mask: Tensor | None, step: Step) -> Iterator[tuple[int, Tensor]]:
+    def _run(self, inputs: Inputs, step: Step) -> Iterator[tuple[int, Tensor]]:
         # From the shallowest to the deepest: after how many layers, and what they gave.
-        kept: list[tuple[int, Tensor]] = [(0, inputs)]
+        kept: list[tuple[int, Flow]] = [(0, Flow(inputs))]
         for position, index in enumerate(self.order):
             while kept[-1][0] > self._shared[position]:
                 kept.pop()
-            depth, x = kept[-1]
+            depth, flow = kept[-1]
             nodes, wanted = self._nodes[position], self._branches(position, depth)
             with torch.no_grad():
                 for reached, node in enumerate(nodes[depth:], depth + 1):
-                    x = step(node, x, mask)
+                    flow = step(node, flow)
                     if reached in wanted:
-                        kept.append((reached, x))
+                        kept.append((reached, flow))
                         self._let_go(kept)
-            yield index, x
+            assert flow.x is not None
+            yield index, flow.x
 
     def _branches(self, position: int, depth: int) -> set[int]:
         """Depths beyond `depth` from which a later network goes on, before another way is taken there."""
@@ -134,9 +137,9 @@ class Prefixes:
             found.add(least)
         return found
 
-    def _let_go(self, kept: list[tuple[int, Tensor]]) -> None:
+    def _let_go(self, kept: list[tuple[int, Flow]]) -> None:
         """Drop the shallowest while they are too large: they are wanted last."""
-        while len(kept) > 2 and sum(x.nbytes for _, x in kept[1:]) > self._kept_bytes:
+        while len(kept) > 2 and sum(flow.num_bytes for _, flow in kept[1:]) > self._kept_bytes:
             del kept[1]
 
     # --- blocks with statistics of their own ----------------------------------------------------------

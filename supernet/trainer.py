@@ -102,6 +102,8 @@ class Trainer:
         self.units_seen = 0
         self.before_gathering: Callable[[bool], None] = lambda whole_state: None
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
+        if train.texts is not None:
+            _check_whole(options, group)
         method.prepare(supernet)
         if options.sharded:
             _check_sharded(options, group)
@@ -333,6 +335,16 @@ class Trainer:
         best = tensors.get("guard.best_score")
         self.best_score = None if best is None else float(best)
         self.steps_done = steps_done
+
+
+def _check_whole(options: TrainingOptions, group: Group) -> None:
+    """Refuse to cut batches of pairs: each is compared with all others of its batch, so parts are another loss."""
+    cut = {"training.micro_batches": options.micro_batches, "training.processes": group.size}
+    if said := [f"{name} is {number}" for name, number in cut.items() if number > 1]:
+        raise ValueError(
+            f"{' and '.join(said)}, but a pair is compared with all others of its batch, so a batch that is cut is "
+            "another loss. Set it to 1; training.activation_checkpointing and bfloat16 save memory."
+        )
 
 
 def _check_sharded(options: TrainingOptions, group: Group) -> None:

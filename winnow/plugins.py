@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from search.problem import Problem
     from search_space.adjustments import Adjustments
     from search_space.architecture import Architecture
-    from search_space.inputs import ImageInput, TokenInput
+    from search_space.inputs import ImageInput, PairInput, TokenInput
     from search_space.layers import LayerSpec
     from search_space.space import Choice, SearchSpace
     from supernet.data.dataset import Batch, DataError, Dataset, Split, Standardisation
@@ -44,6 +44,7 @@ _HOMES = {
     "Decoding": "supernet.data.decoding",
     "Evaluation": "search.evaluation",
     "ImageInput": "search_space.inputs",
+    "PairInput": "search_space.inputs",
     "Labelled": "supernet.data.images",
     "LayerSpec": "search_space.layers",
     "LeftOut": "supernet.data.inventory",
@@ -92,6 +93,7 @@ __all__ = [
     "NamesFile",
     "Objective",
     "Options",
+    "PairInput",
     "Passes",
     "Prepared",
     "Problem",

@@ -116,7 +116,7 @@ def _kind(takes: Input | None) -> str | None:
         return "image"
     if isinstance(takes, TokenInput):
         return "text" if takes.classes is None and takes.features is None else "labelled text"
-    return None
+    return None if takes is None else "pairs"
 
 
 Part = tuple[dict[str, Any], Sequence[Decision]]
@@ -160,7 +160,7 @@ def _shape(model: Model, data: Data, takes: Input | None) -> Part:
 
 
 def _goals(asked: ShrinkSpec, takes: Input | None) -> Part:
-    quality = "perplexity" if _kind(takes) == "text" else "accuracy"
+    quality = {"text": "perplexity", "pairs": "recall_at_1"}.get(_kind(takes) or "", "accuracy")
     target = None if asked.device == THIS else asked.device
 
     def goal(metric: str, limit: float | None) -> dict[str, Any]:

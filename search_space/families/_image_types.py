@@ -96,6 +96,23 @@ _BEIT = Names(
     head={},
 )
 
+# timm's names, without a prefix: its files hold one encoder.
+_BEIT3 = Names(
+    layer="blocks.{i}.",
+    embedding={"cls_token": ("class_token",), "pos_embed": ("positions",), "patch_embed.proj": ("patches",)},
+    parts={
+        "norm1": ("attention_norm",),
+        "attn.qkv": ("query", "key", "value"),
+        "attn.norm": ("attention_inner_norm",),
+        "attn.proj": ("output",),
+        "norm2": ("ffn_norm",),
+        "mlp.fc1": ("ffn_in",),
+        "mlp.norm": ("ffn_inner_norm",),
+        "mlp.fc2": ("ffn_out",),
+    },
+    head={},
+)
+
 # --- facts -----------------------------------------------------------------------------------------------
 
 
@@ -187,7 +204,21 @@ TYPES: dict[str, ImageType] = {
         renames=(*VIT, *LEGACY),
         droppable=("*relative_position_index",),
     ),
+    # The image half of BEiT-3, of whose released layers everything is doubled for images and texts.
+    "beit3": ImageType(
+        stem="Beit3",
+        base="",
+        names=_BEIT3,
+        endings={
+            "ForImageClassification": ("mean", {"head": ("classifier",)}),
+            "Model": ("mean", {"head": ("classifier",)}),
+        },
+        defaults={"layer_norm_eps": 1e-5, "patch_size": 16},
+        droppable=(),
+    ),
 }
+# Types whose configuration says the width of the feed-forward network.
+_STATES_FFN = ("beit", "beit3")
 
 
 # --- reading ---------------------------------------------------------------------------------------------
@@ -290,19 +321,25 @@ class _Encoder:
             activation="silu" if gated else reader.one_of("hidden_act", {name: name for name in ACTIVATIONS}, "gelu"),
             grid=self.size // self.patch if self._biased() else 0,
             scale=head_dim**-0.5,
-            layer_scale=self.kind != "beit" or reader.ratio("layer_scale_init_value", 0.1) > 0,
+            layer_scale=self._scaled(),
+            inner_norms=self.kind == "beit3",
         )
         sizes = (self.embed, self.heads, self.heads, head_dim, self._ffn(gated), 1)
         dropout = self.dropout if self.kind == "beit" else 0.0
         layer = TransformerLayerSpec(form.written(), *sizes, dropout=dropout, attention_dropout=attention_dropout)
         return (layer,) * count
 
+    def _scaled(self) -> bool:
+        if self.kind == "beit":
+            return self.reader.ratio("layer_scale_init_value", 0.1) > 0
+        return self.kind != "beit3"
+
     def _biased(self) -> bool:
         return self.kind == "beit" and self.reader.switch("use_relative_position_bias", False)
 
     def _ffn(self, gated: bool) -> int:
         """DINOv2's configuration says a ratio; a gated network has two thirds of it, in eights."""
-        if self.kind == "beit":
+        if self.kind in _STATES_FFN:
             return self.reader.whole("intermediate_size", 3072)
         return _dino_ffn(self.embed, self.reader.ratio("mlp_ratio", 4), gated)
 
@@ -323,7 +360,7 @@ class _Encoder:
         t, reader = self.type, self.reader
         layers, embedding = self.layers(), self.embedding()
         pool, classifiers = t.endings[self.task.removeprefix(t.stem)]
-        averaged = self.kind == "beit" and reader.switch("use_mean_pooling", True)
+        averaged = self.kind == "beit3" or (self.kind == "beit" and reader.switch("use_mean_pooling", True))
         if self.kind == "beit":
             pool = "mean" if averaged else "class_token"
         if not self.classes and pool == "both":
@@ -337,7 +374,8 @@ class _Encoder:
         reader.read.update(("pool_scales", "apply_layernorm", "auxiliary_num_convs", "auxiliary_concat_input"))
         reader.refuse_unread()
         gated = isinstance(layers[0], TransformerLayerSpec) and layers[0].facts.gated
-        norm: Table = {"pooler.layernorm": ("norm",)} if averaged else {"layernorm": ("norm",)}
+        called = "fc_norm" if self.kind == "beit3" else "pooler.layernorm" if averaged else "layernorm"
+        norm: Table = {called: ("norm",)}
         names = replace(
             t.names,
             parts={**_without_ffn(t.names.parts), **_DINO_GATED} if gated else t.names.parts,

@@ -32,6 +32,7 @@ from search_space.layers.stack import (
     VocabularyHeadSpec,
     WordEmbeddingSpec,
 )
+from search_space.layers.towers import ImageTowerSpec, PairHeadSpec, TextTowerSpec, TowerHeadSpec
 from search_space.layers.transformer import (
     DecoderLayerSpec,
     EncoderLayerSpec,
@@ -56,6 +57,7 @@ __all__ = [
     "HeadSpec",
     "ImageEmbeddingSpec",
     "ImageHeadSpec",
+    "ImageTowerSpec",
     "InvertedResidualSpec",
     "LanguageHeadSpec",
     "LayerForm",
@@ -65,6 +67,7 @@ __all__ = [
     "MaxPoolSpec",
     "MixingSpec",
     "PaddedConvSpec",
+    "PairHeadSpec",
     "Part",
     "PatchConvSpec",
     "PatchEmbeddingSpec",
@@ -76,7 +79,9 @@ __all__ = [
     "Scheme",
     "TextEmbeddingSpec",
     "TextHeadSpec",
+    "TextTowerSpec",
     "TokenEmbeddingSpec",
+    "TowerHeadSpec",
     "TransformerLayerSpec",
     "VocabularyHeadSpec",
     "WordEmbeddingSpec",

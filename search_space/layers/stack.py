@@ -39,6 +39,8 @@ class LayerForm:
         residual: by which what each half adds is multiplied.
         layer_scale: whether it is also multiplied by a learned vector.
         norm_experts: whether the weights of the chosen experts are made to sum to 1.
+        inner_norms: whether what attention gives is normalised before its output, and the activated neurons before
+            theirs (BEiT-3).
     """
 
     causal: bool = True
@@ -60,10 +62,14 @@ class LayerForm:
     residual: float = 1.0
     layer_scale: bool = False
     norm_experts: bool = False
+    inner_norms: bool = False
 
     def written(self) -> str:
         """As JSON, the same for equal forms."""
-        return json.dumps(asdict(self), sort_keys=True)
+        facts = asdict(self)
+        if not self.inner_norms:  # forms that stood before it are stored without it
+            del facts["inner_norms"]
+        return json.dumps(facts, sort_keys=True)
 
 
 @lru_cache(maxsize=4096)
@@ -135,7 +141,9 @@ class TransformerLayerSpec(LayerSpec):
 
         A router shares out a sum of 1 among its experts.
         """
-        normed = {"heads", "kv_heads"} if self.facts.qk_norm == "all" else set()
+        inner = self.facts.inner_norms
+        normed = {"heads", "kv_heads"} if inner or self.facts.qk_norm == "all" else set()
+        normed |= {"ffn"} if inner else set()
         return frozenset(normed | ({"experts", "top_k"} if self.experts else set()))
 
     @cached_property
@@ -150,6 +158,9 @@ class TransformerLayerSpec(LayerSpec):
             whole = f.qk_norm == "all"
             shapes |= norm_shapes("query_norm", f.norm, query if whole else self.head_dim)
             shapes |= norm_shapes("key_norm", f.norm, key if whole else self.head_dim)
+        if f.inner_norms:
+            shapes |= norm_shapes("attention_inner_norm", f.norm, query)
+            shapes |= norm_shapes("ffn_inner_norm", f.norm, self.ffn)
         linears = {
             "query": ((query, embed), f.qkv_bias),
             "key": ((key, embed), f.key_bias),
@@ -202,6 +213,8 @@ class TransformerLayerSpec(LayerSpec):
         if f.grid:
             parts["bias_table"] = Part(self._distances * self.heads, 0, 0, self.heads * tokens * tokens + held)
         parts["attention"] = attention_part(self.heads, self.kv_heads, self.head_dim, tokens, held)
+        if f.inner_norms:
+            parts["attention_inner_norm"] = norm_part(query, f.norm in SHIFTED, tokens, held)
         parts["output"] = linear_part(query, embed, f.output_bias, tokens, held)
         parts |= normed("attention_out_norm")
         if f.layer_scale:
@@ -215,8 +228,10 @@ class TransformerLayerSpec(LayerSpec):
         f, tokens, held = self.facts, self.tokens, self.tokens * self.embed
         gate = {"ffn_gate": linear_part(self.embed, self.ffn, f.ffn_bias, tokens, held)} if f.gated else {}
         inner = self.ffn * tokens if f.gated else 0
+        normed = {"ffn_inner_norm": norm_part(self.ffn, f.norm in SHIFTED, tokens, held)} if f.inner_norms else {}
         return gate | {
             "ffn_in": linear_part(self.embed, self.ffn, f.ffn_bias, tokens, held + inner),
+            **normed,
             "ffn_out": linear_part(self.ffn, self.embed, f.ffn_bias, tokens, held),
         }
 

@@ -65,6 +65,8 @@ def fed(network: Any, hidden: Tensor, gated: bool) -> Tensor:
     """What the modules of a feed-forward network make of its input."""
     inner = network.ffn_in(hidden)
     inner = network.activation(network.ffn_gate(hidden)) * inner if gated else network.activation(inner)
+    normed = getattr(network, "ffn_inner_norm", None)
+    inner = inner if normed is None else normed(inner)
     out: Tensor = network.ffn_out(inner)
     return out
 
@@ -120,6 +122,9 @@ class TransformerLayer(nn.Module):
         # Parameters that no weight decay pulls at (see `supernet.optimizers.undecayed`).
         self.undecayed = ("bias_table",) if f.grid else ()
         self.bias_table = nn.Parameter(torch.zeros((2 * f.grid - 1) ** 2 + 3, heads)) if f.grid else None
+        inner = getattr(f, "inner_norms", False)
+        self.attention_inner_norm = norm_of(f.norm, query, f.eps) if inner else None
+        self.ffn_inner_norm = norm_of(f.norm, ffn, f.eps) if inner else None
         self.output = nn.Linear(query, embed, f.output_bias)
         self.attention_out_norm = norm_of(f.norm, embed, f.eps) if after else None
         self.ffn_norm = norm_of(f.norm, embed, f.eps) if before else None
@@ -148,10 +153,12 @@ class TransformerLayer(nn.Module):
         """Axes that may be permuted without changing what the layer computes (`supernet.importance`)."""
         rows = [f"{name}.{part}" for name in ("query", "key", "value") for part in ("weight", "bias")]
         rows += [f"{name}_norm.{part}" for name in ("query", "key") for part in ("weight", "bias")] * self.whole
+        rows += [f"attention_inner_norm.{part}" for part in ("weight", "bias")]
         members = (*((name, 0) for name in rows), ("output.weight", 1), ("bias_table", 1))
         found: list[Any] = [("kv_heads", "output", members)]
         for prefix in [f"experts.{e}." for e in range(experts)] or [""]:
             rows = [f"{prefix}{name}.{part}" for name in ("ffn_gate", "ffn_in") for part in ("weight", "bias")]
+            rows += [f"ffn_inner_norm.{part}" for part in ("weight", "bias")]
             out = f"{prefix}ffn_out"
             found.append(("ffn", out, (*((name, 0) for name in rows), (f"{out}.weight", 1))))
         return tuple(found)
@@ -251,7 +258,10 @@ class TransformerLayer(nn.Module):
             out_NHTC = F.scaled_dot_product_attention(
                 q_NHTC, k_NHTC, v_NHTC, mask, dropout, is_causal=causal, scale=f.scale
             )
-        out_NTD: Tensor = self.output(out_NHTC.transpose(1, 2).flatten(2))
+        attended_NTD = out_NHTC.transpose(1, 2).flatten(2)
+        if self.attention_inner_norm is not None:
+            attended_NTD = self.attention_inner_norm(attended_NTD)
+        out_NTD: Tensor = self.output(attended_NTD)
         return out_NTD
 
     def _bias(self, tokens: int) -> Tensor:

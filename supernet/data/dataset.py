@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
 
-from search_space.inputs import ImageInput, Input, TokenInput
+from search_space.inputs import IMAGES, INPUT, MASK, TEXTS, ImageInput, Input, PairInput, TokenInput
 from supernet.data.errors import DataError
 from supernet.data.inventory import Inventory
 from supernet.data.on_disk import ImagesOnDisk
 from supernet.data.originals import Originals
+from supernet.inputs import Inputs, moved, named, num_bytes, part
 
 __all__ = ["IGNORED", "Batch", "DataError", "Dataset", "Split", "Standardisation"]
 
@@ -44,45 +45,82 @@ class Batch:
     """What one step trains on, or one forward pass evaluates.
 
     Attributes:
-        inputs: images `x_NCHW` (float32, standardised) or tokens `x_NT` (int64).
-        targets: labels `y_N`, or for language models the next token at every position, `y_NT` (int64).
-        mask: (N, T), True where a token is text and not padding; None where nothing is padded.
+        inputs: by name: `input`, which is images `x_NCHW` (float32, standardised) or tokens `x_NT` (int64), and of
+            padded texts `mask`, (N, T), True where a token is text.
+        targets: labels `y_N`, or for language models the next token at every position, `y_NT` (int64); of pairs the
+            numbers of image and text, `y_N2`.
         mixed: what its images were mixed with; None where they are as they were.
         partial: whether some targets of a language model do not count, such as those of a question.
     """
 
-    inputs: Tensor
+    inputs: Inputs
     targets: Tensor
-    mask: Tensor | None = None
     mixed: Mixed | None = None
     partial: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        x: Tensor,
+        targets: Tensor,
+        mask: Tensor | None = None,
+        mixed: Mixed | None = None,
+        *,
+        partial: bool = False,
+    ) -> Batch:
+        """A batch with one input, and perhaps its mask."""
+        return cls(named(x, mask), targets, mixed, partial)
 
     def __len__(self) -> int:
         return len(self.targets)
 
     @property
+    def x(self) -> Tensor:
+        """The input of a batch that has one."""
+        return self.inputs[INPUT]
+
+    @property
+    def mask(self) -> Tensor | None:
+        """Of padded texts."""
+        return self.inputs.get(MASK)
+
+    @property
+    def is_pairs(self) -> bool:
+        """Whether it holds images with texts."""
+        return TEXTS in self.inputs
+
+    @property
+    def is_language(self) -> bool:
+        """Whether every position has a target of its own."""
+        return self.targets.dim() == 2 and not self.is_pairs
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self.targets.device
+
+    @property
     def num_units(self) -> int:
         """Tokens of a batch of text, images of a batch of images: what speed is counted in."""
-        return self.inputs.numel() if self.inputs.dim() == 2 else len(self.inputs)
+        x = self.inputs.get(INPUT)
+        return x.numel() if x is not None and x.dim() == 2 else len(self.targets)
 
     @property
     def num_bytes(self) -> int:
         """Bytes of memory."""
-        return sum(tensor.nbytes for tensor in (self.inputs, self.targets, self.mask) if tensor is not None)
+        return num_bytes(self.inputs) + self.targets.nbytes
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
-        if self.inputs.device == device:
+        if self.device == device:
             return self
-        mask = None if self.mask is None else self.mask.to(device)
         mixed = None if self.mixed is None else Mixed(self.mixed.targets.to(device), self.mixed.share.to(device))
-        return Batch(self.inputs.to(device), self.targets.to(device), mask, mixed, self.partial)
+        return Batch(moved(self.inputs, device), self.targets.to(device), mixed, self.partial)
 
     def part(self, index: slice) -> Batch:
         """Some of its examples."""
-        mask = None if self.mask is None else self.mask[index]
         mixed = None if self.mixed is None else Mixed(self.mixed.targets[index], self.mixed.share[index])
-        return Batch(self.inputs[index], self.targets[index], mask, mixed, self.partial)
+        return Batch(part(self.inputs, index), self.targets[index], mixed, self.partial)
 
     @property
     def counted(self) -> Tensor | None:
@@ -111,17 +149,36 @@ class Standardisation:
 
 
 @dataclass(frozen=True, slots=True)
+class Prompts:
+    """Texts that name classes, for zero-shot classification.
+
+    Attributes:
+        texts: token ids (P, T), int32.
+        classes: of each text, (P,), int64.
+        labels: class of each example's image, (N,), int64.
+    """
+
+    texts: Tensor
+    classes: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Split:
     """Examples as they lie in memory, or images in a file.
 
     Attributes:
         stored: images `NCHW` (uint8, or float32 that are standardised already) or token ids `NT`.
-        y: labels `(N,)`, or the next token at every position `(N, T)`.
+        y: labels `(N,)`, or the next token at every position `(N, T)`; of pairs the numbers of image and text,
+            `(N, 2)`: those that are equal have the same number.
         standardisation: from stored pixels to what networks eat; None where they eat what is stored.
         lengths: number of real tokens of every padded text, `(N,)`; None where nothing is padded.
         partial: whether some targets of a language model do not count.
         originals: the pictures that stored images were made of, for random crops; None: there is no more in them.
         cropped: whether the stored images are random crops already, of which none is cut again.
+        texts: of pairs, token ids `(N, T)`, int32; None: examples have one input.
+        rows: of pairs, which stored image each has, `(N,)`, int64: an image with several texts is stored once.
+        prompts: of pairs whose images have classes.
     """
 
     stored: Tensor | ImagesOnDisk
@@ -131,6 +188,9 @@ class Split:
     originals: Originals | None = None
     partial: bool = False
     cropped: bool = False
+    texts: Tensor | None = None
+    rows: Tensor | None = None
+    prompts: Prompts | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -138,19 +198,54 @@ class Split:
     @property
     def is_language(self) -> bool:
         """Whether every position has a target of its own."""
-        return self.y.dim() == 2
+        return self.y.dim() == 2 and self.texts is None
+
+    @property
+    def metric(self) -> str:
+        """What networks are scored by: `accuracy`, `perplexity` of language models, `recall_at_1` of pairs."""
+        if self.texts is not None:
+            return "recall_at_1"
+        return "perplexity" if self.is_language else "accuracy"
 
     @property
     def x(self) -> Tensor:
         """Every input at once, as a network eats it: for splits that are small."""
-        return self.inputs(slice(None))
+        return self.inputs(slice(None))[INPUT]
 
-    def inputs(self, index: Tensor | slice, device: torch.device | None = None) -> Tensor:
-        """Some inputs as a network eats them.
+    def inputs(self, index: Tensor | slice, device: torch.device | None = None) -> Inputs:
+        """Some inputs as a network eats them, by name.
 
         Args:
             device: where they are wanted; bytes move there before they become floats. None: where the split is.
         """
+        if self.texts is not None:
+            images = self._ready(self.of_images(index), device)
+            return {IMAGES: images, TEXTS: self.texts[index].to(device).long()}
+        mask = self.mask(index)
+        return named(self._ready(index, device), None if mask is None else mask.to(device))
+
+    def pixels(self, index: Tensor | slice) -> Tensor:
+        """Stored images of some examples, `NCHW`."""
+        return self.stored[self.of_images(index)]
+
+    @overload
+    def of_images(self, index: Tensor) -> Tensor: ...
+
+    @overload
+    def of_images(self, index: Tensor | slice) -> Tensor | slice: ...
+
+    def of_images(self, index: Tensor | slice) -> Tensor | slice:
+        """Where the images of some examples are stored."""
+        return index if self.rows is None else self.rows[index]
+
+    def around(self, images_NCHW: Tensor, index: Tensor, device: torch.device | None) -> Batch:
+        """The batch of some examples with these images in place of their own."""
+        targets = self.y[index].to(device).long()
+        if self.texts is None:
+            return Batch.of(images_NCHW, targets)
+        return Batch({IMAGES: images_NCHW, TEXTS: self.texts[index].to(device).long()}, targets)
+
+    def _ready(self, index: Tensor | slice, device: torch.device | None) -> Tensor:
         chosen = self.stored[index].to(device)
         if not chosen.is_floating_point() and chosen.dim() == 2:
             return chosen.long()
@@ -158,9 +253,7 @@ class Split:
 
     def batch(self, index: Tensor | slice, device: torch.device | None = None) -> Batch:
         """Some examples as a network eats them; on a device as `inputs`."""
-        mask = self.mask(index)
-        mask = None if mask is None else mask.to(device)
-        return Batch(self.inputs(index, device), self.y[index].to(device).long(), mask, partial=self.partial)
+        return Batch(self.inputs(index, device), self.y[index].to(device).long(), partial=self.partial)
 
     def num_targets(self, index: Tensor) -> int:
         """Of some examples: labels, or texts; where some targets do not count, targets that do."""
@@ -183,10 +276,20 @@ class Split:
 
     def take(self, index: Tensor) -> Split:
         """The split of these examples; of images in a file a view, for which nothing is read."""
+        if self.rows is not None:
+            return self._taken(index, self.rows)
         stored = self.stored.take(index) if isinstance(self.stored, ImagesOnDisk) else self.stored[index]
         lengths = None if self.lengths is None else self.lengths[index]
         originals = None if self.originals is None else self.originals.take(index.cpu().numpy())
         return replace(self, stored=stored, y=self.y[index], lengths=lengths, originals=originals)
+
+    def _taken(self, index: Tensor, rows: Tensor) -> Split:
+        """The split of these pairs, with the images that they have."""
+        assert self.texts is not None
+        kept, places = rows[index].unique(return_inverse=True)
+        images = replace(self, y=rows, texts=None, rows=None, prompts=None).take(kept)
+        prompts = None if self.prompts is None else replace(self.prompts, labels=self.prompts.labels[index])
+        return replace(images, y=self.y[index], texts=self.texts[index], rows=places, prompts=prompts)
 
     @property
     def reads_ahead(self) -> bool:
@@ -196,19 +299,23 @@ class Split:
     def expect(self, index: Tensor | slice) -> None:
         """These examples are wanted next: images in a file are read while the caller does something else."""
         if isinstance(self.stored, ImagesOnDisk):
-            self.stored.expect(index)
+            self.stored.expect(self.of_images(index))
 
     def to(self, device: torch.device) -> Split:
         """The same split on a device; images in a file stay there, and batches move."""
         if isinstance(self.stored, ImagesOnDisk):
             return self
-        lengths = None if self.lengths is None else self.lengths.to(device)
-        return replace(self, stored=self.stored.to(device), y=self.y.to(device), lengths=lengths)
+        lengths, texts, rows = (
+            None if tensor is None else tensor.to(device) for tensor in (self.lengths, self.texts, self.rows)
+        )
+        return replace(
+            self, stored=self.stored.to(device), y=self.y.to(device), lengths=lengths, texts=texts, rows=rows
+        )
 
     @property
     def num_bytes(self) -> int:
         """Bytes of memory."""
-        return sum(held.nbytes for held in (self.stored, self.y, self.lengths) if held is not None)
+        return sum(held.nbytes for held in (self.stored, self.y, self.lengths, self.texts) if held is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +325,7 @@ class Dataset:
     Attributes:
         origin: where the data came from, for model cards.
         preprocessing: what turns a raw input into what the network expects, as JSON-able facts.
-        num_classes: of labels; for language models the size of the vocabulary.
+        num_classes: of labels; for language models the size of the vocabulary, of pairs the number of images.
         notes: what a user should know about how it was read, such as skipped files.
         inventory: what was found and what was made of it; None: the source does not say.
     """
@@ -241,7 +348,10 @@ class Dataset:
     @property
     def gives(self) -> Input:
         """What networks get from it."""
-        shape = self.train.stored.shape
+        shape, texts = self.train.stored.shape, self.train.texts
+        if texts is not None:
+            length, facts = texts.shape[1], self.preprocessing
+            return PairInput(shape[1], shape[2], facts["vocab"], length, length, end=facts.get("end"))
         if len(shape) == 4:
             return ImageInput(channels=shape[1], size=shape[2], classes=self.num_classes)
         classes = None if self.train.is_language else self.num_classes
@@ -249,8 +359,8 @@ class Dataset:
 
     @property
     def metric(self) -> str:
-        """What networks are scored by: `accuracy`, or for language models `perplexity`."""
-        return "perplexity" if self.train.is_language else "accuracy"
+        """What networks are scored by: see `Split`."""
+        return self.train.metric
 
     @property
     def num_bytes(self) -> int:
@@ -282,13 +392,16 @@ class Dataset:
                 raise DataError(
                     f"{bad} of {len(split)} {name} examples of {self.name} hold NaN or infinity; remove or repair them."
                 )
-            self._check_labels(name, split)
+            if split.texts is None:
+                self._check_labels(name, split)
+            elif len(split.y.unique(dim=0)) < 2:
+                raise DataError(f"The {name} pairs of {self.name} are one pair: there is nothing to tell apart.")
         for name, split in self.splits.items():
             self._check_pixels(name, split)
 
     def _check_pixels(self, name: str, split: Split) -> None:
         """Pictures that show nothing, such as deep ones that a reader has cut off at white."""
-        if split.stored.dim() == 4 and len(split) > 1 and _is_plain(split.stored):
+        if split.stored.dim() == 4 and len(split.stored) > 1 and _is_plain(split.stored):
             raise DataError(
                 f"Every pixel of the {len(split)} {name} images of {self.name} has the same value: there is nothing to "
                 "see in them. Look at the files: they may be empty, or their pixels may have a range of their own."

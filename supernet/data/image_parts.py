@@ -86,7 +86,7 @@ def image_parts_dataset(
         DataError: too many images cannot be decoded, they fit nowhere, or a split would be empty.
     """
     roles = [role for role in (TRAIN, VALIDATION, TEST) if role in parts]
-    decoder = _decoder(words)
+    decoder = decoder_of(words)
     decoded = dict(
         zip(roles, decode(name, [parts[role].encoded for role in roles], decoder, words.storage, decoding), strict=True)
     )
@@ -122,7 +122,8 @@ def image_parts_dataset(
     return replace(data, inventory=inventory)
 
 
-def _decoder(words: ImageWords) -> Decoder:
+def decoder_of(words: ImageWords) -> Decoder:
+    """How the words of a source say that pictures become pixels."""
     if words.resize is None:
         return Decoder(words.size, words.channels)
     return Decoder(words.size, words.channels, Fit(words.resize, True, "bicubic", words.size))

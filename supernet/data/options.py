@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from plugins.options import NamesFile, Options
 from search_space.inputs import Input
 
-DataKind: TypeAlias = Literal["image", "labelled text", "text"]
+DataKind: TypeAlias = Literal["image", "labelled text", "text", "pairs"]
 Storage: TypeAlias = Literal["auto", "memory", "disk"]
 
 # An option that is a path says so with `NamesFile`, or it is not checked to lie where jobs may read.

@@ -62,6 +62,10 @@ class Tokenizer(Protocol):
     def bos(self) -> tuple[int, ...]:
         """What stands before every text that is asked a question, usually one id or none."""
 
+    @property
+    def ends(self) -> int | None:
+        """The id that ends a text; None: there is none."""
+
     def stream(self, text: str) -> np.ndarray:
         """Ids of a long text without special tokens, shape (T,), int32."""
 
@@ -99,6 +103,7 @@ class Bytes:
     padding: int = 0
     start: int = 0
     bos: tuple[int, ...] = ()
+    ends: int | None = None
 
     def stream(self, text: str) -> np.ndarray:
         """See `Tokenizer`."""
@@ -159,8 +164,8 @@ class Pretrained:
         known = (self._tokenizer.bos_token_id, self._tokenizer.eos_token_id, self.padding)
         self.start: int = next(token for token in known if token is not None)
         self.bos: tuple[int, ...] = self._bos()
-        ends = self._tokenizer.eos_token_id
-        self.end: tuple[int, ...] = () if ends is None else (ends,)
+        self.ends: int | None = self._tokenizer.eos_token_id
+        self.end: tuple[int, ...] = () if self.ends is None else (self.ends,)
 
     def _bos(self) -> tuple[int, ...]:
         """The special tokens that the checkpoint's tokenizer itself puts before a text."""

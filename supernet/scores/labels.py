@@ -13,6 +13,7 @@ from search.intervals import Interval, around, ratio_error, wilson
 from supernet.data.dataset import IGNORED, Batch, Split
 from supernet.losses import divergences_of_examples, losses_of_examples
 from supernet.scores.exam import Tally
+from supernet.scores.retrieval import Recall
 
 # Images of at most 64x64 pixels in one forward pass of an evaluation; fewer of larger ones.
 BATCH = 512
@@ -163,6 +164,8 @@ class SplitExam:
     def tally(self) -> Tally:
         """See `Exam`."""
         labels: Tally = Perplexity() if self.split.is_language else Accuracy()
+        if self.split.texts is not None:
+            labels = Recall()
         return Several((labels, Divergence())) if self.against_full else labels
 
 
@@ -170,7 +173,9 @@ def batch_size(split: Split) -> int:
     """Examples in one forward pass."""
     shape = split.stored.shape
     if len(shape) == 4:
-        return max(1, min(BATCH, BATCH * 64 * 64 // (shape[2] * shape[3])))
+        most = BATCH * 64 * 64 // (shape[2] * shape[3])
+        # Texts become vectors, not logits over a vocabulary: they take less room than those of language models.
+        return max(1, min(BATCH, most, BATCH if split.texts is None else 8 * TOKENS // split.texts.shape[1]))
     if split.is_language or split.lengths is not None:
         return max(1, TOKENS // shape[1])
     return BATCH

@@ -239,5 +239,5 @@ def _batched(requests: Sequence[Request], padding: int) -> Iterator[Batch]:
             end = len(request.ids) - 1
             inputs_NT[row, :end] = torch.tensor(request.ids[:-1])
             targets_NT[row, end - request.num_scored : end] = torch.tensor(request.ids[-request.num_scored :])
-        yield Batch(inputs_NT, targets_NT)
+        yield Batch.of(inputs_NT, targets_NT)
         start += len(part)

@@ -27,7 +27,7 @@ def block_class(kind: str) -> type[nn.Module]:
 # Layers of language models are transformers' own classes, or have its activations and rotary positions; a bundle with
 # them needs it where it is loaded.
 NEEDS_TRANSFORMERS = {"convnext_layer", "decoder_layer", "inverted_residual", "padded_conv", "pooled_head"}
-NEEDS_TRANSFORMERS |= {"transformer_layer"}
+NEEDS_TRANSFORMERS |= {"tower_head", "transformer_layer"}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,6 +6,7 @@ from torch import nn
 
 from plugins import kinds
 from quantization.layer import FakeQuantized, Statistics, scheme
+from quantization.quantizable import wants_moments
 from search_space.layers import SCHEMES, Precision
 from search_space.layers.precision import refusal
 
@@ -54,7 +55,8 @@ def test_what_it_stores_weighs_what_is_counted_and_computes_almost_the_same(name
             full = layer(x)
         seen = Statistics(tuple(map(float, x.aminmax())), tuple(map(float, full.aminmax())))
         for precision in precisions(name):
-            weight = scheme(name).quantize(layer.weight, precision)
+            moments = (x.T @ x,) if wants_moments(precision) else ()  # of linear layers alone
+            weight = scheme(name).quantize(layer.weight, precision, *moments)
             plan = scheme(name).plan(layer, precision, weight, seen)
             with torch.no_grad():
                 got = FakeQuantized(layer, plan)(x)

@@ -142,7 +142,7 @@ with torch.no_grad():
         assert float(done.stdout) == subject().network(torch.ones(1, 1, 8, 8)).double().sum().item()
 
 
-def test_network_source_imports_torch_alone():
+def test_network_source_imports_torch_and_the_standard_library_alone():
     source = network_source([type(block) for block in subject().network.children()])
     imported = set()
     for node in ast.walk(ast.parse(source)):
@@ -150,7 +150,7 @@ def test_network_source_imports_torch_alone():
             imported |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             imported.add(node.module)
-    assert {name.split(".")[0] for name in imported} == {"torch", "collections"}
+    assert {name.split(".")[0] for name in imported} == {"torch", "collections", "dataclasses", "typing"}
 
 
 def test_network_source_builds_the_network():

@@ -57,6 +57,6 @@ def test_what_is_no_archive_is_told(made, tmp_path, capsys, harm: str, says: str
 def test_a_tool_that_is_not_there_is_named_with_its_command(made, monkeypatch) -> None:
     found = {"formats": {"gguf f16": {"tolerance": 1e-4, "max_abs_difference": 0.0}}}
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    (line, good), *_ = proof._format_checked(made.folder, "gguf f16", found["formats"]["gguf f16"], {})
+    (line, good), *_ = proof._format_checked(made.folder, "gguf f16", found, {})
     assert not good
     assert line.endswith("pip install 'winnow[gguf]'")

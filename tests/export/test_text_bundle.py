@@ -35,7 +35,7 @@ def bundle(network, texts, tmp_path_factory):
     ids, mask = texts
     subject = BundleContents(network, SPACE.layers(SPACE.smallest()), {"format": "test"}, "# A card\n")
     folder = tmp_path_factory.mktemp("exports") / "texts"
-    return write_bundle(subject, ids, torch.zeros(8, dtype=torch.int64), folder, mask)
+    return write_bundle(subject, {"input": ids, "mask": mask}, torch.zeros(8, dtype=torch.int64), folder)
 
 
 def answers(bundle, ids, mask):
@@ -59,11 +59,12 @@ def test_the_card_tells_how_padded_texts_are_given(bundle):
 
 def test_formats_are_compared_on_padded_texts(bundle, network, texts):
     ids, mask = texts
-    report = verify(bundle.folder, network, ids, torch.zeros(8, dtype=torch.int64), ["safetensors", "onnx"], mask)
+    given, labels = {"input": ids, "mask": mask}, torch.zeros(8, dtype=torch.int64)
+    report = verify(bundle.folder, network, given, labels, ["safetensors", "onnx"])
     assert report["formats"]["safetensors"]["max_abs_difference"] == 0
     other = build_network(SPACE.layers(SPACE.smallest())).eval()
     with pytest.raises(VerificationError, match="differs from the network"):
-        verify(bundle.folder, other, ids, torch.zeros(8, dtype=torch.int64), ["onnx"], mask)
+        verify(bundle.folder, other, given, labels, ["onnx"])
 
 
 def test_what_is_measured_has_the_mask_too(network, texts, tmp_path):

@@ -245,7 +245,7 @@ def test_no_field_that_names_a_file_is_forgotten() -> None:
     known = {"path", "tokenizer"}
     # Names of columns, configurations and parts (which hold no separator): no files.
     words = {"source", "text", "label", "image", "config", "storage", "rows", "separator"}
-    words |= {"messages", "prompt", "answer", "template"}
+    words |= {"messages", "prompt", "answer", "template", "templates"}
     words |= {"train_split", "validation_split", "test_split"}
     for source, model in DATA_MODELS.items():
         assert texts(model) <= known | words, f"{source} has a text that may be a path: check it in job/paths.py"

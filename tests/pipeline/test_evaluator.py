@@ -29,7 +29,7 @@ def test_alignment_is_a_metric_of_labelled_data():
     assert labelled.targets.bincount().tolist() == [6] * 10  # as many of every class, of 64 at most
     for each in (first, second):
         network = evaluator.network(each.architecture)
-        expected = label_gradient_alignment(network, labelled.inputs, labelled.targets)
+        expected = label_gradient_alignment(network, labelled.x, labelled.targets)
         assert each.metrics["label_gradient_alignment"] == pytest.approx(expected)
         assert -1 <= expected <= 1
     plain = JobSpec.model_validate({"recipe": "bignas"})
@@ -42,9 +42,10 @@ def test_padding_does_not_pull_at_a_networks_alignment():
     network = extract(Supernet(space), space.smallest()).eval()
     tokens, labels = torch.randint(1, 100, (8, 5)), torch.arange(8) % 2
     mask = torch.ones(8, 5, dtype=torch.bool)
-    alone = label_gradient_alignment(network, tokens, labels, mask)
+    alone = label_gradient_alignment(network, {"input": tokens, "mask": mask}, labels)
     longer, longer_mask = (torch.nn.functional.pad(tensor, (0, 4)) for tensor in (tokens, mask))
-    assert label_gradient_alignment(network, longer, labels, longer_mask) == pytest.approx(alone, abs=1e-6)
+    padded = {"input": longer, "mask": longer_mask}
+    assert label_gradient_alignment(network, padded, labels) == pytest.approx(alone, abs=1e-6)
     assert label_gradient_alignment(network, longer, labels) != pytest.approx(alone, abs=1e-5)
 
 

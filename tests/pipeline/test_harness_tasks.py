@@ -128,7 +128,7 @@ def test_accuracies_and_likelihoods_are_those_of_the_harness(
     tally, network = exam.tally(), evaluator.network(largest)
     with torch.no_grad():
         for batch in exam.batches(CPU):
-            tally.add(network(batch.inputs), batch)
+            tally.add(network(batch.x), batch)
     samples = sorted(bench.theirs["samples"][path.stem], key=lambda sample: sample["doc_id"])
     assert len(exam.tasks[0]) == len(samples)
     expected = [float(answer[0]) for sample in samples for answer in sample["filtered_resps"]]

@@ -351,7 +351,7 @@ def test_the_checkpoint_teaches_as_it_was_loaded_where_it_is_asked_to(tmp_path: 
         assert parent.name == name
         tokens = read.validation.inputs(slice(0, 2))
         with torch.no_grad():
-            answers = parent.supernet(tokens, parent.architecture), model(tokens).logits
+            answers = parent.supernet(tokens, parent.architecture), model(tokens["input"]).logits
         assert torch.allclose(*answers, atol=1e-4) == is_the_checkpoint
 
 

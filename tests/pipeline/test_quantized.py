@@ -100,7 +100,7 @@ def test_what_is_measured_of_a_policy_are_its_integer_kernels(evaluator, tmp_pat
     specimens = [Specimen.network(space, one) for one in (eight, full)]
     assert specimens[0].subject != specimens[1].subject
     files = [
-        write_fresh(specimen.layers, specimen.sample, tmp_path / str(i), setting)
+        write_fresh(specimen.layers, specimen.samples, tmp_path / str(i), setting)
         for i, specimen in enumerate(specimens)
     ]
     graphs = [onnx.load(str(file)).graph for file in files]

@@ -59,7 +59,7 @@ def test_sixteen_bits_are_counted_measured_and_shipped_as_such(dtype, tmp_path):
     layers, inputs = space.layers(architecture), data.test.inputs(slice(0, 4))
     network = shipped(network, spec)
     subject = BundleContents(network, layers, {"dtype": name}, "# card\n")
-    bundle = write_bundle(subject, inputs, data.test.y[:4], tmp_path / "bundle", data.test.mask(slice(0, 4)))
+    bundle = write_bundle(subject, inputs, data.test.y[:4], tmp_path / "bundle")
     stored = load_file(bundle.folder / "model.safetensors")
     assert {value.dtype for value in stored.values()} == {dtype}
     assert sum(value.nbytes for value in stored.values()) == costs(space, architecture)["size_bytes"]
@@ -67,7 +67,7 @@ def test_sixteen_bits_are_counted_measured_and_shipped_as_such(dtype, tmp_path):
     assert accuracy(network, data.test) == 1.0
 
     setting = Setting("cpu-torch", dtype=name)
-    measurable = write_measurable(largest(spec)[0], layers, inputs[:1], tmp_path / "measured", setting)
+    measurable = write_measurable(largest(spec)[0], layers, inputs, tmp_path / "measured", setting)
     assert prepare(measurable, setting).facts["dtype"] == name
     torch.set_grad_enabled(True)
 
@@ -102,6 +102,6 @@ def test_images_go_through_sixteen_bits_too(tmp_path):
     report = write_bundle(subject, inputs, data.test.y[:4], tmp_path / "bundle").report
     assert report["formats"]["safetensors"]["max_abs_difference"] == 0
     setting = Setting("cpu-torch", dtype="bfloat16")
-    measurable = write_measurable(network, layers, inputs[:1], tmp_path / "measured", setting)
+    measurable = write_measurable(network, layers, inputs, tmp_path / "measured", setting)
     assert prepare(measurable, setting).facts["dtype"] == "bfloat16"
     torch.set_grad_enabled(True)

@@ -89,7 +89,7 @@ def gradient_step(mode="two", loss=None, supernet=None, made=None) -> GradientSt
 def mixture_gradients(supernet: Supernet, batch, active) -> list[torch.Tensor]:
     """The definition: all candidates in memory, sum_k g_k o_k, and autograd for dL/dg."""
     gates = [torch.eye(len(b.options))[a].requires_grad_() for b, a in zip(BLOCKS.searched, active, strict=True)]
-    x, by_slot = batch.inputs, {b.slot: (b, g) for b, g in zip(BLOCKS.searched, gates, strict=True)}
+    x, by_slot = batch.x, {b.slot: (b, g) for b, g in zip(BLOCKS.searched, gates, strict=True)}
     supernet.train()
     for slot in BLOCKS.order:
         if slot in BLOCKS.fixed:
@@ -324,7 +324,7 @@ def test_rewards_are_the_accuracies_of_paths_and_their_latency(split):
     batch = split.batch(slice(0, 40))
     shares = of_paths(batch, [(0,) * 6, (1,) * 6])
     with torch.no_grad():
-        logits = supernet.train()(batch.inputs, made.architecture((0,) * 6))
+        logits = supernet.train()(batch.x, made.architecture((0,) * 6))
     assert shares[0] == pytest.approx(float((logits.argmax(1) == batch.targets).double().mean()))
     assert LatencyReward(0.5, 4.0)(0.8, 16.0) == pytest.approx(0.4)
 

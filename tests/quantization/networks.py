@@ -40,7 +40,7 @@ def inputs_for(space: QuantizedSpace, count: int, seed: int = 0) -> Tensor:
 
 
 def batches(inputs: Tensor) -> Callable[[], Iterable[tuple[Tensor, None]]]:
-    return lambda: [(inputs, None)]
+    return lambda: [{"input": inputs}]
 
 
 def quantizable(
@@ -58,6 +58,6 @@ def quantizable(
     if inputs.is_floating_point():
         calibrate(plain, [inputs])
     layers = space.base.layers(network)
-    made = QuantizableNetwork(plain.eval(), layers, (inputs[:2], None))
+    made = QuantizableNetwork(plain.eval(), layers, {"input": inputs[:2]})
     calibrate_activations(made, layers, batches(inputs), observer, shared)
     return made

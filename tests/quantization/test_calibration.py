@@ -17,7 +17,7 @@ def fresh(space):
     network = space.base.largest()
     layers = space.base.layers(network)
     inputs = inputs_for(space, 24)
-    return QuantizableNetwork(extract(Supernet(space.base), network).eval(), layers, (inputs[:2], None)), layers
+    return QuantizableNetwork(extract(Supernet(space.base), network).eval(), layers, {"input": inputs[:2]}), layers
 
 
 def test_ranges_are_those_of_what_passed(space):
@@ -37,7 +37,8 @@ def test_statistics_are_shared_by_networks_that_begin_alike(space):
     whole = quantizable(space, first, shared=shared, supernet=supernet)
     values = {**space.base.largest().values, "stage3_block2_kernel": 3}
     layers = space.base.layers(space.base.architecture(**values))
-    again = QuantizableNetwork(extract(supernet, space.base.architecture(**values)).eval(), layers, (inputs[:2], None))
+    network = extract(supernet, space.base.architecture(**values)).eval()
+    again = QuantizableNetwork(network, layers, {"input": inputs[:2]})
     looked = calibrate_activations(again, layers, batches(inputs), "minmax", shared)
     # Only the changed block and what comes after it are looked at.
     expected = [name for name in again.paths if name.split(".")[0] in ("stage3_block2", "head")]
@@ -96,8 +97,9 @@ def test_what_is_cut_is_quantized_more_finely(space):
 def test_too_few_examples_are_refused(space):
     made, layers = fresh(space)
     for count in (0, 3):
+        few = [{"input": inputs_for(space, count)}] if count else []
         with pytest.raises(CalibrationError, match=f"got {count} examples; it needs at least 16"):
-            calibrate_activations(made, layers, lambda n=count: [(inputs_for(space, n), None)] if n else [], "minmax")
+            calibrate_activations(made, layers, lambda few=few: few, "minmax")
 
 
 def test_infinite_activations_are_refused_by_name(space):

@@ -45,7 +45,7 @@ def test_folding_changes_no_answer_and_leaves_no_batch_norm(made):
                 module.weight.normal_(1, 0.2)
                 module.bias.normal_()
     inputs = inputs_for(space, 5)
-    folded = fold(plain, space.base.layers(space.base.largest()), (inputs, None))
+    folded = fold(plain, space.base.layers(space.base.largest()), {"input": inputs})
     with torch.no_grad():
         assert torch.allclose(folded.network(inputs), plain(inputs), rtol=1e-4, atol=1e-4)
     assert not [m for m in folded.network.modules() if isinstance(m, torch.nn.BatchNorm2d)]

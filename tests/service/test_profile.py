@@ -405,4 +405,4 @@ def test_the_catalog_is_fast_once_it_is_made(api: TestClient, monkeypatch: pytes
         for preset in presets.values():
             assert preset["takes"]
             assert int(preset["architectures"]) >= 1
-            assert preset["input"]["kind"] in ("images", "tokens")
+            assert preset["input"]["kind"] in ("images", "tokens", "pairs")

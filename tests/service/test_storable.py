@@ -165,7 +165,7 @@ def test_messages_of_runs_are_stored_whatever_they_hold(database, settings) -> N
 
 def test_answers_that_are_no_numbers_are_never_good_scores() -> None:
     logits, targets = torch.full((4, 3), math.nan), torch.zeros(4, dtype=torch.int64)
-    batch = Batch(torch.zeros(4, 1), targets)
+    batch = Batch.of(torch.zeros(4, 1), targets)
     accuracy, divergence, perplexity = Accuracy(), Divergence(), Perplexity()
     for tally in (accuracy, divergence, perplexity):
         tally.add(logits, batch, torch.zeros(4, 3))

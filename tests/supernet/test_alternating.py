@@ -23,7 +23,7 @@ def supernet() -> Supernet:
 
 def batch() -> Batch:
     generator = torch.Generator().manual_seed(1)
-    return Batch(torch.randn(16, 1, 8, 8, generator=generator), torch.randint(0, 10, (16,), generator=generator))
+    return Batch.of(torch.randn(16, 1, 8, 8, generator=generator), torch.randint(0, 10, (16,), generator=generator))
 
 
 def gradients(supernet) -> dict[str, torch.Tensor]:
@@ -49,7 +49,7 @@ def test_even_steps_train_the_full_network_and_odd_steps_a_random_one(supernet):
     for step, architecture in enumerate(method.architectures(SPACE, np.random.default_rng(2))):
         got = of_step(supernet, method, step)
         supernet.zero_grad(set_to_none=True)
-        F.cross_entropy(supernet(data.inputs, architecture), data.targets).backward()
+        F.cross_entropy(supernet(data.x, architecture), data.targets).backward()
         assert_same(got, gradients(supernet))
 
 
@@ -64,7 +64,7 @@ def test_instatunes_loss_has_the_terms_of_the_paper(supernet, gamma):
     method, data = Alternating(AlternatingOptions(alpha=0.3, gamma=gamma)), batch()
     method.prepare(supernet)
     full, small = method.architectures(SPACE, np.random.default_rng(2))
-    teacher = supernet.eval()(data.inputs, full).detach()
+    teacher = supernet.eval()(data.x, full).detach()
     supernet.train()
     with torch.no_grad():  # the student has moved on since the teacher was kept
         for parameter in supernet.parameters():
@@ -72,10 +72,10 @@ def test_instatunes_loss_has_the_terms_of_the_paper(supernet, gamma):
     got = of_step(supernet, method)
 
     supernet.zero_grad(set_to_none=True)
-    s = supernet(data.inputs, full)
+    s = supernet(data.x, full)
     loss = 0.3 * F.cross_entropy(s, data.targets) + (0.7 * kl(s, teacher) if gamma else 0)
     loss.backward()
-    s1 = supernet(data.inputs, small)
+    s1 = supernet(data.x, small)
     (0.3 * F.cross_entropy(s1, data.targets) + 0.7 * kl(s1, teacher if gamma else s)).backward()
     assert_same(got, gradients(supernet))
 

@@ -37,21 +37,21 @@ EVERYTHING = AugmentationOptions(
 
 def test_without_options_the_images_are_as_stored():
     batch = Augmentation(split(), AugmentationOptions(), 0).batch(ALL, step=3)
-    assert torch.equal(batch.inputs, split().x)
+    assert torch.equal(batch.x, split().x)
 
 
 def test_a_step_sees_the_same_images_however_often_it_is_run():
     first, second = (Augmentation(split(), EVERYTHING, 0) for _ in range(2))
     second.batch(ALL, step=1)
     torch.rand(5)
-    assert torch.equal(first.batch(ALL, step=7).inputs, second.batch(ALL, step=7).inputs)
+    assert torch.equal(first.batch(ALL, step=7).x, second.batch(ALL, step=7).x)
 
 
 @pytest.mark.parametrize("other", [(1, 7, 0), (0, 8, 0), (0, 7, 1)])
 def test_seed_step_and_part_each_matter(other):
     seed, step, part = other
-    first = Augmentation(split(), EVERYTHING, 0).batch(ALL, 7, 0).inputs
-    assert not torch.equal(first, Augmentation(split(), EVERYTHING, seed).batch(ALL, step, part).inputs)
+    first = Augmentation(split(), EVERYTHING, 0).batch(ALL, 7, 0).x
+    assert not torch.equal(first, Augmentation(split(), EVERYTHING, seed).batch(ALL, step, part).x)
 
 
 def test_the_global_generator_is_left_as_it_was():
@@ -64,7 +64,7 @@ def test_the_global_generator_is_left_as_it_was():
 
 def test_half_of_the_images_are_mirrored():
     plain = split()
-    got = Augmentation(plain, AugmentationOptions(flip=True), 0).batch(ALL, step=0).inputs
+    got = Augmentation(plain, AugmentationOptions(flip=True), 0).batch(ALL, step=0).x
     same = torch.isclose(got, plain.x, atol=1e-4).flatten(1).all(1)
     mirrored = torch.isclose(got, plain.x.flip(3), atol=1e-4).flatten(1).all(1)
     assert (same ^ mirrored).all()
@@ -73,7 +73,7 @@ def test_half_of_the_images_are_mirrored():
 
 def test_a_padded_crop_shifts_by_at_most_the_padding_over_zeros():
     plain = split()
-    got = Augmentation(plain, AugmentationOptions(crop_padding=1), 0).batch(ALL, step=0).inputs
+    got = Augmentation(plain, AugmentationOptions(crop_padding=1), 0).batch(ALL, step=0).x
     padded = torch.nn.functional.pad(plain.stored.float(), (1, 1, 1, 1))
     standardised = plain.standardisation(padded)
     for image, whole in zip(got, standardised, strict=True):
@@ -84,15 +84,15 @@ def test_a_padded_crop_shifts_by_at_most_the_padding_over_zeros():
 def test_labels_and_shape_stay():
     batch = Augmentation(split(), EVERYTHING, 0).batch(ALL, step=0)
     assert torch.equal(batch.targets, split().y)
-    assert batch.inputs.shape == split().stored.shape
+    assert batch.x.shape == split().stored.shape
     assert batch.mixed is not None
-    assert batch.inputs.dtype == torch.float32
+    assert batch.x.dtype == torch.float32
 
 
 @pytest.mark.parametrize("policy", [policy for policy in POLICIES if policy != "none"])
 def test_a_policy_changes_images_and_stays_within_the_pixels_range(policy):
     plain = split(size=32)
-    batches = [Augmentation(plain, AugmentationOptions(policy=policy), 0).batch(ALL, step).inputs for step in range(4)]
+    batches = [Augmentation(plain, AugmentationOptions(policy=policy), 0).batch(ALL, step).x for step in range(4)]
     assert any(not torch.allclose(inputs, plain.x, atol=1e-3) for inputs in batches)
     low, high = (0 - 127) / 60, (255 - 127) / 60
     assert all(low - 1e-4 <= float(inputs.min()) <= float(inputs.max()) <= high + 1e-4 for inputs in batches)
@@ -120,7 +120,7 @@ def test_images_of_one_batch_draw_each_for_themselves(name):
     if name in ("mixup", "cutmix"):  # what is mixed must differ
         plain = split(size=32)
         one = Split(torch.cat([plain.stored, plain.stored.flip(2)]), plain.y.repeat(2), plain.standardisation)
-    got = Augmentation(one, AugmentationOptions(**SWITCHES[name]), 0).batch(torch.arange(32), step=0).inputs
+    got = Augmentation(one, AugmentationOptions(**SWITCHES[name]), 0).batch(torch.arange(32), step=0).x
     change = got - one.x
     different = {tuple(image.flatten()[::97].mul(100).round().tolist()) for image in change}
     assert len(different) >= (2 if name == "flip" else 5)
@@ -160,9 +160,9 @@ def test_mixed_labels_are_mixed_as_the_images_are():
             share = float(batch.mixed.share[number])
             partners = [i for i in range(16) if int(plain.y[i]) == int(batch.mixed.targets[number])]
             mixtures = [share * plain.x[number] + (1 - share) * plain.x[i] for i in partners]
-            mine = batch.inputs[number] == plain.x[number]
-            pasted = [mine | (batch.inputs[number] == plain.x[i]) for i in partners]
-            by_share = any(torch.allclose(batch.inputs[number], mixture, atol=1e-4) for mixture in mixtures)
+            mine = batch.x[number] == plain.x[number]
+            pasted = [mine | (batch.x[number] == plain.x[i]) for i in partners]
+            by_share = any(torch.allclose(batch.x[number], mixture, atol=1e-4) for mixture in mixtures)
             kept = float(mine.float().mean())
             by_patch = any(bool(p.all()) for p in pasted) and kept == pytest.approx(share, abs=0.05)
             assert by_share or by_patch, (options, number)

@@ -184,7 +184,7 @@ def test_quotes_are_letters_in_tab_separated_text(tmp_path):
 def test_padding_is_masked(tmp_path):
     batch = load_dataset("labelled_text", 0, labelled_text(tmp_path)).test.batch(slice(0, 2))
     assert batch.mask.sum(1).tolist() == [4, 3]  # good, bad
-    assert (batch.inputs[~batch.mask] == 0).all()
+    assert (batch.x[~batch.mask] == 0).all()
 
 
 def test_labels_of_test_texts_that_training_lacks_are_named(tmp_path):
@@ -291,4 +291,4 @@ def test_images_stay_bytes_and_become_floats_batch_by_batch():
     split = Split(stored, torch.tensor([0, 1, 0]), Standardisation((2.0,), (4.0,), 255.0))
     assert split.num_bytes == 12 + 3 * 8
     batch = split.batch(torch.tensor([2]))
-    assert torch.equal(batch.inputs, (stored[2:].float() - 2) / 4)
+    assert torch.equal(batch.x, (stored[2:].float() - 2) / 4)

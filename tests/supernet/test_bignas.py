@@ -68,7 +68,7 @@ def test_the_summed_gradient_equals_separate_backward_passes(supernet):
         add_gradients(architecture, target=teacher)
 
     supernet.zero_grad(set_to_none=True)
-    method.step(Passes(supernet), Batch(x, y), np.random.default_rng(2))
+    method.step(Passes(supernet), Batch.of(x, y), np.random.default_rng(2))
     for summed, expected in zip(gradients(supernet), total, strict=True):
         assert (summed is None) == (expected is None)
         assert summed is None or torch.equal(summed, expected)
@@ -79,7 +79,7 @@ def test_no_gradient_flows_through_the_teacher(supernet):
     x, y = batch()
     alone = copy.deepcopy(supernet)
     F.cross_entropy(alone(x, SPACE.largest()), y, label_smoothing=0.1).backward()
-    BigNAS(BigNASOptions(num_random=0)).step(Passes(supernet), Batch(x, y), np.random.default_rng(0))
+    BigNAS(BigNASOptions(num_random=0)).step(Passes(supernet), Batch.of(x, y), np.random.default_rng(0))
     # The smallest network is one block deep, so second blocks belong to the biggest alone.
     for s in (1, 2, 3):
         for name, parameter in supernet.slots[f"stage{s}_block2"].named_parameters():
@@ -93,7 +93,7 @@ def test_the_students_see_no_labels(supernet):
 
     def students_gradient(labels):
         twin = copy.deepcopy(supernet)
-        BigNAS(BigNASOptions(num_random=0)).step(Passes(twin), Batch(x, labels), np.random.default_rng(0))
+        BigNAS(BigNASOptions(num_random=0)).step(Passes(twin), Batch.of(x, labels), np.random.default_rng(0))
         with_students = gradients(twin)
         twin.zero_grad(set_to_none=True)
         F.cross_entropy(twin(x, SPACE.largest()), labels, label_smoothing=0.1).backward()
@@ -107,7 +107,7 @@ def test_label_smoothing_is_of_the_biggest_networks_loss(supernet):
     x, y = batch()
     for smoothing in (0.0, 0.3):
         losses = BigNAS(BigNASOptions(label_smoothing=smoothing)).step(
-            Passes(supernet), Batch(x, y), np.random.default_rng(0)
+            Passes(supernet), Batch.of(x, y), np.random.default_rng(0)
         )
         expected = F.cross_entropy(supernet(x, SPACE.largest()), y, label_smoothing=smoothing)
         assert losses["loss_largest"] == pytest.approx(expected.item(), abs=1e-6)
@@ -131,7 +131,7 @@ def test_distillation_pulls_a_student_nowhere_when_it_agrees_with_the_teacher():
 
 def test_a_sandwich_without_random_members_reports_two_losses(supernet):
     x, y = batch()
-    losses = BigNAS(BigNASOptions(num_random=0)).step(Passes(supernet), Batch(x, y), np.random.default_rng(0))
+    losses = BigNAS(BigNASOptions(num_random=0)).step(Passes(supernet), Batch.of(x, y), np.random.default_rng(0))
     assert set(losses) == {"loss_largest", "loss_smallest"}
 
 

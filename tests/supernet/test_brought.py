@@ -398,7 +398,7 @@ def test_gradients_of_small_and_large_networks_meet_in_the_same_weights(name, tm
     _, supernet, x = brought(name, tmp_path)
     passes = Passes(supernet.train(), precision="bfloat16")
     language = BROUGHT[name][0] == "llama"
-    batch = Batch(x, x.roll(-1, 1) if language else torch.tensor([0, 1, 2]))
+    batch = Batch.of(x, x.roll(-1, 1) if language else torch.tensor([0, 1, 2]))
     for architecture in (supernet.space.smallest(), supernet.space.largest()):
         passes.backward(passes.task_loss(passes.run(batch, architecture), batch))
     trained = {key: p.grad for key, p in supernet.named_parameters() if p.requires_grad}
@@ -415,8 +415,8 @@ def test_layers_are_quantized_experts_that_no_example_chooses_too(name, tmp_path
         with torch.no_grad():
             network.layer1.router.weight[3] = 0
             network.layer1.router.weight[:3].abs_()
-    made = QuantizableNetwork(network, layers, (x, None))
-    few = [(x[:, :2] if x.dim() == 2 else x, None)] * 8
+    made = QuantizableNetwork(network, layers, {"input": x})
+    few = [{"input": x[:, :2] if x.dim() == 2 else x}] * 8
     calibrate_activations(made, layers, lambda: iter(few), "minmax")
     policy = {
         f"{slot}.{part}": Precision("int8_static") for slot, spec in layers.items() for part in spec.quantizable()

@@ -74,21 +74,21 @@ def test_boxes_keep_their_share_and_their_ratio_and_lie_within_the_picture():
 
 def test_a_step_has_the_same_crops_however_often_it_is_run_and_expected(tmp_path):
     augmentation = Augmentation(load_dataset("images", 0, stripes(tmp_path)).train, CROPS, 7)
-    first = augmentation.batch(ALL, step=3).inputs
+    first = augmentation.batch(ALL, step=3).x
     augmentation.expect(ALL, 3)
     assert augmentation.reads_ahead
-    assert torch.equal(augmentation.batch(ALL, step=3).inputs, first)
+    assert torch.equal(augmentation.batch(ALL, step=3).x, first)
     augmentation.expect(ALL, 4)
-    assert torch.equal(augmentation.batch(ALL, step=3).inputs, first)
-    assert not torch.equal(augmentation.batch(ALL, step=4).inputs, first)
-    assert not torch.equal(augmentation.batch(ALL, step=3, part=1).inputs, first)
+    assert torch.equal(augmentation.batch(ALL, step=3).x, first)
+    assert not torch.equal(augmentation.batch(ALL, step=4).x, first)
+    assert not torch.equal(augmentation.batch(ALL, step=3, part=1).x, first)
 
 
 def test_without_crops_what_is_stored_is_used(tmp_path):
     split = load_dataset("images", 0, stripes(tmp_path)).train
     augmentation = Augmentation(split, AugmentationOptions(crop_padding=1), 0)
     assert not augmentation.reads_ahead
-    assert torch.equal(Augmentation(split, AugmentationOptions(), 0).batch(ALL, 0).inputs, split.batch(ALL).inputs)
+    assert torch.equal(Augmentation(split, AugmentationOptions(), 0).batch(ALL, 0).x, split.batch(ALL).x)
 
 
 @pytest.mark.parametrize("storage", ["memory", "disk"])
@@ -110,7 +110,7 @@ def test_tables_have_originals_too(tmp_path):
     assert split.originals is not None
     assert len(split.originals) == len(split)
     batch = Augmentation(split, CROPS, 0).batch(ALL, step=0)
-    assert batch.inputs.shape == (6, 3, 16, 16)
+    assert batch.x.shape == (6, 3, 16, 16)
 
 
 def test_a_picture_that_is_gone_is_named(tmp_path):
@@ -132,4 +132,4 @@ def test_examples_for_calibration_are_cut_once_and_need_no_pictures_any_more(tmp
     assert torch.equal(some.stored, again.stored)
     assert torch.equal(some.stored[:3], fewer.stored)
     images = Augmentation(some, CROPS, 3, CALIBRATION)
-    assert torch.allclose(next(images.batches(5)).inputs, some.x)  # nothing is cut of a crop again
+    assert torch.allclose(next(images.batches(5)).x, some.x)  # nothing is cut of a crop again

@@ -56,7 +56,7 @@ def test_language_models_together_answer_what_they_answer_alone(kept_bytes):
         for index, logits in prefixes.answers(batch):
             seen.add(index)
             with torch.no_grad():
-                alone = extract(supernet, architectures[index]).eval()(batch.inputs)
+                alone = extract(supernet, architectures[index]).eval()(batch.x)
             assert torch.equal(logits, alone)
     assert seen == set(range(12))
 
@@ -102,7 +102,7 @@ def test_batch_norms_get_the_statistics_of_a_network_of_its_own(kept_bytes):
             network = extract(supernet, architectures[index])
             calibrate(network, parts)
             with torch.no_grad():
-                assert torch.equal(logits, network(batch.inputs))
+                assert torch.equal(logits, network(batch.x))
 
 
 def test_calibration_without_images_is_refused():
@@ -130,7 +130,7 @@ def test_networks_are_calibrated_on_images_as_the_training_saw_them():
     augmented, plain = (evaluator.network(architecture) for evaluator in evaluators)
     images = Augmentation(calibration_examples(data, 300, 7), augment, 7, "calibration")
     expected = extract(supernet, architecture)
-    calibrate(expected, [batch.inputs for batch in images.batches(CALIBRATION_BATCH)])
+    calibrate(expected, [batch.x for batch in images.batches(CALIBRATION_BATCH)])
     for norm, right, wrong in zip(*map(all_norms, (augmented, expected, plain)), strict=True):
         assert torch.equal(norm.running_var, right.running_var)
         assert not torch.allclose(norm.running_var, wrong.running_var, rtol=1e-3)
@@ -162,8 +162,7 @@ def test_divergence_from_the_full_network():
     alone = examine(extract(supernet, LLAMA.smallest()), exam, extract(supernet, LLAMA.largest()))
     assert alone == small
     log_p, log_q = (
-        extract(supernet, a).eval()(split.inputs(slice(None))).detach().log_softmax(-1)
-        for a in (LLAMA.largest(), LLAMA.smallest())
+        extract(supernet, a).eval()(split.x).detach().log_softmax(-1) for a in (LLAMA.largest(), LLAMA.smallest())
     )
     assert small["kl_divergence"] == pytest.approx(float((log_p.exp() * (log_p - log_q)).sum(-1).mean()), rel=1e-4)
 

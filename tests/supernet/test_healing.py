@@ -99,9 +99,9 @@ def batch_of(space: SearchSpace, size: int = 4) -> Batch:
     takes: Any = space.takes
     if hasattr(takes, "vocab"):
         tokens = torch.randint(0, takes.vocab, (size, 9), generator=generator)
-        return Batch(tokens[:, :-1], tokens[:, 1:])
+        return Batch.of(tokens[:, :-1], tokens[:, 1:])
     images = torch.randn(size, takes.channels, takes.size, takes.size, generator=generator)
-    return Batch(images, torch.arange(size) % takes.classes)
+    return Batch.of(images, torch.arange(size) % takes.classes)
 
 
 def family(name: str, preset: str, values: dict[str, Any]) -> tuple[Supernet, Architecture]:
@@ -230,7 +230,7 @@ class _Elsewhere:
 def trainer_of(**options: Any) -> HealingTrainer:
     supernet, architecture = family(*LLAMA)
     batch = batch_of(supernet.space, 32)
-    split = Split(batch.inputs, batch.targets)
+    split = Split(batch.x, batch.targets)
     student = by_itself(*_parts(supernet, architecture))
     parent = Parent("largest network", supernet, supernet.space.largest())
     method = Healing(DistillationOptions(hidden=0.5), architecture, parent, batch.part(slice(0, 2)))

@@ -127,6 +127,6 @@ def test_padding_does_not_count(tmp_path):
     x = inputs(family)
     padded = torch.cat((x, torch.full((3, 40), 7)), dim=1)
     mask = torch.arange(57)[None].expand(3, -1) < 17
-    expected = order_by_importance(first, [(x, torch.ones_like(x, dtype=torch.bool))])
-    assert order_by_importance(second, [(padded, mask)]) == expected
+    expected = order_by_importance(first, [{"input": x, "mask": torch.ones_like(x, dtype=torch.bool)}])
+    assert order_by_importance(second, [{"input": padded, "mask": mask}]) == expected
     assert order_by_importance(blind, [padded]) != expected

@@ -224,7 +224,7 @@ def partly(batch: Batch) -> Batch:
     targets = batch.targets.clone()
     targets[:, : targets.shape[1] // 2] = IGNORED
     targets[0, -3:] = IGNORED
-    return Batch(batch.inputs, targets, partial=True)
+    return Batch.of(batch.x, targets, partial=True)
 
 
 @pytest.fixture
@@ -240,7 +240,7 @@ def test_a_networks_loss_and_perplexity_are_means_over_what_counts(tiny, tmp_pat
     passes = Passes(tiny)
     loss = passes.task_loss(passes.run(batch, tiny.space.largest()), batch)
     with torch.no_grad():
-        logits = tiny(batch.inputs, tiny.space.largest())
+        logits = tiny(batch.x, tiny.space.largest())
     counted = batch.targets != IGNORED
     expected = torch.nn.functional.cross_entropy(logits[counted], batch.targets[counted])
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
@@ -255,7 +255,7 @@ def test_a_networks_loss_and_perplexity_are_means_over_what_counts(tiny, tmp_pat
 def test_divergence_is_a_mean_over_what_counts():
     torch.manual_seed(0)
     logits, full = torch.randn(2, 6, 5), torch.randn(2, 6, 5)
-    batch = partly(Batch(torch.zeros(2, 6, dtype=torch.int64), torch.zeros(2, 6, dtype=torch.int64)))
+    batch = partly(Batch.of(torch.zeros(2, 6, dtype=torch.int64), torch.zeros(2, 6, dtype=torch.int64)))
     tally = Divergence()
     tally.add(logits, batch, full)
     counted = batch.targets != IGNORED

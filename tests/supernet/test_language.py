@@ -37,7 +37,7 @@ def supernet() -> Supernet:
 def batch() -> Batch:
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(0, 256, (4, 17), generator=generator)
-    return Batch(ids[:, :-1], ids[:, 1:])
+    return Batch.of(ids[:, :-1], ids[:, 1:])
 
 
 def gradients(supernet) -> dict[str, torch.Tensor]:
@@ -53,12 +53,12 @@ def assert_same(first, second):
 def test_exits_of_one_pass_are_the_sub_networks_own_answers(supernet):
     outputs = Passes(supernet).run_exits(batch(), DEPTHS)
     for output, architecture in zip(outputs, DEPTHS, strict=True):
-        torch.testing.assert_close(output.logits(), supernet(batch().inputs, architecture))
+        torch.testing.assert_close(output.logits(), supernet(batch().x, architecture))
 
 
 def test_sorted_fine_tuning_is_the_plain_mean_of_the_exits_losses(supernet):
     for architecture in DEPTHS:
-        logits = supernet(batch().inputs, architecture)
+        logits = supernet(batch().x, architecture)
         (F.cross_entropy(logits.flatten(0, 1), batch().targets.flatten()) / len(DEPTHS)).backward()
     expected = gradients(supernet)
     supernet.zero_grad(set_to_none=True)
@@ -98,10 +98,10 @@ def test_a_space_whose_last_layer_always_stays_has_no_exits():
 
 
 def test_perplexity_is_that_of_the_mean_token(supernet):
-    split = Split(batch().inputs.int(), batch().targets.int())
+    split = Split(batch().x.int(), batch().targets.int())
     network = extract(supernet, SPACE.smallest())
     with torch.no_grad():
-        loss = F.cross_entropy(network(batch().inputs).flatten(0, 1), batch().targets.flatten())
+        loss = F.cross_entropy(network(batch().x).flatten(0, 1), batch().targets.flatten())
     assert perplexity(network, split) == pytest.approx(math.exp(loss), rel=1e-5)
     assert score(network, split) == perplexity(network, split)
     assert perplexity(network, split) > 100  # untrained: near the 256 of a guess
@@ -109,7 +109,7 @@ def test_perplexity_is_that_of_the_mean_token(supernet):
 
 def test_a_network_that_knows_the_text_has_a_perplexity_near_one(supernet):
     """Trained on one block, it learns it by heart."""
-    split = Split(batch().inputs[:2].int(), batch().targets[:2].int())
+    split = Split(batch().x[:2].int(), batch().targets[:2].int())
     options = changed(FEW_STEPS, epochs=40, batch_size=2, optimizer="adamw", learning_rate=0.003, schedule="constant")
     trainer = Trainer(supernet, Alternating(), split, options, seed=0)
     for _ in range(60):
@@ -129,7 +129,7 @@ def test_padded_text_is_trained_with_its_mask():
         ids[0, :5], ids[1, :3] = torch.arange(1, 6), torch.arange(1, 4)
         mask = torch.arange(8) < torch.tensor([5, 3])[:, None]
         supernet.zero_grad(set_to_none=True)
-        passes, data = Passes(supernet), Batch(ids, torch.tensor([0, 1]), mask)
+        passes, data = Passes(supernet), Batch.of(ids, torch.tensor([0, 1]), mask)
         passes.backward(passes.task_loss(passes.run(data, space.largest()), data))
         return {name: grad for name, grad in gradients(supernet).items() if ".embedding." not in name}
 

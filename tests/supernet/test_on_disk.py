@@ -73,7 +73,7 @@ def test_a_file_is_indexed_and_taken_from_like_a_tensor(tmp_path, decoding, shor
     data.expect(some)
     assert torch.equal(data.stored[slice(0, 2)], whole[:2])  # something else in between
     assert torch.equal(data.stored[some], whole[some])
-    assert torch.equal(torch.cat([batch.inputs for batch in data.batches(32, CPU)]), data.x)
+    assert torch.equal(torch.cat([batch.x for batch in data.batches(32, CPU)]), data.x)
     assert data.to(torch.device("meta")) is data
     assert data.num_bytes < 20 * len(data)
 

@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from search_space.inputs import INPUT
 from search_space.plugins import FAMILIES, load_family
 from supernet import passes as passes_module
-from supernet.contract import example_input
+from supernet.contract import example_inputs
 from supernet.data import Batch
 from supernet.losses import distillation_loss, divergence, task_loss
 from supernet.network import Supernet
@@ -26,7 +27,9 @@ def supernet() -> Supernet:
 
 def batch(count: int = 16) -> Batch:
     generator = torch.Generator().manual_seed(1)
-    return Batch(torch.randn(count, 1, 8, 8, generator=generator), torch.randint(0, 10, (count,), generator=generator))
+    return Batch.of(
+        torch.randn(count, 1, 8, 8, generator=generator), torch.randint(0, 10, (count,), generator=generator)
+    )
 
 
 def gradients(of: Passes, architecture, **options) -> dict[str, torch.Tensor]:
@@ -37,7 +40,7 @@ def gradients(of: Passes, architecture, **options) -> dict[str, torch.Tensor]:
 
 def test_a_plain_pass_is_the_supernets_own(supernet):
     got = Passes(supernet).run(batch(), SPACE.largest()).logits()
-    assert torch.equal(got, supernet(batch().inputs, SPACE.largest()))
+    assert torch.equal(got, supernet(batch().x, SPACE.largest()))
 
 
 def test_recomputing_blocks_changes_no_gradient(supernet):
@@ -133,9 +136,12 @@ def test_every_family_with_residual_branches_leaves_them_out(family, preset):
         for parameter in block.parameters():
             assert parameter.device.type in ("cpu", "meta")
         assert all(block.get_submodule(branch) is not None for branch in spec.branches())
-    x = example_input(space, 8, tokens=8)
-    targets = torch.zeros(8, dtype=torch.long) if space.takes.classes is not None else x
-    given = Batch(x, targets)
+    inputs = example_inputs(space, 8, tokens=8)
+    if INPUT not in inputs:
+        targets = torch.arange(8)[:, None].repeat(1, 2)
+    else:
+        targets = torch.zeros(8, dtype=torch.long) if space.takes.classes is not None else inputs[INPUT]
+    given = Batch(inputs, targets)
     quiet = Passes(net).run(given, space.largest(), NONE).logits()
     assert torch.allclose(quiet, Passes(net).run(given, space.largest(), NONE).logits(), atol=1e-6)
     torch.manual_seed(1)
@@ -150,11 +156,11 @@ def test_without_any_branch_a_block_is_its_shortcut(family, preset, monkeypatch)
     name, spec = next((n, s) for n, s in net.layers(space.largest()).items() if s.branches())
     monkeypatch.setattr(passes_module, "dropped_examples", lambda out, _probability: 0 * out)
     seen = {}
-    x = example_input(space, 4, tokens=8)
+    x = example_inputs(space, 4, tokens=8)[INPUT]
     targets = torch.zeros(4, dtype=torch.long) if space.takes.classes is not None else x
     block = net.slot(name).sub_block(spec)
     hook = block.register_forward_hook(lambda _, inputs, out: seen.update(before=inputs[0], after=out))
-    Passes(net).run(Batch(x, targets), space.largest(), Regularisation(drop_connect=0.5))
+    Passes(net).run(Batch.of(x, targets), space.largest(), Regularisation(drop_connect=0.5))
     hook.remove()
     torch.testing.assert_close(seen["after"], seen["before"])
 
@@ -175,8 +181,8 @@ def test_only_the_biggest_network_of_a_sandwich_drops_out_anything():
     space = load_family("bert", "tiny")
     torch.manual_seed(0)
     net = Supernet(space).train()
-    x = example_input(space, 4, tokens=8)
-    given, of = Batch(x, torch.zeros(4, dtype=torch.long)), Passes(net)
+    x = example_inputs(space, 4, tokens=8)[INPUT]
+    given, of = Batch.of(x, torch.zeros(4, dtype=torch.long)), Passes(net)
     assert any(spec.without_dropout() != spec for spec in net.layers(space.largest()).values())
     for architecture in (space.smallest(), space.largest()):
         first, second = (of.run(given, architecture, NONE).logits() for _ in range(2))

@@ -26,7 +26,9 @@ def supernet() -> Supernet:
 
 def batch(count: int = 16) -> Batch:
     generator = torch.Generator().manual_seed(1)
-    return Batch(torch.randn(count, 1, 8, 8, generator=generator), torch.randint(0, 10, (count,), generator=generator))
+    return Batch.of(
+        torch.randn(count, 1, 8, 8, generator=generator), torch.randint(0, 10, (count,), generator=generator)
+    )
 
 
 def gradients(supernet) -> dict[str, torch.Tensor]:
@@ -82,7 +84,7 @@ def test_every_draw_of_a_step_has_examples_of_its_own(supernet):
     architectures = method.architectures(SPACE, np.random.default_rng(0))
     supernet.train()
     for architecture, low in zip(architectures, range(0, 16, 4), strict=True):
-        loss = F.cross_entropy(supernet(data.inputs[low : low + 4], architecture), data.targets[low : low + 4])
+        loss = F.cross_entropy(supernet(data.x[low : low + 4], architecture), data.targets[low : low + 4])
         (loss / 4).backward()
     expected = gradients(supernet)
     supernet.zero_grad(set_to_none=True)
@@ -95,7 +97,7 @@ def test_with_the_same_batch_every_draw_sees_all_of_it(supernet):
     method, data = SortedNet(SortedNetOptions(draws=2, batches="same")), batch()
     supernet.train()
     for architecture in method.architectures(SPACE, np.random.default_rng(0)):
-        (F.cross_entropy(supernet(data.inputs, architecture), data.targets) / 2).backward()
+        (F.cross_entropy(supernet(data.x, architecture), data.targets) / 2).backward()
     expected = gradients(supernet)
     supernet.zero_grad(set_to_none=True)
     method.step(Passes(supernet), data, np.random.default_rng(0))

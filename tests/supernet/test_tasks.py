@@ -58,7 +58,7 @@ def test_log_likelihoods_are_those_of_each_request_by_itself():
     asked, tally = exam(), exam().tally()
     with torch.no_grad():
         for batch in asked.batches(torch.device("cpu")):
-            tally.add(network(batch.inputs), batch)
+            tally.add(network(batch.x), batch)
     expected = [
         log_likelihood(network, context.rstrip(), context[len(context.rstrip()) :] + continuation)
         for q in QUESTIONS
@@ -116,7 +116,7 @@ def test_equal_requests_are_computed_once_and_the_first_of_equals_is_the_answer(
     tally = asked.tally()
     with torch.no_grad():
         for batch in asked.batches(torch.device("cpu")):
-            tally.add(network(batch.inputs), batch)
+            tally.add(network(batch.x), batch)
     a, b, again, other_b, other_a = tally.of_choices()
     assert (a, b) == (again, other_b) == (other_a, other_b)
     assert tally.values()["task_accuracy"] == (0.5 if b > a else 0.0)  # 2 is never the first of the two

@@ -121,7 +121,7 @@ def examples_seen(epochs: int) -> list[list[tuple[float, ...]]]:
 
     class Watcher(BigNAS):
         def step(self, passes, batch, rng):
-            seen.extend(tuple(image.flatten().tolist()) for image in batch.inputs)
+            seen.extend(tuple(image.flatten().tolist()) for image in batch.x)
             return {"loss": torch.zeros(())}
 
     torch.manual_seed(0)

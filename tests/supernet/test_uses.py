@@ -31,7 +31,7 @@ def supernet() -> Supernet:
 @pytest.fixture
 def batch() -> Batch:
     generator = torch.Generator().manual_seed(1)
-    return Batch(torch.randn(16, 1, 8, 8, generator=generator), torch.randint(0, 10, (16,), generator=generator))
+    return Batch.of(torch.randn(16, 1, 8, 8, generator=generator), torch.randint(0, 10, (16,), generator=generator))
 
 
 def with_scales(supernet: Supernet) -> Supernet:
@@ -50,7 +50,7 @@ def members_gradients(supernet: Supernet, batch: Batch, members) -> list[dict[st
     found, teacher = [], None
     for member in members:
         network = extract(supernet, member)
-        logits = network(batch.inputs)
+        logits = network(batch.x)
         if teacher is None:
             teacher = logits.detach().softmax(1)
             loss = F.cross_entropy(logits, batch.targets, label_smoothing=0.1)
@@ -123,14 +123,14 @@ def test_own_scales_start_as_the_shared_ones(supernet, batch):
     twin = copy.deepcopy(supernet)
     add_own_scales(twin)
     for architecture in BigNAS(BigNASOptions(num_random=4)).architectures(SPACE, np.random.default_rng(0)):
-        assert torch.equal(supernet(batch.inputs, architecture), twin(batch.inputs, architecture))
+        assert torch.equal(supernet(batch.x, architecture), twin(batch.x, architecture))
 
 
 def test_extracted_networks_have_the_scales_of_their_widths(supernet, batch):
     with_scales(supernet)
     for architecture in BigNAS(BigNASOptions(num_random=4)).architectures(SPACE, np.random.default_rng(0)):
         network = extract(supernet, architecture)
-        assert torch.equal(supernet(batch.inputs, architecture), network(batch.inputs))
+        assert torch.equal(supernet(batch.x, architecture), network(batch.x))
         assert not any("scales" in name for name in network.state_dict())
 
 
@@ -151,4 +151,4 @@ def test_a_fresh_supernet_takes_up_weights_with_own_scales(supernet, batch):
     fresh = Supernet(SPACE)
     load_tensors(fresh, own_tensors(supernet))
     smallest = SPACE.smallest()
-    assert torch.equal(supernet(batch.inputs, smallest), fresh(batch.inputs, smallest))
+    assert torch.equal(supernet(batch.x, smallest), fresh(batch.x, smallest))

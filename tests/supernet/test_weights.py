@@ -281,7 +281,7 @@ def test_a_configuration_that_cannot_be_is_refused_in_words(llama, changes, mess
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
-        ({"layer2_ffn": [88, 96]}, r"Option 96 of choice 'layer2_ffn' of .* must be a whole number from 1 to 88"),
+        ({"layer2_ffn": [88, 96]}, r"Option 96 of choice 'layer2_ffn' of .* must be a whole number from 0 to 88"),
         ({"layer*_kv_heads": [4]}, "Option 4 of choice 'layer1_kv_heads'"),
         ({"layer5_ffn": [88]}, "no choice 'layer5_ffn'"),
         ({"layer2_ffn": []}, "Choice 'layer2_ffn' of .* has no options; give at least one"),
@@ -330,5 +330,7 @@ def test_a_folder_alone_gives_its_supernet(name, tmp_path):
 
 def test_a_model_type_that_no_family_has_is_refused_with_those_that_there_are(llama):
     (llama / "config.json").write_text(json.dumps({**config_of(llama), "model_type": "mamba"}))
-    with pytest.raises(ValueError, match=r"is 'mamba'; supported are beit, bert, .*llama, mistral, .*vit, xlm-roberta"):
+    with pytest.raises(
+        ValueError, match=r"is 'mamba'; supported are beit, beit3, bert, .*llama, mistral, .*vit, xlm-roberta"
+    ):
         pretrained_supernet(llama)

@@ -64,7 +64,8 @@ class SourceContract(Declared):
         if declared.gives() is not None:
             assert declared.gives() == dataset.gives
         if declared.kind is not None:
-            assert (dataset.train.stored.dim() == 4) == (declared.kind == "image")
+            assert (dataset.train.stored.dim() == 4) == (declared.kind in ("image", "pairs"))
+            assert (dataset.train.texts is not None) == (declared.kind == "pairs")
             assert dataset.train.is_language == (declared.kind == "text")
 
     def test_classes_are_told_before_anything_is_decoded_or_not_at_all(
@@ -94,8 +95,10 @@ class SourceContract(Declared):
         for split in dataset.splits.values():
             batch = split.batch(slice(0, 4))
             assert len(batch) == min(4, len(split)) > 0
-            assert batch.inputs.dtype in (torch.float32, torch.int64)
-            assert torch.isfinite(batch.inputs.float()).all()
+            for inputs in batch.inputs.values():
+                assert len(inputs) == len(batch)
+                assert inputs.dtype in (torch.float32, torch.int64, torch.bool)
+                assert torch.isfinite(inputs.float()).all()
             assert batch.targets.dtype == torch.int64
             counted = batch.targets[batch.targets != IGNORED]
             assert len(counted) > 0

@@ -20,6 +20,7 @@ from export.formats.huggingface.format import described, write_weights
 from export.generation import in_float32
 from export.streamed import Made
 from search_space.layers import DecoderLayerSpec
+from supernet.inputs import Inputs
 
 TOLERANCE = 1e-5
 SCALED = True
@@ -63,7 +64,7 @@ class DeciLMConfig(PretrainedConfig):
 '''
 
 
-def write(network: nn.Module, example: Tensor, folder: Path) -> None:
+def write(network: nn.Module, example: Tensor | Inputs, folder: Path) -> None:
     """Not enough to know: see `write_contents`.
 
     Raises:
@@ -72,7 +73,7 @@ def write(network: nn.Module, example: Tensor, folder: Path) -> None:
     raise NotImplementedError("block_configs needs a network's layers; use write_contents.")
 
 
-def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> dict[str, Any]:
+def write_contents(contents: BundleContents, example: Tensor | Inputs, folder: Path) -> dict[str, Any]:
     """Write the folder."""
     config, places = described(contents)
     layers = [layer for layer in contents.layers.values() if isinstance(layer, DecoderLayerSpec)]

@@ -11,6 +11,7 @@ from export.contents import BundleContents
 from export.generation import in_float32
 from export.programs import quiet
 from export.tools import require
+from supernet.inputs import Inputs, named, part
 from supernet.network import arguments
 
 # XNNPACK sums in another order.
@@ -36,7 +37,7 @@ def reload(folder):
 """
 
 
-def write(network: nn.Module, example: Tensor, folder: Path) -> None:
+def write(network: nn.Module, example: Tensor | Inputs, folder: Path) -> None:
     """Write `model.pte`.
 
     Raises:
@@ -48,13 +49,13 @@ def write(network: nn.Module, example: Tensor, folder: Path) -> None:
         from executorch.exir import to_edge_transform_and_lower
 
         plain = in_float32(network).eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-        given = tuple(each.contiguous() for each in arguments(plain, example[:1].clone()))
+        given = tuple(each.clone().contiguous() for each in arguments(plain, part(named(example), slice(1))))
         with torch.no_grad():
             made = torch.export.export(plain, given, strict=False)
         lowered = to_edge_transform_and_lower(made, partitioner=[XnnpackPartitioner()]).to_executorch()
     (folder / "model.pte").write_bytes(lowered.buffer)
 
 
-def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> None:
+def write_contents(contents: BundleContents, example: Tensor | Inputs, folder: Path) -> None:
     """Write `model.pte`."""
     write(contents.network, example, folder)

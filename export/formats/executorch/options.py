@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from search_space.layers import DecoderLayerSpec, TransformerLayerSpec, VocabularyHeadSpec
+from search_space.layers import DecoderLayerSpec, PairHeadSpec, TransformerLayerSpec, VocabularyHeadSpec
 
 if TYPE_CHECKING:
     from job.formats import Subject
@@ -27,4 +27,6 @@ def refusal(subject: Subject) -> str | None:
         return "language models with a cache are not lowered; take gguf or onnx"
     if any(isinstance(layer, TransformerLayerSpec) and layer.facts.rotary for layer in subject.layers.values()):
         return "executorch 1.5 does not lower the constants of rotary positions; take onnx"
+    if any(isinstance(layer, PairHeadSpec) for layer in subject.layers.values()):
+        return "networks of two towers are not lowered; take onnx, which has a file of each tower"
     return None

@@ -22,6 +22,7 @@ from export.formats.huggingface.format import described, padded
 from export.generation import in_float32
 from export.tools import CannotWrite, require
 from search_space.layers import DecoderLayerSpec
+from supernet.inputs import Inputs
 
 # Weights are compared as they are stored: in 16 bits, but for the norms. What remains is another order of sums.
 TOLERANCE = 1e-4
@@ -67,7 +68,7 @@ REFERENCE = as_stored
 RELOAD = Path(__file__).with_name("reading.py").read_text(encoding="utf-8")
 
 
-def write(network: nn.Module, example: Tensor, folder: Path) -> None:
+def write(network: nn.Module, example: Tensor | Inputs, folder: Path) -> None:
     """Not enough to know: see `write_contents`.
 
     Raises:
@@ -88,7 +89,7 @@ def leave_out(folder: Path, part: str) -> None:
     (folder / f"model-{part}.gguf").unlink()
 
 
-def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> dict[str, Any]:
+def write_contents(contents: BundleContents, example: Tensor | Inputs, folder: Path) -> dict[str, Any]:
     """Write both files, that of llama.cpp's quantizer where it is on PATH, and its commands.
 
     Raises:

@@ -88,9 +88,10 @@ def generation_config(config: Mapping[str, Any], contents: BundleContents) -> di
 def image_processor(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any] | None:
     """`preprocessor_config.json`: pixels from 0 to 255 become what the network eats; None for texts."""
     said = facts.get("preprocessing") or {}
-    if "image_size" not in config or "mean" not in said:
+    sizes = config.get("vision_config", config)
+    if "image_size" not in sizes or "mean" not in said:
         return None
-    size = int(config["image_size"])
+    size = int(sizes["image_size"])
     white = float(said.get("full_scale", 255.0))
     fit = said.get("fit") or {"edge": size, "keeps_ratio": False, "resample": "bilinear", "crop": None}
     given: dict[str, Any] = {

@@ -2,6 +2,8 @@
 
 A network whose layers are alike is that network. Where they differ, all are as wide as the widest, filled with zeros
 that change nothing: a zero row of a weight gives a zero, which a zero column takes no notice of.
+
+Of a network of two towers each tower is also there by itself, in `vision_model/` and `text_model/`.
 """
 
 from __future__ import annotations
@@ -18,13 +20,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from export.contents import BundleContents
+from export.contents import BundleContents, Part
 from export.formats.huggingface.folder import extras, folder_files, unused
 from export.generation import in_float32
 from export.streamed import Made, save_streamed
+from export.towers import folders_of
 from search_space.checkpoint import INDEX, SINGLE, Piece, Place
+from search_space.inputs import INPUT, MASK
 from search_space.plugins import FAMILIES
-from supernet.network import arguments, float_type_of
+from supernet.inputs import Inputs, named, part
+from supernet.network import complete, float_type_of
 
 # Both compute in float32, and sum in another order where one of them is padded.
 TOLERANCE = 1e-5
@@ -45,6 +50,7 @@ LEADING_ONES = {
     "embeddings.position_embeddings": 1,
     "embeddings.distillation_token": 1,
     "embeddings.register_tokens": 1,
+    "head.probe": 1,
     ".grn.weight": 3,
     ".grn.bias": 3,
 }
@@ -55,7 +61,7 @@ MASKED_WITH_ONE = ("beit",)
 REFERENCE = in_float32
 
 RELOAD = """
-def reload(folder):
+def reload(folder, part=""):
     import json, os, torch, transformers
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     transformers.utils.logging.set_verbosity_error()
@@ -64,17 +70,40 @@ def reload(folder):
         name = json.load(file)["architectures"][0]
     tasks = ("ForCausalLM", "ForSequenceClassification", "ForImageClassification")
     task = next((one for one in tasks if one in name), "ForCausalLM" if name.endswith("LMHeadModel") else "")
-    model, said = getattr(transformers, "AutoModel" + task).from_pretrained(
-        folder, dtype=torch.float32, output_loading_info=True, local_files_only=True, trust_remote_code=False
-    )
-    wrong = {key: sorted(map(str, found)) for key, found in said.items() if found}
-    if wrong:
-        raise SystemExit(f"from_pretrained does not find what it expects: {wrong}")
-    model.eval()
-    pooled_as, unit = None, False
+    def loaded(kind, folder):
+        model, said = getattr(transformers, kind).from_pretrained(
+            folder, dtype=torch.float32, output_loading_info=True, local_files_only=True, trust_remote_code=False
+        )
+        wrong = {key: sorted(map(str, found)) for key, found in said.items() if found}
+        if wrong:
+            raise SystemExit(f"from_pretrained does not find what it expects: {wrong}")
+        return model.eval()
+    model = loaded("AutoModel" + task, folder)
+    def unit(answer):
+        for name in ("image_embeds", "text_embeds", "pooler_output"):
+            if getattr(answer, name, None) is not None:
+                return torch.nn.functional.normalize(getattr(answer, name), dim=-1)
+    def pair(pixels, ids):
+        pixels, ids = torch.from_numpy(pixels), torch.from_numpy(ids)
+        with torch.no_grad():
+            if part:
+                towers = []
+                for home in ("vision_model", "text_model"):
+                    with open(f"{folder}/{home}/config.json") as file:
+                        towers.append(loaded(json.load(file)["architectures"][0], f"{folder}/{home}"))
+                image, text = unit(towers[0](pixel_values=pixels)), unit(towers[1](input_ids=ids))
+            else:
+                answer = model(pixel_values=pixels, input_ids=ids)
+                image, text = answer.image_embeds, answer.text_embeds
+            bias = model.logit_bias if hasattr(model, "logit_bias") else torch.zeros(1)
+            image = torch.cat([model.logit_scale.exp() * image, bias.expand(len(image), 1)], 1)
+            return torch.stack([image, torch.cat([text, torch.ones(len(text), 1)], 1)], 1).numpy()
+    if hasattr(model, "logit_scale"):
+        return pair
+    pooled_as, normed = None, False
     if os.path.exists(folder + "/modules.json"):
         with open(folder + "/modules.json") as modules, open(folder + "/1_Pooling/config.json") as pooling:
-            unit = any(module["type"].endswith("Normalize") for module in json.load(modules))
+            normed = any(module["type"].endswith("Normalize") for module in json.load(modules))
             pooled_as = next(key for key, on in json.load(pooling).items() if on is True)
     def sentence(hidden, mask):
         mask = torch.ones(hidden.shape[:2]).long() if mask is None else mask
@@ -86,7 +115,7 @@ def reload(folder):
             made = hidden.masked_fill(mask[..., None] == 0, -1e9).amax(1)
         else:
             made = hidden[torch.arange(len(hidden)), (mask * torch.arange(mask.shape[1])).amax(1)]
-        return torch.nn.functional.normalize(made, dim=-1) if unit else made
+        return torch.nn.functional.normalize(made, dim=-1) if normed else made
     def run(x, mask=None):
         given = {model.main_input_name: torch.from_numpy(x)}
         if mask is not None:
@@ -111,7 +140,13 @@ def reload(folder):
 """
 
 
-def write(network: nn.Module, example: Tensor, folder: Path) -> None:
+def parts(folder: Path) -> dict[str, Part]:
+    """The folders that are checked one by one."""
+    towers = {"towers": Part(TOLERANCE)} if (folder / "vision_model").is_dir() else {}
+    return {"": Part(TOLERANCE)} | towers
+
+
+def write(network: nn.Module, example: Tensor | Inputs, folder: Path) -> None:
     """Not enough to know: see `write_contents`.
 
     Raises:
@@ -120,7 +155,7 @@ def write(network: nn.Module, example: Tensor, folder: Path) -> None:
     raise NotImplementedError("huggingface needs a network's layers; use write_contents.")
 
 
-def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> dict[str, Any]:
+def write_contents(contents: BundleContents, example: Tensor | Inputs, folder: Path) -> dict[str, Any]:
     """Write the folder.
 
     Returns:
@@ -133,6 +168,10 @@ def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> d
     for name, content in folder_files(config, contents).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+    for home, said, own_tensors in folders_of(config, tensors):
+        (folder / home).mkdir(exist_ok=True)
+        (folder / home / "config.json").write_text(json.dumps(said, indent=2, sort_keys=True) + "\n")
+        write_weights(own_tensors, folder / home)
     write_weights(tensors | unused(config, float_type_of(network)), folder)
     written = sum(tensor.numel for tensor in tensors.values() if tensor.dtype.is_floating_point)
     own = sum(held.numel() for piece in _pieces(places) if (held := _held(contents, piece)) is not None)
@@ -292,16 +331,17 @@ def write_weights(tensors: Mapping[str, Made], folder: Path) -> None:
     (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": where}, indent=2) + "\n")
 
 
-def _timed(network: nn.Module, example: Tensor, folder: Path) -> dict[str, Any]:
+def _timed(network: nn.Module, example: Tensor | Inputs, folder: Path) -> dict[str, Any]:
     """Milliseconds of one forward pass of one sample, in this process, the median of a few."""
     import transformers
 
     config = json.loads((folder / "config.json").read_text())
     model = getattr(transformers, config["architectures"][0]).from_pretrained(folder, local_files_only=True).eval()
-    given = arguments(network, example[:1])
-    ids = {model.main_input_name: given[0]} | ({"attention_mask": given[1].long()} if len(given) > 1 else {})
+    given = complete(network, part(named(example), slice(1)))
+    theirs_of = {INPUT: model.main_input_name, MASK: "attention_mask"}
+    ids = {theirs_of.get(name, name): x.long() if x.dtype == torch.bool else x for name, x in given.items()}
     with torch.no_grad():
-        own, theirs = _median_ms(lambda: network(*given)), _median_ms(lambda: model(**ids))
+        own, theirs = _median_ms(lambda: network(*given.values())), _median_ms(lambda: model(**ids))
     return {"network_ms": own, "huggingface_ms": theirs, "ratio": theirs / own, "threads": torch.get_num_threads()}
 
 

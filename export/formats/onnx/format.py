@@ -4,12 +4,14 @@ Batch and, of texts, length are free. A language model keeps keys and values of 
 (`past_key_values.0.key` and so on in, `present.0.key` out, as optimum names them). `metadata_props` has the names of
 the classes, how an input is prepared and the licence.
 
-An export that names this format also gets `model_fp16.onnx`, where 16 bits are near enough.
+An export that names this format also gets `model_fp16.onnx`, where 16 bits are near enough. A network of two towers
+also has a file of each, `vision_model.onnx` and `text_model.onnx`, which give unit vectors.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,11 @@ from export.formats.onnx.graph import name_layers, rid_of_talk
 from export.formats.onnx.resizing import TABLE
 from export.formats.onnx.traced import in_float32, write_for_measuring
 from export.programs import Signature, program, quiet, signature
+from export.towers import towers_of
+from quantization.layer import Plan
 from quantization.qdq import quantize_file
 from quantization.quantizable import applied_to
+from supernet.inputs import Inputs
 
 __all__ = ["GENERATES", "PACKAGES", "REFERENCE", "RELOAD", "SCALED", "TOLERANCE", "parts", "write", "write_contents"]
 
@@ -51,8 +56,19 @@ def reload(folder, part=""):
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0"))
-    file = folder + ("/model_" + part + ".onnx" if part else "/model.onnx")
-    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    def opened(name):
+        return onnxruntime.InferenceSession(f"{folder}/{name}.onnx", options, providers=["CPUExecutionProvider"])
+    if part == "towers":
+        towers = [opened(name) for name in ("vision_model", "text_model")]
+        facts = towers[0].get_modelmeta().custom_metadata_map
+        scale, bias = float(facts["logit_scale"]), float(facts["logit_bias"])
+        def pair(*given):
+            image, text = (one.run(None, {one.get_inputs()[0].name: x})[0] for one, x in zip(towers, given))
+            column = numpy.ones((len(image), 1), dtype=numpy.float32)
+            rows = [numpy.concatenate([scale * image, bias * column], 1), numpy.concatenate([text, column], 1)]
+            return numpy.stack(rows, 1)
+        return pair
+    session = opened("model_" + part if part else "model")
     cache = {i.name: i for i in session.get_inputs() if i.name.startswith("past_key_values")}
     def step(ids, past, before):
         batch, tokens = ids.shape
@@ -66,11 +82,10 @@ def reload(folder, part=""):
     def empty(batch):
         shape = lambda one: (batch, one.shape[1], 0, one.shape[3])
         return {name: numpy.zeros(shape(one), dtype=numpy.float32) for name, one in cache.items()}
-    def run(x, mask=None):
+    def run(*given):
         if cache:
-            return step(x, empty(len(x)), 0)[0]
-        given = {"input": x} if mask is None else {"input": x, "mask": mask}
-        return session.run(None, given)[0]
+            return step(given[0], empty(len(given[0])), 0)[0]
+        return session.run(None, dict(zip([one.name for one in session.get_inputs()], given)))[0]
     def generate(prompts, count):
         ids, past, before, found = prompts, empty(len(prompts)), 0, []
         for _ in range(count):
@@ -85,7 +100,7 @@ def reload(folder, part=""):
 """
 
 
-def write(network: nn.Module, example: Tensor, folder: Path) -> str | None:
+def write(network: nn.Module, example: Tensor | Inputs, folder: Path) -> str | None:
     """Write `model.onnx`, weights inside the file; of a network with a quantization policy as they are stored.
 
     Returns:
@@ -95,24 +110,35 @@ def write(network: nn.Module, example: Tensor, folder: Path) -> str | None:
         ValueError: a scheme of the policy that ONNX Runtime cannot execute.
     """
     applied = applied_to(network)
-    called = signature(in_float32(network) if applied is None else applied.folded, example)
+    plans, tied = ({}, {}) if applied is None else (applied.plans, applied.tied)
+    whole = in_float32(network) if applied is None else applied.folded
     try:
-        model, called = exported(called)
+        called = _written(signature(whole, example), plans, tied, folder / FILE)
     except Exception as error:  # the exporter's own classes derive from Exception alone
         # Such as a network whose data decide what it computes, which torch.export refuses.
         write_for_measuring(network, example, folder)
         return OLDER.format(why=type(error).__name__)
-    name_layers(model, "network." if called.cached else "")
-    if applied is not None and applied.plans:
-        onnx.save(model, str(folder / FILE))
-        quantize_file(folder / FILE, applied.plans, applied.tied)
-        model = onnx.load(str(folder / FILE))
-    rid_of_talk(model)
-    _save(model, folder / FILE)
+    for tower in towers_of(whole, example):
+        own = {path: plan for path, plan in plans.items() if path.split(".")[0] in tower.slots}
+        _written(tower.signature, own, tied, folder / tower.file)
+        _say(folder / tower.file, tower.facts)
     return None if called.length is None else ONE_LENGTH.format(length=called.length)
 
 
-def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> dict[str, Any] | None:
+def _written(called: Signature, plans: Mapping[str, Plan], tied: Mapping[str, str], file: Path) -> Signature:
+    """Write a network's graph, of a policy's layers as they are stored; how it is called."""
+    model, called = exported(called)
+    name_layers(model, "network." if called.cached else "")
+    if plans:
+        onnx.save(model, str(file))
+        quantize_file(file, plans, tied)
+        model = onnx.load(str(file))
+    rid_of_talk(model)
+    _save(model, file)
+    return called
+
+
+def write_contents(contents: BundleContents, example: Tensor | Inputs, folder: Path) -> dict[str, Any] | None:
     """Write `model.onnx` with what it should say of itself and, where the format was named, `model_fp16.onnx`."""
     note = write(contents.network, example, folder)
     _tell(folder / FILE, contents)
@@ -129,7 +155,8 @@ def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> d
 def parts(folder: Path) -> dict[str, Part]:
     """The files that are checked one by one."""
     half = {"fp16": Part(HALF_TOLERANCE, optional=True)} if (folder / HALF).is_file() else {}
-    return {"": Part(TOLERANCE)} | half
+    towers = {"towers": Part(TOLERANCE)} if (folder / "vision_model.onnx").is_file() else {}
+    return {"": Part(TOLERANCE)} | towers | half
 
 
 def leave_out(folder: Path, part: str) -> None:
@@ -170,7 +197,6 @@ def _save(model: onnx.ModelProto, file: Path) -> None:
 
 def _tell(file: Path, contents: BundleContents) -> None:
     """Write names of classes, preparation and licence into the file."""
-    model = onnx.load(str(file), load_external_data=False)
     facts = contents.facts
     said = facts.get("preprocessing") or {}
     told = {
@@ -180,6 +206,12 @@ def _tell(file: Path, contents: BundleContents) -> None:
         "space": facts.get("space"),
         "architecture_id": facts.get("architecture_id"),
     }
+    _say(file, told)
+
+
+def _say(file: Path, told: Mapping[str, Any]) -> None:
+    """Write facts into a file's `metadata_props`."""
+    model = onnx.load(str(file), load_external_data=False)
     for key, value in told.items():
         if value is not None:
             text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)

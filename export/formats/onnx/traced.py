@@ -19,7 +19,8 @@ from torch.onnx import symbolic_helper
 
 from quantization.qdq import quantize_file
 from quantization.quantizable import applied_to
-from supernet.network import arguments, float_type_of
+from supernet.inputs import Inputs, named, part
+from supernet.network import complete, float_type_of
 
 OPSET = 18
 
@@ -31,7 +32,7 @@ def in_float32(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network).float()
 
 
-def write_for_measuring(network: nn.Module, example: Tensor, folder: Path) -> None:
+def write_for_measuring(network: nn.Module, example: Tensor | Inputs, folder: Path) -> None:
     """Write `model.onnx`, weights inside the file; of a network with a quantization policy as they are stored.
 
     Raises:
@@ -43,19 +44,20 @@ def write_for_measuring(network: nn.Module, example: Tensor, folder: Path) -> No
         quantize_file(folder / "model.onnx", applied.plans, applied.tied)
 
 
-def _export(network: nn.Module, example: Tensor, folder: Path) -> None:
+def _export(network: nn.Module, example: Tensor | Inputs, folder: Path) -> None:
     """Write the file with torch's exporter.
 
     It talks a great deal; its talk is dropped, its errors are not.
     """
     said = io.StringIO()
-    given = arguments(network, example[:1].contiguous())
-    names = ["input", "mask"][: len(given)]
+    example = {name: one.contiguous() for name, one in part(named(example), slice(1)).items()}
+    given = complete(network, example)
+    names = list(given)
     with warnings.catch_warnings(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network.eval(),
-            given,
+            tuple(given.values()),
             str(folder / "model.onnx"),
             input_names=names,
             output_names=["logits"],

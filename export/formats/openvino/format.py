@@ -16,6 +16,7 @@ from export.formats.onnx import format as onnx_format
 from export.formats.onnx.traced import in_float32
 from export.programs import quiet
 from export.tools import require
+from supernet.inputs import Inputs
 
 # Compiled for exactness, see RELOAD; other kernels sum in another order.
 TOLERANCE = 1e-4
@@ -50,11 +51,10 @@ def reload(folder):
     def empty(batch):
         size = lambda name, place: shapes[name][place].get_length()
         return {name: numpy.zeros((batch, size(name, 1), 0, size(name, 3)), dtype=numpy.float32) for name in cache}
-    def run(x, mask=None):
+    def run(*given):
         if cache:
-            return step(x, empty(len(x)), 0)[0]
-        given = {"input": x} if mask is None else {"input": x, "mask": mask}
-        return next(iter(model(given).values()))
+            return step(given[0], empty(len(given[0])), 0)[0]
+        return next(iter(model(dict(zip(names, given))).values()))
     def generate(prompts, count):
         ids, past, before, found = prompts, empty(len(prompts)), 0, []
         for _ in range(count):
@@ -69,7 +69,7 @@ def reload(folder):
 """
 
 
-def write(network: nn.Module, example: Tensor, folder: Path) -> None:
+def write(network: nn.Module, example: Tensor | Inputs, folder: Path) -> None:
     """Write both files, weights in 32 bits or as the policy stores them.
 
     Raises:
@@ -86,6 +86,6 @@ def write(network: nn.Module, example: Tensor, folder: Path) -> None:
         openvino.save_model(made, str(folder / FILE), compress_to_fp16=False)
 
 
-def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> None:
+def write_contents(contents: BundleContents, example: Tensor | Inputs, folder: Path) -> None:
     """Write both files."""
     write(contents.network, example, folder)

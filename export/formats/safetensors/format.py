@@ -17,6 +17,7 @@ from export.sources import blocks_source, future_imports, helper_files, users_fa
 from quantization import portable
 from quantization.quantizable import applied_to
 from quantization.stored import recipe_of, stored_network
+from supernet.inputs import Flow, Inputs
 from supernet.kinds import family_of
 from supernet.network import Network
 
@@ -113,13 +114,13 @@ def build(layers, dtype="float32"):
 '''
 
 
-def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> None:
+def write_contents(contents: BundleContents, example: Tensor | Inputs, folder: Path) -> None:
     """Write all that `load.py` needs."""
     write_architecture(contents.layers, example, folder, contents.facts)
     write(contents.network, example, folder)
 
 
-def write(network: nn.Module, example: Tensor, folder: Path) -> None:
+def write(network: nn.Module, example: Tensor | Inputs, folder: Path) -> None:
     """Write the weights, the source of the network's blocks, and the script that joins them.
 
     Of a network with a quantization policy the weights are written as they are stored, with the recipe that says how
@@ -183,6 +184,9 @@ def network_source(blocks: list[type[nn.Module]]) -> str:
     imports = {
         "import torch",
         "from collections import OrderedDict",
+        "from collections.abc import Mapping",
+        "from dataclasses import dataclass, replace",
+        "from typing import Any, Self",
         "from torch import Tensor, nn",
         *future_imports(users),
     }
@@ -206,6 +210,7 @@ def network_source(blocks: list[type[nn.Module]]) -> str:
         [
             '"""The blocks of this network, in plain PyTorch."""\n\n' + "\n".join(sorted(imports)),
             *bodies,
+            inspect.getsource(Flow).rstrip(),
             inspect.getsource(Network).rstrip(),
             "BLOCKS = {\n" + "\n".join(kinds) + "\n}",
             BUILD.strip() + "\n",

@@ -12,6 +12,7 @@ from export.contents import BundleContents
 from export.decoder import CachedDecoder
 from export.generation import in_float32
 from export.programs import program, quiet, signature
+from supernet.inputs import Inputs
 
 TOLERANCE = 1e-5
 SCALED = True
@@ -39,10 +40,10 @@ def reload(folder):
             return model(ids, ones, places, *past)
     def empty(batch):
         return [torch.zeros(batch, groups, 0, width) for groups, width in caches for _ in range(2)]
-    def run(x, mask=None):
-        given = [torch.from_numpy(x)] + ([] if mask is None else [torch.from_numpy(mask)])
+    def run(*given):
+        given = [torch.from_numpy(each) for each in given]
         if caches:
-            return step(given[0], empty(len(x)), 0)[0].numpy()
+            return step(given[0], empty(len(given[0])), 0)[0].numpy()
         with torch.no_grad():
             return model(*given).numpy()
     def generate(prompts, count):
@@ -59,7 +60,7 @@ def reload(folder):
 """
 
 
-def write(network: nn.Module, example: Tensor, folder: Path) -> None:
+def write(network: nn.Module, example: Tensor | Inputs, folder: Path) -> None:
     """Write `model.pt2`."""
     called = signature(in_float32(network), example)
     made, called = program(called)
@@ -68,6 +69,6 @@ def write(network: nn.Module, example: Tensor, folder: Path) -> None:
         torch.export.save(made, folder / FILE, extra_files={"shapes": json.dumps(caches)})
 
 
-def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> None:
+def write_contents(contents: BundleContents, example: Tensor | Inputs, folder: Path) -> None:
     """Write `model.pt2`."""
     write(contents.network, example, folder)

@@ -17,6 +17,7 @@ from export.formats.safetensors.format import write_contents as write_winnow_con
 from export.formats.torchao.options import KINDS
 from export.tools import require
 from quantization.quantizable import readers
+from supernet.inputs import Inputs
 
 # What a file of rounded weights may be off is asked of its metric; this is of the same rounding in this process.
 TOLERANCE = 1e-5
@@ -99,7 +100,7 @@ def parts(folder: Path) -> dict[str, Part]:
     return {"": Part(TOLERANCE)}
 
 
-def write(network: nn.Module, example: Tensor, folder: Path) -> None:
+def write(network: nn.Module, example: Tensor | Inputs, folder: Path) -> None:
     """Write all but `architecture.json`.
 
     Raises:
@@ -110,7 +111,7 @@ def write(network: nn.Module, example: Tensor, folder: Path) -> None:
     _add(network, folder)
 
 
-def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> dict[str, Any]:
+def write_contents(contents: BundleContents, example: Tensor | Inputs, folder: Path) -> dict[str, Any]:
     """Write everything; the card is told how many weights are rounded."""
     require("torchao")
     write_winnow_contents(contents, example, folder)

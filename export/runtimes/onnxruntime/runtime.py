@@ -18,9 +18,10 @@ from predictors.runtime import Device
 from predictors.setting import Setting
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from search_space.layers import LayerSpec
+    from supernet.inputs import Inputs
 
 SUFFIX = ".onnx"
 
@@ -51,7 +52,7 @@ def devices() -> dict[Device, GpuFacts]:
     return {device: {} for device, provider in PROVIDERS.items() if provider in there}
 
 
-def write(network: nn.Module, layers: dict[str, LayerSpec], inputs: Tensor, folder: Path, *, tied: bool = True) -> Path:
+def write(network: nn.Module, layers: dict[str, LayerSpec], inputs: Inputs, folder: Path, *, tied: bool = True) -> Path:
     """Write `model.onnx`; the graph alone says what is computed."""
     from export.formats.onnx.traced import write_for_measuring  # torch: not needed where networks are measured
 

@@ -24,9 +24,10 @@ from predictors.runtime import Device
 from predictors.setting import Setting
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from search_space.layers import LayerSpec
+    from supernet.inputs import Inputs
 
 # What the engine reads: a folder with architecture.json, network.py and model.safetensors.
 SUFFIX = ""
@@ -51,7 +52,7 @@ def devices() -> dict[Device, GpuFacts]:
     return {"cpu": {}, **({"cuda": {"gpu": gpu}} if gpu else {})}
 
 
-def write(network: nn.Module, layers: dict[str, LayerSpec], inputs: Tensor, folder: Path, *, tied: bool = True) -> Path:
+def write(network: nn.Module, layers: dict[str, LayerSpec], inputs: Inputs, folder: Path, *, tied: bool = True) -> Path:
     """Write what a bundle has for PyTorch: the network's description, source and weights."""
     from export.contents import write_architecture
     from export.formats.safetensors.format import write as write_safetensors
@@ -81,21 +82,16 @@ def prepare(path: Path, setting: Setting) -> Prepared:
     try:
         described = json.loads((path / "architecture.json").read_text())
         network = _build(path, described["layers"], described.get("dtype", "float32"))
-        given = described["input"]
+        given = described["inputs"] if "inputs" in described else {"input": described["input"]}
     except (OSError, KeyError, ValueError) as error:
         raise Refused(f"{path.name} is not a bundle that torch can measure: {error!r}") from error
     device = torch.device(how.device)
     network = network.eval().to(device)
-    shape = [setting.batch, *given["shape"][1:]]
     torch.manual_seed(0)
-    if given["dtype"] == "int64":
-        example = torch.zeros(shape, dtype=torch.int64, device=device)
-    else:
-        example = torch.randn(shape, device=device)
-        if example.dim() == 4:
-            example = example.to(memory_format=torch.channels_last)
-    tensors = arguments(network, example)
-    phases = language_phases(network, example) or {"forward": lambda: network(*tensors)}
+    examples = {name: _example(each, setting.batch, device) for name, each in given.items()}
+    first = next(iter(examples.values()))
+    tensors = arguments(network, examples)
+    phases = language_phases(network, first) or {"forward": lambda: network(*tensors)}
     if how.compiled:
         torch._dynamo.reset()
         compiled: Any = torch.compile(network)
@@ -112,7 +108,7 @@ def prepare(path: Path, setting: Setting) -> Prepared:
     dtypes = sorted({str(p.dtype).removeprefix("torch.") for p in network.parameters()})
     facts: RuntimeFacts = {
         "dtype": " + ".join(dtypes) or "float32",
-        "input_shape": shape,
+        "input_shape": list(first.shape),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }
     if how.device == "cuda":
@@ -120,6 +116,17 @@ def prepare(path: Path, setting: Setting) -> Prepared:
         facts["versions"]["cuda"] = torch.version.cuda
         facts["gpu_memory_bytes"] = torch.cuda.max_memory_allocated(device)
     return Prepared(timed, facts, gpu_uuid=_uuid(device) if how.device == "cuda" else None)
+
+
+def _example(given: dict[str, Any], batch: int, device: Any) -> Any:
+    """Inputs of the shape and type that a bundle says: token ids, or normal noise."""
+    import torch
+
+    shape = [batch, *given["shape"][1:]]
+    if given["dtype"] == "int64":
+        return torch.zeros(shape, dtype=torch.int64, device=device)
+    example = torch.randn(shape, device=device)
+    return example.to(memory_format=torch.channels_last) if example.dim() == 4 else example
 
 
 def _uuid(device: Any) -> str | None:

@@ -1,0 +1,92 @@
+"""Named inputs: what networks are given, by name, and how it goes through their blocks.
+
+A network of images or of texts has one input, `input`, and where texts are padded a second one, `mask`. A network of
+several towers has one for each, and nothing else is different: whoever runs, measures or writes a network hands its
+inputs on by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypeAlias
+
+import torch
+from torch import Tensor
+
+from search_space.inputs import INPUT, MASK
+
+# In the order in which a network takes them.
+Inputs: TypeAlias = Mapping[str, Tensor]
+
+
+def named(inputs: Tensor | Inputs, mask_BT: Tensor | None = None) -> Inputs:
+    """Inputs by name: a tensor alone is the input of a network that has one.
+
+    Args:
+        mask_BT: of padded texts, True where a position holds a token.
+    """
+    by_name = {INPUT: inputs} if isinstance(inputs, Tensor) else inputs
+    return by_name if mask_BT is None else {**by_name, MASK: mask_BT}
+
+
+def count(inputs: Inputs) -> int:
+    """Examples that are in each of them."""
+    return len(next(iter(inputs.values())))
+
+
+def part(inputs: Inputs, index: slice | Tensor) -> Inputs:
+    """Some of the examples."""
+    return {name: tensor[index] for name, tensor in inputs.items()}
+
+
+def moved(inputs: Inputs, device: torch.device | None) -> Inputs:
+    """The same on a device; None: where they are."""
+    return {name: tensor.to(device) for name, tensor in inputs.items()}
+
+
+def num_bytes(inputs: Inputs) -> int:
+    """Bytes of memory."""
+    return sum(tensor.nbytes for tensor in inputs.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What is on its way through the blocks of a network.
+
+    A block takes what the block before it gave. One that says `reads` begins a tower: it takes the input of that name,
+    says with `mask_of` which of its positions count, and what was made before is set aside. One that says `joins` takes
+    what all towers gave, stacked behind the batch.
+
+    Attributes:
+        inputs: of the network, by name.
+        x: what the next block takes; None: nothing was read yet.
+        mask: True where a position of `x` holds a token; None: everywhere.
+        ends: what the towers before this one gave.
+    """
+
+    inputs: Mapping[str, Tensor]
+    x: Tensor | None = None
+    mask: Tensor | None = None
+    ends: tuple[Tensor, ...] = ()
+
+    def into(self, block: Any) -> Self:
+        """The same where `x` and `mask` are what this block takes."""
+        reads = getattr(block, "reads", "")
+        if reads or self.x is None:
+            x = self.inputs[reads or "input"]
+            marks = getattr(block, "mask_of", None)
+            mask = self.inputs.get("mask") if marks is None else marks(x)
+            return replace(self, x=x, mask=mask, ends=self.ends if self.x is None else (*self.ends, self.x))
+        if getattr(block, "joins", False):
+            return replace(self, x=torch.stack((*self.ends, self.x), dim=1), mask=None, ends=())
+        return self
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of memory of what the blocks gave."""
+        return sum(tensor.nbytes for tensor in (self.x, *self.ends) if tensor is not None)
+
+    def gave(self, x: Tensor) -> Self:
+        """The same behind a block that gave this."""
+        return replace(self, x=x)
