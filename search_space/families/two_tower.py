@@ -189,7 +189,7 @@ def _choices(name: str, wanted: TowersPreset, tower: Tower, options: Options, *,
 # --- writing ---------------------------------------------------------------------------------------------
 
 
-def config_of(layers: Mapping[str, LayerSpec]) -> dict[str, Any]:
+def config_of(layers: Mapping[str, LayerSpec], _checkpoint: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The config.json under which transformers builds a network of these layers, the widest of them everywhere.
 
     A layer that is narrower computes the same with zeros in the rest.
