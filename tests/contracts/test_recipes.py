@@ -38,7 +38,7 @@ def test_every_algorithm_can_take_the_place_of_a_recipes_own(recipe, algorithm):
     given = {"recipe": recipe, "search": {"algorithm": algorithm}}
     if algorithm == "blocks" and recipe in WIDTHS_ARE_SHARED:
         # It scores alternatives one by one, and says which choices are tied and what can take its place.
-        with pytest.raises(ValidationError, match="shape stem to head together.* or take 'winnow'"):
+        with pytest.raises(ValidationError, match=r"shape stem to head together.* or take 'winnow'"):
             JobSpec.model_validate(given)
     else:
         assert JobSpec.model_validate(given).search.algorithm == algorithm
