@@ -24,7 +24,7 @@ from tests.api import BASE, open_api
 from tests.conftest import TINY_JOB
 
 MANY = {"jobs", "evaluations", "job_events", "job_logs"}
-JOBS, OF_ONE = 4000, 6000
+JOBS, OF_ONE, OF_OTHERS = 4000, 6000, 40_000
 
 Statement = tuple[str, Any]
 
@@ -147,6 +147,11 @@ def test_no_table_of_many_rows_is_read_from_end_to_end(
             number=lambda n: n + 1,
             architecture_id=lambda n: func.concat("n", n),
         )
+        # And of other jobs: a table that has the rows of one alone is rightly read as a whole.
+        numbered = {"number": lambda n: n + 1, "architecture_id": lambda n: func.concat("m", n)}
+        elsewhere = {"job_id": lambda n: func.concat("many", n % JOBS + 1)}
+        first = of_it & (EvaluationRow.__table__.c.architecture_id == "a")
+        multiply(connection, EvaluationRow, first, OF_OTHERS, **numbered, **elsewhere)
         multiply(connection, JobLog, JobLog.__table__.c.job_id == job_id, OF_ONE)
         first = (JobEvent.__table__.c.job_id == job_id) & (JobEvent.__table__.c.seq == 1)
         multiply(connection, JobEvent, first, OF_ONE, seq=lambda n: n + 1000)

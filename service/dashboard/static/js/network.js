@@ -111,7 +111,8 @@ function interval(metric) {
 function meaning(metric) {
   if (metric.startsWith("predicted_")) return "What the search believed.";
   const words = catalog.metrics[metric.replace(/^test_/, "")]?.meaning ?? "";
-  return metric.startsWith("test_") ? `On what no search has seen. ${words}` : words;
+  if (!metric.startsWith("test_")) return words;
+  return `On what no search has seen. ${words.replace("validation split", "test split")}`;
 }
 
 function showMeasurements() {
