@@ -439,7 +439,10 @@ def config_of(layers: Mapping[str, LayerSpec], checkpoint: Mapping[str, Any] | N
         CheckpointError: transformers has no such network, also not with zeros.
     """
     config = of_checkpoint(layers, checkpoint)
-    t = TYPES[str(config.get("model_type"))]
+    kind = str(config.get("model_type"))
+    if kind == "beit3":
+        raise CheckpointError("transformers has no class of BEiT-3's image encoder; take onnx or torch_export")
+    t = TYPES[kind]
     embedding, *_, head = layers.values()
     body = [layer for layer in layers.values() if isinstance(layer, EncoderLayerSpec | TransformerLayerSpec)]
     config["num_hidden_layers"] = len(body)

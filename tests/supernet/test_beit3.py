@@ -167,10 +167,11 @@ def test_pictures_are_prepared_as_timm_says(tmp_path):
     )
 
 
-def test_a_folder_for_transformers_is_refused(supernet):
+def test_a_folder_for_transformers_is_refused(supernet, tmp_path):
     space = supernet.space
-    subject = Subject(space.name, space.layers(space.smallest()))
-    assert "read and not written yet" in str(huggingface.refusal(subject))
+    facts = {"checkpoint": read_checkpoint(saved(tmp_path)).config}
+    subject = Subject(space.name, space.layers(space.smallest()), facts=facts)
+    assert "no class of BEiT-3's image encoder" in str(huggingface.refusal(subject))
 
 
 @pytest.mark.parametrize(
