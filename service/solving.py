@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from search.metrics import METRICS
 from service import jobs, targets
 from service.errors import Conflict, InvalidRequest
 from service.store import records
-from service.store.models import EvaluationRow, Job, Target
+from service.store.models import TERMINAL_STATES, EvaluationRow, Job, Target
 from service.store.records import BlockMetric, BlockScores, PairTerm
 
 if TYPE_CHECKING:
@@ -132,7 +133,10 @@ def solve_for(
     answer = answer_from(stored[0], space, objectives, limits, objective, sweep, priced)
     for one in answer.solutions:
         row = session.get(EvaluationRow, (job.id, one.architecture_id))
-        one.evaluated = None if row is None else dict(row.metrics)
+        if row is not None:  # its latency was measured on the job's own target, which is another one
+            one.evaluated = {
+                name: value for name, value in row.metrics.items() if priced is None or name != priced.metric
+            }
     answer.seconds = time.monotonic() - begin
     return answer
 
@@ -176,8 +180,9 @@ def answer_from(
     return Answer(best.metric, list(solutions.values()), distrust, list(scores.metrics), dict(scores.left_out))
 
 
-# (table's name and text, space's name and choices) -> its prices, of the last few that were asked for.
+# (table's name and text, the space's blocks and layers) -> its prices, of the last few that were asked for.
 _PRICED: OrderedDict[tuple[str, ...], BlockMetric] = OrderedDict()
+_PRICING = threading.Lock()
 MOST_PRICED = 16
 
 
@@ -195,10 +200,13 @@ def _priced(space: SearchSpace, scores: BlockScores, row: Target) -> BlockMetric
             f"`winnow extend JOB --target {row.name}`, and ask that job. A table of layers can be named here."
         )
     names = json.dumps([block.model_dump(mode="json") for block in scores.blocks])
-    key = row.name, hashlib.sha256((row.table or "").encode()).hexdigest(), space.name, names
-    if key in _PRICED:
-        _PRICED.move_to_end(key)
-        return _PRICED[key]
+    # Layers that no block shapes have prices too: classes, lengths of texts, and choices with one option.
+    layers = repr(space.layers(space.largest()))
+    key = row.name, hashlib.sha256((row.table or "").encode()).hexdigest(), space.name, names, layers
+    with _PRICING:
+        if key in _PRICED:
+            _PRICED.move_to_end(key)
+            return _PRICED[key]
     table = parse_table(row.table or "", f"The table of target {row.name}")
     try:
         found = added_up(
@@ -206,10 +214,12 @@ def _priced(space: SearchSpace, scores: BlockScores, row: Target) -> BlockMetric
         )
     except MissingRow as error:
         raise InvalidRequest(str(error), missing=list(error.keys[:20])) from None
-    _PRICED[key] = metric_of(found)
-    while len(_PRICED) > MOST_PRICED:
-        _PRICED.popitem(last=False)
-    return _PRICED[key]
+    made = metric_of(found)
+    with _PRICING:
+        _PRICED[key] = made
+        while len(_PRICED) > MOST_PRICED:
+            _PRICED.popitem(last=False)
+    return made
 
 
 def table_of(scores: BlockScores) -> BlockTable:
@@ -289,6 +299,11 @@ def _none_yet(job: Job) -> str:
             f"Job {job.id} searched with {algorithm!r}, which scores whole networks and no blocks. "
             "`winnow extend` it with search.algorithm=blocks, and ask that job."
         )
+    if job.state in TERMINAL_STATES:
+        return (
+            f"Job {job.id} is {job.state}, and its search left no block scores. Retry it if that is allowed, or "
+            "`winnow rerun` it from the search, and ask that job."
+        )
     return f"Job {job.id} has no block scores yet; they are there once its search has ended."
 
 
@@ -345,7 +360,11 @@ def _swept(
     swept = table.quantities[metric]
     ends = [_solved(one, kept).network for one in (swept, best)]
     first, last = (float(value) for value in swept.values(np.array(ends)))
-    return [{**limits, metric: float(value)} for value in np.linspace(first, last, points)]
+    asked = [float(value) for value in np.linspace(first, last, points)]
+    if metric in limits:  # none is wider than what was asked for, also where no network keeps that
+        tighter = min if swept.goal == "minimize" else max
+        asked = [tighter(value, limits[metric]) for value in asked]
+    return [{**limits, metric: value} for value in asked]
 
 
 def _values(scores: BlockScores, network: Sequence[int]) -> dict[str, Option]:

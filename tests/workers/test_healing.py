@@ -16,8 +16,9 @@ from sqlalchemy import update
 from pipeline import exporting
 from service import jobs, removal
 from service.settings import Settings
-from service.store import leases, queries
+from service.store import leases, queries, records
 from service.store.models import EvaluationRow, Export, Job
+from service.store.records import BlockScores
 from service.store.session import Database
 from tests.api import open_api
 from tests.workers.test_faults import HEALED, Bench, every_report_is_a_transaction
@@ -80,6 +81,16 @@ def exported(bench: Bench, api: TestClient, **body: Any) -> tuple[dict[str, Any]
         assert export is not None
         assert export.folder is not None
         return found, bench.settings.artifacts_dir / export.folder
+
+
+def test_limits_are_solved_for_in_a_job_that_took_over_the_block_scores(api: TestClient, finished: Bench) -> None:
+    scores = BlockScores(blocks=(), metrics=(), left_out={"accuracy": "it is not known"}, evaluations=3)
+    with finished.database.transaction() as session:
+        records.write(session, finished.id, finished.job().epoch, scores)
+    made = [asked(api, finished.id, healing=HEALING), asked(api, finished.id, "rerun", from_stage="measure finalists")]
+    for one in made:
+        answer = api.post(f"/v1/jobs/{one['id']}/solve", json={"objective": "accuracy"})
+        assert answer.json()["detail"] == "accuracy is not known of blocks: it is not known."
 
 
 def test_a_healed_job_takes_over_the_front_and_only_heals(api: TestClient, finished: Bench) -> None:
