@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.orm import Session
 
 from job.versions import read_job
-from search.metrics import METRICS
+from search.metrics import METRICS, Source
 from service import jobs, targets
 from service.errors import Conflict, InvalidRequest
 from service.store import records
@@ -174,7 +174,7 @@ def answer_from(
     for values in asked:
         solution = _solved(best, {metric: _limit(table, metric, value) for metric, value in values.items()})
         architecture = space.architecture(**{**largest, **_values(scores, solution.network)})
-        solutions.setdefault(architecture.id, _answered(table, architecture, solution, values))
+        solutions.setdefault(architecture.id, _answered(table, space, architecture, solution, values))
     limited = dict.fromkeys(metric for values in asked for metric in values)
     distrust = table.distrust(list(dict.fromkeys([best.metric, *limited])))
     return Answer(best.metric, list(solutions.values()), distrust, list(scores.metrics), dict(scores.left_out))
@@ -192,7 +192,6 @@ def _priced(space: SearchSpace, scores: BlockScores, row: Target) -> BlockMetric
     from predictors.tables import MissingRow
     from search.blocks.fit import added_up
     from search.blocks.parts import Blocks
-    from search.metrics import Source
 
     if row.kind != "table":
         raise InvalidRequest(
@@ -374,8 +373,18 @@ def _values(scores: BlockScores, network: Sequence[int]) -> dict[str, Option]:
     return values
 
 
+def _counted(table: BlockTable, space: SearchSpace, architecture: Architecture) -> dict[str, float]:
+    """What is counted of a network and is no sum over its blocks, such as the largest of its activations."""
+    from predictors.cost import costs
+
+    asked = [m for m, one in table.quantities.items() if one.source is Source.ANALYTIC and not one.trust.is_exact]
+    found = costs(space, architecture) if asked and space.has_layers else {}
+    return {metric: found[metric] for metric in asked if metric in found}
+
+
 def _answered(
     table: BlockTable,
+    space: SearchSpace,
     architecture: Architecture,
     solution: Solution,
     limits: Mapping[str, float],
@@ -385,18 +394,22 @@ def _answered(
     from search.objectives import Constraint
 
     network, predicted = np.array([solution.network]), {}
+    counted = _counted(table, space, architecture)
     for metric, one in table.quantities.items():
         value = float(one.values(network)[0])
         low, high = one.ends(value) if math.isfinite(one.trust.margin) else (None, None)
         predicted[metric] = Predicted(value, low, high, one.trust.is_exact)
+        if metric in counted:
+            predicted[metric] = Predicted(counted[metric], counted[metric], counted[metric], exact=True)
     beyond = []
     for metric, limit in limits.items():
         by = Constraint(metric, limit, METRICS[metric].goal).violation(predicted[metric].value)
-        if not solution.feasible and by > 0:
+        if by > 0 and (metric in counted or not solution.feasible):
             beyond.append(Beyond(metric, limit, predicted[metric].value, by))
+    feasible = not beyond if any(metric in counted for metric in limits) else solution.feasible
     return Solved(
         dict(limits),
-        solution.feasible,
+        feasible,
         solution.gap,
         architecture.id,
         architecture.values,

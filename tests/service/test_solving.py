@@ -210,6 +210,22 @@ def test_another_device_costs_no_evaluation(shop: Workshop, settings) -> None:
     assert "'latency_ms' was not scored in this job" in unknown.text
 
 
+def test_what_is_no_sum_over_blocks_is_counted_for_the_answer(shop: Workshop, settings) -> None:
+    space = shop.spec.space()
+    small = costs(space, space.smallest())
+    limits = {"params": 1.01 * small["params"]}
+    with open_api(settings) as api:
+        place, metric = f"/v1/jobs/{shop.job_id}/solve", "peak_activation_bytes"
+        kept, above, below = (
+            api.post(place, json={"limits": {**limits, **more}}).json()["solutions"][0]
+            for more in ({}, {metric: 1.05 * small[metric]}, {metric: 0.9 * small[metric]})
+        )
+    peak = costs(space, space.architecture(**kept["values"]))[metric]
+    assert kept["predicted"][metric] == {"value": peak, "low": peak, "high": peak, "exact": True}
+    assert above["feasible"]
+    assert [(one["metric"], one["value"]) for one in below["beyond"]] == [(metric, small[metric])]
+
+
 def test_prices_are_of_the_layers_that_no_block_shapes_too(shop: Workshop, settings) -> None:
     spaces = [
         JobSpec.model_validate({**JOB, "supernet": {"choices": {"layer2_ffn": (width,)}}}).space()
