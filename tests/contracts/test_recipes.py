@@ -1,10 +1,12 @@
 """Every recipe is a whole job, whose parts are there; and any algorithm can take the place of its own."""
 
 import pytest
+from pydantic import ValidationError
 
 from job.spec import JobSpec
 from plugins import kinds
 from search.metrics import METRICS
+from search.options import BudgetedOptions
 from search_space import plugins
 from supernet.methods.bignas.method import BigNAS
 from supernet.methods.bignas.options import BigNASOptions
@@ -32,8 +34,15 @@ def test_everything_a_recipe_names_can_be_loaded(recipe):
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("algorithm", kinds.ALGORITHMS.names())
 def test_every_algorithm_can_take_the_place_of_a_recipes_own(recipe, algorithm):
-    spec = JobSpec.model_validate({"recipe": recipe, "search": {"algorithm": algorithm}})
-    assert spec.search.algorithm == algorithm
+    given, own = {"recipe": recipe, "search": {"algorithm": algorithm}}, JobSpec.model_validate({"recipe": recipe})
+    options = kinds.ALGORITHMS.options(algorithm).OPTIONS()
+    searches = own.gradient is None and isinstance(options, BudgetedOptions)
+    if searches and (said := options.misfit(own.space(), own.search.evaluations)):
+        with pytest.raises(ValidationError) as refused:  # one that not every space suits says what else to take
+            JobSpec.model_validate(given)
+        assert said in str(refused.value)
+        return
+    assert JobSpec.model_validate(given).search.algorithm == algorithm
 
 
 def test_bignas_trains_as_the_paper_says():
