@@ -103,6 +103,9 @@ def test_limits_that_nothing_meets_give_the_nearest_network_with_its_numbers(sho
     with open_api(settings) as api:
         answer = api.post(f"/v1/jobs/{shop.job_id}/solve", json={"limits": {"params": 10}}).json()
         lines = said(answer)
+        narrow = Console(width=80, file=io.StringIO())
+        narrow.print(lines[0])
+        assert answer["solutions"][0]["architecture_id"] in narrow.file.getvalue()
     (one,) = answer["solutions"]
     smallest = shop.spec.space().smallest()
     assert not one["feasible"]
