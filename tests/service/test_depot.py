@@ -227,7 +227,7 @@ def test_objects_go_with_the_last_row_that_names_them(database: Database, elsewh
 def test_a_store_that_is_away_keeps_no_worker_from_tidying(
     database: Database, elsewhere: Settings, monkeypatch: pytest.MonkeyPatch, is_made_again: bool
 ) -> None:
-    content = b"an archive that " + (b"stays" if is_made_again else b"goes")
+    content = f"{elsewhere.artifacts_url} {is_made_again}".encode()
     job_id, _, sha256 = with_export(database, elsewhere, content)
     at_once = elsewhere.model_copy(update={"delete_grace_seconds": 0})
     with database.transaction() as session:
@@ -273,3 +273,25 @@ def test_garbage_is_what_no_row_names_and_is_not_new(
     assert CliRunner().invoke(app, ["db", "gc"]).exit_code == 0
     assert (store.has(left), store.has(named)) == (False, True)
     assert not (elsewhere.artifacts_dir / "supernets" / "left").exists()
+
+
+def test_garbage_that_a_job_names_meanwhile_stays(
+    database: Database, elsewhere: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, content = depot_of(elsewhere), f"made again for {elsewhere.artifacts_url}".encode()
+    assert store is not None
+    left = written(elsewhere.artifacts_dir, "supernets/again", content)
+    store.keep("supernets/again", left)
+    look = consistency.garbage
+
+    def and_then(*given: Any) -> consistency.Garbage:
+        found = look(*given)
+        assert left in {stored.sha256 for stored in found.objects}
+        with_export(database, elsewhere, content)
+        return found
+
+    monkeypatch.setattr(consistency, "garbage", and_then)
+    monkeypatch.setattr(consistency, "GRACE_SECONDS", -5.0)
+    monkeypatch.setattr("service.db_commands.get_settings", lambda: elsewhere)
+    assert CliRunner().invoke(app, ["db", "gc"]).exit_code == 0
+    assert store.has(left)
