@@ -157,7 +157,7 @@ def _remove(database: Database, settings: Settings, job_id: str, doomed: list[st
         Unavailable: the store of objects does not answer. Nobody waits for it: workers tidy between their heartbeats.
     """
     root, depot = settings.artifacts_dir.resolve(), depot_of(settings, patience=0)
-    digests = {name.removeprefix(OBJECT) for name in doomed if name.startswith(OBJECT)}
+    digests = [name.removeprefix(OBJECT) for name in doomed if name.startswith(OBJECT)]
     for name in doomed:
         if name.startswith(OBJECT):
             continue
@@ -169,10 +169,11 @@ def _remove(database: Database, settings: Settings, job_id: str, doomed: list[st
         else:
             path.unlink(missing_ok=True)
     (settings.data_dir / "logs" / f"job-{job_id}.log").unlink(missing_ok=True)
-    for digest in sorted(digests) if depot is not None else ():
-        # The list may be old, and another job has made the same file since.
-        with database.transaction() as session:
-            is_named = bool(queries.named_digests(session, {digest}))
-        if not is_named:
-            depot.discard(digest)
+    if depot is not None:
+        for digest in digests:
+            # The list may be old, and another job has made the same file since.
+            with database.transaction() as session:
+                is_named = bool(queries.named_digests(session, {digest}))
+            if not is_named:
+                depot.discard(digest)
     _list_of(settings, job_id).unlink(missing_ok=True)
