@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # pruned candidates settles near so many (Minitron, arXiv 2407.14679, section 4.2).
 BUDGETS = ("steps", "examples", "tokens", "minutes")
 DEFAULT_STEPS = 300
+# Examples or tokens of a budget: more than anybody has, and few enough to be exact as floats.
+MOST_EXAMPLES = 10**15
 
 
 class HealingSpec(DistillationOptions, InnerPart):
@@ -58,10 +60,10 @@ class HealingSpec(DistillationOptions, InnerPart):
         default=None,
         description=f"Of each network. Give one of steps, examples, tokens and minutes; none: {DEFAULT_STEPS} steps.",
     )
-    examples: Annotated[int, Field(ge=1)] | None = Field(
+    examples: Annotated[int, Field(ge=1, le=MOST_EXAMPLES)] | None = Field(
         default=None, description="Images, texts or blocks of text that each network sees."
     )
-    tokens: Annotated[int, Field(ge=1)] | None = Field(
+    tokens: Annotated[int, Field(ge=1, le=MOST_EXAMPLES)] | None = Field(
         default=None, description="Tokens that each network sees, padding included."
     )
     minutes: Annotated[float, Field(gt=0, le=1_000_000)] | None = Field(

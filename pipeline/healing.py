@@ -426,8 +426,9 @@ def chosen_networks(shop: Workshop, part: HealingSpec, front: FrontRecord) -> li
     knee = front.knee if front.knee in on_front else None
     if part.networks == "knee" and knee is not None:
         return [known[knee]]
-    if part.networks == "knee":
-        shop.reporter.tell("info", "The recommended network is the parent itself, so there is nothing to heal.")
+    if part.networks == "knee" or not on_front:
+        which = "The recommended network" if part.networks == "knee" else "The only network of the front"
+        shop.reporter.tell("info", f"{which} is the parent itself, so there is nothing to heal.")
         return []
     return [known[name] for name in spread(on_front, part.most, knee)]
 

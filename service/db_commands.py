@@ -101,27 +101,30 @@ def gc(
     """Remove files and objects that no row names, such as those of processes that were killed while they wrote."""
     from service.consistency import garbage
     from service.depot import depot_of
-    from service.store import schema
+    from service.store import queries, schema
 
     settings = get_settings()
     depot, freed = depot_of(settings), 0
     with _database() as database:
         schema.check(database)
-        found = garbage(database, settings, depot)
-    for path in found.files:
-        full = settings.artifacts_dir / path
-        freed += full.stat().st_size if full.is_file() else 0
-        console.print(plain(f"  {path}"), soft_wrap=True)
-        if not dry_run:
-            full.unlink(missing_ok=True)
-    for stored in found.objects:
-        assert depot is not None
-        freed += stored.size_bytes
-        console.print(plain(f"  {depot.url}: {stored.sha256}"), soft_wrap=True)
-        if not dry_run:
-            depot.discard(stored.sha256)
+        found, objects = garbage(database, settings, depot), 0
+        for path in found.files:
+            full = settings.artifacts_dir / path
+            freed += full.stat().st_size if full.is_file() else 0
+            console.print(plain(f"  {path}"), soft_wrap=True)
+            if not dry_run:
+                full.unlink(missing_ok=True)
+        for stored in found.objects:
+            assert depot is not None
+            with database.transaction() as session:
+                if queries.named_digests(session, {stored.sha256}):
+                    continue  # by a job that has made the same file meanwhile
+            objects, freed = objects + 1, freed + stored.size_bytes
+            console.print(plain(f"  {depot.url}: {stored.sha256}"), soft_wrap=True)
+            if not dry_run:
+                depot.discard(stored.sha256)
     verb = "would be" if dry_run else "are"
-    console.print(plain(f"{len(found.files)} files and {len(found.objects)} objects {verb} removed, {freed:,} bytes"))
+    console.print(plain(f"{len(found.files)} files and {objects} objects {verb} removed, {freed:,} bytes"))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from service.archives import wrong_with
 from service.errors import Unavailable
-from service.settings import Settings
+from service.settings import Settings, without_password
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -31,6 +32,8 @@ T = TypeVar("T")
 OBJECTS = "objects"
 # A store that does not answer is asked again for so long, at first after a second.
 PATIENCE_SECONDS = 600.0
+# The same where somebody waits for an answer.
+ANSWER_PATIENCE_SECONDS = 5.0
 # A younger object may belong to a row that is being written.
 GRACE_SECONDS = 3600.0
 
@@ -62,11 +65,13 @@ class Depot:
         try:
             self._files, root = url_to_fs(url, use_listings_cache=False)
         except (ImportError, ValueError) as error:
+            said = without_password(f"{url}, and that cannot be opened: {error}")
             raise ValueError(
-                f"WINNOW_ARTIFACTS_URL is {url}, and that cannot be opened: {error} "
+                f"WINNOW_ARTIFACTS_URL is {said} "
                 "For s3:// install winnow[s3]; leave it out to keep artifacts in WINNOW_DATA_DIR alone."
             ) from None
-        self.url, self._root, self._folder, self._patience = url, root.rstrip("/"), folder, patience
+        # As it is shown: some back ends have their password in the URL.
+        self.url, self._root, self._folder, self._patience = without_password(url), root.rstrip("/"), folder, patience
 
     def keep(self, name: str, sha256: str) -> None:
         """Send a file of the folder to the store, unless that has it. A row may name it afterwards.
@@ -94,7 +99,8 @@ class Depot:
         local = self._folder / name
         if wrong_with(local, sha256) is None:
             return True
-        draft = local.with_name(f".{local.name}.{os.getpid()}.draft")
+        # Of this call alone: requests of one process may fetch the same file at once.
+        draft = local.with_name(f".{local.name}.{os.getpid()}-{secrets.token_hex(4)}.draft")
 
         def fetch(files: AbstractFileSystem) -> bool:
             local.parent.mkdir(parents=True, exist_ok=True)
@@ -174,12 +180,13 @@ class Depot:
                     raise  # no room on this machine
                 if time.monotonic() + pause > deadline:
                     raise self._away(error) from None
-                log.warning("%s does not answer, trying again: %s", self.url, error)
+                log.warning("%s does not answer, trying again: %s", self.url, without_password(str(error)))
                 time.sleep(pause)
                 pause = min(60.0, 2 * pause)
 
     def _away(self, error: Exception) -> Unavailable:
-        return Unavailable(f"The artifacts at {self.url} cannot be reached: {type(error).__name__}: {error}")
+        said = without_password(f"{type(error).__name__}: {error}")
+        return Unavailable(f"The artifacts at {self.url} cannot be reached: {said}")
 
 
 def _moment(facts: dict[str, object]) -> datetime | None:
@@ -193,12 +200,15 @@ def _moment(facts: dict[str, object]) -> datetime | None:
     return None
 
 
-def depot_of(settings: Settings) -> Depot | None:
+def depot_of(settings: Settings, patience: float = PATIENCE_SECONDS) -> Depot | None:
     """The store that the settings name; None: artifacts are in the folder alone.
+
+    Args:
+        patience: seconds for which a store that does not answer is asked again.
 
     Raises:
         ValueError: it cannot be opened.
     """
     if settings.artifacts_url is None:
         return None
-    return Depot(settings.artifacts_url, settings.artifacts_dir)
+    return Depot(settings.artifacts_url, settings.artifacts_dir, patience)

@@ -35,7 +35,7 @@ BEFORE_SUPERNET = (Stage.CHECK, Stage.PREPARE_DATA, Stage.TRAIN_SUPERNET)
 RECORDS_OF: dict[Stage, tuple[str, ...]] = {
     Stage.TRAIN_SUPERNET: ("curve point",),
     Stage.FIT_PREDICTORS: ("predictor",),
-    Stage.SEARCH: ("sensitivity", "baseline score"),
+    Stage.SEARCH: ("sensitivity", "baseline score", "block scores"),
     Stage.MEASURE_FINALISTS: ("front",),
 }
 # What of a job concerns no stage.

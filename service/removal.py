@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from service import jobs, verbs
 from service.auth.keys import ANYBODY, Identity
 from service.depot import depot_of
+from service.errors import Unavailable
 from service.settings import Settings
 from service.store import queries
 from service.store.models import Artifact, Export, Job, Measurement, TrainedSupernet, Verb
@@ -78,7 +79,10 @@ def purge(database: Database, settings: Settings) -> int:
             unnamed = sorted(digests - queries.named_digests(session, digests))
             doomed += [f"{OBJECT}{digest}" for digest in unnamed]
             _write_down(settings, job_id, doomed)
-        _remove(settings, job_id, doomed)
+        try:
+            _remove(database, settings, job_id, doomed)
+        except Unavailable as error:  # the list stays, and is finished once the store answers
+            log.warning("objects of removed job %s stay: %s", job_id, error.detail)
         log.info("job %s and %d of its files are removed", job_id, len(doomed))
     return AT_ONCE
 
@@ -139,17 +143,23 @@ def _finish(database: Database, settings: Settings) -> None:
         if is_there:  # another process is at it, or its rows stayed: the next removal writes the list anew
             continue
         try:
-            _remove(settings, path.stem, json.loads(path.read_text()))
+            _remove(database, settings, path.stem, json.loads(path.read_text()))
+        except Unavailable as error:
+            log.warning("objects of removed job %s stay: %s", path.stem, error.detail)
         except (OSError, ValueError) as error:
             log.warning("files of removed job %s stay: %s", path.stem, error)
 
 
-def _remove(settings: Settings, job_id: str, doomed: list[str]) -> None:
-    root, depot = settings.artifacts_dir.resolve(), depot_of(settings)
+def _remove(database: Database, settings: Settings, job_id: str, doomed: list[str]) -> None:
+    """Remove files, then objects that still no row names, and then the list.
+
+    Raises:
+        Unavailable: the store of objects does not answer. Nobody waits for it: workers tidy between their heartbeats.
+    """
+    root, depot = settings.artifacts_dir.resolve(), depot_of(settings, patience=0)
+    digests = [name.removeprefix(OBJECT) for name in doomed if name.startswith(OBJECT)]
     for name in doomed:
         if name.startswith(OBJECT):
-            if depot is not None:
-                depot.discard(name.removeprefix(OBJECT))
             continue
         path = root / name
         if not path.resolve().is_relative_to(root):
@@ -159,4 +169,11 @@ def _remove(settings: Settings, job_id: str, doomed: list[str]) -> None:
         else:
             path.unlink(missing_ok=True)
     (settings.data_dir / "logs" / f"job-{job_id}.log").unlink(missing_ok=True)
+    if depot is not None:
+        for digest in digests:
+            # The list may be old, and another job has made the same file since.
+            with database.transaction() as session:
+                is_named = bool(queries.named_digests(session, {digest}))
+            if not is_named:
+                depot.discard(digest)
     _list_of(settings, job_id).unlink(missing_ok=True)

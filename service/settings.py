@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -154,3 +155,8 @@ def get_settings() -> Settings:
             f"WINNOW_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}, got {e['input']!r}" for e in error.errors()
         ]
         raise ValueError("; ".join(wrong)) from None
+
+
+def without_password(text: str) -> str:
+    """A text whose URLs may be printed."""
+    return re.sub(r"(://[^:/@\s]*):[^@\s]+@", r"\1:***@", text)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from search.metrics import METRICS
 from service.client import Client
@@ -70,7 +70,8 @@ def said(answer: dict[str, Any]) -> list[Any]:
     """An answer as lines and a table."""
     first = answer["solutions"][0]
     metrics = [answer["objective"], *(m for m in first["predicted"] if m != answer["objective"])]
-    table = Table("architecture", *metrics)
+    # An id that is cut off names nothing.
+    table = Table(Column("architecture", no_wrap=True, min_width=16), *metrics)
     for one in answer["solutions"]:
         table.add_row(plain(one["architecture_id"]), *(plain(_number(one, metric)) for metric in metrics))
     lines: list[Any] = [table]

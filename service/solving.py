@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -14,11 +15,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy.orm import Session
 
 from job.versions import read_job
-from search.metrics import METRICS
+from search.metrics import METRICS, Source
 from service import jobs, targets
 from service.errors import Conflict, InvalidRequest
 from service.store import records
-from service.store.models import EvaluationRow, Job, Target
+from service.store.models import TERMINAL_STATES, EvaluationRow, Job, Target
 from service.store.records import BlockMetric, BlockScores, PairTerm
 
 if TYPE_CHECKING:
@@ -132,7 +133,10 @@ def solve_for(
     answer = answer_from(stored[0], space, objectives, limits, objective, sweep, priced)
     for one in answer.solutions:
         row = session.get(EvaluationRow, (job.id, one.architecture_id))
-        one.evaluated = None if row is None else dict(row.metrics)
+        if row is not None:  # its latency was measured on the job's own target, which is another one
+            one.evaluated = {
+                name: value for name, value in row.metrics.items() if priced is None or name != priced.metric
+            }
     answer.seconds = time.monotonic() - begin
     return answer
 
@@ -170,14 +174,15 @@ def answer_from(
     for values in asked:
         solution = _solved(best, {metric: _limit(table, metric, value) for metric, value in values.items()})
         architecture = space.architecture(**{**largest, **_values(scores, solution.network)})
-        solutions.setdefault(architecture.id, _answered(table, architecture, solution, values))
+        solutions.setdefault(architecture.id, _answered(table, space, architecture, solution, values))
     limited = dict.fromkeys(metric for values in asked for metric in values)
     distrust = table.distrust(list(dict.fromkeys([best.metric, *limited])))
     return Answer(best.metric, list(solutions.values()), distrust, list(scores.metrics), dict(scores.left_out))
 
 
-# (table's name and text, space's name and choices) -> its prices, of the last few that were asked for.
+# (table's name and text, the space's blocks and layers) -> its prices, of the last few that were asked for.
 _PRICED: OrderedDict[tuple[str, ...], BlockMetric] = OrderedDict()
+_PRICING = threading.Lock()
 MOST_PRICED = 16
 
 
@@ -187,7 +192,6 @@ def _priced(space: SearchSpace, scores: BlockScores, row: Target) -> BlockMetric
     from predictors.tables import MissingRow
     from search.blocks.fit import added_up
     from search.blocks.parts import Blocks
-    from search.metrics import Source
 
     if row.kind != "table":
         raise InvalidRequest(
@@ -195,10 +199,13 @@ def _priced(space: SearchSpace, scores: BlockScores, row: Target) -> BlockMetric
             f"`winnow extend JOB --target {row.name}`, and ask that job. A table of layers can be named here."
         )
     names = json.dumps([block.model_dump(mode="json") for block in scores.blocks])
-    key = row.name, hashlib.sha256((row.table or "").encode()).hexdigest(), space.name, names
-    if key in _PRICED:
-        _PRICED.move_to_end(key)
-        return _PRICED[key]
+    # Layers that no block shapes have prices too: classes, lengths of texts, and choices with one option.
+    layers = repr(space.layers(space.largest()))
+    key = row.name, hashlib.sha256((row.table or "").encode()).hexdigest(), space.name, names, layers
+    with _PRICING:
+        if key in _PRICED:
+            _PRICED.move_to_end(key)
+            return _PRICED[key]
     table = parse_table(row.table or "", f"The table of target {row.name}")
     try:
         found = added_up(
@@ -206,10 +213,12 @@ def _priced(space: SearchSpace, scores: BlockScores, row: Target) -> BlockMetric
         )
     except MissingRow as error:
         raise InvalidRequest(str(error), missing=list(error.keys[:20])) from None
-    _PRICED[key] = metric_of(found)
-    while len(_PRICED) > MOST_PRICED:
-        _PRICED.popitem(last=False)
-    return _PRICED[key]
+    made = metric_of(found)
+    with _PRICING:
+        _PRICED[key] = made
+        while len(_PRICED) > MOST_PRICED:
+            _PRICED.popitem(last=False)
+    return made
 
 
 def table_of(scores: BlockScores) -> BlockTable:
@@ -289,6 +298,11 @@ def _none_yet(job: Job) -> str:
             f"Job {job.id} searched with {algorithm!r}, which scores whole networks and no blocks. "
             "`winnow extend` it with search.algorithm=blocks, and ask that job."
         )
+    if job.state in TERMINAL_STATES:
+        return (
+            f"Job {job.id} is {job.state}, and its search left no block scores. Retry it if that is allowed, or "
+            "`winnow rerun` it from the search, and ask that job."
+        )
     return f"Job {job.id} has no block scores yet; they are there once its search has ended."
 
 
@@ -345,7 +359,11 @@ def _swept(
     swept = table.quantities[metric]
     ends = [_solved(one, kept).network for one in (swept, best)]
     first, last = (float(value) for value in swept.values(np.array(ends)))
-    return [{**limits, metric: float(value)} for value in np.linspace(first, last, points)]
+    asked = [float(value) for value in np.linspace(first, last, points)]
+    if metric in limits:  # none is wider than what was asked for, also where no network keeps that
+        tighter = min if swept.goal == "minimize" else max
+        asked = [tighter(value, limits[metric]) for value in asked]
+    return [{**limits, metric: value} for value in asked]
 
 
 def _values(scores: BlockScores, network: Sequence[int]) -> dict[str, Option]:
@@ -355,8 +373,18 @@ def _values(scores: BlockScores, network: Sequence[int]) -> dict[str, Option]:
     return values
 
 
+def _counted(table: BlockTable, space: SearchSpace, architecture: Architecture) -> dict[str, float]:
+    """What is counted of a network and is no sum over its blocks, such as the largest of its activations."""
+    from predictors.cost import costs
+
+    asked = [m for m, one in table.quantities.items() if one.source is Source.ANALYTIC and not one.trust.is_exact]
+    found = costs(space, architecture) if asked and space.has_layers else {}
+    return {metric: found[metric] for metric in asked if metric in found}
+
+
 def _answered(
     table: BlockTable,
+    space: SearchSpace,
     architecture: Architecture,
     solution: Solution,
     limits: Mapping[str, float],
@@ -366,18 +394,22 @@ def _answered(
     from search.objectives import Constraint
 
     network, predicted = np.array([solution.network]), {}
+    counted = _counted(table, space, architecture)
     for metric, one in table.quantities.items():
         value = float(one.values(network)[0])
         low, high = one.ends(value) if math.isfinite(one.trust.margin) else (None, None)
         predicted[metric] = Predicted(value, low, high, one.trust.is_exact)
+        if metric in counted:
+            predicted[metric] = Predicted(counted[metric], counted[metric], counted[metric], exact=True)
     beyond = []
     for metric, limit in limits.items():
         by = Constraint(metric, limit, METRICS[metric].goal).violation(predicted[metric].value)
-        if not solution.feasible and by > 0:
+        if by > 0 and (metric in counted or not solution.feasible):
             beyond.append(Beyond(metric, limit, predicted[metric].value, by))
+    feasible = not beyond if any(metric in counted for metric in limits) else solution.feasible
     return Solved(
         dict(limits),
-        solution.feasible,
+        feasible,
         solution.gap,
         architecture.id,
         architecture.values,

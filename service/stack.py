@@ -6,7 +6,6 @@ import contextlib
 import errno
 import getpass
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -26,7 +25,7 @@ from service.embedded import EmbeddedServers
 from service.errors import Unauthorized, Unavailable
 from service.folder_lock import FolderLock, FolderTaken, Part
 from service.lifeline import open_private_log, tied_to_parent
-from service.settings import Settings
+from service.settings import Settings, without_password
 from service.store import schema
 from service.store.session import Database
 
@@ -342,7 +341,7 @@ def default_roots() -> str:
 
 def without_passwords(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables as they may be printed."""
-    return {name: re.sub(r"(://[^:/@\s]*):[^@\s]+@", r"\1:***@", value) for name, value in environment.items()}
+    return {name: without_password(value) for name, value in environment.items()}
 
 
 def free_port(host: str) -> int:

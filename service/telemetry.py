@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from service.settings import Settings
+from service.settings import Settings, without_password
 from service.version import version
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def spans_of(settings: Settings, part: str) -> Spans | None:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     except ImportError:
         raise ValueError(
-            f"WINNOW_OTLP_ENDPOINT is {settings.otlp_endpoint}, and OpenTelemetry is not installed here: "
-            "pip install 'winnow[otel]', or leave the setting out."
+            f"WINNOW_OTLP_ENDPOINT is {without_password(settings.otlp_endpoint)}, and OpenTelemetry is not installed "
+            "here: pip install 'winnow[otel]', or leave the setting out."
         ) from None
     return Spans(OTLPSpanExporter(f"{settings.otlp_endpoint.rstrip('/')}/v1/traces", timeout=TIMEOUT_SECONDS), part)

@@ -114,6 +114,8 @@ def heal(
         if len(networks) > 1:
             raise ValueError(f"Give {' or '.join(words)} alone, or ids of networks.")
         named = networks[0]
+    if most is not None and named != "front":
+        raise ValueError("--most is of the networks of the front: winnow heal JOB front --most N.")
     asked = {
         "networks": named,
         "most": most,

@@ -213,7 +213,7 @@ class Agent:
             if name not in self.routes:
                 return f"There is no tool {name!r}, or this key may not use it. Tools: {', '.join(self.routes)}.", True
             return await self._ask(self.routes[name], arguments)
-        except TypeError as error:
+        except (TypeError, ValueError, httpx.InvalidURL) as error:
             return f"{name} was called with wrong arguments: {error}", True
         except httpx.HTTPError as error:
             return f"Winnow does not answer at {self._http.base_url}: {type(error).__name__}: {error}", True
@@ -237,8 +237,10 @@ class Agent:
     ) -> tuple[str, bool]:
         if (job_id is None) == (export_id is None):
             return "Name a job_id or an export_id, and not both.", True
+        if not 0 <= seconds <= LONGEST_WAIT_SECONDS:
+            return f"Got {seconds} seconds; wait for 0 to {LONGEST_WAIT_SECONDS:g}, and ask again.", True
         path = f"/v1/jobs/{quote(job_id, safe='')}" if job_id else f"/v1/exports/{quote(export_id or '', safe='')}"
-        deadline = time.monotonic() + min(seconds, LONGEST_WAIT_SECONDS)
+        deadline = time.monotonic() + seconds
         while True:
             answer = await self._http.get(path)
             over = not answer.is_success or answer.json()["state"] in OVER

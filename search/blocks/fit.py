@@ -71,6 +71,8 @@ def fit_table(
         goals: metric -> its better direction, of all that are wanted.
         known: those of them that cost nothing to ask for.
     """
+    if not blocks.blocks:
+        return BlockTable((), {}, dict.fromkeys(goals, "the space has a single network, and so no blocks"))
     found = {m: _of_known(blocks, m, goals[m], cost) for m, cost in known.items() if m in goals}
     networks = blocks.networks([one.architecture for one in evaluations])
     scored = {m: _scored(blocks, networks, evaluations, m, goals[m]) for m in goals if m not in known}

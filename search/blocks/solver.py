@@ -32,6 +32,8 @@ NEARBY, MOVES = 100, 60
 BESIDE_LIMITS = 1e-4
 # Rounding of sums, as shares: what the solver may take for kept, and what is kept.
 ROUNDING, EXACT = 1e-9, 1e-12
+# The largest number of a row, so far beyond its limit that more says nothing; HiGHS refuses 1e15.
+LARGEST_NUMBER = 1e9
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,12 @@ class _Found:
 _NOTHING = _Found(None, math.inf, -math.inf, is_final=False)
 
 
+def _unit(limit: Limit) -> float:
+    """By what the row of a limit is divided: its scale, as far as the solver takes the numbers that this leaves."""
+    largest = max((float(np.abs(costs).max(initial=0.0)) for costs in limit.terms.costs), default=0.0)
+    return max(limit.scale, largest / LARGEST_NUMBER, abs(limit.terms.base) / LARGEST_NUMBER, 1e-300)
+
+
 class _Program:
     """Columns: alternatives of every block, then pairs, then the excess of each limit if limits are soft."""
 
@@ -188,7 +196,7 @@ class _Program:
         for number, limit in enumerate(limits):
             row = self._row(limit.terms)
             # Rows of about one, whatever the unit: bytes beside milliseconds are beyond a solver's tolerances.
-            unit = max(limit.scale, 1e-300)
+            unit = _unit(limit)
             if soft:
                 row[self._num_x + len(self._pairs) + number] = -unit
             rows.append(row / unit)
@@ -384,7 +392,7 @@ class _Program:
             columns[place] = pair.of_first[network[pair.first]] and pair.of_second[network[pair.second]]
         if self._soft:
             for number, limit in enumerate(self._limits):
-                excess = (float(limit.terms.of(np.array([network]))[0]) - limit.most) / max(limit.scale, 1e-300)
+                excess = (float(limit.terms.of(np.array([network]))[0]) - limit.most) / _unit(limit)
                 columns[self._num_x + len(self._pairs) + number] = max(0.0, excess)
         return columns
 

@@ -43,7 +43,7 @@ from service.auth.guard import Gatekeeper, guard
 from service.auth.hosts import refuse_open_network
 from service.broker_watch import BrokerWatch
 from service.dashboard import pages
-from service.depot import depot_of
+from service.depot import ANSWER_PATIENCE_SECONDS, depot_of
 from service.errors import TooLarge
 from service.queue import Queue
 from service.settings import Settings, get_settings
@@ -134,7 +134,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings, app.state.database, app.state.queue = settings, database, queue
     app.state.notices = Notices(database)
     app.state.latencies = metrics.Latencies()
-    app.state.depot = depot_of(settings)
+    app.state.depot = depot_of(settings, ANSWER_PATIENCE_SECONDS)
     app.state.spans = spans_of(settings, "api")
     app.state.broker_watch = BrokerWatch(queue)
     app.state.gatekeeper = Gatekeeper.of(settings, database)

@@ -114,9 +114,12 @@ def joined(session: Session, job_id: str) -> set[int]:
 def _has_its_machines() -> ColumnElement[bool]:
     """A condition on jobs: those that train on several machines wait, without a worker, until all others are there."""
     hosts = func.coalesce(Job.spec["training"]["hosts"].as_integer(), 1)
+    rank = WorkerNode.facts["rank"].as_integer()
     there = (
-        select(func.count(func.distinct(WorkerNode.facts["rank"].as_integer())))
+        select(func.count(func.distinct(rank)))
         .where(is_online(), any_(WorkerNode.queues) == JOIN, Job.id == any_(WorkerNode.labels))
+        # One that joins by a wrong number is there until it is told so.
+        .where(rank.between(1, hosts - 1))
         .correlate(Job)
         .scalar_subquery()
     )

@@ -89,6 +89,14 @@ def test_a_budget_of_nothing_is_refused(budget: dict[str, Any]) -> None:
     assert "greater than" in refusal(healing=budget)
 
 
+@pytest.mark.parametrize("budget", [{"examples": 10**400}, {"tokens": 10**16}])
+def test_a_budget_that_no_float_holds_is_refused(budget: dict[str, Any]) -> None:
+    (name,) = budget
+    said = refusal(healing=budget)
+    assert f"healing.{name}" in said
+    assert "less than or equal to" in said
+
+
 def test_two_budgets_are_refused() -> None:
     said = refusal(healing={"steps": 3, "minutes": 2})
     assert "Got healing.steps and healing.minutes; say in one of them how long networks heal." in said

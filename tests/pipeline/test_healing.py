@@ -21,7 +21,7 @@ from pipeline import finalists, healing, stages
 from pipeline.artifacts import ArtifactStore
 from pipeline.exams import exams_of, held_out_exams_of
 from pipeline.healed_front import kendall_tau
-from pipeline.healing import Healer, spread
+from pipeline.healing import Healer, chosen_networks, spread
 from pipeline.materials import prepare_data
 from pipeline.reporter import Interrupted
 from pipeline.training import train_supernet
@@ -307,6 +307,22 @@ def test_a_stopped_job_keeps_what_is_healed(texts: Found, tmp_path: Path) -> Non
 def test_a_network_that_the_job_has_not_evaluated_is_refused(texts: Found, tmp_path: Path) -> None:
     with pytest.raises(JobFailed, match="has evaluated no network 'nobody'"):
         heal(texts.shop(tmp_path, networks=["nobody"], **QUICK))
+
+
+@pytest.mark.parametrize(
+    ("networks", "which"), [("knee", "The recommended network"), ("front", "The only network of the front")]
+)
+def test_a_front_of_the_parent_alone_is_said_to_have_nothing_to_heal(
+    texts: Found, tmp_path: Path, networks: str, which: str
+) -> None:
+    shop = texts.shop(tmp_path, networks=networks)
+    (front,) = shop.reporter.records(FrontRecord)
+    largest = shop.space.largest().id
+    point = front.points[0].model_copy(update={"architecture_id": largest})
+    assert shop.spec.healing is not None
+    alone = front.model_copy(update={"points": (point,), "knee": largest})
+    assert chosen_networks(shop, shop.spec.healing, alone) == []
+    assert f"{which} is the parent itself, so there is nothing to heal." in reporter_of(shop).messages
 
 
 def test_a_batch_of_more_than_there_is_fails_before_anything_is_done(texts: Found, tmp_path: Path) -> None:

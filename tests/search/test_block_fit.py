@@ -154,3 +154,11 @@ def test_a_search_finds_nearly_the_whole_front_of_a_space_that_is_not_additive()
     share = hypervolume(done, objectives, worst) / hypervolume(every, objectives, worst)
     drawn = run_search(make_algorithm("random", TWELVE, objectives, evaluations=13 + 50), each(score), {})
     assert share > 0.95 > hypervolume(drawn, objectives, worst) / hypervolume(every, objectives, worst)
+
+
+def test_a_space_of_one_network_has_nothing_to_add_up() -> None:
+    space = SearchSpace("one", [Choice("width", (8,))])
+    done = [Evaluation(space.largest(), {"accuracy": 0.5})]
+    table = fit_table(Blocks(space), done, {"accuracy": "maximize", "macs": "minimize"}, {"macs": lambda _: 3.0})
+    assert table.quantities == {}
+    assert table.left_out == dict.fromkeys(("accuracy", "macs"), "the space has a single network, and so no blocks")

@@ -106,3 +106,13 @@ def test_too_little_time_says_how_far_the_best_may_be() -> None:
     assert hurried.total * (1 - hurried.gap) <= patient.total * (1 + ENOUGH)
     assert patient.total <= hurried.total * (1 + ENOUGH)
     assert len(sizes) == len(patient.network)
+
+
+@pytest.mark.parametrize("limit", [1e-308, 1e-25, 1e-9])
+def test_a_limit_far_below_every_network_gives_the_nearest_one(limit: float) -> None:
+    objective = Terms(0.0, (np.array([0.0, 1.0, 2.0]), np.array([0.0, 3.0])))
+    params = Terms(1e6, (np.array([5e6, 1e6, 2e6]), np.array([4e6, 3e6])))
+    found = solve(objective, [Limit(params, limit, limit)])
+    assert found is not None
+    assert not found.feasible
+    assert found.network == (1, 1)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
+from typing import Any
 
 import boto3
 import pytest
 import torch
+from fsspec.implementations.local import LocalFileSystem
 from moto.server import ThreadedMotoServer
 from typer.testing import CliRunner
 
@@ -131,6 +135,32 @@ def test_a_store_that_cannot_be_is_refused_at_the_start(settings: Settings, name
         depot_of(settings.model_copy(update={"artifacts_url": named}))
 
 
+def test_requests_that_fetch_the_same_file_at_once_both_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Depot(f"file://{tmp_path}/store", tmp_path / "here", patience=0)
+    sha256 = written(tmp_path / "here", "exports/x", b"an archive")
+    store.keep("exports/x", sha256)
+    (tmp_path / "here/exports/x").unlink()
+    get_file, both = LocalFileSystem.get_file, Barrier(2, timeout=30)
+
+    def at_once(self: LocalFileSystem, *given: Any, **options: Any) -> None:
+        get_file(self, *given, **options)
+        both.wait()
+
+    monkeypatch.setattr(LocalFileSystem, "get_file", at_once)
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(lambda _: store.bring("exports/x", sha256), range(2))) == [True, True]
+    assert [path.name for path in (tmp_path / "here/exports").iterdir()] == ["x"]
+
+
+def test_a_password_in_the_url_is_not_said(settings: Settings, tmp_path: Path) -> None:
+    store = Depot("memory://u:secret@host/winnow", tmp_path, patience=0)
+    refused = [str(store._away(OSError("memory://u:secret@host/winnow is away"))), store.url]
+    with pytest.raises(ValueError, match="cannot be opened") as error:
+        depot_of(settings.model_copy(update={"artifacts_url": "nonsuch://u:secret@host/winnow"}))
+    assert not any("secret" in said for said in (*refused, str(error.value)))
+    assert all("u:***@host" in said for said in (*refused, str(error.value)))
+
+
 # --- with rows -----------------------------------------------------------------------------------
 
 
@@ -195,6 +225,35 @@ def test_objects_go_with_the_last_row_that_names_them(database: Database, elsewh
         assert store.has(sha256) is stays
 
 
+@pytest.mark.parametrize("is_made_again", [False, True])
+def test_a_store_that_is_away_keeps_no_worker_from_tidying(
+    database: Database, elsewhere: Settings, monkeypatch: pytest.MonkeyPatch, is_made_again: bool
+) -> None:
+    content = f"{elsewhere.artifacts_url} {is_made_again}".encode()
+    job_id, _, sha256 = with_export(database, elsewhere, content)
+    at_once = elsewhere.model_copy(update={"delete_grace_seconds": 0})
+    with database.transaction() as session:
+        removal.delete(session, job_id)
+
+    def away(store: Depot, _sha256: str) -> None:
+        assert store._patience == 0, "a worker would say for so long that it is there no more"
+        raise store._away(OSError("no route"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Depot, "discard", away)
+        while removal.purge(database, at_once):
+            pass
+        removal.purge(database, at_once)
+    store = depot_of(elsewhere)
+    assert store is not None
+    assert store.has(sha256)
+    if is_made_again:
+        with_export(database, elsewhere, content)
+    removal.purge(database, at_once)
+    assert store.has(sha256) is is_made_again
+    assert not list(elsewhere.artifacts_dir.glob(f"{removal.DOOMED}/{job_id}.json"))
+
+
 def test_garbage_is_what_no_row_names_and_is_not_new(
     database: Database, elsewhere: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,3 +275,25 @@ def test_garbage_is_what_no_row_names_and_is_not_new(
     assert CliRunner().invoke(app, ["db", "gc"]).exit_code == 0
     assert (store.has(left), store.has(named)) == (False, True)
     assert not (elsewhere.artifacts_dir / "supernets" / "left").exists()
+
+
+def test_garbage_that_a_job_names_meanwhile_stays(
+    database: Database, elsewhere: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, content = depot_of(elsewhere), f"made again for {elsewhere.artifacts_url}".encode()
+    assert store is not None
+    left = written(elsewhere.artifacts_dir, "supernets/again", content)
+    store.keep("supernets/again", left)
+    look = consistency.garbage
+
+    def and_then(*given: Any) -> consistency.Garbage:
+        found = look(*given)
+        assert left in {stored.sha256 for stored in found.objects}
+        with_export(database, elsewhere, content)
+        return found
+
+    monkeypatch.setattr(consistency, "garbage", and_then)
+    monkeypatch.setattr(consistency, "GRACE_SECONDS", -5.0)
+    monkeypatch.setattr("service.db_commands.get_settings", lambda: elsewhere)
+    assert CliRunner().invoke(app, ["db", "gc"]).exit_code == 0
+    assert store.has(left)

@@ -19,12 +19,16 @@ from predictors.cost import costs
 from predictors.tables import key_of
 from search.algorithms import make_algorithm
 from search.algorithms.blocks.algorithm import BlockSearch
+from search.blocks.parts import Blocks
 from search.evaluation import Evaluation
 from search.metrics import METRICS
 from search.objectives import Objective
 from search_space import Architecture
 from search_space.distinct import some_networks
+from service import solving
 from service.solve_commands import limits_of, said
+from service.store.models import EvaluationRow, Job, JobState, Target
+from service.store.records import BlockScores, ScoredBlock
 from tests.api import open_api
 from tests.conftest import TEMPORARY
 from tests.pipeline.test_sharing import running
@@ -99,6 +103,9 @@ def test_limits_that_nothing_meets_give_the_nearest_network_with_its_numbers(sho
     with open_api(settings) as api:
         answer = api.post(f"/v1/jobs/{shop.job_id}/solve", json={"limits": {"params": 10}}).json()
         lines = said(answer)
+        narrow = Console(width=80, file=io.StringIO())
+        narrow.print(lines[0])
+        assert answer["solutions"][0]["architecture_id"] in narrow.file.getvalue()
     (one,) = answer["solutions"]
     smallest = shop.spec.space().smallest()
     assert not one["feasible"]
@@ -124,6 +131,32 @@ def test_a_sweep_is_a_front_of_different_networks(shop: Workshop, settings) -> N
     assert [size for size, _ in points] == sorted(size for size, _ in points)
     assert [quality for _, quality in points] == sorted((quality for _, quality in points), reverse=True)
     assert answer["solutions"][-1]["evaluated"]["perplexity"] == pytest.approx(5.0)
+
+
+def test_a_sweep_forgets_no_limit_on_what_it_sweeps(shop: Workshop, settings) -> None:
+    half = 0.5 * costs(shop.spec.space(), shop.spec.space().largest())["params"]
+    with open_api(settings) as api:
+        within, beyond = (
+            api.post(
+                f"/v1/jobs/{shop.job_id}/solve",
+                json={"sweep": {"metric": "params", "points": 4}, "limits": {"params": limit}},
+            ).json()["solutions"]
+            for limit in (half, 1)
+        )
+    assert len(within) > 1
+    assert all(one["feasible"] and one["predicted"]["params"]["value"] <= half for one in within)
+    assert [(one["feasible"], one["limits"], one["beyond"][0]["metric"]) for one in beyond] == [
+        (False, {"params": 1.0}, "params")
+    ]
+
+
+@pytest.mark.parametrize("limit", [1e-308, 1e-30])
+def test_a_limit_that_no_number_is_near_is_answered_with_the_nearest_network(shop, settings, limit: float) -> None:
+    with open_api(settings) as api:
+        answer = api.post(f"/v1/jobs/{shop.job_id}/solve", json={"limits": {"params": limit}})
+    (one,) = answer.json()["solutions"]
+    assert not one["feasible"]
+    assert one["architecture_id"] == shop.spec.space().smallest().id
 
 
 @pytest.mark.parametrize(
@@ -180,15 +213,75 @@ def test_another_device_costs_no_evaluation(shop: Workshop, settings) -> None:
     assert "'latency_ms' was not scored in this job" in unknown.text
 
 
+def test_what_is_no_sum_over_blocks_is_counted_for_the_answer(shop: Workshop, settings) -> None:
+    space = shop.spec.space()
+    small = costs(space, space.smallest())
+    limits = {"params": 1.01 * small["params"]}
+    with open_api(settings) as api:
+        place, metric = f"/v1/jobs/{shop.job_id}/solve", "peak_activation_bytes"
+        kept, above, below = (
+            api.post(place, json={"limits": {**limits, **more}}).json()["solutions"][0]
+            for more in ({}, {metric: 1.05 * small[metric]}, {metric: 0.9 * small[metric]})
+        )
+    peak = costs(space, space.architecture(**kept["values"]))[metric]
+    assert kept["predicted"][metric] == {"value": peak, "low": peak, "high": peak, "exact": True}
+    assert above["feasible"]
+    assert [(one["metric"], one["value"]) for one in below["beyond"]] == [(metric, small[metric])]
+
+
+def test_prices_are_of_the_layers_that_no_block_shapes_too(shop: Workshop, settings) -> None:
+    spaces = [
+        JobSpec.model_validate({**JOB, "supernet": {"choices": {"layer2_ffn": (width,)}}}).space()
+        for width in (88, 352)
+    ]
+    layers = {
+        key_of(spec): spec for space in spaces for one in some_networks(space) for spec in space.layers(one).values()
+    }
+    prices = {key: 0.1 + spec.params() / 1e5 for key, spec in layers.items()}
+    row = Target(name="phone", kind="table", table=table("phone", {**prices, "overhead": 0.5}))
+    found = []
+    for space in spaces:
+        blocks = Blocks(space)
+        names = tuple(
+            ScoredBlock(name=block.name, alternatives=tuple(blocks.values(place)), largest=block.largest)
+            for place, block in enumerate(blocks.blocks)
+        )
+        scores = BlockScores(blocks=names, metrics=(), left_out={}, evaluations=0)
+        largest = sum(prices[key_of(spec)] for spec in space.layers(space.largest()).values())
+        found.append((solving._priced(space, scores, row).largest, pytest.approx(0.5 + largest)))
+    assert all(priced == true for priced, true in found)
+
+
+def test_what_was_measured_on_one_device_is_not_shown_for_another(shop: Workshop, settings, database) -> None:
+    space = shop.spec.space()
+    layers = {key_of(spec): spec for one in some_networks(space) for spec in space.layers(one).values()}
+    with database.transaction() as session:
+        row = session.get(EvaluationRow, (shop.job_id, space.largest().id))
+        row.metrics = {**row.metrics, "latency_ms": 1234.0}
+    with open_api(settings) as api:
+        uploaded = table("tablet", {**dict.fromkeys(layers, 1.0), "overhead": 0.5})
+        assert api.post("/v1/targets", json={"name": "tablet", "table": uploaded}).status_code == 201
+        place = f"/v1/jobs/{shop.job_id}/solve"
+        own, other = (api.post(place, json=asked).json()["solutions"][0] for asked in ({}, {"target": "tablet"}))
+    assert own["architecture_id"] == other["architecture_id"] == space.largest().id
+    assert own["evaluated"]["latency_ms"] == 1234
+    assert "latency_ms" not in other["evaluated"]
+    assert other["evaluated"]["perplexity"] == own["evaluated"]["perplexity"]
+
+
 def test_a_job_without_block_scores_says_what_to_do(database, settings) -> None:
     others = running(database, settings, JobSpec.model_validate({**JOB, "search": {}}))
     early = running(database, settings, JobSpec.model_validate(JOB))
     with open_api(settings) as api:
         answers = [api.post(f"/v1/jobs/{one.job_id}/solve", json={}) for one in (others, early)]
         assert api.post("/v1/jobs/nonsuch/solve", json={}).status_code == 404
-    assert [answer.status_code for answer in answers] == [409, 409]
+        with database.transaction() as session:
+            session.get(Job, early.job_id).state = JobState.CANCELLED
+        answers.append(api.post(f"/v1/jobs/{early.job_id}/solve", json={}))
+    assert [answer.status_code for answer in answers] == [409, 409, 409]
     assert "scores whole networks and no blocks" in answers[0].json()["detail"]
     assert "once its search has ended" in answers[1].json()["detail"]
+    assert "is cancelled, and its search left no block scores" in answers[2].json()["detail"]
 
 
 def test_a_budget_that_does_not_cover_the_blocks_is_refused_with_what_would(settings) -> None:

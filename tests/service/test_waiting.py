@@ -116,7 +116,8 @@ def test_a_training_on_several_machines_takes_no_slot_before_all_are_there(api: 
     assert [taken(database, node), taken(database, node)] == [small, None]
     assert f"run `winnow join {wide} --rank N` for N = 1, 2." in str(waits(api, wide))
     second = [Joined(database, Settings(poll_seconds=1), wide, 1) for _ in range(2)]
-    for machine in second:  # the same rank twice is one machine
+    # The same rank twice is one machine, and a rank that the training does not have is none.
+    for machine in (*second, Joined(database, Settings(poll_seconds=1), wide, 7)):
         machine._job()
     assert taken(database, node) is None
     assert "for N = 2." in str(waits(api, wide))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
@@ -109,6 +110,27 @@ def test_an_agent_reads_what_it_did_and_why_it_may_not(agent_of: Callable[..., A
     assert "no tool 'delete_job'" in told[7][0]
     assert "Name a job_id or an export_id" in told[8][0]
     assert "wrong arguments" in told[9][0]
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "said"),
+    [
+        ("wait", {"job_id": "x", "seconds": math.nan}, "Got nan seconds; wait for 0 to 3600"),
+        ("wait", {"job_id": "x", "seconds": 1e9}, "wait for 0 to 3600"),
+        ("wait", {"job_id": "x", "seconds": "soon"}, "wrong arguments"),
+        ("submit_job", {"body": {"search": {"evaluations": math.nan}}}, "wrong arguments"),
+        ("read_job", {"job_id": "x" * 100_000}, "wrong arguments"),
+    ],
+)
+def test_what_cannot_be_sent_is_said_to_the_agent(
+    agent_of: Callable[..., Any], tool: str, arguments: dict[str, Any], said: str
+) -> None:
+    async def use(agent: Agent) -> tuple[str, bool]:
+        return await asyncio.wait_for(agent.call(tool, arguments), 30)
+
+    text, refused = agent_of("write", use)
+    assert refused
+    assert said in text
 
 
 def test_waiting_ends_with_the_job_or_with_patience(agent_of: Callable[..., Any], database: Database) -> None:

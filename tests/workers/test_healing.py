@@ -12,12 +12,15 @@ import torch
 from fastapi.testclient import TestClient
 from safetensors.torch import load_file
 from sqlalchemy import update
+from typer.testing import CliRunner
 
 from pipeline import exporting
 from service import jobs, removal
+from service.cli import app
 from service.settings import Settings
 from service.store import leases, queries
-from service.store.models import EvaluationRow, Export, Job
+from service.store.models import EvaluationRow, Export, Job, JobRecord
+from service.store.records import BlockScores
 from service.store.session import Database
 from tests.api import open_api
 from tests.workers.test_faults import HEALED, Bench, every_report_is_a_transaction
@@ -80,6 +83,23 @@ def exported(bench: Bench, api: TestClient, **body: Any) -> tuple[dict[str, Any]
         assert export is not None
         assert export.folder is not None
         return found, bench.settings.artifacts_dir / export.folder
+
+
+@pytest.mark.parametrize("named", [[], ["knee"], ["0123456789abcdef"]])
+def test_most_is_of_the_front_and_refused_elsewhere(named: list[str]) -> None:
+    with pytest.raises(ValueError, match="--most is of the networks of the front: winnow heal JOB front --most N"):
+        CliRunner().invoke(app, ["heal", "nonsuch", *named, "--most", "3"], catch_exceptions=False)
+
+
+def test_limits_are_solved_for_in_a_job_that_took_over_the_block_scores(api: TestClient, finished: Bench) -> None:
+    scores = BlockScores(blocks=(), metrics=(), left_out={"accuracy": "it is not known"}, evaluations=3)
+    with finished.database.transaction() as session:
+        stored = {"key": scores.key, "number": 1, "version": scores.version, "data": scores.data()}
+        session.add(JobRecord(job_id=finished.id, kind=scores.kind, **stored))
+    made = [asked(api, finished.id, healing=HEALING), asked(api, finished.id, "rerun", from_stage="measure finalists")]
+    for one in made:
+        answer = api.post(f"/v1/jobs/{one['id']}/solve", json={"objective": "accuracy"})
+        assert answer.json()["detail"] == "accuracy is not known of blocks: it is not known."
 
 
 def test_a_healed_job_takes_over_the_front_and_only_heals(api: TestClient, finished: Bench) -> None:
