@@ -16,6 +16,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError
 
+from job.version import JOB_VERSION
 from job.versions import read_job
 from pipeline.stages import scores_alike
 from service.embedded import EmbeddedServers
@@ -146,7 +147,7 @@ def test_every_job_is_listed_and_says_everything(api: TestClient) -> None:
     jobs = {job["id"]: job for job in api.get("/v1/jobs").json()["jobs"]}
     assert jobs.keys() == {job["id"] for job in ROWS["jobs"]}
     for job in jobs.values():
-        assert job["spec"]["version"] == 2
+        assert job["spec"]["version"] == JOB_VERSION
         assert job["spec"]["training"]["lr_decay_epochs"] is not None
         assert api.get(f"/jobs/{job['id']}").status_code == 200
     assert jobs[HALF_WAY]["state"] == "paused"
@@ -238,7 +239,7 @@ def test_a_job_goes_on_from_its_records(old: Database) -> None:
 def test_the_same_request_still_gives_the_same_job(api: TestClient) -> None:
     body = request_of(TRAINED)
     spelled = {**body, "training": {**body["training"], "lr_decay_epochs": 2 / 150, "sharded": False}}
-    for request in (body, spelled, {**body, "version": 2}):
+    for request in (body, spelled, {**body, "version": JOB_VERSION}):
         again = api.post("/v1/jobs", json=request, headers={"Idempotency-Key": "once"})
         assert (again.status_code, again.json()["id"]) == (200, TRAINED)
     other = api.post("/v1/jobs", json={**body, "name": "another"}, headers={"Idempotency-Key": "once"})
@@ -283,7 +284,10 @@ def test_scores_of_that_version_are_a_warm_start_for_a_job_of_today(old: Databas
         job = session.get(Job, SIMQ)
         assert job is not None
         spec = read_job(job.spec)
-        body = {**spec.model_dump(mode="json"), "quantization": {**request_of(SIMQ)["quantization"], "bits": [32, 8]}}
+        body = {
+            **spec.model_dump(mode="json"),
+            "quantization": {**request_of(SIMQ)["quantization"], "bits": [32, 8], "embeddings": []},
+        }
         assert scores_alike(read_job(body))(job) == frozenset()
         narrower = {**body, "quantization": {**body["quantization"], "observer": "minmax"}}
         assert not scores_alike(read_job(narrower))(job)
