@@ -15,7 +15,9 @@ from service.cli import app as command_line
 from service.settings import Settings, get_settings
 from service.store.models import EXPORT_STATES, JOB_STATES
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "deploy").rglob("*.md")])
 ROW = re.compile(r"^\| `([^`]+)` \| ([^|]+) \|", re.MULTILINE)
 
 
@@ -88,3 +90,15 @@ def test_variables_that_are_named_exist(page: str) -> None:
 def test_every_problem_has_something_to_do() -> None:
     told = rows("troubleshooting.md")
     assert {kind.slug for kind in subclasses(errors.ServiceError)} <= set(told)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_lines_are_at_most_a_hundred_characters(page: Path) -> None:
+    """Tables, code and what cannot be broken apart."""
+    is_code, long = False, []
+    for line in page.read_text(encoding="utf-8").splitlines():
+        is_code ^= line.lstrip().startswith("```")
+        breakable = re.sub(r"`[^`]*`|\]\([^)]*\)", "", line)
+        if not is_code and len(line) > 100 and " " in breakable.strip() and not line.lstrip().startswith(("|", "#")):
+            long.append(line)
+    assert long == []
