@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from export.contents import BundleContents, Member, Shared, described_layers, write_architecture
 from export.formats.safetensors.format import needs, network_source
 from export.sources import helper_files
+from search_space.inputs import MASK
+from supernet.inputs import Inputs, named
 from supernet.network import float_type_of
 from supernet.slot import slice_bounds
 
@@ -41,13 +43,14 @@ def reload(folder):
     from load import front, load
     dtype = getattr(torch, front["dtype"])
     checks = load_file(folder + "/checks.safetensors")
+    inputs = [checks[name] for name in sorted(checks) if name.startswith("input.")]
     def answer(model, tensors):
         tensors = [tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
         with torch.no_grad():
             return model(*tensors).float()
     for network in front["networks"]:
         right = checks[network["id"]]
-        far = float((answer(load(network=network["id"]), [checks["inputs"]]) - right).abs().max())
+        far = float((answer(load(network=network["id"]), inputs) - right).abs().max())
         if not far <= 1e-5 * max(1.0, float(right.abs().max())):
             raise SystemExit(f"Network {network['id']} of the supernet answers {far:g} from what it should")
     model = load(network=front["exported"])
@@ -188,7 +191,7 @@ if __name__ == "__main__":
 '''
 
 
-def write(network: nn.Module, example: Tensor, folder: Path) -> None:
+def write(network: nn.Module, example: Tensor | Inputs, folder: Path) -> None:
     """Not enough to know: see `write_contents`.
 
     Raises:
@@ -197,7 +200,7 @@ def write(network: nn.Module, example: Tensor, folder: Path) -> None:
     raise NotImplementedError("supernet needs a network's layers; use write_contents.")
 
 
-def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> dict[str, Any]:
+def write_contents(contents: BundleContents, example: Tensor | Inputs, folder: Path) -> dict[str, Any]:
     """Write the supernet, its networks and the picker. Of contents without a supernet, the network is all of it.
 
     Returns:
@@ -207,15 +210,16 @@ def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> d
     dtype = float_type_of(contents.network)
     whole = {name: tensor.detach().cpu().to(dtype) for name, tensor in shared.tensors.items()}
     own: dict[str, Tensor] = {}
-    checks = {"inputs": example[:CHECKED].contiguous()}
+    given = [x[:CHECKED].contiguous() for name, x in named(example).items() if name != MASK]
+    checks = {f"input.{place}": x for place, x in enumerate(given)}
+    given = [x.to(dtype) if x.is_floating_point() else x for x in given]
     records, apart = [], 0
     for member in shared.members:
         network = contents.network if member.id == shared.exported else member.network()
         own |= {f"{member.id}.{name}": tensor for name, tensor in _own(network, whole)}
         apart += sum(parameter.nbytes for parameter in network.parameters())
-        typed = checks["inputs"].to(dtype) if example.is_floating_point() else checks["inputs"]
         with torch.no_grad():
-            checks[member.id] = network(typed).float().contiguous()
+            checks[member.id] = network(*given).float().contiguous()
         layers = described_layers(member.layers)
         metrics = {name: value for name, value in member.metrics.items() if value is not None}
         records.append({"id": member.id, "values": member.values, "metrics": metrics, "layers": layers})
@@ -239,7 +243,7 @@ def write_contents(contents: BundleContents, example: Tensor, folder: Path) -> d
     size = sum(tensor.nbytes for tensor in (*whole.values(), *own.values()))
     note = (
         f"{len(records)} networks in {size:,} bytes; each in a file of its own they would have {apart:,}. Each was "
-        f"loaded and compared on {len(checks['inputs'])} samples."
+        f"loaded and compared on {len(given[0])} samples."
     )
     return {"bytes": size, "apart_bytes": apart, "networks": len(records), "notes": [note]}
 
