@@ -6,7 +6,7 @@ parallel coordinates, and milliseconds until a moved slider is drawn. Beside the
 which is what this machine does at best. Networks are of a real space with their real costs; their accuracy is drawn
 at random.
 
-    python benchmarks/dashboard.py [--json] [--evaluations N ...]
+    python -m benchmarks.dashboard [--json] [--evaluations N ...]
 """
 
 from __future__ import annotations
@@ -17,19 +17,15 @@ import os
 import platform
 import shutil
 import statistics
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from playwright.sync_api import Browser, FloatRect, Page, expect, sync_playwright
 from sqlalchemy import insert, update
 
+from benchmarks.idle_service import idle_service
 from job.versions import read_job
 from predictors.cost import costs
-from service.client import Client
-from service.settings import Settings
-from service.stack import running_stack
 from service.store.models import EvaluationRow, Job
 from service.store.session import Database
 
@@ -161,28 +157,19 @@ def one_page(browser: Browser, url: str, key: str, job_id: str, count: int) -> d
 
 def measure(counts: list[int]) -> dict[str, Any]:
     """All sizes, on a service of its own."""
-    os.environ["WINNOW_RATE_LIMIT"] = "off"
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     assert chromium is not None, "install chromium"
-    with tempfile.TemporaryDirectory(prefix="winnow-dashboard-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o755)
-        settings = Settings(data_dir=Path(folder), database_url=None, redis_url=None)
-        with running_stack(settings, 0) as stack, Client(stack.url, key=stack.api_key) as client:
-            stack.children["worker"].terminate()  # nothing is worked on
-            stack.children.pop("worker").wait()
-            assert stack.servers is not None
-            database = Database(stack.servers.database_url)
-            found = []
-            with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-                for count in counts:
-                    job_id = client.submit(JOB)["id"]
-                    client.verb(job_id, "pause")
-                    fill(database, job_id, count)
-                    found.append(one_page(browser, stack.url, stack.api_key or "", job_id, count))
-                version = browser.version
-                browser.close()
-            database.close()
+    with idle_service() as (stack, client, database):
+        found = []
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+            for count in counts:
+                job_id = client.submit(JOB)["id"]
+                client.verb(job_id, "pause")
+                fill(database, job_id, count)
+                found.append(one_page(browser, stack.url, stack.api_key or "", job_id, count))
+            version = browser.version
+            browser.close()
     machine = {"cores": os.cpu_count(), "load": os.getloadavg()[0], "system": platform.platform(), "chromium": version}
     return {"machine": machine, "pages": found}
 

@@ -5,7 +5,7 @@ both: p50 of a list of jobs and of a front of 10,000 evaluations as ratios, POST
 idle event streams take and what they cost others, and the API's resident memory. No query may read more than 1,000
 rows in sequence (EXPLAIN).
 
-    python benchmarks/service_load.py [--json] [--jobs N] [--evaluations N] [--clients N] [--streams N] [--seconds S]
+    python -m benchmarks.service_load [--json] [--jobs N] [--evaluations N] [--clients N] [--streams N] [--seconds S]
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import statistics
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -26,10 +25,10 @@ import httpx
 import numpy as np
 from sqlalchemy import insert, text
 
+from benchmarks.idle_service import idle_service
 from job.versions import read_job
 from service.client import Client
-from service.settings import Settings
-from service.stack import Stack, running_stack
+from service.stack import Stack
 from service.store.models import EvaluationRow
 from service.store.session import Database
 
@@ -166,44 +165,35 @@ def sequential(database: Database) -> list[str]:
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Everything, on a service of its own."""
-    os.environ["WINNOW_RATE_LIMIT"] = "off"
-    with tempfile.TemporaryDirectory(prefix="winnow-load-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o755)
-        settings = Settings(data_dir=Path(folder), database_url=None, redis_url=None)
-        with running_stack(settings, 0) as stack, Client(stack.url, key=stack.api_key) as client:
-            stack.children["worker"].terminate()  # nothing is worked on
-            stack.children.pop("worker").wait()
-            assert stack.servers is not None
-            database = Database(stack.servers.database_url)
-            job_id = client.submit(JOB)["id"]
-            client.verb(job_id, "pause")
-            fill(database, job_id, arguments.jobs, arguments.evaluations)
-            # The first look reads everything; the others only what is new.
-            began = time.perf_counter()
-            client.front(job_id)
-            first = time.perf_counter() - began
+    with idle_service() as (stack, client, database):
+        job_id = client.submit(JOB)["id"]
+        client.verb(job_id, "pause")
+        fill(database, job_id, arguments.jobs, arguments.evaluations)
+        # The first look reads everything; the others only what is new.
+        began = time.perf_counter()
+        client.front(job_id)
+        first = time.perf_counter() - began
 
-            def asked(path: str) -> dict[str, float]:
-                return latencies(stack, path, arguments.clients, arguments.seconds)
+        def asked(path: str) -> dict[str, float]:
+            return latencies(stack, path, arguments.clients, arguments.seconds)
 
-            found: dict[str, Any] = {
-                "arguments": vars(arguments),
-                "healthz": asked("/healthz"),
-                "list": asked("/v1/jobs"),
-                "front": asked(f"/v1/jobs/{job_id}/front"),
-                "first_front_seconds": first,
-                "posts_per_second": posts(stack, min(8, arguments.clients), arguments.seconds),
-                "alone": latencies(stack, "/v1/jobs", 4, arguments.seconds),
-            }
-            found["streams"] = beside_streams(
-                stack,
-                job_id,
-                arguments.streams,
-                lambda: latencies(stack, "/v1/jobs", 4, arguments.seconds),
-                arguments.seconds,
-            )
-            found["sequential"] = sequential(database)
-            database.close()
+        found: dict[str, Any] = {
+            "arguments": vars(arguments),
+            "healthz": asked("/healthz"),
+            "list": asked("/v1/jobs"),
+            "front": asked(f"/v1/jobs/{job_id}/front"),
+            "first_front_seconds": first,
+            "posts_per_second": posts(stack, min(8, arguments.clients), arguments.seconds),
+            "alone": latencies(stack, "/v1/jobs", 4, arguments.seconds),
+        }
+        found["streams"] = beside_streams(
+            stack,
+            job_id,
+            arguments.streams,
+            lambda: latencies(stack, "/v1/jobs", 4, arguments.seconds),
+            arguments.seconds,
+        )
+        found["sequential"] = sequential(database)
     for name in ("list", "front"):
         found[f"{name}_ratio"] = found[name]["p50_ms"] / found["healthz"]["p50_ms"]
     found["slowed_by_streams"] = found["streams"]["beside"]["p50_ms"] / found["alone"]["p50_ms"]

@@ -74,9 +74,9 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
         replica.follow(database, settings, job_id, epoch, device, group)
         return
     spans = spans_of(settings, "worker")
-    spec = read_job(Reporter(database, job_id, epoch).job().spec)
+    job = Reporter(database, job_id, epoch).job()
+    spec = read_job(job.spec)
     reporter = Reporter(database, job_id, epoch, spans, heals=spec.healing is not None)
-    job = reporter.job()
     space = spec.supernet_space()
     if group.size > 1:
         num_threads = environment.shared_threads()
