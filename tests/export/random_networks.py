@@ -5,6 +5,7 @@ A clean process for each network would cost seconds of imports; one that is expo
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,8 +90,16 @@ def answers(network: Network, inputs: Tensor) -> np.ndarray[Any, Any]:
 
 
 def reloaded(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, part: str = "") -> Callable[..., Any]:
-    """What a format's `RELOAD` gives, in this process."""
+    """What a format's `RELOAD` gives, in this process.
+
+    Every folder has a `load.py`: the module and the path that find it are gone when the test has ended, so that the
+    next test of this process reads its own.
+    """
     monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for module in ("load", "load_int8"):
+        monkeypatch.setitem(sys.modules, module, None)
+        del sys.modules[module]
     scope: dict[str, Any] = {}
     exec(FORMATS.load(name).RELOAD, scope)
     run: Callable[..., Any] = scope["reload"](str(folder), part) if part else scope["reload"](str(folder))

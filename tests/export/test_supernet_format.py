@@ -1,8 +1,6 @@
 """The format `supernet`: every network of a front as slices of one file, and the one that fits is picked."""
 
 import runpy
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,15 +19,6 @@ from supernet.network import Supernet, extract
 from tests.export.random_networks import answers, reloaded, samples_of
 
 SPACES = ("llama/tiny", "bert/tiny", "mobilenet/digits", "proxyless/cifar")
-
-
-@pytest.fixture(autouse=True)
-def no_module_stays() -> Iterator[None]:
-    """What a folder's `load.py` is imported as."""
-    path = list(sys.path)
-    yield
-    sys.path[:] = path
-    sys.modules.pop("load", None)
 
 
 def front_of(space: SearchSpace, count: int = 3) -> BundleContents:
