@@ -117,7 +117,9 @@ def _preprocessing(
             )
     lacking = [str(folder) for folder, given in said if given is None]
     if lacking:
-        notes.append(f"{' and '.join(lacking)} has no {companions.PROCESSOR}: its images are prepared as {folder} says.")
+        notes.append(
+            f"{' and '.join(lacking)} has no {companions.PROCESSOR}: its images are prepared as {folder} says."
+        )
     return first
 
 

@@ -102,7 +102,8 @@ def said_of(spec: JobSpec) -> list[tuple[str, str]]:
         said.append(
             (
                 "warning",
-                f"{' or '.join(supernet.folders)} has no tokenizer, and data.tokenizer names none: text is read as bytes.",
+                f"{' or '.join(supernet.folders)} has no tokenizer, and data.tokenizer names none: text is read as "
+                "bytes.",
             )
         )
     return said
@@ -144,7 +145,8 @@ def check_weights(spec: JobSpec) -> None:
     checkpoint = read_checkpoints(spec.supernet.pretrained)
     if spec.supernet.checkpoint is not None and checkpoint.config != spec.supernet.checkpoint:
         raise CheckpointError(
-            f"{' or '.join(spec.supernet.folders)} has another config.json than when the job was submitted; submit the job anew."
+            f"{' or '.join(spec.supernet.folders)} has another config.json than when the job was submitted; submit the "
+            "job anew."
         )
     check_finite(checkpoint, plugins.check_checkpoint(spec.supernet.family, checkpoint, spec.supernet.classes))
 

@@ -109,4 +109,3 @@ class JoinedLayout:
 def _moved(place: Place, prefix: str) -> Place:
     split = tuple(replace(piece, slot=prefix + piece.slot) for piece in place.split)
     return replace(place, slot=place.slot and prefix + place.slot, split=split)
-

@@ -17,8 +17,9 @@ FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model")
 
 
 def vocabularies(folder: Path) -> dict[str, str]:
-    """File -> digest of what it says, for every file of a tokenizer that is there; how texts are cut or filled up, which
-    differs from copy to copy, is left out.
+    """File -> digest of what it says, for every file of a tokenizer that is there.
+
+    How texts are cut or filled up, which differs from copy to copy, is left out.
 
     Raises:
         CheckpointError: a file is damaged.

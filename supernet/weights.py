@@ -124,8 +124,9 @@ def check_finite(checkpoint: Checkpoint, matched: Matched) -> None:
         if not bool(torch.isfinite(tensor).all()):
             what = "NaN" if bool(torch.isnan(tensor).any()) else "infinity"
             count = int((~torch.isfinite(tensor)).sum())
+            folder = (checkpoint.folder / checkpoint.tensors[name].file).parent
             raise CheckpointError(
-                f"Tensor {name!r} of {(checkpoint.folder / checkpoint.tensors[name].file).parent} holds {what} ({count} of {tensor.numel()} values are no "
+                f"Tensor {name!r} of {folder} holds {what} ({count} of {tensor.numel()} values are no "
                 "finite numbers). The file is damaged, or its training diverged; take another copy."
             )
 

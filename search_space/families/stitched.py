@@ -54,10 +54,7 @@ PRESETS: dict[str, tuple[dict[str, Any], ...]] = {
     # DeiT-Ti, -S and -B, the paper's own.
     "deit": (_sized(_VIT, 192, 3, 768), _sized(_VIT, 384, 6, 1536), _sized(_VIT, 768, 12, 3072)),
     # Images of 32x32 pixels and texts of bytes: small enough to train on a laptop's CPU.
-    "cifar": tuple(
-        _sized(_SMALL, embed, heads, 4 * embed, num_labels=10)
-        for embed, heads in ((64, 2), (128, 4))
-    ),
+    "cifar": tuple(_sized(_SMALL, embed, heads, 4 * embed, num_labels=10) for embed, heads in ((64, 2), (128, 4))),
     "bytes": (
         _sized(_BYTES, 64, 2, 176, num_key_value_heads=2),
         _sized(_BYTES, 96, 3, 264, num_key_value_heads=3, num_hidden_layers=6),
