@@ -223,7 +223,7 @@ def stitched(
     def asked(what: str) -> list[dict[str, Any]]:
         found = cache.result(f"{name}-{what}-{plan.test}", lambda: scores(supernet, every, data.validation, data.test))
         return [
-            {"path": one.values["stitch1"], "macs": macs(space, one), "validation": validation, "test": test}
+            {"path": one.values["path"], "macs": macs(space, one), "validation": validation, "test": test}
             for one, (validation, test) in zip(every, found, strict=True)
         ]
 

@@ -177,7 +177,7 @@ def check_checkpoint(name: str, checkpoint: Checkpoint, classes: int | None = No
 
 def _refuse_several(name: str, family: ModuleType, config: Mapping[str, Any]) -> None:
     kind = config.get("model_type")
-    if kind == JOINED and kind not in family.MODEL_TYPES:
+    if kind == JOINED and kind not in getattr(family, "MODEL_TYPES", ()):
         raise ValueError(
             f"Family {name!r} starts from one checkpoint, and supernet.pretrained lists several; name one, or take the "
             f"family {JOINED!r}, which joins them."

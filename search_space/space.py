@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -208,19 +207,17 @@ class SearchSpace:
         """A random architecture.
 
         Args:
-            over: what is uniform: `genes` (every option of a choice is as likely), `networks` (every
-                distinct network is), or `params` or `macs`, whose range from the smallest to the
-                largest network is cut into equal bins, so that small and large networks are both seen.
+            over: what is uniform: `genes` (every option of a choice is as likely), or `params` or
+                `macs`, whose range from the smallest to the largest network is cut into equal bins,
+                so that small and large networks are both seen.
 
         Raises:
             ValueError: no such way of sampling.
         """
         if over == "genes":
             return self.from_genes(rng.integers(0, self.option_counts))
-        if over == "networks":
-            return self.from_genes([int(rng.choice(len(shares), p=shares)) for shares in self._shares])
         if over not in COSTS:
-            raise ValueError(f"Cannot sample uniformly over {over!r}. Known: genes, networks, {', '.join(COSTS)}.")
+            raise ValueError(f"Cannot sample uniformly over {over!r}. Known: genes, {', '.join(COSTS)}.")
         if over not in self._binned:
             self._binned[over] = BinnedSampler(self, over)
         return self._binned[over].sample(rng)
@@ -249,25 +246,26 @@ class SearchSpace:
         Choices hang on one another as trees, so the count is a product over roots of the sum, over a
         choice's options, of the counts of the choices that each option brings to life.
         """
-        roots = (ways for ways, parent in zip(self._ways, self._parents, strict=True) if parent is None)
-        return math.prod(map(sum, roots))
+        children: list[list[int]] = [[] for _ in self.choices]
+        for i, parent in enumerate(self._parents):
+            if parent is not None:
+                children[parent[0]].append(i)
 
-    @cached_property
-    def _ways(self) -> list[list[int]]:
-        """For each option of each choice, how many networks differ in the choices that it brings to life."""
-        ways = [[1] * len(choice.options) for choice in self.choices]
-        # A choice hangs on an earlier one, so its own options are complete when it is added there.
-        for i in reversed(range(len(self.choices))):
-            if (parent := self._parents[i]) is not None:
-                at, indices = parent
-                for option in indices:
-                    ways[at][option] *= sum(ways[i])
-        return ways
+        def count(position: int) -> int:
+            total = 0
+            for option in range(len(self.choices[position].options)):
+                ways = 1
+                for child in children[position]:
+                    parent = self._parents[child]
+                    assert parent is not None
+                    ways *= count(child) if option in parent[1] else 1
+                total += ways
+            return total
 
-    @cached_property
-    def _shares(self) -> list[np.ndarray]:
-        """For each option of each choice, the share of the networks with that choice that have it."""
-        return [np.array([way / sum(ways) for way in ways]) for ways in self._ways]
+        product = 1
+        for i, parent in enumerate(self._parents):
+            product *= count(i) if parent is None else 1
+        return product
 
     def every(self) -> Iterator[Architecture]:
         """Every distinct network, once: `size()` of them."""

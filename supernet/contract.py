@@ -30,7 +30,7 @@ from search_space.architecture import Architecture
 from search_space.family_files import culprit
 from search_space.inputs import IMAGES, INPUT, TEXTS, ImageInput, PairInput
 from search_space.layers import LayerSpec
-from search_space.space import Choice, SearchSpace
+from search_space.space import SearchSpace
 from supernet.inputs import Flow, Inputs, moved
 from supernet.kinds import block_class
 from supernet.network import Network, Supernet, build_network, extract
@@ -196,26 +196,14 @@ def dead_genes(subject: Subject) -> str:
 
 def every_choice_matters(subject: Subject) -> str:
     """Every choice can change the layers; one that no blueprint reads would be a lie in the id."""
-    space = subject.space
+    space, largest = subject.space, subject.space.largest()
     for position, choice in enumerate(space.choices):
         if len(choice.options) > 1:
-            genes = _largest_with(space, choice)
-            before = space.layers(space.from_genes(genes))
+            genes = list(largest.genes)
             genes[position] = 0
-            changes = space.layers(space.from_genes(genes)) != before
-            require(changes, f"choice {choice.name} changes nothing in the largest network that has it")
+            changes = space.layers(space.from_genes(genes)) != space.layers(largest)
+            require(changes, f"choice {choice.name} changes nothing in the largest network")
     return f"{len(space.choices)} choices"
-
-
-def _largest_with(space: SearchSpace, choice: Choice) -> list[int]:
-    """Genes of the largest network in which a choice matters."""
-    named = {other.name: (position, other) for position, other in enumerate(space.choices)}
-    genes, when = [len(other.options) - 1 for other in space.choices], choice.when
-    while when is not None:
-        parent, values = when
-        position, other = named[parent]
-        genes[position], when = other.options.index(values[-1]), other.when
-    return genes
 
 
 def fits_capacity(subject: Subject) -> str:

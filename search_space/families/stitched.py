@@ -1,20 +1,19 @@
 """Stitched networks: the first layers of one trained network, a linear layer, and the last ones of a larger network.
 
 Stitchable Neural Networks (arXiv 2302.06586). Anchors are two or more checkpoints of one model type, by size; only
-neighbours are stitched, from the smaller to the larger one. The choices say between which two a network runs and where
-it changes: `3-4` leaves the smaller anchor behind its layer 3 and enters the larger one at its layer 4; `anchor1` is
-that anchor alone. Where layers are stitched is said in `_stitches`.
+neighbours are stitched, from the smaller to the larger one. The one choice is the path: `1.3-2.4` leaves anchor 1
+behind its layer 3 and enters anchor 2 at its layer 4; `anchor1` is that anchor alone. Where layers are stitched is said
+in `_stitches`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
-from search_space.adjustments import Adjustments, Options, space_name, whole
-from search_space.architecture import Option
+from search_space.adjustments import Adjustments, Options, space_name
 from search_space.checkpoint import CheckpointError, Layout
 from search_space.families import bert, llama, vit
 from search_space.families._identity import digest
@@ -23,9 +22,10 @@ from search_space.inputs import ImageInput, Input, TokenInput
 from search_space.joined import PARTS, JoinedLayout
 from search_space.layers import LayerSpec, StitchSpec
 from search_space.plugins import JOINED
-from search_space.space import Choice, SearchSpace, Values
+from search_space.space import Choice, SearchSpace
 
 MODEL_TYPES = (JOINED,)
+PATH = "path"
 # Families whose networks are a beginning, layers of one width and a head.
 KINDS: tuple[ModuleType, ...] = (vit, llama, bert)
 # Of beginnings: what may differ from anchor to anchor. Everything else says which tokens there are.
@@ -256,39 +256,34 @@ def _check_alike(anchors: Sequence[Anchor]) -> None:
 # --- the space -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two neighbours, and the paths from the smaller to the larger one.
-
-    Attributes:
-        stitches: all stitching layers, by slot.
-        networks: the layers of every path by its name, from the smallest network to the largest.
-    """
-
-    stitches: Mapping[str, LayerSpec]
-    networks: Mapping[str, Mapping[str, LayerSpec]]
-
-
 def _space(name: str, anchors: Sequence[Anchor], adjustments: Adjustments) -> SearchSpace:
     wholes = [_whole(anchor, number) for number, anchor in enumerate(anchors, 1)]
-    pairs = [_pair(number, anchors, wholes) for number in range(1, len(anchors))]
+    networks = {f"anchor{number}": layers for number, layers in enumerate(wholes, 1)}
+    stitches: list[dict[str, LayerSpec]] = []
+    for number in range(1, len(anchors)):
+        paths, own = _between(number, anchors, wholes)
+        networks |= paths
+        stitches.append(own)
+    largest = f"anchor{len(anchors)}"
+    params = {path: sum(layer.params() for layer in layers.values()) for path, layers in networks.items()}
+    known = sorted(networks, key=lambda path: (path == largest, params[path]))
     options = Options(name, adjustments)
-    choices = list(_choices(name, pairs, options))
+    kept = options.of(PATH, known)
     options.finish()
+    if kept[-1] != largest:
+        raise ValueError(
+            f"Choice {PATH!r} of {name!r} must keep its option {largest!r}: the other networks are compared with it."
+        )
 
     def capacity() -> dict[str, LayerSpec]:
         found: dict[str, LayerSpec] = dict(wholes[0])
-        for pair, whole_of in zip(pairs, wholes[1:], strict=True):
-            found |= {**pair.stitches, **whole_of}
+        for own, layers in zip(stitches, wholes[1:], strict=True):
+            found |= {**own, **layers}
         return found
 
-    def layers(values: Values) -> dict[str, LayerSpec]:
-        number = int(values.get("pair", len(pairs)))
-        path = str(values[f"stitch{number}"])
-        alone = path.removeprefix("anchor")
-        return dict(pairs[number - 1].networks[path] if alone == path else wholes[int(alone) - 1])
-
-    return SearchSpace(name, choices, layers, capacity, _takes(anchors))
+    return SearchSpace(
+        name, [Choice(PATH, kept)], lambda values: dict(networks[str(values[PATH])]), capacity, _takes(anchors)
+    )
 
 
 def _takes(anchors: Sequence[Anchor]) -> Input:
@@ -312,8 +307,10 @@ def _tied(head: LayerSpec, slot: str) -> LayerSpec:
     return replace(head, tied_to=slot) if head.fields().get("tied_to") else head  # type: ignore[call-arg]
 
 
-def _pair(number: int, anchors: Sequence[Anchor], wholes: Sequence[Mapping[str, LayerSpec]]) -> Pair:
-    """Anchor `number`, from 1, and the next one."""
+def _between(
+    number: int, anchors: Sequence[Anchor], wholes: Sequence[Mapping[str, LayerSpec]]
+) -> tuple[dict[str, dict[str, LayerSpec]], dict[str, LayerSpec]]:
+    """Paths from anchor `number`, from 1, to the next one, by their names; and all stitching layers by slot."""
     front, back = anchors[number - 1], anchors[number]
     every = positions(front.depth, back.depth)
     stitch = StitchSpec(front.embed, back.embed, front.tokens)
@@ -324,35 +321,8 @@ def _pair(number: int, anchors: Sequence[Anchor], wholes: Sequence[Mapping[str, 
         between = {f"stitch{number}_{place.layer}": stitch}
         return {**dict(beginning[: place.leave + 1]), **between, **dict(end[place.enter : -1]), **head}
 
-    found = {f"{place.leave}-{place.enter}": network(place) for place in every}
-    return Pair(
-        {f"stitch{number}_{layer}": stitch for layer in sorted({place.layer for place in every})},
-        dict(sorted(found.items(), key=lambda one: sum(layer.params() for layer in one[1].values()))),
-    )
-
-
-def _choices(name: str, pairs: Sequence[Pair], options: Options) -> Iterator[Choice]:
-    """Between which two anchors, and where; every anchor alone is in one choice, the largest one last."""
-    last = len(pairs)
-    numbers: tuple[Any, ...] = (last,)
-    if last > 1:
-        numbers = options.of("pair", tuple(range(1, last + 1)), whole(1, last))
-        _keep(name, "pair", numbers, last)
-        yield Choice("pair", numbers)
-    for number in numbers:
-        ends = (f"anchor{number + 1}",) if number == last else ()
-        kept = options.of(f"stitch{number}", (f"anchor{number}", *pairs[number - 1].networks, *ends))
-        if ends:
-            _keep(name, f"stitch{number}", kept, ends[0])
-        yield Choice(f"stitch{number}", kept, ("pair", (number,)) if last > 1 else None)
-
-
-def _keep(name: str, choice: str, options: Sequence[Option], last: Option) -> None:
-    if options[-1] != last:
-        raise ValueError(
-            f"Choice {choice!r} of {name!r} must keep its option {last!r}: it has the largest anchor, with which the "
-            "other networks are compared."
-        )
+    paths = {f"{number}.{place.leave}-{number + 1}.{place.enter}": network(place) for place in every}
+    return paths, {f"stitch{number}_{layer}": stitch for layer in sorted({place.layer for place in every})}
 
 
 # Adjustments under which a preset that is too big for a test runs in one; None: nothing that may be adjusted makes

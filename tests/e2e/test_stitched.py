@@ -44,7 +44,7 @@ def test_checkpoints_are_stitched_searched_whole_and_exported(client: Client, tm
     # Seven positions between three layers each, and the anchors.
     assert len(list(client.evaluations(made["id"]))) == 9
     assert front["reference"]["name"] == "checkpoint"
-    through = [point for point in front["points"] if "-" in point["values"]["stitch1"]]
+    through = [point for point in front["points"] if "-" in point["values"]["path"]]
     chosen = (through or front["points"])[0]
     export = client.export(made["id"], chosen["architecture_id"])
     assert {"safetensors", "onnx"} <= set(export["report"]["formats"])

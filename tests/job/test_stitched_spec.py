@@ -81,7 +81,7 @@ def test_the_space_is_of_both_and_the_job_needs_no_folder_any_more(folders):
         shutil.rmtree(folder)
     after = SupernetSpec.model_validate(stored)
     assert after.folders == tuple(folders)
-    assert [c.name for c in after.space().choices] == ["stitch1"]
+    assert [c.name for c in after.space().choices] == ["path"]
     assert after.found.labels == ("cat", "dog")
     assert not after.found.fresh
 

@@ -101,7 +101,7 @@ def test_stitches_may_be_searched_as_they_were_solved_for(tmp_path):
     images = torch.randn(4, 1, 8, 8) if images is None else images
     for end in (shop.space.smallest(), shop.space.largest()):
         assert torch.equal(supernet.eval()(images, end), plain.eval()(images, end))
-    middle = shop.space.architecture(stitch1="2-2")
+    middle = shop.space.architecture(path="1.2-2.2")
     assert not torch.equal(supernet(images, middle), plain(images, middle))
 
 
@@ -126,20 +126,20 @@ def subject(space, architecture, config):
 def test_a_stitched_network_has_the_formats_of_plain_ones_and_an_anchor_transformers_too(tmp_path):
     spec = resolve(JobSpec.model_validate(job(anchors(tmp_path))))
     space, config = spec.supernet.space(), spec.supernet.checkpoint
-    through = subject(space, space.architecture(stitch1="2-2"), config)
+    through = subject(space, space.architecture(path="1.2-2.2"), config)
     assert {"safetensors", "onnx", "torch_export", "winnow"} <= set(possible(through))
     assert "which no class of transformers has" in refusal("huggingface", through)
     for end in (space.smallest(), space.largest()):
         assert refusal("huggingface", subject(space, end, config)) is None
 
 
-@pytest.mark.parametrize("path", ["2-2", "anchor2"])
+@pytest.mark.parametrize("path", ["1.2-2.2", "anchor2"])
 def test_exports_answer_as_the_network(path, tmp_path):
     folders = anchors(tmp_path)
     spec = resolve(JobSpec.model_validate(job(folders)))
     supernet, _ = pretrained_supernet(folders)
     space = supernet.space
-    one = space.architecture(stitch1=path)
+    one = space.architecture(path=path)
     facts = {
         "space": space.name,
         "dtype": "float32",

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from predictors.cost import costs
+from quantization.policies import Quantization
+from quantization.quantized_space import QuantizedSpace
 from search_space.adjustments import Adjustments
 from search_space.checkpoint import CheckpointError
 from search_space.families._stitches import positions
@@ -14,26 +16,26 @@ from search_space.plugins import FAMILIES, load_family
 # class token and positions out, of anchors they count them.
 ANCHORS = {"anchor1": (1.26, 5.72), "anchor2": (4.61, 22.05), "anchor3": (17.58, 86.57)}
 PUBLISHED = {
-    "1, 11-12": (1.55, 7.28),
-    "1, 10-11": (1.83, 8.61),
-    "1, 9-10": (2.10, 9.93),
-    "1, 8-9": (2.38, 11.26),
-    "1, 8-8": (2.76, 13.04),
-    "1, 7-6": (3.41, 16.14),
-    "1, 6-5": (3.69, 17.47),
-    "1, 4-3": (4.24, 20.13),
-    "1, 2-2": (4.42, 21.02),
-    "2, 11-12": (5.74, 27.97),
-    "2, 10-11": (6.82, 33.28),
-    "2, 10-10": (8.27, 40.37),
-    "2, 8-9": (8.97, 43.91),
-    "2, 7-8": (10.05, 49.22),
-    "2, 6-7": (11.12, 54.54),
-    "2, 5-6": (12.20, 59.85),
-    "2, 4-5": (13.28, 65.16),
-    "2, 3-4": (14.35, 70.48),
-    "2, 3-3": (15.81, 77.56),
-    "2, 2-1": (18.34, 89.96),
+    "1.11-2.12": (1.55, 7.28),
+    "1.10-2.11": (1.83, 8.61),
+    "1.9-2.10": (2.10, 9.93),
+    "1.8-2.9": (2.38, 11.26),
+    "1.8-2.8": (2.76, 13.04),
+    "1.7-2.6": (3.41, 16.14),
+    "1.6-2.5": (3.69, 17.47),
+    "1.4-2.3": (4.24, 20.13),
+    "1.2-2.2": (4.42, 21.02),
+    "2.11-3.12": (5.74, 27.97),
+    "2.10-3.11": (6.82, 33.28),
+    "2.10-3.10": (8.27, 40.37),
+    "2.8-3.9": (8.97, 43.91),
+    "2.7-3.8": (10.05, 49.22),
+    "2.6-3.7": (11.12, 54.54),
+    "2.5-3.6": (12.20, 59.85),
+    "2.4-3.5": (13.28, 65.16),
+    "2.3-3.4": (14.35, 70.48),
+    "2.3-3.3": (15.81, 77.56),
+    "2.2-3.1": (18.34, 89.96),
 }
 WIDTHS = {1: 192, 2: 384, 3: 768}
 TOKENS = 197
@@ -121,23 +123,22 @@ def test_deit_has_the_papers_networks():
 @pytest.mark.parametrize("path", ANCHORS)
 def test_anchors_are_counted_as_published(path):
     space = load_family("stitched", "deit")
-    one = space.architecture(pair=1 if path == "anchor1" else 2, **{f"stitch{1 if path == 'anchor1' else 2}": path})
+    one = space.architecture(path=path)
     assert (round(fvcore(space.layers(one)) / 1e9, 2), round(costs(space, one)["params"] / 1e6, 2)) == ANCHORS[path]
 
 
 @pytest.mark.parametrize("path", PUBLISHED)
 def test_stitches_are_counted_as_published(path):
     space = load_family("stitched", "deit")
-    pair, place = path.split(", ")
-    one = space.architecture(pair=int(pair), **{f"stitch{pair}": place})
-    counted = costs(space, one)["params"] - (TOKENS + 1) * WIDTHS[int(pair)]
+    one = space.architecture(path=path)
+    counted = costs(space, one)["params"] - (TOKENS + 1) * WIDTHS[int(path[0])]
     assert (round(fvcore(space.layers(one)) / 1e9, 2), round(counted / 1e6, 2)) == PUBLISHED[path]
 
 
 def test_a_stitched_llama_has_its_heads_weight_for_itself():
     """A tied head is the embedding of its anchor, which a network that begins in another one does not have."""
     space = space_of(sized(LLAMA, 16), sized(LLAMA, 32))
-    alone, through = space.largest(), space.architecture(stitch1="2-2")
+    alone, through = space.largest(), space.architecture(path="1.2-2.2")
     assert space.layers(alone)["anchor2_head"].tied_to == "anchor2_embedding"
     layers = space.layers(through)
     assert layers["anchor2_head"].tied_to == ""
@@ -161,7 +162,7 @@ def test_anchors_go_by_size_whatever_the_list_says():
 def test_every_network_is_drawn_as_often():
     space = space_of(sized(VIT, 16), sized(VIT, 32), sized(VIT, 48))
     rng, size = np.random.default_rng(0), space.size()
-    drawn = [space.sample(rng, "networks").id for _ in range(60 * size)]
+    drawn = [space.sample(rng).id for _ in range(60 * size)]
     times = [drawn.count(one.id) for one in space.every()]
     assert len(times) == size
     # Sixty of each with a deviation of eight.
@@ -169,15 +170,22 @@ def test_every_network_is_drawn_as_often():
     assert max(times) < 100
 
 
-def test_choices_may_be_narrowed_but_for_the_largest_anchor():
-    space = space_of(sized(VIT, 16), sized(VIT, 32), choices={"stitch1": ["anchor1", "2-3", "anchor2"]})
-    assert space.size() == 3
-    with pytest.raises(ValueError, match="must keep its option 'anchor2'"):
-        space_of(sized(VIT, 16), sized(VIT, 32), choices={"stitch1": ["anchor1", "2-3"]})
-    with pytest.raises(ValueError, match=r"'pair' of .* must keep its option 2"):
-        space_of(sized(VIT, 16), sized(VIT, 32), sized(VIT, 48), choices={"pair": [1]})
-    with pytest.raises(ValueError, match="Option '1-4' of choice 'stitch1'"):
-        space_of(sized(VIT, 16), sized(VIT, 32), choices={"stitch1": ["1-4", "anchor2"]})
+def test_bits_of_every_layer_are_a_choice_where_there_are_several_anchors():
+    space = space_of(sized(VIT, 16), sized(VIT, 32), sized(VIT, 48))
+    policies = QuantizedSpace(space, Quantization((8, 32)))
+    for network in space.every():
+        chosen = policies.policy(policies.quantized(network, 8))
+        assert chosen
+        assert not any(precision.is_full for precision in chosen.values())
+
+
+def test_the_path_may_be_narrowed_but_for_the_largest_anchor():
+    space = space_of(sized(VIT, 16), sized(VIT, 32), choices={"path": ["1.2-2.3", "anchor2", "anchor1"]})
+    assert space.choices[0].options == ("anchor1", "1.2-2.3", "anchor2")
+    with pytest.raises(ValueError, match=r"'path' of .* must keep its option 'anchor2'"):
+        space_of(sized(VIT, 16), sized(VIT, 32), choices={"path": ["anchor1", "1.2-2.3"]})
+    with pytest.raises(ValueError, match=r"Option '1.1-2.4' of choice 'path'"):
+        space_of(sized(VIT, 16), sized(VIT, 32), choices={"path": ["1.1-2.4", "anchor2"]})
 
 
 def test_texts_are_as_long_as_the_shortest_that_an_anchor_reads():
@@ -233,4 +241,4 @@ def test_an_anchor_alone_is_a_network_of_transformers_and_a_stitched_one_is_none
     assert (written["model_type"], written["hidden_size"]) == (base["model_type"], 32)
     assert written.get("tie_word_embeddings", True)
     with pytest.raises(CheckpointError, match="through a stitching layer, which no class of transformers has"):
-        family.config_of(space.layers(space.architecture(stitch1="2-2")), config)
+        family.config_of(space.layers(space.architecture(path="1.2-2.2")), config)

@@ -90,7 +90,7 @@ def test_a_stitched_network_runs_the_one_the_stitch_and_the_other(tmp_path):
     supernet, _, _, (small, large) = made("vit", tmp_path)
     batch = batch_of("vit")
     with torch.no_grad():
-        ours = supernet(batch, supernet.space.architecture(stitch1="2-3"))
+        ours = supernet(batch, supernet.space.architecture(path="1.2-2.3"))
         hidden = small(batch, output_hidden_states=True).hidden_states[2]
         # That of the last window, with which this position came.
         hidden = supernet.slot("stitch1_2").block(hidden)
@@ -136,7 +136,8 @@ def test_a_network_that_holds_another_is_stitched_without_loss(tmp_path):
     back = save(model, vit(16, 4), tmp_path / "back")
     back.load_state_dict(front.state_dict(), strict=False)
     back.save_pretrained(tmp_path / "back")
-    choices = {"stitch1": ["anchor1", "1-2", "2-3", "3-4", "anchor2"]}
+    places = ["1.1-2.2", "1.2-2.3", "1.3-2.4"]
+    choices = {"path": ["anchor1", *places, "anchor2"]}
     supernet, _ = pretrained_supernet([tmp_path / "front", tmp_path / "back"], None, Adjustments(choices))
     (stitches,) = stitches_of(supernet.space)
     fits = fit_pair(supernet, stitches, lambda: [torch.randn(64, 3, 32, 32)])
@@ -145,8 +146,8 @@ def test_a_network_that_holds_another_is_stitched_without_loss(tmp_path):
     batch = batch_of("vit")
     with torch.no_grad():
         whole = supernet.eval()(batch, supernet.space.largest())
-        for place in ("1-2", "2-3", "3-4"):
-            through = supernet(batch, supernet.space.architecture(stitch1=place))
+        for place in places:
+            through = supernet(batch, supernet.space.architecture(path=place))
             torch.testing.assert_close(through, whole, rtol=1e-3, atol=1e-3)
 
 
@@ -201,7 +202,7 @@ class Drawn(Stitching):
 
     def architecture(self, space, rng):
         drawn = super().architecture(space, rng)
-        seen.append(drawn.values["stitch1"])
+        seen.append(drawn.values["path"])
         return drawn
 
 
@@ -282,6 +283,6 @@ def test_frozen_anchors_need_stitches():
 
 
 def test_a_choice_without_stitches_is_refused_where_anchors_are_frozen():
-    space = load_family("stitched", "cifar", Adjustments({"stitch1": ["anchor1", "anchor2"]}))
+    space = load_family("stitched", "cifar", Adjustments({"path": ["anchor1", "anchor2"]}))
     with pytest.raises(ValueError, match="has a stitching layer; widen"):
         Stitching(StitchingOptions(anchors="frozen")).architecture(space, np.random.default_rng(0))

@@ -24,7 +24,7 @@ DRAWS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Stitching:
-    """Every step trains one network of the space, each as likely as every other one.
+    """Every step trains one random network, on a stitched space each as likely as every other one.
 
     The paper's loss has a share of a larger teacher's answers; here the teacher is the largest anchor as it is in this
     step, without gradient. With frozen anchors only the stitching layers learn, and anchors alone are not drawn.
@@ -47,7 +47,7 @@ class Stitching:
             ValueError: anchors are frozen, and the choices leave no network with a stitching layer.
         """
         for _ in range(DRAWS):
-            drawn = space.sample(rng, "networks")
+            drawn = space.sample(rng)
             if self.options.anchors == "tuned" or any(spec.kind == STITCH for spec in space.layers(drawn).values()):
                 return drawn
         raise ValueError(f"None of {DRAWS} networks of {space.name} has a stitching layer; widen supernet.choices.")
