@@ -35,7 +35,7 @@ from search_space.architecture import Architecture
 from search_space.plugins import load_family
 from search_space.space import SearchSpace
 from supernet.data import Dataset, Split, load_dataset
-from supernet.evaluate import accuracy
+from supernet.evaluator import Evaluator
 from supernet.inputs import Inputs
 from supernet.methods.bignas.method import BigNAS
 from supernet.methods.bignas.options import BigNASOptions
@@ -45,6 +45,7 @@ from supernet.methods.stitching.method import Stitching
 from supernet.methods.stitching.options import StitchingOptions
 from supernet.network import Supernet, extract
 from supernet.options import AugmentationOptions, TrainingOptions
+from supernet.scores.labels import SplitExam
 from supernet.stitching import fit_pair, load_fits, stitches_of, tensors_of
 from supernet.trainer import Trainer, TrainingMethod
 from supernet.weights import pretrained_supernet
@@ -65,12 +66,12 @@ class Plan:
         rate, gentle: of networks from nothing, and of trained ones.
     """
 
-    images: int = 10_000
+    images: int = 6_000
     test: int = 5_000
     widths: tuple[int, int] = (32, 128)
     layers: int = 6
     patch: int = 8
-    anchor_epochs: int = 12
+    anchor_epochs: int = 10
     epochs: int = 3
     supernet_epochs: int = 0
     batch_size: int = 64
@@ -187,9 +188,13 @@ def macs(space: SearchSpace, architecture: Architecture) -> int:
     return sum(layer.macs() for layer in space.layers(architecture).values())
 
 
-def scores(supernet: Supernet, networks: Sequence[Architecture], *splits: Split) -> list[list[float]]:
-    """Accuracies of networks on each split."""
-    return [[round(accuracy(extract(supernet, one), split), 4) for split in splits] for one in networks]
+def scores(supernet: Supernet, data: Dataset, networks: Sequence[Architecture], *splits: Split) -> list[list[float]]:
+    """Accuracies of networks on each split; layers that they begin with alike run once."""
+    columns = []
+    for split in splits:
+        evaluator = Evaluator(supernet, data, 0, 0, exams=[SplitExam(split)])
+        columns.append([round(one.metrics["accuracy"], 4) for one in evaluator.evaluate(list(networks))])
+    return [list(row) for row in zip(*columns, strict=True)]
 
 
 def against_line(rows: list[dict[str, Any]], ends: tuple[tuple[int, float], tuple[int, float]]) -> dict[str, Any]:
@@ -220,14 +225,15 @@ def stitched(
     every = list(space.every())
     name = f"stitched-{anchors}-{key_of(plan, supernet_epochs=0)}"
 
-    def asked(what: str) -> list[dict[str, Any]]:
-        found = cache.result(f"{name}-{what}-{plan.test}", lambda: scores(supernet, every, data.validation, data.test))
+    def asked(key: str) -> list[dict[str, Any]]:
+        splits = data.validation, data.test
+        found = cache.result(f"{key}-{plan.test}", lambda: scores(supernet, data, every, *splits))
         return [
             {"path": one.values["path"], "macs": macs(space, one), "validation": validation, "test": test}
             for one, (validation, test) in zip(every, found, strict=True)
         ]
 
-    before = asked("solved")
+    before = asked(f"solved-{key_of(plan, epochs=0, supernet_epochs=0)}")
 
     def run() -> None:
         method = Stitching(StitchingOptions(anchors="frozen" if anchors == "frozen" else "tuned"))
@@ -235,7 +241,7 @@ def stitched(
         cache.result(f"{name}-seconds", lambda: round(seconds))
 
     cache.weights(name, supernet, run)
-    after = asked("trained")
+    after = asked(f"{name}-trained")
     was = {row["path"]: (row["macs"], row["test"]) for row in before}
     ends = was["anchor1"], was["anchor2"]
     return space, {
@@ -262,10 +268,8 @@ def supernet_epochs(front: Sequence[dict[str, Any]], data: Dataset, plan: Plan, 
 
         def look(epoch: int) -> bool:
             supernet.eval()
-            found = [
-                (macs(space, one), score)
-                for one, (score,) in zip(drawn, scores(supernet, drawn, data.validation), strict=True)
-            ]
+            scored = scores(supernet, data, drawn, data.validation)
+            found = [(macs(space, one), score) for one, (score,) in zip(drawn, scored, strict=True)]
             best = [max((score for cost, score in found if cost <= row["macs"]), default=0.0) for row in costs]
             missing = [round(row["validation"] - score, 4) for row, score in zip(costs, best, strict=True)]
             seen.append({"epoch": epoch, "missing_at_costs": missing, "largest": found[1][1]})

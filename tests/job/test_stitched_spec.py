@@ -108,7 +108,7 @@ def test_each_folder_must_be_open_to_jobs(folders, tmp_path):
 
 def test_a_network_is_profiled_without_its_weights(folders):
     found = winnow.profile(family="stitched", pretrained=folders)
-    assert found.networks == 6
+    assert found.architectures == "6"
     with pytest.raises(ValueError, match=r"supernet.pretrained is one; give a list of folders"):
         winnow.profile(family="stitched", pretrained=folders[0])
 
