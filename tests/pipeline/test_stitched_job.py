@@ -75,12 +75,12 @@ def test_a_job_that_is_interrupted_goes_on_with_the_next_pair(tmp_path, monkeypa
     data = prepare_data(shop.spec, shop.space, CPU)
     solved = []
     own = stitching.fit_pair
-    monkeypatch.setattr(stitching, "fit_pair", lambda *given: solved.append(given[1][0].slot) or own(*given))
+    monkeypatch.setattr(stitching, "fit_pair", lambda *given: solved.append(given[1][0].slot.split("_")[0]) or own(*given))
     with pytest.raises(Interrupted):
         fitted_stitches(shop, data)
-    assert solved == ["stitch1_1", "stitch2_1"]
+    assert solved == ["stitch1", "stitch2"]
     resumed = fitted_stitches(shop, data)
-    assert solved == ["stitch1_1", "stitch2_1", "stitch2_1"]
+    assert solved == ["stitch1", "stitch2", "stitch2"]
     assert fitted_stitches(shop, data).keys() == resumed.keys()
     assert len(solved) == 3
     assert len(shop.files.recorded(stitching.KIND)) == 1
