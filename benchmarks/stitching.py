@@ -7,7 +7,8 @@ on validation images and scored on test images: each network's accuracy minus th
 anchors as they were before. Last, a supernet of the larger shape is trained by BigNAS, and after every epoch it is
 asked whether it has networks as good as the stitched front at its costs.
 
-    python -m benchmarks.stitching [--json] [--data FOLDER] [--cache FOLDER] [--epochs 3] [--supernet-epochs 0]
+    python -m benchmarks.stitching [--json] [--data FOLDER] [--cache FOLDER] [--epochs 3] [--test 5000]
+        [--anchors tuned|frozen] [--supernet-epochs 0]
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ from supernet.trainer import Trainer, TrainingMethod
 from supernet.weights import pretrained_supernet
 
 AUGMENT = AugmentationOptions(crop_padding=4, flip=True)
+ANCHORS = ("tuned", "frozen")
 # Images for which stitching layers are solved, and those in a pass.
 SAMPLES, AT_ONCE = 256, 64
 
@@ -297,18 +299,21 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data/cifar10"))
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--epochs", type=int, default=Plan().epochs, help="of the stitched networks")
+    parser.add_argument("--test", type=int, default=Plan().test, help="test images")
+    parser.add_argument("--anchors", choices=ANCHORS, action="append", help="runs; both unless named")
     parser.add_argument(
         "--supernet-epochs", type=int, default=0, help="of a supernet to compare with, at most; 0: none"
     )
     given = parser.parse_args()
     torch.set_num_threads(1)
-    plan, cache = replace(Plan(), epochs=given.epochs, supernet_epochs=given.supernet_epochs), Cache(given.cache)
+    asked = {"epochs": given.epochs, "test": given.test, "supernet_epochs": given.supernet_epochs}
+    plan, cache = replace(Plan(), **asked), Cache(given.cache)
     data = read(given.data, plan)
     with tempfile.TemporaryDirectory(prefix="winnow-") as work:
         home = given.cache or Path(work)
         made = [anchor(width, data, plan, cache, home) for width in plan.widths]
         folders = [folder for folder, _ in made]
-        runs = {kind: stitched(folders, data, plan, cache, kind)[1] for kind in ("tuned", "frozen")}
+        runs = {kind: stitched(folders, data, plan, cache, kind)[1] for kind in given.anchors or ANCHORS}
         found: dict[str, Any] = {
             "machine": describe_machine(),
             "plan": asdict(plan),
@@ -317,7 +322,8 @@ def main() -> None:
             **runs,
         }
         if plan.supernet_epochs:
-            found["supernet"] = supernet_epochs(runs["tuned"]["trained"]["front"], data, plan, cache)
+            front = next(iter(runs.values()))["trained"]["front"]
+            found["supernet"] = supernet_epochs(front, data, plan, cache)
     sys.stdout.write(json.dumps(found, indent=None if given.json else 2) + "\n")
 
 
