@@ -305,8 +305,14 @@ def set_progress(
     return state
 
 
-def add_evaluation(session: Session, job_id: str, epoch: int, row: EvaluationRow, event: Mapping[str, Any]) -> None:
-    """Store one architecture's scores and announce them; progress, so attempts start again."""
+def add_evaluation(
+    session: Session, job_id: str, epoch: int, row: EvaluationRow, event: Mapping[str, Any]
+) -> int | None:
+    """Store one architecture's scores and announce them; progress, so attempts start again.
+
+    Returns:
+        Its position in the order of evaluation; None: it is stored already.
+    """
     from sqlalchemy.dialects.postgresql import insert  # slow to import, not needed to start
 
     job = fenced_job(session, job_id, epoch)
@@ -330,6 +336,7 @@ def add_evaluation(session: Session, job_id: str, epoch: int, row: EvaluationRow
     # A retried transaction whose first commit did reach the server finds its own row: nothing to add.
     if inserted is not None:
         add_event(session, job, "evaluation", {"number": inserted, **event})
+    return inserted
 
 
 def add_reference(session: Session, job_id: str, epoch: int, row: EvaluationRow) -> None:

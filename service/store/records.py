@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
@@ -32,6 +33,20 @@ Metrics: TypeAlias = dict[str, Number | None]
 KEY_LENGTH = 64
 # Classes that an event lists.
 CLASSES_TOLD = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Numbers of one moment of a stage.
+
+    Attributes:
+        of: what they belong to within the stage, such as an architecture; empty: to the stage.
+        step: how far it was: an epoch or a step.
+    """
+
+    of: tuple[str, ...]
+    step: float
+    numbers: Metrics
 
 
 class Record(BaseModel):
@@ -70,6 +85,10 @@ class Record(BaseModel):
         """What its event says."""
         return self.data() if self.phase is None else {"phase": self.phase, **self.data()}
 
+    def moment(self) -> Moment | None:
+        """The numbers that make up a point of a curve; None: it is no point."""
+        return None
+
 
 class _Shown(Record):
     """A record with numbers whose names the training decides, such as losses."""
@@ -83,6 +102,11 @@ class _Shown(Record):
     def shown(self) -> Metrics:
         """Those numbers."""
         return dict(self.__pydantic_extra__)
+
+    def moment(self) -> Moment:
+        """See `Record.moment`. The last of the names says when, those before it of what."""
+        *of, when = (getattr(self, field) for field in self.named_by)
+        return Moment(tuple(map(str, of)), when, self.shown)
 
 
 class StageBegan(Record):
