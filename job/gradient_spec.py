@@ -25,11 +25,11 @@ Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class BaselineSpec(InnerPart):
     """A published network of the same data, shown beside the front."""
 
-    name: Annotated[str, Field(min_length=1, max_length=100)]
-    accuracy: Annotated[float, Field(ge=0, le=1)]
-    latency_ms: Milliseconds | None = None
-    macs: Annotated[int, Field(gt=0)] | None = None
-    params: Annotated[int, Field(gt=0)] | None = None
+    name: Annotated[str, Field(min_length=1, max_length=100)] = Field(description="Name of the network.")
+    accuracy: Annotated[float, Field(ge=0, le=1)] = Field(description="Its accuracy as published, 0 to 1.")
+    latency_ms: Milliseconds | None = Field(default=None, description="Its latency as published.")
+    macs: Annotated[int, Field(gt=0)] | None = Field(default=None, description="Its multiply-accumulates.")
+    params: Annotated[int, Field(gt=0)] | None = Field(default=None, description="Its parameters.")
     source: Annotated[str, Field(max_length=200, description="Where the numbers are from.")] = ""
 
 
@@ -63,7 +63,9 @@ class GradientSpec(InnerPart):
         description="Two candidates of a block compared a step, all of them, or rewards alone (no gradient).",
     )
     warmup_epochs: Annotated[int, Field(ge=0, le=100_000, description="Weights alone, every path as likely.")] = 40
-    warmup_learning_rate: Annotated[float, Field(gt=0, le=100)] = 0.05
+    warmup_learning_rate: Annotated[float, Field(gt=0, le=100)] = Field(
+        default=0.05, description="Learning rate of the warm-up."
+    )
     warmup_lr_decay_epochs: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description="Null: as `training.lr_decay_epochs`; where that is null, a 150th of the warm-up."
     )

@@ -34,7 +34,7 @@ COURSES = Answers(most_bytes=2**20)
 class ColumnsOut(Answer):
     """Evaluations as columns: entry i of each belongs to evaluation `after + 1 + i`."""
 
-    after: int
+    after: int = Field(description="Number of the evaluation before the first one here.")
     last: int = Field(description="Number of the last evaluation; give it as `after` for what comes next.")
     ids: list[str] = Field(description="Of the architectures.")
     metrics: dict[str, list[float | None]] = Field(
@@ -48,10 +48,10 @@ class ColumnsOut(Answer):
 class CourseOut(Answer):
     """How the hypervolume of one search grew."""
 
-    job_id: str
-    name: str
-    algorithm: str
-    evaluations: int
+    job_id: str = Field(description="Id of the job.")
+    name: str = Field(description="Name of the job.")
+    algorithm: str = Field(description="Search algorithm of the job.")
+    evaluations: int = Field(description="Evaluations of the job so far.")
     points: list[tuple[int, float]] = Field(
         description="(evaluations so far, share of the box) wherever it grew; of many an even choice."
     )
@@ -60,8 +60,8 @@ class CourseOut(Answer):
 class CoursesOut(Answer):
     """How the hypervolume of a search grew, as shares of a box from `ideal` to `corner`."""
 
-    job_id: str
-    objectives: list[ObjectiveOut]
+    job_id: str = Field(description="Id of the job.")
+    objectives: list[ObjectiveOut] = Field(description="Objectives of the job, which are the sides of the box.")
     ideal: dict[str, float] = Field(description="Best value of each objective on the front; empty without a front.")
     corner: dict[str, float] = Field(
         description="Each objective's limit, or else a tenth of the front's span beyond its worst value."
@@ -75,10 +75,10 @@ class CoursesOut(Answer):
 class ComparedOut(Answer):
     """One job among those that are compared."""
 
-    id: str
-    name: str
-    state: JobState
-    evaluations: int
+    id: str = Field(description="Id of the job.")
+    name: str = Field(description="Name of the job.")
+    state: JobState = Field(description="State of the job.")
+    evaluations: int = Field(description="Evaluations of the job so far.")
     share: float | None = Field(description="Of the box that its front dominates; null: it has no front.")
     only: float | None = Field(description="Of the box that the other jobs' fronts together do not dominate.")
 

@@ -17,8 +17,8 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
 class LayerInsightOut(Answer):
     """One layer among the networks of a front."""
 
-    slot: str
-    kind: str
+    slot: str = Field(description="Position of the layer in the supernet.")
+    kind: str = Field(description="Kind of the layer.")
     kept: float = Field(description="Share of the networks that have it.")
     size: float | None = Field(description="Of those, mean parameters of it as a share of its largest.")
 
@@ -26,7 +26,7 @@ class LayerInsightOut(Answer):
 class ChoiceInsightOut(Answer):
     """One choice among the networks of a front."""
 
-    name: str
+    name: str = Field(description="Name of the choice.")
     options: list[Any] = Field(description="Smallest first.")
     shares: list[float] = Field(description="Of each option; the other networks do not have the choice.")
 
@@ -34,11 +34,11 @@ class ChoiceInsightOut(Answer):
 class InsightOut(Answer):
     """How often each layer is kept, and how wide, among the networks of a front."""
 
-    job_id: str
-    networks: int
-    final: bool
+    job_id: str = Field(description="Id of the job.")
+    networks: int = Field(description="Networks of the front.")
+    final: bool = Field(description="Whether the front is final.")
     layers: list[LayerInsightOut] = Field(description="In forward order; empty for spaces without layers.")
-    choices: list[ChoiceInsightOut]
+    choices: list[ChoiceInsightOut] = Field(description="Choices of the space.")
 
 
 @router.get("/insight", dependencies=[READ])

@@ -155,12 +155,12 @@ class LayerSensitivity(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     layer: str = Field(description="`slot.part`.")
-    precision: str
+    precision: str = Field(description="How the layer was quantized.")
     divergence: float | None = Field(
         description="KL divergence of its answers from the full network's, in nats; null where it is no number."
     )
     agreement: float = Field(description="Share of examples with the same first answer.")
-    bits: int
+    bits: int = Field(description="Width of its weights.")
 
 
 class SensitivityRecord(Record):
@@ -206,16 +206,16 @@ class SharingCost(Record):
     event: ClassVar[str] = "sharing cost"
     named_by: ClassVar[tuple[str, ...]] = ("architecture_id",)
 
-    architecture_id: str
-    values: dict[str, Option]
-    metric: str
+    architecture_id: str = Field(description="Id of the network.")
+    values: dict[str, Option] = Field(description="Its value of every choice.")
+    metric: str = Field(description="What both are scored by.")
     sliced: float | None = Field(description="Its score with the supernet's weights, on the validation samples.")
     alone: float | None = Field(description="Its score with weights of its own, on the same samples.")
-    samples: int
+    samples: int = Field(description="Validation samples of the scores.")
     error: float | None = Field(
         description="Standard error of the difference over samples; null of other metrics than accuracy."
     )
-    epochs: int
+    epochs: int = Field(description="Epochs that it was trained alone.")
     share: float = Field(description="Of the supernet's training, what this one cost, by multiply-accumulates.")
 
     def said(self) -> str:
@@ -237,8 +237,8 @@ class LeftOutRows(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    why: str
-    count: int
+    why: str = Field(description="The reason.")
+    count: int = Field(description="How many.")
     some: tuple[str, ...] = Field(description="Names of the first few.")
 
 
@@ -260,18 +260,18 @@ class DataRead(Record):
     named_by: ClassVar[tuple[str, ...]] = ("fingerprint",)
 
     source: str = Field(description="Name of the data source.")
-    origin: str
+    origin: str = Field(description="Where the data lie.")
     fingerprint: str = Field(description="Of all samples, labels and the preprocessing: other data have another one.")
     unit: str | None = Field(description="What is counted: files, rows, documents; null: the source does not say.")
-    seen: int | None
-    used: int | None
-    left_out: tuple[LeftOutRows, ...]
+    seen: int | None = Field(description="How many there are; null: the source does not say.")
+    used: int | None = Field(description="How many are used; null: the source does not say.")
+    left_out: tuple[LeftOutRows, ...] = Field(description="What is not used, by reason.")
     columns: dict[str, str] = Field(description="Columns of a table, by what they are for.")
     num_classes: int = Field(description="Of labels; of a language model the size of its vocabulary.")
     classes: tuple[str, ...] = Field(description="Their names; empty for language models.")
     splits: dict[str, SplitRead] = Field(description="`train`, `validation` and `test`.")
     mean: tuple[float, ...] = Field(description="Of each channel, in stored pixels; empty for text.")
-    std: tuple[float, ...]
+    std: tuple[float, ...] = Field(description="Standard deviation of each channel; empty for text.")
     preprocessing: str = Field(description="What becomes of an example before a network gets it.")
     remarks: tuple[str, ...] = Field(description="What else to know of them.")
 
@@ -292,9 +292,9 @@ class BrokenLimit(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    metric: str
+    metric: str = Field(description="Name of the metric.")
     limit: float | None = Field(description="Null: the score is no number.")
-    value: float | None
+    value: float | None = Field(description="The measured number; null: it is none.")
     by: float | None = Field(description="How far beyond, as a share of the limit; null: the score is no number.")
 
 
@@ -330,7 +330,7 @@ class PredictionError(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    metric: str
+    metric: str = Field(description="Name of the metric.")
     networks: int = Field(description="That were predicted in the search and then measured.")
     bias: float = Field(description="Mean of (measured - predicted) / predicted.")
     spread: float = Field(description="Standard deviation of that.")
@@ -399,7 +399,7 @@ class HealedNetwork(Record):
     phase: ClassVar[str | None] = "healed"
     named_by: ClassVar[tuple[str, ...]] = ("architecture_id",)
 
-    architecture_id: str
+    architecture_id: str = Field(description="Id of the network.")
     metric: str = Field(description="Of the job, by which the best step was chosen and both are compared.")
     before: Metrics = Field(description="As it was found: a slice of the supernet.")
     after: Metrics | None = Field(default=None, description="With its healed weights; null: it could not be healed.")
@@ -441,8 +441,8 @@ class OnHealedFront(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    architecture_id: str
-    healed: bool
+    architecture_id: str = Field(description="Id of the network.")
+    healed: bool = Field(description="Whether its healed weights are the better ones.")
 
 
 class HealedFront(Record):
@@ -453,7 +453,7 @@ class HealedFront(Record):
     phase: ClassVar[str | None] = "front"
 
     points: tuple[OnHealedFront, ...] = Field(description="Best in the first objective first.")
-    knee: str | None
+    knee: str | None = Field(description="The network to take without a rule; null: the front is empty.")
     hypervolume_before: float | None = Field(description="Up to the worst value of each objective before healing.")
     hypervolume_after: float | None = Field(description="Up to the same corner.")
     rank_correlation: float | None = Field(
