@@ -48,7 +48,7 @@ class Finding:
 END = re.compile(r"(?<!e\.g)(?<!i\.e)(?<!etc)(?<!al)(?<!vs)(?<=[.!?])[\"')*]*\s+(?=[\"'(*]*[A-Z0-9`])")
 # What counts as one word, and is none of ours: code, numbers with units, paths.
 CODE = re.compile(r"`+[^`]+`+")
-PAUSE = re.compile(r";\s+|:\s+(?=[A-Z`-])")
+PAUSE = re.compile(r"[;:]\s+")
 
 
 @cache
@@ -68,18 +68,28 @@ def check(text: Text) -> Iterator[Finding]:
         plain = CODE.sub("CODE", sentence)
         yield from _fragments(text.where, sentence)
         for part in PAUSE.split(plain):
-            if len(words := re.findall(r"[\w'’/-]+", part)) > style()["most_words"]:
+            is_bounded = text.where.partition(":")[0] not in style()["unbounded"]
+            if is_bounded and len(words := re.findall(r"[\w'’/-]+", part)) > style()["most_words"]:
                 advice = f"{len(words)} words; at most {style()['most_words']}: one idea a sentence."
                 yield Finding(text.where, "long", sentence[:90], advice)
         for word in style()["filler"]["words"]:
             if re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", plain, re.IGNORECASE):
                 yield Finding(text.where, "filler", sentence[:90], f"Leave {word!r} out.")
-        if (found := re.search(style()["passive"]["pattern"], plain)) is not None:
+        if (found := re.search(_passive(), plain)) is not None:
             yield Finding(text.where, "passive", found.group(0).strip(), "Make the agent the subject.")
         for term, others in style()["terms"].items():
             for other in others:
-                if re.search(rf"(?<![\w./_-]){re.escape(other)}(?![\w./_=-])", plain, re.IGNORECASE):
+                if re.search(rf"(?<![\w./_-]){re.escape(other)}(?![\w./_=-])", plain):
                     yield Finding(text.where, "term", sentence[:90], f"{other!r} is {term!r} (docs/glossary.md).")
+
+
+@cache
+def _passive() -> str:
+    """A form of "to be", a participle, and one of our own agents."""
+    agents = "|".join(style()["passive"]["agents"])
+    verbs = style()["passive"]["verbs"]
+    article = "(?:(?:the|a|an|each|every|all|its|their|another) )?(?:job's |own )?"
+    return rf"\b(?:is|are|was|were|be|been|being) (?:\w+ly )?(?:{verbs}) by {article}(?:{agents})\b(?! of)"
 
 
 def _fragments(where: str, sentence: str) -> Iterator[Finding]:
@@ -154,12 +164,13 @@ def of_module(name: str, source: str) -> Iterator[Text]:
 
 
 def _docstrings(name: str, node: ast.AST) -> Iterator[Text]:
-    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-        if isinstance(node, ast.Module) or not node.name.startswith("_"):
-            line = 1 if isinstance(node, ast.Module) else node.lineno
-            yield from (Text(f"{name}:{line}", part) for part in parts_of(ast.get_docstring(node) or ""))
-            for child in node.body:
-                yield from _docstrings(name, child)
+    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        return
+    if isinstance(node, ast.Module) or not node.name.startswith("_"):
+        line = 1 if isinstance(node, ast.Module) else node.lineno
+        yield from (Text(f"{name}:{line}", part) for part in parts_of(ast.get_docstring(node) or ""))
+        for child in node.body:
+            yield from _docstrings(name, child)
 
 
 def parts_of(docstring: str) -> Iterator[str]:
@@ -175,7 +186,7 @@ def parts_of(docstring: str) -> Iterator[str]:
                 elif entries:
                     entries[-1] += f" {line.strip()}"
             yield from entries
-        elif lines and not any(line.startswith("    ") for line in lines):
+        elif lines and not any(re.match(r"    |\S+ {2,}\S", line) for line in lines):  # neither formulas nor columns
             yield paragraph
 
 

@@ -127,7 +127,7 @@ class GradientSpec(InnerPart):
         """Refuse what cannot be had on a target.
 
         Args:
-            cheapest_ms, dearest_ms: of the space's networks there.
+            cheapest_ms, dearest_ms: least and most that the space's networks take there.
 
         Raises:
             ValueError: a budget that no network keeps or that all keep, or logarithms of less than a millisecond.

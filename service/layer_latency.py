@@ -44,7 +44,7 @@ def layer_times(session: Session, job: Job, layers: Mapping[str, LayerSpec]) -> 
     """Latency by layer on the job's target; None where nothing is known of it.
 
     Args:
-        layers: of a network of the job, by slot.
+        layers: layers of a network of the job, by slot.
     """
     from predictors.tables import key_of  # not needed to start
     from predictors.targets import TargetName

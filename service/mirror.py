@@ -43,7 +43,7 @@ class MirroredRun:
     """Which job a tracker's run shows.
 
     Attributes:
-        project: of the tracker, in MLflow an experiment.
+        project: project of the tracker, in MLflow an experiment.
         facts: the job's description, one string for each of its fields: `training.epochs`.
         folder: where a tracker that is not told of a server keeps its files.
     """
@@ -72,7 +72,7 @@ class Mirror:
     """Passes entries on to a tracker, one after the other.
 
     Args:
-        name: of the tracker.
+        name: name of the tracker.
         begin: opens the tracker's run; called from the mirror's thread, because it may be slow.
         say: hears the first trouble, in a sentence.
     """

@@ -246,8 +246,8 @@ class DistillationOptions(Options):
 
         (1 - labels) T^2 KL(parent || network) + labels CE + hidden a d
 
-    with softmax temperature T, the cosine distance d of hidden states, and a = (the losses before it) / d, without
-    gradient, so that `hidden` is a share whatever the scale of d (Minitron, arXiv 2407.14679, section 3).
+    with softmax temperature T, the cosine distance d of hidden states, and a = (the losses before it) / d. No gradient
+    passes a, so `hidden` is a share whatever the scale of d (Minitron, arXiv 2407.14679, section 3).
     """
 
     temperature: Annotated[

@@ -93,7 +93,7 @@ class KeyOut(Answer):
 
 
 class NewKeyOut(KeyOut):
-    """A key that was just made."""
+    """A new key."""
 
     key: str = Field(description="The key itself. It is shown this once; nothing stores it.")
 

@@ -125,8 +125,8 @@ def solve(
         ),
     ],
 ) -> SolveOut:
-    """The network that is predicted to be best within any limits, of a job that searched with `blocks`. Nothing is
-    evaluated and nothing stored; what is wanted of it is measured by a job that extends this one."""
+    """Give the network that is predicted to be best within any limits, for a job that searched with `blocks`. Nothing
+    is evaluated and nothing stored. To measure the network, extend the job with it."""
     # Imported here because the API should start without what only this route needs.
     from service.solving import solve_for
 

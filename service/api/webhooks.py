@@ -38,7 +38,7 @@ class WebhookOut(Answer):
 
 
 class NewWebhookOut(WebhookOut):
-    """A webhook that was just made."""
+    """A new webhook."""
 
     secret: str = Field(description="Signs every message. It is shown this once.")
 

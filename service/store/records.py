@@ -53,9 +53,9 @@ class Record(BaseModel):
     """Base of all records: what one kind of row holds.
 
     Attributes:
-        kind: of the row.
-        version: of the model that rows are written with.
-        event, phase: under which people hear of it.
+        kind: kind of the row.
+        version: version of the model that rows are written with.
+        event, phase: names under which people hear of it.
         named_by: fields that tell records of a kind apart; none: a job has one.
         last_counts: whether a later record of the same name takes the place of the first, as a point of a training
             that went back to a checkpoint does; if not, the first stays and the later one is nothing new.
@@ -276,7 +276,7 @@ class DataRead(Record):
     remarks: tuple[str, ...] = Field(description="What else to know of them.")
 
     def told(self) -> dict[str, Any]:
-        """Of thousands of classes people hear the first; the rest is in the row."""
+        """People hear the first of thousands of classes; the rest is in the row."""
         data = super().told()
         data["classes"] = data["classes"][:CLASSES_TOLD]
         for split in data["splits"].values():
