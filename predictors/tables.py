@@ -115,7 +115,7 @@ class LatencyTable:
     def layer_ms(self, spec: LayerSpec, resolution: int | None = None) -> float:
         """Latency in ms of one layer.
 
-        Args:
+            resolution: input of the network, for a phone's table of several resolutions; a table's only one need not be
             resolution: resolution of the network's input, for a phone's table of several; a table's only one need not be
                 given.
 

@@ -24,7 +24,10 @@ from supernet.passes import Output, Passes
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What one block is asked in one step: the option whose gate is open, and those whose gradients are wanted (it among them)."""
+    """What one block is asked in one step.
+
+    That is the option whose gate is open, and those whose gradients are wanted (it among them).
+    """
 
     active: int
     wanted: tuple[int, ...]

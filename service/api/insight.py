@@ -43,7 +43,7 @@ class InsightOut(Answer):
 
 @router.get("/insight", dependencies=[READ])
 def insight(job_id: str, session: SessionDep) -> InsightOut:
-    """Give for each layer the share of the front's networks that keep it, and its sizes; so far, while the search runs."""
+    """Give each layer's sizes, and the share of the front's networks that keep it; so far, while the search runs."""
     # Imported here because the API should start without what only this route needs.
     from job.versions import read_job
     from search.insight import choices_of, layers_of
