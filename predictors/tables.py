@@ -115,9 +115,8 @@ class LatencyTable:
     def layer_ms(self, spec: LayerSpec, resolution: int | None = None) -> float:
         """Latency in ms of one layer.
 
-            resolution: input of the network, for a phone's table of several resolutions; a table's only one need not be
-            resolution: resolution of the network's input, for a phone's table of several; a table's only one need not be
-                given.
+        Args:
+            resolution: input of the network, for a phone's table of several; a table's only one need not be given.
 
         Raises:
             MissingRow: the table does not know the layer.
