@@ -396,7 +396,7 @@ class JobSpec(Part):
             most = getattr(takes, "max_length", None)
             if most is None:
                 raise ValueError(
-                    f"hardware.context is of texts, and {self.supernet.family} takes {takes}; leave it out."
+                    f"hardware.context counts tokens of texts, and {self.supernet.family} takes {takes}; leave it out."
                 )
             if context > most:
                 raise ValueError(f"Got a hardware.context of {context} tokens; these networks take at most {most}.")

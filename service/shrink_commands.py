@@ -131,7 +131,7 @@ def _ask(yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise ValueError("Nobody is there to be asked: this is no terminal. Say --yes to start it.")
+        raise ValueError("This is no terminal, so nobody can answer. Give --yes to start the job.")
     if not typer.confirm("Start?", default=True):
         raise typer.Exit
 

@@ -115,7 +115,7 @@ def heal(
             raise ValueError(f"Give {' or '.join(words)} alone, or ids of networks.")
         named = networks[0]
     if most is not None and named != "front":
-        raise ValueError("--most is of the networks of the front: winnow heal JOB front --most N.")
+        raise ValueError("--most counts networks of the front: winnow heal JOB front --most N.")
     asked = {
         "networks": named,
         "most": most,
