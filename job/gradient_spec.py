@@ -69,7 +69,9 @@ class GradientSpec(InnerPart):
     warmup_lr_decay_epochs: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description="Null: as `training.lr_decay_epochs`; where that is null, a 150th of the warm-up."
     )
-    learning_rate: Annotated[float, Field(gt=0, le=10, description="Of Adam over the architecture parameters.")] = 1e-3
+    learning_rate: Annotated[
+        float, Field(gt=0, le=10, description="Learning rate of Adam over the architecture parameters.")
+    ] = 1e-3
     first_epoch: Annotated[int, Field(ge=0, description="Epochs of the search before the architecture moves.")] = 1
     every: Annotated[int, Field(ge=1, description="Weight steps between its steps.")] = 5
     steps: Annotated[int, Field(ge=1, le=1000, description="Its steps at a time.")] = 1

@@ -240,10 +240,8 @@ class JobSpec(Part):
     needs: NeedsSpec = Field(default_factory=NeedsSpec, description="What the worker must have.")
     labels: Annotated[Labels, Field(description="Words to find it by, such as `nightly` or `team=vision`.")] = ()
     notes: Annotated[str, Field(max_length=MAX_NOTES, description="For people.")] = ""
-    priority: Annotated[
-        Priority, Field(description="Of waiting jobs those with the highest number are taken up first.")
-    ] = 0
-    version: int = Field(default=JOB_VERSION, description="Of this format. May be left out.")
+    priority: Annotated[Priority, Field(description="Workers take the waiting job with the highest number first.")] = 0
+    version: int = Field(default=JOB_VERSION, description="Version of this format; a request may leave it out.")
 
     @model_validator(mode="before")
     @classmethod

@@ -37,7 +37,7 @@ class LayerTimes(BaseModel):
     conditions: dict[str, Any] = Field(description="Device, runtime, threads, batch and versions.")
     layers: list[LayerTime] = Field(description="Time of each layer.")
     missing: list[str] = Field(description="Layers that nobody has measured there.")
-    sum_ms: float = Field(description="Of the layers that are known.")
+    sum_ms: float = Field(description="Sum over the layers that are known.")
 
 
 def layer_times(session: Session, job: Job, layers: Mapping[str, LayerSpec]) -> LayerTimes | None:

@@ -44,7 +44,7 @@ class ProfileSpec(Part):
     samples: Annotated[
         int, Field(ge=1, le=MAX_SAMPLES, description="Random networks to count; a smaller space is counted whole.")
     ] = DEFAULT_SAMPLES
-    seed: Annotated[int, Field(ge=0, lt=2**31, description="Of the random networks.")] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31, description="Seed of the random networks.")] = 0
 
     @model_validator(mode="before")
     @classmethod

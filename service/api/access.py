@@ -30,7 +30,9 @@ class SignIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     key: Annotated[str, Field(max_length=200)] | None = Field(default=None, description="A key; or give a `token`.")
-    token: Annotated[str, Field(max_length=200)] | None = Field(default=None, description="Of a link; used up by it.")
+    token: Annotated[str, Field(max_length=200)] | None = Field(
+        default=None, description="Token of a link, which works once."
+    )
 
     @model_validator(mode="after")
     def _one(self) -> SignIn:
@@ -69,9 +71,11 @@ class KeyIn(BaseModel):
     group: Name | None = Field(default=None, description="Keys of one group may share jobs.")
     days: Annotated[float, Field(gt=0, le=36500)] | None = Field(default=None, description="Until it expires.")
     max_jobs: Annotated[int, Field(ge=0, lt=2**31)] | None = Field(default=None, description="Unfinished at a time.")
-    max_evaluations: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(default=None, description="Of all its jobs.")
+    max_evaluations: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
+        default=None, description="Most evaluations of all its jobs; null: any number."
+    )
     max_bytes: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
-        default=None, description="Of its checkpoints, supernets and exports."
+        default=None, description="Most bytes of its checkpoints, supernets and exports; null: any number."
     )
 
 
@@ -86,7 +90,7 @@ class KeyOut(Answer):
     created_by: str | None = Field(description="Key that made it; null: the command line.")
     expires_at: datetime | None = Field(description="When it expires; null: never.")
     revoked_at: datetime | None = Field(description="When it was revoked; null: it was not.")
-    last_used_at: datetime | None = Field(description="To the minute.")
+    last_used_at: datetime | None = Field(description="When it was last used, to the minute; null: never.")
     max_jobs: int | None = Field(description="Most unfinished jobs; null: any number.")
     max_evaluations: int | None = Field(description="Most evaluations of its unfinished jobs; null: any number.")
     max_bytes: int | None = Field(description="Most bytes that it may store; null: any number.")

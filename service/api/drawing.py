@@ -36,9 +36,9 @@ class ColumnsOut(Answer):
 
     after: int = Field(description="Number of the evaluation before the first one here.")
     last: int = Field(description="Number of the last evaluation; give it as `after` for what comes next.")
-    ids: list[str] = Field(description="Of the architectures.")
+    ids: list[str] = Field(description="Ids of the networks.")
     metrics: dict[str, list[float | None]] = Field(
-        description="To seven digits; `evaluations` has all of them. Null: no number, or this network has none."
+        description="Numbers to seven digits; `evaluations` has all digits. Null: no number, or this network has none."
     )
     sources: dict[str, Source | list[Source | None] | None] = Field(
         description="Per metric how its numbers were obtained: one word if all are alike, else one for each."
@@ -68,7 +68,7 @@ class CoursesOut(Answer):
     )
     own: CourseOut | None = Field(description="Null: no network keeps the limits.")
     random: CourseOut | None = Field(
-        description="Of a random search of the same supernet with the same objectives, if you see one."
+        description="Course of a random search of the same supernet with the same objectives, if you see one."
     )
 
 
@@ -79,8 +79,10 @@ class ComparedOut(Answer):
     name: str = Field(description="Name of the job.")
     state: JobState = Field(description="State of the job.")
     evaluations: int = Field(description="Evaluations of the job so far.")
-    share: float | None = Field(description="Of the box that its front dominates; null: it has no front.")
-    only: float | None = Field(description="Of the box that the other jobs' fronts together do not dominate.")
+    share: float | None = Field(description="Share of the box that its front dominates; null: it has no front.")
+    only: float | None = Field(
+        description="Share of the box that its front dominates and the other jobs' fronts do not."
+    )
 
 
 class ComparisonOut(Answer):
@@ -91,7 +93,7 @@ class ComparisonOut(Answer):
     )
     ideal: dict[str, float] = Field(description="Best value of each on any front; empty where no job has a front.")
     corner: dict[str, float] = Field(description="A tenth of the fronts' span beyond their worst value.")
-    jobs: list[ComparedOut] = Field(description="In the order in which they were asked for.")
+    jobs: list[ComparedOut] = Field(description="Jobs in the order of the request.")
 
 
 IfNoneMatch = Annotated[str | None, Header(description="`ETag` of the answer that is known.")]

@@ -20,7 +20,9 @@ class LayerInsightOut(Answer):
     slot: str = Field(description="Position of the layer in the supernet.")
     kind: str = Field(description="Kind of the layer.")
     kept: float = Field(description="Share of the networks that have it.")
-    size: float | None = Field(description="Of those, mean parameters of it as a share of its largest.")
+    size: float | None = Field(
+        description="Mean parameters of the layer in those networks, as a share of its largest form; null: none has it."
+    )
 
 
 class ChoiceInsightOut(Answer):
@@ -28,7 +30,9 @@ class ChoiceInsightOut(Answer):
 
     name: str = Field(description="Name of the choice.")
     options: list[Any] = Field(description="Smallest first.")
-    shares: list[float] = Field(description="Of each option; the other networks do not have the choice.")
+    shares: list[float] = Field(
+        description="Share of the networks with each option; the other networks lack the choice."
+    )
 
 
 class InsightOut(Answer):
@@ -37,7 +41,7 @@ class InsightOut(Answer):
     job_id: str = Field(description="Id of the job.")
     networks: int = Field(description="Networks of the front.")
     final: bool = Field(description="Whether the front is final.")
-    layers: list[LayerInsightOut] = Field(description="In forward order; empty for spaces without layers.")
+    layers: list[LayerInsightOut] = Field(description="Layers in forward order; empty for spaces without layers.")
     choices: list[ChoiceInsightOut] = Field(description="Choices of the space.")
 
 

@@ -71,7 +71,7 @@ class JobOut(Answer):
     shared_with: str | None = Field(default=None, description="The group whose keys may look at it.")
     labels: list[str] = Field(default_factory=list, description="Words to find it by.")
     notes: str = Field(default="", description="For people.")
-    priority: int = Field(default=0, description="Of waiting jobs those with the highest number are taken up first.")
+    priority: int = Field(default=0, description="Workers take the waiting job with the highest number first.")
     parent_id: str | None = Field(default=None, description="The job that this one was made of.")
     parent_verb: Verb | None = Field(default=None, description="How: `clone`, `extend`, `rerun` or `heal`.")
     deleted_at: datetime | None = Field(
@@ -90,9 +90,9 @@ class LogLineOut(Answer):
     id: int = Field(description="Give the last one as `after` for what comes next.")
     at: datetime = Field(description="When it was said.")
     level: LogLevel = Field(description="How grave it is.")
-    epoch: int = Field(description="Of the run that said it: it grows each time that a worker takes the job up.")
+    epoch: int = Field(description="Number of the run that said it; it grows each time that a worker takes the job up.")
     stage: Stage | None = Field(description="Stage of the job; null: before the first.")
-    step: int | None = Field(description="Of a training, or the number of evaluations.")
+    step: int | None = Field(description="Step of a training, or the number of evaluations.")
     text: str = Field(description="The line.")
 
 
@@ -284,7 +284,8 @@ class FrontOut(Answer):
         default_factory=list, description="Metrics on examples or questions that no search has seen, unlike the others."
     )
     hypervolume: float | None = Field(
-        default=None, description="That the final front dominates, up to `worst`, in the objectives' units multiplied."
+        default=None,
+        description="Volume that the final front dominates, up to `worst`, in the objectives' units multiplied.",
     )
     worst: dict[str, float | None] = Field(
         default_factory=dict, description="Per objective its limit, or else its worst measured value."
@@ -329,7 +330,7 @@ class SensitivityOut(Answer):
 class GradientNetworkOut(Answer):
     """One network that a search by gradient was asked for."""
 
-    number: int = Field(description="From 0, in the order in which they are searched for.")
+    number: int = Field(description="Number from 0, in the order of the search.")
     target: str = Field(description="Target that it is searched for.")
     latency_weight: float | None = Field(description="Weight of latency in the loss; null: it has a budget.")
     budget_ms: float | None = Field(description="Latency that it is driven to; null: it has a weight.")
@@ -428,10 +429,10 @@ class LayersOut(Answer):
 
     job_id: str = Field(description="Id of the job.")
     architecture_id: str = Field(description="Id of the network.")
-    layers: list[LayerOut] = Field(description="In forward order.")
+    layers: list[LayerOut] = Field(description="Layers in forward order.")
     largest: list[LayerOut] = Field(description="Those of the largest network of the space, to compare with.")
     latency: LayerTimes | None = Field(
-        description="Of each layer on the job's target; null: no target, or nothing is known."
+        description="Latency of each layer on the job's target; null: no target, or nothing is known."
     )
 
 
@@ -442,7 +443,7 @@ class RuleIn(BaseModel):
 
     pick: Pick = Field(
         default="most_accurate",
-        description="Of language models the most accurate has the lowest perplexity. `as_good`: the cheapest network "
+        description="How to choose. The most accurate language model has the lowest perplexity. `as_good`: the cheapest network "
         "whose score lies within the interval of the most accurate one's.",
     )
     under: dict[str, float] = Field(
@@ -470,7 +471,7 @@ class ExportRequest(BaseModel):
 
     weights: Literal["best", "healed", "unhealed"] = Field(
         default="best",
-        description="Of a network that the job has healed. `best`: healed where that made it better by the job's own "
+        description="Which weights of a healed network. `best`: the healed ones if they are better by the job's own "
         "score. A rule chooses by the numbers of the same weights.",
     )
 
@@ -489,17 +490,17 @@ class ExportOut(Answer):
     id: str = Field(description="Id of the export.")
     job_id: str = Field(description="Id of the job.")
     architecture_id: str = Field(description="Id of the network.")
-    formats: list[str] = Field(description="That were named; empty: none was.")
+    formats: list[str] = Field(description="Formats that were asked for; empty: none was named.")
     weights: Weights = Field(description="Whether the weights that are shipped were healed.")
     state: ExportState = Field(description="Where the export is.")
     message: str | None = Field(description="Why it failed; null: it did not.")
     created_at: datetime = Field(description="When it was asked for.")
     finished_at: datetime | None = Field(description="When it ended; null: it has not.")
-    sha256: str | None = Field(description="Of the archive.")
-    size_bytes: int | None = Field(description="Of the archive.")
+    sha256: str | None = Field(description="Digest of the archive.")
+    size_bytes: int | None = Field(description="Size of the archive.")
     report: dict[str, Any] | None = Field(description="What was compared after reloading, and how it agreed.")
     download_url: str | None = Field(default=None, description="Where its archive is; null: there is none yet.")
-    chosen: str | None = Field(default=None, description="Which network a rule chose, in words.")
+    chosen: str | None = Field(default=None, description="The network that a rule chose, in words.")
 
     @field_validator("formats", mode="before")
     @classmethod
@@ -543,7 +544,7 @@ class SupernetOut(Answer):
     data: dict[str, Any] = Field(description="Data that it learned from.")
     training: dict[str, Any] = Field(description="How it was trained.")
     metric: str = Field(description="What its sub-networks are scored by on the validation split.")
-    scores: dict[str, Any] = Field(description="Of the smallest, the largest and some random sub-networks.")
+    scores: dict[str, Any] = Field(description="Scores of the smallest, the largest and some random sub-networks.")
     step: int = Field(description="Steps of the training.")
     sha256: str = Field(description="Digest of its file.")
     size_bytes: int = Field(description="Size of its file.")

@@ -38,7 +38,7 @@ class UploadIn(BaseModel):
         description="Name of the file."
     )
     size_bytes: Annotated[int, Field(ge=1, lt=2**63)] = Field(description="Bytes of the whole file.")
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(description="Of the whole file.")
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(description="Digest of the whole file.")
 
 
 class UploadOut(Answer):

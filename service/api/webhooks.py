@@ -23,7 +23,7 @@ class WebhookIn(BaseModel):
 
     url: Annotated[str, Field(min_length=1, max_length=2000)] = Field(examples=["https://example.org/winnow"])
     states: Annotated[list[JobState], Field(max_length=20)] = Field(
-        default_factory=list, description="Of which it hears; empty: of all.", examples=[["succeeded", "failed"]]
+        default_factory=list, description="States that it hears of; empty: all.", examples=[["succeeded", "failed"]]
     )
 
 
@@ -58,7 +58,7 @@ class DeliveryOut(Answer):
     state: DeliveryState = Field(description="What became of it.")
     attempts: int = Field(description="How often it was sent.")
     next_at: datetime = Field(description="When it is sent next, unless it was delivered or given up.")
-    status: int | None = Field(description="Of the last answer.")
+    status: int | None = Field(description="Status of the last answer.")
     error: str | None = Field(description="Why the last attempt failed; null: it did not.")
     delivered_at: datetime | None = Field(description="When it was delivered; null: it was not.")
     payload: dict[str, Any] = Field(description="What is sent.")

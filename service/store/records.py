@@ -216,7 +216,7 @@ class SharingCost(Record):
         description="Standard error of the difference over samples; null of other metrics than accuracy."
     )
     epochs: int = Field(description="Epochs that it was trained alone.")
-    share: float = Field(description="Of the supernet's training, what this one cost, by multiply-accumulates.")
+    share: float = Field(description="Cost of its training as a share of the supernet's, by multiply-accumulates.")
 
     def said(self) -> str:
         """As a sentence."""
@@ -261,16 +261,18 @@ class DataRead(Record):
 
     source: str = Field(description="Name of the data source.")
     origin: str = Field(description="Where the data lie.")
-    fingerprint: str = Field(description="Of all samples, labels and the preprocessing: other data have another one.")
+    fingerprint: str = Field(
+        description="Digest of all samples, labels and the preprocessing: other data have another one."
+    )
     unit: str | None = Field(description="What is counted: files, rows, documents; null: the source does not say.")
     seen: int | None = Field(description="How many there are; null: the source does not say.")
     used: int | None = Field(description="How many are used; null: the source does not say.")
     left_out: tuple[LeftOutRows, ...] = Field(description="What is not used, by reason.")
     columns: dict[str, str] = Field(description="Columns of a table, by what they are for.")
-    num_classes: int = Field(description="Of labels; of a language model the size of its vocabulary.")
+    num_classes: int = Field(description="Number of labels; for a language model the size of its vocabulary.")
     classes: tuple[str, ...] = Field(description="Their names; empty for language models.")
     splits: dict[str, SplitRead] = Field(description="`train`, `validation` and `test`.")
-    mean: tuple[float, ...] = Field(description="Of each channel, in stored pixels; empty for text.")
+    mean: tuple[float, ...] = Field(description="Mean of each channel, in stored pixels; empty for text.")
     std: tuple[float, ...] = Field(description="Standard deviation of each channel; empty for text.")
     preprocessing: str = Field(description="What becomes of an example before a network gets it.")
     remarks: tuple[str, ...] = Field(description="What else to know of them.")
@@ -331,7 +333,7 @@ class PredictionError(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     metric: str = Field(description="Name of the metric.")
-    networks: int = Field(description="That were predicted in the search and then measured.")
+    networks: int = Field(description="Number of networks that were predicted in the search and then measured.")
     bias: float = Field(description="Mean of (measured - predicted) / predicted.")
     spread: float = Field(description="Standard deviation of that.")
 
@@ -400,9 +402,11 @@ class HealedNetwork(Record):
     named_by: ClassVar[tuple[str, ...]] = ("architecture_id",)
 
     architecture_id: str = Field(description="Id of the network.")
-    metric: str = Field(description="Of the job, by which the best step was chosen and both are compared.")
-    before: Metrics = Field(description="As it was found: a slice of the supernet.")
-    after: Metrics | None = Field(default=None, description="With its healed weights; null: it could not be healed.")
+    metric: str = Field(description="Metric of the job that chose the best step and compares both.")
+    before: Metrics = Field(description="Numbers as it was found: a slice of the supernet.")
+    after: Metrics | None = Field(
+        default=None, description="Numbers with its healed weights; null: it could not be healed."
+    )
     intervals: dict[str, tuple[float | None, float | None]] = Field(
         default_factory=dict, description="95 %, of the numbers after healing."
     )
@@ -411,14 +415,14 @@ class HealedNetwork(Record):
     )
     teacher: str = Field(description="`largest network` or `checkpoint`.")
     learned_from: str = Field(description="Name of the data that it learned from.")
-    steps: int = Field(default=0, description="That were done.")
+    steps: int = Field(default=0, description="Steps that were done.")
     best_step: int = Field(default=0, description="The one whose weights were kept.")
     ended_early: bool = Field(
         default=False, description="Whether it got no better for so long that its healing ended before its budget."
     )
     examples: int = Field(default=0, description="Images, texts or blocks of text that it saw.")
     tokens: int | None = Field(default=None, description="Tokens of these; null of images.")
-    seconds: float = Field(default=0.0, description="That its healing took, validations included.")
+    seconds: float = Field(default=0.0, description="Seconds that its healing took, validations included.")
     refused: str | None = Field(default=None, description="Why it could not be healed; null if it was.")
 
     def said(self) -> str:
@@ -519,7 +523,7 @@ class BlockScores(Record):
     blocks: tuple[ScoredBlock, ...]
     metrics: tuple[BlockMetric, ...]
     left_out: dict[str, str] = Field(description="Metric -> why it is not there.")
-    evaluations: int = Field(description="Of the search so far.")
+    evaluations: int = Field(description="Evaluations of the search so far.")
 
     def told(self) -> dict[str, Any]:
         """How far each metric can be trusted; the scores are in the row."""
