@@ -443,8 +443,8 @@ class RuleIn(BaseModel):
 
     pick: Pick = Field(
         default="most_accurate",
-        description="How to choose. The most accurate language model has the lowest perplexity. `as_good`: the cheapest "
-        "network whose score lies within the interval of the most accurate one's.",
+        description="How to choose; the most accurate language model has the lowest perplexity. `as_good`: the "
+        "cheapest network whose score lies within the interval of the most accurate one's.",
     )
     under: dict[str, float] = Field(
         default_factory=dict,

@@ -27,7 +27,7 @@ class BigNASOptions(MethodOptions):
     sampling: Literal["uniform", "params", "macs", "best_up", "worst_up"] = Field(
         default="uniform",
         description="How random sub-networks are drawn: over genes; `params`, `macs`: over bins of that cost, so that "
-        "small and large ones are both seen; `best_up`, `worst_up`: AttentiveNAS, the best or worst of some candidates.",
+        "small and large ones are both seen; `best_up`, `worst_up`: the best or worst of some candidates.",
     )
     candidates: Annotated[
         int, Field(ge=2, le=64, description="Networks that `best_up` and `worst_up` choose each random one from.")
