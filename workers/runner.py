@@ -214,6 +214,7 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
     threads = (asked.job.environment or {}).get("threads")
     num_threads = environment.fix_threads(threads, largest_macs=0)
     store = ArtifactStore.of(settings)
+    mirror = mirror_of(settings, database, asked.job)
     try:
         check_paths(read_job(asked.job.spec), whole=True)
         bundle = exporting.make_export(asked, store, num_threads, decoding_of(settings))
@@ -236,7 +237,7 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
             raise
         values = {"state": ExportState.FAILED, "message": f"No room on the disk: {error}. Make room and export again."}
     patiently(database, lambda s: leases.finish(s, Export, export_id, epoch, values), DATABASE_PATIENCE_SECONDS)
-    if (mirror := mirror_of(settings, database, asked.job)) is not None:
+    if mirror is not None:
         named = {"architecture_id": asked.evaluation.architecture_id, "formats": list(asked.formats)}
         mirror.document(f"exports/{export_id}", {**named, **values})
         mirror.close()
