@@ -64,7 +64,7 @@ def extend(
     objective: Annotated[
         list[str] | None,
         typer.Option(
-            help="Another objective instead of the job's: a metric, or metric=limit; may be repeated, the first counts most."
+            help="Replaces the job's objectives: a metric, or metric=limit; may be repeated, the first counts most."
         ),
     ] = None,
     target: Annotated[str | None, typer.Option(help="Another device for the metrics that need one.")] = None,
