@@ -52,8 +52,11 @@ def begin(run: MirroredRun) -> Run:
     from mlflow import MlflowClient
     from mlflow.entities import Param
 
-    client = MlflowClient(None if "MLFLOW_TRACKING_URI" in os.environ else _file(run))
-    experiment = _experiment(client, run.project)
+    client, artifacts = MlflowClient(), None
+    if "MLFLOW_TRACKING_URI" not in os.environ:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        client, artifacts = MlflowClient(f"sqlite:///{run.folder / 'mlflow.db'}"), (run.folder / "artifacts").as_uri()
+    experiment = _experiment(client, run.project, artifacts)
     found = client.search_runs([experiment], f"tags.`{TAG}` = '{run.job_id}'", max_results=1)
     if found:
         return Run(client, found[0].info.run_id)
@@ -64,20 +67,15 @@ def begin(run: MirroredRun) -> Run:
     return Run(client, opened.info.run_id)
 
 
-def _experiment(client: MlflowClient, name: str) -> str:
+def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
     """The id of the project's experiment, which another job may make at the same moment."""
     from mlflow.exceptions import MlflowException
 
     if (there := client.get_experiment_by_name(name)) is not None:
         return str(there.experiment_id)
     try:
-        return str(client.create_experiment(name))
+        return str(client.create_experiment(name, artifact_location=artifacts))
     except MlflowException:
         if (there := client.get_experiment_by_name(name)) is None:
             raise
         return str(there.experiment_id)
-
-
-def _file(run: MirroredRun) -> str:
-    run.folder.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{run.folder / 'mlflow.db'}"
