@@ -1,6 +1,6 @@
 """`model-f16.gguf` and `model-q8_0.gguf`, written with llama.cpp's own package.
 
-Layers that are alike are llama.cpp's `llama`, `qwen2` or `qwen3`. Of llamas whose layers differ, `deci` has every
+Layers that are alike are llama.cpp's `llama`, `qwen2` or `qwen3`. For llamas whose layers differ, `deci` has every
 layer's own heads and width; qwens are filled up with zeros, because their architectures have one width.
 """
 
