@@ -62,8 +62,8 @@ def load_pretrained(
     supernet's type. What the checkpoint lacks and may lack (a new classifier) stays as it is.
 
     Args:
-        supernet: of the space that the checkpoint's family gives for its config.json.
-        folder: of the checkpoint, or those of several that are stitched.
+        supernet: supernet of the space that the checkpoint's family gives for its config.json.
+        folder: folder of the checkpoint, or those of several that are stitched.
         classes: as in the space's adjustments.
 
     Raises:
