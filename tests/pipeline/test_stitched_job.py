@@ -73,9 +73,13 @@ def test_a_job_that_is_interrupted_goes_on_with_the_next_pair(tmp_path, monkeypa
     reporter = MemoryReporter(interrupt_at=20)  # of 16 batches a pair
     shop = shop_of(tmp_path, folders, reporter)
     data = prepare_data(shop.spec, shop.space, CPU)
-    solved = []
-    own = stitching.fit_pair
-    monkeypatch.setattr(stitching, "fit_pair", lambda *given: solved.append(given[1][0].slot.split("_")[0]) or own(*given))
+    solved, own = [], stitching.fit_pair
+
+    def watched(supernet, stitches, batches):
+        solved.append(stitches[0].slot.split("_")[0])
+        return own(supernet, stitches, batches)
+
+    monkeypatch.setattr(stitching, "fit_pair", watched)
     with pytest.raises(Interrupted):
         fitted_stitches(shop, data)
     assert solved == ["stitch1", "stitch2"]
