@@ -4,8 +4,9 @@ Two networks of the shape of `vit/cifar`, of different width and with patches of
 of CIFAR-10, written as checkpoint folders and read again as anchors. Their stitching layers start by least squares on
 256 images and are then trained for a few epochs, with the anchors tuned and, in another run, frozen. Fronts are chosen
 on validation images and scored on test images: each network's accuracy minus that of the line, over MACs, between the
-anchors as they were before. Last, a supernet of the larger shape is trained by BigNAS, and after every epoch it is
-asked whether it has networks as good as the stitched front at its costs.
+anchors as they were before, and between those that the stitched training leaves. Last, a supernet of the larger shape
+is trained by BigNAS, and after every epoch it is asked whether it has networks as good as the stitched front at its
+costs.
 
     python -m benchmarks.stitching [--json] [--data FOLDER] [--cache FOLDER] [--epochs 3] [--test 5000]
         [--anchors tuned|frozen] [--supernet-epochs 0]
@@ -22,7 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -53,6 +54,8 @@ from supernet.weights import pretrained_supernet
 
 AUGMENT = AugmentationOptions(crop_padding=4, flip=True)
 ANCHORS = ("tuned", "frozen")
+# MACs and test accuracy.
+Point: TypeAlias = tuple[int, float]
 # Images for which stitching layers are solved, and those in a pass.
 SAMPLES, AT_ONCE = 256, 64
 
@@ -199,23 +202,35 @@ def scores(supernet: Supernet, data: Dataset, networks: Sequence[Architecture], 
     return [list(row) for row in zip(*columns, strict=True)]
 
 
-def against_line(rows: list[dict[str, Any]], ends: tuple[tuple[int, float], tuple[int, float]]) -> dict[str, Any]:
-    """The front on validation images, and where it lies on test images beside the line between two anchors."""
-    (low, worse), (high, better) = ends
+def against_line(rows: list[dict[str, Any]], ends: tuple[Point, Point], trained: tuple[Point, Point]) -> dict[str, Any]:
+    """The front on validation images, and where its networks lie on test images beside two lines.
+
+    Args:
+        ends: MACs and test accuracy of the anchors before any stitching.
+        trained: those after it; where anchors are tuned they have learned on.
+    """
     best, front = -1.0, []
     for row in sorted(rows, key=lambda row: row["macs"]):
         if row["validation"] > best:
             best = row["validation"]
-            line = worse + (better - worse) * (row["macs"] - low) / (high - low)
-            front.append({**row, "above_line": round(row["test"] - line, 4)})
-    inner = [row for row in front if low < row["macs"] < high]
-    return {
-        "front": front,
-        "between_the_anchors": len(inner),
-        "below_the_line": sum(row["above_line"] < 0 for row in inner),
-        "least_above_line": min((row["above_line"] for row in inner), default=None),
-        "mean_above_line": round(sum(row["above_line"] for row in inner) / len(inner), 4) if inner else None,
-    }
+            lines = {"above_line": ends, "above_line_of_tuned": trained}
+            front.append(
+                {**row, **{name: round(row["test"] - _line(row["macs"], *two), 4) for name, two in lines.items()}}
+            )
+    inner = [row for row in front if ends[0][0] < row["macs"] < ends[1][0]]
+    found: dict[str, Any] = {"front": front, "between_the_anchors": len(inner)}
+    for name in ("above_line", "above_line_of_tuned"):
+        found[name] = {
+            "networks_below": sum(row[name] < 0 for row in inner),
+            "least": min((row[name] for row in inner), default=None),
+            "mean": round(sum(row[name] for row in inner) / len(inner), 4) if inner else None,
+        }
+    return found
+
+
+def _line(macs: int, one: Point, other: Point) -> float:
+    (low, worse), (high, better) = one, other
+    return worse + (better - worse) * (macs - low) / (high - low)
 
 
 def stitched(
@@ -244,17 +259,21 @@ def stitched(
 
     cache.weights(name, supernet, run)
     after = asked(f"{name}-trained")
-    was = {row["path"]: (row["macs"], row["test"]) for row in before}
-    ends = was["anchor1"], was["anchor2"]
+    ends, tuned = _ends(before), _ends(after)
     return space, {
         "variance_left_by_least_squares": left,
         "anchors_before": [{"macs": cost, "test": score} for cost, score in ends],
         "anchors_after": [row for row in after if str(row["path"]).startswith("anchor")],
         "seconds": cache.result(f"{name}-seconds", lambda: 0),
-        "solved": against_line(before, ends),
-        "trained": against_line(after, ends),
+        "solved": against_line(before, ends, ends),
+        "trained": against_line(after, ends, tuned),
         "networks": after,
     }
+
+
+def _ends(rows: Sequence[dict[str, Any]]) -> tuple[Point, Point]:
+    found = {row["path"]: (row["macs"], row["test"]) for row in rows}
+    return found["anchor1"], found["anchor2"]
 
 
 def supernet_epochs(front: Sequence[dict[str, Any]], data: Dataset, plan: Plan, cache: Cache) -> dict[str, Any]:
