@@ -126,12 +126,14 @@ class SupernetSpec(OfCheckpoint):
         What it says is kept in the job, so that its space and numbers do not depend on a folder that may go.
         """
         named = given.get("pretrained") if isinstance(given, dict) else None
-        several = isinstance(named, list | tuple) and all(isinstance(one, str) for one in named)
-        if not (isinstance(named, str) or several) or given.get("checkpoint"):
+        listed = [named] if isinstance(named, str) else named
+        if not isinstance(listed, list | tuple) or not all(isinstance(one, str) for one in listed):
+            return given
+        if given.get("checkpoint"):
             return given
         from search_space.joined import read_checkpoints  # not needed to start the API
 
-        folders = [Path(one).expanduser() for one in ([named] if isinstance(named, str) else named)]
+        folders = [Path(one).expanduser() for one in listed]
         for folder in folders:
             if not folder.is_absolute():
                 raise ValueError(f"Got pretrained {str(folder)!r}; give the absolute path that API and workers see.")
