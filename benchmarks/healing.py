@@ -140,10 +140,10 @@ def front(study: Study, supernet: Supernet, validation: Split) -> dict[float, Ar
     return best
 
 
-def further(
-    study: Study, supernet: Supernet, data: Dataset, validation: Split, architecture: Architecture, labels: float
-) -> dict[str, Any]:
-    """Test perplexity of a slice that is trained further, of the best of its validations."""
+def trainer_of(
+    study: Study, supernet: Supernet, data: Dataset, architecture: Architecture, labels: float = 0.0
+) -> HealingTrainer:
+    """What heals a slice, before its first step."""
     options = TrainingOptions(
         epochs=1,
         batch_size=study.training.batch_size,
@@ -158,11 +158,19 @@ def further(
         momentum=0.9,
         clip_norm=1.0,
     )
-    space, steps = supernet.space, study.healing_steps
+    space = supernet.space
     student = by_itself(space, architecture, extract(supernet, architecture), CPU)
     parent = Parent("largest network", supernet, space.largest())
     method = Healing(DistillationOptions(labels=labels), architecture, parent, data.train.batch(slice(0, 2)))
-    trainer = HealingTrainer(student, method, data.train, options, 0, num_steps=steps)
+    return HealingTrainer(student, method, data.train, options, 0, num_steps=study.healing_steps)
+
+
+def further(
+    study: Study, supernet: Supernet, data: Dataset, validation: Split, architecture: Architecture, labels: float
+) -> dict[str, Any]:
+    """Test perplexity of a slice that is trained further, of the best of its validations."""
+    trainer, steps = trainer_of(study, supernet, data, architecture, labels), study.healing_steps
+    student = trainer.supernet
     best, best_step, kept = math.inf, 0, own_tensors(student)
     began = time.monotonic()
     for step in range(1, steps + 1):

@@ -22,6 +22,7 @@ from pipeline.check import check
 from pipeline.environment import local_processes
 from pipeline.evaluating import evaluation_of, row_of
 from pipeline.exams import exams_of, held_out_exams_of
+from pipeline.fidelities import Climb, stage_done
 from pipeline.front import measure_front, measured_networks
 from pipeline.hardware import Hardware, prepare_hardware
 from pipeline.healing import Healer
@@ -93,32 +94,46 @@ def search_supernet(shop: Workshop, data: Dataset) -> None:
     measure_sharing(shop, data, supernet)
     # A front that is there is taken as it is: this run goes on with the healing, or another job has measured it.
     if healer is None or not shop.reporter.records(FrontRecord):
-        find_front(shop, data, supernet, exams, held_out)
+        find_front(shop, data, supernet, exams, held_out, healer)
     if healer is not None:
         healer.run(supernet)
 
 
 def find_front(
-    shop: Workshop, data: Dataset, supernet: Supernet, exams: Sequence[Exam], held_out: Sequence[Exam]
+    shop: Workshop,
+    data: Dataset,
+    supernet: Supernet,
+    exams: Sequence[Exam],
+    held_out: Sequence[Exam],
+    healer: Healer | None = None,
 ) -> None:
     """Search the supernet's networks, and measure those that may be on the front.
 
     Args:
         exams, held_out: what networks are asked in the search, and what only finalists are asked.
+        healer: of a job whose networks heal.
     """
     evaluator = make_evaluator(shop.spec, supernet, data, exams)
     hardware = prepare_hardware(shop)
-    evaluations = search(shop, evaluator, hardware)
+    climb = None
+    if healer is not None and shop.spec.search.fidelities is not None:
+        climb = Climb(shop, healer, supernet)
+    evaluations = search(shop, evaluator, hardware, climb)
+    climbed = [] if climb is None else climb.finish(evaluations)
     delivering = make_evaluator(shop.spec, supernet, data, exams, delivered=True)
-    measure_front(shop, evaluator, delivering, evaluations, hardware, held_out)
+    measure_front(shop, evaluator, delivering, evaluations, hardware, held_out, climbed)
     measure_baselines(shop, evaluator, delivering, hardware)
 
 
 # --- search --------------------------------------------------------------------------------------
 
 
-def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Evaluation]:
-    """Every evaluation of the search, or of what there was when it was stopped; stored ones are replayed."""
+def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware, climb: Climb | None = None) -> list[Evaluation]:
+    """Every evaluation of the search, or of what there was when it was stopped; stored ones are replayed.
+
+    Args:
+        climb: of a job whose networks heal a little before they are chosen.
+    """
     plan, space = shop.spec.search, shop.searched
     if plan.warm_start:
         shop.reporter.warm_start(scores_alike(shop.spec))
@@ -141,7 +156,8 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
         evaluations=plan.evaluations,
         options=plan.options,
     )
-    shop.reporter.stage(Stage.SEARCH, len(known) / plan.evaluations)
+    shop.reporter.stage(Stage.SEARCH, stage_done(climb, len(known) / plan.evaluations))
+    ladder = None if climb is None else climb.ladder(algorithm, warm)
     shared = evaluate_of(shop, evaluator)
 
     def evaluate(architectures: Sequence[Architecture]) -> list[Evaluation]:
@@ -151,11 +167,11 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
             shop.reporter.evaluation(row_of(evaluation, row.seconds))
             known[evaluation.architecture.id] = evaluation
             structlog.contextvars.bind_contextvars(step=len(known))
-            shop.reporter.progress(len(known) / plan.evaluations)
+            shop.reporter.progress(stage_done(climb, len(known) / plan.evaluations))
             found.append(evaluation)
         return found
 
-    found = shop.reporter.until_stopped(lambda: run_search(algorithm, evaluate, known))
+    found = shop.reporter.until_stopped(lambda: run_search(algorithm, evaluate, known, ladder))
     if found is None:
         shop.reporter.take_down()
         if len(known) < plan.evaluations:

@@ -28,6 +28,8 @@ from service.store.models import (
 from service.store.records import (
     BrokenLimit,
     DataRead,
+    FidelityReport,
+    FidelityScore,
     HealedFront,
     HealedNetwork,
     LayerSensitivity,
@@ -410,6 +412,16 @@ class HealingOut(Answer):
         description="Validations while networks heal: `architecture_id`, `step`, losses and the score."
     )
     front: HealedFront | None = Field(description="Null before the last network is healed.")
+    fidelities: FidelityReport | None = Field(
+        description="What the search has chosen by healing networks a little (`search.fidelities`), and how alike the "
+        "fidelities rank them; null: it did not, or is not done."
+    )
+    fidelity_scores: list[FidelityScore] = Field(
+        description="Validation scores of the networks that healed in the search, on every rung."
+    )
+    fidelity_found: dict[str, dict[str, float | None]] = Field(
+        description="The scores of the same networks as they were found, by architecture id."
+    )
 
 
 class ArchitectureOut(PointOut):

@@ -437,6 +437,84 @@ class HealedFront(Record):
     )
 
 
+# --- choosing what heals best ---------------------------------------------------------------------
+
+
+class FidelityScore(Record):
+    """A network of the search that has healed up to a rung: what it scores there, in the search's own questions."""
+
+    kind: ClassVar[str] = "fidelity score"
+    event: ClassVar[str] = "healing"
+    phase: ClassVar[str | None] = "rung"
+    named_by: ClassVar[tuple[str, ...]] = ("architecture_id", "level")
+
+    architecture_id: str
+    level: int = Field(description="The rung, from 1.")
+    steps: int = Field(description="Of healing, from its start; fewer than the rung's where it got no better.")
+    metrics: Metrics = Field(description="On validation examples; by these networks are chosen.")
+    seconds: float = Field(default=0.0, description="That its healing has taken so far, validations included.")
+    refused: str | None = Field(default=None, description="Why it could not heal; null if it did.")
+
+
+class FidelityRung(BaseModel):
+    """One rung of the ladder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(description="Of healing, from its start.")
+    networks: int = Field(description="That healed up to it.")
+    spent_steps: int = Field(description="That they took together from the rung below.")
+    refused: int = Field(description="Networks that could not heal.")
+
+
+class FidelityCorrelation(BaseModel):
+    """How alike two fidelities rank the networks that have scores at both."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    metric: str
+    low: int = Field(description="Steps of healing of the lower fidelity; 0: as found.")
+    high: int
+    networks: int
+    kendall: float | None = Field(description="Kendall's tau; null of fewer than three networks, or of ties alone.")
+    spearman: float | None = Field(description="Spearman's rho.")
+
+
+class FidelityReport(Record):
+    """What a search with healing steps as fidelities has chosen, and how far the low ones could be trusted."""
+
+    kind: ClassVar[str] = "fidelities"
+    event: ClassVar[str] = "healing"
+    phase: ClassVar[str | None] = "rungs"
+    last_counts: ClassVar[bool] = True
+
+    chosen_by: str = Field(description="`ranks` or `Gaussian process`: who said which networks go on.")
+    rungs: tuple[FidelityRung, ...]
+    correlations: tuple[FidelityCorrelation, ...]
+    points: tuple[str, ...] = Field(
+        description="The front on the highest rung, by validation scores there; best in the first objective first."
+    )
+    knee: str | None
+    not_found_before: tuple[str, ...] = Field(
+        description="Those of the points that are not on the front of the networks as they were found."
+    )
+
+    def said(self) -> str:
+        """As sentences."""
+        spent = " ".join(
+            f"{rung.networks} networks healed up to {rung.steps:,} steps ({rung.spent_steps:,} steps in all)."
+            for rung in self.rungs
+        )
+        told = "".join(
+            f" {one.metric} after {one.low:,} and {one.high:,} steps: Kendall's tau {one.kendall:.2f}, Spearman's rho "
+            f"{one.spearman:.2f} of {one.networks} networks."
+            for one in self.correlations
+            if one.kendall is not None and one.spearman is not None
+        )
+        found = f" {len(self.points)} are on the front there, {len(self.not_found_before)} of which were not before."
+        return f"Chosen by {self.chosen_by}: {spent}{told}{found}"
+
+
 # --- a search by blocks ---------------------------------------------------------------------------
 
 
@@ -634,6 +712,11 @@ def read(session: Session, job_id: str, model: type[R]) -> list[R]:
 def healed_of(session: Session, job_id: str) -> dict[str, HealedNetwork]:
     """The networks that a job has healed, or tried to, by architecture id."""
     return {one.architecture_id: one for one in read(session, job_id, HealedNetwork)}
+
+
+def fidelities_of(session: Session, job_id: str) -> FidelityReport | None:
+    """What a job's search has chosen by healing networks a little; None if it did not."""
+    return next(iter(read(session, job_id, FidelityReport)), None)
 
 
 def sharing_of(session: Session, job: Job) -> list[SharingCost]:
