@@ -30,14 +30,14 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.cache import Cache
-from benchmarks.healing import SHARED, STUDIES, VALIDATIONS, Study, space_of, trained, trainer_of
+from benchmarks.healing import SHARED, STUDIES, VALIDATIONS, Study, data_of, space_of, trained, trainer_of
 from export.measure import describe_machine
 from pipeline.healing_choice import spread
 from predictors.cost import macs, params
@@ -52,7 +52,7 @@ from search.loop import each, run_search
 from search.objectives import Objective
 from search.pareto import hypervolume, knee, pareto_front
 from search_space.architecture import Architecture
-from supernet.data import Dataset, Split, load_dataset
+from supernet.data import Dataset, Split
 from supernet.evaluate import perplexity
 from supernet.flat import load_tensors, own_tensors
 from supernet.healing import HealingTrainer
@@ -245,13 +245,8 @@ def budget_of(clinic: Clinic, asked: Asked, seed: int) -> float:
 
 def compared(study: Study, path: Path, folder: Path | None, seeds: Sequence[int], asked: Asked) -> dict[str, Any]:
     """Every seed, every way."""
-    if not path.exists():
-        sys.stderr.write(f"Skipped: {path} is not there. Give a text file with --data.\n")
-        raise SystemExit(0)
     cache = Cache(folder)
-    data = load_dataset("text", 0, {"path": str(path), "length": study.training.length})
-    data = replace(data, test=data.test.take(torch.arange(min(study.training.test_blocks, len(data.test)))))
-    validation = data.validation.take(torch.arange(min(study.validation_blocks, len(data.validation))))
+    data, validation = data_of(study, path)
     space = space_of(study)
     clinic = Clinic(study, trained(study, space, data, cache), data, validation, cache, asked.plan.rungs)
     rows = [_row(clinic, asked, seed) for seed in seeds]
@@ -325,7 +320,9 @@ def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--size", choices=tuple(STUDIES), default="small", help="of the llama and of everything")
+    parser.add_argument(
+        "--size", choices=("small", "medium", "full"), default="small", help="of the llama and of everything"
+    )
     parser.add_argument("--cache", type=Path, default=None, help="folder that keeps what is done")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--evaluations", type=int, default=80)
