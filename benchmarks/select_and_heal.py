@@ -18,7 +18,8 @@ perplexity of the plain fronts before healing (where all gains are small). Test 
 Networks heal alike whatever the seed, so what is healed once is kept. Stopped in between, it goes on from `--cache`.
 
     python -m benchmarks.select_and_heal [--json] [--size small] [--cache FOLDER] [--seeds 0 1 2 3 4]
-        [--evaluations 80] [--candidates 24] [--rungs 12 48] [--plain 10] [--data FILE]
+        [--evaluations 80] [--candidates 18] [--rungs 12 48] [--plain 8]
+        [--ways ranks fidelities] [--data FILE]
 """
 
 from __future__ import annotations
@@ -167,6 +168,7 @@ class Asked:
     evaluations: int
     plan: LadderPlan
     plain: int
+    ways: tuple[str, ...]
 
 
 @dataclass
@@ -250,13 +252,13 @@ def compared(study: Study, path: Path, folder: Path | None, seeds: Sequence[int]
     space = space_of(study)
     clinic = Clinic(study, trained(study, space, data, cache), data, validation, cache, asked.plan.rungs)
     rows = [_row(clinic, asked, seed) for seed in seeds]
-    points = [point for row in rows for way in WAYS for point in row[way]["healed"]]
+    points = [point for row in rows for way in asked.ways for point in row[way]["healed"]]
     corner = [max(point["perplexity"] for point in points), float(params(space, clinic.whole))]
     before = [point["before"] for row in rows for point in row["plain"]["healed"]]
     far = [max(before), corner[1]]
     whole = {"perplexity": clinic.tested(clinic.whole), "params": corner[1]}
     for row in rows:
-        for way in WAYS:
+        for way in asked.ways:
             ended = [
                 Evaluation(clinic.whole, {name: point[name] for name in ("perplexity", "params")})
                 for point in [*row[way]["healed"], whole]
@@ -271,7 +273,7 @@ def compared(study: Study, path: Path, folder: Path | None, seeds: Sequence[int]
         "largest_perplexity": whole["perplexity"],
         "corner": corner,
         "far_corner": far,
-        "gains": {way: _gains(rows, way) for way in WAYS if way != "plain"},
+        "gains": {way: _gains(rows, way) for way in asked.ways if way != "plain"},
         "seeds": rows,
         "healing_seconds_of_this_run": round(clinic.seconds, 1),
         "threads": torch.get_num_threads(),
@@ -283,7 +285,7 @@ def compared(study: Study, path: Path, folder: Path | None, seeds: Sequence[int]
 def _row(clinic: Clinic, asked: Asked, seed: int) -> dict[str, Any]:
     budget = budget_of(clinic, asked, seed)
     row: dict[str, Any] = {"seed": seed, "budget_macs": budget}
-    for way in WAYS:
+    for way in asked.ways:
         one = chosen(clinic, asked, seed, way, budget)
         healed = [
             {
@@ -326,18 +328,21 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=None, help="folder that keeps what is done")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--evaluations", type=int, default=80)
-    parser.add_argument("--candidates", type=int, default=24)
+    parser.add_argument("--candidates", type=int, default=18)
     parser.add_argument("--rungs", type=int, nargs="+", default=[12, 48])
-    parser.add_argument("--plain", type=int, default=10, help="networks that the plain way heals")
+    parser.add_argument("--plain", type=int, default=8, help="networks that the plain way heals")
+    parser.add_argument("--ways", nargs="+", choices=WAYS[1:], default=list(WAYS[1:]), help="besides plain")
     parser.add_argument("--data", type=Path, default=Path(SHARED) / "tinyshakespeare" / "input.txt.gz")
     given = parser.parse_args()
-    asked = Asked(given.evaluations, LadderPlan(tuple(given.rungs), given.candidates, 0.5), given.plain)
+    asked = Asked(
+        given.evaluations, LadderPlan(tuple(given.rungs), given.candidates, 0.5), given.plain, ("plain", *given.ways)
+    )
     result = compared(STUDIES[given.size], given.data, given.cache, given.seeds, asked)
     if given.json:
         print(json.dumps(result, indent=2))
         return
     for row in result["seeds"]:
-        volumes = ", ".join(f"{way} {row[way]['hypervolume']:.4g} ({len(row[way]['healed'])})" for way in WAYS)
+        volumes = ", ".join(f"{way} {row[way]['hypervolume']:.4g} ({len(row[way]['healed'])})" for way in asked.ways)
         print(f"seed {row['seed']}: hypervolume (networks) {volumes}")
     for way, gain in result["gains"].items():
         near, far = gain["hypervolume"], gain["hypervolume_far"]

@@ -41,7 +41,7 @@ def test_an_empty_part_has_rungs_at_a_twelfth_and_a_third_of_the_healing() -> No
 def test_a_budget_says_how_many_heal() -> None:
     found = resolved(healing={"steps": 300}, search=part(budget=1000))
     assert found.plan() == LadderPlan((25, 100), 16, 0.5)
-    assert resolved(healing={"steps": 300}, search=part(budget=999)).plan().candidates == 14
+    assert resolved(healing={"steps": 300}, search=part(budget=999)).plan().candidates == 15
 
 
 def test_rungs_that_followed_from_the_healing_follow_its_changes() -> None:
