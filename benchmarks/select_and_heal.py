@@ -18,8 +18,8 @@ perplexity of the plain fronts before healing (where all gains are small). Test 
 Networks heal alike whatever the seed, so what is healed once is kept. Stopped in between, it goes on from `--cache`.
 
     python -m benchmarks.select_and_heal [--json] [--size small] [--cache FOLDER] [--seeds 0 1 2 3 4]
-        [--evaluations 80] [--candidates 18] [--rungs 12 48] [--plain 8]
-        [--ways ranks fidelities] [--data FILE]
+        [--evaluations 80] [--candidates 18] [--steps 150] [--rungs 12 48]
+        [--plain 8] [--ways ranks fidelities] [--data FILE]
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,7 @@ class Clinic:
         def score() -> float:
             return perplexity(extract(self._after(one, steps).trainer.supernet, one), self.validation)
 
-        made: float = self._cache.result(f"{one.id}-{steps}", score)
+        made: float = self._cache.result(f"{one.id}-{steps}-of-{self.study.healing_steps}", score)
         return made
 
     def healed(self, one: Architecture) -> float:
@@ -130,7 +130,7 @@ class Clinic:
             del self._patients[one.id]
             return perplexity(extract(student, one), self.data.test)
 
-        made: float = self._cache.result(f"{one.id}-healed", score)
+        made: float = self._cache.result(f"{one.id}-healed-{self.study.healing_steps}", score)
         return made
 
     def evaluating(self) -> float:
@@ -329,6 +329,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--evaluations", type=int, default=80)
     parser.add_argument("--candidates", type=int, default=18)
+    parser.add_argument("--steps", type=int, default=None, help="of a healing, instead of the size's")
     parser.add_argument("--rungs", type=int, nargs="+", default=[12, 48])
     parser.add_argument("--plain", type=int, default=8, help="networks that the plain way heals")
     parser.add_argument("--ways", nargs="+", choices=WAYS[1:], default=list(WAYS[1:]), help="besides plain")
@@ -337,7 +338,10 @@ def main() -> None:
     asked = Asked(
         given.evaluations, LadderPlan(tuple(given.rungs), given.candidates, 0.5), given.plain, ("plain", *given.ways)
     )
-    result = compared(STUDIES[given.size], given.data, given.cache, given.seeds, asked)
+    study = STUDIES[given.size]
+    if given.steps is not None:
+        study = replace(study, healing_steps=given.steps)
+    result = compared(study, given.data, given.cache, given.seeds, asked)
     if given.json:
         print(json.dumps(result, indent=2))
         return
