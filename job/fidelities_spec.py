@@ -85,8 +85,8 @@ def resolved_fidelities(part: FidelitiesSpec, healing: HealingSpec | None, steps
     """The part with its rungs written down, as far as that can be said here.
 
     Args:
-        healing: of the job.
-        steps: of a healing, as far as they are known; None: only the data or the clock tell.
+        healing: the job's part.
+        steps: those of one healing; None: only the data or the clock tell.
     """
     if part.steps is not None or healing is None or steps is None or steps < FACTOR * SHARE:
         return part

@@ -31,8 +31,8 @@ class Climb:
     """The ladder of one job.
 
     Args:
-        healer: of the job.
-        supernet: whose networks heal.
+        healer: heals networks of the job.
+        supernet: holds these networks.
     """
 
     def __init__(self, shop: Workshop, healer: Healer, supernet: Supernet) -> None:
@@ -71,7 +71,7 @@ class Climb:
         """Store what was chosen, and drop what networks that were not would go on from.
 
         Args:
-            evaluations: of the search, and of those before it; all of them also where it was stopped.
+            evaluations: all that the job knows, those of a warm start among them.
 
         Returns:
             Ids of the networks that reached the highest rung: they are finalists whatever they were before.

@@ -111,7 +111,7 @@ def find_front(
 
     Args:
         exams, held_out: what networks are asked in the search, and what only finalists are asked.
-        healer: of a job whose networks heal.
+        healer: heals networks; None: the job heals none.
     """
     evaluator = make_evaluator(shop.spec, supernet, data, exams)
     hardware = prepare_hardware(shop)
@@ -132,7 +132,7 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware, climb: Clim
     """Every evaluation of the search, or of what there was when it was stopped; stored ones are replayed.
 
     Args:
-        climb: of a job whose networks heal a little before they are chosen.
+        climb: the ladder of a job with `search.fidelities`.
     """
     plan, space = shop.spec.search, shop.searched
     if plan.warm_start:
@@ -256,8 +256,8 @@ def measure_baselines(shop: Workshop, evaluator: Evaluator, delivering: Evaluato
     """What the front of a search of policies is compared with: scored and measured like a finalist.
 
     Args:
-        evaluator: of the search.
-        delivering: of networks that are delivered.
+        evaluator: evaluator of the search.
+        delivering: evaluator of networks as they are delivered.
     """
     if not isinstance(evaluator, QuantizedEvaluator):
         return

@@ -23,7 +23,7 @@ def run_search(
             so far are the caller's to store.
         known: stored evaluations by architecture id. A fresh algorithm with the same seed asks for
             the same architectures, so feeding it these brings it to where the last run stopped.
-        ladder: on which networks heal between batches; None: none do.
+        ladder: lets networks heal between batches; None: none do.
     """
     done: list[Evaluation] = []
     while batch := algorithm.ask():

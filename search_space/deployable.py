@@ -24,7 +24,7 @@ class Engine:
     """What a tool that runs decoders can express.
 
     Attributes:
-        multiple: of feed-forward widths.
+        multiple: number that feed-forward widths are multiples of.
         all_heads: whether every layer has all query heads (fewer key-value groups mean fewer of them here).
         alike: whether all layers have one width.
         halves: whether a layer may lack its attention or its feed-forward network (an option of 0).
@@ -55,7 +55,7 @@ def deployable_space(
 
     Args:
         load: gives the space with adjustments.
-        engines: of `ENGINES`.
+        engines: names from `ENGINES`.
 
     Raises:
         ValueError: a space of other networks, one that is too narrow, or options of the user's that an engine cannot
@@ -91,7 +91,7 @@ class _Rules:
         """Options that all engines can express; where the preset's are none, shares of the largest that are.
 
         Args:
-            number: of the layer, from 1.
+            number: number of the layer, from 1.
             word: `ffn` or `kv_heads`.
 
         Raises:

@@ -36,7 +36,7 @@ class Correlation:
 
 
 def correlations(known: Fidelities) -> list[Correlation]:
-    """Of every metric that weights decide and every two levels, where a network has reached the higher."""
+    """One for every metric that weights decide and every two levels, if a network has reached the higher."""
     metrics = [one.metric for one in (*known.objectives, *known.constraints) if one.metric in known.healed]
     found = []
     for metric in metrics:

@@ -37,8 +37,8 @@ def best(
 ) -> list[Evaluation]:
     """So many networks: the front, then the front of the rest, and so on; those beyond limits last, the nearest first.
 
-    Of a front that does not fit whole, those are taken that together add most hypervolume, one after the other
-    (Guerreiro, Fonseca and Paquete 2016, greedy subset selection).
+    If a front does not fit whole, greedy selection takes the network that adds most hypervolume, again and again
+    (Guerreiro, Fonseca and Paquete 2016).
     """
     chosen: list[Evaluation] = []
     left = {one.architecture.id: one for one in evaluations}

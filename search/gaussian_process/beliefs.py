@@ -76,8 +76,8 @@ class Part:
     """What one Gaussian process adds to a belief; those of a belief know nothing of each other.
 
     Attributes:
-        weight: by which its values count.
-        root: from its posterior (see `Posterior.predict`).
+        weight: its values count times this.
+        root: what its posterior gives (see `Posterior.predict`).
     """
 
     weight: float
@@ -93,7 +93,7 @@ class Part:
         return left
 
     def rows(self, chosen: np.ndarray) -> Part:
-        """Of some of the candidates."""
+        """The part for some of the candidates."""
         return Part(self.weight, self.features.rows(chosen), self.root[:, chosen], self.process)
 
     def weighed(self, weight: float) -> Part:
@@ -101,7 +101,7 @@ class Part:
         return replace(self, weight=weight * self.weight)
 
     def with_more(self, other: Part) -> Part:
-        """Of these candidates and others."""
+        """The part for these candidates and others."""
         matrix = np.concatenate([self.features.matrix, other.features.matrix])
         features = Features(matrix, self.features.groups, self.features.typical)
         return Part(self.weight, features, np.concatenate([self.root, other.root], axis=1), self.process)
@@ -213,7 +213,7 @@ class Certainty:
         return costs if view == "cost" else self.scale.score(costs)
 
     def log_probability_below(self, limit: float) -> np.ndarray:
-        """0 where the limit is met; elsewhere very negative, and the more so the further away."""
+        """0 where the limit is met; elsewhere far below 0, and the further the excess, the lower."""
         excess = np.maximum(self._costs - limit, 0.0) / max(abs(limit), 1e-12)
         return np.where(excess > 0, -1e6 * (1 + excess), 0.0)
 

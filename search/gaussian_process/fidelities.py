@@ -93,7 +93,7 @@ class FidelityModel:
     Costs are used throughout: less is better.
 
     Args:
-        lowest: of level 0, with what it has learned.
+        lowest: the model of level 0, with what it has learned.
     """
 
     def __init__(self, like: Features, lowest: MetricModel) -> None:

@@ -44,8 +44,8 @@ class LinearScale:
     def gain(self, levels: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
         """E[(level - cost)+] for costs whose values are normal, shape (num_candidates, num_levels).
 
-        Of log-normal costs with parameters m and s it is L N((log L - m) / s) - exp(m + s^2 / 2) N((log L - m) / s - s)
-        (Black and Scholes' put, without interest).
+        Log-normal costs with parameters m and s have, with z = (log L - m) / s, the gain of Black and Scholes' put
+        without interest: L N(z) - exp(m + s^2 / 2) N(z - s).
         """
         if not self._logarithms:
             return self._spread * normal_gain((levels - self._centre) / self._spread, mean, std)

@@ -1,9 +1,9 @@
 """Llama family: decoders of language, from a checkpoint's own configuration or a named preset.
 
-Llama 1 to 3, Mistral, Qwen2 and Qwen3, and the types of `_decoder_types`. Elastic are the layers (how many of the
-first, as in LLaMA-NAS, or which), and in each layer the width of its feed-forward network, the number of key-value
-groups, and of experts those that there are and those that a position uses. A width of 0 is a layer without a
-feed-forward network, and 0 groups one without attention (in `OWN_TYPES`). Costs are for one text of `length` tokens.
+Llama 1 to 3, Mistral, Qwen2 and Qwen3, and the types of `_decoder_types`. The layers are elastic: how many of the
+first, as in LLaMA-NAS, or which. In each layer the width of its feed-forward network and the number of key-value
+groups are elastic, and the number of experts that there are and that a position uses. A width of 0 is a layer without
+a feed-forward network, and 0 groups one without attention (in `OWN_TYPES`). Costs are for one text of `length` tokens.
 """
 
 from __future__ import annotations
