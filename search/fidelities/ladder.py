@@ -63,12 +63,11 @@ class Ladder:
 
     def _climb(self) -> None:
         """One wave up to the top. Who stayed on a rung in an earlier one may go on in this."""
-        before, now = (
-            self.plan.reaching(round(self.plan.candidates * number / len(self.chooser.waves)))
-            for number in (self._waves, self._waves + 1)
-        )
-        for level, (had, wanted) in enumerate(zip(before, now, strict=True), 1):
-            if wanted > had:
-                for architecture in self.chooser.choose(self.known, level, wanted - had):
-                    self.known.add(level, self._heal(architecture, level))
         self._waves += 1
+        started = round(self.plan.candidates * self._waves / len(self.chooser.waves))
+        for level, wanted in enumerate(self.plan.reaching(started), 1):
+            # Where fewer were there than should have gone on, because some could not heal, others make up for it.
+            missing = wanted - len(self.known.levels[level])
+            if missing > 0:
+                for architecture in self.chooser.choose(self.known, level, missing):
+                    self.known.add(level, self._heal(architecture, level))

@@ -70,6 +70,9 @@ class MemoryReporter:
     def listen(self) -> None:
         self.progress(0.0)
 
+    def take_down(self) -> None:
+        """Nothing was put up for other workers."""
+
     def event(self, kind: str, data: dict[str, Any]) -> None:
         self.told.append((kind, dict(data)))
 

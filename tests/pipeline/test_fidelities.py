@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -90,13 +91,18 @@ def outcome(reporter: MemoryReporter) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def whole(text: Path, tmp_path_factory: pytest.TempPathFactory) -> MemoryReporter:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("whole")
+
+
+@pytest.fixture(scope="module")
+def whole(text: Path, folder: Path) -> MemoryReporter:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(finalists, "LocalBench", _Millisecond)
         patch.setattr(finalists, "write_measurable", lambda *_network: Path())
-        found = run(shop_of(spec(text), tmp_path_factory.mktemp("whole")))
+        found = run(shop_of(spec(text), folder))
     torch.set_num_threads(threads)
     return found
 
@@ -141,16 +147,26 @@ def test_what_climbed_is_measured_and_what_was_chosen_is_healed_to_the_end(whole
     assert not outcome(whole)["left"]
 
 
-def test_the_first_steps_are_those_of_the_healing(text: Path, whole: MemoryReporter, tmp_path: Path) -> None:
+def test_the_first_steps_are_those_of_the_healing(
+    text: Path, whole: MemoryReporter, folder: Path, tmp_path: Path
+) -> None:
     """A network that climbed is to the bit what it is when it heals at once; its rungs cost nothing twice."""
     one = whole.records(HealedNetwork)[0]
-    shop = shop_of(spec(text, fidelities=None), tmp_path, networks=[one.architecture_id])
-    reporter: Any = shop.reporter
-    reporter.evaluated, reporter.measured = list(whole.evaluated), list(whole.measured)
-    reporter.record(whole.records(FrontRecord)[0])
+    shutil.copytree(folder / "artifacts", tmp_path / "artifacts")
+    reporter = copy.deepcopy(whole)
+    healing_records = {
+        "healing plan",
+        "healing point",
+        "healed network",
+        "healed front",
+        "fidelity score",
+        "fidelities",
+    }
+    reporter.stored = {name: data for name, data in whole.stored.items() if name[0] not in healing_records}
+    reporter.rows = [row for row in whole.rows if row.kind != "healed"]
+    shop = shop_of(spec(text, fidelities=None), tmp_path, reporter, networks=[one.architecture_id])
     data = prepare_data(shop.spec, shop.space, CPU)
     asked = shop.spec, shop.space, data, None
-    # The supernet is trained anew, as the other job did.
     Healer(shop, data, exams_of(*asked), held_out_exams_of(*asked)).run(train_supernet(shop, data))
     (again,) = reporter.records(HealedNetwork)
     assert (again.after, again.best_step, again.steps) == (one.after, one.best_step, one.steps)
@@ -181,7 +197,7 @@ def test_a_run_that_is_cut_off_again_and_again_ends_as_an_undisturbed_one(
             stages_cut.add((told or ["?"])[-1])
             continue
         break
-    assert number > 3
+    assert number >= 3
     assert {"search"} < stages_cut
     assert outcome(reporter) == outcome(whole)
 

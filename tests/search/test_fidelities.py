@@ -155,7 +155,7 @@ def test_the_parent_broken_limits_and_scores_that_are_no_numbers_do_not_climb() 
     for one, size, loss, extra in zip(
         architectures,
         (9.0, 9.0, 21.0, 9.0, 9.0),
-        (1.0, 1.0, 1.0, math.nan, 9.0),
+        (0.9, 1.0, 1.0, math.nan, 9.0),
         (1.0, 1.0, 1.0, 1.0, 7.0),
         strict=True,
     ):
