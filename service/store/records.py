@@ -476,7 +476,7 @@ class FidelityScore(Record):
     phase: ClassVar[str | None] = "rung"
     named_by: ClassVar[tuple[str, ...]] = ("architecture_id", "level")
 
-    architecture_id: str
+    architecture_id: str = Field(description="Id of the network.")
     level: int = Field(description="The rung, from 1.")
     steps: int = Field(description="Healing steps from the start; fewer than the rung's if the network got no better.")
     metrics: Metrics = Field(description="Scores on validation examples; they choose the networks.")
@@ -500,7 +500,7 @@ class FidelityCorrelation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    metric: str
+    metric: str = Field(description="Metric that both rank by.")
     low: int = Field(description="Healing steps of the lower fidelity; 0: as found.")
     high: int = Field(description="Healing steps of the higher fidelity.")
     networks: int = Field(description="Networks with scores at both.")
@@ -517,12 +517,12 @@ class FidelityReport(Record):
     last_counts: ClassVar[bool] = True
 
     chosen_by: str = Field(description="`ranks` or `Gaussian process`: what said which networks go on.")
-    rungs: tuple[FidelityRung, ...]
-    correlations: tuple[FidelityCorrelation, ...]
+    rungs: tuple[FidelityRung, ...] = Field(description="The ladder, the lowest rung first.")
+    correlations: tuple[FidelityCorrelation, ...] = Field(description="Rank correlations between every two fidelities.")
     points: tuple[str, ...] = Field(
         description="The front on the highest rung, by validation scores there; best in the first objective first."
     )
-    knee: str | None
+    knee: str | None = Field(description="The recommended one of these.")
     not_found_before: tuple[str, ...] = Field(description="Points that are not on the front of the networks as found.")
 
     def said(self) -> str:
