@@ -37,7 +37,7 @@ class Correlation:
 
 def correlations(known: Fidelities) -> list[Correlation]:
     """One for every metric that weights decide and every two levels, if a network has reached the higher."""
-    metrics = [one.metric for one in (*known.objectives, *known.constraints) if one.metric in known.healed]
+    metrics = [metric for metric in known.metrics if metric in known.healed]
     found = []
     for metric in metrics:
         for low, high in combinations(range(len(known.levels)), 2):

@@ -34,6 +34,11 @@ class Fidelities:
         self._fixed_objectives = tuple(one for one in objectives if one.metric not in self.healed)
         self._fixed_constraints = tuple(one for one in constraints if one.metric not in self.healed)
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Every metric that a network is judged by, objectives first."""
+        return (*(one.metric for one in self.objectives), *(one.metric for one in self.constraints))
+
     def add(self, level: int, evaluation: Evaluation) -> None:
         """A network was scored at a level."""
         self.levels[level][evaluation.architecture.id] = evaluation
@@ -68,7 +73,7 @@ class Fidelities:
         return [one for one in on_it if one.architecture.id != self.parent]
 
     def _scored(self, one: Evaluation) -> bool:
-        return all(math.isfinite(one.metrics[each.metric]) for each in (*self.objectives, *self.constraints))
+        return all(math.isfinite(one.metrics[metric]) for metric in self.metrics)
 
     def _may_be_kept(self, one: Evaluation) -> bool:
         return violation(self._fixed_objectives, one.metrics, self._fixed_constraints) == 0
