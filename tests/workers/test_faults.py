@@ -55,6 +55,8 @@ CLIMBING: dict[str, Any] = {
         "options": {"batch": 3, "initial": 3},
         "fidelities": {"steps": [1, 4], "candidates": 3},
     },
+    # Networks whose hidden states have other places could not heal.
+    "healing": {**HEALED["healing"], "hidden": 0.0},
 }
 QUANTIZED: dict[str, Any] = {
     **SEARCHED,
