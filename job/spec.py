@@ -106,7 +106,7 @@ class SupernetSpec(OfCheckpoint):
         default=(),
         description="Only networks that all of these engines run as they are, without zeros to fill up: query heads "
         "stay, widths are multiples of 256 (vllm) or 32 (gguf), layers are alike (huggingface), the first layer keeps "
-        "attention. Of decoders.",
+        "attention. Only decoders have it.",
         examples=[["vllm", "gguf"]],
     )
     importance: Literal["activation", "weight"] | None = Field(

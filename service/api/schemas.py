@@ -316,8 +316,8 @@ class SharingOut(Answer):
 
     job_id: str = Field(description="Id of the job.")
     networks: list[SharingCost] = Field(
-        description="Trained alone as well as sliced; empty where `training.sharing_check` does not ask for it, or "
-        "before that is done. Of a reused supernet, what the job found that trained it."
+        description="Networks trained alone as well as sliced; empty where `training.sharing_check` does not ask for "
+        "it, or before that is done. For a reused supernet, what the job found that trained it."
     )
 
 
