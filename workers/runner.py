@@ -43,6 +43,7 @@ from search_space import plugins
 from service import fronts
 from service.errors import Unavailable
 from service.lifeline import die_with_parent
+from service.remaining import weights_of
 from service.settings import Settings, get_settings
 from service.store import leases, queries, records
 from service.store.leases import LeaseLost
@@ -76,7 +77,7 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
     spans = spans_of(settings, "worker")
     job = Reporter(database, job_id, epoch).job()
     spec = read_job(job.spec)
-    reporter = Reporter(database, job_id, epoch, spans, heals=spec.healing is not None)
+    reporter = Reporter(database, job_id, epoch, spans, weights=weights_of(spec))
     space = spec.supernet_space()
     if group.size > 1:
         num_threads = environment.shared_threads()

@@ -14,10 +14,10 @@ from sqlalchemy.orm import Session
 from job.versions import read_job
 from search.metrics import METRICS
 from search_space import plugins
-from service import fronts, jobs
+from service import fronts, jobs, remeasuring
 from service.api.answers import Answer, Answers
 from service.api.cursors import make_cursor, read_cursor
-from service.api.deps import READ, DatabaseDep, SessionDep
+from service.api.deps import READ, DatabaseDep, IdentityDep, SessionDep
 from service.api.schemas import (
     ArchitectureOut,
     BaselineOut,
@@ -34,6 +34,7 @@ from service.api.schemas import (
     LayersOut,
     ObjectiveOut,
     PointOut,
+    ReadingsOut,
     ReferenceOut,
     SensitivityOut,
     SharingOut,
@@ -243,6 +244,14 @@ def architecture(job_id: str, architecture_id: str, session: SessionDep) -> Arch
         layers=[LayerOut.of(slot, layer, space.float_bits) for slot, layer in layers.items()],
         formats=list(possible(subject_of(spec, space.name, layers))),
     )
+
+
+@router.get("/architectures/{architecture_id}/readings", dependencies=[READ])
+def readings(job_id: str, architecture_id: str, session: SessionDep, who: IdentityDep) -> ReadingsOut:
+    """Every time that a network was measured: for the front of its job, and again since; when, and in which
+    conditions."""
+    found = remeasuring.readings(session, job_id, architecture_id, who)
+    return ReadingsOut(job_id=job_id, architecture_id=architecture_id, readings=found)
 
 
 @router.get("/architectures/{architecture_id}/layers", dependencies=[READ])

@@ -55,7 +55,15 @@ class JobOut(Answer):
     stage: Stage | None = Field(description="Stage of a running job.")
     progress: float = Field(description="Share of the whole job, 0 to 1.")
     stage_progress: float = Field(description="Share of the current stage, 0 to 1.")
+    stage_done: int | None = Field(
+        default=None, description="Of what the stage counts, such as finalists, how many are done; null: it counts none."
+    )
+    stage_total: int | None = Field(default=None, description="How many there are, as far as is known now.")
     eta_seconds: float | None = Field(description="Estimated time to the end.")
+    eta_low_seconds: float | None = Field(
+        default=None, description="Likely bounds of it: from the pace so far, and from jobs that ended here."
+    )
+    eta_high_seconds: float | None = Field(default=None)
     message: str | None = Field(description="Why it failed, paused, waits for a device, or ended early.")
     waits: str | None = Field(
         default=None, description="Why it waits for a worker, behind which jobs, and for how long; null if it does not."
@@ -73,7 +81,7 @@ class JobOut(Answer):
     notes: str = Field(default="", description="For people.")
     priority: int = Field(default=0, description="Of waiting jobs those with the highest number are taken up first.")
     parent_id: str | None = Field(default=None, description="The job that this one was made of.")
-    parent_verb: Verb | None = Field(default=None, description="How: `clone`, `extend`, `rerun` or `heal`.")
+    parent_verb: Verb | None = Field(default=None, description="How: `clone`, `extend`, `rerun`, `heal` or `measure`.")
     deleted_at: datetime | None = Field(
         default=None, description="When its deletion was asked for; it can be restored until its time of grace is over."
     )
@@ -528,6 +536,28 @@ def job_page(
         for job in jobs
     ]
     return JobPage(jobs=listed, next_cursor=next_cursor)
+
+
+class ReadingOut(Answer):
+    """One time that a network was measured, or is about to be."""
+
+    job_id: str = Field(description="The job that measured it.")
+    state: JobState
+    message: str | None
+    created_at: datetime = Field(description="When that job was submitted.")
+    measured_at: datetime | None = Field(description="Null until it is measured, or where it could not be.")
+    metrics: dict[str, float | None]
+    sources: dict[str, Source]
+    intervals: dict[str, tuple[float | None, float | None]]
+    measurements: list[dict[str, Any]] = Field(description="Latency with device, runtime, threads, batch and spread.")
+
+
+class ReadingsOut(Answer):
+    """Every time that a network was measured, oldest first."""
+
+    job_id: str
+    architecture_id: str
+    readings: list[ReadingOut]
 
 
 class SupernetOut(Answer):

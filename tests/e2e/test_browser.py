@@ -5,46 +5,22 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, Route, expect
 
 from service.client import Client
 from service.demo_job import DEMO_JOB
 from tests.conftest import TINY_JOB
+from tests.e2e.browsers import IN_A_BROWSER
 from tests.e2e.helpers import is_finished, sign_in, wait_for
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-# The browser must not look for the internet, which the dashboard does without.
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
-
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        CHROMIUM is None and not os.environ.get("CI"),
-        reason="chromium is not installed",
-    ),
-]
+pytestmark = IN_A_BROWSER
 PATIENCE_MS = 180_000
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's chromium."""
-    assert CHROMIUM is not None, "on CI the browser tests must run: install chromium"
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield launched
-        launched.close()
 
 
 # A phone's width shows the same in another order: what is too wide for it, the thorough tests see.

@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
 
 from service.client import Client
 from tests.conftest import TINY_JOB
+from tests.e2e.browsers import IN_A_BROWSER
 from tests.e2e.helpers import is_finished, wait_for
-from tests.e2e.pages import FLAGS, every_page, opened
+from tests.e2e.pages import every_page, opened
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 AXE = Path(__file__).parent / "axe" / "axe-4.14.1.min.js"
 SERIOUS = ("serious", "critical")
 # Swagger UI's own widgets, which nest what can be pressed, are left out; the rest of their page is not.
 RUN = "() => axe.run({exclude: [['.swagger-ui']]}, {resultTypes: ['violations']})"
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), reason="chromium is not installed"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield launched
-        launched.close()
+pytestmark = IN_A_BROWSER
 
 
 @pytest.fixture(scope="module")
