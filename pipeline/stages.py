@@ -48,7 +48,6 @@ from service.store.records import Baseline, FrontRecord
 from service.store.warm import Alike, copied
 from supernet.data import Dataset
 from supernet.evaluator import Evaluator
-from supernet.scores.exam import Exam
 
 log = structlog.get_logger()
 

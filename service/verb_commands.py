@@ -1,4 +1,4 @@
-"""What may be asked of a job: `winnow pause`, `clone`, `extend`, `rerun`, `heal`, `measure-again`, `delete` and so on."""
+"""What may be asked of a job: `winnow pause`, `clone`, `extend`, `rerun`, `heal`, `measure-again`, `delete`, ..."""
 
 from __future__ import annotations
 

@@ -89,7 +89,8 @@ def list_jobs(
     label: Annotated[list[str] | None, Query(max_length=32, description="Only jobs with all of these labels.")] = None,
     deleted: Annotated[bool, Query(description="Those that are to be removed, instead of the others.")] = False,
     supernet: Annotated[
-        str | None, Query(max_length=32, description="Only jobs that searched this one: who trained it, and who reused it.")
+        str | None,
+        Query(max_length=32, description="Only jobs that searched this one: who trained it, and who reused it."),
     ] = None,
     sort: Annotated[JobSort, Query(description="What the jobs are sorted by.")] = JobSort.CREATED,
     order: Annotated[Literal["asc", "desc"], Query(description="The least or the most first.")] = "desc",

@@ -56,7 +56,8 @@ class JobOut(Answer):
     progress: float = Field(description="Share of the whole job, 0 to 1.")
     stage_progress: float = Field(description="Share of the current stage, 0 to 1.")
     stage_done: int | None = Field(
-        default=None, description="Of what the stage counts, such as finalists, how many are done; null: it counts none."
+        default=None,
+        description="Of what the stage counts, such as finalists, how many are done; null: it counts none.",
     )
     stage_total: int | None = Field(default=None, description="How many there are, as far as is known now.")
     eta_seconds: float | None = Field(description="Estimated time to the end.")

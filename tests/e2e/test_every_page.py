@@ -1,4 +1,5 @@
-"""Every page: no serious barrier that axe-core finds, no error in the console, nothing wider than the screen."""
+"""Every page: no serious barrier that axe-core finds, no error in the console, nothing wider than the screen, and
+nothing that jumps while it loads."""
 
 from __future__ import annotations
 
@@ -16,8 +17,20 @@ from tests.e2e.pages import every_page, opened
 
 AXE = Path(__file__).parent / "axe" / "axe-4.14.1.min.js"
 SERIOUS = ("serious", "critical")
-# Swagger UI's own widgets, which nest what can be pressed, are left out; the rest of their page is not.
-RUN = "() => axe.run({exclude: [['.swagger-ui']]}, {resultTypes: ['violations']})"
+RUN = "() => axe.run(document, {resultTypes: ['violations']})"
+# Share of the window that things may move by while a page loads (the web vital "cumulative layout shift").
+MOST_SHIFT = 0.1
+# Adds up what moves without anybody having asked for it, from the first picture on.
+SHIFTS = """(() => {
+  window.shifts = { sum: 0, of: [] };
+  const hear = (entry) => {
+    if (entry.hadRecentInput) return;
+    const nodes = entry.sources.map(({ node }) => node?.id || node?.className || node?.nodeName);
+    window.shifts.sum += entry.value;
+    window.shifts.of.push(`${entry.value.toFixed(3)}: ${nodes.join(", ")}`);
+  };
+  new PerformanceObserver((list) => list.getEntries().forEach(hear)).observe({ type: "layout-shift", buffered: true });
+})()"""
 
 pytestmark = IN_A_BROWSER
 
@@ -76,11 +89,15 @@ def problems_of(context: BrowserContext, address: str) -> list[str]:
         if not asked.url.startswith(("http://127.0.0.1:", "data:", "blob:")):
             problems.append(f"asked {asked.url}")
 
+    page.add_init_script(SHIFTS)
     page.on("console", hear)
     page.on("request", note)
     page.goto(address)
     page.wait_for_load_state("networkidle")
     page.wait_for_timeout(600)
+    shifts = page.evaluate("window.shifts")
+    if shifts["sum"] > MOST_SHIFT:
+        problems.append(f"moves by {shifts['sum']:.3f} while it loads: {'; '.join(shifts['of'])}")
     problems += violations(page)
     if not page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"):
         problems.append("wider than the screen")

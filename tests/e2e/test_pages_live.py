@@ -1,4 +1,4 @@
-"""Pages that stay open while things change: other tabs, a server that restarts, a phone, notices, uploads, many jobs."""
+"""Pages that stay open while things change: other tabs, a restarted server, a phone, notices, uploads, many jobs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+from playwright.sync_api import Browser, BrowserContext, Route, expect
 from sqlalchemy import delete, insert, select, update
 
 from service.client import Client
@@ -169,13 +169,16 @@ def test_a_running_job_says_its_items_and_between_what_it_ends(
         pretend(database, paused, state="paused", lease_owner=None, lease_until=None)
 
 
+SAY = """async (all) => {
+  const { between } = await import("/static/js/format.js");
+  return all.map(([low, high]) => between(low, high));
+}"""
+
+
 def test_pages_say_times_as_the_command_line_does(context: BrowserContext) -> None:
     page = context.new_page()
     page.goto("/recipes")
-    said = page.evaluate(
-        "async (all) => { const { between } = await import('/static/js/format.js'); return all.map(([a, b]) => between(a, b)); }",
-        [[low, high] for low, high, _ in SAID],
-    )
+    said = page.evaluate(SAY, [[low, high] for low, high, _ in SAID])
     assert [words.replace("\u00a0", " ") for words in said] == [words for *_, words in SAID]
 
 

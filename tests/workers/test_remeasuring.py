@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,7 +82,7 @@ def test_another_measurement_stands_beside_the_first(
     made = Made(bench, answer["id"])
     stages = {stage for stage, _ in made.run()}
     assert made.job().state == "succeeded", made.job().message
-    assert not stages & {"train supernet", "measure baselines", "heal"} - {"train supernet"}
+    assert not stages & {"measure baselines", "heal"}
     old, new = readings(api, bench, network)
     assert old == first
     assert new["job_id"] == made.id
@@ -95,7 +96,7 @@ def test_another_measurement_stands_beside_the_first(
 
 
 def test_what_cannot_be_measured_again_is_refused(
-    api: TestClient, database: Database, settings: Settings, tmp_path: Any
+    api: TestClient, database: Database, settings: Settings, tmp_path: Path
 ) -> None:
     bench = finished(database, settings, {**HEALED, "healing": None})
     network = api.get(f"/v1/jobs/{bench.id}/front").json()["points"][0]["architecture_id"]
@@ -109,7 +110,7 @@ def test_what_cannot_be_measured_again_is_refused(
     assert (answer.status_code, "cannot be measured again" in answer.json()["detail"]) == (409, True)
 
     phone = table(tmp_path, "phone", 40, 0.01)
-    rows = open(phone).read()  # noqa: PTH123, SIM115 - a short file
+    rows = Path(phone).read_text()
     assert api.post("/v1/targets", json={"name": "phone", "table": rows}).status_code == 201
     goals = [{"metric": "accuracy", "target": None, "goal": None, "limit": None}]
     goals.append({"metric": "latency_ms", "target": "phone", "goal": None, "limit": None})

@@ -2,6 +2,12 @@
 
 import { ours } from "./api.js";
 
+const root = document.documentElement;
+const follow = () => root.classList.toggle("dark-mode", root.dataset.theme === "dark");
+
+follow();
+document.addEventListener("themechange", follow);
+
 window.ui = window.SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#swagger-ui",
