@@ -257,6 +257,7 @@ def measure_baselines(shop: Workshop, evaluator: Evaluator, delivering: Evaluato
     finished = {baseline.name for baseline in reporter.records(Baseline)}
     count = Progress(reporter, shop.spec)
     reporter.stage(Stage.MEASURE_BASELINES, count.done)
+    count.tell(force=True)
     if len(finished) == NUM_BASELINES:
         return
     named = baseline_architectures(shop, evaluator, hardware, count)

@@ -35,6 +35,8 @@ _MEASURED_BASELINES = 0.02
 LEAST_SHARE = 0.01
 # Increments that are kept; twice as many are joined in pairs.
 KEPT = 16
+# Sums of equal steps differ by so much at most, relative to them.
+ROUNDING = 1e-6
 # Where nothing tells the spread: a half to twice of what is expected.
 UNSURE = 2.0
 # The interval covers four of five; its half is never taken for less than this share of the time.
@@ -88,21 +90,29 @@ class Pace:
     began: float
     done: float
     _increments: list[tuple[float, float]] = field(default_factory=list)  # share, seconds
+    _length: float = 0.0  # share that an increment has at least, but for the last one
     _at: tuple[float, float] | None = None  # share and second of the last step that was seen
 
     def see(self, done: float, now: float) -> None:
         """So much is done at this second. Where there turns out to be more to do, what was seen means nothing."""
         share, at = self._at or (self.done, self.began)
         if done < share:
-            self.began, self.done, self._increments, self._at = now, done, [], None
+            self.began, self.done, self._increments, self._length, self._at = now, done, [], 0.0, None
             return
         if done == share:
             return
-        self._increments.append((done - share, now - at))
+        self._take((done - share, now - at))
         self._at = (done, now)
-        if len(self._increments) >= 2 * KEPT:
+
+    def _take(self, step: tuple[float, float]) -> None:
+        """Join a step to the last increment until that has its length; of too many, each is joined to its neighbour."""
+        if self._increments and self._increments[-1][0] < self._length:
+            step = _joined(self._increments.pop(), step)
+        self._increments.append(step)
+        if len(self._increments) == 2 * KEPT:
             pairs = zip(self._increments[::2], self._increments[1::2], strict=True)
-            self._increments = [(a[0] + b[0], a[1] + b[1]) for a, b in pairs]
+            self._increments = [_joined(*pair) for pair in pairs]
+            self._length = self._sums()[0] / KEPT * (1 - ROUNDING)
 
     @property
     def whole(self) -> float | None:
@@ -127,6 +137,10 @@ class Pace:
 
     def _sums(self) -> tuple[float, float]:
         return sum(share for share, _ in self._increments), sum(seconds for _, seconds in self._increments)
+
+
+def _joined(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    return one[0] + other[0], one[1] + other[1]
 
 
 def _quantile(freedom: int) -> float:

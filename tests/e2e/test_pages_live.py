@@ -134,7 +134,8 @@ def test_pages_outlive_a_restart_of_the_api_and_no_banner_stays(
         expect(page.locator("#trouble")).to_be_hidden()
     client.verb(paused, "cancel")
     expect(job.get_by_test_id("state-badge")).to_have_text("cancelled")
-    expect(jobs.locator(f"[data-job-id='{paused}']").get_by_test_id("state-badge")).to_have_text("cancelled")
+    row = jobs.locator(f"[data-job-id='{paused}']")  # a calm list asks every few seconds
+    expect(row.get_by_test_id("state-badge")).to_have_text("cancelled", timeout=20_000)
     expect(job.locator("#trouble")).to_be_hidden()
 
 
@@ -340,8 +341,6 @@ def test_five_hundred_jobs_are_a_page_at_a_time(context: BrowserContext, databas
         expect(rows.first).to_contain_text("one of many 499")
         page.go_back()
         expect(rows).to_have_count(25)
-        page.goto("/compare")
-        expect(page.locator("#choices input").first).to_be_visible()
     finally:
         with database.transaction() as session:
-            session.execute(delete(Job).where(Job.labels.contains(["crowd"])))
+            session.execute(delete(Job).where(Job.id.startswith("crowd")))
