@@ -22,7 +22,7 @@ WORDS = (
     ("job_logs", "stage", "stage", STAGES, (*BEFORE, "measure baselines", "heal", "done")),
     ("jobs", "parent_verb", "verb", VERBS, (*VERBS, "measure")),
 )
-COLUMNS = (
+COLUMNS: tuple[tuple[str, sa.types.TypeEngine[int | float]], ...] = (
     ("stage_done", sa.Integer()),
     ("stage_total", sa.Integer()),
     ("eta_low_seconds", sa.Double()),
