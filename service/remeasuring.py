@@ -108,13 +108,14 @@ def readings(session: Session, job_id: str, architecture_id: str, who: Identity)
 
 
 def _reading(job: Job, finalist: Finalist | None) -> Reading:
-    of = (None, {}, {}, {}, [])
-    if finalist is not None:
-        of = (
-            finalist.created_at,
-            finalist.metrics,
-            finalist.sources,
-            finalist.intervals or {},
-            finalist.measurements,
-        )
-    return Reading(job.id, job.state, job.message, job.created_at, *of)
+    return Reading(
+        job_id=job.id,
+        state=job.state,
+        message=job.message,
+        created_at=job.created_at,
+        measured_at=None if finalist is None else finalist.created_at,
+        metrics={} if finalist is None else finalist.metrics,
+        sources={} if finalist is None else finalist.sources,
+        intervals={} if finalist is None else finalist.intervals or {},
+        measurements=[] if finalist is None else finalist.measurements,
+    )

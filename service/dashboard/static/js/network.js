@@ -198,7 +198,7 @@ function showNeighbours() {
     );
   byId("neighbours-card").hidden = false;
   byId("neighbours").replaceChildren(
-    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, `By ${label(cost).toLowerCase()}`), ...metrics.map((metric) => el("th", { scope: "col", class: "end" }, label(metric))))),
+    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, `By ${label(cost).replace(/^[A-Z](?=[a-z])/, (letter) => letter.toLowerCase())}`), ...metrics.map((metric) => el("th", { scope: "col", class: "end" }, label(metric))))),
     el("tbody", {}, ...below.map((point) => line(point, false)), line({ id, metrics: network.metrics }, true), ...above.map((point) => line(point, false))),
   );
 }
