@@ -252,7 +252,9 @@ def readings(job_id: str, architecture_id: str, session: SessionDep, who: Identi
     """Every time that a network was measured: for the front of its job, and again since; when, and in which
     conditions."""
     found = remeasuring.readings(session, job_id, architecture_id, who)
-    return ReadingsOut(job_id=job_id, architecture_id=architecture_id, readings=[ReadingOut.model_validate(one) for one in found])
+    return ReadingsOut(
+        job_id=job_id, architecture_id=architecture_id, readings=[ReadingOut.model_validate(one) for one in found]
+    )
 
 
 @router.get("/architectures/{architecture_id}/layers", dependencies=[READ])
