@@ -159,7 +159,7 @@ def remaining(
 
     Args:
         stage: that it is in.
-        pace: of this stage.
+        pace: its pace.
         now: second on the clock of the pace.
         weights: share of each stage in the job.
         earlier: what earlier jobs say of this one's stages, as far as they do.

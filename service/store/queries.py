@@ -295,7 +295,7 @@ def set_progress(
     """Where the job is now. Returns its state, which is how pause and cancel reach the runner.
 
     Args:
-        items: of what the stage counts, how many are done, and how many there are.
+        items: how many things the stage has done, and how many it counts.
         eta: seconds to the end with likely bounds; None: nobody knows.
     """
     done, total = (None, None) if items is None else items
