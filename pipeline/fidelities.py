@@ -180,6 +180,13 @@ def _evaluation(found: Evaluation, score: FidelityScore) -> Evaluation:
     return Evaluation(found.architecture, {**found.metrics, **numbers(score.metrics)}, found.sources)
 
 
+def climb_of(shop: Workshop, healer: Healer | None, supernet: Supernet) -> Climb | None:
+    """The ladder of a job; None: its networks do not heal before the search chooses them."""
+    if healer is None or shop.spec.search.fidelities is None:
+        return None
+    return Climb(shop, healer, supernet)
+
+
 def stage_done(climb: Climb | None, done: float) -> float:
     """Share of the search's stage that is done when this share of its networks is evaluated."""
     return done if climb is None else climb.evaluated(done)
