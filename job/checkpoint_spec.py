@@ -20,13 +20,13 @@ from search_space.inputs import ImageInput, Input, PairInput
 class PreprocessingSpec(Part):
     """How the checkpoint turns pictures into numbers (`preprocessor_config.json`)."""
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    scale: float
-    edge: int | None
-    keeps_ratio: bool
-    resample: str
-    crop: int | None
+    mean: tuple[float, ...] = Field(description="Mean of each channel, after `scale`.")
+    std: tuple[float, ...] = Field(description="Standard deviation of each channel, after `scale`.")
+    scale: float = Field(description="Factor of pixels from 0 to 255.")
+    edge: int | None = Field(description="Pixels that pictures are resized to; null: they keep their size.")
+    keeps_ratio: bool = Field(description="Whether the shorter side becomes `edge`; if not, both sides do.")
+    resample: str = Field(description="Filter of Pillow, such as `bilinear`.")
+    crop: int | None = Field(description="Pixels of the centre that is cut; null: nothing is cut.")
 
     def made(self) -> companions.Preprocessing:
         """As the worker uses it."""
