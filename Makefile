@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Nor do compiled files stay unwritten: tests start a hundred processes, each of which would compile all of ours again.
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-all chaos fuzz check bench docs up clean
+.PHONY: help demo test test-all chaos fuzz check bench evidence peers docs up clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -51,8 +51,21 @@ docs: $(VENV)/ready ## The documentation as a site, in site/: it opens without a
 bench: $(VENV)/ready ## Benchmarks that run on a CPU in minutes
 	@$(BIN)/python benchmarks/supernet_overhead.py
 
+evidence: $(VENV)/ready ## What was measured for every claim, how long it took, what is open (ARGS="--resume NAME" runs it)
+	@$(BIN)/python -m benchmarks.evidence $(ARGS)
+
+# Whatever installs of it; the rest is said. Our own environment stands behind, so torch and optuna are the same.
+peers: $(VENV)/ready ## Other people's searches, in .venv-peers, for benchmarks/leaderboard.py
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	@$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+		> $$(.venv-peers/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/behind.pth
+	@for package in coco-experiment botorch smac HEBO; do \
+		.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check $$package \
+			|| echo "$$package does not install here"; \
+	done
+
 clean: ## Remove the environment and caches (not your data in ~/.winnow)
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) .venv-peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

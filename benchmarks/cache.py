@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,6 @@ class Cache:
     def _write(self, file: Path, write: Callable[[Path], object]) -> None:
         """A file is there whole or not at all, whenever the benchmark is stopped."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        draft = file.with_name(f"{file.name}.draft")
+        draft = file.with_name(f"{file.name}.{os.getpid()}.draft")
         write(draft)
         draft.replace(file)

@@ -8,6 +8,7 @@ from predictors.columns import Source, cost_columns, known_columns, price_column
 from predictors.devices import Device, device_columns
 from predictors.learned import Candidate, LearnedPredictor
 from predictors.tables import LatencyTable
+from predictors.transfer import TransferPredictor
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
 
@@ -32,7 +33,7 @@ def latency_predictor(
     known: Mapping[str, Callable[[Architecture], float]] | None = None,
     candidates: Sequence[Candidate] | None = None,
     seed: int = 0,
-) -> LearnedPredictor:
+) -> LearnedPredictor | TransferPredictor:
     """A predictor of latency in ms on one target.
 
     Args:
@@ -54,22 +55,27 @@ def latency_predictor(
             )
     costs = [cost_columns(space)] if space.has_layers else []
     given: list[Source] = [known_columns(known)] if known else []
-    if devices:
-        # A known device is predicted with what is known of every architecture, by the model that needs no choosing.
-        alone = tuple(given)
-        given.append(
-            device_columns(
-                devices, lambda: LearnedPredictor(space, CANDIDATES[:1], costs=costs, given=alone, seed=seed)
-            )
-        )
+    price = None if table is None else price_column(space, table)
     if candidates is None:
         candidates = CANDIDATES if table is None else (*CANDIDATES[:1], TABLE, *CANDIDATES[1:])
-    return LearnedPredictor(
-        space,
-        candidates,
-        costs=costs,
-        given=given,
-        price=None if table is None else price_column(space, table),
-        relative=True,
-        seed=seed,
+
+    def learned(models: Sequence[Candidate], more: Sequence[Source] = ()) -> LearnedPredictor:
+        return LearnedPredictor(
+            space, models, costs=costs, given=[*given, *more], price=price, relative=True, seed=seed
+        )
+
+    if not devices:
+        return learned(candidates)
+    # A known device is predicted with what is known of every architecture, by the model that needs no choosing, and
+    # once for all that are told it.
+    columns = device_columns(
+        devices, lambda: LearnedPredictor(space, CANDIDATES[:1], costs=costs, given=given, seed=seed)
+    )
+
+    def told(models: Sequence[Candidate], some: Sequence[Device]) -> LearnedPredictor:
+        return learned(models, [columns[device.name] for device in some])
+
+    # Dozens are fitted to find out how much devices are worth: with the model that takes any number of examples.
+    return TransferPredictor(
+        space, devices, lambda some: told(candidates, some), lambda some: told(CANDIDATES[:1], some), seed
     )

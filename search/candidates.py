@@ -12,6 +12,9 @@ STRETCHED = 1 / 3
 # Concentration of the shares that options have among choices alike in one random network: below 1, most networks
 # have nearly one option everywhere, and every mix is there.
 CONCENTRATION = 0.5
+# Of changed numerical genes, the share that moves to a neighbour, and the bounds of such a step's standard deviation as
+# a share of the range; it is drawn between them evenly in its logarithm.
+STEPPED, SHORTEST_STEP, LONGEST_STEP = 0.7, 0.002, 0.2
 
 
 class Breeder:
@@ -47,11 +50,25 @@ class Breeder:
         still = np.flatnonzero(~moves.any(axis=1))
         moves[still, self._rng.integers(0, num, len(still))] = True
         shift = self._rng.integers(1, np.maximum(options, 2), size=genes.shape)
+        if self._space.numerical.any():
+            shift = self._stepped(genes, shift)
         changed = np.where(moves, (genes + shift) % options, genes)
         if self._space.alike:
             stretched = np.flatnonzero(self._rng.random(count) < STRETCHED)
             changed[stretched] = self._stretched(genes[stretched])
         return canonical_genes(self._space, changed)
+
+    def _stepped(self, genes: np.ndarray, shift: np.ndarray) -> np.ndarray:
+        """By how much genes change where numerical ones mostly step to a neighbour, no further than the last option."""
+        last = self._space.option_counts - 1
+        share = np.exp(self._rng.uniform(np.log(SHORTEST_STEP), np.log(LONGEST_STEP), (len(genes), 1)))
+        drawn = self._rng.standard_normal(genes.shape) * share * last
+        # Away from zero: a step that is drawn is made.
+        step = np.where(drawn < 0, np.floor(drawn), np.ceil(drawn)).astype(np.int64)
+        step = np.clip(genes + step, 0, last) - genes
+        stepping = self._space.numerical & (self._rng.random(genes.shape) < STEPPED)
+        stepped: np.ndarray = np.where(stepping, step, shift)
+        return stepped
 
     def _stretched(self, genes: np.ndarray) -> np.ndarray:
         """Each with a random stretch of choices alike, of any length, set to one option."""
@@ -75,6 +92,14 @@ class Breeder:
             drawn = (active[:, group] * self._rng.random((len(genes), len(group)))).argmax(axis=1)
             made[:, group] = genes[np.arange(len(genes)), group[drawn]][:, None]
         return canonical_genes(self._space, made)
+
+    def even(self, count: int) -> np.ndarray:
+        """Spread more evenly than chance would: a scrambled Sobol sequence (Owen 1998, J. Complexity 14: 466)."""
+        from scipy.stats import qmc  # half a second, for spaces that have numerical choices alone
+
+        sequence = qmc.Sobol(len(self._space.choices), scramble=True, rng=self._rng)
+        shares = sequence.random_base2(max(count - 1, 1).bit_length())[:count]
+        return canonical_genes(self._space, np.floor(shares * self._space.option_counts).astype(np.int64))
 
     def order(self, count: int) -> np.ndarray:
         """A random order of so many things."""

@@ -93,13 +93,18 @@ def canonical_genes(space: SearchSpace, genes: np.ndarray) -> np.ndarray:
     return np.where(active_mask(space, genes), genes, 0)
 
 
-def one_hot(space: SearchSpace, genes: np.ndarray) -> np.ndarray:
-    """`encode` for a matrix of genes, canonical or not."""
+def one_hot(space: SearchSpace, genes: np.ndarray, chosen: np.ndarray | None = None) -> np.ndarray:
+    """`encode` for a matrix of genes, canonical or not.
+
+    Args:
+        chosen: positions of the choices that are wanted; None: all.
+    """
     active = active_mask(space, genes)
     columns = [
-        (genes[:, i, None] == np.arange(count)) & active[:, i, None] for i, count in enumerate(space.option_counts)
+        (genes[:, i, None] == np.arange(space.option_counts[i])) & active[:, i, None]
+        for i in (range(len(space.choices)) if chosen is None else chosen)
     ]
-    return np.concatenate(columns, axis=1).astype(float)
+    return np.concatenate([np.zeros((len(genes), 0)), *columns], axis=1).astype(float)
 
 
 def all_genes(space: SearchSpace) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,18 +35,32 @@ class Choice:
             network does not depend on it.
         decides: what it decides, such as `bits`, where many choices decide the same in different places: networks
             in which they agree, or agree along a stretch, are then tried more often than chance would.
+        numerical: whether the options are points of a scale, such as the logarithm of a learning rate. What is learned
+            of one then holds for those near it, and a search steps to them; as many may be listed as are wanted.
+            False: each option is a thing of its own, as the widths of a layer are.
+
+    Raises:
+        ValueError: no options, one twice, or numerical ones that are not finite numbers in rising order.
     """
 
     name: str
     options: tuple[Option, ...]
     when: tuple[str, tuple[Option, ...]] | None = None
     decides: str = ""
+    numerical: bool = False
 
     def __post_init__(self) -> None:
         if not self.options:
             raise ValueError(f"Choice {self.name!r} has no options; give at least one.")
         if len(set(self.options)) != len(self.options):
             raise ValueError(f"Choice {self.name!r} lists an option twice: {self.options}.")
+        if self.numerical:
+            numbers = [option for option in self.options if isinstance(option, int | float) and math.isfinite(option)]
+            if len(numbers) != len(self.options) or sorted(numbers) != list(self.options):
+                raise ValueError(
+                    f"Choice {self.name!r} is numerical, so its options must be finite numbers in rising order; got "
+                    f"{self.options[:5]}."
+                )
 
 
 class SearchSpace:
@@ -202,6 +217,11 @@ class SearchSpace:
     def option_counts(self) -> np.ndarray:
         """Number of options of each choice, shape (num_choices,), int64."""
         return np.array([len(choice.options) for choice in self.choices], dtype=np.int64)
+
+    @cached_property
+    def numerical(self) -> np.ndarray:
+        """Whether each choice is numerical, shape (num_choices,), bool."""
+        return np.array([choice.numerical for choice in self.choices])
 
     def sample(self, rng: np.random.Generator, over: str = "genes") -> Architecture:
         """A random architecture.

@@ -102,8 +102,7 @@ class Part:
 
     def with_more(self, other: Part) -> Part:
         """The part for these candidates and others."""
-        matrix = np.concatenate([self.features.matrix, other.features.matrix])
-        features = Features(matrix, self.features.groups, self.features.typical)
+        features = self.features.followed_by(other.features)
         return Part(self.weight, features, np.concatenate([self.root, other.root], axis=1), self.process)
 
 

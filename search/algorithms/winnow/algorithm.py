@@ -48,6 +48,8 @@ POOL = 3000
 SHORTLIST = 400
 # Rounds in which promising candidates breed, and the standard deviations by which "promising" is optimistic.
 ROUNDS, OPTIMISM = 2, 0.5
+# Rounds where choices are numerical: the best of a continuum is approached step by step.
+NUMERICAL_ROUNDS = 5
 # Share of the evaluations in which choices that are alike have one option together: a mix of bits tells little about
 # networks, and there are far more mixes than networks. It ends earlier where fewer new ones than this are drawn.
 PLAIN, LEAST_PLAIN = 0.75, 100
@@ -69,6 +71,7 @@ class WinnowSearch(SearchAlgorithm[WinnowOptions]):
         self._seen = TakenGenomes()
         self._whole = all_genes(self.space) if self.space.size() <= POOL else None
         self._sizes = SizeColumns(self.space)
+        self._rounds = NUMERICAL_ROUNDS if self.space.numerical.any() else ROUNDS
         self._like = like = self._features(gene_matrix(self.space, [self.space.smallest()]))
         self._tracked: list[Objective | Constraint] = [*self.objectives, *problem.constraints]
         self._metrics: list[MetricModel | FidelityModel | Exact] = [
@@ -163,17 +166,45 @@ class WinnowSearch(SearchAlgorithm[WinnowOptions]):
             chosen = self._chosen(min(self.options.batch, room), valid)
         return [self.space.from_genes(genes) for genes in chosen]
 
+    def best_next(self, under_way: Sequence[Architecture] = ()) -> Architecture | None:
+        """What to evaluate next by all that is known; None if nothing is left. Nothing is asked by it, nor counted.
+
+        Args:
+            under_way: architectures whose scores are awaited; they count as evaluated at their means.
+
+        Raises:
+            ValueError: fewer than two evaluations with finite scores are known.
+        """
+        valid = np.asarray(np.isfinite(self._rows).all(axis=1))
+        if valid.sum() < 2:
+            raise ValueError(f"Got {valid.sum()} evaluations with finite scores; a model needs at least 2.")
+        with threadpool_limits(1):
+            if under_way:
+                self._see(valid)
+                genes = gene_matrix(self.space, under_way)
+                believed = np.stack([belief.costs for belief in self._believe(genes)], axis=1)
+                self._genes, self._rows = np.concatenate([self._genes, genes]), np.concatenate([self._rows, believed])
+                self._seen.add(genes)
+                valid = np.concatenate([valid, np.ones(len(genes), dtype=bool)])
+            chosen = self._chosen(1, valid)
+        return self.space.from_genes(chosen[0]) if len(chosen) else None
+
     def _first(self, room: int) -> list[Architecture]:
         """Seeds, both ends of the space and random architectures; after a warm start the seeds alone."""
         wanted = self.options.initial if self._num_asked == 0 else self.options.batch
         wanted = min(room, max(1, wanted - len(self._rows) * (self._num_asked == 0)))
-        first = self._unknown([*self.problem.seeds, self.space.smallest(), self.space.largest()])
+        numerical = self.space.numerical.any()
+        ends = [] if numerical else [self.space.smallest(), self.space.largest()]
+        first = self._unknown([*self.problem.seeds, *ends])
         batch = {a.id: a for a in first[: max(wanted, min(room, len(self.problem.seeds)))]}
         if self._whole is not None:
             pool = self._seen.fresh(self._whole)
         else:
             pool, _ = self._pool(self._breeder.random(4 * wanted + 100), wanted)
-        for genes in self._shuffled(pool):
+        pool = self._shuffled(pool)
+        if numerical:
+            pool = np.concatenate([self._breeder.even(wanted), pool])
+        for genes in pool:
             if len(batch) >= wanted:
                 break
             architecture = self.space.from_genes(genes)
@@ -271,7 +302,7 @@ class WinnowSearch(SearchAlgorithm[WinnowOptions]):
             pool = self._seen.fresh(all_genes(self.space))[:POOL]
         drawn.add(pool)
         beliefs = self._believe(pool)
-        for _round in range(ROUNDS):
+        for _round in range(self._rounds):
             parents = pool[self._promising(beliefs)]
             kids = np.concatenate([breeder.mutants(parents, 3 * third // 2), breeder.children(parents, third // 2)])
             kids = drawn.fresh(fresh(kids))
