@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -22,7 +24,7 @@ WORDS = (
     ("job_logs", "stage", "stage", STAGES, (*BEFORE, "measure baselines", "heal", "done")),
     ("jobs", "parent_verb", "verb", VERBS, (*VERBS, "measure")),
 )
-COLUMNS: tuple[tuple[str, sa.types.TypeEngine[int | float]], ...] = (
+COLUMNS: tuple[tuple[str, sa.types.TypeEngine[Any]], ...] = (
     ("stage_done", sa.Integer()),
     ("stage_total", sa.Integer()),
     ("eta_low_seconds", sa.Double()),
