@@ -157,7 +157,7 @@ class Client:
     def descend(
         self, job_id: str, verb: str, body: dict[str, Any], idempotency_key: str | None = None
     ) -> dict[str, Any]:
-        """Make a job of another one: `clone`, `extend`, `rerun` or `heal`."""
+        """Make a job of another one: `clone`, `extend`, `rerun`, `heal` or `architectures/ID/measure`."""
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         return self._json("POST", f"/v1/jobs/{job_id}/{verb}", json=body, headers=headers)
 

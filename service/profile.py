@@ -299,7 +299,7 @@ def log10(number: int) -> float:
 
 def asked_for(
     given: Mapping[str, Any] | None,
-    supernet: Mapping[str, str | None],
+    supernet: Mapping[str, str | Sequence[str] | None],
     limits: Mapping[str, float],
     samples: int | None,
     seed: int | None,
