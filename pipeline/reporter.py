@@ -243,7 +243,7 @@ class Reporter:
         event = {"architecture_id": row.architecture_id, "metrics": row.metrics}
         number = self._write(lambda session: queries.add_evaluation(session, self.job_id, self.epoch, row, event))
         if self._mirror is not None and number is not None:
-            self._mirror.numbers("evaluation", number, event["metrics"])
+            self._mirror.numbers("evaluation", number, dict(row.metrics))
 
     def warm_start(self, alike: warm.Alike) -> None:
         """Copy what other jobs have evaluated of this job's supernet, if it has no evaluations yet."""
@@ -322,9 +322,9 @@ class Reporter:
 
     def _front_rows(self) -> list[dict[str, object]]:
         """The networks of the front as a mirror shows them, best in the first objective first."""
-        placed = [one for one in self.finalists() if one.position is not None]
+        placed = [(one.position, one) for one in self.finalists() if one.position is not None]
         facts = ("architecture_id", "position", "metrics", "sources", "intervals", "measurements")
-        return [{fact: getattr(one, fact) for fact in facts} for one in sorted(placed, key=lambda one: one.position)]
+        return [{fact: getattr(one, fact) for fact in facts} for _, one in sorted(placed, key=lambda pair: pair[0])]
 
     def finalists(self) -> Sequence[Finalist]:
         """Finalists measured so far."""

@@ -1,7 +1,7 @@
 """Stitching layers by least squares: from what one anchor's layers give to what the other's take (arXiv 2302.06586).
 
-For a stitch that leaves the front network behind layer j and enters the back one at layer k, X is what layer j gives
-and Y what enters layer k of the back network when both run alone on the same examples. The layer starts as the solution
+A stitch leaves the front network behind layer j and enters the back one at layer k. X is what layer j gives, and Y
+what enters layer k of the back network, when both run alone on the same examples. The layer starts as the solution
 of min |X W + b - Y|^2 over all positions of all examples; one that several stitches share, as the mean of their
 solutions, as the authors' code does. What enters the first layer is what the embedding gives.
 """
@@ -34,7 +34,7 @@ class Stitch:
     """One place where a network changes from one anchor to the next.
 
     Attributes:
-        slot: of the stitching layer.
+        slot: slot of the stitching layer.
         leaves: the slot before it.
         enters: the slot before the one behind it, in the back anchor alone: what that gives is what the stitch should.
     """
@@ -209,7 +209,7 @@ def features(supernet: Supernet, slots: Iterable[str], inputs: Inputs, wanted: I
     """What the slots of an anchor give that runs alone, as `(positions that count, features)`.
 
     Args:
-        slots: of the anchor, in forward order.
+        slots: slots of the anchor, in forward order.
         wanted: those of them whose outputs are kept.
     """
     kept, found, flow = set(wanted), dict[str, Tensor](), Flow(inputs)

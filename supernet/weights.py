@@ -40,7 +40,7 @@ def pretrained_supernet(
     """A supernet of a checkpoint's own space, filled with the checkpoint's weights.
 
     Args:
-        folder: of the checkpoint, or those of several that are stitched.
+        folder: folder of the checkpoint, or those of several that are stitched.
         preset: whose options the space has; None: shares of the checkpoint's own sizes.
 
     Raises:

@@ -70,7 +70,7 @@ class Anchor:
 
     Attributes:
         place: in the list of checkpoints, from 0.
-        family, model_type: of its configuration.
+        family, model_type: those of its configuration.
         layers: at full size, by slot: `embedding`, `layer1` and so on, `head`.
     """
 
@@ -114,7 +114,7 @@ def checkpoint_space(config: Mapping[str, Any], preset: str | None, adjustments:
     """The search space of several checkpoints.
 
     Args:
-        config: of `search_space.joined.read_checkpoints`.
+        config: what `search_space.joined.read_checkpoints` gives.
 
     Raises:
         CheckpointError: a single checkpoint, or checkpoints that cannot be stitched.
@@ -146,7 +146,7 @@ def config_of(layers: Mapping[str, LayerSpec], checkpoint: Mapping[str, Any] | N
     """The config.json of a network that is an anchor alone.
 
     Args:
-        checkpoint: of the anchors.
+        checkpoint: checkpoint of the anchors.
 
     Raises:
         CheckpointError: it runs through two of them, or its family writes none.

@@ -52,8 +52,9 @@ def begin(run: MirroredRun) -> Run:
     from mlflow import MlflowClient
     from mlflow.entities import Param
 
-    client, artifacts = MlflowClient(), None
-    if "MLFLOW_TRACKING_URI" not in os.environ:
+    if "MLFLOW_TRACKING_URI" in os.environ:
+        client, artifacts = MlflowClient(), None
+    else:
         run.folder.mkdir(parents=True, exist_ok=True)
         client, artifacts = MlflowClient(f"sqlite:///{run.folder / 'mlflow.db'}"), (run.folder / "artifacts").as_uri()
     experiment = _experiment(client, run.project, artifacts)
