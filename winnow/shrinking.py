@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.client import Client
-from service.handles import ExportAnswer, FrontAnswer, JobAnswer
+from service.client import Client, ExportAnswer, FrontAnswer, JobAnswer
 from service.settings import get_settings
 from service.shrinking import where
 
