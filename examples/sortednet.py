@@ -26,7 +26,9 @@ def main() -> None:
         print(f"{len(evaluated)} sub-networks of one training, {evaluated['params'].min():,.0f} to", end=" ")
         print(f"{evaluated['params'].max():,.0f} parameters")
         for network in job.front.networks:
-            print(f"{network.id}  accuracy {network.metrics['accuracy']:.3f}  {network.metrics['params']:,.0f} parameters")
+            print(
+                f"{network.id}  accuracy {network.metrics['accuracy']:.3f}  {network.metrics['params']:,.0f} parameters"
+            )
 
 
 if __name__ == "__main__":

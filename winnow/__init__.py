@@ -2,8 +2,8 @@
 
     import winnow
 
-    with winnow.Client("http://127.0.0.1:8420") as client:
-        front = client.submit({"recipe": "bignas"}).wait().front
+    client = winnow.Client("http://127.0.0.1:8420")
+    front = client.submit({"recipe": "bignas"}).wait().front
     front.to_pandas()
     front.plot(x="latency_ms").save("front.svg")
     front.best(under={"latency_ms": 5}).export("onnx").load()

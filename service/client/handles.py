@@ -217,9 +217,7 @@ class _NetworkVerbs(dict[str, Any]):
         return (yield from self._client._ask("GET", f"/v1/jobs/{self._job_id}/architectures/{self.id}"))
 
     @asked
-    def export(
-        self, *formats: str, folder: str | Path = "exports", weights: str | None = None
-    ) -> Steps[ExportAnswer]:
+    def export(self, *formats: str, folder: str | Path = "exports", weights: str | None = None) -> Steps[ExportAnswer]:
         """Export it, wait, and download the archive.
 
         Args:
@@ -316,8 +314,7 @@ class AsyncJobAnswer(_JobVerbs["AsyncJobAnswer", AsyncFrontAnswer], _AsyncHandle
 def flat(points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Networks as flat records: id, metrics, choices."""
     return [
-        {"architecture_id": point["architecture_id"], **point["metrics"], **point.get("values", {})}
-        for point in points
+        {"architecture_id": point["architecture_id"], **point["metrics"], **point.get("values", {})} for point in points
     ]
 
 

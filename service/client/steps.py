@@ -231,7 +231,10 @@ def described(steps: Callable[..., Any], owner: type) -> Callable[..., Any]:
         for variable, given in zip(variables, getattr(base, "__args__", ()), strict=False):
             inner = re.sub(rf"\b{variable.__name__}\b", getattr(given, "__name__", str(given)), inner)
     waits = issubclass(owner, Awaited)
-    shown = {"Steps": f"Awaitable[{inner}]" if waits else inner, "Items": f"{'Async' if waits else ''}Iterator[{inner}]"}
+    shown = {
+        "Steps": f"Awaitable[{inner}]" if waits else inner,
+        "Items": f"{'Async' if waits else ''}Iterator[{inner}]",
+    }
     call.__signature__ = signature.replace(return_annotation=_Name(shown[kind]))  # type: ignore[attr-defined]
     return call
 

@@ -13,7 +13,20 @@ from typing import Any, TypeVar
 import httpx
 
 from service.archives import archive_name, wrong_with
-from service.client.steps import ClientError, Item, Items, Open, Pause, Read, Request, Steps, Told, Work, asked, streamed
+from service.client.steps import (
+    ClientError,
+    Item,
+    Items,
+    Open,
+    Pause,
+    Read,
+    Request,
+    Steps,
+    Told,
+    Work,
+    asked,
+    streamed,
+)
 
 T = TypeVar("T")
 

@@ -135,12 +135,16 @@ COMMENT = re.compile(r"(^|\s)#.*$", re.MULTILINE)
 VARIABLE = re.compile(r"^\w+=")
 
 
+def _given(substitution: re.Match[str]) -> str:
+    return "0" * 64 if "sha256sum" in substitution[0] else "1"
+
+
 def commands_in(script: str) -> Iterator[list[str]]:
     """The simple commands of a shell script, as lists of words: without redirections, comments and assignments.
 
-    What a substitution would give is `1`.
+    What a substitution would give is `1`, or a digest.
     """
-    script = SUBSTITUTION.sub("1", COMMENT.sub("", script.replace("\\\n", " ")))
+    script = SUBSTITUTION.sub(_given, COMMENT.sub("", script.replace("\\\n", " ")))
     lexer = shlex.shlex(script, posix=True, punctuation_chars="();<>|&\n")
     lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t\r", True, ""
     words: list[str] = []

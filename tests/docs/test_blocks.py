@@ -26,6 +26,8 @@ import yaml
 import winnow
 from job.resolve import resolve
 from job.spec import JobSpec
+from plugins import kinds
+from search_space.plugins import FAMILIES
 from service.api.app import create_app
 from service.cli import app as command_line
 from service.settings import Settings
@@ -35,6 +37,12 @@ from tests.docs.folders import readers_folders
 LANGUAGES = {"", "bash", "json", "python", "text", "toml", "yaml"}
 HTTP = ("GET", "POST", "PUT", "PATCH", "DELETE")
 ROUTE = re.compile(rf"^({'|'.join(HTTP)}) (/\S*)$")
+
+
+# Groups of entry points, which have names like those of modules.
+GROUPS = {
+    str(kind.group).removeprefix("winnow.") for kind in (*vars(kinds).values(), FAMILIES) if hasattr(kind, "group")
+}
 
 
 def written_in(*languages: str) -> list[Block]:
@@ -98,7 +106,7 @@ def parsed(words: list[str], *, whole: bool) -> str | None:
         command.make_context(" ".join(path), words)
     except Exception as error:
         kind = type(error).__name__
-        if kind == "MissingParameter" and not whole:
+        if kind in ("MissingParameter", "BadOptionUsage") and not whole:
             return None
         message = str(getattr(error, "message", "") or error)
         if kind == "BadParameter" and "does not exist" in message:
@@ -111,8 +119,9 @@ def winnow_lines(script: str) -> Iterator[list[str]]:
     """The command lines of Winnow in a script, without `winnow` itself."""
     for words in commands_in(script):
         for place, word in enumerate(words):
-            if Path(word).name == "winnow" and (word == "winnow" or "/bin/" in word):
-                yield words[place + 1 :]
+            is_command = place == 0 or words[place - 1] == "--" or words[:2] == ["docker", "compose"]
+            if is_command and (word == "winnow" or word.endswith("/bin/winnow")) and "pg_dump" not in words:
+                yield ["1" if word == "N" else word for word in words[place + 1 :]]
                 break
 
 
@@ -209,7 +218,7 @@ def test_requests_of_blocks_have_such_routes_queries_and_bodies(block: Block) ->
 def test_routes_in_the_prose_exist(page: Path) -> None:
     wrong = []
     for code in inline_of(page):
-        if match := ROUTE.match(code):
+        if (match := ROUTE.match(code)) and match[2] not in ("/openapi.json", "/docs"):
             try:
                 route_of(match[1], match[2])
             except LookupError as error:
@@ -231,6 +240,21 @@ def data_of(block: Block) -> Any:
     return json.loads(block.text) if block.language == "json" else yaml.safe_load(block.text)
 
 
+# A page that shows parts of jobs, and has none that they could be parts of.
+BASES: dict[str, dict[str, Any]] = {
+    "docs/families.md": {"recipe": "llama_nas", "data": {"source": "text", "path": "/data/text.txt"}},
+}
+
+
+def base_of(block: Block) -> dict[str, Any]:
+    """The job that a part of one changes: the whole one before it on its page."""
+    if "recipe" in data_of(block):
+        return {}
+    before = (one for one in BLOCKS if one.page == block.page and one.language == "yaml" and one.line < block.line)
+    jobs = [data for one in before if "recipe" in (data := data_of(one))]
+    return jobs[-1] if jobs else BASES.get(block.page, {})
+
+
 JOBS = [block for block in written_in("yaml", "json") if block.elsewhere is None or "recipe:" in block.text]
 
 
@@ -244,9 +268,9 @@ def test_jobs_are_what_the_api_takes(block: Block, tmp_path: Path, monkeypatch: 
     if block.page.startswith("examples/plugin"):
         assert set(data_of(block)) <= set(JobSpec.model_fields)  # its plug-ins are not installed here
         return
-    with readers_folders(tmp_path, block.text, monkeypatch) as text:
-        body = json.loads(text) if block.language == "json" else yaml.safe_load(text)
-        assert resolve(JobSpec.model_validate(body))
+    whole = yaml.safe_dump({**base_of(block), **data_of(block)})
+    with readers_folders(tmp_path, whole, monkeypatch) as text:
+        assert resolve(JobSpec.model_validate(yaml.safe_load(text)))
 
 
 @pytest.mark.parametrize("file", sorted(ROOT.glob("examples/*.yaml")), ids=lambda path: path.name)
@@ -306,7 +330,7 @@ def test_names_of_python_in_the_prose_exist(page: Path) -> None:
         for root, name in re.findall(r"^(winnow|Client|AsyncClient)\.([A-Za-z_]+)", code):
             owner = winnow if root == "winnow" else getattr(winnow, root)
             is_module = root == "winnow" and importlib.util.find_spec(f"winnow.{name}") is not None
-            is_group = f"winnow.{name}" in (ROOT / "plugins" / "kinds.py").read_text()
+            is_group = name in GROUPS
             if not (hasattr(owner, name) or is_module or is_group):
                 wrong.append(code)
     assert wrong == []
@@ -327,13 +351,17 @@ ROOMS = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_files_of_the_repository_that_are_named_exist(page: Path) -> None:
-    named = [code for code in inline_of(page) if re.fullmatch(r"[\w-]+(/[\w.-]+)+\.(py|md|ya?ml|json|toml|ipynb)", code)]
+    named = [
+        code for code in inline_of(page) if re.fullmatch(r"[\w-]+(/[\w.-]+)+\.(py|md|ya?ml|json|toml|ipynb)", code)
+    ]
     assert [name for name in named if name.split("/")[0] in ROOMS and not (ROOT / name).exists()] == []
 
 
 @pytest.mark.parametrize("block", written_in("bash"), ids=str)
 def test_files_of_the_repository_that_blocks_run_exist(block: Block) -> None:
-    words = [word for line in commands_in(block.text) for word in line if re.match(r"^(examples|deploy|tests)/", word)]
+    words = [
+        word for line in commands_in(block.text) for word in line if re.match(r"^(examples|deploy|tests)/.*\.", word)
+    ]
     assert [word for word in words if not (ROOT / word).exists()] == []
 
 

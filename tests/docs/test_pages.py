@@ -15,17 +15,18 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from contextlib import chdir, contextmanager
+from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from service.client import Client
+from service.client import Client, ClientError
 from service.stack import Stack
 from tests.conftest import TINY_JOB
 from tests.docs.blocks import BLOCKS, PAGES, ROOT, Block
+from tests.e2e.helpers import is_finished
 
 pytestmark = [pytest.mark.thorough, pytest.mark.e2e]
 
@@ -214,8 +215,20 @@ SCENES: dict[str, Scene] = {
     "docs/python.md": Scene(),
     "docs/questions.md": Scene(),
     "docs/predictors.md": Scene(names=of_predictors),
-    "docs/healing.md": Scene(job=small_llama, instead={"--minutes 20": "--minutes 0.05", "--tokens 2000000": "--tokens 2000"}),
+    "docs/healing.md": Scene(
+        job=small_llama, instead={"--minutes 20": "--minutes 0.05", "--tokens 2000000": "--tokens 2000"}
+    ),
 }
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_running(client: Client) -> Iterator[None]:
+    """What a page has submitted and not waited for does not hold up the next one."""
+    yield
+    for job in client.jobs()["jobs"]:
+        if not is_finished(job):
+            with suppress(ClientError):  # it has just ended
+                client.verb(job["id"], "cancel")
 
 
 @pytest.fixture

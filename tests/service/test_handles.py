@@ -15,7 +15,6 @@ import pytest
 import torch
 
 import winnow
-
 from service.client import (
     AsyncClient,
     AsyncFrontAnswer,
@@ -233,7 +232,7 @@ def test_a_stream_that_breaks_is_taken_up_where_it_broke(awaited: bool) -> None:
         if len(seen) == 2:
             return httpx.Response(503)
         number = 1 if len(seen) == 1 else 2
-        text = f": hello\n\nid: {number}\nevent: state\ndata: {{\"n\":\ndata: {number}}}\n\n"
+        text = f': hello\n\nid: {number}\nevent: state\ndata: {{"n":\ndata: {number}}}\n\n'
         return httpx.Response(200, stream=Broken(text.encode(), breaks=number == 1))
 
     async def way() -> list[Any]:
@@ -244,7 +243,10 @@ def test_a_stream_that_breaks_is_taken_up_where_it_broke(awaited: bool) -> None:
         events = asyncio.run(way())
     else:
         events = list(Client("http://127.0.0.1:1", key="k", transport=httpx.MockTransport(stream)).events("j"))
-    assert [(event.kind, event.data, event.id) for event in events] == [("state", {"n": 1}, "1"), ("state", {"n": 2}, "2")]
+    assert [(event.kind, event.data, event.id) for event in events] == [
+        ("state", {"n": 1}, "1"),
+        ("state", {"n": 2}, "2"),
+    ]
     assert seen == [None, "1", "1"]
 
 
