@@ -39,7 +39,7 @@ def main() -> None:
     session = export.load()
     images = np.zeros((1, 1, 8, 8), np.float32)
     (logits,) = session.run(None, {session.get_inputs()[0].name: images})
-    print(f"{chosen.id}: {chosen.metrics['macs']:,} MACs, answers {logits.shape[1]} classes")
+    print(f"{chosen.id}: {chosen.metrics['macs']:,.0f} MACs, answers {logits.shape[1]} classes")
 
 
 if __name__ == "__main__":

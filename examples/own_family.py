@@ -29,7 +29,7 @@ def main() -> None:
     with winnow.Client() as client:
         front = client.submit(JOB).wait().front
         for network in front.networks:
-            print(f"{network.id}: accuracy {network.metrics['accuracy']:.3f}, {network.metrics['macs']:,} MACs")
+            print(f"{network.id}: accuracy {network.metrics['accuracy']:.3f}, {network.metrics['macs']:,.0f} MACs")
         knee = front.knee
         print(f"knee: {knee.id}, depth {knee['values']['depth']}")
         export = knee.export()

@@ -10,6 +10,7 @@ scikit-learn's handwritten digits. The second is the limit in milliseconds.
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -67,10 +68,15 @@ def main(folder: Path, limit_ms: float) -> None:
         export = chosen.export("onnx")
 
     session = export.load()
-    image = next(folder.glob("*/*.png"))
-    pixels = np.asarray(Image.open(image), np.float32)[None, None] / 255
-    (logits,) = session.run(None, {session.get_inputs()[0].name: pixels})
-    print(f"{export.archive.name}: {image.parent.name} is class {logits.argmax()}")
+    # The file says itself what it takes, and what its classes are called.
+    facts = session.get_modelmeta().custom_metadata_map
+    takes, names = json.loads(facts["preprocessing"]), json.loads(facts["class_names"])
+    files = sorted(folder.glob("*/*.png"))[::10]
+    pixels = np.stack([np.asarray(Image.open(file), np.float32)[None] for file in files]) * takes["full_scale"] / 255
+    inputs = (pixels - takes["mean"][0]) / takes["std"][0]
+    (logits,) = session.run(None, {session.get_inputs()[0].name: inputs.astype(np.float32)})
+    right = sum(names[best] == file.parent.name for best, file in zip(logits.argmax(1), files, strict=True))
+    print(f"{export.archive.name}: {right} of {len(files)} images right")
 
 
 if __name__ == "__main__":

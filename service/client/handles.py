@@ -214,7 +214,8 @@ class _NetworkVerbs(dict[str, Any]):
     @asked
     def details(self) -> Steps[Told]:
         """Its layers in forward order, and every number with its source."""
-        return (yield from self._client._ask("GET", f"/v1/jobs/{self._job_id}/architectures/{self.id}"))
+        told: Told = yield from self._client._ask("GET", f"/v1/jobs/{self._job_id}/architectures/{self.id}")
+        return told
 
     @asked
     def export(self, *formats: str, folder: str | Path = "exports", weights: str | None = None) -> Steps[ExportAnswer]:

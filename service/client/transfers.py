@@ -192,7 +192,7 @@ class Transfers:
         yield from self._stream(f"/v1/jobs/{job_id}/events", {}, patience_seconds, lambda event: event)
 
     @streamed
-    def follow_logs(self, job_id: str, patience_seconds: float = 60, **filters: Any) -> Items[Told]:
+    def follow_logs(self, /, job_id: str, patience_seconds: float = 60, **filters: Any) -> Items[Told]:
         """A job's log until it is finished; filters as those of `logs`."""
         params = {"follow": True, **given(**filters)}
         yield from self._stream(f"/v1/jobs/{job_id}/logs", params, patience_seconds, lambda event: event.data)

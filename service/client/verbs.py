@@ -65,7 +65,7 @@ class Verbs(Transfers, Generic[J, F]):
         return self._as_job((yield from self._ask("GET", f"/v1/jobs/{job_id}")))
 
     @asked
-    def jobs(self, **filters: Any) -> Steps[Told]:
+    def jobs(self, /, **filters: Any) -> Steps[Told]:
         """One page of jobs."""
         return (yield from self._ask("GET", "/v1/jobs", params=given(**filters)))
 
@@ -101,7 +101,7 @@ class Verbs(Transfers, Generic[J, F]):
         return (yield from self._ask("GET", f"/v1/jobs/{job_id}/data"))
 
     @asked
-    def logs(self, job_id: str, **filters: Any) -> Steps[Told]:
+    def logs(self, /, job_id: str, **filters: Any) -> Steps[Told]:
         """A page of a job's log; `level`, `search`, `after`, `limit`, `last`."""
         return (yield from self._ask("GET", f"/v1/jobs/{job_id}/logs", params=given(**filters)))
 
@@ -164,7 +164,7 @@ class Verbs(Transfers, Generic[J, F]):
         return (yield from self._ask("GET", f"/v1/jobs/{job_id}/healing"))
 
     @asked
-    def supernets(self, **filters: Any) -> Steps[Told]:
+    def supernets(self, /, **filters: Any) -> Steps[Told]:
         """One page of trained supernets."""
         return (yield from self._ask("GET", "/v1/supernets", params=given(**filters)))
 

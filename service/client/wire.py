@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextlib import AsyncExitStack, ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,7 @@ class Done:
     value: Any
 
 
-def carry(http: httpx.Client, steps: Any) -> Iterator[Item[Any] | Done]:
+def carry(http: httpx.Client, steps: Any) -> Generator[Item[Any] | Done, None, None]:
     """Carry steps out: their items, and at last `Done`. What goes wrong is thrown into them."""
     with closing(steps), ExitStack() as opened:
         wire = _Wire(http, opened)
@@ -43,7 +43,7 @@ def carry(http: httpx.Client, steps: Any) -> Iterator[Item[Any] | Done]:
                 go, value = steps.throw, error
 
 
-async def acarry(http: httpx.AsyncClient, steps: Any) -> AsyncIterator[Item[Any] | Done]:
+async def acarry(http: httpx.AsyncClient, steps: Any) -> AsyncGenerator[Item[Any] | Done, None]:
     """The same, awaited."""
     with closing(steps):
         async with AsyncExitStack() as opened:

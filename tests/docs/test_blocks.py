@@ -9,6 +9,7 @@ import ast
 import functools
 import importlib
 import inspect
+import itertools
 import json
 import re
 import shlex
@@ -194,7 +195,7 @@ def requests_in(script: str) -> Iterator[tuple[str, str, str | None]]:
         if words[0] != "curl":
             continue
         address = next(word for word in words[1:] if re.match(r"(http://|\$WINNOW_URL)", word))
-        given = dict(zip(words, words[1:], strict=False))
+        given = dict(itertools.pairwise(words))
         body = given.get("-d")
         method = given.get("-X", "GET" if body is None else "POST")
         yield method, re.sub(r"^(http://[^/]+|\$WINNOW_URL)", "", address), body

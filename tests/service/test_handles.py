@@ -134,7 +134,7 @@ def test_a_front_of_one_objective_or_of_none_has_no_plot() -> None:
         assert shown.startswith("<table>")
     assert "circle" in plot({"": {**FRONT, "points": POINTS[:1]}}).svg
     assert "circle" in plot({"": one}, x="latency_ms").svg
-    with pytest.raises(ValueError, match="both accuracy and speed. Known: accuracy, latency_ms"):
+    with pytest.raises(ValueError, match=r"both accuracy and speed\. Known: accuracy, latency_ms"):
         plot({"": FRONT}, x="speed")
     with pytest.raises(ValueError, match="1 to 6 fronts; got 7"):
         plot({str(number): FRONT for number in range(len(COLOURS) + 1)})
@@ -190,7 +190,7 @@ def test_what_goes_wrong_is_raised_where_it_is_awaited() -> None:
         async with AsyncClient("http://127.0.0.1:1", key="k", transport=httpx.MockTransport(refuse)) as client:
             with pytest.raises(ClientError, match="There is none"):
                 await client.job("x")
-            with pytest.raises(ClientError, match="Lost the connection to http://127.0.0.1:1: gone"):
+            with pytest.raises(ClientError, match=r"Lost the connection to .*: gone"):
                 _ = [event async for event in client.events("x", patience_seconds=0)]
         async with async_client_of(Answers("failed")) as client:
             with pytest.raises(JobFailed, match="Job j failed: it broke"):
