@@ -36,7 +36,7 @@ def environment(stack: Stack) -> dict[str, str]:
 
 def shown_by(example: str) -> list[Block]:
     """The outputs of an example that pages show."""
-    return [block for block in BLOCKS if block.info == f"text output={example}"]
+    return [block for block in BLOCKS if block.info == f'text title="python {example}"']
 
 
 def test_there_is_an_example_of_each_recipe() -> None:
@@ -45,17 +45,17 @@ def test_there_is_an_example_of_each_recipe() -> None:
 
 @pytest.mark.parametrize("page", TUTORIALS, ids=str)
 def test_tutorials_quote_their_files(page: Path) -> None:
-    quoted = [block for block in BLOCKS if block.page == str(page) and " file=" in block.info]
+    quoted = [block for block in BLOCKS if block.page == str(page) and block.info.startswith("python title=")]
     assert quoted
     for block in quoted:
-        file = block.info.split(" file=")[1]
+        file = block.info.split('"')[1]
         source = (ROOT / file).read_text()
         assert any(indent(block.text, "    " * deep) in source for deep in range(4)), f"{block} is not in {file}"
 
 
 @pytest.mark.parametrize("page", TUTORIALS, ids=str)
 def test_tutorials_show_what_was_printed(page: Path) -> None:
-    assert [block for block in BLOCKS if block.page == str(page) and " output=" in block.info]
+    assert [block for block in BLOCKS if block.page == str(page) and block.info.startswith("text title=")]
 
 
 @pytest.mark.thorough
