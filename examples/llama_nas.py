@@ -37,7 +37,8 @@ def make_llama(folder: Path, text: Path, steps: int = 150) -> None:
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     tokenizer.train(
-        [str(text)], trainers.BpeTrainer(vocab_size=1024, special_tokens=["</s>"], initial_alphabet=alphabet)
+        [str(text)],
+        trainers.BpeTrainer(vocab_size=1024, special_tokens=["</s>"], initial_alphabet=alphabet, show_progress=False),
     )
     torch.manual_seed(0)
     config = LlamaConfig(
