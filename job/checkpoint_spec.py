@@ -37,7 +37,9 @@ class FoundSpec(Part):
     """What a checkpoint's folder says beside its configuration."""
 
     labels: tuple[str, ...] | None = Field(default=None, description="Names of its classes; null: it has none.")
-    preprocessing: PreprocessingSpec | None = Field(default=None, description="Of images; null: it says nothing.")
+    preprocessing: PreprocessingSpec | None = Field(
+        default=None, description="Preprocessing of images; null: the folder says nothing."
+    )
     dtype: str = Field(default="float32", description="Type of its numbers.")
     fresh: tuple[str, ...] = Field(default=(), description="Parameters that it lacks and that start fresh.")
     dropped: tuple[str, ...] = Field(default=(), description="Tensors of it that are not used.")

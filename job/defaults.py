@@ -21,7 +21,7 @@ def filled(given: dict[str, Any], data_models: dict[str, Any]) -> dict[str, Any]
     data sources that tokenize use that checkpoint's tokenizer unless the job says otherwise.
 
     Args:
-        data_models: of every data source.
+        data_models: models of the options of every data source.
 
     Raises:
         UnknownPluginError: no such recipe.

@@ -1,6 +1,6 @@
 """Which files a job may name: those below the folders that the installation opens, and nothing else.
 
-A path is judged where it really is, with links followed. One that lies elsewhere is refused with the same words
+A path is judged by its true place, with links followed. One that lies elsewhere is refused with the same words
 whether or not there is something, so that refusals tell nothing about a machine. Below a root, hidden files and
 folders (`~/.ssh`) are closed, and so is what the installation stores itself, unless a root names them.
 
@@ -49,7 +49,7 @@ class PathPolicy:
     uploads: Path | None = None
 
     def check(self, text: str, field: str) -> Path:
-        """Where a path really is.
+        """The true place of a path.
 
         Raises:
             PathRefused: outside the roots, or a device, pipe or socket.

@@ -168,11 +168,15 @@ class SearchSpec(Part):
     """Which algorithm looks for the front, and for how long."""
 
     algorithm: str = Field(description="A search algorithm, such as `nsga2`.")
-    evaluations: Annotated[int, Field(ge=1, le=MAX_EVALUATIONS)]
+    evaluations: Annotated[int, Field(ge=1, le=MAX_EVALUATIONS)] = Field(
+        description="Budget: networks that are evaluated."
+    )
     calibration_images: Annotated[
         int, Field(ge=2, le=1_000_000, description="Training images that re-estimate batch-norm statistics.")
     ]
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
+        default=0, description="Seed of everything random in the search."
+    )
     helpers: Annotated[
         int,
         Field(ge=0, le=256, description="Other workers that may take a share of every batch. The front is the same."),
@@ -216,15 +220,17 @@ class JobSpec(Part):
 
     name: Annotated[str, Field(max_length=200, description="For people; need not be unique.")] = ""
     recipe: RecipeName = Field(default=Recipe(DEFAULT_RECIPE), description="A paper's defaults, such as `bignas`.")
-    supernet: SupernetSpec
-    data: DataSpec
-    training: TrainingSpec
-    objectives: Annotated[tuple[ObjectiveSpec, ...], Field(min_length=1, max_length=4)]
+    supernet: SupernetSpec = Field(description="The space, and what its networks start from.")
+    data: DataSpec = Field(description="What the networks learn from and are scored on.")
+    training: TrainingSpec = Field(description="How the supernet is trained.")
+    objectives: Annotated[tuple[ObjectiveSpec, ...], Field(min_length=1, max_length=4)] = Field(
+        description="Metrics to optimise, the most important first."
+    )
     constraints: Annotated[
         tuple[ConstraintSpec, ...], Field(max_length=16, description="Limits on metrics that are not objectives.")
     ] = ()
-    scoring: ScoringSpec = ScoringSpec()
-    search: SearchSpec
+    scoring: ScoringSpec = Field(default=ScoringSpec(), description="What else networks are asked.")
+    search: SearchSpec = Field(description="How the space is searched.")
     quantization: QuantizationSpec | None = Field(default=None, description="Null: nothing is quantized.")
     gradient: GradientSpec | None = Field(default=None, description="A search by gradient; see docs/proxylessnas.md.")
     healing: HealingSpec | None = Field(
@@ -234,10 +240,8 @@ class JobSpec(Part):
     needs: NeedsSpec = Field(default_factory=NeedsSpec, description="What the worker must have.")
     labels: Annotated[Labels, Field(description="Words to find it by, such as `nightly` or `team=vision`.")] = ()
     notes: Annotated[str, Field(max_length=MAX_NOTES, description="For people.")] = ""
-    priority: Annotated[
-        Priority, Field(description="Of waiting jobs those with the highest number are taken up first.")
-    ] = 0
-    version: int = Field(default=JOB_VERSION, description="Of this format. May be left out.")
+    priority: Annotated[Priority, Field(description="Workers take the waiting job with the highest number first.")] = 0
+    version: int = Field(default=JOB_VERSION, description="Version of this format; a request may leave it out.")
 
     @model_validator(mode="before")
     @classmethod
@@ -390,7 +394,7 @@ class JobSpec(Part):
             most = getattr(takes, "max_length", None)
             if most is None:
                 raise ValueError(
-                    f"hardware.context is of texts, and {self.supernet.family} takes {takes}; leave it out."
+                    f"hardware.context counts tokens of texts, and {self.supernet.family} takes {takes}; leave it out."
                 )
             if context > most:
                 raise ValueError(f"Got a hardware.context of {context} tokens; these networks take at most {most}.")

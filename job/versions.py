@@ -67,7 +67,7 @@ class Outline:
     Attributes:
         reuse: id of the supernet that it searches; None: it trains its own.
         hosts, processes: machines of its training, and processes on each.
-        target: of its metrics; None if no metric needs one.
+        target: target of its metrics; None if no metric needs one.
         by_gradient: whether it searches by gradient.
         heals: whether it heals networks of its front.
     """

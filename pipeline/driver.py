@@ -88,7 +88,7 @@ class NoRoom:
     """A training that does not fit fails.
 
     Attributes:
-        title: of the training, for people.
+        title: title of the training, for people.
     """
 
     title: str

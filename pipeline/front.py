@@ -75,9 +75,9 @@ def measure_front(
     """Held-out scores and measured latency of every network with a fair chance, and the front of what was measured.
 
     Args:
-        evaluator: of the search.
-        delivering: of networks that are delivered.
-        evaluations: of the search.
+        evaluator: evaluator of the search.
+        delivering: evaluator of networks as they are delivered.
+        evaluations: evaluations of the search.
         held_out: what finalists are asked besides the test split.
 
     Raises:

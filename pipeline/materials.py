@@ -88,7 +88,7 @@ def decoding_of(
     """How this installation decodes images.
 
     Args:
-        processes: of the job on this machine.
+        processes: processes of the job on this machine.
         progress: hears the share that is decoded, and may end it by raising.
         tell: hears sentences for the user.
     """

@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
+from service.mirror import Mirror
 from service.store import leases, queries, records, sharing, warm
 from service.store.models import STAGES, Artifact, EvaluationRow, Finalist, Job, JobState, Stage, TrainedSupernet
 from service.store.records import FrontRecord, R, Record, StageBegan
@@ -69,6 +70,7 @@ class Reporter:
 
     Args:
         spans: hear of stages that end.
+        mirror: hears of numbers, evaluations and the front.
         heals: whether the job heals networks of its front.
 
     Attributes:
@@ -76,9 +78,16 @@ class Reporter:
     """
 
     def __init__(
-        self, database: Database, job_id: str, epoch: int, spans: Spans | None = None, *, heals: bool = False
+        self,
+        database: Database,
+        job_id: str,
+        epoch: int,
+        spans: Spans | None = None,
+        *,
+        heals: bool = False,
+        mirror: Mirror | None = None,
     ) -> None:
-        self._database, self.job_id, self.epoch, self._spans = database, job_id, epoch, spans
+        self._database, self.job_id, self.epoch, self._spans, self._mirror = database, job_id, epoch, spans, mirror
         self._weights = HEALING_WEIGHTS if heals else STAGE_WEIGHTS
         self._stage = STAGES[0]
         self._stage_began = time.monotonic()
@@ -124,8 +133,8 @@ class Reporter:
                 records.write(session, self.job_id, self.epoch, StageBegan(stage=name, run=self.epoch))
 
         self._write(write)
-        if self._spans is not None and before != name:
-            self._spans.stage(self.job_id, before, self.epoch, seconds)
+        if before != name:
+            self._stage_ended(before, seconds)
         structlog.contextvars.bind_contextvars(stage=str(name), step=None)
         log.info(f"Stage {name} begins.")
         self.progress(done, force=True)
@@ -207,6 +216,8 @@ class Reporter:
     def record(self, record: Record) -> None:
         """Store what the job has found out, and tell people."""
         self._write(lambda session: records.write(session, self.job_id, self.epoch, record))
+        if self._mirror is not None and (moment := record.moment()) is not None:
+            self._mirror.numbers("/".join((str(self._stage), *moment.of)), moment.step, moment.numbers)
 
     def records(self, model: type[R]) -> list[R]:
         """What is stored of a kind, in the order in which it was first written."""
@@ -224,7 +235,9 @@ class Reporter:
     def evaluation(self, row: EvaluationRow) -> None:
         """Store one architecture's scores."""
         event = {"architecture_id": row.architecture_id, "metrics": row.metrics}
-        self._write(lambda session: queries.add_evaluation(session, self.job_id, self.epoch, row, event))
+        number = self._write(lambda session: queries.add_evaluation(session, self.job_id, self.epoch, row, event))
+        if self._mirror is not None and number is not None:
+            self._mirror.numbers("evaluation", number, event["metrics"])
 
     def warm_start(self, alike: warm.Alike) -> None:
         """Copy what other jobs have evaluated of this job's supernet, if it has no evaluations yet."""
@@ -298,6 +311,14 @@ class Reporter:
             records.write(session, self.job_id, self.epoch, record)
 
         self._write(write)
+        if self._mirror is not None:
+            self._mirror.document("front", {"knee": record.knee, "networks": self._front_rows()})
+
+    def _front_rows(self) -> list[dict[str, object]]:
+        """The networks of the front as a mirror shows them, best in the first objective first."""
+        placed = [one for one in self.finalists() if one.position is not None]
+        facts = ("architecture_id", "position", "metrics", "sources", "intervals", "measurements")
+        return [{fact: getattr(one, fact) for fact in facts} for one in sorted(placed, key=lambda one: one.position)]
 
     def finalists(self) -> Sequence[Finalist]:
         """Finalists measured so far."""
@@ -339,8 +360,16 @@ class Reporter:
             queries.set_state(session, job, state, message)
 
         self._write(write)
+        self._stage_ended(self._stage, seconds, failed=state == JobState.FAILED)
+        if self._mirror is not None:
+            self._mirror.ended(state)
+
+    def _stage_ended(self, stage: Stage, seconds: float, *, failed: bool = False) -> None:
+        """Tell those who hear of stages."""
         if self._spans is not None:
-            self._spans.stage(self.job_id, self._stage, self.epoch, seconds, failed=state == JobState.FAILED)
+            self._spans.stage(self.job_id, stage, self.epoch, seconds, failed=failed)
+        if self._mirror is not None:
+            self._mirror.numbers("stage_seconds", self.epoch, {str(stage): seconds})
 
     def job(self) -> Job:
         """The row as it is now."""

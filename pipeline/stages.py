@@ -240,8 +240,8 @@ def measure_baselines(shop: Workshop, evaluator: Evaluator, delivering: Evaluato
     """What the front of a search of policies is compared with: scored and measured like a finalist.
 
     Args:
-        evaluator: of the search.
-        delivering: of networks that are delivered.
+        evaluator: evaluator of the search.
+        delivering: evaluator of networks as they are delivered.
     """
     if not isinstance(evaluator, QuantizedEvaluator):
         return

@@ -86,7 +86,7 @@ class LargestNetwork:
     """Judges a supernet by its largest network's score, which is validated now and then.
 
     Args:
-        metric: of the data.
+        metric: metric of the data.
     """
 
     def __init__(self, curve: Curve, metric: str) -> None:
@@ -144,7 +144,7 @@ class SmallerParts:
         log.warning("micro-batch halved", micro_batches=training.micro_batches)
 
     def refusal(self) -> str:
-        """Of a sharded training."""
+        """The training is sharded."""
         return f"Out of memory. {MORE_MICRO_BATCHES}"
 
     def _advice(self, trainer: Trainer) -> str:

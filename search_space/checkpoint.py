@@ -79,7 +79,7 @@ class Checkpoint:
     """A folder with a configuration and tensors by name.
 
     Attributes:
-        config: of config.json, with what transformers itself makes of it once it has seen the weights.
+        config: contents of config.json, with what transformers itself makes of it once it has seen the weights.
         notes: sentences for whoever uses it.
     """
 
@@ -249,7 +249,7 @@ class Piece:
     """Rows of a stored tensor that are one parameter.
 
     Attributes:
-        slot, parameter: of the supernet.
+        slot, parameter: slot and parameter of the supernet.
         start, stop: rows of each block that go there; a stop of 0: all of them.
         blocks: equal blocks that the stored rows fall into, such as one for each head.
         transposed: whether the stored tensor's columns are the parameter's rows.
@@ -273,7 +273,7 @@ class Place:
     """Where a tensor of a checkpoint goes.
 
     Attributes:
-        slot, parameter: of the supernet; empty where it goes to several.
+        slot, parameter: slot and parameter of the supernet; empty where it goes to several.
         shape: that the tensor must have.
         optional: whether the parameter keeps fresh values where the checkpoint has no such tensor, as a
             new classifier does.

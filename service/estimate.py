@@ -39,8 +39,8 @@ FLOAT_BYTES = 4
 class StageTime(BaseModel):
     """One stage."""
 
-    stage: str
-    seconds: float
+    stage: str = Field(description="Name of the stage.")
+    seconds: float = Field(description="How long it takes.")
     low: float = Field(description="As fast as the fastest of the earlier jobs, for the same work.")
     high: float = Field(description="As slow as the slowest.")
 
@@ -49,9 +49,9 @@ class EstimateOut(BaseModel):
     """What a job will take."""
 
     seconds: float | None = Field(description="Null where no earlier job tells.")
-    low: float | None
-    high: float | None
-    stages: list[StageTime]
+    low: float | None = Field(description="Seconds at least; null: nothing is known.")
+    high: float | None = Field(description="Seconds at most; null: nothing is known.")
+    stages: list[StageTime] = Field(description="Time of each stage.")
     jobs: int = Field(description="Earlier jobs that it rests on.")
     disk_bytes: int = Field(description="Most that the job stores at a time, without exports and decoded data.")
     told: str = Field(description="The same as a sentence, with what is not known.")

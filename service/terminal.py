@@ -243,7 +243,7 @@ def export_rule(picks: Mapping[str, bool], under: Sequence[str]) -> dict[str, An
     """The rule that options ask for; None: they ask for none.
 
     Args:
-        picks: of every way to choose, whether its option was given.
+        picks: way to choose -> whether its option was given.
 
     Raises:
         ValueError: two ways, or a limit that is no `metric=number`.

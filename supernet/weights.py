@@ -58,7 +58,7 @@ def load_pretrained(supernet: Supernet, folder: str | Path, classes: int | None 
     supernet's type. What the checkpoint lacks and may lack (a new classifier) stays as it is.
 
     Args:
-        supernet: of the space that the checkpoint's family gives for its config.json.
+        supernet: supernet of the space that the checkpoint's family gives for its config.json.
         classes: as in the space's adjustments.
 
     Raises:

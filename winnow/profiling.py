@@ -25,7 +25,7 @@ def profile(
         family, preset, pretrained: a space, instead of a job's.
         limits: metric -> worst value that is allowed, such as `{"macs": 3e8}`, beside or instead of the job's.
         samples: random networks to count; a smaller space is counted whole.
-        seed: of the random networks.
+        seed: seed of the random networks.
 
     Raises:
         ValueError: nothing names a space, or something is wrong in what does; the message says what.

@@ -167,7 +167,7 @@ class Certainty:
         return costs if view == "cost" else self.scale.score(costs)
 
     def log_probability_below(self, limit: float) -> np.ndarray:
-        """0 where the limit is met; elsewhere very negative, and the more so the further away."""
+        """0 where the limit is met; elsewhere far below 0, and the further the excess, the lower."""
         excess = np.maximum(self._costs - limit, 0.0) / max(abs(limit), 1e-12)
         return np.where(excess > 0, -1e6 * (1 + excess), 0.0)
 

@@ -132,7 +132,7 @@ class LayerSpec(ABC):
         return ()
 
     def without_dropout(self) -> Self:
-        """The same layer whose block drops nothing out by itself; this very object if it does not anyway."""
+        """The same layer whose block drops nothing out by itself; this object itself if nothing is dropped anyway."""
         off: dict[str, Any] = {name: 0.0 for name in self.dropouts if getattr(self, name)}
         return replace(self, **off) if off else self
 

@@ -170,10 +170,9 @@ class DecoderLayerSpec(LayerSpec):
 
     kind: ClassVar[str] = "decoder_layer"
     batch_norms: ClassVar[bool | None] = False
-    fixed: ClassVar[frozenset[str]] = frozenset(
-        {"embed", "head_dim", "window", "qkv_bias", "output_bias", "ffn_bias", "qk_norm"}
-    )
-    free: ClassVar[frozenset[str]] = frozenset({"tokens"})
+    fixed: ClassVar[frozenset[str]] = frozenset({"embed", "head_dim", "qkv_bias", "output_bias", "ffn_bias", "qk_norm"})
+    # How far a layer sees says nothing of its weights.
+    free: ClassVar[frozenset[str]] = frozenset({"tokens", "window"})
 
     config: str
     embed: int

@@ -132,7 +132,7 @@ def _place(cursor: str, sort: JobSort) -> tuple[Any, str]:
     sorted_by, value, job_id = read_cursor(cursor, str, str, str)
     if sorted_by != sort:
         raise InvalidRequest(
-            f"The cursor is of a list sorted by {sorted_by!r}, not by {sort.value!r}; begin without it."
+            f"The cursor belongs to a list sorted by {sorted_by!r}, not by {sort.value!r}; begin without it."
         )
     kind = sort.column.type.python_type
     return (datetime.fromisoformat(value) if issubclass(kind, datetime) else kind(value)), job_id

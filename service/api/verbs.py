@@ -39,7 +39,7 @@ class CloneIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    edits: Edits = Field(default_factory=dict)
+    edits: Edits = Field(default_factory=dict, description="A JSON merge patch (RFC 7396) of the job.")
 
 
 class ExtendIn(CloneIn):
@@ -74,10 +74,10 @@ class JobEdits(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[str, Field(max_length=200)] | None = None
-    labels: Labels | None = None
-    notes: Annotated[str, Field(max_length=MAX_NOTES)] | None = None
-    priority: Priority | None = None
+    name: Annotated[str, Field(max_length=200)] | None = Field(default=None, description="New name.")
+    labels: Labels | None = Field(default=None, description="New labels, in place of all old ones.")
+    notes: Annotated[str, Field(max_length=MAX_NOTES)] | None = Field(default=None, description="New notes.")
+    priority: Priority | None = Field(default=None, description="New priority.")
 
     @field_validator("labels")
     @classmethod
@@ -219,7 +219,7 @@ class Sharing(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    shared: bool
+    shared: bool = Field(description="Whether the keys of your group may look at the job.")
 
 
 @router.post("/sharing", dependencies=[WRITE])

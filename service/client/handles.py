@@ -224,7 +224,7 @@ class _NetworkVerbs(dict[str, Any]):
         Args:
             formats: each in a folder of the archive; none: `load.py` and `model.onnx` in one.
             folder: for the archive.
-            weights: of a network that was healed: `best` (the default), `healed` or `unhealed`.
+            weights: weights of a network that was healed: `best` (the default), `healed` or `unhealed`.
 
         Raises:
             ClientError: the export was refused or failed.

@@ -187,11 +187,11 @@ class Verbs(Transfers, Generic[J, F]):
         """Ask for an export.
 
         Args:
-            architecture_id: of a network that the job has evaluated.
+            architecture_id: id of a network that the job has evaluated.
             rule: which network of the front is meant: `pick` (`knee` or `most_accurate`) and `under`. With neither
                 it is the knee, if that loses little to the largest network.
             formats: each in a folder of the archive; None: what an export has that names none.
-            weights: of a network that was healed: `best` (the default), `healed` or `unhealed`.
+            weights: weights of a network that was healed: `best` (the default), `healed` or `unhealed`.
         """
         return (yield from self._request_export(job_id, architecture_id, rule, formats, weights))
 

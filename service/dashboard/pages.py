@@ -64,7 +64,7 @@ def install(app: FastAPI) -> None:
 
 @router.get("/", response_class=HTMLResponse, dependencies=[READ_PAGE])
 def job_list(request: Request) -> HTMLResponse:
-    """The list of jobs; its rows are fetched by the browser."""
+    """The list of jobs; the browser fetches its rows."""
     return page(request, "jobs.html", origin=str(request.base_url).rstrip("/"), filters=FILTERS, demo_job=DEMO_JOB)
 
 
@@ -143,7 +143,7 @@ def new_job(request: Request) -> HTMLResponse:
 
 @router.get("/jobs/{job_id}", response_class=HTMLResponse, dependencies=[READ_PAGE])
 def one_job(job_id: str, request: Request) -> HTMLResponse:
-    """One job; what changes while it runs is fetched by the browser."""
+    """One job; the browser fetches what changes while it runs."""
     # Taken from the app and not from service.api.deps, so that the API's modules may import this one.
     database: Database = request.app.state.database
     try:

@@ -128,7 +128,7 @@ def list_jobs(
         after: the value that is sorted by, and the id, of the last job of the page before.
         labels: that a job must have, all of them.
         deleted: those that are to be removed, instead of the others.
-        sort: of equals the id decides.
+        sort: what jobs are sorted by; the id decides between equals.
         rising: the least first instead of the most.
     """
     column = sort.column
@@ -305,8 +305,14 @@ def set_progress(
     return state
 
 
-def add_evaluation(session: Session, job_id: str, epoch: int, row: EvaluationRow, event: Mapping[str, Any]) -> None:
-    """Store one architecture's scores and announce them; progress, so attempts start again."""
+def add_evaluation(
+    session: Session, job_id: str, epoch: int, row: EvaluationRow, event: Mapping[str, Any]
+) -> int | None:
+    """Store one architecture's scores and announce them; progress, so attempts start again.
+
+    Returns:
+        Its position in the order of evaluation; None: it is stored already.
+    """
     from sqlalchemy.dialects.postgresql import insert  # slow to import, not needed to start
 
     job = fenced_job(session, job_id, epoch)
@@ -330,6 +336,7 @@ def add_evaluation(session: Session, job_id: str, epoch: int, row: EvaluationRow
     # A retried transaction whose first commit did reach the server finds its own row: nothing to add.
     if inserted is not None:
         add_event(session, job, "evaluation", {"number": inserted, **event})
+    return inserted
 
 
 def add_reference(session: Session, job_id: str, epoch: int, row: EvaluationRow) -> None:
@@ -410,7 +417,7 @@ def named_digests(session: Session, digests: Collection[str]) -> set[str]:
 
 
 def add_supernet(session: Session, job_id: str, epoch: int, row: TrainedSupernet) -> None:
-    """Store a trained supernet. A job that comes by again, because it died just after, has it already."""
+    """Store a trained supernet. A job that comes by again, because it died afterwards, has it already."""
     fenced_job(session, job_id, epoch).attempts = 0
     if session.get(TrainedSupernet, row.id) is None:
         session.add(row)

@@ -87,7 +87,7 @@ def exported(bench: Bench, api: TestClient, **body: Any) -> tuple[dict[str, Any]
 
 @pytest.mark.parametrize("named", [[], ["knee"], ["0123456789abcdef"]])
 def test_most_is_of_the_front_and_refused_elsewhere(named: list[str]) -> None:
-    with pytest.raises(ValueError, match="--most is of the networks of the front: winnow heal JOB front --most N"):
+    with pytest.raises(ValueError, match="--most counts networks of the front: winnow heal JOB front --most N"):
         CliRunner().invoke(app, ["heal", "nonsuch", *named, "--most", "3"], catch_exceptions=False)
 
 

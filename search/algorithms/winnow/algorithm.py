@@ -7,9 +7,10 @@
    optimistic means, breed again. Small spaces are weighed whole. Where choices are alike, such as the bits of every
    layer, they have one option together in the first three quarters of a search: it finds networks, and then mixes.
    To the Gaussian processes they are as one choice, so that what is known of a network holds for its other policies.
-4. A batch is chosen one by one by expected hypervolume improvement (`improvement`), in turn measured in the metrics'
-   own units, where the ends of the front weigh most, and in normal scores, where its middle does. Each choice counts
-   as evaluated at its mean before the next. Limits cut the volume off, or weigh it by their probability to be met.
+4. A batch is chosen one by one by expected hypervolume improvement (`improvement`). It is measured in turn in the
+   metrics' own units, where the ends of the front weigh most, and in normal scores, where its middle does. Each choice
+   counts as evaluated at its mean before the next. Limits cut the volume off, or weigh it by their probability to be
+   met.
    Every fourth choice looks for the best in one objective alone: the ends of a front are where a model knows least,
    and a search that misses one does not come back to it by itself.
 """
