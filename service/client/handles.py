@@ -98,7 +98,7 @@ class _JobVerbs(dict[str, Any], Generic[J, F]):
         return table(flat((yield from collected(self._client._evaluations(self.id)))))
 
     def _refresh(self) -> Steps[None]:
-        self.update((yield from self._client._ask("GET", f"/v1/jobs/{self.id}")))
+        self.update((yield from self._client._look(f"/v1/jobs/{self.id}")))
 
 
 class _FrontVerbs(dict[str, Any], Generic[N]):

@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 # A stream that broke is taken up again after so long.
 RECONNECT_SECONDS = 1.0
+# Whoever waits for a job or an export bears an API that is away for so long.
+PATIENCE_SECONDS = 120.0
 # A download that breaks off is taken up so often.
 DOWNLOAD_ATTEMPTS = 5
 # The status of an API whose database is away for a moment.
@@ -55,7 +57,9 @@ def refusal(answer: httpx.Response) -> ClientError:
         problem = answer.json()
     except ValueError:
         problem = {}
-    return ClientError(str(problem.get("detail") or f"HTTP {answer.status_code}"), problem)
+    return ClientError(
+        str(problem.get("detail") or f"HTTP {answer.status_code}"), {"status": answer.status_code, **problem}
+    )
 
 
 def given(**named: Any) -> dict[str, Any]:
@@ -84,6 +88,22 @@ class Transfers:
             raise refusal(answer)
         body: Told = answer.json() if answer.content else {}
         return body
+
+    def _look(self, path: str) -> Steps[Told]:
+        """JSON of a route, for somebody who waits: an API that is away for a moment is asked again.
+
+        Raises:
+            ClientError: it refused, or nobody has answered for `PATIENCE_SECONDS`.
+        """
+        begin = time.monotonic()
+        while True:
+            try:
+                return (yield from self._ask("GET", path))
+            except ClientError as error:
+                is_away = error.problem.get("status", UNAVAILABLE) in (429, UNAVAILABLE)
+                if not is_away or time.monotonic() - begin > PATIENCE_SECONDS:
+                    raise
+                yield Pause(RECONNECT_SECONDS)
 
     @asked
     def ready(self) -> Steps[bool]:

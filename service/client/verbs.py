@@ -236,7 +236,7 @@ class Verbs(Transfers, Generic[J, F]):
     def _finished_export(self, export: Told) -> Steps[Told]:
         while export["state"] in ("queued", "running"):
             yield Pause(EXPORT_POLL_SECONDS)
-            export = yield from self._ask("GET", f"/v1/exports/{export['id']}")
+            export = yield from self._look(f"/v1/exports/{export['id']}")
         if export["state"] == "failed":
             raise ClientError(f"Export {export['id']} failed: {export['message']}")
         return export

@@ -163,6 +163,27 @@ def test_networks_of_a_front_have_names_for_what_is_asked_most() -> None:
     assert client_of().front("j").knee is None
 
 
+@pytest.mark.parametrize("away", [httpx.ReadError("gone"), httpx.Response(503, text="starting"), httpx.Response(429)])
+def test_whoever_waits_bears_an_api_that_is_away(away, monkeypatch) -> None:
+    answers, asked = Answers(), []
+
+    def sometimes(request: httpx.Request) -> httpx.Response:
+        asked.append(request.method)
+        if len(asked) in (2, 3):
+            if isinstance(away, Exception):
+                raise away
+            return away
+        return answers(request)
+
+    client = Client("http://127.0.0.1:1", key="k", transport=httpx.MockTransport(sometimes))
+    assert client.submit({}).wait().state == "succeeded"
+    assert asked == ["POST", "GET", "GET", "GET"]
+    monkeypatch.setattr(transfers, "PATIENCE_SECONDS", -1.0)
+    asked[:], answers.states = [], ["running", "succeeded"]
+    with pytest.raises(ClientError):
+        client.submit({}).wait()
+
+
 # --- the asynchronous client --------------------------------------------------------------------------
 
 
