@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from service.client import Client, ClientError
+from service.settings import get_settings
 from service.stack import Stack
 from tests.conftest import TINY_JOB
 from tests.docs.blocks import BLOCKS, PAGES, ROOT, Block
@@ -330,4 +331,6 @@ def run_python(block: Block, scene: Scene, names: dict[str, Any], stack: Stack) 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WINNOW_URL", stack.url)
         patch.setenv("WINNOW_API_KEY", stack.api_key)
+        get_settings.cache_clear()
         exec(compile(source, str(block), "exec"), names)
+    get_settings.cache_clear()
