@@ -23,10 +23,10 @@ def objectives(target: str) -> list[dict]:
 JOB = {
     "name": f"example: {TARGETS[0]}",
     "recipe": "bignas",
-    "training": {"epochs": 8, "seed": 0},
+    "training": {"epochs": 4, "seed": 0},
     "objectives": objectives(TARGETS[0]),
-    "search": {"evaluations": 60, "seed": 0},
-    "hardware": {"seconds": 0.1, "networks": 20, "max_layers": 0, "min_within_10_percent": 0},
+    "search": {"evaluations": 30, "seed": 0},
+    "hardware": {"seconds": 0.05, "networks": 12, "max_layers": 0, "min_within_10_percent": 0},
 }
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     with winnow.Client() as client:
         first = client.submit(JOB).wait()
         # The second search takes the trained supernet, and what was scored of it, from the first.
-        told = client.descend(first.id, "extend", {"evaluations": 60, "target": TARGETS[1]})
+        told = client.descend(first.id, "extend", {"evaluations": 10, "target": TARGETS[1]})
         second = client.job(told["id"]).wait()
         fronts = {TARGETS[0]: first.front, TARGETS[1]: second.front}
 
