@@ -79,7 +79,7 @@ def check(text: Text) -> Iterator[Finding]:
             yield Finding(text.where, "passive", found.group(0).strip(), "Make the agent the subject.")
         for term, others in style()["terms"].items():
             for other in others:
-                if re.search(rf"(?<![\w./_-]){re.escape(other)}(?![\w./_=-])", plain):
+                if re.search(rf"(?<![\w./_-]){re.escape(other)}(?![\w/=-]|[.]\w)", plain):
                     yield Finding(text.where, "term", sentence[:90], f"{other!r} is {term!r} (docs/glossary.md).")
 
 

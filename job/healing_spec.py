@@ -58,7 +58,7 @@ class HealingSpec(DistillationOptions, InnerPart):
     )
     steps: Annotated[int, Field(ge=1, le=100_000_000)] | None = Field(
         default=None,
-        description=f"Of each network. Give one of steps, examples, tokens and minutes; none: {DEFAULT_STEPS} steps.",
+        description=f"Steps for each network. Give one of steps, examples, tokens and minutes; none: {DEFAULT_STEPS}.",
     )
     examples: Annotated[int, Field(ge=1, le=MOST_EXAMPLES)] | None = Field(
         default=None, description="Images, texts or blocks of text that each network sees."

@@ -170,8 +170,8 @@ def named_uploads(spec: JobSpec) -> set[str]:
 
 def named_paths(spec: JobSpec) -> Iterator[tuple[str, str, bool]]:
     """Every path of a job: its field, the path, and whether it may be a name of the Hub instead."""
-    if spec.supernet.pretrained is not None:
-        yield "supernet.pretrained", spec.supernet.pretrained, False
+    for folder in spec.supernet.folders:
+        yield "supernet.pretrained", folder, False
     for part, options in _plugged_in(spec):
         for name, text, or_hub in paths_of(options):
             yield f"{part}.{name}", text, or_hub

@@ -78,7 +78,8 @@ def resolved_supernet(supernet: SupernetSpec) -> SupernetSpec:
     """The space and its checkpoint, which the API has read where `~` is its own home."""
     if supernet.pretrained is None:
         return supernet
-    return _with(supernet, pretrained=_path(str(Path(supernet.pretrained).expanduser())))
+    folders = tuple(_path(str(Path(folder).expanduser())) for folder in supernet.folders)
+    return _with(supernet, pretrained=folders[0] if isinstance(supernet.pretrained, str) else folders)
 
 
 def resolved_data(data: DataPart) -> DataPart:

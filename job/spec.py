@@ -93,8 +93,11 @@ class SupernetSpec(OfCheckpoint):
     sequence_length: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
         default=None, description="Tokens for which the costs of a text network are counted."
     )
-    pretrained: str | None = Field(
-        default=None, description="Folder of a Hugging Face checkpoint: config.json and safetensors."
+    pretrained: str | tuple[str, ...] | None = Field(
+        default=None,
+        description="Folder of a Hugging Face checkpoint: config.json and safetensors; of the family `stitched` a list "
+        "of two or more.",
+        examples=["/models/deit-tiny", ["/models/deit-tiny", "/models/deit-small"]],
     )
     reuse: Annotated[str, Field(max_length=32)] | None = Field(
         default=None, description="Id of a trained supernet: its space, data and weights, and no training at all."
@@ -106,7 +109,7 @@ class SupernetSpec(OfCheckpoint):
         default=(),
         description="Only networks that all of these engines run as they are, without zeros to fill up: query heads "
         "stay, widths are multiples of 256 (vllm) or 32 (gguf), layers are alike (huggingface), the first layer keeps "
-        "attention. Of decoders.",
+        "attention. Only decoders have it.",
         examples=[["vllm", "gguf"]],
     )
     importance: Literal["activation", "weight"] | None = Field(
@@ -122,16 +125,19 @@ class SupernetSpec(OfCheckpoint):
 
         What it says is kept in the job, so that its space and numbers do not depend on a folder that may go.
         """
-        if not isinstance(given, dict) or not isinstance(given.get("pretrained"), str) or given.get("checkpoint"):
+        named = given.get("pretrained") if isinstance(given, dict) else None
+        several = isinstance(named, list | tuple) and all(isinstance(one, str) for one in named)
+        if not (isinstance(named, str) or several) or given.get("checkpoint"):
             return given
-        from search_space.checkpoint import read_checkpoint  # not needed to start the API
+        from search_space.joined import read_checkpoints  # not needed to start the API
 
-        folder = Path(given["pretrained"]).expanduser()
-        if not folder.is_absolute():
-            raise ValueError(f"Got pretrained {str(folder)!r}; give the absolute path that API and workers see.")
-        check_checkpoint(str(folder))
-        checkpoint, classes = read_checkpoint(folder), given.get("classes")
-        read = {**given, "checkpoint": checkpoint.config}
+        folders = [Path(one).expanduser() for one in ([named] if isinstance(named, str) else named)]
+        for folder in folders:
+            if not folder.is_absolute():
+                raise ValueError(f"Got pretrained {str(folder)!r}; give the absolute path that API and workers see.")
+            check_checkpoint(str(folder))
+        checkpoint = read_checkpoints(folders[0] if isinstance(named, str) else folders)
+        read, classes = {**given, "checkpoint": checkpoint.config}, given.get("classes")
         if isinstance(given.get("family"), str) and isinstance(classes, int | None):
             read["found"] = found_in(checkpoint, given["family"], classes)
         return read
@@ -142,8 +148,18 @@ class SupernetSpec(OfCheckpoint):
             raise ValueError(
                 "Only pretrained weights can be ordered by importance; leave it out, or name a checkpoint."
             )
+        if self.importance is not None and len(self.folders) > 1:
+            raise ValueError(
+                "Layers of stitched networks keep their widths, so an order by importance decides nothing; leave "
+                "supernet.importance out."
+            )
         check_labels(self.labels, self.space().takes, self.found)
         return self
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Folders of the checkpoints that it starts from."""
+        return (self.pretrained,) if isinstance(self.pretrained, str) else self.pretrained or ()
 
     def space(self) -> SearchSpace:
         """The search space."""

@@ -422,7 +422,7 @@ def _checkpoint(spec: JobSpec) -> list[str]:
     return [
         "## Checkpoint",
         "",
-        f"Started from {escaped(spec.supernet.pretrained)}.",
+        f"Started from {' and '.join(map(escaped, spec.supernet.folders))}.",
         "",
         *(f"- {escaped(text)}" for _, text in said_of(spec)),
         "",

@@ -96,11 +96,12 @@ def measure_front(
     lab = _Lab(shop, evaluator, delivering, hardware, reference, held_out)
     shop.reporter.stage(Stage.MEASURE_FINALISTS, choice.done)
     while left := choice.next():
+        shop.reporter.items(*choice.counted)
         for group in measured_at_once(left):
             for finalist in lab.measured(group):
                 shop.reporter.finalist(finalist)
                 choice.measured[finalist.architecture_id] = finalist
-            shop.reporter.progress(choice.done, force=True)  # what asks for a pause must not lose half a group
+            shop.reporter.items(*choice.counted, force=True)  # what asks for a pause must not lose half a group
     corrected = choice.corrected()
     store_front(shop, choice.in_measured_numbers(), reference, choice.is_stable, choice.errors, corrected)
 
@@ -144,12 +145,19 @@ class _Choice:
     is_stable: bool = True
     _first: list[Evaluation] = field(default_factory=list)
     _most: int = 0
-    _pending: int = 0
+    _pending: tuple[str, ...] = ()
+
+    @property
+    def counted(self) -> tuple[int, int]:
+        """Networks that are measured, and those to measure in all, as far as they are known."""
+        left = sum(1 for name in self._pending if name not in self.measured)
+        return len(self.measured), len(self.measured) + left
 
     @property
     def done(self) -> float:
         """Share of the networks to measure, as far as they are known."""
-        return len(self.measured) / max(1, len(self.measured) + self._pending)
+        measured, known = self.counted
+        return measured / max(1, known)
 
     def begin(self, reference: Evaluation) -> bool:
         """Choose the first networks, from what the search believes; whether there is one that may keep the limits.
@@ -169,7 +177,7 @@ class _Choice:
             left = [one for one in self._worth_it() if one.architecture.id not in self.measured]
         room = max(0, self._most - len(self.measured))
         self.is_stable = len(left) <= room
-        self._pending = len(left[:room])
+        self._pending = tuple(one.architecture.id for one in left[:room])
         return left[:room]
 
     def _worth_it(self, anyway: Collection[str] = ()) -> list[Evaluation]:

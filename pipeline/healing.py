@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from job.healing_spec import HealingSpec
+from pipeline import again
 from pipeline.checkpoints import Checkpoints
 from pipeline.curve import is_better
 from pipeline.driver import Course, Driver, NoRoom, Words
@@ -29,9 +30,8 @@ from quantization.after_search import InSchemes
 from search.evaluation import numbers
 from search.metrics import ON_TARGET
 from search_space.architecture import Architecture
-from service.descent import TAKEN_OVER
 from service.store.models import Stage, Verb
-from service.store.records import FrontRecord, HealedNetwork, HealingPlan, HealingPoint, StageBegan
+from service.store.records import FrontRecord, HealedNetwork, HealingPlan, HealingPoint
 from supernet.calibrate import norms_of
 from supernet.data import Dataset
 from supernet.distributed import ALONE, Orders
@@ -114,7 +114,7 @@ class Healer:
                 self._network(number, len(chosen), one, supernet, parent[0])
             return reporter.records(HealedNetwork)
 
-        done = heal_all() if self._only_measures_again() else reporter.until_stopped(heal_all)
+        done = heal_all() if again.only_measures(reporter) else reporter.until_stopped(heal_all)
         if done is None:
             for number in range(len(chosen)):
                 self._checkpoints(number).remove_all()
@@ -126,15 +126,6 @@ class Healer:
             raise JobFailed(f"None of {len(done)} networks could be healed. {done[0].refused}")
         if healed:
             reporter.record(healed_front(self._shop, front, healed, self._metric))
-
-    def _only_measures_again(self) -> bool:
-        """Whether the job's search counts as stopped because it measures another job's networks again, and not because
-        anybody has asked for that (see `descent.rerun`)."""
-        reporter = self._shop.reporter
-        if reporter.job().parent_verb != Verb.RERUN:
-            return False
-        measured_here = any(one.stage == Stage.MEASURE_FINALISTS for one in reporter.records(StageBegan))
-        return measured_here and all(row.epoch == TAKEN_OVER for row in reporter.every_evaluation())
 
     # --- one network --------------------------------------------------------------------------------
 
@@ -165,7 +156,7 @@ class Healer:
                 NoRoom(title, self._shop.device),
                 Words(title, ADVICE),
                 Orders(ALONE, self._shop.device),
-                progress=lambda done: reporter.progress((number + done) / count),
+                progress=lambda done: reporter.items(number, count, within=done),
             )
             record = Driver(course, checkpoints, reporter.tell).run(
                 best, lambda trained, _steps: self._stored(record, architecture, trained, supernet, plan)
@@ -175,7 +166,7 @@ class Healer:
             reporter.record(record)
             checkpoints.remove_all()
         reporter.tell("info" if record.refused is None else "warning", record.said())
-        reporter.progress((number + 1) / count, force=True)
+        reporter.items(number + 1, count, force=True)
 
     def _plan(self, architecture: Architecture, supernet: Supernet, parent: Parent) -> HealingPlan:
         """How many steps it takes; a budget in minutes is made steps once, and stored."""

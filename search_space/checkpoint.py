@@ -65,6 +65,7 @@ class Stored:
     Attributes:
         dtype: safetensors' word, such as `BF16`.
         start, stop: its bytes in the file.
+        own: its name in the file, where that is another.
     """
 
     file: str
@@ -72,6 +73,7 @@ class Stored:
     dtype: str
     start: int = 0
     stop: int = 0
+    own: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +83,14 @@ class Checkpoint:
     Attributes:
         config: contents of config.json, with what transformers itself makes of it once it has seen the weights.
         notes: sentences for whoever uses it.
+        parts: the checkpoints that it consists of, where it is several folders (`search_space.joined`).
     """
 
     folder: Path
     config: dict[str, Any]
     tensors: dict[str, Stored]
     notes: tuple[str, ...] = ()
+    parts: tuple[Checkpoint, ...] = ()
 
 
 def read_checkpoint(folder: str | Path) -> Checkpoint:

@@ -264,7 +264,10 @@ def profile(
     ] = None,
     family: Annotated[str | None, typer.Option(help="A model family, instead of a file.")] = None,
     preset: Annotated[str | None, typer.Option(help="A preset of that family.")] = None,
-    pretrained: Annotated[str | None, typer.Option(help="A Hugging Face checkpoint folder of that family.")] = None,
+    pretrained: Annotated[
+        list[str] | None,
+        typer.Option(help="A Hugging Face checkpoint folder of that family; repeated, checkpoints to be stitched."),
+    ] = None,
     limit: Annotated[list[str] | None, typer.Option(help="A limit such as macs=100000; may be repeated.")] = None,
     samples: Annotated[int | None, typer.Option(help="Random networks to count.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the random networks.")] = None,
@@ -278,7 +281,8 @@ def profile(
     if file is None and not (family or preset or pretrained):
         raise ValueError("Give a job file, or --family and --preset.")
     given = None if file is None else _read_job(file)
-    supernet = {"family": family, "preset": preset, "pretrained": pretrained}
+    folders = pretrained[0] if pretrained and len(pretrained) == 1 else pretrained or None
+    supernet = {"family": family, "preset": preset, "pretrained": folders}
     found = make_profile(asked_for(given, supernet, dict(map(parse_limit, limit or [])), samples, seed))
     if as_json:
         _print_json(found.model_dump(mode="json"))

@@ -41,9 +41,7 @@ def export(
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(
-            help="Of a network that was healed: best (the default: healed where that is better), healed or unhealed."
-        ),
+        typer.Option(help="Weights of a healed network: best (the default: the better ones), healed or unhealed."),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the archive.")] = Path("exports"),
 ) -> None:

@@ -89,10 +89,10 @@ class Mirror:
         self._thread.start()
 
     def numbers(self, group: str, step: float, values: Mapping[str, Any]) -> None:
-        """Pass on numbers of one moment. What is not a finite number is left out."""
-        finite = {name: float(value) for name, value in values.items() if _is_finite(value)}
+        """Pass on numbers of one moment. What is not a finite number is left out; names have `_` for a space."""
+        finite = {name.replace(" ", "_"): float(value) for name, value in values.items() if _is_finite(value)}
         if finite:
-            self._put(lambda tracker: tracker.numbers(group, int(step), finite))
+            self._put(lambda tracker: tracker.numbers(group.replace(" ", "_"), int(step), finite))
 
     def document(self, name: str, content: Mapping[str, object]) -> None:
         """Pass on what JSON can say."""

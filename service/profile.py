@@ -40,7 +40,7 @@ class ProfileSpec(Part):
         default=(), description="Further limits, as in a job."
     )
     data: DataSpec | None = Field(default=None, description="Checked to fit the space; nothing is loaded.")
-    hardware: HardwareSpec = Field(default_factory=HardwareSpec, description="For which texts caches are counted.")
+    hardware: HardwareSpec = Field(default_factory=HardwareSpec, description="Texts whose caches are counted.")
     samples: Annotated[
         int, Field(ge=1, le=MAX_SAMPLES, description="Random networks to count; a smaller space is counted whole.")
     ] = DEFAULT_SAMPLES
@@ -299,7 +299,7 @@ def log10(number: int) -> float:
 
 def asked_for(
     given: Mapping[str, Any] | None,
-    supernet: Mapping[str, str | None],
+    supernet: Mapping[str, str | Sequence[str] | None],
     limits: Mapping[str, float],
     samples: int | None,
     seed: int | None,

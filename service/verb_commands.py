@@ -1,4 +1,4 @@
-"""What may be asked of a job: `winnow pause`, `clone`, `extend`, `rerun`, `heal`, `delete` and so on."""
+"""What may be asked of a job: `winnow pause`, `clone`, `extend`, `rerun`, `heal`, `measure-again`, `delete`, ..."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 import yaml
@@ -40,7 +41,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     for name, meaning in MOVES.items():
         _add_move(app, name, meaning)
-    for command in (clone, extend, rerun, heal, delete, edit, logs, workers):
+    for command in (clone, extend, rerun, heal, measure_again, delete, edit, logs, workers):
         app.command()(command)
 
 
@@ -130,6 +131,15 @@ def heal(
     }
     given = {name: value for name, value in asked.items() if value is not None}
     _descend(job_id, "heal", {"healing": {**read_edits(set_, None), **given}}, key)
+
+
+def measure_again(
+    job_id: JobId,
+    network: Annotated[str, typer.Argument(help="Id of a network that the job has evaluated.")],
+    key: Key = None,
+) -> None:
+    """Measure one network again in a small new job, on the same device; what was measured before stays."""
+    _descend(job_id, f"architectures/{quote(network, safe='')}/measure", {}, key)
 
 
 def delete(job_id: JobId) -> None:

@@ -33,8 +33,8 @@ DropConnect = Annotated[
 MicroBatches = Annotated[
     int, Field(ge=1, le=4096, description="Parts into which a process cuts its share of a batch to save memory.")
 ]
-LearningRate = Annotated[float, Field(gt=0, le=100)]
-WeightDecay = Annotated[float, Field(ge=0, le=1)]
+LearningRate = Annotated[float, Field(gt=0, le=100, description="Largest learning rate.")]
+WeightDecay = Annotated[float, Field(ge=0, le=1, description="Weight decay; biases and scales of norms have none.")]
 ClipNorm = Annotated[float, Field(ge=0, description="Largest gradient norm; 0: no clipping.")]
 RateFloor = Annotated[float, Field(ge=0, le=1, description="Least rate, as a share of `learning_rate`.")]
 Precision = Annotated[
@@ -154,7 +154,7 @@ class AugmentationOptions(Options):
         float,
         Field(ge=0, le=1, description="Most that brightness, contrast and saturation change, as a share; 0: off."),
     ] = 0.0
-    policy: Policy = "none"
+    policy: Policy = Field(default="none", description="Operations that an image draws; `none`: it draws none.")
     policy_ops: Annotated[int, Field(ge=1, le=8, description="Operations of RandAugment.")] = 2
     policy_magnitude: Annotated[int, Field(ge=0, le=30, description="Strength of RandAugment.")] = 9
     erasing: Annotated[
@@ -204,7 +204,7 @@ class TrainingOptions(Options):
     )
     lr_floor: RateFloor
     weight_decay: WeightDecay
-    momentum: Annotated[float, Field(ge=0, lt=1)]
+    momentum: Annotated[float, Field(ge=0, lt=1, description="Momentum of SGD and RMSProp.")]
     clip_norm: ClipNorm
     clip_value: Annotated[float, Field(ge=0, description="Largest gradient element; 0: no clipping.")] = 0.0
     ema_decay: Annotated[

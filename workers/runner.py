@@ -45,6 +45,7 @@ from service import fronts
 from service.errors import Unavailable
 from service.lifeline import die_with_parent
 from service.mirror import Mirror, mirror_of
+from service.remaining import weights_of
 from service.settings import Settings, get_settings
 from service.store import leases, queries, records
 from service.store.leases import LeaseLost
@@ -77,8 +78,8 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
         return
     job = Reporter(database, job_id, epoch).job()
     with heard(spans_of(settings, "worker"), mirror_of(settings, database, job)) as (spans, mirror):
-        heals = read_job(job.spec).healing is not None
-        reporter = Reporter(database, job_id, epoch, spans, heals=heals, mirror=mirror)
+        weights = weights_of(read_job(job.spec))
+        reporter = Reporter(database, job_id, epoch, spans, weights=weights, mirror=mirror)
         perform(job, reporter, settings, device, group)
 
 

@@ -11,7 +11,16 @@ from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from typing import ClassVar
 
-from search_space.layers.base import LayerSpec, Part, attention_part, conv_part, embedding_part, linear_part, norm_part
+from search_space.layers.base import (
+    LayerSpec,
+    Part,
+    attention_part,
+    conv_part,
+    embedding_part,
+    fits_untied,
+    linear_part,
+    norm_part,
+)
 
 Shape = tuple[int, ...]
 # Kinds of normalisation that have a shift.
@@ -333,6 +342,10 @@ class VocabularyHeadSpec(LayerSpec):
     divisor: float
     softcap: float
     tied_to: str
+
+    def fits_in(self, other: LayerSpec) -> bool:
+        """Whether this layer's weights are a slice of the other's; see `fits_untied`."""
+        return fits_untied(self, other)
 
     def ties(self) -> dict[str, tuple[str, str]]:
         """The output weight is the embedding's, if tied."""

@@ -11,7 +11,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from search_space.layers.base import LayerSpec, Part, attention_part, conv_part, embedding_part, linear_part, norm_part
+from search_space.layers.base import (
+    LayerSpec,
+    Part,
+    attention_part,
+    conv_part,
+    embedding_part,
+    fits_untied,
+    linear_part,
+    norm_part,
+)
 
 
 @dataclass(frozen=True)
@@ -320,6 +329,10 @@ class LanguageHeadSpec(LayerSpec):
     tokens: int
     eps: float
     tied_to: str
+
+    def fits_in(self, other: LayerSpec) -> bool:
+        """Whether this layer's weights are a slice of the other's; see `fits_untied`."""
+        return fits_untied(self, other)
 
     def ties(self) -> dict[str, tuple[str, str]]:
         """The output weight is the embedding's, if tied."""

@@ -14,10 +14,10 @@ from sqlalchemy.orm import Session
 from job.versions import read_job
 from search.metrics import METRICS
 from search_space import plugins
-from service import fronts, jobs
+from service import fronts, jobs, remeasuring
 from service.api.answers import Answer, Answers
 from service.api.cursors import make_cursor, read_cursor
-from service.api.deps import READ, DatabaseDep, SessionDep
+from service.api.deps import READ, DatabaseDep, IdentityDep, SessionDep
 from service.api.schemas import (
     ArchitectureOut,
     BaselineOut,
@@ -34,6 +34,8 @@ from service.api.schemas import (
     LayersOut,
     ObjectiveOut,
     PointOut,
+    ReadingOut,
+    ReadingsOut,
     ReferenceOut,
     SensitivityOut,
     SharingOut,
@@ -242,6 +244,16 @@ def architecture(job_id: str, architecture_id: str, session: SessionDep) -> Arch
         healed=records.healed_of(session, job_id).get(architecture_id),
         layers=[LayerOut.of(slot, layer, space.float_bits) for slot, layer in layers.items()],
         formats=list(possible(subject_of(spec, space.name, layers))),
+    )
+
+
+@router.get("/architectures/{architecture_id}/readings", dependencies=[READ])
+def readings(job_id: str, architecture_id: str, session: SessionDep, who: IdentityDep) -> ReadingsOut:
+    """Every time that a network was measured: for the front of its job, and again since; when, and in which
+    conditions."""
+    found = remeasuring.readings(session, job_id, architecture_id, who)
+    return ReadingsOut(
+        job_id=job_id, architecture_id=architecture_id, readings=[ReadingOut.model_validate(one) for one in found]
     )
 
 

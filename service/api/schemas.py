@@ -55,7 +55,16 @@ class JobOut(Answer):
     stage: Stage | None = Field(description="Stage of a running job.")
     progress: float = Field(description="Share of the whole job, 0 to 1.")
     stage_progress: float = Field(description="Share of the current stage, 0 to 1.")
+    stage_done: int | None = Field(
+        default=None,
+        description="How many things the stage has done, such as finalists; null: it counts none.",
+    )
+    stage_total: int | None = Field(default=None, description="How many there are, as far as is known now.")
     eta_seconds: float | None = Field(description="Estimated time to the end.")
+    eta_low_seconds: float | None = Field(
+        default=None, description="Lower one of its likely bounds, by the pace so far and by jobs that ended here."
+    )
+    eta_high_seconds: float | None = Field(default=None, description="The upper one of these bounds.")
     message: str | None = Field(description="Why it failed, paused, waits for a device, or ended early.")
     waits: str | None = Field(
         default=None, description="Why it waits for a worker, behind which jobs, and for how long; null if it does not."
@@ -73,7 +82,7 @@ class JobOut(Answer):
     notes: str = Field(default="", description="For people.")
     priority: int = Field(default=0, description="Workers take the waiting job with the highest number first.")
     parent_id: str | None = Field(default=None, description="The job that this one was made of.")
-    parent_verb: Verb | None = Field(default=None, description="How: `clone`, `extend`, `rerun` or `heal`.")
+    parent_verb: Verb | None = Field(default=None, description="How: `clone`, `extend`, `rerun`, `heal` or `measure`.")
     deleted_at: datetime | None = Field(
         default=None, description="When its deletion was asked for; it can be restored until its time of grace is over."
     )
@@ -316,8 +325,8 @@ class SharingOut(Answer):
 
     job_id: str = Field(description="Id of the job.")
     networks: list[SharingCost] = Field(
-        description="Trained alone as well as sliced; empty where `training.sharing_check` does not ask for it, or "
-        "before that is done. Of a reused supernet, what the job found that trained it."
+        description="Networks trained alone as well as sliced; empty where `training.sharing_check` does not ask for "
+        "it, or before that is done. For a reused supernet, what the job found that trained it."
     )
 
 
@@ -529,6 +538,28 @@ def job_page(
         for job in jobs
     ]
     return JobPage(jobs=listed, next_cursor=next_cursor)
+
+
+class ReadingOut(Answer):
+    """One time that a network was measured, or is about to be."""
+
+    job_id: str = Field(description="The job that measured it.")
+    state: JobState = Field(description="State of that job.")
+    message: str | None = Field(description="Why that job failed, paused or waits.")
+    created_at: datetime = Field(description="When that job was submitted.")
+    measured_at: datetime | None = Field(description="Null until it is measured, or where it could not be.")
+    metrics: dict[str, float | None] = Field(description="Numbers that only measured networks have.")
+    sources: dict[str, Source] = Field(description="How each number was obtained.")
+    intervals: dict[str, tuple[float | None, float | None]] = Field(description="Intervals of 95 %.")
+    measurements: list[dict[str, Any]] = Field(description="Latency with device, runtime, threads, batch and spread.")
+
+
+class ReadingsOut(Answer):
+    """Every time that a network was measured, oldest first."""
+
+    job_id: str = Field(description="The job that found the network.")
+    architecture_id: str = Field(description="Id of the network.")
+    readings: list[ReadingOut] = Field(description="The first measurement, then each later one.")
 
 
 class SupernetOut(Answer):

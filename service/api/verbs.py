@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from job.healing_spec import HealingSpec
 from job.needs_spec import MAX_NOTES, Labels, Priority, once
 from job.spec import MAX_EVALUATIONS
-from service import descent, jobs, removal
+from service import descent, jobs, remeasuring, removal
 from service.api.deps import WRITE, DatabaseDep, IdentityDep, QueueDep, SessionDep
 from service.api.jobs import made, wake
 from service.api.schemas import JobOut
@@ -188,6 +188,26 @@ def heal(
     given = given or HealIn()
     return _descend(
         lambda session: descent.heal(session, job_id, given.healing, given.edits, idempotency_key, who),
+        response,
+        database,
+        queue,
+    )
+
+
+@router.post("/architectures/{architecture_id}/measure", status_code=status.HTTP_201_CREATED, dependencies=[WRITE])
+def measure(
+    job_id: str,
+    architecture_id: str,
+    response: Response,
+    database: DatabaseDep,
+    queue: QueueDep,
+    who: IdentityDep,
+    idempotency_key: IdempotencyKey = None,
+) -> JobOut:
+    """A small job that measures one network of a finished job again, on the same device. What was measured before
+    stays; `GET .../readings` lists both."""
+    return _descend(
+        lambda session: remeasuring.measure(session, job_id, architecture_id, idempotency_key, who),
         response,
         database,
         queue,

@@ -21,7 +21,9 @@ class WebhookIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    url: Annotated[str, Field(min_length=1, max_length=2000)] = Field(examples=["https://example.org/winnow"])
+    url: Annotated[str, Field(min_length=1, max_length=2000)] = Field(
+        description="Address that messages go to.", examples=["https://example.org/winnow"]
+    )
     states: Annotated[list[JobState], Field(max_length=20)] = Field(
         default_factory=list, description="States that it hears of; empty: all.", examples=[["succeeded", "failed"]]
     )

@@ -76,7 +76,7 @@ class Verbs(Transfers, Generic[J, F]):
 
     @asked
     def descend(self, job_id: str, verb: str, body: dict[str, Any], idempotency_key: str | None = None) -> Steps[Told]:
-        """Make a job of another one: `clone`, `extend`, `rerun` or `heal`."""
+        """Make a job of another one: `clone`, `extend`, `rerun`, `heal` or `architectures/ID/measure`."""
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         return (yield from self._ask("POST", f"/v1/jobs/{job_id}/{verb}", json=body, headers=headers))
 

@@ -36,7 +36,10 @@ class Run:
 
     def close(self, state: JobState | None) -> None:
         """See `service.mirror.Tracker`."""
+        import wandb
+
         self._run.finish(exit_code=int(state == JobState.FAILED))
+        wandb.teardown()  # its service writes the last entries when it ends
 
 
 def begin(run: MirroredRun) -> Run:

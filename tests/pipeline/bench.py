@@ -50,6 +50,9 @@ class MemoryReporter:
         if self.may_stop and self.is_stopping:
             raise Interrupted("stopping")
 
+    def items(self, done: int, total: int, *, within: float = 0.0, force: bool = False) -> None:
+        self.progress((done + within) / max(1, total), force=force)
+
     @property
     def is_stopping(self) -> bool:
         return self.stop_at is not None and self.progressed >= self.stop_at

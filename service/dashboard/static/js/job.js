@@ -8,7 +8,7 @@ import { DataCard } from "./data.js";
 import { Detail } from "./detail.js";
 import { byId, el, throttle } from "./dom.js";
 import { Exports } from "./exports.js";
-import { ago, amount, duration, exactTime, label, percent, roughly, timeOfDay } from "./format.js";
+import { ago, amount, duration, exactTime, label, left, percent, timeOfDay } from "./format.js";
 import { Gradient } from "./gradient.js";
 import { Healing } from "./healing.js";
 import { HypervolumeCard } from "./hypervolume.js";
@@ -68,7 +68,6 @@ const sensitivity = new Sensitivity(byId("sensitivity-card"), byId("sensitivity"
 const predictor = new PredictorCard();
 const sharing = new Sharing(byId("sharing-card"), byId("sharing"));
 const notice = wantsNotice(byId("notify"));
-let finalists = 0;
 const dataCard = new DataCard(byId("data-card"), byId("data"));
 
 // --- the job itself -------------------------------------------------------------------------------
@@ -98,8 +97,7 @@ function showJob() {
 function showTimes() {
   byId("submitted").textContent = ago(job.created_at);
   byId("r-elapsed").textContent = duration(stages.elapsed);
-  const left = job.state === "running" && job.eta_seconds !== null ? `~ ${roughly(job.eta_seconds)}` : "–";
-  byId("r-left").textContent = left;
+  byId("r-left").textContent = left(job) ?? "–";
   stages.tick(job);
 }
 
@@ -126,14 +124,14 @@ function showPhase() {
 
 /** What is going on while there is nothing to plot. */
 function expectation() {
-  const left = job.eta_seconds ? `, about ${roughly(job.eta_seconds)} left for the whole job` : "";
+  const rest = left(job) === null ? "" : `, ${left(job)} left for the whole job`;
   if (job.state === "queued") return job.waits ?? "The job waits for a worker. It starts as soon as one is free.";
   if (job.state === "paused" || job.state === "pausing") return "The job is paused before its first evaluation. Resume it to go on.";
   if (ENDED.includes(job.state)) return `The job ${job.state === "failed" ? "failed" : "ended"} before an architecture was evaluated.`;
   if (job.stage === "train supernet") {
-    return `The supernet is being trained: one set of weights for every architecture of the space. ${percent(job.stage_progress)} of the training is done${left}. Then the first points appear here.`;
+    return `The supernet is being trained: one set of weights for every architecture of the space. ${percent(job.stage_progress)} of the training is done${rest}. Then the first points appear here.`;
   }
-  if (job.stage === "measure hardware") return `Layers and networks are being measured on the target: ${percent(job.stage_progress)}${left}. A job on the same device later finds them measured.`;
+  if (job.stage === "measure hardware") return `Layers and networks are being measured on the target: ${percent(job.stage_progress)}${rest}. A job on the same device later finds them measured.`;
   if (job.stage === "fit predictors") return "A predictor is being fitted to what was measured.";
   if (job.stage === "search") return "The search has begun. The first architectures are being evaluated.";
   return "The data is being loaded and split into training, validation and test.";
@@ -152,7 +150,6 @@ function showResults() {
   byId("r-best-name").textContent = `Best ${label(metric).toLowerCase()}`;
   byId("r-best").textContent = amount(metric, results.best(metric));
   const asked = job.spec?.search?.evaluations ?? submitted.spec.search?.evaluations;
-  if (asked) stages.count("search", `${results.count} of ${asked}`);
   byId("r-evaluated").textContent = asked ? `${results.count} of ${asked}` : String(results.count);
   byId("r-front").textContent = results.front.length ? String(results.front.length) : "–";
   showCaption();
@@ -248,8 +245,6 @@ function hear(kind, data) {
   } else if (kind === "baseline") {
     baselines.add(data);
   } else if (kind === "finalist") {
-    finalists += 1;
-    stages.count("measure finalists", `${finalists} measured`);
     loadFront();
     if (data.architecture_id === detail.shown) detail.show(data.architecture_id);
   } else if (kind === "predictor") {
