@@ -27,7 +27,8 @@ def make_vit(folder: Path, width: int) -> None:
     torch.manual_seed(0)
     shape = {"hidden_size": width, "intermediate_size": 2 * width, "num_hidden_layers": 3, "num_attention_heads": 2}
     names = dict(enumerate(CLASSES))
-    config = ViTConfig(**shape, image_size=SIZE, patch_size=8, id2label=names, label2id={n: i for i, n in names.items()})
+    labels = {"id2label": names, "label2id": {name: number for number, name in names.items()}}
+    config = ViTConfig(**shape, **labels, image_size=SIZE, patch_size=8)
     ViTForImageClassification(config).save_pretrained(folder)
 
 
