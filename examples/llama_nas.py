@@ -97,12 +97,13 @@ def main(checkpoint: Path, text: Path) -> None:
         chosen = front.best(under={"size_bytes": 0.9 * whole["size_bytes"]})
         export = chosen.export("gguf")
 
-    (file,) = (export.unpack() / "gguf").glob("*.gguf")
-    print(f"{file.name}: {file.stat().st_size:,} bytes")
+    files = sorted((export.unpack() / "gguf").glob("*.gguf"))
+    for file in files:
+        print(f"{file.name}: {file.stat().st_size:,} bytes")
 
     from gguf import GGUFReader
 
-    reader = GGUFReader(file)
+    reader = GGUFReader(files[0])
     layers = int(reader.fields["llama.block_count"].contents())
     print(f"{layers} layers, {len(reader.tensors)} tensors")
 
