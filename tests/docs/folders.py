@@ -43,6 +43,22 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
             "tie_word_embeddings": True,
         },
     ),
+    **{
+        f"deit-{size}": (
+            "DeiTForImageClassification",
+            {
+                "model_type": "deit",
+                "hidden_size": width,
+                "intermediate_size": 4 * width,
+                "num_hidden_layers": 12,
+                "num_attention_heads": width // 64,
+                "image_size": 224,
+                "patch_size": 16,
+                "num_labels": 1000,
+            },
+        )
+        for size, width in (("tiny", 192), ("small", 384), ("base", 768))
+    },
 }
 
 
@@ -59,12 +75,12 @@ def readers_folders(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) ->
 def write_hollow(folder: Path, name: str) -> None:
     """A checkpoint's configuration, and a file of weights that has its names and sizes, and no content."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    import transformers
 
     architecture, shape = SHAPES[name]
-    config = AutoConfig.for_model(**shape)
+    config = transformers.AutoConfig.for_model(**shape)
     with torch.device("meta"):
-        tensors = AutoModelForCausalLM.from_config(config).state_dict()
+        tensors = getattr(transformers, architecture)(config).state_dict()
     if shape.get("tie_word_embeddings"):
         tensors.pop("lm_head.weight")
     folder.mkdir(parents=True)
