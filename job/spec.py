@@ -25,6 +25,7 @@ from pydantic import (
 from job.checkpoint_spec import OfCheckpoint, check_labels, found_in, refuse_untrained
 from job.data_spec import DATA_MODELS, DataSpec, data_gives
 from job.defaults import DEFAULT_RECIPE, filled
+from job.fidelities_spec import FidelitiesSpec, check_fidelities
 from job.fit import augmentation_misfit
 from job.goal_spec import ConstraintSpec, ObjectiveSpec
 from job.gradient_spec import GRADIENT, GradientSpec, check_gradient, fill_search
@@ -206,6 +207,11 @@ class SearchSpec(Part):
         tuple[dict[str, StrictInt | StrictFloat | StrictStr | StrictBool], ...],
         Field(max_length=1000, description="Values of architectures to evaluate first, such as one of your own."),
     ] = ()
+    fidelities: FidelitiesSpec | None = Field(
+        default=None,
+        description="Networks of the search heal a little and are chosen by that, for the best front after healing; "
+        "null: they are chosen as they are found.",
+    )
     options: dict[str, float | int | str | None] = Field(
         default_factory=dict,
         validate_default=True,
@@ -372,6 +378,7 @@ class JobSpec(Part):
     @model_validator(mode="after")
     def _healing_has_a_parent(self) -> JobSpec:
         check_healing(self)
+        check_fidelities(self)
         return self
 
     @model_validator(mode="after")

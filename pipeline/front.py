@@ -71,6 +71,7 @@ def measure_front(
     evaluations: Sequence[Evaluation],
     hardware: Hardware,
     held_out: Sequence[Exam] = (),
+    anyway: Collection[str] = (),
 ) -> None:
     """Held-out scores and measured latency of every network with a fair chance, and the front of what was measured.
 
@@ -79,6 +80,7 @@ def measure_front(
         delivering: evaluator of networks as they are delivered.
         evaluations: evaluations of the search.
         held_out: what finalists are asked besides the test split.
+        anyway: ids of networks that are measured whatever their chance, because healing may put them on a front.
 
     Raises:
         JobFailed: no network meets the limits.
@@ -87,7 +89,7 @@ def measure_front(
     reference = reference_of(shop, evaluator, evaluations, hardware)
     known = {e.architecture.id: e for e in [*evaluations, reference.evaluation]}
     inside = pareto_front(list(known.values()), *with_margin(objectives, constraints, hardware.margins))
-    choice = _Choice(shop.spec, hardware, known, inside)
+    choice = _Choice(shop.spec, hardware, known, inside, anyway)
     if not choice.begin(reference.evaluation):
         raise JobFailed(_nothing_feasible(shop.spec, evaluations))
     for finalist in shop.reporter.finalists():
@@ -133,6 +135,7 @@ class _Choice:
     Attributes:
         known: evaluations of the search, and of the reference, by architecture id.
         inside: the front that the search has found, inside the limits that leave room for errors of prediction.
+        anyway: ids of networks that are measured whatever their chance.
         measured: finalists by architecture id, in the order in which they were measured.
         is_stable: whether no network that is not measured has a fair chance.
     """
@@ -141,6 +144,7 @@ class _Choice:
     hardware: Hardware
     known: Mapping[str, Evaluation]
     inside: Sequence[Evaluation]
+    anyway: Collection[str] = ()
     measured: dict[str, Finalist] = field(default_factory=dict)
     is_stable: bool = True
     _first: list[Evaluation] = field(default_factory=list)
@@ -165,9 +169,9 @@ class _Choice:
         The search's front is measured whole: where many networks are nearly equal, each alone has little chance.
         """
         inside = {one.architecture.id for one in self.inside}
-        worth = self._worth_it(inside)
+        worth = self._worth_it({*inside, *self.anyway})
         self._first = [reference, *(one for one in worth if one is not reference)]
-        self._most = MOST_TIMES * max(len(inside), 1) + MOST_MORE + 1
+        self._most = MOST_TIMES * max(len(inside), 1) + MOST_MORE + 1 + len(self.anyway)
         return bool(worth)
 
     def next(self) -> list[Evaluation]:

@@ -22,6 +22,7 @@ from pipeline.check import check
 from pipeline.environment import local_processes
 from pipeline.evaluating import evaluation_of, row_of
 from pipeline.exams import exams_of, held_out_exams_of
+from pipeline.fidelities import Climb, climb_of, stage_done
 from pipeline.front import measure_front, measured_networks
 from pipeline.hardware import Hardware, prepare_hardware
 from pipeline.healing import Healer
@@ -99,7 +100,10 @@ def search_supernet(shop: Workshop, data: Dataset) -> None:
         delivering = make_evaluator(shop.spec, supernet, data, exams, delivered=True)
         hardware = prepare_hardware(shop)
         if not is_there:
-            measure_front(shop, evaluator, delivering, search(shop, evaluator, hardware), hardware, held_out)
+            climb = climb_of(shop, healer, supernet)
+            found = search(shop, evaluator, hardware, climb)
+            climbed = [] if climb is None else climb.finish(found)
+            measure_front(shop, evaluator, delivering, found, hardware, held_out, climbed)
         if has_baselines(shop):
             measure_baselines(shop, evaluator, delivering, hardware)
     if healer is not None:
@@ -120,8 +124,12 @@ def expect(shop: Workshop, data: Dataset) -> None:
 # --- search --------------------------------------------------------------------------------------
 
 
-def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Evaluation]:
-    """Every evaluation of the search, or of what there was when it was stopped; stored ones are replayed."""
+def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware, climb: Climb | None = None) -> list[Evaluation]:
+    """Every evaluation of the search, or of what there was when it was stopped; stored ones are replayed.
+
+    Args:
+        climb: the ladder of a job with `search.fidelities`.
+    """
     plan, space = shop.spec.search, shop.searched
     if plan.warm_start:
         shop.reporter.warm_start(scores_alike(shop.spec))
@@ -144,7 +152,8 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
         evaluations=plan.evaluations,
         options=plan.options,
     )
-    shop.reporter.stage(Stage.SEARCH, len(known) / plan.evaluations)
+    shop.reporter.stage(Stage.SEARCH, stage_done(climb, len(known) / plan.evaluations))
+    ladder = None if climb is None else climb.ladder(algorithm, warm)
     shared = evaluate_of(shop, evaluator)
 
     def evaluate(architectures: Sequence[Architecture]) -> list[Evaluation]:
@@ -154,11 +163,14 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
             shop.reporter.evaluation(row_of(evaluation, row.seconds))
             known[evaluation.architecture.id] = evaluation
             structlog.contextvars.bind_contextvars(step=len(known))
-            shop.reporter.items(len(known), plan.evaluations)
+            if climb is None:
+                shop.reporter.items(len(known), plan.evaluations)
+            else:
+                shop.reporter.progress(climb.evaluated(len(known) / plan.evaluations))
             found.append(evaluation)
         return found
 
-    found = shop.reporter.until_stopped(lambda: run_search(algorithm, evaluate, known))
+    found = shop.reporter.until_stopped(lambda: run_search(algorithm, evaluate, known, ladder))
     if found is None:
         shop.reporter.take_down()
         if len(known) < plan.evaluations:

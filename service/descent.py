@@ -35,7 +35,7 @@ BEFORE_SUPERNET = (Stage.CHECK, Stage.PREPARE_DATA, Stage.TRAIN_SUPERNET)
 RECORDS_OF: dict[Stage, tuple[str, ...]] = {
     Stage.TRAIN_SUPERNET: ("curve point",),
     Stage.FIT_PREDICTORS: ("predictor",),
-    Stage.SEARCH: ("sensitivity", "baseline score", "block scores"),
+    Stage.SEARCH: ("sensitivity", "baseline score", "block scores", "fidelity score", "fidelities"),
     Stage.MEASURE_FINALISTS: ("front",),
 }
 # What of a job concerns no stage.
@@ -175,6 +175,7 @@ def _heal(
     if not stored:
         verbs.refuse(parent, f"Job {parent.id} has no measured front yet, so there is nothing to heal.")
     draft["search"]["warm_start"] = False
+    draft["search"]["fidelities"] = None  # nothing is searched; what the parent has chosen is taken over
     draft["healing"] = part.model_dump(mode="json")
     if verb == Verb.HEAL:
         draft["name"] = f"{parent.name}, healed"[:200]

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import Response, StreamingResponse
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from job.versions import read_job
@@ -47,6 +48,7 @@ from service.store.models import EvaluationRow, Finalist, Job
 from service.store.records import (
     Baseline,
     DataRead,
+    FidelityScore,
     FrontRecord,
     HealedFront,
     HealedNetwork,
@@ -120,13 +122,18 @@ def sharing_cost(job_id: str, session: SessionDep) -> SharingOut:
 @router.get("/healing", dependencies=[READ])
 def healing(job_id: str, session: SessionDep) -> HealingOut:
     """Networks of the front that were trained further with their parent: before, after, and on the way."""
-    job = jobs.get(session, job_id)
+    job, climbed = jobs.get(session, job_id), records.read(session, job_id, FidelityScore)
+    names = {one.architecture_id for one in climbed}
+    found = select(EvaluationRow).where(EvaluationRow.job_id == job_id, EvaluationRow.architecture_id.in_(names))
     return HealingOut(
         job_id=job.id,
         state=job.state,
         networks=records.read(session, job_id, HealedNetwork),
         points=[point.data() for point in records.read(session, job_id, HealingPoint)],
         front=next(iter(records.read(session, job_id, HealedFront)), None),
+        fidelities=records.fidelities_of(session, job_id),
+        fidelity_scores=climbed,
+        fidelity_found={row.architecture_id: row.metrics for row in session.scalars(found)},
     )
 
 

@@ -28,6 +28,8 @@ from service.store.models import (
 from service.store.records import (
     BrokenLimit,
     DataRead,
+    FidelityReport,
+    FidelityScore,
     HealedFront,
     HealedNetwork,
     LayerSensitivity,
@@ -420,6 +422,16 @@ class HealingOut(Answer):
         description="Validations while networks heal: `architecture_id`, `step`, losses and the score."
     )
     front: HealedFront | None = Field(description="Null before the last network is healed.")
+    fidelities: FidelityReport | None = Field(
+        description="What the search has chosen with `search.fidelities`, and how alike the fidelities rank networks; "
+        "null: it does not use them, or is not done."
+    )
+    fidelity_scores: list[FidelityScore] = Field(
+        description="Validation scores of the networks that healed in the search, on every rung."
+    )
+    fidelity_found: dict[str, dict[str, float | None]] = Field(
+        description="Scores of the same networks as found, by architecture id."
+    )
 
 
 class ArchitectureOut(PointOut):

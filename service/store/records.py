@@ -465,6 +465,82 @@ class HealedFront(Record):
     )
 
 
+# --- choosing what heals best ---------------------------------------------------------------------
+
+
+class FidelityScore(Record):
+    """The score of a network of the search that has healed up to a rung."""
+
+    kind: ClassVar[str] = "fidelity score"
+    event: ClassVar[str] = "healing"
+    phase: ClassVar[str | None] = "rung"
+    named_by: ClassVar[tuple[str, ...]] = ("architecture_id", "level")
+
+    architecture_id: str = Field(description="Id of the network.")
+    level: int = Field(description="The rung, from 1.")
+    steps: int = Field(description="Healing steps from the start; fewer than the rung's if the network got no better.")
+    metrics: Metrics = Field(description="Scores on validation examples; they choose the networks.")
+    seconds: float = Field(default=0.0, description="Time of the healing so far, with validations.")
+    refused: str | None = Field(default=None, description="Why the network could not heal; null if it did.")
+
+
+class FidelityRung(BaseModel):
+    """One rung of the ladder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(description="Healing steps from the start.")
+    networks: int = Field(description="Networks that healed up to this rung.")
+    spent_steps: int = Field(description="Steps that all of them took from the rung below.")
+    refused: int = Field(description="Networks that could not heal.")
+
+
+class FidelityCorrelation(BaseModel):
+    """How alike two fidelities rank the networks that have scores at both."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    metric: str = Field(description="Metric that both rank by.")
+    low: int = Field(description="Healing steps of the lower fidelity; 0: as found.")
+    high: int = Field(description="Healing steps of the higher fidelity.")
+    networks: int = Field(description="Networks with scores at both.")
+    kendall: float | None = Field(description="Kendall's tau; null for fewer than three networks, or ties alone.")
+    spearman: float | None = Field(description="Spearman's rho.")
+
+
+class FidelityReport(Record):
+    """What a search with healing steps as fidelities has chosen, and how far the low ones could be trusted."""
+
+    kind: ClassVar[str] = "fidelities"
+    event: ClassVar[str] = "healing"
+    phase: ClassVar[str | None] = "rungs"
+    last_counts: ClassVar[bool] = True
+
+    chosen_by: str = Field(description="`ranks` or `Gaussian process`: what said which networks go on.")
+    rungs: tuple[FidelityRung, ...] = Field(description="The ladder, the lowest rung first.")
+    correlations: tuple[FidelityCorrelation, ...] = Field(description="Rank correlations between every two fidelities.")
+    points: tuple[str, ...] = Field(
+        description="The front on the highest rung, by validation scores there; best in the first objective first."
+    )
+    knee: str | None = Field(description="The recommended one of these.")
+    not_found_before: tuple[str, ...] = Field(description="Points that are not on the front of the networks as found.")
+
+    def said(self) -> str:
+        """As sentences."""
+        spent = " ".join(
+            f"{rung.networks} networks healed up to {rung.steps:,} steps ({rung.spent_steps:,} steps in all)."
+            for rung in self.rungs
+        )
+        told = "".join(
+            f" {one.metric} after {one.low:,} and {one.high:,} steps: Kendall's tau {one.kendall:.2f}, Spearman's rho "
+            f"{one.spearman:.2f} of {one.networks} networks."
+            for one in self.correlations
+            if one.kendall is not None and one.spearman is not None
+        )
+        found = f" {len(self.points)} are on the front there, {len(self.not_found_before)} of which were not before."
+        return f"Chosen by {self.chosen_by}: {spent}{told}{found}"
+
+
 # --- a search by blocks ---------------------------------------------------------------------------
 
 
@@ -662,6 +738,11 @@ def read(session: Session, job_id: str, model: type[R]) -> list[R]:
 def healed_of(session: Session, job_id: str) -> dict[str, HealedNetwork]:
     """The networks that a job has healed, or tried to, by architecture id."""
     return {one.architecture_id: one for one in read(session, job_id, HealedNetwork)}
+
+
+def fidelities_of(session: Session, job_id: str) -> FidelityReport | None:
+    """What a job's search has chosen by healing networks a little; None if it did not."""
+    return next(iter(read(session, job_id, FidelityReport)), None)
 
 
 def sharing_of(session: Session, job: Job) -> list[SharingCost]:

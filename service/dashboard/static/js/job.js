@@ -22,6 +22,7 @@ import { FrontPlot } from "./plot.js";
 import { Baselines, Sensitivity } from "./policies.js";
 import { PredictorCard } from "./predictor.js";
 import { Results } from "./results.js";
+import { Rungs } from "./rungs.js";
 import { Sharing } from "./sharing.js";
 import { showSpec } from "./spec.js";
 import { Stages } from "./stages.js";
@@ -55,9 +56,11 @@ const limits = new Limits(byId("limits"), results, view, showLimits, select, sol
 const parallel = new Parallel({ card: byId("parallel-card"), element: byId("parallel"), note: byId("parallel-note") }, brush, keeps);
 const hypervolume = new HypervolumeCard({ card: byId("hypervolume-card"), element: byId("hypervolume"), note: byId("hypervolume-note") }, job.id);
 const gradient = submitted.spec.gradient ? new Gradient(job.id, select) : null;
+const rungs = submitted.spec.healing ? new Rungs(byId("rungs"), byId("rungs-table"), byId("rungs-note"), select) : null;
 const healing = submitted.spec.healing
-  ? new Healing(job.id, byId("healing-table"), byId("healing-note"), select, (networks) => {
-      results.setHealed(networks);
+  ? new Healing(job.id, byId("healing-table"), byId("healing-note"), select, (answer) => {
+      results.setHealed(answer.networks);
+      rungs.draw(answer);
       plot.show(results);
     })
   : null;
