@@ -98,10 +98,18 @@ def python() -> Iterator[str]:
         if not inspect.isclass(thing):
             yield f"\n```python\n{name}{inspect.signature(thing)}\n```"
             continue
-        for method, function in inspect.getmembers(thing, inspect.isfunction):
-            if not method.startswith("_") and function.__module__.startswith(("service", "winnow")):
-                yield f"\n### {name}.{method}\n\n```python\n{method}{inspect.signature(function)}\n```\n"
-                yield _code(inspect.getdoc(function) or "")
+        for method, member in inspect.getmembers(thing):
+            if method.startswith("_") or not _is_ours(member):
+                continue
+            shown = f"{method}{inspect.signature(member)}" if inspect.isfunction(member) else method
+            yield f"\n### {name}.{method}\n\n```python\n{shown}\n```\n"
+            yield _code(inspect.getdoc(member) or "")
+
+
+def _is_ours(member: Any) -> bool:
+    """Whether a member of a class is code of this project: a method, a property, or what is asked for each time."""
+    function = getattr(member, "fget", None) or getattr(member, "steps", None) or member
+    return inspect.isfunction(function) and function.__module__.startswith(("service", "winnow"))
 
 
 def _code(text: str) -> str:

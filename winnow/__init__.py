@@ -2,10 +2,12 @@
 
     import winnow
 
-    with winnow.Client("http://127.0.0.1:8420") as client:
-        front = client.submit({"recipe": "bignas"}).wait().front
+    client = winnow.Client("http://127.0.0.1:8420")
+    front = client.submit({"recipe": "bignas"}).wait().front
     front.to_pandas()
+    front.plot(x="latency_ms").save("front.svg")
     front.best(under={"latency_ms": 5}).export("onnx").load()
+    winnow.load("exports/JOB-NETWORK-onnx.tar.gz")  # later, without a service
     winnow.shrink("./my-model", "./my-images", under={"latency_ms": 5}).export.load()
     winnow.profile({"supernet": {"family": "mobilenet", "preset": "bignas"}}, limits={"macs": 3e8})
 
@@ -19,22 +21,75 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from service.client import Client, ClientError, Event
+    from service.client import (
+        AsyncClient,
+        AsyncFrontAnswer,
+        AsyncJobAnswer,
+        AsyncNetworkAnswer,
+        Client,
+        ClientError,
+        Event,
+        ExportAnswer,
+        FrontAnswer,
+        JobAnswer,
+        JobFailed,
+        NetworkAnswer,
+    )
+    from service.front_plot import Plot, plot
     from service.profile import ProfileOut as Profile
+    from winnow.loading import load
     from winnow.profiling import profile
     from winnow.shrinking import Shrunk, shrink
 
-__all__ = ["Client", "ClientError", "Event", "Profile", "Shrunk", "__version__", "profile", "shrink"]
+__all__ = [
+    "AsyncClient",
+    "AsyncFrontAnswer",
+    "AsyncJobAnswer",
+    "AsyncNetworkAnswer",
+    "Client",
+    "ClientError",
+    "Event",
+    "ExportAnswer",
+    "FrontAnswer",
+    "JobAnswer",
+    "JobFailed",
+    "NetworkAnswer",
+    "Plot",
+    "Profile",
+    "Shrunk",
+    "__version__",
+    "load",
+    "plot",
+    "profile",
+    "shrink",
+]
 
 __version__: str
 
 # Name -> the module that has it, and what it is called there.
 _HOMES = {
-    "Client": ("service.client", "Client"),
-    "ClientError": ("service.client", "ClientError"),
-    "Event": ("service.client", "Event"),
+    **{
+        name: ("service.client", name)
+        for name in (
+            "AsyncClient",
+            "AsyncFrontAnswer",
+            "AsyncJobAnswer",
+            "AsyncNetworkAnswer",
+            "Client",
+            "ClientError",
+            "Event",
+            "ExportAnswer",
+            "FrontAnswer",
+            "JobAnswer",
+            "JobFailed",
+            "NetworkAnswer",
+        )
+    },
+    "Plot": ("service.front_plot", "Plot"),
     "Profile": ("service.profile", "ProfileOut"),
     "Shrunk": ("winnow.shrinking", "Shrunk"),
+    "load": ("winnow.loading", "load"),
+    "plot": ("service.front_plot", "plot"),
     "profile": ("winnow.profiling", "profile"),
     "shrink": ("winnow.shrinking", "shrink"),
 }

@@ -1,11 +1,11 @@
-"""Exports in memory: what `ExportAnswer.load` calls. Every tool is imported when it is used."""
+"""Exports in memory: `winnow.load`. Every tool is imported when it is used."""
 
 from __future__ import annotations
 
 import json
 import runpy
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +24,31 @@ def unpack(archive: Path) -> Path:
     return archive.parent / roots.pop()
 
 
-def load(folder: Path, formats: Sequence[str], wanted: str | None = None) -> Any:
-    """A network, by the tool of a format.
+def load(path: str | Path, format: str | None = None) -> Any:  # noqa: A002 - the word that users know
+    """An exported network in memory, by the tool of a format. Source files in the export are run: load what you trust.
 
     Args:
-        formats: names of the formats that were asked for; empty: `load.py` and `model.onnx` lie in the folder itself.
+        path: an export's archive, which is unpacked beside itself, or its folder.
+        format: one of those that were exported; None: the first by name that can be loaded.
+
+    Returns:
+        a model of transformers, a module of torch, a session of ONNX Runtime, or what the format's own tool has.
 
     Raises:
-        ValueError: it was not exported in that format, or nothing here opens it.
+        ValueError: it is no export, it was not exported in that format, or nothing here opens it.
     """
-    there = list(formats) or ["winnow", "onnx"]
-    if wanted is not None and wanted not in there:
-        raise ValueError(f"The export has no {wanted!r}; it has {', '.join(there)}.")
-    able = [name for name in ([wanted] if wanted else there) if name in OPENERS]
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"There is no {path}.")
+    folder = path if path.is_dir() else unpack(path)
+    flat = (folder / "load.py").is_file() and (folder / "model.onnx").is_file()
+    there = ["winnow", "onnx"] if flat else sorted(one.name for one in folder.iterdir() if one.is_dir())
+    if format is not None and format not in there:
+        raise ValueError(f"The export has no {format!r}; it has {', '.join(there)}.")
+    able = [name for name in ([format] if format else there) if name in OPENERS]
     if not able:
-        raise ValueError(f"Open {', '.join([wanted] if wanted else there)} with its own tool; README.md says how.")
-    return OPENERS[able[0]](folder / able[0] if formats else folder)
+        raise ValueError(f"Open {', '.join([format] if format else there)} with its own tool; README.md says how.")
+    return OPENERS[able[0]](folder if flat else folder / able[0])
 
 
 def _huggingface(folder: Path) -> Any:

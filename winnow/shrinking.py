@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.client import Client
-from service.handles import ExportAnswer, FrontAnswer, JobAnswer
+from service.client import Client, ExportAnswer, FrontAnswer, JobAnswer
 from service.settings import get_settings
 from service.shrinking import where
 
@@ -56,11 +55,8 @@ def shrink(
         ClientError: the folders leave a question open, which the message asks; or a step was refused.
         JobFailed: the job did not succeed.
     """
-    if client is None:
-        with Client(get_settings().url) as own:
-            return shrink(
-                model, data, under=under, device=device, changes=changes, formats=formats, folder=folder, client=own
-            )
+    # One of its own stays open, for what the answer can still ask.
+    client = client or Client(get_settings().url)
     asked = {"model": where(model), "data": where(data), "under": dict(under or {}), "device": device}
     plan = client.shrink_plan({**asked, "changes": dict(changes or {})})
     job = client.submit(plan["job"]).wait()

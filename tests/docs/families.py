@@ -10,7 +10,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "add-a-family.md"
 
 def documented_files() -> dict[str, str]:
     """Name -> content of every file that the page shows."""
-    return dict(re.findall(r"```python file=(\S+)\n(.*?)```", PAGE.read_text(), re.DOTALL))
+    return dict(re.findall(r'```python title="(\S+)"\n(.*?)```', PAGE.read_text(), re.DOTALL))
 
 
 def write_documented_family(folder: Path) -> Path:

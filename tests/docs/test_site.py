@@ -25,5 +25,6 @@ def test_the_site_builds_without_a_warning_and_needs_no_internet(tmp_path: Path)
         loaded = re.findall(r'<(?:script|img|iframe)[^>]+src="(https?:[^"]+)"', text)
         loaded += re.findall(r'<link[^>]+rel="(?:stylesheet|icon|preload)"[^>]+href="(https?:[^"]+)"', text)
         assert loaded == [], page
+        assert "```" not in text, f"{page} shows a block as it is written"
     routes = (tmp_path / "site" / "reference" / "routes.html").read_text(encoding="utf-8")
     assert "POST /v1/jobs/{job_id}/exports" in routes

@@ -274,7 +274,7 @@ def test_a_download_has_its_digest_and_is_taken_up_where_it_ended(
 
         client = Client.__new__(Client)
         client._http, client.url = api, "here"
-        export = client._json("GET", f"/v1/exports/{made['id']}")
+        export = client._run(client._ask("GET", f"/v1/exports/{made['id']}"))
         name = f"{shop.job_id}-{ids[0]}-onnx.tar.gz"
         folder = tmp_path / "got"
         folder.mkdir()

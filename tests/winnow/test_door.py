@@ -30,7 +30,7 @@ def test_everything_that_is_promised_is_there():
 
 
 def test_a_wrong_name_is_answered_with_the_right_ones():
-    with pytest.raises(AttributeError, match=r"no attribute 'client'; it has Client, ClientError"):
+    with pytest.raises(AttributeError, match=r"no attribute 'client'; it has AsyncClient, "):
         _ = winnow.client
 
 

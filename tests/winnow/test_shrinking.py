@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import winnow
-from service.handles import JobAnswer
+from service.client import Client, JobAnswer
 from service.shrinking import where
 
 
@@ -15,6 +16,8 @@ class Service:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, Any]] = []
+        front = httpx.MockTransport(lambda _request: httpx.Response(200, json={"points": []}))
+        self.client = Client("http://127.0.0.1:1", key="k", transport=front)
 
     def shrink_plan(self, asked: dict[str, Any]) -> dict[str, Any]:
         self.asked.append(("plan", asked))
@@ -22,13 +25,7 @@ class Service:
 
     def submit(self, job: dict[str, Any]) -> JobAnswer:
         self.asked.append(("submit", job))
-        return JobAnswer(self, {"id": "j", "state": "succeeded", "message": None})  # type: ignore[arg-type]
-
-    def job(self, _id: str) -> dict[str, Any]:
-        return {"id": "j", "state": "succeeded", "message": None}
-
-    def front(self, _id: str) -> Any:
-        return {"points": []}
+        return JobAnswer(self.client, {"id": "j", "state": "succeeded", "message": None})
 
     def request_export(self, job_id: str, network: str | None, rule: Any, formats: Any) -> dict[str, Any]:
         self.asked.append(("export", (job_id, network, rule, formats)))
