@@ -161,6 +161,7 @@ def check_config(family: str, config: Mapping[str, Any]) -> None:
     """
     if config.get("model_type") != MODEL_TYPE or config.get(FAMILY) != family:
         raise CheckpointError(
-            f"The checkpoint's config.json is not of family {family!r}: it says model_type {config.get('model_type')!r} "
-            f"and {FAMILY} {config.get(FAMILY)!r}. Take the folder that winnow family from-module wrote beside the family."
+            f"The checkpoint's config.json is not of family {family!r}: it says model_type "
+            f"{config.get('model_type')!r} and {FAMILY} {config.get(FAMILY)!r}. Take the folder that winnow family "
+            "from-module wrote beside the family."
         )

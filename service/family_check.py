@@ -75,8 +75,12 @@ def family_from_module(console: Console, origin: str, shape: str, name: str, fol
     if done.returncode != 0:
         raise RuntimeError(f"Making the family ended with code {done.returncode}: {done.stderr.strip()[-500:]}")
     made = json.loads(done.stdout.strip().splitlines()[-1])
-    console.print(f"{made['file']}: {made['networks']:,} networks of up to {made['params']:,} parameters", soft_wrap=True)
-    console.print(f"{made['weights']}: its weights; logits are apart by {made['difference']:.2g} of the largest", soft_wrap=True)
+    console.print(
+        f"{made['file']}: {made['networks']:,} networks of up to {made['params']:,} parameters", soft_wrap=True
+    )
+    console.print(
+        f"{made['weights']}: its weights; logits are apart by {made['difference']:.2g} of the largest", soft_wrap=True
+    )
     for title, choices in (("Elastic widths", made["widths"]), ("Elastic depths", made["depths"])):
         console.print(plain(f"{title}: {len(choices)}", "bold"))
         for choice, options in choices.items():

@@ -1,4 +1,4 @@
-"""`python -m supernet.from_module ORIGIN --input SHAPE --name NAME --folder FOLDER`: what `winnow family from-module` runs.
+"""What `winnow family from-module` runs: `python -m supernet.from_module ORIGIN --input SHAPE --name NAME --folder F`.
 
 One JSON object on the standard output says what was written; a refusal is one line on the standard error.
 """

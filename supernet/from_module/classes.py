@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from search_space.layers import LayerSpec
 from supernet.from_module.dims import Atom
 from supernet.from_module.writer import Number, Template, filled
 
@@ -38,7 +39,7 @@ class BlockClass:
 
     def settle(self) -> None:
         """Decide what its arguments are: widths, and numbers and tables in which its blocks differ."""
-        taken = set(self.first.names) | {"policy", "kind", "fixed", "parts", "branches"}
+        taken = set(self.first.names) | set(dir(LayerSpec)) | {"policy", "kind"}
         self.widths = [_free(self.first.roles.get(atom, "width"), taken) for atom in self.first.widths]
         templates = list(self.templates.values())
         self.types = dict.fromkeys(self.widths, "int")
@@ -70,7 +71,9 @@ class BlockClass:
         own = {name: f"self.{name}" if inside else name for name in self.fields}
         numbers = [own.get(number, number) for number in self.numbers]
         made = filled(text, numbers, [own[name] for name in self.widths])
-        return re.sub("\x03(\\d+)\x04", lambda match: own.get(self.tables[int(match[1])], self.tables[int(match[1])]), made)
+        return re.sub(
+            "\x03(\\d+)\x04", lambda match: own.get(self.tables[int(match[1])], self.tables[int(match[1])]), made
+        )
 
     def spec_source(self, classes: bool) -> str:
         """The dataclass that counts."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TypeAlias
 
 
@@ -90,9 +91,7 @@ def fix(dim: Sequence[Atom], why: str) -> bool:
 
 def is_fixed(dim: Dim) -> bool:
     """Whether no factor may change."""
-    return all(
-        atom.fixed or (atom.terms and all(is_fixed(term) for term in atom.terms)) for atom in factors(dim)
-    )
+    return all(atom.fixed or (atom.terms and all(is_fixed(term) for term in atom.terms)) for atom in factors(dim))
 
 
 def unify(one: Dim, other: Dim, why: str) -> None:
@@ -198,6 +197,8 @@ def _halve(dim: Dim, first: int, why: str) -> tuple[Dim, Dim]:
 
 def concatenated(dims: Sequence[Dim], why: str) -> Dim:
     """The sum of dimensions."""
+    if len(dims) == 1:
+        return dims[0]
     if all(is_fixed(dim) for dim in dims):
         return constant(sum(size_of(dim)[1] for dim in dims), why)
     atom = Atom(sum(size_of(dim)[1] for dim in dims))
@@ -207,7 +208,7 @@ def concatenated(dims: Sequence[Dim], why: str) -> Dim:
 
 def cut(dim: Dim, bounds: Sequence[int], why: str) -> list[Dim]:
     """A dimension taken apart at these places, from 0 to its size."""
-    sizes = [stop - start for start, stop in zip(bounds, bounds[1:], strict=False)]
+    sizes = [stop - start for start, stop in pairwise(bounds)]
     known = factors(dim)
     if len(known) > 1:
         inner = math.prod(atom.size for atom in known[1:])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,8 +20,26 @@ from supernet.from_module.writer import Owned, Source, Template
 
 # Operations whose result is the memory of their argument.
 VIEWS = frozenset(
-    "view reshape _unsafe_view flatten unflatten squeeze unsqueeze permute transpose t expand slice select split chunk "
-    "split_with_sizes unbind getitem".split()
+    [
+        "view",
+        "reshape",
+        "_unsafe_view",
+        "flatten",
+        "unflatten",
+        "squeeze",
+        "unsqueeze",
+        "permute",
+        "transpose",
+        "t",
+        "expand",
+        "slice",
+        "select",
+        "split",
+        "chunk",
+        "split_with_sizes",
+        "unbind",
+        "getitem",
+    ]
 )
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 FUNCTIONS = {
@@ -30,18 +48,28 @@ FUNCTIONS = {
 }  # fmt: skip
 
 
+# What results are called in the file, where it is not the operation's name.
+CALLED = {
+    "getitem": "part",
+    "_native_batch_norm_legit_no_training": "normed",
+    "scaled_dot_product_attention": "attended",
+    "linear": "mapped",
+}
+
+
 class Emitter:
     """Writes one block.
 
     Args:
         prefix: path of the module that the block is of; names within the block leave it out.
         tables: constants that the family's file holds.
+        known: what writes layers, by operation.
     """
 
-    def __init__(self, flow: Flow, source: Node, prefix: str, tables: Tables) -> None:
+    def __init__(self, flow: Flow, source: Node, prefix: str, tables: Tables, known: Mapping[str, Any]) -> None:
         self.flow, self.graph, self.source, self.prefix = flow, flow.graph, source, prefix
         self.template = Template()
-        self.tables = tables
+        self.tables, self.known = tables, known
         self._names: dict[Node, str] = {source: "x"}
         self._held: dict[Node, str] = {}
         self._counts: dict[str, int] = {}
@@ -123,9 +151,7 @@ class Emitter:
         name = overload(node).split(".")[0]
         if name in ("sym", "sym_size"):
             return
-        from supernet.from_module.layers import LAYERS
-
-        layer = LAYERS.get(name)
+        layer = self.known.get(name)
         text = layer(self, node) if layer is not None else None
         if text is None:
             text = self._written(name, node)
@@ -133,7 +159,7 @@ class Emitter:
 
     def assign(self, node: Node, text: str, name: str) -> None:
         """Give a result a name."""
-        base = name.strip("_") if name != "getitem" else "part"
+        base = CALLED.get(name, name.strip("_"))
         count = self._counts[base] = self._counts.get(base, 0) + 1
         self._names[node] = f"{base}_{count}"
         self.template.forward.append(f"{self._names[node]} = {text}")
@@ -158,7 +184,9 @@ class Emitter:
     def _reshape_text(self, node: Node) -> str:
         return f"{self.tensor(node.args[0])}.reshape({self.sizes(self.flow.dims(node))})"
 
-    _view_text = _unsafe_view_text = _flatten_text = _unflatten_text = _squeeze_text = _reshape_copy_text = _reshape_text
+    _view_text = _unsafe_view_text = _flatten_text = _unflatten_text = _squeeze_text = _reshape_copy_text = (
+        _reshape_text
+    )
     _view_as_text = _reshape_text
 
     def _unsqueeze_text(self, node: Node) -> str:
@@ -171,7 +199,7 @@ class Emitter:
         axes = node.args[1:3] if len(node.args) > 2 else (-2, -1)
         return f"{self.tensor(node.args[0])}.transpose({axes[0]}, {axes[1]})"
 
-    _t_text = _numpy_T_text = _mT_text = _transpose_text
+    _t_text = _transpose_text
 
     def _expand_text(self, node: Node) -> str:
         return f"{self.tensor(node.args[0])}.expand({', '.join(self.whole(dim) for dim in self.flow.dims(node))})"
@@ -248,7 +276,7 @@ class Emitter:
         name, shape = self.graph.parameters[node], self.flow.dims(node)
         attribute = self.template.name(self.relative(name))
         elastic = [axis for axis, dim in enumerate(shape) if not dims.is_fixed(dim)]
-        order = tuple([*elastic, *(axis for axis in range(len(shape)) if axis not in elastic)])
+        order = (*elastic, *(axis for axis in range(len(shape)) if axis not in elastic))
         moved = any(axis > 1 for axis in elastic)
         order = order if moved else tuple(range(len(shape)))
         sizes = [self.template.size(poly_of(shape[axis]), "size", attribute) for axis in order]
@@ -260,11 +288,11 @@ class Emitter:
             wanted = f"torch.randn({', '.join(sizes)}) * {spread}"
         self.template.init.append(f"self.{attribute} = nn.Parameter({wanted if shape else f'torch.tensor({low})'})")
         self.template.undecayed.append(attribute)
-        self.template.sources.append(
-            Source(attribute, name, tuple(value.shape), order=order if moved else ())
-        )
+        self.template.sources.append(Source(attribute, name, tuple(value.shape), order=order if moved else ()))
         self.own(name, shape)
-        self.template.parts[self.part_name(attribute)] = f"Part(0, {self.template.size(elements(shape), 'count')}, 0, 0)"
+        self.template.parts[self.part_name(attribute)] = (
+            f"Part(0, {self.template.size(elements(shape), 'count')}, 0, 0)"
+        )
         inverse = ", ".join(str(order.index(axis)) for axis in range(len(order)))
         self._held[node] = f"self.{attribute}.permute({inverse})" if moved else f"self.{attribute}"
         return self._held[node]
@@ -284,7 +312,14 @@ class Emitter:
         return name
 
     def part(
-        self, node: Node, name: str, weights: Poly | None, extras: Poly, macs: Poly, operation: str = "", outputs: Poly | None = None
+        self,
+        node: Node,
+        name: str,
+        weights: Poly | None,
+        extras: Poly,
+        macs: Poly,
+        operation: str = "",
+        outputs: Poly | None = None,
     ) -> None:
         """Count one elementary operation."""
         size = self.template.size

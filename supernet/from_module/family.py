@@ -19,6 +19,8 @@ from supernet.from_module.writer import Template
 # Reasons that everybody expects, and that would fill the file.
 EXPECTED = ("a kernel's side", "the input has it", "a side of a map", "rows of a table", "the answer has it")
 SHOWN = 4
+# Vectors that have the width of the weight beside them.
+FOLLOWING = (".bias", ".running_mean", ".running_var")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,15 @@ def _layer_name(graph: Graph, block: Block) -> str:
     prefix = prefix_of(graph, block.segment.nodes)
     parts = [part for part in prefix.split(".") if part]
     if not parts:
-        first = next((graph.parameters[one] for node in block.segment.nodes for one in graph.inputs(node) if one in graph.parameters), "")
+        first = next(
+            (
+                graph.parameters[one]
+                for node in block.segment.nodes
+                for one in graph.inputs(node)
+                if one in graph.parameters
+            ),
+            "",
+        )
         parts = first.split(".")[:-1][-1:] or ["block"]
     named = [part for part in parts if not part.isdigit()][-1:] or ["block"]
     numbers = [part for part in parts[parts.index(named[0]) :] if part.isdigit()] if named[0] in parts else []
@@ -160,7 +170,7 @@ def _widths(flow: Flow, templates: dict[str, Template]) -> list[Width]:
                 name = f"{places[0]}_{role}_{number}"
         taken.add(name)
         axes = dict.fromkeys(
-            f"{owned.layer}[{owned.axis}]" for slot in places for owned in templates[slot].owned if owned.width is atom
+            f"{owned.layer}[{owned.axis}]" for slot in places for owned in templates[slot].owned if owned.width is atom and not owned.layer.endswith(FOLLOWING)
         )
         found.append(Width(name, atom, tuple(places), tuple(axes), shares(atom.size)))
     return found
@@ -205,11 +215,16 @@ def _refuse_spread(graph: Graph, blocks: dict[str, Block]) -> None:
         RefusedModule: one is used in several.
     """
     for parameter, name in graph.parameters.items():
-        users = {slot for slot, block in blocks.items() for node in block.segment.nodes if parameter in weights_of(graph, node)}
+        users = {
+            slot
+            for slot, block in blocks.items()
+            for node in block.segment.nodes
+            if parameter in weights_of(graph, node)
+        }
         if len(users) > 1:
             raise RefusedModule(
-                f"{name!r} is shared by {len(users)} blocks ({', '.join(sorted(users)[:3])}). A layer of a family runs once "
-                "in a pass. Give each of them a copy of its own."
+                f"{name!r} is shared by {len(users)} blocks ({', '.join(sorted(users)[:3])}). A layer of a family "
+                "runs once in a pass. Give each of them a copy of its own."
             )
 
 
@@ -224,7 +239,13 @@ def _kept(plan: Plan) -> list[str]:
         names = plan.graph.left_out
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         kept.append(f"left out, because the answer does not depend on them: {', '.join(names[:SHOWN])}{more}")
-    dropped = sorted({f"p={m.p:g}" for m in plan.graph.module.modules() if type(m).__name__.startswith("Dropout") and getattr(m, "p", 0)})
+    dropped = sorted(
+        {
+            f"p={m.p:g}"
+            for m in plan.graph.module.modules()
+            if type(m).__name__.startswith("Dropout") and getattr(m, "p", 0)
+        }
+    )
     if dropped:
         kept.append(f"dropout ({', '.join(dropped)}) is left out: the graph is that of evaluation")
     if plan.flow.notes:

@@ -38,7 +38,8 @@ class Flow:
         for node, tensor in graph.constants.items():
             free = _is_running(node)
             self.of[node] = [
-                dims.free(size) if free else dims.constant(size, "a table of constants spans it") for size in tensor.shape
+                dims.free(size) if free else dims.constant(size, "a table of constants spans it")
+                for size in tensor.shape
             ]
 
     def run(self, rules: dict[str, Rule]) -> None:
@@ -126,7 +127,9 @@ def broadcast(flow: Flow, node: Node, tensors: Sequence[Dims]) -> Dims:
     rank = max((len(one) for one in tensors), default=0)
     made: Dims = []
     for position in range(-rank, 0):
-        there = [one[position] for one in tensors if len(one) >= -position and dims.size_of(one[position]) != (False, 1)]
+        there = [
+            one[position] for one in tensors if len(one) >= -position and dims.size_of(one[position]) != (False, 1)
+        ]
         for other in there[1:]:
             dims.unify(there[0], other, flow.why(node))
         made.append(there[0] if there else dims.ONE)

@@ -115,8 +115,8 @@ def _position_of_logits(module: nn.Module, example: Tensor) -> int:
         )
     if logits.dim() != 2 or len(logits) != len(example):
         raise RefusedModule(
-            f"The module gives a tensor of shape {tuple(logits.shape)} for {len(example)} samples; logits have the shape "
-            "(batch, classes). Wrap it in a module that ends in a classifier."
+            f"The module gives a tensor of shape {tuple(logits.shape)} for {len(example)} samples; logits have the "
+            "shape (batch, classes). Wrap it in a module that ends in a classifier."
         )
     return next(i for i, leaf in enumerate(leaves) if leaf is logits)
 
@@ -139,8 +139,8 @@ def _untraceable(error: Exception) -> RefusedModule:
         )
     if "onstraint" in text and "batch" in text:
         return RefusedModule(
-            f"The module computes for one number of samples only{where}: {_first_line(error)}. Let it take its batch "
-            "from the shape of its input."
+            f"The module computes for one number of samples only{where}: a number stands where the batch should. Take the "
+            "batch from the input's shape, as x.shape[0]; len(x) is one number to torch.export."
         )
     return RefusedModule(f"torch.export cannot read the module{where}: {_first_line(error)}.")
 
@@ -207,6 +207,16 @@ def is_identity(node: Node) -> bool:
     return False
 
 
+# A batch norm of evaluation, which gives statistics beside what is normalised.
+BATCH_NORM = "_native_batch_norm_legit_no_training"
+
+
+def _is_normed(node: Node) -> bool:
+    """Whether it takes what is normalised out of what a batch norm gives."""
+    given = node.args[0] if overload(node) == "getitem" else None
+    return isinstance(given, Node) and overload(given).split(".")[0] == BATCH_NORM and node.args[1] == 0
+
+
 def _cleaned(module: nn.Module, exported: torch.export.ExportedProgram, position: int) -> Graph:
     signature = exported.graph_signature
     weights = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
@@ -227,7 +237,7 @@ def _cleaned(module: nn.Module, exported: torch.export.ExportedProgram, position
             else:
                 source = node
         elif node.op == "call_function":
-            if is_identity(node):
+            if is_identity(node) or _is_normed(node):
                 same[node] = node.args[0]
             order.append(node)
         elif node.op == "output":
@@ -271,6 +281,8 @@ def _fold(graph: Graph, nodes: list[Node], constants: dict[Node, Tensor]) -> Non
             with torch.no_grad():
                 values[node] = node.target(*arguments[0], **arguments[1])  # type: ignore[operator]
             if isinstance(values[node], Tensor):
+                # A copy that was left out as an identity would have made it so.
+                values[node] = values[node].contiguous()
                 constants[node] = values[node]
 
 

@@ -147,9 +147,8 @@ def batch_norm(emitter: Emitter, node: Node) -> str | None:
     """`nn.BatchNorm2d` and those of other ranks, one for each piece."""
     flow, template, graph = emitter.flow, emitter.template, emitter.graph
     x, running = flow.dims(node.args[0]), node.args[3]
-    training = bool(node.args[5]) if overload(node).startswith("batch_norm") else True
     known = running is not None and graph.real(running) in graph.buffers  # type: ignore[arg-type]
-    if not known or training or not is_own(emitter, node, 1, 2) or node.args[1] is None:
+    if not known or not is_own(emitter, node, 1, 2) or node.args[1] is None:
         return None
     attribute = attribute_of(emitter, name_of(emitter, node.args[1]))  # type: ignore[arg-type]
     pieces = pieces_of(x[1]) or []
@@ -157,7 +156,9 @@ def batch_norm(emitter: Emitter, node: Node) -> str | None:
     rank = {2: "1d", 3: "1d", 4: "2d", 5: "3d"}[len(x)]
     for name, piece in zip(names, pieces, strict=True):
         width = template.size(total([piece]), "width", f"{attribute}_width")
-        template.init.append(f"self.{name} = nn.BatchNorm{rank}({width}, eps={template.number(float(node.args[7]), 'eps')})")  # type: ignore[arg-type]
+        template.init.append(
+            f"self.{name} = nn.BatchNorm{rank}({width}, eps={template.number(float(node.args[6]), 'eps')})"
+        )  # type: ignore[arg-type]
         for position, own in ((1, "weight"), (2, "bias"), (3, "running_mean"), (4, "running_var")):
             _source(emitter, node, position, f"{name}.{own}", ((0, start, piece.size),) if len(pieces) > 1 else ())
         emitter.part(node, name, NO, times(total([piece]), {(): 2}), NO)
@@ -181,13 +182,16 @@ def _last_norm(emitter: Emitter, node: Node, kind: str, positions: tuple[int, ..
     flow, template = emitter.flow, emitter.template
     x = flow.dims(node.args[0])
     over = x[len(x) - len(node.args[1]) :]  # type: ignore[arg-type]
-    eps = node.args[at] if len(node.args) > at and node.args[at] is not None else (1e-5 if kind == "LayerNorm" else None)
+    eps = (
+        node.args[at] if len(node.args) > at and node.args[at] is not None else (1e-5 if kind == "LayerNorm" else None)
+    )
     scale = node.args[2] if len(node.args) > 2 else None
     sizes = [template.size(poly_of(dim), "width") for dim in over]
     number = "None" if eps is None else template.number(float(eps), "eps")  # type: ignore[arg-type]
     if not is_own(emitter, node, *positions) or scale is None:
         given = ", ".join(emitter.argument(node.args[p] if len(node.args) > p else None) for p in positions)
-        return f"F.{'layer_norm' if kind == 'LayerNorm' else 'rms_norm'}({emitter.tensor(node.args[0])}, ({', '.join(sizes)},), {given}, {number})"
+        function = "F.layer_norm" if kind == "LayerNorm" else "F.rms_norm"
+        return f"{function}({emitter.tensor(node.args[0])}, ({', '.join(sizes)},), {given}, {number})"
     attribute = attribute_of(emitter, name_of(emitter, scale))  # type: ignore[arg-type]
     role_of(emitter, over[-1], f"{attribute}_width")
     bias = len(positions) > 1 and len(node.args) > 3 and node.args[3] is not None
@@ -207,7 +211,9 @@ def _last_norm(emitter: Emitter, node: Node, kind: str, positions: tuple[int, ..
         for i, piece in enumerate(pieces):
             name = template.name(f"{attribute}_{own}_{i + 1}")
             start_value = "ones" if own == "weight" else "zeros"
-            template.init.append(f"self.{name} = nn.Parameter(torch.{start_value}({template.size(total([piece]), 'width')}))")
+            template.init.append(
+                f"self.{name} = nn.Parameter(torch.{start_value}({template.size(total([piece]), 'width')}))"
+            )
             template.undecayed.append(name)
             _source(emitter, node, position, name, ((0, start, piece.size),))
             names.append(f"self.{name}")
@@ -244,9 +250,8 @@ def embedding(emitter: Emitter, node: Node) -> str | None:
     table = flow.dims(node.args[0])
     attribute = attribute_of(emitter, name_of(emitter, node.args[0]))  # type: ignore[arg-type]
     rows, width = poly_of(table[0]), poly_of(table[1])
-    template.init.append(
-        f"self.{attribute} = nn.Embedding({template.size(rows, 'rows')}, {template.size(width, 'width', f'{attribute}_width')})"
-    )
+    sizes = f"{template.size(rows, 'rows')}, {template.size(width, 'width', f'{attribute}_width')}"
+    template.init.append(f"self.{attribute} = nn.Embedding({sizes})")
     _whole_sources(emitter, node, attribute, ((0, "weight"),))
     emitter.part(node, attribute, times(rows, width), NO, NO, "embedding", rows)
     return f"self.{attribute}({emitter.tensor(node.args[1])})"
@@ -283,6 +288,8 @@ def attention(emitter: Emitter, node: Node) -> str | None:
         options.append(f"attn_mask={emitter.tensor(mask)}")
     if flow.given(node, 5, "is_causal", False):
         options.append("is_causal=True")
+    if flow.given(node, 7, "enable_gqa", False):
+        options.append("enable_gqa=True")
     if (scale := flow.given(node, 6, "scale")) is not None:
         options.append(f"scale={emitter.argument(scale, 'scale')}")
     return f"F.scaled_dot_product_attention({', '.join([*tensors, *options])})"
@@ -295,7 +302,7 @@ LAYERS: dict[str, Layer] = {
     "conv3d": convolution,
     "conv_transpose1d": transposed_convolution,
     "conv_transpose2d": transposed_convolution,
-    "batch_norm": batch_norm,
+    "_native_batch_norm_legit_no_training": batch_norm,
     "layer_norm": layer_norm,
     "rms_norm": rms_norm,
     "group_norm": group_norm,
@@ -327,7 +334,9 @@ def _numbered(emitter: Emitter, attribute: str, count: int) -> list[str]:
     return [attribute] if count == 1 else [emitter.template.name(f"{attribute}_{i + 1}") for i in range(count)]
 
 
-def _source(emitter: Emitter, node: Node, position: int, parameter: str, cuts: tuple[tuple[int, int, int], ...]) -> None:
+def _source(
+    emitter: Emitter, node: Node, position: int, parameter: str, cuts: tuple[tuple[int, int, int], ...]
+) -> None:
     if len(node.args) <= position or node.args[position] is None:
         return
     held = emitter.graph.real(node.args[position])  # type: ignore[arg-type]

@@ -59,7 +59,9 @@ def load_module(origin: str) -> nn.Module:
     """
     path, colon, name = origin.partition(":")
     if not colon or not path or not name:
-        raise RefusedModule(f"Got {origin!r}; say mypackage.model:make, a Python module and what in it gives the network.")
+        raise RefusedModule(
+            f"Got {origin!r}; say mypackage.model:make, a Python module and what in it gives the network."
+        )
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
@@ -68,7 +70,9 @@ def load_module(origin: str) -> nn.Module:
             found = getattr(found, part)
         made = found if isinstance(found, nn.Module) else found()
     except (Exception, SystemExit) as error:
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) != Path(__file__)]
+        frames = [
+            frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) != Path(__file__)
+        ]
         own = [frame for frame in frames if not frame.filename.startswith("<frozen")]
         where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
         raise RefusedModule(f"{origin} cannot be loaded{where}: {type(error).__name__}: {error}.") from None
@@ -89,13 +93,15 @@ def check_shape(text: str) -> tuple[int, ...]:
         raise RefusedModule(f"Got --input {text!r}; give whole numbers, such as 1,3,224,224.") from None
     if len(shape) != 4 or min(shape) < 1 or shape[2] != shape[3]:
         raise RefusedModule(
-            f"Got --input {text!r}; families that are made from modules take square images: batch, channels, height and "
-            "width, such as 1,3,224,224."
+            f"Got --input {text!r}; families that are made from modules take square images: batch, channels, height "
+            "and width, such as 1,3,224,224."
         )
     return shape
 
 
-def make_family(module: nn.Module, origin: str, shape: tuple[int, ...], name: str, folder: Path, *, replace: bool) -> Made:
+def make_family(
+    module: nn.Module, origin: str, shape: tuple[int, ...], name: str, folder: Path, *, replace: bool
+) -> Made:
     """Write `NAME.py` and the folder `NAME` with the module's weights; nothing unless it computes what the module does.
 
     Args:
@@ -120,6 +126,8 @@ def make_family(module: nn.Module, origin: str, shape: tuple[int, ...], name: st
         (draft / f"{name}.py").replace(file)
     finally:
         plugins.use_families_dir(None)
+        if str(draft.resolve()) in sys.path:
+            sys.path.remove(str(draft.resolve()))
         shutil.rmtree(draft, ignore_errors=True)
     widths = {width.name: width.options for width in plan.widths}
     counts = {choice: tuple(range(1, len(slots) + 1)) for choice, slots in plan.repeats.items()}
@@ -162,9 +170,9 @@ def _tried(plan: Plan, draft: Path) -> tuple[int, int, float]:
     difference = apart(supernet, draft / plan.name)
     if not difference <= TOLERANCE:
         raise RefusedModule(
-            f"The family that was made computes something else than the module: their logits are apart by {difference:.3g} "
-            f"of the largest, and {TOLERANCE:g} would do. Nothing was written. This is a mistake of Winnow's; please "
-            "report it with the module."
+            "The family that was made computes something else than the module: their logits are apart by "
+            f"{difference:.3g} of the largest, and {TOLERANCE:g} would do. Nothing was written. "
+            "This is a mistake of Winnow's; please report it with the module."
         )
     params = sum(layer.params() for layer in space.layers(space.largest()).values())
     return space.size(), params, difference

@@ -16,8 +16,9 @@ from supernet.from_module.flow import Dims, Flow, Rule, broadcast, plain, sized
 RULES: dict[str, Rule] = {}
 
 ELEMENTWISE = """
-    relu relu_ relu6 gelu silu sigmoid tanh hardswish hardsigmoid hardtanh elu leaky_relu softplus exp log sqrt rsqrt neg
-    abs pow clamp clamp_min clamp_max mish erf square floor ceil round sin cos logical_not bitwise_not rsub reciprocal
+    relu relu_ relu6 gelu silu sigmoid tanh hardswish hardsigmoid hardtanh elu leaky_relu softplus exp log sqrt
+    rsqrt neg abs pow clamp clamp_min clamp_max mish erf square floor ceil
+    round sin cos logical_not bitwise_not rsub reciprocal
     add sub mul div maximum minimum eq ne lt le gt ge where masked_fill logical_and logical_or bitwise_and bitwise_or
     floor_divide remainder _to_copy to type_as log1p expm1 sign nan_to_num selu celu log_sigmoid softsign fill
     zeros_like ones_like full_like isnan lerp addcmul
@@ -92,7 +93,7 @@ def transposed_convolution(flow: Flow, node: Node) -> Dims:
     return [x[0], weight[1], *flow.kept(node, "a side of a map")[2:]]
 
 
-@rule("batch_norm", "instance_norm")
+@rule("_native_batch_norm_legit_no_training", "instance_norm")
 def channel_norm(flow: Flow, node: Node) -> Dims:
     """Each channel by itself."""
     x = flow.dims(node.args[0])
@@ -100,6 +101,15 @@ def channel_norm(flow: Flow, node: Node) -> Dims:
         if isinstance(one, Node):
             dims.unify(x[1], flow.dims(one)[0], flow.why(node))
     return x
+
+
+@rule("_native_batch_norm_legit")
+def computed_norm(flow: Flow, node: Node) -> list[Dims]:
+    """A batch norm by the batch's statistics, which standardised weights use: only without scales."""
+    x = flow.dims(node.args[0])
+    if any(isinstance(one, Node) for one in node.args[1:]):
+        _fixed_all(flow, node)
+    return [x, [x[1]], [x[1]]]
 
 
 @rule("layer_norm", "rms_norm")
@@ -335,7 +345,7 @@ def permuted(flow: Flow, node: Node) -> Dims:
     return [x[axis] for axis in node.args[1]]  # type: ignore[union-attr,index,misc]
 
 
-@rule("transpose", "t", "swapaxes", "numpy_T", "mT")
+@rule("transpose", "t")
 def transposed(flow: Flow, node: Node) -> Dims:
     """Two axes in each other's place."""
     x = list(flow.dims(node.args[0]))
@@ -448,7 +458,7 @@ def _fixed_all(flow: Flow, node: Node) -> Dims:
     for one in node.all_input_nodes:
         for dim in flow.of.get(flow.graph.real(one)) or []:
             dims.fix(dim, why)
-    return flow.kept(node, why)
+    return flow.kept(node, why) if isinstance(node.meta["val"], Tensor) else []
 
 
 @rule("sym", "sym_size", "sym_numel")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,7 +10,8 @@ from torch.fx import Node
 from supernet.from_module.dims import BATCH, Atom, Dim, factors
 from supernet.from_module.emit import VIEWS, Emitter
 from supernet.from_module.flow import Flow
-from supernet.from_module.graph import Graph, overload
+from supernet.from_module.graph import BATCH_NORM, Graph, overload
+from supernet.from_module.layers import LAYERS
 from supernet.from_module.sizes import pieces_of
 from supernet.from_module.tables import Tables
 from supernet.from_module.writer import Template
@@ -112,8 +112,15 @@ def prefix_of(graph: Graph, nodes: Sequence[Node]) -> str:
         return ""
     if len(set(paths)) == 1:
         return paths[0].rpartition(".")[0]
-    split = [path.split(".") for path in paths]
-    return ".".join(os.path.commonprefix(split))
+    prefix = paths[0].split(".")
+    for path in paths[1:]:
+        prefix = prefix[: _agreeing(prefix, path.split("."))]
+    return ".".join(prefix)
+
+
+def _agreeing(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many leading parts are equal."""
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def weights_of(graph: Graph, node: Node) -> list[Node]:
@@ -130,7 +137,7 @@ def weights_of(graph: Graph, node: Node) -> list[Node]:
 
 def template_of(flow: Flow, segment: Segment, tables: Tables) -> Template:
     """A segment as a block."""
-    emitter = Emitter(flow, segment.source, prefix_of(flow.graph, segment.nodes), tables)
+    emitter = Emitter(flow, segment.source, prefix_of(flow.graph, segment.nodes), tables, LAYERS)
     for node in segment.nodes:
         for atom in _heads(flow, node):
             emitter.template.roles.setdefault(atom, "heads")
@@ -162,9 +169,9 @@ def shortcut(graph: Graph, segment: Segment) -> list[tuple[Node, Node]]:
             if len(mine) == 1:
                 found.append((node, given[1 - given.index(mine[0])]))
                 on_path.add(node)
-        elif name in VIEWS and given and given[0] in on_path and name not in ("slice", "select", "split", "chunk"):
-            on_path.add(node)
-        elif name in ("layer_norm", "batch_norm", "relu", "rms_norm") and found and given[0] is found[-1][0]:
+        elif (
+            name in VIEWS and given and given[0] in on_path and name not in ("slice", "select", "split", "chunk")
+        ) or (name in ("layer_norm", BATCH_NORM, "relu", "rms_norm") and found and given[0] is found[-1][0]):
             on_path.add(node)
     return found if segment.answer in on_path else []
 
@@ -247,9 +254,7 @@ def _likeness(flow: Flow, segment: Segment) -> tuple[object, ...]:
     return template.key, numbers, values, shape, is_residual(flow, segment)
 
 
-def _run_at(
-    flow: Flow, segments: Sequence[Segment], alike: Sequence[object], start: int
-) -> tuple[int, int]:
+def _run_at(flow: Flow, segments: Sequence[Segment], alike: Sequence[object], start: int) -> tuple[int, int]:
     """The stretch of like blocks that begins here: segments of each, and how many."""
     best = (1, 1)
     if not is_residual(flow, segments[start]):

@@ -20,7 +20,7 @@ OWNED = {
     "conv3d": (1, 2),
     "conv_transpose1d": (1, 2),
     "conv_transpose2d": (1, 2),
-    "batch_norm": (1, 2),
+    "_native_batch_norm_legit_no_training": (1, 2),
     "layer_norm": (2, 3),
     "rms_norm": (2,),
     "group_norm": (2, 3),
@@ -45,12 +45,13 @@ def refuse_shared(graph: Graph) -> None:
         if len(several) > 1:
             name = graph.parameters[parameter]
             places = " and ".join(
-                f"{overload(one).split('.')[0]} in {module_of(one) or 'the module itself'} ({line_of(one)})" for one in several[:2]
+                f"{overload(one).split('.')[0]} in {module_of(one) or 'the module itself'} ({line_of(one)})"
+                for one in several[:2]
             )
             module, _, own = name.rpartition(".")
             raise RefusedModule(
-                f"Module {module!r} is shared: its {own} is used {len(several)} times, by {places}. A layer of a family "
-                "runs once in a pass. Give each place a module of its own, with a copy of the weights."
+                f"Module {module!r} is shared: its {own} is used {len(several)} times, by {places}. A layer of a "
+                "family runs once in a pass. Give each place a module of its own, with a copy of the weights."
             )
 
 

@@ -54,7 +54,7 @@ def layout(config, classes):
     return made_layout(WEIGHTS, UNUSED, CLASSIFIER, TAKES.classes, classes)
 '''
 
-BLOCKS = '''
+BLOCKS = """
 
 # --- the torch modules: constructor arguments are the fields of the spec, in order -----------------
 
@@ -67,7 +67,7 @@ def blocks():
 {classes}
 
     return {{{kinds}}}
-'''
+"""
 
 
 def source_of(plan: Plan) -> str:
@@ -76,7 +76,9 @@ def source_of(plan: Plan) -> str:
     if plan.flow.classes is not None:
         names[plan.flow.classes.root] = 'v["classes"]'
     parts = [_head(plan), _groups(plan), _repeats(plan)]
-    parts += ["\n# --- the layers, in numbers -----------------------------------------------------------------------\n"]
+    parts += [
+        "\n# --- the layers, in numbers -----------------------------------------------------------------------\n"
+    ]
     has_classes = plan.flow.classes is not None
     parts += [f"\n\n{one.spec_source(has_classes)}\n" for one in plan.classes]
     parts += [SPACE.format(name=plan.name, calls=_calls(plan, names))]
@@ -84,7 +86,11 @@ def source_of(plan: Plan) -> str:
     parts += [BLOCKS.format(classes="\n\n".join(one.module_source() for one in plan.classes), kinds=kinds)]
     parts += [_weights(plan)]
     tables = plan.tables.source()
-    parts += [f"\n# --- tables that the module computed from nothing ---------------------------------------------\n\n{tables}"] if tables else []
+    parts += (
+        [f"\n# --- tables that the module computed from nothing -----------------------------------\n\n{tables}"]
+        if tables
+        else []
+    )
     return "".join(parts)
 
 
@@ -93,7 +99,9 @@ def _head(plan: Plan) -> str:
     kept = ["What stays as it is, because nothing proves that it may change:", ""]
     for line in plan.kept:
         kept += textwrap.wrap(line, 112, initial_indent="- ", subsequent_indent="  ", break_long_words=False)
-    text = "\n".join(kept if plan.kept else ["Every width but those of input and answer is elastic."]).replace("\\", "/")
+    text = "\n".join(kept if plan.kept else ["Every width but those of input and answer is elastic."]).replace(
+        "\\", "/"
+    )
     classes = plan.graph.answer.meta["val"].shape[1]
     return HEAD.format(
         title=title, name=plan.name, kept=text, channels=plan.shape[1], size=plan.shape[2], classes=classes
@@ -101,11 +109,19 @@ def _head(plan: Plan) -> str:
 
 
 def _groups(plan: Plan) -> str:
-    lines = ["\n# Widths that must agree: units in the module, options, and the axes of weights that have them.", "GROUPS = {"]
+    lines = [
+        "\n# Widths that must agree: units in the module, options, and the axes of weights that have them.",
+        "GROUPS = {",
+    ]
     for width in plan.widths:
         unit = _unit(plan, width)
         shown = f", unit={unit}" if unit > 1 else ""
-        lines += [f'    "{width.name}": Group(', f"        {width.atom.size},", f"        {width.options},", "        ("]
+        lines += [
+            f'    "{width.name}": Group(',
+            f"        {width.atom.size},",
+            f"        {width.options},",
+            "        (",
+        ]
         lines += [f'            "{axis}",' for axis in width.axes]
         lines += [f"        ){shown},", "    ),"]
     return "\n".join([*lines, "}", ""])
@@ -123,7 +139,10 @@ def _unit(plan: Plan, width: Width) -> int:
 
 
 def _repeats(plan: Plan) -> str:
-    lines = ["# Blocks that compute the same: how many there may be, their slots, and the widths that only they have.", "REPEATS = {"]
+    lines = [
+        "# Blocks that compute the same: how many there may be, their slots, and the widths that only they have.",
+        "REPEATS = {",
+    ]
     for name, slots in plan.repeats.items():
         own: dict[str, list[str]] = {}
         for width in plan.widths:
@@ -143,7 +162,10 @@ def _calls(plan: Plan, names: dict[Atom, str]) -> str:
 
 
 def _weights(plan: Plan) -> str:
-    lines = ["\n\n# --- where the module's weights go ----------------------------------------------------------------\n", "WEIGHTS = ["]
+    lines = [
+        "\n\n# --- where the module's weights go ----------------------------------------------------------------\n",
+        "WEIGHTS = [",
+    ]
     used, classifier = set(), set()
     for slot, template in plan.templates.items():
         for one in template.sources:

@@ -61,8 +61,8 @@ class Tables:
             lines += ["    ),"]
         if total > MOST_CHARACTERS:
             raise RefusedModule(
-                f"The module's constants take {total:,} characters when they are packed, and a family's file holds up to "
-                f"{MOST_CHARACTERS:,}. Compute them in forward(), or make them parameters."
+                f"The module's constants take {total:,} characters when they are packed, and a family's file holds up "
+                f"to {MOST_CHARACTERS:,}. Compute them in forward(), or make them parameters."
             )
         return "\n".join([*lines, "}", "", "", UNPACK])
 
