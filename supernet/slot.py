@@ -35,7 +35,8 @@ def build_block(spec: LayerSpec) -> nn.Module:
     CPU. Supernet, sub-networks and extracted networks share the layout, and so their results to the bit.
     """
     block = block_class(spec)(**spec.fields())
-    return block.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    # `Module.to` would ask the same of tensors of rank five, which have no such layout.
+    return block._apply(lambda t: t.to(memory_format=torch.channels_last) if t.dim() == 4 else t)
 
 
 def slice_bounds(large: torch.Size, small: torch.Size) -> tuple[tuple[int, int, int], ...]:

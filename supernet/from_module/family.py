@@ -19,6 +19,8 @@ from supernet.from_module.writer import Template
 # Reasons that everybody expects, and that would fill the file.
 EXPECTED = ("a kernel's side", "the input has it", "a side of a map", "rows of a table", "the answer has it")
 SHOWN = 4
+# Names of classes that, with `Spec` behind them or without, mean something else in the file.
+RESERVED = ("Layer", "Part", "Group", "Repeat", "Weight", "ImageInput", "F")
 # Vectors that have the width of the weight beside them.
 FOLLOWING = (".bias", ".running_mean", ".running_var")
 
@@ -144,6 +146,8 @@ def _class_name(graph: Graph, block: Block) -> tuple[str, str]:
         name = "".join(part.capitalize() for part in re.split(r"\W|_", _layer_name(graph, block))) or "Block"
     if not name[0].isalpha():
         name = f"Block{name}"
+    if name in RESERVED:
+        name = f"{name}Block"
     return name, f"As `{prefix}`." if prefix else f"As `{_layer_name(graph, block)}` and what stands around it."
 
 
@@ -214,13 +218,12 @@ def _refuse_spread(graph: Graph, blocks: dict[str, Block]) -> None:
     Raises:
         RefusedModule: one is used in several.
     """
-    for parameter, name in graph.parameters.items():
-        users = {
-            slot
-            for slot, block in blocks.items()
-            for node in block.segment.nodes
-            if parameter in weights_of(graph, node)
-        }
+    homes: dict[str, set[str]] = {}
+    for slot, block in blocks.items():
+        for node in block.segment.nodes:
+            for parameter in weights_of(graph, node):
+                homes.setdefault(graph.parameters[parameter], set()).add(slot)
+    for name, users in homes.items():
         if len(users) > 1:
             raise RefusedModule(
                 f"{name!r} is shared by {len(users)} blocks ({', '.join(sorted(users)[:3])}). A layer of a family "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ class Graph:
         constants: node -> tensor that depends neither on weights nor on what the module is given.
         buffers: of these, node -> name in the module.
         same: node -> the node that it is equal to.
+        main: operations on what the module is given, not only on weights or the batch's size.
         left_out: parameters that take no part in the answer.
     """
 
@@ -50,6 +52,7 @@ class Graph:
     constants: Mapping[Node, Tensor]
     buffers: Mapping[Node, str]
     same: Mapping[Node, Node]
+    main: frozenset[Node]
     left_out: tuple[str, ...]
 
     def real(self, node: Node) -> Node:
@@ -89,8 +92,10 @@ def read_graph(module: nn.Module, shape: tuple[int, ...]) -> Graph:
     position = _position_of_logits(module, example)
     batch = torch.export.Dim("batch", min=1, max=4096)
     try:
-        exported = torch.export.export(module, (example,), dynamic_shapes=({0: batch},), strict=False)
-        exported = exported.run_decompositions({})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own, about itself
+            exported = torch.export.export(module, (example,), dynamic_shapes=({0: batch},), strict=False)
+            exported = exported.run_decompositions({})
     except Exception as error:
         raise _untraceable(error) from None
     return _cleaned(module, exported, position)
@@ -244,13 +249,20 @@ def _cleaned(module: nn.Module, exported: torch.export.ExportedProgram, position
             answer = node.args[0][_kept_outputs(exported, position)]
     assert source is not None
     assert answer is not None
-    graph = Graph(module, (), source, answer, parameters, constants, buffers, same, ())
+    graph = Graph(module, (), source, answer, parameters, constants, buffers, same, frozenset(), ())
     alive = _ancestors(graph, answer)
     _fold(graph, [node for node in order if node in alive and node not in same], constants)
     nodes = [node for node in order if node in alive and node not in same and node not in constants]
     used = {parameters[node] for node in parameters if node in alive}
     left_out = tuple(name for name, _ in module.named_parameters() if name not in used)
-    return Graph(module, tuple(nodes), source, graph.real(answer), parameters, constants, buffers, same, left_out)
+    main = {source}
+    for node in nodes:
+        if overload(node).split(".")[0] not in ("sym", "sym_size") and main.intersection(graph.inputs(node)):
+            main.add(node)
+    answer = graph.real(answer)
+    return Graph(
+        module, tuple(nodes), source, answer, parameters, constants, buffers, same, frozenset(main - {source}), left_out
+    )
 
 
 def _kept_outputs(exported: torch.export.ExportedProgram, position: int) -> int:

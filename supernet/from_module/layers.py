@@ -15,7 +15,7 @@ from torch.fx import Node
 from supernet.from_module import dims
 from supernet.from_module.dims import Dim
 from supernet.from_module.emit import Emitter
-from supernet.from_module.graph import overload
+from supernet.from_module.graph import Graph, overload
 from supernet.from_module.sizes import Piece, Poly, elements, pieces_of, plus, poly_of, times, total
 from supernet.from_module.writer import Source
 
@@ -280,11 +280,17 @@ def attention(emitter: Emitter, node: Node) -> str | None:
     """Queries with keys, and probabilities with values."""
     flow = emitter.flow
     q, k, v = (flow.dims(node.args[position]) for position in range(3))
-    scores = times(elements(flow.dims(node)[:-1]), poly_of(k[-2]))
-    emitter.part(node, "attention", NO, NO, times(scores, plus(poly_of(q[-1]), poly_of(v[-1]))))
+    counted = times(elements(flow.dims(node)[:-1]), poly_of(k[-2]))
+    emitter.part(node, "attention", NO, NO, times(counted, plus(poly_of(q[-1]), poly_of(v[-1]))))
     tensors = [emitter.tensor(node.args[position]) for position in range(3)]
     options = []
-    if (mask := flow.given(node, 3, "attn_mask")) is not None:
+    mask = flow.given(node, 3, "attn_mask")
+    if mask is not None and learned(flow.graph, mask):
+        # torch would take another kernel where the mask needs a gradient, which rounds otherwise.
+        scale = flow.given(node, 6, "scale") or dims.size_of(q[-1])[1] ** -0.5
+        scores = f"{tensors[0]} @ {tensors[1]}.transpose(-2, -1) * {emitter.template.number(float(scale), 'scale')}"
+        return f"({scores} + {emitter.tensor(mask)}).softmax(-1) @ {tensors[2]}"
+    if mask is not None:
         options.append(f"attn_mask={emitter.tensor(mask)}")
     if flow.given(node, 5, "is_causal", False):
         options.append("is_causal=True")
@@ -323,6 +329,19 @@ def _product(numbers: Sequence[int]) -> int:
     for number in numbers:
         made *= number
     return made
+
+
+def learned(graph: Graph, node: Node) -> bool:
+    """Whether weights are in a tensor."""
+    waiting, seen = [graph.real(node)], set()
+    while waiting:
+        one = waiting.pop()
+        if one in graph.parameters:
+            return True
+        if one not in seen and one not in graph.constants:
+            seen.add(one)
+            waiting += graph.inputs(one) if one.op == "call_function" else []
+    return False
 
 
 def _called(emitter: Emitter, node: Node, attribute: str) -> str:

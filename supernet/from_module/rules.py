@@ -444,13 +444,8 @@ def made(flow: Flow, node: Node) -> Dims:
 
 def _of_weights(flow: Flow, argument: Any) -> bool:
     """Whether a tensor depends on weights alone."""
-    waiting = [flow.graph.real(argument)]
-    while waiting:
-        node = waiting.pop()
-        if node is flow.graph.source:
-            return False
-        waiting += flow.graph.inputs(node) if node.op != "placeholder" else []
-    return True
+    node = flow.graph.real(argument)
+    return node not in flow.graph.main and node is not flow.graph.source
 
 
 def _fixed_all(flow: Flow, node: Node) -> Dims:

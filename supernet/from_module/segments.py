@@ -62,7 +62,7 @@ class Block:
 def segments_of(flow: Flow) -> list[Segment]:
     """The shortest segments of a graph."""
     graph = flow.graph
-    main = [node for node in graph.nodes if _depends(graph, node)]
+    main = [node for node in graph.nodes if node in graph.main]
     last = {graph.answer: len(main)}
     for position, node in enumerate(main):
         for one in graph.inputs(node):
@@ -77,22 +77,6 @@ def segments_of(flow: Flow) -> list[Segment]:
             found.append(Segment(source, tuple(main[start : position + 1])))
             source, start = node, position + 1
     return found
-
-
-def _depends(graph: Graph, node: Node) -> bool:
-    """Whether a tensor depends on what the module is given, by more than its batch."""
-    waiting, seen = [node], set()
-    if overload(node).split(".")[0] in ("sym", "sym_size"):
-        return False
-    while waiting:
-        one = waiting.pop()
-        if one is graph.source:
-            return True
-        if one in seen or one in graph.constants or overload_of(one) in ("sym", "sym_size"):
-            continue
-        seen.add(one)
-        waiting += graph.inputs(one) if one.op != "placeholder" else []
-    return False
 
 
 def overload_of(node: Node) -> str:
@@ -130,7 +114,7 @@ def weights_of(graph: Graph, node: Node) -> list[Node]:
         one = waiting.pop()
         if one in graph.parameters:
             found.append(one)
-        elif one.op == "call_function" and one not in graph.constants and not _depends(graph, one):
+        elif one.op == "call_function" and one not in graph.constants and one not in graph.main:
             waiting += graph.inputs(one)
     return found
 

@@ -41,8 +41,9 @@ def refuse_shared(graph: Graph) -> None:
         for one in graph.inputs(node):
             if one in graph.parameters:
                 users.setdefault(one, []).append(node)
+    layers = weights_of_layers(graph)
     for parameter, several in users.items():
-        if len(several) > 1:
+        if len(several) > 1 and parameter in layers:
             name = graph.parameters[parameter]
             places = " and ".join(
                 f"{overload(one).split('.')[0]} in {module_of(one) or 'the module itself'} ({line_of(one)})"
@@ -94,13 +95,20 @@ def frozen(flow: Flow) -> dict[str, list[str]]:
     return {why: list(dict.fromkeys(names)) for why, names in found.items()}
 
 
+def weights_of_layers(graph: Graph) -> set[Node]:
+    """Parameters that stand where a layer has its own; all others are tables."""
+    found = set()
+    for node in graph.nodes:
+        for position in OWNED.get(overload(node).split(".")[0], ()):
+            if len(node.args) > position and isinstance(node.args[position], Node):
+                found.add(graph.real(node.args[position]))  # type: ignore[arg-type]
+    return found & set(graph.parameters)
+
+
 def _fix_unwritable(flow: Flow) -> bool:
-    news, layers = False, set()
+    news, layers = False, weights_of_layers(flow.graph)
     for node in flow.graph.nodes:
         name = overload(node).split(".")[0]
-        for position in OWNED.get(name, ()):
-            if len(node.args) > position and isinstance(node.args[position], Node):
-                layers.add(flow.graph.real(node.args[position]))  # type: ignore[arg-type]
         grouped = name in ("conv1d", "conv2d", "conv3d") and flow.given(node, 6, "groups", 1) != 1
         if grouped or name in WHOLE:
             for one in node.all_input_nodes:

@@ -225,7 +225,7 @@ def test_a_shape_that_is_no_square_image_is_refused(shape: str) -> None:
         ("nonsuch_package:make", "No module named"),
         ("own_package.model:nonsuch", "no attribute 'nonsuch'"),
         ("own_package.model:number", "gives int"),
-        ("own_package.model:failing", r"model.py, line 8\): ZeroDivisionError"),
+        ("own_package.model:failing", r"model.py, line 7\): ZeroDivisionError"),
     ],
 )
 def test_what_gives_no_module_is_refused(
