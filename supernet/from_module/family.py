@@ -10,14 +10,14 @@ from supernet.from_module.classes import BlockClass, classes_of
 from supernet.from_module.dims import Atom, fix
 from supernet.from_module.flow import Flow
 from supernet.from_module.graph import Graph, RefusedModule
-from supernet.from_module.rules import RULES
+from supernet.from_module.rules import RULES, SIDE
 from supernet.from_module.segments import Block, blocks_of, prefix_of, template_of, weights_of
 from supernet.from_module.settling import elastic, frozen, refuse_shared, settle_all
 from supernet.from_module.tables import Tables
 from supernet.from_module.writer import Template
 
 # Reasons that everybody expects, and that would fill the file.
-EXPECTED = ("a kernel's side", "the input has it", "a side of a map", "rows of a table", "the answer has it")
+EXPECTED = (SIDE, "the input has it", "rows of a table", "the answer has it")
 SHOWN = 4
 # Names of classes that, with `Spec` behind them or without, mean something else in the file.
 RESERVED = ("Layer", "Part", "Group", "Repeat", "Weight", "ImageInput", "F")

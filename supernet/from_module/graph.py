@@ -173,10 +173,9 @@ def line_of(node: Node) -> str:
     """The user's line that a node comes from, as `FILE, line N`; empty if nobody knows."""
     trace = str(node.meta.get("stack_trace") or "")
     lines = [line.strip() for line in trace.splitlines() if line.strip().startswith("File ")]
-    if not lines:
-        return ""
-    file, line = lines[-1].removeprefix("File ").split(", ")[:2]
-    return f"{Path(file.strip(chr(34))).name}, {line}"
+    frames = [line.removeprefix("File ").replace(chr(34), "").split(", ")[:2] for line in lines]
+    own = [frame for frame in frames if TORCH not in Path(frame[0]).parents]
+    return f"{Path(own[-1][0]).name}, {own[-1][1]}" if own else ""
 
 
 def module_of(node: Node) -> str:

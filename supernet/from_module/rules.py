@@ -31,6 +31,10 @@ POOLS = """
 REDUCTIONS = "mean sum amax amin var std logsumexp linalg_vector_norm norm prod any all var_mean"
 
 
+# Why maps and kernels keep their sides.
+SIDE = "a side of a map or kernel"
+
+
 def rule(*names: str) -> Callable[[Rule], Rule]:
     """Register what operations of these names do."""
 
@@ -71,11 +75,11 @@ def convolution(flow: Flow, node: Node) -> Dims:
         dims.unify(weight[0], (*each, *dims.constant(per_group, f"{why} has so many outputs a group")), why)
         dims.fix(weight[1], f"{why} has so many inputs a group")
         dims.unify(x[1], (*each, *weight[1]), why)
-    for kernel in weight[2:]:
-        dims.fix(kernel, "a kernel's side")
+    for side in (*weight[2:], *x[2:]):
+        dims.fix(side, SIDE)
     if (bias := flow.given(node, 2, "bias")) is not None:
         dims.unify(weight[0], flow.dims(bias)[0], why)
-    return [x[0], weight[0], *flow.kept(node, "a side of a map")[2:]]
+    return [x[0], weight[0], *flow.kept(node, SIDE)[2:]]
 
 
 @rule("conv_transpose1d", "conv_transpose2d")
@@ -86,11 +90,11 @@ def transposed_convolution(flow: Flow, node: Node) -> Dims:
     if int(flow.given(node, 6, "groups", 1)) != 1:
         dims.fix((*weight[0], *weight[1]), f"{why} has groups")
         return [x[0], *flow.kept(node, f"{why} has groups")[1:]]
-    for kernel in weight[2:]:
-        dims.fix(kernel, "a kernel's side")
+    for side in (*weight[2:], *x[2:]):
+        dims.fix(side, SIDE)
     if (bias := flow.given(node, 2, "bias")) is not None:
         dims.unify(weight[1], flow.dims(bias)[0], why)
-    return [x[0], weight[1], *flow.kept(node, "a side of a map")[2:]]
+    return [x[0], weight[1], *flow.kept(node, SIDE)[2:]]
 
 
 @rule("_native_batch_norm_legit_no_training", "instance_norm")
@@ -100,6 +104,8 @@ def channel_norm(flow: Flow, node: Node) -> Dims:
     for one in node.args[1:5]:
         if isinstance(one, Node):
             dims.unify(x[1], flow.dims(one)[0], flow.why(node))
+    for side in x[2:]:
+        dims.fix(side, f"{flow.why(node)} runs over it")
     return x
 
 
@@ -109,6 +115,8 @@ def computed_norm(flow: Flow, node: Node) -> list[Dims]:
     x = flow.dims(node.args[0])
     if any(isinstance(one, Node) for one in node.args[1:]):
         _fixed_all(flow, node)
+    for side in (*x[:1], *x[2:]):
+        dims.fix(side, f"{flow.why(node)} runs over it")
     return [x, [x[1]], [x[1]]]
 
 
@@ -127,6 +135,8 @@ def layer_norm(flow: Flow, node: Node) -> Dims:
 def group_norm(flow: Flow, node: Node) -> Dims:
     """Whole groups may be left out, never parts of one."""
     x, why, groups = flow.dims(node.args[0]), flow.why(node), int(node.args[1])  # type: ignore[call-overload]
+    for side in x[2:]:
+        dims.fix(side, f"{why} runs over it")
     if groups > 1:
         each = dims.size_of(x[1])[1] // groups
         dims.unify(x[1], (*dims.free(groups), *dims.constant(each, f"{why} normalises groups of it")), why)
@@ -180,6 +190,8 @@ def attention(flow: Flow, node: Node) -> Dims:
     q, k, v, why = flow.dims(node.args[0]), flow.dims(node.args[1]), flow.dims(node.args[2]), flow.why(node)
     for one in (q[-1], v[-1]):
         dims.fix(one, "the width of a head, by whose root attention divides")
+    for one in (q[-2], k[-2]):
+        dims.fix(one, f"{why} runs over it")
     dims.unify(q[-1], k[-1], why)
     dims.unify(k[-2], v[-2], why)
     outer = broadcast(flow, node, [q[:-2], k[:-2], v[:-2]])
@@ -222,7 +234,9 @@ def pooled(flow: Flow, node: Node) -> Any:
     x = flow.dims(node.args[0])
     if not isinstance(node.meta["val"], Tensor) or len(x) < 3:
         return _fixed_all(flow, node)
-    return [x[0], x[1], *flow.kept(node, "a side of a map")[2:]]
+    for side in x[2:]:
+        dims.fix(side, SIDE)
+    return [x[0], x[1], *flow.kept(node, SIDE)[2:]]
 
 
 @rule("pad", "constant_pad_nd", "reflection_pad2d", "replication_pad2d")
@@ -402,14 +416,18 @@ def unfolded(flow: Flow, node: Node) -> Dims:
     """(batch, channels, ...) -> (batch, channels x kernel, places)."""
     x, after = flow.dims(node.args[0]), flow.kept(node, "places of a map")
     area = math.prod(node.args[1])  # type: ignore[arg-type]
+    for side in x[2:]:
+        dims.fix(side, SIDE)
     return [x[0], (*x[1], *dims.constant(area, "a kernel's area")), after[2]]
 
 
 @rule("pixel_shuffle")
 def shuffled(flow: Flow, node: Node) -> Dims:
     """(batch, channels x r x r, ...) -> (batch, channels, ...)."""
-    x, after = flow.dims(node.args[0]), flow.kept(node, "a side of a map")
+    x, after = flow.dims(node.args[0]), flow.kept(node, SIDE)
     each = int(node.args[1]) ** 2  # type: ignore[call-overload]
+    for side in x[2:]:
+        dims.fix(side, SIDE)
     channels = dims.free(dims.size_of(x[1])[1] // each)
     dims.unify(x[1], (*channels, *dims.constant(each, "places of a pixel")), flow.why(node))
     return [x[0], channels, *after[2:]]

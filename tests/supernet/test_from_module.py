@@ -115,9 +115,8 @@ def test_another_number_of_classes_has_a_fresh_classifier(made: Made) -> None:
 
 
 def test_the_file_alone_needs_nothing_of_the_module(made: Made) -> None:
-    text = made.file.read_text()
-    assert "import tests" not in text
-    assert "test_from_module" not in text.replace("tests:make", "")
+    imported = [line for line in made.file.read_text().splitlines() if "import" in line]
+    assert not [line for line in imported if "tests" in line]
 
 
 # --- refusals -----------------------------------------------------------------------------------
@@ -199,8 +198,8 @@ class Rigid(nn.Module):
     ("module", "reason"),
     [
         (Branching, r"depends on the values of its input .*test_from_module.py, line \d+: if y.sum\(\) > 0"),
-        (Shared, r"Module 'middle' is shared: its weight is used 2 times, by linear in middle \(.*line \d+\)"),
-        (Tied, r"'middle' is shared"),
+        (Shared, r"Module 'middle' is shared: its weight is used 2 times, by linear in middle \(test_from_module.py, line \d+\)"),
+        (Tied, r"'(middle|last)' is shared: its weight is used 2 times, by linear in middle \(test_from_module.py"),
         (OneBatch, r"for one number of samples only|torch.export cannot read"),
         (Features, r"logits have the shape \(batch, classes\)"),
         (Rigid, r"Nothing of the module can be made smaller"),
