@@ -174,7 +174,10 @@ def _widths(flow: Flow, templates: dict[str, Template]) -> list[Width]:
                 name = f"{places[0]}_{role}_{number}"
         taken.add(name)
         axes = dict.fromkeys(
-            f"{owned.layer}[{owned.axis}]" for slot in places for owned in templates[slot].owned if owned.width is atom and not owned.layer.endswith(FOLLOWING)
+            f"{owned.layer}[{owned.axis}]"
+            for slot in places
+            for owned in templates[slot].owned
+            if owned.width is atom and not owned.layer.endswith(FOLLOWING)
         )
         found.append(Width(name, atom, tuple(places), tuple(axes), shares(atom.size)))
     return found

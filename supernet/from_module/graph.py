@@ -144,8 +144,8 @@ def _untraceable(error: Exception) -> RefusedModule:
         )
     if "onstraint" in text and "batch" in text:
         return RefusedModule(
-            f"The module computes for one number of samples only{where}: a number stands where the batch should. Take the "
-            "batch from the input's shape, as x.shape[0]; len(x) is one number to torch.export."
+            f"The module computes for one number of samples only{where}: a number stands where the batch should. "
+            "Take the batch from the input's shape, as x.shape[0]; len(x) is one number to torch.export."
         )
     return RefusedModule(f"torch.export cannot read the module{where}: {_first_line(error)}.")
 

@@ -27,7 +27,8 @@ class Cell(nn.Module):
 
     def __init__(self, width):
         super().__init__()
-        self.norm, self.up, self.down = nn.BatchNorm2d(width), nn.Conv2d(width, 16, 3, padding=1), nn.Conv2d(16, width, 1)
+        self.norm = nn.BatchNorm2d(width)
+        self.up, self.down = nn.Conv2d(width, 16, 3, padding=1), nn.Conv2d(16, width, 1)
 
     def forward(self, x):
         return x + self.down(torch.relu(self.up(self.norm(x))))
