@@ -102,11 +102,11 @@ def made_space(
         choices.append(Choice(choice, counts))
         for index, slot in enumerate(repeat.blocks, 1):
             deep_enough = tuple(count for count in counts if count >= index)
-            for group in repeat.groups.get(slot, ()):
+            for own in repeat.groups.get(slot, ()):
                 if deep_enough and deep_enough != counts:
-                    when[group] = (choice, deep_enough)
+                    when[own] = (choice, deep_enough)
                 elif not deep_enough:
-                    when[group] = (choice, ())
+                    when[own] = (choice, ())
     for choice, group in groups.items():
         widths = options.of(choice, group.options, whole(1, group.now))
         depends = when.get(choice)

@@ -27,13 +27,6 @@ def mobilenet_v1() -> nn.Module:
     return _made("MobileNetV1", depth_multiplier=0.25, image_size=SIDE, min_depth=8)
 
 
-def bit() -> nn.Module:
-    """Convolutions whose weights are standardised, group norms (1912.11370)."""
-    return _made(
-        "Bit", embedding_size=16, hidden_sizes=[16, 32], depths=[2, 2], num_groups=4, layer_type="preactivation"
-    )
-
-
 def poolformer() -> nn.Module:
     """Average pooling in place of attention (2111.11418)."""
     return _made(
@@ -59,21 +52,6 @@ def swin() -> nn.Module:
         num_heads=[2, 4],
         window_size=4,
         mlp_ratio=2.0,
-    )
-
-
-def levit() -> nn.Module:
-    """Convolutions, attention with biases, batch norms on tokens (2104.01136)."""
-    return _made(
-        "Levit",
-        image_size=64,
-        hidden_sizes=[16, 32, 48],
-        num_attention_heads=[2, 4, 6],
-        depths=[2, 2, 2],
-        key_dim=[8, 8, 8],
-        patch_size=16,
-        mlp_ratio=[2, 2, 2],
-        attention_ratio=[2, 2, 2],
     )
 
 
@@ -121,20 +99,6 @@ def segformer() -> nn.Module:
     )
 
 
-def mobilevit() -> nn.Module:
-    """Transformers over patches of convolutional maps (2110.02178)."""
-    return _made(
-        "MobileViT",
-        image_size=64,
-        hidden_sizes=[16, 24, 32],
-        neck_hidden_sizes=[8, 8, 16, 16, 16, 16, 32],
-        num_attention_heads=2,
-        mlp_ratio=2.0,
-        expand_ratio=2.0,
-        output_stride=32,
-    )
-
-
 def pvt() -> nn.Module:
     """A pyramid of vision transformers (2102.12122)."""
     return _made(
@@ -145,22 +109,6 @@ def pvt() -> nn.Module:
         sequence_reduction_ratios=[2, 1],
         hidden_sizes=[8, 16],
         patch_sizes=[4, 2],
-        strides=[4, 2],
-        num_attention_heads=[1, 2],
-        mlp_ratios=[2, 2],
-    )
-
-
-def pvt_v2() -> nn.Module:
-    """The same with overlapping patches and convolutions in the MLP (2106.13797)."""
-    return _made(
-        "PvtV2",
-        image_size=SIDE,
-        num_encoder_blocks=2,
-        depths=[2, 2],
-        sr_ratios=[2, 1],
-        hidden_sizes=[8, 16],
-        patch_sizes=[7, 3],
         strides=[4, 2],
         num_attention_heads=[1, 2],
         mlp_ratios=[2, 2],
@@ -205,55 +153,21 @@ def swiftformer() -> nn.Module:
     return _made("SwiftFormer", image_size=64, embed_dims=[8, 16, 24, 32], depths=[2, 2, 2, 2], mlp_ratio=2)
 
 
-def swinv2() -> nn.Module:
-    """Cosine attention in windows, positions by a network (2111.09883)."""
-    return _made(
-        "Swinv2",
-        image_size=SIDE,
-        patch_size=2,
-        embed_dim=16,
-        depths=[2, 2],
-        num_heads=[2, 4],
-        window_size=4,
-        mlp_ratio=2.0,
-    )
-
-
-def mobilevit_v2() -> nn.Module:
-    """Separable attention over patches (2206.02680)."""
-    return _made(
-        "MobileViTV2",
-        image_size=64,
-        expand_ratio=1.0,
-        base_attn_unit_dims=[16, 24, 32],
-        n_attn_blocks=[1, 1, 1],
-        width_multiplier=0.25,
-        mlp_ratio=2,
-        ffn_multiplier=2.0,
-    )
-
-
 # Which side their images have, where it is not `SIDE`.
-SIDES = {"levit": 64, "mobilevit": 64, "swiftformer": 64, "mobilevit_v2": 64}
+SIDES = {"swiftformer": 64}
 MODULES: dict[str, Callable[[], nn.Module]] = {
     made.__name__: made
     for made in (
         regnet,
         mobilenet_v1,
-        bit,
         poolformer,
         swin,
-        levit,
         cvt,
         data2vec_vision,
         segformer,
-        mobilevit,
         pvt,
-        pvt_v2,
         focalnet,
         hgnet_v2,
         swiftformer,
-        swinv2,
-        mobilevit_v2,
     )
 }
