@@ -38,11 +38,12 @@ fuzz: $(VENV)/ready ## 10,000 requests of every kind of key to every route
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[fuzz]"
 	@WINNOW_FUZZ_CASES=150 $(BIN)/python -m pytest -n 0 tests/service/test_fuzz.py $(ARGS)
 
-check: $(VENV)/ready ## ruff, mypy strict, import-linter
+check: $(VENV)/ready ## ruff, mypy strict, import-linter, prose
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python docs/prose.py
 
 docs: $(VENV)/ready ## The documentation as a site, in site/: it opens without a server and without the internet
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs --quiet build --clean

@@ -1,15 +1,17 @@
-"""What healing regains: a llama's front before and after its networks are trained further with their parent.
+"""What healing regains: a front before and after its networks are trained further with their parent.
 
-A llama of bytes is trained on tinyshakespeare as it is, and its neurons and heads are ordered by importance. Of random
-networks of 40 to 90 % of its size the best of each size is taken, by validation perplexity: the front. Each of these
-then goes four ways, judged on test text that chose nothing:
+A llama of bytes is trained on tinyshakespeare as it is, or a vision transformer (`--size vit`: `vit/cifar`) on images
+of CIFAR-10, and its neurons and heads are ordered by importance. Of random networks of 40 to 90 % of its size the best
+of each size is taken, by validation perplexity or accuracy: the front. Each of these then goes four ways, judged on
+test examples that chose nothing:
 
 - *before*: the slice as it is;
 - *healed*: at most a tenth of the training's steps with the largest network as teacher (`supernet.healing`);
-- *labels*: the same steps, rate and best step by validation, from the same slice, on the text alone;
+- *labels*: the same steps, rate and best step by validation, from the same slice, on the labels alone;
 - *alone*: the same network from nothing with all the training's steps (for `--alone` sizes).
 
-"Regained" is the share of the slice's lost loss (log perplexity beyond the largest network's) that is won back.
+"Regained" is the share of what the slice has lost (log perplexity, or accuracy, against the largest network's) that is
+won back.
 Stopped in between, it goes on from `--cache`.
 
     python -m benchmarks.healing [--json] [--size small] [--cache FOLDER] [--sizes 0.5 ...] [--alone 0.5 ...]
@@ -44,7 +46,7 @@ from search_space.operations import alone
 from search_space.plugins import load_family
 from search_space.space import SearchSpace
 from supernet.data import Dataset, Split, load_dataset
-from supernet.evaluate import perplexity
+from supernet.evaluate import score
 from supernet.flat import load_tensors, own_tensors
 from supernet.healing import Healing, HealingTrainer, Parent, by_itself
 from supernet.importance import order_by_importance
@@ -63,7 +65,12 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """How much of everything, and the shape of the llama."""
+    """How much of everything, and the shape of the llama.
+
+    Attributes:
+        validation_blocks: blocks of text, or images, that choose.
+        images: training images, validation included; 0: it is a llama.
+    """
 
     training: Plan
     hidden: int
@@ -74,19 +81,23 @@ class Study:
     healing_rate: float
     validation_blocks: int
     candidates: int
+    images: int = 0
 
 
 # 0.23, 0.86 and 2.8 million parameters. The small one took 14 minutes of a core that others shared; the full one was
 # never run.
 STUDIES: dict[str, Study] = {
     "small": Study(Plan(1500, 0, 16, 64, 3e-3, 300), 64, 176, 4, 4, 150, 1e-3, 60, 24),
+    "vit": Study(Plan(600, 0, 64, 0, 1e-3, 2000), 0, 0, 0, 0, 60, 5e-4, 1000, 16, images=10_000),
     "medium": Study(Plan(4000, 0, 16, 64, 2e-3, 300), 128, 344, 4, 4, 200, 1e-3, 60, 24),
     "full": Study(Plan(20000, 0, 16, 128, 1e-3, 400), 192, 512, 6, 6, 2000, 5e-4, 100, 60),
 }
 
 
 def space_of(study: Study) -> SearchSpace:
-    """The space of a llama of bytes."""
+    """The space of a llama of bytes, or of a vision transformer."""
+    if study.images:
+        return load_family("vit", "cifar", Adjustments())
     config = {
         "model_type": "llama",
         "architectures": ["LlamaForCausalLM"],
@@ -103,6 +114,25 @@ def space_of(study: Study) -> SearchSpace:
         "hidden_act": "silu",
     }
     return load_family("llama", None, Adjustments(length=study.training.length), config)
+
+
+def data_of(study: Study, path: Path) -> tuple[Dataset, Split]:
+    """The data with as much of the test split as counts, and the part of the validation split that chooses; exits where
+    they are not there."""
+    if not path.exists():
+        sys.stderr.write(f"Skipped: {path} is not there. Give a text file, or a folder of CIFAR-10, with --data.\n")
+        raise SystemExit(0)
+    if study.images:
+        data = load_dataset("cifar10", 0, {"path": str(path), "limit": study.images})
+    else:
+        data = load_dataset("text", 0, {"path": str(path), "length": study.training.length})
+    data = replace(data, test=_first(data.test, study.training.test_blocks))
+    return data, _first(data.validation, study.validation_blocks)
+
+
+def loss_of(metric: str, value: float) -> float:
+    """What adds up: the logarithm of a perplexity, the error of an accuracy."""
+    return math.log(value) if metric == "perplexity" else 1 - value
 
 
 def trained(study: Study, space: SearchSpace, data: Dataset, cache: Cache) -> Supernet:
@@ -134,16 +164,18 @@ def front(study: Study, supernet: Supernet, validation: Split) -> dict[float, Ar
             break
     best = {}
     for size, some in found.items():
-        scores = {name: perplexity(extract(supernet, one), validation) for name, one in some.items()}
-        best[size] = some[min(scores, key=lambda name: (scores[name], name))]
-        sys.stderr.write(f"{size:.0%}: {len(some)} networks, best {min(scores.values()):.4g}\n")
+        losses = {
+            name: loss_of(validation.metric, score(extract(supernet, one), validation)) for name, one in some.items()
+        }
+        best[size] = some[min(losses, key=lambda name: (losses[name], name))]
+        sys.stderr.write(f"{size:.0%}: {len(some)} networks, least loss {min(losses.values()):.4g}\n")
     return best
 
 
-def further(
-    study: Study, supernet: Supernet, data: Dataset, validation: Split, architecture: Architecture, labels: float
-) -> dict[str, Any]:
-    """Test perplexity of a slice that is trained further, of the best of its validations."""
+def trainer_of(
+    study: Study, supernet: Supernet, data: Dataset, architecture: Architecture, labels: float = 0.0
+) -> HealingTrainer:
+    """What heals a slice, before its first step."""
     options = TrainingOptions(
         epochs=1,
         batch_size=study.training.batch_size,
@@ -158,55 +190,60 @@ def further(
         momentum=0.9,
         clip_norm=1.0,
     )
-    space, steps = supernet.space, study.healing_steps
+    space = supernet.space
     student = by_itself(space, architecture, extract(supernet, architecture), CPU)
     parent = Parent("largest network", supernet, space.largest())
     method = Healing(DistillationOptions(labels=labels), architecture, parent, data.train.batch(slice(0, 2)))
-    trainer = HealingTrainer(student, method, data.train, options, 0, num_steps=steps)
+    return HealingTrainer(student, method, data.train, options, 0, num_steps=study.healing_steps)
+
+
+def further(
+    study: Study, supernet: Supernet, data: Dataset, validation: Split, architecture: Architecture, labels: float
+) -> dict[str, Any]:
+    """Test score of a slice that is trained further, of the best of its validations."""
+    trainer, steps = trainer_of(study, supernet, data, architecture, labels), study.healing_steps
+    student = trainer.supernet
     best, best_step, kept = math.inf, 0, own_tensors(student)
     began = time.monotonic()
     for step in range(1, steps + 1):
         trainer.step()
         if step % max(1, steps // VALIDATIONS) == 0 or step == steps:
-            score = perplexity(extract(student, architecture), validation)
-            if score < best:
-                best, best_step = score, step
+            loss = loss_of(validation.metric, score(extract(student, architecture), validation))
+            if loss < best:
+                best, best_step = loss, step
                 kept = {name: tensor.clone() for name, tensor in own_tensors(student).items()}
     load_tensors(student, kept)
     return {
-        "perplexity": perplexity(extract(student, architecture), data.test),
+        data.metric: score(extract(student, architecture), data.test),
         "best_step": best_step,
-        "tokens": steps * study.training.batch_size * study.training.length,
+        "examples": steps * study.training.batch_size,
         "seconds": round(time.monotonic() - began, 1),
     }
 
 
 def from_nothing(study: Study, space: SearchSpace, data: Dataset, architecture: Architecture) -> dict[str, Any]:
-    """Test perplexity of the same network, trained alone with all the steps."""
+    """Test score of the same network, trained alone with all the steps."""
     torch.manual_seed(0)
     own = alone(space, architecture)
     student, plan = Supernet(own), study.training
     method = Single(SingleOptions(architecture=",".join(map(str, architecture.genes))))
     began = time.monotonic()
     train(student, method, data, plan, plan.pretrain_steps, plan.learning_rate)
-    score = perplexity(extract(student, architecture), data.test)
-    return {"perplexity": score, "seconds": round(time.monotonic() - began, 1)}
+    return {
+        data.metric: score(extract(student, architecture), data.test),
+        "seconds": round(time.monotonic() - began, 1),
+    }
 
 
 def compared(
     study: Study, path: Path, folder: Path | None, sizes: Sequence[float], alone_sizes: Sequence[float]
 ) -> dict[str, Any]:
     """Networks of the front of these sizes, every way."""
-    if not path.exists():
-        sys.stderr.write(f"Skipped: {path} is not there. Give a text file with --data.\n")
-        raise SystemExit(0)
     cache = Cache(folder)
-    data = load_dataset("text", 0, {"path": str(path), "length": study.training.length})
-    data = replace(data, test=_first(data.test, study.training.test_blocks))
-    validation = _first(data.validation, study.validation_blocks)
+    data, validation = data_of(study, path)
     space = space_of(study)
     supernet = trained(study, space, data, cache)
-    whole, largest = params(space, space.largest()), perplexity(extract(supernet, space.largest()), data.test)
+    whole, largest = params(space, space.largest()), score(extract(supernet, space.largest()), data.test)
     genes = cache.result(
         "front", lambda: {f"{s}": list(a.genes) for s, a in front(study, supernet, validation).items()}
     )
@@ -219,7 +256,7 @@ def compared(
             sys.stderr.write(f"{name} {size:.0%}: {found}\n")
             return found
 
-        before = perplexity(extract(supernet, one), data.test)
+        before = score(extract(supernet, one), data.test)
         row: dict[str, Any] = {
             "size": size,
             "architecture_id": one.id,
@@ -232,19 +269,21 @@ def compared(
         }
         if size in alone_sizes:
             row["alone"] = way("alone", partial(from_nothing, study, space, data, one))
-        lost = math.log(before / largest)
+        lost = loss_of(data.metric, before) - loss_of(data.metric, largest)
         for name in ("healed", "labels", "alone"):
             if name in row:
-                row[name]["regained"] = round(math.log(before / row[name]["perplexity"]) / lost, 4)
+                won = loss_of(data.metric, before) - loss_of(data.metric, row[name][data.metric])
+                row[name]["regained"] = round(won / lost, 4)
         rows.append(row)
     return {
-        "question": "test perplexity of a front's networks before and after healing, beside labels alone and nothing",
+        "question": f"test {data.metric} of a front's networks before and after healing, beside labels alone",
         "study": asdict(study),
         "params": whole,
-        "largest_perplexity": largest,
+        f"largest_{data.metric}": largest,
         "networks": rows,
-        "rank_correlation": kendall_tau([(row["before"], row["healed"]["perplexity"]) for row in rows]),
-        "test_tokens": data.test.y.numel(),
+        "rank_correlation": kendall_tau([(row["before"], row["healed"][data.metric]) for row in rows]),
+        "metric": data.metric,
+        "test_answers": data.test.y.numel(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         **describe_machine(),
@@ -263,17 +302,20 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=None, help="folder that keeps what is done")
     parser.add_argument("--sizes", type=float, nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--alone", type=float, nargs="*", default=[0.5], help="sizes also trained from nothing")
-    parser.add_argument("--data", type=Path, default=Path(SHARED) / "tinyshakespeare" / "input.txt.gz")
+    parser.add_argument("--data", type=Path, default=None, help="text file, or folder of CIFAR-10")
     arguments = parser.parse_args()
-    result = compared(STUDIES[arguments.size], arguments.data, arguments.cache, arguments.sizes, arguments.alone)
+    usual = "cifar10" if STUDIES[arguments.size].images else "tinyshakespeare/input.txt.gz"
+    path = arguments.data or Path(SHARED) / usual
+    result = compared(STUDIES[arguments.size], path, arguments.cache, arguments.sizes, arguments.alone)
     if arguments.json:
         print(json.dumps(result, indent=2))
         return
-    print(f"largest: {result['params']:,} parameters, perplexity {result['largest_perplexity']:.4g}")
+    metric = result["metric"]
+    print(f"largest: {result['params']:,} parameters, {metric} {result[f'largest_{metric}']:.4g}")
     print(f"{'share':>6} {'before':>9} {'healed':>9} {'labels':>9} {'alone':>9} {'regained':>9}")
     for row in result["networks"]:
-        numbers = [row["before"], *(row[name]["perplexity"] for name in ("healed", "labels"))]
-        other = f"{row['alone']['perplexity']:>9.4g}" if "alone" in row else f"{'-':>9}"
+        numbers = [row["before"], *(row[name][metric] for name in ("healed", "labels"))]
+        other = f"{row['alone'][metric]:>9.4g}" if "alone" in row else f"{'-':>9}"
         print(
             f"{row['share']:>6.1%} " + " ".join(f"{n:>9.4g}" for n in numbers) + f" {other} "
             f"{row['healed']['regained']:>9.1%}"

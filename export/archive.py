@@ -17,7 +17,7 @@ def pack(folder: Path, archive: Path, name: str) -> None:
     """Write a `.tar.gz` that depends on names and contents alone: no times, owners or order of the disk.
 
     Args:
-        name: of the folder within the archive.
+        name: name of the folder within the archive.
     """
     with (
         archive.open("wb") as raw,

@@ -56,7 +56,7 @@ class Bundle:
     """A finished export.
 
     Attributes:
-        report: of the verification, as the bundle holds it.
+        report: report of the verification, as the bundle holds it.
         measured: what was timed meanwhile, by format; no part of the bundle, because it is another number each time.
     """
 

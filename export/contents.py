@@ -22,7 +22,7 @@ class Member:
     Attributes:
         layers: its specs by slot, in forward order.
         metrics: its numbers, as the front has them.
-        values: of its choices.
+        values: values of its choices.
         network: gives it, extracted and calibrated, in evaluation mode, when it is its turn.
     """
 
@@ -39,7 +39,7 @@ class Shared:
 
     Attributes:
         tensors: its parameters, by slot and name within the slot's block.
-        blocks: of its slots.
+        blocks: blocks of its slots.
         objectives: metric -> `minimize` or `maximize`; the first is the quality.
         exported: id of the network that the export is of, which is a member.
     """

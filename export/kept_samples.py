@@ -32,7 +32,7 @@ def keep_samples(
 
     Inputs have their names; the only one of a network is called `inputs` here.
 
-    Of formats that hold the network's numbers in another type also `logits.NAME`, what the network gives in that type.
+    Formats that hold the network's numbers in another type add `logits.NAME`, what the network gives in that type.
     Texts of a language model are cut where their logits would fill the file.
     """
     inputs, labels = part(inputs, slice(MOST)), labels[:MOST]

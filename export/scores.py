@@ -63,7 +63,7 @@ class Score:
 
         Args:
             logits: (N, K), or (N, T, K) of a language model.
-            targets: (N,) or (N, T); `IGNORED` does not count. Of pairs (N, 2).
+            targets: (N,) or (N, T); `IGNORED` does not count; for pairs (N, 2).
         """
         if self.pairs:
             self._vectors.append(logits)

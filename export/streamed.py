@@ -49,7 +49,7 @@ class Made:
 
     @property
     def nbytes(self) -> int:
-        """Of the tensor."""
+        """Name of the type of the tensor."""
         return self.numel * self.dtype.itemsize
 
 

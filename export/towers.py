@@ -36,7 +36,7 @@ class Tower:
     """One tower to write.
 
     Attributes:
-        slots: of its blocks.
+        slots: slots of its blocks.
         facts: how its vectors become logits: `logit_scale`, which the cosine is multiplied by, and `logit_bias`.
     """
 

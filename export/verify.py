@@ -86,7 +86,7 @@ class _Question:
 
     Attributes:
         names, given: what the network is given, in its order.
-        sizes: of batches; where answers depend on company, one and `COMPANY`.
+        sizes: sizes of batches; where answers depend on company, one and `COMPANY`.
     """
 
     network: nn.Module
@@ -131,7 +131,7 @@ def verify(
 
     Args:
         inputs: by name, or the only one of a network that has one.
-        labels: of the inputs, or of a language model the next token at every position.
+        labels: labels of the inputs, or of a language model the next token at every position.
         promise: what the front says of the network.
         homes: format -> the folder of its files; None: all lie in `folder`.
 

@@ -13,20 +13,20 @@ from pydantic import Field
 from job.parts import Part
 from search_space import companions, plugins
 from search_space.adjustments import Adjustments
-from search_space.checkpoint import Checkpoint
+from search_space.checkpoint import Checkpoint, CheckpointError
 from search_space.inputs import ImageInput, Input, PairInput
 
 
 class PreprocessingSpec(Part):
     """How the checkpoint turns pictures into numbers (`preprocessor_config.json`)."""
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    scale: float
-    edge: int | None
-    keeps_ratio: bool
-    resample: str
-    crop: int | None
+    mean: tuple[float, ...] = Field(description="Mean of each channel, after `scale`.")
+    std: tuple[float, ...] = Field(description="Standard deviation of each channel, after `scale`.")
+    scale: float = Field(description="Factor of pixels from 0 to 255.")
+    edge: int | None = Field(description="Pixels that pictures are resized to; null: they keep their size.")
+    keeps_ratio: bool = Field(description="Whether the shorter side becomes `edge`; if not, both sides do.")
+    resample: str = Field(description="Filter of Pillow, such as `bilinear`.")
+    crop: int | None = Field(description="Pixels of the centre that is cut; null: nothing is cut.")
 
     def made(self) -> companions.Preprocessing:
         """As the worker uses it."""
@@ -37,7 +37,9 @@ class FoundSpec(Part):
     """What a checkpoint's folder says beside its configuration."""
 
     labels: tuple[str, ...] | None = Field(default=None, description="Names of its classes; null: it has none.")
-    preprocessing: PreprocessingSpec | None = Field(default=None, description="Of images; null: it says nothing.")
+    preprocessing: PreprocessingSpec | None = Field(
+        default=None, description="Preprocessing of images; null: the folder says nothing."
+    )
     dtype: str = Field(default="float32", description="Type of its numbers.")
     fresh: tuple[str, ...] = Field(default=(), description="Parameters that it lacks and that start fresh.")
     dropped: tuple[str, ...] = Field(default=(), description="Tensors of it that are not used.")
@@ -80,12 +82,7 @@ def found_in(checkpoint: Checkpoint, family: str, classes: int | None) -> FoundS
     notes = list(checkpoint.notes)
     preprocessing = None
     if isinstance(takes, ImageInput | PairInput):
-        preprocessing = companions.image_preprocessing(checkpoint.folder, takes.size, takes.channels)
-        if preprocessing is None:
-            notes.append(
-                f"The checkpoint has no {companions.PROCESSOR}, so how its images were prepared is not known: they are "
-                "standardised by the mean and deviation of the training images."
-            )
+        preprocessing = _preprocessing(checkpoint, takes, notes)
     return FoundSpec(
         labels=companions.label_names(checkpoint.config),
         preprocessing=None if preprocessing is None else PreprocessingSpec(**asdict(preprocessing)),
@@ -94,6 +91,38 @@ def found_in(checkpoint: Checkpoint, family: str, classes: int | None) -> FoundS
         dropped=matched.dropped,
         notes=tuple(notes),
     )
+
+
+def _preprocessing(
+    checkpoint: Checkpoint, takes: ImageInput | PairInput, notes: list[str]
+) -> companions.Preprocessing | None:
+    """How images are prepared, which several checkpoints must say alike; what else to know of it is noted.
+
+    Raises:
+        CheckpointError: a file of it cannot be honoured, or two checkpoints contradict one another.
+    """
+    parts = checkpoint.parts or (checkpoint,)
+    said = [(p.folder, companions.image_preprocessing(p.folder, takes.size, takes.channels)) for p in parts]
+    known = [(folder, given) for folder, given in said if given is not None]
+    if not known:
+        notes.append(
+            f"The checkpoint has no {companions.PROCESSOR}, so how its images were prepared is not known: they are "
+            "standardised by the mean and deviation of the training images."
+        )
+        return None
+    (folder, first), *others = known
+    for other, given in others:
+        if given != first:
+            raise CheckpointError(
+                f"{folder} and {other} prepare images differently ({companions.PROCESSOR}), and a stitched network "
+                "reads one image. Take checkpoints that were trained on the same images."
+            )
+    lacking = [str(folder) for folder, given in said if given is None]
+    if lacking:
+        notes.append(
+            f"{' and '.join(lacking)} has no {companions.PROCESSOR}: its images are prepared as {folder} says."
+        )
+    return first
 
 
 def check_labels(labels: tuple[str, ...] | None, takes: Input | None, found: FoundSpec | None) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class _Source(InnerPart):
     """Which source, before everything else."""
 
-    source: str
+    source: str = Field(description="Name of the data source.")
 
 
 class DataPart(SourceOptions, _Source):

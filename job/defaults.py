@@ -21,7 +21,7 @@ def filled(given: dict[str, Any], data_models: dict[str, Any]) -> dict[str, Any]
     data sources that tokenize use that checkpoint's tokenizer unless the job says otherwise.
 
     Args:
-        data_models: of every data source.
+        data_models: models of the options of every data source.
 
     Raises:
         UnknownPluginError: no such recipe.
@@ -47,10 +47,13 @@ def filled(given: dict[str, Any], data_models: dict[str, Any]) -> dict[str, Any]
     if "recipe" in merged:
         merged["recipe"] = name
     data = merged.get("data")
-    if isinstance(pretrained, str) and isinstance(data, dict) and "tokenizer" not in data:
+    named = [pretrained] if isinstance(pretrained, str) else pretrained
+    if isinstance(named, list | tuple) and isinstance(data, dict) and "tokenizer" not in data:
         model = data_models.get(str(data.get("source")))
-        if model is not None and "tokenizer" in model.model_fields and has_tokenizer(pretrained):
-            merged["data"] = {**data, "tokenizer": pretrained}
+        # Those of several checkpoints are the same, as far as there are any (`search_space.joined`).
+        own = next((folder for folder in named if isinstance(folder, str) and has_tokenizer(folder)), None)
+        if model is not None and "tokenizer" in model.model_fields and own is not None:
+            merged["data"] = {**data, "tokenizer": own}
     return merged
 
 

@@ -25,11 +25,11 @@ Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class BaselineSpec(InnerPart):
     """A published network of the same data, shown beside the front."""
 
-    name: Annotated[str, Field(min_length=1, max_length=100)]
-    accuracy: Annotated[float, Field(ge=0, le=1)]
-    latency_ms: Milliseconds | None = None
-    macs: Annotated[int, Field(gt=0)] | None = None
-    params: Annotated[int, Field(gt=0)] | None = None
+    name: Annotated[str, Field(min_length=1, max_length=100)] = Field(description="Name of the network.")
+    accuracy: Annotated[float, Field(ge=0, le=1)] = Field(description="Its accuracy as published, 0 to 1.")
+    latency_ms: Milliseconds | None = Field(default=None, description="Its latency as published.")
+    macs: Annotated[int, Field(gt=0)] | None = Field(default=None, description="Its multiply-accumulates.")
+    params: Annotated[int, Field(gt=0)] | None = Field(default=None, description="Its parameters.")
     source: Annotated[str, Field(max_length=200, description="Where the numbers are from.")] = ""
 
 
@@ -63,11 +63,15 @@ class GradientSpec(InnerPart):
         description="Two candidates of a block compared a step, all of them, or rewards alone (no gradient).",
     )
     warmup_epochs: Annotated[int, Field(ge=0, le=100_000, description="Weights alone, every path as likely.")] = 40
-    warmup_learning_rate: Annotated[float, Field(gt=0, le=100)] = 0.05
+    warmup_learning_rate: Annotated[float, Field(gt=0, le=100)] = Field(
+        default=0.05, description="Learning rate of the warm-up."
+    )
     warmup_lr_decay_epochs: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description="Null: as `training.lr_decay_epochs`; where that is null, a 150th of the warm-up."
     )
-    learning_rate: Annotated[float, Field(gt=0, le=10, description="Of Adam over the architecture parameters.")] = 1e-3
+    learning_rate: Annotated[
+        float, Field(gt=0, le=10, description="Learning rate of Adam over the architecture parameters.")
+    ] = 1e-3
     first_epoch: Annotated[int, Field(ge=0, description="Epochs of the search before the architecture moves.")] = 1
     every: Annotated[int, Field(ge=1, description="Weight steps between its steps.")] = 5
     steps: Annotated[int, Field(ge=1, le=1000, description="Its steps at a time.")] = 1
@@ -125,7 +129,7 @@ class GradientSpec(InnerPart):
         """Refuse what cannot be had on a target.
 
         Args:
-            cheapest_ms, dearest_ms: of the space's networks there.
+            cheapest_ms, dearest_ms: least and most that the space's networks take there.
 
         Raises:
             ValueError: a budget that no network keeps or that all keep, or logarithms of less than a millisecond.

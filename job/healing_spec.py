@@ -58,7 +58,7 @@ class HealingSpec(DistillationOptions, InnerPart):
     )
     steps: Annotated[int, Field(ge=1, le=100_000_000)] | None = Field(
         default=None,
-        description=f"Of each network. Give one of steps, examples, tokens and minutes; none: {DEFAULT_STEPS} steps.",
+        description=f"Steps for each network. Give one of steps, examples, tokens and minutes; none: {DEFAULT_STEPS}.",
     )
     examples: Annotated[int, Field(ge=1, le=MOST_EXAMPLES)] | None = Field(
         default=None, description="Images, texts or blocks of text that each network sees."
@@ -159,6 +159,24 @@ class HealingSpec(DistillationOptions, InnerPart):
         )
 
 
+def refuse_without_parent(spec: JobSpec, part: str) -> None:
+    """Refuse a part that needs networks with a trained parent in a job that has none.
+
+    Raises:
+        ValueError: with what to change.
+    """
+    if spec.gradient is not None:
+        raise ValueError(
+            "A search by gradient trains each of its networks alone, so they have no parent to be healed by; leave "
+            f"{part} out."
+        )
+    if not spec.training.method_options.trains_largest:
+        raise ValueError(
+            f"Method {spec.training.method!r} trains one network here and not the largest, so the networks have no "
+            f"trained parent to be healed by; leave {part} out, or train the largest network."
+        )
+
+
 def check_healing(spec: JobSpec) -> None:
     """Refuse a healing that the other parts of a job leave no teacher or no sense for.
 
@@ -168,16 +186,7 @@ def check_healing(spec: JobSpec) -> None:
     part = spec.healing
     if part is None:
         return
-    if spec.gradient is not None:
-        raise ValueError(
-            "A search by gradient trains each of its networks alone, so they have no parent to be healed by; leave "
-            "healing out."
-        )
-    if not spec.training.method_options.trains_largest:
-        raise ValueError(
-            f"Method {spec.training.method!r} trains one network here and not the largest, so the networks have no "
-            "trained parent to be healed by; leave healing out, or train the largest network."
-        )
+    refuse_without_parent(spec, "healing")
     if spec.quantization is not None:
         raise ValueError(
             "Networks whose quantization is searched are not healed: their weights would be trained in other numbers "

@@ -1,6 +1,6 @@
 """Which files a job may name: those below the folders that the installation opens, and nothing else.
 
-A path is judged where it really is, with links followed. One that lies elsewhere is refused with the same words
+A path is judged by its true place, with links followed. One that lies elsewhere is refused with the same words
 whether or not there is something, so that refusals tell nothing about a machine. Below a root, hidden files and
 folders (`~/.ssh`) are closed, and so is what the installation stores itself, unless a root names them.
 
@@ -49,7 +49,7 @@ class PathPolicy:
     uploads: Path | None = None
 
     def check(self, text: str, field: str) -> Path:
-        """Where a path really is.
+        """The true place of a path.
 
         Raises:
             PathRefused: outside the roots, or a device, pipe or socket.
@@ -170,8 +170,8 @@ def named_uploads(spec: JobSpec) -> set[str]:
 
 def named_paths(spec: JobSpec) -> Iterator[tuple[str, str, bool]]:
     """Every path of a job: its field, the path, and whether it may be a name of the Hub instead."""
-    if spec.supernet.pretrained is not None:
-        yield "supernet.pretrained", spec.supernet.pretrained, False
+    for folder in spec.supernet.folders:
+        yield "supernet.pretrained", folder, False
     for part, options in _plugged_in(spec):
         for name, text, or_hub in paths_of(options):
             yield f"{part}.{name}", text, or_hub

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from job.data_spec import DataPart
+from job.fidelities_spec import known_steps, resolved_fidelities
 from job.goal_spec import ObjectiveSpec
 from job.gradient_spec import GradientSpec
 from job.healing_spec import HealingSpec
 from job.quantization_spec import QuantizationSpec
 from job.scoring_spec import ScoringSpec
-from job.spec import JobSpec, SupernetSpec
+from job.spec import JobSpec, SearchSpec, SupernetSpec
 from job.training_spec import TrainingSpec
 from plugins.options import Options, paths_of
 from search.metrics import METRICS
@@ -41,6 +42,7 @@ def resolve(spec: JobSpec) -> JobSpec:
             "quantization": None if quantization is None else _quantization(quantization),
             "gradient": None if gradient is None else _gradient(gradient, spec.training, family),
             "healing": None if healing is None else _healing(healing, spec.training),
+            "search": _search(spec),
         }
     )
 
@@ -54,6 +56,10 @@ def opened(spec: JobSpec) -> JobSpec:
     healing = spec.healing
     if healing is not None and healing.batch_size == spec.training.batch_size:
         spec = spec.model_copy(update={"healing": healing.model_copy(update={"batch_size": None})})
+    if (fidelities := spec.search.fidelities) is not None:
+        left = fidelities.model_copy(update={"steps": None})
+        if resolved_fidelities(left, healing, known_steps(spec)) == fidelities:
+            spec = spec.model_copy(update={"search": spec.search.model_copy(update={"fidelities": left})})
     if part is None:
         return spec.model_copy(update={"training": training})
     left_open = {
@@ -78,7 +84,8 @@ def resolved_supernet(supernet: SupernetSpec) -> SupernetSpec:
     """The space and its checkpoint, which the API has read where `~` is its own home."""
     if supernet.pretrained is None:
         return supernet
-    return _with(supernet, pretrained=_path(str(Path(supernet.pretrained).expanduser())))
+    folders = tuple(_path(str(Path(folder).expanduser())) for folder in supernet.folders)
+    return _with(supernet, pretrained=folders[0] if isinstance(supernet.pretrained, str) else folders)
 
 
 def resolved_data(data: DataPart) -> DataPart:
@@ -108,6 +115,13 @@ def _gradient(part: GradientSpec, training: TrainingSpec, family: str) -> Gradie
 def _healing(part: HealingSpec, training: TrainingSpec) -> HealingSpec:
     data = None if part.data is None else resolved_data(part.data)
     return _with(part, batch_size=part.batch_size or training.batch_size, data=data)
+
+
+def _search(spec: JobSpec) -> SearchSpec:
+    part = spec.search.fidelities
+    if part is None:
+        return spec.search
+    return _with(spec.search, fidelities=resolved_fidelities(part, spec.healing, known_steps(spec)))
 
 
 def _with_goal(objective: ObjectiveSpec) -> ObjectiveSpec:

@@ -28,7 +28,9 @@ class TaskSpec(InnerPart):
             ),
         ),
     ]
-    limit: Annotated[int, Field(ge=1, description="Use the first so many questions.")] | None = None
+    limit: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Number of questions that are used, from the first on; null: all."
+    )
     delimiter: Annotated[
         str,
         Field(

@@ -25,6 +25,7 @@ from pydantic import (
 from job.checkpoint_spec import OfCheckpoint, check_labels, found_in, refuse_untrained
 from job.data_spec import DATA_MODELS, DataSpec, data_gives
 from job.defaults import DEFAULT_RECIPE, filled
+from job.fidelities_spec import FidelitiesSpec, check_fidelities
 from job.fit import augmentation_misfit
 from job.goal_spec import ConstraintSpec, ObjectiveSpec
 from job.gradient_spec import GRADIENT, GradientSpec, check_gradient, fill_search
@@ -93,8 +94,11 @@ class SupernetSpec(OfCheckpoint):
     sequence_length: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
         default=None, description="Tokens for which the costs of a text network are counted."
     )
-    pretrained: str | None = Field(
-        default=None, description="Folder of a Hugging Face checkpoint: config.json and safetensors."
+    pretrained: str | tuple[str, ...] | None = Field(
+        default=None,
+        description="Folder of a Hugging Face checkpoint: config.json and safetensors; of the family `stitched` a list "
+        "of two or more.",
+        examples=["/models/deit-tiny", ["/models/deit-tiny", "/models/deit-small"]],
     )
     reuse: Annotated[str, Field(max_length=32)] | None = Field(
         default=None, description="Id of a trained supernet: its space, data and weights, and no training at all."
@@ -106,7 +110,7 @@ class SupernetSpec(OfCheckpoint):
         default=(),
         description="Only networks that all of these engines run as they are, without zeros to fill up: query heads "
         "stay, widths are multiples of 256 (vllm) or 32 (gguf), layers are alike (huggingface), the first layer keeps "
-        "attention. Of decoders.",
+        "attention. Only decoders have it.",
         examples=[["vllm", "gguf"]],
     )
     importance: Literal["activation", "weight"] | None = Field(
@@ -122,16 +126,19 @@ class SupernetSpec(OfCheckpoint):
 
         What it says is kept in the job, so that its space and numbers do not depend on a folder that may go.
         """
-        if not isinstance(given, dict) or not isinstance(given.get("pretrained"), str) or given.get("checkpoint"):
+        named = given.get("pretrained") if isinstance(given, dict) else None
+        several = isinstance(named, list | tuple) and all(isinstance(one, str) for one in named)
+        if not (isinstance(named, str) or several) or given.get("checkpoint"):
             return given
-        from search_space.checkpoint import read_checkpoint  # not needed to start the API
+        from search_space.joined import read_checkpoints  # not needed to start the API
 
-        folder = Path(given["pretrained"]).expanduser()
-        if not folder.is_absolute():
-            raise ValueError(f"Got pretrained {str(folder)!r}; give the absolute path that API and workers see.")
-        check_checkpoint(str(folder))
-        checkpoint, classes = read_checkpoint(folder), given.get("classes")
-        read = {**given, "checkpoint": checkpoint.config}
+        folders = [Path(one).expanduser() for one in ([named] if isinstance(named, str) else named)]
+        for folder in folders:
+            if not folder.is_absolute():
+                raise ValueError(f"Got pretrained {str(folder)!r}; give the absolute path that API and workers see.")
+            check_checkpoint(str(folder))
+        checkpoint = read_checkpoints(folders[0] if isinstance(named, str) else folders)
+        read, classes = {**given, "checkpoint": checkpoint.config}, given.get("classes")
         if isinstance(given.get("family"), str) and isinstance(classes, int | None):
             read["found"] = found_in(checkpoint, given["family"], classes)
         return read
@@ -142,8 +149,18 @@ class SupernetSpec(OfCheckpoint):
             raise ValueError(
                 "Only pretrained weights can be ordered by importance; leave it out, or name a checkpoint."
             )
+        if self.importance is not None and len(self.folders) > 1:
+            raise ValueError(
+                "Layers of stitched networks keep their widths, so an order by importance decides nothing; leave "
+                "supernet.importance out."
+            )
         check_labels(self.labels, self.space().takes, self.found)
         return self
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Folders of the checkpoints that it starts from."""
+        return (self.pretrained,) if isinstance(self.pretrained, str) else self.pretrained or ()
 
     def space(self) -> SearchSpace:
         """The search space."""
@@ -168,11 +185,15 @@ class SearchSpec(Part):
     """Which algorithm looks for the front, and for how long."""
 
     algorithm: str = Field(description="A search algorithm, such as `nsga2`.")
-    evaluations: Annotated[int, Field(ge=1, le=MAX_EVALUATIONS)]
+    evaluations: Annotated[int, Field(ge=1, le=MAX_EVALUATIONS)] = Field(
+        description="Budget: networks that are evaluated."
+    )
     calibration_images: Annotated[
         int, Field(ge=2, le=1_000_000, description="Training images that re-estimate batch-norm statistics.")
     ]
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
+        default=0, description="Seed of everything random in the search."
+    )
     helpers: Annotated[
         int,
         Field(ge=0, le=256, description="Other workers that may take a share of every batch. The front is the same."),
@@ -186,6 +207,11 @@ class SearchSpec(Part):
         tuple[dict[str, StrictInt | StrictFloat | StrictStr | StrictBool], ...],
         Field(max_length=1000, description="Values of architectures to evaluate first, such as one of your own."),
     ] = ()
+    fidelities: FidelitiesSpec | None = Field(
+        default=None,
+        description="Networks of the search heal a little and are chosen by that, for the best front after healing; "
+        "null: they are chosen as they are found.",
+    )
     options: dict[str, float | int | str | None] = Field(
         default_factory=dict,
         validate_default=True,
@@ -216,15 +242,17 @@ class JobSpec(Part):
 
     name: Annotated[str, Field(max_length=200, description="For people; need not be unique.")] = ""
     recipe: RecipeName = Field(default=Recipe(DEFAULT_RECIPE), description="A paper's defaults, such as `bignas`.")
-    supernet: SupernetSpec
-    data: DataSpec
-    training: TrainingSpec
-    objectives: Annotated[tuple[ObjectiveSpec, ...], Field(min_length=1, max_length=4)]
+    supernet: SupernetSpec = Field(description="The space, and what its networks start from.")
+    data: DataSpec = Field(description="What the networks learn from and are scored on.")
+    training: TrainingSpec = Field(description="How the supernet is trained.")
+    objectives: Annotated[tuple[ObjectiveSpec, ...], Field(min_length=1, max_length=4)] = Field(
+        description="Metrics to optimise, the most important first."
+    )
     constraints: Annotated[
         tuple[ConstraintSpec, ...], Field(max_length=16, description="Limits on metrics that are not objectives.")
     ] = ()
-    scoring: ScoringSpec = ScoringSpec()
-    search: SearchSpec
+    scoring: ScoringSpec = Field(default=ScoringSpec(), description="What else networks are asked.")
+    search: SearchSpec = Field(description="How the space is searched.")
     quantization: QuantizationSpec | None = Field(default=None, description="Null: nothing is quantized.")
     gradient: GradientSpec | None = Field(default=None, description="A search by gradient; see docs/proxylessnas.md.")
     healing: HealingSpec | None = Field(
@@ -234,10 +262,8 @@ class JobSpec(Part):
     needs: NeedsSpec = Field(default_factory=NeedsSpec, description="What the worker must have.")
     labels: Annotated[Labels, Field(description="Words to find it by, such as `nightly` or `team=vision`.")] = ()
     notes: Annotated[str, Field(max_length=MAX_NOTES, description="For people.")] = ""
-    priority: Annotated[
-        Priority, Field(description="Of waiting jobs those with the highest number are taken up first.")
-    ] = 0
-    version: int = Field(default=JOB_VERSION, description="Of this format. May be left out.")
+    priority: Annotated[Priority, Field(description="Workers take the waiting job with the highest number first.")] = 0
+    version: int = Field(default=JOB_VERSION, description="Version of this format; a request may leave it out.")
 
     @model_validator(mode="before")
     @classmethod
@@ -352,6 +378,7 @@ class JobSpec(Part):
     @model_validator(mode="after")
     def _healing_has_a_parent(self) -> JobSpec:
         check_healing(self)
+        check_fidelities(self)
         return self
 
     @model_validator(mode="after")
@@ -390,7 +417,7 @@ class JobSpec(Part):
             most = getattr(takes, "max_length", None)
             if most is None:
                 raise ValueError(
-                    f"hardware.context is of texts, and {self.supernet.family} takes {takes}; leave it out."
+                    f"hardware.context counts tokens of texts, and {self.supernet.family} takes {takes}; leave it out."
                 )
             if context > most:
                 raise ValueError(f"Got a hardware.context of {context} tokens; these networks take at most {most}.")

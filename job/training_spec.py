@@ -25,7 +25,9 @@ class TrainingSpec(TrainingOptions, _Method):
     hosts: Annotated[
         int, Field(ge=1, le=64, description="Machines that share every batch; the others run `winnow join`.")
     ] = 1
-    augmentation: AugmentationOptions = AugmentationOptions()
+    augmentation: AugmentationOptions = Field(
+        default=AugmentationOptions(), description="What training changes in its images."
+    )
     sharing_check: Annotated[
         float,
         Field(

@@ -67,9 +67,10 @@ class Outline:
     Attributes:
         reuse: id of the supernet that it searches; None: it trains its own.
         hosts, processes: machines of its training, and processes on each.
-        target: of its metrics; None if no metric needs one.
+        target: target of its metrics; None if no metric needs one.
         by_gradient: whether it searches by gradient.
         heals: whether it heals networks of its front.
+        has_baselines: whether its front is compared with baselines, as that of a search of policies is.
     """
 
     reuse: str | None
@@ -78,6 +79,7 @@ class Outline:
     target: str | None
     by_gradient: bool
     heals: bool
+    has_baselines: bool
 
 
 def outline(stored: Stored) -> Outline:
@@ -92,6 +94,7 @@ def outline(stored: Stored) -> Outline:
         target=next((target for target in targets if target is not None), None),
         by_gradient=now.get("gradient") is not None,
         heals=now.get("healing") is not None,
+        has_baselines=now.get("quantization") is not None,
     )
 
 

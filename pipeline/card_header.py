@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from job.spec import JobSpec
+from search_space.joined import PARTS
 from supernet.data import Dataset
 
 UNKNOWN = "other"
@@ -23,10 +24,13 @@ WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 
 
 def licence_of(spec: JobSpec) -> str | None:
-    """The licence that the checkpoint's own card names; None where it names none."""
-    own = spec.supernet.pretrained
-    card = None if own is None else Path(own) / "README.md"
-    if card is None or not card.is_file():
+    """The licence that the checkpoint's own card names; None where it names none, or several name different ones."""
+    found = {_licence(Path(folder) / "README.md") for folder in spec.supernet.folders}
+    return found.pop() if len(found) == 1 else None
+
+
+def _licence(card: Path) -> str | None:
+    if not card.is_file():
         return None
     with card.open(encoding="utf-8", errors="replace") as file:
         text = file.read(1 << 16)
@@ -42,7 +46,7 @@ def licence_of(spec: JobSpec) -> str | None:
 def card_header(spec: JobSpec, data: Dataset, formats: Sequence[str]) -> str:
     """The YAML between two lines of dashes."""
     checkpoint = spec.supernet.checkpoint or {}
-    own = spec.supernet.pretrained
+    own = spec.supernet.folders
     said: dict[str, Any] = {
         "license": licence_of(spec) or UNKNOWN,
         "library_name": "transformers" if "huggingface" in formats else "pytorch",
@@ -51,6 +55,8 @@ def card_header(spec: JobSpec, data: Dataset, formats: Sequence[str]) -> str:
         "datasets": [spec.data.source],
         "metrics": [data.metric],
     }
-    if own is not None:
-        said["base_model"] = str(checkpoint.get("_name_or_path") or Path(own).name)
+    configs = checkpoint.get(PARTS) or [checkpoint]
+    names = [str(one.get("_name_or_path") or Path(folder).name) for one, folder in zip(configs, own, strict=False)]
+    if names:
+        said["base_model"] = names if len(names) > 1 else names[0]
     return f"---\n{yaml.safe_dump(said, sort_keys=False, allow_unicode=True)}---\n\n"

@@ -18,8 +18,9 @@ from pipeline.own_data import numbering_of
 from pipeline.shipping import said_of_type
 from pipeline.workshop import JobFailed, Workshop
 from search_space import plugins
-from search_space.checkpoint import CheckpointError, read_checkpoint
+from search_space.checkpoint import CheckpointError
 from search_space.inputs import Input, PairInput, TokenInput
+from search_space.joined import read_checkpoints
 from search_space.layers import DecoderLayerSpec, TransformerLayerSpec
 from search_space.space import SearchSpace
 from service.store.models import Stage
@@ -101,7 +102,8 @@ def said_of(spec: JobSpec) -> list[tuple[str, str]]:
         said.append(
             (
                 "warning",
-                f"{supernet.pretrained} has no tokenizer, and data.tokenizer names none: text is read as bytes.",
+                f"{' or '.join(supernet.folders)} has no tokenizer, and data.tokenizer names none: text is read as "
+                "bytes.",
             )
         )
     return said
@@ -140,10 +142,11 @@ def check_weights(spec: JobSpec) -> None:
         CheckpointError: the folder is gone or has changed, or a tensor holds NaN or infinity.
     """
     assert spec.supernet.pretrained is not None
-    checkpoint = read_checkpoint(spec.supernet.pretrained)
+    checkpoint = read_checkpoints(spec.supernet.pretrained)
     if spec.supernet.checkpoint is not None and checkpoint.config != spec.supernet.checkpoint:
         raise CheckpointError(
-            f"{checkpoint.folder} has another config.json than when the job was submitted; submit the job anew."
+            f"{' or '.join(spec.supernet.folders)} has another config.json than when the job was submitted; submit the "
+            "job anew."
         )
     check_finite(checkpoint, plugins.check_checkpoint(spec.supernet.family, checkpoint, spec.supernet.classes))
 

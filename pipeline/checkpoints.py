@@ -35,10 +35,10 @@ class Checkpoints:
     """Saves a training now and then, keeps the newest few and the best, and goes back to them.
 
     Args:
-        files: of the job.
+        files: files of the job.
         settings: how often, and how many are kept.
         tell: hears of a file that is damaged.
-        phase: of a job that has several trainings, a word of few letters; their files do not meet.
+        phase: short word that keeps the files of several trainings of one job apart.
     """
 
     def __init__(self, files: JobFiles, settings: Settings, tell: Tell, phase: str = "") -> None:

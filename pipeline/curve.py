@@ -32,7 +32,7 @@ class Curve:
     """Collects what steps report, and keeps a point once an epoch, or more often.
 
     Args:
-        space: of the networks that are trained.
+        space: space of the networks that are trained.
         keep: records a point.
     """
 

@@ -88,7 +88,7 @@ class NoRoom:
     """A training that does not fit fails.
 
     Attributes:
-        title: of the training, for people.
+        title: title of the training, for people.
     """
 
     title: str
@@ -190,11 +190,28 @@ class Driver(Generic[T]):
             Interrupted: the job is to be paused or cancelled; what was done is stored.
             JobFailed: it diverged too often, or its steps do not fit in memory.
         """
+        taken = self._driven(None, take)
+        stored = store(taken, self._training.steps_done)
+        self._checkpoints.remove_all()
+        return stored
+
+    def run_to(self, step: int, take: Callable[[T], Taken]) -> Taken:
+        """Go on up to a step, or to the end if that comes first, and keep the training there for a later run.
+
+        Args:
+            take: gets the training as it then is.
+
+        Raises:
+            Interrupted, JobFailed: as `run`.
+        """
+        return self._driven(step, take)
+
+    def _driven(self, until: int | None, take: Callable[[T], Taken]) -> Taken:
         course = self._course
         self._resume()
         course.begin(self._done)
         try:
-            while self._training.steps_done < self._training.num_steps:
+            while self._training.steps_done < min(until or self._training.num_steps, self._training.num_steps):
                 self._step()
                 try:
                     course.progress(self._done)
@@ -203,12 +220,11 @@ class Driver(Generic[T]):
                         self._checkpoints.save(self._training)
                     raise
                 self._checkpoints.save_if_due(self._training)
-            taken = take(self._training)
+            if until is not None:
+                self._checkpoints.save(self._training)
+            return take(self._training)
         finally:
             self._orders.stop()
-        stored = store(taken, self._training.steps_done)
-        self._checkpoints.remove_all()
-        return stored
 
     @property
     def _done(self) -> float:

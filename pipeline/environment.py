@@ -18,7 +18,7 @@ class Environment(Machine):
 
     Attributes:
         accelerator: name of the GPU; None without one.
-        threads: of torch.
+        threads: threads of torch.
         versions: by package; None: not installed.
     """
 

@@ -60,7 +60,7 @@ class ExportOrder:
 
     Attributes:
         samples: what the job kept of its data; None: an older version ran it, and the data are read again.
-        formats: that were named; empty: none was.
+        formats: names of the formats that were asked for; empty: none was.
         reference: what the job's networks are compared with; None: an older version ran it.
         front: the evaluations and finalists of the front, where a format wants all of it.
         sharing: what is known of how good the supernet's networks are beside the same ones trained alone.
@@ -109,7 +109,7 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
         ArtifactDamaged: the supernet's file is not what was written.
         VerificationError: what was written does not behave like the network, or not as the front says.
         CannotExport: the job's space has changed, or its front has no number of the network.
-        DataError: of a job that kept no samples, the data cannot be read any more.
+        DataError: the job kept no samples, and its data cannot be read any more.
     """
     spec = read_job(order.job.spec)
     space = spec.space()
@@ -422,7 +422,7 @@ def _checkpoint(spec: JobSpec) -> list[str]:
     return [
         "## Checkpoint",
         "",
-        f"Started from {escaped(spec.supernet.pretrained)}.",
+        f"Started from {' and '.join(map(escaped, spec.supernet.folders))}.",
         "",
         *(f"- {escaped(text)}" for _, text in said_of(spec)),
         "",

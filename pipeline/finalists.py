@@ -69,8 +69,8 @@ def tested_networks(
     target is an uploaded table there is nothing to measure: the prediction stands.
 
     Args:
-        space: of the architectures.
-        spec: of the job: how networks are shipped, and the most measuring time of one.
+        space: space of the architectures.
+        spec: spec of the job: how networks are shipped, and the most measuring time of one.
         listen: called now and then; may raise to stop.
         held_out: what the networks are asked besides the test split.
         may_fail: architectures that the target need not be able to run, with who hears why it cannot.

@@ -71,14 +71,16 @@ def measure_front(
     evaluations: Sequence[Evaluation],
     hardware: Hardware,
     held_out: Sequence[Exam] = (),
+    anyway: Collection[str] = (),
 ) -> None:
     """Held-out scores and measured latency of every network with a fair chance, and the front of what was measured.
 
     Args:
-        evaluator: of the search.
-        delivering: of networks that are delivered.
-        evaluations: of the search.
+        evaluator: evaluator of the search.
+        delivering: evaluator of networks as they are delivered.
+        evaluations: evaluations of the search.
         held_out: what finalists are asked besides the test split.
+        anyway: ids of networks that are measured whatever their chance, because healing may put them on a front.
 
     Raises:
         JobFailed: no network meets the limits.
@@ -87,7 +89,7 @@ def measure_front(
     reference = reference_of(shop, evaluator, evaluations, hardware)
     known = {e.architecture.id: e for e in [*evaluations, reference.evaluation]}
     inside = pareto_front(list(known.values()), *with_margin(objectives, constraints, hardware.margins))
-    choice = _Choice(shop.spec, hardware, known, inside)
+    choice = _Choice(shop.spec, hardware, known, inside, anyway)
     if not choice.begin(reference.evaluation):
         raise JobFailed(_nothing_feasible(shop.spec, evaluations))
     for finalist in shop.reporter.finalists():
@@ -96,11 +98,12 @@ def measure_front(
     lab = _Lab(shop, evaluator, delivering, hardware, reference, held_out)
     shop.reporter.stage(Stage.MEASURE_FINALISTS, choice.done)
     while left := choice.next():
+        shop.reporter.items(*choice.counted)
         for group in measured_at_once(left):
             for finalist in lab.measured(group):
                 shop.reporter.finalist(finalist)
                 choice.measured[finalist.architecture_id] = finalist
-            shop.reporter.progress(choice.done, force=True)  # what asks for a pause must not lose half a group
+            shop.reporter.items(*choice.counted, force=True)  # what asks for a pause must not lose half a group
     corrected = choice.corrected()
     store_front(shop, choice.in_measured_numbers(), reference, choice.is_stable, choice.errors, corrected)
 
@@ -132,6 +135,7 @@ class _Choice:
     Attributes:
         known: evaluations of the search, and of the reference, by architecture id.
         inside: the front that the search has found, inside the limits that leave room for errors of prediction.
+        anyway: ids of networks that are measured whatever their chance.
         measured: finalists by architecture id, in the order in which they were measured.
         is_stable: whether no network that is not measured has a fair chance.
     """
@@ -140,16 +144,24 @@ class _Choice:
     hardware: Hardware
     known: Mapping[str, Evaluation]
     inside: Sequence[Evaluation]
+    anyway: Collection[str] = ()
     measured: dict[str, Finalist] = field(default_factory=dict)
     is_stable: bool = True
     _first: list[Evaluation] = field(default_factory=list)
     _most: int = 0
-    _pending: int = 0
+    _pending: tuple[str, ...] = ()
+
+    @property
+    def counted(self) -> tuple[int, int]:
+        """Networks that are measured, and those to measure in all, as far as they are known."""
+        left = sum(1 for name in self._pending if name not in self.measured)
+        return len(self.measured), len(self.measured) + left
 
     @property
     def done(self) -> float:
         """Share of the networks to measure, as far as they are known."""
-        return len(self.measured) / max(1, len(self.measured) + self._pending)
+        measured, known = self.counted
+        return measured / max(1, known)
 
     def begin(self, reference: Evaluation) -> bool:
         """Choose the first networks, from what the search believes; whether there is one that may keep the limits.
@@ -157,9 +169,9 @@ class _Choice:
         The search's front is measured whole: where many networks are nearly equal, each alone has little chance.
         """
         inside = {one.architecture.id for one in self.inside}
-        worth = self._worth_it(inside)
+        worth = self._worth_it({*inside, *self.anyway})
         self._first = [reference, *(one for one in worth if one is not reference)]
-        self._most = MOST_TIMES * max(len(inside), 1) + MOST_MORE + 1
+        self._most = MOST_TIMES * max(len(inside), 1) + MOST_MORE + 1 + len(self.anyway)
         return bool(worth)
 
     def next(self) -> list[Evaluation]:
@@ -169,7 +181,7 @@ class _Choice:
             left = [one for one in self._worth_it() if one.architecture.id not in self.measured]
         room = max(0, self._most - len(self.measured))
         self.is_stable = len(left) <= room
-        self._pending = len(left[:room])
+        self._pending = tuple(one.architecture.id for one in left[:room])
         return left[:room]
 
     def _worth_it(self, anyway: Collection[str] = ()) -> list[Evaluation]:

@@ -45,7 +45,7 @@ def healed_front(shop: Workshop, front: FrontRecord, healed: Sequence[HealedNetw
     """Sort the measured networks and the healed ones out again, each with the better of its weights.
 
     Args:
-        metric: by which networks before and after are compared.
+        metric: what networks before and after are compared by.
     """
     objectives, constraints = shop.spec.goals
     after = {one.architecture_id: numbers(one.after or {}) for one in healed if one.better}

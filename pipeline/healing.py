@@ -2,6 +2,7 @@
 
 One after the other, each through the one driver of trainings, so that it resumes wherever it is cut off. What a network
 scored before and what it scores after are stored side by side, and nothing of the front that was measured changes.
+A search that chooses by healing (`pipeline.fidelities`) takes the first steps of the same healing.
 """
 
 from __future__ import annotations
@@ -10,18 +11,19 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from job.healing_spec import HealingSpec
+from job.fidelities_spec import refuse_long_ladder
+from pipeline import again
 from pipeline.checkpoints import Checkpoints
 from pipeline.curve import is_better
 from pipeline.driver import Course, Driver, NoRoom, Words
 from pipeline.finalists import scored
 from pipeline.front import CHECKPOINT, LARGEST
-from pipeline.healed_front import Candidate, candidates, healed_front
-from pipeline.inventory import read_of
-from pipeline.materials import decoding_of, fresh_supernet, prepare_data
-from pipeline.samples import described
+from pipeline.healed_front import Candidate, healed_front
+from pipeline.healing_choice import chosen_networks, learned_from
+from pipeline.healing_judge import BestOfValidations
+from pipeline.materials import fresh_supernet
 from pipeline.shipping import rounded
 from pipeline.workshop import JobFailed, Workshop, images_of, make_evaluator
 from predictors.cost import ANALYTIC
@@ -29,9 +31,8 @@ from quantization.after_search import InSchemes
 from search.evaluation import numbers
 from search.metrics import ON_TARGET
 from search_space.architecture import Architecture
-from service.descent import TAKEN_OVER
 from service.store.models import Stage, Verb
-from service.store.records import FrontRecord, HealedNetwork, HealingPlan, HealingPoint, StageBegan
+from service.store.records import FrontRecord, HealedNetwork, HealingPlan
 from supernet.calibrate import norms_of
 from supernet.data import Dataset
 from supernet.distributed import ALONE, Orders
@@ -45,6 +46,21 @@ KIND = "healed"
 ADVICE = "Lower healing.learning_rate, or clip gradients (healing.clip_norm)."
 # Steps that are timed for a budget in minutes, after one that warms up.
 TIMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Climbed:
+    """A network that has healed up to a rung.
+
+    Attributes:
+        metrics: that its weights decide or that are counted, on what networks of the search are asked.
+        steps: done; fewer than the rung's where it got no better.
+        seconds: that they took, validations included.
+    """
+
+    metrics: dict[str, float]
+    steps: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +96,12 @@ class Healer:
             )
         try:
             self._steps = self._part.num_steps(self._options.batch_size, self._length)
+            rungs = None if shop.spec.search.fidelities is None else shop.spec.search.fidelities.plan().rungs
+            if rungs is not None and self._steps is not None:
+                refuse_long_ladder(rungs[-1], self._steps)
         except ValueError as error:
             raise JobFailed(str(error)) from error
+        self._teacher: Parent | None = None
         # What decides: the first objective that weights change, or what networks of the data are scored by. How well
         # gradients align with labels says what a little training would make of a network, and not what it is.
         others = {*ANALYTIC, *ON_TARGET, "label_gradient_alignment"}
@@ -100,24 +120,18 @@ class Healer:
         chosen = chosen_networks(self._shop, self._part, front)
         known = {one.architecture_id for one in reporter.records(HealedNetwork)}
         reporter.stage(Stage.HEAL, len(known) / max(1, len(chosen)))
-        parent: list[Parent] = []  # made once, for the first network that is left
-        for number, one in enumerate(chosen):
-            if one.architecture.id in known:
-                self._checkpoints(number).remove_all()  # a run that ended just before this left them
 
         def heal_all() -> list[HealedNetwork]:
             for number, one in enumerate(chosen):
-                if one.architecture.id in known:
-                    continue
-                if not parent:
-                    parent.append(self._parent(supernet))
-                self._network(number, len(chosen), one, supernet, parent[0])
+                if one.architecture.id not in known:
+                    self._network(number, len(chosen), one, supernet)
             return reporter.records(HealedNetwork)
 
-        done = heal_all() if self._only_measures_again() else reporter.until_stopped(heal_all)
+        done = heal_all() if again.only_measures(reporter) else reporter.until_stopped(heal_all)
+        # Also of networks that climbed in the search and were not chosen in the end.
+        for number in range(len(reporter.records(HealingPlan))):
+            self._numbered(number).remove_all()
         if done is None:
-            for number in range(len(chosen)):
-                self._checkpoints(number).remove_all()
             done = reporter.records(HealedNetwork)
             told = f"Stopped by request after {len(done)} of {len(chosen)} networks were healed."
             reporter.ended_early = " ".join(filter(None, (reporter.ended_early, told)))
@@ -127,45 +141,66 @@ class Healer:
         if healed:
             reporter.record(healed_front(self._shop, front, healed, self._metric))
 
-    def _only_measures_again(self) -> bool:
-        """Whether the job's search counts as stopped because it measures another job's networks again, and not because
-        anybody has asked for that (see `descent.rerun`)."""
-        reporter = self._shop.reporter
-        if reporter.job().parent_verb != Verb.RERUN:
-            return False
-        measured_here = any(one.stage == Stage.MEASURE_FINALISTS for one in reporter.records(StageBegan))
-        return measured_here and all(row.epoch == TAKEN_OVER for row in reporter.every_evaluation())
-
     # --- one network --------------------------------------------------------------------------------
 
-    def _network(self, number: int, count: int, one: Candidate, supernet: Supernet, parent: Parent) -> None:
+    def climb(
+        self, architecture: Architecture, supernet: Supernet, steps: int, progress: Callable[[float], None]
+    ) -> Climbed:
+        """Heal a network up to a step, from where it stopped before, and score it there. `run` goes on from it.
+
+        Args:
+            progress: hears the share of these steps that is done; may raise `Interrupted`.
+
+        Raises:
+            JobFailed: it cannot heal. Nothing of it is left.
+        """
+        title = f"the healing of {architecture.id} up to step {steps}"
+        plan = self._plan(architecture, supernet)
+        checkpoints = self._checkpoints(architecture)
+
+        def scored_there(trainer: HealingTrainer) -> Climbed:
+            evaluator = make_evaluator(self._shop.spec, trainer.supernet, self._data, self._exams, full=supernet)
+            (evaluation,) = evaluator.evaluate([architecture])
+            return Climbed(dict(evaluation.metrics), trainer.steps_done, trainer.seconds)
+
+        course = self._course(
+            title, architecture, supernet, plan, lambda done: progress(min(1.0, done * plan.steps / steps))
+        )
+        try:
+            return Driver(course, checkpoints, self._shop.reporter.tell).run_to(steps, scored_there)
+        except JobFailed:
+            checkpoints.remove_all()
+            raise
+
+    def forget(self, architecture: Architecture) -> None:
+        """What is kept of a network so that its healing can go on is not needed any more."""
+        if any(plan.architecture_id == architecture.id for plan in self._shop.reporter.records(HealingPlan)):
+            self._checkpoints(architecture).remove_all()
+
+    def _network(self, number: int, count: int, one: Candidate, supernet: Supernet) -> None:
         """Heal a network and store it; what makes that impossible is stored instead, and fails no job."""
-        reporter, architecture, checkpoints = self._shop.reporter, one.architecture, self._checkpoints(number)
+        reporter, architecture = self._shop.reporter, one.architecture
         title = f"the healing of network {number + 1} of {count} ({architecture.id})"
         before = self._before(one, supernet)
         record = HealedNetwork(
             architecture_id=architecture.id,
             metric=self._metric,
             before=before,
-            teacher=parent.name,
+            teacher=self._parent(supernet).name,
             learned_from=self._learned.name,
         )
-
-        def best(trainer: HealingTrainer) -> _Trained:
-            steps, seconds = trainer.steps_done, trainer.seconds
-            if trainer.best_step != steps:
-                checkpoints.restore_good(trainer)
-            return _Trained(rounded(trainer.supernet, self._shop.spec), steps, trainer.steps_done, seconds)
-
         try:
-            plan = self._plan(architecture, supernet, parent)
-            course = Course(
-                lambda: self._fresh(architecture, supernet, parent, plan.steps),
-                _Best(self._part, plan, self._metric, self._score_of(architecture, supernet), reporter.record),
-                NoRoom(title, self._shop.device),
-                Words(title, ADVICE),
-                Orders(ALONE, self._shop.device),
-                progress=lambda done: reporter.progress((number + done) / count),
+            plan = self._plan(architecture, supernet)
+            checkpoints = self._checkpoints(architecture)
+
+            def best(trainer: HealingTrainer) -> _Trained:
+                steps, seconds = trainer.steps_done, trainer.seconds
+                if trainer.best_step != steps:
+                    checkpoints.restore_good(trainer)
+                return _Trained(rounded(trainer.supernet, self._shop.spec), steps, trainer.steps_done, seconds)
+
+            course = self._course(
+                title, architecture, supernet, plan, lambda done: reporter.items(number, count, within=done)
             )
             record = Driver(course, checkpoints, reporter.tell).run(
                 best, lambda trained, _steps: self._stored(record, architecture, trained, supernet, plan)
@@ -173,26 +208,46 @@ class Healer:
         except JobFailed as error:
             record = record.model_copy(update={"refused": str(error)})
             reporter.record(record)
-            checkpoints.remove_all()
+            self.forget(architecture)
         reporter.tell("info" if record.refused is None else "warning", record.said())
-        reporter.progress((number + 1) / count, force=True)
+        reporter.items(number + 1, count, force=True)
 
-    def _plan(self, architecture: Architecture, supernet: Supernet, parent: Parent) -> HealingPlan:
+    def _course(
+        self,
+        title: str,
+        architecture: Architecture,
+        supernet: Supernet,
+        plan: HealingPlan,
+        progress: Callable[[float], None],
+    ) -> Course[HealingTrainer]:
+        """The healing of one network, which is the same however far it goes."""
+        return Course(
+            lambda: self._fresh(architecture, supernet, plan.steps),
+            BestOfValidations(
+                self._part, plan, self._metric, self._score_of(architecture, supernet), self._shop.reporter.record
+            ),
+            NoRoom(title, self._shop.device),
+            Words(title, ADVICE),
+            Orders(ALONE, self._shop.device),
+            progress=progress,
+        )
+
+    def _plan(self, architecture: Architecture, supernet: Supernet) -> HealingPlan:
         """How many steps it takes; a budget in minutes is made steps once, and stored."""
         for plan in self._shop.reporter.records(HealingPlan):
             if plan.architecture_id == architecture.id:
                 return plan
         steps = self._steps
         if steps is None:
-            trainer = self._fresh(architecture, supernet, parent, TIMED + 1)
+            trainer = self._fresh(architecture, supernet, TIMED + 1)
             steps = self._steps_in_minutes(trainer, self._score_of(architecture, supernet))
         plan = HealingPlan(architecture_id=architecture.id, steps=steps)
         self._shop.reporter.record(plan)
         return plan
 
-    def _fresh(self, architecture: Architecture, supernet: Supernet, parent: Parent, num_steps: int) -> HealingTrainer:
+    def _fresh(self, architecture: Architecture, supernet: Supernet, num_steps: int) -> HealingTrainer:
         """A network as it was found, ready for its first step."""
-        shop, part = self._shop, self._part
+        shop, part, parent = self._shop, self._part, self._parent(supernet)
         start = make_evaluator(shop.spec, supernet, self._data, delivered=True).network(architecture)
         student = by_itself(shop.space, architecture, start, shop.device)
         example = self._learned.train.batch(slice(0, 2), shop.device)
@@ -270,7 +325,12 @@ class Healer:
             )
         return steps
 
-    def _checkpoints(self, number: int) -> Checkpoints:
+    def _checkpoints(self, architecture: Architecture) -> Checkpoints:
+        """Of a network, by its place among those whose healing was planned."""
+        planned = [plan.architecture_id for plan in self._shop.reporter.records(HealingPlan)]
+        return self._numbered(planned.index(architecture.id))
+
+    def _numbered(self, number: int) -> Checkpoints:
         return Checkpoints(self._shop.files, self._shop.settings, self._shop.reporter.tell, f"h{number}")
 
     @property
@@ -282,7 +342,12 @@ class Healer:
     # --- teachers and scores ------------------------------------------------------------------------
 
     def _parent(self, supernet: Supernet) -> Parent:
-        """Who teaches, as it would be shipped."""
+        """Who teaches, as it would be shipped; made once, for the first network that heals."""
+        if self._teacher is None:
+            self._teacher = self._made_parent(supernet)
+        return self._teacher
+
+    def _made_parent(self, supernet: Supernet) -> Parent:
         shop = self._shop
         untrained = shop.spec.supernet.pretrained is not None and shop.spec.training.epochs == 0
         name = CHECKPOINT if self._part.teacher == "checkpoint" or untrained else LARGEST
@@ -329,117 +394,3 @@ class Healer:
             training.augmentation,
         )
         return {**tested.values, **in_schemes.scores(architecture)[0]}, tested.intervals
-
-
-class _Best:
-    """Judges a network that heals by its validation score, saves the best, and ends where it gets no better."""
-
-    def __init__(
-        self,
-        part: HealingSpec,
-        plan: HealingPlan,
-        metric: str,
-        score: Callable[[Supernet], float],
-        keep: Callable[[HealingPoint], None],
-    ) -> None:
-        self._patience, self._plan, self._metric = part.patience, plan, metric
-        self._score, self._keep = score, keep
-        self._every = max(1, plan.steps // part.validations)
-        self._sums: dict[str, list[float]] = {}
-        self._at = time.monotonic()
-
-    def seen(self, training: HealingTrainer, shown: Mapping[str, float], checkpoints: Checkpoints) -> str | None:
-        """Count a step; a reason to go back where the score is no number."""
-        for name, value in shown.items():
-            self._sums.setdefault(name, []).append(value)
-        step = training.steps_done
-        if step % self._every and step < self._plan.steps:
-            self._count(training)
-            return None
-        score = self._score(training.supernet)
-        self._count(training)
-        means = {name: sum(values) / len(values) for name, values in self._sums.items()}
-        self._sums = {}
-        self._keep(
-            HealingPoint(architecture_id=self._plan.architecture_id, step=step, **means, **{self._metric: score})
-        )
-        if not math.isfinite(score):
-            return f"The {self._metric} after step {step} is no number."
-        if is_better(self._metric, score, training.best_score):
-            training.best_score, training.best_step = score, step
-            checkpoints.save_best(training)
-        elif self._patience is not None and step - training.best_step >= self._patience * self._every:
-            training.num_steps = step
-        return None
-
-    def forget(self) -> None:
-        """The training went back."""
-        self._sums = {}
-
-    def _count(self, training: HealingTrainer) -> None:
-        now = time.monotonic()
-        training.seconds, self._at = training.seconds + now - self._at, now
-
-
-# --- what is healed, and by what ------------------------------------------------------------------
-
-
-def learned_from(shop: Workshop, data: Dataset) -> Dataset:
-    """Named data, as the job's networks eat them.
-
-    Raises:
-        JobFailed: they cannot be used, or they have other classes or another vocabulary.
-    """
-    part, spec = shop.spec.healing, shop.spec
-    assert part is not None
-    assert part.data is not None
-    training = spec.training.model_copy(update={"batch_size": 2})
-    asked = spec.model_copy(update={"data": part.data, "training": training})
-    named = prepare_data(asked, shop.space, shop.device, decoding_of(shop.settings))
-    for fact, what in (("vocab", "vocabulary"), ("labels", "classes")):
-        mine, theirs = data.preprocessing.get(fact), named.preprocessing.get(fact)
-        if mine != theirs and (fact == "vocab" or part.labels):
-            raise JobFailed(
-                f"The {what} of healing.data ({named.name}) are not those of the job's data: {theirs} instead of "
-                f"{mine}. The networks and their parent know the job's; heal with data that have them."
-            )
-    shop.reporter.record(read_of(asked, named, described(named)))
-    standardisation = data.train.standardisation
-    if standardisation is None:
-        return named
-    return replace(named, train=replace(named.train, standardisation=standardisation))
-
-
-def chosen_networks(shop: Workshop, part: HealingSpec, front: FrontRecord) -> list[Candidate]:
-    """The networks to heal, in their order on the front; the parent itself is none.
-
-    Raises:
-        JobFailed: one that was named was not evaluated.
-    """
-    known = candidates(shop)
-    largest = shop.space.largest().id
-    if not isinstance(part.networks, str):
-        if missing := [name for name in part.networks if name not in known]:
-            raise JobFailed(f"The job has evaluated no network {missing[0]!r}, so it cannot be healed.")
-        return [known[name] for name in dict.fromkeys(part.networks) if name != largest]
-    on_front = [point.architecture_id for point in front.points if point.architecture_id != largest]
-    knee = front.knee if front.knee in on_front else None
-    if part.networks == "knee" and knee is not None:
-        return [known[knee]]
-    if part.networks == "knee" or not on_front:
-        which = "The recommended network" if part.networks == "knee" else "The only network of the front"
-        shop.reporter.tell("info", f"{which} is the parent itself, so there is nothing to heal.")
-        return []
-    return [known[name] for name in spread(on_front, part.most, knee)]
-
-
-def spread(names: Sequence[str], most: int, knee: str | None) -> list[str]:
-    """At most so many names, as evenly over their order as can be, both ends and the knee among them as far as there is
-    room; one alone is the knee."""
-    if len(names) <= most:
-        return list(names)
-    places = {round(number * (len(names) - 1) / max(1, most - 1)) for number in range(most)}
-    if knee is not None and (at := names.index(knee)) not in places:
-        inner = places - {0, len(names) - 1} if most > 2 else places
-        places = (places - {min(inner, key=lambda place: (abs(place - at), place))}) | {at}
-    return [names[place] for place in sorted(places)]

@@ -23,7 +23,7 @@ MOST_BYTES = 2**32
 
 
 def read_of(spec: JobSpec, data: Dataset, described: Mapping[str, Any] | None = None) -> DataRead:
-    """The record of data that were just read.
+    """The record of data that have been read.
 
     Args:
         described: what `samples.described` says of them, where that is known.

@@ -5,9 +5,10 @@ Every process of a training makes them for itself, from the same words and seeds
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
+from torch import Tensor
 
 from job.fit import misfit
 from job.paths import PathRefused, check_paths
@@ -27,13 +28,15 @@ from supernet.importance import order_by_importance
 from supernet.inputs import Inputs
 from supernet.network import Supernet
 from supernet.randomness import derived_rng
+from supernet.stitching import fit_pair, is_stitched, load_fits, stitches_of, tensors_of
 from supernet.trainer import Trainer
 from supernet.weights import load_pretrained
 
 # Share of a GPU's free memory that data may take; more of it stays in the machine's memory.
 DATA_SHARE = 0.25
-# Training examples on which the importance of neurons and heads is scored, and those in one forward pass.
-IMPORTANCE_EXAMPLES, IMPORTANCE_BATCH = 256, 16
+# Training examples on which the importance of neurons and heads is scored and stitching layers are solved for, and
+# those in one forward pass.
+SAMPLES, SAMPLES_AT_ONCE = 256, 16
 # A checkpoint's vocabulary may be larger than its tokenizer's by padding, but not by more than this.
 LEAST_VOCAB_SHARE = 0.9
 
@@ -88,7 +91,7 @@ def decoding_of(
     """How this installation decodes images.
 
     Args:
-        processes: of the job on this machine.
+        processes: processes of the job on this machine.
         progress: hears the share that is decoded, and may end it by raising.
         tell: hears sentences for the user.
     """
@@ -114,30 +117,76 @@ def strange_vocabulary(spec: JobSpec, space: SearchSpace, tokenizer: str, vocab:
     return (
         f"The tokenizer {tokenizer} has {vocab} tokens, but the checkpoint was trained with "
         f"{takes.vocab}: they do not belong together. Set data.tokenizer to the checkpoint's folder, "
-        f"{spec.supernet.pretrained}."
+        f"{spec.supernet.folders[0]}."
     )
 
 
-def fresh_supernet(spec: JobSpec, space: SearchSpace, data: Dataset, device: torch.device) -> Supernet:
+def fresh_supernet(
+    spec: JobSpec,
+    space: SearchSpace,
+    data: Dataset,
+    device: torch.device,
+    stitches: Mapping[str, Tensor] | None = None,
+) -> Supernet:
     """A supernet with initial weights: of the seed, or of the pretrained checkpoint, ordered by importance if asked.
 
     The same job gives the same weights every time, so a resumed training finds its neurons where they were.
+
+    Args:
+        stitches: what the stitching layers of several checkpoints start with, where it is known; None: solved for now.
+
+    Raises:
+        JobFailed: there are too few examples for stitching layers.
     """
+    supernet = anchors_alone(spec, space, device)
+    if spec.supernet.importance is not None:
+        order_by_importance(supernet, _samples(spec, data, device, "importance"), spec.supernet.importance)
+    if spec.supernet.pretrained is not None and is_stitched(space):
+        load_fits(supernet, stitches if stitches is not None else _fitted(spec, supernet, data, device))
+    return supernet
+
+
+def anchors_alone(spec: JobSpec, space: SearchSpace, device: torch.device) -> Supernet:
+    """A supernet with the weights of the seed, and in their place those that its checkpoints have."""
     torch.manual_seed(spec.training.seed)
     supernet = Supernet(space)
     if spec.supernet.pretrained is not None:
         load_pretrained(supernet, spec.supernet.pretrained, spec.supernet.classes)
-    supernet = supernet.to(device)
-    if spec.supernet.importance is not None:
-        order_by_importance(supernet, _samples(spec, data, device), spec.supernet.importance)
-    return supernet
+    return supernet.to(device)
 
 
-def _samples(spec: JobSpec, data: Dataset, device: torch.device) -> Iterator[Inputs]:
-    """Training examples on which importance is scored, in small batches; the same for the same seed."""
-    chosen = derived_rng(spec.training.seed, "importance", 0).permutation(len(data.train))[:IMPORTANCE_EXAMPLES]
+def _fitted(spec: JobSpec, supernet: Supernet, data: Dataset, device: torch.device) -> dict[str, Tensor]:
+    batches, found = stitch_batches(spec, data, device), dict[str, Tensor]()
+    try:
+        for stitches in stitches_of(supernet.space):
+            found |= tensors_of(fit_pair(supernet, stitches, batches))
+    except ValueError as error:
+        raise JobFailed(str(error)) from error
+    return found
+
+
+def stitch_batches(
+    spec: JobSpec, data: Dataset, device: torch.device, listen: Callable[[], object] = lambda: None
+) -> Callable[[], Iterator[Inputs]]:
+    """Makes the training examples for which stitching layers are solved; the same ones for the same seed.
+
+    Args:
+        listen: is called with every batch, and may end it by raising.
+    """
+
+    def batches() -> Iterator[Inputs]:
+        for inputs in _samples(spec, data, device, "stitches"):
+            listen()
+            yield inputs
+
+    return batches
+
+
+def _samples(spec: JobSpec, data: Dataset, device: torch.device, purpose: str) -> Iterator[Inputs]:
+    """Training examples on which a network is looked at, in small batches; the same for the same seed and purpose."""
+    chosen = derived_rng(spec.training.seed, purpose, 0).permutation(len(data.train))[:SAMPLES]
     examples = data.train.take(torch.from_numpy(chosen).to(data.train.y.device))
-    for batch in examples.batches(IMPORTANCE_BATCH, device):
+    for batch in examples.batches(SAMPLES_AT_ONCE, device):
         yield batch.inputs
 
 

@@ -50,9 +50,10 @@ def job_data(spec: JobSpec, decoding: Decoding) -> Dataset:
 
 def companion_files(spec: JobSpec) -> tuple[Path, ...]:
     """Files that an export takes along: the tokenizer of the data, and how the checkpoint generates text."""
-    reader, own = getattr(spec.data, "tokenizer", None), spec.supernet.pretrained
+    reader, own = getattr(spec.data, "tokenizer", None), spec.supernet.folders
     wanted = [] if reader is None else [Path(reader) / name for name in TOKENIZER]
-    wanted += [] if own is None else [Path(own) / GENERATION]
+    # Of several checkpoints the first that has one: those of a series generate alike.
+    wanted += [file for folder in own if (file := Path(folder) / GENERATION).is_file()][:1]
     return tuple(file for file in wanted if file.is_file())
 
 

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence, Set
+from dataclasses import dataclass
 from functools import partial
 
 from job.hardware_spec import with_margin
+from job.spec import JobSpec
+from pipeline import again
 from pipeline.hardware import Hardware
+from pipeline.reporter import Reporter
 from pipeline.workshop import JobFailed, Workshop
 from predictors.cost import ANALYTIC
 from quantization.calibration import CalibrationError
@@ -85,13 +89,47 @@ def layer_sensitivity(found: Sensitivity) -> LayerSensitivity:
 # --- baselines ------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How many of the networks that baselines take are done: those that the search for the best one scores, and the
+    baselines themselves."""
+
+    reporter: Reporter
+    spec: JobSpec
+
+    @property
+    def counted(self) -> tuple[int, int]:
+        """So many are done, of so many."""
+        assert self.spec.quantization is not None
+        asked = self.spec.quantization.baseline_evaluations
+        measured = len(self.reporter.records(Baseline))
+        return min(asked, len(self.reporter.records(BaselineScore))) + measured, asked + NUM_BASELINES
+
+    @property
+    def done(self) -> float:
+        """The share of them."""
+        done, total = self.counted
+        return done / total
+
+    def tell(self, *, force: bool = False) -> None:
+        """Say so.
+
+        Raises:
+            Interrupted: the job is to be paused or cancelled, or stopped where it may be.
+        """
+        self.reporter.items(*self.counted, force=force)
+
+
 def baseline_architectures(
-    shop: Workshop, evaluator: QuantizedEvaluator, hardware: Hardware
+    shop: Workshop, evaluator: QuantizedEvaluator, hardware: Hardware, count: Progress
 ) -> dict[str, Architecture]:
     """The networks that a joint search has to beat, by name.
 
     The best architecture is that of a search in the widest numbers alone, with the job's own algorithm; a job that is
-    stopped goes without it.
+    stopped goes without it. One that measures another job's front again has that job's scores, and is not stopped.
+
+    Args:
+        count: hears of every network that is scored.
     """
     space = evaluator.policies
     narrow, wide = min(space.quantization.bits), max(space.quantization.bits)
@@ -99,11 +137,22 @@ def baseline_architectures(
         LARGEST_FULL: space.quantized(space.base.largest(), wide),
         LARGEST_QUANTIZED: space.quantized(space.base.largest(), narrow),
     }
-    best = shop.reporter.until_stopped(lambda: _best_architecture(shop, evaluator, hardware))
-    return named if best is None else {**named, BEST_QUANTIZED: space.quantized(best, narrow)}
+    reporter = shop.reporter
+
+    def find() -> Architecture:
+        return _best_architecture(shop, evaluator, hardware, count)
+
+    best = find() if again.only_measures(reporter) else reporter.until_stopped(find)
+    if best is not None:
+        return {**named, BEST_QUANTIZED: space.quantized(best, narrow)}
+    told = f"The front is compared without the {BEST_QUANTIZED}."
+    reporter.ended_early = " ".join(filter(None, (reporter.ended_early, told)))
+    return named
 
 
-def _best_architecture(shop: Workshop, evaluator: QuantizedEvaluator, hardware: Hardware) -> Architecture:
+def _best_architecture(
+    shop: Workshop, evaluator: QuantizedEvaluator, hardware: Hardware, count: Progress
+) -> Architecture:
     """The best network by the score that is learned from data, of those found by a search without policies."""
     quantization, metric, plan = shop.spec.quantization, evaluator.data.metric, shop.spec.search
     assert quantization is not None
@@ -120,7 +169,7 @@ def _best_architecture(shop: Workshop, evaluator: QuantizedEvaluator, hardware: 
             (scored,) = evaluator.evaluate([space.quantized(architecture, wide)])
             metrics = dict(hardware.added_to(scored, shop.reporter.listen).metrics)
             shop.reporter.record(BaselineScore(values=architecture.values, metrics=metrics))
-            shop.reporter.listen()
+            count.tell()
             found.append(Evaluation(architecture, metrics))
         return found
 

@@ -11,6 +11,8 @@ import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
+from service.mirror import Mirror
+from service.remaining import Pace, Seconds, remaining
 from service.store import leases, queries, records, sharing, warm
 from service.store.models import STAGES, Artifact, EvaluationRow, Finalist, Job, JobState, Stage, TrainedSupernet
 from service.store.records import FrontRecord, R, Record, StageBegan
@@ -27,10 +29,6 @@ DATABASE_PATIENCE_SECONDS = 600.0
 RETRY_SECONDS = 1.0
 # Progress is written at most so often.
 PROGRESS_SECONDS = 0.5
-
-# What each stage usually costs, relative to the others; only for percent and ETA. A job that heals spends half on it.
-STAGE_WEIGHTS = dict(zip(STAGES, (0.01, 0.02, 0.42, 0.08, 0.02, 0.25, 0.2, 0.0, 0.0), strict=True))
-HEALING_WEIGHTS = {stage: weight / 2 for stage, weight in STAGE_WEIGHTS.items()} | {Stage.HEAL: 0.5}
 
 
 class Interrupted(Exception):
@@ -69,20 +67,30 @@ class Reporter:
 
     Args:
         spans: hear of stages that end.
-        heals: whether the job heals networks of its front.
+        weights: share of each stage in the job; None: nobody asks for its progress.
+        mirror: hears of numbers, evaluations and the front.
 
     Attributes:
         ended_early: what a stopped job says of how far it got.
     """
 
     def __init__(
-        self, database: Database, job_id: str, epoch: int, spans: Spans | None = None, *, heals: bool = False
+        self,
+        database: Database,
+        job_id: str,
+        epoch: int,
+        spans: Spans | None = None,
+        *,
+        weights: Mapping[Stage, float] | None = None,
+        mirror: Mirror | None = None,
     ) -> None:
-        self._database, self.job_id, self.epoch, self._spans = database, job_id, epoch, spans
-        self._weights = HEALING_WEIGHTS if heals else STAGE_WEIGHTS
+        self._database, self.job_id, self.epoch, self._spans, self._mirror = database, job_id, epoch, spans, mirror
+        self._weights = weights or dict.fromkeys(STAGES, 1 / len(STAGES))
+        self._earlier: Mapping[Stage, Seconds] = {}
+        self._items: tuple[int, int] | None = None
         self._stage = STAGES[0]
         self._stage_began = time.monotonic()
-        self._done_at_begin = 0.0
+        self._pace = Pace(self._stage_began, 0.0)
         self._done = 0.0
         self._written = 0.0
         self._may_stop = False
@@ -112,10 +120,15 @@ class Reporter:
 
     # --- progress -------------------------------------------------------------------------------
 
+    def expect(self, earlier: Mapping[Stage, Seconds]) -> None:
+        """What earlier jobs say of how long this one's stages take."""
+        self._earlier = earlier
+
     def stage(self, name: Stage, done: float = 0.0) -> None:
         """A stage begins, with this share of it already done by an earlier run."""
         before, seconds = self._stage, time.monotonic() - self._stage_began
-        self._stage, self._stage_began, self._done_at_begin = name, time.monotonic(), done
+        self._stage, self._stage_began, self._items = name, time.monotonic(), None
+        self._pace = Pace(self._stage_began, done)
 
         def write(session: Session) -> None:
             job = queries.fenced_job(session, self.job_id, self.epoch)
@@ -124,8 +137,8 @@ class Reporter:
                 records.write(session, self.job_id, self.epoch, StageBegan(stage=name, run=self.epoch))
 
         self._write(write)
-        if self._spans is not None and before != name:
-            self._spans.stage(self.job_id, before, self.epoch, seconds)
+        if before != name:
+            self._stage_ended(before, seconds)
         structlog.contextvars.bind_contextvars(stage=str(name), step=None)
         log.info(f"Stage {name} begins.")
         self.progress(done, force=True)
@@ -138,6 +151,7 @@ class Reporter:
             LeaseLost: somebody else holds the job now.
         """
         now, self._done = time.monotonic(), done
+        self._pace.see(done, now)
         if not (force or self._leaving) and now - self._written < PROGRESS_SECONDS:
             return
         self._written = now
@@ -150,13 +164,23 @@ class Reporter:
                 stage=self._stage,
                 progress=before + self._weights[self._stage] * done,
                 stage_progress=done,
-                eta_seconds=self._eta(done, now),
+                items=self._items,
+                eta=remaining(self._stage, self._pace, now, self._weights, self._earlier),
             )
         )
         if state in (JobState.PAUSING, JobState.CANCELLING) or (state == JobState.STOPPING and self._may_stop):
             raise Interrupted(state)
         if self._leaving:
             raise Interrupted(JobState.PAUSING, leaving=True)
+
+    def items(self, done: int, total: int, *, within: float = 0.0, force: bool = False) -> None:
+        """So many of what the stage counts are done, and of the next one this share.
+
+        Raises:
+            Interrupted, LeaseLost: as `progress`.
+        """
+        self._items = (done, total)
+        self.progress((done + within) / max(1, total), force=force)
 
     def until_stopped(self, work: Callable[[], T]) -> T | None:
         """What work gives; None where the user stops the job before its end. What comes after it goes on.
@@ -182,15 +206,6 @@ class Reporter:
         """
         self.progress(self._done)
 
-    def _eta(self, done: float, now: float) -> float | None:
-        """This stage at its own pace, and later stages by what they usually cost beside it."""
-        fresh = done - self._done_at_begin
-        if fresh <= 0.01:
-            return None
-        whole_stage = (now - self._stage_began) / fresh
-        later = sum(self._weights[s] for s in STAGES[STAGES.index(self._stage) + 1 :])
-        return whole_stage * (1 - done + later / self._weights[self._stage])
-
     # --- events and results ---------------------------------------------------------------------
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
@@ -207,6 +222,8 @@ class Reporter:
     def record(self, record: Record) -> None:
         """Store what the job has found out, and tell people."""
         self._write(lambda session: records.write(session, self.job_id, self.epoch, record))
+        if self._mirror is not None and (moment := record.moment()) is not None:
+            self._mirror.numbers("/".join((str(self._stage), *moment.of)), moment.step, moment.numbers)
 
     def records(self, model: type[R]) -> list[R]:
         """What is stored of a kind, in the order in which it was first written."""
@@ -224,7 +241,9 @@ class Reporter:
     def evaluation(self, row: EvaluationRow) -> None:
         """Store one architecture's scores."""
         event = {"architecture_id": row.architecture_id, "metrics": row.metrics}
-        self._write(lambda session: queries.add_evaluation(session, self.job_id, self.epoch, row, event))
+        number = self._write(lambda session: queries.add_evaluation(session, self.job_id, self.epoch, row, event))
+        if self._mirror is not None and number is not None:
+            self._mirror.numbers("evaluation", number, event["metrics"])
 
     def warm_start(self, alike: warm.Alike) -> None:
         """Copy what other jobs have evaluated of this job's supernet, if it has no evaluations yet."""
@@ -298,6 +317,14 @@ class Reporter:
             records.write(session, self.job_id, self.epoch, record)
 
         self._write(write)
+        if self._mirror is not None:
+            self._mirror.document("front", {"knee": record.knee, "networks": self._front_rows()})
+
+    def _front_rows(self) -> list[dict[str, object]]:
+        """The networks of the front as a mirror shows them, best in the first objective first."""
+        placed = [one for one in self.finalists() if one.position is not None]
+        facts = ("architecture_id", "position", "metrics", "sources", "intervals", "measurements")
+        return [{fact: getattr(one, fact) for fact in facts} for one in sorted(placed, key=lambda one: one.position)]
 
     def finalists(self) -> Sequence[Finalist]:
         """Finalists measured so far."""
@@ -339,8 +366,16 @@ class Reporter:
             queries.set_state(session, job, state, message)
 
         self._write(write)
+        self._stage_ended(self._stage, seconds, failed=state == JobState.FAILED)
+        if self._mirror is not None:
+            self._mirror.ended(state)
+
+    def _stage_ended(self, stage: Stage, seconds: float, *, failed: bool = False) -> None:
+        """Tell those who hear of stages."""
         if self._spans is not None:
-            self._spans.stage(self.job_id, self._stage, self.epoch, seconds, failed=state == JobState.FAILED)
+            self._spans.stage(self.job_id, stage, self.epoch, seconds, failed=failed)
+        if self._mirror is not None:
+            self._mirror.numbers("stage_seconds", self.epoch, {str(stage): seconds})
 
     def job(self) -> Job:
         """The row as it is now."""

@@ -1,7 +1,7 @@
 """What sharing weights costs in this job: two random networks trained alone for as long as the supernet was.
 
 A supernet's networks are delivered as they were trained together. Whether they are as good as they would be by
-themselves depends on the space, the data and the length of the training, so a job may look, for a stated share of what
+themselves depends on the space, the data and the length of the training. So a job may look, for a stated share of what
 its training costs.
 """
 

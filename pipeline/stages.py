@@ -1,7 +1,7 @@
 """The stages of a job. Each resumes from what is stored, so a killed run loses seconds.
 
-check -> prepare data -> train supernet -> measure hardware -> fit predictors -> search -> measure finalists -> heal
--> done
+check -> prepare data -> train supernet -> measure hardware -> fit predictors -> search -> measure finalists
+-> measure baselines -> heal -> done
 
 What happens between the data and the front is a strategy: `search_supernet` here, or `proxyless.strategy`.
 """
@@ -16,18 +16,19 @@ import structlog
 from job.hardware_spec import with_margin
 from job.spec import JobSpec
 from job.versions import read_job
-from pipeline import samples
+from pipeline import again, samples
 from pipeline.block_scores import keep_scores
 from pipeline.check import check
 from pipeline.environment import local_processes
 from pipeline.evaluating import evaluation_of, row_of
 from pipeline.exams import exams_of, held_out_exams_of
+from pipeline.fidelities import Climb, climb_of, stage_done
 from pipeline.front import measure_front, measured_networks
 from pipeline.hardware import Hardware, prepare_hardware
 from pipeline.healing import Healer
 from pipeline.inventory import read_of, said_of_data
 from pipeline.materials import decoding_of, prepare_data
-from pipeline.policies import NUM_BASELINES, baseline_architectures, baseline_of, first_policies
+from pipeline.policies import NUM_BASELINES, Progress, baseline_architectures, baseline_of, first_policies
 from pipeline.shared_search import evaluate_of
 from pipeline.sharing_cost import measure_sharing
 from pipeline.training import train_supernet
@@ -41,13 +42,13 @@ from search.metrics import ON_TARGET, Source
 from search.problem import Problem
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
-from service.store.models import EvaluationRow, Job, JobState, Stage
+from service.estimate import estimate
+from service.remaining import Seconds
+from service.store.models import EvaluationRow, Job, JobState, Stage, Verb
 from service.store.records import Baseline, FrontRecord
 from service.store.warm import Alike, copied
 from supernet.data import Dataset
 from supernet.evaluator import Evaluator
-from supernet.network import Supernet
-from supernet.scores.exam import Exam
 
 log = structlog.get_logger()
 
@@ -89,36 +90,46 @@ def search_supernet(shop: Workshop, data: Dataset) -> None:
     asked = shop.spec, shop.space, data, shop.settings.tasks_dir
     exams, held_out = exams_of(*asked), held_out_exams_of(*asked)  # a bad task fails before the training
     healer = None if shop.spec.healing is None else Healer(shop, data, exams, held_out)
+    expect(shop, data)
     supernet = train_supernet(shop, data)
     measure_sharing(shop, data, supernet)
     # A front that is there is taken as it is: this run goes on with the healing, or another job has measured it.
-    if healer is None or not shop.reporter.records(FrontRecord):
-        find_front(shop, data, supernet, exams, held_out)
+    is_there = again.has_front(shop.reporter) if healer is None else bool(shop.reporter.records(FrontRecord))
+    if not is_there or has_baselines(shop):
+        evaluator = make_evaluator(shop.spec, supernet, data, exams)
+        delivering = make_evaluator(shop.spec, supernet, data, exams, delivered=True)
+        hardware = prepare_hardware(shop)
+        if not is_there:
+            climb = climb_of(shop, healer, supernet)
+            found = search(shop, evaluator, hardware, climb)
+            climbed = [] if climb is None else climb.finish(found)
+            measure_front(shop, evaluator, delivering, found, hardware, held_out, climbed)
+        if has_baselines(shop):
+            measure_baselines(shop, evaluator, delivering, hardware)
     if healer is not None:
         healer.run(supernet)
 
 
-def find_front(
-    shop: Workshop, data: Dataset, supernet: Supernet, exams: Sequence[Exam], held_out: Sequence[Exam]
-) -> None:
-    """Search the supernet's networks, and measure those that may be on the front.
-
-    Args:
-        exams, held_out: what networks are asked in the search, and what only finalists are asked.
-    """
-    evaluator = make_evaluator(shop.spec, supernet, data, exams)
-    hardware = prepare_hardware(shop)
-    evaluations = search(shop, evaluator, hardware)
-    delivering = make_evaluator(shop.spec, supernet, data, exams, delivered=True)
-    measure_front(shop, evaluator, delivering, evaluations, hardware, held_out)
-    measure_baselines(shop, evaluator, delivering, hardware)
+def expect(shop: Workshop, data: Dataset) -> None:
+    """Let earlier jobs say how long this one takes. A job that nobody can compare with them goes by its own pace."""
+    try:
+        found = shop.reporter.transact(lambda session: estimate(session, shop.spec, len(data.train)))
+    except ValueError as error:
+        log.info("Earlier jobs say nothing of this one.", reason=str(error))
+        return
+    known = {Stage(one.stage): Seconds(one.seconds, one.low, one.high) for one in found.stages}
+    shop.reporter.expect(known)
 
 
 # --- search --------------------------------------------------------------------------------------
 
 
-def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Evaluation]:
-    """Every evaluation of the search, or of what there was when it was stopped; stored ones are replayed."""
+def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware, climb: Climb | None = None) -> list[Evaluation]:
+    """Every evaluation of the search, or of what there was when it was stopped; stored ones are replayed.
+
+    Args:
+        climb: the ladder of a job with `search.fidelities`.
+    """
     plan, space = shop.spec.search, shop.searched
     if plan.warm_start:
         shop.reporter.warm_start(scores_alike(shop.spec))
@@ -141,7 +152,8 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
         evaluations=plan.evaluations,
         options=plan.options,
     )
-    shop.reporter.stage(Stage.SEARCH, len(known) / plan.evaluations)
+    shop.reporter.stage(Stage.SEARCH, stage_done(climb, len(known) / plan.evaluations))
+    ladder = None if climb is None else climb.ladder(algorithm, warm)
     shared = evaluate_of(shop, evaluator)
 
     def evaluate(architectures: Sequence[Architecture]) -> list[Evaluation]:
@@ -151,11 +163,14 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Eva
             shop.reporter.evaluation(row_of(evaluation, row.seconds))
             known[evaluation.architecture.id] = evaluation
             structlog.contextvars.bind_contextvars(step=len(known))
-            shop.reporter.progress(len(known) / plan.evaluations)
+            if climb is None:
+                shop.reporter.items(len(known), plan.evaluations)
+            else:
+                shop.reporter.progress(climb.evaluated(len(known) / plan.evaluations))
             found.append(evaluation)
         return found
 
-    found = shop.reporter.until_stopped(lambda: run_search(algorithm, evaluate, known))
+    found = shop.reporter.until_stopped(lambda: run_search(algorithm, evaluate, known, ladder))
     if found is None:
         shop.reporter.take_down()
         if len(known) < plan.evaluations:
@@ -233,25 +248,34 @@ def search_problem(
 # --- baselines -----------------------------------------------------------------------------------
 
 
-# --- measure finalists ---------------------------------------------------------------------------
+def has_baselines(shop: Workshop) -> bool:
+    """Whether the job searches policies, so that its front is compared with others. A job that measures one network
+    again compares it with none."""
+    return shop.spec.quantization is not None and shop.reporter.job().parent_verb != Verb.MEASURE
 
 
 def measure_baselines(shop: Workshop, evaluator: Evaluator, delivering: Evaluator, hardware: Hardware) -> None:
     """What the front of a search of policies is compared with: scored and measured like a finalist.
 
     Args:
-        evaluator: of the search.
-        delivering: of networks that are delivered.
+        evaluator: evaluator of the search.
+        delivering: evaluator of networks as they are delivered.
+
+    Raises:
+        Interrupted: the job is to be paused or cancelled; what was done is stored.
     """
-    if not isinstance(evaluator, QuantizedEvaluator):
-        return
-    finished = {baseline.name for baseline in shop.reporter.records(Baseline)}
+    assert isinstance(evaluator, QuantizedEvaluator)
+    reporter = shop.reporter
+    finished = {baseline.name for baseline in reporter.records(Baseline)}
+    count = Progress(reporter, shop.spec)
+    reporter.stage(Stage.MEASURE_BASELINES, count.done)
+    count.tell(force=True)
     if len(finished) == NUM_BASELINES:
         return
-    named = baseline_architectures(shop, evaluator, hardware)
+    named = baseline_architectures(shop, evaluator, hardware, count)
     left = {name: architecture for name, architecture in named.items() if name not in finished}
     scored = [evaluator.evaluate([architecture])[0] for architecture in left.values()]
     measured = measured_networks(shop, delivering, scored, hardware, searching=evaluator)
     for name, evaluation, found in zip(left, scored, measured, strict=True):
-        shop.reporter.record(baseline_of(name, evaluation, found))
-        shop.reporter.progress(1.0, force=True)
+        reporter.record(baseline_of(name, evaluation, found))
+        count.tell(force=True)

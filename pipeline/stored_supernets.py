@@ -18,7 +18,7 @@ NUM_RANDOM = 10
 
 
 class RandomScores(TypedDict):
-    """Of random sub-networks."""
+    """Scores of random sub-networks."""
 
     count: int
     mean: float

@@ -19,7 +19,7 @@ from supernet.slot import build_block
 def layers_of(space: SearchSpace, most: int) -> list[Layer]:
     """Every different layer of a space with what it takes and gives.
 
-    Of a space with policies each layer is there once at every precision, wholly; mixes are priced part by part.
+    In a space with policies each layer is there once at every precision, wholly; mixes are priced part by part.
 
     Raises:
         TooManyLayers: there are more than `most`.

@@ -15,6 +15,7 @@ from pipeline.driver import Course, Driver, Words
 from pipeline.materials import fresh_supernet, make_trainer
 from pipeline.reporter import Tell
 from pipeline.shipping import rounded
+from pipeline.stitching import fitted_stitches
 from pipeline.workshop import JobFailed, Workshop
 from service.store.models import Stage
 from supernet.data import Dataset
@@ -43,14 +44,15 @@ def train_supernet(shop: Workshop, data: Dataset) -> Supernet:
         supernet = Supernet(shop.space).to(shop.device)
         load_tensors(supernet, shop.files.load(stored))
         return supernet
+    stitches = fitted_stitches(shop, data)
     if shop.spec.training.epochs == 0:
         orders.stop()
         shop.reporter.stage(Stage.TRAIN_SUPERNET)
-        return _finished(shop, data, fresh_supernet(shop.spec, shop.space, data, shop.device), 0)
+        return _finished(shop, data, fresh_supernet(shop.spec, shop.space, data, shop.device, stitches), 0)
     training = shop.spec.training
 
     def fresh() -> Trainer:
-        supernet = fresh_supernet(shop.spec, shop.space, data, shop.device)
+        supernet = fresh_supernet(shop.spec, shop.space, data, shop.device, stitches)
         trainer = make_trainer(shop.spec, supernet, data, shop.group)
         trainer.before_gathering = orders.gather
         return trainer
@@ -86,7 +88,7 @@ class LargestNetwork:
     """Judges a supernet by its largest network's score, which is validated now and then.
 
     Args:
-        metric: of the data.
+        metric: metric of the data.
     """
 
     def __init__(self, curve: Curve, metric: str) -> None:
@@ -144,7 +146,7 @@ class SmallerParts:
         log.warning("micro-batch halved", micro_batches=training.micro_batches)
 
     def refusal(self) -> str:
-        """Of a sharded training."""
+        """The training is sharded."""
         return f"Out of memory. {MORE_MICRO_BATCHES}"
 
     def _advice(self, trainer: Trainer) -> str:

@@ -33,7 +33,7 @@ class Workshop:
     """What every stage needs.
 
     Attributes:
-        space: of the supernet's networks.
+        space: space of the supernet's networks.
         group: the processes of the training; this one reports for all.
     """
 
@@ -62,8 +62,8 @@ class Calibrated:
     """On what networks are calibrated, where that was chosen before.
 
     Attributes:
-        images: of batch norms; None: chosen now.
-        activations: of quantized networks; None: chosen now.
+        images: images of batch norms; None: chosen now.
+        activations: activations of quantized networks; None: chosen now.
         plainly: whether the images are taken as they are, as jobs of older versions did.
     """
 
@@ -76,7 +76,7 @@ def images_of(spec: JobSpec, *, delivered: bool) -> int:
     """Training images that batch norms are calibrated on.
 
     Args:
-        delivered: of networks that are delivered: finalists and their exports. A search spends less on each.
+        delivered: whether networks are delivered: finalists and their exports. A search spends less on each.
     """
     return max(spec.search.calibration_images, DELIVERED_IMAGES if delivered else 0)
 

@@ -17,7 +17,7 @@ class Offer:
     """One entry point.
 
     Attributes:
-        name: of the plug-in.
+        name: name of the plug-in.
         package: what it names: a folder to import, of a family a module.
         distribution: name and version of what was installed, such as `hill-climb 1.0`.
     """

@@ -3,7 +3,7 @@
 A folder such as `search/algorithms` is a registry whose entries are its folders (of simple kinds, its files).
 Packages that somebody installed add theirs through entry points. Nothing is registered by an import side effect, and
 asking for the names imports none of the entries. `options.py` of an entry is what the API reads; it imports nothing
-heavy. The file that implements is imported by workers alone.
+heavy. Workers alone import the file that implements.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class Kind:
     Attributes:
         word: for it, in messages.
         package: whose entries are the built-in ones.
-        file: of an entry's folder, that implements it; None: an entry is one file, which has no options.
-        group: of entry points by which packages offer more; None: they cannot.
+        file: file of an entry's folder, that implements it; None: an entry is one file, which has no options.
+        group: group of entry points by which packages offer more; None: they cannot.
     """
 
     word: str

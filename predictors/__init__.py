@@ -37,7 +37,7 @@ def make_predictor(
         devices: measurements on other targets; 10 to 50 on the new one then go far (latency only).
         known: numbers that are known of any architecture without measuring, by name.
         model: one of `predictors/models`; None: the one that validation chooses.
-        seed: of everything random about it.
+        seed: seed of everything random about it.
 
     Raises:
         ValueError: no such metric, or an option that this metric has not.

@@ -30,7 +30,7 @@ class Edge(NamedTuple):
     """What passes from one part to the next.
 
     Attributes:
-        scheme: of the part that it comes from.
+        scheme: scheme of the part that it comes from.
         elements: how many numbers it is.
     """
 

@@ -26,7 +26,7 @@ class Device:
     """Measurements on a known device.
 
     Attributes:
-        name: of the device and runtime.
+        name: name of the device and runtime.
         architectures: those measured, all of one space; any part of it.
         latencies_ms: one for each.
 

@@ -54,7 +54,7 @@ def fit_predictor(
     Args:
         table: latencies of the space's layers, if they were measured.
         values: measured, one for each architecture.
-        quantile: of the relative errors, that becomes the margin.
+        quantile: quantile of the relative errors, that becomes the margin.
 
     Raises:
         ValueError: too few different architectures to judge it.
@@ -114,7 +114,7 @@ class PredictedCost:
         return self.many([architecture])[0]
 
     def many(self, architectures: Sequence[Architecture]) -> list[float]:
-        """Of several, in one go: 20 times as fast as one by one."""
+        """Predictions of several in one go: 20 times as fast as one by one."""
         new = {one.id: one for one in architectures if one.id not in self._known}
         if new:
             means, deviations = self._predictor.predict(list(new.values()))

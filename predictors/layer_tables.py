@@ -137,7 +137,7 @@ def maps(end: Sample, setting: Setting) -> tuple[int, int]:
 
 
 def median_ms(results: Results) -> float:
-    """Of what was measured first."""
+    """Index of what was measured first."""
     return float(results[0]["median_ms"])
 
 

@@ -32,7 +32,7 @@ class Predictor(ABC):
 
     Args:
         space: whose architectures it predicts.
-        seed: of everything random about it.
+        seed: seed of everything random about it.
     """
 
     def __init__(self, space: SearchSpace, seed: int = 0) -> None:
@@ -44,7 +44,7 @@ class Predictor(ABC):
 
         Args:
             architectures: may repeat, where one was measured more than once.
-            values: of the metric, one for each architecture.
+            values: values of the metric, one for each architecture.
 
         Raises:
             ValueError: fewer than 2 examples, lengths that differ, a value that is not finite, or an architecture of

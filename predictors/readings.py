@@ -71,7 +71,7 @@ class Reading(Spread, Machine, RuntimeFacts):
     Attributes:
         target: what it was measured on; `runtime` beside it where that is a registered machine.
         phase: `forward`, or of a language model `prefill` or `decode`.
-        energy_mj: of a run, on a GPU with a counter.
+        energy_mj: energy of a run, on a GPU with a counter.
     """
 
     metric: str

@@ -25,7 +25,7 @@ class Report:
     """How well held-out architectures were predicted.
 
     Attributes:
-        num_examples: architectures that were held out; each was predicted by a predictor fitted without it.
+        num_examples: architectures that were held out; a predictor fitted without it predicted each.
         num_fitted: examples that each such predictor saw, the smallest number of them.
         method: `5 folds` or `hold-out`.
         rmse: root of the mean squared error, in the metric's unit.
@@ -33,7 +33,7 @@ class Report:
         within_percent: for 5, 10 and 15 %, the share of predictions that near their true values; None as above.
         kendall_tau, spearman: rank correlations of predicted and true; 0 where either is constant.
         inside_95: share of true values within 1.96 standard deviations of their predictions; 0.95 would be honest.
-        true, predicted, std: of each held-out architecture, for a plot of residuals.
+        true, predicted, std: numbers of each held-out architecture, for a plot of residuals.
     """
 
     num_examples: int
@@ -86,7 +86,7 @@ class Report:
         )
 
     def margin(self, confidence: float = 0.9) -> float:
-        """By which share a true value may exceed its prediction, with this confidence; 0 or more.
+        """Share by which a true value may exceed its prediction, with this confidence; 0 or more.
 
         A limit L is kept with that confidence by architectures predicted at most L / (1 + margin). It is the quantile
         of the held-out (y - p) / p with rank ceil((n + 1) confidence), so it holds for a new architecture drawn as
@@ -144,7 +144,7 @@ def cross_validated(
     folds: int = FOLDS,
     seed: int = 0,
 ) -> Report:
-    """The report of K-fold validation: every example is predicted by a predictor that did not see it.
+    """The report of K-fold validation: every example gets its prediction from a predictor that did not see it.
 
     Repeated architectures stay in one fold. A predictor that chooses among models chooses anew within each fold, so
     what chose did not judge.

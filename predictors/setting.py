@@ -24,9 +24,9 @@ class Setting:
 
     Attributes:
         runtime: one of `predictors.targets.RUNTIMES`.
-        threads: of the runtime, inside an operator.
+        threads: threads of the runtime, inside an operator.
         batch: samples in one run.
-        dtype: of the numbers, where the engine is torch; ONNX Runtime computes in float32.
+        dtype: dtype of the numbers, where the engine is torch; ONNX Runtime computes in float32.
     """
 
     runtime: str = DEFAULT_TARGET

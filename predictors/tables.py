@@ -116,8 +116,7 @@ class LatencyTable:
         """Latency in ms of one layer.
 
         Args:
-            resolution: of the network's input, for a phone's table of several resolutions; such a table's only
-                resolution need not be given.
+            resolution: input of the network, for a phone's table of several; a table's only one need not be given.
 
         Raises:
             MissingRow: the table does not know the layer.

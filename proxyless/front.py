@@ -34,7 +34,7 @@ def store_measured(shop: Workshop, found: Sequence[Evaluation], measured: Sequen
     They are compared with the largest of them: no supernet was trained whose largest network could be.
 
     Args:
-        measured: of every network.
+        measured: what was measured of every network.
 
     Raises:
         JobFailed: no network meets the job's limits.

@@ -1,7 +1,7 @@
 """Gradients of binary gates: what each candidate of a block would have changed, with one path in memory.
 
-A block's output is sum_k g_k o_k(x) with one gate open (1812.00332, equation 4). dL/dg_k is the inner product of
-o_k(x) with the gradient at the block's output, so it needs o_k(x) for a moment only: it is computed when backward
+A block's output is sum_k g_k o_k(x) with one gate open (1812.00332, equation 4). So dL/dg_k is the inner product of
+o_k(x) with the gradient at the block's output. It needs o_k(x) for a moment only: it is computed when backward
 arrives there, without a graph, one candidate at a time. The paper's full and two-path modes differ in which
 candidates are asked.
 """
@@ -24,7 +24,10 @@ from supernet.passes import Output, Passes
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Of one block in one step: the option whose gate is open, and those whose gradients are wanted (it among them)."""
+    """What one block is asked in one step.
+
+    That is the option whose gate is open, and those whose gradients are wanted (it among them).
+    """
 
     active: int
     wanted: tuple[int, ...]
@@ -34,8 +37,8 @@ class GatedPasses(Passes):
     """Passes through one path of an over-parameterised network that also say how the loss depends on every gate.
 
     Args:
-        supernet: of a space that `separated` made.
-        blocks: of the space that it was made from.
+        supernet: supernet of a space that `separated` made.
+        blocks: blocks of the space that it was made from.
     """
 
     def __init__(

@@ -24,9 +24,9 @@ class ArchitectureParameters:
     """Logits alpha of every block, and the distribution p = softmax(alpha) over networks that they are.
 
     Args:
-        space: of the networks.
+        space: space of the networks.
         blocks: those with a choice, in forward order.
-        seed: of the initial logits.
+        seed: seed of the initial logits.
 
     Attributes:
         alphas: a leaf tensor per block, shape (number of its options,), float64.

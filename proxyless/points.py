@@ -33,7 +33,7 @@ class Distribution:
     """Where the distribution over networks stands.
 
     Attributes:
-        probabilities: of every block's options, rounded to `DECIMALS`.
+        probabilities: probabilities of every block's options, rounded to `DECIMALS`.
         entropy: mean over blocks, in nats.
         expected_ms, most_likely_ms: latency of a network that is drawn, and of the likeliest one.
     """
@@ -141,7 +141,7 @@ class TrainingPoints(_Points):
     """Points of the training of one derived network.
 
     Args:
-        epochs: of the training.
+        epochs: epochs of the training.
     """
 
     def __init__(self, reporter: Reporter, run: int, epochs: int) -> None:

@@ -60,8 +60,8 @@ class PathSearch:
     number of weight steps done.
 
     Args:
-        trainer: of the weights, with `ProxylessNAS` as its method; its network is of a `separated` space.
-        step: of the architecture.
+        trainer: trainer of the weights, with `ProxylessNAS` as its method; its network is of a `separated` space.
+        step: what takes the architecture's steps.
         held_out: what the architecture learns from, without augmentation.
         budget: None where the loss has a latency term, or none is wanted.
     """

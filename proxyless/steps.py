@@ -64,8 +64,8 @@ class GradientStep:
     """The paper's update: gates, latency and Adam; in two-path mode the rest of the distribution stands still.
 
     Args:
-        passes: of the over-parameterised network.
-        latencies: of its candidates; None: nothing is known, and `loss` must not look.
+        passes: passes of the over-parameterised network.
+        latencies: latencies of its candidates; None: nothing is known, and `loss` must not look.
         mode: `two`: two options of every block, drawn without replacement, are compared; `full`: all options are.
     """
 
@@ -172,7 +172,7 @@ class Reinforce:
     reward, b += decay * (mean - b), from the first mean on; with the paper's 0.99 it is nearly the last mean.
 
     Args:
-        rewards: of paths on a batch, larger is better; any numbers.
+        rewards: rewards of paths on a batch, larger is better; any numbers.
         samples: paths of one update.
     """
 

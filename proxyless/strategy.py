@@ -57,7 +57,7 @@ class Aim:
 
     Attributes:
         number: from 0, in the order in which they are searched for.
-        weight: of the latency; None with a budget.
+        weight: weight of the latency; None with a budget.
         budget_ms: None with a weight.
     """
 

@@ -47,8 +47,8 @@ class QuantizedWeight:
     """A weight as it is stored.
 
     Attributes:
-        values: of the weight's shape, int8: what is stored less the zero point is multiplied by the scale. 4-bit values
-            are one per byte: packing is the file's business.
+        values: what is stored, in the weight's shape, int8: less the zero point it is multiplied by the scale. 4-bit
+            values are one per byte: packing is the file's business.
         scale: shape (outputs, groups), float32.
         zero_point: like `scale`, of the type of `values`.
         group: inputs that share a scale; 0: all of an output channel.

@@ -26,11 +26,11 @@ class InSchemes:
     """Scores of networks in other numbers.
 
     Args:
-        evaluator: of the search, whose supernet and data are used.
-        names: of the schemes.
+        evaluator: evaluator of the search, whose supernet and data are used.
+        names: names of the schemes.
         calibration_images: that re-estimate the statistics of batch normalisation.
         seed: decides which.
-        augment: of the training.
+        augment: augmentation of the training.
     """
 
     def __init__(

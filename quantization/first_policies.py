@@ -29,7 +29,7 @@ class LayerDivergence(Protocol):
 
     @property
     def divergence(self) -> float | None:
-        """Of the network's answers from the full network's, in nats; None where it is no number."""
+        """Divergence of the network's answers from the full network's, in nats; None where it is no number."""
 
 
 def candidates_of(space: QuantizedSpace, network: Architecture) -> dict[str, list[Precision]]:

@@ -30,7 +30,7 @@ class Histogram:
 
     @classmethod
     def of(cls, tensors: list[Tensor], least: float, most: float) -> Histogram:
-        """Of values of some tensors, which lie between `least` and `most`; of large tensors evenly spaced ones.
+        """The histogram of tensors whose values lie between `least` and `most`; large ones give evenly spaced values.
 
         Zeros are left out.
         """

@@ -38,7 +38,7 @@ class Quantization:
         """What a width means for a layer.
 
         Args:
-            operation: of the layer; tables of words have schemes of their own.
+            operation: operation of the layer; tables of words have schemes of their own.
 
         Raises:
             ValueError: nothing has that width, or the scheme is of another one.

@@ -40,11 +40,11 @@ class QuantizedEvaluator(Evaluator):
     quantized once; every policy of it shares that.
 
     Args:
-        space: of the architectures: the supernet's networks with policies.
-        observer: of activations, a name of `quantization.observers`.
+        space: space of the architectures: the supernet's networks with policies.
+        observer: observer of activations, a name of `quantization.observers`.
         calibration_examples: training examples that activations are calibrated on.
         calibration: the images of batch norms, where they were chosen before.
-        augment: of the training, for batch norms; activations are observed on images as they come in use.
+        augment: augmentation of the training, for batch norms; activations are observed on images as they come in use.
         activations: the examples of activations, where they were chosen before (`activation_examples`).
     """
 

@@ -129,9 +129,9 @@ class QuantizedSpace(SearchSpace):
         """A network of the base space with a policy; widths that a layer cannot have become its nearest above.
 
         Args:
-            bits: of each layer by name, or of all; layers that are not named have their largest. Layers that
+            bits: bits of each layer by name, or of all; layers that are not named have their largest. Layers that
                 share a choice have the largest of theirs.
-            mode: of the weights; empty: the first of the policies' modes.
+            mode: mode of the weights; empty: the first of the policies' modes.
         """
         values: dict[str, Option] = dict(network.values)
         values |= {choice.name: mode or self.quantization.modes[0] for choice in self._mode_choices}

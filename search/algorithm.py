@@ -11,6 +11,9 @@ from typing_extensions import TypeVar
 
 from plugins.options import Options
 from search.evaluation import Evaluation
+from search.fidelities.known import Fidelities
+from search.fidelities.ladder import Chooser
+from search.fidelities.ranks import ByRank
 from search.objectives import limits_of
 from search.problem import Problem
 from search_space.architecture import Architecture
@@ -86,6 +89,15 @@ class SearchAlgorithm(ABC, Generic[OptionsT]):
         ordered = [by_id[architecture.id] for architecture in self._pending]
         self._pending = None
         self._learn(ordered)
+
+    def chooser(self, known: Fidelities) -> Chooser:
+        """Who says which networks heal a little in this search (`search.fidelities`); it is asked for once.
+
+        Args:
+            known: scores of networks before and on every rung. It grows as the search goes on, and an algorithm may
+                learn from it what to propose.
+        """
+        return ByRank()
 
     @abstractmethod
     def _propose(self, room: int) -> list[Architecture]:

@@ -41,7 +41,7 @@ def chances(
 ) -> np.ndarray:
     """For each network the share of draws in which it keeps all limits and none dominates it, shape (num_networks,).
 
-    Errors are normal and independent. Of equal ones the first counts, as in `pareto_front`.
+    Errors are normal and independent. The first of equal ones counts, as in `pareto_front`.
     """
     found = np.zeros(len(beliefs))
     if not beliefs:

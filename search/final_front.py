@@ -1,4 +1,4 @@
-"""The front of a finished search: what its measured networks are worth, compared in the very numbers that are shown."""
+"""The front of a finished search: what its measured networks are worth, compared in the numbers that are shown."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class FinalFront:
 def final_front(
     measured: Sequence[Evaluation], objectives: Sequence[Objective], constraints: Sequence[Constraint] = ()
 ) -> FinalFront:
-    """Sort measured networks out. Of several with equal scores in every objective the first is kept.
+    """Sort measured networks out. The first of several with equal scores in every objective is kept.
 
     Args:
         measured: each network once, in the numbers that are shown of it.

@@ -37,7 +37,7 @@ class ChoiceInsight:
 
     Attributes:
         options: smallest first.
-        shares: of each option, among all networks; the rest do not have the choice.
+        shares: shares of each option, among all networks; the rest do not have the choice.
     """
 
     name: str

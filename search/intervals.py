@@ -16,7 +16,7 @@ NORMAL_95 = 1.959964
 
 
 def wilson(right: float, counted: int) -> Interval:
-    """Of a share (Wilson 1927, J. Am. Stat. Assoc. 22: 209-212), sound for shares near 0 and 1 too.
+    """The interval of a share (Wilson 1927, J. Am. Stat. Assoc. 22: 209-212), sound for shares near 0 and 1 too.
 
     Raises:
         ValueError: nothing was counted.
@@ -30,10 +30,10 @@ def wilson(right: float, counted: int) -> Interval:
 
 
 def mean_of_shares(shares: Sequence[tuple[float, int]]) -> Interval:
-    """Of the mean of several shares, each of its own examples: Wilson's intervals, squared and added.
+    """The interval of a mean of several shares, each of its own examples: Wilson's intervals, squared and added.
 
     The lower end is p - sqrt(sum (p_i - l_i)^2) / n, the upper likewise (Newcombe 1998, Stat. Med. 17: 873-890, whose
-    method 10 it is for a difference; Zou and Donner 2008 for any sum). Of one share it is Wilson's.
+    method 10 it is for a difference; Zou and Donner 2008 for any sum). For one share it is Wilson's.
 
     Args:
         shares: right ones and examples of each.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from search.algorithm import SearchAlgorithm
 from search.evaluation import Evaluation
+from search.fidelities.ladder import Ladder
 from search_space.architecture import Architecture
 
 
@@ -13,6 +14,7 @@ def run_search(
     algorithm: SearchAlgorithm,
     evaluate: Callable[[Sequence[Architecture]], Sequence[Evaluation]],
     known: Mapping[str, Evaluation],
+    ladder: Ladder | None = None,
 ) -> list[Evaluation]:
     """Run an algorithm to its end and return its evaluations in the order in which they were asked.
 
@@ -21,6 +23,7 @@ def run_search(
             so far are the caller's to store.
         known: stored evaluations by architecture id. A fresh algorithm with the same seed asks for
             the same architectures, so feeding it these brings it to where the last run stopped.
+        ladder: lets networks heal between batches; None: none do.
     """
     done: list[Evaluation] = []
     while batch := algorithm.ask():
@@ -29,6 +32,10 @@ def run_search(
         told = [known.get(architecture.id) or found[architecture.id] for architecture in batch]
         algorithm.tell(told)
         done.extend(told)
+        if ladder is not None:
+            ladder.told(told)
+    if ladder is not None:
+        ladder.finish()
     return done
 
 

@@ -27,7 +27,7 @@ class Metric:
         unit: shown beside every number; empty for a share between 0 and 1.
         source: how the number is obtained during a search.
         meaning: one sentence for the catalogue.
-        decades: of values that are compared by their ratios, because bad networks are worse by powers of ten: so many
+        decades: whether values are compared by their ratios, because bad networks are worse by powers of ten: so many
             powers of ten make a network useless, however much worse others are. 0: values are compared as they are.
         negligible: values of decades below this are as good as none.
         adds: the form in which what layers contribute adds up best: the value itself, its logarithm, or its inverse.

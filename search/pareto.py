@@ -22,7 +22,7 @@ def pareto_front(
 ) -> list[Evaluation]:
     """Feasible evaluations that no other feasible one dominates, best in the first objective first.
 
-    Of several with equal scores in every objective one is kept: the one evaluated first. An evaluation
+    One of several with equal scores in every objective is kept: the one evaluated first. An evaluation
     with a score that is not a number is never on the front.
     """
     return [evaluations[i] for i in front_places([e.metrics for e in evaluations], objectives, constraints)]

@@ -84,5 +84,5 @@ class CostOf:
         return self.cost(self.to(architecture))
 
     def many(self, architectures: Sequence[Architecture]) -> list[float]:
-        """Of several, together where the cost can."""
+        """Costs of several, together where the cost can."""
         return exact_values(self.cost, [self.to(one) for one in architectures])

@@ -8,8 +8,11 @@ from search_space.architecture import Option
 
 
 def make_divisible(channels: float, multiple: int = 8) -> int:
-    """The multiple of `multiple` that is nearest to `channels` (the upper one of two), at least `multiple`, and one
-    step more where it would be below 0.9 of `channels` (MobileNetV2, 1801.04381, as published networks have it)."""
+    """The multiple of `multiple` that is nearest to `channels` (the upper one of two), at least `multiple`.
+
+    It is one step more where it would be below 0.9 of `channels` (MobileNetV2, 1801.04381, as published networks have
+    it).
+    """
     rounded = max(multiple, int(channels + multiple / 2) // multiple * multiple)
     return rounded + multiple if rounded < 0.9 * channels else rounded
 
@@ -19,7 +22,7 @@ def refuse_twins(choice: str, options: Sequence[Option], channels: Callable[[Opt
 
     Args:
         channels: from an option to the numbers of channels that it stands for.
-        where: under which circumstances, for the message.
+        where: the circumstances, for the message.
 
     Raises:
         ValueError: two options stand for the same channels.

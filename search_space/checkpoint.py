@@ -65,6 +65,7 @@ class Stored:
     Attributes:
         dtype: safetensors' word, such as `BF16`.
         start, stop: its bytes in the file.
+        own: its name in the file, where that is another.
     """
 
     file: str
@@ -72,6 +73,7 @@ class Stored:
     dtype: str
     start: int = 0
     stop: int = 0
+    own: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +81,16 @@ class Checkpoint:
     """A folder with a configuration and tensors by name.
 
     Attributes:
-        config: of config.json, with what transformers itself makes of it once it has seen the weights.
+        config: contents of config.json, with what transformers itself makes of it once it has seen the weights.
         notes: sentences for whoever uses it.
+        parts: the checkpoints that it consists of, where it is several folders (`search_space.joined`).
     """
 
     folder: Path
     config: dict[str, Any]
     tensors: dict[str, Stored]
     notes: tuple[str, ...] = ()
+    parts: tuple[Checkpoint, ...] = ()
 
 
 def read_checkpoint(folder: str | Path) -> Checkpoint:
@@ -249,7 +253,7 @@ class Piece:
     """Rows of a stored tensor that are one parameter.
 
     Attributes:
-        slot, parameter: of the supernet.
+        slot, parameter: slot and parameter of the supernet.
         start, stop: rows of each block that go there; a stop of 0: all of them.
         blocks: equal blocks that the stored rows fall into, such as one for each head.
         transposed: whether the stored tensor's columns are the parameter's rows.
@@ -277,7 +281,7 @@ class Place:
     """Where a tensor of a checkpoint goes.
 
     Attributes:
-        slot, parameter: of the supernet; empty where it goes to several.
+        slot, parameter: slot and parameter of the supernet; empty where it goes to several.
         shape: that the tensor must have.
         optional: whether the parameter keeps fresh values where the checkpoint has no such tensor, as a
             new classifier does.

@@ -45,7 +45,7 @@ class Preprocessing:
 
     Attributes:
         mean, std: per channel, of pixels that were multiplied by `scale`.
-        scale: of pixels from 0 to 255.
+        scale: scale of pixels from 0 to 255.
         edge: pixels to which the picture is resized; None: it is not.
         keeps_ratio: whether its shorter side becomes `edge`, or both sides do.
         resample: a filter of Pillow, such as `bilinear`.
@@ -77,7 +77,7 @@ def image_preprocessing(folder: Path, size: int, channels: int) -> Preprocessing
     """What preprocessor_config.json says; None where there is no such file.
 
     Args:
-        size, channels: of the images that the network takes.
+        size, channels: size and channels of the images that the network takes.
 
     Raises:
         CheckpointError: the file is damaged, gives other images than the network takes, or asks for a step that is not
@@ -277,7 +277,7 @@ class Numbering:
     """Which number of a classifier each class of the data has.
 
     Attributes:
-        numbers: of the data's classes, in the data's order; None where they cannot be told.
+        numbers: numbers of the data's classes, in the data's order; None where they cannot be told.
         how: by what they were told, or why they cannot be, as a sentence.
     """
 
@@ -292,9 +292,9 @@ def numbering(names: Sequence[str] | None, count: int, classes: Sequence[str]) -
     case; the data may lack some. Data whose labels are the numbers 0 to n-1 have the classifier's own.
 
     Args:
-        names: of the checkpoint's classes; None: it has none.
-        count: of them.
-        classes: of the data.
+        names: names of the checkpoint's classes; None: it has none.
+        count: number of classes.
+        classes: classes of the data.
     """
     if names is not None:
         for key in (str, _plain):

@@ -17,6 +17,8 @@ from search_space.checkpoint import shares
 from search_space.space import Choice, SearchSpace, Values
 
 SIZES = re.compile(r"layer(\d+)_(ffn|kv_heads)")
+# Files of these engines say nothing of how far a layer sees, or say it of all layers at once.
+SEES = re.compile(r"layer\d+_window")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Engine:
     """What a tool that runs decoders can express.
 
     Attributes:
-        multiple: of feed-forward widths.
+        multiple: number that feed-forward widths are multiples of.
         all_heads: whether every layer has all query heads (fewer key-value groups mean fewer of them here).
         alike: whether all layers have one width.
         halves: whether a layer may lack its attention or its feed-forward network (an option of 0).
@@ -55,7 +57,7 @@ def deployable_space(
 
     Args:
         load: gives the space with adjustments.
-        engines: of `ENGINES`.
+        engines: names from `ENGINES`.
 
     Raises:
         ValueError: a space of other networks, one that is too narrow, or options of the user's that an engine cannot
@@ -67,6 +69,11 @@ def deployable_space(
         raise ValueError(
             f"supernet.deployable speaks of decoders with choices layer*_ffn and layer*_kv_heads, and space "
             f"{space.name!r} has none; leave it out."
+        )
+    if (sees := next((choice.name for choice in space.choices if SEES.fullmatch(choice.name)), None)) is not None:
+        raise ValueError(
+            f"supernet.choices gives {sees} options, and supernet.deployable ({', '.join(engines)}) wants layers that "
+            "see what the full network's see. Leave the choice out, or leave deployable out."
         )
     rules = _Rules(tuple(engines), adjustments)
     kept = {c.name: rules.kept(c, int(found[c.name][1]), found[c.name][2]) for c in space.choices if c.name in found}
@@ -91,7 +98,7 @@ class _Rules:
         """Options that all engines can express; where the preset's are none, shares of the largest that are.
 
         Args:
-            number: of the layer, from 1.
+            number: number of the layer, from 1.
             word: `ffn` or `kv_heads`.
 
         Raises:

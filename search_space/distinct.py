@@ -89,7 +89,7 @@ def _combinations(counts: list[int], rng: np.random.Generator) -> list[tuple[int
 
 
 def some_networks(space: SearchSpace, seed: int = 0) -> list[Architecture]:
-    """Networks that together have every layer of a space, or of a very large one nearly all, for checks."""
+    """Networks that together have every layer of a space, or nearly every layer of a large one, for checks."""
     rng = np.random.default_rng(seed)
     bases = [space.largest(), space.smallest(), *(space.sample(rng) for _ in range(CHECKS))]
     return list({one.id: one for one in bases}.values())

@@ -63,12 +63,12 @@ class PairInput:
     vectors of each pair whose product is its logit, shape (batch, 2, width + 1): see `PairHeadSpec`.
 
     Attributes:
-        channels, size: of the images; height and width in pixels.
+        channels, size: channels and size of the images; height and width in pixels.
         vocab: number of token ids.
         length: positions for which costs are counted; a network takes any number up to `max_length`.
         max_length: most positions that a network takes.
         whole: whether every text must have `max_length` positions, because its last one is read.
-        loss: by which it is trained: `softmax` over the texts and over the images of a batch, or `sigmoid` of each of
+        loss: what it is trained by: `softmax` over the texts and over the images of a batch, or `sigmoid` of each of
             its pairs; empty of data, which do not say.
         end: token that must end every text; None: any, or none.
     """

@@ -25,8 +25,8 @@ class SearchedBlock:
 
     Attributes:
         choice: its name.
-        slot: of the networks, that it decides.
-        options: of the choice.
+        slot: slot of the networks, that it decides.
+        options: options of the choice.
         specs: what each option puts there; None leaves the slot out.
     """
 
@@ -62,7 +62,7 @@ class CandidatePrices:
     Attributes:
         target: its name.
         fixed_ms: the layers that every network has, and what runs beside them.
-        blocks_ms: of every option of every block, in forward order; 0 for an option that leaves its block out.
+        blocks_ms: times of every option of every block, in forward order; 0 for an option that leaves its block out.
     """
 
     target: str
@@ -71,12 +71,12 @@ class CandidatePrices:
 
     @property
     def cheapest_ms(self) -> float:
-        """Of the cheapest network."""
+        """Latency of the cheapest network."""
         return self.fixed_ms + sum(map(min, self.blocks_ms))
 
     @property
     def dearest_ms(self) -> float:
-        """Of the dearest network."""
+        """Latency of the dearest network."""
         return self.fixed_ms + sum(map(max, self.blocks_ms))
 
 

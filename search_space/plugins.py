@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from search_space.checkpoint import Checkpoint, Matched
     from search_space.space import SearchSpace
 
+# The model type that several checkpoints have together (`search_space.joined`).
+JOINED = "stitched"
+
 __all__ = ["FAMILIES", "UnknownPluginError", "check_checkpoint", "family_of", "load_family", "presets"]
 
 _users: FamilyFolder | None = None
@@ -114,6 +117,7 @@ def load_family(
         return space
     if not hasattr(family, "checkpoint_space"):
         raise ValueError(f"Family {name!r} does not start from a pretrained checkpoint; leave it out.")
+    _refuse_several(name, family, checkpoint)
     pretrained: SearchSpace = family.checkpoint_space(checkpoint, preset, adjustments)
     return pretrained
 
@@ -174,8 +178,18 @@ def check_checkpoint(name: str, checkpoint: Checkpoint, classes: int | None = No
     family = FAMILIES.load(name)
     if not hasattr(family, "layout"):
         raise ValueError(f"Family {name!r} does not start from a pretrained checkpoint; leave it out.")
+    _refuse_several(name, family, checkpoint.config)
     matched: Matched = family.layout(checkpoint.config, classes).match(checkpoint)
     return matched
+
+
+def _refuse_several(name: str, family: ModuleType, config: Mapping[str, Any]) -> None:
+    kind = config.get("model_type")
+    if kind == JOINED and kind not in getattr(family, "MODEL_TYPES", ()):
+        raise ValueError(
+            f"Family {name!r} starts from one checkpoint, and supernet.pretrained lists several; name one, or take the "
+            f"family {JOINED!r}, which joins them."
+        )
 
 
 def presets(name: str) -> tuple[str, ...]:

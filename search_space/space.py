@@ -207,9 +207,9 @@ class SearchSpace:
         """A random architecture.
 
         Args:
-            over: what is uniform: `genes` (every option of a choice is as likely), or `params` or
-                `macs`, whose range from the smallest to the largest network is cut into equal bins,
-                so that small and large networks are both seen.
+            over: what is uniform: `genes` (every option of a choice is as likely), `params` or `macs`. The range of
+                the last two, from the smallest to the largest network, is cut into equal bins, so that small and
+                large networks are both seen.
 
         Raises:
             ValueError: no such way of sampling.

@@ -85,7 +85,7 @@ def main() -> None:
 
 @app.command()
 def demo(
-    exit_: Annotated[bool, typer.Option("--exit", help="Stop everything that was started, then exit.")] = False,
+    exit_: Annotated[bool, typer.Option("--exit", help="Stop everything at the end.")] = False,
     port: Annotated[
         int | None, typer.Option(help="Port of the dashboard; default: the usual one, or a free one.")
     ] = None,
@@ -163,9 +163,11 @@ def api(
 
 @app.command()
 def worker(
-    queues: Annotated[list[str] | None, typer.Option("--queue", help="Only this queue; may be repeated.")] = None,
+    queues: Annotated[
+        list[str] | None, typer.Option("--queue", help="Take work from this queue only; may be repeated.")
+    ] = None,
     until_idle: Annotated[
-        float | None, typer.Option(min=1, metavar="SECONDS", help="End after so long with nothing to do.")
+        float | None, typer.Option(min=1, metavar="SECONDS", help="End after this time without work.")
     ] = None,
 ) -> None:
     """A worker: one slot for trainings and searches, one for exports."""
@@ -200,7 +202,7 @@ def mcp(
 @app.command()
 def join(
     job: str,
-    rank: Annotated[int, typer.Option(min=1, help="Of this machine, from 1; the job's worker is machine 0.")],
+    rank: Annotated[int, typer.Option(min=1, help="Number of this machine, from 1; the job's worker is machine 0.")],
 ) -> None:
     """Train along with a job of several machines (`training.hosts`) until it is over."""
     _with_servers(broker=False)
@@ -262,10 +264,13 @@ def profile(
     ] = None,
     family: Annotated[str | None, typer.Option(help="A model family, instead of a file.")] = None,
     preset: Annotated[str | None, typer.Option(help="A preset of that family.")] = None,
-    pretrained: Annotated[str | None, typer.Option(help="A Hugging Face checkpoint folder of that family.")] = None,
+    pretrained: Annotated[
+        list[str] | None,
+        typer.Option(help="A Hugging Face checkpoint folder of that family; repeated, checkpoints to be stitched."),
+    ] = None,
     limit: Annotated[list[str] | None, typer.Option(help="A limit such as macs=100000; may be repeated.")] = None,
     samples: Annotated[int | None, typer.Option(help="Random networks to count.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the random networks.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the random networks.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """What a space costs and whether limits can be met, before anything is trained. Needs no running service."""
@@ -276,7 +281,8 @@ def profile(
     if file is None and not (family or preset or pretrained):
         raise ValueError("Give a job file, or --family and --preset.")
     given = None if file is None else _read_job(file)
-    supernet = {"family": family, "preset": preset, "pretrained": pretrained}
+    folders = pretrained[0] if pretrained and len(pretrained) == 1 else pretrained or None
+    supernet = {"family": family, "preset": preset, "pretrained": folders}
     found = make_profile(asked_for(given, supernet, dict(map(parse_limit, limit or [])), samples, seed))
     if as_json:
         _print_json(found.model_dump(mode="json"))
@@ -303,7 +309,7 @@ def list_(
     state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
     text: Annotated[str | None, typer.Option(help="Part of a name or id.")] = None,
     label: Annotated[list[str] | None, typer.Option(help="Only jobs with this label; may be repeated.")] = None,
-    deleted: Annotated[bool, typer.Option("--deleted", help="Those that are to be removed.")] = False,
+    deleted: Annotated[bool, typer.Option("--deleted", help="Deleted jobs that can still be restored.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
     as_json: AsJson = False,
 ) -> None:

@@ -157,7 +157,7 @@ class Client:
     def descend(
         self, job_id: str, verb: str, body: dict[str, Any], idempotency_key: str | None = None
     ) -> dict[str, Any]:
-        """Make a job of another one: `clone`, `extend`, `rerun` or `heal`."""
+        """Make a job of another one: `clone`, `extend`, `rerun`, `heal` or `architectures/ID/measure`."""
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         return self._json("POST", f"/v1/jobs/{job_id}/{verb}", json=body, headers=headers)
 
@@ -290,11 +290,11 @@ class Client:
         """Ask for an export.
 
         Args:
-            architecture_id: of a network that the job has evaluated.
+            architecture_id: id of a network that the job has evaluated.
             rule: which network of the front is meant: `pick` (`knee` or `most_accurate`) and `under`. With neither
                 it is the knee, if that loses little to the largest network.
             formats: each in a folder of the archive; None: what an export has that names none.
-            weights: of a network that was healed: `best` (the default), `healed` or `unhealed`.
+            weights: weights of a network that was healed: `best` (the default), `healed` or `unhealed`.
         """
         named = {
             "architecture_id": architecture_id,

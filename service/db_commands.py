@@ -36,7 +36,7 @@ def upgrade() -> None:
 
 @app.command()
 def backup(
-    file: Annotated[Path, typer.Argument(help="Where to write the dump; must not be there yet.")],
+    file: Annotated[Path, typer.Argument(help="File for the dump; it must not exist yet.")],
 ) -> None:
     """Write all rows into a file, as they are at one moment. Artifacts are files: copy WINNOW_DATA_DIR as well."""
     if file.exists():
@@ -54,7 +54,7 @@ def backup(
 
 @app.command()
 def restore(
-    file: Annotated[Path, typer.Argument(help="A dump of `winnow db backup`.")],
+    file: Annotated[Path, typer.Argument(help="A dump from `winnow db backup`.")],
     replace: Annotated[bool, typer.Option("--replace", help="Replace what is in the database now.")] = False,
 ) -> None:
     """Put the rows of a dump into the database: all or nothing. Stop API and workers first."""
@@ -72,7 +72,7 @@ def restore(
 
 @app.command()
 def check(
-    deep: Annotated[bool, typer.Option("--deep", help="Compare the digest of every file: reads all of them.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every file and compare its digest.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """Compare schema and rows with what this version expects, and with the files that rows name."""
@@ -96,7 +96,7 @@ def check(
 
 @app.command()
 def gc(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be removed, and remove nothing.")] = False,
 ) -> None:
     """Remove files and objects that no row names, such as those of processes that were killed while they wrote."""
     from service.consistency import garbage

@@ -35,7 +35,7 @@ BEFORE_SUPERNET = (Stage.CHECK, Stage.PREPARE_DATA, Stage.TRAIN_SUPERNET)
 RECORDS_OF: dict[Stage, tuple[str, ...]] = {
     Stage.TRAIN_SUPERNET: ("curve point",),
     Stage.FIT_PREDICTORS: ("predictor",),
-    Stage.SEARCH: ("sensitivity", "baseline score", "block scores"),
+    Stage.SEARCH: ("sensitivity", "baseline score", "block scores", "fidelity score", "fidelities"),
     Stage.MEASURE_FINALISTS: ("front",),
 }
 # What of a job concerns no stage.
@@ -69,8 +69,8 @@ def clone(
         ValidationError: the edited job is none.
         InvalidRequest and others: as `jobs.submit`.
     """
-    parent = _parent(session, job_id, Verb.CLONE)
-    return _submit(session, parent, edited(_draft(parent), edits), Verb.CLONE, key, who)
+    parent = parent_of(session, job_id, Verb.CLONE)
+    return submit_child(session, parent, edited(_draft(parent), edits), Verb.CLONE, key, who)
 
 
 def extend(
@@ -87,8 +87,8 @@ def extend(
         Conflict: there is no trained supernet to search.
         ValidationError, InvalidRequest: as `clone`.
     """
-    parent = _parent(session, job_id, Verb.EXTEND)
-    draft = _reusing(session, parent, "extended")
+    parent = parent_of(session, job_id, Verb.EXTEND)
+    draft = draft_reusing(session, parent, "extended")
     search = draft["search"]
     if by.evaluations is not None:
         search["evaluations"] = by.evaluations
@@ -99,7 +99,7 @@ def extend(
     if by.target is not None:
         _move_to(draft, by.target)
     draft["name"] = f"{parent.name}, further"[:200]
-    return _submit(session, parent, edited(draft, edits), Verb.EXTEND, key, who)
+    return submit_child(session, parent, edited(draft, edits), Verb.EXTEND, key, who)
 
 
 def rerun(
@@ -116,7 +116,7 @@ def rerun(
         Conflict: a stage before it has left nothing to take over.
         ValidationError, InvalidRequest: as `clone`.
     """
-    parent = _parent(session, job_id, Verb.RERUN)
+    parent = parent_of(session, job_id, Verb.RERUN)
     if stage == Stage.DONE:
         raise InvalidRequest("Nothing is done in the stage `done`; name an earlier one.", known=list(STAGES[:-1]))
     if stage == Stage.HEAL:
@@ -127,14 +127,16 @@ def rerun(
             )
         return _heal(session, parent, part, edits, Verb.RERUN, key, who)
     if stage in BEFORE_SUPERNET:
-        return _submit(session, parent, edited(_draft(parent), edits), Verb.RERUN, key, who, stage)
-    if stage == Stage.MEASURE_FINALISTS:
+        return submit_child(session, parent, edited(_draft(parent), edits), Verb.RERUN, key, who, stage)
+    if stage == Stage.MEASURE_BASELINES:
+        _refuse_without_baselines(session, parent)
+    if stage in (Stage.MEASURE_FINALISTS, Stage.MEASURE_BASELINES):
         _refuse_earlier_edits(edits)
         if not queries.evaluations(session, parent.id, limit=1):
             verbs.refuse(parent, f"Job {parent.id} has evaluated nothing whose front could be measured again.")
-    draft = _reusing(session, parent, f"rerun from {stage}")
+    draft = draft_reusing(session, parent, f"rerun from {stage}")
     draft["search"]["warm_start"] = False
-    job, is_new = _submit(session, parent, edited(draft, edits), Verb.RERUN, key, who, stage)
+    job, is_new = submit_child(session, parent, edited(draft, edits), Verb.RERUN, key, who, stage)
     if is_new:
         _take_over(session, parent, job, stage)
     return job, is_new
@@ -155,7 +157,7 @@ def heal(
         NotFound: a network that it has not evaluated.
         ValidationError, InvalidRequest: as `clone`.
     """
-    return _heal(session, _parent(session, job_id, Verb.HEAL), part, edits, Verb.HEAL, key, who)
+    return _heal(session, parent_of(session, job_id, Verb.HEAL), part, edits, Verb.HEAL, key, who)
 
 
 def _heal(
@@ -168,11 +170,12 @@ def _heal(
     who: Identity,
 ) -> tuple[Job, bool]:
     _refuse_earlier_edits(edits, ABOUT if verb == Verb.HEAL else {*ABOUT, "healing"})
-    draft = _reusing(session, parent, "healed")
+    draft = draft_reusing(session, parent, "healed")
     stored = records.read(session, parent.id, FrontRecord)
     if not stored:
         verbs.refuse(parent, f"Job {parent.id} has no measured front yet, so there is nothing to heal.")
     draft["search"]["warm_start"] = False
+    draft["search"]["fidelities"] = None  # nothing is searched; what the parent has chosen is taken over
     draft["healing"] = part.model_dump(mode="json")
     if verb == Verb.HEAL:
         draft["name"] = f"{parent.name}, healed"[:200]
@@ -181,7 +184,7 @@ def _heal(
         raise InvalidRequest("Without the part healing nothing would be done; leave it as it is, or edit what it says.")
     _refuse_strange_networks(session, parent, stored[0], given["healing"].get("networks"))
     stage = Stage.HEAL if verb == Verb.RERUN else None
-    job, is_new = _submit(session, parent, given, verb, key, who, stage)
+    job, is_new = submit_child(session, parent, given, verb, key, who, stage)
     if is_new:
         _take_over(session, parent, job, Stage.HEAL)
     return job, is_new
@@ -203,6 +206,13 @@ def _refuse_strange_networks(session: Session, parent: Job, front: FrontRecord, 
             raise InvalidRequest(
                 f"{name} is the {front.reference.name}, by which the others are healed; name another network."
             )
+
+
+def _refuse_without_baselines(session: Session, parent: Job) -> None:
+    if read_job(parent.spec).quantization is None:
+        verbs.refuse(parent, f"Job {parent.id} searches no policies, so its front has no baselines to measure anew.")
+    if not records.read(session, parent.id, FrontRecord):
+        verbs.refuse(parent, f"Job {parent.id} has no measured front yet; rerun it from an earlier stage.")
 
 
 def edited(draft: dict[str, Any], edits: Mapping[str, Any]) -> dict[str, Any]:
@@ -257,7 +267,7 @@ def _refuse_earlier_edits(edits: Mapping[str, Any], known: Collection[str] = ABO
         )
 
 
-def _parent(session: Session, job_id: str, verb: Verb) -> Job:
+def parent_of(session: Session, job_id: str, verb: Verb) -> Job:
     job = jobs.get(session, job_id)
     verbs.permit(job, verb)
     return job
@@ -269,7 +279,7 @@ def _draft(job: Job) -> dict[str, Any]:
     return {**draft, "name": job.name, "labels": job.labels, "notes": job.notes, "priority": job.priority}
 
 
-def _reusing(session: Session, job: Job, done: str) -> dict[str, Any]:
+def draft_reusing(session: Session, job: Job, done: str) -> dict[str, Any]:
     """The draft of a job that searches the same supernet without training.
 
     Raises:
@@ -301,7 +311,7 @@ def _move_to(draft: dict[str, Any], target: str) -> None:
         goal["target"] = target
 
 
-def _submit(
+def submit_child(
     session: Session,
     parent: Job,
     given: Mapping[str, Any],

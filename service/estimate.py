@@ -39,8 +39,8 @@ FLOAT_BYTES = 4
 class StageTime(BaseModel):
     """One stage."""
 
-    stage: str
-    seconds: float
+    stage: str = Field(description="Name of the stage.")
+    seconds: float = Field(description="How long it takes.")
     low: float = Field(description="As fast as the fastest of the earlier jobs, for the same work.")
     high: float = Field(description="As slow as the slowest.")
 
@@ -49,9 +49,9 @@ class EstimateOut(BaseModel):
     """What a job will take."""
 
     seconds: float | None = Field(description="Null where no earlier job tells.")
-    low: float | None
-    high: float | None
-    stages: list[StageTime]
+    low: float | None = Field(description="Seconds at least; null: nothing is known.")
+    high: float | None = Field(description="Seconds at most; null: nothing is known.")
+    stages: list[StageTime] = Field(description="Time of each stage.")
     jobs: int = Field(description="Earlier jobs that it rests on.")
     disk_bytes: int = Field(description="Most that the job stores at a time, without exports and decoded data.")
     told: str = Field(description="The same as a sentence, with what is not known.")
@@ -117,8 +117,14 @@ def _work(spec: JobSpec, macs: int, examples: int | None) -> dict[str, float | N
         Stage.FIT_PREDICTORS: 1.0,
         Stage.SEARCH: float(spec.search.evaluations * macs),
         Stage.MEASURE_FINALISTS: 1.0,
+        **({} if spec.quantization is None else {Stage.MEASURE_BASELINES: float(_baselines(spec) * macs)}),
         **({} if spec.healing is None else {Stage.HEAL: _healing_work(spec, spec.healing, macs)}),
     }
+
+
+def _baselines(spec: JobSpec) -> int:
+    """Networks that baselines take: those that the search for the best one scores."""
+    return 0 if spec.quantization is None else spec.quantization.baseline_evaluations
 
 
 def _healing_work(spec: JobSpec, part: HealingSpec, macs: int) -> float | None:
@@ -136,7 +142,7 @@ def _stage_time(stage: str, units: float, used: Sequence[_Past]) -> StageTime | 
     rates = [one.seconds[stage] / one.work[stage] for one in used if one.work.get(stage) and stage in one.seconds]
     if units == 0:
         return StageTime(stage=stage, seconds=0, low=0, high=0)
-    if not rates and stage in (Stage.TRAIN_SUPERNET, Stage.SEARCH, Stage.HEAL):
+    if not rates and stage in (Stage.TRAIN_SUPERNET, Stage.SEARCH, Stage.MEASURE_BASELINES, Stage.HEAL):
         return None
     if not rates:  # a stage that no earlier job had is one that such jobs skip
         return StageTime(stage=stage, seconds=0, low=0, high=0)
@@ -170,6 +176,8 @@ def _of_job(session: Session, job: Job) -> _Past:
         work[Stage.TRAIN_SUPERNET], examples = seen * macs, seen / spec.training.epochs
     evaluated = session.scalar(select(func.count()).where(EvaluationRow.job_id == job.id)) or 0
     work[Stage.SEARCH] = float(evaluated * macs)
+    if spec.quantization is not None:
+        work[Stage.MEASURE_BASELINES] = float(_baselines(spec) * macs)
     healed = records.healed_of(session, job.id).values()
     if spec.healing is not None and healed:
         work[Stage.HEAL] = float(sum(one.examples for one in healed) * macs)

@@ -18,12 +18,16 @@ console = make_console()
 def export(
     job_id: Annotated[str, typer.Argument(help="Id of a job.")],
     architecture_id: Annotated[
-        str | None, typer.Argument(help="Default: the knee, if it loses little to the largest network.")
+        str | None,
+        typer.Argument(help="Id of a network; default: the knee, if it loses little to the largest network."),
     ] = None,
     knee: Annotated[bool, typer.Option("--knee", help="The knee of the front.")] = False,
     most_accurate: Annotated[bool, typer.Option("--most-accurate", help="The most accurate network.")] = False,
     as_good: Annotated[
-        bool, typer.Option("--as-good", help="The cheapest whose score the most accurate one might as well have had.")
+        bool,
+        typer.Option(
+            "--as-good", help="The cheapest network whose score lies within the interval of the most accurate one."
+        ),
     ] = False,
     under: Annotated[
         list[str] | None, typer.Option(help="Only networks with at most this, such as latency_ms=5; may be repeated.")
@@ -37,9 +41,7 @@ def export(
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(
-            help="Of a network that was healed: best (the default: healed where that is better), healed or unhealed."
-        ),
+        typer.Option(help="Weights of a healed network: best (the default: the better ones), healed or unhealed."),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the archive.")] = Path("exports"),
 ) -> None:

@@ -48,7 +48,7 @@ def blocks(spec: JobSpec) -> list[dict[str, Any]]:
 def check_targets(session: Session, spec: JobSpec) -> None:
     """Refuse targets that do not exist, tables that do not fit, and aims that they rule out.
 
-    Tables that cannot be read here, and machines, are judged by a worker.
+    A worker judges machines, and tables that cannot be read here.
 
     Raises:
         InvalidRequest: with the rows that are missing, or the nearest aim.

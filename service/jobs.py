@@ -49,7 +49,7 @@ def submit(session: Session, spec: JobSpec, idempotency_key: str | None, who: Id
         InvalidRequest: the key was used with another body, or the spec asks for the impossible or for files that
             are not open to jobs.
         NotFound: a supernet that is to be reused, or an upload, that `who` does not see.
-        QuotaExceeded: of whoever asks.
+        QuotaExceeded: whoever asks has used what the key may use.
         Infeasible: no architecture of the space meets a limit.
     """
     if spec.supernet.reuse is not None:
@@ -266,7 +266,7 @@ def retry(session: Session, job_id: str, who: Identity = ANYBODY) -> Job:
 
     Raises:
         Conflict: it has neither failed nor been cancelled.
-        QuotaExceeded: of whoever asks.
+        QuotaExceeded: whoever asks has used what the key may use.
     """
     job = get(session, job_id, lock=True)
     verbs.permit(job, Verb.RETRY)
@@ -334,13 +334,13 @@ def request_export(
         artifacts_dir: where archives lie; None: they are not looked at.
         depot: where they are kept besides.
         formats: to write, each in a folder of its own; empty: what an export has that names none.
-        weights: of a network that was healed: the better ones, or those that are named.
+        weights: weights of a network that was healed: the better ones, or those that are named.
 
     Raises:
         NotFound: the job has not evaluated that architecture.
         InvalidRequest: a format that is not there, or that the network cannot have.
         Conflict: the job has no trained supernet yet, or has not healed the network and healed weights are asked for.
-        QuotaExceeded: of whoever asks.
+        QuotaExceeded: whoever asks has used what the key may use.
     """
     from sqlalchemy.dialects.postgresql import insert  # slow to import, not needed to start
 

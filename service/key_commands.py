@@ -31,13 +31,15 @@ console = Console(highlight=False)
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="Whose it is and what for, such as ada-laptop.")],
-    scope: Annotated[Scope, typer.Option(help="What it may do; each includes those before it.")] = Scope.WRITE,
+    name: Annotated[str, typer.Argument(help="Owner and purpose, such as ada-laptop.")],
+    scope: Annotated[
+        Scope, typer.Option(help="What the key may do; each scope includes those before it.")
+    ] = Scope.WRITE,
     group: Annotated[str | None, typer.Option(help="Keys of one group may share jobs.")] = None,
-    days: Annotated[float | None, typer.Option(min=0.001, help="Until it expires; default: never.")] = None,
-    max_jobs: Annotated[int | None, typer.Option(min=0, help="Unfinished jobs at a time.")] = None,
-    max_evaluations: Annotated[int | None, typer.Option(min=0, help="Evaluations of all its jobs.")] = None,
-    max_bytes: Annotated[int | None, typer.Option(min=0, help="Bytes of its files.")] = None,
+    days: Annotated[float | None, typer.Option(min=0.001, help="Days until the key expires; default: never.")] = None,
+    max_jobs: Annotated[int | None, typer.Option(min=0, help="Most unfinished jobs at a time.")] = None,
+    max_evaluations: Annotated[int | None, typer.Option(min=0, help="Most evaluations of all its jobs.")] = None,
+    max_bytes: Annotated[int | None, typer.Option(min=0, help="Most bytes of its files.")] = None,
 ) -> None:
     """Make a key and print it: the only time that it is shown."""
     asked = {
@@ -80,7 +82,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for p
 
 
 @app.command()
-def revoke(key_id: Annotated[str, typer.Argument(help="Of `winnow keys list`.")]) -> None:
+def revoke(key_id: Annotated[str, typer.Argument(help="Id from `winnow keys list`.")]) -> None:
     """End a key and its sessions, at once. Its jobs stay."""
     if not get_settings().database_url:
         with Client(get_settings().url) as client:
@@ -102,7 +104,7 @@ def link() -> None:
 
 def share(
     job_id: Annotated[str, typer.Argument(help="Id of a job.")],
-    off: Annotated[bool, typer.Option("--off", help="Take it back.")] = False,
+    off: Annotated[bool, typer.Option("--off", help="Stop sharing.")] = False,
 ) -> None:
     """Let the keys of your group look at a job."""
     with Client(get_settings().url) as client:

@@ -24,27 +24,27 @@ CONDITIONS = ("device", "runtime", "threads", "batch")
 class LayerTime(BaseModel):
     """One layer."""
 
-    slot: str
-    latency_ms: float
+    slot: str = Field(description="Position of the layer in the supernet.")
+    latency_ms: float = Field(description="What it takes.")
     interval_ms: tuple[float, float] | None = Field(description="95 %, where a second measurement would fall.")
 
 
 class LayerTimes(BaseModel):
     """Latency by layer. A layer that runs alone pays for a call of its own, so that the sum may exceed the whole."""
 
-    target: str
+    target: str = Field(description="Name of the target.")
     source: Source = Field(description="`measured` alone on the target, or `predicted` by an uploaded table.")
     conditions: dict[str, Any] = Field(description="Device, runtime, threads, batch and versions.")
-    layers: list[LayerTime]
+    layers: list[LayerTime] = Field(description="Time of each layer.")
     missing: list[str] = Field(description="Layers that nobody has measured there.")
-    sum_ms: float = Field(description="Of the layers that are known.")
+    sum_ms: float = Field(description="Sum over the layers that are known.")
 
 
 def layer_times(session: Session, job: Job, layers: Mapping[str, LayerSpec]) -> LayerTimes | None:
     """Latency by layer on the job's target; None where nothing is known of it.
 
     Args:
-        layers: of a network of the job, by slot.
+        layers: layers of a network of the job, by slot.
     """
     from predictors.tables import key_of  # not needed to start
     from predictors.targets import TargetName

@@ -32,15 +32,19 @@ DEFAULT_SAMPLES, MAX_SAMPLES = 1000, 10_000
 class ProfileSpec(Part):
     """What to profile: a space, and limits if there are any. A whole job is accepted as it is."""
 
-    supernet: SupernetSpec
-    objectives: Annotated[tuple[ObjectiveSpec, ...], Field(max_length=16)] = ()
-    constraints: Annotated[tuple[ConstraintSpec, ...], Field(max_length=16)] = ()
+    supernet: SupernetSpec = Field(description="The space, as in a job.")
+    objectives: Annotated[tuple[ObjectiveSpec, ...], Field(max_length=16)] = Field(
+        default=(), description="Objectives with limits, as in a job."
+    )
+    constraints: Annotated[tuple[ConstraintSpec, ...], Field(max_length=16)] = Field(
+        default=(), description="Further limits, as in a job."
+    )
     data: DataSpec | None = Field(default=None, description="Checked to fit the space; nothing is loaded.")
-    hardware: HardwareSpec = Field(default_factory=HardwareSpec, description="For which texts caches are counted.")
+    hardware: HardwareSpec = Field(default_factory=HardwareSpec, description="Texts whose caches are counted.")
     samples: Annotated[
         int, Field(ge=1, le=MAX_SAMPLES, description="Random networks to count; a smaller space is counted whole.")
     ] = DEFAULT_SAMPLES
-    seed: Annotated[int, Field(ge=0, lt=2**31, description="Of the random networks.")] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31, description="Seed of the random networks.")] = 0
 
     @model_validator(mode="before")
     @classmethod
@@ -68,18 +72,18 @@ class ProfileSpec(Part):
 class MetricRange(BaseModel):
     """An exact cost over the networks that were counted."""
 
-    metric: str
-    unit: str
-    smallest: int
-    median: int
-    largest: int
+    metric: str = Field(description="Name of the metric.")
+    unit: str = Field(description="Unit of the metric.")
+    smallest: int = Field(description="Smallest value seen.")
+    median: int = Field(description="Median of the counted networks.")
+    largest: int = Field(description="Largest value seen.")
 
 
 class LimitOut(BaseModel):
     """A limit, and when it can be judged."""
 
-    metric: str
-    limit: float
+    metric: str = Field(description="Name of the metric.")
+    limit: float = Field(description="The limit.")
     bound: str = Field(description="`at most` or `at least`.")
     known: str = Field(description="`now`, or `only after training` or `only after measuring`.")
     share: float | None = Field(description="Share of the counted networks that meet this limit alone.")
@@ -88,9 +92,9 @@ class LimitOut(BaseModel):
 class NetworkOut(BaseModel):
     """One network with its exact costs."""
 
-    architecture_id: str
-    values: dict[str, Any]
-    metrics: dict[str, int]
+    architecture_id: str = Field(description="Id of the network.")
+    values: dict[str, Any] = Field(description="Its value of every choice.")
+    metrics: dict[str, int] = Field(description="Its exact costs.")
     beyond: dict[str, float] = Field(description="Metric: how far beyond its limit, as a share of the limit.")
 
 
@@ -101,7 +105,7 @@ class Feasibility(BaseModel):
     reason: str = Field(description="How that is known, as a sentence.")
     share: float = Field(description="Share of the counted networks that meet the limits.")
     share_low: float = Field(description="Lower end of the 95 % interval (Wilson); the share where all were counted.")
-    share_high: float
+    share_high: float = Field(description="Upper end of that interval.")
     nearest: NetworkOut = Field(description="A network that meets the limits, or the one that comes closest.")
     looked_at: int = Field(description="Networks counted, those of the guided search included.")
 
@@ -109,17 +113,17 @@ class Feasibility(BaseModel):
 class ProfileOut(BaseModel):
     """What is known about a space without training."""
 
-    space: str
+    space: str = Field(description="Name of the search space.")
     takes: str = Field(description="What its networks eat, in words, with resolution or sequence length.")
     input: dict[str, Any] = Field(description="The same for programs.")
-    num_choices: int
+    num_choices: int = Field(description="Choices of the space.")
     architectures: str = Field(description="Exact number of distinct networks; text, as it may exceed 2^53.")
-    architectures_log10: float
+    architectures_log10: float = Field(description="Decimal logarithm of the number of networks.")
     counted: int = Field(description="Networks whose costs were counted for ranges and shares.")
     counted_how: str = Field(description="`every network`, or `random, uniform over genes`.")
-    seed: int
-    metrics: list[MetricRange]
-    limits: list[LimitOut]
+    seed: int = Field(description="Seed of the random networks.")
+    metrics: list[MetricRange] = Field(description="Range of each exact cost.")
+    limits: list[LimitOut] = Field(description="Each limit by itself.")
     feasibility: Feasibility | None = Field(description="Null without a limit on an exact cost.")
     data_misfit: str | None = Field(description="Why space and data do not fit; null if they do or none was named.")
     deployable: str | None = Field(
@@ -295,7 +299,7 @@ def log10(number: int) -> float:
 
 def asked_for(
     given: Mapping[str, Any] | None,
-    supernet: Mapping[str, str | None],
+    supernet: Mapping[str, str | Sequence[str] | None],
     limits: Mapping[str, float],
     samples: int | None,
     seed: int | None,

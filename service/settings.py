@@ -97,6 +97,14 @@ class Settings(BaseSettings):
         pattern=r"^https?://\S+$",
         description="Collector of OpenTelemetry (OTLP over HTTP) that gets spans, such as http://collector:4318.",
     )
+    mirror: Literal["mlflow", "trackio", "wandb"] | None = Field(
+        default=None, description="Tracker of experiments that jobs are mirrored to."
+    )
+    mirror_project: str = Field(
+        default="winnow",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+        description="Project of the tracker that mirrored jobs appear in; in MLflow an experiment.",
+    )
     max_body_bytes: int = Field(default=1_000_000, ge=1, description="Largest request body that is read.")
     families_dir: DirectoryPath | None = Field(
         default=None, description="Folder of families of your own, one Python file each. Their code is run."

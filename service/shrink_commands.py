@@ -28,15 +28,16 @@ def shrink(
     model: Annotated[str, typer.Argument(help="Folder of a checkpoint, or a family such as mobilenet/digits.")],
     data: Annotated[str, typer.Option(help="File or folder of images, labelled text or text; or digits.")],
     under: Annotated[
-        list[str] | None, typer.Option(help="The most it may cost, such as latency_ms=5; may be repeated.")
+        list[str] | None, typer.Option(help="Most that the network may cost, such as latency_ms=5; may be repeated.")
     ] = None,
     device: Annotated[str, typer.Option(help="Where latency is measured: this machine, or a target.")] = "this",
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Decide otherwise, such as training.epochs=3; may be repeated."),
+        typer.Option("--set", help="Override a decision, such as training.epochs=3; may be repeated."),
     ] = None,
     formats: Annotated[
-        list[str] | None, typer.Option("--format", help="Of the file, such as onnx or huggingface; may be repeated.")
+        list[str] | None,
+        typer.Option("--format", help="Format of the file, such as onnx or huggingface; may be repeated."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the archive.")] = Path("exports"),
@@ -131,7 +132,7 @@ def _ask(yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise ValueError("Nobody is there to be asked: this is no terminal. Say --yes to start it.")
+        raise ValueError("This is no terminal, so nobody can answer. Give --yes to start the job.")
     if not typer.confirm("Start?", default=True):
         raise typer.Exit
 

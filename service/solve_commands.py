@@ -22,14 +22,14 @@ console = make_console()
 def solve(
     job_id: Annotated[str, typer.Argument(help="Id of a job that searched with blocks.")],
     under: Annotated[
-        list[str] | None, typer.Option(help="The most that will do, such as latency_ms=5; may be repeated.")
+        list[str] | None, typer.Option(help="Most of a metric, such as latency_ms=5; may be repeated.")
     ] = None,
     over: Annotated[
-        list[str] | None, typer.Option(help="The least that will do, such as tokens_per_second=100; may be repeated.")
+        list[str] | None, typer.Option(help="Least of a metric, such as tokens_per_second=100; may be repeated.")
     ] = None,
-    best: Annotated[str | None, typer.Option(help="What is made best; default: the job's own objective.")] = None,
+    best: Annotated[str | None, typer.Option(help="Objective to optimise; default: the job's own.")] = None,
     sweep: Annotated[str | None, typer.Option(help="A front: limits on this metric, from least to most.")] = None,
-    points: Annotated[int, typer.Option(min=2, max=100, help="Limits of a sweep.")] = 10,
+    points: Annotated[int, typer.Option(min=2, max=100, help="Number of limits of a sweep.")] = 10,
     target: Annotated[str | None, typer.Option(help="An uploaded table of layers, for latency_ms.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:

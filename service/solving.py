@@ -154,7 +154,7 @@ def answer_from(
 
     Args:
         space: that they are of.
-        objectives: of the job.
+        objectives: objectives of the job.
         priced: latency on another device.
 
     Raises:

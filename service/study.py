@@ -23,7 +23,7 @@ def export_study(job: Mapping[str, Any], evaluations: Iterable[Mapping[str, Any]
     Args:
         job: as the API gives it.
         evaluations: as the API gives them, in order.
-        url: of an optuna storage, such as `sqlite:///study.db`.
+        url: URL of an optuna storage, such as `sqlite:///study.db`.
 
     Returns:
         name of the study and its number of trials.

@@ -41,7 +41,7 @@ class Spans:
         self._tracer = self._provider.get_tracer("winnow")
 
     def answered(self, method: str, route: str, status: int, seconds: float, parent: str | None) -> None:
-        """A request got its first byte, just now.
+        """A request got its first byte now.
 
         Args:
             route: with its parameters unfilled, such as `/v1/jobs/{job_id}`.
@@ -63,7 +63,7 @@ class Spans:
         self._finish(span, now, failed=status >= 500)
 
     def stage(self, job_id: str, stage: str, run: int, seconds: float, *, failed: bool = False) -> None:
-        """A stage of a job ended, just now.
+        """A stage of a job ended now.
 
         Args:
             run: number of the run of the job that it belonged to.

@@ -38,6 +38,28 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
+# A time that is not known exactly is said in a unit and in steps of it, as long as it is below a limit; all in seconds.
+SPANS = ((1, 5, 90.0, "s"), (60, 60, 5400.0, "min"), (3600, 1800, 129_600.0, "h"), (86_400, 43_200, math.inf, "d"))
+
+
+def between(low: float, high: float) -> str:
+    """A time between two bounds, as people say it: "12 to 18 min". The pages say it alike (`format.js`)."""
+    unit, step, _, word = next(span for span in SPANS if high < span[2])
+    start, end = (math.floor(seconds / step + 0.5) * step / unit for seconds in (low, high))
+    most = max(end, step / unit)
+    if start >= most:
+        return f"about {most:g} {word}"
+    return f"{start:g} to {most:g} {word}" if start > 0 else f"up to {most:g} {word}"
+
+
+def left(job: Mapping[str, Any]) -> str:
+    """How long a running job still takes, with its bounds; empty: nobody knows, or it does not run."""
+    likely, low, high = (job.get(name) for name in ("eta_seconds", "eta_low_seconds", "eta_high_seconds"))
+    if job["state"] != "running" or likely is None:
+        return ""
+    return f"about {duration(likely)}" if low is None or high is None else between(low, high)
+
+
 def amount(metric: str, value: float | None) -> str:
     """A metric's value with its unit, short."""
     if value is None:
@@ -70,9 +92,10 @@ def watch(console: Console, client: Client, job_id: str) -> dict[str, Any]:
         for event in client.events(job_id):
             if event.kind == "job":
                 job = event.data
-                left = job["eta_seconds"]
-                eta = f"about {duration(left)} left" if left and job["state"] == "running" else ""
+                eta = f"{left(job)} left" if left(job) else ""
                 description = (job["stage"] if job["state"] == "running" else None) or job["state"]
+                if job["state"] == "running" and job.get("stage_total"):
+                    eta = f"{job['stage_done']} of {job['stage_total']}  {eta}"
                 progress.update(
                     task,
                     completed=job["progress"],
@@ -118,7 +141,7 @@ def jobs_table(jobs: list[dict[str, Any]]) -> Table:
             plain(job["state"], STATE_STYLES.get(job["state"], "")),
             plain(job["stage"] or ""),
             f"{100 * job['progress']:.0f} %",
-            duration(job["eta_seconds"]) if job["state"] == "running" else "",
+            left(job),
             job["created_at"][:19].replace("T", " "),
         )
     return table
@@ -243,7 +266,7 @@ def export_rule(picks: Mapping[str, bool], under: Sequence[str]) -> dict[str, An
     """The rule that options ask for; None: they ask for none.
 
     Args:
-        picks: of every way to choose, whether its option was given.
+        picks: way to choose -> whether its option was given.
 
     Raises:
         ValueError: two ways, or a limit that is no `metric=number`.

@@ -192,7 +192,7 @@ class _Cautious:
 
     def read(self, size: int) -> bytes:
         if not 0 <= size <= MAX_READ_BYTES:
-            raise Unacceptable("The archive has a header that is larger than headers are.")
+            raise Unacceptable("The archive has a header that is too large.")
         piece = self._file.read(size)
         self._left -= len(piece)
         if self._left < 0:

@@ -20,7 +20,7 @@ console = make_console()
 def upload(
     path: Annotated[Path, typer.Argument(help="A file, or a folder, which is packed first.")],
     checkpoint: Annotated[bool, typer.Option("--checkpoint", help="A checkpoint's folder or archive.")] = False,
-    name: Annotated[str | None, typer.Option(help="What you call it; default: the name of the file.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the upload; default: the name of the file.")] = None,
     resume: Annotated[str | None, typer.Option(help="Id of an upload of the same file that broke off.")] = None,
 ) -> None:
     """Send a data set or a checkpoint, and print the path that a job names."""

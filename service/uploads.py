@@ -133,7 +133,7 @@ def _finish(row: Upload, folder: Path, digest: str) -> Kind:
     path = folder / DRAFT
     try:
         if digest != row.sha256:
-            raise Unacceptable(f"What arrived has sha256 {digest}, and {row.sha256} was announced.")
+            raise Unacceptable(f"The file has sha256 {digest}, and {row.sha256} was announced.")
         kind = sniff(path)
         target = folder / place(kind)
         if kind in ARCHIVES:

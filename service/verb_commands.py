@@ -1,4 +1,4 @@
-"""What may be asked of a job: `winnow pause`, `clone`, `extend`, `rerun`, `heal`, `delete` and so on."""
+"""What may be asked of a job: `winnow pause`, `clone`, `extend`, `rerun`, `heal`, `measure-again`, `delete`, ..."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 import yaml
@@ -40,7 +41,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     for name, meaning in MOVES.items():
         _add_move(app, name, meaning)
-    for command in (clone, extend, rerun, heal, delete, edit, logs, workers):
+    for command in (clone, extend, rerun, heal, measure_again, delete, edit, logs, workers):
         app.command()(command)
 
 
@@ -60,10 +61,12 @@ def clone(job_id: JobId, set_: Set = None, edits: Edits = None, key: Key = None)
 
 def extend(
     job_id: JobId,
-    evaluations: Annotated[int | None, typer.Option(min=1, help="Further ones; default: as many again.")] = None,
+    evaluations: Annotated[int | None, typer.Option(min=1, help="Further evaluations; default: as many again.")] = None,
     objective: Annotated[
         list[str] | None,
-        typer.Option(help="Instead of the job's: a metric, or metric=limit; may be repeated, the first counts most."),
+        typer.Option(
+            help="Replaces the job's objectives: a metric, or metric=limit; may be repeated, the first counts most."
+        ),
     ] = None,
     target: Annotated[str | None, typer.Option(help="Another device for the metrics that need one.")] = None,
     set_: Set = None,
@@ -96,14 +99,16 @@ def heal(
     networks: Annotated[
         list[str] | None, typer.Argument(help="Ids of networks, or `knee` or `front`; default: the knee.")
     ] = None,
-    most: Annotated[int | None, typer.Option(min=1, help="Networks of the front at most.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps of each network.")] = None,
-    tokens: Annotated[int | None, typer.Option(min=1, help="Instead: tokens that each sees.")] = None,
-    examples: Annotated[int | None, typer.Option(min=1, help="Instead: images or texts that each sees.")] = None,
-    minutes: Annotated[float | None, typer.Option(min=0, help="Instead: minutes of each.")] = None,
+    most: Annotated[int | None, typer.Option(min=1, help="Most networks of the front.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps for each network.")] = None,
+    tokens: Annotated[int | None, typer.Option(min=1, help="Tokens for each network, instead of steps.")] = None,
+    examples: Annotated[
+        int | None, typer.Option(min=1, help="Images or texts for each network, instead of steps.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, help="Minutes for each network, instead of steps.")] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="More of the part healing, such as learning_rate=0.001 or lora_rank=8."),
+        typer.Option("--set", help="Another field of the part healing, such as learning_rate=0.001 or lora_rank=8."),
     ] = None,
     key: Key = None,
 ) -> None:
@@ -115,7 +120,7 @@ def heal(
             raise ValueError(f"Give {' or '.join(words)} alone, or ids of networks.")
         named = networks[0]
     if most is not None and named != "front":
-        raise ValueError("--most is of the networks of the front: winnow heal JOB front --most N.")
+        raise ValueError("--most counts networks of the front: winnow heal JOB front --most N.")
     asked = {
         "networks": named,
         "most": most,
@@ -128,6 +133,15 @@ def heal(
     _descend(job_id, "heal", {"healing": {**read_edits(set_, None), **given}}, key)
 
 
+def measure_again(
+    job_id: JobId,
+    network: Annotated[str, typer.Argument(help="Id of a network that the job has evaluated.")],
+    key: Key = None,
+) -> None:
+    """Measure one network again in a small new job, on the same device; what was measured before stays."""
+    _descend(job_id, f"architectures/{quote(network, safe='')}/measure", {}, key)
+
+
 def delete(job_id: JobId) -> None:
     """Remove a finished job and its files, after a time of grace in which `winnow restore` keeps it."""
     with Client(get_settings().url) as client:
@@ -137,10 +151,12 @@ def delete(job_id: JobId) -> None:
 
 def edit(
     job_id: JobId,
-    name: Annotated[str | None, typer.Option(help="What people call it.")] = None,
-    label: Annotated[list[str] | None, typer.Option(help="Instead of its labels; may be repeated.")] = None,
-    no_labels: Annotated[bool, typer.Option("--no-labels", help="Take all labels away.")] = False,
-    notes: Annotated[str | None, typer.Option(help="For people.")] = None,
+    name: Annotated[str | None, typer.Option(help="New name of the job.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="New label, in place of all old ones; may be repeated.")
+    ] = None,
+    no_labels: Annotated[bool, typer.Option("--no-labels", help="Remove all labels.")] = False,
+    notes: Annotated[str | None, typer.Option(help="New notes.")] = None,
     priority: Annotated[int | None, typer.Option(help="A waiting job with a higher number goes first.")] = None,
 ) -> None:
     """Change a job's name, labels, notes or priority."""
@@ -162,7 +178,7 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job is finished.")] = False,
     level: Annotated[str | None, typer.Option(help="debug, info, warning or error, and what matters more.")] = None,
     search: Annotated[str | None, typer.Option(help="Only lines with this in them.")] = None,
-    last: Annotated[int, typer.Option("--last", "-n", min=1, max=1000, help="So many lines at most.")] = 200,
+    last: Annotated[int, typer.Option("--last", "-n", min=1, max=1000, help="Most lines to print.")] = 200,
 ) -> None:
     """The log of a job: the last lines, or with -f also those that come."""
     asked: dict[str, Any] = {"level": level, "search": search, "limit": last, "last": True}

@@ -24,6 +24,7 @@ DONE = {
     Verb.EXTEND: "extended",
     Verb.RERUN: "rerun",
     Verb.HEAL: "healed",
+    Verb.MEASURE: "measured again",
 }
 
 

@@ -17,7 +17,7 @@ app = typer.Typer(help="Addresses that hear of states of your jobs.", no_args_is
 console = make_console()
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-WebhookId = Annotated[str, typer.Argument(help="Of `winnow webhooks list`.")]
+WebhookId = Annotated[str, typer.Argument(help="Id from `winnow webhooks list`.")]
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """Webhooks: addresses of people that hear of states of jobs. Nothing is sent to an address that is not public.
 
-A name is looked up when the webhook is made and again for each message, and the connection goes to the very address
+A name is looked up when the webhook is made and again for each message, and the connection goes to the address
 that was checked: a name that points elsewhere later leads nowhere. Redirects are not followed, proxies not used.
 """
 

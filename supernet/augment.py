@@ -38,7 +38,7 @@ class Augmentation:
     resumed training sees the images that the interrupted one would have seen.
 
     Args:
-        split: of images, with a standardisation.
+        split: split of images, with a standardisation.
         purpose: batches of another one are others.
 
     Raises:
@@ -61,7 +61,7 @@ class Augmentation:
         """Some examples as the networks eat them in this step.
 
         Args:
-            part: of the step, where a step's batch is split over processes or micro-batches.
+            part: part of the step, where a step's batch is split over processes or micro-batches.
             device: where they are wanted, and augmented; None: where the split is.
         """
         if not self.options.is_on:
@@ -187,7 +187,7 @@ def _rectangles(
 
     Args:
         area: least and greatest, as a share of the image's.
-        ratio: of width to height, drawn evenly in its logarithm.
+        ratio: ratio of width to height, drawn evenly in its logarithm.
     """
     high, wide = size
     area_TN = rng.uniform(*area, (TRIES, count)) * high * wide

@@ -184,7 +184,7 @@ def policy_of(
     """The policy of that name.
 
     Args:
-        operations, magnitude: of RandAugment.
+        operations, magnitude: operations and magnitude of RandAugment.
     """
     if name == "autoaugment":
         return lambda x, rng: auto_augment(x, rng, policy_for(max(x.shape[-2:])))

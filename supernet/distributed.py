@@ -24,7 +24,7 @@ class Group:
     """The processes of one training, all with the same weights.
 
     Attributes:
-        rank: of this process, from 0.
+        rank: rank of this process, from 0.
         size: number of processes.
     """
 
@@ -78,7 +78,7 @@ class Orders:
     """What process 0 tells the others to do next, so that all make the same steps.
 
     Args:
-        device: of the training, for the messages.
+        device: device of the training, for the messages.
     """
 
     def __init__(self, group: Group, device: torch.device) -> None:

@@ -38,7 +38,7 @@ class Evaluator:
         seed: decides which, and how they are augmented.
         exams: what networks are asked; null: the validation split.
         calibration: those images and perhaps more behind them, where they were chosen before (`calibration_examples`).
-        augment: of the training: batch norms learned to work on such images (docs/decisions/0096).
+        augment: augmentation of the training: batch norms learned to work on such images (docs/decisions/0096).
         full: the supernet whose largest network others are compared with; None: this one.
         aligned: whether they also get their Label-Gradient Alignment, on labelled training examples.
     """
@@ -101,7 +101,7 @@ def calibration_examples(data: Dataset, count: int, seed: int, augment: Augmenta
     """The training examples that re-estimate batch-norm statistics, in their order: drawn by the seed.
 
     Args:
-        augment: of the training; crops of whole pictures are cut here, because exports have no pictures any more.
+        augment: augmentation of the training; crops of whole pictures are cut here, because exports have no pictures.
     """
     chosen = derived_rng(seed, "calibration", 0).permutation(len(data.train))[:count]
     # Stored images, a sixteenth of the memory that ready inputs of colour images would take.

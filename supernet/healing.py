@@ -47,7 +47,7 @@ class Parent:
 
     Attributes:
         name: for people.
-        supernet: of its weights alone, which nothing changes.
+        supernet: supernet of its weights alone, which nothing changes.
     """
 
     name: str
@@ -59,9 +59,9 @@ class Healing:
     """A training method whose one network learns from its parent (see `DistillationOptions` for the loss).
 
     Args:
-        architecture: of the network; the supernet that is trained holds its weights alone.
+        architecture: architecture of the network; the supernet that is trained holds its weights alone.
         example: one of the training's, from which the sizes of hidden states are found out.
-        precision: of the parent's passes.
+        precision: precision of the parent's passes.
 
     Raises:
         ValueError: the parent answers in another number of classes or tokens, or its hidden states have other places.
@@ -148,7 +148,7 @@ class HealingTrainer(Trainer):
     """A trainer that remembers with its weights which validation was best, and whether it is to end early.
 
     Attributes:
-        best_step: of the best score so far; 0: nothing is validated yet.
+        best_step: best step of the best score so far; 0: nothing is validated yet.
         seconds: that earlier runs spent.
     """
 

@@ -24,7 +24,7 @@ def named(inputs: Tensor | Inputs, mask_BT: Tensor | None = None) -> Inputs:
     """Inputs by name: a tensor alone is the input of a network that has one.
 
     Args:
-        mask_BT: of padded texts, True where a position holds a token.
+        mask_BT: mask of padded texts, True where a position holds a token.
     """
     by_name = {INPUT: inputs} if isinstance(inputs, Tensor) else inputs
     return by_name if mask_BT is None else {**by_name, MASK: mask_BT}
@@ -59,7 +59,7 @@ class Flow:
     what all towers gave, stacked behind the batch.
 
     Attributes:
-        inputs: of the network, by name.
+        inputs: inputs of the network, by name.
         x: what the next block takes; None: nothing was read yet.
         mask: True where a position of `x` holds a token; None: everywhere.
         ends: what the towers before this one gave.

@@ -1,7 +1,7 @@
 """Label-Gradient Alignment (Mok et al., CVPR 2022, arXiv 2203.14577): how a little-trained network sorts its classes.
 
-For n labelled samples let row i of G be the gradient of the network's output on sample i with respect to its weights,
-K = G G^T the empirical neural tangent kernel, and L = +1 where two samples are of one class, -1 where they are not.
+For n labelled samples, row i of G is the gradient of the network's output on sample i with respect to its weights;
+K = G G^T is the empirical neural tangent kernel; L is +1 where two samples are of one class, -1 where they are not.
 Then
 
     LGA = <K - mean(K), L - mean(L)> / (|K - mean(K)| |L - mean(L)|)
@@ -35,7 +35,7 @@ def label_gradient_alignment(
     network's mode, gradients and statistics are left as they were.
 
     Args:
-        inputs: of one batch, samples first. 32 to 128 are usual.
+        inputs: inputs of one batch, samples first. 32 to 128 are usual.
         labels: classes, shape (num_samples,).
         coupled: whether batch normalisation takes its statistics from this batch, as in the public implementation.
 

@@ -16,7 +16,7 @@ class LowRankUpdate:
 
         dB = (alpha / rank) G A^T        dA = (alpha / rank) B^T G
 
-    which is exact also where G comes from a slice of W and is zero elsewhere. What is saved is the
+    This is exact also where G comes from a slice of W and is zero elsewhere. What is saved is the
     optimizer's state, two thirds of the memory of AdamW; the weights' own gradient is still needed.
 
     Args:

@@ -118,7 +118,7 @@ def adaptive_alpha_divergence(
     Its gradient is -E_q[w grad log q] / alpha, and there the weights are clipped, which bounds it.
 
     Args:
-        logits_NK: of the student.
+        logits_NK: logits of the student.
         teacher_NK: probabilities, without gradient.
         clip: largest importance weight.
     """

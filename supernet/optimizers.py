@@ -18,7 +18,7 @@ def make_optimizer(
     """The optimizer that the options name.
 
     Args:
-        spared: of the weights, those that do not decay whatever their shape (see `undecayed`).
+        spared: weights that do not decay whatever their shape (see `undecayed`).
     """
     name, arguments = OPTIMIZERS[options.optimizer]
     groups = decayed(weights, options.weight_decay, spared)
@@ -36,7 +36,7 @@ def decayed(
     apart from whole ones, as torch's fused updates want it.
 
     Args:
-        spared: of the weights, those that do not decay whatever their shape.
+        spared: weights that do not decay whatever their shape.
     """
     groups, kept = [], {id(weight) for weight in spared}
     for spread in (False, True):

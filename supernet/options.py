@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from search_space.layers import LayerSpec
     from search_space.space import SearchSpace
 
-LabelSmoothing = Annotated[float, Field(ge=0, lt=1, description="Of the loss on labels.")]
+LabelSmoothing = Annotated[float, Field(ge=0, lt=1, description="Label smoothing of the loss on labels.")]
 Dropout = Annotated[float, Field(ge=0, lt=1, description="Before the classifier, in passes of the biggest network.")]
 DropConnect = Annotated[
     float,
@@ -33,11 +33,13 @@ DropConnect = Annotated[
 MicroBatches = Annotated[
     int, Field(ge=1, le=4096, description="Parts into which a process cuts its share of a batch to save memory.")
 ]
-LearningRate = Annotated[float, Field(gt=0, le=100)]
-WeightDecay = Annotated[float, Field(ge=0, le=1)]
+LearningRate = Annotated[float, Field(gt=0, le=100, description="Largest learning rate.")]
+WeightDecay = Annotated[float, Field(ge=0, le=1, description="Weight decay; biases and scales of norms have none.")]
 ClipNorm = Annotated[float, Field(ge=0, description="Largest gradient norm; 0: no clipping.")]
 RateFloor = Annotated[float, Field(ge=0, le=1, description="Least rate, as a share of `learning_rate`.")]
-Precision = Annotated[Literal["float32", "bfloat16"], Field(description="Of the passes; weights stay float32.")]
+Precision = Annotated[
+    Literal["float32", "bfloat16"], Field(description="Number format of the passes; weights stay float32.")
+]
 Recompute = Annotated[bool, Field(description="Recompute the inside of blocks in the backward pass to save memory.")]
 LoraRank = Annotated[
     int, Field(ge=0, le=4096, description="Train updates of this rank instead of the weights; 0: off.")
@@ -152,7 +154,7 @@ class AugmentationOptions(Options):
         float,
         Field(ge=0, le=1, description="Most that brightness, contrast and saturation change, as a share; 0: off."),
     ] = 0.0
-    policy: Policy = "none"
+    policy: Policy = Field(default="none", description="Operations that an image draws; `none`: it draws none.")
     policy_ops: Annotated[int, Field(ge=1, le=8, description="Operations of RandAugment.")] = 2
     policy_magnitude: Annotated[int, Field(ge=0, le=30, description="Strength of RandAugment.")] = 9
     erasing: Annotated[
@@ -202,7 +204,7 @@ class TrainingOptions(Options):
     )
     lr_floor: RateFloor
     weight_decay: WeightDecay
-    momentum: Annotated[float, Field(ge=0, lt=1)]
+    momentum: Annotated[float, Field(ge=0, lt=1, description="Momentum of SGD and RMSProp.")]
     clip_norm: ClipNorm
     clip_value: Annotated[float, Field(ge=0, description="Largest gradient element; 0: no clipping.")] = 0.0
     ema_decay: Annotated[
@@ -246,12 +248,12 @@ class DistillationOptions(Options):
 
         (1 - labels) T^2 KL(parent || network) + labels CE + hidden a d
 
-    with softmax temperature T, the cosine distance d of hidden states, and a = (the losses before it) / d, without
-    gradient, so that `hidden` is a share whatever the scale of d (Minitron, arXiv 2407.14679, section 3).
+    with softmax temperature T, the cosine distance d of hidden states, and a = (the losses before it) / d. No gradient
+    passes a, so `hidden` is a share whatever the scale of d (Minitron, arXiv 2407.14679, section 3).
     """
 
     temperature: Annotated[
-        float, Field(gt=0, le=100, description="Of both softmaxes; the loss is scaled by its square.")
+        float, Field(gt=0, le=100, description="Temperature of both softmaxes; its square scales the loss.")
     ] = 1.0
     top: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Only so many of the parent's likeliest answers, all others as one; null: all."

@@ -20,7 +20,7 @@ def similarities(answers_N2W: Tensor, numbers_N2: Tensor) -> Tensor:
     So the mean over rows of a loss or a divergence is the mean of both directions.
 
     Args:
-        numbers_N2: of each pair's image and text; pairs that share one of them are no negatives.
+        numbers_N2: numbers of each pair's image and text; pairs that share one of them are no negatives.
     """
     answers_N2W = answers_N2W.float()
     logits_NN = answers_N2W[:, 0] @ answers_N2W[:, 1].T
@@ -39,7 +39,7 @@ def contrastive_loss(logits_MN: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """CLIP's: the mean of the cross-entropies of both directions (arXiv 2103.00020, figure 3).
 
     Args:
-        logits_MN: of `similarities`.
+        logits_MN: logits of `similarities`.
     """
     return F.cross_entropy(logits_MN, own_places(logits_MN), label_smoothing=label_smoothing)
 
@@ -49,7 +49,7 @@ def sigmoid_loss(logits_MN: Tensor) -> Tensor:
     number of pairs (arXiv 2303.15343, equation 2).
 
     Args:
-        logits_MN: of `similarities`, whose second half is the first once more.
+        logits_MN: logits of `similarities`, whose second half is the first once more.
     """
     count = logits_MN.shape[1]
     logits_NN = logits_MN[:count]

@@ -56,14 +56,14 @@ class Trainer:
         supernet: fresh, or loaded; `method.prepare` is called on it.
         train: on the supernet's device, or on the CPU.
         seed: decides batches and sub-networks (initial weights are the caller's).
-        augment: of training images.
+        augment: augmentation of training images.
         group: the processes that share every batch; each must be given the same weights and arguments.
         num_steps: instead of whole epochs; the schedule of the options is stretched over them.
 
     Attributes:
         rate_factor: scales the learning rate; the divergence guard lowers it.
         micro_batches: into which a process cuts its share of a batch now; memory may ask for more than the options.
-        best_score: of the biggest network so far; kept for the guard, which sets it.
+        best_score: best score of the biggest network so far; kept for the guard, which sets it.
         units_seen: images or tokens trained on by all processes since this trainer was made.
         before_gathering: called with whether the optimizer's state is wanted too, where spread weights are about to
             be made whole; process 0 tells the others with it to do the same.
@@ -131,7 +131,7 @@ class Trainer:
     def result(self) -> Supernet:
         """What the training is for: the averaged weights if there are some, else the weights.
 
-        Of a sharded training every process must ask for it; process 0 gets a whole copy.
+        If the training is sharded, every process must ask for it; process 0 gets a whole copy.
         """
         if self.average is not None:
             return self.average.supernet
@@ -282,7 +282,7 @@ class Trainer:
     def tensors(self) -> dict[str, Tensor]:
         """Weights, optimizer state and averages as a flat dict: what a checkpoint stores besides `steps_done`.
 
-        Of a sharded training every process must ask for it; process 0 gets whole tensors, the others no weights.
+        If the training is sharded, every process must ask for it; process 0 gets whole tensors, the others no weights.
         """
         if self.options.sharded:
             self.before_gathering(True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from search_space import plugins
 from search_space.adjustments import Adjustments
-from search_space.checkpoint import Checkpoint, CheckpointError, Matched, Piece, read_checkpoint, without_ones
+from search_space.checkpoint import Checkpoint, CheckpointError, Matched, Piece, without_ones
+from search_space.joined import read_checkpoints
 from supernet.network import Supernet
 
 
@@ -34,31 +35,35 @@ class Loaded:
 
 
 def pretrained_supernet(
-    folder: str | Path, preset: str | None = None, adjustments: Adjustments | None = None
+    folder: str | Path | Sequence[str | Path], preset: str | None = None, adjustments: Adjustments | None = None
 ) -> tuple[Supernet, Loaded]:
     """A supernet of a checkpoint's own space, filled with the checkpoint's weights.
 
     Args:
+        folder: of the checkpoint, or those of several that are stitched.
         preset: whose options the space has; None: shares of the checkpoint's own sizes.
 
     Raises:
         CheckpointError: the folder is not a whole, matching checkpoint.
         ValueError: no family supports its model type, or an adjustment cannot be honoured.
     """
-    config = read_checkpoint(folder).config
+    config = read_checkpoints(folder).config
     space = plugins.load_family(plugins.family_of(config), preset, adjustments, config)
     supernet = Supernet(space)
     return supernet, load_pretrained(supernet, folder, adjustments.classes if adjustments else None)
 
 
-def load_pretrained(supernet: Supernet, folder: str | Path, classes: int | None = None) -> Loaded:
+def load_pretrained(
+    supernet: Supernet, folder: str | Path | Sequence[str | Path], classes: int | None = None
+) -> Loaded:
     """Fill a supernet of a checkpoint's space with the checkpoint's weights, tensor by tensor.
 
     The checkpoint is never held whole in memory beside the supernet. Values are converted to the
     supernet's type. What the checkpoint lacks and may lack (a new classifier) stays as it is.
 
     Args:
-        supernet: of the space that the checkpoint's family gives for its config.json.
+        supernet: supernet of the space that the checkpoint's family gives for its config.json.
+        folder: folder of the checkpoint, or those of several that are stitched.
         classes: as in the space's adjustments.
 
     Raises:
@@ -66,7 +71,7 @@ def load_pretrained(supernet: Supernet, folder: str | Path, classes: int | None 
             supernet is then unchanged.
         ValueError: the supernet is of another shape than the checkpoint.
     """
-    checkpoint = read_checkpoint(folder)
+    checkpoint = read_checkpoints(folder)
     matched = plugins.check_checkpoint(supernet.space.name.split("/")[0], checkpoint, classes)
     _check_shapes(supernet, matched)
     check_finite(checkpoint, matched)
@@ -123,8 +128,9 @@ def check_finite(checkpoint: Checkpoint, matched: Matched) -> None:
         if not bool(torch.isfinite(tensor).all()):
             what = "NaN" if bool(torch.isnan(tensor).any()) else "infinity"
             count = int((~torch.isfinite(tensor)).sum())
+            folder = (checkpoint.folder / checkpoint.tensors[name].file).parent
             raise CheckpointError(
-                f"Tensor {name!r} of {checkpoint.folder} holds {what} ({count} of {tensor.numel()} values are no "
+                f"Tensor {name!r} of {folder} holds {what} ({count} of {tensor.numel()} values are no "
                 "finite numbers). The file is damaged, or its training diverged; take another copy."
             )
 
@@ -135,7 +141,7 @@ def _stored(checkpoint: Checkpoint, matched: Matched) -> Iterator[tuple[str, Ten
     for file, names in groupby(by_file, key=lambda name: checkpoint.tensors[name].file):
         with safe_open(checkpoint.folder / file, framework="pt") as tensors:
             for name in names:
-                yield name, tensors.get_tensor(name)
+                yield name, tensors.get_tensor(checkpoint.tensors[name].own or name)
 
 
 def _check_shapes(supernet: Supernet, matched: Matched) -> None:

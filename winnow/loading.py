@@ -28,7 +28,7 @@ def load(folder: Path, formats: Sequence[str], wanted: str | None = None) -> Any
     """A network, by the tool of a format.
 
     Args:
-        formats: that were named; empty: `load.py` and `model.onnx` lie in the folder itself.
+        formats: names of the formats that were asked for; empty: `load.py` and `model.onnx` lie in the folder itself.
 
     Raises:
         ValueError: it was not exported in that format, or nothing here opens it.

@@ -89,7 +89,7 @@ def routes_of(api: Mapping[str, Any], scope: str, *, may_delete: bool) -> dict[s
 
     Args:
         api: the API's description.
-        scope: of the key.
+        scope: scope of the key.
         may_delete: whether tools that delete are among them.
     """
     found: dict[str, Route] = {}

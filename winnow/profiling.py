@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.profile import ProfileOut, asked_for, make_profile
@@ -13,7 +13,7 @@ def profile(
     *,
     family: str | None = None,
     preset: str | None = None,
-    pretrained: str | None = None,
+    pretrained: str | Sequence[str] | None = None,
     limits: Mapping[str, float] | None = None,
     samples: int | None = None,
     seed: int | None = None,
@@ -22,13 +22,14 @@ def profile(
 
     Args:
         job: a job, or its supernet and objectives, as it would be submitted.
-        family, preset, pretrained: a space, instead of a job's.
+        family, preset, pretrained: a space, instead of a job's; several checkpoints are stitched.
         limits: metric -> worst value that is allowed, such as `{"macs": 3e8}`, beside or instead of the job's.
         samples: random networks to count; a smaller space is counted whole.
-        seed: of the random networks.
+        seed: seed of the random networks.
 
     Raises:
         ValueError: nothing names a space, or something is wrong in what does; the message says what.
     """
-    supernet = {"family": family, "preset": preset, "pretrained": pretrained}
+    folders = pretrained if isinstance(pretrained, str | None) else list(pretrained)
+    supernet = {"family": family, "preset": preset, "pretrained": folders}
     return make_profile(asked_for(job, supernet, limits or {}, samples, seed))

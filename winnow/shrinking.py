@@ -48,9 +48,9 @@ def shrink(
         data: a file or folder, or a built-in set such as `digits`.
         under: cost -> the most that the network may have of it, such as `{"latency_ms": 5}`.
         changes: parts of a job, written over what is decided.
-        formats: of the export, each in a folder of the archive.
+        formats: formats of the export, each in a folder of the archive.
         folder: for the archive.
-        client: of the service; None: that of `WINNOW_URL`.
+        client: client of the service; None: that of `WINNOW_URL`.
 
     Raises:
         ClientError: the folders leave a question open, which the message asks; or a step was refused.

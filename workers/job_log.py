@@ -34,7 +34,7 @@ class JobLines(logging.Handler):
     """Collects lines of one run and stores them.
 
     Args:
-        epoch: of the run.
+        epoch: epoch of the run.
     """
 
     def __init__(self, database: Database, job_id: str, epoch: int) -> None:

@@ -52,7 +52,7 @@ def command(shape: Shape, settings: Settings, job_id: str, epoch: int, rank: int
     """The command of one machine's runners.
 
     Args:
-        rank: of the machine, from 0: the one whose worker has the job's lease.
+        rank: rank of the machine, from 0: the one whose worker has the job's lease.
     """
     runner = ["-m", "workers.runner", "job", job_id, str(epoch)]
     if shape == Shape():
@@ -71,7 +71,7 @@ class Joined:
     It says that it is there for as long as it runs: no worker takes the job before all its machines are.
 
     Args:
-        rank: of this machine, from 1.
+        rank: rank of this machine, from 1.
     """
 
     def __init__(self, database: Database, settings: Settings, job_id: str, rank: int) -> None:

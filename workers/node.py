@@ -22,6 +22,7 @@ from types import FrameType
 import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from service import mirror
 from service.errors import Unavailable
 from service.housekeeping import tidy
 from service.lifeline import tied_to_parent
@@ -280,6 +281,7 @@ def main() -> int:
         return 2
     try:
         settings = get_settings()
+        mirror.check(settings)
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return 2

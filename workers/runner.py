@@ -17,7 +17,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -43,12 +44,14 @@ from search_space import plugins
 from service import fronts
 from service.errors import Unavailable
 from service.lifeline import die_with_parent
+from service.mirror import Mirror, mirror_of
+from service.remaining import weights_of
 from service.settings import Settings, get_settings
 from service.store import leases, queries, records
 from service.store.leases import LeaseLost
 from service.store.models import Artifact, EvaluationRow, Export, ExportState, Finalist, Job, JobState
 from service.store.session import Database, first_line
-from service.telemetry import spans_of
+from service.telemetry import Spans, spans_of
 from supernet import distributed
 from supernet.flat import load_tensors
 from supernet.network import Supernet
@@ -73,10 +76,34 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
         torch.set_num_threads(environment.shared_threads())
         replica.follow(database, settings, job_id, epoch, device, group)
         return
-    spans = spans_of(settings, "worker")
     job = Reporter(database, job_id, epoch).job()
+    with heard(spans_of(settings, "worker"), mirror_of(settings, database, job)) as (spans, mirror):
+        weights = weights_of(read_job(job.spec))
+        reporter = Reporter(database, job_id, epoch, spans, weights=weights, mirror=mirror)
+        perform(job, reporter, settings, device, group)
+
+
+@contextmanager
+def heard(spans: Spans | None, mirror: Mirror | None) -> Iterator[tuple[Spans | None, Mirror | None]]:
+    """Those who hear of a job, for as long as it runs; at the end they send what they have not sent."""
+    try:
+        yield spans, mirror
+    except (LeaseLost, OperationalError, InterfaceError):  # the job goes on elsewhere
+        raise
+    except Exception:
+        if mirror is not None:
+            mirror.ended(JobState.FAILED)
+        raise
+    finally:
+        if mirror is not None:
+            mirror.close()
+        if spans is not None:
+            spans.close()
+
+
+def perform(job: Job, reporter: Reporter, settings: Settings, device: torch.device, group: distributed.Group) -> None:
+    """Go through the stages of a job, and say in its row how it ended."""
     spec = read_job(job.spec)
-    reporter = Reporter(database, job_id, epoch, spans, heals=spec.healing is not None)
     space = spec.supernet_space()
     if group.size > 1:
         num_threads = environment.shared_threads()
@@ -85,7 +112,7 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
         num_threads = environment.fix_threads((job.environment or {}).get("threads"), macs(space, space.largest()))
     reporter.environment({**environment.describe(device, num_threads), "processes": group.size})
     shop = Workshop(
-        job_id=job_id,
+        job_id=job.id,
         spec=spec,
         space=space,
         reporter=reporter,
@@ -113,8 +140,6 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
         if leave is not None:
             signal.alarm(0)
             signal.signal(signal.SIGTERM, leave)
-        if spans is not None:
-            spans.close()
 
 
 def _may_leave(group: distributed.Group) -> bool:
@@ -190,6 +215,7 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
     threads = (asked.job.environment or {}).get("threads")
     num_threads = environment.fix_threads(threads, largest_macs=0)
     store = ArtifactStore.of(settings)
+    mirror = mirror_of(settings, database, asked.job)
     try:
         check_paths(read_job(asked.job.spec), whole=True)
         bundle = exporting.make_export(asked, store, num_threads, decoding_of(settings))
@@ -212,6 +238,10 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
             raise
         values = {"state": ExportState.FAILED, "message": f"No room on the disk: {error}. Make room and export again."}
     patiently(database, lambda s: leases.finish(s, Export, export_id, epoch, values), DATABASE_PATIENCE_SECONDS)
+    if mirror is not None:
+        named = {"architecture_id": asked.evaluation.architecture_id, "formats": list(asked.formats)}
+        mirror.document(f"exports/{export_id}", {**named, **values})
+        mirror.close()
 
 
 def fail(database: Database, kind: str, row_id: str, epoch: int, message: str) -> None:

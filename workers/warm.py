@@ -1,8 +1,8 @@
 """The warm process of a worker node: it has imported what runners need, and forks one off for each that is asked for.
 
 Imports are most of what a short job costs. The node starts one `python -m workers.warm FD ROOM` for all of its slots;
-a supervisor asks through the door, a socket that its slot has inherited, and gives with each request a line of its
-own, on which it hears what becomes of the child and says which signals it is to get (workers/children.py).
+a supervisor asks through the door, a socket that its slot has inherited. With each request it gives a line of its own,
+on which it hears what becomes of the child and says which signals it is to get (workers/children.py).
 
 A fork is safe only of a process that has one thread and has not touched a GPU. It proves both on a trial child before
 it serves, and refuses otherwise (docs/decisions/0084-runners-are-forked.md).

@@ -30,7 +30,7 @@ class Timed(TypedDict):
 
 
 class Energy(TypedDict):
-    """Of one run; null without a counter."""
+    """Energy of one run; null without a counter."""
 
     energy_mj: float | None
 

@@ -227,11 +227,11 @@ class Series:
 
     Attributes:
         model: position of the network among those that are measured together.
-        handles: of the loaded network, one for each process.
-        seconds: of measuring, over all processes.
+        handles: handles of the loaded network, one for each process.
+        seconds: seconds of measuring, over all processes.
         memory_bytes: that the network took in a process, the runtime's own left out.
         judged_at: blocks when their interval was last worked out.
-        energy_mj: of a run, on a GPU with a counter.
+        energy_mj: energy of a run, on a GPU with a counter.
     """
 
     model: int

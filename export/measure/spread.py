@@ -33,7 +33,7 @@ class Block:
     """Runs one after the other in one process.
 
     Attributes:
-        times_ms: of single runs.
+        times_ms: times of single runs.
         preempted: for each run, whether the system took the processor away meanwhile.
         process: which process they ran in.
     """

@@ -33,7 +33,7 @@ class Prepared:
             (one more token).
         facts: what stands beside the numbers: dtype, input_shape, versions.
         close: frees it.
-        gpu_uuid: of the GPU that it runs on, as NVML writes it, where the engine says so.
+        gpu_uuid: UUID of the GPU that it runs on, as NVML writes it, where the engine says so.
     """
 
     phases: Mapping[str, Callable[[], float]]

@@ -1,9 +1,9 @@
 """LLaMA-NAS (arXiv 2405.18377): fine-tune a pretrained language model once, then search it genetically.
 
 The full network and one random sub-network are trained in turn, with no teacher; the search is genetic, with 250
-evaluations in populations of 50. Neurons and groups of heads are put in the order of their importance
-first, so that narrower layers keep the best, and beside the layers and their widths the groups of key-value heads are
-searched too: both go beyond the paper. `{"search": {"algorithm": "linas"}}` is the paper's own loop.
+evaluations in populations of 50. Two things go beyond the paper. Neurons and groups of heads are ordered by importance
+first, so that narrower layers keep the best. And groups of key-value heads are searched, beside layers and widths.
+`{"search": {"algorithm": "linas"}}` is the paper's own loop.
 
 Nothing is downloaded: name a checkpoint in `supernet.pretrained` and a text in `data.path`. Without a checkpoint a
 small llama of bytes is trained from nothing.

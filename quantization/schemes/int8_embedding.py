@@ -1,6 +1,6 @@
 """8-bit rows of a table of words, with a scale each; what is looked up is turned into numbers, and nothing else.
 
-Of a small encoder of text the table is most of its bytes: 47 of the 50 MB of an all-MiniLM in INT8.
+The table is most of the bytes of a small encoder of text: 47 of the 50 MB of an all-MiniLM in INT8.
 """
 
 from __future__ import annotations

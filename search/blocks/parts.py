@@ -24,7 +24,7 @@ class Block:
     """Choices that are made together, with all their combinations.
 
     Attributes:
-        name: of the layers that they shape, or of the first choice where a space has no layers.
+        name: name of the layers that they shape, or of the first choice where a space has no layers.
         choices: positions among the space's choices, rising.
         alternatives: genes of these choices, shape (num_alternatives, num_choices), canonical.
         largest: the alternative of the largest network.

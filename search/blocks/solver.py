@@ -86,7 +86,7 @@ class Limit:
     """A sum that must not be exceeded.
 
     Attributes:
-        scale: by which an excess is divided where limits are compared; positive.
+        scale: divides an excess where limits are compared; positive.
     """
 
     terms: Terms
@@ -100,9 +100,9 @@ class Solution:
 
     Attributes:
         network: an alternative for each block.
-        total: of the objective.
-        gap: how far, as a share of the total, the best possible one may lie below it; 0: proved best to `ENOUGH`. Of
-            one that keeps not all limits: of what it exceeds them by.
+        total: total of the objective.
+        gap: how far, as a share of the total, the best possible one may lie below it; 0: proved best to `ENOUGH`.
+            For one that exceeds limits, how far the least excess may lie below its own.
         feasible: whether it keeps all limits.
     """
 
@@ -127,8 +127,8 @@ def solve(
     the limit's scale, and of those the best.
 
     Args:
-        seconds: of solving, about; infinite: until the answer is proved.
-        nodes: of each search tree; a bound under which the same machine gives the same answer every time.
+        seconds: seconds of solving, about; infinite: until the answer is proved.
+        nodes: nodes of each search tree; a bound under which the same machine gives the same answer every time.
         enough: share of the total by which an answer may miss the best one.
         without: networks that are not wanted.
     """

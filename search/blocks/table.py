@@ -56,7 +56,7 @@ class Quantity:
         goal: the direction that is better.
         adds: see `Metric.adds`.
         largest: the largest network's value.
-        damage: of each network, before the curve.
+        damage: damage of each network, before the curve.
         curve: a and b of `sign(s) a |s|^b`, from a sum to the damage that is measured.
         scores: whose single scores are added up: the metric itself, or `kl_divergence`.
         source: how the single scores were obtained.

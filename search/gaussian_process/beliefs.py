@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from scipy.special import log_ndtr, ndtr
@@ -43,7 +45,7 @@ class MetricModel:
         """What to expect of candidates."""
         assert self._posterior is not None
         mean, std, root = self._posterior.predict(features)
-        return Belief(self.scale, features, mean, std, root, self._process)
+        return Belief(self.scale, mean, std, [Part(1.0, features, root, self._process)])
 
 
 def _telling_rows(costs: np.ndarray) -> np.ndarray:
@@ -56,24 +58,74 @@ def _telling_rows(costs: np.ndarray) -> np.ndarray:
     return np.sort(np.concatenate([best, rest[spread]]))
 
 
-class Belief:
-    """A metric of candidates: normal scores with mean and spread; shrinks as candidates are taken into a batch."""
+class Scale(Protocol):
+    """Costs to the scores on which a model has learned, and back (see `NormalScale`)."""
 
-    def __init__(
-        self,
-        scale: NormalScale,
-        features: Features,
-        mean: np.ndarray,
-        std: np.ndarray,
-        root: np.ndarray,
-        process: GaussianProcess,
-    ) -> None:
+    def score(self, costs: np.ndarray) -> np.ndarray:
+        """Scores of costs; growing."""
+
+    def cost(self, scores: np.ndarray) -> np.ndarray:
+        """Costs of scores."""
+
+    def gain(self, levels: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+        """E[(level - cost)+] for costs whose scores are normal, shape (num_candidates, num_levels)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one Gaussian process adds to a belief; those of a belief know nothing of each other.
+
+    Attributes:
+        weight: its values count times this.
+        root: what its posterior gives (see `Posterior.predict`).
+    """
+
+    weight: float
+    features: Features
+    root: np.ndarray
+    process: GaussianProcess
+
+    def covariance(self, i: int) -> np.ndarray:
+        """Posterior covariance of all candidates with one, shape (num_candidates,)."""
+        one = self.features.rows(np.array([i]))
+        prior = self.process.covariance(self.features, one)[:, 0]
+        left: np.ndarray = self.weight**2 * (prior - self.root.T @ self.root[:, i])
+        return left
+
+    def rows(self, chosen: np.ndarray) -> Part:
+        """The part for some of the candidates."""
+        return Part(self.weight, self.features.rows(chosen), self.root[:, chosen], self.process)
+
+    def weighed(self, weight: float) -> Part:
+        """With another weight."""
+        return replace(self, weight=weight * self.weight)
+
+    def with_more(self, other: Part) -> Part:
+        """The part for these candidates and others."""
+        matrix = np.concatenate([self.features.matrix, other.features.matrix])
+        features = Features(matrix, self.features.groups, self.features.typical)
+        return Part(self.weight, features, np.concatenate([self.root, other.root], axis=1), self.process)
+
+
+class Belief:
+    """A metric of candidates: scores with mean and spread; shrinks as candidates are taken into a batch.
+
+    Args:
+        parts: whose sum it is, besides what is known for certain.
+    """
+
+    def __init__(self, scale: Scale, mean: np.ndarray, std: np.ndarray, parts: Sequence[Part]) -> None:
         self.scale, self.mean, self.std = scale, mean, std
-        self._features, self._root, self._process = features, root, process
+        self._parts = list(parts)
         self._taken: list[np.ndarray] = []
 
     def __len__(self) -> int:
         return len(self.mean)
+
+    @property
+    def parts(self) -> list[Part]:
+        """What is not certain of it."""
+        return list(self._parts)
 
     @property
     def costs(self) -> np.ndarray:
@@ -107,37 +159,31 @@ class Belief:
 
     def take(self, i: int) -> None:
         """Candidate `i` will be evaluated: expect its mean, and trust its neighbours more (a *fantasy*)."""
-        one = self._features.rows(np.array([i]))
-        covariance = self._process.covariance(self._features, one)[:, 0] - self._root.T @ self._root[:, i]
+        covariance = np.sum([part.covariance(i) for part in self._parts], axis=0)
         for earlier in self._taken:
             covariance = covariance - earlier * earlier[i]
-        step = covariance / np.sqrt(max(covariance[i], 0.0) + self._process.noise + 1e-9)
+        noise = sum(part.weight**2 * part.process.noise for part in self._parts)
+        step = covariance / np.sqrt(max(covariance[i], 0.0) + noise + 1e-9)
         self._taken.append(step)
         self.std = np.sqrt(np.maximum(self.std**2 - step**2, 1e-12))
 
     def rows(self, chosen: np.ndarray) -> Belief:
         """The belief about some of the candidates."""
         assert not self._taken, "candidates are chosen before any is taken"
-        root, features = self._root[:, chosen], self._features.rows(chosen)
-        return Belief(self.scale, features, self.mean[chosen], self.std[chosen], root, self._process)
+        return Belief(self.scale, self.mean[chosen], self.std[chosen], [part.rows(chosen) for part in self._parts])
 
     def with_more(self, other: Belief) -> Belief:
         """This belief and one about further candidates."""
         assert not self._taken, "candidates are added before any is taken"
-        features = Features(
-            np.concatenate([self._features.matrix, other._features.matrix]),
-            self._features.groups,
-            self._features.typical,
-        )
         mean, std = np.concatenate([self.mean, other.mean]), np.concatenate([self.std, other.std])
-        root = np.concatenate([self._root, other._root], axis=1)
-        return Belief(self.scale, features, mean, std, root, self._process)
+        pairs = zip(self._parts, other._parts, strict=True)
+        return Belief(self.scale, mean, std, [mine.with_more(theirs) for mine, theirs in pairs])
 
 
 class Certainty:
     """A metric of candidates that is known exactly; meets the same needs as `Belief`."""
 
-    def __init__(self, scale: NormalScale, costs: np.ndarray) -> None:
+    def __init__(self, scale: Scale, costs: np.ndarray) -> None:
         self.scale, self._costs = scale, costs
         self.mean = scale.score(costs)
 
@@ -167,7 +213,7 @@ class Certainty:
         return costs if view == "cost" else self.scale.score(costs)
 
     def log_probability_below(self, limit: float) -> np.ndarray:
-        """0 where the limit is met; elsewhere very negative, and the more so the further away."""
+        """0 where the limit is met; elsewhere far below 0, and the further the excess, the lower."""
         excess = np.maximum(self._costs - limit, 0.0) / max(abs(limit), 1e-12)
         return np.where(excess > 0, -1e6 * (1 + excess), 0.0)
 

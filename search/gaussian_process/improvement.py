@@ -114,3 +114,15 @@ def expected_improvement(lower: np.ndarray, upper: np.ndarray, gains: Sequence[G
     assert isinstance(product, np.ndarray)
     total: np.ndarray = product.sum(axis=1)
     return total
+
+
+def spread_out(front: np.ndarray, count: int) -> np.ndarray:
+    """Positions of points that cover a front: the best in each objective, then always the farthest from those."""
+    span = np.ptp(front, axis=0)
+    scaled = (front - front.min(axis=0)) / np.where(span > 0, span, 1.0)
+    chosen = list(dict.fromkeys(scaled.argmin(axis=0).tolist()))
+    distance = np.min([((scaled - scaled[i]) ** 2).sum(axis=1) for i in chosen], axis=0)
+    while len(chosen) < count:
+        chosen.append(int(distance.argmax()))
+        distance = np.minimum(distance, ((scaled - scaled[chosen[-1]]) ** 2).sum(axis=1))
+    return np.array(chosen)

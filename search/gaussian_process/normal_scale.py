@@ -49,7 +49,7 @@ class NormalScale:
 
         Args:
             levels: costs, shape (num_levels,); those below the scale gain nothing.
-            mean, std: of the scores, shape (num_candidates,).
+            mean, std: mean and std of the scores, shape (num_candidates,).
         """
         inside = levels[levels > self._x[0]]
         grid = np.unique(np.concatenate([inside, self.cost(np.linspace(self._z[0], self._z[-1], GRID))]))

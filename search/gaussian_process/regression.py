@@ -239,7 +239,7 @@ class Posterior:
     """A Gaussian process given scores (equations 2.25 and 2.26).
 
     Attributes:
-        features: of the scored networks.
+        features: features of the scored networks.
         factor: lower Cholesky factor of their covariance with noise.
         white: the factor's inverse times the scores.
     """

@@ -121,7 +121,7 @@ class DecoderType:
 
     Attributes:
         task: its class that continues text.
-        names, base: of its tensors; prefix of the base model.
+        names, base: names of its tensors; prefix of the base model.
         form: facts of its layers that no configuration changes.
         keys: our word -> the configuration's, where they differ.
         defaults: what transformers takes for a key that a file leaves out; a type's own numbers.

@@ -121,8 +121,8 @@ class ImageType:
     """What a model type is.
 
     Attributes:
-        stem, base: of its classes' names; prefix of the base model.
-        names: of its tensors.
+        stem, base: stem of its classes' names; prefix of the base model.
+        names: names of its tensors.
         endings: suffix of a class -> what its head pools (`ImageHeadSpec`), and names of its classifiers.
         defaults: what transformers takes for a key that a file leaves out.
         extra: key of the number of tokens behind the class token, or that number.

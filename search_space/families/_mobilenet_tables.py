@@ -40,7 +40,7 @@ class MobileNetStage:
         depths: options of the number of blocks.
         kernels: options of the depthwise kernel.
         expansions: options of hidden over input channels.
-        stride: of the first block.
+        stride: stride of the first block.
         squeeze: whether blocks have squeeze-and-excitation.
         activation: instead of the table's.
     """
@@ -67,7 +67,7 @@ class MobileNetTable:
         choose_per: `block` or `stage`: what kernels and expansions are chosen for.
         shortcuts: `everywhere`: each block has one, average-pooled and projected where shapes differ;
             `same_shape`: blocks whose stride is 1 and whose width stays have one, the input itself.
-        squeeze: of the stages that have it.
+        squeeze: squeeze-and-excitation of the stages that have it.
         hidden_multiple: hidden channels are rounded to a multiple of this.
         head_expansion: 0: the head is a 1x1 convolution to `head` channels. Otherwise: a 1x1 convolution to this many
             times the last width, pooling, and a fully connected layer to `head` channels.

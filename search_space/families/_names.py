@@ -25,7 +25,7 @@ class Names:
 
     Attributes:
         layer: prefix of a layer's tensors, with `{i}` for its number from 0.
-        embedding, parts, head: of the first slot, of each layer and of the last.
+        embedding, parts, head: embedding, parts and head of the first slot, of each layer and of the last.
         transposed: whether weights of layers are stored with inputs as rows (`Conv1D` of GPT-2).
         beside: modules of ours whose names on the disk stand beside the base model's, without its prefix.
         by_head: modules on the disk whose rows are one head after the other, each with all parts of its own (NeoX).
@@ -71,7 +71,7 @@ def places(
     """Name on the disk -> place, of all parameters in `shapes` that the table speaks of.
 
     Args:
-        shapes: of the slot's parameters; what is not in it, the network does not have.
+        shapes: shapes of the slot's parameters; what is not in it, the network does not have.
         blocks, transposed: see `Piece`.
         optional, fresh: see `Place`.
     """

@@ -45,7 +45,7 @@ class FullNetwork:
     Attributes:
         embedding, layers, head: specs at full size.
         max_length: positions that a text may have; 0 of images.
-        names: of its tensors.
+        names: names of its tensors.
         base: prefix that these have in its file.
         fresh: what may lack.
         droppable, spelling, stand_ins: see `Layout`.

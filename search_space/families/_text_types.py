@@ -88,10 +88,10 @@ class Ending:
     """How the networks of a class answer.
 
     Attributes:
-        names: of the head's tensors; all but `first_norm` stand beside the base model's.
+        names: names of the head's tensors; all but `first_norm` stand beside the base model's.
         pooler: names of a bare encoder's own dense layer, whose tensors have the base's prefix.
         activation: after the dense layer; empty: there is none of either.
-        norm: of that, as in `LayerForm`; empty: none.
+        norm: norm of that, as in `LayerForm`; empty: none.
         dropout: keys whose first one that is given says it; a number: where none is.
     """
 
@@ -107,9 +107,9 @@ class TextType:
     """What a model type is.
 
     Attributes:
-        stem: of its classes' names.
+        stem: stem of its classes' names.
         base: prefix of the base model.
-        names: of its tensors.
+        names: names of its tensors.
         classifier, bare: how its classifier answers, and its base model.
         others: classes whose bodies are taken and whose heads are not.
         keys: our word -> the configuration's, where they differ.

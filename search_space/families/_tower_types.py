@@ -73,12 +73,12 @@ class TowerType:
     """What a model type is.
 
     Attributes:
-        stem: of its classes' names.
-        image_names, text_names: of the tensors around the layers, by the slot that they are of.
+        stem: stem of its classes' names.
+        image_names, text_names: names of the tensors around the layers, by the slot that they belong to.
         image, text: what transformers takes for a key that a configuration leaves out.
         class_token, patch_bias, first_norm: see `ImageTowerSpec`.
         causal: whether a text's token sees only those before it.
-        pools: of the images and of the texts.
+        pools: pools of the images and of the texts.
         head_bias: whether a text's projection has a bias.
         sigmoid: whether logits have a bias, and the loss is that of each pair.
     """

@@ -1,9 +1,9 @@
 """Llama family: decoders of language, from a checkpoint's own configuration or a named preset.
 
-Llama 1 to 3, Mistral, Qwen2 and Qwen3, and the types of `_decoder_types`. Elastic are the layers (how many of the
-first, as in LLaMA-NAS, or which), and in each layer the width of its feed-forward network, the number of key-value
-groups, and of experts those that there are and those that a position uses. A width of 0 is a layer without a
-feed-forward network, and 0 groups one without attention (in `OWN_TYPES`). Costs are for one text of `length` tokens.
+Llama 1 to 3, Mistral, Qwen2 and Qwen3, and the types of `_decoder_types`. The layers are elastic: how many of the
+first, as in LLaMA-NAS, or which. In each layer the width of its feed-forward network and the number of key-value
+groups are elastic, and the number of experts that there are and that a position uses. A width of 0 is a layer without
+a feed-forward network, and 0 groups one without attention (in `OWN_TYPES`). Costs are for one text of `length` tokens.
 """
 
 from __future__ import annotations
@@ -105,10 +105,22 @@ class LlamaDecoder:
         """The first layer."""
         return TokenEmbeddingSpec(self.vocab, self.embed, length)
 
-    def layer(self, number: int, ffn: int, kv_heads: int, length: int) -> DecoderLayerSpec:
-        """Decoder layer `number`, from 1."""
+    def layer(self, number: int, ffn: int, kv_heads: int, length: int, sees: int | None = None) -> DecoderLayerSpec:
+        """Decoder layer `number`, from 1.
+
+        Args:
+            sees: positions that a query sees; None: as many as the full network's.
+        """
         heads = kv_heads * (self.heads // self.kv_heads)
-        return _layer(self, self.windows[number - 1], heads, kv_heads, ffn, length)
+        return _layer(self, self._window(number, sees), heads, kv_heads, ffn, length)
+
+    def sees(self, number: int) -> int:
+        """Positions that a query of layer `number` sees in the full network, itself included."""
+        return min(self.windows[number - 1] or self.max_length, self.max_length)
+
+    def _window(self, number: int, sees: int | None) -> int:
+        own = self.windows[number - 1]
+        return own if sees in (None, self.sees(number)) else 0 if sees == self.max_length else int(sees or 0)
 
     def head(self, length: int) -> LanguageHeadSpec:
         """The last layer."""
@@ -320,6 +332,11 @@ def _choices(
                 continue
         yield Choice(f"layer{i}_ffn", widths, when)
         yield Choice(f"layer{i}_kv_heads", known, when)
+        own = (decoder.sees(min(i, decoder.layers)),)
+        seen = options.of(f"layer{i}_window", own, whole(1, decoder.max_length))
+        if seen != own and any(known):
+            attentive = tuple(groups for groups in known if groups)
+            yield Choice(f"layer{i}_window", seen, when if attentive == known else (f"layer{i}_kv_heads", attentive))
 
 
 def _blueprint(decoder: LlamaDecoder, length: int, values: Values) -> dict[str, LayerSpec]:
@@ -329,7 +346,8 @@ def _blueprint(decoder: LlamaDecoder, length: int, values: Values) -> dict[str, 
         if values.get(f"layer{i}_keep", 1):
             sizes = int(values[f"layer{i}_ffn"]), int(values[f"layer{i}_kv_heads"])
             if any(sizes):
-                layers[f"layer{i}"] = decoder.layer(i, *sizes, length)
+                sees = values.get(f"layer{i}_window")
+                layers[f"layer{i}"] = decoder.layer(i, *sizes, length, None if sees is None else int(sees))
     layers["head"] = decoder.head(length)
     return layers
 

@@ -55,7 +55,7 @@ class ProxylessBlock:
     """One block of a table.
 
     Attributes:
-        name: of its slot, and of its choice if it has one.
+        name: name of its slot, and of its choice if it has one.
         options: its operations. One alone is no choice.
     """
 

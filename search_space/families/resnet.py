@@ -48,7 +48,7 @@ class ResNetStage:
         widths: options of the output channels.
         depths: options of the number of blocks.
         expansions: options of inner over output channels, of each block.
-        stride: of the first block.
+        stride: stride of the first block.
     """
 
     widths: tuple[int, ...]

@@ -1,8 +1,8 @@
 """ViT family: transformers on the patches of an image, from a checkpoint or a named preset: ViT and `_image_types`.
 
-Elastic are the number of layers (the first ones are kept), the width of the embedding (where weights are
-trained from scratch), and, in each layer, the number of attention heads and the width of its feed-forward
-network. A head is always `head_dim` wide, whatever the embedding (AutoFormer with independent qkv width).
+The number of layers is elastic (the first ones are kept), and so is the width of the embedding where weights are
+trained from scratch. In each layer the number of attention heads and the width of its feed-forward network are elastic.
+A head is always `head_dim` wide, whatever the embedding (AutoFormer with independent qkv width).
 """
 
 from __future__ import annotations

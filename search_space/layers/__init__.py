@@ -32,6 +32,7 @@ from search_space.layers.stack import (
     VocabularyHeadSpec,
     WordEmbeddingSpec,
 )
+from search_space.layers.stitching import StitchSpec
 from search_space.layers.towers import ImageTowerSpec, PairHeadSpec, TextTowerSpec, TowerHeadSpec
 from search_space.layers.transformer import (
     DecoderLayerSpec,
@@ -77,6 +78,7 @@ __all__ = [
     "Precision",
     "ResizeSpec",
     "Scheme",
+    "StitchSpec",
     "TextEmbeddingSpec",
     "TextHeadSpec",
     "TextTowerSpec",

@@ -132,7 +132,7 @@ class LayerSpec(ABC):
         return ()
 
     def without_dropout(self) -> Self:
-        """The same layer whose block drops nothing out by itself; this very object if it does not anyway."""
+        """The same layer whose block drops nothing out by itself; this object itself if nothing is dropped anyway."""
         off: dict[str, Any] = {name: 0.0 for name in self.dropouts if getattr(self, name)}
         return replace(self, **off) if off else self
 
@@ -234,3 +234,11 @@ class LayerSpec(ABC):
             for name, value in mine.items()
             if name not in self.free
         )
+
+
+def fits_untied(spec: LayerSpec, other: LayerSpec) -> bool:
+    """`LayerSpec.fits_in` of heads whose weight may be an embedding's (`tied_to`): one with a weight of its own is a
+    slice of a tied one, whose values it starts with; a tied one is none of a head with other values."""
+    own = not spec.fields().get("tied_to", "")
+    alike: Any = replace(spec, tied_to=other.fields()["tied_to"]) if own and type(spec) is type(other) else spec  # type: ignore[call-arg]
+    return LayerSpec.fits_in(alike, other)

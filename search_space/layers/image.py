@@ -32,7 +32,7 @@ class ConvSpec(LayerSpec):
     """Convolution, batch normalisation, activation: the stem of an image network.
 
     Attributes:
-        size: of the input.
+        size: size of the input.
         residual: whether the input is added at the end; then stride is 1 and the channels stay.
     """
 
@@ -91,7 +91,7 @@ class HeadSpec(LayerSpec):
     """Classifier of a MobileNet: 1x1 convolution, global average pooling, linear layer.
 
     Attributes:
-        size: of the input.
+        size: size of the input.
         mix_channels: outputs of one more fully connected layer, with an activation and no normalisation,
             between pooling and classifier, as in MobileNetV3 and AttentiveNAS; 0 for none.
         mix_bias: whether that layer has a bias (MobileNetV3's has, AttentiveNAS's has not).

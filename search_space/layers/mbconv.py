@@ -18,7 +18,7 @@ class MBConvSpec(LayerSpec):
 
     Attributes:
         hidden_channels: width between expansion and projection.
-        size: of the input.
+        size: size of the input.
         expand: whether there is an expanding convolution; without it `hidden_channels` is `in_channels`.
         project_shortcut: whether the shortcut has a 1x1 convolution (no bias, no normalisation), which it needs
             where the number of channels changes. The capacity of a slot has it if any architecture of the

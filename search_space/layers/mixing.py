@@ -18,9 +18,9 @@ class MixingSpec(LayerSpec):
     Attributes:
         hidden_channels: width of the middle.
         operation: `separable`, `avg_pool`, `max_pool` or `identity`, which has a stride of 1.
-        kernel: of the middle; 1 for `identity`.
-        dilation: of a separable convolution's kernel.
-        size: of the input, height and width in pixels.
+        kernel: kernel of the middle; 1 for `identity`.
+        dilation: dilation of a separable convolution's kernel.
+        size: size of the input, height and width in pixels.
         activation: name of a class of `torch.nn`.
         shortcut: whether the input is added at the end, which needs equal widths and a stride of 1.
     """

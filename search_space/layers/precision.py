@@ -25,7 +25,7 @@ class Scheme:
     """What a scheme stores, and which operations it can stand for.
 
     Attributes:
-        bits: of one weight.
+        bits: bits of one weight.
         operations: those that there are kernels for.
         activations: `float`, or quantized with a `static` or `dynamic` scale.
         zero_points: whether every scale of the weights has a zero point beside it.
@@ -127,7 +127,7 @@ class Precision:
 
     @property
     def bits(self) -> int:
-        """Of one weight."""
+        """Bits of one weight."""
         return SCHEMES[self.scheme].bits
 
     def of(self, operation: str) -> Precision:

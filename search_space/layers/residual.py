@@ -30,7 +30,7 @@ class BasicSpec(LayerSpec):
 
     Attributes:
         hidden_channels: width between the two convolutions.
-        size: of the input.
+        size: size of the input.
     """
 
     kind: ClassVar[str] = "basic"
@@ -71,7 +71,7 @@ class BottleneckSpec(LayerSpec):
 
     Attributes:
         hidden_channels: width of the 3x3 convolution.
-        size: of the input.
+        size: size of the input.
     """
 
     kind: ClassVar[str] = "bottleneck"

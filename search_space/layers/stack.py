@@ -11,7 +11,16 @@ from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from typing import ClassVar
 
-from search_space.layers.base import LayerSpec, Part, attention_part, conv_part, embedding_part, linear_part, norm_part
+from search_space.layers.base import (
+    LayerSpec,
+    Part,
+    attention_part,
+    conv_part,
+    embedding_part,
+    fits_untied,
+    linear_part,
+    norm_part,
+)
 
 Shape = tuple[int, ...]
 # Kinds of normalisation that have a shift.
@@ -25,18 +34,18 @@ class LayerForm:
     Attributes:
         causal: whether a position sees only those before it and itself.
         norm: `layer`, `unbiased` (a layer norm without shift), `rms`, or `rms_plus_one` (its weight counts from 1).
-        eps: of all norms.
-        placing: of the norms: `before` each half, `after` it and before the shortcut (OLMo 2), `around` (both,
+        eps: epsilon of all norms.
+        placing: placing of the norms: `before` each half, `after` it and before the shortcut (OLMo 2), `around` (both,
             Gemma 2), or `parallel`: before, and both halves read the layer's input (GPT-NeoX).
         first_norm: whether attention has its norm before; the first layer of ModernBERT has none.
-        qk_norm: of queries and keys: empty, `head` (over each head) or `all` (over all heads at once, OLMo 2).
+        qk_norm: norm of queries and keys: empty, `head` (over each head) or `all` (over all heads at once, OLMo 2).
         gated: whether the feed-forward network multiplies two projections, one of them activated.
         activation: transformers' word for it.
         rotary: transformers' configuration of rotary positions, as JSON; empty: none.
         grid: side of the grid of patches for which each head has a learned bias (BEiT); 0: none.
-        scale: by which products of queries and keys are multiplied.
+        scale: factor of the products of queries and keys.
         softcap: c of `c * tanh(score / c)`; 0: none.
-        residual: by which what each half adds is multiplied.
+        residual: factor of what each half adds.
         layer_scale: whether it is also multiplied by a learned vector.
         norm_experts: whether the weights of the chosen experts are made to sum to 1.
         inner_norms: whether what attention gives is normalised before its output, and the activated neurons before
@@ -258,12 +267,12 @@ class WordEmbeddingSpec(LayerSpec):
     """Tokens, and perhaps positions and segments, summed, perhaps normalised and widened.
 
     Attributes:
-        width: of the tables; where it is not `embed`, a linear layer follows (ELECTRA).
+        width: width of the tables; where it is not `embed`, a linear layer follows (ELECTRA).
         positions: learned ones; 0: none.
         pad: token whose place is not counted, behind which positions begin (RoBERTa); -1: positions count from 0.
         segments: segment ids, of which single texts use the first; 0: none.
         norm: as in `LayerForm`; empty: none.
-        scale: by which tokens are multiplied (Gemma).
+        scale: factor of the tokens (Gemma).
     """
 
     kind: ClassVar[str] = "word_embedding"
@@ -314,7 +323,7 @@ class VocabularyHeadSpec(LayerSpec):
     """Normalises and predicts the next token at every position.
 
     Attributes:
-        divisor: of the logits.
+        divisor: divisor of the logits.
         softcap: c of `c * tanh(logit / c)`; 0: none.
         tied_to: slot of the embedding whose weight this is as well; empty: a weight of its own.
     """
@@ -333,6 +342,10 @@ class VocabularyHeadSpec(LayerSpec):
     divisor: float
     softcap: float
     tied_to: str
+
+    def fits_in(self, other: LayerSpec) -> bool:
+        """Whether this layer's weights are a slice of the other's; see `fits_untied`."""
+        return fits_untied(self, other)
 
     def ties(self) -> dict[str, tuple[str, str]]:
         """The output weight is the embedding's, if tied."""

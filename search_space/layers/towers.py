@@ -26,7 +26,7 @@ class ImageTowerSpec(LayerSpec):
 
     Attributes:
         class_token: whether there is one.
-        bias: of the patches.
+        bias: bias of the patches.
         norm: whether all tokens are normalised before the first layer (CLIP).
     """
 
@@ -110,10 +110,10 @@ class TowerHeadSpec(LayerSpec):
     """Makes a tower's vector: normalises, pools, projects.
 
     Attributes:
-        width: of the vector, the same for all towers.
+        width: width of the vector, the same for all towers.
         pool: `class_token`, `attention`, `end` or `last`.
         projects: whether a linear layer follows; without one `width` is `embed`.
-        heads, ffn, activation: of the pooling by attention; 0 and empty otherwise.
+        heads, ffn, activation: sizes and activation of the pooling by attention; 0 and empty otherwise.
     """
 
     kind: ClassVar[str] = "tower_head"
@@ -180,7 +180,7 @@ class PairHeadSpec(LayerSpec):
     pair has an answer of its own, whatever else is in its batch.
 
     Attributes:
-        width: of the vectors.
+        width: width of the vectors.
         bias: whether logits have one, as those that are trained by the sigmoid loss do.
     """
 

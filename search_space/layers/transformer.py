@@ -11,7 +11,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from search_space.layers.base import LayerSpec, Part, attention_part, conv_part, embedding_part, linear_part, norm_part
+from search_space.layers.base import (
+    LayerSpec,
+    Part,
+    attention_part,
+    conv_part,
+    embedding_part,
+    fits_untied,
+    linear_part,
+    norm_part,
+)
 
 
 @dataclass(frozen=True)
@@ -170,10 +179,9 @@ class DecoderLayerSpec(LayerSpec):
 
     kind: ClassVar[str] = "decoder_layer"
     batch_norms: ClassVar[bool | None] = False
-    fixed: ClassVar[frozenset[str]] = frozenset(
-        {"embed", "head_dim", "window", "qkv_bias", "output_bias", "ffn_bias", "qk_norm"}
-    )
-    free: ClassVar[frozenset[str]] = frozenset({"tokens"})
+    fixed: ClassVar[frozenset[str]] = frozenset({"embed", "head_dim", "qkv_bias", "output_bias", "ffn_bias", "qk_norm"})
+    # How far a layer sees says nothing of its weights.
+    free: ClassVar[frozenset[str]] = frozenset({"tokens", "window"})
 
     config: str
     embed: int
@@ -321,6 +329,10 @@ class LanguageHeadSpec(LayerSpec):
     tokens: int
     eps: float
     tied_to: str
+
+    def fits_in(self, other: LayerSpec) -> bool:
+        """Whether this layer's weights are a slice of the other's; see `fits_untied`."""
+        return fits_untied(self, other)
 
     def ties(self) -> dict[str, tuple[str, str]]:
         """The output weight is the embedding's, if tied."""

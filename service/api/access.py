@@ -29,8 +29,10 @@ class SignIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    key: Annotated[str, Field(max_length=200)] | None = None
-    token: Annotated[str, Field(max_length=200)] | None = Field(default=None, description="Of a link; used up by it.")
+    key: Annotated[str, Field(max_length=200)] | None = Field(default=None, description="A key; or give a `token`.")
+    token: Annotated[str, Field(max_length=200)] | None = Field(
+        default=None, description="Token of a link, which works once."
+    )
 
     @model_validator(mode="after")
     def _one(self) -> SignIn:
@@ -43,9 +45,9 @@ class WhoOut(Answer):
     """Who asks."""
 
     key_id: str | None = Field(description="Null where no keys are needed (WINNOW_AUTH=off).")
-    name: str
-    scope: Scope | None
-    group: str | None
+    name: str = Field(description="Name of the key.")
+    scope: Scope | None = Field(description="What the key may do; null without keys.")
+    group: str | None = Field(description="Group of the key, whose jobs may be shared with it.")
 
     @classmethod
     def of(cls, who: Identity) -> WhoOut:
@@ -69,31 +71,33 @@ class KeyIn(BaseModel):
     group: Name | None = Field(default=None, description="Keys of one group may share jobs.")
     days: Annotated[float, Field(gt=0, le=36500)] | None = Field(default=None, description="Until it expires.")
     max_jobs: Annotated[int, Field(ge=0, lt=2**31)] | None = Field(default=None, description="Unfinished at a time.")
-    max_evaluations: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(default=None, description="Of all its jobs.")
+    max_evaluations: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
+        default=None, description="Most evaluations of all its jobs; null: any number."
+    )
     max_bytes: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
-        default=None, description="Of its checkpoints, supernets and exports."
+        default=None, description="Most bytes of its checkpoints, supernets and exports; null: any number."
     )
 
 
 class KeyOut(Answer):
     """A key, without what makes it one."""
 
-    id: str
-    name: str
-    scope: Scope
-    group: str | None
-    created_at: datetime
-    created_by: str | None
-    expires_at: datetime | None
-    revoked_at: datetime | None
-    last_used_at: datetime | None = Field(description="To the minute.")
-    max_jobs: int | None
-    max_evaluations: int | None
-    max_bytes: int | None
+    id: str = Field(description="Id of the key; it is no secret.")
+    name: str = Field(description="Name of the key.")
+    scope: Scope = Field(description="What the key may do.")
+    group: str | None = Field(description="Group of the key.")
+    created_at: datetime = Field(description="When it was made.")
+    created_by: str | None = Field(description="Key that made it; null: the command line.")
+    expires_at: datetime | None = Field(description="When it expires; null: never.")
+    revoked_at: datetime | None = Field(description="When it was revoked; null: it was not.")
+    last_used_at: datetime | None = Field(description="When it was last used, to the minute; null: never.")
+    max_jobs: int | None = Field(description="Most unfinished jobs; null: any number.")
+    max_evaluations: int | None = Field(description="Most evaluations of its unfinished jobs; null: any number.")
+    max_bytes: int | None = Field(description="Most bytes that it may store; null: any number.")
 
 
 class NewKeyOut(KeyOut):
-    """A key that was just made."""
+    """A new key."""
 
     key: str = Field(description="The key itself. It is shown this once; nothing stores it.")
 
@@ -101,27 +105,27 @@ class NewKeyOut(KeyOut):
 class KeyPage(Answer):
     """All keys, newest first."""
 
-    keys: list[KeyOut]
+    keys: list[KeyOut] = Field(description="All keys.")
 
 
 class AuditOut(Answer):
     """One request that may have changed something."""
 
-    id: int
-    at: datetime
-    key_id: str | None
-    key_name: str
-    address: str | None
-    method: str
-    path: str
-    status: int
+    id: int = Field(description="Number of the entry.")
+    at: datetime = Field(description="When the request came.")
+    key_id: str | None = Field(description="Key of the request; null: it had none.")
+    key_name: str = Field(description="Name of that key.")
+    address: str | None = Field(description="Address that the request came from.")
+    method: str = Field(description="Method of the request.")
+    path: str = Field(description="Path of the request.")
+    status: int = Field(description="Status of the answer.")
 
 
 class AuditPage(Answer):
     """One page of the trail."""
 
-    entries: list[AuditOut]
-    next_cursor: str | None
+    entries: list[AuditOut] = Field(description="Entries, newest first.")
+    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null at the end.")
 
 
 @router.post("/session", status_code=status.HTTP_201_CREATED, dependencies=[OPEN])

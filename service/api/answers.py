@@ -21,7 +21,7 @@ class Answer:
 
     Attributes:
         packed: the same compressed by gzip; empty where that saves nothing worth it.
-        tag: of the content, as `ETag` has it.
+        tag: tag of the content, as `ETag` has it.
     """
 
     content: bytes
@@ -64,7 +64,7 @@ class Answers:
     """Answers by name, each of one version. Those that were asked for last are kept.
 
     Args:
-        most_bytes: that are kept in all.
+        most_bytes: most that are kept in all.
     """
 
     def __init__(self, most_bytes: int) -> None:

@@ -37,7 +37,7 @@ def read_cursor(cursor: str, *kinds: type) -> list[Any]:
     """The parts of a cursor.
 
     Args:
-        kinds: of its parts: `int` (a position from 0) or `str`.
+        kinds: kinds of its parts: `int` (a position from 0) or `str`.
 
     Raises:
         InvalidRequest: it is not one that `make_cursor` made.

@@ -34,11 +34,11 @@ COURSES = Answers(most_bytes=2**20)
 class ColumnsOut(Answer):
     """Evaluations as columns: entry i of each belongs to evaluation `after + 1 + i`."""
 
-    after: int
+    after: int = Field(description="Number of the evaluation before the first one here.")
     last: int = Field(description="Number of the last evaluation; give it as `after` for what comes next.")
-    ids: list[str] = Field(description="Of the architectures.")
+    ids: list[str] = Field(description="Ids of the networks.")
     metrics: dict[str, list[float | None]] = Field(
-        description="To seven digits; `evaluations` has all of them. Null: no number, or this network has none."
+        description="Numbers to seven digits; `evaluations` has all digits. Null: no number, or this network has none."
     )
     sources: dict[str, Source | list[Source | None] | None] = Field(
         description="Per metric how its numbers were obtained: one word if all are alike, else one for each."
@@ -48,10 +48,10 @@ class ColumnsOut(Answer):
 class CourseOut(Answer):
     """How the hypervolume of one search grew."""
 
-    job_id: str
-    name: str
-    algorithm: str
-    evaluations: int
+    job_id: str = Field(description="Id of the job.")
+    name: str = Field(description="Name of the job.")
+    algorithm: str = Field(description="Search algorithm of the job.")
+    evaluations: int = Field(description="Evaluations of the job so far.")
     points: list[tuple[int, float]] = Field(
         description="(evaluations so far, share of the box) wherever it grew; of many an even choice."
     )
@@ -60,27 +60,29 @@ class CourseOut(Answer):
 class CoursesOut(Answer):
     """How the hypervolume of a search grew, as shares of a box from `ideal` to `corner`."""
 
-    job_id: str
-    objectives: list[ObjectiveOut]
+    job_id: str = Field(description="Id of the job.")
+    objectives: list[ObjectiveOut] = Field(description="Objectives of the job, which are the sides of the box.")
     ideal: dict[str, float] = Field(description="Best value of each objective on the front; empty without a front.")
     corner: dict[str, float] = Field(
         description="Each objective's limit, or else a tenth of the front's span beyond its worst value."
     )
     own: CourseOut | None = Field(description="Null: no network keeps the limits.")
     random: CourseOut | None = Field(
-        description="Of a random search of the same supernet with the same objectives, if you see one."
+        description="Course of a random search of the same supernet with the same objectives, if you see one."
     )
 
 
 class ComparedOut(Answer):
     """One job among those that are compared."""
 
-    id: str
-    name: str
-    state: JobState
-    evaluations: int
-    share: float | None = Field(description="Of the box that its front dominates; null: it has no front.")
-    only: float | None = Field(description="Of the box that the other jobs' fronts together do not dominate.")
+    id: str = Field(description="Id of the job.")
+    name: str = Field(description="Name of the job.")
+    state: JobState = Field(description="State of the job.")
+    evaluations: int = Field(description="Evaluations of the job so far.")
+    share: float | None = Field(description="Share of the box that its front dominates; null: it has no front.")
+    only: float | None = Field(
+        description="Share of the box that its front dominates and the other jobs' fronts do not."
+    )
 
 
 class ComparisonOut(Answer):
@@ -91,7 +93,7 @@ class ComparisonOut(Answer):
     )
     ideal: dict[str, float] = Field(description="Best value of each on any front; empty where no job has a front.")
     corner: dict[str, float] = Field(description="A tenth of the fronts' span beyond their worst value.")
-    jobs: list[ComparedOut] = Field(description="In the order in which they were asked for.")
+    jobs: list[ComparedOut] = Field(description="Jobs in the order of the request.")
 
 
 IfNoneMatch = Annotated[str | None, Header(description="`ETag` of the answer that is known.")]

@@ -85,7 +85,7 @@ PositionDep = Annotated[int, Depends(_position)]
 class EventOut(Answer):
     """Something that happened to a job."""
 
-    kind: str
+    kind: str = Field(description="What happened: `state`, `stage`, `message` and so on.")
     data: dict[str, Any] = Field(description="As in the stream, with the moment as `at`.")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from fastapi import APIRouter, Response
+from pydantic import Field
 
 from service import readiness
 from service.api.deps import OPEN, DatabaseDep, QueueDep, SettingsDep
@@ -18,12 +19,12 @@ router = APIRouter(tags=["operations"])
 class ReadyOut(Answer):
     """Everything that a job needs is there."""
 
-    status: Literal["ready"] = "ready"
-    database: Literal["ok"] = "ok"
-    migrations: Literal["ok"] = "ok"
-    broker: Literal["ok"] = "ok"
-    artifacts: Literal["ok"] = "ok"
-    worker: Literal["ok"] = "ok"
+    status: Literal["ready"] = Field(default="ready", description="Jobs can be submitted and run.")
+    database: Literal["ok"] = Field(default="ok", description="PostgreSQL answers.")
+    migrations: Literal["ok"] = Field(default="ok", description="The schema is this version's.")
+    broker: Literal["ok"] = Field(default="ok", description="Redis answers.")
+    artifacts: Literal["ok"] = Field(default="ok", description="Artifacts can be written.")
+    worker: Literal["ok"] = Field(default="ok", description="A worker is there that takes jobs.")
 
 
 @router.get("/healthz", dependencies=[OPEN])

@@ -17,33 +17,37 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
 class LayerInsightOut(Answer):
     """One layer among the networks of a front."""
 
-    slot: str
-    kind: str
+    slot: str = Field(description="Position of the layer in the supernet.")
+    kind: str = Field(description="Kind of the layer.")
     kept: float = Field(description="Share of the networks that have it.")
-    size: float | None = Field(description="Of those, mean parameters of it as a share of its largest.")
+    size: float | None = Field(
+        description="Mean parameters of the layer in those networks, as a share of its largest form; null: none has it."
+    )
 
 
 class ChoiceInsightOut(Answer):
     """One choice among the networks of a front."""
 
-    name: str
+    name: str = Field(description="Name of the choice.")
     options: list[Any] = Field(description="Smallest first.")
-    shares: list[float] = Field(description="Of each option; the other networks do not have the choice.")
+    shares: list[float] = Field(
+        description="Share of the networks with each option; the other networks lack the choice."
+    )
 
 
 class InsightOut(Answer):
     """How often each layer is kept, and how wide, among the networks of a front."""
 
-    job_id: str
-    networks: int
-    final: bool
-    layers: list[LayerInsightOut] = Field(description="In forward order; empty for spaces without layers.")
-    choices: list[ChoiceInsightOut]
+    job_id: str = Field(description="Id of the job.")
+    networks: int = Field(description="Networks of the front.")
+    final: bool = Field(description="Whether the front is final.")
+    layers: list[LayerInsightOut] = Field(description="Layers in forward order; empty for spaces without layers.")
+    choices: list[ChoiceInsightOut] = Field(description="Choices of the space.")
 
 
 @router.get("/insight", dependencies=[READ])
 def insight(job_id: str, session: SessionDep) -> InsightOut:
-    """Of each layer: the share of the front's networks that keep it, and its sizes. So far, while the search runs."""
+    """Give each layer's sizes, and the share of the front's networks that keep it; so far, while the search runs."""
     # Imported here because the API should start without what only this route needs.
     from job.versions import read_job
     from search.insight import choices_of, layers_of

@@ -88,6 +88,10 @@ def list_jobs(
     text: Annotated[str | None, Query(max_length=200, description="Part of a name, an id or notes.")] = None,
     label: Annotated[list[str] | None, Query(max_length=32, description="Only jobs with all of these labels.")] = None,
     deleted: Annotated[bool, Query(description="Those that are to be removed, instead of the others.")] = False,
+    supernet: Annotated[
+        str | None,
+        Query(max_length=32, description="Only jobs that searched this one: who trained it, and who reused it."),
+    ] = None,
     sort: Annotated[JobSort, Query(description="What the jobs are sorted by.")] = JobSort.CREATED,
     order: Annotated[Literal["asc", "desc"], Query(description="The least or the most first.")] = "desc",
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before, in the same order.")] = None,
@@ -108,6 +112,7 @@ def list_jobs(
         visible=visible_jobs(who),
         labels=label or (),
         deleted=deleted,
+        supernet=supernet,
         sort=sort,
         rising=order == "asc",
     )
@@ -132,7 +137,7 @@ def _place(cursor: str, sort: JobSort) -> tuple[Any, str]:
     sorted_by, value, job_id = read_cursor(cursor, str, str, str)
     if sorted_by != sort:
         raise InvalidRequest(
-            f"The cursor is of a list sorted by {sorted_by!r}, not by {sort.value!r}; begin without it."
+            f"The cursor belongs to a list sorted by {sorted_by!r}, not by {sort.value!r}; begin without it."
         )
     kind = sort.column.type.python_type
     return (datetime.fromisoformat(value) if issubclass(kind, datetime) else kind(value)), job_id

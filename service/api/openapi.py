@@ -14,6 +14,20 @@ from service.errors import ServiceError
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
 # Problems that no class of ours stands for.
 OTHERS = {"not-json": 400, "method-not-allowed": 405}
+# What parameters mean that several routes have.
+PARAMETERS = {
+    "job_id": "Id of the job.",
+    "architecture_id": "Id of the network.",
+    "export_id": "Id of the export.",
+    "supernet_id": "Id of the supernet.",
+    "upload_id": "Id of the upload.",
+    "webhook_id": "Id of the webhook.",
+    "measurement_id": "Id of the request to measure.",
+    "key_id": "Id of the key.",
+    "name": "Name of the target.",
+    "limit": "Most rows of the answer.",
+    "idempotency-key": "Your name for this request: sent again, it makes no second job.",
+}
 TITLES = {
     400: "The body is not JSON",
     401: "No valid key",
@@ -38,7 +52,12 @@ def describe(schema: dict[str, Any], routes: Iterator[tuple[str, str, Any]]) -> 
     components.setdefault("schemas", {})["Problem"] = _problem()
     components["securitySchemes"] = {
         "key": {"type": "http", "scheme": "bearer", "description": "A key of `winnow keys create`."},
-        "session": {"type": "apiKey", "in": "cookie", "name": "winnow_…", "description": "Of a signed-in browser."},
+        "session": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": "winnow_…",
+            "description": "Session of a signed-in browser.",
+        },
     }
     for part in _parts_that_recipes_fill():
         components["schemas"].get(part.__name__, {}).pop("required", None)
@@ -48,6 +67,8 @@ def describe(schema: dict[str, Any], routes: Iterator[tuple[str, str, Any]]) -> 
         operation = schema["paths"].get(path, {}).get(method.lower())
         if operation is None:
             continue
+        for parameter in operation.get("parameters", ()):
+            parameter.setdefault("description", PARAMETERS.get(parameter["name"], ""))
         need = need_of(route)
         if need is not None and need.scope is not None:
             operation["security"] = [{"key": []}, {"session": []}]
@@ -112,9 +133,13 @@ def _problem() -> dict[str, Any]:
         "type": "object",
         "required": ["type", "title", "status", "detail"],
         "properties": {
-            "type": {"type": "string", "enum": [f"urn:winnow:problem:{slug}" for slug in slugs]},
-            "title": {"type": "string"},
-            "status": {"type": "integer"},
+            "type": {
+                "type": "string",
+                "enum": [f"urn:winnow:problem:{slug}" for slug in slugs],
+                "description": "The kind of refusal, for programs.",
+            },
+            "title": {"type": "string", "description": "The kind of refusal, in words."},
+            "status": {"type": "integer", "description": "Status of the answer."},
             "detail": {"type": "string", "description": "What was got, what is right and what to do."},
         },
     }

@@ -9,15 +9,16 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import Response, StreamingResponse
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from job.versions import read_job
 from search.metrics import METRICS
 from search_space import plugins
-from service import fronts, jobs
+from service import fronts, jobs, remeasuring
 from service.api.answers import Answer, Answers
 from service.api.cursors import make_cursor, read_cursor
-from service.api.deps import READ, DatabaseDep, SessionDep
+from service.api.deps import READ, DatabaseDep, IdentityDep, SessionDep
 from service.api.schemas import (
     ArchitectureOut,
     BaselineOut,
@@ -34,6 +35,8 @@ from service.api.schemas import (
     LayersOut,
     ObjectiveOut,
     PointOut,
+    ReadingOut,
+    ReadingsOut,
     ReferenceOut,
     SensitivityOut,
     SharingOut,
@@ -45,6 +48,7 @@ from service.store.models import EvaluationRow, Finalist, Job
 from service.store.records import (
     Baseline,
     DataRead,
+    FidelityScore,
     FrontRecord,
     HealedFront,
     HealedNetwork,
@@ -118,13 +122,18 @@ def sharing_cost(job_id: str, session: SessionDep) -> SharingOut:
 @router.get("/healing", dependencies=[READ])
 def healing(job_id: str, session: SessionDep) -> HealingOut:
     """Networks of the front that were trained further with their parent: before, after, and on the way."""
-    job = jobs.get(session, job_id)
+    job, climbed = jobs.get(session, job_id), records.read(session, job_id, FidelityScore)
+    names = {one.architecture_id for one in climbed}
+    found = select(EvaluationRow).where(EvaluationRow.job_id == job_id, EvaluationRow.architecture_id.in_(names))
     return HealingOut(
         job_id=job.id,
         state=job.state,
         networks=records.read(session, job_id, HealedNetwork),
         points=[point.data() for point in records.read(session, job_id, HealingPoint)],
         front=next(iter(records.read(session, job_id, HealedFront)), None),
+        fidelities=records.fidelities_of(session, job_id),
+        fidelity_scores=climbed,
+        fidelity_found={row.architecture_id: row.metrics for row in session.scalars(found)},
     )
 
 
@@ -242,6 +251,16 @@ def architecture(job_id: str, architecture_id: str, session: SessionDep) -> Arch
         healed=records.healed_of(session, job_id).get(architecture_id),
         layers=[LayerOut.of(slot, layer, space.float_bits) for slot, layer in layers.items()],
         formats=list(possible(subject_of(spec, space.name, layers))),
+    )
+
+
+@router.get("/architectures/{architecture_id}/readings", dependencies=[READ])
+def readings(job_id: str, architecture_id: str, session: SessionDep, who: IdentityDep) -> ReadingsOut:
+    """Every time that a network was measured: for the front of its job, and again since; when, and in which
+    conditions."""
+    found = remeasuring.readings(session, job_id, architecture_id, who)
+    return ReadingsOut(
+        job_id=job_id, architecture_id=architecture_id, readings=[ReadingOut.model_validate(one) for one in found]
     )
 
 

@@ -28,6 +28,8 @@ from service.store.models import (
 from service.store.records import (
     BrokenLimit,
     DataRead,
+    FidelityReport,
+    FidelityScore,
     HealedFront,
     HealedNetwork,
     LayerSensitivity,
@@ -48,21 +50,30 @@ class Answer(BaseModel):
 class JobOut(Answer):
     """A job and where it is."""
 
-    id: str
-    name: str
-    recipe: str
-    state: JobState
+    id: str = Field(description="Id of the job.")
+    name: str = Field(description="Name of the job.")
+    recipe: str = Field(description="Recipe that filled in its defaults.")
+    state: JobState = Field(description="Where its life is.")
     stage: Stage | None = Field(description="Stage of a running job.")
     progress: float = Field(description="Share of the whole job, 0 to 1.")
     stage_progress: float = Field(description="Share of the current stage, 0 to 1.")
+    stage_done: int | None = Field(
+        default=None,
+        description="How many things the stage has done, such as finalists; null: it counts none.",
+    )
+    stage_total: int | None = Field(default=None, description="How many there are, as far as is known now.")
     eta_seconds: float | None = Field(description="Estimated time to the end.")
+    eta_low_seconds: float | None = Field(
+        default=None, description="Lower one of its likely bounds, by the pace so far and by jobs that ended here."
+    )
+    eta_high_seconds: float | None = Field(default=None, description="The upper one of these bounds.")
     message: str | None = Field(description="Why it failed, paused, waits for a device, or ended early.")
     waits: str | None = Field(
         default=None, description="Why it waits for a worker, behind which jobs, and for how long; null if it does not."
     )
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
+    created_at: datetime = Field(description="When it was submitted.")
+    started_at: datetime | None = Field(description="When a worker first took it up; null: none has.")
+    finished_at: datetime | None = Field(description="When it ended; null: it has not.")
     environment: dict[str, Any] | None = Field(description="Device and versions of the run.")
     spec: Annotated[dict[str, Any], BeforeValidator(upgraded)] = Field(
         description="The job with every default and decision in it, in the words of this version."
@@ -71,9 +82,9 @@ class JobOut(Answer):
     shared_with: str | None = Field(default=None, description="The group whose keys may look at it.")
     labels: list[str] = Field(default_factory=list, description="Words to find it by.")
     notes: str = Field(default="", description="For people.")
-    priority: int = Field(default=0, description="Of waiting jobs those with the highest number are taken up first.")
+    priority: int = Field(default=0, description="Workers take the waiting job with the highest number first.")
     parent_id: str | None = Field(default=None, description="The job that this one was made of.")
-    parent_verb: Verb | None = Field(default=None, description="How: `clone`, `extend`, `rerun` or `heal`.")
+    parent_verb: Verb | None = Field(default=None, description="How: `clone`, `extend`, `rerun`, `heal` or `measure`.")
     deleted_at: datetime | None = Field(
         default=None, description="When its deletion was asked for; it can be restored until its time of grace is over."
     )
@@ -88,18 +99,18 @@ class LogLineOut(Answer):
     """A line of a job's log."""
 
     id: int = Field(description="Give the last one as `after` for what comes next.")
-    at: datetime
-    level: LogLevel
-    epoch: int = Field(description="Of the run that said it: it grows each time that a worker takes the job up.")
-    stage: Stage | None
-    step: int | None = Field(description="Of a training, or the number of evaluations.")
-    text: str
+    at: datetime = Field(description="When it was said.")
+    level: LogLevel = Field(description="How grave it is.")
+    epoch: int = Field(description="Number of the run that said it; it grows each time that a worker takes the job up.")
+    stage: Stage | None = Field(description="Stage of the job; null: before the first.")
+    step: int | None = Field(description="Step of a training, or the number of evaluations.")
+    text: str = Field(description="The line.")
 
 
 class LogPage(Answer):
     """Lines of a job's log, oldest first."""
 
-    lines: list[LogLineOut]
+    lines: list[LogLineOut] = Field(description="Lines, oldest first.")
     next_after: int | None = Field(description="Give it as `after` for the next lines; null where there are none yet.")
 
 
@@ -114,14 +125,14 @@ class WorkerState(StrEnum):
 class WorkerOut(Answer):
     """A worker, and what it has."""
 
-    name: str
-    state: WorkerState
-    started_at: datetime
+    name: str = Field(description="Name of the worker.")
+    state: WorkerState = Field(description="Whether it takes work.")
+    started_at: datetime = Field(description="When it started.")
     seen_at: datetime = Field(description="Last heartbeat.")
-    queues: list[str]
-    labels: list[str]
-    gpus: int
-    memory_bytes: int
+    queues: list[str] = Field(description="Kinds of work that it takes.")
+    labels: list[str] = Field(description="Its labels, which jobs may ask for in `needs.labels`.")
+    gpus: int = Field(description="GPUs that it sees.")
+    memory_bytes: int = Field(description="Memory of its machine.")
     facts: dict[str, Any] = Field(description="Host, cores, names of GPUs, versions.")
     job_id: str | None = Field(default=None, description="The job that it runs, if you may see it.")
 
@@ -129,7 +140,7 @@ class WorkerOut(Answer):
 class WorkerPage(Answer):
     """All workers by name."""
 
-    workers: list[WorkerOut]
+    workers: list[WorkerOut] = Field(description="Workers by name.")
 
 
 class DraftOut(Answer):
@@ -154,25 +165,25 @@ class JobSummaryOut(JobOut):
 class JobPage(Answer):
     """One page of jobs."""
 
-    jobs: list[JobSummaryOut]
+    jobs: list[JobSummaryOut] = Field(description="Jobs in the order that was asked for.")
     next_cursor: str | None = Field(description="Give it as `cursor` to get the next page; null at the end.")
 
 
 class ObjectiveOut(Answer):
     """An objective of the job."""
 
-    metric: str
-    goal: str
-    limit: float | None
-    unit: str
+    metric: str = Field(description="Name of the metric.")
+    goal: str = Field(description="`maximize` or `minimize`.")
+    limit: float | None = Field(description="Worst value that is feasible; null: any.")
+    unit: str = Field(description="Unit of the metric; empty: none.")
 
 
 class PointOut(Answer):
     """One architecture with its numbers and how each was obtained."""
 
-    architecture_id: str
-    values: dict[str, Any]
-    metrics: dict[str, float | None]
+    architecture_id: str = Field(description="Id of the network.")
+    values: dict[str, Any] = Field(description="Its value of every choice.")
+    metrics: dict[str, float | None] = Field(description="Its number of every metric; null: no number.")
     sources: dict[str, Source] = Field(description="Per metric, how its number was obtained.")
     intervals: dict[str, tuple[float | None, float | None]] = Field(
         default_factory=dict,
@@ -245,28 +256,28 @@ class ReferenceOut(PointOut):
 class BeatenOut(PointOut):
     """A network that was measured and is in no objective better than one of the front."""
 
-    by: str
+    by: str = Field(description="A network of the front that is no worse in any objective.")
 
 
 class BeyondOut(PointOut):
     """A network that was measured and breaks a limit."""
 
-    breaks: list[BrokenLimit]
+    breaks: list[BrokenLimit] = Field(description="Limits that it breaks, with by how much.")
 
 
 class BaselineOut(PointOut):
     """A network that the front of a search of policies is compared with."""
 
-    name: str
+    name: str = Field(description="What the baseline is.")
 
 
 class FrontOut(Answer):
     """The Pareto front of a job."""
 
-    job_id: str
-    state: JobState
+    job_id: str = Field(description="Id of the job.")
+    state: JobState = Field(description="State of the job.")
     final: bool = Field(description="Whether the points are measured finalists of a finished search.")
-    objectives: list[ObjectiveOut]
+    objectives: list[ObjectiveOut] = Field(description="Objectives of the job.")
     healed_front: HealedFront | None = Field(
         default=None, description="The front once networks were healed, each with the better of its weights."
     )
@@ -284,7 +295,8 @@ class FrontOut(Answer):
         default_factory=list, description="Metrics on examples or questions that no search has seen, unlike the others."
     )
     hypervolume: float | None = Field(
-        default=None, description="That the final front dominates, up to `worst`, in the objectives' units multiplied."
+        default=None,
+        description="Volume that the final front dominates, up to `worst`, in the objectives' units multiplied.",
     )
     worst: dict[str, float | None] = Field(
         default_factory=dict, description="Per objective its limit, or else its worst measured value."
@@ -304,7 +316,7 @@ class FrontOut(Answer):
 class DataOut(Answer):
     """What a job's data are."""
 
-    job_id: str
+    job_id: str = Field(description="Id of the job.")
     loads: list[DataRead] = Field(
         description="Empty before they are read; more than one where a run of the job has found other data."
     )
@@ -313,26 +325,26 @@ class DataOut(Answer):
 class SharingOut(Answer):
     """What sharing weights costs in the supernet of a job."""
 
-    job_id: str
+    job_id: str = Field(description="Id of the job.")
     networks: list[SharingCost] = Field(
-        description="Trained alone as well as sliced; empty where `training.sharing_check` does not ask for it, or "
-        "before that is done. Of a reused supernet, what the job found that trained it."
+        description="Networks trained alone as well as sliced; empty where `training.sharing_check` does not ask for "
+        "it, or before that is done. For a reused supernet, what the job found that trained it."
     )
 
 
 class SensitivityOut(Answer):
     """How much each layer minds being quantized; empty before that is known, or where policies are not searched."""
 
-    layers: list[LayerSensitivity]
+    layers: list[LayerSensitivity] = Field(description="Every layer at every width.")
 
 
 class GradientNetworkOut(Answer):
     """One network that a search by gradient was asked for."""
 
-    number: int = Field(description="From 0, in the order in which they are searched for.")
-    target: str
-    latency_weight: float | None
-    budget_ms: float | None
+    number: int = Field(description="Number from 0, in the order of the search.")
+    target: str = Field(description="Target that it is searched for.")
+    latency_weight: float | None = Field(description="Weight of latency in the loss; null: it has a budget.")
+    budget_ms: float | None = Field(description="Latency that it is driven to; null: it has a weight.")
     search: list[dict[str, Any]] = Field(
         description="By epoch: probabilities of every block's options, mean entropy in nats, expected latency and that "
         "of the most likely network from the target's table, losses."
@@ -345,11 +357,11 @@ class GradientNetworkOut(Answer):
 class GradientOut(Answer):
     """A search by gradient."""
 
-    job_id: str
-    state: JobState
+    job_id: str = Field(description="Id of the job.")
+    state: JobState = Field(description="State of the job.")
     blocks: list[dict[str, Any]] = Field(description="Name and options of every block, in forward order.")
     prices: dict[str, dict[str, Any]] = Field(description="Per target: ms of every option of every block.")
-    networks: list[GradientNetworkOut]
+    networks: list[GradientNetworkOut] = Field(description="Networks in the order in which they are searched for.")
     cross_latency_ms: dict[str, dict[str, float]] = Field(
         description="Per architecture: its latency from the table of every target."
     )
@@ -360,30 +372,30 @@ class EvaluationOut(Answer):
     """The scores of one architecture."""
 
     number: int = Field(description="Position in the order of evaluation, from 1.")
-    architecture_id: str
-    values: dict[str, Any]
-    metrics: dict[str, float | None]
-    sources: dict[str, Source]
-    seconds: float
-    created_at: datetime
+    architecture_id: str = Field(description="Id of the network.")
+    values: dict[str, Any] = Field(description="Its value of every choice.")
+    metrics: dict[str, float | None] = Field(description="Its number of every metric; null: no number.")
+    sources: dict[str, Source] = Field(description="How the number of each metric was obtained.")
+    seconds: float = Field(description="How long its evaluation took.")
+    created_at: datetime = Field(description="When it was stored.")
 
 
 class EvaluationPage(Answer):
     """One page of evaluations."""
 
-    evaluations: list[EvaluationOut]
-    next_cursor: str | None
+    evaluations: list[EvaluationOut] = Field(description="Evaluations in their order.")
+    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null at the end.")
 
 
 class LayerOut(Answer):
     """One layer of a network."""
 
-    slot: str
-    kind: str
-    fields: dict[str, Any]
-    params: int
-    macs: int
-    weight_bytes: int
+    slot: str = Field(description="Position of the layer in the supernet.")
+    kind: str = Field(description="Kind of the layer.")
+    fields: dict[str, Any] = Field(description="Its sizes, by name.")
+    params: int = Field(description="Its parameters.")
+    macs: int = Field(description="Its multiply-accumulates for one sample.")
+    weight_bytes: int = Field(description="Bytes that its weights take.")
     policy: dict[str, str] = Field(description="Part -> how it is quantized; empty where no policy speaks of it.")
 
     @classmethod
@@ -403,35 +415,45 @@ class LayerOut(Answer):
 class HealingOut(Answer):
     """What healing has made of a job's networks."""
 
-    job_id: str
-    state: JobState
+    job_id: str = Field(description="Id of the job.")
+    state: JobState = Field(description="State of the job.")
     networks: list[HealedNetwork] = Field(description="Each before and after; empty before the first is healed.")
     points: list[dict[str, Any]] = Field(
         description="Validations while networks heal: `architecture_id`, `step`, losses and the score."
     )
     front: HealedFront | None = Field(description="Null before the last network is healed.")
+    fidelities: FidelityReport | None = Field(
+        description="What the search has chosen with `search.fidelities`, and how alike the fidelities rank networks; "
+        "null: it does not use them, or is not done."
+    )
+    fidelity_scores: list[FidelityScore] = Field(
+        description="Validation scores of the networks that healed in the search, on every rung."
+    )
+    fidelity_found: dict[str, dict[str, float | None]] = Field(
+        description="Scores of the same networks as found, by architecture id."
+    )
 
 
 class ArchitectureOut(PointOut):
     """One architecture with its layers in forward order."""
 
-    job_id: str
+    job_id: str = Field(description="Id of the job.")
     healed: HealedNetwork | None = Field(
         default=None, description="Its numbers before and after it was healed; null: it was not."
     )
-    layers: list[LayerOut]
+    layers: list[LayerOut] = Field(description="Its layers in forward order.")
     formats: list[str] = Field(description="Export formats that it can have.")
 
 
 class LayersOut(Answer):
     """A network layer by layer."""
 
-    job_id: str
-    architecture_id: str
-    layers: list[LayerOut] = Field(description="In forward order.")
+    job_id: str = Field(description="Id of the job.")
+    architecture_id: str = Field(description="Id of the network.")
+    layers: list[LayerOut] = Field(description="Layers in forward order.")
     largest: list[LayerOut] = Field(description="Those of the largest network of the space, to compare with.")
     latency: LayerTimes | None = Field(
-        description="Of each layer on the job's target; null: no target, or nothing is known."
+        description="Latency of each layer on the job's target; null: no target, or nothing is known."
     )
 
 
@@ -442,8 +464,8 @@ class RuleIn(BaseModel):
 
     pick: Pick = Field(
         default="most_accurate",
-        description="Of language models the most accurate has the lowest perplexity. `as_good`: the cheapest network "
-        "whose score lies within the interval of the most accurate one's.",
+        description="How to choose; the most accurate language model has the lowest perplexity. `as_good`: the "
+        "cheapest network whose score lies within the interval of the most accurate one's.",
     )
     under: dict[str, float] = Field(
         default_factory=dict,
@@ -459,7 +481,7 @@ class ExportRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     architecture_id: str | None = Field(default=None, description="An architecture that the job has evaluated.")
-    rule: RuleIn | None = None
+    rule: RuleIn | None = Field(default=None, description="Chooses a network of the front.")
     formats: list[Annotated[str, Field(max_length=64)]] | None = Field(
         default=None,
         max_length=64,
@@ -470,7 +492,7 @@ class ExportRequest(BaseModel):
 
     weights: Literal["best", "healed", "unhealed"] = Field(
         default="best",
-        description="Of a network that the job has healed. `best`: healed where that made it better by the job's own "
+        description="Which weights of a healed network. `best`: the healed ones if they are better by the job's own "
         "score. A rule chooses by the numbers of the same weights.",
     )
 
@@ -486,20 +508,20 @@ class ExportRequest(BaseModel):
 class ExportOut(Answer):
     """An export and the report of its verification."""
 
-    id: str
-    job_id: str
-    architecture_id: str
-    formats: list[str] = Field(description="That were named; empty: none was.")
+    id: str = Field(description="Id of the export.")
+    job_id: str = Field(description="Id of the job.")
+    architecture_id: str = Field(description="Id of the network.")
+    formats: list[str] = Field(description="Formats that were asked for; empty: none was named.")
     weights: Weights = Field(description="Whether the weights that are shipped were healed.")
-    state: ExportState
-    message: str | None
-    created_at: datetime
-    finished_at: datetime | None
-    sha256: str | None = Field(description="Of the archive.")
-    size_bytes: int | None = Field(description="Of the archive.")
+    state: ExportState = Field(description="Where the export is.")
+    message: str | None = Field(description="Why it failed; null: it did not.")
+    created_at: datetime = Field(description="When it was asked for.")
+    finished_at: datetime | None = Field(description="When it ended; null: it has not.")
+    sha256: str | None = Field(description="Digest of the archive.")
+    size_bytes: int | None = Field(description="Size of the archive.")
     report: dict[str, Any] | None = Field(description="What was compared after reloading, and how it agreed.")
-    download_url: str | None = None
-    chosen: str | None = Field(default=None, description="Which network a rule chose, in words.")
+    download_url: str | None = Field(default=None, description="Where its archive is; null: there is none yet.")
+    chosen: str | None = Field(default=None, description="The network that a rule chose, in words.")
 
     @field_validator("formats", mode="before")
     @classmethod
@@ -530,33 +552,55 @@ def job_page(
     return JobPage(jobs=listed, next_cursor=next_cursor)
 
 
+class ReadingOut(Answer):
+    """One time that a network was measured, or is about to be."""
+
+    job_id: str = Field(description="The job that measured it.")
+    state: JobState = Field(description="State of that job.")
+    message: str | None = Field(description="Why that job failed, paused or waits.")
+    created_at: datetime = Field(description="When that job was submitted.")
+    measured_at: datetime | None = Field(description="Null until it is measured, or where it could not be.")
+    metrics: dict[str, float | None] = Field(description="Numbers that only measured networks have.")
+    sources: dict[str, Source] = Field(description="How each number was obtained.")
+    intervals: dict[str, tuple[float | None, float | None]] = Field(description="Intervals of 95 %.")
+    measurements: list[dict[str, Any]] = Field(description="Latency with device, runtime, threads, batch and spread.")
+
+
+class ReadingsOut(Answer):
+    """Every time that a network was measured, oldest first."""
+
+    job_id: str = Field(description="The job that found the network.")
+    architecture_id: str = Field(description="Id of the network.")
+    readings: list[ReadingOut] = Field(description="The first measurement, then each later one.")
+
+
 class SupernetOut(Answer):
     """A trained supernet: set `supernet.reuse` of a job to its id to search it again without training."""
 
-    id: str
+    id: str = Field(description="Id of the supernet.")
     job_id: str | None = Field(description="The job that trained it; null if that was deleted.")
-    created_at: datetime
-    name: str
-    recipe: str
-    space: str
+    created_at: datetime = Field(description="When it was trained.")
+    name: str = Field(description="Name of the job that trained it.")
+    recipe: str = Field(description="Recipe of that job.")
+    space: str = Field(description="Name of its search space.")
     supernet: dict[str, Any] = Field(description="The parts of the job that trained it: space, data, training.")
-    data: dict[str, Any]
-    training: dict[str, Any]
+    data: dict[str, Any] = Field(description="Data that it learned from.")
+    training: dict[str, Any] = Field(description="How it was trained.")
     metric: str = Field(description="What its sub-networks are scored by on the validation split.")
-    scores: dict[str, Any] = Field(description="Of the smallest, the largest and some random sub-networks.")
+    scores: dict[str, Any] = Field(description="Scores of the smallest, the largest and some random sub-networks.")
     step: int = Field(description="Steps of the training.")
-    sha256: str
-    size_bytes: int
+    sha256: str = Field(description="Digest of its file.")
+    size_bytes: int = Field(description="Size of its file.")
 
 
 class SupernetDetailOut(SupernetOut):
     """A trained supernet with its training curve."""
 
-    curve: list[dict[str, Any]]
+    curve: list[dict[str, Any]] = Field(description="Points of its training curve.")
 
 
 class SupernetPage(Answer):
     """One page of trained supernets."""
 
-    supernets: list[SupernetOut]
+    supernets: list[SupernetOut] = Field(description="Supernets, newest first.")
     next_cursor: str | None = Field(description="Give it as `cursor` to get the next page; null at the end.")

@@ -36,9 +36,9 @@ class DecisionOut(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    what: str
-    value: str
-    why: str
+    what: str = Field(description="What was decided.")
+    value: str = Field(description="How it was decided.")
+    why: str = Field(description="Why.")
     change: str = Field(description="The part of a job that says otherwise, as in `changes`.")
 
 
@@ -47,8 +47,8 @@ class PlanOut(BaseModel):
 
     job: dict[str, Any] = Field(description="As `POST /v1/jobs` takes it.")
     rule: dict[str, Any] = Field(description="As `POST /v1/jobs/{id}/exports` takes it.")
-    decisions: list[DecisionOut]
-    estimate: EstimateOut
+    decisions: list[DecisionOut] = Field(description="Every decision, in the order of the table.")
+    estimate: EstimateOut = Field(description="Time and disk that the job takes.")
 
 
 @router.post("", dependencies=[WRITE])

@@ -55,30 +55,30 @@ class SolveIn(BaseModel):
 class PredictedOut(Answer):
     """A number of a network that nobody has measured."""
 
-    value: float
+    value: float = Field(description="The predicted number.")
     low: float | None = Field(description="The true value lies between low and high, 9 times of 10; null: unknown.")
-    high: float | None
+    high: float | None = Field(description="Upper end of that range.")
     exact: bool = Field(description="Whether it is counted or priced, and not predicted.")
 
 
 class BeyondOut(Answer):
     """A limit that the nearest network exceeds."""
 
-    metric: str
-    limit: float
-    value: float
+    metric: str = Field(description="Name of the metric.")
+    limit: float = Field(description="The limit.")
+    value: float = Field(description="The predicted number.")
     by: float = Field(description="How far, as a share of the limit.")
 
 
 class SolvedOut(Answer):
     """The network that is predicted to be best within its limits."""
 
-    limits: dict[str, float]
+    limits: dict[str, float] = Field(description="Limits that it was solved for.")
     feasible: bool = Field(description="Whether it keeps its limits; if not, no network does and this comes nearest.")
     gap: float = Field(
         description="How far below its sum of damages the best possible one may lie, as a share; 0: proved best."
     )
-    architecture_id: str
+    architecture_id: str = Field(description="Id of the network.")
     values: dict[str, Any] = Field(description="Its choices; name them in search.seed_architectures to measure it.")
     predicted: dict[str, PredictedOut] = Field(description="By metric.")
     beyond: list[BeyondOut] = Field(description="Limits that it exceeds.")
@@ -88,7 +88,7 @@ class SolvedOut(Answer):
 class BlockTrustOut(Answer):
     """How sums over blocks turned out on networks that had no part in them."""
 
-    metric: str
+    metric: str = Field(description="Name of the metric.")
     scores: str = Field(description="Whose scores of blocks are added up.")
     combinations: int = Field(description="Held-out networks that differ from the largest in several blocks.")
     tau: float | None = Field(description="Kendall's rank correlation of predicted and true values there.")
@@ -101,14 +101,14 @@ class BlockTrustOut(Answer):
 class SolveOut(Answer):
     """Networks for limits, from what blocks have scored; nothing was evaluated."""
 
-    job_id: str
+    job_id: str = Field(description="Id of the job.")
     objective: str = Field(description="What was made best.")
     trusted: bool = Field(description="Whether held-out combinations bear the ranking out.")
     distrust: list[str] = Field(description="If not, why not.")
     solutions: list[SolvedOut] = Field(description="One, or the different networks of a sweep.")
-    metrics: list[BlockTrustOut]
+    metrics: list[BlockTrustOut] = Field(description="How far each metric's predictions can be trusted.")
     left_out: dict[str, str] = Field(description="Metric -> why it cannot be solved for.")
-    seconds: float
+    seconds: float = Field(description="How long the solver took.")
 
 
 @router.post("/solve", dependencies=[READ])
@@ -125,8 +125,8 @@ def solve(
         ),
     ],
 ) -> SolveOut:
-    """The network that is predicted to be best within any limits, of a job that searched with `blocks`. Nothing is
-    evaluated and nothing stored; what is wanted of it is measured by a job that extends this one."""
+    """Give the network that is predicted to be best within any limits, for a job that searched with `blocks`. Nothing
+    is evaluated and nothing stored. To measure the network, extend the job with it."""
     # Imported here because the API should start without what only this route needs.
     from service.solving import solve_for
 

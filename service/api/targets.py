@@ -32,10 +32,12 @@ class TableIn(BaseModel):
 class TargetOut(Answer):
     """A device that latency is measured on."""
 
-    name: str
+    name: str = Field(description="Name of the target, as `target` of an objective.")
     kind: str = Field(description="`runtime` of the machine that runs a job, registered `machine`, or `table`.")
     state: str = Field(description="online or offline; a table and a runtime are always online.")
-    created_at: datetime | None = None
+    created_at: datetime | None = Field(
+        default=None, description="When it was registered or uploaded; null: a runtime."
+    )
     seen_at: datetime | None = Field(default=None, description="Last heartbeat of a machine.")
     facts: dict[str, Any] = Field(description="Device, cores, versions, runtimes; of a table its rows and form.")
     waiting: int = Field(default=0, description="Requests to measure that it has not finished.")
@@ -44,7 +46,7 @@ class TargetOut(Answer):
 class TargetPage(Answer):
     """All targets."""
 
-    targets: list[TargetOut]
+    targets: list[TargetOut] = Field(description="Targets by name.")
 
 
 @router.get("/targets", dependencies=[READ])

@@ -34,24 +34,26 @@ class UploadIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
-    size_bytes: Annotated[int, Field(ge=1, lt=2**63)]
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(description="Of the whole file.")
+    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")] = Field(
+        description="Name of the file."
+    )
+    size_bytes: Annotated[int, Field(ge=1, lt=2**63)] = Field(description="Bytes of the whole file.")
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(description="Digest of the whole file.")
 
 
 class UploadOut(Answer):
     """A file that was, or is being, sent."""
 
-    id: str
-    kind: UploadKind
-    name: str
-    size_bytes: int
-    sha256: str
+    id: str = Field(description="Id of the upload.")
+    kind: UploadKind = Field(description="What it is for: a data set or a checkpoint.")
+    name: str = Field(description="Name of the file.")
+    size_bytes: int = Field(description="Bytes of the whole file.")
+    sha256: str = Field(description="Digest of the whole file.")
     received_bytes: int = Field(description="Send the next part from here.")
     type: Kind | None = Field(description="Null until finished.")
     path: str | None = Field(description="What a job names as data.path or supernet.pretrained; null until finished.")
-    created_at: datetime
-    finished_at: datetime | None
+    created_at: datetime = Field(description="When it was announced.")
+    finished_at: datetime | None = Field(description="When it was complete and checked; null: not yet.")
 
     @classmethod
     def of(cls, row: Upload, settings: Settings) -> UploadOut:
@@ -69,7 +71,7 @@ class UploadOut(Answer):
 class UploadPage(Answer):
     """Your uploads, newest first."""
 
-    uploads: list[UploadOut]
+    uploads: list[UploadOut] = Field(description="Uploads, newest first.")
 
 
 @router.post("/datasets", status_code=status.HTTP_201_CREATED, dependencies=[WRITE])

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from job.healing_spec import HealingSpec
 from job.needs_spec import MAX_NOTES, Labels, Priority, once
 from job.spec import MAX_EVALUATIONS
-from service import descent, jobs, removal
+from service import descent, jobs, remeasuring, removal
 from service.api.deps import WRITE, DatabaseDep, IdentityDep, QueueDep, SessionDep
 from service.api.jobs import made, wake
 from service.api.schemas import JobOut
@@ -39,7 +39,7 @@ class CloneIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    edits: Edits = Field(default_factory=dict)
+    edits: Edits = Field(default_factory=dict, description="A JSON merge patch (RFC 7396) of the job.")
 
 
 class ExtendIn(CloneIn):
@@ -74,10 +74,10 @@ class JobEdits(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[str, Field(max_length=200)] | None = None
-    labels: Labels | None = None
-    notes: Annotated[str, Field(max_length=MAX_NOTES)] | None = None
-    priority: Priority | None = None
+    name: Annotated[str, Field(max_length=200)] | None = Field(default=None, description="New name.")
+    labels: Labels | None = Field(default=None, description="New labels, in place of all old ones.")
+    notes: Annotated[str, Field(max_length=MAX_NOTES)] | None = Field(default=None, description="New notes.")
+    priority: Priority | None = Field(default=None, description="New priority.")
 
     @field_validator("labels")
     @classmethod
@@ -194,6 +194,26 @@ def heal(
     )
 
 
+@router.post("/architectures/{architecture_id}/measure", status_code=status.HTTP_201_CREATED, dependencies=[WRITE])
+def measure(
+    job_id: str,
+    architecture_id: str,
+    response: Response,
+    database: DatabaseDep,
+    queue: QueueDep,
+    who: IdentityDep,
+    idempotency_key: IdempotencyKey = None,
+) -> JobOut:
+    """A small job that measures one network of a finished job again, on the same device. What was measured before
+    stays; `GET .../readings` lists both."""
+    return _descend(
+        lambda session: remeasuring.measure(session, job_id, architecture_id, idempotency_key, who),
+        response,
+        database,
+        queue,
+    )
+
+
 @router.patch("", dependencies=[WRITE])
 def edit(job_id: str, given: JobEdits, session: SessionDep, who: IdentityDep) -> JobOut:
     """Change a job's name, labels, notes or priority."""
@@ -219,7 +239,7 @@ class Sharing(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    shared: bool
+    shared: bool = Field(description="Whether the keys of your group may look at the job.")
 
 
 @router.post("/sharing", dependencies=[WRITE])

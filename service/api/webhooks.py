@@ -21,24 +21,26 @@ class WebhookIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    url: Annotated[str, Field(min_length=1, max_length=2000)] = Field(examples=["https://example.org/winnow"])
+    url: Annotated[str, Field(min_length=1, max_length=2000)] = Field(
+        description="Address that messages go to.", examples=["https://example.org/winnow"]
+    )
     states: Annotated[list[JobState], Field(max_length=20)] = Field(
-        default_factory=list, description="Of which it hears; empty: of all.", examples=[["succeeded", "failed"]]
+        default_factory=list, description="States that it hears of; empty: all.", examples=[["succeeded", "failed"]]
     )
 
 
 class WebhookOut(Answer):
     """A webhook."""
 
-    id: str
-    url: str
-    states: list[JobState]
-    created_at: datetime
+    id: str = Field(description="Id of the webhook.")
+    url: str = Field(description="Address that messages go to.")
+    states: list[JobState] = Field(description="States that it hears of.")
+    created_at: datetime = Field(description="When it was made.")
     gone_at: datetime | None = Field(description="Since when nothing is sent: the address answered 410.")
 
 
 class NewWebhookOut(WebhookOut):
-    """A webhook that was just made."""
+    """A new webhook."""
 
     secret: str = Field(description="Signs every message. It is shown this once.")
 
@@ -46,28 +48,28 @@ class NewWebhookOut(WebhookOut):
 class WebhookPage(Answer):
     """Your webhooks, newest first."""
 
-    webhooks: list[WebhookOut]
+    webhooks: list[WebhookOut] = Field(description="Webhooks, newest first.")
 
 
 class DeliveryOut(Answer):
     """A message to a webhook."""
 
-    id: int
-    job_id: str
-    created_at: datetime
-    state: DeliveryState
-    attempts: int
-    next_at: datetime
-    status: int | None = Field(description="Of the last answer.")
-    error: str | None
-    delivered_at: datetime | None
-    payload: dict[str, Any]
+    id: int = Field(description="Number of the message.")
+    job_id: str = Field(description="Id of the job.")
+    created_at: datetime = Field(description="When the state changed.")
+    state: DeliveryState = Field(description="What became of it.")
+    attempts: int = Field(description="How often it was sent.")
+    next_at: datetime = Field(description="When it is sent next, unless it was delivered or given up.")
+    status: int | None = Field(description="Status of the last answer.")
+    error: str | None = Field(description="Why the last attempt failed; null: it did not.")
+    delivered_at: datetime | None = Field(description="When it was delivered; null: it was not.")
+    payload: dict[str, Any] = Field(description="What is sent.")
 
 
 class DeliveryPage(Answer):
     """Messages, newest first."""
 
-    deliveries: list[DeliveryOut]
+    deliveries: list[DeliveryOut] = Field(description="Messages, newest first.")
 
 
 @router.post("", status_code=status.HTTP_201_CREATED, dependencies=[WRITE])

@@ -30,7 +30,7 @@ class Need:
     """What a route needs.
 
     Attributes:
-        scope: of the key; None: no key at all.
+        scope: scope of the key; None: no key at all.
         page: a browser that may not is shown a page instead of a problem document.
         changes: what the path names is changed, so that it must be the key's own.
     """

@@ -66,7 +66,7 @@ class Quota:
     Attributes:
         jobs: unfinished at a time.
         evaluations: made by all its jobs, with what unfinished ones may still make.
-        size_bytes: of its checkpoints, supernets and exports.
+        size_bytes: size bytes of its checkpoints, supernets and exports.
     """
 
     jobs: int | None = None
@@ -125,7 +125,7 @@ def find(session: Session, text: str) -> ApiKey:
     row = None if parts is None else session.get(ApiKey, parts[1])
     expected = "0" * 64 if row is None else row.secret_sha256
     if not hmac.compare_digest(digest("" if parts is None else parts[2]), expected) or row is None:
-        raise Unauthorized("This key is not one that is known here. `winnow keys create` makes one.")
+        raise Unauthorized("This key is not known here. `winnow keys create` makes one.")
     return checked(session, row)
 
 

@@ -27,6 +27,7 @@ from service.demo_job import DEMO_JOB
 from service.errors import NotFound, Unauthorized
 from service.folder_lock import troubles
 from service.settings import Settings
+from service.store import queries
 from service.store.models import STAGES, EvaluationRow
 from service.store.session import Database
 from service.version import version
@@ -64,7 +65,7 @@ def install(app: FastAPI) -> None:
 
 @router.get("/", response_class=HTMLResponse, dependencies=[READ_PAGE])
 def job_list(request: Request) -> HTMLResponse:
-    """The list of jobs; its rows are fetched by the browser."""
+    """The list of jobs; the browser fetches its rows."""
     return page(request, "jobs.html", origin=str(request.base_url).rstrip("/"), filters=FILTERS, demo_job=DEMO_JOB)
 
 
@@ -96,6 +97,19 @@ def recipes(request: Request) -> HTMLResponse:
 def supernets(request: Request) -> HTMLResponse:
     """Trained supernets; the browser fetches them."""
     return page(request, "supernets.html")
+
+
+@router.get("/supernets/{supernet_id}", response_class=HTMLResponse, dependencies=[READ_PAGE])
+def one_supernet(supernet_id: str, request: Request) -> HTMLResponse:
+    """One supernet and the jobs that searched it; the browser fetches both."""
+    database: Database = request.app.state.database
+    with database.transaction() as session:
+        row = queries.supernet(session, supernet_id)
+        shown = None if row is None else {name: getattr(row, name) for name in ("id", "name", "recipe", "job_id")}
+    if shown is None:
+        detail = f"There is no supernet {supernet_id!r}."
+        return page(request, "refused.html", status=404, title="No such supernet", detail=detail)
+    return page(request, "supernet.html", supernet=shown)
 
 
 @router.get("/datasets", response_class=HTMLResponse, dependencies=[READ_PAGE])
@@ -143,7 +157,7 @@ def new_job(request: Request) -> HTMLResponse:
 
 @router.get("/jobs/{job_id}", response_class=HTMLResponse, dependencies=[READ_PAGE])
 def one_job(job_id: str, request: Request) -> HTMLResponse:
-    """One job; what changes while it runs is fetched by the browser."""
+    """One job; the browser fetches what changes while it runs."""
     # Taken from the app and not from service.api.deps, so that the API's modules may import this one.
     database: Database = request.app.state.database
     try:
@@ -163,7 +177,8 @@ def one_network(job_id: str, architecture_id: str, request: Request) -> HTMLResp
             job = jobs.get(session, job_id)
             if session.get(EvaluationRow, (job_id, architecture_id)) is None:
                 raise NotFound(f"Job {job_id} has not evaluated an architecture {architecture_id!r}.")
-            shown = {"id": job.id, "name": job.name, "state": job.state}
+            can = "measure" in job.verbs and not outline(job.spec).by_gradient
+            shown = {"id": job.id, "name": job.name, "state": job.state, "measures": can}
     except NotFound as error:
         return page(request, "refused.html", status=404, title="No such network", detail=error.detail)
     data = {"job": shown, "architecture_id": architecture_id}
@@ -172,15 +187,18 @@ def one_network(job_id: str, architecture_id: str, request: Request) -> HTMLResp
 
 # Stages of jobs that ask for a metric of a target, or price operations on one.
 ON_TARGET_STAGES: tuple[str, ...] = ("measure hardware", "fit predictors")
-# The stage of jobs that heal networks.
-HEALING_STAGE = "heal"
+# The stages of jobs that heal networks, and of those that search policies.
+HEALING_STAGE, BASELINES_STAGE = "heal", "measure baselines"
 
 
 def stages_of(job: Outline) -> list[str]:
-    """The stages that a job goes through: one without a target measures no hardware, and few heal networks."""
+    """The stages that a job goes through: one without a target measures no hardware, and few have
+    baselines or heal networks."""
     skipped = () if job.by_gradient or job.target is not None else ON_TARGET_STAGES
     if not job.heals:
         skipped = (*skipped, HEALING_STAGE)
+    if not job.has_baselines:
+        skipped = (*skipped, BASELINES_STAGE)
     return [stage for stage in STAGES if stage not in skipped]
 
 

@@ -57,6 +57,7 @@ class Stage(StrEnum):
     FIT_PREDICTORS = "fit predictors"
     SEARCH = "search"
     MEASURE_FINALISTS = "measure finalists"
+    MEASURE_BASELINES = "measure baselines"
     HEAL = "heal"
     DONE = "done"
 
@@ -75,6 +76,7 @@ class Verb(StrEnum):
     EXTEND = "extend"
     RERUN = "rerun"
     HEAL = "heal"
+    MEASURE = "measure"
 
 
 class UploadKind(StrEnum):
@@ -124,7 +126,7 @@ ACTIVE_STATES = (JobState.QUEUED, JobState.RUNNING, JobState.PAUSING, JobState.S
 # States in which a runner does its stages, one after the other.
 WORKING_STATES = (JobState.RUNNING, JobState.STOPPING)
 
-# Verbs that make another job of a job, whatever its state; `heal` makes one of a job that has succeeded.
+# Verbs that make another job of a job, whatever its state; `heal` and `measure` make one of a job that has succeeded.
 DESCENDING_VERBS = (Verb.CLONE, Verb.EXTEND, Verb.RERUN)
 # State -> verbs that move a job on. Besides these, asking again for what is so already changes nothing.
 _MOVES: dict[JobState, tuple[Verb, ...]] = {
@@ -135,7 +137,7 @@ _MOVES: dict[JobState, tuple[Verb, ...]] = {
     JobState.STOPPING: (Verb.CANCEL,),
     JobState.CANCELLING: (),
     JobState.CANCELLED: (Verb.RETRY, Verb.DELETE),
-    JobState.SUCCEEDED: (Verb.HEAL, Verb.DELETE),
+    JobState.SUCCEEDED: (Verb.HEAL, Verb.MEASURE, Verb.DELETE),
     JobState.FAILED: (Verb.RETRY, Verb.DELETE),
 }
 
@@ -228,7 +230,13 @@ class Job(Leased, Base):
     stage: Mapped[Stage | None] = mapped_column(_one_of(Stage, 40))
     progress: Mapped[float] = mapped_column(default=0.0)
     stage_progress: Mapped[float] = mapped_column(default=0.0)
+    # What the stage counts, such as networks to measure, as far as it knows how many there are.
+    stage_done: Mapped[int | None]
+    stage_total: Mapped[int | None]
+    # Time to the end, and its likely bounds.
     eta_seconds: Mapped[float | None]
+    eta_low_seconds: Mapped[float | None]
+    eta_high_seconds: Mapped[float | None]
     # Why it failed, paused or waits, in one sentence.
     message: Mapped[str | None] = mapped_column(Words)
     # Device and versions of the run.

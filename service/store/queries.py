@@ -119,6 +119,7 @@ def list_jobs(
     visible: ColumnElement[bool] | None = None,
     labels: Sequence[str] = (),
     deleted: bool = False,
+    supernet: str | None = None,
     sort: JobSort = JobSort.CREATED,
     rising: bool = False,
 ) -> Sequence[Job]:
@@ -128,7 +129,8 @@ def list_jobs(
         after: the value that is sorted by, and the id, of the last job of the page before.
         labels: that a job must have, all of them.
         deleted: those that are to be removed, instead of the others.
-        sort: of equals the id decides.
+        supernet: only those that searched it: the job that trained it, and all that reuse it.
+        sort: what jobs are sorted by; the id decides between equals.
         rising: the least first instead of the most.
     """
     column = sort.column
@@ -143,6 +145,8 @@ def list_jobs(
         query = query.where(Job.state == state)
     if recipe is not None:
         query = query.where(Job.recipe == recipe)
+    if supernet is not None:
+        query = query.where(or_(Job.id == supernet, Job.spec["supernet"]["reuse"].as_string() == supernet))
     if text:
         found_in = (Job.name, Job.id, Job.notes)
         query = query.where(or_(*(containing(part, text) for part in found_in)))
@@ -220,7 +224,7 @@ def set_state(session: Session, job: Job, state: JobState, message: str | None) 
     job.state, job.message = state, message
     if state in TERMINAL_STATES:
         job.finished_at = session.scalar(select(func.now()))
-        job.eta_seconds = 0.0
+        job.eta_seconds = job.eta_low_seconds = job.eta_high_seconds = 0.0
     if state in TERMINAL_STATES or state == JobState.PAUSED:
         job.lease_owner = job.lease_until = None
     if waits:
@@ -241,7 +245,8 @@ def reopen(session: Session, job: Job) -> None:
     before can write."""
     assert job.state in (JobState.FAILED, JobState.CANCELLED), f"{job.id} is {job.state}"
     job.epoch += 1
-    job.finished_at = job.eta_seconds = job.lease_owner = job.lease_until = job.interrupted_at = None
+    job.finished_at = job.lease_owner = job.lease_until = job.interrupted_at = None
+    job.eta_seconds = job.eta_low_seconds = job.eta_high_seconds = None
     job.state, job.message, job.attempts, job.failures = JobState.QUEUED, None, 0, []
     job.queued_at = session.scalar(select(func.now())) or job.queued_at
     tell_state(session, job)
@@ -284,9 +289,17 @@ def set_progress(
     stage: Stage,
     progress: float,
     stage_progress: float,
-    eta_seconds: float | None,
+    items: tuple[int, int] | None = None,
+    eta: tuple[float, float, float] | None = None,
 ) -> JobState:
-    """Where the job is now. Returns its state, which is how pause and cancel reach the runner."""
+    """Where the job is now. Returns its state, which is how pause and cancel reach the runner.
+
+    Args:
+        items: how many things the stage has done, and how many it counts.
+        eta: seconds to the end with likely bounds; None: nobody knows.
+    """
+    done, total = (None, None) if items is None else items
+    seconds, low, high = (None, None, None) if eta is None else eta
     state = session.execute(
         update(Job)
         .where(Job.id == job_id, Job.epoch == epoch, Job.state.in_(ACTIVE_STATES))
@@ -294,7 +307,11 @@ def set_progress(
             stage=stage,
             progress=progress,
             stage_progress=stage_progress,
-            eta_seconds=eta_seconds,
+            stage_done=done,
+            stage_total=total,
+            eta_seconds=seconds,
+            eta_low_seconds=low,
+            eta_high_seconds=high,
             progressed_at=func.now(),
         )
         .returning(Job.state)
@@ -305,8 +322,14 @@ def set_progress(
     return state
 
 
-def add_evaluation(session: Session, job_id: str, epoch: int, row: EvaluationRow, event: Mapping[str, Any]) -> None:
-    """Store one architecture's scores and announce them; progress, so attempts start again."""
+def add_evaluation(
+    session: Session, job_id: str, epoch: int, row: EvaluationRow, event: Mapping[str, Any]
+) -> int | None:
+    """Store one architecture's scores and announce them; progress, so attempts start again.
+
+    Returns:
+        Its position in the order of evaluation; None: it is stored already.
+    """
     from sqlalchemy.dialects.postgresql import insert  # slow to import, not needed to start
 
     job = fenced_job(session, job_id, epoch)
@@ -330,6 +353,7 @@ def add_evaluation(session: Session, job_id: str, epoch: int, row: EvaluationRow
     # A retried transaction whose first commit did reach the server finds its own row: nothing to add.
     if inserted is not None:
         add_event(session, job, "evaluation", {"number": inserted, **event})
+    return inserted
 
 
 def add_reference(session: Session, job_id: str, epoch: int, row: EvaluationRow) -> None:
@@ -410,7 +434,7 @@ def named_digests(session: Session, digests: Collection[str]) -> set[str]:
 
 
 def add_supernet(session: Session, job_id: str, epoch: int, row: TrainedSupernet) -> None:
-    """Store a trained supernet. A job that comes by again, because it died just after, has it already."""
+    """Store a trained supernet. A job that comes by again, because it died afterwards, has it already."""
     fenced_job(session, job_id, epoch).attempts = 0
     if session.get(TrainedSupernet, row.id) is None:
         session.add(row)

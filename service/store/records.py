@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
@@ -34,13 +35,27 @@ KEY_LENGTH = 64
 CLASSES_TOLD = 100
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Numbers of one moment of a stage.
+
+    Attributes:
+        of: what they belong to within the stage, such as an architecture; empty: to the stage.
+        step: how far it was: an epoch or a step.
+    """
+
+    of: tuple[str, ...]
+    step: float
+    numbers: Metrics
+
+
 class Record(BaseModel):
     """Base of all records: what one kind of row holds.
 
     Attributes:
-        kind: of the row.
-        version: of the model that rows are written with.
-        event, phase: under which people hear of it.
+        kind: kind of the row.
+        version: version of the model that rows are written with.
+        event, phase: names under which people hear of it.
         named_by: fields that tell records of a kind apart; none: a job has one.
         last_counts: whether a later record of the same name takes the place of the first, as a point of a training
             that went back to a checkpoint does; if not, the first stays and the later one is nothing new.
@@ -70,6 +85,10 @@ class Record(BaseModel):
         """What its event says."""
         return self.data() if self.phase is None else {"phase": self.phase, **self.data()}
 
+    def moment(self) -> Moment | None:
+        """The numbers that make up a point of a curve; None: it is no point."""
+        return None
+
 
 class _Shown(Record):
     """A record with numbers whose names the training decides, such as losses."""
@@ -83,6 +102,11 @@ class _Shown(Record):
     def shown(self) -> Metrics:
         """Those numbers."""
         return dict(self.__pydantic_extra__)
+
+    def moment(self) -> Moment:
+        """See `Record.moment`. The last of the names says when, those before it of what."""
+        *of, when = (getattr(self, field) for field in self.named_by)
+        return Moment(tuple(map(str, of)), when, self.shown)
 
 
 class StageBegan(Record):
@@ -131,12 +155,12 @@ class LayerSensitivity(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     layer: str = Field(description="`slot.part`.")
-    precision: str
+    precision: str = Field(description="How the layer was quantized.")
     divergence: float | None = Field(
         description="KL divergence of its answers from the full network's, in nats; null where it is no number."
     )
     agreement: float = Field(description="Share of examples with the same first answer.")
-    bits: int
+    bits: int = Field(description="Width of its weights.")
 
 
 class SensitivityRecord(Record):
@@ -182,17 +206,17 @@ class SharingCost(Record):
     event: ClassVar[str] = "sharing cost"
     named_by: ClassVar[tuple[str, ...]] = ("architecture_id",)
 
-    architecture_id: str
-    values: dict[str, Option]
-    metric: str
+    architecture_id: str = Field(description="Id of the network.")
+    values: dict[str, Option] = Field(description="Its value of every choice.")
+    metric: str = Field(description="What both are scored by.")
     sliced: float | None = Field(description="Its score with the supernet's weights, on the validation samples.")
     alone: float | None = Field(description="Its score with weights of its own, on the same samples.")
-    samples: int
+    samples: int = Field(description="Validation samples of the scores.")
     error: float | None = Field(
         description="Standard error of the difference over samples; null of other metrics than accuracy."
     )
-    epochs: int
-    share: float = Field(description="Of the supernet's training, what this one cost, by multiply-accumulates.")
+    epochs: int = Field(description="Epochs that it was trained alone.")
+    share: float = Field(description="Cost of its training as a share of the supernet's, by multiply-accumulates.")
 
     def said(self) -> str:
         """As a sentence."""
@@ -213,8 +237,8 @@ class LeftOutRows(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    why: str
-    count: int
+    why: str = Field(description="The reason.")
+    count: int = Field(description="How many.")
     some: tuple[str, ...] = Field(description="Names of the first few.")
 
 
@@ -236,23 +260,25 @@ class DataRead(Record):
     named_by: ClassVar[tuple[str, ...]] = ("fingerprint",)
 
     source: str = Field(description="Name of the data source.")
-    origin: str
-    fingerprint: str = Field(description="Of all samples, labels and the preprocessing: other data have another one.")
+    origin: str = Field(description="Where the data lie.")
+    fingerprint: str = Field(
+        description="Digest of all samples, labels and the preprocessing: other data have another one."
+    )
     unit: str | None = Field(description="What is counted: files, rows, documents; null: the source does not say.")
-    seen: int | None
-    used: int | None
-    left_out: tuple[LeftOutRows, ...]
+    seen: int | None = Field(description="How many there are; null: the source does not say.")
+    used: int | None = Field(description="How many are used; null: the source does not say.")
+    left_out: tuple[LeftOutRows, ...] = Field(description="What is not used, by reason.")
     columns: dict[str, str] = Field(description="Columns of a table, by what they are for.")
-    num_classes: int = Field(description="Of labels; of a language model the size of its vocabulary.")
+    num_classes: int = Field(description="Number of labels; for a language model the size of its vocabulary.")
     classes: tuple[str, ...] = Field(description="Their names; empty for language models.")
     splits: dict[str, SplitRead] = Field(description="`train`, `validation` and `test`.")
-    mean: tuple[float, ...] = Field(description="Of each channel, in stored pixels; empty for text.")
-    std: tuple[float, ...]
+    mean: tuple[float, ...] = Field(description="Mean of each channel, in stored pixels; empty for text.")
+    std: tuple[float, ...] = Field(description="Standard deviation of each channel; empty for text.")
     preprocessing: str = Field(description="What becomes of an example before a network gets it.")
     remarks: tuple[str, ...] = Field(description="What else to know of them.")
 
     def told(self) -> dict[str, Any]:
-        """Of thousands of classes people hear the first; the rest is in the row."""
+        """People hear the first of thousands of classes; the rest is in the row."""
         data = super().told()
         data["classes"] = data["classes"][:CLASSES_TOLD]
         for split in data["splits"].values():
@@ -268,9 +294,9 @@ class BrokenLimit(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    metric: str
+    metric: str = Field(description="Name of the metric.")
     limit: float | None = Field(description="Null: the score is no number.")
-    value: float | None
+    value: float | None = Field(description="The measured number; null: it is none.")
     by: float | None = Field(description="How far beyond, as a share of the limit; null: the score is no number.")
 
 
@@ -306,8 +332,8 @@ class PredictionError(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    metric: str
-    networks: int = Field(description="That were predicted in the search and then measured.")
+    metric: str = Field(description="Name of the metric.")
+    networks: int = Field(description="Number of networks that were predicted in the search and then measured.")
     bias: float = Field(description="Mean of (measured - predicted) / predicted.")
     spread: float = Field(description="Standard deviation of that.")
 
@@ -375,10 +401,12 @@ class HealedNetwork(Record):
     phase: ClassVar[str | None] = "healed"
     named_by: ClassVar[tuple[str, ...]] = ("architecture_id",)
 
-    architecture_id: str
-    metric: str = Field(description="Of the job, by which the best step was chosen and both are compared.")
-    before: Metrics = Field(description="As it was found: a slice of the supernet.")
-    after: Metrics | None = Field(default=None, description="With its healed weights; null: it could not be healed.")
+    architecture_id: str = Field(description="Id of the network.")
+    metric: str = Field(description="Metric of the job that chose the best step and compares both.")
+    before: Metrics = Field(description="Numbers as it was found: a slice of the supernet.")
+    after: Metrics | None = Field(
+        default=None, description="Numbers with its healed weights; null: it could not be healed."
+    )
     intervals: dict[str, tuple[float | None, float | None]] = Field(
         default_factory=dict, description="95 %, of the numbers after healing."
     )
@@ -387,14 +415,14 @@ class HealedNetwork(Record):
     )
     teacher: str = Field(description="`largest network` or `checkpoint`.")
     learned_from: str = Field(description="Name of the data that it learned from.")
-    steps: int = Field(default=0, description="That were done.")
+    steps: int = Field(default=0, description="Steps that were done.")
     best_step: int = Field(default=0, description="The one whose weights were kept.")
     ended_early: bool = Field(
         default=False, description="Whether it got no better for so long that its healing ended before its budget."
     )
     examples: int = Field(default=0, description="Images, texts or blocks of text that it saw.")
     tokens: int | None = Field(default=None, description="Tokens of these; null of images.")
-    seconds: float = Field(default=0.0, description="That its healing took, validations included.")
+    seconds: float = Field(default=0.0, description="Seconds that its healing took, validations included.")
     refused: str | None = Field(default=None, description="Why it could not be healed; null if it was.")
 
     def said(self) -> str:
@@ -417,8 +445,8 @@ class OnHealedFront(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    architecture_id: str
-    healed: bool
+    architecture_id: str = Field(description="Id of the network.")
+    healed: bool = Field(description="Whether its healed weights are the better ones.")
 
 
 class HealedFront(Record):
@@ -429,12 +457,88 @@ class HealedFront(Record):
     phase: ClassVar[str | None] = "front"
 
     points: tuple[OnHealedFront, ...] = Field(description="Best in the first objective first.")
-    knee: str | None
+    knee: str | None = Field(description="The network to take without a rule; null: the front is empty.")
     hypervolume_before: float | None = Field(description="Up to the worst value of each objective before healing.")
     hypervolume_after: float | None = Field(description="Up to the same corner.")
     rank_correlation: float | None = Field(
         description="Kendall's tau of the healed networks' scores before and after; null of fewer than three."
     )
+
+
+# --- choosing what heals best ---------------------------------------------------------------------
+
+
+class FidelityScore(Record):
+    """The score of a network of the search that has healed up to a rung."""
+
+    kind: ClassVar[str] = "fidelity score"
+    event: ClassVar[str] = "healing"
+    phase: ClassVar[str | None] = "rung"
+    named_by: ClassVar[tuple[str, ...]] = ("architecture_id", "level")
+
+    architecture_id: str = Field(description="Id of the network.")
+    level: int = Field(description="The rung, from 1.")
+    steps: int = Field(description="Healing steps from the start; fewer than the rung's if the network got no better.")
+    metrics: Metrics = Field(description="Scores on validation examples; they choose the networks.")
+    seconds: float = Field(default=0.0, description="Time of the healing so far, with validations.")
+    refused: str | None = Field(default=None, description="Why the network could not heal; null if it did.")
+
+
+class FidelityRung(BaseModel):
+    """One rung of the ladder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(description="Healing steps from the start.")
+    networks: int = Field(description="Networks that healed up to this rung.")
+    spent_steps: int = Field(description="Steps that all of them took from the rung below.")
+    refused: int = Field(description="Networks that could not heal.")
+
+
+class FidelityCorrelation(BaseModel):
+    """How alike two fidelities rank the networks that have scores at both."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    metric: str = Field(description="Metric that both rank by.")
+    low: int = Field(description="Healing steps of the lower fidelity; 0: as found.")
+    high: int = Field(description="Healing steps of the higher fidelity.")
+    networks: int = Field(description="Networks with scores at both.")
+    kendall: float | None = Field(description="Kendall's tau; null for fewer than three networks, or ties alone.")
+    spearman: float | None = Field(description="Spearman's rho.")
+
+
+class FidelityReport(Record):
+    """What a search with healing steps as fidelities has chosen, and how far the low ones could be trusted."""
+
+    kind: ClassVar[str] = "fidelities"
+    event: ClassVar[str] = "healing"
+    phase: ClassVar[str | None] = "rungs"
+    last_counts: ClassVar[bool] = True
+
+    chosen_by: str = Field(description="`ranks` or `Gaussian process`: what said which networks go on.")
+    rungs: tuple[FidelityRung, ...] = Field(description="The ladder, the lowest rung first.")
+    correlations: tuple[FidelityCorrelation, ...] = Field(description="Rank correlations between every two fidelities.")
+    points: tuple[str, ...] = Field(
+        description="The front on the highest rung, by validation scores there; best in the first objective first."
+    )
+    knee: str | None = Field(description="The recommended one of these.")
+    not_found_before: tuple[str, ...] = Field(description="Points that are not on the front of the networks as found.")
+
+    def said(self) -> str:
+        """As sentences."""
+        spent = " ".join(
+            f"{rung.networks} networks healed up to {rung.steps:,} steps ({rung.spent_steps:,} steps in all)."
+            for rung in self.rungs
+        )
+        told = "".join(
+            f" {one.metric} after {one.low:,} and {one.high:,} steps: Kendall's tau {one.kendall:.2f}, Spearman's rho "
+            f"{one.spearman:.2f} of {one.networks} networks."
+            for one in self.correlations
+            if one.kendall is not None and one.spearman is not None
+        )
+        found = f" {len(self.points)} are on the front there, {len(self.not_found_before)} of which were not before."
+        return f"Chosen by {self.chosen_by}: {spent}{told}{found}"
 
 
 # --- a search by blocks ---------------------------------------------------------------------------
@@ -495,7 +599,7 @@ class BlockScores(Record):
     blocks: tuple[ScoredBlock, ...]
     metrics: tuple[BlockMetric, ...]
     left_out: dict[str, str] = Field(description="Metric -> why it is not there.")
-    evaluations: int = Field(description="Of the search so far.")
+    evaluations: int = Field(description="Evaluations of the search so far.")
 
     def told(self) -> dict[str, Any]:
         """How far each metric can be trusted; the scores are in the row."""
@@ -634,6 +738,11 @@ def read(session: Session, job_id: str, model: type[R]) -> list[R]:
 def healed_of(session: Session, job_id: str) -> dict[str, HealedNetwork]:
     """The networks that a job has healed, or tried to, by architecture id."""
     return {one.architecture_id: one for one in read(session, job_id, HealedNetwork)}
+
+
+def fidelities_of(session: Session, job_id: str) -> FidelityReport | None:
+    """What a job's search has chosen by healing networks a little; None if it did not."""
+    return next(iter(read(session, job_id, FidelityReport)), None)
 
 
 def sharing_of(session: Session, job: Job) -> list[SharingCost]:

@@ -35,7 +35,7 @@ def offer(
     What an earlier runner of the job had claimed is free at once: there is never more than one.
 
     Args:
-        epoch: of the job, which must still be this runner's.
+        epoch: epoch of the job, which must still be this runner's.
         runner: the name under which runners of the job claim.
     """
     from sqlalchemy.dialects.postgresql import insert  # slow to import, not needed to start

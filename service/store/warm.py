@@ -32,7 +32,7 @@ Alike = Callable[[Job], frozenset[str] | None]
 def earlier(session: Session, job_id: str, alike: Alike) -> list[EvaluationRow]:
     """Evaluations that other jobs have made of the supernet that this job searches, oldest first, each network once.
 
-    Of two that scored a network the one counts of whose numbers more can be used.
+    If two jobs scored a network, the one with more usable numbers counts.
     """
     own = select(Artifact.sha256).where(Artifact.job_id == job_id, Artifact.kind == "supernet")
     others = session.scalars(

@@ -50,7 +50,7 @@ class Source(Protocol):
     """What `SOURCE` of a data source must be: made from its options, it has this verb."""
 
     def load(self, seed: int, decoding: Decoding) -> Dataset:
-        """The dataset; the seed decides which training examples are held out for validation.
+        """The data set; the seed decides which training examples are held out for validation.
 
         Args:
             decoding: where decoded images may lie; nothing to sources of text.
@@ -67,7 +67,7 @@ def load_dataset(
     options: SourceOptions | Mapping[str, Any] | None = None,
     decoding: Decoding | None = None,
 ) -> Dataset:
-    """The dataset of a source, checked.
+    """The data set of a source, checked.
 
     Args:
         source: a data source's name.

@@ -81,7 +81,7 @@ class Batch:
 
     @property
     def mask(self) -> Tensor | None:
-        """Of padded texts."""
+        """The mask of padded texts."""
         return self.inputs.get(MASK)
 
     @property
@@ -154,7 +154,7 @@ class Prompts:
 
     Attributes:
         texts: token ids (P, T), int32.
-        classes: of each text, (P,), int64.
+        classes: classes of each text, (P,), int64.
         labels: class of each example's image, (N,), int64.
     """
 
@@ -176,9 +176,9 @@ class Split:
         partial: whether some targets of a language model do not count.
         originals: the pictures that stored images were made of, for random crops; None: there is no more in them.
         cropped: whether the stored images are random crops already, of which none is cut again.
-        texts: of pairs, token ids `(N, T)`, int32; None: examples have one input.
-        rows: of pairs, which stored image each has, `(N,)`, int64: an image with several texts is stored once.
-        prompts: of pairs whose images have classes.
+        texts: texts of pairs, token ids `(N, T)`, int32; None: examples have one input.
+        rows: rows of pairs, which stored image each has, `(N,)`, int64: an image with several texts is stored once.
+        prompts: prompts of pairs whose images have classes.
     """
 
     stored: Tensor | ImagesOnDisk
@@ -256,7 +256,7 @@ class Split:
         return Batch(self.inputs(index, device), self.y[index].to(device).long(), partial=self.partial)
 
     def num_targets(self, index: Tensor) -> int:
-        """Of some examples: labels, or texts; where some targets do not count, targets that do."""
+        """Targets of some examples: labels, or texts; where some targets do not count, those that do."""
         return int((self.y[index.to(self.y.device)] != IGNORED).sum()) if self.partial else len(index)
 
     def batches(self, size: int, device: torch.device | None = None) -> Iterator[Batch]:
@@ -325,7 +325,7 @@ class Dataset:
     Attributes:
         origin: where the data came from, for model cards.
         preprocessing: what turns a raw input into what the network expects, as JSON-able facts.
-        num_classes: of labels; for language models the size of the vocabulary, of pairs the number of images.
+        num_classes: number of labels; for language models the size of the vocabulary, of pairs the number of images.
         notes: what a user should know about how it was read, such as skipped files.
         inventory: what was found and what was made of it; None: the source does not say.
     """
@@ -368,7 +368,7 @@ class Dataset:
         return sum(split.num_bytes for split in self.splits.values())
 
     def to(self, device: torch.device) -> Dataset:
-        """The same dataset on a device."""
+        """The same data set on a device."""
         return replace(
             self,
             train=self.train.to(device),

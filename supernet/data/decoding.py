@@ -48,7 +48,7 @@ class Decoding:
     """Where decoded images may lie, and who hears of it.
 
     Attributes:
-        folder: of image sets that do not fit in memory; None: there is none.
+        folder: folder of image sets that do not fit in memory; None: there is none.
         most_bytes: that all sets in it may take; None: any number.
         processes: on this machine that hold the same images in memory.
         progress: called with the share that is decoded; what it raises ends the decoding and leaves nothing behind.
@@ -77,7 +77,7 @@ class Encoded:
 
     Attributes:
         items: every image, in an order that does not change.
-        count: of the items.
+        count: count of the items.
         identity: words that no other items have, asked for where decoded images are kept: paths, sizes, times.
         original: name and content, or file, of the image at a place of that order, for crops of whole pictures; None:
             pictures have the size that they are stored in, so that a crop of what is stored is the same.
@@ -95,7 +95,7 @@ def decode(
     """Decoded parts, without what cannot be read; the pixels are the same wherever they lie.
 
     Args:
-        name: of the data, for messages.
+        name: name of the data, for messages.
         storage: `auto` keeps images in memory where they fit, and on the disk where they do not.
 
     Raises:

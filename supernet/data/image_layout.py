@@ -19,7 +19,7 @@ class Layout:
     """Which folder is what.
 
     Attributes:
-        folders: of every part that is there, by its role.
+        folders: folders of every part that is there, by its role.
         beside: folders that are no class and no part.
     """
 
@@ -52,7 +52,7 @@ class Layout:
 
     @property
     def names(self) -> dict[str, str]:
-        """Of the parts, for people."""
+        """Names of the parts, for people."""
         return {
             role: "the folders of the classes" if folder == self.root else shown(folder.name)
             for role, folder in self.folders.items()

@@ -30,7 +30,7 @@ class Captioned:
     """An image's texts.
 
     Attributes:
-        name: of the image.
+        name: name of the image.
         label: its class; None: it has none.
     """
 
@@ -102,7 +102,7 @@ def pairs_dataset(
 
     Args:
         parts: by role; `train` is there.
-        names: of all parts that the owner made, by role.
+        names: names of all parts that the owner made, by role.
         columns: by role.
 
     Raises:

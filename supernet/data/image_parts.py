@@ -77,10 +77,10 @@ def image_parts_dataset(
 
     Args:
         parts: by role; `train` is there.
-        names: of all parts that the owner made, by role.
+        names: names of all parts that the owner made, by role.
         unused: role -> why a part of that name is none.
         others: reason and name of what else is left out.
-        columns: of a table, by role.
+        columns: columns of a table, by role.
 
     Raises:
         DataError: too many images cannot be decoded, they fit nowhere, or a split would be empty.

@@ -54,7 +54,7 @@ class Draft:
     """A set that is being written.
 
     Args:
-        folder: of its own.
+        folder: folder of its own.
         most: shape NCHW that it has if every image can be decoded.
     """
 

@@ -102,7 +102,7 @@ class Decoder:
         return image
 
     def pixels(self, image: Image.Image) -> np.ndarray:
-        """Of a picture of `size` pixels a side, `(C, H, W)`, uint8."""
+        """Pixels of a picture of `size` pixels a side, `(C, H, W)`, uint8."""
         pixels_HWC = np.asarray(image, dtype=np.uint8).reshape(self.size, self.size, self.channels)
         return np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1))
 
@@ -136,7 +136,7 @@ def corrupt_notes(parts: Iterable[Labelled | None], allowed_share: float, name: 
 
 
 def named(file: str, why: str) -> str:
-    """A file that gives no picture, with the reason unless it is just broken."""
+    """A file that gives no picture, with the reason unless it is merely broken."""
     return file if why == BROKEN else f"{file} ({why})"
 
 
@@ -145,8 +145,8 @@ class Carving:
     """How splits are made of what a source has.
 
     Attributes:
-        validation_share: of the training images, held out for the search where the source has no part for that.
-        test_share: of all images, where the source has no test part; the same images for every seed.
+        validation_share: share of the training images, held out for the search where the source has no part for that.
+        test_share: share of all images, where the source has no test part; the same images for every seed.
         limit: use at most so many training images; None uses all.
     """
 

@@ -49,7 +49,7 @@ class Inventory:
     Attributes:
         unit: what is counted: `files` or `rows`; for language models `documents`.
         seen: all of them; `used` and what is left out together.
-        columns: of a table, by their role.
+        columns: columns of a table, by their role.
         splits: where `train`, `validation` and `test` come from, in words.
         remarks: what else to know, such as pictures whose first frame alone is used.
     """

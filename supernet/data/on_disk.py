@@ -112,7 +112,7 @@ class ImagesOnDisk:
 
     Attributes:
         rows: their positions in the file, shape (N,), int64.
-        moments: of every image of the file: per channel the sum of its pixels and of their squares,
+        moments: moments of every image of the file: per channel the sum of its pixels and of their squares,
             shape (images of the file, C, 2), int64.
     """
 

@@ -45,7 +45,7 @@ class Originals:
 
     Attributes:
         read: name and content, or file, of a picture by its row.
-        rows: of the split's pictures, shape (N,), int64.
+        rows: rows of the split's pictures, shape (N,), int64.
         decoder: how they become pixels.
     """
 

@@ -95,7 +95,7 @@ def sources_of(
 
     Args:
         why_not: role -> why a part that is there is not used.
-        shares: of what is carved.
+        shares: shares of what is carved.
     """
     said = {TRAIN: chosen.get(TRAIN, "the whole of it")}
     for role in (VALIDATION, TEST):
@@ -114,7 +114,7 @@ def files_of_parts(
     """Files of the parts by role, and their names: of a folder such as `train.tsv` and `test.tsv`, or of one file.
 
     Args:
-        example: of what is right, for messages.
+        example: example of what is right, for messages.
         also_train: further names of the training part.
 
     Raises:

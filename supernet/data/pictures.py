@@ -99,7 +99,7 @@ def opened(encoded: bytes | Path, channels: int, white: White | None) -> tuple[I
 
     Args:
         channels: 1 (mode L) or 3 (mode RGB).
-        white: of deep pixels; None: as the file alone suggests.
+        white: white of deep pixels; None: as the file alone suggests.
 
     Raises:
         NotShown: the file gives no picture.

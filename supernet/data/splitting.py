@@ -18,7 +18,7 @@ def held_out(labels: np.ndarray, share: float, seed: int, name: str, split: str 
     Args:
         labels: shape (N,), int64.
         share: between 0 and 1.
-        name: of the data, for messages.
+        name: name of the data, for messages.
         split: what is carved, for messages.
 
     Raises:

@@ -104,7 +104,7 @@ def labelled_texts(
 
     Args:
         rows: number, text and label of each.
-        column: of the labels, for messages, as is `where` they come from.
+        column: column of the labels, for messages, as is `where` they come from.
         training: whether they are learned from; other parts may have no labels.
 
     Raises:
@@ -149,8 +149,8 @@ class TextParts:
 
     Attributes:
         parts: by role; `train` is there.
-        names: of all parts that the owner made, by role.
-        columns: that were taken, by role.
+        names: names of all parts that the owner made, by role.
+        columns: names of those that were taken, by role.
         remarks: what else to know.
     """
 
@@ -175,7 +175,7 @@ def text_dataset(
     """Three splits of padded token ids with labels.
 
     Args:
-        shares: of validation and of test, where they are carved; the test texts are the same for every seed.
+        shares: shares of validation and of test, where they are carved; the test texts are the same for every seed.
 
     Raises:
         DataError: an empty split, or a label of other texts that no training text has.
@@ -277,7 +277,7 @@ class Documents:
     """Texts of one part of a source, each of which follows nothing.
 
     Attributes:
-        texts: of the documents, in their order.
+        texts: texts of the documents, in their order.
         left_out: reason and name of rows that are none.
     """
 
@@ -302,9 +302,9 @@ def language_dataset(
 
     Args:
         parts: documents of `train`, and of `validation` and `test` where the source has them.
-        shares: of validation and test, where they are carved.
-        names: of the parts, by role.
-        columns: of a table, by role.
+        shares: shares of validation and test, where they are carved.
+        names: names of the parts, by role.
+        columns: columns of a table, by role.
 
     Raises:
         DataError: the text is too short.

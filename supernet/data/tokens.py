@@ -20,7 +20,7 @@ ASSISTANT = "assistant"
 
 
 class Turn(TypedDict):
-    """Of a conversation."""
+    """Tokens of a conversation."""
 
     role: str
     content: str

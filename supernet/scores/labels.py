@@ -50,8 +50,8 @@ class Perplexity:
     """exp of the mean cross-entropy of a token that counts, at least 1.
 
     Attributes:
-        total: of all tokens, in nats; `texts` holds that of each text.
-        tokens: that were predicted; `lengths` holds those of each text.
+        total: total of all tokens, in nats; `texts` holds that of each text.
+        tokens: number that were predicted; `lengths` holds those of each text.
     """
 
     total: float = 0.0
@@ -76,7 +76,7 @@ class Perplexity:
         return {"perplexity": math.exp(min(self.total / max(1, self.tokens), 700.0))}
 
     def intervals(self) -> dict[str, Interval]:
-        """See `Tally`. Of the logarithm, over texts."""
+        """See `Tally`. Interval of the logarithm, over texts."""
         ends = around(self.total / max(1, self.tokens), ratio_error(self.texts, self.lengths))
         return {} if ends is None else {"perplexity": (math.exp(min(ends[0], 700.0)), math.exp(min(ends[1], 700.0)))}
 

@@ -31,7 +31,7 @@ def recalls(images_NW: Tensor, texts_NW: Tensor, numbers_N2: Tensor) -> dict[str
 
     Args:
         images_NW, texts_NW: vectors of pairs, whose products are logits.
-        numbers_N2: of each pair's image and text.
+        numbers_N2: numbers of each pair's image and text.
     """
     image_I, image_of_N = numbers_N2[:, 0].unique(return_inverse=True)
     text_J, text_of_N = numbers_N2[:, 1].unique(return_inverse=True)
@@ -98,7 +98,7 @@ class Recall:
 class ZeroShot:
     """Share of images that are nearest to the texts of their class.
 
-    Of each class the unit vectors of its texts are averaged and made as long as 1 again (arXiv 2103.00020, 3.1.4).
+    The unit vectors of each class's texts are averaged and made as long as 1 again (arXiv 2103.00020, 3.1.4).
     """
 
     _images: list[Tensor] = field(default_factory=list)

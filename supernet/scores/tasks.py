@@ -143,7 +143,7 @@ class MultipleChoice:
     Args:
         tasks: questions of each task.
         max_length: positions of the networks.
-        prefix: of the metrics' names.
+        prefix: prefix of the metrics' names.
     """
 
     against_full = False

@@ -4,9 +4,18 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
+from playwright.sync_api import Browser
 
 from service.client import Client, ClientError
+from tests.e2e.browsers import launched
 from tests.e2e.helpers import is_finished
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """One browser for all modules; each test has a profile of its own in it."""
+    with launched() as running:
+        yield running
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -9,22 +9,21 @@ chromium.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext
 
 from service.client import Client
 from service.settings import Settings
 from service.stack import running_stack
+from tests.e2e.browsers import launched
 from tests.e2e.helpers import is_finished, sign_in, wait_for
 
 WIDTHS, THEMES = (1280, 390), ("light", "dark")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 # Jobs that the pictures show: a front of three objectives with measured latency, one of two, and one of policies.
 JOBS: tuple[dict[str, Any], ...] = (
     {
@@ -72,6 +71,7 @@ def every_page(job_ids: list[str], network: str, other: str) -> dict[str, str]:
         "compare": f"/compare?{compared}&" + "&".join(f"job={one}" for one in job_ids[:2]),
         "recipes": "/recipes",
         "supernets": "/supernets",
+        "supernet": f"/supernets/{first}",
         "datasets": "/datasets",
         "families": "/families",
         "targets": "/targets",
@@ -93,8 +93,6 @@ def opened(browser: Browser, client: Client, width: int, theme: Any) -> BrowserC
 
 def take(folder: Path) -> None:
     """Take all pictures."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    assert chromium is not None, "install chromium"
     os.environ["WINNOW_RATE_LIMIT"] = "off"
     with tempfile.TemporaryDirectory(prefix="winnow-pictures-", ignore_cleanup_errors=True) as data:
         Path(data).chmod(0o755)
@@ -109,15 +107,13 @@ def take(folder: Path) -> None:
             addresses = every_page(ids, knee, points[0]["architecture_id"])
             addresses["job-of-policies"] = f"/jobs/{ids[2]}"
             folder.mkdir(parents=True, exist_ok=True)
-            with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+            with launched() as browser:
                 for width in WIDTHS:
                     for theme in THEMES:
                         context = opened(browser, client, width, theme)
                         for name, address in addresses.items():
                             _picture(context, address, folder / f"{name}-{width}-{theme}.png")
                         context.close()
-                browser.close()
 
 
 def _picture(context: BrowserContext, address: str, file: Path) -> None:

@@ -5,46 +5,22 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, Route, expect
 
 from service.client import Client
 from service.demo_job import DEMO_JOB
 from tests.conftest import TINY_JOB
+from tests.e2e.browsers import IN_A_BROWSER
 from tests.e2e.helpers import is_finished, sign_in, wait_for
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-# The browser must not look for the internet, which the dashboard does without.
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
-
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        CHROMIUM is None and not os.environ.get("CI"),
-        reason="chromium is not installed",
-    ),
-]
+pytestmark = IN_A_BROWSER
 PATIENCE_MS = 180_000
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's chromium."""
-    assert CHROMIUM is not None, "on CI the browser tests must run: install chromium"
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield launched
-        launched.close()
 
 
 # A phone's width shows the same in another order: what is too wide for it, the thorough tests see.
@@ -452,6 +428,47 @@ def test_unknown_job_is_a_page_that_says_so(page: Page) -> None:
 def test_api_documentation_needs_no_internet(page: Page) -> None:
     page.goto("/docs")
     expect(page.locator("#swagger-ui")).to_contain_text("/v1/jobs/{job_id}/front")
+
+
+@pytest.mark.parametrize("page", [1280], indirect=True)
+def test_a_network_is_measured_again_and_its_first_numbers_stay(page: Page, job_id: str, client: Client) -> None:
+    wait_for(client, job_id, is_finished)
+    network = client.front(job_id)["points"][0]["architecture_id"]
+    page.goto(f"/jobs/{job_id}/networks/{network}")
+    readings = page.get_by_test_id("reading")
+    settings = len(client.network(job_id, network)["measurements"])
+    expect(readings).to_have_count(settings)
+    before = readings.first.inner_text()
+    page.get_by_test_id("measure-again").click()
+    expect(page.get_by_test_id("measure-again")).to_be_disabled()
+    expect(readings).to_have_count(2 * settings, timeout=PATIENCE_MS)
+    expect(page.get_by_test_id("measure-again")).to_be_enabled()
+    assert readings.first.inner_text().split("\n")[1:] == before.split("\n")[1:]
+    again = readings.last
+    expect(again).to_contain_text("again")
+    expect(again).to_contain_text("onnxruntime")
+    expect(again.locator("small")).to_contain_text("%")  # beside the first time
+    again.get_by_role("link").click()
+    expect(page.get_by_test_id("state-badge")).to_have_text("succeeded")
+    expect(page.locator(".meta")).to_contain_text(f"measure of {job_id}")
+
+
+@pytest.mark.parametrize("page", [1280], indirect=True)
+def test_a_supernet_says_who_searched_it_and_is_searched_again(page: Page, job_id: str, client: Client) -> None:
+    wait_for(client, job_id, is_finished)
+    page.goto("/supernets")
+    page.get_by_test_id("supernet").get_by_role("link", name="seen in a browser <b>&").first.click()
+    page.wait_for_url(f"**/supernets/{job_id}")
+    rows = page.get_by_test_id("supernet-job")
+    listed = [job["id"] for job in client.jobs(supernet=job_id, limit=25)["jobs"]]
+    expect(rows).to_have_count(len(listed))
+    assert [row.get_attribute("data-job-id") for row in rows.all()] == listed
+    expect(rows.last).to_contain_text("trained it")
+    expect(page.locator("#curve canvas")).to_be_visible()
+    page.get_by_test_id("search-again").click()
+    expect(page.get_by_test_id("job-text")).to_have_value(re.compile(f"reuse: {job_id}"))
+    page.get_by_test_id("check").click()
+    expect(page.get_by_test_id("trouble")).to_be_hidden()
 
 
 def test_a_network_has_a_page_and_is_compared_with_another(page: Page, job_id: str, client: Client) -> None:

@@ -9,13 +9,13 @@ from playwright.sync_api import Page, expect
 
 from service.client import Client
 from tests.conftest import TINY_JOB
+from tests.e2e.browsers import IN_A_BROWSER
 from tests.e2e.helpers import is_finished, wait_for
-from tests.e2e.test_browser import PATIENCE_MS, browser, page
-from tests.e2e.test_browser import pytestmark as in_a_browser
+from tests.e2e.test_browser import PATIENCE_MS, page
 
-__all__ = ["browser", "page"]
+__all__ = ["page"]
 
-pytestmark = [*in_a_browser, pytest.mark.thorough]
+pytestmark = [*IN_A_BROWSER, pytest.mark.thorough]
 
 
 @pytest.fixture(scope="module")

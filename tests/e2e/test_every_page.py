@@ -1,40 +1,38 @@
-"""Every page: no serious barrier that axe-core finds, no error in the console, nothing wider than the screen."""
+"""Every page: no serious barrier that axe-core finds, no error in the console, nothing wider than the screen, and
+nothing that jumps while it loads."""
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
 
 from service.client import Client
 from tests.conftest import TINY_JOB
+from tests.e2e.browsers import IN_A_BROWSER
 from tests.e2e.helpers import is_finished, wait_for
-from tests.e2e.pages import FLAGS, every_page, opened
+from tests.e2e.pages import every_page, opened
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 AXE = Path(__file__).parent / "axe" / "axe-4.14.1.min.js"
 SERIOUS = ("serious", "critical")
-# Swagger UI's own widgets, which nest what can be pressed, are left out; the rest of their page is not.
-RUN = "() => axe.run({exclude: [['.swagger-ui']]}, {resultTypes: ['violations']})"
+RUN = "() => axe.run(document, {resultTypes: ['violations']})"
+# Share of the window that things may move by while a page loads (the web vital "cumulative layout shift").
+MOST_SHIFT = 0.1
+# Adds up what moves without anybody having asked for it, from the first picture on.
+SHIFTS = """(() => {
+  window.shifts = { sum: 0, of: [] };
+  const hear = (entry) => {
+    if (entry.hadRecentInput) return;
+    const nodes = entry.sources.map(({ node }) => node?.id || node?.className || node?.nodeName);
+    window.shifts.sum += entry.value;
+    window.shifts.of.push(`${entry.value.toFixed(3)}: ${nodes.join(", ")}`);
+  };
+  new PerformanceObserver((list) => list.getEntries().forEach(hear)).observe({ type: "layout-shift", buffered: true });
+})()"""
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), reason="chromium is not installed"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield launched
-        launched.close()
+pytestmark = IN_A_BROWSER
 
 
 @pytest.fixture(scope="module")
@@ -91,11 +89,15 @@ def problems_of(context: BrowserContext, address: str) -> list[str]:
         if not asked.url.startswith(("http://127.0.0.1:", "data:", "blob:")):
             problems.append(f"asked {asked.url}")
 
+    page.add_init_script(SHIFTS)
     page.on("console", hear)
     page.on("request", note)
     page.goto(address)
     page.wait_for_load_state("networkidle")
     page.wait_for_timeout(600)
+    shifts = page.evaluate("window.shifts")
+    if shifts["sum"] > MOST_SHIFT:
+        problems.append(f"moves by {shifts['sum']:.3f} while it loads: {'; '.join(shifts['of'])}")
     problems += violations(page)
     if not page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"):
         problems.append("wider than the screen")

@@ -3,14 +3,12 @@ looked at."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import delete, insert, update
 
 from job.versions import read_job
@@ -19,30 +17,21 @@ from service.stack import Stack
 from service.store.models import EvaluationRow, Job
 from service.store.session import Database
 from tests.conftest import TINY_JOB
-from tests.e2e.pages import FLAGS, opened
+from tests.e2e.browsers import IN_A_BROWSER
+from tests.e2e.pages import opened
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.browser,
-    pytest.mark.thorough,
-    pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), reason="chromium is not installed"),
-]
+pytestmark = IN_A_BROWSER
 
 
 @pytest.fixture
-def page(client: Client) -> Iterator[Page]:
+def page(browser: Browser, client: Client) -> Iterator[Page]:
     """A page whose scripts must not fail."""
-    with sync_playwright() as playwright:
-        browser: Browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        context = opened(browser, client, 1280, "light")
-        page, problems = context.new_page(), []
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        yield page
-        context.close()
-        browser.close()
-        assert problems == []
+    context = opened(browser, client, 1280, "light")
+    page, problems = context.new_page(), []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    yield page
+    context.close()
+    assert problems == []
 
 
 @pytest.fixture

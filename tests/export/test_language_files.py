@@ -12,6 +12,7 @@ import torch
 from export import tools
 from export.formats.block_configs import format as block_configs
 from export.formats.gguf import format as gguf_format
+from export.formats.gguf import quantizing
 from export.generation import continuation
 from export.tools import CannotWrite
 from job.formats import Subject, refusal
@@ -62,6 +63,12 @@ def test_gguf_is_deci_where_llamas_layers_differ(tmp_path) -> None:
     assert fields["deci.feed_forward_length"].contents() == [layer.ffn for layer in layers]
 
 
+def without_engine(monkeypatch) -> None:
+    """As on a worker without llama.cpp for Python."""
+    for module in (gguf_format, quantizing):
+        monkeypatch.setattr(module, "has_engine", lambda: False)
+
+
 def quantizer(folder: Path, monkeypatch, body: str) -> None:
     """A `llama-quantize` on PATH that does this with `source`, `target` and `kind`."""
     script = folder / "bin" / "llama-quantize"
@@ -71,7 +78,38 @@ def quantizer(folder: Path, monkeypatch, body: str) -> None:
     monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", ["llama/tiny", "llama", "mistral", "qwen2", "qwen3"])
+def test_llama_cpp_itself_reads_the_files_and_rounds_them(name: str, tmp_path, monkeypatch) -> None:
+    """Compiling llama.cpp takes minutes, so `make test` goes without: pip install 'winnow[llamacpp]'."""
+    pytest.importorskip("llama_cpp")
+    space = space_of(name)
+    contents, texts = random_contents(space, seed=4), samples_of(space)
+    told = gguf_format.write_contents(contents, texts, tmp_path)
+    assert gguf_format.ENGINE_RAN in told["notes"]
+    parts = gguf_format.parts(tmp_path)
+    assert {"q4_k_m", "f16 in llama.cpp", "q8_0 in llama.cpp"} < parts.keys()
+    stored = gguf_format.as_stored(contents.network)
+    run, right = reloaded("gguf", tmp_path, monkeypatch, "f16 in llama.cpp"), continuation(stored, texts)
+    allowed = parts["f16 in llama.cpp"].tolerance
+    assert allowed is not None
+    assert np.abs(run(texts.numpy()) - answers(stored, texts)).max() <= allowed / 2
+    assert right is not None
+    assert right.compared(run.generate(right.prompts, right.count), allowed)["parted_at"] is None
+    rounded = [reloaded("gguf", tmp_path, monkeypatch, f"q8_0{of}")(texts.numpy()) for of in ("", " in llama.cpp")]
+    # llama.cpp rounds what it multiplies with 8 bits to 8 bits too.
+    assert np.abs(rounded[0] - rounded[1]).max() <= 0.1
+
+
+def test_a_file_that_llama_cpp_does_not_load_is_told(tmp_path, monkeypatch) -> None:
+    pytest.importorskip("llama_cpp")
+    (tmp_path / "model-f16.gguf").write_bytes(b"GGUF and nothing")
+    with pytest.raises(SystemExit, match=r"llama.cpp does not load model-f16.gguf"):
+        reloaded("gguf", tmp_path, monkeypatch, "f16 in llama.cpp")
+
+
 def test_llama_cpps_quantizer_is_asked_where_it_is(tmp_path, monkeypatch) -> None:
+    without_engine(monkeypatch)
     space = space_of("llama/tiny")
     contents, texts = random_contents(space, seed=4), samples_of(space)
     gguf_format.write_contents(contents, texts, tmp_path)
@@ -80,6 +118,7 @@ def test_llama_cpps_quantizer_is_asked_where_it_is(tmp_path, monkeypatch) -> Non
     quantizer(tmp_path, monkeypatch, body)
     told = gguf_format.write_contents(contents, texts, tmp_path)
     assert any("llama-quantize on the worker" in note for note in told["notes"])
+    assert gguf_format.ENGINE_MISSING in told["notes"]
     assert list(gguf_format.parts(tmp_path)) == ["f16", "q8_0", "q4_k_m"]
     run = reloaded("gguf", tmp_path, monkeypatch, "q4_k_m")
     assert np.abs(run(texts.numpy()) - answers(contents.network, texts)).max() <= 0.1

@@ -50,6 +50,9 @@ class MemoryReporter:
         if self.may_stop and self.is_stopping:
             raise Interrupted("stopping")
 
+    def items(self, done: int, total: int, *, within: float = 0.0, force: bool = False) -> None:
+        self.progress((done + within) / max(1, total), force=force)
+
     @property
     def is_stopping(self) -> bool:
         return self.stop_at is not None and self.progressed >= self.stop_at
@@ -69,6 +72,13 @@ class MemoryReporter:
 
     def listen(self) -> None:
         self.progress(0.0)
+
+    def transact(self, _write: Callable[[Any], Any]) -> Any:
+        """There are no rows, and so no earlier jobs that say how long this one takes."""
+        raise ValueError("No job is stored here.")
+
+    def take_down(self) -> None:
+        """Nothing was put up for other workers."""
 
     def event(self, kind: str, data: dict[str, Any]) -> None:
         self.told.append((kind, dict(data)))

@@ -21,7 +21,8 @@ from pipeline import finalists, healing, stages
 from pipeline.artifacts import ArtifactStore
 from pipeline.exams import exams_of, held_out_exams_of
 from pipeline.healed_front import kendall_tau
-from pipeline.healing import Healer, chosen_networks, spread
+from pipeline.healing import Healer
+from pipeline.healing_choice import chosen_networks, spread
 from pipeline.materials import prepare_data
 from pipeline.reporter import Interrupted
 from pipeline.training import train_supernet

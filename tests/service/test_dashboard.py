@@ -14,10 +14,12 @@ from fastapi import FastAPI
 from job.versions import outline
 from service.api.schemas import JobOut
 from service.dashboard import pages
-from service.dashboard.pages import HEALING_STAGE, ON_TARGET_STAGES, stages_of
+from service.dashboard.pages import BASELINES_STAGE, HEALING_STAGE, ON_TARGET_STAGES, stages_of
 from service.errors import NotFound
 from service.store.models import JOB_STATES, STAGES
 
+# Stages that few jobs have.
+RARE = (BASELINES_STAGE, HEALING_STAGE)
 HERE = Path(pages.__file__).parent
 STATIC = HERE / "static"
 OWN = [path for path in STATIC.rglob("*") if path.is_file() and "vendor" not in path.parts]
@@ -114,17 +116,19 @@ def test_an_unknown_id_is_said_as_text(client: Browser) -> None:
 
 def test_the_job_page_has_every_stage_and_hook(client: Browser) -> None:
     text = client.get(f"/jobs/{JOB.id}").text
-    assert [stage for stage in STAGES if f'data-stage="{stage}"' not in text] == [*ON_TARGET_STAGES, HEALING_STAGE]
+    assert [stage for stage in STAGES if f'data-stage="{stage}"' not in text] == [*ON_TARGET_STAGES, *RARE]
     for hook in ("state-badge", "stage", "progress", "pareto-plot", "front-table", "detail-panel", "curve"):
         assert f'data-testid="{hook}"' in text
 
 
 def test_only_a_job_with_a_target_measures_hardware() -> None:
     spec = {"objectives": [{"metric": "accuracy"}, {"metric": "latency_ms", "target": "cpu-torch"}]}
-    assert set(STAGES) - set(stages_of(outline(spec))) == {HEALING_STAGE}
-    assert stages_of(outline({**spec, "healing": {"networks": "knee"}})) == list(STAGES)
+    assert set(STAGES) - set(stages_of(outline(spec))) == set(RARE)
+    healed, policies = {"healing": {"networks": "knee"}}, {"quantization": {"bits": [8, 32]}}
+    assert set(STAGES) - set(stages_of(outline({**spec, **healed}))) == {BASELINES_STAGE}
+    assert set(STAGES) - set(stages_of(outline({**spec, **policies}))) == {HEALING_STAGE}
     without = outline({"objectives": [{"metric": "macs", "target": None}]})
-    assert set(STAGES) - set(stages_of(without)) == {*ON_TARGET_STAGES, HEALING_STAGE}
+    assert set(STAGES) - set(stages_of(without)) == {*ON_TARGET_STAGES, *RARE}
 
 
 def test_filters_are_states() -> None:

@@ -28,7 +28,7 @@ from service.settings import Settings
 from service.store import leases, queries, records
 from service.store.leases import LeaseLost
 from service.store.models import Artifact, Job
-from service.store.records import HealedFront, HealedNetwork, HealingPoint
+from service.store.records import FidelityScore, HealedFront, HealedNetwork, HealingPoint
 from service.store.session import Database
 from tests.proxyless.test_strategy import CHOICES, table
 from workers import runner
@@ -44,6 +44,19 @@ HEALED: dict[str, Any] = {
     "training": {**SEARCHED["training"], "epochs": 1},
     "search": {"algorithm": "random", "evaluations": 3, "calibration_images": 64, "options": {"batch": 3}},
     "healing": {"networks": "front", "most": 2, "steps": 6, "validations": 3, "patience": 1, "hidden": 0.5},
+}
+# Its networks heal a little in the search, so that its search is cut off within rungs and between them.
+CLIMBING: dict[str, Any] = {
+    **HEALED,
+    "search": {
+        "algorithm": "winnow",
+        "evaluations": 6,
+        "calibration_images": 64,
+        "options": {"batch": 3, "initial": 3},
+        "fidelities": {"steps": [1, 4], "candidates": 3},
+    },
+    # Networks whose hidden states have other places could not heal.
+    "healing": {**HEALED["healing"], "hidden": 0.0},
 }
 QUANTIZED: dict[str, Any] = {
     **SEARCHED,
@@ -176,6 +189,10 @@ class Bench:
                     for one in sorted(records.read(session, self.id, HealingPoint), key=lambda one: one.key)
                 ],
                 "healed front": records.read(session, self.id, HealedFront),
+                "rungs": [
+                    one.model_copy(update={"seconds": 0.0}) for one in records.read(session, self.id, FidelityScore)
+                ],
+                "fidelities": records.fidelities_of(session, self.id),
             }
 
 
@@ -205,7 +222,13 @@ def every_report_is_a_transaction(monkeypatch: pytest.MonkeyPatch) -> Iterator[N
 def specs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """The kinds of jobs."""
     gradient = by_gradient(tmp_path_factory.mktemp("tables"))
-    return {"searched": SEARCHED, "quantized": QUANTIZED, "by gradient": gradient, "healed": HEALED}
+    return {
+        "searched": SEARCHED,
+        "quantized": QUANTIZED,
+        "by gradient": gradient,
+        "healed": HEALED,
+        "climbing": CLIMBING,
+    }
 
 
 Undisturbed = Callable[[str], tuple[dict[str, Any], list[Point]]]
@@ -271,6 +294,8 @@ def run_to_the_end(bench: Bench, expected: type[BaseException], most: int, **tam
         ("by gradient", "before"),
         ("healed", "before"),
         pytest.param("healed", "after", marks=pytest.mark.thorough),
+        pytest.param("climbing", "before", marks=pytest.mark.thorough),
+        pytest.param("climbing", "after", marks=pytest.mark.thorough),
         pytest.param("quantized", "after", marks=pytest.mark.thorough),
         pytest.param("by gradient", "after", marks=pytest.mark.thorough),
     ],
@@ -298,6 +323,21 @@ def test_a_healing_whose_runners_die_again_and_again_ends_as_an_undisturbed_one(
     left: list[Point] = [("heal", number) for number in (21, 26, 23, 28, 25, 22)]
     deaths = len(left)
     assert max(number for stage, number in points if stage == "heal") > 5 * 22
+    assert run_to_the_end(bench, Died, deaths, after=at_each(left, die)) == deaths + 1, left
+    assert bench.outcome() == expected
+
+
+def test_a_search_whose_networks_heal_and_whose_runners_die_again_and_again_ends_as_an_undisturbed_one(
+    database: Database, tmp_path: Path, undisturbed: Undisturbed, specs: dict[str, Any]
+) -> None:
+    """Within rungs, between a score and its record, and in a wave that is half done."""
+    expected, points = undisturbed("climbing")
+    assert [rung.networks for rung in expected["fidelities"].rungs] == [3, 2]
+    bench = Bench(database, tmp_path, specs["climbing"])
+    most = max(number for stage, number in points if stage == "search")
+    # Each run comes a few steps further than the one before.
+    left: list[Point] = [("search", number) for number in range(most // 6, most // 6 + 5)]
+    deaths = len(left)
     assert run_to_the_end(bench, Died, deaths, after=at_each(left, die)) == deaths + 1, left
     assert bench.outcome() == expected
 

@@ -23,7 +23,7 @@ from service.store.models import EvaluationRow, Export, Job, JobRecord
 from service.store.records import BlockScores
 from service.store.session import Database
 from tests.api import open_api
-from tests.workers.test_faults import HEALED, Bench, every_report_is_a_transaction
+from tests.workers.test_faults import CLIMBING, HEALED, Bench, every_report_is_a_transaction
 from workers import runner
 
 __all__ = ["every_report_is_a_transaction"]
@@ -87,7 +87,7 @@ def exported(bench: Bench, api: TestClient, **body: Any) -> tuple[dict[str, Any]
 
 @pytest.mark.parametrize("named", [[], ["knee"], ["0123456789abcdef"]])
 def test_most_is_of_the_front_and_refused_elsewhere(named: list[str]) -> None:
-    with pytest.raises(ValueError, match="--most is of the networks of the front: winnow heal JOB front --most N"):
+    with pytest.raises(ValueError, match="--most counts networks of the front: winnow heal JOB front --most N"):
         CliRunner().invoke(app, ["heal", "nonsuch", *named, "--most", "3"], catch_exceptions=False)
 
 
@@ -134,6 +134,39 @@ def test_a_healed_job_takes_over_the_front_and_only_heals(api: TestClient, finis
     # Healing again, of the job that healed: the same supernet, and whoever is healed begins anew.
     again = asked(api, made.id, healing={**HEALING, "networks": [one["architecture_id"]]})
     assert again["spec"]["supernet"]["reuse"] == finished.id
+
+
+def test_what_a_search_has_chosen_by_healing_is_told_and_taken_over(
+    api: TestClient, database: Database, settings: Settings
+) -> None:
+    bench = Bench(database, settings.data_dir, CLIMBING)
+    bench.run()
+    assert bench.job().state == "succeeded", bench.job().message
+    told = api.get(f"/v1/jobs/{bench.id}/healing").json()
+    report, scores = told["fidelities"], told["fidelity_scores"]
+    assert [(rung["steps"], rung["networks"]) for rung in report["rungs"]] == [(1, 3), (4, 2)]
+    assert [score["level"] for score in scores].count(2) == 2
+    assert set(told["fidelity_found"]) == {score["architecture_id"] for score in scores}
+    for score in scores:
+        network = api.get(f"/v1/jobs/{bench.id}/architectures/{score['architecture_id']}").json()
+        assert told["fidelity_found"][score["architecture_id"]]["accuracy"] == network["metrics"]["accuracy"]
+        # By these it is chosen; its numbers in the end are others, and stand elsewhere.
+        assert "test_accuracy" not in score["metrics"]
+    low, high = report["correlations"][0]["low"], report["correlations"][0]["high"]
+    assert (low, high, report["correlations"][0]["networks"]) == (0, 1, 3)
+    assert [one["architecture_id"] for one in told["networks"]] == report["points"][:2]
+    for one in told["networks"]:
+        assert {"accuracy", "test_accuracy"} < set(one["after"])
+
+    # A job that heals again takes over what was chosen, and comes from nothing to the same weights.
+    made = Made(bench, asked(api, bench.id, healing=CLIMBING["healing"])["id"])
+    assert made.job().spec["search"]["fidelities"] is None
+    made.run()
+    again = api.get(f"/v1/jobs/{made.id}/healing").json()
+    assert (again["fidelities"], again["fidelity_scores"]) == (report, scores)
+    assert [(one["architecture_id"], one["after"], one["best_step"]) for one in again["networks"]] == [
+        (one["architecture_id"], one["after"], one["best_step"]) for one in told["networks"]
+    ]
 
 
 def test_an_export_ships_the_better_weights_and_says_which(

@@ -66,7 +66,7 @@ def test_writer_that_lost_its_lease_cannot_write(database: Database, job_id: str
         lambda session: score(session, job_id, first.epoch),
         lambda session: leases.renew(session, Job, job_id, first.epoch, 60),
         lambda session: queries.set_progress(
-            session, job_id, first.epoch, stage="search", progress=0.5, stage_progress=0.5, eta_seconds=None
+            session, job_id, first.epoch, stage="search", progress=0.5, stage_progress=0.5
         ),
     ):
         with pytest.raises(LeaseLost), database.transaction() as session:

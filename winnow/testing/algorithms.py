@@ -17,6 +17,9 @@ from plugins import kinds
 from search.algorithm import SearchAlgorithm
 from search.algorithms import make_algorithm
 from search.evaluation import Evaluation
+from search.fidelities.known import Fidelities
+from search.fidelities.ladder import Ladder
+from search.fidelities.plan import LadderPlan
 from search.loop import each, run_search
 from search.metrics import Source
 from search.objectives import Constraint, Objective
@@ -225,6 +228,29 @@ class AlgorithmContract(Declared):
             return Evaluation(architecture, {"m0": math.inf, "m1": -math.inf}, Source.MEASURED)
 
         assert len(search(plugin, evaluate=endless)[1]) == BUDGET
+
+    @pytest.mark.parametrize("evaluate", [score, some_not_a_number])
+    def test_networks_that_heal_a_little_climb_as_planned_and_are_replayed(
+        self, plugin: str, evaluate: Callable[[Architecture], Evaluation]
+    ) -> None:
+        def heal(architecture: Architecture, level: int) -> Evaluation:
+            metrics = evaluate(architecture).metrics
+            return Evaluation(architecture, {**metrics, "m0": metrics["m0"] + level * architecture.genes[-1]})
+
+        def climbed() -> list[list[str]]:
+            algorithm = make(plugin, evaluations=BUDGET)
+            known = Fidelities(OBJECTIVES[:2], (), 2, {"m0"}, SPACE.largest().id)
+            chooser = algorithm.chooser(known)
+            assert chooser.waves[-1] == 1
+            ladder = Ladder(LadderPlan((10, 40), 8, 0.5), chooser, known, heal, BUDGET)
+            assert len(run_search(algorithm, each(evaluate), {}, ladder)) == BUDGET
+            return [list(level) for level in known.levels[1:]]
+
+        first, second = climbed()
+        assert (len(first), len(second)) == (8, 4)
+        assert set(second) < set(first)
+        assert SPACE.largest().id not in first
+        assert climbed() == [first, second]
 
     @pytest.mark.parametrize("evaluations", [0, -1])
     def test_a_budget_below_one_is_refused(self, plugin: str, evaluations: int) -> None:

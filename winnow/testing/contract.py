@@ -38,7 +38,7 @@ class Contract:
     """Tests of one plug-in, by its name; or of several.
 
     Attributes:
-        name: of the plug-in under test.
+        name: name of the plug-in under test.
         names: several, in place of one.
     """
 

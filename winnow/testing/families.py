@@ -121,7 +121,7 @@ class FamilyContract(Contract):
         assert any(can_be_built(plugin, preset) for preset in presets(plugin))
 
     def test_counted_params_equal_those_of_the_extracted_network(self, small: Subject) -> None:
-        """Of a whole network."""
+        """Numbers of a whole network."""
         for architecture in small.architectures(5):
             network = extract(small.supernet, architecture)
             counted = sum(layer.params() for layer in small.space.layers(architecture).values())
@@ -154,6 +154,10 @@ class FamilyContract(Contract):
                 if is_allowed(preset, wanted):
                     changes = wanted
                     break
+        closed = getattr(FAMILIES.load(preset[0]), "CLOSED", frozenset())
+        assert not closed & set(changes), "a choice that the family calls closed can be extended"
+        if closed.issuperset(choice.name for choice in whole.space.choices):
+            pytest.skip("every choice of this preset has all options there are")
         assert changes, "no choice of this preset can be extended"
         return Subject(load_family(*preset, Adjustments(changes)))
 
@@ -180,7 +184,7 @@ class FamilyContract(Contract):
             assert wide.space.layers(same) == whole.space.layers(architecture)
 
     def test_a_preset_can_be_narrowed_to_one_network(self, preset: tuple[str, str], whole: Subject) -> None:
-        """Which is the same network."""
+        """It is the same network."""
         space = whole.space
         network = space.sample(np.random.default_rng(0))
         active = [item for item, alive in zip(network.items, space.is_active(network), strict=True) if alive]

@@ -1,6 +1,6 @@
 """`model-f16.gguf` and `model-q8_0.gguf`, written with llama.cpp's own package.
 
-Layers that are alike are llama.cpp's `llama`, `qwen2` or `qwen3`. Of llamas whose layers differ, `deci` has every
+Layers that are alike are llama.cpp's `llama`, `qwen2` or `qwen3`. For llamas whose layers differ, `deci` has every
 layer's own heads and width; qwens are filled up with zeros, because their architectures have one width.
 """
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from export.contents import BundleContents, Part
-from export.formats.gguf.quantizing import COMMANDS, KIND, commands, quantized
+from export.formats.gguf.quantizing import COMMANDS, KIND, commands, has_engine, quantized
 from export.formats.gguf.vocabulary import add_vocabulary
 from export.formats.huggingface.format import described, padded
 from export.generation import in_float32
@@ -26,11 +26,21 @@ from supernet.inputs import Inputs
 
 # Weights are compared as they are stored: in 16 bits, but for the norms. What remains is another order of sums.
 TOLERANCE = 1e-4
+# llama.cpp rounds what it multiplies with weights of 16 bits to 16 bits too.
+IN_16_BITS = 1e-2
+# A file that llama.cpp itself reads, where it is installed; otherwise a reader of our own does.
+IN_ENGINE = " in llama.cpp"
 SCALED = True
 GENERATES = True
 COMPANIONS = False
 
 PACKAGES = ("gguf", "numpy", "torch")
+
+ENGINE_RAN = "llama.cpp itself, on the worker, gave the answers that the report has for it."
+ENGINE_MISSING = (
+    "The worker has no llama.cpp, so a reader of Winnow's own gave the answers in the report. With "
+    "`pip install 'winnow[llamacpp]'`, which compiles it, exports are tried in llama.cpp too."
+)
 
 # transformers' names of a layer's tensors -> llama.cpp's.
 NAMES = {
@@ -65,7 +75,7 @@ def as_stored(network: nn.Module) -> nn.Module:
 
 REFERENCE = as_stored
 
-RELOAD = Path(__file__).with_name("reading.py").read_text(encoding="utf-8")
+RELOAD = "\n\n".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("engine.py", "reading.py"))
 
 
 def write(network: nn.Module, example: Tensor | Inputs, folder: Path) -> None:
@@ -81,7 +91,11 @@ def parts(folder: Path) -> dict[str, Part]:
     """The files that are checked one by one."""
     found = {"f16": Part(TOLERANCE), "q8_0": Part(None)}
     # Of llama.cpp's quantizer, where it was there; 4 bits may be too coarse for a small network.
-    return found | ({KIND: Part(None, optional=True)} if (folder / f"model-{KIND}.gguf").is_file() else {})
+    if (folder / f"model-{KIND}.gguf").is_file():
+        found[KIND] = Part(None, optional=True)
+    if has_engine():
+        found |= {f"f16{IN_ENGINE}": Part(IN_16_BITS), f"q8_0{IN_ENGINE}": Part(None)}
+    return found
 
 
 def leave_out(folder: Path, part: str) -> None:
@@ -120,6 +134,7 @@ def write_contents(contents: BundleContents, example: Tensor | Inputs, folder: P
     (folder / COMMANDS).write_text(commands(contents, layers))
     if (told := quantized(folder)) is not None:
         notes.append(told)
+    notes.append(ENGINE_RAN if has_engine() else ENGINE_MISSING)
     return {"notes": notes}
 
 

@@ -6,8 +6,10 @@ time. A network that is the checkpoint's without some layers is also what `--pru
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,27 +23,44 @@ BINARY, KIND, COMMANDS = "llama-quantize", "q4_k_m", "llama-quantize.txt"
 BLOCK = 256
 # A large file takes minutes.
 PATIENCE_SECONDS = 3600
+# llama.cpp for Python: the engine itself, and its quantizer as a function.
+PACKAGE = "llama_cpp"
+# In a process of its own: what llama.cpp cannot read may end it.
+QUANTIZE = """
+import sys, llama_cpp
+params = llama_cpp.llama_model_quantize_default_params()
+params.ftype = llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_K_M
+sys.exit(llama_cpp.llama_model_quantize(sys.argv[1].encode(), sys.argv[2].encode(), params))
+"""
+
+
+def has_engine() -> bool:
+    """Whether llama.cpp for Python is installed here."""
+    return importlib.util.find_spec(PACKAGE) is not None
 
 
 def quantized(folder: Path) -> str | None:
-    """Write `model-q4_k_m.gguf` where the quantizer is on PATH.
+    """Write `model-q4_k_m.gguf` where the quantizer is on PATH, or in llama.cpp for Python.
 
     Returns:
-        What to tell; None: the binary is not there.
+        What to tell; None: neither is there.
 
     Raises:
         CannotWrite: it failed; its last words are in the message.
     """
-    binary = shutil.which(BINARY)
-    if binary is None:
+    source, file = str(folder / "model-f16.gguf"), folder / f"model-{KIND}.gguf"
+    if (binary := shutil.which(BINARY)) is not None:
+        name, given = binary, [binary, source, str(file), KIND.upper()]
+    elif has_engine():
+        name, given = "llama-cpp-python", [sys.executable, "-I", "-B", "-c", QUANTIZE, source, str(file)]
+    else:
         return None
-    file = folder / f"model-{KIND}.gguf"
-    given = [binary, str(folder / "model-f16.gguf"), str(file), KIND.upper()]
     done = subprocess.run(given, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     if done.returncode or not file.is_file():
         said = (done.stderr or done.stdout).strip().splitlines()
-        raise CannotWrite(f"{BINARY} ended with {done.returncode}: {' '.join(said[-2:]) or 'it said nothing'}.")
-    return f"`{file.name}` is of {binary} on the worker."
+        shown = BINARY if name == binary else name
+        raise CannotWrite(f"{shown} ended with {done.returncode}: {' '.join(said[-2:]) or 'it said nothing'}.")
+    return f"`{file.name}` is of {name} on the worker."
 
 
 def commands(contents: BundleContents, layers: Sequence[DecoderLayerSpec]) -> str:

@@ -8,6 +8,8 @@ def reload(folder, part):  # type: ignore[no-untyped-def]
     import numpy
     import torch
 
+    if part.endswith(" in llama.cpp"):
+        return engine(f"{folder}/model-{part.removesuffix(' in llama.cpp')}.gguf")  # noqa: F821, which `engine.py` defines
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     reader = gguf.GGUFReader(f"{folder}/model-{part}.gguf")
     arch = reader.fields["general.architecture"].contents()

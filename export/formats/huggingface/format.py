@@ -3,7 +3,7 @@
 A network whose layers are alike is that network. Where they differ, all are as wide as the widest, filled with zeros
 that change nothing: a zero row of a weight gives a zero, which a zero column takes no notice of.
 
-Of a network of two towers each tower is also there by itself, in `vision_model/` and `text_model/`.
+Each tower of a network of two is also there by itself, in `vision_model/` and `text_model/`.
 """
 
 from __future__ import annotations

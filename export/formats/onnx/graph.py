@@ -14,7 +14,7 @@ def name_layers(model: onnx.ModelProto, prefix: str) -> None:
     """Name the node of every convolution and linear layer `/path/of/the/layer/Conv`, as quantization looks for them.
 
     Args:
-        prefix: of paths, that is left out.
+        prefix: prefix of paths, that is left out.
     """
     graph = model.graph
     stored = {tensor.name for tensor in graph.initializer}

@@ -123,8 +123,8 @@ def write_contents(contents: BundleContents, example: Tensor | Inputs, folder: P
 def write(network: nn.Module, example: Tensor | Inputs, folder: Path) -> None:
     """Write the weights, the source of the network's blocks, and the script that joins them.
 
-    Of a network with a quantization policy the weights are written as they are stored, with the recipe that says how
-    they are executed and the source of the layers that do it in plain PyTorch.
+    The weights of a network with a quantization policy are written as they are stored. A recipe beside them says how
+    they are executed, and the source of layers that do it in plain PyTorch is there too.
     """
     applied = applied_to(network)
     blocks = [type(block) for block in network.children()]

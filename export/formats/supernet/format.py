@@ -201,7 +201,7 @@ def write(network: nn.Module, example: Tensor | Inputs, folder: Path) -> None:
 
 
 def write_contents(contents: BundleContents, example: Tensor | Inputs, folder: Path) -> dict[str, Any]:
-    """Write the supernet, its networks and the picker. Of contents without a supernet, the network is all of it.
+    """Write the supernet, its networks and the picker. Without a supernet, the network is all of it.
 
     Returns:
         `bytes` of the weights, `apart_bytes` of the same networks each in a file of its own, `networks` and `notes`.

@@ -39,7 +39,7 @@ class Gap(NamedTuple):
     """Between two networks that are neighbours on the measured front: where another one might be.
 
     Attributes:
-        area: of the rectangle between them, on the scales of the front.
+        area: area of the rectangle between them, on the scales of the front.
         low, high: their values in the other objective.
     """
 

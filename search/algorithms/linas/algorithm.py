@@ -1,7 +1,7 @@
 """LINAS (Cummings et al. 2022, arXiv 2205.10358, algorithm 1): measure, fit predictors, evolve on them, repeat.
 
-The published loop, without the faults of its published code (DyNAS-T): what was measured is not proposed again,
-genes that a network does not depend on are masked out of the features, a mutation rate is one per gene, the order of
+The published loop, without the faults of its published code (DyNAS-T): what was measured is not proposed again, and
+genes that a network does not depend on are masked out of the features. A mutation rate is one per gene, the order of
 objectives is that of the job, and a warm start is used. The grids of the predictors' search span the published ranges
 in ten geometric steps instead of a hundred equal ones.
 """

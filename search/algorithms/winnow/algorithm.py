@@ -7,11 +7,14 @@
    optimistic means, breed again. Small spaces are weighed whole. Where choices are alike, such as the bits of every
    layer, they have one option together in the first three quarters of a search: it finds networks, and then mixes.
    To the Gaussian processes they are as one choice, so that what is known of a network holds for its other policies.
-4. A batch is chosen one by one by expected hypervolume improvement (`improvement`), in turn measured in the metrics'
-   own units, where the ends of the front weigh most, and in normal scores, where its middle does. Each choice counts
-   as evaluated at its mean before the next. Limits cut the volume off, or weigh it by their probability to be met.
+4. A batch is chosen one by one by expected hypervolume improvement (`improvement`). It is measured in turn in the
+   metrics' own units, where the ends of the front weigh most, and in normal scores, where its middle does. Each choice
+   counts as evaluated at its mean before the next. Limits cut the volume off, or weigh it by their probability to be
+   met.
    Every fourth choice looks for the best in one objective alone: the ends of a front are where a model knows least,
    and a search that misses one does not come back to it by itself.
+5. Where networks heal a little (`search.fidelities`), beliefs are about what they will be on the highest rung: from the
+   first wave on candidates are chosen by that, and so are the networks that climb.
 """
 
 from __future__ import annotations
@@ -23,11 +26,15 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from search.algorithm import SearchAlgorithm
+from search.algorithms.winnow.climbing import ByBelief
 from search.algorithms.winnow.options import WinnowOptions
 from search.candidates import Breeder, TakenGenomes
 from search.evaluation import Evaluation
+from search.fidelities.known import Fidelities
+from search.fidelities.ladder import Chooser
 from search.gaussian_process.beliefs import Belief, Certainty, Exact, MetricModel, Validity
-from search.gaussian_process.improvement import expected_improvement, non_dominated_boxes
+from search.gaussian_process.fidelities import FidelityModel
+from search.gaussian_process.improvement import expected_improvement, non_dominated_boxes, spread_out
 from search.gaussian_process.regression import Features, kernel_features
 from search.gaussian_process.size_columns import RELEVANCE, SizeColumns
 from search.objectives import Constraint, Objective
@@ -62,9 +69,9 @@ class WinnowSearch(SearchAlgorithm[WinnowOptions]):
         self._seen = TakenGenomes()
         self._whole = all_genes(self.space) if self.space.size() <= POOL else None
         self._sizes = SizeColumns(self.space)
-        like = self._features(gene_matrix(self.space, [self.space.smallest()]))
+        self._like = like = self._features(gene_matrix(self.space, [self.space.smallest()]))
         self._tracked: list[Objective | Constraint] = [*self.objectives, *problem.constraints]
-        self._metrics: list[MetricModel | Exact] = [
+        self._metrics: list[MetricModel | FidelityModel | Exact] = [
             Exact(self._exact(tracked)) if tracked.metric in problem.exact_costs else MetricModel(like)
             for tracked in self._tracked
         ]
@@ -72,6 +79,7 @@ class WinnowSearch(SearchAlgorithm[WinnowOptions]):
         self._genes = np.zeros((0, len(self.space.choices)), dtype=np.int64)
         self._rows = np.zeros((0, len(self._tracked)))
         self._turn = 0
+        self._fidelities: Fidelities | None = None
         if problem.warm_start:
             self._learn(problem.warm_start)
 
@@ -101,6 +109,50 @@ class WinnowSearch(SearchAlgorithm[WinnowOptions]):
         self._genes = np.concatenate([self._genes, genes])
         self._rows = np.concatenate([self._rows, np.array(rows, dtype=float)])
         self._seen.add(genes)
+
+    def chooser(self, known: Fidelities) -> Chooser:
+        """See `SearchAlgorithm`."""
+        self._fidelities = known
+        self._metrics = [
+            FidelityModel(self._like, metric)
+            if isinstance(metric, MetricModel) and tracked.metric in known.healed
+            else metric
+            for tracked, metric in zip(self._tracked, self._metrics, strict=True)
+        ]
+        return ByBelief(self.climbers)
+
+    def climbers(self, level: int, count: int) -> list[Architecture]:
+        """Networks that climb to a level: those that together promise most for the front of the highest."""
+        assert self._fidelities is not None, "nobody climbs in this search"
+        waiting = self._fidelities.waiting(level)
+        valid = np.asarray(np.isfinite(self._rows).all(axis=1))
+        if len(waiting) <= count or valid.sum() < 2:
+            return [one.architecture for one in waiting[:count]]
+        genes = gene_matrix(self.space, [one.architecture for one in waiting])
+        with threadpool_limits(1):
+            self._see(valid)
+            beliefs = self._believe_from(level - 1, genes, waiting)
+            expected = np.stack([belief.costs for belief in beliefs[: len(self.objectives)]], axis=1)
+            top = self._fidelities.at_top()
+            kept = self._costs(top)[self._violations(top).sum(axis=1) == 0]
+            everything = np.concatenate([kept, expected])
+            # Before anybody is there, the front is a point that is no better than anything.
+            front = kept if len(kept) else everything.max(axis=0, keepdims=True)
+            chosen = self._greedy(genes, beliefs, front, everything, count)
+        return [waiting[i].architecture for i in chosen]
+
+    def _believe_from(self, level: int, genes: np.ndarray, waiting: Sequence[Evaluation]) -> list[Belief | Certainty]:
+        """What networks with scores at a level will be at the highest."""
+        features, beliefs = self._features(genes), list[Belief | Certainty]()
+        for tracked, metric in zip(self._tracked, self._metrics, strict=True):
+            costs = np.array([tracked.cost(one.metrics[tracked.metric]) for one in waiting])
+            if isinstance(metric, Exact):
+                beliefs.append(metric.believe(genes))
+            elif isinstance(metric, FidelityModel):
+                beliefs.append(metric.believe_from(level, features, costs))
+            else:  # measured, and no matter of weights
+                beliefs.append(Certainty(metric.scale, costs))
+        return beliefs
 
     def _propose(self, room: int) -> list[Architecture]:
         valid = np.asarray(np.isfinite(self._rows).all(axis=1))
@@ -150,10 +202,14 @@ class WinnowSearch(SearchAlgorithm[WinnowOptions]):
     def _chosen(self, count: int, valid: np.ndarray) -> np.ndarray:
         """Genes of the next batch, shape (up to count, num_choices)."""
         self._see(valid)
-        genes = self._genes[valid]
+        genes, rows = self._genes[valid], self._rows[valid].copy()
+        beliefs = self._believe(genes)
         # Scores carry noise, and a lucky one would hide everything near it: the front is of what is believed.
-        costs = np.stack([belief.costs for belief in self._believe(genes)[: len(self.objectives)]], axis=1)
-        feasible = self._violations_of(self._rows[valid]) == 0
+        costs = np.stack([belief.costs for belief in beliefs[: len(self.objectives)]], axis=1)
+        for i, metric in enumerate(self._metrics):
+            if isinstance(metric, FidelityModel):
+                rows[:, i] = beliefs[i].costs
+        feasible = self._violations_of(rows) == 0
         candidates, beliefs = self._candidates(genes, costs, feasible, count)
         if len(candidates) <= count:
             return candidates
@@ -175,8 +231,22 @@ class WinnowSearch(SearchAlgorithm[WinnowOptions]):
                 metric.see(column)
             else:
                 metric.see(features.rows(kept), column)
+        self._see_higher()
         recent = np.arange(len(valid))[-MODEL_ROWS:]
         self._validity.see(features.rows(recent), valid[recent])
+
+    def _see_higher(self) -> None:
+        """Show the models of metrics that heal what is known of every rung."""
+        known = self._fidelities
+        for level in range(1, len(known.levels) if known is not None else 0):
+            assert known is not None
+            pairs = known.pairs(level)
+            features = self._features(gene_matrix(self.space, [high.architecture for _, high in pairs]))
+            for tracked, metric in zip(self._tracked, self._metrics, strict=True):
+                if isinstance(metric, FidelityModel):
+                    scores = [[tracked.cost(one.metrics[tracked.metric]) for one in pair] for pair in pairs]
+                    below, costs = np.array(scores, dtype=float).reshape(len(pairs), 2).T
+                    metric.see_higher(features, below, costs)
 
     def _believe(self, genes: np.ndarray) -> list[Belief | Certainty]:
         features = self._features(genes)
@@ -289,9 +359,7 @@ class WinnowSearch(SearchAlgorithm[WinnowOptions]):
 
     def _end_worth(self, beliefs: list[Belief | Certainty], front: np.ndarray, works: np.ndarray) -> np.ndarray | None:
         """Expected improvement of the best in one learned objective, in turn; None where there is nothing to find."""
-        learned = [
-            i for i, metric in enumerate(self._metrics[: len(self.objectives)]) if isinstance(metric, MetricModel)
-        ]
+        learned = [i for i, metric in enumerate(self._metrics[: len(self.objectives)]) if not isinstance(metric, Exact)]
         if not learned or len(front) == 0 or len(self.objectives) == 1:
             return None
         end = learned[(self._turn // ENDS) % len(learned)]
@@ -306,7 +374,7 @@ class WinnowSearch(SearchAlgorithm[WinnowOptions]):
         front = known[moocore.is_nondominated(known, keep_weakly=False)]
         most = FRONT_POINTS[front.shape[1]]
         if len(front) > most:
-            front = front[_spread_out(front, most)]
+            front = front[spread_out(front, most)]
         pairs = zip(beliefs, front.T, strict=False)
         return np.stack([belief.known(view, column) for belief, column in pairs], axis=1)
 
@@ -320,18 +388,6 @@ class WinnowSearch(SearchAlgorithm[WinnowOptions]):
                 edge = min(edge, limit + 1e-9 * max(abs(limit), 1e-9))
             worst.append(belief.known(view, np.array([edge]))[0])
         return np.array(worst)
-
-
-def _spread_out(front: np.ndarray, count: int) -> np.ndarray:
-    """Positions of points that cover a front: the best in each objective, then always the farthest from those."""
-    span = np.ptp(front, axis=0)
-    scaled = (front - front.min(axis=0)) / np.where(span > 0, span, 1.0)
-    chosen = list(dict.fromkeys(scaled.argmin(axis=0).tolist()))
-    distance = np.min([((scaled - scaled[i]) ** 2).sum(axis=1) for i in chosen], axis=0)
-    while len(chosen) < count:
-        chosen.append(int(distance.argmax()))
-        distance = np.minimum(distance, ((scaled - scaled[chosen[-1]]) ** 2).sum(axis=1))
-    return np.array(chosen)
 
 
 ALGORITHM = WinnowSearch

@@ -16,7 +16,7 @@ class AlternatingOptions(MethodOptions):
         float, Field(gt=0, le=1, description="Weight of the labels; 1: full and random network in turn, no teacher.")
     ] = 1.0
     gamma: Annotated[Literal[0, 1], Field(description="1: a frozen copy of the full network teaches (InstaTune).")] = 0
-    temperature: Annotated[float, Field(gt=0, le=100, description="Of every divergence.")] = 1.0
+    temperature: Annotated[float, Field(gt=0, le=100, description="Temperature of every divergence.")] = 1.0
     num_random: Annotated[int, Field(ge=1, le=16, description="Random sub-networks a step, where alpha < 1.")] = 1
     label_smoothing: LabelSmoothing = 0.0
 

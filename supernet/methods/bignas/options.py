@@ -26,10 +26,12 @@ class BigNASOptions(MethodOptions):
     alpha_clip: Annotated[float, Field(gt=0, description="Largest importance weight of the divergence.")] = 5.0
     sampling: Literal["uniform", "params", "macs", "best_up", "worst_up"] = Field(
         default="uniform",
-        description="Of the random sub-networks: over genes; `params`, `macs`: over bins of that cost, so that small "
-        "and large ones are both seen; `best_up`, `worst_up`: AttentiveNAS, the best or worst of some candidates.",
+        description="How random sub-networks are drawn: over genes; `params`, `macs`: over bins of that cost, so that "
+        "small and large ones are both seen; `best_up`, `worst_up`: the best or worst of some candidates.",
     )
-    candidates: Annotated[int, Field(ge=2, le=64, description="Of `best_up` and `worst_up`, per random one.")] = 3
+    candidates: Annotated[
+        int, Field(ge=2, le=64, description="Networks that `best_up` and `worst_up` choose each random one from.")
+    ] = 3
     use_power: Annotated[
         float,
         Field(

@@ -14,7 +14,25 @@ export function ours() {
   return { "X-Winnow": "1", ...(token ? { "X-CSRF-Token": token } : {}) };
 }
 
+// Requests that wait for their answer, and when the last one had it.
+const traffic = { open: 0, last: performance.now() };
+
+/** Milliseconds in which nothing was asked; 0 while an answer is open. */
+export function quietFor() {
+  return traffic.open ? 0 : performance.now() - traffic.last;
+}
+
 async function request(path, options) {
+  traffic.open += 1;
+  try {
+    return await answered(path, options);
+  } finally {
+    traffic.open -= 1;
+    traffic.last = performance.now();
+  }
+}
+
+async function answered(path, options) {
   let answer;
   try {
     answer = await fetch(path, { ...options, headers: { Accept: "application/json", ...ours(), ...options?.headers } });

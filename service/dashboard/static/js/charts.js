@@ -19,13 +19,25 @@ export function makeChart(element, draw) {
   return chart;
 }
 
-/** A chart as a file's address: a PNG of twice its size, or an SVG. */
-export function pictureOf(chart, kind) {
+/**
+ * A chart as a file's address: a PNG of twice its size, or an SVG.
+ *
+ * @param {object[]} more series that the page draws beside the chart
+ */
+export function pictureOf(chart, kind, more = []) {
   const background = token("--panel");
-  if (kind === "png") return chart.getDataURL({ pixelRatio: 2, backgroundColor: background });
+  const whole = { ...chart.drawn, series: [...more, ...(chart.drawn?.series ?? [])], animation: false, backgroundColor: background };
+  if (kind === "png") {
+    const place = el("div");
+    const drawn = window.echarts.init(place, null, { renderer: "canvas", width: chart.getWidth(), height: chart.getHeight() });
+    drawn.setOption(whole);
+    const address = drawn.getDataURL({ pixelRatio: 2, backgroundColor: background });
+    drawn.dispose();
+    return address;
+  }
   const size = { width: chart.getWidth(), height: chart.getHeight() };
   const drawn = window.echarts.init(null, null, { renderer: "svg", ssr: true, ...size });
-  drawn.setOption({ ...chart.drawn, animation: false, backgroundColor: background });
+  drawn.setOption(whole);
   const text = drawn.renderToSVGString();
   drawn.dispose();
   return URL.createObjectURL(new Blob([text], { type: "image/svg+xml" }));

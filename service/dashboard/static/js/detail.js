@@ -21,6 +21,7 @@ export class Detail {
     this.#jobId = jobId;
     this.#results = results;
     this.#exports = exports;
+    document.addEventListener("keydown", (event) => event.key === "Escape" && this.#panel.classList.remove("up"));
     this.#invite();
   }
 

@@ -99,6 +99,24 @@ export function roughly(seconds) {
   return rounded < 600 ? duration(rounded) : duration(rounded).replace(/\s00\ss$/u, "");
 }
 
+// A time that is not known exactly is said in a unit and in steps of it, as long as it is below a limit; all in seconds.
+const SPANS = [[1, 5, 90, "s"], [60, 60, 5400, "min"], [3600, 1800, 129_600, "h"], [86_400, 43_200, Infinity, "d"]];
+
+/** A time between two bounds, as people say it: "12 to 18 min". */
+export function between(low, high) {
+  const [unit, step, , word] = SPANS.find(([, , limit]) => high < limit) ?? SPANS.at(-1);
+  const [from, to] = [low, high].map((seconds) => (Math.round(seconds / step) * step) / unit);
+  const most = Math.max(to, step / unit);
+  if (from >= most) return `about ${most}\u00a0${word}`;
+  return from > 0 ? `${from} to ${most}\u00a0${word}` : `up to ${most}\u00a0${word}`;
+}
+
+/** How long a job still takes, with what is known of its bounds; null: nobody knows. */
+export function left({ state, eta_seconds: seconds, eta_low_seconds: low, eta_high_seconds: high }) {
+  if (state !== "running" || seconds === null || seconds === undefined) return null;
+  return low === null || low === undefined || high === null ? `about ${roughly(seconds)}` : between(low, high);
+}
+
 const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const exact = new Intl.DateTimeFormat("en-GB", { dateStyle: "long", timeStyle: "long" });

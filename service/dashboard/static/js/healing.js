@@ -17,7 +17,7 @@ export class Healing {
    * @param {HTMLTableElement} table
    * @param {HTMLElement} note says what became of the front
    * @param {(id: string) => void} select called with the network of a row that was clicked
-   * @param {(networks: object[]) => void} found called with the healed networks, for the plot
+   * @param {(answer: object) => void} found called with the answer of `/healing`, for the plot and the rungs
    */
   constructor(jobId, table, note, select, found) {
     this.#table = table;
@@ -27,7 +27,7 @@ export class Healing {
       const answer = await get(`/v1/jobs/${jobId}/healing`).catch(() => null);
       if (answer === null) return;
       this.#draw(answer);
-      found(answer.networks);
+      found(answer);
     }, LOAD_MS);
     this.hear();
   }

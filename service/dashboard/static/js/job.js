@@ -8,7 +8,7 @@ import { DataCard } from "./data.js";
 import { Detail } from "./detail.js";
 import { byId, el, throttle } from "./dom.js";
 import { Exports } from "./exports.js";
-import { ago, amount, duration, exactTime, label, percent, roughly, timeOfDay } from "./format.js";
+import { ago, amount, duration, exactTime, label, left, percent, timeOfDay } from "./format.js";
 import { Gradient } from "./gradient.js";
 import { Healing } from "./healing.js";
 import { HypervolumeCard } from "./hypervolume.js";
@@ -22,6 +22,7 @@ import { FrontPlot } from "./plot.js";
 import { Baselines, Sensitivity } from "./policies.js";
 import { PredictorCard } from "./predictor.js";
 import { Results } from "./results.js";
+import { Rungs } from "./rungs.js";
 import { Sharing } from "./sharing.js";
 import { showSpec } from "./spec.js";
 import { Stages } from "./stages.js";
@@ -55,9 +56,11 @@ const limits = new Limits(byId("limits"), results, view, showLimits, select, sol
 const parallel = new Parallel({ card: byId("parallel-card"), element: byId("parallel"), note: byId("parallel-note") }, brush, keeps);
 const hypervolume = new HypervolumeCard({ card: byId("hypervolume-card"), element: byId("hypervolume"), note: byId("hypervolume-note") }, job.id);
 const gradient = submitted.spec.gradient ? new Gradient(job.id, select) : null;
+const rungs = submitted.spec.healing ? new Rungs(byId("rungs"), byId("rungs-table"), byId("rungs-note"), select) : null;
 const healing = submitted.spec.healing
-  ? new Healing(job.id, byId("healing-table"), byId("healing-note"), select, (networks) => {
-      results.setHealed(networks);
+  ? new Healing(job.id, byId("healing-table"), byId("healing-note"), select, (answer) => {
+      results.setHealed(answer.networks);
+      rungs.draw(answer);
       plot.show(results);
     })
   : null;
@@ -68,7 +71,6 @@ const sensitivity = new Sensitivity(byId("sensitivity-card"), byId("sensitivity"
 const predictor = new PredictorCard();
 const sharing = new Sharing(byId("sharing-card"), byId("sharing"));
 const notice = wantsNotice(byId("notify"));
-let finalists = 0;
 const dataCard = new DataCard(byId("data-card"), byId("data"));
 
 // --- the job itself -------------------------------------------------------------------------------
@@ -98,8 +100,7 @@ function showJob() {
 function showTimes() {
   byId("submitted").textContent = ago(job.created_at);
   byId("r-elapsed").textContent = duration(stages.elapsed);
-  const left = job.state === "running" && job.eta_seconds !== null ? `~ ${roughly(job.eta_seconds)}` : "–";
-  byId("r-left").textContent = left;
+  byId("r-left").textContent = left(job) ?? "–";
   stages.tick(job);
 }
 
@@ -126,14 +127,14 @@ function showPhase() {
 
 /** What is going on while there is nothing to plot. */
 function expectation() {
-  const left = job.eta_seconds ? `, about ${roughly(job.eta_seconds)} left for the whole job` : "";
+  const rest = left(job) === null ? "" : `, ${left(job)} left for the whole job`;
   if (job.state === "queued") return job.waits ?? "The job waits for a worker. It starts as soon as one is free.";
   if (job.state === "paused" || job.state === "pausing") return "The job is paused before its first evaluation. Resume it to go on.";
   if (ENDED.includes(job.state)) return `The job ${job.state === "failed" ? "failed" : "ended"} before an architecture was evaluated.`;
   if (job.stage === "train supernet") {
-    return `The supernet is being trained: one set of weights for every architecture of the space. ${percent(job.stage_progress)} of the training is done${left}. Then the first points appear here.`;
+    return `The supernet is being trained: one set of weights for every architecture of the space. ${percent(job.stage_progress)} of the training is done${rest}. Then the first points appear here.`;
   }
-  if (job.stage === "measure hardware") return `Layers and networks are being measured on the target: ${percent(job.stage_progress)}${left}. A job on the same device later finds them measured.`;
+  if (job.stage === "measure hardware") return `Layers and networks are being measured on the target: ${percent(job.stage_progress)}${rest}. A job on the same device later finds them measured.`;
   if (job.stage === "fit predictors") return "A predictor is being fitted to what was measured.";
   if (job.stage === "search") return "The search has begun. The first architectures are being evaluated.";
   return "The data is being loaded and split into training, validation and test.";
@@ -152,7 +153,6 @@ function showResults() {
   byId("r-best-name").textContent = `Best ${label(metric).toLowerCase()}`;
   byId("r-best").textContent = amount(metric, results.best(metric));
   const asked = job.spec?.search?.evaluations ?? submitted.spec.search?.evaluations;
-  if (asked) stages.count("search", `${results.count} of ${asked}`);
   byId("r-evaluated").textContent = asked ? `${results.count} of ${asked}` : String(results.count);
   byId("r-front").textContent = results.front.length ? String(results.front.length) : "–";
   showCaption();
@@ -248,8 +248,6 @@ function hear(kind, data) {
   } else if (kind === "baseline") {
     baselines.add(data);
   } else if (kind === "finalist") {
-    finalists += 1;
-    stages.count("measure finalists", `${finalists} measured`);
     loadFront();
     if (data.architecture_id === detail.shown) detail.show(data.architecture_id);
   } else if (kind === "predictor") {

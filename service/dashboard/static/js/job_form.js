@@ -169,6 +169,8 @@ export class JobForm {
     if (schema.type === "boolean") return this.#box(path, help);
     if (schema.type === "integer" || schema.type === "number") return this.#number(path, schema, help);
     if (schema.type === "string") return this.#text(path, schema, help);
+    const kinds = schema.several?.map((one) => one.type).sort().join(" ");
+    if (kinds === "array string") return this.#lines(path, help);
     return this.#json(path, help);
   }
 
@@ -235,6 +237,17 @@ export class JobForm {
     input.value = this.#given(path) ?? "";
     input.addEventListener("change", () => this.#set(path, input.value === "" ? undefined : input.value));
     return this.#wrap(path, help, input);
+  }
+
+  /** One text, or a list of texts: a line for each. */
+  #lines(path, help) {
+    const input = el("textarea", { rows: 2, autocomplete: "off", spellcheck: "false", placeholder: [at(this.#recipe, path) ?? []].flat().join("\n") });
+    input.value = [this.#given(path) ?? []].flat().join("\n");
+    input.addEventListener("change", () => {
+      const texts = input.value.split("\n").map((line) => line.trim()).filter(Boolean);
+      this.#set(path, texts.length > 1 ? texts : texts[0]);
+    });
+    return this.#wrap(path, `${help} One to a line.`, input);
   }
 
   /** Lists and what has no form of its own: words with commas between them, or JSON. */

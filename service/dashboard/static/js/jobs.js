@@ -2,7 +2,7 @@
 
 import { del, get, patch, post } from "./api.js";
 import { badge, byId, el } from "./dom.js";
-import { ago, amount, duration, exactTime, label, percent, roughly } from "./format.js";
+import { ago, amount, duration, exactTime, label, left, percent } from "./format.js";
 import { wantsNotice } from "./notify.js";
 
 const PAGE = 25;
@@ -174,13 +174,18 @@ function progressOf(job) {
   const took = job.started_at && job.finished_at ? (Date.parse(job.finished_at) - Date.parse(job.started_at)) / 1000 : null;
   const words = ended
     ? [job.state === "succeeded" ? "done" : job.stage ? `ended in ${job.stage}` : "never started", took === null ? null : `took ${duration(took)}`]
-    : [job.stage ?? "waits for a worker", job.state === "running" && job.eta_seconds !== null ? `about ${roughly(job.eta_seconds)} left` : null];
+    : [job.stage ?? "waits for a worker", itemsOf(job), left(job) === null ? null : `${left(job)} left`];
   const bar = el("div", { class: "bar small", "data-state": job.state, "data-testid": "progress", role: "progressbar", "aria-label": "Progress", "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.floor(100 * job.progress) }, el("i"));
   bar.firstChild.style.width = `${100 * job.progress}%`;
   return [
     el("div", { class: "bar-row" }, bar, el("span", { class: "num" }, percent(job.progress))),
     el("span", { class: "quiet" }, words.filter(Boolean).join(" · ")),
   ];
+}
+
+/** How many of what a stage counts are done: "3 of 16". */
+function itemsOf(job) {
+  return job.stage_total && !ENDED.includes(job.state) ? `${job.stage_done} of ${job.stage_total}` : null;
 }
 
 function resultOf(job) {

@@ -1,17 +1,20 @@
 // One network: what it looks like, what it costs, where every number is from, who its neighbours are, and how to get it.
 
-import { get } from "./api.js";
+import { get, post } from "./api.js";
 import { compareButton } from "./basket.js";
 import { saving } from "./charts.js";
-import { byId, el } from "./dom.js";
+import { badge, byId, el } from "./dom.js";
 import { exportPart, Exports } from "./exports.js";
-import { amount, label, milliseconds, scaled, spread, times } from "./format.js";
+import { ago, amount, exactTime, label, milliseconds, scaled, spread, times } from "./format.js";
 import { costRows, layerCosts } from "./layers.js";
 import { pictureOfNetwork } from "./picture.js";
 import { Results } from "./results.js";
 
 // Networks of the front on either side.
 const NEIGHBOURS = 2;
+// How often it is asked whether a measurement is there.
+const READINGS_MS = 2000;
+const ENDED = ["succeeded", "failed", "cancelled"];
 
 const { job, architecture_id: id } = JSON.parse(byId("network-data").textContent);
 const base = `/v1/jobs/${job.id}`;
@@ -39,10 +42,9 @@ async function begin() {
     showNeighbours();
     showChoices();
     showExport();
-    await exports.load();
+    await Promise.all([exports.load(), showReadings()]);
   } catch (error) {
-    byId("trouble").textContent = error.message;
-    byId("trouble").hidden = false;
+    complain(error);
   }
 }
 
@@ -99,7 +101,6 @@ function showNumbers() {
     el("thead", {}, el("tr", {}, ...head.map((text, i) => el("th", { scope: "col", class: i === 0 || i === head.length - 1 ? null : "end" }, text)))),
     el("tbody", {}, ...rows),
   );
-  showMeasurements();
 }
 
 function interval(metric) {
@@ -115,19 +116,67 @@ function meaning(metric) {
   return `On what no search has seen. ${words.replace("validation split", "test split")}`;
 }
 
-function showMeasurements() {
-  const all = network.measurements;
-  byId("measurements-card").hidden = all.length === 0;
-  if (!all.length) return;
-  const head = ["Device and conditions", "Median", "95 %", "p95", "Runs"];
-  const rows = all.map((one) => {
-    const versions = Object.entries(one.versions ?? {}).map(([name, version]) => `${name} ${version}`).join(", ");
-    const where = [one.device, one.runtime, `${one.threads} ${one.threads === 1 ? "thread" : "threads"}`, `batch ${one.batch}`, one.dtype, one.phase, versions].filter(Boolean).join(" · ");
-    const ends = one.interval_ms ? `${milliseconds(one.interval_ms[0])} to ${milliseconds(one.interval_ms[1])}` : "–";
-    return el("tr", {}, el("th", { scope: "row", class: "wraps" }, where), el("td", { class: "num end" }, milliseconds(one.median_ms)), el("td", { class: "num end" }, ends), el("td", { class: "num end" }, milliseconds(one.p95_ms)), el("td", { class: "num end" }, scaled(one.runs)));
-  });
-  byId("measurements").replaceChildren(el("thead", {}, el("tr", {}, ...head.map((text, i) => el("th", { scope: "col", class: i ? "end" : null }, text)))), el("tbody", {}, ...rows));
+// --- measured, and measured again ------------------------------------------------------------------
+
+/** Every time that it was measured, oldest first; while a job measures it, again and again. */
+async function showReadings() {
+  const { readings } = await get(`${base}/architectures/${encodeURIComponent(id)}/readings`);
+  const waits = readings.some((one) => !one.measurements.length && !ENDED.includes(one.state));
+  byId("measurements-card").hidden = readings.length === 0 && !job.measures;
+  byId("measure-again").hidden = !job.measures;
+  byId("measure-again").disabled = waits;
+  const head = ["When", "Device and conditions", "Median", "95 %", "p95", "Runs"];
+  byId("measurements").replaceChildren(
+    el("thead", {}, el("tr", {}, ...head.map((text, i) => el("th", { scope: "col", class: i > 1 ? "end" : null }, text)))),
+    el("tbody", {}, ...readings.flatMap((one) => readingRows(one, readings[0], head.length))),
+  );
+  byId("measurements-note").textContent = readings.length ? "" : "It was not measured yet.";
+  if (waits) setTimeout(() => showReadings().catch(complain), READINGS_MS);
 }
+
+function readingRows(one, first, width) {
+  const isFirst = one.job_id === job.id;
+  const when = (at) => [el("time", { datetime: at, title: exactTime(at) }, ago(at)), isFirst ? null : el("a", { class: "quiet small", href: `/jobs/${one.job_id}` }, " again")];
+  if (!one.measurements.length) {
+    const words = one.message ?? (ENDED.includes(one.state) ? "It was not measured." : "It is being measured.");
+    return [el("tr", { "data-testid": "reading", "data-state": one.state }, el("th", { scope: "row" }, ...when(one.created_at)), el("td", { colspan: width - 1, class: "wraps" }, badge(one.state), ` ${words}`))];
+  }
+  return one.measurements.map((measured) => {
+    const versions = Object.entries(measured.versions ?? {}).map(([name, version]) => `${name} ${version}`).join(", ");
+    const where = [measured.device, measured.runtime, `${measured.threads} ${measured.threads === 1 ? "thread" : "threads"}`, `batch ${measured.batch}`, measured.dtype, measured.phase, versions].filter(Boolean).join(" · ");
+    const ends = measured.interval_ms ? `${milliseconds(measured.interval_ms[0])} to ${milliseconds(measured.interval_ms[1])}` : "–";
+    const before = isFirst ? undefined : first.measurements.find((other) => sameConditions(other, measured));
+    const beside = before ? el("small", { class: "wide", title: "beside the first time, in the same conditions" }, signed(measured.median_ms, before.median_ms)) : null;
+    return el("tr", { "data-testid": "reading", "data-state": one.state },
+      el("th", { scope: "row" }, ...when(one.measured_at)),
+      el("td", { class: "wraps" }, where),
+      el("td", { class: "num end" }, milliseconds(measured.median_ms), beside),
+      el("td", { class: "num end" }, ends),
+      el("td", { class: "num end" }, milliseconds(measured.p95_ms)),
+      el("td", { class: "num end" }, scaled(measured.runs)),
+    );
+  });
+}
+
+function sameConditions(one, other) {
+  return ["device", "runtime", "threads", "batch", "dtype", "phase"].every((name) => one[name] === other[name]);
+}
+
+function complain(error) {
+  byId("trouble").textContent = error.message;
+  byId("trouble").hidden = false;
+}
+
+byId("measure-again").addEventListener("click", async () => {
+  byId("measure-again").disabled = true;
+  try {
+    await post(`${base}/architectures/${encodeURIComponent(id)}/measure`);
+    await showReadings();
+  } catch (error) {
+    complain(error);
+    byId("measure-again").disabled = false;
+  }
+});
 
 // --- neighbours -----------------------------------------------------------------------------------
 
@@ -149,7 +198,7 @@ function showNeighbours() {
     );
   byId("neighbours-card").hidden = false;
   byId("neighbours").replaceChildren(
-    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, `By ${label(cost).toLowerCase()}`), ...metrics.map((metric) => el("th", { scope: "col", class: "end" }, label(metric))))),
+    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, `By ${label(cost).replace(/^[A-Z](?=[a-z])/, (letter) => letter.toLowerCase())}`), ...metrics.map((metric) => el("th", { scope: "col", class: "end" }, label(metric))))),
     el("tbody", {}, ...below.map((point) => line(point, false)), line({ id, metrics: network.metrics }, true), ...above.map((point) => line(point, false))),
   );
 }
@@ -158,7 +207,12 @@ function change(metric, point) {
   const [other, mine] = [point.metrics[metric], network.metrics[metric]];
   if (other === undefined || mine === undefined || mine === null) return "";
   if (/accuracy/.test(metric)) return `${other >= mine ? "+" : "−"}${Math.abs(100 * (other - mine)).toFixed(2)} points`;
-  const share = (100 * (other - mine)) / Math.abs(mine || 1);
+  return signed(other, mine);
+}
+
+/** A number beside another one, in per cent of it. */
+function signed(value, of) {
+  const share = (100 * (value - of)) / Math.abs(of || 1);
   return `${share >= 0 ? "+" : "−"}${Math.abs(share).toFixed(1)}\u00a0%`;
 }
 

@@ -1,11 +1,14 @@
 // Parallel coordinates: every metric an axis, every network a line. A drag along an axis selects a range of it.
 
-import { el, inNextFrame, onThemeChange, token } from "./dom.js";
+import { afterCalm, el, inNextFrame, onThemeChange, token } from "./dom.js";
 import { label, mark } from "./format.js";
 
 const [TOP, BOTTOM, SIDE] = [46, 26, 46];
-// Lines of the cloud that are drawn: more are one grey mass. Those of the front all are.
-const CLOUD = 1500;
+// Lines of the cloud that are drawn: more are one grey mass. Those of the front all are. While somebody drags, here or
+// elsewhere, few stand for them until the hand rests: a frame must not wait for lines that nobody can follow.
+const [CLOUD, HURRIED] = [1500, 250];
+// Drawn again within such a time somebody drags; after such a rest all lines are drawn, in milliseconds.
+const [HURRY_MS, CALM_MS] = [200, 120];
 // Lines drawn in one go, so that a frame stays short.
 const BATCH = 400;
 // A pointer that moved less has clicked, and how near an axis it must be, in pixels.
@@ -25,7 +28,12 @@ export class Parallel {
   #axes = []; // {metric, x, low, high, up}
   #drag = null;
   #round = 0;
+  #last = -Infinity; // when it was drawn
   #draw;
+  #calm = afterCalm(() => {
+    this.#last = -Infinity;
+    this.#draw();
+  }, CALM_MS);
 
   /**
    * @param {{card: HTMLElement, element: HTMLElement, note: HTMLElement}} parts
@@ -122,7 +130,10 @@ export class Parallel {
     const pen = this.#canvas.getContext("2d");
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.clearRect(0, 0, width, height);
-    const { layers, left } = this.#layers();
+    const hurried = performance.now() - this.#last < HURRY_MS;
+    this.#last = performance.now();
+    if (hurried) this.#calm();
+    const { layers, left } = this.#layers(hurried ? HURRIED : CLOUD);
     this.#say(left, beyond, layers);
     const round = ++this.#round;
     const work = layers.flatMap((layer) => chunks(layer.points, BATCH).map((points) => ({ ...layer, points })));
@@ -136,12 +147,12 @@ export class Parallel {
     step();
   }
 
-  /** What is drawn, from the back to the front; `left`: lines of the cloud that are not. */
-  #layers() {
+  /** What is drawn, from the back to the front; `left`: lines of the cloud that are not, once the hand rests. */
+  #layers(most = CLOUD) {
     const results = this.#results;
     const others = results.evaluated.filter((point) => !point.onFront);
     const kept = others.filter((point) => this.#keeps(point));
-    const some = sampled(kept, CLOUD);
+    const some = sampled(kept, most);
     const [chaff, grain] = [token("--chaff"), token("--grain")];
     const front = results.front;
     const selected = results.find(this.#selected);
@@ -151,7 +162,7 @@ export class Parallel {
       { points: front.filter((point) => this.#keeps(point)), colour: grain, opacity: 0.75, width: 1.4 },
       { points: selected ? [selected] : [], colour: token("--accent"), opacity: 1, width: 2.5 },
     ];
-    return { layers, left: kept.length - some.length };
+    return { layers, left: Math.max(0, kept.length - CLOUD) };
   }
 
   #lines(pen, { points, colour, opacity, width }) {
@@ -212,7 +223,7 @@ export class Parallel {
     this.#element.setAttribute("aria-label", `Parallel coordinates of ${this.#axes.length} metrics, better is up: ${kept} of ${this.#results.front.length} networks of the front are in the selection.`);
     this.#element.dataset.front = String(kept);
     const notes = [
-      left > 0 ? `of the others every ${Math.max(2, Math.round((left + layers[0].points.length) / layers[0].points.length))}th is drawn` : "",
+      left > 0 ? `of the others every ${Math.max(2, Math.round((left + CLOUD) / CLOUD))}th is drawn` : "",
       beyond > 0 ? `${beyond} more ${beyond === 1 ? "metric needs" : "metrics need"} a wider window` : "",
     ];
     this.#note.textContent = `Better is up. Drag along an axis to select, click it to clear${notes.filter(Boolean).map((one) => `; ${one}`).join("")}.`;

@@ -1,7 +1,8 @@
 // The front plot: everything evaluated as a cloud, the front in gold, whatever two metrics are its axes and a third its colour.
 
 import { axis, font, makeChart, pictureOf, ramp } from "./charts.js";
-import { afterCalm, el, inNextFrame, token } from "./dom.js";
+import { Cloud } from "./cloud.js";
+import { el, inNextFrame, token } from "./dom.js";
 import { amount, isShare, label, mark } from "./format.js";
 import { Nearest } from "./nearest.js";
 
@@ -13,9 +14,8 @@ const COST_OTHER = 4;
 const [LOG_MARGIN, MARGIN] = [1.15, 0.05];
 // What is beyond the limits of whoever looks, or outside of the selection.
 const FAINT = 0.12;
-// Of so many points each is small: a crowd is read by where it is dense, and below 4 pixels ECharts fills squares (of 10,000
-// points a moved slider was drawn in 65 ms instead of 99). While somebody drags along another chart they wait for a pause.
-const [MANY, PAUSE_MS] = [3000, 60];
+// Of so many points each is a small square: a crowd is read by where it is dense.
+const MANY = 3000;
 // A pointer that moved less has clicked.
 const STILL = 5;
 const GRID = { left: 62, right: 22, top: 22, bottom: 50 };
@@ -36,7 +36,8 @@ export class FrontPlot {
   #results = null;
   #selected = null;
   #nearest = null; // built when the pointer first moves after a drawing
-  #shown = { cloud: [], front: [], marks: [] };
+  #shown = { cloud: [], front: [], marks: [], groups: [] };
+  #cloud;
   #frame = null; // {x: [low, high], y: [low, high]} of the axes as they are drawn
   #pointer = null;
   #drag = null;
@@ -52,6 +53,7 @@ export class FrontPlot {
   constructor(parts, controls, view, brush, choose, keeps) {
     this.#parts = parts;
     this.#element = parts.plot;
+    this.#cloud = new Cloud(parts.plot);
     this.#controls = controls;
     this.#view = view;
     this.#brush = brush;
@@ -63,8 +65,8 @@ export class FrontPlot {
     parts.reset.addEventListener("click", () => this.#zoom(null));
     parts.clear.addEventListener("click", () => brush.clear());
     view.onChange(() => this.#draw());
-    const later = afterCalm(() => this.#draw(), PAUSE_MS);
-    brush.onChange(() => (this.#shown.cloud.length > MANY ? later() : this.#draw()));
+    brush.onChange(() => this.#draw());
+    new ResizeObserver(() => this.#draw()).observe(parts.plot);
     this.#listen();
     // A chart's points are pixels; this says where one is, for scripts that drive the page.
     this.#element.pixelOf = (id) => this.#pixelOf(id);
@@ -83,7 +85,7 @@ export class FrontPlot {
 
   /** The plot as the address of a file. */
   picture(kind) {
-    return this.#chart ? pictureOf(this.#chart, kind) : null;
+    return this.#chart ? pictureOf(this.#chart, kind, this.#series()) : null;
   }
 
   /** What is drawn, as rows. */
@@ -183,9 +185,10 @@ export class FrontPlot {
     const others = results.evaluated.filter((point) => !point.onFront && can(point));
     const cloud = dominated.checked ? others : [];
     const selected = results.find(this.#selected);
-    this.#shown = { cloud, front, marks };
+    this.#shown = { cloud, front, marks, groups: [] };
     this.#frame = { x: this.#range(across, logX.checked, "x"), y: this.#range(up, logY.checked, "y") };
     const colours = colour.value ? ramp([...cloud, ...front].map((point) => point.metrics[colour.value]), this.#isWide(colour.value)) : null;
+    this.#shown.groups = this.#groups(cloud, across, up, colours, colour.value);
     this.#describe(front.length, others.length, cloud.length);
     this.#legend(colour.value, colours);
     this.#nearest = null;
@@ -197,8 +200,8 @@ export class FrontPlot {
         grid: GRID,
         xAxis: { ...this.#axis(across, logX.checked, "x"), nameGap: 30 },
         yAxis: { ...this.#axis(up, logY.checked, "y"), nameGap: 46 },
+        // On a canvas of their own, above that of the cloud.
         series: [
-          ...this.#cloud(cloud, across, up, colours, colour.value),
           ...this.#front(front, marks, across, up, colours, colour.value),
           ...(bars.checked ? [this.#bars(front, across, up)] : []),
           ...this.#marks(marks, across, up),
@@ -212,45 +215,50 @@ export class FrontPlot {
             itemStyle: { color: "transparent", borderColor: token("--accent"), borderWidth: 2.5 },
             z: 7,
           },
-        ],
+        ].map((series) => ({ ...series, zlevel: 1 })),
       },
       { replaceMerge: ["series"] },
     );
+    this.#cloud.draw(this.#shown.groups, this.#axesInPixels(), this.#plane);
     this.#parts.reset.hidden = this.#part === null;
     this.#parts.clear.hidden = !this.#brush.isOn;
     this.#element.dataset.points = String(front.length + cloud.length);
     this.#element.dataset.front = String(front.length);
   }
 
-  /** Points in groups that are drawn alike: a step of colour, measured or predicted, kept or not. */
-  #cloud(points, across, up, colours, metric) {
+  /** Points in groups that are drawn alike: a step of colour, measured or predicted, kept or not; the faint ones first. */
+  #groups(points, across, up, colours, metric) {
     const groups = new Map();
+    const many = points.length > MANY;
     for (const point of points) {
       const step = colours ? (colours.of(point.metrics[metric]) ?? -1) : -1;
-      const guessed = isGuessed(point, across, up);
+      const hollow = isGuessed(point, across, up);
       const kept = this.#keeps(point);
-      const key = `${step} ${guessed} ${kept}`;
+      const key = step * 4 + hollow * 2 + kept;
       let group = groups.get(key);
-      if (!group) groups.set(key, (group = { step, guessed, kept, places: [] }));
+      if (!group) {
+        const colour = step < 0 ? token("--chaff") : colours.colours[step];
+        const opacity = !kept ? FAINT : hollow ? 0.85 : step < 0 ? 0.65 : 0.9;
+        groups.set(key, (group = { places: [], colour, opacity, size: many ? (hollow ? 4.5 : 3.5) : 6, hollow, square: many, kept }));
+      }
       group.places.push(point.metrics[across], point.metrics[up]);
     }
-    return [...groups].map(([key, { step, guessed, kept, places }]) => {
-      const colour = step < 0 ? token("--chaff") : colours.colours[step];
-      return {
-        id: `cloud ${key}`,
-        type: "scatter",
-        silent: true,
-        large: true,
-        largeThreshold: 0,
-        progressive: 0,
-        clip: true,
-        dimensions: ["x", "y"],
-        data: Float64Array.from(places),
-        symbolSize: points.length > MANY ? (guessed ? 4.5 : 3.5) : 6,
-        itemStyle: guessed ? { color: "transparent", borderColor: colour, borderWidth: 1.25, opacity: kept ? 0.85 : FAINT } : { color: colour, opacity: kept ? (step < 0 ? 0.65 : 0.9) : FAINT },
-        z: kept ? 2 : 1,
-      };
-    });
+    return [...groups.values()].sort((a, b) => a.kept - b.kept);
+  }
+
+  /** The same groups as series of a chart, for files. */
+  #series() {
+    return this.#shown.groups.map(({ places, colour, opacity, size, hollow, square, kept }, number) => ({
+      id: `cloud ${number}`,
+      type: "scatter",
+      symbol: square ? "rect" : "circle",
+      silent: true,
+      clip: true,
+      data: Array.from({ length: places.length / 2 }, (_, at) => [places[2 * at], places[2 * at + 1]]),
+      symbolSize: size,
+      itemStyle: hollow ? { color: "transparent", borderColor: colour, borderWidth: 1.25, opacity } : { color: colour, opacity },
+      z: kept ? 2 : 1,
+    }));
   }
 
   #front(points, marks, across, up, colours, metric) {

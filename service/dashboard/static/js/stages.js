@@ -70,11 +70,17 @@ export class Stages {
     for (const item of this.#items) {
       const { stage, status } = item.dataset;
       const seconds = this.#of(stage);
-      const words = { current: [this.#words.get(stage) ?? percent(job.stage_progress), duration(seconds)].join(" · "), done: seconds === null ? "" : duration(seconds), stopped: job.state };
+      const words = { current: [this.#far(job), duration(seconds)].join(" · "), done: seconds === null ? "" : duration(seconds), stopped: job.state };
       const text = words[status] ?? "";
       const note = item.querySelector(".stage-note");
       if (note.textContent !== text) note.textContent = text;
     }
+  }
+
+  /** How far the stage is: in its own words, in what it counts, or as a share. */
+  #far(job) {
+    const counted = job.stage_total ? `${job.stage_done} of ${job.stage_total}` : percent(job.stage_progress);
+    return this.#words.get(job.stage) ?? counted;
   }
 
   #of(stage) {

@@ -1,9 +1,10 @@
-// Trained supernets: what they score, how they were trained, and searching one again.
+// Trained supernets: what they score, how they were trained, and searching one again. Each has a page with its jobs.
 
 import { get } from "./api.js";
 import { Curve } from "./curve.js";
 import { byId, el } from "./dom.js";
-import { ago, amount, exactTime, label, scaled } from "./format.js";
+import { ago, exactTime } from "./format.js";
+import { againAddress, factsOf } from "./supernet_facts.js";
 
 const PAGE = 50;
 let cursor = null;
@@ -26,23 +27,14 @@ async function more() {
 }
 
 function card(one) {
-  const again = new URLSearchParams({ recipe: one.recipe, supernet: one.id });
-  const scores = Object.entries(one.scores).filter(([, value]) => typeof value === "number");
-  const facts = [
-    ["Space", one.space],
-    ["Data", one.data?.source ?? "–"],
-    ["Epochs", one.training?.epochs ?? "–"],
-    ["File", scaled(one.size_bytes, "B")],
-    ...scores.map(([name, value]) => [`${label(one.metric)}, ${name}`, amount(one.metric, value)]),
-  ];
   const curve = el("details", { class: "inner" }, el("summary", {}, "Training curve"));
   curve.addEventListener("toggle", () => curve.open && draw(one.id, curve), { once: true });
   return el("section", { class: "card", "data-testid": "supernet", "aria-label": one.name },
     el("div", { class: "card-head" },
-      el("div", {}, el("h2", {}, one.name), el("p", { class: "meta" }, el("code", { class: "id" }, one.id), el("span", {}, one.recipe), el("time", { datetime: one.created_at, title: exactTime(one.created_at) }, ago(one.created_at)), one.job_id ? el("a", { href: `/jobs/${one.job_id}` }, "the job that trained it") : el("span", {}, "its job is deleted"))),
-      el("a", { class: "button", href: `/jobs/new?${again}` }, "Search again"),
+      el("div", {}, el("h2", {}, el("a", { href: `/supernets/${one.id}` }, one.name)), el("p", { class: "meta" }, el("code", { class: "id" }, one.id), el("span", {}, one.recipe), el("time", { datetime: one.created_at, title: exactTime(one.created_at) }, ago(one.created_at)), one.job_id ? el("a", { href: `/jobs/${one.job_id}` }, "the job that trained it") : el("span", {}, "its job is deleted"))),
+      el("a", { class: "button", href: againAddress(one) }, "Search again"),
     ),
-    el("dl", { class: "facts" }, ...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(value))))),
+    factsOf(one),
     curve,
   );
 }

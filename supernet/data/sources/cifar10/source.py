@@ -30,7 +30,7 @@ class Cifar10:
     options: Cifar10Options
 
     def load(self, seed: int, decoding: Decoding) -> Dataset:
-        """The dataset.
+        """The data set.
 
         Raises:
             DataError: the path holds neither form.

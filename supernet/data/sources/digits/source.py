@@ -32,7 +32,7 @@ class Digits:
     options: DigitsOptions
 
     def load(self, seed: int, decoding: Decoding) -> Dataset:
-        """The dataset.
+        """The data set.
 
         Raises:
             DataError: the share leaves a split empty.

@@ -44,7 +44,7 @@ class HuggingFace:
     options: HuggingFaceOptions
 
     def load(self, seed: int, decoding: Decoding) -> Dataset:
-        """The dataset.
+        """The data set.
 
         Raises:
             DataError: it cannot be loaded, has no column that could be learned from or two that could be meant, or fits

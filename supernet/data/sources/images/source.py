@@ -23,7 +23,7 @@ class Images:
     options: ImagesOptions
 
     def load(self, seed: int, decoding: Decoding) -> Dataset:
-        """The dataset.
+        """The data set.
 
         Raises:
             DataError: there are no classes, no images in one, or two ways to read the folder; or they fit nowhere.

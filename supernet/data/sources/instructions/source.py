@@ -36,7 +36,7 @@ class Instructions:
     options: InstructionsOptions
 
     def load(self, seed: int, decoding: Decoding) -> Dataset:
-        """The dataset.
+        """The data set.
 
         Raises:
             DataError: it cannot be loaded, its columns are not named, or nothing is left of it.

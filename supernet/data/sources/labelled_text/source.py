@@ -34,7 +34,7 @@ class LabelledText:
     options: LabelledTextOptions
 
     def load(self, seed: int, decoding: Decoding) -> Dataset:
-        """The dataset.
+        """The data set.
 
         Raises:
             DataError: a missing column, or two ways to read the table; labels that are no classes; an empty split.

@@ -30,7 +30,7 @@ class Pairs:
     options: PairsOptions
 
     def load(self, seed: int, decoding: Decoding) -> Dataset:
-        """The dataset.
+        """The data set.
 
         Raises:
             DataError: a missing column, images without text, files that are not there; or they fit nowhere.

@@ -24,7 +24,7 @@ class Text:
     options: TextOptions
 
     def load(self, seed: int, decoding: Decoding) -> Dataset:
-        """The dataset. The seed changes nothing: see `language_dataset`.
+        """The data set. The seed changes nothing: see `language_dataset`.
 
         Raises:
             DataError: the text is too short, or is not text.

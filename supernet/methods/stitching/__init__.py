@@ -1,0 +1,1 @@
+"""Stitchable networks: one network a step, each as often as every other."""
