@@ -260,6 +260,8 @@ class Piece:
         grid: sides of the squares of positions that are stored and wanted, behind a first row of its own: they are
             resized, bicubic; (0, 0): they are not.
         antialias: whether the resizing smooths, where the square gets smaller.
+        cuts: (axis, start, length) of the part that goes there; none: all of it.
+        order: axes of that part in the parameter's order; none: as they are.
     """
 
     slot: str
@@ -270,6 +272,8 @@ class Piece:
     transposed: bool = False
     grid: tuple[int, int] = (0, 0)
     antialias: bool = False
+    cuts: tuple[tuple[int, int, int], ...] = ()
+    order: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

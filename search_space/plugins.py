@@ -128,10 +128,14 @@ def _users_space(
     """The space of a user's file, tried at both ends so that its mistakes show here and not in the middle of a job."""
     from search_space.space import SearchSpace
 
-    if checkpoint is not None:
+    if checkpoint is not None and not hasattr(family, "checkpoint_space"):
         raise ValueError(f"{file_of(family)} does not start from a pretrained checkpoint; leave it out.")
     with blaming(file_of(family)):
-        space = family.space(preset, adjustments)
+        space = (
+            family.space(preset, adjustments)
+            if checkpoint is None
+            else family.checkpoint_space(checkpoint, preset, adjustments)
+        )
         if not isinstance(space, SearchSpace):
             raise FamilyFileError(file_of(family), None, f"space() gave {type(space).__name__}, not a SearchSpace.")
         if space.takes is None:
@@ -151,6 +155,10 @@ def family_of(config: Mapping[str, Any]) -> str:
     Raises:
         ValueError: none does; the model types of all families are listed.
     """
+    from search_space.from_module import FAMILY, MODEL_TYPE
+
+    if config.get("model_type") == MODEL_TYPE:  # of a family that was made from a module
+        return str(config.get(FAMILY))
     known: dict[str, str] = {}
     for name in FAMILIES.built_in():
         known |= dict.fromkeys(getattr(FAMILIES.load(name), "MODEL_TYPES", ()), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,11 +33,37 @@ def list_() -> None:
 
 @app.command(name="check")
 def check(
-    name: Annotated[str, typer.Argument(help="A family.")],
+    name: Annotated[str, typer.Argument(help="A family, or the file of one.")],
     preset: Annotated[str | None, typer.Option(help="One preset; default: all of them.")] = None,
 ) -> None:
-    """Whether a family's description is true: hundreds of its networks are built in torch and compared."""
+    """Whether a family's description is true: hundreds of its networks are built in torch, compared and exported."""
     from service.family_check import check_family
 
-    if not check_family(console, name, preset, get_settings().families_dir):
+    folder, file = get_settings().families_dir, Path(name).expanduser()
+    if file.suffix == ".py":
+        if not file.is_file():
+            raise ValueError(f"There is no file {name}; give the name of a family, or the path of its file.")
+        folder, name = file.resolve().parent, file.stem
+    if not check_family(console, name, preset, folder):
         raise typer.Exit(1)
+
+
+@app.command(name="from-module")
+def from_module(
+    origin: Annotated[str, typer.Argument(help="What gives the network, such as mypackage.model:make.")],
+    shape: Annotated[str, typer.Option("--input", help="Shape of what it takes, such as 1,3,224,224.")],
+    name: Annotated[str | None, typer.Option(help="Of the family; default: of the module's last part.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where the file goes; default: WINNOW_FAMILIES_DIR, or the current folder.")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Write a family of that name anew.")] = False,
+) -> None:
+    """A family of any torch module: its graph is read, widths that must agree are grouped, and a file is written.
+
+    It runs the module's code here, on the command line; the file that it writes needs none of it.
+    """
+    from service.family_check import family_from_module
+
+    path = origin.partition(":")[0]
+    target = (folder or get_settings().families_dir or Path()).expanduser().resolve()
+    family_from_module(console, origin, shape, name or path.rpartition(".")[2], target, replace)

@@ -95,6 +95,11 @@ class Stack:
         self._janitor: subprocess.Popen[bytes] | None = None
         self._care: dict[str, Care] = {}
 
+    @property
+    def families_dir(self) -> Path | None:
+        """Where it looks for families of the user's own."""
+        return self._settings.families_dir
+
     def start(self) -> None:
         """Start everything and wait until the API is ready.
 

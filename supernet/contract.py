@@ -22,12 +22,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from search_space import plugins
 from search_space.architecture import Architecture
-from search_space.family_files import culprit
+from search_space.family_files import culprit, file_of
 from search_space.inputs import IMAGES, INPUT, TEXTS, ImageInput, PairInput
 from search_space.layers import LayerSpec
 from search_space.space import SearchSpace
@@ -35,6 +36,7 @@ from supernet.inputs import Flow, Inputs, moved
 from supernet.kinds import block_class
 from supernet.network import Network, Supernet, build_network, extract
 from supernet.slot import build_block
+from supernet.weights import load_pretrained
 
 # Architectures that are described and counted layer by layer, and of these, built or run whole.
 DESCRIBED, WHOLE = 200, 3
@@ -46,6 +48,9 @@ MACS_BUDGET, MOST_RUN = 600_000_000, 200
 BATCH = 2
 # Where nothing is computed.
 META = torch.device("meta")
+# What a module that a family was made from answered, beside its weights; and how far from it, as a share of its largest
+# logit, the largest network may be.
+SAMPLES, TOLERANCE = "samples.safetensors", 1e-5
 # Tokens of a text that is run; counts are for the space's own length.
 RUN_TOKENS = 16
 
@@ -340,6 +345,52 @@ def no_gradient_changes_nothing(subject: Subject) -> str:
     return f"{len(drawn)} networks"
 
 
+def largest_equals_module(subject: Subject) -> str:
+    """The largest network of a family that was made from a module answers as that module did."""
+    family = plugins.FAMILIES.load(subject.space.name.split("/")[0])
+    if not hasattr(family, "CHECKPOINT"):
+        return "it was written by hand: there is no module to compare with"
+    folder = file_of(family).parent / family.CHECKPOINT
+    require((folder / SAMPLES).is_file(), f"{folder / SAMPLES} is missing; make the family again")
+    params = sum(layer.params() for layer in subject.space.capacity().values())
+    if params > MAX_ALLOCATED_PARAMS:
+        raise Skipped(f"its supernet has {params:,} parameters, too many to allocate for a test")
+    supernet = Supernet(subject.space).eval()
+    load_pretrained(supernet, folder)
+    difference = apart(supernet, folder)
+    require(difference <= TOLERANCE, f"logits are apart by {difference:.3g} of the largest; {TOLERANCE:g} would do")
+    return f"logits are apart by {difference:.3g} of the largest"
+
+
+def apart(supernet: Supernet, folder: Path) -> float:
+    """How far the largest network is from what a module answered to samples: the largest difference of logits, as a
+    share of the module's largest logit."""
+    samples = load_file(folder / SAMPLES)
+    with torch.no_grad():
+        given = supernet(samples["input"], supernet.space.largest())
+    answer = samples["answer"]
+    if given.shape != answer.shape:
+        return float("inf")
+    return float((given - answer).abs().max() / answer.abs().max().clamp_min(1e-12))
+
+
+def a_step_trains(subject: Subject) -> str:
+    """A step of training changes weights and leaves finite numbers."""
+    given, supernet = subject.example_inputs(BATCH, RUN_TOKENS), subject.supernet.train()
+    optimizer = torch.optim.SGD(supernet.parameters(), lr=1e-3)
+    drawn = subject.runnable()[:2]
+    for architecture in drawn:
+        optimizer.zero_grad()
+        supernet(given, architecture).float().pow(2).mean().backward()
+        gradients = [parameter.grad for parameter in supernet.parameters() if parameter.grad is not None]
+        moved = any(bool(gradient.any()) for gradient in gradients)
+        require(moved, f"a step of {architecture.id} changes no weight")
+        finite = all(bool(gradient.isfinite().all()) for gradient in gradients)
+        require(finite, f"gradients of {architecture.id} are not finite")
+        optimizer.step()
+    return f"{len(drawn)} networks"
+
+
 CHECKS: tuple[Callable[[Subject], str], ...] = (
     equal_ids,
     dead_genes,
@@ -352,11 +403,13 @@ CHECKS: tuple[Callable[[Subject], str], ...] = (
     supernet_equals_extract,
     answers_are_what_it_says,
     no_gradient_changes_nothing,
+    largest_equals_module,
+    a_step_trains,
 )
 
 
 # Checks that need weights; the others describe and count.
-RUNNING = (supernet_equals_extract, no_gradient_changes_nothing)
+RUNNING = (supernet_equals_extract, no_gradient_changes_nothing, a_step_trains)
 
 
 def run_checks(family: str, preset: str) -> Iterator[dict[str, object]]:

@@ -35,7 +35,8 @@ def build_block(spec: LayerSpec) -> nn.Module:
     CPU. Supernet, sub-networks and extracted networks share the layout, and so their results to the bit.
     """
     block = block_class(spec)(**spec.fields())
-    return block.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    # `Module.to` would ask the same of tensors of rank five, which have no such layout.
+    return block._apply(lambda t: t.to(memory_format=torch.channels_last) if t.dim() == 4 else t)
 
 
 def slice_bounds(large: torch.Size, small: torch.Size) -> tuple[tuple[int, int, int], ...]:
@@ -121,15 +122,19 @@ class _Binding:
 class _SubBlock:
     """A block of one spec without storage of its own, and what is bound to it."""
 
-    __slots__ = ("_buffers", "_everything", "_needs_grad", "_places", "module", "parameters", "takes_mask")
+    __slots__ = ("_buffers", "_everything", "_lasting", "_needs_grad", "_places", "module", "parameters", "takes_mask")
 
     def __init__(self, spec: LayerSpec, slot: Slot) -> None:
         with torch.device("meta"):
             self.module = build_block(spec)
         self.takes_mask: bool = getattr(self.module, "takes_mask", False)
         self.parameters = list(_bindings(self.module, slot, "_parameters"))
-        self._buffers = list(_bindings(self.module, slot, "_buffers"))
-        self._everything = self.parameters + self._buffers
+        buffers = list(_bindings(self.module, slot, "_buffers"))
+        statistics = {id(m._buffers) for m in self.module.modules() if isinstance(m, BatchNorm)}
+        self._buffers = [binding for binding in buffers if id(binding.holder) in statistics]
+        # Tables that a block looks things up in: they are what they are in training, too.
+        self._lasting = self.parameters + [binding for binding in buffers if id(binding.holder) not in statistics]
+        self._everything = self._lasting + self._buffers
         self._places: list[int] = []
         self._needs_grad: list[bool] = []
         for binding in self._buffers:
@@ -146,7 +151,7 @@ class _SubBlock:
             self._places = []
             for binding in self._buffers:
                 binding.release()
-        bound = self.parameters if training else self._everything
+        bound = self._lasting if training else self._everything
         wholes: list[Any] = [binding.source[binding.name] for binding in bound]
         # map() over C functions: this runs for every block of every pass.
         places = list(map(_address, wholes))

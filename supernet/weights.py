@@ -92,7 +92,11 @@ def _held(supernet: Supernet, piece: Piece) -> Tensor:
 
 
 def cut(tensor: Tensor, piece: Piece) -> Tensor:
-    """The rows of a stored tensor that a parameter consists of, in its own order."""
+    """The part of a stored tensor that a parameter consists of, in its own order."""
+    for axis, start, length in piece.cuts:
+        tensor = tensor.narrow(axis, start, length)
+    if piece.order:
+        tensor = tensor.permute(piece.order)
     if piece.transposed:
         tensor = tensor.T
     if piece.grid[0] != piece.grid[1]:

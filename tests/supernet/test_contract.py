@@ -57,6 +57,16 @@ LIES = {
         "import torch\n            return self.linear(self.norm(x_NC)) * (1 + torch.is_grad_enabled())",
         "differs without gradients",
     ),
+    "largest_equals_module": (
+        "def blocks():",
+        'CHECKPOINT = "nowhere"\n\n\ndef blocks():',
+        "samples.safetensors is missing",
+    ),
+    "a_step_trains": (
+        "return self.linear(self.norm(x_NC))",
+        "return self.linear(self.norm(x_NC)) * float('nan')",
+        "are not finite",
+    ),
 }
 
 
