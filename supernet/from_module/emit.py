@@ -14,7 +14,7 @@ from supernet.from_module.dims import BATCH, Dim
 from supernet.from_module.flow import Dims, Flow
 from supernet.from_module.graph import ARITHMETIC, RefusedModule, overload
 from supernet.from_module.rules import span
-from supernet.from_module.sizes import Poly, elements, pieces_of, plus, poly_of, total
+from supernet.from_module.sizes import Piece, Poly, elements, pieces_of, plus, poly_of, total
 from supernet.from_module.tables import Tables
 from supernet.from_module.writer import Owned, Source, Template
 
@@ -335,7 +335,8 @@ _IDLE = frozenset({"pin_memory", "layout", "memory_format"})
 
 def before_place(dim: Dim, start: int) -> Poly:
     """The size of what lies before a place of a dimension."""
-    taken, left = [], start
+    taken: list[Piece] = []
+    left = start
     for piece in pieces_of(dim) or []:
         if left <= 0:
             break

@@ -242,14 +242,14 @@ def _kept(plan: Plan) -> list[str]:
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             kept.append(f"{', '.join(names[:SHOWN])}{more}: {why}")
     if plan.graph.left_out:
-        names = plan.graph.left_out
+        names = list(plan.graph.left_out)
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         kept.append(f"left out, because the answer does not depend on them: {', '.join(names[:SHOWN])}{more}")
     dropped = sorted(
         {
             f"p={m.p:g}"
             for m in plan.graph.module.modules()
-            if type(m).__name__.startswith("Dropout") and getattr(m, "p", 0)
+            if type(m).__name__.startswith("Dropout") and getattr(m, "p", None)
         }
     )
     if dropped:

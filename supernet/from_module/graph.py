@@ -206,8 +206,9 @@ def is_identity(node: Node) -> bool:
     if name in ("pad", "constant_pad_nd"):
         return all(isinstance(width, int) and width == 0 for width in node.args[1])  # type: ignore[union-attr]
     if name == "slice":
-        start, stop, step = (*node.args[2:5], *(None, None, 1)[len(node.args) - 2 :])
-        return start in (0, None) and step == 1 and (stop is None or (isinstance(stop, int) and stop >= 2**62))
+        span: list[Any] = [*node.args[2:5], *(None, None, 1)[len(node.args) - 2 :]]
+        to_end = span[1] is None or (isinstance(span[1], int) and span[1] >= 2**62)
+        return span[0] in (0, None) and span[2] == 1 and to_end
     return False
 
 
@@ -218,7 +219,7 @@ BATCH_NORM = "_native_batch_norm_legit_no_training"
 def _is_normed(node: Node) -> bool:
     """Whether it takes what is normalised out of what a batch norm gives."""
     given = node.args[0] if overload(node) == "getitem" else None
-    return isinstance(given, Node) and overload(given).split(".")[0] == BATCH_NORM and node.args[1] == 0
+    return isinstance(given, Node) and overload(given).split(".")[0] == BATCH_NORM and bool(node.args[1] == 0)
 
 
 def _cleaned(module: nn.Module, exported: torch.export.ExportedProgram, position: int) -> Graph:

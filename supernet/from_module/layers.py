@@ -8,7 +8,7 @@ results are concatenated (rows) or added (columns).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from torch.fx import Node
 
@@ -98,7 +98,7 @@ def convolution(emitter: Emitter, node: Node) -> str | None:
 def _options(emitter: Emitter, node: Node, kernel: Sequence[int]) -> str:
     given, number = emitter.flow.given, emitter.template.number
 
-    def one(name: str, value: object) -> str:
+    def one(name: str, value: Any) -> str:
         if isinstance(value, str):
             return f'{name}="{value}"'
         sizes = list(value) if isinstance(value, list | tuple) else [value]
@@ -157,8 +157,8 @@ def batch_norm(emitter: Emitter, node: Node) -> str | None:
     for name, piece in zip(names, pieces, strict=True):
         width = template.size(total([piece]), "width", f"{attribute}_width")
         template.init.append(
-            f"self.{name} = nn.BatchNorm{rank}({width}, eps={template.number(float(node.args[6]), 'eps')})"
-        )  # type: ignore[arg-type]
+            f"self.{name} = nn.BatchNorm{rank}({width}, eps={template.number(float(node.args[6]), 'eps')})"  # type: ignore[arg-type]
+        )
         for position, own in ((1, "weight"), (2, "bias"), (3, "running_mean"), (4, "running_var")):
             _source(emitter, node, position, f"{name}.{own}", ((0, start, piece.size),) if len(pieces) > 1 else ())
         emitter.part(node, name, NO, times(total([piece]), {(): 2}), NO)
@@ -228,7 +228,7 @@ def _last_norm(emitter: Emitter, node: Node, kind: str, positions: tuple[int, ..
 def group_norm(emitter: Emitter, node: Node) -> str | None:
     """`nn.GroupNorm`."""
     flow, template = emitter.flow, emitter.template
-    channels, groups = flow.dims(node.args[0])[1], int(node.args[1])  # type: ignore[call-overload]
+    channels, groups = flow.dims(node.args[0])[1], int(node.args[1])  # type: ignore[arg-type]
     if not is_own(emitter, node, 2, 3) or flow.given(node, 2, "weight") is None:
         return None
     attribute = attribute_of(emitter, name_of(emitter, node.args[2]))  # type: ignore[arg-type]

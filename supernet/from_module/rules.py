@@ -134,7 +134,7 @@ def layer_norm(flow: Flow, node: Node) -> Dims:
 @rule("group_norm")
 def group_norm(flow: Flow, node: Node) -> Dims:
     """Whole groups may be left out, never parts of one."""
-    x, why, groups = flow.dims(node.args[0]), flow.why(node), int(node.args[1])  # type: ignore[call-overload]
+    x, why, groups = flow.dims(node.args[0]), flow.why(node), int(node.args[1])  # type: ignore[arg-type]
     for side in x[2:]:
         dims.fix(side, f"{why} runs over it")
     if groups > 1:
@@ -245,7 +245,7 @@ def padded(flow: Flow, node: Node) -> Dims:
     x, widths = list(flow.dims(node.args[0])), node.args[1]
     after = flow.kept(node, "a padded side")
     for axis in range(len(widths) // 2):  # type: ignore[arg-type]
-        if any(width != 0 for width in widths[2 * axis : 2 * axis + 2]):  # type: ignore[index]
+        if any(width != 0 for width in widths[2 * axis : 2 * axis + 2]):  # type: ignore[index,union-attr]
             dims.fix(x[-1 - axis], f"{flow.why(node)} makes it longer")
             x[-1 - axis] = after[-1 - axis]
     return x
@@ -332,7 +332,7 @@ def span(flow: Flow, node: Node) -> tuple[int, int, int, int]:
 def selected(flow: Flow, node: Node) -> Dims:
     """One place of an axis."""
     x = flow.dims(node.args[0])
-    axis = int(node.args[1]) % len(x)  # type: ignore[call-overload]
+    axis = int(node.args[1]) % len(x)  # type: ignore[arg-type]
     dims.fix(x[axis], f"{flow.why(node)} takes one place of it")
     return [*x[:axis], *x[axis + 1 :]]
 
@@ -356,14 +356,14 @@ def reshaped(flow: Flow, node: Node) -> Dims:
 def permuted(flow: Flow, node: Node) -> Dims:
     """Axes in another order."""
     x = flow.dims(node.args[0])
-    return [x[axis] for axis in node.args[1]]  # type: ignore[union-attr,index,misc]
+    return [x[axis] for axis in node.args[1]]  # type: ignore[union-attr,index]
 
 
 @rule("transpose", "t")
 def transposed(flow: Flow, node: Node) -> Dims:
     """Two axes in each other's place."""
     x = list(flow.dims(node.args[0]))
-    one, other = (int(node.args[1]), int(node.args[2])) if len(node.args) > 2 else (-2, -1)  # type: ignore[call-overload]
+    one, other = (int(node.args[1]), int(node.args[2])) if len(node.args) > 2 else (-2, -1)  # type: ignore[arg-type]
     x[one], x[other] = x[other], x[one]
     return x
 
@@ -425,7 +425,7 @@ def unfolded(flow: Flow, node: Node) -> Dims:
 def shuffled(flow: Flow, node: Node) -> Dims:
     """(batch, channels x r x r, ...) -> (batch, channels, ...)."""
     x, after = flow.dims(node.args[0]), flow.kept(node, SIDE)
-    each = int(node.args[1]) ** 2  # type: ignore[call-overload]
+    each = int(node.args[1]) ** 2  # type: ignore[arg-type]
     for side in x[2:]:
         dims.fix(side, SIDE)
     channels = dims.free(dims.size_of(x[1])[1] // each)
