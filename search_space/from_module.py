@@ -59,8 +59,8 @@ class Weight:
     """A parameter, and which part of which tensor of the module it is.
 
     Attributes:
-        slot, parameter: of the supernet.
-        name, shape: of the module's tensor.
+        slot, parameter: its names in the supernet.
+        name, shape: the module's tensor's.
         cuts: (axis, start, length) of its part; none: all of it.
         order: axes of the part in the parameter's order; none: as they are.
     """

@@ -52,7 +52,9 @@ def check(
 def from_module(
     origin: Annotated[str, typer.Argument(help="What gives the network, such as mypackage.model:make.")],
     shape: Annotated[str, typer.Option("--input", help="Shape of what it takes, such as 1,3,224,224.")],
-    name: Annotated[str | None, typer.Option(help="Of the family; default: of the module's last part.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the family; default: that of the module's last part.")
+    ] = None,
     folder: Annotated[
         Path | None, typer.Option(help="Where the file goes; default: WINNOW_FAMILIES_DIR, or the current folder.")
     ] = None,

@@ -36,7 +36,8 @@ def build_block(spec: LayerSpec) -> nn.Module:
     """
     block = block_class(spec)(**spec.fields())
     # `Module.to` would ask the same of tensors of rank five, which have no such layout.
-    return block._apply(lambda t: t.to(memory_format=torch.channels_last) if t.dim() == 4 else t)
+    laid_out: nn.Module = block._apply(lambda t: t.to(memory_format=torch.channels_last) if t.dim() == 4 else t)
+    return laid_out
 
 
 def slice_bounds(large: torch.Size, small: torch.Size) -> tuple[tuple[int, int, int], ...]:

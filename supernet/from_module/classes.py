@@ -17,7 +17,7 @@ class BlockClass:
     Attributes:
         name: such as `ResNetBasicLayer`.
         kind: as specs call it.
-        templates: of the blocks, by slot.
+        templates: what each block is made from, by slot.
         doc: which part of the module they are.
     """
 

@@ -19,7 +19,7 @@ class Atom:
     """A factor of a dimension.
 
     Attributes:
-        size: of the given module; 0 for the batch, which is any number.
+        size: the given module's; 0 for the batch, which is any number.
         fixed: why it keeps its size; empty as long as nothing forbids another.
         product: the factors that it turned out to be, outer ones first.
         terms: the dimensions that it is the sum of, in their order.
@@ -255,7 +255,7 @@ def reshaped(dims: Sequence[Dim], sizes: Sequence[tuple[bool, int]], why: str) -
     """The dimensions of a tensor that is read in another shape.
 
     Args:
-        sizes: of the new shape: whether the batch is in it, and the product of the rest.
+        sizes: whether the batch is in a dimension of the new shape, and the product of the rest, for each.
     """
     left = [atom for dim in dims for atom in factors(dim)]
     everything, made = tuple(left), []

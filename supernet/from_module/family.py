@@ -47,7 +47,7 @@ class Plan:
     """What the file says.
 
     Attributes:
-        name: of the family.
+        name: what the family is called.
         origin: what it was made from, in words.
         kept: sentences about what stays as it is.
     """

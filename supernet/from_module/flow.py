@@ -69,7 +69,7 @@ class Flow:
         return f"{name} in {where}" if where else name
 
     def sizes(self, node: Node) -> list[tuple[bool, int]]:
-        """Of an operation's result: whether the batch is in a dimension, and the rest of it."""
+        """Whether the batch is in a dimension of an operation's result, and the rest of it, for each."""
         return [sized(size, node) for size in node.meta["val"].shape]
 
     def kept(self, node: Node, why: str) -> Dims:
@@ -105,7 +105,7 @@ def plain(size: tuple[bool, int], why: str) -> Dim:
 
 
 def unknown(flow: Flow, node: Node) -> Any:
-    """Of an operation without a rule: everything keeps its size, so that it computes what it did."""
+    """Everything about an operation without a rule keeps its size, so that it computes what it did."""
     why = f"what {flow.why(node)} does to widths is not known"
     for one in node.all_input_nodes:
         known = flow.of.get(flow.graph.real(one))

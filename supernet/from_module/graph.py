@@ -38,7 +38,7 @@ class Graph:
         answer: its logits.
         parameters: node -> name in the module.
         constants: node -> tensor that depends neither on weights nor on what the module is given.
-        buffers: of these, node -> name in the module.
+        buffers: node -> name in the module, for constants that it stores.
         same: node -> the node that it is equal to.
         main: operations on what the module is given, not only on weights or the batch's size.
         left_out: parameters that take no part in the answer.
@@ -82,7 +82,7 @@ def read_graph(module: nn.Module, shape: tuple[int, ...]) -> Graph:
     """Trace a module in evaluation mode.
 
     Args:
-        shape: of what it is given; the first number is the batch, which may be any.
+        shape: what it is given has this one; the first number is the batch, which may be any.
 
     Raises:
         RefusedModule: it cannot be traced, or its answer is no tensor of logits.

@@ -35,7 +35,7 @@ class Made:
     Attributes:
         file, weights: where.
         networks: how many the space has.
-        params: of the largest.
+        params: how many the largest has.
         difference: largest one between its logits and the module's, as a share of the module's largest logit.
         widths, depths: name -> options.
         kept: sentences about what stays as it is.
@@ -105,7 +105,7 @@ def make_family(
     """Write `NAME.py` and the folder `NAME` with the module's weights; nothing unless it computes what the module does.
 
     Args:
-        shape: of what the module is given.
+        shape: what the module is given has this one.
         replace: whether files of that name may be there already.
 
     Raises:
@@ -172,7 +172,7 @@ def _tried(plan: Plan, draft: Path) -> tuple[int, int, float]:
         raise RefusedModule(
             "The family that was made computes something else than the module: their logits are apart by "
             f"{difference:.3g} of the largest, and {TOLERANCE:g} would do. Nothing was written. "
-            "This is a mistake of Winnow's; please report it with the module."
+            "This is a mistake of Winnow's; report it with the module."
         )
     params = sum(layer.params() for layer in space.layers(space.largest()).values())
     return space.size(), params, difference

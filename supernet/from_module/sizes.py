@@ -14,7 +14,7 @@ MOST_PIECES = 8
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Neighbours of a dimension that grow together: `count` times an elastic width, or just so many.
+    """Neighbours of a dimension that grow together: `count` times an elastic width, or that many.
 
     Attributes:
         count: how many of the width's units, or how many there are at all.
@@ -120,7 +120,7 @@ def elements(dims: Iterable[Dim]) -> Poly:
 def settle(dims: Iterable[Dim]) -> bool:
     """Fix what no list of pieces could say; whether anything was news.
 
-    Of two free factors of one dimension the inner one is fixed, because a narrower network keeps leading rows; the
+    The inner one of two free factors of one dimension is fixed, because a narrower network keeps leading rows; the
     outer one if it has only a few options.
     """
     news = False

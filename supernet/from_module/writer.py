@@ -28,7 +28,7 @@ class Source:
     Attributes:
         parameter: within the block.
         name: in the module.
-        shape: of the module's tensor.
+        shape: the module's tensor's.
         cuts: (axis, start, length) of the part that it is; none: all of it.
         order: axes of the part in the parameter's order; none: as they are.
     """
@@ -56,9 +56,9 @@ class Template:
     Attributes:
         init, forward: statements of its module.
         parts: name -> expression of a `Part`.
-        numbers, labels: of places that hold a number, and what it is called.
-        widths: of places that hold a width, in the order in which they first occur.
-        sources: of its parameters.
+        numbers, labels: places that hold a number, and what it is called.
+        widths: places that hold a width, in the order in which they first occur.
+        sources: where its parameters come from.
         owned: which widths its weights have where.
         undecayed: parameters that are no weights of layers.
         branches: modules whose output is added to what the block is given.
