@@ -31,6 +31,7 @@ MACHINE = "needs another machine, or an address of the reader's"
 TESTS = "runs these tests, or all checks of a maintainer"
 DEMO = "starts a service of its own: `tests/e2e/test_journey.py` takes the same journey"
 INSTALLS = "installs a package: tests/plugins/test_example.py does"
+FROM_MODULE = "tests/e2e/test_family_from_module.py starts such a job"
 OWN_TEST = "tests/docs/test_add_a_family.py runs it"
 PART = "part of a file: it is compared with examples/plugin"
 EXAMPLE_FILE = "shows the content of a file that is no job"
@@ -52,6 +53,7 @@ class Elsewhere:
 
 NOT_RUN = (
     Elsewhere("README.md", "make demo", DEMO),
+    Elsewhere("README.md", "make test", TESTS),
     Elsewhere("CONTRIBUTING.md", "make check", TESTS),
     Elsewhere("AGENTS.md", "mcpServers", EXAMPLE_FILE),
     Elsewhere("docs/index.md", "make demo", DEMO),
@@ -59,6 +61,7 @@ NOT_RUN = (
     Elsewhere("docs/add-a-family.md", "Residual multi-layer perceptrons", OWN_TEST),
     Elsewhere("docs/add-a-family.md", "Any module of yours, as it is", OWN_TEST),
     Elsewhere("docs/add-a-family.md", "from _mine import Residual", OWN_TEST),
+    Elsewhere("docs/add-a-family.md", '"preset": "module"', FROM_MODULE),
     Elsewhere("docs/hardware.md", "winnow measure --name jetson-kitchen", MACHINE),
     Elsewhere("docs/llama-nas.md", "What do plants breathe in", EXAMPLE_FILE),
     Elsewhere("docs/llama-nas.md", "include: arc_easy.yaml", EXAMPLE_FILE),

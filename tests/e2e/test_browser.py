@@ -113,6 +113,7 @@ def test_limits_narrow_the_front_and_survive_a_reload(page: Page, job_id: str, c
     limits = page.get_by_test_id("limits")
     expect(page.get_by_test_id("front-row")).to_have_count(len(points))
     slider = limits.locator("input[data-metric=macs]")
+    expect(slider).to_be_visible()  # what is not shown yet takes no focus
     slider.focus()
     page.keyboard.press("Home")  # the strictest: the cheapest network alone
     cheapest = min(points, key=lambda point: point["metrics"]["macs"])
@@ -127,6 +128,7 @@ def test_limits_narrow_the_front_and_survive_a_reload(page: Page, job_id: str, c
     page.reload()
     expect(limits).to_have_attribute("data-remaining", "1")
     expect(page.get_by_test_id("detail-panel")).to_have_attribute("data-architecture-id", cheapest["architecture_id"])
+    expect(slider).to_be_visible()
     slider.focus()
     page.keyboard.press("End")
     expect(limits).to_have_attribute("data-remaining", str(len(points)))

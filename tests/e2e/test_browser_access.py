@@ -100,7 +100,7 @@ def test_a_key_signs_in_leads_back_and_out(context: BrowserContext, client: Clie
     page.goto("/keys")
     page.get_by_test_id("key").fill("winnow_0123456789ab_" + "x" * 43)
     page.get_by_test_id("sign-in").click()
-    expect(page.get_by_test_id("trouble")).to_contain_text("not one that is known")
+    expect(page.get_by_test_id("trouble")).to_contain_text("not known here")
     page.get_by_test_id("key").fill(client.headers["Authorization"].removeprefix("Bearer "))
     page.get_by_test_id("sign-in").click()
     page.wait_for_url("**/keys")
