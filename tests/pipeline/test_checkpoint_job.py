@@ -368,7 +368,7 @@ def test_files_that_are_not_open_are_refused_before_any_is_read(tmp_path, monkey
     checkpoint, table = bert(tmp_path / "bert", ("no", "yes")), texts(tmp_path, {"bad": "no", "good": "yes"})
     spec = text_spec(checkpoint, table)
     (checkpoint / "secret.json").symlink_to("/etc/passwd")
-    monkeypatch.setattr("pipeline.check.read_checkpoint", lambda _: pytest.fail("it was read"))
+    monkeypatch.setattr("pipeline.check.read_checkpoints", lambda _: pytest.fail("it was read"))
     token = POLICY.set(PathPolicy((tmp_path.resolve(),)))
     try:
         failed(tmp_path, spec, "leads out of what is open")
