@@ -137,7 +137,7 @@ def test_a_stitched_network_has_the_formats_of_plain_ones_and_an_anchor_transfor
         assert refusal("huggingface", subject(space, end, config)) is None
 
 
-@pytest.mark.parametrize("path", ["1.2-2.2", "anchor2"])
+@pytest.mark.parametrize("path", ["1.2-2.2", pytest.param("anchor2", marks=pytest.mark.thorough)])
 def test_exports_answer_as_the_network(path, tmp_path):
     folders = anchors(tmp_path)
     spec = resolve(JobSpec.model_validate(job(folders)))
