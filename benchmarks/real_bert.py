@@ -51,6 +51,8 @@ LENGTH, COMPARED, GOAL = 32, 64, 1e-5
 SHARES = {"train": 22 / 30, "dev": 3 / 30, "test": 5 / 30}
 # Of a search of policies, what says nothing of the file: sensitivities first, baselines afterwards.
 CHEAP: dict[str, Any] = {"sensitivity": False, "baseline_evaluations": 2}
+# That open the file, one after the other.
+PROCESSES = 5
 VERSIONS = ("torch", "transformers", "onnxruntime", "numpy")
 
 
@@ -198,7 +200,18 @@ def done(spec: dict[str, Any], name: str, roots: tuple[Path, ...], cache: Path) 
 
 
 def from_file(archive: Path, sentences: Path) -> dict[str, Any]:
-    """The file's own numbers, from a process that knows nothing of Winnow."""
+    """The file's own numbers, from processes that know nothing of Winnow.
+
+    Where a process lies in memory, and what the machine did just before, moves its latency by a tenth. So there are
+    `PROCESSES` of them, and the one with the middle latency speaks.
+    """
+    told = sorted(
+        (_opened(archive, sentences) for _ in range(PROCESSES)), key=lambda one: float(one["latency_ms"]["median"])
+    )
+    return told[PROCESSES // 2] | {"medians_ms": [one["latency_ms"]["median"] for one in told]}
+
+
+def _opened(archive: Path, sentences: Path) -> dict[str, Any]:
     script = Path(__file__).with_name("opened_export.py")
     with tempfile.TemporaryDirectory() as elsewhere:
         asked = [sys.executable, "-I", str(script), str(archive.resolve()), str(sentences.resolve()), str(LENGTH)]
