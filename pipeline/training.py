@@ -146,7 +146,7 @@ class SmallerParts:
         log.warning("micro-batch halved", micro_batches=training.micro_batches)
 
     def refusal(self) -> str:
-        """The training is sharded."""
+        """What a sharded training says where a step does not fit."""
         return f"Out of memory. {MORE_MICRO_BATCHES}"
 
     def _advice(self, trainer: Trainer) -> str:

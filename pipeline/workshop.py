@@ -62,8 +62,8 @@ class Calibrated:
     """On what networks are calibrated, where that was chosen before.
 
     Attributes:
-        images: images of batch norms; None: chosen now.
-        activations: activations of quantized networks; None: chosen now.
+        images: examples that batch norms are calibrated on; None: chosen now.
+        activations: examples that ranges of activations are taken from; None: chosen now.
         plainly: whether the images are taken as they are, as jobs of older versions did.
     """
 

@@ -116,7 +116,7 @@ class LatencyTable:
         """Latency in ms of one layer.
 
         Args:
-            resolution: input of the network, for a phone's table of several; a table's only one need not be given.
+            resolution: that of the network's input, for a phone's table of several; a table's only one may be left out.
 
         Raises:
             MissingRow: the table does not know the layer.

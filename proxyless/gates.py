@@ -26,7 +26,9 @@ from supernet.passes import Output, Passes
 class Asked:
     """What one block is asked in one step.
 
-    That is the option whose gate is open, and those whose gradients are wanted (it among them).
+    Attributes:
+        active: the option whose gate is open.
+        wanted: the options whose gradients are wanted; `active` is among them.
     """
 
     active: int

@@ -40,7 +40,7 @@ class Plan:
     Attributes:
         weight: None where the weight is not quantized to integers (bf16).
         bias: as kernels add it, float32; None without a bias.
-        inputs, outputs: inputs and outputs of activations in bytes; None where they stay floating point.
+        inputs, outputs: how activations are stored in bytes; None where they stay floating point.
         dynamic: whether the input's range is worked out for every example.
     """
 

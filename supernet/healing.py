@@ -47,7 +47,7 @@ class Parent:
 
     Attributes:
         name: for people.
-        supernet: supernet of its weights alone, which nothing changes.
+        supernet: supernet that holds its weights alone, which nothing changes.
     """
 
     name: str
@@ -148,7 +148,7 @@ class HealingTrainer(Trainer):
     """A trainer that remembers with its weights which validation was best, and whether it is to end early.
 
     Attributes:
-        best_step: best step of the best score so far; 0: nothing is validated yet.
+        best_step: the step that has the best score so far; 0: nothing is validated yet.
         seconds: that earlier runs spent.
     """
 

@@ -26,7 +26,7 @@ class Network(nn.Sequential):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The answer to its inputs, in their order; a mask, where it takes one, may be left out."""
+        """Names of its inputs, in their order; a mask, where it takes one, may be left out."""
         reads = tuple(str(block.reads) for block in self if getattr(block, "reads", ""))
         return reads or ("input", "mask")
 

@@ -66,7 +66,7 @@ class Quota:
     Attributes:
         jobs: unfinished at a time.
         evaluations: made by all its jobs, with what unfinished ones may still make.
-        size_bytes: size bytes of its checkpoints, supernets and exports.
+        size_bytes: what its checkpoints, supernets and exports may take together.
     """
 
     jobs: int | None = None

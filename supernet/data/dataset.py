@@ -177,7 +177,7 @@ class Split:
         originals: the pictures that stored images were made of, for random crops; None: there is no more in them.
         cropped: whether the stored images are random crops already, of which none is cut again.
         texts: texts of pairs, token ids `(N, T)`, int32; None: examples have one input.
-        rows: rows of pairs, which stored image each has, `(N,)`, int64: an image with several texts is stored once.
+        rows: which stored image each pair has, `(N,)`, int64: an image with several texts is stored once.
         prompts: prompts of pairs whose images have classes.
     """
 
