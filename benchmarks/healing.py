@@ -38,8 +38,8 @@ import torch
 from benchmarks.cache import Cache
 from benchmarks.small_llama import Plan, train
 from export.measure import describe_machine
-from pipeline.healed_front import kendall_tau
 from predictors.cost import params
+from search.fidelities.correlation import rank_correlations
 from search_space.adjustments import Adjustments
 from search_space.architecture import Architecture
 from search_space.operations import alone
@@ -281,7 +281,7 @@ def compared(
         "params": whole,
         f"largest_{data.metric}": largest,
         "networks": rows,
-        "rank_correlation": kendall_tau([(row["before"], row["healed"][data.metric]) for row in rows]),
+        "rank_correlation": rank_correlations([(row["before"], row["healed"][data.metric]) for row in rows])[0],
         "metric": data.metric,
         "test_answers": data.test.y.numel(),
         "threads": torch.get_num_threads(),

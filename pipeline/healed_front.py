@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 
 from pipeline.evaluating import evaluation_of
 from pipeline.front import as_measured
 from pipeline.workshop import Workshop
 from search.evaluation import Evaluation, numbers
+from search.fidelities.correlation import rank_correlations
 from search.final_front import final_front
 from search.pareto import hypervolume
 from search_space.architecture import Architecture
@@ -65,18 +65,5 @@ def healed_front(shop: Workshop, front: FrontRecord, healed: Sequence[HealedNetw
         knee=None if found.knee is None else found.knee.architecture.id,
         hypervolume_before=volumes[0] if math.isfinite(volumes[0]) else None,
         hypervolume_after=volumes[1] if math.isfinite(volumes[1]) else None,
-        rank_correlation=kendall_tau([(a, b) for a, b in scores if a is not None and b is not None]),
+        rank_correlation=rank_correlations([(a, b) for a, b in scores if a is not None and b is not None])[0],
     )
-
-
-def kendall_tau(pairs: Sequence[tuple[float, float]]) -> float | None:
-    """Kendall's tau-b of two rankings: None of fewer than three networks, or where one ranking is all ties."""
-    if len(pairs) < 3:
-        return None
-    signs = [(_sign(a[0] - b[0]), _sign(a[1] - b[1])) for a, b in combinations(pairs, 2)]
-    apart = [sum(abs(sign[side]) for sign in signs) for side in (0, 1)]
-    return None if 0 in apart else sum(a * b for a, b in signs) / math.sqrt(apart[0] * apart[1])
-
-
-def _sign(value: float) -> int:
-    return (value > 0) - (value < 0)

@@ -16,6 +16,7 @@ from search.blocks.table import BlockTable, Quantity, Trust, adds_of, from_damag
 from search.evaluation import Evaluation
 from search.metrics import METRICS, Goal, Source
 from search.problem import ExactCost, exact_values
+from search.ranking import kendall_tau
 
 DIVERGENCE = "kl_divergence"
 # Combinations from which a curve and pairs are learned, and the folds that judge them.
@@ -189,13 +190,6 @@ def _trust(true: np.ndarray, guessed: np.ndarray, summed: np.ndarray) -> Trust:
     margin = float(np.sort(np.abs(off))[place])
     error, sum_alone = (float(np.minimum(np.abs(one), MOST_OFF).mean()) for one in (off, alone))
     return Trust(len(true), kendall_tau(true, guessed), error, margin, sum_alone)
-
-
-def kendall_tau(one: np.ndarray, other: np.ndarray) -> float | None:
-    """Kendall's tau-b of two sequences; None where one has no order."""
-    first, second = (np.sign(values[:, None] - values[None, :]) for values in (one, other))
-    size = math.sqrt(float((first**2).sum()) * float((second**2).sum()))
-    return float((first * second).sum()) / size if size else None
 
 
 # --- forms ------------------------------------------------------------------------------------------

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from scipy import stats
-
 from search.fidelities.known import Fidelities
+from search.ranking import kendall_tau, spearman_rho
 
 # Networks without which a correlation says nothing.
 LEAST = 3
@@ -46,15 +46,15 @@ def correlations(known: Fidelities) -> list[Correlation]:
                 for name, one in known.levels[high].items()
                 if name in known.levels[low]
             ]
-            numbers = [pair for pair in both if all(value - value == 0 for value in pair)]
+            numbers = [pair for pair in both if all(map(math.isfinite, pair))]
             if numbers:
                 found.append(Correlation(metric, low, high, len(numbers), *rank_correlations(numbers)))
     return found
 
 
 def rank_correlations(pairs: Sequence[tuple[float, float]]) -> tuple[float | None, float | None]:
-    """Kendall's tau-b and Spearman's rho."""
-    sides = list(zip(*pairs, strict=True))
-    if len(pairs) < LEAST or any(len(set(side)) == 1 for side in sides):
+    """Kendall's tau-b and Spearman's rho; None of fewer than three networks, or where one ranking is all ties."""
+    if len(pairs) < LEAST:
         return None, None
-    return float(stats.kendalltau(*sides).statistic), float(stats.spearmanr(*sides).statistic)
+    one, other = zip(*pairs, strict=True)
+    return kendall_tau(one, other), spearman_rho(one, other)

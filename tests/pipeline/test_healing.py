@@ -20,13 +20,13 @@ from job.spec import JobSpec
 from pipeline import finalists, healing, stages
 from pipeline.artifacts import ArtifactStore
 from pipeline.exams import exams_of, held_out_exams_of
-from pipeline.healed_front import kendall_tau
 from pipeline.healing import Healer
 from pipeline.healing_choice import chosen_networks, spread
 from pipeline.materials import prepare_data
 from pipeline.reporter import Interrupted
 from pipeline.training import train_supernet
 from pipeline.workshop import JobFailed, Workshop, make_evaluator
+from search.fidelities.correlation import rank_correlations
 from service.settings import Settings
 from service.store.records import FrontRecord, HealedFront, HealedNetwork, HealingPlan, HealingPoint
 from supernet.flat import load_tensors
@@ -170,7 +170,7 @@ def test_both_numbers_are_kept_with_the_cost_beside_them(texts: Found, tmp_path:
     assert any(point.healed for point in front.points)
     assert (front.hypervolume_after or 0) > (front.hypervolume_before or 0)
     pairs = [(one.before["perplexity"], (one.after or {})["perplexity"]) for one in networks]
-    assert front.rank_correlation == kendall_tau(pairs)  # type: ignore[arg-type]
+    assert front.rank_correlation == rank_correlations(pairs)[0]  # type: ignore[arg-type]
     assert not reporter_of(shop).artifacts("checkpoint h0")
     assert not reporter_of(shop).artifacts("best checkpoint h0")
     # The front that was measured stays what it was.
@@ -402,8 +402,8 @@ def test_networks_of_the_front_are_chosen_far_apart_with_the_knee(most: int, kne
 
 
 def test_tau_is_the_share_of_pairs_in_the_same_order() -> None:
-    assert kendall_tau([(1, 1), (2, 2)]) is None
-    assert kendall_tau([(1, 10), (2, 20), (3, 30)]) == 1.0
-    assert kendall_tau([(1, 30), (2, 20), (3, 10)]) == -1.0
-    assert kendall_tau([(1, 10), (2, 30), (3, 20)]) == pytest.approx(1 / 3)
-    assert kendall_tau([(1, 10), (1, 20), (1, 30)]) is None
+    assert rank_correlations([(1, 1), (2, 2)])[0] is None
+    assert rank_correlations([(1, 10), (2, 20), (3, 30)])[0] == 1.0
+    assert rank_correlations([(1, 30), (2, 20), (3, 10)])[0] == -1.0
+    assert rank_correlations([(1, 10), (2, 30), (3, 20)])[0] == pytest.approx(1 / 3)
+    assert rank_correlations([(1, 10), (1, 20), (1, 30)])[0] is None

@@ -10,13 +10,14 @@ import pytest
 
 from predictors.cost import ANALYTIC
 from search.algorithms import make_algorithm
-from search.blocks.fit import fit_table, kendall_tau
+from search.blocks.fit import fit_table
 from search.blocks.parts import Blocks
 from search.blocks.solver import solve
 from search.evaluation import Evaluation
 from search.loop import each, run_search
 from search.objectives import Objective
 from search.pareto import hypervolume, pareto_front
+from search.ranking import kendall_tau
 from search_space import Architecture, Choice, SearchSpace
 from search_space.adjustments import Adjustments
 from search_space.plugins import load_family
