@@ -7,8 +7,6 @@ prints one JSON object a line, as `supernet.contract` does.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -17,10 +15,8 @@ import torch
 
 from export.bundle import write_bundle
 from export.contents import BundleContents
-from export.verify import VerificationError
-from search_space import plugins
 from search_space.inputs import ImageInput
-from supernet.contract import Skipped, Subject
+from supernet.contract import Skipped, Subject, main
 from supernet.network import extract
 
 # Samples that the files answer.
@@ -44,36 +40,5 @@ def exports(subject: Subject) -> str:
     )
 
 
-def main() -> int:
-    """0: passed or skipped; 1: not; 2: the family cannot be loaded."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("family")
-    parser.add_argument("--preset")
-    parser.add_argument("--families-dir", type=Path)
-    arguments = parser.parse_args()
-    plugins.use_families_dir(arguments.families_dir)
-    torch.set_num_threads(1)
-    broken = False
-    try:
-        for preset in [arguments.preset] if arguments.preset else plugins.presets(arguments.family):
-            subject = Subject(plugins.load_family(arguments.family, preset))
-            passed: bool | None = True
-            try:
-                detail = exports(subject)
-            except Skipped as skipped:
-                passed, detail = None, str(skipped)
-            except (VerificationError, RuntimeError, ValueError) as error:
-                passed, detail = False, f"{type(error).__name__}: {error}"
-            broken = broken or passed is False
-            asks = (exports.__doc__ or "").rstrip(".")
-            told = {"preset": preset, "check": "exports", "asks": asks, "passed": passed, "detail": detail}
-            sys.stdout.write(json.dumps(told) + "\n")
-            sys.stdout.flush()
-    except ValueError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    return 1 if broken else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main((exports,), __doc__))

@@ -15,7 +15,7 @@ import inspect
 import json
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -412,10 +412,12 @@ CHECKS: tuple[Callable[[Subject], str], ...] = (
 RUNNING = (supernet_equals_extract, no_gradient_changes_nothing, a_step_trains)
 
 
-def run_checks(family: str, preset: str) -> Iterator[dict[str, object]]:
+def run_checks(
+    family: str, preset: str, checks: Sequence[Callable[[Subject], str]] = CHECKS
+) -> Iterator[dict[str, object]]:
     """Every check of one preset in turn: preset, check, passed (None: skipped) and what was seen."""
     subject = Subject(plugins.load_family(family, preset))
-    for check in CHECKS:
+    for check in checks:
         passed: bool | None = True
         try:
             detail = check(subject)
@@ -430,9 +432,13 @@ def run_checks(family: str, preset: str) -> Iterator[dict[str, object]]:
         yield {"preset": preset, "check": check.__name__, "asks": asks, "passed": passed, "detail": detail}
 
 
-def main() -> int:
-    """0: every check passed; 1: some did not; 2: the family cannot be loaded."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(checks: Sequence[Callable[[Subject], str]] = CHECKS, about: str | None = __doc__) -> int:
+    """Hold a family's presets to these checks, one line of JSON each.
+
+    Returns:
+        0: every check passed or was skipped; 1: some did not; 2: the family cannot be loaded.
+    """
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("family")
     parser.add_argument("--preset")
     parser.add_argument("--families-dir", type=Path)
@@ -443,7 +449,7 @@ def main() -> int:
     broken = False
     try:
         for preset in [arguments.preset] if arguments.preset else plugins.presets(arguments.family):
-            for result in run_checks(arguments.family, preset):
+            for result in run_checks(arguments.family, preset, checks):
                 broken = broken or result["passed"] is False
                 sys.stdout.write(json.dumps(result) + "\n")
                 sys.stdout.flush()
