@@ -53,8 +53,7 @@ def latency_predictor(
             raise ValueError(
                 f"Device {device.name!r} was measured on {strangers[0]!r}, which is not of {space.name!r}."
             )
-    costs = [cost_columns(space)] if space.has_layers else []
-    given: list[Source] = [known_columns(known)] if known else []
+    costs, given = known_sources(space, known)
     price = None if table is None else price_column(space, table)
     if candidates is None:
         candidates = CANDIDATES if table is None else (*CANDIDATES[:1], TABLE, *CANDIDATES[1:])
@@ -66,11 +65,7 @@ def latency_predictor(
 
     if not devices:
         return learned(candidates)
-    # A known device is predicted with what is known of every architecture, by the model that needs no choosing, and
-    # once for all that are told it.
-    columns = device_columns(
-        devices, lambda: LearnedPredictor(space, CANDIDATES[:1], costs=costs, given=given, seed=seed)
-    )
+    columns = known_device_columns(space, devices, known, seed)
 
     def told(models: Sequence[Candidate], some: Sequence[Device]) -> LearnedPredictor:
         return learned(models, [columns[device.name] for device in some])
@@ -79,3 +74,31 @@ def latency_predictor(
     return TransferPredictor(
         space, devices, lambda some: told(candidates, some), lambda some: told(CANDIDATES[:1], some), seed
     )
+
+
+def known_sources(
+    space: SearchSpace, known: Mapping[str, Callable[[Architecture], float]] | None
+) -> tuple[list[Source], list[Source]]:
+    """Columns of what is known of every architecture: its costs, and the numbers that are given."""
+    return [cost_columns(space)] if space.has_layers else [], [known_columns(known)] if known else []
+
+
+def known_device_columns(
+    space: SearchSpace,
+    devices: Sequence[Device],
+    known: Mapping[str, Callable[[Architecture], float]] | None,
+    seed: int,
+) -> dict[str, Source]:
+    """By device, the column of its latencies.
+
+    A device is predicted with what is known of every architecture, by the model that needs no choosing, and once for
+    all who are told it.
+
+    Args:
+        known: numbers that are known of any architecture, by name.
+
+    Raises:
+        ValueError: two devices of one name.
+    """
+    costs, given = known_sources(space, known)
+    return device_columns(devices, lambda: LearnedPredictor(space, CANDIDATES[:1], costs=costs, given=given, seed=seed))

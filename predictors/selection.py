@@ -6,10 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from predictors.columns import Source, cost_columns, known_columns
-from predictors.devices import Device, device_columns
-from predictors.latency import CANDIDATES
-from predictors.learned import LearnedPredictor
+from predictors.devices import Device
+from predictors.latency import known_device_columns, known_sources
 from predictors.model import View
 from predictors.models.gaussian_process import NOISE
 from search.gaussian_process.regression import GaussianProcess
@@ -85,14 +83,9 @@ def _covariance(
     seed: int,
 ) -> np.ndarray:
     """What latencies are expected to share before anything is measured; variance 1 on average."""
-    costs: list[Source] = [cost_columns(space)] if space.has_layers else []
-    given: list[Source] = [known_columns(known)] if known else []
+    costs, given = known_sources(space, known)
     if devices:
-        alone = tuple(given)
-        told = device_columns(
-            devices, lambda: LearnedPredictor(space, CANDIDATES[:1], costs=costs, given=alone, seed=seed)
-        )
-        given += told.values()
+        given += known_device_columns(space, devices, known, seed).values()
     features = View(space, costs, given, None, pool).of(pool).kernel
     covariance = GaussianProcess(features).covariance(features, features)
     covariance = covariance - covariance.mean(axis=0) - covariance.mean(axis=1)[:, None] + covariance.mean()
