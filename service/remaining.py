@@ -39,9 +39,9 @@ KEPT = 16
 ROUNDING = 1e-6
 # Where nothing tells the spread: a half to twice of what is expected.
 UNSURE = 2.0
-# The interval covers four of five; its half is never taken for less than this share of the time.
-LEAST_SPREAD = 0.1
-NORMAL = 1.2815515655446004
+# The interval covers four of five, so nine of ten lie below its upper end (Student's t); its half is never taken for
+# less than this share of the time.
+BELOW, LEAST_SPREAD = 0.9, 0.1
 # Fewer increments have no spread that means anything.
 FEWEST = 3
 
@@ -131,7 +131,9 @@ class Pace:
             return Seconds(likely, 0, 0).unsure()
         share, _ = self._sums()
         variance = sum((seconds - whole * part) ** 2 / part for part, seconds in self._increments) / (count - 1)
-        half = _quantile(count - 1) * math.sqrt(variance * (rest + rest**2 / share))
+        from scipy.special import stdtrit  # the API, which tells times as they are stored, needs it not
+
+        half = float(stdtrit(count - 1, BELOW)) * math.sqrt(variance * (rest + rest**2 / share))
         half = max(half, LEAST_SPREAD * likely)
         return Seconds(likely, max(0.0, likely - half), likely + half)
 
@@ -141,15 +143,6 @@ class Pace:
 
 def _joined(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
     return one[0] + other[0], one[1] + other[1]
-
-
-def _quantile(freedom: int) -> float:
-    """Nine tenths of Student's t lie below it (Cornish and Fisher's series in 1/freedom; 0.02 off at 2)."""
-    z = NORMAL
-    first = (z**3 + z) / 4
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / freedom + second / freedom**2 + third / freedom**3
 
 
 def remaining(
