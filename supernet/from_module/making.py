@@ -70,10 +70,9 @@ def load_module(origin: str) -> nn.Module:
             found = getattr(found, part)
         made = found if isinstance(found, nn.Module) else found()
     except (Exception, SystemExit) as error:
-        frames = [
-            frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) != Path(__file__)
-        ]
-        own = [frame for frame in frames if not frame.filename.startswith("<frozen")]
+        frames = traceback.extract_tb(error.__traceback__)
+        ours = (__file__, importlib.__file__)
+        own = [one for one in frames if one.filename not in ours and not one.filename.startswith("<frozen")]
         where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
         raise RefusedModule(f"{origin} cannot be loaded{where}: {type(error).__name__}: {error}.") from None
     if not isinstance(made, nn.Module):
