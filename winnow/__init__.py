@@ -66,25 +66,8 @@ __all__ = [
 
 __version__: str
 
-# Name -> the module that has it, and what it is called there.
+# Name -> the module that has it, and what it is called there; all others are of `service.client`.
 _HOMES = {
-    **{
-        name: ("service.client", name)
-        for name in (
-            "AsyncClient",
-            "AsyncFrontAnswer",
-            "AsyncJobAnswer",
-            "AsyncNetworkAnswer",
-            "Client",
-            "ClientError",
-            "Event",
-            "ExportAnswer",
-            "FrontAnswer",
-            "JobAnswer",
-            "JobFailed",
-            "NetworkAnswer",
-        )
-    },
     "Plot": ("service.front_plot", "Plot"),
     "Profile": ("service.profile", "ProfileOut"),
     "Shrunk": ("winnow.shrinking", "Shrunk"),
@@ -100,9 +83,9 @@ def __getattr__(name: str) -> Any:
         from service.version import version
 
         return version()
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'winnow' has no attribute {name!r}; it has {', '.join(__all__)}")
-    module, own_name = _HOMES[name]
+    module, own_name = _HOMES.get(name, ("service.client", name))
     return getattr(importlib.import_module(module), own_name)
 
 
