@@ -2,7 +2,8 @@
 
 A stage's work is counted (examples x multiply-accumulates of the largest network in a training, networks x those in a
 search), and earlier jobs say how many seconds a unit took. Jobs of the same family count; without any, all do, and it
-is said. Nothing is known before the first job has succeeded, and then nothing is claimed.
+is said. What no earlier job tells is counted (`service.counted`) for whoever asks before a job begins. A running job
+goes by its own pace instead.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from sqlalchemy.orm import Session
 from job.healing_spec import HealingSpec
 from job.spec import JobSpec
 from job.versions import read_job
+from service.counted import UNSURE as COUNTED_UNSURE
+from service.counted import Counted, likely_examples, pace
 from service.store import records
 from service.store.models import EvaluationRow, Job, JobState, Stage, TrainedSupernet
 from service.store.records import StageBegan
@@ -41,14 +44,16 @@ class StageTime(BaseModel):
 
     stage: str = Field(description="Name of the stage.")
     seconds: float = Field(description="How long it takes.")
-    low: float = Field(description="As fast as the fastest of the earlier jobs, for the same work.")
-    high: float = Field(description="As slow as the slowest.")
+    low: float = Field(description="As fast as the fastest of the earlier jobs; a third of the time that was counted.")
+    high: float = Field(description="As slow as the slowest of them; three times the time that was counted.")
 
 
 class EstimateOut(BaseModel):
     """What a job will take."""
 
-    seconds: float | None = Field(description="Null where no earlier job tells.")
+    seconds: float | None = Field(
+        description="How long it takes; null where nothing tells how many examples there are."
+    )
     low: float | None = Field(description="Seconds at least; null: nothing is known.")
     high: float | None = Field(description="Seconds at most; null: nothing is known.")
     stages: list[StageTime] = Field(description="Time of each stage.")
@@ -68,11 +73,12 @@ class _Past:
     data: dict[str, object]
 
 
-def estimate(session: Session, spec: JobSpec, examples: int | None) -> EstimateOut:
-    """Estimate a job that nobody has submitted yet.
+def estimate(session: Session, spec: JobSpec, examples: int | None, *, count: bool = False) -> EstimateOut:
+    """Estimate a job that has not trained yet.
 
     Args:
-        examples: for training; None: as many as an earlier job on the same data had, or nobody knows.
+        examples: for training; None: as many as an earlier job on the same data had, or as the size of files tells.
+        count: whether stages of which no earlier job tells are counted.
     """
     space = spec.space()
     past = _past(session)
@@ -81,11 +87,22 @@ def estimate(session: Session, spec: JobSpec, examples: int | None) -> EstimateO
     data = _data(spec)
     if examples is None:
         examples = next((round(one.examples) for one in past if one.data == data and one.examples), None)
-    work = _work(spec, _macs(space), examples)
+    likely = likely_examples(spec) if examples is None and count else examples
+    work = _work(spec, _macs(space), likely)
     found = {stage: None if units is None else _stage_time(stage, units, used) for stage, units in work.items()}
+    missing = [stage for stage, time in found.items() if time is None or not used] if count else []
+    if missing:
+        counted = Counted(spec, space, likely, pace())
+        found |= {stage: _counted(stage, counted) for stage in missing}
     times = [time for time in found.values() if time is not None]
     unknown = [stage for stage, time in found.items() if time is None]
     known = bool(times) and not unknown
+    told = [
+        _past_told(used, bool(same), spec.supernet.family),
+        _counted_told([stage for stage in missing if found[stage] is not None], bool(used)),
+        "" if examples is not None or likely is None else f"Assumed: {likely:,} examples, from the size of the files.",
+        f"Not known: {', '.join(unknown)}." if unknown else "",
+    ]
     return EstimateOut(
         seconds=sum(time.seconds for time in times) if known else None,
         low=sum(time.low for time in times) if known else None,
@@ -93,16 +110,33 @@ def estimate(session: Session, spec: JobSpec, examples: int | None) -> EstimateO
         stages=times,
         jobs=len(used),
         disk_bytes=COPIES * FLOAT_BYTES * _params(space),
-        told=_told(used, bool(same), unknown, spec.supernet.family),
+        told=" ".join(sentence for sentence in told if sentence),
     )
 
 
-def _told(used: Sequence[_Past], same: bool, unknown: Sequence[str], family: str) -> str:
+def _past_told(used: Sequence[_Past], same: bool, family: str) -> str:
     if not used:
-        return "No job has finished on this installation yet, so nobody knows how long this one takes."
+        return "No job has finished on this installation yet."
     whose = f"of family {family}" if same else f"of other families, as none of {family} has finished here"
-    told = f"From {len(used)} earlier job{'s' if len(used) > 1 else ''} {whose}."
-    return f"{told} Not known: {', '.join(unknown)}." if unknown else told
+    return f"From {len(used)} earlier job{'s' if len(used) > 1 else ''} {whose}."
+
+
+def _counted_told(stages: Sequence[str], only_these: bool) -> str:
+    """How stages were counted; empty where none was."""
+    if not stages:
+        return ""
+    what = f"The time of {', '.join(stages)}" if only_these else "The time"
+    return (
+        f"{what} is counted from the work and the pace of a core of this machine ({pace() / 1e9:,.0f} billion "
+        "multiply-accumulates a second), as if nothing else ran; it may be a third or three times of that."
+    )
+
+
+def _counted(stage: str, counted: Counted) -> StageTime | None:
+    seconds = counted.seconds(stage)
+    if seconds is None:
+        return None
+    return StageTime(stage=stage, seconds=seconds, low=seconds / COUNTED_UNSURE, high=seconds * COUNTED_UNSURE)
 
 
 def _work(spec: JobSpec, macs: int, examples: int | None) -> dict[str, float | None]:

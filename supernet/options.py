@@ -68,6 +68,11 @@ class MethodOptions(Options):
         """Whether the largest network is trained, so that others can learn from it."""
         return True
 
+    @property
+    def networks_of_a_step(self) -> int:
+        """How many networks a step trains, each with the whole batch."""
+        return 1
+
     def misfit(self, space: SearchSpace) -> str | None:
         """Why networks of a space cannot honour these options, as a sentence for the user; None if they can."""
         for name, reason in NEEDED.items():

@@ -3,7 +3,9 @@
 Rules, in one place. A decoder is fine-tuned and searched as LLaMA-NAS does; everything else is trained with the
 sandwich rule and searched together with its bits, as SimQ-NAS does. A pretrained transformer is fine-tuned gently and
 for few epochs, because its weights are good already; what starts from nothing gets the recipe's training. Limits are
-objectives, so that the front shows what one more millisecond buys.
+objectives, so that the front shows what one more millisecond buys. Networks of a pretrained decoder are healed: their
+slices regain most of what cutting lost (docs/results.md). How long is decided by the model's size, so that a large one
+heals by the clock. All others search bits, and what is searched together with its bits is not healed.
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from job.defaults import merge
+from job.healing_spec import BUDGETS, DEFAULT_STEPS, refuse_without_parent
 from job.shrink.data import Data, read_data
 from job.shrink.decisions import Decision, Undecided
 from job.shrink.model import Model, read_model
 from job.shrink.spec import THIS, ShrinkSpec
 from job.spec import JobSpec
+from predictors.cost import macs
 from search.metrics import ON_TARGET
 from search_space import plugins
 from search_space.inputs import ImageInput, Input, TokenInput
@@ -35,6 +39,9 @@ GENTLE: dict[str, Any] = {
     "weight_decay": 0.01,
     "clip_norm": 1.0,
 }
+# Networks that are healed, and for how long: steps, unless all of them together would take more multiply-accumulates
+# than this (half an hour of one core or so); then minutes.
+HEALED, MOST_HEALING, HEALING_MINUTES = 3, 5e13, 10
 # A job optimizes at most so many metrics; further limits are constraints.
 MOST_OBJECTIVES = 4
 
@@ -82,8 +89,10 @@ def make_plan(asked: ShrinkSpec) -> Plan:
         job = merge(job, part)
         decisions += reasons
     job = merge(job, asked.changes)
+    job = {**job, **_healing(job, asked.changes)}
     spec = JobSpec.model_validate(job)
     decisions += _budget(spec, job)
+    decisions.append(_healing_told(spec))
     rule = {"pick": "as_good", "under": dict(asked.under)}
     return Plan(job, spec, rule, data.examples, tuple(_untouched(decisions, asked.changes)))
 
@@ -178,6 +187,47 @@ def _goals(asked: ShrinkSpec, takes: Input | None) -> Part:
         Decision("objectives", names, "quality first, then what was limited, then speed and size", "objectives"),
         Decision("latency", f"measured on {where}", "where jobs run, unless a device is named", "objectives"),
     )
+
+
+def _healing(job: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """That of a pretrained decoder whose networks have a trained parent, with what the client says of it; empty for
+    any other job, and where the client says none."""
+    said = changes.get("healing", {})
+    if not isinstance(said, dict):
+        return {}
+    spec = JobSpec.model_validate({name: part for name, part in job.items() if name != "healing"})
+    is_decoder = _kind(spec.supernet.space().takes) == "text"
+    if not is_decoder or spec.supernet.pretrained is None or _no_healing(spec):
+        return {}
+    batch, space = spec.training.batch_size, spec.supernet.space()
+    # Forward and backward of the network, and the answers of its parent.
+    work = HEALED * DEFAULT_STEPS * batch * 4 * macs(space, space.largest())
+    budget = {"steps": DEFAULT_STEPS} if work <= MOST_HEALING else {"minutes": HEALING_MINUTES}
+    if any(said.get(name) is not None for name in BUDGETS):
+        budget = {}
+    return {"healing": {"networks": "front", "most": HEALED, **budget, **said}}
+
+
+def _no_healing(spec: JobSpec) -> str | None:
+    """Why networks of this job cannot be healed, as a clause; None: they can."""
+    if spec.quantization is not None:
+        return "bits are searched with the shapes, and healing would train other numbers than are shipped"
+    try:
+        refuse_without_parent(spec, "healing")
+    except ValueError:
+        return "there is no trained parent to learn from"
+    return None
+
+
+def _healing_told(spec: JobSpec) -> Decision:
+    part = spec.healing
+    if part is None:
+        why = _no_healing(spec) or "only a pretrained decoder is known to gain by it"
+        return Decision("healing", "none", why, "healing")
+    which = f"up to {part.most} networks of the front" if part.networks == "front" else "the chosen networks"
+    unit = next(name for name in BUDGETS if getattr(part, name) is not None)
+    told = f"{which}, {getattr(part, unit):,} {unit} each"
+    return Decision("healing", told, "a trained decoder regains most of what cutting lost", "healing")
 
 
 def _budget(spec: JobSpec, job: dict[str, Any]) -> list[Decision]:

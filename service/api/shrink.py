@@ -66,5 +66,5 @@ def shrink(asked: Asked, session: SessionDep) -> PlanOut:
         job=plan.job,
         rule=plan.rule,
         decisions=[DecisionOut.model_validate(decision) for decision in plan.decisions],
-        estimate=estimate(session, plan.spec, plan.examples),
+        estimate=estimate(session, plan.spec, plan.examples, count=True),
     )

@@ -87,3 +87,11 @@ class SourceOptions(Options):
     def gives(self) -> Input | None:
         """What networks get from it; None where that is known only once it is read."""
         return None
+
+    def likely_examples(self, num_bytes: int) -> int | None:
+        """About how many examples are trained on; None where the size of the files does not tell.
+
+        Args:
+            num_bytes: of the files below its path.
+        """
+        return None

@@ -65,7 +65,7 @@ def test_tutorials_show_what_was_printed(page: Path) -> None:
 @pytest.mark.e2e
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_runs_and_prints_what_is_shown(example: Path, stack: Stack, tmp_path: Path) -> None:
-    families = stack.settings.families_dir
+    families = stack.families_dir
     assert families is not None
     for family in (ROOT / "examples" / "families").glob("*.py"):
         shutil.copy(family, families)

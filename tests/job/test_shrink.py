@@ -105,6 +105,61 @@ class TestWhatIsDecided:
         assert spec.training.learning_rate <= 1e-4
 
 
+class TestHealing:
+    """Networks of a pretrained decoder are healed, and the table says why or why not."""
+
+    @pytest.fixture
+    def decoder(self, tmp_path: Path) -> tuple[str, str]:
+        _, kind, config = CHECKPOINTS["llama"]
+        save(kind, config, tmp_path / "model")
+        (tmp_path / "book.txt").write_text("words " * 100)
+        return str(tmp_path / "model"), str(tmp_path / "book.txt")
+
+    def test_a_pretrained_decoder_heals_by_steps(self, decoder: tuple[str, str]) -> None:
+        found = plan(*decoder)
+
+        part = JobSpec.model_validate(found.job).healing
+        assert part is not None
+        assert (part.networks, part.most, part.steps, part.minutes) == ("front", 3, 300, None)
+        assert "300 steps" in told_of_healing(found)
+
+    def test_a_large_one_heals_by_the_clock(self, decoder: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("job.shrink.plan.MOST_HEALING", 1.0)
+
+        found = plan(*decoder)
+
+        part = JobSpec.model_validate(found.job).healing
+        assert part is not None
+        assert (part.steps, part.minutes) == (None, 10)
+        assert "10 minutes" in told_of_healing(found).replace("10.0", "10")
+
+    def test_what_is_said_goes_over_what_is_decided(self, decoder: tuple[str, str]) -> None:
+        part = JobSpec.model_validate(plan(*decoder, changes={"healing": {"minutes": 3}}).job).healing
+
+        assert part is not None
+        assert (part.networks, part.steps, part.minutes) == ("front", None, 3)
+
+    def test_none_is_an_answer(self, decoder: tuple[str, str]) -> None:
+        assert JobSpec.model_validate(plan(*decoder, changes={"healing": None}).job).healing is None
+
+    def test_bits_that_are_searched_leave_no_healing(self, decoder: tuple[str, str]) -> None:
+        found = plan(*decoder, changes={"quantization": {"bits": [8, 32]}})
+
+        assert JobSpec.model_validate(found.job).healing is None
+        assert told_of_healing(found) == "none"
+
+    def test_what_starts_from_nothing_is_not_healed(self) -> None:
+        found = plan("mobilenet/digits", "digits", changes={"quantization": None})
+
+        assert JobSpec.model_validate(found.job).healing is None
+        assert told_of_healing(found) == "none"
+
+
+def told_of_healing(found: Plan) -> str:
+    (value,) = (one.value for one in found.decisions if one.what == "healing")
+    return value
+
+
 class TestWhatIsAsked:
     @pytest.mark.parametrize("files", [("a.png", "b.csv"), ("book.txt", "table.parquet")])
     def test_two_kinds_of_files_are_a_question(self, tmp_path: Path, files: tuple[str, str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from job.paths import POLICY, PathPolicy
 from job.spec import JobSpec
 from service import jobs
+from service.counted import START, Counted, likely_examples, pace
 from service.estimate import estimate
 from service.settings import Settings
 from service.shrink_commands import beside_the_original, changes
@@ -115,15 +118,118 @@ class TestEstimate:
         search = next((one for one in found.stages if one.stage == "search"), None)
         assert search is None or search.high < 60
 
-    def test_what_no_earlier_job_tells_is_said(self, database: Database) -> None:
+    def test_what_nobody_knows_is_said(self, database: Database) -> None:
         asked = JobSpec.model_validate({"recipe": "llama_nas", "data": {"source": "text", "path": "/tmp/nowhere.txt"}})
 
         with database.transaction() as session:
-            found = estimate(session, asked, None)
+            found = [estimate(session, asked, None, count=count) for count in (False, True)]
 
-        assert found.seconds is None
-        assert "train supernet" in found.told or "No job has finished" in found.told
-        assert found.disk_bytes > 0
+        for one in found:
+            assert one.seconds is None
+            assert "Not known: train supernet" in one.told
+            assert one.disk_bytes > 0
+
+    def test_before_the_first_job_the_work_is_counted(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("service.estimate.LOOKED_AT", 0)
+        asked = JobSpec.model_validate(DIGITS)
+
+        with database.transaction() as session:
+            found = estimate(session, asked, None, count=True)
+            longer = estimate(
+                session,
+                asked.model_copy(update={"search": asked.search.model_copy(update={"evaluations": 400})}),
+                None,
+                count=True,
+            )
+
+        assert found.seconds is not None
+        assert found.low == pytest.approx(found.seconds / 3)
+        assert found.high == pytest.approx(found.seconds * 3)
+        assert longer.seconds is not None
+        assert longer.seconds > found.seconds
+        assert "No job has finished" in found.told
+        assert "1,078 examples" in found.told
+
+    def test_only_what_no_earlier_job_tells_is_counted(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("service.estimate.LOOKED_AT", 1)
+        stages = {"prepare data": 1.0, "train supernet": 10.0, "search": 8.0, "measure finalists": 5.0}
+        finish(database, stages)
+        asked = JobSpec.model_validate({**DIGITS, "healing": {"networks": "knee", "minutes": 2}})
+
+        with database.transaction() as session:
+            found = estimate(session, asked, None, count=True)
+            without = estimate(session, asked, None)
+
+        times = {one.stage: one.seconds for one in found.stages}
+        assert times["heal"] == pytest.approx(120)
+        assert times["train supernet"] == pytest.approx(10)
+        assert "The time of heal is counted" in found.told
+        assert without.seconds is None
+
+
+class TestCounted:
+    """Work is counted in the units that a stage's time grows with."""
+
+    def counted(self, pace: float = 1e9, examples: int | None = 1000, **changed: Any) -> Counted:
+        spec = JobSpec.model_validate({**DIGITS, **changed})
+        return Counted(spec, spec.space(), examples, pace)
+
+    @pytest.mark.parametrize(
+        ("stage", "more"),
+        [
+            ("train supernet", {"training": {"epochs": 4}}),
+            ("search", {"search": {"evaluations": 8}}),
+            ("measure hardware", {"hardware": {"networks": 80}}),
+            ("heal", {"healing": {"steps": 600}}),
+        ],
+    )
+    def test_twice_the_work_takes_twice_as_long(self, stage: str, more: dict[str, Any]) -> None:
+        always: dict[str, Any] = {
+            "objectives": [{"metric": "accuracy"}, {"metric": "latency_ms"}],
+            "hardware": {"networks": 40},
+            "healing": {"steps": 300},
+        }
+        once, twice = (self.counted(**{**always, **part}).seconds(stage) for part in ({}, more))
+        assert once is not None
+        assert twice is not None
+        begin = START if stage in ("search", "heal") else 0
+        assert twice - begin == pytest.approx(2 * (once - begin))
+
+    def test_a_faster_machine_is_faster(self) -> None:
+        slow, fast = (self.counted(pace).seconds("train supernet") for pace in (1e9, 1e12))
+        assert slow is not None
+        assert fast is not None
+        assert slow > fast
+
+    def test_a_training_that_nobody_can_count(self) -> None:
+        assert self.counted(examples=None).seconds("train supernet") is None
+
+    def test_examples_are_those_of_the_files(self, tmp_path: Path) -> None:
+        (tmp_path / "rows.tsv").write_bytes(b"x" * 5000)
+        data = {"source": "labelled_text", "path": str(tmp_path)}
+        base = {"recipe": "bignas", "supernet": {"family": "bert", "preset": "tiny", "classes": 2}}
+        assert likely_examples(JobSpec.model_validate({**base, "data": data})) == 50
+        assert likely_examples(JobSpec.model_validate({**base, "data": {**data, "limit": 20}})) == 20
+        assert likely_examples(JobSpec.model_validate({**base, "data": {**data, "path": "/nowhere"}})) is None
+
+    def test_files_that_are_closed_are_not_weighed(self, tmp_path: Path) -> None:
+        (tmp_path / "rows.tsv").write_bytes(b"x" * 5000)
+        data = {"source": "labelled_text", "path": str(tmp_path)}
+        supernet = {"family": "bert", "preset": "tiny", "classes": 2}
+        spec = JobSpec.model_validate({"recipe": "bignas", "supernet": supernet, "data": data})
+        token = POLICY.set(PathPolicy((tmp_path / "open",)))
+        try:
+            assert likely_examples(spec) is None
+        finally:
+            POLICY.reset(token)
+
+    def test_the_pace_of_this_machine(self) -> None:
+        assert pace() > 0
+        assert pace() == pace()
 
 
 class TestRoute:

@@ -29,5 +29,10 @@ class AlternatingOptions(MethodOptions):
             "without supernet.pretrained it knows nothing. Name a checkpoint, or set gamma to 0."
         )
 
+    @property
+    def networks_of_a_step(self) -> int:
+        """See `MethodOptions.networks_of_a_step`."""
+        return self.num_random if self.alpha < 1 else 1
+
 
 OPTIONS = AlternatingOptions

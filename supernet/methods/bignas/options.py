@@ -45,5 +45,10 @@ class BigNASOptions(MethodOptions):
         bool, Field(description="Batch norms have a scale and shift for each of their widths; networks stay as small.")
     ] = False
 
+    @property
+    def networks_of_a_step(self) -> int:
+        """See `MethodOptions.networks_of_a_step`: the sandwich."""
+        return 2 + self.num_random
+
 
 OPTIONS = BigNASOptions

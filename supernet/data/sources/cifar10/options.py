@@ -22,5 +22,9 @@ class Cifar10Options(SourceOptions):
         """See `SourceOptions.gives`."""
         return ImageInput(channels=3, size=32, classes=10)
 
+    def likely_examples(self, num_bytes: int) -> int | None:
+        """See `SourceOptions.likely_examples`."""
+        return round(50_000 * (1 - self.validation_share))
+
 
 OPTIONS = Cifar10Options

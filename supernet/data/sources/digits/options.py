@@ -19,5 +19,9 @@ class DigitsOptions(SourceOptions):
         """See `SourceOptions.gives`."""
         return ImageInput(channels=1, size=8, classes=10)
 
+    def likely_examples(self, num_bytes: int) -> int | None:
+        """See `SourceOptions.likely_examples`."""
+        return round(1437 * (1 - self.validation_share))
+
 
 OPTIONS = DigitsOptions

@@ -50,5 +50,9 @@ class LabelledTextOptions(SourceOptions):
     test_share: TestShare = 0.1
     limit: Limit = None
 
+    def likely_examples(self, num_bytes: int) -> int | None:
+        """See `SourceOptions.likely_examples`: a row has about a hundred bytes."""
+        return num_bytes // 100
+
 
 OPTIONS = LabelledTextOptions

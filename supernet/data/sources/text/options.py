@@ -47,5 +47,9 @@ class TextOptions(SourceOptions):
             return None
         return TokenInput(vocab=256, length=self.length, max_length=self.length, classes=None)
 
+    def likely_examples(self, num_bytes: int) -> int | None:
+        """See `SourceOptions.likely_examples`: a token of a checkpoint's tokenizer has about four bytes."""
+        return num_bytes // (self.length * (1 if self.tokenizer is None else 4))
+
 
 OPTIONS = TextOptions
