@@ -5,7 +5,8 @@ Run it beside `winnow up`:
     python examples/bert.py ./my-bert
 
 The argument is a folder of Hugging Face: config.json, model.safetensors, tokenizer.json. Where it is missing, a small
-one without knowledge is made, so that the way can be tried without a download.
+one without knowledge is made, so that the way can be tried without a download. Sentences of your own go into a folder
+`my-sentences`: train.tsv and test.tsv, a text and a label in each line.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def make_bert(folder: Path, texts: Path) -> None:
     BertTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
 
 
-def job_of(checkpoint: Path, texts: Path) -> dict:
+def job_of(checkpoint: Path, texts: Path, epochs: int, learning_rate: float) -> dict:
     """Fine-tune the checkpoint once, so that its sub-networks work, and search them."""
     return {
         "name": "example: BERT",
@@ -71,10 +72,10 @@ def job_of(checkpoint: Path, texts: Path) -> dict:
         },
         "data": {"source": "labelled_text", "path": str(texts), "length": LENGTH, "validation_share": 0.2},
         "training": {
-            "epochs": 8,
+            "epochs": epochs,
             "batch_size": 32,
             "optimizer": "adamw",
-            "learning_rate": 1e-3,
+            "learning_rate": learning_rate,
             "schedule": "cosine",
             "options": {"num_random": 1, "label_smoothing": 0.0},
             "seed": 0,
@@ -89,10 +90,13 @@ def main(checkpoint: Path, texts: Path) -> None:
     """From a folder to a smaller folder, both of transformers."""
     if not texts.exists():
         make_sentences(texts)
+    # Weights that know something learn gently.
+    epochs, learning_rate = 3, 1e-4
     if not checkpoint.exists():
         make_bert(checkpoint, texts)
+        epochs, learning_rate = 8, 1e-3
     with winnow.Client() as client:
-        front = client.submit(job_of(checkpoint, texts)).wait().front
+        front = client.submit(job_of(checkpoint, texts, epochs, learning_rate)).wait().front
         whole = front["reference"]["metrics"]
         print(f"whole: accuracy {whole['accuracy']:.3f}, {whole['params']:,.0f} parameters")
         for network in front.networks:

@@ -104,8 +104,9 @@ def main(checkpoint: Path, text: Path) -> None:
     from gguf import GGUFReader
 
     reader = GGUFReader(files[0])
-    layers = int(reader.fields["llama.block_count"].contents())
-    print(f"{layers} layers, {len(reader.tensors)} tensors")
+    kind = reader.fields["general.architecture"].contents()  # "deci", where layers differ from each other
+    layers = int(reader.fields[f"{kind}.block_count"].contents())
+    print(f"{kind}: {layers} layers, {len(reader.tensors)} tensors")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def main() -> None:
     with winnow.Client() as client:
         job = client.submit(JOB).wait()
         for found in client.gradient(job.id)["networks"]:
-            measured = found["measured"]
+            measured = found["measured"]["metrics"]
             print(
                 f"weight {found['latency_weight']}: accuracy {measured['accuracy']:.3f}, "
                 f"measured {measured['latency_ms']:.3f} ms"

@@ -90,7 +90,7 @@ class Counted:
     """Seconds of a job's stages.
 
     Args:
-        macs_per_second: of a product of matrices on the machine that works.
+        macs_per_second: what a core of the machine does in a product of matrices.
         examples: for training; None: nobody knows.
     """
 
@@ -100,7 +100,7 @@ class Counted:
     macs_per_second: float
 
     def seconds(self, stage: str) -> float | None:
-        """Of a stage of this job; None: nobody can count it."""
+        """How long a stage of this job takes; None: nobody can count it."""
         match stage:
             case Stage.TRAIN_SUPERNET:
                 return self._training()

@@ -29,7 +29,7 @@ from service.settings import Settings, without_password
 from service.store import schema
 from service.store.session import Database
 
-START_SECONDS = 60.0
+START_SECONDS = 300.0
 # A worker that drains needs almost half a minute.
 STOP_SECONDS = 29.0
 # From an end to the next start: doubled each time, up to the most; a part that lives for so long is well again.

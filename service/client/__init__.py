@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import aclosing, closing
 from types import TracebackType
@@ -74,6 +75,8 @@ class Client(Verbs[JobAnswer, FrontAnswer], Blocking):
             self._http = httpx.Client(transport=transport, **_options(self.url, timeout_seconds, self.headers))
         except (ImportError, ValueError, httpx.InvalidURL) as error:
             raise _unusable(self.url, error) from None
+        # One that nobody closes, as at a prompt, closes its connections when nothing holds it any more.
+        weakref.finalize(self, self._http.close)
 
     def __enter__(self) -> Client:
         return self

@@ -92,6 +92,6 @@ class SourceOptions(Options):
         """About how many examples are trained on; None where the size of the files does not tell.
 
         Args:
-            num_bytes: of the files below its path.
+            num_bytes: size of the files below its path.
         """
         return None

@@ -29,7 +29,8 @@ from tests.conftest import TINY_JOB
 from tests.docs.blocks import BLOCKS, PAGES, ROOT, Block
 from tests.e2e.helpers import is_finished
 
-pytestmark = [pytest.mark.thorough, pytest.mark.e2e]
+# How long a page takes is the machine's affair.
+pytestmark = [pytest.mark.thorough, pytest.mark.e2e, pytest.mark.timeout(0)]
 
 # A shell in which a page's own service is that of the tests, and JOB, NETWORK and NEW_JOB are words for what it has.
 PREAMBLE = """
@@ -89,6 +90,18 @@ def image_model(folder: Path) -> None:
 
     sizes = {"image_size": 16, "patch_size": 8, "num_labels": 3}
     save(ViTForImageClassification, ViTConfig(**{**ENCODER, "num_hidden_layers": 2}, **sizes), folder)
+
+
+def package_of_a_model(folder: Path) -> None:
+    """A module of one's own that takes pictures of 224 pixels."""
+    folder.mkdir()
+    (folder / "model.py").write_text(textwrap.dedent("""
+        from torch import nn
+
+        def make():
+            convolutions = (nn.Conv2d(3, 8, 3, 4, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 4, 1), nn.ReLU())
+            return nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+    """))
 
 
 def archive_of_images(file: Path) -> None:
@@ -221,6 +234,7 @@ SCENES: dict[str, Scene] = {
             'under={"latency_ms": 5}': f'under={{"latency_ms": 5000}}, changes={SMALLER_CHANGES}',
         },
     ),
+    "docs/add-a-family.md": Scene(files={"mypackage": package_of_a_model, "families": Path.mkdir}),
     "docs/api.md": Scene(files={"pets.tar.gz": archive_of_images}, job=tiny),
     "docs/formats.md": Scene(names=of_formats),
     "docs/search.md": Scene(names=of_search, job=by_blocks),
