@@ -139,7 +139,7 @@ class Score:
         return float(np.sqrt(len(each) / (len(each) - 1) * (each**2).sum()) / max(1, sum(self.tokens)))
 
     def report(self) -> dict[str, Any]:
-        """As it stands in the report."""
+        """The scores as the report shows them."""
         low, high = self.interval
         extra = {self.metric: self.value} if self.language or self.pairs else {}
         return {"metric": self.metric, "accuracy": self.accuracy, **extra, "interval_95": [low, high]}

@@ -29,7 +29,7 @@ class PreprocessingSpec(Part):
     crop: int | None = Field(description="Pixels of the centre that is cut; null: nothing is cut.")
 
     def made(self) -> companions.Preprocessing:
-        """As the worker uses it."""
+        """The same as the worker uses it."""
         return companions.Preprocessing(**self.model_dump())
 
 

@@ -80,7 +80,7 @@ class QuantizationSpec(InnerPart):
         return self
 
     def quantization(self) -> Quantization:
-        """As the search space knows it.
+        """The quantization as the search space knows it.
 
         Raises:
             ValueError: a width that no scheme has.

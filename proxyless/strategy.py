@@ -68,7 +68,7 @@ class Aim:
 
     @property
     def title(self) -> str:
-        """For people."""
+        """A name for people."""
         how = f"latency weight {self.weight:g}" if self.weight is not None else f"a budget of {self.budget_ms:g} ms"
         return f"network {self.number + 1} ({Path(self.target).name}, {how})"
 

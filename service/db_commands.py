@@ -38,7 +38,7 @@ def upgrade() -> None:
 def backup(
     file: Annotated[Path, typer.Argument(help="File for the dump; it must not exist yet.")],
 ) -> None:
-    """Write all rows into a file, as they are at one moment. Artifacts are files: copy WINNOW_DATA_DIR as well."""
+    """Write all rows of one moment into a file. Artifacts are files: copy WINNOW_DATA_DIR as well."""
     if file.exists():
         raise ValueError(f"{file} is there already; choose another name.")
     draft = file.with_name(f".{file.name}.part")

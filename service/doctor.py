@@ -52,7 +52,7 @@ class Finding:
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False) -> None:
-    """Look at this installation: what works, what does not, and what to do. Exit code 1 if something does not."""
+    """Check this installation: what works, what does not, what to do. Exit code 1 if something does not."""
     findings = list(examine(get_settings()))
     if as_json:
         sys.stdout.write(json.dumps([asdict(one) for one in findings], indent=2) + "\n")

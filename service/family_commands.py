@@ -60,7 +60,7 @@ def from_module(
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Write a family of that name anew.")] = False,
 ) -> None:
-    """A family of any torch module: its graph is read, widths that must agree are grouped, and a file is written.
+    """Make a family of any torch module: read its graph, group widths that must agree, and write a file.
 
     It runs the module's code here, on the command line; the file that it writes needs none of it.
     """

@@ -41,7 +41,7 @@ def create(
     max_evaluations: Annotated[int | None, typer.Option(min=0, help="Most evaluations of all its jobs.")] = None,
     max_bytes: Annotated[int | None, typer.Option(min=0, help="Most bytes of its files.")] = None,
 ) -> None:
-    """Make a key and print it: the only time that it is shown."""
+    """Make a key and print it. It is shown this one time."""
     asked = {
         "name": name,
         "scope": scope.value,

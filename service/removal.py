@@ -50,7 +50,7 @@ def delete(session: Session, job_id: str, who: Identity = ANYBODY) -> Job:
 
 
 def restore(session: Session, job_id: str, who: Identity = ANYBODY) -> Job:
-    """Keep a job that was to be removed.
+    """Keep a job that waits for its removal.
 
     Raises:
         Conflict: it was not deleted.

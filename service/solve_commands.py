@@ -22,18 +22,20 @@ console = make_console()
 def solve(
     job_id: Annotated[str, typer.Argument(help="Id of a job that searched with blocks.")],
     under: Annotated[
-        list[str] | None, typer.Option(help="Most of a metric, such as latency_ms=5; may be repeated.")
+        list[str] | None, typer.Option(help="Upper limit on a metric, such as latency_ms=5; may be repeated.")
     ] = None,
     over: Annotated[
-        list[str] | None, typer.Option(help="Least of a metric, such as tokens_per_second=100; may be repeated.")
+        list[str] | None, typer.Option(help="Lower limit on a metric, such as tokens_per_second=100; may be repeated.")
     ] = None,
     best: Annotated[str | None, typer.Option(help="Objective to optimise; default: the job's own.")] = None,
-    sweep: Annotated[str | None, typer.Option(help="A front: limits on this metric, from least to most.")] = None,
+    sweep: Annotated[
+        str | None, typer.Option(help="Show a front: one network for each of several limits on this metric.")
+    ] = None,
     points: Annotated[int, typer.Option(min=2, max=100, help="Number of limits of a sweep.")] = 10,
     target: Annotated[str | None, typer.Option(help="An uploaded table of layers, for latency_ms.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """The network that is predicted to be best within limits. Answers at once and evaluates nothing."""
+    """Name the network that is predicted to be best within limits, at once and without evaluating any."""
     limits = limits_of(under or [], over or [])
     swept = None if sweep is None else {"metric": sweep, "points": points}
     with Client(get_settings().url) as client:

@@ -31,7 +31,7 @@ MOVES = {
     "cancel": "Drop a job.",
     "pause": "Checkpoint a job and free its device.",
     "resume": "Continue a paused job where it stopped.",
-    "stop": "End a job's search now and keep the front so far: it is measured, and the job succeeds.",
+    "stop": "End a job's search now: the job measures the front so far and succeeds.",
     "retry": "Let a job that failed or was cancelled go on from what is stored of it.",
     "restore": "Keep a job that was deleted, while its time of grace lasts.",
 }
@@ -55,7 +55,7 @@ def _add_move(app: typer.Typer, name: str, meaning: str) -> None:
 
 
 def clone(job_id: JobId, set_: Set = None, edits: Edits = None, key: Key = None) -> None:
-    """The same job again, with edits."""
+    """Make the same job again, with edits."""
     _descend(job_id, "clone", {"edits": read_edits(set_, edits)}, key)
 
 
@@ -73,7 +73,7 @@ def extend(
     edits: Edits = None,
     key: Key = None,
 ) -> None:
-    """Go on with a job's search: its trained supernet, and everything that was scored of it, are reused."""
+    """Search a job's trained supernet further. Everything that was scored is reused."""
     asked = {
         "evaluations": evaluations,
         "objectives": None if objective is None else [_objective(text) for text in objective],
@@ -90,7 +90,7 @@ def rerun(
     edits: Edits = None,
     key: Key = None,
 ) -> None:
-    """Do a stage and those after it anew in a new job, which takes over what was found before."""
+    """Repeat a stage and those after it in a new job, which takes over what was found before."""
     _descend(job_id, "rerun", {"from_stage": from_, "edits": read_edits(set_, edits)}, key)
 
 
@@ -112,7 +112,7 @@ def heal(
     ] = None,
     key: Key = None,
 ) -> None:
-    """Train networks that a job has found further, with the one they were cut from as teacher, in a new job."""
+    """Heal networks of a job in a new job: they train further, with the network that they were cut from as teacher."""
     words = ("knee", "front")
     named: str | list[str] | None = networks
     if networks and any(word in networks for word in words):

@@ -25,7 +25,7 @@ def add(
     url: Annotated[str, typer.Argument(help="http:// or https://")],
     state: Annotated[list[str] | None, typer.Option(help="Only this state; may be repeated. Default: all.")] = None,
 ) -> None:
-    """Have an address told of your jobs, and print the secret that signs the messages: the only time it is shown."""
+    """Tell an address of your jobs. Prints the secret that signs the messages, which is shown this one time."""
     with Client(get_settings().url) as client:
         made = client.add_webhook(url, state or [])
     sys.stderr.write(f"Webhook {made['id']}. Its secret is shown this once.\n")
@@ -66,7 +66,7 @@ def deliveries(webhook_id: WebhookId, as_json: AsJson = False) -> None:
 
 @app.command()
 def remove(webhook_id: WebhookId) -> None:
-    """Tell an address nothing more."""
+    """Remove a webhook: its address hears nothing more."""
     with Client(get_settings().url) as client:
         client.remove_webhook(webhook_id)
     console.print(f"{webhook_id} removed")

@@ -45,7 +45,7 @@ class Data:
 
     @property
     def options(self) -> dict[str, Any]:
-        """As a job says it."""
+        """The data part of a job."""
         return {"source": self.source, **({} if self.path is None else {"path": str(self.path)})}
 
 

@@ -32,7 +32,7 @@ class Model:
 
     @property
     def supernet(self) -> dict[str, Any]:
-        """As a job says it."""
+        """The supernet part of a job."""
         named = {"preset": self.preset, "pretrained": None if self.pretrained is None else str(self.pretrained)}
         return {"family": self.family, **{name: value for name, value in named.items() if value is not None}}
 

@@ -97,7 +97,7 @@ class Part:
         return Part(self.weight, self.features.rows(chosen), self.root[:, chosen], self.process)
 
     def weighed(self, weight: float) -> Part:
-        """With another weight."""
+        """The same part with another weight."""
         return replace(self, weight=weight * self.weight)
 
     def with_more(self, other: Part) -> Part:

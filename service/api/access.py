@@ -51,7 +51,7 @@ class WhoOut(Answer):
 
     @classmethod
     def of(cls, who: Identity) -> WhoOut:
-        """From an identity."""
+        """Describe an identity."""
         return cls(key_id=who.key_id, name=who.name, scope=who.scope, group=who.group)
 
 
@@ -195,7 +195,7 @@ def revoke_key(key_id: str, session: SessionDep) -> KeyOut:
 @router.get("/audit", dependencies=[ADMIN])
 def audit(
     session: SessionDep,
-    key_id: Annotated[str | None, Query(max_length=32, description="Only of this key.")] = None,
+    key_id: Annotated[str | None, Query(max_length=32, description="Only requests of this key.")] = None,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> AuditPage:

@@ -96,7 +96,7 @@ class ComparisonOut(Answer):
     jobs: list[ComparedOut] = Field(description="Jobs in the order of the request.")
 
 
-IfNoneMatch = Annotated[str | None, Header(description="`ETag` of the answer that is known.")]
+IfNoneMatch = Annotated[str | None, Header(description="`ETag` of the answer that the client has.")]
 AcceptEncoding = Annotated[str | None, Header(description="`gzip` compresses the answer.")]
 UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "The answer is still the one of `If-None-Match`"}}
 

@@ -44,7 +44,12 @@ def _position(
     database: DatabaseDep,
     job_id: str,
     last_event_id: Annotated[str | None, Header(description="Number of the last event already seen.")] = None,
-    after: Annotated[int, Query(ge=0, le=LARGEST, description="As Last-Event-ID, where headers cannot be set.")] = 0,
+    after: Annotated[
+        int,
+        Query(
+            ge=0, le=LARGEST, description="The same as the header Last-Event-ID, for clients that cannot set headers."
+        ),
+    ] = 0,
 ) -> int:
     """Where to begin; refuses before the stream has started, so that the error has its status."""
     with database.transaction() as session:

@@ -87,13 +87,15 @@ def list_jobs(
     recipe: Annotated[str | None, Query(description="Only jobs of this recipe.")] = None,
     text: Annotated[str | None, Query(max_length=200, description="Part of a name, an id or notes.")] = None,
     label: Annotated[list[str] | None, Query(max_length=32, description="Only jobs with all of these labels.")] = None,
-    deleted: Annotated[bool, Query(description="Those that are to be removed, instead of the others.")] = False,
+    deleted: Annotated[bool, Query(description="Jobs that wait for their removal, instead of the others.")] = False,
     supernet: Annotated[
         str | None,
         Query(max_length=32, description="Only jobs that searched this one: who trained it, and who reused it."),
     ] = None,
     sort: Annotated[JobSort, Query(description="What the jobs are sorted by.")] = JobSort.CREATED,
-    order: Annotated[Literal["asc", "desc"], Query(description="The least or the most first.")] = "desc",
+    order: Annotated[
+        Literal["asc", "desc"], Query(description="Whether the smallest or the largest value comes first.")
+    ] = "desc",
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before, in the same order.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> JobPage:

@@ -40,7 +40,7 @@ def logs(
     request: Request,
     database: DatabaseDep,
     settings: SettingsDep,
-    level: Annotated[LogLevel, Query(description="This one and those that matter more.")] = LogLevel.DEBUG,
+    level: Annotated[LogLevel, Query(description="Lines of this level and of graver ones.")] = LogLevel.DEBUG,
     search: Annotated[str | None, Query(max_length=200, description="Part of a line.")] = None,
     after: Annotated[int, Query(ge=0, lt=2**63, description="Only lines after this one, by id.")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,

@@ -47,7 +47,7 @@ class Latencies:
             self._sums[key] = self._sums.get(key, 0.0) + seconds
 
     def collect(self) -> Iterator[Metric]:
-        """As Prometheus reads it."""
+        """Give every metric as Prometheus reads it."""
         from prometheus_client.core import HistogramMetricFamily
 
         found = HistogramMetricFamily(

@@ -76,7 +76,7 @@ def front(
     job_id: str,
     session: SessionDep,
     format: Format = "json",  # noqa: A002
-    if_none_match: Annotated[str | None, Header(description="`ETag` of the front that is known.")] = None,
+    if_none_match: Annotated[str | None, Header(description="`ETag` of the front that the client has.")] = None,
     accept_encoding: Annotated[str | None, Header(description="`gzip` compresses the answer.")] = None,
 ) -> Response:
     """The Pareto front: so far while the search runs, with measured latency once it is final."""

@@ -53,7 +53,7 @@ class JobOut(Answer):
     id: str = Field(description="Id of the job.")
     name: str = Field(description="Name of the job.")
     recipe: str = Field(description="Recipe that filled in its defaults.")
-    state: JobState = Field(description="Where its life is.")
+    state: JobState = Field(description="What the job does now, or how it ended.")
     stage: Stage | None = Field(description="Stage of a running job.")
     progress: float = Field(description="Share of the whole job, 0 to 1.")
     stage_progress: float = Field(description="Share of the current stage, 0 to 1.")
@@ -184,14 +184,14 @@ class PointOut(Answer):
     architecture_id: str = Field(description="Id of the network.")
     values: dict[str, Any] = Field(description="Its value of every choice.")
     metrics: dict[str, float | None] = Field(description="Its number of every metric; null: no number.")
-    sources: dict[str, Source] = Field(description="Per metric, how its number was obtained.")
+    sources: dict[str, Source] = Field(description="How the number of each metric was obtained.")
     intervals: dict[str, tuple[float | None, float | None]] = Field(
         default_factory=dict,
         description="95 %, of metrics of a sample once they are measured: of other examples or texts, or of another "
         "measurement. Other metrics are exact, or nobody knows their spread.",
     )
     ratios: dict[str, float] = Field(
-        default_factory=dict, description="Per metric, its number as a share of the reference's."
+        default_factory=dict, description="The number of each metric as a share of the reference's."
     )
     measurements: list[dict[str, Any]] = Field(
         default_factory=list, description="Latency with device, runtime, threads, batch and spread."
@@ -513,7 +513,7 @@ class ExportOut(Answer):
     architecture_id: str = Field(description="Id of the network.")
     formats: list[str] = Field(description="Formats that were asked for; empty: none was named.")
     weights: Weights = Field(description="Whether the weights that are shipped were healed.")
-    state: ExportState = Field(description="Where the export is.")
+    state: ExportState = Field(description="What the export does now, or how it ended.")
     message: str | None = Field(description="Why it failed; null: it did not.")
     created_at: datetime = Field(description="When it was asked for.")
     finished_at: datetime | None = Field(description="When it ended; null: it has not.")

@@ -45,8 +45,8 @@ class DecisionOut(BaseModel):
 class PlanOut(BaseModel):
     """A job to submit, and what to export of its front."""
 
-    job: dict[str, Any] = Field(description="As `POST /v1/jobs` takes it.")
-    rule: dict[str, Any] = Field(description="As `POST /v1/jobs/{id}/exports` takes it.")
+    job: dict[str, Any] = Field(description="The job, as `POST /v1/jobs` takes it.")
+    rule: dict[str, Any] = Field(description="The network to export, as `POST /v1/jobs/{id}/exports` takes it.")
     decisions: list[DecisionOut] = Field(description="Every decision, in the order of the table.")
     estimate: EstimateOut = Field(description="Time and disk that the job takes.")
 

@@ -80,7 +80,7 @@ class SolvedOut(Answer):
     )
     architecture_id: str = Field(description="Id of the network.")
     values: dict[str, Any] = Field(description="Its choices; name them in search.seed_architectures to measure it.")
-    predicted: dict[str, PredictedOut] = Field(description="By metric.")
+    predicted: dict[str, PredictedOut] = Field(description="What the network is predicted to cost, by metric.")
     beyond: list[BeyondOut] = Field(description="Limits that it exceeds.")
     evaluated: dict[str, float | None] | None = Field(description="Its scores where the search has measured it.")
 

@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1/supernets", tags=["supernets"])
 def list_supernets(
     session: SessionDep,
     who: IdentityDep,
-    space: Annotated[str | None, Query(max_length=200, description="Only of this space.")] = None,
+    space: Annotated[str | None, Query(max_length=200, description="Only supernets of this space.")] = None,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> SupernetPage:

@@ -125,7 +125,7 @@ def clone(
     given: CloneIn | None = None,
     idempotency_key: IdempotencyKey = None,
 ) -> JobOut:
-    """The same job again, with edits."""
+    """Make the same job again, with edits."""
     edits = {} if given is None else given.edits
     return _descend(
         lambda session: descent.clone(session, job_id, edits, idempotency_key, who), response, database, queue
@@ -230,7 +230,7 @@ def delete(job_id: str, session: SessionDep, who: IdentityDep) -> JobOut:
 
 @router.post("/restore", dependencies=[WRITE])
 def restore(job_id: str, session: SessionDep, who: IdentityDep) -> JobOut:
-    """Keep a job that was to be removed."""
+    """Keep a job that waits for its removal."""
     return JobOut.model_validate(removal.restore(session, job_id, who))
 
 

@@ -106,5 +106,5 @@ def list_deliveries(
 
 @router.delete("/{webhook_id}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[WRITE])
 def remove(webhook_id: str, session: SessionDep) -> None:
-    """Tell an address nothing more."""
+    """Remove a webhook: its address hears nothing more."""
     session.delete(webhooks.get(session, webhook_id))

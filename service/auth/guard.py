@@ -68,7 +68,7 @@ class Gatekeeper:
 
     @classmethod
     def of(cls, settings: Settings, database: Database) -> Gatekeeper:
-        """From the settings."""
+        """Make the gatekeeper that the settings ask for."""
         sessions = Sessions(settings.data_dir, settings.session_hours)
         return cls(database, sessions, Rates(settings), settings.auth == "off")
 

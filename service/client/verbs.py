@@ -295,7 +295,7 @@ class Verbs(Transfers, Generic[J, F]):
 
     @asked
     def remove_webhook(self, webhook_id: str) -> Steps[None]:
-        """Tell an address nothing more."""
+        """Remove a webhook: its address hears nothing more."""
         yield from self._ask("DELETE", f"/v1/webhooks/{webhook_id}")
 
     @asked

@@ -219,7 +219,7 @@ class SharingCost(Record):
     share: float = Field(description="Cost of its training as a share of the supernet's, by multiply-accumulates.")
 
     def said(self) -> str:
-        """As a sentence."""
+        """The record as a sentence."""
         if self.sliced is None or self.alone is None:
             return f"What sharing costs {self.architecture_id} is no number."
         error = "" if self.error is None else f" (standard error {self.error:.2g})"
@@ -426,7 +426,7 @@ class HealedNetwork(Record):
     refused: str | None = Field(default=None, description="Why it could not be healed; null if it was.")
 
     def said(self) -> str:
-        """As a sentence."""
+        """The record as a sentence."""
         if self.refused is not None:
             return f"{self.architecture_id} was not healed: {self.refused}"
         before, after = (values.get(self.metric) for values in (self.before, self.after or {}))
@@ -526,7 +526,7 @@ class FidelityReport(Record):
     not_found_before: tuple[str, ...] = Field(description="Points that are not on the front of the networks as found.")
 
     def said(self) -> str:
-        """As sentences."""
+        """The record as sentences."""
         spent = " ".join(
             f"{rung.networks} networks healed up to {rung.steps:,} steps ({rung.spent_steps:,} steps in all)."
             for rung in self.rungs

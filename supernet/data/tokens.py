@@ -44,7 +44,7 @@ class Tokenizer(Protocol):
 
     @property
     def name(self) -> str:
-        """For model cards."""
+        """A name for model cards."""
 
     @property
     def vocab(self) -> int:

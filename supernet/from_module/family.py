@@ -200,7 +200,7 @@ def _repeats(blocks: dict[str, Block]) -> dict[str, tuple[str, ...]]:
 
 
 def depths(count: int) -> tuple[int, ...]:
-    """From half of the blocks to all."""
+    """Numbers of blocks from half of them to all."""
     return tuple(range(max(1, (count + 1) // 2), count + 1))
 
 

@@ -41,7 +41,7 @@ class Segment:
         return self.nodes[-1]
 
     def joined(self, other: Segment) -> Segment:
-        """With the one behind it."""
+        """Join this segment with the one behind it."""
         return replace(self, nodes=(*self.nodes, *other.nodes))
 
 

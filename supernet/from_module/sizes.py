@@ -26,7 +26,7 @@ class Piece:
 
     @property
     def size(self) -> int:
-        """In the given module."""
+        """The size in the given module."""
         return self.count * (1 if self.width is None else self.width.size)
 
 

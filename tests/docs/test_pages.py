@@ -95,13 +95,15 @@ def image_model(folder: Path) -> None:
 def package_of_a_model(folder: Path) -> None:
     """A module of one's own that takes pictures of 224 pixels."""
     folder.mkdir()
-    (folder / "model.py").write_text(textwrap.dedent("""
+    (folder / "model.py").write_text(
+        textwrap.dedent("""
         from torch import nn
 
         def make():
             convolutions = (nn.Conv2d(3, 8, 3, 4, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 4, 1), nn.ReLU())
             return nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
-    """))
+    """)
+    )
 
 
 def archive_of_images(file: Path) -> None:

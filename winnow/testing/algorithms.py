@@ -74,7 +74,7 @@ def make(
     warm_start: Sequence[Evaluation] = (),
     seeds: Sequence[Architecture] = (),
 ) -> SearchAlgorithm:
-    """The algorithm as it is quick."""
+    """The algorithm with the options under which it is quick."""
     problem = Problem(
         space, tuple(objectives), tuple(constraints), dict(exact_costs or {}), tuple(warm_start), tuple(seeds)
     )
@@ -134,7 +134,7 @@ class AlgorithmContract(Declared):
     kind = kinds.ALGORITHMS
 
     def test_an_option_that_it_does_not_have_is_refused(self, plugin: str) -> None:
-        """With those that it has."""
+        """The refusal names the options that the algorithm has."""
         with pytest.raises(ValueError, match=f"Algorithm '{plugin}' has no option 'nonsuch'. Its options: "):
             make_algorithm(plugin, SPACE, OBJECTIVES, nonsuch=1)
 

@@ -62,7 +62,7 @@ class Declared(Contract):
         return options
 
     def test_the_declaration_is_a_class_of_options(self, plugin: str) -> None:
-        """It is immutable and knows no other words."""
+        """The declaration is immutable and refuses words that it does not declare."""
         declared = self.declared(plugin)
         assert issubclass(declared, Options)
         assert declared.model_config["extra"] == "forbid"
@@ -70,14 +70,14 @@ class Declared(Contract):
         assert declared.__doc__
 
     def test_every_option_has_help(self, plugin: str) -> None:
-        """The catalogue shows it."""
+        """The catalogue shows the help of every option."""
         schema = self.declared(plugin).model_json_schema()
         lacking = [name for name, one in schema.get("properties", {}).items() if not one.get("description")]
         assert lacking == []
         assert "$defs" not in schema, "options are numbers, text and switches; nested records are not offered to jobs"
 
     def test_declarations_load_nothing_heavy(self, plugin: str) -> None:
-        """The API reads them, and has no torch."""
+        """The API reads declarations in a process that has no torch."""
         assert loaded_by_declarations() == ()
 
 

@@ -73,7 +73,7 @@ def larger_options(option: int | float | str) -> tuple[int | float | str, ...]:
 
 
 def called(check: Check) -> str:
-    """For a test's name."""
+    """Name of a check, for the id of a test."""
     return getattr(check, "__name__", "check")
 
 
@@ -108,37 +108,37 @@ class FamilyContract(Contract):
 
     @pytest.mark.parametrize("check", [check for check in CHECKS if check not in RUNNING], ids=called)
     def test_a_preset_describes_and_counts_its_networks(self, whole: Subject, check: Check) -> None:
-        """Without storage."""
+        """Networks are described and counted without memory for their weights."""
         check(whole)
 
     @pytest.mark.parametrize("check", RUNNING, ids=called)
     def test_a_preset_computes_what_it_describes(self, small: Subject, check: Check) -> None:
-        """With weights."""
+        """Networks are built, and their answers and gradients compared."""
         check(small)
 
     def test_a_family_has_a_preset_that_is_run(self, plugin: str) -> None:
-        """Else nothing shows that its networks compute."""
+        """Without a preset that is run, nothing shows that networks of the family compute."""
         assert any(can_be_built(plugin, preset) for preset in presets(plugin))
 
     def test_counted_params_equal_those_of_the_extracted_network(self, small: Subject) -> None:
-        """Numbers of a whole network."""
+        """The count of a whole network is that of its parameters."""
         for architecture in small.architectures(5):
             network = extract(small.supernet, architecture)
             counted = sum(layer.params() for layer in small.space.layers(architecture).values())
             assert counted == sum(parameter.numel() for parameter in network.parameters())
 
     def test_the_space_is_named_after_its_family_and_preset(self, preset: tuple[str, str], whole: Subject) -> None:
-        """Stored networks are found by it."""
+        """The name of a space finds stored networks again."""
         assert whole.space.name == "/".join(preset)
 
     def test_a_preset_gives_the_same_space_every_time(self, preset: tuple[str, str]) -> None:
-        """So that a stored network is one of it."""
+        """A stored network must still belong to the space that it was found in."""
         first, second = load_family(*preset), load_family(*preset)
         assert first.choices == second.choices
         assert first.largest().id == second.largest().id
 
     def test_a_space_says_what_its_networks_take(self, whole: Subject) -> None:
-        """Data are checked against it."""
+        """A job checks its data against what the networks take."""
         assert whole.space.takes is not None
 
     # --- choices changed by the user ----------------------------------------------------------------
@@ -163,28 +163,28 @@ class FamilyContract(Contract):
 
     @pytest.fixture
     def fewer(self, moderate: None, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Changed choices go through the same code as a preset's own."""
+        """Let a check look at few networks: changed choices go through the same code as a preset's own."""
         monkeypatch.setattr(contract, "DESCRIBED", 12)
 
     @pytest.mark.parametrize("check", ADJUSTABLE, ids=called)
     def test_the_contract_holds_where_choices_are_wider(self, wide: Subject, fewer: None, check: Check) -> None:
-        """Larger than the preset's."""
+        """Options may be larger than the preset's."""
         check(wide)
 
     @pytest.mark.parametrize("check", ADJUSTABLE, ids=called)
     def test_the_contract_holds_where_choices_are_narrower(self, small: Subject, fewer: None, check: Check) -> None:
-        """Smaller than the preset's."""
+        """Options may be fewer than the preset's."""
         check(small)
 
     def test_networks_keep_their_ids_and_layers_where_choices_are_widened(self, whole: Subject, wide: Subject) -> None:
-        """A job of the wider space can learn from one of the narrower."""
+        """A job of the wider space can learn from a job of the narrower one."""
         for architecture in whole.architectures(50):
             same = wide.space.architecture(**architecture.values)
             assert same.id == architecture.id
             assert wide.space.layers(same) == whole.space.layers(architecture)
 
     def test_a_preset_can_be_narrowed_to_one_network(self, preset: tuple[str, str], whole: Subject) -> None:
-        """It is the same network."""
+        """The one network that is left is the same as in the whole space."""
         space = whole.space
         network = space.sample(np.random.default_rng(0))
         active = [item for item, alive in zip(network.items, space.is_active(network), strict=True) if alive]

@@ -27,7 +27,7 @@ class FormatContract(Contract):
     @pytest.fixture(scope="class")
     @classmethod
     def bundles(cls, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, torch.dtype], Bundle]:
-        """Those that were written already, by format and type of weights."""
+        """Bundles that were written already, by format and type of weights."""
         return {}
 
     @pytest.fixture
@@ -41,15 +41,15 @@ class FormatContract(Contract):
     def bundle_of_16_bits(
         self, plugin: str, bundles: dict[tuple[str, torch.dtype], Bundle], tmp_path_factory: pytest.TempPathFactory
     ) -> Bundle:
-        """The same of a network with 16-bit weights."""
+        """A bundle of a small network with 16-bit weights."""
         return _made(plugin, torch.bfloat16, bundles, tmp_path_factory)
 
     def test_it_says_what_it_is(self, plugin: str) -> None:
-        """In a sentence, for the catalogue."""
+        """The catalogue shows a sentence about the format."""
         assert kinds.FORMATS.options(plugin).MEANING.endswith(".")
 
     def test_it_has_a_tolerance_and_a_way_back(self, plugin: str) -> None:
-        """Which a process without Winnow runs."""
+        """A process without Winnow runs the way back."""
         module = kinds.FORMATS.load(plugin)
         assert 0 <= module.TOLERANCE <= 1e-2
         assert "def reload(folder" in module.RELOAD
@@ -64,22 +64,22 @@ class FormatContract(Contract):
         assert all(f"| {name} |" in card and f" {version} |" in card for name, version in found["versions"].items())
 
     def test_it_has_a_folder_of_its_own(self, bundle: Bundle, plugin: str) -> None:
-        """With all that loading needs."""
+        """The folder holds all files that loading needs."""
         assert any((bundle.folder / plugin).iterdir())
 
     def test_a_small_network_comes_back(self, bundle: Bundle, plugin: str) -> None:
-        """The same but for rounding."""
+        """The network computes the same but for rounding."""
         report = _entry(bundle, plugin)
         assert report["max_abs_difference"] <= report["tolerance"]
         assert report["same_predictions"]
 
     def test_a_network_of_16_bits_comes_back(self, bundle_of_16_bits: Bundle, plugin: str) -> None:
-        """In 16 bits, or as the format's `REFERENCE` has it."""
+        """The network has 16 bits, or what the format's `REFERENCE` names."""
         report = _entry(bundle_of_16_bits, plugin)
         assert report["max_abs_difference"] <= report["tolerance"]
 
     def test_a_format_for_everybody_is_in_every_bundle(self, plugin: str) -> None:
-        """What does not say that it is for who asks can hold every network."""
+        """A format that names no users can hold every network."""
         if plugin in unasked():
             assert not hasattr(kinds.FORMATS.options(plugin), "refusal")
 

@@ -37,20 +37,20 @@ class MethodContract(Declared):
     kind = kinds.METHODS
 
     def test_it_says_what_it_cannot_train(self, plugin: str) -> None:
-        """With its defaults it trains from scratch."""
+        """A method trains from scratch with its defaults."""
         declared = self.declared(plugin)
         assert issubclass(declared, MethodOptions)
         assert declared().refusal(pretrained=False) is None
 
     def test_a_job_may_name_the_method_alone(self, plugin: str) -> None:
-        """And is completed by its defaults."""
+        """The method's defaults complete such a job."""
         training = JobSpec.model_validate({"training": {"method": plugin}}).training
         assert training.method == plugin
         assert training.options == self.declared(plugin)().model_dump()
         assert training.method_options == self.declared(plugin)()
 
     def test_losses_fall_in_few_steps(self, plugin: str) -> None:
-        """It learns."""
+        """The method learns."""
         made = trainer(plugin, epochs=20)
         curves = [made.step() for _ in range(example(kinds.METHODS, plugin, "STEPS", STEPS))]
         losses = [sum(value for key, value in step.items() if key.startswith("loss")) for step in curves]
@@ -58,7 +58,7 @@ class MethodContract(Declared):
         assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
 
     def test_a_step_reports_finite_numbers(self, plugin: str) -> None:
-        """They are shown while it trains."""
+        """The dashboard shows these numbers while the job trains."""
         for key, value in trainer(plugin).step().items():
             assert isinstance(value, float), key
             assert value == value, key

@@ -30,7 +30,7 @@ class RuntimeContract(Contract):
         torch.set_grad_enabled(grad)
 
     def test_it_has_a_runtime_on_the_cpu(self, plugin: str) -> None:
-        """And every runtime of it is a target by its name."""
+        """Every runtime is also a target by its name."""
         declared = kinds.RUNTIMES.options(plugin).RUNTIMES
         assert f"cpu-{plugin}" in [runtime.name for runtime in declared]
         for runtime in declared:
@@ -40,11 +40,11 @@ class RuntimeContract(Contract):
             assert TargetName.parse(f"kitchen/{runtime.name}") == TargetName("kitchen", runtime.name)
 
     def test_it_says_what_it_runs_on_here(self, plugin: str) -> None:
-        """A machine that registers itself asks."""
+        """A machine that registers itself asks what the runtime runs on."""
         assert set(kinds.RUNTIMES.load(plugin).devices()) <= {"cpu", "cuda"}
 
     def test_it_runs_what_is_written_for_it(self, plugin: str, tmp_path: Path, one_thread: None) -> None:
-        """In one phase, for a network of images."""
+        """A network of images has one phase."""
         setting = Setting(f"cpu-{plugin}", batch=2)
         torch.manual_seed(0)
         space = load_family("mobilenet", "digits")
@@ -60,6 +60,6 @@ class RuntimeContract(Contract):
         assert plugin in prepared.facts["versions"]
 
     def test_it_refuses_what_it_cannot_read(self, plugin: str, tmp_path: Path, one_thread: None) -> None:
-        """With a sentence for the user."""
+        """The refusal is a sentence for the user."""
         with pytest.raises(Refused):
             kinds.RUNTIMES.load(plugin).prepare(tmp_path / "nothing", Setting(f"cpu-{plugin}"))

@@ -19,7 +19,7 @@ from winnow.testing.contract import Declared
 
 
 def rows(split: Split) -> list[tuple[float, ...]]:
-    """Its examples, to be compared."""
+    """Examples of a split in a form that can be compared."""
     return [tuple(row) for row in split.stored[:].flatten(1).tolist()]
 
 
@@ -44,21 +44,21 @@ class SourceContract(Declared):
     def test_a_job_that_names_the_source_loads_what_the_source_loads(
         self, plugin: str, options: dict[str, Any]
     ) -> None:
-        """The name is a word more."""
+        """The options of a job have one word more, the source's name."""
         spec = DATA_MODELS[plugin].model_validate({"source": plugin, **options})
         assert isinstance(spec, SourceOptions)
         dataset = load_dataset(plugin, 0, spec)
         assert torch.equal(dataset.train.stored[:], self.read(plugin, options).train.stored[:])
 
     def test_words_of_a_job_are_the_sources_own(self, plugin: str, options: dict[str, Any]) -> None:
-        """With the same defaults, and the source's name before them."""
+        """Both have the same defaults, and the source's name comes first."""
         declared = self.declared(plugin)
         spec = DATA_MODELS[plugin].model_validate({"source": plugin, **options}).model_dump()
         assert list(spec) == ["source", *declared.model_fields]
         assert spec == {"source": plugin, **declared.model_validate(options).model_dump()}
 
     def test_what_is_known_before_reading_is_what_is_read(self, plugin: str, options: dict[str, Any]) -> None:
-        """A request is judged by it."""
+        """The API judges a request by what is known before reading."""
         declared = kinds.SOURCES.options(plugin).OPTIONS.model_validate(options)
         dataset = self.read(plugin, options)
         if declared.gives() is not None:
@@ -71,7 +71,7 @@ class SourceContract(Declared):
     def test_classes_are_told_before_anything_is_decoded_or_not_at_all(
         self, plugin: str, options: dict[str, Any]
     ) -> None:
-        """The first stage of a job ends the loading there."""
+        """The first stage of a job stops loading once it knows the classes."""
 
         class Told(Exception):
             pass
@@ -90,7 +90,7 @@ class SourceContract(Declared):
     def test_the_splits_are_not_empty_and_hold_finite_inputs_with_labels_in_range(
         self, plugin: str, options: dict[str, Any]
     ) -> None:
-        """As networks eat them."""
+        """Examples have the shape and type that networks take."""
         dataset = self.read(plugin, options)
         for split in dataset.splits.values():
             batch = split.batch(slice(0, 4))
@@ -106,14 +106,14 @@ class SourceContract(Declared):
             assert 0 <= int(counted.min()) <= int(counted.max()) < dataset.num_classes
 
     def test_the_same_seed_gives_the_same_splits(self, plugin: str, options: dict[str, Any]) -> None:
-        """A resumed job finds its data."""
+        """A resumed job finds the data that it had."""
         first, second = (self.read(plugin, options, seed=3) for _ in range(2))
         for name, split in first.splits.items():
             assert torch.equal(split.stored[:], second.splits[name].stored[:]), name
             assert torch.equal(split.y, second.splits[name].y), name
 
     def test_no_seed_moves_the_test_split(self, plugin: str, options: dict[str, Any]) -> None:
-        """Jobs compare by it."""
+        """The test split is the same for all seeds, because it compares jobs."""
         first, second = (self.read(plugin, options, seed).test for seed in (0, 1))
         assert torch.equal(first.stored[:], second.stored[:])
 
@@ -126,26 +126,26 @@ class SourceContract(Declared):
         assert unions[0] == unions[1]
 
     def test_a_share_that_leaves_nothing_is_refused(self, plugin: str, options: dict[str, Any]) -> None:
-        """With the split that would be empty."""
+        """The refusal names the split that would be empty."""
         if "validation_share" not in self.declared(plugin).model_fields:
             pytest.skip(f"{plugin} has no share")
         with pytest.raises(DataError, match="validation"):
             self.read(plugin, {**options, "validation_share": 1e-9})
 
     def test_a_path_that_is_not_there_is_named(self, plugin: str, options: dict[str, Any]) -> None:
-        """It is on the worker."""
+        """The path is the worker's, so the message names it."""
         if "path" not in options:
             pytest.skip(f"{plugin} needs no path")
         with pytest.raises(DataError, match="nowhere"):
             self.read(plugin, {**options, "path": "/nowhere/at-all"})
 
     def test_a_job_names_the_source_in_its_title(self, plugin: str, options: dict[str, Any]) -> None:
-        """Lists of jobs show it."""
+        """Lists of jobs show the source."""
         metric = self.read(plugin, options).metric
         spec = JobSpec.model_validate({"data": {"source": plugin, **options}, "objectives": [{"metric": metric}]})
         assert plugin in spec.title
 
     def test_cards_say_what_a_network_eats(self, plugin: str, options: dict[str, Any]) -> None:
-        """Whoever loads an export needs it."""
+        """The card tells whoever loads an export what the network takes."""
         facts = self.read(plugin, options).preprocessing
         assert {"input", "formula"} <= set(facts)
