@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 import yaml
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from service.client import Client
@@ -19,7 +19,7 @@ from service.plain import make_console, plain
 from service.settings import Settings, get_settings
 from service.shrinking import where
 from service.stack import default_roots, port_is_taken, running_stack
-from service.terminal import amount, duration, export_rule, front_plot, verified, watch
+from service.terminal import amount, between, export_rule, front_plot, verified, watch
 
 console = make_console()
 
@@ -112,7 +112,8 @@ def _started(settings: Settings, port: int) -> Iterator[Client]:
 
 
 def _show(plan: dict[str, Any]) -> None:
-    table = Table("what", "decided", "because", "otherwise")
+    # What one would type is never cut.
+    table = Table("what", "decided", "because", Column("otherwise", overflow="fold"))
     for decision in plan["decisions"]:
         table.add_row(
             plain(decision["what"]),
@@ -123,8 +124,7 @@ def _show(plan: dict[str, Any]) -> None:
     console.print(table)
     takes = plan["estimate"]
     if takes["seconds"] is not None:
-        spread = f"{duration(takes['low'])} to {duration(takes['high'])}"
-        console.print(plain(f"Takes about {duration(takes['seconds'])} ({spread})."))
+        console.print(plain(f"Takes {between(takes['low'], takes['high'])}."))
     console.print(plain(f"{takes['told']} Stores at most {amount('size_bytes', takes['disk_bytes'])} at a time."))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from rich.console import Console
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -18,7 +20,7 @@ from service import jobs
 from service.counted import START, Counted, likely_examples, pace
 from service.estimate import estimate
 from service.settings import Settings
-from service.shrink_commands import beside_the_original, changes
+from service.shrink_commands import _show, beside_the_original, changes
 from service.store.models import EvaluationRow, JobRecord, JobState, Stage, TrainedSupernet
 from service.store.records import StageBegan
 from service.store.session import Database
@@ -277,6 +279,25 @@ class TestWords:
     def test_words_that_are_no_changes(self, words: list[str]) -> None:
         with pytest.raises(ValueError, match="--set"):
             changes(words)
+
+    def test_what_one_would_type_is_never_cut(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        narrow = Console(width=60, file=io.StringIO(), highlight=False, markup=False)
+        monkeypatch.setattr("service.shrink_commands.console", narrow)
+        decision = {"what": "classes", "value": "3", "why": "folders of the data", "change": "supernet.classes"}
+        takes = {
+            "seconds": 690.0,
+            "low": 230.0,
+            "high": 2070.0,
+            "told": "From 1 earlier job.",
+            "disk_bytes": 14_200_000,
+        }
+
+        _show({"decisions": [decision], "estimate": takes})
+
+        printed = narrow.file.getvalue()
+        column = "".join(line.split("│")[4].strip() for line in printed.splitlines() if line.startswith("│"))
+        assert column == "--setsupernet.classes=..."
+        assert "Takes 4 to 35 min." in printed
 
     def test_the_chosen_network_stands_beside_the_original(self) -> None:
         front = {

@@ -2,7 +2,7 @@
 
 import { get, post } from "./api.js";
 import { afterCalm, byId, el } from "./dom.js";
-import { duration, scaled } from "./format.js";
+import { between, roughly, scaled } from "./format.js";
 import { JobForm } from "./job_form.js";
 import { profileNodes } from "./profile.js";
 import { planned } from "./shrink.js";
@@ -190,8 +190,8 @@ const weigh = afterCalm(async () => {
   if (!job) return;
   try {
     const { seconds, low, high, stages, told, disk_bytes: disk } = await post("/v1/estimate", job);
-    const time = seconds === null ? "Time: not known. " : `About ${duration(seconds)} (${duration(low)} to ${duration(high)}). `;
-    const parts = stages.map((one) => `${one.stage} ${duration(one.seconds)}`).join(", ");
+    const time = seconds === null ? "Time: not known. " : `Takes ${between(low, high)}. `;
+    const parts = stages.map((one) => `${one.stage} ${roughly(one.seconds)}`).join(", ");
     byId("estimate").textContent = `${time}${parts ? `${parts}. ` : ""}Stores at most ${scaled(disk, "B")} at a time. ${told}`;
   } catch {
     byId("estimate").textContent = ""; // it is not a job yet; Check says why

@@ -2,7 +2,7 @@
 
 import { post } from "./api.js";
 import { byId, el } from "./dom.js";
-import { duration, scaled } from "./format.js";
+import { between, scaled } from "./format.js";
 
 /** Calls `take` with the job that the form's sentence means, and shows what was decided. */
 export function planned(take, trouble) {
@@ -43,7 +43,7 @@ function shown({ decisions, estimate }) {
   );
   const head = ["What", "Decided", "Because", "Change it in"].map((word) => el("th", { scope: "col" }, word));
   const table = el("table", { class: "data still" }, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...rows));
-  const time = estimate.seconds === null ? "" : `Takes about ${duration(estimate.seconds)} (${duration(estimate.low)} to ${duration(estimate.high)}). `;
+  const time = estimate.seconds === null ? "" : `Takes ${between(estimate.low, estimate.high)}. `;
   const told = `${time}${estimate.told} Stores at most ${scaled(estimate.disk_bytes, "B")} at a time.`;
   return [
     el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "What was decided" }, table),
