@@ -1,4 +1,4 @@
-"""What a job wants: metrics to optimise, and limits."""
+"""What a job wants: metrics to optimize, and limits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from search.objectives import Constraint, Objective
 
 
 class ObjectiveSpec(OnTarget):
-    """A metric to optimise, with an optional hard limit."""
+    """A metric to optimize, with an optional hard limit."""
 
     metric: str = Field(description="One of the catalogue's metrics.", examples=["accuracy"])
     goal: Goal | None = Field(default=None, description="The metric's own direction; may be left out.")
@@ -40,7 +40,7 @@ class ObjectiveSpec(OnTarget):
 
 
 class ConstraintSpec(OnTarget):
-    """A hard limit on a metric that is not optimised."""
+    """A hard limit on a metric that is not optimized."""
 
     metric: str = Field(description="One of the catalogue's metrics that is no objective.", examples=["params"])
     limit: float = Field(description="Worst feasible value: least accuracy, or most of a cost.")

@@ -248,7 +248,7 @@ class JobSpec(Part):
     data: DataSpec = Field(description="What the networks learn from and are scored on.")
     training: TrainingSpec = Field(description="How the supernet is trained.")
     objectives: Annotated[tuple[ObjectiveSpec, ...], Field(min_length=1, max_length=4)] = Field(
-        description="Metrics to optimise, the most important first."
+        description="Metrics to optimize, the most important first."
     )
     constraints: Annotated[
         tuple[ConstraintSpec, ...], Field(max_length=16, description="Limits on metrics that are not objectives.")

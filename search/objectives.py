@@ -11,7 +11,7 @@ from search.metrics import Goal
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """A metric to optimise, perhaps with a hard limit, perhaps on a target device.
+    """A metric to optimize, perhaps with a hard limit, perhaps on a target device.
 
     Attributes:
         limit: the worst value that is feasible: an upper bound when minimizing, a lower bound when
@@ -42,7 +42,7 @@ class Objective:
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """A hard limit on a metric that is not optimised.
+    """A hard limit on a metric that is not optimized.
 
     Attributes:
         limit: the worst value that is feasible.

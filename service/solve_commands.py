@@ -27,7 +27,7 @@ def solve(
     over: Annotated[
         list[str] | None, typer.Option(help="Lower limit on a metric, such as tokens_per_second=100; may be repeated.")
     ] = None,
-    best: Annotated[str | None, typer.Option(help="Objective to optimise; default: the job's own.")] = None,
+    best: Annotated[str | None, typer.Option(help="Objective to optimize; default: the job's own.")] = None,
     sweep: Annotated[
         str | None, typer.Option(help="Show a front: one network for each of several limits on this metric.")
     ] = None,

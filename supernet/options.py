@@ -194,7 +194,7 @@ class AugmentationOptions(Options):
 
 
 class TrainingOptions(Options):
-    """How the weights are optimised, and how a step is run."""
+    """How the weights are optimized, and how a step is run."""
 
     epochs: Annotated[int, Field(ge=0, le=100_000, description="0: search a checkpoint's weights as they are.")]
     batch_size: Annotated[int, Field(ge=2, le=1_000_000, description="Examples of a step, over all processes.")]

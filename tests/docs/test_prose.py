@@ -36,6 +36,10 @@ WRONG = {
     "Files are automatically fetched by the job's runner.": "passive",
     "Winnow extracts a subnet.": "term",
     "Draw the Pareto frontier.": "term",
+    "Fit a surrogate model.": "term",
+    "It is optimised.": "term",
+    "With weights.": "fragment",
+    "As the worker uses it.": "fragment",
     "Your dataset stays where it is.": "term",
     " ".join(["word"] * 36) + ".": "long",
 }
@@ -48,6 +52,8 @@ RIGHT = [
     "`subnet` is the name of an option.",
     "Which network is best? The knee.",
     "That is the number.",
+    "Without training both of them are the same.",
+    "as `clone`.",
     " ".join(["word"] * 20) + "; " + " ".join(["word"] * 20) + ".",
     "It takes 5 ms, e.g. on a laptop, i.e. without a GPU.",
 ]
