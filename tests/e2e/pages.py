@@ -91,34 +91,32 @@ def opened(browser: Browser, client: Client, width: int, theme: Any) -> BrowserC
     return context
 
 
-def take(folder: Path) -> None:
+def prepared(client: Client) -> dict[str, str]:
+    """Run the jobs that the pictures show; name of each page -> its address."""
+    ids = [str(client.submit(job)["id"]) for job in JOBS]
+    for job_id in ids:
+        assert wait_for(client, job_id, is_finished, 3600)["state"] == "succeeded"
+    points = client.front(ids[0])["points"]
+    knee = client.front(ids[0])["knee"]
+    client.finished_export(client.request_export(ids[0], knee))
+    return {**every_page(ids, knee, points[0]["architecture_id"]), "job-of-policies": f"/jobs/{ids[2]}"}
+
+
+def take(client: Client, addresses: dict[str, str], folder: Path) -> None:
     """Take all pictures."""
-    os.environ["WINNOW_RATE_LIMIT"] = "off"
-    with tempfile.TemporaryDirectory(prefix="winnow-pictures-", ignore_cleanup_errors=True) as data:
-        Path(data).chmod(0o755)
-        settings = Settings(data_dir=Path(data), database_url=None, redis_url=None)
-        with running_stack(settings, 0) as stack, Client(stack.url, key=stack.api_key, timeout_seconds=120) as client:
-            ids = [str(client.submit(job)["id"]) for job in JOBS]
-            for job_id in ids:
-                assert wait_for(client, job_id, is_finished, 900)["state"] == "succeeded"
-            points = client.front(ids[0])["points"]
-            knee = client.front(ids[0])["knee"]
-            client.finished_export(client.request_export(ids[0], knee))
-            addresses = every_page(ids, knee, points[0]["architecture_id"])
-            addresses["job-of-policies"] = f"/jobs/{ids[2]}"
-            folder.mkdir(parents=True, exist_ok=True)
-            with launched() as browser:
-                for width in WIDTHS:
-                    for theme in THEMES:
-                        context = opened(browser, client, width, theme)
-                        for name, address in addresses.items():
-                            _picture(context, address, folder / f"{name}-{width}-{theme}.png")
-                        context.close()
+    folder.mkdir(parents=True, exist_ok=True)
+    with launched() as browser:
+        for width in WIDTHS:
+            for theme in THEMES:
+                context = opened(browser, client, width, theme)
+                for name, address in addresses.items():
+                    _picture(context, address, folder / f"{name}-{width}-{theme}.png")
+                context.close()
 
 
 def _picture(context: BrowserContext, address: str, file: Path) -> None:
     page = context.new_page()
-    page.goto(address)
+    page.goto(address, wait_until="networkidle")
     page.wait_for_timeout(2500)
     page.screenshot(path=file, full_page=True)
     page.close()
@@ -129,5 +127,15 @@ def _picture(context: BrowserContext, address: str, file: Path) -> None:
         shrunk.quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
 
 
+def main(folder: Path) -> None:
+    """Take all pictures of a service of its own."""
+    os.environ["WINNOW_RATE_LIMIT"] = "off"
+    with tempfile.TemporaryDirectory(prefix="winnow-pictures-", ignore_cleanup_errors=True) as data:
+        Path(data).chmod(0o755)
+        settings = Settings(data_dir=Path(data), database_url=None, redis_url=None)
+        with running_stack(settings, 0) as stack, Client(stack.url, key=stack.api_key, timeout_seconds=120) as client:
+            take(client, prepared(client), folder)
+
+
 if __name__ == "__main__":
-    take(Path(sys.argv[1]))
+    main(Path(sys.argv[1]))

@@ -1,7 +1,7 @@
 // One job: what it does now, what it has found, and what may be done with it.
 
 import { del, get, patch, post } from "./api.js";
-import { Brush } from "./brush.js";
+import { Brush, inside } from "./brush.js";
 import { saving } from "./charts.js";
 import { Curve } from "./curve.js";
 import { DataCard } from "./data.js";
@@ -27,6 +27,7 @@ import { Sharing } from "./sharing.js";
 import { showSpec } from "./spec.js";
 import { Stages } from "./stages.js";
 import { FrontTable } from "./table.js";
+import { Verdict } from "./verdict.js";
 import { View } from "./view.js";
 
 // The front is asked for at most this often while architectures arrive.
@@ -43,16 +44,18 @@ let job = submitted;
 const results = new Results();
 const stages = new Stages(byId("stages"));
 const curve = new Curve(byId("curve"), byId("curve-what"));
-const exports = new Exports(job.id, byId("exports"), (id) => detail.refresh(id), select);
+const exports = new Exports(job.id, byId("exports"), heardOfExport, select);
 const detail = new Detail(byId("detail"), job.id, results, exports);
 const view = new View();
 const brush = new Brush(view);
-const keeps = (point) => limits.keeps(point) && brush.keeps(point);
+const keeps = () => inside([...limits.ranges, ...brush.ranges]);
 const controls = { x: byId("axis-x"), y: byId("axis-y"), colour: byId("colour"), logX: byId("log-x"), logY: byId("log-y"), dominated: byId("dominated"), bars: byId("bars") };
 const parts = { plot: byId("plot"), note: byId("plot-note"), scale: byId("scale"), reset: byId("reset-zoom"), clear: byId("clear-selection"), tools: byId("plot-drag"), guessed: byId("key-guessed") };
 const plot = new FrontPlot(parts, controls, view, brush, select, keeps);
 const solve = submitted.spec.search.algorithm === "blocks" ? (asked) => post(`/v1/jobs/${job.id}/solve`, { limits: asked }) : null;
 const limits = new Limits(byId("limits"), results, view, showLimits, select, solve);
+const pageOf = (id) => `/jobs/${job.id}/networks/${encodeURIComponent(id)}`;
+const verdict = new Verdict(byId("verdict"), results, limits, exports, select, pageOf, complain);
 const parallel = new Parallel({ card: byId("parallel-card"), element: byId("parallel"), note: byId("parallel-note") }, brush, keeps);
 const hypervolume = new HypervolumeCard({ card: byId("hypervolume-card"), element: byId("hypervolume"), note: byId("hypervolume-note") }, job.id);
 const gradient = submitted.spec.gradient ? new Gradient(job.id, select) : null;
@@ -87,6 +90,7 @@ function showJob() {
   byId("environment-card").hidden = !job.environment;
   if (job.environment) byId("environment").textContent = JSON.stringify(job.environment, null, 2);
   stages.show(job);
+  byId("run").dataset.ended = String(ENDED.includes(job.state));
   const bar = byId("bar");
   bar.dataset.state = job.state;
   bar.setAttribute("aria-valuenow", String(Math.floor(100 * job.progress)));
@@ -158,6 +162,7 @@ function showResults() {
   showCaption();
   showPhase();
   limits.show();
+  verdict.show();
   plot.show(results);
   parallel.show(results);
   hypervolume.refresh();
@@ -166,10 +171,15 @@ function showResults() {
 /** Limits were moved: plot and table follow. */
 function showLimits() {
   if (results.isEmpty) return;
-  plot.show(results);
-  parallel.show(results);
-  if (brush.isOn) table.show(results);
-  else table.fade();
+  verdict.show();
+  plot.fade();
+  parallel.fade();
+  table.fade();
+}
+
+function heardOfExport(id) {
+  detail.refresh(id);
+  verdict.show();
 }
 
 function showCaption() {

@@ -1,5 +1,6 @@
 // Limits on the front's metrics: what remains, the network to take, and what a little more would buy.
 
+import { inside } from "./brush.js";
 import { afterCalm, el, throttle } from "./dom.js";
 import { amount, label } from "./format.js";
 
@@ -48,9 +49,19 @@ export class Limits {
     return this.#asked.size > 0;
   }
 
-  /** Whether a point is within all limits. */
-  keeps(point) {
-    return [...this.#asked].every(([metric, limit]) => this.#within(metric, point.metrics[metric], limit));
+  /** The best network within all limits, or null. */
+  get best() {
+    return this.#best(this.#results.front.filter(inside(this.ranges)));
+  }
+
+  /** All limits as [metric, low, high]. */
+  get ranges() {
+    return this.#rangesBut(null);
+  }
+
+  #rangesBut(left) {
+    const asked = [...this.#asked].filter(([metric]) => metric !== left);
+    return asked.map(([metric, limit]) => (this.#results.goalOf(metric) === "maximize" ? [metric, limit, Infinity] : [metric, -Infinity, limit]));
   }
 
   /** Limits from the address; those of unknown metrics are left alone. */
@@ -134,7 +145,7 @@ export class Limits {
     if (this.#solve) this.#ask();
     const line = this.#element.querySelector(".remains");
     if (!line) return;
-    const kept = this.#results.front.filter((point) => this.keeps(point));
+    const kept = this.#results.front.filter(inside(this.ranges));
     this.#element.dataset.remaining = String(kept.length);
     const count = `${kept.length} of ${this.#results.front.length} networks remain.`;
     if (!this.isOn) {
@@ -179,7 +190,7 @@ export class Limits {
     const said = [];
     for (const [limited, limit] of this.#asked) {
       if (limited === metric) continue;
-      const others = this.#results.front.filter((point) => [...this.#asked].every(([name, value]) => name === limited || this.#within(name, point.metrics[name], value)));
+      const others = this.#results.front.filter(inside(this.#rangesBut(limited)));
       const sign = this.#results.goalOf(metric) === "minimize" ? -1 : 1;
       const better = others.filter((point) => sign * point.metrics[metric] > sign * best.metrics[metric] && point.metrics[limited] !== undefined);
       const price = (point) => Math.abs(point.metrics[limited] - limit);
