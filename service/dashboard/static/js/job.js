@@ -38,6 +38,8 @@ const FINAL = ["stop", "cancel", "delete"];
 // After these the page begins anew: its stream of events has ended, or the job is another one.
 const BEGIN_ANEW = ["retry", "delete", "restore"];
 
+let isRead = false; // what was found until now
+
 const submitted = JSON.parse(byId("job-data").textContent);
 let job = submitted;
 
@@ -131,6 +133,7 @@ function showPhase() {
 
 /** What is going on while there is nothing to plot. */
 function expectation() {
+  if (!isRead) return "What was found so far is being read.";
   const rest = left(job) === null ? "" : `, ${left(job)} left for the whole job`;
   if (job.state === "queued") return job.waits ?? "The job waits for a worker. It starts as soon as one is free.";
   if (job.state === "paused" || job.state === "pausing") return "The job is paused before its first evaluation. Resume it to go on.";
@@ -145,6 +148,7 @@ function expectation() {
 }
 
 function curveExpectation() {
+  if (!isRead) return "";
   if (ENDED.includes(job.state)) return "No epoch was finished.";
   return job.stage === "train supernet" ? "The first epoch is running." : "Begins with the first epoch of training.";
 }
@@ -439,6 +443,7 @@ async function begin() {
     last = past.last;
     results.addColumns(columns);
     for (const { kind, data } of past.events) hear(kind, data);
+    isRead = true;
     showResults();
     showPhase();
   } catch (error) {
