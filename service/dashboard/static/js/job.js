@@ -8,7 +8,7 @@ import { DataCard } from "./data.js";
 import { Detail } from "./detail.js";
 import { byId, el, throttle } from "./dom.js";
 import { Exports } from "./exports.js";
-import { ago, amount, duration, exactTime, label, left, percent, timeOfDay } from "./format.js";
+import { ago, amount, duration, exactTime, left, named, percent, timeOfDay } from "./format.js";
 import { Gradient } from "./gradient.js";
 import { Healing } from "./healing.js";
 import { HypervolumeCard } from "./hypervolume.js";
@@ -158,7 +158,7 @@ function curveExpectation() {
 function showResults() {
   if (results.isEmpty) return;
   const metric = results.objectives[0]?.metric ?? "accuracy";
-  byId("r-best-name").textContent = `Best ${label(metric).toLowerCase()}`;
+  byId("r-best-name").textContent = `Best ${named(metric)}`;
   byId("r-best").textContent = amount(metric, results.best(metric));
   const asked = job.spec?.search?.evaluations ?? submitted.spec.search?.evaluations;
   byId("r-evaluated").textContent = asked ? `${results.count} of ${asked}` : String(results.count);

@@ -2,7 +2,7 @@
 
 import { inside } from "./brush.js";
 import { afterCalm, el, throttle } from "./dom.js";
-import { amount, label } from "./format.js";
+import { amount, label, named } from "./format.js";
 
 // A limit in the address: `max.latency_ms=5`, or `min.` where more is better.
 const CALM_MS = 120;
@@ -159,7 +159,7 @@ export class Limits {
     }
     const metric = this.#quality();
     const take = el("button", { type: "button", class: "pick plain", "data-testid": "take", onclick: () => this.#choose(best.id) }, best.id);
-    line.replaceChildren(`${count} Take `, take, `: ${label(metric).toLowerCase()} ${amount(metric, best.metrics[metric])}. `, this.#more(best));
+    line.replaceChildren(`${count} Take `, take, `: ${named(metric)} ${amount(metric, best.metrics[metric])}. `, this.#more(best));
   }
 
   /** What is predicted to be best of all networks, those too that nobody has evaluated. */
@@ -178,7 +178,7 @@ export class Limits {
       const range = exact || low === null ? "" : ` (${amount(objective, low)} to ${amount(objective, high)})`;
       const found = best.feasible ? "Of all networks, evaluated or not," : "No network at all keeps these limits; nearest comes";
       const doubt = distrust.length ? ` Do not trust that: ${distrust[0]}` : "";
-      line.replaceChildren(`${found} ${best.architecture_id}: predicted ${label(objective).toLowerCase()} ${amount(objective, value)}${range}.${doubt}`);
+      line.replaceChildren(`${found} ${best.architecture_id}: predicted ${named(objective)} ${amount(objective, value)}${range}.${doubt}`);
     } catch (error) {
       line.replaceChildren(error.message);
     }

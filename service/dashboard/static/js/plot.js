@@ -3,7 +3,7 @@
 import { axis, font, makeChart, pictureOf, ramp } from "./charts.js";
 import { Cloud } from "./cloud.js";
 import { el, inNextFrame, token } from "./dom.js";
-import { amount, isShare, label, mark } from "./format.js";
+import { amount, isShare, label, mark, named } from "./format.js";
 import { Nearest } from "./nearest.js";
 
 // How near a click must be to a point, in pixels: more generous for the front, and for fingers.
@@ -348,7 +348,7 @@ export class FrontPlot {
       for (const metric of new Set([across, up])) {
         const goal = this.#results.goalOf(metric);
         const best = goal && this.#results.extreme(metric);
-        if (best && points.includes(best)) say(best.id, `${goal === "minimize" ? "least" : "best"} ${label(metric).toLowerCase()}`);
+        if (best && points.includes(best)) say(best.id, `${goal === "minimize" ? "least" : "best"} ${named(metric)}`);
       }
     }
     const data = [...said].map(([id, words]) => {
@@ -500,7 +500,7 @@ export class FrontPlot {
     const missing = this.#results.count - front - others;
     const lacking = [x.value, y.value].find((metric) => this.#results.evaluated.some((point) => !(metric in point.metrics)));
     const notes = [
-      missing > 0 && lacking ? `${missing} not shown: ${this.#results.final ? "only what was measured" : "only the front"} has ${label(lacking).toLowerCase()}` : "",
+      missing > 0 && lacking ? `${missing} not shown: ${this.#results.final ? "only what was measured" : "only the front"} has ${named(lacking)}` : "",
       missing > 0 && !lacking ? `${missing} not shown: a logarithmic axis has no place for 0` : "",
       others > shown ? `${others} dominated ones hidden` : "",
     ];

@@ -169,7 +169,7 @@ export class FrontTable {
     const wide = spread(metric, value, point.intervals?.[metric]);
     const isReference = point.id === this.#results.reference?.id;
     const ratio = isReference || !this.#results.objectives.some((one) => one.metric === metric) ? "" : times(point.ratios?.[metric]);
-    return el("td", { class: isBroken ? "num end broken" : "num end", title },
+    return el("td", { class: isBroken ? "num end broken" : "num end", title, "data-name": label(metric) },
       amount(metric, value),
       wide ? el("small", { class: "wide", title: "95 % interval" }, wide) : null,
       ratio ? el("small", { class: "ratio", title: `of the ${this.#results.reference?.name}'s` }, ratio) : null,
