@@ -5,13 +5,13 @@ import { el } from "./dom.js";
 import { channels, fit, point } from "./pixels.js";
 
 export class Cloud {
-  #back;
-  #top;
+  #element;
+  #back = null; // made with the first drawing: a chart empties its element when it begins
+  #top = null;
   #image = null;
 
   constructor(element) {
-    this.#back = element.appendChild(el("canvas", { class: "cloud", "aria-hidden": "true" }));
-    this.#top = element.appendChild(el("canvas", { class: "cloud dots", "aria-hidden": "true" }));
+    this.#element = element;
   }
 
   /**
@@ -25,6 +25,8 @@ export class Cloud {
    *   opacity: number}[]} front
    */
   draw({ width, height, plane }, { places, looks, kinds }, keeps, faint, front) {
+    this.#back ??= this.#element.appendChild(el("canvas", { class: "cloud", "aria-hidden": "true" }));
+    this.#top ??= this.#element.appendChild(el("canvas", { class: "cloud dots", "aria-hidden": "true" }));
     const ratio = window.devicePixelRatio || 1;
     const [wide, high] = [Math.round(width * ratio), Math.round(height * ratio)];
     if (fit(this.#back, wide, high) || !this.#image) this.#image = new ImageData(wide, high);

@@ -161,7 +161,7 @@ function showResults() {
   byId("r-best-name").textContent = `Best ${named(metric)}`;
   byId("r-best").textContent = amount(metric, results.best(metric));
   const asked = job.spec?.search?.evaluations ?? submitted.spec.search?.evaluations;
-  byId("r-evaluated").textContent = asked ? `${results.count} of ${asked}` : String(results.count);
+  byId("r-evaluated").textContent = [results.count, asked].filter(Boolean).map((count) => count.toLocaleString("en")).join(" of ");
   byId("r-front").textContent = results.front.length ? String(results.front.length) : "–";
   showCaption();
   showPhase();
