@@ -112,6 +112,9 @@ OPACITY = """(element, id) => {
   const [left, top] = [x, y].map((place) => Math.round(place * devicePixelRatio));
   return element.querySelector(".dots").getContext("2d").getImageData(left, top, 1, 1).data[3];
 }"""
+LAYERS = """(element) => [...element.querySelectorAll("canvas")]
+  .sort((a, b) => (Number(getComputedStyle(a).zIndex) || 0) - (Number(getComputedStyle(b).zIndex) || 0))
+  .map((canvas) => canvas.dataset.zrDomId ?? canvas.className)"""
 COUNT_DRAWINGS = """(element) => {
   const chart = window.echarts.getInstanceByDom(element);
   const draw = chart.setOption;
@@ -132,6 +135,8 @@ def test_limits_narrow_the_front_and_survive_a_reload(page: Page, job_id: str, c
     expect(verdict).to_have_text(client.front(job_id)["knee"])
     expect(plot).to_have_attribute("data-drawn-at", re.compile(r"\d"))
     plot.evaluate(COUNT_DRAWINGS)
+    # From the back to the front: axes, the cloud, lines, points of the front, marks and words.
+    assert plot.evaluate(LAYERS) == ["zr_0.0", "cloud", "zr_1.0", "cloud dots", "zr_2.0"]
     slider.focus()
     page.keyboard.press("Home")  # the strictest: the cheapest network alone
     cheapest = min(points, key=lambda point: point["metrics"]["macs"])

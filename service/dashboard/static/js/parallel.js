@@ -254,7 +254,7 @@ export class Parallel {
     this.#element.setAttribute("aria-label", `Parallel coordinates of ${this.#axes.length} metrics, better is up: ${kept} of ${this.#results.front.length} networks of the front are in the selection.`);
     this.#element.dataset.front = String(kept);
     const notes = [
-      left > 0 ? `of the others every ${Math.max(2, Math.round((left + CLOUD) / CLOUD))}th is drawn` : "",
+      left > 0 ? `of ${(left + CLOUD).toLocaleString("en")} others ${CLOUD.toLocaleString("en")} are drawn` : "",
       beyond > 0 ? `${beyond} more ${beyond === 1 ? "metric needs" : "metrics need"} a wider window` : "",
     ];
     const said = `Better is up. Drag along an axis to select, click it to clear${notes.filter(Boolean).map((one) => `; ${one}`).join("")}.`;
