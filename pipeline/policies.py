@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
 from functools import partial
 
 from job.hardware_spec import with_margin
@@ -89,21 +88,24 @@ def layer_sensitivity(found: Sensitivity) -> LayerSensitivity:
 # --- baselines ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
 class Progress:
     """How many of the networks that baselines take are done: those that the search for the best one scores, and the
-    baselines themselves."""
+    baselines themselves. What is stored is read once, at the beginning."""
 
-    reporter: Reporter
-    spec: JobSpec
+    def __init__(self, reporter: Reporter, spec: JobSpec, measured: int) -> None:
+        """
+        Args:
+            measured: so many baselines are stored.
+        """
+        assert spec.quantization is not None
+        self._reporter = reporter
+        self._asked = spec.quantization.baseline_evaluations
+        self._scored, self._measured = len(reporter.records(BaselineScore)), measured
 
     @property
     def counted(self) -> tuple[int, int]:
         """So many are done, of so many."""
-        assert self.spec.quantization is not None
-        asked = self.spec.quantization.baseline_evaluations
-        measured = len(self.reporter.records(Baseline))
-        return min(asked, len(self.reporter.records(BaselineScore))) + measured, asked + NUM_BASELINES
+        return min(self._asked, self._scored) + self._measured, self._asked + NUM_BASELINES
 
     @property
     def done(self) -> float:
@@ -111,13 +113,31 @@ class Progress:
         done, total = self.counted
         return done / total
 
-    def tell(self, *, force: bool = False) -> None:
-        """Say so.
+    def scored(self) -> None:
+        """One more network of the search is stored.
 
         Raises:
             Interrupted: the job is to be paused or cancelled, or stopped where it may be.
         """
-        self.reporter.items(*self.counted, force=force)
+        self._scored += 1
+        self.tell()
+
+    def measured(self) -> None:
+        """One more baseline is stored.
+
+        Raises:
+            Interrupted: the job is to be paused or cancelled, or stopped where it may be.
+        """
+        self._measured += 1
+        self.tell(force=True)
+
+    def tell(self, *, force: bool = False) -> None:
+        """Say how many.
+
+        Raises:
+            Interrupted: the job is to be paused or cancelled, or stopped where it may be.
+        """
+        self._reporter.items(*self.counted, force=force)
 
 
 def baseline_architectures(
@@ -169,7 +189,7 @@ def _best_architecture(
             (scored,) = evaluator.evaluate([space.quantized(architecture, wide)])
             metrics = dict(hardware.added_to(scored, shop.reporter.listen).metrics)
             shop.reporter.record(BaselineScore(values=architecture.values, metrics=metrics))
-            count.tell()
+            count.scored()
             found.append(Evaluation(architecture, metrics))
         return found
 

@@ -267,7 +267,7 @@ def measure_baselines(shop: Workshop, evaluator: Evaluator, delivering: Evaluato
     assert isinstance(evaluator, QuantizedEvaluator)
     reporter = shop.reporter
     finished = {baseline.name for baseline in reporter.records(Baseline)}
-    count = Progress(reporter, shop.spec)
+    count = Progress(reporter, shop.spec, len(finished))
     reporter.stage(Stage.MEASURE_BASELINES, count.done)
     count.tell(force=True)
     if len(finished) == NUM_BASELINES:
@@ -278,4 +278,4 @@ def measure_baselines(shop: Workshop, evaluator: Evaluator, delivering: Evaluato
     measured = measured_networks(shop, delivering, scored, hardware, searching=evaluator)
     for name, evaluation, found in zip(left, scored, measured, strict=True):
         reporter.record(baseline_of(name, evaluation, found))
-        count.tell(force=True)
+        count.measured()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,34 +70,29 @@ def job_list(request: Request) -> HTMLResponse:
     return page(request, "jobs.html", origin=str(request.base_url).rstrip("/"), filters=FILTERS, demo_job=DEMO_JOB)
 
 
-@router.get("/families", response_class=HTMLResponse, dependencies=[READ_PAGE])
-def families(request: Request) -> HTMLResponse:
-    """Families and presets with their sizes, and the profile of one; the browser fetches both."""
-    return page(request, "families.html")
+# Pages that are the same for all who may see them; the browser fetches what they show.
+SAME_FOR_ALL = {
+    "/families": "families.html",
+    "/targets": "targets.html",
+    "/workers": "workers.html",
+    "/recipes": "recipes.html",
+    "/supernets": "supernets.html",
+    "/datasets": "datasets.html",
+    "/compare": "compare.html",  # what is compared stands in the address
+    "/keys": "keys.html",
+    "/jobs/new": "new_job.html",
+}
 
 
-@router.get("/targets", response_class=HTMLResponse, dependencies=[READ_PAGE])
-def targets(request: Request) -> HTMLResponse:
-    """Devices that latency is measured on; the browser fetches them."""
-    return page(request, "targets.html")
+def _same(template: str) -> Callable[[Request], HTMLResponse]:
+    def same(request: Request) -> HTMLResponse:
+        return page(request, template)
+
+    return same
 
 
-@router.get("/workers", response_class=HTMLResponse, dependencies=[READ_PAGE])
-def workers(request: Request) -> HTMLResponse:
-    """Who takes up jobs; the browser fetches them."""
-    return page(request, "workers.html")
-
-
-@router.get("/recipes", response_class=HTMLResponse, dependencies=[READ_PAGE])
-def recipes(request: Request) -> HTMLResponse:
-    """What each recipe is and what it fills in; the browser fetches them."""
-    return page(request, "recipes.html")
-
-
-@router.get("/supernets", response_class=HTMLResponse, dependencies=[READ_PAGE])
-def supernets(request: Request) -> HTMLResponse:
-    """Trained supernets; the browser fetches them."""
-    return page(request, "supernets.html")
+for _path, _template in SAME_FOR_ALL.items():
+    router.get(_path, response_class=HTMLResponse, dependencies=[READ_PAGE])(_same(_template))
 
 
 @router.get("/supernets/{supernet_id}", response_class=HTMLResponse, dependencies=[READ_PAGE])
@@ -110,18 +106,6 @@ def one_supernet(supernet_id: str, request: Request) -> HTMLResponse:
         detail = f"There is no supernet {supernet_id!r}."
         return page(request, "refused.html", status=404, title="No such supernet", detail=detail)
     return page(request, "supernet.html", supernet=shown)
-
-
-@router.get("/datasets", response_class=HTMLResponse, dependencies=[READ_PAGE])
-def datasets(request: Request) -> HTMLResponse:
-    """Uploaded data and checkpoints; the browser fetches and sends them."""
-    return page(request, "datasets.html")
-
-
-@router.get("/compare", response_class=HTMLResponse, dependencies=[READ_PAGE])
-def compare(request: Request) -> HTMLResponse:
-    """Networks side by side and fronts in one plot; which ones is in the address, and the browser fetches them."""
-    return page(request, "compare.html")
 
 
 @router.get("/docs", response_class=HTMLResponse, dependencies=[READ_PAGE])
@@ -141,18 +125,6 @@ def openapi(request: Request) -> JSONResponse:
 def sign_in(request: Request) -> HTMLResponse:
     """Where a key, or the link that `winnow up` prints, becomes a session."""
     return page(request, "sign_in.html")
-
-
-@router.get("/keys", response_class=HTMLResponse, dependencies=[READ_PAGE])
-def access(request: Request) -> HTMLResponse:
-    """Who you are, and for admins all keys; the browser fetches them."""
-    return page(request, "keys.html")
-
-
-@router.get("/jobs/new", response_class=HTMLResponse, dependencies=[READ_PAGE])
-def new_job(request: Request) -> HTMLResponse:
-    """A job as text, from a recipe or from another job; the browser fetches what it begins with."""
-    return page(request, "new_job.html")
 
 
 @router.get("/jobs/{job_id}", response_class=HTMLResponse, dependencies=[READ_PAGE])

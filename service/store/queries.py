@@ -25,6 +25,7 @@ from sqlalchemy import (
     delete,
     func,
     literal,
+    literal_column,
     or_,
     select,
     true,
@@ -37,6 +38,7 @@ from service.store import notices, outbox
 from service.store.leases import LeaseLost
 from service.store.models import (
     ACTIVE_STATES,
+    REUSED,
     TERMINAL_STATES,
     Artifact,
     EvaluationRow,
@@ -146,7 +148,7 @@ def list_jobs(
     if recipe is not None:
         query = query.where(Job.recipe == recipe)
     if supernet is not None:
-        query = query.where(or_(Job.id == supernet, Job.spec["supernet"]["reuse"].as_string() == supernet))
+        query = query.where(or_(Job.id == supernet, literal_column(f"({REUSED})", String) == supernet))
     if text:
         found_in = (Job.name, Job.id, Job.notes)
         query = query.where(or_(*(containing(part, text) for part in found_in)))

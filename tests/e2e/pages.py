@@ -31,26 +31,26 @@ JOBS: tuple[dict[str, Any], ...] = (
         "labels": ["digits", "latency"],
         "notes": "For the front desk: must answer before the next frame.",
         "recipe": "bignas",
-        "training": {"epochs": 8, "seed": 1},
+        "training": {"epochs": 4, "seed": 1},
         "objectives": [{"metric": "accuracy"}, {"metric": "latency_ms"}, {"metric": "size_bytes"}],
-        "search": {"evaluations": 160},
+        "search": {"evaluations": 100},
         "hardware": {"seconds": 0.05},
     },
     {
         "name": "digits, small",
         "labels": ["digits"],
         "recipe": "bignas",
-        "training": {"epochs": 4, "seed": 2},
-        "search": {"evaluations": 120},
+        "training": {"epochs": 2, "seed": 2},
+        "search": {"evaluations": 60},
         "hardware": {"seconds": 0.05},
     },
     {
         "name": "digits in 8 and 32 bits",
         "labels": ["digits", "int8"],
         "recipe": "simq_nas",
-        "training": {"epochs": 4, "seed": 3},
-        "search": {"evaluations": 60},
-        "quantization": {"bits": [8, 32], "baseline_evaluations": 10},
+        "training": {"epochs": 2, "seed": 3},
+        "search": {"evaluations": 32},
+        "quantization": {"bits": [8, 32], "baseline_evaluations": 6},
         "objectives": [{"metric": "accuracy"}, {"metric": "size_bytes"}],
         "hardware": {"seconds": 0.05},
     },
@@ -91,34 +91,32 @@ def opened(browser: Browser, client: Client, width: int, theme: Any) -> BrowserC
     return context
 
 
-def take(folder: Path) -> None:
+def prepared(client: Client) -> dict[str, str]:
+    """Run the jobs that the pictures show; name of each page -> its address."""
+    ids = [str(client.submit(job)["id"]) for job in JOBS]
+    for job_id in ids:
+        assert wait_for(client, job_id, is_finished, 3600)["state"] == "succeeded"
+    points = client.front(ids[0])["points"]
+    knee = client.front(ids[0])["knee"]
+    client.finished_export(client.request_export(ids[0], knee))
+    return {**every_page(ids, knee, points[0]["architecture_id"]), "job-of-policies": f"/jobs/{ids[2]}"}
+
+
+def take(client: Client, addresses: dict[str, str], folder: Path) -> None:
     """Take all pictures."""
-    os.environ["WINNOW_RATE_LIMIT"] = "off"
-    with tempfile.TemporaryDirectory(prefix="winnow-pictures-", ignore_cleanup_errors=True) as data:
-        Path(data).chmod(0o755)
-        settings = Settings(data_dir=Path(data), database_url=None, redis_url=None)
-        with running_stack(settings, 0) as stack, Client(stack.url, key=stack.api_key, timeout_seconds=120) as client:
-            ids = [str(client.submit(job)["id"]) for job in JOBS]
-            for job_id in ids:
-                assert wait_for(client, job_id, is_finished, 900)["state"] == "succeeded"
-            points = client.front(ids[0])["points"]
-            knee = client.front(ids[0])["knee"]
-            client.finished_export(client.request_export(ids[0], knee))
-            addresses = every_page(ids, knee, points[0]["architecture_id"])
-            addresses["job-of-policies"] = f"/jobs/{ids[2]}"
-            folder.mkdir(parents=True, exist_ok=True)
-            with launched() as browser:
-                for width in WIDTHS:
-                    for theme in THEMES:
-                        context = opened(browser, client, width, theme)
-                        for name, address in addresses.items():
-                            _picture(context, address, folder / f"{name}-{width}-{theme}.png")
-                        context.close()
+    folder.mkdir(parents=True, exist_ok=True)
+    with launched() as browser:
+        for width in WIDTHS:
+            for theme in THEMES:
+                context = opened(browser, client, width, theme)
+                for name, address in addresses.items():
+                    _picture(context, address, folder / f"{name}-{width}-{theme}.png")
+                context.close()
 
 
 def _picture(context: BrowserContext, address: str, file: Path) -> None:
     page = context.new_page()
-    page.goto(address)
+    page.goto(address, wait_until="networkidle")
     page.wait_for_timeout(2500)
     page.screenshot(path=file, full_page=True)
     page.close()
@@ -129,5 +127,15 @@ def _picture(context: BrowserContext, address: str, file: Path) -> None:
         shrunk.quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
 
 
+def main(folder: Path) -> None:
+    """Take all pictures of a service of its own."""
+    os.environ["WINNOW_RATE_LIMIT"] = "off"
+    with tempfile.TemporaryDirectory(prefix="winnow-pictures-", ignore_cleanup_errors=True) as data:
+        Path(data).chmod(0o755)
+        settings = Settings(data_dir=Path(data), database_url=None, redis_url=None)
+        with running_stack(settings, 0) as stack, Client(stack.url, key=stack.api_key, timeout_seconds=120) as client:
+            take(client, prepared(client), folder)
+
+
 if __name__ == "__main__":
-    take(Path(sys.argv[1]))
+    main(Path(sys.argv[1]))

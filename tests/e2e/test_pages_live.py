@@ -142,6 +142,29 @@ def test_pages_outlive_a_restart_of_the_api_and_no_banner_stays(
 # --- how long it still takes --------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("page_of", ["/", "/jobs/{}", "/supernets", "/targets"])
+def test_a_page_whose_answers_are_slow_says_so_and_nothing_that_is_not_so(
+    context: BrowserContext, paused: str, page_of: str
+) -> None:
+    page = context.new_page()
+    held: list[Route] = []
+    page.route("**/v1/**", held.append)
+    page.goto(page_of.format(paused), wait_until="domcontentloaded")
+    reading = page.get_by_test_id("reading")
+    expect(reading).to_be_visible()
+    # After a while what is known is shown, and the word stays; nothing is called empty that nobody has read.
+    expect(page.locator("main[data-loading]")).to_have_count(0)
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    said = re.compile("before its first evaluation|No job|No supernet|No machine")
+    expect(page.get_by_text(said).filter(visible=True)).to_have_count(0)
+    expect(reading).to_be_visible()
+    page.unroute("**/v1/**")
+    for route in held:
+        route.continue_()
+    expect(reading).to_have_count(0)
+    expect(page.locator("main")).to_contain_text(re.compile("to be watched|No supernet|No machine"))
+
+
 def test_a_running_job_says_its_items_and_between_what_it_ends(
     context: BrowserContext, database: Database, paused: str
 ) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, event, func, insert, literal, null, s
 from sqlalchemy.orm import DeclarativeBase
 
 from service.settings import Settings
-from service.store import leases, nodes
+from service.store import leases, nodes, queries
 from service.store.models import EvaluationRow, Export, Job, JobEvent, JobLog
 from service.store.nodes import NodeFacts
 from service.store.session import Database
@@ -95,6 +95,27 @@ def requests(job_id: str) -> list[str]:
         *(f"{job}/evaluations?limit=100", f"{job}/logs?limit=50", f"{job}/logs?last=true", f"{job}/exports"),
         *(f"{job}/insight", "/v1/supernets", "/v1/workers"),
     ]
+
+
+def indexes(plan: dict[str, Any]) -> Iterator[str]:
+    """Indexes that a plan reads."""
+    if "Index Name" in plan:
+        yield plan["Index Name"]
+    for child in plan.get("Plans", []):
+        yield from indexes(child)
+
+
+def test_jobs_of_a_supernet_are_found_by_the_supernet(database: Database, job_id: str) -> None:
+    with heard(database.engine) as statements, database.transaction() as session:
+        queries.list_jobs(session, after=None, state=None, recipe=None, text=None, limit=50, supernet=job_id)
+    ((statement, parameters),) = [one for one in statements if one[0].lstrip().startswith("SELECT")]
+    with database.engine.connect() as connection:
+        multiply(connection, Job, Job.__table__.c.id == job_id, JOBS, id=lambda n: func.concat("many", n))
+        connection.execute(text("ANALYZE"))
+        plan = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters).scalar()
+        connection.rollback()
+    (found,) = plan if isinstance(plan, list) else json.loads(str(plan))
+    assert set(indexes(found["Plan"])) == {"pk_jobs", "ix_jobs_reuse"}
 
 
 def asked_of_the_api(settings: Settings, job_id: str) -> None:

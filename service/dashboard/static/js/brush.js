@@ -38,13 +38,9 @@ export class Brush {
     return this.#ranges.get(metric) ?? null;
   }
 
-  /** Whether a point lies within all ranges; one without the number lies in none. */
-  keeps(point) {
-    for (const [metric, [low, high]] of this.#ranges) {
-      const value = point.metrics[metric];
-      if (!(value >= low && value <= high)) return false;
-    }
-    return true;
+  /** All ranges as [metric, low, high]. */
+  get ranges() {
+    return [...this.#ranges].map(([metric, ends]) => [metric, ...ends]);
   }
 
   /** Sets ranges of metrics; null takes one away. */
@@ -74,4 +70,20 @@ export class Brush {
   #tell() {
     for (const hear of this.#heard) hear();
   }
+}
+
+/**
+ * A test of points: whether they lie within ranges of metrics; one without the number lies in none.
+ *
+ * @param {[metric: string, low: number, high: number][]} ranges
+ * @returns {(point: {metrics: object}) => boolean}
+ */
+export function inside(ranges) {
+  return ({ metrics }) => {
+    for (const [metric, low, high] of ranges) {
+      const value = metrics[metric];
+      if (!(value >= low && value <= high)) return false;
+    }
+    return true;
+  };
 }

@@ -1,72 +1,67 @@
-// The many points behind a front, on a canvas of their own between the axes and the marks of a chart. A chart library
-// builds one path of them and fills it; a rectangle or a stamp for each takes a third of that time.
+// The points of a plot, on two canvases of their own between the axes and the marks of a chart: many behind, the front
+// before them. What is faint changes with every step of a slider, so this is drawn without the chart.
 
 import { el } from "./dom.js";
+import { channels, fit, point } from "./pixels.js";
 
 export class Cloud {
   #element;
-  #canvas = null;
-  #stamps = new Map(); // look -> canvas with one point
+  #back = null; // made with the first drawing: a chart empties its element when it begins
+  #top = null;
+  #image = null;
 
   constructor(element) {
     this.#element = element;
   }
 
   /**
-   * @param {{places: number[], colour: string, opacity: number, size: number, hollow: boolean, square: boolean}[]} groups
-   *   of points that look alike; `places`: x, y, x, y, ... in values of the axes; drawn in this order
-   * @param {((value: number) => number)[]} axes pixel of a value across, and up
-   * @param {{x: number[], y: number[]}} plane both ends of the axes in pixels: nothing is drawn beyond
+   * @param {{width: number, height: number, plane: {x: number[], y: number[]}}} frame of the plot in CSS pixels: nothing
+   *   whose centre is beyond the plane is drawn
+   * @param {{places: Float32Array, looks: Uint8Array, kinds: object[]}} cloud x, y, x, y, ... of its points in CSS pixels,
+   *   which of the kinds `{colour, opacity, size, hollow, square}` each is
+   * @param {(point: number) => boolean} keeps whether a point of the cloud is not faint
+   * @param {number} faint opacity of those that are
+   * @param {{x: number, y: number, fill: string, line: string, thick: number, size: number, diamond: boolean,
+   *   opacity: number}[]} front
    */
-  draw(groups, [across, up], plane) {
-    const { clientWidth: width, clientHeight: height } = this.#element;
+  draw({ width, height, plane }, { places, looks, kinds }, keeps, faint, front) {
+    this.#back ??= this.#element.appendChild(el("canvas", { class: "cloud", "aria-hidden": "true" }));
+    this.#top ??= this.#element.appendChild(el("canvas", { class: "cloud dots", "aria-hidden": "true" }));
     const ratio = window.devicePixelRatio || 1;
-    this.#canvas ??= this.#element.appendChild(el("canvas", { class: "cloud", "aria-hidden": "true" }));
     const [wide, high] = [Math.round(width * ratio), Math.round(height * ratio)];
-    if (this.#canvas.width !== wide || this.#canvas.height !== high) {
-      this.#canvas.width = wide;
-      this.#canvas.height = high;
+    if (fit(this.#back, wide, high) || !this.#image) this.#image = new ImageData(wide, high);
+    else this.#image.data.fill(0);
+    fit(this.#top, wide, high);
+    const drawn = kinds.map(({ colour, opacity, size, hollow, square }) => ({ rgb: channels(colour), opacity, side: size * ratio, square: square && !hollow, line: hollow ? 1.25 * ratio : 0 }));
+    const pale = drawn.map((look) => ({ ...look, opacity: faint }));
+    const [left, right] = plane.x;
+    const [bottom, top] = plane.y;
+    const kept = new Uint8Array(looks.length);
+    for (let at = 0; at < looks.length; at += 1) {
+      const [x, y] = [places[2 * at], places[2 * at + 1]];
+      if (!(x >= left && x <= right && y >= top && y <= bottom)) kept[at] = 2;
+      else if (keeps(at)) kept[at] = 1;
+      else point(this.#image, x * ratio, y * ratio, pale[looks[at]]);
     }
-    const pen = this.#canvas.getContext("2d");
-    pen.setTransform(1, 0, 0, 1, 0, 0);
-    pen.clearRect(0, 0, wide, high);
-    const [left, right, top, bottom] = [...plane.x, ...[...plane.y].sort((a, b) => a - b)].map((pixel) => pixel * ratio);
-    for (const { places, colour, opacity, size, hollow, square } of groups) {
+    for (let at = 0; at < looks.length; at += 1) if (kept[at] === 1) point(this.#image, places[2 * at] * ratio, places[2 * at + 1] * ratio, drawn[looks[at]]);
+    this.#back.getContext("2d").putImageData(this.#image, 0, 0);
+    const pen = this.#top.getContext("2d");
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    pen.clearRect(0, 0, width, height);
+    for (const { x, y, fill, line, thick, size, diamond, opacity } of front) {
+      if (!(x >= left && x <= right && y >= top && y <= bottom)) continue;
       pen.globalAlpha = opacity;
-      pen.fillStyle = colour;
-      const side = size * ratio;
-      const stamp = square && !hollow ? null : this.#stamp({ colour, side, hollow, square, line: 1.25 * ratio });
-      const half = (stamp ? stamp.width : side) / 2;
-      for (let at = 0; at < places.length; at += 2) {
-        const [x, y] = [across(places[at]) * ratio, up(places[at + 1]) * ratio];
-        if (!(x >= left && x <= right && y >= top && y <= bottom)) continue;
-        if (stamp) pen.drawImage(stamp, x - half, y - half);
-        else pen.fillRect(x - half, y - half, side, side);
-      }
+      pen.fillStyle = fill;
+      pen.strokeStyle = line;
+      pen.lineWidth = thick;
+      pen.beginPath();
+      const half = size / 2;
+      if (diamond) for (const [right, down] of [[0, -half], [half, 0], [0, half], [-half, 0]]) pen.lineTo(x + right, y + down);
+      else pen.arc(x, y, half, 0, 2 * Math.PI);
+      pen.closePath();
+      pen.fill();
+      pen.stroke();
     }
     pen.globalAlpha = 1;
-  }
-
-  /** One point as a picture, made once for each look. */
-  #stamp(look) {
-    const name = Object.values(look).join();
-    if (this.#stamps.has(name)) return this.#stamps.get(name);
-    const { colour, side, hollow, square, line } = look;
-    const full = Math.ceil(side + (hollow ? line : 0)) + 2;
-    const stamp = el("canvas", { width: full, height: full });
-    const pen = stamp.getContext("2d");
-    pen.beginPath();
-    if (square) pen.rect((full - side) / 2, (full - side) / 2, side, side);
-    else pen.arc(full / 2, full / 2, side / 2, 0, 2 * Math.PI);
-    if (hollow) {
-      pen.strokeStyle = colour;
-      pen.lineWidth = line;
-      pen.stroke();
-    } else {
-      pen.fillStyle = colour;
-      pen.fill();
-    }
-    this.#stamps.set(name, stamp);
-    return stamp;
   }
 }

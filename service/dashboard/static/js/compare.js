@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { MOST as MOST_NETWORKS } from "./basket.js";
 import { axis, font, makeChart, pictureOf, saving, tooltip } from "./charts.js";
 import { byId, el, token } from "./dom.js";
-import { amount, label, mark, spread } from "./format.js";
+import { amount, label, mark, named, spread } from "./format.js";
 import { inWords } from "./layers.js";
 import { pictureOfNetwork } from "./picture.js";
 
@@ -143,7 +143,7 @@ async function showFronts() {
     });
   }
   draw();
-  const box = Object.entries(corner).map(([metric, worst]) => `${label(metric).toLowerCase()} ${amount(metric, worst)}`).join(", ");
+  const box = Object.entries(corner).map(([metric, worst]) => `${named(metric)} ${amount(metric, worst)}`).join(", ");
   byId("fronts-note").textContent = box ? `Hypervolumes are measured from ${box} for all of them, as shares of the box to the best value of any.` : "";
   drawJobs(all);
   const rows = () => ({ head: ["job_id", "name", "architecture_id", ...known], rows: all.flatMap(({ id, name, front }) => front.points.map((point) => [id, name, point.architecture_id, ...known.map((metric) => point.metrics[metric] ?? null)])) });

@@ -48,7 +48,8 @@ function classes(read) {
   const parts = Object.entries(read.splits);
   const rows = shown.map((name, i) => el("tr", {}, el("th", { scope: "row" }, name), ...parts.map(([, split]) => el("td", {}, count(split.classes[i])))));
   const more = read.num_classes > shown.length ? [el("p", { class: "quiet" }, `${count(read.num_classes - shown.length)} more classes are in the JSON.`)] : [];
-  return [table(["class", ...parts.map(([name]) => name)], rows), ...more];
+  const all = table(["class", ...parts.map(([name]) => name)], rows);
+  return [el("details", { class: "inner" }, el("summary", {}, `By class (${count(read.num_classes)})`), all, ...more)];
 }
 
 function table(names, rows) {

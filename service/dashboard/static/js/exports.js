@@ -2,7 +2,7 @@
 
 import { get, post } from "./api.js";
 import { badge, el } from "./dom.js";
-import { ago, amount, duration, exactTime, label, scaled } from "./format.js";
+import { ago, amount, duration, exactTime, label, named, scaled } from "./format.js";
 
 const POLL_MS = 700;
 const WAITING = ["queued", "running"];
@@ -178,7 +178,7 @@ function report(one) {
         ),
       )),
     ),
-    front ? el("p", { class: "quiet small" }, `The front says ${label(front.metric).toLowerCase()} ${amount(front.metric, front.value)}.`) : null,
+    front ? el("p", { class: "quiet small" }, `The front says ${named(front.metric)} ${amount(front.metric, front.value)}.`) : null,
     one.report?.note ? el("p", { class: "quiet small" }, one.report.note) : null,
     el("p", {}, el("a", { class: "button primary wide", href: one.download_url, download: true, "data-testid": "download" }, `Download .tar.gz, ${scaled(one.size_bytes, "B")}`)),
     el("p", { class: "quiet small" }, `Made ${ago(one.finished_at)} in ${duration(took)}. sha256 `, el("code", { class: "hash" }, one.sha256)),

@@ -26,6 +26,11 @@ export function label(metric) {
   return LABELS[metric] ?? words.charAt(0).toUpperCase() + words.slice(1);
 }
 
+/** A metric's name within a sentence: abbreviations keep their letters. */
+export function named(metric) {
+  return label(metric).replace(/^[A-Z](?=[a-z])/, (letter) => letter.toLowerCase());
+}
+
 /** Whether a metric is a share between 0 and 1. */
 export function isShare(metric) {
   return /(^|_)accuracy(_|$)/.test(metric);

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { el, throttle } from "./dom.js";
-import { amount, duration, label } from "./format.js";
+import { amount, duration, named } from "./format.js";
 
 const LOAD_MS = 2000;
 
@@ -74,5 +74,5 @@ function said(networks, points, front) {
   const last = points.at(-1);
   if (last === undefined || networks.some((one) => one.architecture_id === last.architecture_id)) return networks.length ? "" : "The first network begins to heal.";
   const [metric] = Object.keys(last).filter((name) => !["architecture_id", "step", "learning_rate"].includes(name) && !name.startsWith("loss"));
-  return `${last.architecture_id} heals: ${label(metric).toLowerCase()} ${amount(metric, last[metric])} after ${last.step} steps.`;
+  return `${last.architecture_id} heals: ${named(metric)} ${amount(metric, last[metric])} after ${last.step} steps.`;
 }

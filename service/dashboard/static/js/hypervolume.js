@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { axis, font, makeChart, pictureOf, tooltip } from "./charts.js";
 import { el, throttle, token } from "./dom.js";
-import { amount, label } from "./format.js";
+import { amount, named } from "./format.js";
 
 const [REFRESH_MS, LATER_MS] = [4000, 400];
 
@@ -50,7 +50,7 @@ export class HypervolumeCard {
     this.#chart ??= makeChart(this.#element, () => this.#render());
     const reached = own.points.at(-1)[1];
     const level = random?.points.at(-1)?.[1] ?? null;
-    const box = objectives.map(({ metric }) => `${label(metric).toLowerCase()} ${amount(metric, ideal[metric])} to ${amount(metric, corner[metric])}`).join(", ");
+    const box = objectives.map(({ metric }) => `${named(metric)} ${amount(metric, ideal[metric])} to ${amount(metric, corner[metric])}`).join(", ");
     const passed = level === null ? null : own.points.find(([, share]) => share >= level)?.[0];
     const beside = level === null
       ? "No random search of this supernet with these objectives is known."

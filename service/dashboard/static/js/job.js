@@ -1,14 +1,14 @@
 // One job: what it does now, what it has found, and what may be done with it.
 
 import { del, get, patch, post } from "./api.js";
-import { Brush } from "./brush.js";
+import { Brush, inside } from "./brush.js";
 import { saving } from "./charts.js";
 import { Curve } from "./curve.js";
 import { DataCard } from "./data.js";
 import { Detail } from "./detail.js";
 import { byId, el, throttle } from "./dom.js";
 import { Exports } from "./exports.js";
-import { ago, amount, duration, exactTime, label, left, percent, timeOfDay } from "./format.js";
+import { ago, amount, duration, exactTime, left, named, percent, timeOfDay } from "./format.js";
 import { Gradient } from "./gradient.js";
 import { Healing } from "./healing.js";
 import { HypervolumeCard } from "./hypervolume.js";
@@ -27,6 +27,7 @@ import { Sharing } from "./sharing.js";
 import { showSpec } from "./spec.js";
 import { Stages } from "./stages.js";
 import { FrontTable } from "./table.js";
+import { Verdict } from "./verdict.js";
 import { View } from "./view.js";
 
 // The front is asked for at most this often while architectures arrive.
@@ -37,22 +38,26 @@ const FINAL = ["stop", "cancel", "delete"];
 // After these the page begins anew: its stream of events has ended, or the job is another one.
 const BEGIN_ANEW = ["retry", "delete", "restore"];
 
+let isRead = false; // what was found until now
+
 const submitted = JSON.parse(byId("job-data").textContent);
 let job = submitted;
 
 const results = new Results();
 const stages = new Stages(byId("stages"));
 const curve = new Curve(byId("curve"), byId("curve-what"));
-const exports = new Exports(job.id, byId("exports"), (id) => detail.refresh(id), select);
+const exports = new Exports(job.id, byId("exports"), heardOfExport, select);
 const detail = new Detail(byId("detail"), job.id, results, exports);
 const view = new View();
 const brush = new Brush(view);
-const keeps = (point) => limits.keeps(point) && brush.keeps(point);
+const keeps = () => inside([...limits.ranges, ...brush.ranges]);
 const controls = { x: byId("axis-x"), y: byId("axis-y"), colour: byId("colour"), logX: byId("log-x"), logY: byId("log-y"), dominated: byId("dominated"), bars: byId("bars") };
 const parts = { plot: byId("plot"), note: byId("plot-note"), scale: byId("scale"), reset: byId("reset-zoom"), clear: byId("clear-selection"), tools: byId("plot-drag"), guessed: byId("key-guessed") };
 const plot = new FrontPlot(parts, controls, view, brush, select, keeps);
 const solve = submitted.spec.search.algorithm === "blocks" ? (asked) => post(`/v1/jobs/${job.id}/solve`, { limits: asked }) : null;
 const limits = new Limits(byId("limits"), results, view, showLimits, select, solve);
+const pageOf = (id) => `/jobs/${job.id}/networks/${encodeURIComponent(id)}`;
+const verdict = new Verdict(byId("verdict"), results, limits, exports, select, pageOf, complain);
 const parallel = new Parallel({ card: byId("parallel-card"), element: byId("parallel"), note: byId("parallel-note") }, brush, keeps);
 const hypervolume = new HypervolumeCard({ card: byId("hypervolume-card"), element: byId("hypervolume"), note: byId("hypervolume-note") }, job.id);
 const gradient = submitted.spec.gradient ? new Gradient(job.id, select) : null;
@@ -87,6 +92,7 @@ function showJob() {
   byId("environment-card").hidden = !job.environment;
   if (job.environment) byId("environment").textContent = JSON.stringify(job.environment, null, 2);
   stages.show(job);
+  byId("run").dataset.ended = String(ENDED.includes(job.state));
   const bar = byId("bar");
   bar.dataset.state = job.state;
   bar.setAttribute("aria-valuenow", String(Math.floor(100 * job.progress)));
@@ -127,6 +133,7 @@ function showPhase() {
 
 /** What is going on while there is nothing to plot. */
 function expectation() {
+  if (!isRead) return "What was found so far is being read.";
   const rest = left(job) === null ? "" : `, ${left(job)} left for the whole job`;
   if (job.state === "queued") return job.waits ?? "The job waits for a worker. It starts as soon as one is free.";
   if (job.state === "paused" || job.state === "pausing") return "The job is paused before its first evaluation. Resume it to go on.";
@@ -141,6 +148,7 @@ function expectation() {
 }
 
 function curveExpectation() {
+  if (!isRead) return "";
   if (ENDED.includes(job.state)) return "No epoch was finished.";
   return job.stage === "train supernet" ? "The first epoch is running." : "Begins with the first epoch of training.";
 }
@@ -150,14 +158,15 @@ function curveExpectation() {
 function showResults() {
   if (results.isEmpty) return;
   const metric = results.objectives[0]?.metric ?? "accuracy";
-  byId("r-best-name").textContent = `Best ${label(metric).toLowerCase()}`;
+  byId("r-best-name").textContent = `Best ${named(metric)}`;
   byId("r-best").textContent = amount(metric, results.best(metric));
   const asked = job.spec?.search?.evaluations ?? submitted.spec.search?.evaluations;
-  byId("r-evaluated").textContent = asked ? `${results.count} of ${asked}` : String(results.count);
+  byId("r-evaluated").textContent = [results.count, asked].filter(Boolean).map((count) => count.toLocaleString("en")).join(" of ");
   byId("r-front").textContent = results.front.length ? String(results.front.length) : "–";
   showCaption();
   showPhase();
   limits.show();
+  verdict.show();
   plot.show(results);
   parallel.show(results);
   hypervolume.refresh();
@@ -166,10 +175,15 @@ function showResults() {
 /** Limits were moved: plot and table follow. */
 function showLimits() {
   if (results.isEmpty) return;
-  plot.show(results);
-  parallel.show(results);
-  if (brush.isOn) table.show(results);
-  else table.fade();
+  verdict.show();
+  plot.fade();
+  parallel.fade();
+  table.fade();
+}
+
+function heardOfExport(id) {
+  detail.refresh(id);
+  verdict.show();
 }
 
 function showCaption() {
@@ -429,6 +443,7 @@ async function begin() {
     last = past.last;
     results.addColumns(columns);
     for (const { kind, data } of past.events) hear(kind, data);
+    isRead = true;
     showResults();
     showPhase();
   } catch (error) {

@@ -360,5 +360,6 @@ function cleaned(goal) {
 
 function said(value) {
   if (value === null || value === undefined) return "";
+  if (Array.isArray(value) && value.length === 0) return "none";
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }

@@ -2,7 +2,7 @@
 
 import { del, get, patch, post } from "./api.js";
 import { badge, byId, el } from "./dom.js";
-import { ago, amount, duration, exactTime, label, left, percent } from "./format.js";
+import { ago, amount, duration, exactTime, left, named, percent } from "./format.js";
 import { wantsNotice } from "./notify.js";
 
 const PAGE = 25;
@@ -194,7 +194,7 @@ function resultOf(job) {
   if (!job.front_size) return [evaluated];
   const metric = job.best_metric ?? "accuracy";
   return [
-    el("span", { class: "num", title: `Best ${label(metric).toLowerCase()} on the front` }, amount(metric, job.best_value ?? job.best_accuracy)),
+    el("span", { class: "num", title: `Best ${named(metric)} on the front` }, amount(metric, job.best_value ?? job.best_accuracy)),
     el("span", { class: "quiet", title: `${job.evaluations} evaluated` }, `${job.front_size} on the front`),
   ];
 }

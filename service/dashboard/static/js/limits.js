@@ -1,7 +1,8 @@
 // Limits on the front's metrics: what remains, the network to take, and what a little more would buy.
 
+import { inside } from "./brush.js";
 import { afterCalm, el, throttle } from "./dom.js";
-import { amount, label } from "./format.js";
+import { amount, label, named } from "./format.js";
 
 // A limit in the address: `max.latency_ms=5`, or `min.` where more is better.
 const CALM_MS = 120;
@@ -48,9 +49,19 @@ export class Limits {
     return this.#asked.size > 0;
   }
 
-  /** Whether a point is within all limits. */
-  keeps(point) {
-    return [...this.#asked].every(([metric, limit]) => this.#within(metric, point.metrics[metric], limit));
+  /** The best network within all limits, or null. */
+  get best() {
+    return this.#best(this.#results.front.filter(inside(this.ranges)));
+  }
+
+  /** All limits as [metric, low, high]. */
+  get ranges() {
+    return this.#rangesBut(null);
+  }
+
+  #rangesBut(left) {
+    const asked = [...this.#asked].filter(([metric]) => metric !== left);
+    return asked.map(([metric, limit]) => (this.#results.goalOf(metric) === "maximize" ? [metric, limit, Infinity] : [metric, -Infinity, limit]));
   }
 
   /** Limits from the address; those of unknown metrics are left alone. */
@@ -134,7 +145,7 @@ export class Limits {
     if (this.#solve) this.#ask();
     const line = this.#element.querySelector(".remains");
     if (!line) return;
-    const kept = this.#results.front.filter((point) => this.keeps(point));
+    const kept = this.#results.front.filter(inside(this.ranges));
     this.#element.dataset.remaining = String(kept.length);
     const count = `${kept.length} of ${this.#results.front.length} networks remain.`;
     if (!this.isOn) {
@@ -148,7 +159,7 @@ export class Limits {
     }
     const metric = this.#quality();
     const take = el("button", { type: "button", class: "pick plain", "data-testid": "take", onclick: () => this.#choose(best.id) }, best.id);
-    line.replaceChildren(`${count} Take `, take, `: ${label(metric).toLowerCase()} ${amount(metric, best.metrics[metric])}. `, this.#more(best));
+    line.replaceChildren(`${count} Take `, take, `: ${named(metric)} ${amount(metric, best.metrics[metric])}. `, this.#more(best));
   }
 
   /** What is predicted to be best of all networks, those too that nobody has evaluated. */
@@ -167,7 +178,7 @@ export class Limits {
       const range = exact || low === null ? "" : ` (${amount(objective, low)} to ${amount(objective, high)})`;
       const found = best.feasible ? "Of all networks, evaluated or not," : "No network at all keeps these limits; nearest comes";
       const doubt = distrust.length ? ` Do not trust that: ${distrust[0]}` : "";
-      line.replaceChildren(`${found} ${best.architecture_id}: predicted ${label(objective).toLowerCase()} ${amount(objective, value)}${range}.${doubt}`);
+      line.replaceChildren(`${found} ${best.architecture_id}: predicted ${named(objective)} ${amount(objective, value)}${range}.${doubt}`);
     } catch (error) {
       line.replaceChildren(error.message);
     }
@@ -179,7 +190,7 @@ export class Limits {
     const said = [];
     for (const [limited, limit] of this.#asked) {
       if (limited === metric) continue;
-      const others = this.#results.front.filter((point) => [...this.#asked].every(([name, value]) => name === limited || this.#within(name, point.metrics[name], value)));
+      const others = this.#results.front.filter(inside(this.#rangesBut(limited)));
       const sign = this.#results.goalOf(metric) === "minimize" ? -1 : 1;
       const better = others.filter((point) => sign * point.metrics[metric] > sign * best.metrics[metric] && point.metrics[limited] !== undefined);
       const price = (point) => Math.abs(point.metrics[limited] - limit);

@@ -43,6 +43,11 @@ export class Logs {
     return { level: byId("logs-level"), search: byId("logs-search"), follow: byId("logs-follow") };
   }
 
+  get #nothing() {
+    const { level, search } = this.#controls;
+    return search.value.trim() || level.value !== "debug" ? "No line matches." : "No line was written.";
+  }
+
   #query(more) {
     const { level, search } = this.#controls;
     return new URLSearchParams({ level: level.value, ...(search.value.trim() ? { search: search.value.trim() } : {}), ...more });
@@ -63,7 +68,7 @@ export class Logs {
       const { lines } = await get(`/v1/jobs/${this.#jobId}/logs?${this.#query({ last: true, limit: SHOWN })}`);
       if (round !== this.#round) return;
       this.#list.replaceChildren(...lines.map(row));
-      byId("logs-note").textContent = lines.length === 0 ? "No line matches." : lines.length === SHOWN ? `The last ${SHOWN} lines; the file has all.` : "";
+      byId("logs-note").textContent = lines.length === 0 ? this.#nothing : lines.length === SHOWN ? `The last ${SHOWN} lines; the file has all.` : "";
       this.#list.scrollTop = this.#list.scrollHeight;
       if (this.#controls.follow.checked) this.#follow(lines.at(-1)?.id ?? 0, round);
     } catch (error) {

@@ -5,7 +5,7 @@ import { compareButton } from "./basket.js";
 import { saving } from "./charts.js";
 import { badge, byId, el } from "./dom.js";
 import { exportPart, Exports } from "./exports.js";
-import { ago, amount, exactTime, label, milliseconds, scaled, spread, times } from "./format.js";
+import { ago, amount, exactTime, label, milliseconds, named, scaled, spread, times } from "./format.js";
 import { costRows, layerCosts } from "./layers.js";
 import { pictureOfNetwork } from "./picture.js";
 import { Results } from "./results.js";
@@ -198,7 +198,7 @@ function showNeighbours() {
     );
   byId("neighbours-card").hidden = false;
   byId("neighbours").replaceChildren(
-    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, `By ${label(cost).replace(/^[A-Z](?=[a-z])/, (letter) => letter.toLowerCase())}`), ...metrics.map((metric) => el("th", { scope: "col", class: "end" }, label(metric))))),
+    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, `By ${named(cost)}`), ...metrics.map((metric) => el("th", { scope: "col", class: "end" }, label(metric))))),
     el("tbody", {}, ...below.map((point) => line(point, false)), line({ id, metrics: network.metrics }, true), ...above.map((point) => line(point, false))),
   );
 }

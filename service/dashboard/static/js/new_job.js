@@ -192,7 +192,7 @@ const weigh = afterCalm(async () => {
     const { seconds, low, high, stages, told, disk_bytes: disk } = await post("/v1/estimate", job);
     const time = seconds === null ? "Time: not known. " : `Takes ${between(low, high)}. `;
     const parts = stages.map((one) => `${one.stage} ${roughly(one.seconds)}`).join(", ");
-    byId("estimate").textContent = `${time}${parts ? `${parts}. ` : ""}Stores at most ${scaled(disk, "B")} at a time. ${told}`;
+    byId("estimate").textContent = `${time}${parts ? `By stage: ${parts}. ` : ""}Stores at most ${scaled(disk, "B")} at a time. ${told}`;
   } catch {
     byId("estimate").textContent = ""; // it is not a job yet; Check says why
   }

@@ -1,6 +1,6 @@
 // A notice of the browser when a job has ended, for who asks for it.
 
-import { label } from "./format.js";
+import { named } from "./format.js";
 
 const KEY = "winnow-notify";
 const ENDED = ["succeeded", "failed", "cancelled"];
@@ -38,7 +38,7 @@ export function wantsNotice(box) {
       for (const job of now) {
         const was = before.find((other) => other.id === job.id);
         if (!was || ENDED.includes(was.state) || !ENDED.includes(job.state)) continue;
-        const notice = new Notification(`${job.name} ${job.state}`, { tag: job.id, body: job.message ?? (job.front_size ? `${job.front_size} networks on the front, best ${label(job.best_metric ?? "accuracy").toLowerCase()} measured.` : "") });
+        const notice = new Notification(`${job.name} ${job.state}`, { tag: job.id, body: job.message ?? (job.front_size ? `${job.front_size} networks on the front, best ${named(job.best_metric ?? "accuracy")} measured.` : "") });
         notice.addEventListener("click", () => {
           window.focus();
           location.assign(`/jobs/${job.id}`);

@@ -2,6 +2,7 @@
 
 import { afterCalm, el, inNextFrame, onThemeChange, token } from "./dom.js";
 import { label, mark } from "./format.js";
+import { channels, Density, fit } from "./pixels.js";
 
 const [TOP, BOTTOM, SIDE] = [46, 26, 46];
 // Lines of the cloud that are drawn: more are one grey mass. Those of the front all are. While somebody drags, here or
@@ -26,6 +27,9 @@ export class Parallel {
   #results = null;
   #selected = null;
   #axes = []; // {metric, x, low, high, up}
+  #laid = false; // whether axes and size are those of the results and the window
+  #beyond = 0; // axes that have no room
+  #density = null;
   #drag = null;
   #round = 0;
   #last = -Infinity; // when it was drawn
@@ -38,7 +42,7 @@ export class Parallel {
   /**
    * @param {{card: HTMLElement, element: HTMLElement, note: HTMLElement}} parts
    * @param {import("./brush.js").Brush} brush
-   * @param {(point: object) => boolean} keeps whether a point is within limits and selection
+   * @param {() => (point: object) => boolean} keeps tests whether points are within limits and selection
    */
   constructor({ card, element, note }, brush, keeps) {
     this.#card = card;
@@ -48,9 +52,9 @@ export class Parallel {
     this.#keeps = keeps;
     this.#canvas = element.appendChild(el("canvas", { "aria-hidden": "true" }));
     this.#draw = inNextFrame(() => this.#render());
-    brush.onChange(() => this.#draw());
+    brush.onChange(() => this.fade());
     onThemeChange(() => this.#draw());
-    new ResizeObserver(() => this.#draw()).observe(element);
+    new ResizeObserver(() => this.#lose()).observe(element);
     element.addEventListener("pointerdown", (event) => this.#begin(event));
     element.addEventListener("pointermove", (event) => this.#move(event));
     element.addEventListener("pointerup", (event) => this.#end(event));
@@ -64,6 +68,16 @@ export class Parallel {
 
   show(results) {
     this.#results = results;
+    this.#lose();
+  }
+
+  #lose() {
+    this.#laid = false;
+    this.#draw();
+  }
+
+  /** Limits or the selection were moved: other lines on the same axes. */
+  fade() {
     this.#draw();
   }
 
@@ -77,7 +91,9 @@ export class Parallel {
   #lay() {
     const results = this.#results;
     const points = [...results.front, ...results.evaluated];
-    const width = this.#element.clientWidth;
+    const { clientWidth: width, clientHeight: height } = this.#element;
+    if (!width) return;
+    [this.#width, this.#height, this.#laid] = [width, height, true];
     const axes = [];
     for (const metric of results.metrics()) {
       let [low, high, known] = [Infinity, -Infinity, 0];
@@ -95,10 +111,12 @@ export class Parallel {
     const shown = axes.slice(0, fitting);
     const step = shown.length > 1 ? (width - 2 * SIDE) / (shown.length - 1) : 0;
     this.#axes = shown.map((axis, place) => ({ ...axis, x: SIDE + place * step }));
-    return axes.length - shown.length;
+    this.#beyond = axes.length - shown.length;
   }
 
-  #height = 0; // of the element, as it was when it was drawn
+  // Of the element, as it was when the axes were laid out.
+  #width = 0;
+  #height = 0;
 
   /** Better is up on every axis, so that a good network is a line along the top. */
   #yOf({ low, high, up }, value) {
@@ -117,52 +135,65 @@ export class Parallel {
     const results = this.#results;
     if (!results || results.isEmpty) return;
     this.#card.hidden = false;
-    const width = this.#element.clientWidth;
-    if (!width) return;
-    const beyond = this.#lay();
+    if (!this.#laid) this.#lay();
+    if (!this.#laid) return;
     const ratio = window.devicePixelRatio || 1;
-    const height = this.#element.clientHeight;
-    this.#height = height;
-    if (this.#canvas.width !== Math.round(width * ratio) || this.#canvas.height !== Math.round(height * ratio)) {
-      this.#canvas.width = Math.round(width * ratio);
-      this.#canvas.height = Math.round(height * ratio);
-    }
-    const pen = this.#canvas.getContext("2d");
-    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    pen.clearRect(0, 0, width, height);
+    const [wide, high] = [Math.round(this.#width * ratio), Math.round(this.#height * ratio)];
+    if (fit(this.#canvas, wide, high) || !this.#density) this.#density = new Density(wide, high);
+    else this.#density.clear();
     const hurried = performance.now() - this.#last < HURRY_MS;
     this.#last = performance.now();
     if (hurried) this.#calm();
-    const { layers, left } = this.#layers(hurried ? HURRIED : CLOUD);
-    this.#say(left, beyond, layers);
+    const { crowd, layers, left } = this.#layers(hurried ? HURRIED : CLOUD);
+    this.#say(left, layers);
     const round = ++this.#round;
-    const work = layers.flatMap((layer) => chunks(layer.points, BATCH).map((points) => ({ ...layer, points })));
+    const work = chunks(crowd.points, BATCH);
+    const pen = this.#canvas.getContext("2d");
     const step = () => {
       if (round !== this.#round) return;
       const begun = performance.now();
-      while (work.length && performance.now() - begun < 8) this.#lines(pen, work.shift());
+      while (work.length && performance.now() - begun < 8) this.#crowd(work.shift(), ratio);
+      pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+      pen.putImageData(this.#density.image(channels(crowd.colour), crowd.opacity), 0, 0);
+      for (const layer of layers) this.#lines(pen, layer);
       this.#frame(pen);
       if (work.length) requestAnimationFrame(step);
     };
     step();
   }
 
-  /** What is drawn, from the back to the front; `left`: lines of the cloud that are not, once the hand rests. */
+  /**
+   * What is drawn: the crowd, and before it layers from the back to the front; `left`: lines of the crowd that are not,
+   * once the hand rests.
+   */
   #layers(most = CLOUD) {
     const results = this.#results;
-    const others = results.evaluated.filter((point) => !point.onFront);
-    const kept = others.filter((point) => this.#keeps(point));
-    const some = sampled(kept, most);
-    const [chaff, grain] = [token("--chaff"), token("--grain")];
+    const keeps = this.#keeps();
+    const kept = results.evaluated.filter((point) => !point.onFront && keeps(point));
+    const points = sampled(kept, most);
+    const grain = token("--grain");
     const front = results.front;
     const selected = results.find(this.#selected);
+    const crowd = { points, colour: token("--chaff"), opacity: Math.min(0.45, Math.max(0.07, 60 / points.length)), width: 1 };
     const layers = [
-      { points: some, colour: chaff, opacity: some.length > 300 ? 0.18 : 0.4, width: 1 },
-      { points: front.filter((point) => !this.#keeps(point)), colour: grain, opacity: 0.12, width: 1 },
-      { points: front.filter((point) => this.#keeps(point)), colour: grain, opacity: 0.75, width: 1.4 },
+      { points: front.filter((point) => !keeps(point)), colour: grain, opacity: 0.12, width: 1 },
+      { points: front.filter(keeps), colour: grain, opacity: 0.75, width: 1.4 },
       { points: selected ? [selected] : [], colour: token("--accent"), opacity: 1, width: 2.5 },
     ];
-    return { layers, left: Math.max(0, kept.length - CLOUD) };
+    return { crowd, layers, left: Math.max(0, kept.length - CLOUD) };
+  }
+
+  /** Lines of the crowd, counted in pixels; a line has a gap where its network lacks a number. */
+  #crowd(points, ratio) {
+    const axes = this.#axes;
+    for (let place = 1; place < axes.length; place += 1) {
+      const [one, other] = [axes[place - 1], axes[place]];
+      const [from, to] = [one.x * ratio, other.x * ratio];
+      for (const { metrics } of points) {
+        const [a, b] = [metrics[one.metric], metrics[other.metric]];
+        if (a !== undefined && b !== undefined) this.#density.line(from, this.#yOf(one, a) * ratio, to, this.#yOf(other, b) * ratio);
+      }
+    }
   }
 
   #lines(pen, { points, colour, opacity, width }) {
@@ -218,15 +249,16 @@ export class Parallel {
     }
   }
 
-  #say(left, beyond, layers) {
-    const kept = layers[2].points.length;
+  #say(left, layers) {
+    const [kept, beyond] = [layers[1].points.length, this.#beyond];
     this.#element.setAttribute("aria-label", `Parallel coordinates of ${this.#axes.length} metrics, better is up: ${kept} of ${this.#results.front.length} networks of the front are in the selection.`);
     this.#element.dataset.front = String(kept);
     const notes = [
-      left > 0 ? `of the others every ${Math.max(2, Math.round((left + CLOUD) / CLOUD))}th is drawn` : "",
+      left > 0 ? `of ${(left + CLOUD).toLocaleString("en")} others ${CLOUD.toLocaleString("en")} are drawn` : "",
       beyond > 0 ? `${beyond} more ${beyond === 1 ? "metric needs" : "metrics need"} a wider window` : "",
     ];
-    this.#note.textContent = `Better is up. Drag along an axis to select, click it to clear${notes.filter(Boolean).map((one) => `; ${one}`).join("")}.`;
+    const said = `Better is up. Drag along an axis to select, click it to clear${notes.filter(Boolean).map((one) => `; ${one}`).join("")}.`;
+    if (this.#note.textContent !== said) this.#note.textContent = said;
   }
 
   // --- selecting ----------------------------------------------------------------------------------
@@ -280,9 +312,10 @@ export class Parallel {
   }
 
   #svg() {
-    const [width, height] = [this.#element.clientWidth, this.#height];
+    const [width, height] = [this.#width, this.#height];
     const bottom = height - BOTTOM;
-    const lines = this.#layers().layers.flatMap(({ points, colour, opacity, width: thick }) => {
+    const { crowd, layers } = this.#layers();
+    const lines = [crowd, ...layers].flatMap(({ points, colour, opacity, width: thick }) => {
       const paths = points.map((point) => this.#axes.map((axis) => ({ axis, value: point.metrics[axis.metric] })).filter(({ value }) => value !== undefined).map(({ axis, value }) => `${axis.x.toFixed(1)},${this.#yOf(axis, value).toFixed(1)}`).join(" "));
       return paths.map((places) => `<polyline points="${places}" fill="none" stroke="${colour}" stroke-opacity="${opacity}" stroke-width="${thick}"/>`);
     });
@@ -292,7 +325,7 @@ export class Parallel {
 
   rows() {
     const metrics = this.#axes.map((axis) => axis.metric);
-    const points = this.#results.front.filter((point) => this.#keeps(point));
+    const points = this.#results.front.filter(this.#keeps());
     return { head: ["architecture_id", ...metrics], rows: points.map((point) => [point.id, ...metrics.map((metric) => point.metrics[metric] ?? null)]) };
   }
 }

@@ -3,7 +3,7 @@
 import { axis, font, makeChart, pictureOf, ramp } from "./charts.js";
 import { Cloud } from "./cloud.js";
 import { el, inNextFrame, token } from "./dom.js";
-import { amount, isShare, label, mark } from "./format.js";
+import { amount, isShare, label, mark, named } from "./format.js";
 import { Nearest } from "./nearest.js";
 
 // How near a click must be to a point, in pixels: more generous for the front, and for fingers.
@@ -36,9 +36,12 @@ export class FrontPlot {
   #results = null;
   #selected = null;
   #nearest = null; // built when the pointer first moves after a drawing
-  #shown = { cloud: [], front: [], marks: [], groups: [] };
+  #shown = { cloud: [], front: [], marks: [] };
+  #looks = null; // {across, up, places, looks, kinds, colours}: how the cloud is drawn, for its points in their order
   #cloud;
+  #size = { width: 0, height: 0 }; // of the element, as it was laid out
   #frame = null; // {x: [low, high], y: [low, high]} of the axes as they are drawn
+  #fade;
   #pointer = null;
   #drag = null;
 
@@ -48,7 +51,8 @@ export class FrontPlot {
    * @param {import("./view.js").View} view where axes, zoom and boxes are kept
    * @param {import("./brush.js").Brush} brush what is selected by ranges
    * @param {(id: string) => void} choose called with the network that was clicked
-   * @param {(point: object) => boolean} keeps whether a point is within limits and selection; others are faint
+   * @param {() => (point: object) => boolean} keeps tests whether points are within limits and selection; others are
+   *   faint
    */
   constructor(parts, controls, view, brush, choose, keeps) {
     this.#parts = parts;
@@ -60,12 +64,13 @@ export class FrontPlot {
     this.#choose = choose;
     this.#keeps = keeps;
     this.#draw = inNextFrame(() => this.#render());
+    this.#fade = inNextFrame(() => this.#paint());
     this.#hover = inNextFrame(() => this.#point());
     for (const [name, control] of Object.entries(controls)) control.addEventListener("change", () => this.#changed(name));
     parts.reset.addEventListener("click", () => this.#zoom(null));
     parts.clear.addEventListener("click", () => brush.clear());
     view.onChange(() => this.#draw());
-    brush.onChange(() => this.#draw());
+    brush.onChange(() => this.fade());
     new ResizeObserver(() => this.#draw()).observe(parts.plot);
     this.#listen();
     // A chart's points are pixels; this says where one is, for scripts that drive the page.
@@ -76,6 +81,11 @@ export class FrontPlot {
   show(results) {
     this.#results = results;
     this.#draw();
+  }
+
+  /** Limits or the selection were moved: the same points, others of them faint. */
+  fade() {
+    this.#fade();
   }
 
   select(id) {
@@ -169,6 +179,7 @@ export class FrontPlot {
   #render() {
     const results = this.#results;
     if (!results || results.isEmpty || !this.#element.clientWidth) return;
+    this.#size = { width: this.#element.clientWidth, height: this.#element.clientHeight };
     this.#read();
     if (!this.#chart) {
       this.#chart = makeChart(this.#element, () => this.#draw());
@@ -185,10 +196,10 @@ export class FrontPlot {
     const others = results.evaluated.filter((point) => !point.onFront && can(point));
     const cloud = dominated.checked ? others : [];
     const selected = results.find(this.#selected);
-    this.#shown = { cloud, front, marks, groups: [] };
+    this.#shown = { cloud, front, marks };
     this.#frame = { x: this.#range(across, logX.checked, "x"), y: this.#range(up, logY.checked, "y") };
     const colours = colour.value ? ramp([...cloud, ...front].map((point) => point.metrics[colour.value]), this.#isWide(colour.value)) : null;
-    this.#shown.groups = this.#groups(cloud, across, up, colours, colour.value);
+    this.#looks = this.#look(cloud, across, up, colours, colour.value);
     this.#describe(front.length, others.length, cloud.length);
     this.#legend(colour.value, colours);
     this.#nearest = null;
@@ -200,11 +211,12 @@ export class FrontPlot {
         grid: GRID,
         xAxis: { ...this.#axis(across, logX.checked, "x"), nameGap: 30 },
         yAxis: { ...this.#axis(up, logY.checked, "y"), nameGap: 46 },
-        // On a canvas of their own, above that of the cloud.
+        // Lines lie between both canvases of the points, marks and words above them.
         series: [
-          ...this.#front(front, marks, across, up, colours, colour.value),
+          this.#line(front, across, up),
           ...(bars.checked ? [this.#bars(front, across, up)] : []),
-          ...this.#marks(marks, across, up),
+          this.#names(front, marks, across, up),
+          this.#marks(marks, across, up),
           this.#healed(across, up),
           {
             id: "selected",
@@ -215,95 +227,111 @@ export class FrontPlot {
             itemStyle: { color: "transparent", borderColor: token("--accent"), borderWidth: 2.5 },
             z: 7,
           },
-        ].map((series) => ({ ...series, zlevel: 1 })),
+        ].map((series) => ({ zlevel: 2, ...series })),
       },
       { replaceMerge: ["series"] },
     );
-    this.#cloud.draw(this.#shown.groups, this.#axesInPixels(), this.#plane);
+    this.#paint();
     this.#parts.reset.hidden = this.#part === null;
-    this.#parts.clear.hidden = !this.#brush.isOn;
     this.#element.dataset.points = String(front.length + cloud.length);
     this.#element.dataset.front = String(front.length);
   }
 
-  /** Points in groups that are drawn alike: a step of colour, measured or predicted, kept or not; the faint ones first. */
-  #groups(points, across, up, colours, metric) {
-    const groups = new Map();
+  /** Places of points in pixels, and the kind of each: a step of colour, measured or predicted. */
+  #look(points, across, up, colours, metric) {
     const many = points.length > MANY;
-    for (const point of points) {
+    const kinds = [];
+    const known = new Map(); // step and hollow -> place in kinds
+    const looks = new Uint8Array(points.length);
+    const places = new Float32Array(2 * points.length);
+    const [left, top] = this.#axesInPixels();
+    points.forEach((point, at) => {
       const step = colours ? (colours.of(point.metrics[metric]) ?? -1) : -1;
       const hollow = isGuessed(point, across, up);
-      const kept = this.#keeps(point);
-      const key = step * 4 + hollow * 2 + kept;
-      let group = groups.get(key);
-      if (!group) {
-        const colour = step < 0 ? token("--chaff") : colours.colours[step];
-        const opacity = !kept ? FAINT : hollow ? 0.85 : step < 0 ? 0.65 : 0.9;
-        groups.set(key, (group = { places: [], colour, opacity, size: many ? (hollow ? 4.5 : 3.5) : 6, hollow, square: many, kept }));
+      const key = step * 2 + hollow;
+      if (!known.has(key)) {
+        known.set(key, kinds.length);
+        kinds.push({ colour: step < 0 ? token("--chaff") : colours.colours[step], opacity: hollow ? 0.85 : step < 0 ? 0.65 : 0.9, size: many ? (hollow ? 4.5 : 3.5) : 6, hollow, square: many });
       }
-      group.places.push(point.metrics[across], point.metrics[up]);
-    }
-    return [...groups.values()].sort((a, b) => a.kept - b.kept);
+      looks[at] = known.get(key);
+      places[2 * at] = left(point.metrics[across]);
+      places[2 * at + 1] = top(point.metrics[up]);
+    });
+    return { across, up, colours, metric, places, looks, kinds };
   }
 
-  /** The same groups as series of a chart, for files. */
-  #series() {
-    return this.#shown.groups.map(({ places, colour, opacity, size, hollow, square, kept }, number) => ({
-      id: `cloud ${number}`,
-      type: "scatter",
-      symbol: square ? "rect" : "circle",
-      silent: true,
-      clip: true,
-      data: Array.from({ length: places.length / 2 }, (_, at) => [places[2 * at], places[2 * at + 1]]),
-      symbolSize: size,
-      itemStyle: hollow ? { color: "transparent", borderColor: colour, borderWidth: 1.25, opacity } : { color: colour, opacity },
-      z: kept ? 2 : 1,
-    }));
+  /** Draws the points: all that changes while somebody drags. Nothing here asks how the page is laid out. */
+  #paint() {
+    if (!this.#looks) return;
+    const { cloud, front } = this.#shown;
+    const keeps = this.#keeps();
+    const [left, top] = this.#axesInPixels();
+    const { across, up } = this.#looks;
+    const dots = front.map((point) => ({ x: left(point.metrics[across]), y: top(point.metrics[up]), ...this.#dot(point, keeps) }));
+    dots.sort((a, b) => a.diamond - b.diamond);
+    this.#cloud.draw({ ...this.#size, plane: this.#plane }, this.#looks, (at) => keeps(cloud[at]), FAINT, dots);
+    this.#parts.clear.hidden = !this.#brush.isOn;
   }
 
-  #front(points, marks, across, up, colours, metric) {
-    const { knee } = this.#results;
-    const [grain, panel, ink] = [token("--grain"), token("--panel"), token("--ink")];
-    const item = (point) => {
-      const step = colours ? colours.of(point.metrics[metric]) : null;
-      const fill = step === null || step === undefined ? grain : colours.colours[step];
-      const guessed = isGuessed(point, across, up);
-      const isKnee = point.id === knee;
-      return {
-        value: [point.metrics[across], point.metrics[up]],
-        ...(isKnee ? { symbol: "diamond", symbolSize: 19 } : {}),
-        itemStyle: {
-          color: guessed ? panel : fill,
-          borderColor: isKnee ? ink : guessed || colours ? grain : panel,
-          borderWidth: guessed ? 2.25 : 1.5,
-          opacity: this.#keeps(point) ? 1 : 2 * FAINT,
-        },
-      };
+  /** How a point of the front looks. */
+  #dot(point, keeps) {
+    const { across, up, colours, metric } = this.#looks;
+    const [grain, panel] = [token("--grain"), token("--panel")];
+    const step = colours ? colours.of(point.metrics[metric]) : null;
+    const guessed = isGuessed(point, across, up);
+    const isKnee = point.id === this.#results.knee;
+    return {
+      diamond: isKnee,
+      size: isKnee ? 19 : 11,
+      fill: guessed ? panel : step === null ? grain : colours.colours[step],
+      line: isKnee ? token("--ink") : guessed || colours ? grain : panel,
+      thick: guessed ? 2.25 : 1.5,
+      opacity: keeps(point) ? 1 : 2 * FAINT,
     };
+  }
+
+  /** The points as series of a chart, for files. */
+  #series() {
+    const { across, up, kinds, looks } = this.#looks;
+    const { cloud, front } = this.#shown;
+    const keeps = this.#keeps();
+    const value = ({ metrics }) => [metrics[across], metrics[up]];
+    const groups = [false, true].flatMap((kept) =>
+      kinds.map(({ colour, opacity, size, hollow, square }, kind) => {
+        const seen = kept ? opacity : FAINT;
+        return {
+          type: "scatter",
+          symbol: square ? "rect" : "circle",
+          clip: true,
+          data: cloud.filter((point, at) => looks[at] === kind && keeps(point) === kept).map(value),
+          symbolSize: size,
+          itemStyle: hollow ? { color: "transparent", borderColor: colour, borderWidth: 1.25, opacity: seen } : { color: colour, opacity: seen },
+          z: kept ? 2 : 1,
+        };
+      }),
+    );
+    const dot = (point) => {
+      const { diamond, size, fill, line, thick, opacity } = this.#dot(point, keeps);
+      return { value: value(point), symbol: diamond ? "diamond" : "circle", symbolSize: size, itemStyle: { color: fill, borderColor: line, borderWidth: thick, opacity } };
+    };
+    return [...groups, { type: "scatter", clip: true, data: front.map(dot), zlevel: 1, z: 5 }];
+  }
+
+  /** The stair through the front. */
+  #line(points, across, up) {
     const stepped = this.#showsObjectives(across, up);
-    return [
-      {
-        id: "front line",
-        type: "line",
-        silent: true,
-        step: stepped ? "end" : false,
-        data: stepped ? points.map((point) => [point.metrics[across], point.metrics[up]]).sort((a, b) => a[0] - b[0]) : [],
-        showSymbol: false,
-        lineStyle: { color: grain, width: 1.25, opacity: 0.7 },
-        markLine: this.#limits(across, up),
-        z: 3,
-      },
-      {
-        id: "front",
-        type: "scatter",
-        silent: true,
-        data: points.filter((point) => point.id !== knee).map(item),
-        symbolSize: 11,
-        z: 5,
-      },
-      { id: "names", type: "scatter", silent: true, data: this.#names(points, marks, across, up), symbolSize: 1, itemStyle: { color: "transparent" }, labelLayout: { hideOverlap: true }, z: 8 },
-      { id: "knee", type: "scatter", silent: true, data: points.filter((point) => point.id === knee).map(item), z: 6 },
-    ];
+    return {
+      id: "front line",
+      type: "line",
+      silent: true,
+      step: stepped ? "end" : false,
+      data: stepped ? points.map((point) => [point.metrics[across], point.metrics[up]]).sort((a, b) => a[0] - b[0]) : [],
+      showSymbol: false,
+      lineStyle: { color: token("--grain"), width: 1.25, opacity: 0.7 },
+      markLine: this.#limits(across, up),
+      zlevel: 1,
+      z: 3,
+    };
   }
 
   /** Words beside the knee, the ends of the front, and what it is compared with: once for each place. */
@@ -320,18 +348,19 @@ export class FrontPlot {
       for (const metric of new Set([across, up])) {
         const goal = this.#results.goalOf(metric);
         const best = goal && this.#results.extreme(metric);
-        if (best && points.includes(best)) say(best.id, `${goal === "minimize" ? "least" : "best"} ${label(metric).toLowerCase()}`);
+        if (best && points.includes(best)) say(best.id, `${goal === "minimize" ? "least" : "best"} ${named(metric)}`);
       }
     }
-    return [...said].map(([id, words]) => {
+    const data = [...said].map(([id, words]) => {
       const { metrics } = this.#results.find(id);
-      const left = (this.#pixelAt("x", metrics[across]) - GRID.left) / (this.#element.clientWidth - GRID.left - GRID.right);
+      const left = (this.#pixelAt("x", metrics[across]) - GRID.left) / (this.#size.width - GRID.left - GRID.right);
       const position = left < 0.2 ? "right" : left > 0.8 ? "left" : "bottom";
       return {
         value: [metrics[across], metrics[up]],
         label: { show: true, formatter: words.join(", "), width: 170, overflow: "truncate", position, distance: id === knee?.id ? 16 : 12, ...font(), color: token("--ink"), fontSize: 11, fontWeight: 600, textBorderColor: token("--panel"), textBorderWidth: 3 },
       };
     });
+    return { id: "names", type: "scatter", silent: true, data, symbolSize: 1, itemStyle: { color: "transparent" }, labelLayout: { hideOverlap: true }, z: 8 };
   }
 
   /** Intervals of the front's numbers, as lines across and up. */
@@ -357,25 +386,24 @@ export class FrontPlot {
         const line = ([x1, y1], [x2, y2]) => ({ type: "line", shape: { x1, y1, x2, y2 }, style });
         return { type: "group", children: [line(at(left, y), at(right, y)), line(at(x, low), at(x, high))] };
       },
+      zlevel: 1,
       z: 4,
     };
   }
 
   #marks(points, across, up) {
-    return [
-      {
-        id: "marks",
-        type: "scatter",
-        silent: true,
-        data: points.map((point) => ({
-          value: [point.metrics[across], point.metrics[up]],
-          symbol: point.id === this.#results.reference?.id ? "rect" : "triangle",
-        })),
-        symbolSize: 12,
-        itemStyle: { color: "transparent", borderColor: token("--ink"), borderWidth: 1.75 },
-        z: 6,
-      },
-    ];
+    return {
+      id: "marks",
+      type: "scatter",
+      silent: true,
+      data: points.map((point) => ({
+        value: [point.metrics[across], point.metrics[up]],
+        symbol: point.id === this.#results.reference?.id ? "rect" : "triangle",
+      })),
+      symbolSize: 12,
+      itemStyle: { color: "transparent", borderColor: token("--ink"), borderWidth: 1.75 },
+      z: 6,
+    };
   }
 
   /** Each network joined to its healed self; a gap between one and the next. */
@@ -472,7 +500,7 @@ export class FrontPlot {
     const missing = this.#results.count - front - others;
     const lacking = [x.value, y.value].find((metric) => this.#results.evaluated.some((point) => !(metric in point.metrics)));
     const notes = [
-      missing > 0 && lacking ? `${missing} not shown: ${this.#results.final ? "only what was measured" : "only the front"} has ${label(lacking).toLowerCase()}` : "",
+      missing > 0 && lacking ? `${missing} not shown: ${this.#results.final ? "only what was measured" : "only the front"} has ${named(lacking)}` : "",
       missing > 0 && !lacking ? `${missing} not shown: a logarithmic axis has no place for 0` : "",
       others > shown ? `${others} dominated ones hidden` : "",
     ];
@@ -586,7 +614,7 @@ export class FrontPlot {
 
   /** Where the plane lies in the element, in pixels. */
   get #plane() {
-    const { clientWidth: width, clientHeight: height } = this.#element;
+    const { width, height } = this.#size;
     return { x: [GRID.left, width - GRID.right], y: [height - GRID.bottom, GRID.top] };
   }
 
@@ -615,17 +643,13 @@ export class FrontPlot {
   }
 
   #index() {
-    const { x, y } = this.#controls;
     const { cloud, front, marks } = this.#shown;
-    const [across, up] = this.#axesInPixels();
-    const places = [];
+    const { across, up, places: drawn } = this.#looks;
+    const [atX, atY] = this.#axesInPixels();
+    const places = cloud.map((point, at) => ({ left: drawn[2 * at], top: drawn[2 * at + 1], reach: REACH_OTHER, cost: COST_OTHER, point }));
     const add = (points, reach, cost) => {
-      for (const point of points) {
-        const [left, top] = [across(point.metrics[x.value]), up(point.metrics[y.value])];
-        places.push({ left, top, reach, cost, point });
-      }
+      for (const point of points) places.push({ left: atX(point.metrics[across]), top: atY(point.metrics[up]), reach, cost, point });
     };
-    add(cloud, REACH_OTHER, COST_OTHER);
     add(front, REACH_FRONT, 0);
     add(marks, REACH_FRONT, 1);
     return new Nearest(places);
@@ -671,8 +695,8 @@ export class FrontPlot {
     this.#ring.style.transform = `translate(${x}px, ${y}px)`;
     this.#tipNode.hidden = this.#ring.hidden = false;
     const { offsetWidth: width, offsetHeight: height } = this.#tipNode;
-    const left = x + 16 + width > this.#element.clientWidth ? Math.max(0, x - 16 - width) : x + 16;
-    const top = Math.min(Math.max(0, y - height / 2), Math.max(0, this.#element.clientHeight - height));
+    const left = x + 16 + width > this.#size.width ? Math.max(0, x - 16 - width) : x + 16;
+    const top = Math.min(Math.max(0, y - height / 2), Math.max(0, this.#size.height - height));
     this.#tipNode.style.transform = `translate(${left}px, ${top}px)`;
   }
 

@@ -2,7 +2,7 @@
 
 import { axis, font, makeChart, tooltip } from "./charts.js";
 import { byId, el, token } from "./dom.js";
-import { amount, label } from "./format.js";
+import { amount, named } from "./format.js";
 
 export class PredictorCard {
   #chart = null;
@@ -32,7 +32,7 @@ export class PredictorCard {
   #render() {
     const report = this.#report;
     byId("predictor-card").hidden = false;
-    byId("predictor-title").textContent = `Predicted ${label(report.metric).toLowerCase()} on ${report.target}`;
+    byId("predictor-title").textContent = `Predicted ${named(report.metric)} on ${report.target}`;
     byId("predictor-says").textContent = this.#inWords();
     byId("predictor-numbers").replaceChildren(...rows(report, this.#violations, this.#turnedOut).map(([name, value]) =>
       el("div", {}, el("dt", {}, name), el("dd", {}, value)),
@@ -62,7 +62,7 @@ export class PredictorCard {
         textStyle: font(),
         grid: { left: 58, right: 18, top: 14, bottom: 44, outerBoundsMode: "none" },
         tooltip: { trigger: "item", ...tooltip(({ value }) => tip(metric, value)) },
-        xAxis: { ...axis(), type: "value", scale: true, name: `measured ${label(metric).toLowerCase()}`, nameGap: 28, axisLabel: { ...axis().axisLabel, formatter: (v) => amount(metric, v) } },
+        xAxis: { ...axis(), type: "value", scale: true, name: `measured ${named(metric)}`, nameGap: 28, axisLabel: { ...axis().axisLabel, formatter: (v) => amount(metric, v) } },
         yAxis: { ...axis(), type: "value", min: -far, max: far, splitNumber: 4, minorTick: { show: false }, axisLabel: { ...axis().axisLabel, formatter: (v) => share(v) } },
         series: [
           {

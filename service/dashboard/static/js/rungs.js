@@ -1,7 +1,7 @@
 // Networks that healed a little in the search, to be chosen by that: their scores on every rung, and how alike rungs rank.
 
 import { el } from "./dom.js";
-import { amount, duration, label } from "./format.js";
+import { amount, duration, named } from "./format.js";
 
 export class Rungs {
   #region;
@@ -64,7 +64,7 @@ function said(fidelities, metric) {
   const alike = fidelities.correlations
     .filter((one) => one.metric === metric && one.kendall !== null)
     .map((one) => `${one.low} and ${one.high} steps: ${one.kendall.toFixed(2)} and ${one.spearman.toFixed(2)} of ${one.networks} networks`);
-  const ranks = alike.length ? ` Rank correlations of ${label(metric).toLowerCase()} (Kendall's tau, Spearman's rho) between ${alike.join("; ")}.` : "";
+  const ranks = alike.length ? ` Rank correlations of ${named(metric)} (Kendall's tau, Spearman's rho) between ${alike.join("; ")}.` : "";
   const fresh = fidelities.not_found_before.length;
   return `Chosen by validation scores on the last rung (${fidelities.chosen_by}): ${fidelities.points.length} networks, ${fresh} of them not on the front as found; ${spent.toLocaleString("en")} steps of healing in all.${ranks}`;
 }

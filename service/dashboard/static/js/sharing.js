@@ -1,7 +1,7 @@
 // What sharing weights costs: networks that were trained alone, beside the same ones sliced from the supernet.
 
 import { el } from "./dom.js";
-import { amount, label } from "./format.js";
+import { amount, named } from "./format.js";
 
 export class Sharing {
   #card;
@@ -33,5 +33,5 @@ function said(cost) {
   const [sliced, alone] = [cost.sliced, cost.alone].map((value) => amount(cost.metric, value));
   const difference = (cost.sliced - cost.alone).toPrecision(2);
   const error = cost.error === null ? "" : `, standard error ${cost.error.toPrecision(2)}`;
-  return `${cost.architecture_id}: ${label(cost.metric).toLowerCase()} ${sliced} sliced, ${alone} alone after ${cost.epochs} epochs (${difference}${error})`;
+  return `${cost.architecture_id}: ${named(cost.metric)} ${sliced} sliced, ${alone} alone after ${cost.epochs} epochs (${difference}${error})`;
 }

@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { saving } from "./charts.js";
 import { Curve } from "./curve.js";
 import { badge, byId, el } from "./dom.js";
-import { ago, amount, exactTime, label } from "./format.js";
+import { ago, amount, exactTime, named } from "./format.js";
 import { factsOf } from "./supernet_facts.js";
 
 const PAGE = 25;
@@ -58,7 +58,7 @@ function row(job) {
   return el("tr", { "data-testid": "supernet-job", "data-job-id": job.id },
     el("th", { scope: "row" }, el("a", { href: `/jobs/${job.id}` }, job.name), el("span", { class: "quiet small" }, ` ${how}`)),
     el("td", { "data-name": "State" }, badge(job.state)),
-    el("td", { "data-name": "Best", class: "num end" }, job.front_size ? amount(job.best_metric ?? "accuracy", job.best_value) : "–", job.front_size ? el("small", { class: "wide" }, label(job.best_metric ?? "accuracy").toLowerCase()) : null),
+    el("td", { "data-name": "Best", class: "num end" }, job.front_size ? amount(job.best_metric ?? "accuracy", job.best_value) : "–", job.front_size ? el("small", { class: "wide" }, named(job.best_metric ?? "accuracy")) : null),
     el("td", { "data-name": "Networks", class: "num end" }, `${job.evaluations} evaluated`, job.front_size ? el("small", { class: "wide" }, `${job.front_size} on the front`) : null),
     el("td", { "data-name": "Submitted", class: "end" }, el("time", { datetime: job.created_at, title: exactTime(job.created_at) }, ago(job.created_at))),
   );

@@ -5,8 +5,8 @@ import { amount, label, spread, times } from "./format.js";
 
 // While somebody drags, rows wait.
 const CALM_MS = 150;
-// Rows of a selection beyond the front: more are in the files.
-const LISTED = 200;
+// Rows of a selection beyond the front: more are in the files. So many are made in one frame.
+const [LISTED, AT_ONCE] = [200, 25];
 
 export class FrontTable {
   #table;
@@ -15,9 +15,11 @@ export class FrontTable {
   #brush;
   #title;
   #draw = inNextFrame(() => this.#results && this.#render());
+  #later = afterCalm(this.#draw, CALM_MS);
   #results = null;
   #selected = null;
   #sort = null; // {metric, down}
+  #round = 0;
 
   /**
    * @param {HTMLTableElement} table
@@ -30,7 +32,7 @@ export class FrontTable {
     this.#title = title;
     this.#brush = brush;
     this.#choose = choose;
-    brush.onChange(afterCalm(this.#draw, CALM_MS));
+    brush.onChange(this.#later);
     table.tBodies[0].addEventListener("keydown", (event) => this.#move(event));
   }
 
@@ -39,13 +41,19 @@ export class FrontTable {
     this.#draw();
   }
 
-  /** Limits were moved: rows stay, those beyond are faint. */
+  /** Limits were moved: rows of the front stay, those beyond are faint; a selection is listed anew. */
   fade() {
+    if (this.#brush.isOn) this.#later();
+    else this.#pale();
+  }
+
+  #pale = inNextFrame(() => {
+    const keeps = this.#keeps();
     for (const row of this.#table.tBodies[0].rows) {
       const point = this.#results?.find(row.dataset.architectureId);
-      if (point) row.classList.toggle("beyond", !this.#keeps(point));
+      if (point) row.classList.toggle("beyond", !keeps(point));
     }
-  }
+  });
 
   select(id) {
     this.#selected = id;
@@ -58,8 +66,20 @@ export class FrontTable {
     const focused = document.activeElement?.closest?.("#front-table [data-focus]")?.dataset.focus;
     const heads = metrics.map((metric) => this.#head(metric));
     this.#table.tHead.replaceChildren(el("tr", {}, el("th", { scope: "col" }, "Network"), ...heads));
-    const rows = this.#brush.isOn ? this.#selection(evaluated, metrics) : this.#ofFront(metrics);
-    this.#table.tBodies[0].replaceChildren(...rows);
+    const round = ++this.#round;
+    const body = this.#table.tBodies[0];
+    if (this.#brush.isOn) {
+      const rows = this.#selection(evaluated, metrics);
+      const add = () => {
+        if (round !== this.#round) return;
+        body.append(...rows.splice(0, AT_ONCE).map((make) => make()));
+        if (rows.length) requestAnimationFrame(add);
+      };
+      body.replaceChildren();
+      add();
+    } else {
+      body.replaceChildren(...this.#ofFront(metrics));
+    }
     if (focused) this.#table.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus();
   }
 
@@ -73,18 +93,19 @@ export class FrontTable {
     return front.length ? rows : [this.#none("No network that was evaluated meets the limits."), ...rows];
   }
 
-  /** What is selected: of the front first, then of everything evaluated. */
+  /** What is selected, as functions that make a row each: of the front first, then of everything evaluated. */
   #selection(evaluated, metrics) {
-    const front = this.#results.front.filter((point) => this.#keeps(point));
-    const others = evaluated.filter((point) => !point.onFront && this.#keeps(point));
+    const keeps = this.#keeps();
+    const front = this.#results.front.filter(keeps);
+    const others = evaluated.filter((point) => !point.onFront && keeps(point));
     this.#title.textContent = `Selected: ${front.length} on the front, ${others.length} others`;
     const listed = this.#sorted(others).slice(0, LISTED);
     const left = others.length - listed.length;
     return [
-      ...this.#sorted(front).map((point) => this.#row(point, metrics)),
-      ...listed.map((point) => this.#row(point, metrics, "evaluated")),
-      ...(left ? [this.#none(`${left} more are selected; sort by a column to bring others up, or save the plot's data.`)] : []),
-      ...(front.length + others.length ? [] : [this.#none("No network lies in the selection.")]),
+      ...this.#sorted(front).map((point) => () => this.#row(point, metrics)),
+      ...listed.map((point) => () => this.#row(point, metrics, "evaluated")),
+      ...(left ? [() => this.#none(`${left} more are selected; sort by a column to bring others up, or save the plot's data.`)] : []),
+      ...(front.length + others.length ? [] : [() => this.#none("No network lies in the selection.")]),
     ];
   }
 
@@ -135,7 +156,7 @@ export class FrontTable {
       ),
       ...metrics.map((metric) => this.#cell(metric, point)),
     );
-    row.classList.toggle("beyond", !this.#keeps(point));
+    row.classList.toggle("beyond", !this.#keeps()(point));
     mark(row, point.id === this.#selected);
     return row;
   }
@@ -148,7 +169,7 @@ export class FrontTable {
     const wide = spread(metric, value, point.intervals?.[metric]);
     const isReference = point.id === this.#results.reference?.id;
     const ratio = isReference || !this.#results.objectives.some((one) => one.metric === metric) ? "" : times(point.ratios?.[metric]);
-    return el("td", { class: isBroken ? "num end broken" : "num end", title },
+    return el("td", { class: isBroken ? "num end broken" : "num end", title, "data-name": label(metric) },
       amount(metric, value),
       wide ? el("small", { class: "wide", title: "95 % interval" }, wide) : null,
       ratio ? el("small", { class: "ratio", title: `of the ${this.#results.reference?.name}'s` }, ratio) : null,
