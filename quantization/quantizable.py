@@ -233,7 +233,7 @@ class QuantizableNetwork:
         """Store a layer's weight at a precision.
 
         Args:
-            moments_II: of a scheme that wants them (see `SchemeFile`).
+            moments_II: what some schemes want (see `SchemeFile`).
         """
         self._weights[name, precision] = scheme(precision.scheme).quantize(
             self.layer(name).weight, precision, *moments_II
