@@ -86,7 +86,8 @@ def signed_rounding(
     """
     generator = torch.Generator().manual_seed(seed)
     exact = [network.begin(*batch.values()) for batch in batches()]
-    taken, found = list(exact), {}
+    taken = list(exact)
+    found: dict[str, QuantizedWeight] = {}
     for slot, block in network.named_children():
         targets = _passed(network, block, exact)
         learned = {

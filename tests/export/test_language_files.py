@@ -5,6 +5,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -245,3 +246,23 @@ def test_weights_that_16_bits_do_not_hold_are_refused(tmp_path) -> None:
         next(contents.network.parameters())[0, 0] = 1e6
     with pytest.raises(ValueError, match="16 bits do not hold"):
         gguf_format.write_contents(contents, samples_of(space), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["llama/tiny", "qwen2"])
+def test_gguf_is_written_one_tensor_at_a_time(name: str, tmp_path, monkeypatch) -> None:
+    space = space_of(name)
+    contents = random_contents(space, seed=4)
+    given: list[ref] = []
+    most, turned = [], gguf_format._turned
+
+    def watched(array: np.ndarray, groups: int) -> np.ndarray:
+        made = turned(array, groups)
+        given.append(ref(made))
+        most.append(sum(one() is not None for one in given))
+        return made
+
+    monkeypatch.setattr(gguf_format, "_turned", watched)
+    gguf_format.write_contents(contents, samples_of(space), tmp_path)
+    # The one before goes when the next has come.
+    assert max(most) <= 2
+    assert len(most) == 2 * len(gguf.GGUFReader(tmp_path / "model-f16.gguf").tensors)
