@@ -49,7 +49,9 @@ class Plan:
     test_blocks: int
 
 
-def train(supernet: Supernet, method: TrainingMethod, data: Dataset, plan: Plan, steps: int, rate: float) -> float:
+def train(
+    supernet: Supernet, method: TrainingMethod, data: Dataset, plan: Plan, steps: int, rate: float, seed: int = 0
+) -> float:
     """Train so many steps; tokens per second."""
     steps_per_epoch = max(1, len(data.train) // plan.batch_size)
     options = TrainingOptions(
@@ -65,7 +67,7 @@ def train(supernet: Supernet, method: TrainingMethod, data: Dataset, plan: Plan,
         clip_norm=1.0,
         schedule="cosine",
     )
-    trainer = Trainer(supernet, method, data.train, options, seed=0)
+    trainer = Trainer(supernet, method, data.train, options, seed=seed)
     began = time.monotonic()
     for _ in range(steps):
         losses = trainer.step()

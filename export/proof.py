@@ -6,7 +6,6 @@ The samples that travel with an export are asked, and answers are compared with 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import sys
 import tarfile
@@ -21,7 +20,7 @@ from safetensors.numpy import load_file
 
 from export.archive import edited
 from export.kept_samples import FILE, inputs_of, logits_of
-from export.tools import EXTRAS
+from export.tools import missing
 from export.verify import VerificationError, allowed_scale, run_clean
 from plugins.kinds import FORMATS
 from plugins.registry import UnknownPluginError
@@ -97,10 +96,8 @@ def _format_checked(
     except UnknownPluginError as error:
         yield f"{shown}: {error}", False
         return
-    lacking = [package for package in module.PACKAGES if importlib.util.find_spec(package) is None]
-    if lacking:
-        extra = f"'winnow[{EXTRAS[lacking[0]]}]'" if lacking[0] in EXTRAS else lacking[0]
-        yield f"{shown}: {lacking[0]} is not installed here, so it cannot be loaded: pip install {extra}", False
+    if (why := missing(module)) is not None:
+        yield f"{shown}: {why}", False
         return
     home = folder / name if (folder / name).is_dir() else folder
     given = inputs_of(samples, report.get("inputs", (INPUT, MASK)))

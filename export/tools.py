@@ -4,6 +4,9 @@ them."""
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
+from types import ModuleType
 
 # Package -> what installs it with the versions that Winnow was tested with.
 EXTRAS = {"gguf": "gguf", "openvino": "openvino", "executorch": "executorch", "torchao": "torchao"}
@@ -27,3 +30,44 @@ def require(package: str) -> None:
         raise MissingTool(
             f"The worker that makes exports has no {package}. Install it: pip install 'winnow[{EXTRAS[package]}]'."
         )
+
+
+def interpreter(variable: str, package: str, commands: str) -> str:
+    """A Python of its own for a tool that cannot live beside Winnow.
+
+    Args:
+        variable: the environment's variable that names it.
+        package: what it has.
+        commands: that make one.
+
+    Raises:
+        MissingTool: none is named, or it is not there.
+    """
+    named = os.environ.get(variable)
+    found = None if not named else shutil.which(named)
+    if found is None:
+        why = f"there is no program {named!r}" if named else "it needs a Python of its own"
+        raise MissingTool(
+            f"The worker that makes exports has no {package}: {why}. Make one ({commands}), and name it: "
+            f"{variable}=/path/to/litert/bin/python."
+        )
+    return found
+
+
+def missing(module: ModuleType) -> str | None:
+    """What is not here that loading a format's files needs, with the command that brings it; None: all is here.
+
+    Args:
+        module: `format.py` of the format.
+    """
+    if hasattr(module, "python"):
+        try:
+            module.python()
+        except MissingTool as error:
+            return str(error)
+        return None
+    lacking = [package for package in module.PACKAGES if importlib.util.find_spec(package) is None]
+    if not lacking:
+        return None
+    extra = f"'winnow[{EXTRAS[lacking[0]]}]'" if lacking[0] in EXTRAS else lacking[0]
+    return f"{lacking[0]} is not installed here, so it cannot be loaded: pip install {extra}"

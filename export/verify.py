@@ -394,8 +394,10 @@ def run_clean(
     script = f"PACKAGES = {tuple(module.PACKAGES)!r}\n{module.RELOAD}{CHECKER}"
     ours = sorted(own_packages() | packages_of_others())
     asked = [str(folder), str(work), ",".join(map(str, sizes)), str(count), part, *ours]
+    # Tools that cannot live beside Winnow have a Python of their own.
+    python = module.python() if hasattr(module, "python") else sys.executable
     done = subprocess.run(
-        [sys.executable, "-I", "-B", "-c", script, *asked],
+        [python, "-I", "-B", "-c", script, *asked],
         cwd=work,
         env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"},
         capture_output=True,

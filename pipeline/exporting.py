@@ -121,7 +121,7 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
     supernet = Supernet(alone(space, architecture) if order.trained_alone else spec.supernet.space())
     load_tensors(supernet, artifacts.load(order.weights.path, order.weights.sha256))
     evaluator = _scored(order, spec, kept, supernet)
-    scored = evaluator.network(architecture)
+    scored = evaluator.network(architecture, shares=True)
     numbers, network = _numbers(order, kept, scored_as(scored, spec)), shipped(scored, spec)
     environment = describe(torch.device("cpu"), num_threads)
     facts: dict[str, Any] = {

@@ -7,7 +7,8 @@ same layers; `SharedStatistics` keeps them by that beginning.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +18,14 @@ from quantization.observers import OBSERVERS, Histogram, kl_ranges
 from quantization.quantizable import QuantizableNetwork, wants_moments
 from search_space.layers import LayerSpec, Precision
 from supernet.inputs import Inputs, count, named
+from supernet.network import Network
 
 # Fewer examples than this say nothing about a distribution; SimQ-NAS takes 16 (BERT) and 100 (ResNet50).
 LEAST_EXAMPLES = 16
 # Statistics of layers that are remembered: a few hundred networks.
 REMEMBERED_LAYERS = 1 << 15
+# Sums of x x^T of a whole network that are kept, so that a policy rounds only the weights that it wants rounded.
+MOMENTS_BYTES = 1 << 30
 
 
 class CalibrationError(ValueError):
@@ -101,28 +105,38 @@ def see_moments(
 ) -> int:
     """Sum x x^T over what linear layers take, where one of these precisions rounds weights by it.
 
-    It holds a square matrix of each layer's inputs, in float32: 0.5 GB for 11,008 inputs.
+    That is a square matrix of each layer's inputs, in float32: 0.5 GB for 11,008 inputs. Where those of all layers take
+    more than `MOMENTS_BYTES`, each block's weights are rounded as soon as its own are known, in all these precisions,
+    and its matrices are dropped: beside the network there are then one block's matrices and the hidden states.
 
     Returns:
         How many layers were looked at.
     """
-    if not any(wants_moments(precision) for precision in precisions):
+    wanted = [precision for precision in dict.fromkeys(precisions) if wants_moments(precision)]
+    if not wanted:
         return 0
-    names = [
-        name
+    sizes = {
+        name: layer.in_features
         for name in quantizable.paths
-        if isinstance(quantizable.layer(name), nn.Linear) and name not in quantizable.moments
-    ]
-    for name in names:
-        layer = quantizable.layer(name)
-        assert isinstance(layer, nn.Linear)
-        quantizable.moments[name] = torch.zeros(layer.in_features, layer.in_features)
-    for batch in batches() if names else ():
-        for (name, side), tensors in _seen(quantizable, names, batch):
+        if isinstance(layer := quantizable.layer(name), nn.Linear)
+        and name not in quantizable.moments
+        and not all(quantizable.is_rounded(name, precision) for precision in wanted)
+    }
+    kept = 4 * sum(size**2 for size in sizes.values()) <= MOMENTS_BYTES
+    for slot, passes in groupby(_seen(quantizable, list(sizes), batches), key=lambda seen: _slot(seen[0][0])):
+        found = {name: torch.zeros(size, size) for name, size in sizes.items() if _slot(name) == slot}
+        for (name, side), tensors in passes:
             for given in tensors if side == "in" else ():
                 rows = given.flatten(0, -2).float()
-                quantizable.moments[name] += (rows.T @ rows).cpu()
-    return len(names)
+                found[name] += (rows.T @ rows).cpu()
+        if kept:
+            quantizable.moments |= found
+            continue
+        for name in list(found):
+            moments_II = found.pop(name)
+            for precision in wanted:
+                quantizable.round(name, precision, moments_II)
+    return len(sizes)
 
 
 Ends = dict[tuple[str, str], tuple[float, float]]
@@ -148,7 +162,7 @@ def with_stated_policy(network: nn.Module, layers: Mapping[str, LayerSpec], inpu
         for name, x in inputs.items()
     }
     with made.all_experts():
-        ends = {key: _ends(tensors) for key, tensors in _seen(made, list(made.paths), noise)}
+        ends = {key: _ends(tensors) for key, tensors in _seen(made, made.paths, lambda: [noise])}
     see_moments(made, lambda: [noise], policy.values())
     for name, activation in made.activations.items():
         made.statistics[name] = Statistics(ends[name, "in"], ends[name, "out"], activation)
@@ -171,35 +185,32 @@ def _extremes(quantizable: QuantizableNetwork, names: list[str], batches: Callab
 
 def _looked(quantizable: QuantizableNetwork, names: list[str], batches: Callable[[], Iterable[Inputs]]) -> Ends:
     """Extremes of those layers that the examples reach."""
-    found: Ends = {}
-    examples = 0
-    for batch in batches():
-        examples += count(batch)
-        for key, tensors in _seen(quantizable, names, batch):
-            least, most = _ends(tensors)
-            if not torch.isfinite(torch.tensor([least, most])).all():
-                raise CalibrationError(
-                    f"Layer {key[0]!r} {'takes' if key[1] == 'in' else 'gives'} values from {least} to {most} on the "
-                    "calibration data; infinite activations cannot be quantized. Keep this layer, or its block, in "
-                    "32 bits, or train with a smaller learning rate."
-                )
-            before = found.get(key, (least, most))
-            found[key] = min(before[0], least), max(before[1], most)
+    examples = sum(count(batch) for batch in batches())
     if examples < LEAST_EXAMPLES:
         raise CalibrationError(
             f"Calibration got {examples} examples; it needs at least {LEAST_EXAMPLES}. Raise calibration_examples, or "
             "bring more training data."
         )
+    found: Ends = {}
+    for key, tensors in _seen(quantizable, names, batches):
+        least, most = _ends(tensors)
+        if not torch.isfinite(torch.tensor([least, most])).all():
+            raise CalibrationError(
+                f"Layer {key[0]!r} {'takes' if key[1] == 'in' else 'gives'} values from {least} to {most} on the "
+                "calibration data; infinite activations cannot be quantized. Keep this layer, or its block, in "
+                "32 bits, or train with a smaller learning rate."
+            )
+        before = found.get(key, (least, most))
+        found[key] = min(before[0], least), max(before[1], most)
     return found
 
 
 def _cut(quantizable: QuantizableNetwork, ends: Ends, batches: Callable[[], Iterable[Inputs]], observer: str) -> Ends:
     histograms: dict[tuple[str, str], Histogram] = {}
     names = list(dict.fromkeys(name for name, _ in ends))
-    for batch in batches():
-        for key, tensors in _seen(quantizable, names, batch):
-            histogram = Histogram.of(tensors, *ends[key])
-            histograms[key] = histograms[key] + histogram if key in histograms else histogram
+    for key, tensors in _seen(quantizable, names, batches):
+        histogram = Histogram.of(tensors, *ends[key])
+        histograms[key] = histograms[key] + histogram if key in histograms else histogram
     # A value that never changes, or is hardly ever other than zero, leaves nothing to cut; of an expert that no example
     # chooses only the ends are known.
     ranges = dict(ends)
@@ -212,13 +223,32 @@ def _cut(quantizable: QuantizableNetwork, ends: Ends, batches: Callable[[], Iter
 
 
 def _seen(
-    quantizable: QuantizableNetwork, names: list[str], batch: Inputs
-) -> Iterable[tuple[tuple[str, str], list[Tensor]]]:
-    """((layer name, `in` or `out`), tensors) of one pass."""
-    network: nn.Module = quantizable.folded
-    with torch.no_grad(), quantizable.watching(names) as seen:
-        network(*batch.values())
-    for name, (given, made) in seen.items():
-        if given:
-            yield (name, "in"), given
-            yield (name, "out"), made
+    quantizable: QuantizableNetwork, names: Iterable[str], batches: Callable[[], Iterable[Inputs]]
+) -> Iterator[tuple[tuple[str, str], list[Tensor]]]:
+    """((layer name, `in` or `out`), tensors) of every batch, block by block.
+
+    Hidden states of all batches wait before a block, in ordinary memory; what its layers take and give is there for one
+    batch at a time.
+    """
+    network = quantizable.folded
+    assert isinstance(network, Network)
+    by_slot: dict[str, list[str]] = {}
+    for name in names:
+        by_slot.setdefault(_slot(name), []).append(name)
+    flows = [network.begin(*batch.values()) for batch in batches()] if by_slot else []
+    device, home = next(network.parameters()).device, torch.device("cpu")
+    for slot, block in network.named_children():
+        if not by_slot:
+            return
+        here = by_slot.pop(slot, [])
+        for place, flow in enumerate(flows):
+            with torch.no_grad(), quantizable.watching(here) as seen:
+                flows[place] = network.step(flow.to(device), block).to(home)
+            for name, (given, made) in seen.items():
+                if given:
+                    yield (name, "in"), given
+                    yield (name, "out"), made
+
+
+def _slot(name: str) -> str:
+    return name.partition(".")[0]

@@ -225,6 +225,20 @@ class QuantizableNetwork:
         assert isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding)
         return layer
 
+    def is_rounded(self, name: str, precision: Precision) -> bool:
+        """Whether a layer's weight is there at a precision."""
+        return (name, precision) in self._weights
+
+    def round(self, name: str, precision: Precision, *moments_II: Tensor) -> None:
+        """Store a layer's weight at a precision.
+
+        Args:
+            moments_II: what some schemes want (see `SchemeFile`).
+        """
+        self._weights[name, precision] = scheme(precision.scheme).quantize(
+            self.layer(name).weight, precision, *moments_II
+        )
+
     def plan(self, name: str, precision: Precision) -> Plan:
         """How a layer is executed at a precision; worked out once.
 
@@ -238,13 +252,13 @@ class QuantizableNetwork:
             operation = _operation(layer)
             if operation not in SCHEMES[precision.scheme].operations:
                 raise ValueError(f"Scheme {precision.scheme!r} has no kernels for {name!r}, a {operation} layer.")
-            if key not in self._weights:
+            if not self.is_rounded(name, precision):
                 wanted: tuple[Tensor, ...] = ()
                 if wants_moments(precision):
                     if name not in self.moments:
                         raise ValueError(f"Layer {name!r} was not calibrated for scheme {precision.scheme!r}.")
                     wanted = (self.moments[name],)
-                self._weights[key] = file.quantize(layer.weight, precision, *wanted)
+                self.round(name, precision, *wanted)
             self._plans[key] = file.plan(layer, precision, self._weights[key], self.statistics.get(name))
         return self._plans[key]
 

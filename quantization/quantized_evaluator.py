@@ -18,7 +18,7 @@ from search_space.architecture import Architecture
 from supernet.data import Dataset, Split
 from supernet.evaluate import examine
 from supernet.evaluator import Evaluator
-from supernet.inputs import Inputs
+from supernet.inputs import Inputs, part
 from supernet.network import Network, Supernet
 from supernet.options import AugmentationOptions
 from supernet.prefixes import in_order
@@ -77,7 +77,9 @@ class QuantizedEvaluator(Evaluator):
         """
         if network.id not in self._networks:
             layers = self.supernet.space.layers(network)
-            made = QuantizableNetwork(super().network(network), layers, next(self.examples()))
+            # Folding copies it, and one example shows what follows what.
+            plain, one = super().network(network, shares=True), part(next(self.examples()), slice(1))
+            made = QuantizableNetwork(plain, layers, one)
             calibrate_activations(made, layers, self.examples, self._observer, self._statistics)
             see_moments(made, self.examples, self.policies.precisions)
             self._networks[network.id] = made
@@ -92,14 +94,17 @@ class QuantizedEvaluator(Evaluator):
         for batch in self._examples.batches(CALIBRATION_BATCH, device):
             yield batch.inputs
 
-    def network(self, architecture: Architecture) -> Network:
+    def network(self, architecture: Architecture, *, shares: bool = False) -> Network:
         """The architecture as a network that computes what its kernels would, ready for use and for export.
+
+        Args:
+            shares: as of other evaluators; a network with a policy has weights of its own.
 
         Raises:
             CalibrationError: its activations cannot be quantized.
         """
         if not isinstance(architecture, QuantizedArchitecture):
-            return super().network(architecture)
+            return super().network(architecture, shares=shares)
         made = self.quantizable(self.policies.network(architecture))
         network = made.with_policy(self.policies.policy(architecture))
         assert isinstance(network, Network)

@@ -97,6 +97,9 @@ class Settings(BaseSettings):
         pattern=r"^https?://\S+$",
         description="Collector of OpenTelemetry (OTLP over HTTP) that gets spans, such as http://collector:4318.",
     )
+    litert_python: str | None = Field(
+        default=None, description="Python with litert-torch, which converts and runs exports of the format litert."
+    )
     mirror: Literal["mlflow", "trackio", "wandb"] | None = Field(
         default=None, description="Tracker of experiments that jobs are mirrored to."
     )

@@ -66,9 +66,14 @@ class Evaluator:
         self._labelled = _of_every_class(data.train, seed, device) if aligned else None
         self._examiner = Examiner(supernet, exams or [SplitExam(data.validation)], images, full)
 
-    def network(self, architecture: Architecture) -> Network:
-        """The architecture as a plain network with its own weights and statistics, ready for use."""
-        return self._examiner.network(architecture)
+    def network(self, architecture: Architecture, *, shares: bool = False) -> Network:
+        """The architecture as a plain network with its own weights and statistics, ready for use.
+
+        Args:
+            shares: whether weights that it has whole are the supernet's own, of a network that is read and never
+                trained.
+        """
+        return self._examiner.network(architecture, shares=shares)
 
     def scores(self, network: nn.Module) -> Scores:
         """Validation scores of one of these networks as it is, with intervals."""

@@ -54,9 +54,13 @@ class Examiner:
         """Where the supernet is."""
         return next(self.supernet.parameters()).device
 
-    def network(self, architecture: Architecture) -> Network:
-        """The architecture as a plain network with its own weights and statistics, ready for use."""
-        network = extract(self.supernet, architecture)
+    def network(self, architecture: Architecture, *, shares: bool = False) -> Network:
+        """The architecture as a plain network with its own weights and statistics, ready for use.
+
+        Args:
+            shares: as in `extract`.
+        """
+        network = extract(self.supernet, architecture, shares=shares)
         calibrate(network, self._calibration_inputs())
         return network
 

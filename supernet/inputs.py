@@ -87,6 +87,13 @@ class Flow:
         """Bytes of memory of what the blocks gave."""
         return sum(tensor.nbytes for tensor in (self.x, *self.ends) if tensor is not None)
 
+    def to(self, device: torch.device) -> Self:
+        """The same on a device; itself where it is there already."""
+        if self.x is None or self.x.device == device:
+            return self
+        mask, ends = self.mask, tuple(end.to(device) for end in self.ends)
+        return replace(self, x=self.x.to(device), mask=None if mask is None else mask.to(device), ends=ends)
+
     def gave(self, x: Tensor) -> Self:
         """The same behind a block that gave this."""
         return replace(self, x=x)

@@ -39,19 +39,35 @@ class Network(nn.Sequential):
         Raises:
             ValueError: other inputs than it has, or a mask that it cannot use.
         """
+        flow = self.begin(*given)
+        for block in self:
+            flow = self.step(flow, block)
+        assert flow.x is not None, "a network without blocks"
+        return flow.x
+
+    def begin(self, *given: Tensor) -> Flow:
+        """What is on its way before the first block.
+
+        Args:
+            given: as in `forward`.
+
+        Raises:
+            ValueError: as in `forward`.
+        """
         names = self.names
         if not len(names) - names.count("mask") <= len(given) <= len(names):
             raise ValueError(f"This network takes {', '.join(names)}; got {len(given)} inputs.")
         inputs = dict(zip(names, given, strict=False))
         if "mask" in inputs:
             self._check_mask(inputs["input"], inputs["mask"])
-        flow = Flow(inputs)
-        for block in self:
-            flow = flow.into(block)
-            masked = flow.mask is not None and getattr(block, "takes_mask", False)
-            flow = flow.gave(block(flow.x, flow.mask) if masked else block(flow.x))
-        assert flow.x is not None, "a network without blocks"
-        return flow.x
+        return Flow(inputs)
+
+    @staticmethod
+    def step(flow: Flow, block: nn.Module) -> Flow:
+        """What is on its way behind one of its blocks."""
+        flow = flow.into(block)
+        masked = flow.mask is not None and getattr(block, "takes_mask", False)
+        return flow.gave(block(flow.x, flow.mask) if masked else block(flow.x))
 
     def _check_mask(self, inputs: Tensor, mask_BT: Tensor) -> None:
         if not any(getattr(block, "takes_mask", False) for block in self):
@@ -183,14 +199,17 @@ def build_network(layers: dict[str, LayerSpec]) -> Network:
     return Network(blocks)
 
 
-def extract(supernet: Supernet, architecture: Architecture) -> Network:
+def extract(supernet: Supernet, architecture: Architecture, *, shares: bool = False) -> Network:
     """A sub-network as a plain module with its own weights; `supernet` is left as it was.
 
     Its output equals `supernet(x, architecture)` exactly. Before use it wants `calibrate`, because
     running statistics of batch normalisation are not shared between sub-networks.
+
+    Args:
+        shares: whether weights that it has whole are the supernet's own, of a network that is read and never trained.
     """
     layers = supernet.space.layers(architecture)
-    blocks = OrderedDict((name, supernet.slot(name).extract(spec)) for name, spec in layers.items())
+    blocks = OrderedDict((name, supernet.slot(name).extract(spec, shares=shares)) for name, spec in layers.items())
     _tie(blocks, layers)
     return Network(blocks).train(supernet.training)
 

@@ -268,15 +268,21 @@ class Slot(nn.Module):
         """The module that runs in passes of this spec, for hooks; its tensors are this slot's."""
         return self._sub_block(spec).module
 
-    def extract(self, spec: LayerSpec) -> nn.Module:
-        """A block of size `spec` with its own copy of the weights and running statistics."""
+    def extract(self, spec: LayerSpec, *, shares: bool = False) -> nn.Module:
+        """A block of size `spec` with its own copy of the weights and running statistics.
+
+        Args:
+            shares: whether it has this slot's own memory where a weight is used whole.
+        """
         self._check(spec)
         # Without storage: fresh weights would take longer to draw than these to copy.
         with torch.device("meta"):
             block = build_block(spec)
         with torch.no_grad():
             for binding in _bindings(block, self, "_parameters"):
-                parameter = nn.Parameter(binding.copied(), requires_grad=binding.tensor.requires_grad)
+                whole = shares and not binding.bounds
+                values = binding.whole.detach() if whole else binding.copied()
+                parameter = nn.Parameter(values, requires_grad=binding.tensor.requires_grad)
                 binding.holder[binding.name] = parameter
             for binding in _bindings(block, self, "_buffers"):
                 binding.holder[binding.name] = binding.copied()

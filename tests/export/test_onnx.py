@@ -101,11 +101,21 @@ def test_a_classifier_takes_any_batch_and_a_text_any_length(name: str, tmp_path,
     assert b"/export/" not in model.SerializeToString()
 
 
-def test_onnx_runtime_has_no_bfloat16_on_a_cpu() -> None:
+@pytest.mark.parametrize(
+    ("operator", "shapes"),
+    [
+        ("MatMul", ([2, 2], [2, 2])),
+        ("Gemm", ([2, 2], [2, 2])),
+        ("Conv", ([1, 2, 4, 4], [2, 2, 3, 3])),
+        ("Add", ([2, 2], [2, 2])),
+    ],
+)
+def test_onnx_runtime_has_no_bfloat16_on_a_cpu(operator: str, shapes: tuple[list[int], ...]) -> None:
     """Why there is no such file (docs/formats.md); the day it has, there should be one."""
-    given = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.BFLOAT16, [2, 2]) for name in "ab"]
-    out = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.BFLOAT16, [2, 2])
-    graph = onnx.helper.make_graph([onnx.helper.make_node("MatMul", ["a", "b"], ["y"])], "one", given, [out])
+    kind = onnx.TensorProto.BFLOAT16
+    given = [onnx.helper.make_tensor_value_info(name, kind, shape) for name, shape in zip("ab", shapes, strict=True)]
+    out = onnx.helper.make_tensor_value_info("y", kind, None)
+    graph = onnx.helper.make_graph([onnx.helper.make_node(operator, ["a", "b"], ["y"])], "one", given, [out])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
     with pytest.raises(Exception, match="NOT_IMPLEMENTED"):
         onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])

@@ -1,12 +1,17 @@
 """GPTQ against the paper's equations, step by step, and against rounding to the nearest."""
 
+from collections.abc import Iterable
+from weakref import ref
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from quantization import calibration
 from quantization.affine import quantize_groups
 from quantization.calibration import see_moments, with_stated_policy
 from quantization.gptq import DAMPING, quantize_gptq
+from quantization.quantizable import QuantizableNetwork
 from quantization.stored import stored_network
 from search_space.layers import Precision
 from tests.quantization.networks import batches, inputs_for, quantizable, space_of
@@ -104,3 +109,59 @@ def test_what_it_costs_is_known_without_data() -> None:
     plain = space.quantized(space.base.smallest(), 32)
     made = with_stated_policy(quantizable(space, plain).folded, space.layers(architecture), inputs_for(space, 1))
     assert {plan.precision for plan in made.applied_policy.plans.values()} == {PRECISION}
+
+
+def seen_by_hooks(made: QuantizableNetwork, texts: Iterable[Tensor]) -> dict[str, Tensor]:
+    """Sum x x^T of every linear layer over passes of the whole network."""
+    sums: dict[str, Tensor] = {}
+
+    def watch(name: str) -> None:
+        def see(_module: nn.Module, given: tuple[Tensor, ...], _out: Tensor) -> None:
+            rows = given[0].flatten(0, -2)
+            sums[name] = sums.get(name, 0) + rows.T @ rows
+
+        made.layer(name).register_forward_hook(see)
+
+    names = [name for name in made.paths if isinstance(made.layer(name), nn.Linear)]
+    for name in names:
+        watch(name)
+    with torch.no_grad():
+        for text in texts:
+            made.folded(text)
+    return sums
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_block_at_a_time_gives_what_the_whole_network_gives(kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = space_of("llama", schemes={4: "gptq", 8: "int8_weight"})
+    architecture = space.quantized(space.base.largest(), 4)
+    policy = space.policy(architecture)
+    texts = inputs_for(space, 24).split(8)
+    sums = seen_by_hooks(quantizable(space, architecture), texts)
+    made = quantizable(space, architecture)
+    if not kept:
+        monkeypatch.setattr(calibration, "MOMENTS_BYTES", 0)
+    alive: dict[str, list[ref[Tensor]]] = {}
+    rounds = made.round
+
+    def rounded(name: str, precision: Precision, *moments_II: Tensor) -> None:
+        slot = name.split(".")[0]
+        before = [one() for other, matrices in alive.items() if other != slot for one in matrices]
+        assert kept or not any(matrix is not None for matrix in before)
+        alive.setdefault(slot, []).extend(map(ref, moments_II))
+        rounds(name, precision, *moments_II)
+
+    monkeypatch.setattr(made, "round", rounded)
+    assert see_moments(made, lambda: [{"input": text} for text in texts], policy.values()) == len(sums)
+    assert see_moments(made, list, policy.values()) == 0
+    assert bool(made.moments) == kept
+    assert bool(alive) != kept
+    for name, precision in policy.items():
+        if not kept:
+            assert made.is_rounded(name, precision)
+        stored = made.plan(name, precision).weight
+        right = quantize_gptq(made.layer(name).weight, sums[name], 4, precision.group)
+        assert stored is not None
+        # Sums in another order: a weight that is a tie may go the other way.
+        assert float((stored.values == right.values).float().mean()) > 0.999
+        assert torch.equal(stored.scale, right.scale)

@@ -79,6 +79,17 @@ def test_changing_an_extracted_network_does_not_change_the_supernet(supernet):
         assert torch.equal(tensor, before[name]), name
 
 
+@pytest.mark.parametrize("architecture", [SPACE.largest(), SPACE.smallest()], ids=["largest", "smallest"])
+def test_a_network_that_is_only_read_shares_what_it_has_whole(supernet, architecture):
+    own, shared = extract(supernet.eval(), architecture), extract(supernet, architecture, shares=True)
+    assert torch.equal(shared(images()), own(images()))
+    wholes = {tensor.data_ptr() for tensor in supernet.parameters()}
+    shares = [tensor.data_ptr() in wholes for tensor in shared.parameters()]
+    assert all(shares) if architecture == SPACE.largest() else any(shares) and not all(shares)
+    assert not wholes & {tensor.data_ptr() for tensor in own.parameters()}
+    assert not wholes & {tensor.data_ptr() for tensor in shared.buffers()}
+
+
 def test_changing_the_supernet_does_not_change_an_extracted_network(supernet):
     network = extract(supernet, SPACE.largest())
     before = copy.deepcopy(network.state_dict())

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from export.bundle import Bundle, BundleContents, write_bundle
+from export.tools import missing
 from job.formats import Subject, refusal, unasked
 from plugins import kinds
 from search_space.inputs import ImageInput, TokenInput
@@ -97,6 +98,8 @@ def _made(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Bundle:
     if (plugin, dtype) not in bundles:
+        if (why := missing(kinds.FORMATS.load(plugin))) is not None:
+            pytest.skip(why)
         space = next(space for space in (load_family(*name) for name in SPACES) if _holds(plugin, space))
         bundles[plugin, dtype] = small_bundle(tmp_path_factory.mktemp("exports") / "contract", dtype, space, plugin)
     return bundles[plugin, dtype]

@@ -7,7 +7,8 @@ layer's own heads and width; qwens are filled up with zeros, because their archi
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from torch import Tensor, nn
 from export.contents import BundleContents, Part
 from export.formats.gguf.quantizing import COMMANDS, KIND, commands, has_engine, quantized
 from export.formats.gguf.vocabulary import add_vocabulary
-from export.formats.huggingface.format import described, padded
+from export.formats.huggingface.format import described, to_write
 from export.generation import in_float32
+from export.streamed import Made
 from export.tools import CannotWrite, require
 from search_space.layers import DecoderLayerSpec
 from supernet.inputs import Inputs
@@ -116,12 +118,13 @@ def write_contents(contents: BundleContents, example: Tensor | Inputs, folder: P
     alike = len({(layer.kv_heads, layer.ffn) for layer in layers}) == 1
     deci = not alike and config["model_type"] in ("llama", "mistral")
     filled = not alike and not deci
-    tensors: dict[str, Tensor]
+    tensors: Mapping[str, Made]
     if not filled:
-        tensors = {n: contents.network.get_submodule(p.slot).get_parameter(p.parameter) for n, p in places.items()}
+        held = {n: contents.network.get_submodule(p.slot).get_parameter(p.parameter) for n, p in places.items()}
+        tensors = {name: Made.of(tensor) for name, tensor in held.items()}
         sizes = [(layer.heads, layer.kv_heads, layer.ffn) for layer in layers]
     else:
-        tensors = dict(padded(contents, places, str(config["model_type"])))
+        tensors = to_write(contents, places, str(config["model_type"]))
         one = (config["num_attention_heads"], config["num_key_value_heads"], config["intermediate_size"])
         sizes = [one] * len(layers)
     notes = []
@@ -141,30 +144,41 @@ def write_contents(contents: BundleContents, example: Tensor | Inputs, folder: P
 def _write_file(
     file: Path,
     kind: str,
-    tensors: Mapping[str, Tensor],
+    tensors: Mapping[str, Made],
     sizes: list[tuple[int, int, int]],
     config: Mapping[str, Any],
     deci: bool,
     contents: BundleContents,
 ) -> list[str]:
+    """Write one file, tensor by tensor: none is held beside the network but the one whose turn it is."""
     import gguf
 
     neox = config["model_type"] in ("qwen2", "qwen3")
     writer = gguf.GGUFWriter(file, "deci" if deci else config["model_type"] if neox else "llama")
     _add_facts(writer, kind, sizes, config, deci)
     notes = add_vocabulary(writer, config, contents.companions)
-    for name, array in _arrays(tensors, sizes, rotated=not neox):
-        wanted = gguf.GGMLQuantizationType.F32 if array.ndim < 2 else gguf.GGMLQuantizationType.F16
-        if array.ndim == 2 and kind == "q8_0" and array.shape[1] % 32 == 0:
-            wanted = gguf.GGMLQuantizationType.Q8_0
-        if wanted is gguf.GGMLQuantizationType.F16 and float(np.abs(array).max()) > 65504:
-            raise CannotWrite(f"{name} has numbers that 16 bits do not hold; GGUF files of 16 bits cannot be written.")
-        writer.add_tensor(name, gguf.quants.quantize(array, wanted), raw_dtype=wanted)
+    types = gguf.GGMLQuantizationType
+    stored: list[tuple[str, Made, int, Any]] = []
+    for given, made in tensors.items():
+        name, groups = _renamed(given, sizes)
+        wanted = types.F32 if len(made.shape) < 2 else types.F16
+        if len(made.shape) == 2 and kind == "q8_0" and made.shape[1] % 32 == 0:
+            wanted = types.Q8_0
+        stored.append((name, made, 0 if neox else groups, wanted))
+        as_bytes = gguf.quant_shape_to_byte_shape(made.shape, wanted)
+        writer.add_tensor_info(name, as_bytes, np.dtype(np.uint8), math.prod(as_bytes), raw_dtype=wanted)
     if (factors := _rope_factors(config)) is not None:
-        writer.add_tensor("rope_freqs.weight", factors)
+        writer.add_tensor_info("rope_freqs.weight", factors.shape, factors.dtype, factors.nbytes)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
+    writer.write_ti_data_to_file()
+    for name, made, groups, wanted in stored:
+        array = _turned(made.make().detach().float().cpu().numpy(), groups)
+        if wanted is types.F16 and float(np.abs(array).max()) > 65504:
+            raise CannotWrite(f"{name} has numbers that 16 bits do not hold; GGUF files of 16 bits cannot be written.")
+        writer.write_tensor_data(gguf.quants.quantize(array, wanted))
+    if factors is not None:
+        writer.write_tensor_data(factors)
     writer.close()
     return notes
 
@@ -228,26 +242,25 @@ def _rope_factors(config: Mapping[str, Any]) -> np.ndarray[Any, Any] | None:
     return np.where(waves > low, factor, np.where(waves < high, 1.0, between)).astype(np.float32)
 
 
-def _arrays(
-    tensors: Mapping[str, Tensor], sizes: list[tuple[int, int, int]], *, rotated: bool
-) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
-    """Tensors under llama.cpp's names.
+def _renamed(name: str, sizes: list[tuple[int, int, int]]) -> tuple[str, int]:
+    """llama.cpp's name of a tensor, and of queries and keys how many heads its rows are of; else 0."""
+    if name in OUTER:
+        return OUTER[name], 0
+    _, _, number, rest = name.split(".", 3)
+    own, heads = NAMES.get(rest), sizes[int(number)]
+    if own is None:
+        module, _, kind = rest.rpartition(".")
+        own = f"{NAMES[module]}.{kind}"
+    groups = heads[0] if own.startswith("attn_q.") else heads[1] if own.startswith("attn_k.") else 0
+    return f"blk.{number}.{own}", groups
+
+
+def _turned(array: np.ndarray[Any, Any], groups: int) -> np.ndarray[Any, Any]:
+    """Rows in llama.cpp's order: it turns neighbouring numbers of a head, transformers its halves.
 
     Args:
-        rotated: llama.cpp turns neighbouring numbers of a head, transformers its halves: rows of queries and keys are
-            put in that order.
+        groups: heads that the rows are of; 0: they stay as they are.
     """
-    for name, tensor in tensors.items():
-        array = tensor.detach().float().cpu().numpy()
-        if name in OUTER:
-            yield OUTER[name], array
-            continue
-        _, _, number, rest = name.split(".", 3)
-        own, heads = NAMES.get(rest), sizes[int(number)]
-        if own is None:
-            module, _, kind = rest.rpartition(".")
-            own = f"{NAMES[module]}.{kind}"
-        if rotated and own.startswith(("attn_q.", "attn_k.")):
-            groups = heads[0] if own.startswith("attn_q.") else heads[1]
-            array = array.reshape(groups, 2, -1, *array.shape[1:]).swapaxes(1, 2).reshape(array.shape)
-        yield f"blk.{number}.{own}", np.ascontiguousarray(array)
+    if groups:
+        array = array.reshape(groups, 2, -1, *array.shape[1:]).swapaxes(1, 2).reshape(array.shape)
+    return np.ascontiguousarray(array)

@@ -226,11 +226,6 @@ def _pieces(places: Mapping[str, Place]) -> Iterator[Piece]:
     return (piece for place in places.values() for piece in place.pieces)
 
 
-def padded(contents: BundleContents, places: Mapping[str, Place], kind: str) -> Iterator[tuple[str, Tensor]]:
-    """Tensors by their names in the folder, each filled up to the shape that it has there."""
-    return ((name, made.make()) for name, made in to_write(contents, places, kind).items())
-
-
 def to_write(contents: BundleContents, places: Mapping[str, Place], kind: str) -> dict[str, Made]:
     """Tensors by their names in the folder, each filled up, when it is made, to the shape that it has there.
 
@@ -310,12 +305,13 @@ def _of_folded(block: nn.Module, norm: str, attribute: str, eps: float) -> Tenso
     return torch.full_like(conv.bias, value)
 
 
-def write_weights(tensors: Mapping[str, Made], folder: Path) -> None:
-    """Write safetensors, tensor by tensor: one file, or several of `SHARD_BYTES` at most and an index."""
+def write_weights(tensors: Mapping[str, Made], folder: Path, shard_bytes: int | None = None) -> None:
+    """Write safetensors, tensor by tensor: one file, or several of so many bytes (`SHARD_BYTES`) and an index."""
+    most = shard_bytes or SHARD_BYTES
     shards: list[dict[str, Made]] = [{}]
     size = 0
     for name, tensor in tensors.items():
-        if size + tensor.nbytes > SHARD_BYTES and shards[-1]:
+        if size + tensor.nbytes > most and shards[-1]:
             shards.append({})
             size = 0
         shards[-1][name] = tensor

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +11,12 @@ import torch
 
 from export.bundle import write_bundle
 from export.proof import checked
+from export.tools import missing
 from plugins.kinds import FORMATS
 from tests.export.matrix.table import ROWS, answer, formats, table
 from tests.export.random_networks import checkpoint_of, random_contents, samples_of, space_of
 
 PAGE = Path(__file__).parents[3] / "docs" / "formats.md"
-# Formats whose tool is a package of its own.
-PACKAGES = {"gguf": "gguf", "openvino": "openvino", "executorch": "executorch", "torchao": "torchao"}
 PAIRS = [(row, column) for row in ROWS for column in formats() if answer(row, column) != "–"]
 # Types of which a random network is mostly none that transformers has: experts that differ, norms across heads.
 ROUTED = ("mixtral", "qwen3_moe", "olmo2")
@@ -36,8 +34,8 @@ def test_the_page_has_the_table() -> None:
     [pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.thorough) for pair in PAIRS],
 )
 def test_a_random_network_is_written_verified_and_verified_again(row: str, column: str, tmp_path: Path) -> None:
-    if column in PACKAGES and importlib.util.find_spec(PACKAGES[column]) is None:
-        pytest.skip(f"{PACKAGES[column]} is not installed")
+    if (why := missing(FORMATS.load(column))) is not None:
+        pytest.skip(why)
     space = space_of(ROWS[row])
     architecture = space.largest() if answer(row, column) == "alike" else space.sample(np.random.default_rng(7))
     if row in ROUTED and column == "huggingface":
