@@ -48,6 +48,7 @@ from service.store.models import (
     Measurement,
     Stage,
     TrainedSupernet,
+    Upload,
     Weights,
 )
 
@@ -428,7 +429,7 @@ def forget_artifacts(session: Session, artifact_ids: Sequence[int]) -> set[str]:
 def named_digests(session: Session, digests: Collection[str]) -> set[str]:
     """Those of some digests under which a row names a file."""
     found: set[str] = set()
-    for column in (Artifact.sha256, TrainedSupernet.sha256, Export.sha256, Measurement.sha256):
+    for column in (Artifact.sha256, TrainedSupernet.sha256, Export.sha256, Measurement.sha256, Upload.sha256):
         found.update(digest for digest in session.scalars(select(column).where(column.in_(digests))) if digest)
     return found
 
