@@ -141,7 +141,7 @@ def _store(session: Session, spec: JobSpec, idempotency_key: str | None, who: Id
             stage_progress=0.0,
             epoch=0,
             attempts=0,
-            event_seq=0,
+            event_seq=1,
         )
         .on_conflict_do_nothing(index_elements=["idempotency_key"])
         .returning(Job)
@@ -150,7 +150,7 @@ def _store(session: Session, spec: JobSpec, idempotency_key: str | None, who: Id
         assert idempotency_key is not None
         earlier = session.scalars(select(Job).where(Job.idempotency_key == idempotency_key)).one()
         return _same_request(earlier, spec), False
-    queries.tell_state(session, job)
+    queries.tell_new(session, job)
     return job, True
 
 

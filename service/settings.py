@@ -25,7 +25,7 @@ class Settings(BaseSettings):
     artifacts_url: str | None = Field(
         default=None,
         pattern=r"^[a-z0-9+]+://\S+$",
-        description="Store of objects for checkpoints, supernets and exports, such as s3://bucket/winnow; the folder "
+        description="Store of objects for checkpoints, supernets, exports, uploads, such as s3://bucket/winnow; the folder "
         "of artifacts on each machine is then a cache of it.",
     )
     database_url: str | None = Field(

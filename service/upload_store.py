@@ -153,7 +153,7 @@ def bring(
     """Bring uploads that are finished, and remove what is left here of those that were removed elsewhere.
 
     Args:
-        folder: of uploads on this machine.
+        folder: where uploads lie on this machine.
         who: whoever names them; what is not theirs is left alone. None: a worker, whose job was checked.
 
     Raises:

@@ -241,6 +241,12 @@ def tell_state(session: Session, job: Job) -> None:
     outbox.write(session, job)
 
 
+def tell_new(session: Session, job: Job) -> None:
+    """Say that a job was made, in its first event. Nobody can have known its id, so nobody listens."""
+    session.add(JobEvent(job_id=job.id, seq=1, kind="state", data={"state": job.state, "message": None}))
+    outbox.write(session, job)
+
+
 def reopen(session: Session, job: Job) -> None:
     """Take a locked job that has failed, or was cancelled, up again. Its number grows at once, so that no runner of
     before can write."""
