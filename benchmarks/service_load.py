@@ -1,25 +1,35 @@
-"""How the API bears load: many jobs and evaluations, many clients, many idle streams, on loopback and without a worker.
+"""How the service bears load: many jobs and evaluations, clients and idle streams; and many tiny jobs on two workers.
 
-Everything is compared with `/healthz` of the same run, asked by as many clients, so that a slow machine is slow for
-both: p50 of a list of jobs and of a front of 10,000 evaluations as ratios, POSTs a second, the share of a core that
-idle event streams take and what they cost others, and the API's resident memory. No query may read more than 1,000
-rows in sequence (EXPLAIN).
+Part `load`, on loopback and without a worker: everything is compared with `/healthz` of the same run, asked by as many
+clients, so that a slow machine is slow for both. It measures p50 of a list of jobs and of a front of 10,000
+evaluations as ratios, POSTs a second, the API's processor time for each request, the share of a core that idle event
+streams take and what they cost others, and the API's resident memory. No query may read more than 1,000 rows in
+sequence (EXPLAIN). Clients are processes of their own, two of them, with a thread for each connection.
 
-    python -m benchmarks.service_load [--json] [--jobs N] [--evaluations N] [--clients N] [--streams N] [--seconds S]
+Part `jobs`: tiny jobs, which search one supernet, on two workers. What became of them is counted in the database; the
+overhead of a job is the time that a worker had for it less the time in its stages.
+
+    python -m benchmarks.service_load [--json] [--part load|jobs] [--jobs N] [--evaluations N] [--clients N]
+                                      [--streams N] [--seconds S] [--tiny N]
 """
 
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
+import multiprocessing
 import os
 import statistics
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -27,11 +37,11 @@ from sqlalchemy import insert, text
 
 from benchmarks.idle_service import idle_service
 from job.versions import read_job
-from service.client import Client
 from service.stack import Stack
 from service.store.models import EvaluationRow
 from service.store.session import Database
 
+CLIENT_PROCESSES = 2
 JOB = {"recipe": "bignas", "training": {"epochs": 1}, "search": {"evaluations": 100_000, "calibration_images": 64}}
 # Evaluations of the job whose front is read.
 FRONT = 10_000
@@ -85,41 +95,50 @@ def add_evaluations(database: Database, job_id: str, count: int, after: int) -> 
         session.execute(text("UPDATE jobs SET stage = 'search', state = 'paused' WHERE id = :id"), {"id": job_id})
 
 
-def latencies(stack: Stack, path: str, clients: int, seconds: float) -> dict[str, float]:
-    """What as many clients see of a path for so long: p50, p95 and requests a second."""
-    headers = {"Authorization": f"Bearer {stack.api_key}", "X-Winnow": "1"}
+def _ask(url: str, key: str, method: str, path: str, body: str | None, seconds: float) -> list[float]:
+    """Seconds of each request of one client that asks again and again for so long."""
+    headers = {"Authorization": f"Bearer {key}", "X-Winnow": "1", "Content-Type": "application/json"}
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=120)
+    took, until = [], time.monotonic() + seconds
+    while time.monotonic() < until:
+        began = time.perf_counter()
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        answer.read()
+        took.append(time.perf_counter() - began)
+        if answer.status >= 300:
+            raise RuntimeError(f"{method} {path} gave {answer.status}")
+    connection.close()
+    return took
 
-    def ask(_number: int) -> list[float]:
-        took, until = [], time.monotonic() + seconds
-        with httpx.Client(base_url=stack.url, headers=headers, timeout=60, trust_env=False) as http:
-            while time.monotonic() < until:
-                began = time.perf_counter()
-                http.get(path).raise_for_status()
-                took.append(time.perf_counter() - began)
-        return took
 
+def _ask_at_once(clients: int, asked: tuple[str, str, str, str, str | None, float]) -> list[float]:
+    """The same of several clients in this process."""
     with ThreadPoolExecutor(clients) as pool:
-        found = sorted(second for one in pool.map(ask, range(clients)) for second in one)
+        return [second for one in pool.map(lambda _: _ask(*asked), range(clients)) for second in one]
+
+
+def latencies(
+    stack: Stack, path: str, clients: int, seconds: float, method: str = "GET", body: str | None = None
+) -> dict[str, float]:
+    """What as many clients see of a path for so long: p50, p95, requests a second, the API's processor time of each."""
+    assert stack.api_key is not None
+    shares = [clients // CLIENT_PROCESSES + (n < clients % CLIENT_PROCESSES) for n in range(CLIENT_PROCESSES)]
+    shares = [share for share in shares if share]
+    asked = (stack.url, stack.api_key, method, path, body, seconds)
+    with ProcessPoolExecutor(len(shares), multiprocessing.get_context("spawn")) as pool:
+        # First for a moment, so that connections are open and nothing is done for the first time.
+        list(pool.map(_ask_at_once, shares, [(*asked[:-1], seconds / 5)] * len(shares)))
+        used, began = cpu_seconds(stack), time.monotonic()
+        found = sorted(second for one in pool.map(_ask_at_once, shares, [asked] * len(shares)) for second in one)
+        used, lasted = cpu_seconds(stack) - used, time.monotonic() - began
     return {
         "p50_ms": 1000 * statistics.median(found),
         "p95_ms": 1000 * found[int(0.95 * len(found))],
-        "per_second": len(found) / seconds,
+        "per_second": len(found) / lasted,
+        "api_cpu_ms": 1000 * used / len(found),
+        "requests": len(found),
     }
-
-
-def posts(stack: Stack, clients: int, seconds: float) -> float:
-    """Jobs submitted a second."""
-
-    def submit(_number: int) -> int:
-        count, until = 0, time.monotonic() + seconds
-        with Client(stack.url, key=stack.api_key) as client:
-            while time.monotonic() < until:
-                client.submit(JOB)
-                count += 1
-        return count
-
-    with ThreadPoolExecutor(clients) as pool:
-        return sum(pool.map(submit, range(clients))) / seconds
 
 
 def beside_streams(stack: Stack, job_id: str, streams: int, work: Callable[[], Any], seconds: float) -> dict[str, Any]:
@@ -178,12 +197,13 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             return latencies(stack, path, arguments.clients, arguments.seconds)
 
         found: dict[str, Any] = {
-            "arguments": vars(arguments),
             "healthz": asked("/healthz"),
             "list": asked("/v1/jobs"),
             "front": asked(f"/v1/jobs/{job_id}/front"),
             "first_front_seconds": first,
-            "posts_per_second": posts(stack, min(8, arguments.clients), arguments.seconds),
+            "posts": latencies(
+                stack, "/v1/jobs", min(8, arguments.clients), arguments.seconds, "POST", json.dumps(JOB)
+            ),
             "alone": latencies(stack, "/v1/jobs", 4, arguments.seconds),
         }
         found["streams"] = beside_streams(
@@ -200,17 +220,100 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+# --- many tiny jobs -------------------------------------------------------------------------------------
+
+TINY = {
+    "recipe": "bignas",
+    "training": {"epochs": 1},
+    "search": {"algorithm": "random", "evaluations": 4, "calibration_images": 16},
+    "objectives": [{"metric": "accuracy"}, {"metric": "macs"}],
+}
+WORKERS = 2
+COUNTS = """
+SELECT count(*), count(*) FILTER (WHERE state = 'succeeded'), count(*) FILTER (WHERE epoch <> 1),
+       max(finished_at) - min(started_at), min(started_at) - min(created_at)
+FROM jobs WHERE spec->'supernet'->>'reuse' IS NOT NULL
+"""
+TWICE = """
+SELECT count(*) FROM (
+  SELECT e.job_id FROM job_events AS e JOIN jobs AS j ON j.id = e.job_id
+  WHERE j.spec->'supernet'->>'reuse' IS NOT NULL AND e.kind = 'state' AND e.data->>'state' = 'running'
+  GROUP BY e.job_id HAVING count(*) > 1) AS twice
+"""
+EVALUATED = """
+SELECT count(*) FROM evaluations AS e JOIN jobs AS j ON j.id = e.job_id
+WHERE j.spec->'supernet'->>'reuse' IS NOT NULL AND e.number > 0
+"""
+STAGES = """
+SELECT avg((SELECT sum(value::text::float) FROM json_each(stage_seconds::json))) FROM jobs
+WHERE spec->'supernet'->>'reuse' IS NOT NULL AND state = 'succeeded'
+"""
+
+
+def tiny_jobs(count: int) -> dict[str, Any]:
+    """Tiny jobs through two workers, counted in the database."""
+    with idle_service() as (stack, client, database):
+        command = [sys.executable, "-m", "workers.node"]
+        environment = {**os.environ, **stack.environment(), "OMP_NUM_THREADS": "1"}
+        workers = [subprocess.Popen(command, env=environment, start_new_session=True) for _ in range(WORKERS)]
+        try:
+            first = client.submit(TINY)["id"]
+            _until_over(database, [first])
+            reused = {**TINY, "supernet": {"reuse": first}}
+            reused.pop("training")
+            jobs = [client.submit({**reused, "search": {**reused["search"], "seed": n}})["id"] for n in range(count)]  # type: ignore[dict-item]
+            _until_over(database, jobs)
+        finally:
+            for worker in workers:
+                worker.terminate()
+            for worker in workers:
+                worker.wait()
+        with database.engine.connect() as connection:
+            number, succeeded, again, lasted, wait = connection.execute(text(COUNTS)).one()
+            found: dict[str, Any] = {
+                "jobs": number,
+                "succeeded": succeeded,
+                "claimed_again": again,
+                "begun_twice": connection.scalar(text(TWICE)),
+                "evaluations": connection.scalar(text(EVALUATED)),
+                "evaluations_asked": number * TINY["search"]["evaluations"],  # type: ignore[index]
+                "seconds": lasted.total_seconds(),
+                "first_wait_seconds": wait.total_seconds(),
+                "stage_seconds_each": float(connection.scalar(text(STAGES)) or 0.0),
+            }
+    found["worker_seconds_each"] = WORKERS * found["seconds"] / number
+    found["overhead_seconds_each"] = found["worker_seconds_each"] - found["stage_seconds_each"]
+    return found
+
+
+def _until_over(database: Database, jobs: Sequence[str]) -> None:
+    query = text(
+        "SELECT count(*) FROM jobs WHERE id = ANY(:jobs) AND state NOT IN ('succeeded', 'failed', 'cancelled')"
+    )
+    while True:
+        with database.engine.connect() as connection:
+            if connection.scalar(query, {"jobs": list(jobs)}) == 0:
+                return
+        time.sleep(0.5)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--part", choices=("load", "jobs"), help="one of them; else both")
+    parser.add_argument("--tiny", type=int, default=1000, help="tiny jobs")
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--evaluations", type=int, default=1_000_000)
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--streams", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=10.0)
     arguments = parser.parse_args()
-    found = measure(arguments)
+    found: dict[str, Any] = {"arguments": vars(arguments), "cores": os.cpu_count(), "load": os.getloadavg()}
+    if arguments.part in (None, "load"):
+        found |= measure(arguments)
+    if arguments.part in (None, "jobs"):
+        found["tiny"] = tiny_jobs(arguments.tiny)
     if arguments.json:
         print(json.dumps(found, indent=2))
         return

@@ -164,7 +164,8 @@ def api(
 @app.command()
 def worker(
     queues: Annotated[
-        list[str] | None, typer.Option("--queue", help="Take work from this queue only; may be repeated.")
+        list[str] | None,
+        typer.Option("--queue", help="Take work of this kind only; may be repeated. With train come all others."),
     ] = None,
     until_idle: Annotated[
         float | None, typer.Option(min=1, metavar="SECONDS", help="End after this time without work.")

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from service.archives import wrong_with
 from service.depot import GRACE_SECONDS, Depot, Stored, depot_of
 from service.settings import Settings
-from service.store.models import Artifact, Export, ExportState, Job, Measurement, TrainedSupernet
+from service.store.models import Artifact, Export, ExportState, Job, Measurement, TrainedSupernet, Upload
 from service.store.session import Database
 
 
@@ -81,6 +81,7 @@ def garbage(database: Database, settings: Settings, depot: Depot | None) -> Garb
     with database.transaction() as session:
         named = dict(_named(session))
         digests = {sha256 for sha256, _ in named.values()} | set(session.scalars(select(Measurement.sha256)))
+        digests |= set(session.scalars(select(Upload.sha256)))
         jobs = set(session.scalars(select(Job.id)))
     unnamed = [path for path in files if str(path) not in named and not _of_a_job(path, jobs)]
     return Garbage(

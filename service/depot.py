@@ -143,6 +143,64 @@ class Depot:
 
         self._patiently(remove)
 
+    def put(self, name: str, file: Path) -> None:
+        """Keep a file under a name of its own, for a while: until it is part of an object.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
+
+        def send(files: AbstractFileSystem) -> None:
+            key = f"{self._root}/{name}"
+            files.makedirs(str(PurePosixPath(key).parent), exist_ok=True)
+            files.put_file(str(file), key)
+
+        self._patiently(send)
+
+    def get(self, name: str, file: Path) -> None:
+        """Bring such a file.
+
+        Raises:
+            FileNotFoundError: it is not there.
+            Unavailable: the store does not answer.
+        """
+
+        def fetch(files: AbstractFileSystem) -> bool:
+            key = f"{self._root}/{name}"
+            if not files.exists(key):
+                return False
+            files.get_file(key, str(file))
+            return True
+
+        if not self._patiently(fetch):
+            raise FileNotFoundError(name)
+
+    def names(self, folder: str) -> list[str]:
+        """Names of such files in a folder, relative to it and in order.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
+        root = f"{self._root}/{folder}"
+        found = self._patiently(lambda files: list(files.find(root)))
+        return sorted(path.split(f"{root}/", 1)[1] for path in found)
+
+    def drop(self, folder: str) -> None:
+        """Remove such files of a folder.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
+        for name in self.names(folder):
+
+            def remove(files: AbstractFileSystem, key: str = f"{self._root}/{folder}/{name}") -> None:
+                try:
+                    files.rm_file(key)
+                except FileNotFoundError:
+                    return
+
+            self._patiently(remove)
+
     def objects(self) -> Iterator[Stored]:
         """All of them.
 

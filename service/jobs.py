@@ -120,11 +120,10 @@ def _parts(spec: JobSpec, family: str) -> dict[str, Options]:
 def _store(session: Session, spec: JobSpec, idempotency_key: str | None, who: Identity) -> tuple[Job, bool]:
     from sqlalchemy.dialects.postgresql import insert  # slow to import, not needed to start
 
-    job_id = new_id()
-    inserted = session.execute(
+    job = session.scalars(
         insert(Job)
         .values(
-            id=job_id,
+            id=new_id(),
             owner_id=who.key_id,
             name=spec.title,
             recipe=spec.recipe.value,
@@ -142,18 +141,16 @@ def _store(session: Session, spec: JobSpec, idempotency_key: str | None, who: Id
             stage_progress=0.0,
             epoch=0,
             attempts=0,
-            event_seq=0,
+            event_seq=1,
         )
         .on_conflict_do_nothing(index_elements=["idempotency_key"])
-        .returning(Job.id)
-    ).scalar_one_or_none()
-    if inserted is None:  # the same key arrived twice at the same moment
+        .returning(Job)
+    ).one_or_none()
+    if job is None:  # the same key arrived twice at the same moment
         assert idempotency_key is not None
         earlier = session.scalars(select(Job).where(Job.idempotency_key == idempotency_key)).one()
         return _same_request(earlier, spec), False
-    job = queries.locked_job(session, job_id)
-    assert job is not None
-    queries.tell_state(session, job)
+    queries.tell_new(session, job)
     return job, True
 
 

@@ -25,8 +25,8 @@ class Settings(BaseSettings):
     artifacts_url: str | None = Field(
         default=None,
         pattern=r"^[a-z0-9+]+://\S+$",
-        description="Store of objects for checkpoints, supernets and exports, such as s3://bucket/winnow; the folder "
-        "of artifacts on each machine is then a cache of it.",
+        description="Store of objects for checkpoints, supernets, exports and uploads, such as s3://bucket/winnow; the "
+        "folders of these on each machine are then caches of it.",
     )
     database_url: str | None = Field(
         default=None, description="PostgreSQL to use; without it `winnow up` starts its own."

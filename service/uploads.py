@@ -9,8 +9,9 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -21,6 +22,7 @@ from sqlalchemy.orm import Session
 from service.auth.keys import Identity
 from service.auth.quotas import check_bytes
 from service.errors import Conflict, InvalidRequest, NotFound
+from service.store import queries
 from service.store.models import Upload, UploadKind
 from service.unpacking import Kind, Unacceptable, sniff, unpack
 
@@ -94,8 +96,7 @@ def draft(row: Upload, folder: Path, offset: int) -> Iterator[IO[bytes]]:
     if row.path is not None:
         raise Conflict(f"Upload {row.id} is finished.", received_bytes=row.size_bytes)
     folder.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.open(folder / DRAFT, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
-        _hold(file, row)
+    with held(folder, row.id) as file:
         size = file.seek(0, os.SEEK_END)
         if offset != size:
             raise Conflict(f"Upload {row.id} goes on at {size}, not at {offset}.", received_bytes=size)
@@ -104,16 +105,43 @@ def draft(row: Upload, folder: Path, offset: int) -> Iterator[IO[bytes]]:
         os.fsync(file.fileno())
 
 
-def _hold(file: IO[bytes], row: Upload) -> None:
+@contextmanager
+def part(folder: Path) -> Iterator[IO[bytes]]:
+    """A file for the part that is arriving; it goes at the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f".{secrets.token_hex(4)}.part"
+    try:
+        with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            yield file
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def held(folder: Path, upload_id: str) -> Iterator[IO[bytes]]:
+    """The draft, which nobody else of this machine works on meanwhile.
+
+    Raises:
+        Conflict: somebody does.
+    """
+    with os.fdopen(os.open(folder / DRAFT, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
+        _hold(file, upload_id)
+        yield file
+
+
+def _hold(file: IO[bytes], upload_id: str) -> None:
     """Be the only one who works on a draft, until it is closed."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise Conflict(f"Somebody else is sending or finishing upload {row.id}.") from None
+        raise Conflict(f"Somebody else is sending or finishing upload {upload_id}.") from None
 
 
-def finish(row: Upload, folder: Path) -> Kind:
+def finish(row: Upload, folder: Path, keep: Callable[[], None] = lambda: None) -> Kind:
     """Check a whole draft and lay it where jobs may read it. Does so without a transaction: it may take minutes.
+
+    Args:
+        keep: called once the draft is known to be what was announced, and of a type that is taken.
 
     Returns:
         What it is; its place is `place(kind)`, below the folder.
@@ -125,31 +153,51 @@ def finish(row: Upload, folder: Path) -> Kind:
     if (size := received(folder)) < row.size_bytes:
         raise Conflict(f"{size} of {row.size_bytes} bytes have arrived.", received_bytes=size)
     with (folder / DRAFT).open("rb") as file:
-        _hold(file, row)
-        return _finish(row, folder, hashlib.file_digest(file, "sha256").hexdigest())
+        _hold(file, row.id)
+        return _finish(row, folder, hashlib.file_digest(file, "sha256").hexdigest(), keep)
 
 
-def _finish(row: Upload, folder: Path, digest: str) -> Kind:
-    path = folder / DRAFT
+def _finish(row: Upload, folder: Path, digest: str, keep: Callable[[], None]) -> Kind:
     try:
         if digest != row.sha256:
             raise Unacceptable(f"The file has sha256 {digest}, and {row.sha256} was announced.")
-        kind = sniff(path)
-        target = folder / place(kind)
-        if kind in ARCHIVES:
-            shutil.rmtree(target, ignore_errors=True)  # of an API that died while it unpacked
-            unpack(path, kind, target)
-            if row.kind == UploadKind.CHECKPOINT:
-                _check_checkpoint(target)
-            path.unlink()
-        elif row.kind == UploadKind.CHECKPOINT:
+        kind = sniff(folder / DRAFT)
+        if kind not in ARCHIVES and row.kind == UploadKind.CHECKPOINT:
             raise Unacceptable("A checkpoint is an archive of its folder: config.json and safetensors.")
-        else:
-            path.rename(target)
+        lay(folder, kind, place(kind), checkpoint=row.kind == UploadKind.CHECKPOINT, keep=keep)
     except Unacceptable as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise InvalidRequest(str(error)) from None
     return kind
+
+
+def lay(
+    folder: Path, kind: Kind, name: str, *, checkpoint: bool = False, keep: Callable[[], None] = lambda: None
+) -> None:
+    """Lay a draft where jobs may read it, whole or not at all; archives are unpacked.
+
+    Args:
+        name: its place in the folder.
+        checkpoint: whether it must be a checkpoint.
+        keep: called before the draft goes.
+
+    Raises:
+        Unacceptable: the archive holds what is not taken, or is no checkpoint.
+    """
+    path, target = folder / DRAFT, folder / name
+    if kind not in ARCHIVES:
+        keep()
+        path.rename(target)
+        return
+    unpacked = folder / f".{CONTENT}"
+    for left in (unpacked, target):  # of an API that died while it unpacked
+        shutil.rmtree(left, ignore_errors=True)
+    unpack(path, kind, unpacked)
+    if checkpoint:
+        _check_checkpoint(unpacked)
+    keep()
+    unpacked.rename(target)
+    path.unlink()
 
 
 def place(kind: Kind) -> str:
@@ -157,10 +205,12 @@ def place(kind: Kind) -> str:
     return CONTENT if kind in ARCHIVES else f"{CONTENT}{SUFFIXES[kind]}"
 
 
-def remove(session: Session, row: Upload, folder: Path) -> None:
-    """Forget an upload and its files."""
+def remove(session: Session, row: Upload, folder: Path) -> bool:
+    """Forget an upload and its files on this machine; whether no row names its content any more."""
     shutil.rmtree(folder, ignore_errors=True)
     session.delete(row)
+    session.flush()
+    return not queries.named_digests(session, {row.sha256})
 
 
 def _check_checkpoint(folder: Path) -> None:

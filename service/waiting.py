@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -22,12 +22,12 @@ SOON_SECONDS = 10.0
 
 def why(session: Session, jobs: Sequence[Job]) -> dict[str, str]:
     """Why jobs wait, by id; those that do not are left out."""
-    ids = [job.id for job in jobs if job.state in ACTIVE_STATES and job.deleted_at is None]
-    if not ids:
+    given = {job.id: job for job in jobs if job.state in ACTIVE_STATES and job.deleted_at is None}
+    if not given:
         return {}
     seconds = func.extract("epoch", func.now() - waiting_since(Job))
-    rows = session.execute(select(Job, seconds).where(Job.id.in_(ids), *nodes.waiting_jobs()))
-    waiting = {job.id: (job, max(0.0, float(since))) for job, since in rows}
+    rows = session.execute(select(Job.id, seconds).where(Job.id.in_(list(given)), *nodes.waiting_jobs()))
+    waiting = {job_id: (given[job_id], max(0.0, float(since))) for job_id, since in rows}
     if not waiting:
         return {}
     workers, places, holders = nodes.online(session, TRAIN), nodes.places(session, list(waiting)), _holders(session)
@@ -38,10 +38,10 @@ def why(session: Session, jobs: Sequence[Job]) -> dict[str, str]:
     }
 
 
-def _holders(session: Session) -> dict[str, Job]:
-    """Worker -> the job that it holds."""
-    query = select(Job).where(Job.state.in_(ACTIVE_STATES), Job.lease_until > func.now()).order_by(Job.id)
-    return {job.lease_owner: job for job in session.scalars(query) if job.lease_owner is not None}
+def _holders(session: Session) -> dict[str, tuple[str, str]]:
+    """Worker -> id and name of the job that it holds."""
+    query = select(Job.lease_owner, Job.id, Job.name).where(Job.state.in_(ACTIVE_STATES), Job.lease_until > func.now())
+    return {owner: (job_id, name) for owner, job_id, name in session.execute(query.order_by(Job.id)) if owner}
 
 
 def _machines(session: Session, job: Job, seconds: float) -> str | None:
@@ -59,7 +59,9 @@ def _machines(session: Session, job: Job, seconds: float) -> str | None:
     )
 
 
-def _sentence(job: Job, seconds: float, workers: Sequence[WorkerNode], holders: dict[str, Job], place: int) -> str:
+def _sentence(
+    job: Job, seconds: float, workers: Sequence[WorkerNode], holders: Mapping[str, tuple[str, str]], place: int
+) -> str:
     began = "" if job.state == JobState.QUEUED and job.started_at is None else "Its worker went away. "
     since = f"It has waited for {_duration(seconds)}."
     if not workers:
@@ -72,7 +74,7 @@ def _sentence(job: Job, seconds: float, workers: Sequence[WorkerNode], holders: 
         if seconds < SOON_SECONDS:
             return f"{began}A worker takes it up within seconds."
         return f"{began}A worker is free and has not taken it up yet. {since} Place {place} in the queue."
-    named = ", ".join(f"{one.id} ({one.name})" for one in busy[:NAMED])
+    named = ", ".join(f"{job_id} ({name})" for job_id, name in busy[:NAMED])
     more = f" and {len(busy) - NAMED} more" if len(busy) > NAMED else ""
     many = "The worker is" if len(able) == 1 else f"All {len(able)} workers are"
     return f"{began}{many} busy with {named}{more}. Place {place} in the queue. {since}"

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import FrameType
 
 import structlog
@@ -26,7 +26,7 @@ from service import mirror
 from service.errors import Unavailable
 from service.housekeeping import tidy
 from service.lifeline import tied_to_parent
-from service.queue import QUEUES, Queue
+from service.queue import QUEUES, RUN_JOB, Queue
 from service.settings import Settings, get_settings
 from service.store import leases, nodes, schema
 from service.store.session import Database, first_line
@@ -269,10 +269,17 @@ def signal_group(process: subprocess.Popen[bytes], number: int) -> None:
         return
 
 
+def lanes(queues: Sequence[str]) -> list[str]:
+    """The queues that a worker listens to: one that trains has a slot for every other kind of work besides, so that
+    exports and evaluations never wait behind a training, however few workers there are."""
+    return sorted(QUEUES.values()) if QUEUES[RUN_JOB] in queues else sorted(set(queues))
+
+
 def main() -> int:
     """Check the servers, then work until told to stop."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--queues", nargs="+", choices=sorted(QUEUES.values()), default=sorted(QUEUES.values()))
+    every = sorted(QUEUES.values())
+    parser.add_argument("--queues", nargs="+", choices=every, default=every)
     parser.add_argument("--until-idle", type=float, metavar="SECONDS")
     arguments = parser.parse_args()
     configure_logging()
@@ -298,7 +305,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     door = WarmDoor() if settings.warm_runners and sys.platform == "linux" else None
-    Node(arguments.queues, database, queue, settings, door, arguments.until_idle).run()
+    Node(lanes(arguments.queues), database, queue, settings, door, arguments.until_idle).run()
     return 0
 
 

@@ -12,6 +12,7 @@ written:
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -23,6 +24,7 @@ from typing import Any
 
 import structlog
 import torch
+from sqlalchemy import select
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -52,6 +54,7 @@ from service.store.leases import LeaseLost
 from service.store.models import Artifact, EvaluationRow, Export, ExportState, Finalist, Job, JobState
 from service.store.session import Database, first_line
 from service.telemetry import Spans, spans_of
+from service.upload_store import bring, named_in, upload_store_of
 from supernet import distributed
 from supernet.flat import load_tensors
 from supernet.network import Supernet
@@ -72,6 +75,13 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
     """Run a job to its end, and say in its row how it ended."""
     group = distributed.join()
     device = environment.choose_device()
+    try:
+        bring_uploads(database, settings, job_id)
+    except Unavailable as error:
+        if group.rank == 0:
+            said = f"{error.detail} Resume the job once they can be; nothing stored is lost."
+            Reporter(database, job_id, epoch).end(JobState.PAUSED, said)
+        return
     if group.rank > 0:
         torch.set_num_threads(environment.shared_threads())
         replica.follow(database, settings, job_id, epoch, device, group)
@@ -81,6 +91,22 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
         weights = weights_of(read_job(job.spec))
         reporter = Reporter(database, job_id, epoch, spans, weights=weights, mirror=mirror)
         perform(job, reporter, settings, device, group)
+
+
+def bring_uploads(database: Database, settings: Settings, job_id: str) -> None:
+    """See to it that uploads that a job names lie on this machine, if they are kept elsewhere.
+
+    Raises:
+        Unavailable: the store of artifacts does not answer, or has them no more.
+    """
+    store = upload_store_of(settings)
+    if store is None:
+        return
+
+    def named(session: Session) -> set[str]:
+        return named_in(json.dumps(session.scalar(select(Job.spec).where(Job.id == job_id))))
+
+    bring(database, store, settings.uploads_dir, patiently(database, named, DATABASE_PATIENCE_SECONDS))
 
 
 @contextmanager
@@ -167,6 +193,7 @@ def run_helper(database: Database, settings: Settings, job_id: str, _epoch: int)
     spec, facts, file, kept = patiently(database, read, DATABASE_PATIENCE_SECONDS)
     if file is None:
         return
+    bring_uploads(database, settings, job_id)
     environment.fix_threads(facts.get("threads"), largest_macs=0)
     device, space = environment.choose_device(), spec.supernet_space()
     data = prepare_data(spec, space, device, decoding_of(settings))
@@ -217,6 +244,7 @@ def run_export(database: Database, settings: Settings, export_id: str, epoch: in
     store = ArtifactStore.of(settings)
     mirror = mirror_of(settings, database, asked.job)
     try:
+        bring_uploads(database, settings, asked.job.id)
         check_paths(read_job(asked.job.spec), whole=True)
         bundle = exporting.make_export(asked, store, num_threads, decoding_of(settings))
         store.keep(str(bundle.archive.relative_to(store.root)), bundle.sha256)

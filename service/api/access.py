@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response, status
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from service.api.cursors import make_cursor, read_cursor
 from service.api.deps import ADMIN, OPEN, READ, DatabaseDep, IdentityDep, SessionDep
@@ -187,8 +187,11 @@ def create_key(given: KeyIn, session: SessionDep, who: IdentityDep) -> NewKeyOut
 
 
 @router.delete("/keys/{key_id}", dependencies=[ADMIN])
-def revoke_key(key_id: str, session: SessionDep) -> KeyOut:
+def revoke_key(key_id: str, session: SessionDep, request: Request) -> KeyOut:
     """End a key and its sessions, at once. Its jobs stay."""
+    door: Gatekeeper = request.app.state.gatekeeper
+    # Other processes hear of it by PostgreSQL, a moment later.
+    event.listen(session, "after_commit", lambda _session: door.known.forget(), once=True)
     return KeyOut.model_validate(keys.revoke(session, key_id))
 
 

@@ -36,6 +36,7 @@ from service.api import (
     webhooks,
     workers,
 )
+from service.api.deps import brought
 from service.api.openapi import describe
 from service.api.storable_requests import StorableRequests
 from service.auth.door import Door
@@ -50,6 +51,7 @@ from service.settings import Settings, get_settings
 from service.store.notices import Notices
 from service.store.session import Database
 from service.telemetry import spans_of
+from service.upload_store import upload_store_of
 from service.version import version
 from service.webhooks import Courier
 
@@ -129,15 +131,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,  # the dashboard serves it without the internet
         redoc_url=None,
         openapi_url=None,  # a route of the pages, with a guard as all others
-        dependencies=[Depends(guard)],
+        dependencies=[Depends(guard), Depends(brought)],
     )
     app.state.settings, app.state.database, app.state.queue = settings, database, queue
-    app.state.notices = Notices(database)
     app.state.latencies = metrics.Latencies()
     app.state.depot = depot_of(settings, ANSWER_PATIENCE_SECONDS)
+    app.state.uploads = upload_store_of(settings, ANSWER_PATIENCE_SECONDS)
     app.state.spans = spans_of(settings, "api")
     app.state.broker_watch = BrokerWatch(queue)
-    app.state.gatekeeper = Gatekeeper.of(settings, database)
+    app.state.gatekeeper = gatekeeper = Gatekeeper.of(settings, database, lambda: app.state.notices.live)
+    app.state.notices = Notices(database, gatekeeper.known.forget)
     for noun in (
         jobs,
         verbs,

@@ -28,7 +28,7 @@ class ReadyOut(Answer):
 
 
 @router.get("/healthz", dependencies=[OPEN])
-def healthz() -> dict[str, str]:
+async def healthz() -> dict[str, str]:
     """Whether the process answers; asks nobody else."""
     return {"status": "ok"}
 

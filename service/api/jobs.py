@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Header, Query, Response, status
+from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from job.resolve import opened
@@ -45,20 +46,26 @@ Spec = Annotated[
 ]
 
 
-@router.post("", status_code=status.HTTP_201_CREATED, dependencies=[WRITE])
+@router.post("", status_code=status.HTTP_201_CREATED, response_model=JobOut, dependencies=[WRITE])
 def submit(
     spec: Spec,
-    response: Response,
     database: DatabaseDep,
     queue: QueueDep,
     who: IdentityDep,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
-) -> JobOut:
+) -> Response:
     """Submit a job. With an `Idempotency-Key`, sending the same request again gives the same job (200)."""
     with database.transaction() as session:
         job, is_new = jobs.submit(session, spec, idempotency_key, who)
         answer = JobOut.model_validate(job)
-    return made(answer, is_new, response, queue)
+    response = written(answer, status.HTTP_201_CREATED)
+    made(answer, is_new, response, queue)
+    return response
+
+
+def written(answer: BaseModel, code: int = status.HTTP_200_OK) -> Response:
+    """An answer as JSON, written here: FastAPI would change the thread once more to look at it again."""
+    return Response(answer.model_dump_json(), code, media_type="application/json")
 
 
 def made(answer: JobOut, is_new: bool, response: Response, queue: Queue) -> JobOut:
@@ -79,7 +86,7 @@ def wake(queue: Queue, job_id: str) -> None:
         log.warning("wake-up for job %s not sent, the reaper will send it: %s", job_id, error.detail)
 
 
-@router.get("", dependencies=[READ])
+@router.get("", response_model=JobPage, dependencies=[READ])
 def list_jobs(
     session: SessionDep,
     who: IdentityDep,
@@ -98,7 +105,7 @@ def list_jobs(
     ] = "desc",
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before, in the same order.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-) -> JobPage:
+) -> Response:
     """Your jobs, and those shared with your group, newest first. Admins see all."""
     if state is not None and state not in JOB_STATES:
         raise InvalidRequest(f"No state {state!r}. Known: {', '.join(JOB_STATES)}.", known=list(JOB_STATES))
@@ -121,7 +128,7 @@ def list_jobs(
     page, more = rows[:limit], len(rows) > limit
     next_cursor = _cursor(page[-1], sort) if more else None
     found = queries.summaries(session, [job.id for job in page])
-    return job_page(page, found, waiting.why(session, page), next_cursor)
+    return written(job_page(page, found, waiting.why(session, page), next_cursor))
 
 
 def _cursor(last: Job, sort: JobSort) -> str:

@@ -11,6 +11,10 @@ from job.spec import JobSpec
 from service.auth.guard import need_of
 from service.errors import ServiceError
 
+# Where what a query or body names may not be there: jobs, and supernets that are reused.
+NAMES_IN_QUERY_OR_BODY = ("/v1/jobs", "/v1/profile", "/v1/estimate", "/v1/hypervolumes")
+# A request that was made before gives what it made then.
+REPEATED = "What the same request has made before"
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
 # Problems that no class of ours stands for.
 OTHERS = {"not-json": 400, "method-not-allowed": 405}
@@ -74,6 +78,8 @@ def describe(schema: dict[str, Any], routes: Iterator[tuple[str, str, Any]]) -> 
             operation["security"] = [{"key": []}, {"session": []}]
             operation["x-scope"] = str(need.scope)
             operation["description"] = f"{operation.get('description', '')}\n\nNeeds scope `{need.scope}`.".strip()
+        if _may_be_repeated(path, operation):
+            operation["responses"]["200"] = {**operation["responses"]["201"], "description": REPEATED}
         for status in _refusals(method, path, operation, is_open=need is None or need.scope is None):
             operation["responses"][str(status)] = _answer(status)
     return schema
@@ -88,6 +94,12 @@ def _parts_that_recipes_fill() -> Iterator[type[BaseModel]]:
                 yield found
 
 
+def _may_be_repeated(path: str, operation: dict[str, Any]) -> bool:
+    """Whether a request may find that it was made before: with a key for that, or of a target that is replaced."""
+    keyed = any(one["name"] == "idempotency-key" for one in operation.get("parameters", ()))
+    return "201" in operation["responses"] and (keyed or path == "/v1/targets")
+
+
 def _refusals(method: str, path: str, operation: dict[str, Any], *, is_open: bool) -> list[int]:
     """Statuses of problems: what the door and the guard may say, what a path, a body and a verb may meet."""
     found = {403, 422} if operation.get("parameters") or "requestBody" in operation else {403}
@@ -95,8 +107,8 @@ def _refusals(method: str, path: str, operation: dict[str, Any], *, is_open: boo
         found |= {500, 503}
     if not is_open or path == "/v1/session":
         found |= {401, 429}
-    if "{" in path or path in ("/v1/jobs", "/v1/profile", "/v1/estimate"):
-        found.add(404)  # a supernet that is reused counts as well
+    if "{" in path or path in NAMES_IN_QUERY_OR_BODY:
+        found.add(404)
     if method != "GET" or "{job_id}" in path or path.endswith("/download"):
         found.add(409)
     if "requestBody" in operation:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import secrets
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
+from anyio import CancelScope
 from fastapi import APIRouter, Query, Request, Response, status
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import func, select
@@ -14,14 +15,15 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from service import uploads
-from service.api.deps import READ, WRITE, DatabaseDep, IdentityDep, SessionDep, SettingsDep
+from service.api.deps import READ, WRITE, DatabaseDep, IdentityDep, SessionDep, SettingsDep, StoreDep
 from service.api.schemas import Answer
 from service.auth.keys import Identity
-from service.errors import TooLarge
+from service.errors import Conflict, InvalidRequest, TooLarge
 from service.settings import Settings
 from service.store.models import Upload, UploadKind
 from service.store.session import Database
 from service.unpacking import Kind
+from service.upload_store import UploadStore
 
 router = APIRouter(prefix="/v1", tags=["uploads"])
 
@@ -56,12 +58,16 @@ class UploadOut(Answer):
     finished_at: datetime | None = Field(description="When it was complete and checked; null: not yet.")
 
     @classmethod
-    def of(cls, row: Upload, settings: Settings) -> UploadOut:
+    def of(cls, row: Upload, settings: Settings, store: UploadStore | None) -> UploadOut:
         """An upload, and how much of it has arrived."""
         folder = settings.uploads_dir / row.id
+        if row.path is not None:
+            arrived = row.size_bytes
+        else:
+            arrived = uploads.received(folder) if store is None else store.received(row.id)
         return cls(
             **{name: getattr(row, name) for name in ("id", "kind", "name", "size_bytes", "sha256", "type")},
-            received_bytes=uploads.received(folder) if row.path is None else row.size_bytes,
+            received_bytes=arrived,
             path=None if row.path is None else str(folder / row.path),
             created_at=row.created_at,
             finished_at=row.finished_at,
@@ -98,19 +104,21 @@ def _begin(
         session, secrets.token_hex(16), kind, given.name, given.size_bytes, given.sha256, who, settings.upload_bytes
     )
     response.headers["Location"] = f"/v1/uploads/{row.id}"
-    return UploadOut.of(row, settings)
+    return UploadOut.of(row, settings, None)
 
 
 @router.get("/uploads", dependencies=[READ])
-def list_uploads(session: SessionDep, settings: SettingsDep, who: IdentityDep) -> UploadPage:
+def list_uploads(database: DatabaseDep, settings: SettingsDep, store: StoreDep, who: IdentityDep) -> UploadPage:
     """Your uploads, newest first; for admins all."""
-    return UploadPage(uploads=[UploadOut.of(row, settings) for row in uploads.listed(session, who)])
+    with database.transaction() as session:
+        rows = uploads.listed(session, who)
+    return UploadPage(uploads=[UploadOut.of(row, settings, store) for row in rows])
 
 
 @router.get("/uploads/{upload_id}", dependencies=[READ])
-def read(upload_id: str, session: SessionDep, settings: SettingsDep) -> UploadOut:
+def read(upload_id: str, database: DatabaseDep, settings: SettingsDep, store: StoreDep) -> UploadOut:
     """One upload, and where to go on with it."""
-    return UploadOut.of(uploads.get(session, upload_id), settings)
+    return UploadOut.of(_row(database, upload_id), settings, store)
 
 
 @router.put(
@@ -123,43 +131,82 @@ async def send_part(
     request: Request,
     database: DatabaseDep,
     settings: SettingsDep,
+    store: StoreDep,
     offset: Annotated[int, Query(ge=0, lt=2**63, description="Bytes that have arrived before.")] = 0,
 ) -> UploadOut:
     """The next part of the file, as it is. After a broken connection ask where to go on."""
     row = await run_in_threadpool(_row, database, upload_id)
-    with uploads.draft(row, settings.uploads_dir / row.id, offset) as file:
-        count = 0
-        try:
-            async for piece in request.stream():
-                count += len(piece)
-                if count > PART_BYTES or offset + count > row.size_bytes:
-                    raise TooLarge(
-                        f"A part has at most {PART_BYTES} bytes, and the file the {row.size_bytes} announced."
-                    )
-                await run_in_threadpool(file.write, piece)
-        except TooLarge:
-            file.truncate(offset)
-            raise
-    return await run_in_threadpool(UploadOut.of, row, settings)
+    folder = settings.uploads_dir / row.id
+    if store is None:
+        with uploads.draft(row, folder, offset) as file:
+            await _receive(request, row, offset, file, offset)
+    else:
+        await run_in_threadpool(store.refuse_gap, row, offset)
+        with uploads.part(folder) as file:
+            try:
+                await _receive(request, row, offset, file, 0)
+            finally:  # a broken connection costs what did not arrive
+                file.flush()
+                with CancelScope(shield=True):
+                    await run_in_threadpool(store.keep_part, row.id, offset, Path(file.name))
+    return await run_in_threadpool(UploadOut.of, row, settings, store)
+
+
+async def _receive(request: Request, row: Upload, offset: int, file: IO[bytes], begin: int) -> None:
+    """Write what arrives.
+
+    Args:
+        begin: length of the file before, to which it returns if too much arrives.
+    """
+    count = 0
+    try:
+        async for piece in request.stream():
+            count += len(piece)
+            if count > PART_BYTES or offset + count > row.size_bytes:
+                raise TooLarge(f"A part has at most {PART_BYTES} bytes, and the file the {row.size_bytes} announced.")
+            await run_in_threadpool(file.write, piece)
+    except TooLarge:
+        file.truncate(begin)
+        raise
 
 
 @router.post("/uploads/{upload_id}/finish", dependencies=[WRITE])
-def finish(upload_id: str, database: DatabaseDep, settings: SettingsDep) -> UploadOut:
+def finish(upload_id: str, database: DatabaseDep, settings: SettingsDep, store: StoreDep) -> UploadOut:
     """Check the whole file, unpack it if it is an archive, and open it to jobs. One that is refused is sent again."""
     row, folder = _row(database, upload_id), settings.uploads_dir / upload_id
     if row.path is None:
-        kind = uploads.finish(row, folder)
+        kind = uploads.finish(row, folder) if store is None else _finish_gathered(store, row, folder)
         with database.transaction() as session:
             row = uploads.get(session, upload_id)
             row.type, row.path = kind, uploads.place(kind)
             row.finished_at = session.scalar(select(func.now()))
-    return UploadOut.of(row, settings)
+        if store is not None:
+            store.drop_parts(upload_id)
+    return UploadOut.of(row, settings, store)
+
+
+def _finish_gathered(store: UploadStore, row: Upload, folder: Path) -> Kind:
+    """Finish an upload whose parts may have arrived at several machines."""
+    if (arrived := store.received(row.id)) < row.size_bytes:
+        raise Conflict(f"{arrived} of {row.size_bytes} bytes have arrived.", received_bytes=arrived)
+    store.gather(row.id)
+    try:
+        return uploads.finish(row, folder, lambda: store.keep(row.id, row.sha256))
+    except InvalidRequest:
+        store.drop_parts(row.id)  # it must be sent again
+        raise
 
 
 @router.delete("/uploads/{upload_id}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[WRITE])
-def remove(upload_id: str, session: SessionDep, settings: SettingsDep) -> None:
+def remove(upload_id: str, database: DatabaseDep, settings: SettingsDep, store: StoreDep) -> None:
     """Forget an upload and its files. Jobs that name it fail when they read it."""
-    uploads.remove(session, uploads.get(session, upload_id), Path(settings.uploads_dir / upload_id))
+    with database.transaction() as session:
+        row = uploads.get(session, upload_id)
+        unnamed = uploads.remove(session, row, Path(settings.uploads_dir / upload_id))
+    if store is not None:
+        store.drop_parts(upload_id)
+        if unnamed:
+            store.discard(row.sha256)
 
 
 def _row(database: Database, upload_id: str) -> Upload:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,12 +13,10 @@ from job import paths
 from service.auth.hosts import SAFE_METHODS, allowed_hosts, refusal
 from service.auth.keys import NOBODY, Identity
 from service.auth.sessions import SECRET_FILE, read_or_make
+from service.auth.trail import Trail
 from service.settings import Settings
-from service.store.models import AuditRow
 from service.store.session import Database
 from service.telemetry import PARENT
-
-log = logging.getLogger(__name__)
 
 # Of answers that are no page; pages bring their own policy.
 ANSWER_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -55,7 +51,7 @@ class Door:
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, database: Database, took: Took = _unheard) -> None:
-        self._app, self._database, self._took = app, database, took
+        self._app, self._trail, self._took = app, Trail(database), took
         self._allowed = allowed_hosts(settings.allowed_hosts, settings.host)
         self._keyless = settings.auth == "off"
         self._paths = settings.path_policy()
@@ -117,26 +113,15 @@ class Door:
         """One row of the audit trail. The answer waits for it; without a database nothing was changed either."""
         who: Identity = scope.get("state", {}).get("identity", NOBODY)
         client = scope.get("client")
-        row = AuditRow(
-            key_id=who.key_id,
-            key_name=who.name,
-            address=client[0] if client else None,
-            method=scope["method"],
-            path=scope["path"].replace("\0", "?")[:500],
-            status=status,
-        )
-        try:
-            with self._database.transaction() as session:
-                session.add(row)
-        except SQLAlchemyError as error:
-            log.error(
-                "not in the audit trail: %s %s by %s, %d (%s)",
-                row.method,
-                row.path,
-                row.key_name,
-                status,
-                type(error).__name__,
-            )
+        row = {
+            "key_id": who.key_id,
+            "key_name": who.name,
+            "address": client[0] if client else None,
+            "method": scope["method"],
+            "path": scope["path"].replace("\0", "?")[:500],
+            "status": status,
+        }
+        self._trail.write(row)
 
 
 def _flat(scope: Scope) -> dict[str, str]:

@@ -7,16 +7,19 @@ changed, and its own or shared with its group to be seen; anything else does not
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 
 from service.auth import keys
 from service.auth.hosts import SAFE_METHODS
 from service.auth.keys import ANYBODY, NOBODY, Identity
-from service.auth.ownership import check_named
+from service.auth.known import KnownKeys
+from service.auth.ownership import check_named, names_nothing_owned
 from service.auth.rates import Rates
 from service.auth.scopes import Scope
 from service.auth.sessions import BrowserSession, Sessions
@@ -64,13 +67,18 @@ class Gatekeeper:
     database: Database
     sessions: Sessions
     rates: Rates
+    known: KnownKeys
     keyless: bool
 
     @classmethod
-    def of(cls, settings: Settings, database: Database) -> Gatekeeper:
-        """Make the gatekeeper that the settings ask for."""
+    def of(cls, settings: Settings, database: Database, told: Callable[[], bool] = lambda: False) -> Gatekeeper:
+        """Make the gatekeeper that the settings ask for.
+
+        Args:
+            told: whether revoked keys are told of now.
+        """
         sessions = Sessions(settings.data_dir, settings.session_hours)
-        return cls(database, sessions, Rates(settings), settings.auth == "off")
+        return cls(database, sessions, Rates(settings), KnownKeys(told), settings.auth == "off")
 
 
 def need_of(route: Any) -> Need | None:
@@ -79,7 +87,7 @@ def need_of(route: Any) -> Need | None:
     return needs[-1] if needs else None
 
 
-def guard(request: Request) -> Identity:
+async def guard(request: Request) -> Identity:
     """Let a request in, or refuse it.
 
     Raises:
@@ -91,27 +99,40 @@ def guard(request: Request) -> Identity:
     """
     need = need_of(request.scope.get("route"))
     try:
-        return _decide(request, need)
+        if need is None:
+            raise Forbidden("This address does not say who may use it, so nobody may.")
+        return _at_once(request, need) or await run_in_threadpool(_decide, request, need)
     except ServiceError as error:
         if need is not None and need.page:
             raise PageRefused(error) from None
         raise
 
 
-def _decide(request: Request, need: Need | None) -> Identity:
-    if need is None:
-        raise Forbidden("This address does not say who may use it, so nobody may.")
+def _at_once(request: Request, need: Need) -> Identity | None:
+    """What can be decided without asking a server, so without a thread; None: ask."""
     door: Gatekeeper = request.app.state.gatekeeper
-    who, visit = NOBODY, None
     if need.scope is None:
         return _note(request, ANYBODY if door.keyless else NOBODY, None)
+    if door.rates.shared:
+        return None
+    who = ANYBODY if door.keyless else door.known.get(_bearer(request) or "")
+    if who is None or not who.may(need.scope) or not names_nothing_owned(who, request.path_params):
+        return None
+    if not door.keyless:
+        door.rates.check_wrong_keys(address_of(request))
+    door.rates.count(who.key_id or address_of(request))
+    return _note(request, who, None)
+
+
+def _decide(request: Request, need: Need) -> Identity:
+    door: Gatekeeper = request.app.state.gatekeeper
+    assert need.scope is not None
+    who, visit = ANYBODY, None
     if door.keyless:
         door.rates.count(address_of(request))
-        who = ANYBODY
     with door.database.transaction() as session:
         if not door.keyless:
-            row, visit = _key_of(request, session, door)
-            who = keys.identity(row)
+            who, visit = _who(request, session, door)
             door.rates.count(who.key_id or "")
         _note(request, who, visit)
         if not who.may(need.scope):
@@ -127,16 +148,34 @@ def _note(request: Request, who: Identity, visit: BrowserSession | None) -> Iden
     return who
 
 
-def _key_of(request: Request, session: Session, door: Gatekeeper) -> tuple[Any, BrowserSession | None]:
-    """The valid key that a request carries, and its session if it came by one."""
+def _bearer(request: Request) -> str | None:
+    """The key in a request's header; None: it has no such header.
+
+    Raises:
+        Unauthorized: it holds something else.
+    """
     given = request.headers.get("authorization")
-    if given is not None:
-        kind, _, text = given.partition(" ")
-        if kind.lower() != "bearer":
-            raise Unauthorized("Send the key as `Authorization: Bearer KEY`.")
+    if given is None:
+        return None
+    kind, _, text = given.partition(" ")
+    if kind.lower() != "bearer":
+        raise Unauthorized("Send the key as `Authorization: Bearer KEY`.")
+    return text.strip()
+
+
+def _who(request: Request, session: Session, door: Gatekeeper) -> tuple[Identity, BrowserSession | None]:
+    """Whose valid key a request carries, and its session if it came by one."""
+    text = _bearer(request)
+    if text is not None:
         door.rates.check_wrong_keys(address_of(request))
+        if (known := door.known.get(text)) is not None:
+            return known, None
+        age = door.known.age
         try:
-            return keys.find(session, text.strip()), None
+            row = keys.find(session, text)
+            who = keys.identity(row)
+            door.known.keep(text, who, age, keys.seconds_left(session, row))
+            return who, None
         except Unauthorized:
             door.rates.wrong_key(address_of(request))
             raise
@@ -150,7 +189,7 @@ def _key_of(request: Request, session: Session, door: Gatekeeper) -> tuple[Any, 
     row = keys.of_id(session, visit.key_id)
     if request.method not in SAFE_METHODS:
         door.sessions.check_csrf(request, visit)
-    return row, visit
+    return keys.identity(row), visit
 
 
 def address_of(request: Request) -> str:

@@ -29,12 +29,17 @@ LINK_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who asks. Without keys (`WINNOW_AUTH=off`) everybody is `ANYBODY`."""
+    """Who asks. Without keys (`WINNOW_AUTH=off`) everybody is `ANYBODY`.
+
+    Attributes:
+        limited: whether the key has a quota.
+    """
 
     key_id: str | None
     name: str
     scope: Scope | None
     group: str | None = None
+    limited: bool = False
 
     def may(self, scope: Scope) -> bool:
         """Whether the scope is one of this identity's."""
@@ -147,8 +152,7 @@ def checked(session: Session, row: ApiKey) -> ApiKey:
     Raises:
         Unauthorized: it is.
     """
-    now = session.scalar(select(func.now()))
-    assert now is not None
+    now = _now(session)
     if row.revoked_at is not None:
         raise Unauthorized(f"Key {row.id} was revoked. Ask an admin for another one.")
     if row.expires_at is not None and row.expires_at <= now:
@@ -158,9 +162,19 @@ def checked(session: Session, row: ApiKey) -> ApiKey:
     return row
 
 
+def _now(session: Session) -> datetime:
+    return session.execute(select(func.now())).scalar_one()
+
+
+def seconds_left(session: Session, row: ApiKey) -> float | None:
+    """Until a key expires, by the database's clock; None: it does not."""
+    return None if row.expires_at is None else (row.expires_at - _now(session)).total_seconds()
+
+
 def identity(row: ApiKey) -> Identity:
     """Who a key is."""
-    return Identity(row.id, row.name, row.scope, row.group)
+    limited = (row.max_jobs, row.max_evaluations, row.max_bytes) != (None, None, None)
+    return Identity(row.id, row.name, row.scope, row.group, limited)
 
 
 def revoke(session: Session, key_id: str) -> ApiKey:

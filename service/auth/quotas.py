@@ -50,10 +50,7 @@ def check_bytes(session: Session, who: Identity) -> None:
 
 def _limited(session: Session, who: Identity, *, lock: bool) -> ApiKey | None:
     """The key, if anything of it is limited."""
-    key = None if who.key_id is None else session.get(ApiKey, who.key_id)
-    if key is None or (key.max_jobs, key.max_evaluations, key.max_bytes) == (None, None, None):
-        return None
-    return session.get(ApiKey, key.id, with_for_update=True) if lock else key
+    return session.get(ApiKey, who.key_id, with_for_update=lock) if who.limited else None
 
 
 def _refuse_bytes(session: Session, key: ApiKey) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from service.errors import TooMany
@@ -12,6 +12,7 @@ from service.queue import NAMESPACE, redis_url_of
 from service.settings import Settings
 
 if TYPE_CHECKING:
+    from limits import RateLimitItem
     from limits.strategies import RateLimiter
 
 log = logging.getLogger(__name__)
@@ -21,11 +22,15 @@ WRONG_KEYS = "20/minute"
 
 
 class Rates:
-    """Counts requests, in this process or, shared by several, in Redis."""
+    """Counts requests, in this process or, shared by several, in Redis.
+
+    Attributes:
+        shared: whether counting asks Redis.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._limit, self._redis_url = settings.rate_limit, settings.redis_url
-        self._shared = settings.rate_limit_shared == "on"
+        self.shared = settings.rate_limit_shared == "on"
 
     def count(self, who: str) -> None:
         """Count a request.
@@ -50,21 +55,17 @@ class Rates:
         Raises:
             TooMany: it has.
         """
-        from limits import parse
-
-        limit = parse(WRONG_KEYS)
+        limit = _parsed(WRONG_KEYS)
         if not self._asking(lambda by: by.test(limit, "wrong keys", address)):
             raise _too_many(WRONG_KEYS, "wrong keys")
 
     def _hit(self, text: str, kind: str, who: str) -> None:
-        from limits import parse
-
-        limit = parse(text)
+        limit = _parsed(text)
         if not self._asking(lambda by: by.hit(limit, kind, who)):
             raise _too_many(text, kind)
 
     def _asking(self, ask: Callable[[RateLimiter], bool]) -> bool:
-        if self._shared:
+        if self.shared:
             try:
                 return bool(ask(self._in_redis))
             except Exception as error:
@@ -87,6 +88,13 @@ class Rates:
         url = redis_url_of(self._redis_url or "").replace("unix://", "redis+unix://", 1)
         options: dict[str, Any] = {"socket_connect_timeout": 1, "socket_timeout": 1, "key_prefix": f"{NAMESPACE}limits"}
         return FixedWindowRateLimiter(storage_from_string(url, **options))
+
+
+@cache
+def _parsed(text: str) -> RateLimitItem:
+    from limits import parse
+
+    return parse(text)
 
 
 def _too_many(limit: str, kind: str) -> TooMany:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from sqlalchemy import func, select
@@ -33,12 +33,16 @@ def tell(session: Session, channel: str, subject: str) -> None:
 class Notices:
     """Listens on a connection and a thread of its own, and rings the bells of those who wait in the event loop.
 
+    Args:
+        on_keys: called, in the thread, when a key was revoked or may have been.
+
     Attributes:
         live: whether notices arrive; if not, whoever waits should ask as often as it needs news.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, on_keys: Callable[[], None] = lambda: None) -> None:
         self.live = False
+        self._on_keys = on_keys
         self._url = database.url.replace("postgresql+psycopg://", "postgresql://", 1)
         self._bells: dict[str, set[asyncio.Event]] = {}
         self._stopped = threading.Event()
@@ -78,10 +82,13 @@ class Notices:
                 with psycopg.connect(patient, autocommit=True) as connection:
                     for channel in (JOBS, KEYS):
                         connection.execute(f"LISTEN {channel}")
+                    self._on_keys()  # what was told meanwhile was not heard
                     self.live = True
-                    self._ring(None)  # what was told meanwhile was not heard
+                    self._ring(None)
                     while not self._stopped.is_set():
                         for notice in connection.notifies(timeout=LOOK_SECONDS):
+                            if notice.channel == KEYS:
+                                self._on_keys()
                             self._ring(notice.payload if notice.channel == JOBS else None)
                             if self._stopped.is_set():
                                 break

@@ -50,6 +50,7 @@ from service.store.models import (
     Measurement,
     Stage,
     TrainedSupernet,
+    Upload,
     Weights,
 )
 
@@ -242,6 +243,12 @@ def tell_state(session: Session, job: Job) -> None:
     outbox.write(session, job)
 
 
+def tell_new(session: Session, job: Job) -> None:
+    """Say that a job was made, in its first event. Nobody can have known its id, so nobody listens."""
+    session.add(JobEvent(job_id=job.id, seq=1, kind="state", data={"state": job.state, "message": None}))
+    outbox.write(session, job)
+
+
 def reopen(session: Session, job: Job) -> None:
     """Take a locked job that has failed, or was cancelled, up again. Its number grows at once, so that no runner of
     before can write."""
@@ -430,7 +437,7 @@ def forget_artifacts(session: Session, artifact_ids: Sequence[int]) -> set[str]:
 def named_digests(session: Session, digests: Collection[str]) -> set[str]:
     """Those of some digests under which a row names a file."""
     found: set[str] = set()
-    for column in (Artifact.sha256, TrainedSupernet.sha256, Export.sha256, Measurement.sha256):
+    for column in (Artifact.sha256, TrainedSupernet.sha256, Export.sha256, Measurement.sha256, Upload.sha256):
         found.update(digest for digest in session.scalars(select(column).where(column.in_(digests))) if digest)
     return found
 

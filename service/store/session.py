@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import ExceptionContext, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, InvalidatePoolError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from service.errors import Unavailable
 from service.store.storable import to_json
@@ -30,6 +33,9 @@ KEEPALIVES = {
     "tcp_user_timeout": 30_000,
 }
 POOL_SIZE, POOL_OVERFLOW = 10, 20
+# A connection that has rested for so long is tried before it is used: a request that follows another saves that way.
+PING_AFTER_SECONDS = 1.0
+RESTS_SINCE = "rests_since"
 # A request that gets no connection in this time is answered with 503.
 POOL_TIMEOUT_SECONDS = 5
 
@@ -74,6 +80,25 @@ def _cut_off(context: ExceptionContext) -> OperationalError | None:
     return OperationalError(context.statement, None, original, connection_invalidated=True)
 
 
+def _note_rest(_raw: object, record: ConnectionPoolEntry) -> None:
+    """A connection goes back to the pool."""
+    record.info[RESTS_SINCE] = time.monotonic()
+
+
+def _ping_after_rest(raw: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
+    """Try a connection that has rested for long enough to have died; one that dies otherwise costs a 503 as any."""
+    if time.monotonic() - record.info.get(RESTS_SINCE, float("inf")) < PING_AFTER_SECONDS:
+        return
+    import psycopg
+
+    try:
+        raw.autocommit = True
+        raw.execute("")
+        raw.autocommit = False
+    except psycopg.Error as error:
+        raise InvalidatePoolError(str(error)) from None  # the pool connects anew, and so do those that are as old
+
+
 class Database:
     """A pool of connections. One transaction per request, task or write of a runner."""
 
@@ -81,7 +106,6 @@ class Database:
         self.url = normalise_url(url)
         self.engine = create_engine(
             self.url,
-            pool_pre_ping=True,
             json_serializer=to_json,
             pool_size=POOL_SIZE,
             max_overflow=POOL_OVERFLOW,
@@ -93,6 +117,8 @@ class Database:
             },
         )
         event.listen(self.engine, "handle_error", _cut_off)
+        event.listen(self.engine, "checkin", _note_rest)
+        event.listen(self.engine, "checkout", _ping_after_rest)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
     @contextmanager

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -47,7 +49,7 @@ JOB = {
 
 @pytest.fixture(scope="module")
 def chaotic() -> Iterator[Stack]:
-    """A stack of its own, with short patience, that looks after its parts."""
+    """A stack of its own, with short patience, that looks after its parts; a second node only exports and reaps."""
     before = dict(os.environ)
     # A job may die as often as there are moments, and still goes on.
     os.environ.update({**FAST, "WINNOW_STALL_SECONDS": str(STALL_SECONDS), "WINNOW_MAX_ATTEMPTS": "1000"})
@@ -62,7 +64,12 @@ def chaotic() -> Iterator[Stack]:
 
             watching = threading.Thread(target=look_after)
             watching.start()
+            environment = {**os.environ, **stack.environment(), "WINNOW_WARM_RUNNERS": "false"}
+            command = [sys.executable, "-m", "workers.node", "--queues", "export"]
+            second = subprocess.Popen(command, env=environment, start_new_session=True)
             yield stack
+            second.terminate()
+            second.wait()
             ended.set()
             watching.join()
     os.environ.clear()
@@ -104,6 +111,9 @@ class Faults:
             "worker frozen beyond its lease": lambda: self._freeze(
                 _group(stack.children["worker"].pid), LEASE_SECONDS + 2
             ),
+            "supervisor killed": lambda: self._signal(_slots(worker()), signal.SIGKILL),
+            "connections to the database cut": self._cut_database,
+            "connections to the broker cut": self._cut_broker,
             "API killed": lambda: self._signal([stack.children["api"].pid], signal.SIGKILL),
             "broker flushed": self._flush,
             "broker killed": self._kill_broker,
@@ -130,10 +140,35 @@ class Faults:
         with Redis(unix_socket_path=str(socket_of(self._stack.data_dir))) as redis:
             redis.flushall()
 
+    def _cut_broker(self) -> None:
+        with Redis(unix_socket_path=str(socket_of(self._stack.data_dir))) as redis:
+            redis.execute_command("CLIENT", "KILL", "TYPE", "normal")
+
+    def _cut_database(self) -> None:
+        """Within transactions and between them, those of runners, supervisors, nodes and the API."""
+        assert self._stack.servers is not None
+        mine = Database(self._stack.servers.database_url)
+        with mine.engine.connect() as connection:
+            others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+            connection.exec_driver_sql(f"{others} AND datname = current_database()")
+        mine.close()
+
     def _kill_broker(self) -> None:
         with Redis(unix_socket_path=str(socket_of(self._stack.data_dir))) as redis:
             pid = int(redis.info("server")["process_id"])
         self._signal([pid], signal.SIGKILL)
+
+
+def _slots(node: int) -> list[int]:
+    """The slots of a node, and their processes."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with suppress(OSError, IndexError, ValueError):
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent == node and b"celery" in (folder / "cmdline").read_bytes():
+                    found += _group(int(folder.name))
+    return found
 
 
 def _group(pid: int) -> list[int]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from PIL import Image
 
 from service.client import Client
 from service.stack import Stack
-from tests.e2e.helpers import is_finished, wait_for
+from tests.e2e.helpers import in_stage, is_finished, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -103,3 +106,25 @@ def test_an_archive_that_is_gone_is_made_again(client: Client, stack: Stack, sma
     again = client.export(job["id"], chosen)
     assert again["id"] == made["id"]
     assert unpacked(client.download(again, tmp_path), tmp_path).is_dir()
+
+
+def test_exports_do_not_wait_behind_a_training(client: Client, stack: Stack, small) -> None:
+    """On the only worker, started for trainings alone, which a training holds all the while."""
+    job, _ = small
+    stack.children["worker"].terminate()
+    stack.children["worker"].wait()
+    command = [sys.executable, "-m", "workers.node", "--queues", "train"]
+    alone = subprocess.Popen(command, env={**os.environ, **stack.environment()}, start_new_session=True)
+    try:
+        training = client.submit({"recipe": "bignas", "training": {"epochs": 100_000}})["id"]
+        wait_for(client, training, in_stage("train supernet"))
+        made = client.export(job["id"], networks(client, job)[0], formats=["safetensors"], weights="unhealed")
+        assert made["state"] == "succeeded"
+        now = client.job(training)
+        assert (now["state"], now["stage"]) == ("running", "train supernet")
+        client.verb(training, "cancel")
+        wait_for(client, training, is_finished)
+    finally:
+        alone.terminate()
+        alone.wait()
+        stack.spawn_worker()

@@ -55,3 +55,16 @@ def test_ends_once_it_has_had_nothing_to_do_for_as_long_as_asked(
     ran = clock.now - began
     assert busy + PATIENCE <= ran + 2 * settings.reap_seconds
     assert ran < busy + PATIENCE + 3 * settings.reap_seconds
+
+
+@pytest.mark.parametrize(
+    ("asked", "has"),
+    [
+        (["train"], ["evaluate", "export", "train"]),
+        (["train", "export"], ["evaluate", "export", "train"]),
+        (["export"], ["export"]),
+        (["evaluate", "export", "export"], ["evaluate", "export"]),
+    ],
+)
+def test_a_worker_that_trains_has_a_slot_for_all_else(asked: list[str], has: list[str]) -> None:
+    assert node.lanes(asked) == has
