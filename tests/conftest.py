@@ -20,6 +20,7 @@ from service.stack import Stack, running_stack
 from service.store import schema
 from service.store.session import Database
 from tests.docs.families import write_documented_family
+from tests.tiers import mark_inherited
 
 # The same examples on every run and every machine, however slow it is.
 hypothesis.settings.register_profile("winnow", derandomize=True, deadline=None, database=None, max_examples=100)
@@ -52,6 +53,11 @@ TINY_JOB = {
     "search": {"algorithm": "nsga2", "evaluations": 24, "options": {"population": 12}, "calibration_images": 128},
     "hardware": {"seconds": 0.02},
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Which inherited tests are for the thorough run."""
+    mark_inherited(items)
 
 
 def pytest_collection_finish() -> None:

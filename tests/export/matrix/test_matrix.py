@@ -15,6 +15,7 @@ from export.proof import checked
 from plugins.kinds import FORMATS
 from tests.export.matrix.table import ROWS, answer, formats, table
 from tests.export.random_networks import checkpoint_of, random_contents, samples_of, space_of
+from tests.tiers import mostly_thorough
 
 PAGE = Path(__file__).parents[3] / "docs" / "formats.md"
 # Formats whose tool is a package of its own.
@@ -23,7 +24,7 @@ PAIRS = [(row, column) for row in ROWS for column in formats() if answer(row, co
 # Types of which a random network is mostly none that transformers has: experts that differ, norms across heads.
 ROUTED = ("mixtral", "qwen3_moe", "olmo2")
 # One pair on every run; each takes seconds of imports in a clean process.
-QUICK = {("llama", "gguf")}
+QUICK = ("llama", "gguf")
 
 
 def test_the_page_has_the_table() -> None:
@@ -33,7 +34,7 @@ def test_the_page_has_the_table() -> None:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("row", "column"),
-    [pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.thorough) for pair in PAIRS],
+    mostly_thorough(PAIRS, QUICK),
 )
 def test_a_random_network_is_written_verified_and_verified_again(row: str, column: str, tmp_path: Path) -> None:
     if column in PACKAGES and importlib.util.find_spec(PACKAGES[column]) is None:
