@@ -130,8 +130,19 @@ def database(servers: EmbeddedServers) -> Iterator[Database]:
 @pytest.fixture
 def settings(servers: EmbeddedServers, tmp_path: Path) -> Settings:
     """Settings that name the bare servers, and need no keys: those have tests of their own."""
+    return settings_of(servers, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def lasting_settings(servers: EmbeddedServers, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """The same for all tests of a module: an API's first request costs as much as its next thirty."""
+    return settings_of(servers, tmp_path_factory.mktemp("data"))
+
+
+def settings_of(servers: EmbeddedServers, folder: Path) -> Settings:
+    """Settings with a data folder."""
     return Settings(
-        data_dir=tmp_path,
+        data_dir=folder,
         database_url=servers.database_url,
         redis_url=servers.redis_url,
         auth="off",

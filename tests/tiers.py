@@ -93,6 +93,19 @@ INHERITED = {
             }
         ),
     ),
+    "TestFormats": Inherited(
+        whole=frozenset({"onnx"}),
+        each=frozenset(
+            {
+                "test_a_format_for_everybody_is_in_every_bundle",
+                "test_a_small_network_comes_back",
+                "test_it_has_a_folder_of_its_own",
+                "test_it_has_a_tolerance_and_a_way_back",
+                "test_it_names_what_loading_imports",
+                "test_it_says_what_it_is",
+            }
+        ),
+    ),
     "TestOptunasOwn": Inherited(
         each=frozenset(
             {

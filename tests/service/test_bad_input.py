@@ -25,10 +25,10 @@ from tests.docs.families import write_documented_family
 from tests.tiers import mostly_thorough
 
 
-@pytest.fixture
-def api(settings: Settings) -> Iterator[TestClient]:
+@pytest.fixture(scope="module")
+def api(lasting_settings: Settings) -> Iterator[TestClient]:
     """The API on bare servers: no worker takes its jobs."""
-    with open_api(settings) as client:
+    with open_api(lasting_settings) as client:
         yield client
 
 
