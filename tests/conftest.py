@@ -22,9 +22,10 @@ from service.store.session import Database
 from tests.docs.families import write_documented_family
 from tests.tiers import mark_inherited
 
-# The same examples on every run and every machine, however slow it is.
-hypothesis.settings.register_profile("winnow", derandomize=True, deadline=None, database=None, max_examples=100)
-hypothesis.settings.load_profile("winnow")
+# The same examples on every run and every machine, however slow it is; `make test-all` names the other profile.
+for profile, examples in {"quick": 25, "thorough": 100}.items():
+    hypothesis.settings.register_profile(profile, derandomize=True, deadline=None, database=None, max_examples=examples)
+hypothesis.settings.load_profile("quick")
 
 # Threads of OpenMP that wait should sleep: where other programs use the cores, spinning ones made a
 # training step of these tests six times as slow. The number of threads stays torch's default.
