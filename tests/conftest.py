@@ -61,10 +61,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     mark_inherited(items)
 
 
+# Imports and the collection of tests make next to no garbage, and looking for it takes longer the more there is.
+gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """What is loaded by now stays: each collection of garbage walked through all of it (0.4 s)."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -215,7 +215,7 @@ def test_a_mistake_of_ours_carries_them_too(settings: Settings) -> None:
     assert answer.headers["x-frame-options"] == "DENY"
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "winnow.example"])
+@pytest.mark.parametrize("host", mostly_thorough(["0.0.0.0", "::", "192.168.1.5", "winnow.example"], "0.0.0.0"))
 def test_keys_cannot_be_off_on_a_network(settings: Settings, host: str) -> None:
     with pytest.raises(ValueError, match="WINNOW_AUTH is off, and WINNOW_HOST is"):
         create_app(settings.model_copy(update={"host": host}))
