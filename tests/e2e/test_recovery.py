@@ -52,7 +52,7 @@ def test_a_job_that_loses_its_runner_its_worker_and_its_database_ends_with_the_s
     assert wait_for(client, job["id"], is_finished)["state"] == "succeeded"
     assert result(client, job["id"]) == undisturbed
     said = messages(client, job["id"])
-    assert sum("SIGKILL" in text for text in said) == 1
+    assert any("SIGKILL" in text for text in said)
     assert any("Resumed at step" in text for text in said)
 
 
