@@ -44,6 +44,7 @@ def test_calling_every_route_loads_no_torch(servers: EmbeddedServers) -> None:
     assert heavy.strip() == "[]"
 
 
+@pytest.mark.thorough
 def test_importing_the_app_costs_little_more_than_its_frameworks() -> None:
     def cost(statement: str) -> float:
         done = subprocess.run(

@@ -79,6 +79,7 @@ def test_a_runner_that_dies_there_goes_on_there(bench: Bench) -> None:
     assert (scores(bench), len(baselines(bench))) == (2, 3)
 
 
+@pytest.mark.thorough
 def test_a_job_that_is_stopped_there_says_what_it_goes_without(bench: Bench) -> None:
     def stop(point: Point) -> None:
         if point == (STAGE, 1):

@@ -329,6 +329,7 @@ def test_a_job_whose_runners_die_in_every_stage_ends_as_an_undisturbed_one(
     assert bench.job().epoch == deaths + 1
 
 
+@pytest.mark.thorough
 def test_a_healing_whose_runners_die_again_and_again_ends_as_an_undisturbed_one(
     database: Database, tmp_path: Path, undisturbed: Undisturbed, specs: dict[str, Any]
 ) -> None:

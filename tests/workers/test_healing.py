@@ -23,6 +23,7 @@ from service.store.models import EvaluationRow, Export, Job, JobRecord
 from service.store.records import BlockScores
 from service.store.session import Database
 from tests.api import open_api
+from tests.tiers import mostly_thorough
 from tests.workers.conftest import Ended
 from tests.workers.test_faults import CLIMBING, HEALED, Bench, every_report_is_a_transaction
 from workers import runner
@@ -142,6 +143,7 @@ def test_a_healed_job_takes_over_the_front_and_only_heals(api: TestClient, finis
     assert again["spec"]["supernet"]["reuse"] == finished.id
 
 
+@pytest.mark.thorough
 def test_what_a_search_has_chosen_by_healing_is_told_and_taken_over(
     api: TestClient, database: Database, settings: Settings
 ) -> None:
@@ -175,9 +177,11 @@ def test_what_a_search_has_chosen_by_healing_is_told_and_taken_over(
     ]
 
 
+@pytest.mark.parametrize("other_too", mostly_thorough([False, True], False))
 def test_an_export_ships_the_better_weights_and_says_which(
-    api: TestClient, finished: Bench, monkeypatch: pytest.MonkeyPatch
+    api: TestClient, finished: Bench, monkeypatch: pytest.MonkeyPatch, other_too: bool
 ) -> None:
+    """The thorough run exports the other weights as well."""
     # No device was measured here, so there is nothing to say of one.
     monkeypatch.setattr(exporting, "_measurement", lambda _measured: "")
     made = Made(finished, asked(api, finished.id, healing=HEALING)["id"])
@@ -204,6 +208,8 @@ def test_an_export_ships_the_better_weights_and_says_which(
     assert "The healed weights are in these files." in card
     assert "trained further, alone, with the largest network as teacher" in card
     assert "it was not retrained" not in card
+    if not other_too:
+        return
 
     other, unhealed = exported(made, api, architecture_id=name, weights="unhealed")
     assert other["id"] != found["id"]

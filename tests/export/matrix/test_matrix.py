@@ -15,7 +15,6 @@ from export.proof import checked
 from plugins.kinds import FORMATS
 from tests.export.matrix.table import ROWS, answer, formats, table
 from tests.export.random_networks import checkpoint_of, random_contents, samples_of, space_of
-from tests.tiers import mostly_thorough
 
 PAGE = Path(__file__).parents[3] / "docs" / "formats.md"
 # Formats whose tool is a package of its own.
@@ -23,18 +22,18 @@ PACKAGES = {"gguf": "gguf", "openvino": "openvino", "executorch": "executorch", 
 PAIRS = [(row, column) for row in ROWS for column in formats() if answer(row, column) != "–"]
 # Types of which a random network is mostly none that transformers has: experts that differ, norms across heads.
 ROUTED = ("mixtral", "qwen3_moe", "olmo2")
-# One pair on every run; each takes seconds of imports in a clean process.
-QUICK = ("llama", "gguf")
 
 
 def test_the_page_has_the_table() -> None:
     assert table() in PAGE.read_text()
 
 
+# Each takes seconds of imports in a clean process; on every run the other files of tests/export go the same ways.
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("row", "column"),
-    mostly_thorough(PAIRS, QUICK),
+    PAIRS,
 )
 def test_a_random_network_is_written_verified_and_verified_again(row: str, column: str, tmp_path: Path) -> None:
     if column in PACKAGES and importlib.util.find_spec(PACKAGES[column]) is None:
