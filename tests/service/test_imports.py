@@ -10,6 +10,8 @@ from service.embedded import EmbeddedServers
 
 CALL_EVERY_ROUTE = """
 import sys
+
+import pytest
 from fastapi.testclient import TestClient
 from service.api.app import create_app
 from service.settings import Settings

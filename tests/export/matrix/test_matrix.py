@@ -31,10 +31,7 @@ def test_the_page_has_the_table() -> None:
 # Each takes seconds of imports in a clean process; on every run the other files of tests/export go the same ways.
 @pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    ("row", "column"),
-    PAIRS,
-)
+@pytest.mark.parametrize(("row", "column"), PAIRS)
 def test_a_random_network_is_written_verified_and_verified_again(row: str, column: str, tmp_path: Path) -> None:
     if column in PACKAGES and importlib.util.find_spec(PACKAGES[column]) is None:
         pytest.skip(f"{PACKAGES[column]} is not installed")
