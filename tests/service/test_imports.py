@@ -6,12 +6,12 @@ import statistics
 import subprocess
 import sys
 
+import pytest
+
 from service.embedded import EmbeddedServers
 
 CALL_EVERY_ROUTE = """
 import sys
-
-import pytest
 from fastapi.testclient import TestClient
 from service.api.app import create_app
 from service.settings import Settings
