@@ -93,6 +93,19 @@ INHERITED = {
             }
         ),
     ),
+    "TestMethods": Inherited(
+        whole=frozenset({"bignas", "single"}),
+        each=frozenset(
+            {
+                "test_a_job_may_name_the_method_alone",
+                "test_a_step_reports_finite_numbers",
+                "test_declarations_load_nothing_heavy",
+                "test_every_option_has_help",
+                "test_it_says_what_it_cannot_train",
+                "test_the_declaration_is_a_class_of_options",
+            }
+        ),
+    ),
     # A bundle for each format and type of weights; `tests/export` has bundles of the others.
     "TestFormats": Inherited(
         whole=frozenset({"safetensors", "winnow"}),
