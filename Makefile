@@ -29,7 +29,7 @@ test: $(VENV)/ready ## What every change must pass (installs Debian's chromium f
 
 test-all: $(VENV)/ready ## The same for every preset, family and size
 	@.ci/chromium
-	@$(PYTEST) $(ARGS)
+	@$(PYTEST) --hypothesis-profile=thorough $(ARGS)
 
 chaos: $(VENV)/ready ## Kill, freeze and flush everything at 30 random moments (SEED=n repeats them)
 	@WINNOW_CHAOS_MOMENTS=30 WINNOW_CHAOS_SEED=$(or $(SEED),0) $(BIN)/python -m pytest -n 0 tests/chaos $(ARGS)

@@ -20,10 +20,12 @@ from service.stack import Stack, running_stack
 from service.store import schema
 from service.store.session import Database
 from tests.docs.families import write_documented_family
+from tests.tiers import mark_inherited
 
-# The same examples on every run and every machine, however slow it is.
-hypothesis.settings.register_profile("winnow", derandomize=True, deadline=None, database=None, max_examples=100)
-hypothesis.settings.load_profile("winnow")
+# The same examples on every run and every machine, however slow it is; `make test-all` names the other profile.
+for profile, examples in {"quick": 25, "thorough": 100}.items():
+    hypothesis.settings.register_profile(profile, derandomize=True, deadline=None, database=None, max_examples=examples)
+hypothesis.settings.load_profile("quick")
 
 # Threads of OpenMP that wait should sleep: where other programs use the cores, spinning ones made a
 # training step of these tests six times as slow. The number of threads stays torch's default.
@@ -54,10 +56,20 @@ TINY_JOB = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Which inherited tests are for the thorough run."""
+    mark_inherited(items)
+
+
+# Imports and the collection of tests make next to no garbage, and looking for it takes longer the more there is.
+gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """What is loaded by now stays: each collection of garbage walked through all of it (0.4 s)."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -124,8 +136,19 @@ def database(servers: EmbeddedServers) -> Iterator[Database]:
 @pytest.fixture
 def settings(servers: EmbeddedServers, tmp_path: Path) -> Settings:
     """Settings that name the bare servers, and need no keys: those have tests of their own."""
+    return settings_of(servers, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def lasting_settings(servers: EmbeddedServers, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """The same for all tests of a module: an API's first request costs as much as its next thirty."""
+    return settings_of(servers, tmp_path_factory.mktemp("data"))
+
+
+def settings_of(servers: EmbeddedServers, folder: Path) -> Settings:
+    """Settings with a data folder."""
     return Settings(
-        data_dir=tmp_path,
+        data_dir=folder,
         database_url=servers.database_url,
         redis_url=servers.redis_url,
         auth="off",

@@ -215,6 +215,7 @@ def ended(client: Client, job_id: str, seconds: float) -> dict[str, Any]:
     return dict(job)
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(7200)
 def test_whatever_happens_a_job_ends_as_if_nothing_had(chaotic: Stack) -> None:
     rng = random.Random(SEED)

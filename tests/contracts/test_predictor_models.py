@@ -17,6 +17,7 @@ from predictors.tables import LatencyTable, Row, key_of
 from search_space import Choice, SearchSpace
 from search_space.architecture import Architecture
 from search_space.plugins import load_family
+from tests.tiers import mostly_thorough
 
 MODELS = kinds.MODELS.names()
 # `table` learns from a table, which needs layers.
@@ -62,6 +63,8 @@ def predictor(model: str, kind: str, seed: int = 0) -> LearnedPredictor:
     return made
 
 
+# The space without layers asks nothing else of a model.
+EVERY_RUN = [*((name, "layers") for name in MODELS), ("ridge", "tabular")]
 CASES = [*((name, "layers") for name in MODELS), *((name, "tabular") for name in WITHOUT_LAYERS)]
 
 
@@ -74,7 +77,7 @@ def test_every_file_names_a_model_and_is_offered() -> None:
     assert only("ridge", [Candidate("ridge", "log")])
 
 
-@pytest.mark.parametrize(("model", "kind"), CASES)
+@pytest.mark.parametrize(("model", "kind"), mostly_thorough(CASES, *EVERY_RUN))
 class TestModel:
     def test_answers_are_finite_positive_and_of_one_shape(self, model: str, kind: str) -> None:
         made, (architectures, values) = predictor(model, kind), examples(kind)

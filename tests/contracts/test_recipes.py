@@ -10,6 +10,7 @@ from search.options import BudgetedOptions
 from search_space import plugins
 from supernet.methods.bignas.method import BigNAS
 from supernet.methods.bignas.options import BigNASOptions
+from tests.tiers import mostly_thorough
 
 RECIPES = kinds.RECIPES.names()
 
@@ -31,7 +32,7 @@ def test_everything_a_recipe_names_can_be_loaded(recipe):
         kinds.ALGORITHMS.load(spec.search.algorithm)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", mostly_thorough(RECIPES, "bignas", "simq_nas"))
 @pytest.mark.parametrize("algorithm", kinds.ALGORITHMS.names())
 def test_every_algorithm_can_take_the_place_of_a_recipes_own(recipe, algorithm):
     given, own = {"recipe": recipe, "search": {"algorithm": algorithm}}, JobSpec.model_validate({"recipe": recipe})

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
 
 
+# Long enough to be killed in the middle of a stage.
+JOB: dict[str, Any] = {
+    "recipe": "bignas",
+    "hardware": {"seconds": 0.02},
+    "training": {"epochs": 2},
+    "search": {"algorithm": "nsga2", "evaluations": 60, "options": {"population": 20}, "calibration_images": 128},
+}
+
+
 def wait_for(
     client: Client, job_id: str, reached: Callable[[dict[str, Any]], bool], seconds: float = 300
 ) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from service.client import Client
 from service.demo_job import DEMO_JOB
 from tests.conftest import TINY_JOB
 from tests.e2e.browsers import IN_A_BROWSER
-from tests.e2e.helpers import is_finished, sign_in, wait_for
+from tests.e2e.helpers import JOB, is_finished, sign_in, wait_for
 
 pytestmark = IN_A_BROWSER
 PATIENCE_MS = 180_000
@@ -44,14 +44,6 @@ def page(browser: Browser, client: Client, request: pytest.FixtureRequest) -> It
     assert problems == []
 
 
-@pytest.fixture(scope="module")
-def job_id(client: Client) -> str:
-    """A job that is still running when the first test opens its page."""
-    training = {**TINY_JOB["training"], "sharing_check": 0.8}  # type: ignore[dict-item]
-    job = client.submit({**TINY_JOB, "training": training, "name": "seen in a browser <b>&"})
-    return str(job["id"])
-
-
 def test_job_is_followed_live_selected_and_exported(page: Page, job_id: str, client: Client, tmp_path: Path) -> None:
     page.goto("/")
     row = page.locator(f"[data-testid=job-row][data-job-id='{job_id}']")
@@ -66,7 +58,7 @@ def test_job_is_followed_live_selected_and_exported(page: Page, job_id: str, cli
     expect(page.get_by_test_id("sharing").get_by_role("listitem")).to_have_count(2)
     expect(page.get_by_test_id("sharing")).to_contain_text(" alone after ")
     front = client.front(job_id)
-    expect(page.get_by_test_id("pareto-plot")).to_have_attribute("data-points", str(TINY_JOB["search"]["evaluations"]))  # type: ignore[index]
+    expect(page.get_by_test_id("pareto-plot")).to_have_attribute("data-points", str(JOB["search"]["evaluations"]))
     expect(page.get_by_test_id("pareto-plot")).to_have_attribute("data-front", str(len(front["points"])))
     expect(page.get_by_test_id("front-row")).to_have_count(len(front["points"]))
 
@@ -168,7 +160,7 @@ def test_limits_narrow_the_front_and_survive_a_reload(page: Page, job_id: str, c
 def test_the_view_of_a_front_is_in_its_address(page: Page, job_id: str, client: Client) -> None:
     wait_for(client, job_id, is_finished)
     points = client.front(job_id)["points"]
-    count = TINY_JOB["search"]["evaluations"]  # type: ignore[index]
+    count = JOB["search"]["evaluations"]
     page.goto(f"/jobs/{job_id}")
     plot = page.get_by_test_id("pareto-plot")
     expect(plot).to_have_attribute("data-points", str(count))
@@ -225,6 +217,7 @@ def test_the_view_of_a_front_is_in_its_address(page: Page, job_id: str, client: 
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
+@pytest.mark.thorough
 def test_a_jobs_page_says_what_its_data_are(page: Page, job_id: str, client: Client) -> None:
     wait_for(client, job_id, is_finished)
     page.goto(f"/jobs/{job_id}")
@@ -235,6 +228,7 @@ def test_a_jobs_page_says_what_its_data_are(page: Page, job_id: str, client: Cli
     assert client.data(job_id)["loads"][0]["used"] == 1797
 
 
+@pytest.mark.thorough
 def test_a_network_that_is_still_loading_cannot_be_mistaken_for_the_one_before(
     browser: Browser, job_id: str, client: Client
 ) -> None:
@@ -262,6 +256,7 @@ def test_a_network_that_is_still_loading_cannot_be_mistaken_for_the_one_before(
     context.close()
 
 
+@pytest.mark.thorough
 def test_a_front_that_is_refused_says_why_and_is_not_asked_for_again(page: Page, job_id: str, client: Client) -> None:
     wait_for(client, job_id, is_finished)
     why = "The space of this job has changed since 0123456789abcdef was evaluated."
@@ -391,6 +386,7 @@ def test_a_finished_job_is_copied_and_searched_further(page: Page, job_id: str, 
     assert asked < len(set(evaluated)) == len(evaluated) <= 2 * asked
 
 
+@pytest.mark.thorough
 def test_demo_job_is_submitted_from_the_list(page: Page, client: Client) -> None:
     page.goto("/")
     page.locator("[data-demo]:visible").first.click()
@@ -402,6 +398,7 @@ def test_demo_job_is_submitted_from_the_list(page: Page, client: Client) -> None
         assert given == values or values.items() <= given.items()
 
 
+@pytest.mark.thorough
 def test_a_preset_is_profiled_with_limits_typed_in(page: Page, client: Client) -> None:
     page.goto("/")
     page.get_by_role("link", name="Families").click()
@@ -430,6 +427,7 @@ def test_a_preset_is_profiled_with_limits_typed_in(page: Page, client: Client) -
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
+@pytest.mark.thorough
 def test_a_table_is_uploaded_on_the_page_of_targets_and_removed(page: Page, tmp_path: Path) -> None:
     page.goto("/targets")
     page.get_by_label("Name").fill("pocket phone")
@@ -449,6 +447,7 @@ def test_a_table_is_uploaded_on_the_page_of_targets_and_removed(page: Page, tmp_
     expect(row).to_have_count(0)
 
 
+@pytest.mark.thorough
 def test_unknown_job_is_a_page_that_says_so(page: Page) -> None:
     answer = page.goto("/jobs/nope")
     assert answer is not None
@@ -456,11 +455,13 @@ def test_unknown_job_is_a_page_that_says_so(page: Page) -> None:
     expect(page.get_by_test_id("not-found")).to_be_visible()
 
 
+@pytest.mark.thorough
 def test_api_documentation_needs_no_internet(page: Page) -> None:
     page.goto("/docs")
     expect(page.locator("#swagger-ui")).to_contain_text("/v1/jobs/{job_id}/front")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("page", [1280], indirect=True)
 def test_a_network_is_measured_again_and_its_first_numbers_stay(page: Page, job_id: str, client: Client) -> None:
     wait_for(client, job_id, is_finished)
@@ -484,6 +485,7 @@ def test_a_network_is_measured_again_and_its_first_numbers_stay(page: Page, job_
     expect(page.locator(".meta")).to_contain_text(f"measure of {job_id}")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("page", [1280], indirect=True)
 def test_a_supernet_says_who_searched_it_and_is_searched_again(page: Page, job_id: str, client: Client) -> None:
     wait_for(client, job_id, is_finished)

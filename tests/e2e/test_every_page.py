@@ -10,9 +10,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
 
 from service.client import Client
-from tests.conftest import TINY_JOB
 from tests.e2e.browsers import IN_A_BROWSER
-from tests.e2e.helpers import is_finished, wait_for
 from tests.e2e.pages import every_page, opened
 
 AXE = Path(__file__).parent / "axe" / "axe-4.14.1.min.js"
@@ -35,14 +33,11 @@ SHIFTS = """(() => {
 pytestmark = IN_A_BROWSER
 
 
-@pytest.fixture(scope="module")
-def addresses(client: Client) -> dict[str, str]:
-    """Addresses of all pages, with two small jobs."""
-    ids = [str(client.submit({**TINY_JOB, "name": f"<b>page</b> {n}", "labels": ["a"]})["id"]) for n in range(2)]
-    for job_id in ids:
-        wait_for(client, job_id, is_finished)
-    points = client.front(ids[0])["points"]
-    return every_page(ids, points[0]["architecture_id"], points[-1]["architecture_id"])
+@pytest.fixture
+def addresses(client: Client, finished: dict[str, Any]) -> dict[str, str]:
+    """Addresses of all pages, with the job that tests share."""
+    points = client.front(finished["id"])["points"]
+    return every_page([finished["id"]], points[0]["architecture_id"], points[-1]["architecture_id"])
 
 
 def violations(page: Page) -> list[str]:

@@ -63,6 +63,7 @@ def networks(client: Client, job: dict[str, Any]) -> list[str]:
     return [row["architecture_id"] for row in client.evaluations(job["id"])]
 
 
+@pytest.mark.thorough
 def test_a_small_test_split_is_exported_whatever_the_threads(client: Client, small, tmp_path: Path) -> None:
     job, _ = small
     made = client.export(job["id"], client.front(job["id"])["knee"])
@@ -97,13 +98,14 @@ def test_data_that_changed_or_went_away_change_no_export(client: Client, small, 
     assert "The data differ from those that the supernet was trained on" in text
 
 
-def test_an_archive_that_is_gone_is_made_again(client: Client, stack: Stack, small, tmp_path: Path) -> None:
-    job, _ = small
-    chosen = networks(client, job)[0]
-    made = client.export(job["id"], chosen)
-    (archive,) = Path(stack.environment()["WINNOW_DATA_DIR"]).rglob(f"{job['id']}-{chosen}.tar.gz")
+def test_an_archive_that_is_gone_is_made_again(
+    client: Client, stack: Stack, finished: dict[str, Any], tmp_path: Path
+) -> None:
+    chosen = client.front(finished["id"])["knee"]
+    made = client.export(finished["id"], chosen)
+    (archive,) = Path(stack.environment()["WINNOW_DATA_DIR"]).rglob(f"{finished['id']}-{chosen}.tar.gz")
     archive.unlink()
-    again = client.export(job["id"], chosen)
+    again = client.export(finished["id"], chosen)
     assert again["id"] == made["id"]
     assert unpacked(client.download(again, tmp_path), tmp_path).is_dir()
 

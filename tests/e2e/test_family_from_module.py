@@ -87,6 +87,7 @@ def package(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.thorough
 def test_a_module_becomes_a_family_that_is_checked_and_searched(stack: Stack, client: Client, package: Path) -> None:
     families = stack.families_dir
     assert families is not None

@@ -84,6 +84,7 @@ def test_predictions_drive_the_search_and_finalists_are_measured(client: Client)
     assert any("keep the limit of 1000 ms as measured" in text for text in messages(client, job["id"]))
 
 
+@pytest.mark.thorough
 def test_an_uploaded_table_prices_networks_that_nobody_measures(client: Client, space: Any) -> None:
     lines = [f'phone,"{key_of(spec)}",{0.5 + i / 100}' for i, spec in enumerate(distinct_layers(space, 100))]
     text = "target,key,latency_ms\n" + "\n".join(lines) + "\n"

@@ -15,17 +15,11 @@ import pytest
 
 from service.client import Client
 from service.stack import Stack
-from tests.conftest import TINY_JOB
-from tests.e2e.helpers import is_finished, wait_for
+from tests.e2e.helpers import JOB
 
 pytestmark = pytest.mark.e2e
 
-
-@pytest.fixture(scope="module")
-def finished(client: Client) -> dict[str, Any]:
-    """A job that ran to its end."""
-    job = client.submit({**TINY_JOB, "name": "journey"})
-    return wait_for(client, job["id"], is_finished)
+EVALUATIONS = JOB["search"]["evaluations"]
 
 
 def test_job_succeeds_and_says_where_it_ran(finished: dict[str, Any]) -> None:
@@ -60,8 +54,8 @@ def test_front_has_no_dominated_point(client: Client, finished: dict[str, Any]) 
 
 def test_every_architecture_is_evaluated_once(client: Client, finished: dict[str, Any]) -> None:
     evaluations = list(client.evaluations(finished["id"]))
-    assert [e["number"] for e in evaluations] == list(range(1, 25))
-    assert len({e["architecture_id"] for e in evaluations}) == 24
+    assert [e["number"] for e in evaluations] == list(range(1, EVALUATIONS + 1))
+    assert len({e["architecture_id"] for e in evaluations}) == EVALUATIONS
 
 
 def test_events_replay_from_any_position(client: Client, finished: dict[str, Any]) -> None:
@@ -88,7 +82,7 @@ def test_curve_has_losses_of_every_sandwich_member(client: Client, finished: dic
 def test_csv_has_one_line_per_architecture(client: Client, finished: dict[str, Any]) -> None:
     front = client.front(finished["id"])
     listed = len(front["points"]) + (front["reference"] is not None)  # the reference is a row of the table
-    for name, rows in (("evaluations", 24), ("front", listed)):
+    for name, rows in (("evaluations", EVALUATIONS), ("front", listed)):
         answer = httpx.get(f"{client.url}/v1/jobs/{finished['id']}/{name}?format=csv", headers=client.headers)
         assert answer.headers["content-type"].startswith("text/csv")
         assert len(answer.text.strip().splitlines()) == rows + 1

@@ -76,11 +76,12 @@ def searched(client: Client, database: Database, scores: list[dict[str, Any]], *
 
 @pytest.mark.parametrize(
     ("scores", "front", "points"),
+    # The thorough run has the others.
     [
-        pytest.param([{"accuracy": 0.5, "macs": 1000}], 1, 1, id="one"),
+        pytest.param([{"accuracy": 0.5, "macs": 1000}], 1, 1, id="one", marks=pytest.mark.thorough),
         pytest.param([{"accuracy": None, "macs": 1000}, {"accuracy": 0.5, "macs": 2000}], 1, 1, id="no-number"),
-        pytest.param([{"accuracy": None, "macs": 1000}], 0, 1, id="only-no-numbers"),
-        pytest.param([{"accuracy": 0.5, "macs": 1000}] * 5, 1, 5, id="one-value"),
+        pytest.param([{"accuracy": None, "macs": 1000}], 0, 1, id="only-no-numbers", marks=pytest.mark.thorough),
+        pytest.param([{"accuracy": 0.5, "macs": 1000}] * 5, 1, 5, id="one-value", marks=pytest.mark.thorough),
         pytest.param([{"accuracy": 0.0, "macs": 0}, {"accuracy": 0.5, "macs": 9}], 2, 2, id="zero"),
     ],
 )
@@ -102,6 +103,7 @@ def test_a_front_is_drawn_whatever_it_has(
         expect(plot).to_have_attribute("data-front", str(sum(all(v for v in one.values()) for one in scores[-front:])))
 
 
+@pytest.mark.thorough
 def test_limits_that_nothing_keeps_leave_a_front_that_says_so(page: Page, client: Client, database: Database) -> None:
     goals = [{"metric": "accuracy"}, {"metric": "macs", "limit": 10_000}]
     job_id = searched(client, database, [{"accuracy": 0.5, "macs": 90_000}], objectives=goals)
@@ -121,6 +123,7 @@ def test_a_job_that_is_removed_while_its_page_is_open_says_so(page: Page, client
     expect(page.locator("#link-state")).to_have_text("")
 
 
+@pytest.mark.thorough
 def test_an_address_that_means_nothing_is_the_page_as_it_is(page: Page, client: Client, database: Database) -> None:
     job_id = searched(client, database, [{"accuracy": 0.5, "macs": 1000}, {"accuracy": 0.6, "macs": 2000}])
     page.goto(f"/jobs/{job_id}#x=shoe&y=&zoom=1,2&in.macs=b..a&max.macs=&colour=none&architecture=none")

@@ -24,6 +24,7 @@ from tests.e2e.browsers import IN_A_BROWSER
 from tests.e2e.helpers import is_finished, wait_for
 from tests.e2e.pages import opened
 from tests.service.test_remaining import SAID
+from tests.tiers import mostly_thorough
 
 pytestmark = IN_A_BROWSER
 
@@ -91,6 +92,7 @@ def test_a_verb_in_one_tab_is_seen_in_the_other_and_a_late_one_is_refused(
     assert client.job(paused)["state"] == "cancelled"
 
 
+@pytest.mark.thorough
 def test_a_job_that_is_deleted_in_another_tab_says_so_and_is_kept_from_there(
     context: BrowserContext, client: Client, paused: str
 ) -> None:
@@ -209,12 +211,12 @@ def test_pages_say_times_as_the_command_line_does(context: BrowserContext) -> No
 # --- a phone ------------------------------------------------------------------------------------------
 
 
-def test_on_a_phone_a_network_comes_up_as_a_sheet_and_goes_again(browser: Browser, client: Client) -> None:
-    job_id = str(client.submit({**TINY_JOB, "name": "on a phone"})["id"])
-    assert wait_for(client, job_id, is_finished)["state"] == "succeeded"
+def test_on_a_phone_a_network_comes_up_as_a_sheet_and_goes_again(
+    browser: Browser, client: Client, finished: dict[str, Any]
+) -> None:
     phone = opened(browser, client, 390, "light")
     page = phone.new_page()
-    page.goto(f"/jobs/{job_id}")
+    page.goto(f"/jobs/{finished['id']}")
     rows = page.get_by_test_id("front-row")
     expect(rows.first).to_be_visible()
     panel = page.get_by_test_id("detail-panel")
@@ -249,7 +251,7 @@ HEARD = """() => {
 }"""
 
 
-@pytest.mark.parametrize("where", ["job", "list"])
+@pytest.mark.parametrize("where", mostly_thorough(["job", "list"], "job"))
 def test_a_notice_of_the_browser_says_that_a_job_has_ended(
     context: BrowserContext, client: Client, paused: str, where: str
 ) -> None:
@@ -269,6 +271,7 @@ def test_a_notice_of_the_browser_says_that_a_job_has_ended(
     assert page.evaluate("window.heard")[0][0] == "to be watched cancelled"
 
 
+@pytest.mark.thorough
 def test_who_does_not_allow_notices_gets_none_and_sees_it(context: BrowserContext, client: Client, paused: str) -> None:
     page = context.new_page()
     page.add_init_script(f"({HEARD})()")
@@ -298,7 +301,11 @@ def pictures() -> bytes:
     return file.getvalue()
 
 
-def test_data_are_sent_from_the_browser_in_parts_and_a_job_uses_them(context: BrowserContext, client: Client) -> None:
+@pytest.mark.parametrize("used", mostly_thorough([False, True], False))
+def test_data_are_sent_from_the_browser_in_parts_and_a_job_uses_them(
+    context: BrowserContext, client: Client, used: bool
+) -> None:
+    """The job that uses them is for the thorough run."""
     page = context.new_page()
     file, sent = pictures(), []
 
@@ -327,12 +334,13 @@ def test_data_are_sent_from_the_browser_in_parts_and_a_job_uses_them(context: Br
         "training": {"epochs": 1, "batch_size": 16},
         "search": {"algorithm": "random", "evaluations": 2, "calibration_images": 16, "options": {"batch": 2}},
     }
-    page.goto("/jobs/new")
-    page.get_by_test_id("job-text").fill(json.dumps(job))
-    page.get_by_test_id("submit").click()
-    page.wait_for_url(re.compile("/jobs/[0-9a-f]{12}$"))
-    expect(page.get_by_test_id("state-badge")).to_have_text("succeeded", timeout=180_000)
-    expect(page.get_by_test_id("data-card")).to_contain_text("100 of 100")
+    if used:
+        page.goto("/jobs/new")
+        page.get_by_test_id("job-text").fill(json.dumps(job))
+        page.get_by_test_id("submit").click()
+        page.wait_for_url(re.compile("/jobs/[0-9a-f]{12}$"))
+        expect(page.get_by_test_id("state-badge")).to_have_text("succeeded", timeout=180_000)
+        expect(page.get_by_test_id("data-card")).to_contain_text("100 of 100")
     page.on("dialog", lambda dialog: dialog.accept())
     page.goto("/datasets")
     row.get_by_role("button").click()
@@ -342,6 +350,7 @@ def test_data_are_sent_from_the_browser_in_parts_and_a_job_uses_them(context: Br
 # --- many jobs ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_five_hundred_jobs_are_a_page_at_a_time(context: BrowserContext, database: Database, paused: str) -> None:
     with database.transaction() as session:
         row = session.execute(select(Job.__table__).where(Job.id == paused)).mappings().one()

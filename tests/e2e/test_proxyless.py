@@ -42,6 +42,7 @@ def phone() -> Any:
         yield table(folder, "phone", 40, 0.01)
 
 
+@pytest.mark.thorough
 def test_a_search_by_gradient_ends_in_an_export(client: Client, phone: str) -> None:
     """What was derived is on the front, priced by the table, measured here, and exported with its own weights."""
     first = client.submit(job([phone]))

@@ -13,6 +13,7 @@ from redis import Redis
 from service.client import Client, ClientError
 from service.stack import Stack
 from tests.e2e.helpers import (
+    JOB,
     in_stage,
     is_finished,
     kill_runner,
@@ -25,21 +26,11 @@ from tests.e2e.helpers import (
 
 pytestmark = pytest.mark.e2e
 
-# Long enough to be killed in the middle of a stage.
-JOB = {
-    "recipe": "bignas",
-    "hardware": {"seconds": 0.02},
-    "training": {"epochs": 2},
-    "search": {"algorithm": "nsga2", "evaluations": 60, "options": {"population": 20}, "calibration_images": 128},
-}
 
-
-@pytest.fixture(scope="module")
-def undisturbed(client: Client) -> tuple[list[tuple[Any, ...]], list[str]]:
+@pytest.fixture
+def undisturbed(client: Client, finished: dict[str, Any]) -> tuple[list[tuple[Any, ...]], list[str]]:
     """Front and evaluations of the job when nothing happens to it."""
-    job = client.submit({**JOB, "name": "undisturbed"})
-    assert wait_for(client, job["id"], is_finished)["state"] == "succeeded"
-    return result(client, job["id"])
+    return result(client, finished["id"])
 
 
 def messages(client: Client, job_id: str) -> list[str]:
@@ -47,6 +38,33 @@ def messages(client: Client, job_id: str) -> list[str]:
     return [event.data["text"] for event in client.events(job_id) if event.kind == "message"]
 
 
+def test_a_job_that_loses_its_runner_its_worker_and_its_database_ends_with_the_same_front(
+    client: Client, stack: Stack, undisturbed: tuple[list[tuple[Any, ...]], list[str]]
+) -> None:
+    """One after the other; the thorough tests have each alone, and at other moments."""
+    job = client.submit({**JOB, "name": "unlucky thrice"})
+    wait_for(client, job["id"], in_stage("train supernet", 0.2))
+    kill_runner(job["id"])
+    wait_for(client, job["id"], in_stage("train supernet", 0.6))
+    kill_worker(stack, job["id"])
+    wait_for(client, job["id"], in_stage("search", 0.3))
+    restart_database(stack)
+    assert wait_for(client, job["id"], is_finished)["state"] == "succeeded"
+    assert result(client, job["id"]) == undisturbed
+    said = messages(client, job["id"])
+    assert any("SIGKILL" in text for text in said)
+    assert any("Resumed at step" in text for text in said)
+
+
+def kill_worker(stack: Stack, job_id: str) -> None:
+    """kill -9 the worker, see its runner go with it, and start the next worker."""
+    stack.children["worker"].kill()
+    stack.children["worker"].wait()
+    wait_until_gone(job_id)
+    stack.spawn_worker()
+
+
+@pytest.mark.thorough
 def test_killed_runner_ends_with_the_same_front_bit_for_bit(
     client: Client, undisturbed: tuple[list[tuple[Any, ...]], list[str]]
 ) -> None:
@@ -118,26 +136,19 @@ def test_a_cancelled_job_is_dropped_and_its_runner_gone(client: Client) -> None:
     assert client.job(job["id"])["stage"] == "train supernet"
 
 
-def test_queued_job_is_cancelled_at_once_and_stays_so(client: Client) -> None:
+def test_a_queued_job_outlives_a_flushed_broker_and_a_cancelled_one_stays_so(client: Client, stack: Stack) -> None:
     blocker = client.submit({**JOB, "name": "in the way"})
     wait_for(client, blocker["id"], lambda j: j["state"] == "running")
-    job = client.submit({**JOB, "name": "never starts"})
-    assert client.verb(job["id"], "cancel")["state"] == "cancelled"
-    client.verb(blocker["id"], "cancel")
-    wait_for(client, blocker["id"], is_finished)
-    time.sleep(2)
-    assert client.job(job["id"])["state"] == "cancelled"
-
-
-def test_flushed_broker_costs_seconds_not_the_job(client: Client, stack: Stack) -> None:
-    blocker = client.submit({**JOB, "name": "in the way"})
-    wait_for(client, blocker["id"], lambda j: j["state"] == "running")
+    never = client.submit({**JOB, "name": "never starts"})
+    assert client.verb(never["id"], "cancel")["state"] == "cancelled"
     job = client.submit({**JOB, "training": {"epochs": 1}, "search": {"evaluations": 4}, "name": "message lost"})
     Redis.from_url(stack.environment()["WINNOW_REDIS_URL"]).flushall()
     client.verb(blocker["id"], "cancel")
     assert wait_for(client, job["id"], is_finished)["state"] == "succeeded"
+    assert client.job(never["id"])["state"] == "cancelled"
 
 
+@pytest.mark.thorough
 def test_restarted_database_costs_seconds_not_the_job(
     client: Client, stack: Stack, undisturbed: tuple[list[tuple[Any, ...]], list[str]]
 ) -> None:
@@ -148,6 +159,7 @@ def test_restarted_database_costs_seconds_not_the_job(
     assert result(client, job["id"]) == undisturbed
 
 
+@pytest.mark.thorough
 def test_runner_that_always_dies_fails_with_the_reason(client: Client) -> None:
     job = client.submit({**JOB, "training": {"epochs": 400}, "name": "unlucky"})
     deaths: Counter[str] = Counter()
@@ -163,19 +175,18 @@ def test_runner_that_always_dies_fails_with_the_reason(client: Client) -> None:
     assert deaths["killed"] == 3
 
 
+@pytest.mark.thorough
 def test_killed_worker_hands_its_job_to_the_next(
     client: Client, stack: Stack, undisturbed: tuple[list[tuple[Any, ...]], list[str]]
 ) -> None:
     job = client.submit({**JOB, "name": "worker killed"})
     wait_for(client, job["id"], in_stage("train supernet", 0.3))
-    stack.children["worker"].kill()
-    stack.children["worker"].wait()
-    wait_until_gone(job["id"])
-    stack.spawn_worker()
+    kill_worker(stack, job["id"])
     assert wait_for(client, job["id"], is_finished)["state"] == "succeeded"
     assert result(client, job["id"]) == undisturbed
 
 
+@pytest.mark.thorough
 def test_full_disk_pauses_the_job_and_leaves_nothing_half_written(
     stack: Stack, client: Client, undisturbed: tuple[list[tuple[Any, ...]], list[str]]
 ) -> None:

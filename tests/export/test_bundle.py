@@ -179,6 +179,7 @@ def test_a_format_that_does_not_reload_leaves_nothing_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.thorough
 def test_a_failed_export_leaves_the_bundle_that_was_there(bundle, tmp_path):
     folder = shutil.copytree(bundle.folder, tmp_path / "digits")
     before = {path.name: sha256_of(path) for path in folder.iterdir()}

@@ -8,6 +8,7 @@ from export.bundle import BundleContents, write_bundle
 from export.formats.onnx.format import write
 from search_space.layers import ResizeSpec
 from supernet.network import build_network
+from tests.tiers import mostly_thorough
 from winnow.testing.families import buildable
 
 # Together these have every block file of image networks; checked by the last test.
@@ -18,10 +19,8 @@ NETWORKS = [
     ("proxyless", "cifar_operations"),
     ("resnet", "ofa_resnet50"),
 ]
-# One of each family on every run.
-TRIED = [
-    pytest.param(*names, marks=[pytest.mark.thorough] if place > 2 else []) for place, names in enumerate(NETWORKS)
-]
+# Two families on every run.
+TRIED = mostly_thorough(NETWORKS, *NETWORKS[:2])
 
 
 def network_of(family, preset):
@@ -47,7 +46,7 @@ def test_a_bundle_computes_what_the_network_does(family, preset, tmp_path):
     assert bundle.report["formats"]["onnx"]["max_abs_difference"] <= 1e-4
 
 
-@pytest.mark.parametrize(("size", "to"), [(32, 24), (24, 32), (33, 20), (96, 56)])
+@pytest.mark.parametrize(("size", "to"), mostly_thorough([(32, 24), (24, 32), (33, 20), (96, 56)], (33, 20), (24, 32)))
 def test_resizing_in_onnx_is_torchs(size, to, tmp_path):
     import onnxruntime
 

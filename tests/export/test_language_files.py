@@ -30,13 +30,14 @@ from tests.export.random_networks import (
     subject_of,
 )
 from tests.supernet.checkpoints import CHECKPOINTS
+from tests.tiers import mostly_thorough
 
 gguf = pytest.importorskip("gguf")
 
 DECODERS = [name for name, (family, _, _) in CHECKPOINTS.items() if family == "llama"]
 
 
-@pytest.mark.parametrize("name", [*DECODERS, "llama/tiny"])
+@pytest.mark.parametrize("name", mostly_thorough([*DECODERS, "llama/tiny"], "qwen2", "llama/tiny"))
 def test_gguf_gives_the_networks_answers_and_tokens(name: str, tmp_path, monkeypatch) -> None:
     space = space_of(name)
     contents, texts = random_contents(space, seed=4), samples_of(space)
@@ -198,7 +199,7 @@ def test_a_byte_level_tokenizer_goes_into_the_file(tmp_path) -> None:
     assert fields["tokenizer.ggml.model"].contents() == "gpt2"
 
 
-@pytest.mark.parametrize("name", [*DECODERS, "llama/tiny"])
+@pytest.mark.parametrize("name", mostly_thorough([*DECODERS, "llama/tiny"], "qwen3", "llama/tiny"))
 def test_block_configs_give_the_networks_answers(name: str, tmp_path, monkeypatch) -> None:
     space = space_of(name)
     contents, texts = random_contents(space, seed=4), samples_of(space)

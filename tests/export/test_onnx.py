@@ -17,11 +17,12 @@ from supernet.network import arguments
 from tests.export.random_networks import answers, random_contents, reloaded, samples_of, space_of
 from tests.supernet.brought import BROUGHT
 from tests.supernet.checkpoints import CHECKPOINTS
+from tests.tiers import mostly_thorough
 
 DECODERS = [name for name, (family, _, _) in CHECKPOINTS.items() if family == "llama"]
 
 
-@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize("name", mostly_thorough(DECODERS, "llama", "qwen2-window"))
 def test_a_decoder_with_a_cache_computes_what_the_network_does(name: str) -> None:
     space = space_of(name)
     network, texts = random_contents(space, seed=1).network, samples_of(space)
@@ -45,7 +46,7 @@ def test_padding_on_the_left_changes_nothing() -> None:
     assert np.abs(logits[:, 3:].numpy() - answers(network, texts)).max() <= 1e-5
 
 
-@pytest.mark.parametrize("name", ["qwen2", *(pytest.param(one, marks=pytest.mark.thorough) for one in DECODERS)])
+@pytest.mark.parametrize("name", mostly_thorough(DECODERS, "qwen2"))
 def test_a_language_model_is_called_as_optimum_calls_its(name: str, tmp_path, monkeypatch) -> None:
     space = space_of(name)
     contents, texts = random_contents(space, seed=2), samples_of(space)
@@ -66,7 +67,7 @@ def test_a_language_model_is_called_as_optimum_calls_its(name: str, tmp_path, mo
     assert right.compared(run.generate(right.prompts, right.count), 1e-4)["parted_at"] is None
 
 
-@pytest.mark.parametrize("name", ["roberta", *(pytest.param(one, marks=pytest.mark.thorough) for one in BROUGHT)])
+@pytest.mark.parametrize("name", mostly_thorough(BROUGHT, "roberta"))
 def test_types_that_people_bring_are_written_too(name: str, tmp_path, monkeypatch) -> None:
     family, kind, config = BROUGHT[name]
     space = load_family(family, None, None, {**config.to_dict(), "architectures": [kind.__name__]})
@@ -80,7 +81,7 @@ def test_types_that_people_bring_are_written_too(name: str, tmp_path, monkeypatc
 
 @pytest.mark.parametrize(
     "name",
-    ["bert", *(pytest.param(one, marks=pytest.mark.thorough) for one in ("vit", "mobilenet/digits", "resnet/cifar"))],
+    mostly_thorough(["bert", "vit", "mobilenet/digits", "resnet/cifar"], "bert"),
 )
 def test_a_classifier_takes_any_batch_and_a_text_any_length(name: str, tmp_path, monkeypatch) -> None:
     space = space_of(name)

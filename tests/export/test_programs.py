@@ -12,15 +12,15 @@ from export.generation import continuation
 from job.formats import refusal
 from plugins.kinds import FORMATS
 from tests.export.random_networks import answers, random_contents, reloaded, samples_of, space_of, subject_of
+from tests.tiers import mostly_thorough
 
 # The first is tried on every run, the others by the thorough one: each takes seconds of exporters and compilers.
 NETWORKS = ["vit", "llama", "bert", "qwen3", "mobilenet/digits", "resnet/cifar"]
 TOOLS = {"torch_export": "torch", "openvino": "openvino", "executorch": "executorch", "torchao": "torchao"}
-CASES = [
-    pytest.param(tool, name, marks=[] if number == 0 and tool != "executorch" else pytest.mark.thorough)
-    for tool in TOOLS
-    for number, name in enumerate(NETWORKS)
-]
+CASES = mostly_thorough(
+    [(tool, name) for tool in TOOLS for name in NETWORKS],
+    *((tool, NETWORKS[0]) for tool in TOOLS if tool != "executorch"),
+)
 
 
 def names_this_machine(file: Path) -> bool:

@@ -17,6 +17,7 @@ from export.tested import oldest, range_table, version_range
 from export.verify import verify
 from search_space.plugins import load_family
 from supernet.network import arguments, build_network
+from tests.tiers import mostly_thorough
 
 LOADERS = {
     "runpy": "import runpy\nload = lambda f: runpy.run_path(f + '/load.py')['model']",
@@ -85,7 +86,10 @@ def run_clean(script: str, *arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize(("loader", "order"), [("runpy", 1), ("runpy", -1), ("importlib", 1), ("path", -1)])
+LOADERS = [("runpy", 1), ("runpy", -1), ("importlib", 1), ("path", -1)]
+
+
+@pytest.mark.parametrize(("loader", "order"), mostly_thorough(LOADERS, ("runpy", -1), ("importlib", 1)))
 def test_bundles_of_one_and_of_different_families_live_in_one_process(bundles, loader: str, order: int):
     folders = [str(folder) for folder in bundles][::order]
     run_clean(LOADERS[loader] + RUN, *folders)
@@ -152,7 +156,7 @@ def test_arguments_refuse_a_mask_that_says_nothing():
         arguments(build_network(image.layers(image.smallest())), torch.zeros(3, 1, 8, 8), mask)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", mostly_thorough([1, 2], 2))
 def test_the_clean_process_computes_with_the_exporters_threads(tmp_path, monkeypatch, threads: int):
     """torch's convolutions of few samples differ in the last bits between 1 and 2 threads."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

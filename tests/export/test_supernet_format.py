@@ -17,6 +17,7 @@ from search_space.plugins import load_family
 from search_space.space import SearchSpace
 from supernet.network import Supernet, extract
 from tests.export.random_networks import answers, reloaded, samples_of
+from tests.tiers import mostly_thorough
 
 SPACES = ("llama/tiny", "bert/tiny", "mobilenet/digits", "proxyless/cifar")
 
@@ -49,7 +50,7 @@ def front_of(space: SearchSpace, count: int = 3) -> BundleContents:
     return BundleContents(members[0].network(), dict(members[0].layers), facts, "# A card\n", shared=shared)
 
 
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("name", mostly_thorough(SPACES, "bert/tiny", "mobilenet/digits"))
 def test_every_network_of_the_front_comes_back_from_one_file(name: str, tmp_path: Path, monkeypatch) -> None:
     space = load_family(*name.split("/"))
     contents, x = front_of(space), samples_of(space)

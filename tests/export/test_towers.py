@@ -15,6 +15,7 @@ from quantization.quantized_space import Quantization, QuantizedSpace
 from supernet.network import extract
 from supernet.weights import pretrained_supernet
 from tests.supernet.towers import KINDS, logits_of, pairs, saved
+from tests.tiers import mostly_thorough
 
 FACTS = {"space": "two_tower/checkpoint", "dtype": "float32", "preprocessing": {"mean": [0.0] * 3, "std": [1.0] * 3}}
 
@@ -26,7 +27,7 @@ def narrow(space):
     return space.architecture(**values)
 
 
-@pytest.fixture(scope="module", params=[kind for kind in KINDS if kind != "clip_old"])
+@pytest.fixture(scope="module", params=mostly_thorough([kind for kind in KINDS if kind != "clip_old"], "clip"))
 def made(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     supernet, _ = pretrained_supernet(saved(request.param, folder / "ck"))

@@ -13,6 +13,7 @@ from pipeline.check import check
 from pipeline.materials import fresh_supernet, make_trainer, prepare_data
 from tests.pipeline.bench import MemoryReporter, workshop
 from tests.supernet.checkpoints import save
+from tests.tiers import mostly_thorough
 
 CPU = torch.device("cpu")
 DECODER = {"vocab_size": 256, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
@@ -58,7 +59,7 @@ def job(family: str, folder: Path) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", mostly_thorough(KINDS, "mixtral", "modernbert", "convnext"))
 def test_a_checkpoint_is_checked_ordered_and_trained(name, tmp_path):
     family, kind, config = KINDS[name]
     save(kind, config, tmp_path / "ck")

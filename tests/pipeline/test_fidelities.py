@@ -31,6 +31,7 @@ from supernet.trainer import NonFiniteLoss
 from tests.pipeline.bench import MemoryReporter
 from tests.pipeline.llama_bench import llama_spec
 from tests.pipeline.test_healing import CPU, _Millisecond, _shop, one_thread, words_file
+from tests.tiers import mostly_thorough
 
 __all__ = ["one_thread"]
 
@@ -179,7 +180,7 @@ def test_the_first_steps_are_those_of_the_healing(
     assert points(reporter) == points(whole)
 
 
-@pytest.mark.parametrize("every", [7, 16])
+@pytest.mark.parametrize("every", mostly_thorough([7, 16], 16))
 def test_a_run_that_is_cut_off_again_and_again_ends_as_an_undisturbed_one(
     every: int, text: Path, whole: MemoryReporter, tmp_path: Path
 ) -> None:
@@ -247,7 +248,7 @@ def test_a_stopped_search_reports_what_climbed_and_heals_no_more(
     assert not outcome(reporter)["left"]
 
 
-@pytest.mark.parametrize("algorithm", ["random", "nsga2"])
+@pytest.mark.parametrize("algorithm", mostly_thorough(["random", "nsga2"], "nsga2"))
 def test_other_algorithms_climb_by_rank(algorithm: str, text: Path, tmp_path: Path) -> None:
     options = {"population": 4} if algorithm == "nsga2" else {"batch": 4}
     given = spec(text).model_dump(mode="json")

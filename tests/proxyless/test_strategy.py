@@ -14,6 +14,7 @@ from predictors.table_files import write_table
 from predictors.tables import LatencyTable, Row, key_of
 from proxyless.strategy import aims_of, search_by_gradient
 from tests.pipeline.bench import MemoryReporter, workshop
+from tests.tiers import mostly_thorough
 
 CHOICES = {"stage*_block1": ["k3e1", "k5e2"], "stage*_block[23]": ["zero", "k3e1", "k5e2"]}
 TINY = {"epochs": 2, "batch_size": 256}
@@ -116,7 +117,9 @@ def test_a_warm_up_that_was_too_short_is_told_once(undisturbed, tables, data, tm
 
 
 # Calls of progress() fall into: 1 to 3 the warm-up, then the search's 8 steps, then the training's 8.
-@pytest.mark.parametrize("cut_at", [2, 5, 9, 13], ids=["warm-up", "search", "late search", "training"])
+@pytest.mark.parametrize(
+    "cut_at", mostly_thorough([2, 5, 9, 13], 5, 13), ids=["warm-up", "search", "late search", "training"]
+)
 def test_a_job_that_was_cut_off_ends_as_an_undisturbed_one(tables, data, undisturbed, tmp_path, cut_at):
     reporter = MemoryReporter(interrupt_at=cut_at)
     shop = workshop(tmp_path, reporter, **job([tables["macs"]]))

@@ -14,6 +14,7 @@ from quantization.qdq import quantize_file, tensor_bytes
 from search_space.layers import Precision
 from supernet.network import build_network
 from tests.quantization.networks import FAMILIES, inputs_for, quantizable, space_of
+from tests.tiers import mostly_thorough
 
 
 def shake(network, seed=0):
@@ -87,7 +88,7 @@ def test_every_convolution_becomes_an_integer_kernel(tmp_path):
     assert "Relu" not in kinds  # cutting off below zero is part of storing bytes
 
 
-@pytest.mark.parametrize("calibrated", ["minmax", "kl", "percentile", "on noise"])
+@pytest.mark.parametrize("calibrated", mostly_thorough(["minmax", "kl", "percentile", "on noise"], "on noise"))
 def test_so_does_every_convolution_of_a_mix_whatever_it_was_calibrated_on(calibrated, tmp_path):
     space = space_of("mobilenet")
     architecture = space.sample(np.random.default_rng(1))
@@ -129,8 +130,11 @@ def test_layers_left_in_float_stay_in_float_between_integer_ones(tmp_path):
     assert np.abs(got - expected).mean() < 0.1 * np.abs(full - expected).mean()
 
 
-@pytest.mark.parametrize("scheme", ["int8_static", "int8_dynamic", "int8_weight", "int4_weight"])
-@pytest.mark.parametrize("name", ["layer1.query", "head.pooler"])
+SCHEMES = ("int8_static", "int8_dynamic", "int8_weight", "int4_weight")
+LINEAR = [(scheme, name) for scheme in SCHEMES for name in ("layer1.query", "head.pooler")]
+
+
+@pytest.mark.parametrize(("scheme", "name"), mostly_thorough(LINEAR, *LINEAR[::2]))
 def test_one_linear_layer_is_within_a_step_of_onnxruntimes(scheme, name, tmp_path):
     space = space_of("bert")
     made = quantizable(space, space.largest())
@@ -147,8 +151,14 @@ def test_one_linear_layer_is_within_a_step_of_onnxruntimes(scheme, name, tmp_pat
     assert np.abs(run(tmp_path / "model.onnx", x) - expected).max() <= max(step, 1e-5)
 
 
-@pytest.mark.parametrize("mode", ["symmetric", "asymmetric"])
-@pytest.mark.parametrize("name", ["stem.conv", "stage1_block1.depthwise", "stage2_block1.expand"])
+CONVOLUTIONS = [
+    (name, mode)
+    for name in ("stem.conv", "stage1_block1.depthwise", "stage2_block1.expand")
+    for mode in ("symmetric", "asymmetric")
+]
+
+
+@pytest.mark.parametrize(("name", "mode"), mostly_thorough(CONVOLUTIONS, CONVOLUTIONS[0], CONVOLUTIONS[3]))
 def test_one_convolution_is_within_a_step_of_onnxruntimes(name, mode, tmp_path):
     space = space_of("mobilenet")
     made = quantizable(space, space.largest())

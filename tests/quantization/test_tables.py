@@ -20,6 +20,7 @@ from search_space.layers import Precision
 from search_space.plugins import load_family
 from supernet.network import build_network, takes_mask
 from tests.quantization.networks import inputs_for, quantizable
+from tests.tiers import mostly_thorough
 
 # A tied head, a head of its own kind, and learned positions beside the table.
 SPACES = ("llama/tiny", "bert/tiny")
@@ -50,8 +51,10 @@ def test_a_space_without_tables_has_none() -> None:
     assert [c.name for c in plain.choices] == [c.name for c in asked.choices]
 
 
-@pytest.mark.parametrize("name", SPACES)
-@pytest.mark.parametrize("bits", [8, 4])
+EACH = [(name, bits) for name in SPACES for bits in (8, 4)]
+
+
+@pytest.mark.parametrize(("name", "bits"), mostly_thorough(EACH, ("llama/tiny", 4), ("bert/tiny", 8)))
 def test_it_computes_and_weighs_what_was_evaluated_and_counted(name: str, bits: int, tmp_path) -> None:
     space = space_of(name, bits, 32)
     architecture = space.quantized(space.base.smallest(), {"embedding.tokens": bits})

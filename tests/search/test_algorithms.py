@@ -230,6 +230,7 @@ def searched(space, evaluations, seed, scores, **options) -> list[Evaluation]:
     return run_search(made, each(lambda a: Evaluation(a, scores(a.genes))), known={})
 
 
+@pytest.mark.thorough
 def test_policies_and_architectures_together_are_better_than_one_after_the_other():
     """As many evaluations each: the narrow forms of a front in full precision count as well."""
     joint, after = [], []

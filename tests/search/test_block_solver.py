@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from search.blocks.solver import ENOUGH, Limit, Pair, Terms, solve
+from tests.tiers import mostly_thorough
 
 
 def every_network(sizes: list[int]) -> np.ndarray:
@@ -24,7 +25,7 @@ def random_terms(rng: np.random.Generator, sizes: list[int], num_pairs: int = 0)
     return Terms(float(rng.normal()), costs, tuple(pairs))
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", mostly_thorough(range(12), 0, 1, 2))
 def test_what_is_found_is_the_best_of_all_networks_within_the_limits(seed: int) -> None:
     rng = np.random.default_rng(seed)
     sizes = [int(size) for size in rng.integers(1, 5, rng.integers(2, 7))]
@@ -45,7 +46,7 @@ def test_what_is_found_is_the_best_of_all_networks_within_the_limits(seed: int) 
         assert found.gap == 0
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", mostly_thorough(range(6), 0, 1))
 def test_limits_that_nothing_meets_give_the_network_that_exceeds_them_least(seed: int) -> None:
     rng = np.random.default_rng(seed)
     sizes = [3, 2, 4, 3]

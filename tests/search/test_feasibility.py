@@ -6,6 +6,7 @@ import pytest
 from search.feasibility import SeenNetwork, find_feasible
 from search.objectives import Objective
 from search_space import Choice, SearchSpace
+from tests.tiers import mostly_thorough
 
 # 4^12 networks: far too many to be counted.
 LARGE = SearchSpace("large", [Choice(f"c{i}", (0, 1, 2, 3)) for i in range(12)])
@@ -102,7 +103,7 @@ def test_the_budget_is_kept_and_no_network_is_counted_twice():
     assert len(set(counted)) == len(counted)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", mostly_thorough(range(3), 0))
 def test_the_same_seed_gives_the_same_verdict(seed):
     limits = (Objective("params", limit=10.0), Objective("macs", limit=10.0))
     first, second = (find_feasible(LARGE, limits, opposed, np.random.default_rng(seed)) for _ in range(2))

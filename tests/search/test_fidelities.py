@@ -26,6 +26,7 @@ from search.pareto import hypervolume
 from search_space import Choice, SearchSpace
 from search_space.architecture import Architecture
 from search_space.encoding import gene_matrix
+from tests.tiers import mostly_thorough
 
 # Of each layer whether it is there, and how wide it is.
 LAYERS = 5
@@ -230,7 +231,7 @@ def costs(architectures: Sequence[Architecture], level: int) -> np.ndarray:
     return np.array([loss_of(one, level) for one in architectures])
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", mostly_thorough(range(3), 0))
 def test_many_cheap_scores_and_few_dear_ones_predict_better_than_the_dear_ones_alone(seed: int) -> None:
     some = drawn(260, seed)
     cheap, new = some[:120], some[120:]

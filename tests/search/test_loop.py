@@ -7,6 +7,7 @@ from search.evaluation import Evaluation
 from search.loop import run_search
 from search.objectives import Objective
 from search_space import Choice, SearchSpace
+from tests.tiers import mostly_thorough
 
 SPACE = SearchSpace("loop", [Choice(f"c{i}", (0, 1, 2, 3)) for i in range(6)])
 OBJECTIVES = [Objective("up"), Objective("down")]
@@ -59,7 +60,7 @@ def test_a_search_fed_with_all_its_evaluations_evaluates_nothing():
     assert again == done
 
 
-@pytest.mark.parametrize("calls_before_the_kill", [1, 10, 27, 59])
+@pytest.mark.parametrize("calls_before_the_kill", mostly_thorough([1, 10, 27, 59], 27))
 def test_a_killed_search_resumes_to_the_same_end_and_evaluates_nothing_twice(calls_before_the_kill):
     undisturbed = run_search(algorithm(), Counter(), known={})
     killed = Counter(most=calls_before_the_kill)

@@ -22,12 +22,13 @@ from service.store.session import Database
 from tests.api import open_api
 from tests.conftest import TINY_JOB
 from tests.docs.families import write_documented_family
+from tests.tiers import mostly_thorough
 
 
-@pytest.fixture
-def api(settings: Settings) -> Iterator[TestClient]:
+@pytest.fixture(scope="module")
+def api(lasting_settings: Settings) -> Iterator[TestClient]:
     """The API on bare servers: no worker takes its jobs."""
-    with open_api(settings) as client:
+    with open_api(lasting_settings) as client:
         yield client
 
 
@@ -262,20 +263,23 @@ def test_without_a_broker_the_job_is_kept_and_readiness_says_why(
         assert count(database) == before + 1
 
 
+# Each is a process that starts.
+WRONG_COMMANDS = [
+    (["list"], {"WINNOW_URL": "http://127.0.0.1:9"}, "No Winnow answers at http://127.0.0.1:9"),
+    (["submit", "missing.yaml"], {}, "missing.yaml"),
+    (["worker"], {}, "Set WINNOW_DATABASE_URL and WINNOW_REDIS_URL"),
+    (["db", "upgrade"], {"WINNOW_DATABASE_URL": "mysql://x/y"}, "Winnow needs PostgreSQL"),
+    (["db", "upgrade"], {"WINNOW_DATABASE_URL": "postgresql://127.0.0.1:9/x"}, "PostgreSQL does not answer"),
+    (
+        ["worker"],
+        {"WINNOW_DATABASE_URL": "postgresql://127.0.0.1:9/x", "WINNOW_REDIS_URL": "redis://127.0.0.1:9"},
+        "PostgreSQL does not answer",
+    ),
+]
+
+
 @pytest.mark.parametrize(
-    ("arguments", "environment", "expected"),
-    [
-        (["list"], {"WINNOW_URL": "http://127.0.0.1:9"}, "No Winnow answers at http://127.0.0.1:9"),
-        (["submit", "missing.yaml"], {}, "missing.yaml"),
-        (["worker"], {}, "Set WINNOW_DATABASE_URL and WINNOW_REDIS_URL"),
-        (["db", "upgrade"], {"WINNOW_DATABASE_URL": "mysql://x/y"}, "Winnow needs PostgreSQL"),
-        (["db", "upgrade"], {"WINNOW_DATABASE_URL": "postgresql://127.0.0.1:9/x"}, "PostgreSQL does not answer"),
-        (
-            ["worker"],
-            {"WINNOW_DATABASE_URL": "postgresql://127.0.0.1:9/x", "WINNOW_REDIS_URL": "redis://127.0.0.1:9"},
-            "PostgreSQL does not answer",
-        ),
-    ],
+    ("arguments", "environment", "expected"), mostly_thorough(WRONG_COMMANDS, WRONG_COMMANDS[0], WRONG_COMMANDS[3])
 )
 def test_command_line_errors_are_one_line(arguments: list[str], environment: dict[str, str], expected: str) -> None:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("WINNOW_")}

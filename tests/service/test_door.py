@@ -16,29 +16,36 @@ from service.api.app import create_app
 from service.auth import keys
 from service.auth.hosts import is_loopback, split_host
 from service.auth.sessions import read_or_make
+from service.embedded import EmbeddedServers
 from service.lifeline import open_private_log
 from service.settings import Settings
 from service.store.session import Database
 from tests.api import open_api
+from tests.tiers import mostly_thorough
 
 BASE = "http://127.0.0.1:8420"
 VERB = "/v1/jobs/0123456789ab/cancel"
 
 
-@pytest.fixture(params=["on", "off"])
-def mode(request: pytest.FixtureRequest, settings: Settings) -> Settings:
+@pytest.fixture(scope="module", params=["on", "off"])
+def mode(request: pytest.FixtureRequest, lasting_settings: Settings) -> Settings:
     """Host and origin are checked with keys and without."""
-    return settings.model_copy(update={"auth": request.param, "allowed_hosts": "winnow.example, other.example:8443"})
+    return lasting_settings.model_copy(
+        update={"auth": request.param, "allowed_hosts": "winnow.example, other.example:8443"}
+    )
 
 
-@pytest.fixture
-def key(database: Database) -> str:
+@pytest.fixture(scope="module")
+def key(servers: EmbeddedServers) -> str:
     """An admin's key."""
+    database = Database(servers.database_url)
     with database.transaction() as session:
-        return keys.create(session, "admin", "admin")[1]
+        made = keys.create(session, "admin", "admin")[1]
+    database.close()
+    return made
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def api(mode: Settings, key: str) -> Iterator[TestClient]:
     """A client whose requests are let in if nothing else is wrong with them."""
     with open_api(mode, key, base_url=BASE) as client:
@@ -167,7 +174,10 @@ def test_a_page_without_a_session_leads_to_the_sign_in_and_back(settings: Settin
         assert browser.get("/sign-in").status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/keys", "/sign-in", "/docs", "/jobs/unknown", "/targets", "/families"])
+PAGES = ["/", "/keys", "/sign-in", "/docs", "/jobs/unknown", "/targets", "/families"]
+
+
+@pytest.mark.parametrize("path", mostly_thorough(PAGES, "/", "/sign-in", "/jobs/unknown"))
 def test_every_page_says_that_keys_are_off(settings: Settings, path: str, key: str) -> None:
     with open_api(settings, base_url=BASE) as anybody:
         assert 'data-testid="keyless"' in anybody.get(path).text
@@ -205,7 +215,7 @@ def test_a_mistake_of_ours_carries_them_too(settings: Settings) -> None:
     assert answer.headers["x-frame-options"] == "DENY"
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "winnow.example"])
+@pytest.mark.parametrize("host", mostly_thorough(["0.0.0.0", "::", "192.168.1.5", "winnow.example"], "0.0.0.0"))
 def test_keys_cannot_be_off_on_a_network(settings: Settings, host: str) -> None:
     with pytest.raises(ValueError, match="WINNOW_AUTH is off, and WINNOW_HOST is"):
         create_app(settings.model_copy(update={"host": host}))

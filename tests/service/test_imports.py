@@ -6,6 +6,8 @@ import statistics
 import subprocess
 import sys
 
+import pytest
+
 from service.embedded import EmbeddedServers
 
 CALL_EVERY_ROUTE = """
@@ -44,6 +46,7 @@ def test_calling_every_route_loads_no_torch(servers: EmbeddedServers) -> None:
     assert heavy.strip() == "[]"
 
 
+@pytest.mark.thorough
 def test_importing_the_app_costs_little_more_than_its_frameworks() -> None:
     def cost(statement: str) -> float:
         done = subprocess.run(

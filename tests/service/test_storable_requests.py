@@ -18,12 +18,12 @@ from service.settings import Settings
 from tests.conftest import TINY_JOB
 
 
-@pytest.fixture
-def app(settings: Settings) -> FastAPI:
-    return create_app(settings)
+@pytest.fixture(scope="module")
+def app(lasting_settings: Settings) -> FastAPI:
+    return create_app(lasting_settings)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def api(app: FastAPI) -> Iterator[TestClient]:
     with TestClient(app, headers={"X-Winnow": "1"}, raise_server_exceptions=False) as client:
         yield client

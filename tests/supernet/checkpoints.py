@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from _pytest.mark import ParameterSet
 from transformers import (
@@ -26,6 +25,8 @@ from transformers import (
     ViTForImageClassification,
 )
 from transformers import logging as transformers_logging
+
+from tests.tiers import mostly_thorough
 
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
@@ -84,9 +85,7 @@ def one_of_each_family(names: list[str]) -> list[ParameterSet]:
     That each is computed as transformers does is tested for all of them on every run.
     """
     first = {CHECKPOINTS[name][0]: name for name in reversed(names)}
-    return [
-        pytest.param(name, marks=() if first[CHECKPOINTS[name][0]] == name else pytest.mark.thorough) for name in names
-    ]
+    return mostly_thorough(names, *first.values())
 
 
 def save(kind: type[PreTrainedModel], config: Any, folder: Path, **saving: Any) -> PreTrainedModel:

@@ -26,9 +26,12 @@ from supernet.passes import Passes
 from supernet.weights import load_pretrained
 from tests.supernet.brought import BROUGHT, DECODER, TEXT, answered
 from tests.supernet.checkpoints import inputs, save
+from tests.tiers import mostly_thorough
 
 NAMES = list(BROUGHT)
 FIRST = [name for name in NAMES if "-" not in name.replace("xlm-roberta", "")]
+# One for each family's way of reading a checkpoint: of decoders, encoders, images and convolutions.
+SOME = ("gemma2", "gpt2", "mixtral", "modernbert", "beit", "efficientnet")
 
 
 def supernet_of(folder: Path, adjustments: Adjustments | None = None) -> Supernet:
@@ -51,7 +54,7 @@ def logits(supernet: Supernet, x: Tensor, architecture=None, mask: Tensor | None
         return supernet(x, architecture or supernet.space.largest(), mask)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", mostly_thorough(NAMES, *FIRST))
 def test_the_largest_network_is_transformers_own(name, tmp_path):
     model, supernet, x = brought(name, tmp_path)
     assert (logits(supernet, x) - answered(model, x)).abs().max() <= 1e-5
@@ -64,7 +67,7 @@ def test_the_largest_network_is_transformers_own(name, tmp_path):
         assert (logits(supernet, x, mask=mask.bool()) - expected).abs().max() <= 1e-5
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", mostly_thorough(NAMES, *SOME))
 def test_sub_networks_are_what_is_extracted(name, tmp_path):
     _, supernet, x = brought(name, tmp_path)
     space, rng = supernet.space, np.random.default_rng(0)
@@ -75,7 +78,7 @@ def test_sub_networks_are_what_is_extracted(name, tmp_path):
         assert cost.params(space, architecture) == sum(p.numel() for p in network.parameters())
 
 
-@pytest.mark.parametrize("name", FIRST)
+@pytest.mark.parametrize("name", mostly_thorough(FIRST, *SOME))
 def test_ordering_by_importance_changes_no_output(name, tmp_path):
     _, supernet, x = brought(name, tmp_path)
     before = logits(supernet, x)
@@ -114,7 +117,7 @@ def cut(space, layers: int, **changes) -> object:
     return space.architecture(**{**space.largest().values, **wanted})
 
 
-@pytest.mark.parametrize("name", SLICED)
+@pytest.mark.parametrize("name", mostly_thorough(SLICED, "gemma2", "gpt2", "modernbert", "beit"))
 def test_fewer_heads_and_neurons_are_those_of_transformers(name, tmp_path):
     """In transformers' own network, those that are cut off add nothing."""
     model, supernet, x = brought(name, tmp_path)
@@ -140,7 +143,7 @@ CONVOLUTIONS = {
 }
 
 
-@pytest.mark.parametrize("name", CONVOLUTIONS)
+@pytest.mark.parametrize("name", mostly_thorough(CONVOLUTIONS, "efficientnet", "convnext"))
 def test_fewer_channels_and_blocks_are_those_of_transformers(name, tmp_path):
     """Channels inside of one block that are cut off add nothing, and the last block of its stage goes."""
     model, supernet, x = brought(name, tmp_path)
@@ -382,7 +385,10 @@ def test_another_class_is_refused_with_those_that_are_taken():
 # --- what else works with them -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["gemma2", "phi3-partial", "gpt_neox", "olmo2", "mixtral-window", "smollm3-window"])
+CACHED = ["gemma2", "phi3-partial", "gpt_neox", "olmo2", "mixtral-window", "smollm3-window"]
+
+
+@pytest.mark.parametrize("name", mostly_thorough(CACHED, "gemma2", "gpt_neox"))
 def test_a_token_behind_a_prompt_sees_it_through_keys_and_values(name, tmp_path):
     _, supernet, x = brought(name, tmp_path)
     network = extract(supernet, supernet.space.smallest()).eval()
@@ -393,7 +399,7 @@ def test_a_token_behind_a_prompt_sees_it_through_keys_and_values(name, tmp_path)
         torch.testing.assert_close(phases["decode"](), longer[:, -1:], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [*FIRST, "dinov2-registers"])
+@pytest.mark.parametrize("name", mostly_thorough([*FIRST, "dinov2-registers"], *SOME))
 def test_gradients_of_small_and_large_networks_meet_in_the_same_weights(name, tmp_path):
     _, supernet, x = brought(name, tmp_path)
     passes = Passes(supernet.train(), precision="bfloat16")

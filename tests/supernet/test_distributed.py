@@ -7,13 +7,20 @@ from supernet.distributed import ALONE, Group, Orders, _buckets
 from tests.supernet.replica import losses
 from tests.torchrun import together
 
-CASES = ("llama/1", "mobilenet/1", "untied/1/sharded", "llama/1/sharded")
+QUICK, FURTHER = ("mobilenet/1", "untied/1/sharded"), ("llama/1", "llama/1/sharded")
 
 
 @pytest.fixture(scope="module")
 def of_processes() -> dict[str, list[dict[str, float]]]:
     """What two processes found in each case; they train one after the other, because starting them takes longest."""
-    found: dict[str, list[dict[str, float]]] = together("tests.supernet.replica", *CASES)
+    found: dict[str, list[dict[str, float]]] = together("tests.supernet.replica", *QUICK)
+    return found
+
+
+@pytest.fixture(scope="module")
+def further() -> dict[str, list[dict[str, float]]]:
+    """The same of the cases that only the thorough run has."""
+    found: dict[str, list[dict[str, float]]] = together("tests.supernet.replica", *FURTHER)
     return found
 
 
@@ -24,8 +31,9 @@ def assert_equal(several, one):
             assert mine[name] == pytest.approx(value, abs=1e-5, rel=1e-5), name
 
 
-def test_two_processes_train_a_language_model_as_one_does(of_processes):
-    assert_equal(of_processes["llama/1"], losses("llama", 1))
+@pytest.mark.thorough
+def test_two_processes_train_a_language_model_as_one_does(further):
+    assert_equal(further["llama/1"], losses("llama", 1))
 
 
 def test_two_processes_train_a_batch_normalised_network_as_one_with_two_micro_batches(of_processes):
@@ -37,8 +45,9 @@ def test_two_processes_that_share_the_weights_of_a_llama_train_as_one_does(of_pr
     assert_equal(of_processes["untied/1/sharded"], losses("untied", 1))
 
 
-def test_tied_weights_stay_whole_beside_spread_ones(of_processes):
-    assert_equal(of_processes["llama/1/sharded"], losses("llama", 1))
+@pytest.mark.thorough
+def test_tied_weights_stay_whole_beside_spread_ones(further):
+    assert_equal(further["llama/1/sharded"], losses("llama", 1))
 
 
 # --- the parts --------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from supernet.network import Supernet, extract
 from supernet.options import AugmentationOptions
 from supernet.prefixes import Prefixes, in_order
 from supernet.scores.labels import SplitExam
+from tests.tiers import mostly_thorough
 
 LLAMA = load_family("llama", "tiny", Adjustments({"layer*_ffn": (88, 176), "layer*_kv_heads": (2, 4)}))
 DIGITS = load_family("mobilenet", "digits")
@@ -46,7 +47,7 @@ def images() -> tuple[Split, Split]:
     return data.train.take(torch.arange(300)), data.validation.take(torch.arange(100))
 
 
-@pytest.mark.parametrize("kept_bytes", [2**30, 6 * 24 * 128 * 4, 0])
+@pytest.mark.parametrize("kept_bytes", mostly_thorough([2**30, 6 * 24 * 128 * 4, 0], 6 * 24 * 128 * 4))
 def test_language_models_together_answer_what_they_answer_alone(kept_bytes):
     supernet, architectures = made(LLAMA, training=True), population(LLAMA, 12)
     exam = SplitExam(text())
@@ -89,7 +90,7 @@ def test_what_is_kept_is_bounded():
     assert tight.num_computed < len(calls) <= tight.num_layers
 
 
-@pytest.mark.parametrize("kept_bytes", [2**30, 0])
+@pytest.mark.parametrize("kept_bytes", mostly_thorough([2**30, 0], 2**30))
 def test_batch_norms_get_the_statistics_of_a_network_of_its_own(kept_bytes):
     train, validation = images()
     supernet, architectures = made(DIGITS, training=True), population(DIGITS, 8)

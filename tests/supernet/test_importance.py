@@ -10,6 +10,7 @@ from supernet.network import Supernet
 from supernet.weights import load_pretrained
 from tests.supernet.checkpoints import CHECKPOINTS, inputs, one_of_each_family, save
 from tests.supernet.test_weights import config_of, logits, supernet_of
+from tests.tiers import mostly_thorough
 
 NAMES = ["llama", "llama-biases", "llama-tied", "llama-mha", "mistral-window", "qwen2", "qwen3", "bert", "vit"]
 
@@ -57,8 +58,10 @@ def silence(supernet: Supernet, keep: dict[str, list[int]]) -> None:
             grouped[:, silent] = 0
 
 
-@pytest.mark.parametrize("score", ["activation", "weight"])
-@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3", "bert", "vit"])
+CUT = [(name, score) for name in ("llama", "qwen2", "qwen3", "bert", "vit") for score in ("activation", "weight")]
+
+
+@pytest.mark.parametrize(("name", "score"), mostly_thorough(CUT, ("llama", "activation"), ("bert", "weight")))
 def test_a_network_cut_to_its_important_part_keeps_its_outputs(name, score, tmp_path):
     """All but a few scattered groups are dead: after ordering, the prefix of that length is the network."""
     family, kind, config = CHECKPOINTS[name]

@@ -14,10 +14,11 @@ from supernet.from_module.making import Made
 from supernet.network import extract
 from tests.supernet.made_families import families_in, loaded_supernet, made_from, without, zero_unused
 from tests.supernet.published_modules import MODULES, SIDES
+from tests.tiers import mostly_thorough
 
 # These go through in every run; the others are their kin, or take longer.
-FAST = ("mobilenet_v1", "poolformer", "regnet", "swin")
-NAMES = [name if name in FAST else pytest.param(name, marks=pytest.mark.thorough) for name in MODULES]
+FAST = ("mobilenet_v1", "swin")
+NAMES = mostly_thorough(MODULES, *FAST)
 
 
 @pytest.fixture(scope="module", params=NAMES)

@@ -23,6 +23,7 @@ from supernet.trainer import Trainer
 from supernet.weights import pretrained_supernet
 from tests.supernet import recipes
 from tests.supernet.checkpoints import answer, inputs, save
+from tests.tiers import mostly_thorough
 
 IMAGES = {"image_size": 32, "patch_size": 8, "num_labels": 7, "num_attention_heads": 2}
 TEXTS = {"vocab_size": 101, "num_attention_heads": 2, "max_position_embeddings": 64, "pad_token_id": None}
@@ -63,7 +64,7 @@ def batch_of(kind):
     return inputs("vit" if kind.startswith("vit") else "bert")
 
 
-@pytest.mark.parametrize("kind", PAIRS)
+@pytest.mark.parametrize("kind", mostly_thorough(PAIRS, "vit-deeper", "llama"))
 def test_anchors_answer_as_transformers_does(kind, tmp_path):
     supernet, loaded, _, models = made(kind, tmp_path)
     assert not loaded.fresh
@@ -74,7 +75,7 @@ def test_anchors_answer_as_transformers_does(kind, tmp_path):
         torch.testing.assert_close(ours, answer(model, batch_of(kind)), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", PAIRS)
+@pytest.mark.parametrize("kind", mostly_thorough(PAIRS, "vit-deeper", "bert"))
 def test_every_network_is_the_same_when_it_is_extracted(kind, tmp_path):
     supernet, *_ = made(kind, tmp_path)
     for architecture in supernet.space.every():

@@ -15,9 +15,10 @@ from supernet.network import Supernet, arguments, build_network, extract
 from supernet.prefixes import Prefixes
 from supernet.weights import load_pretrained, pretrained_supernet
 from tests.supernet.towers import KINDS, logits_of, model_of, narrowed, pairs, saved
+from tests.tiers import mostly_thorough
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=mostly_thorough(KINDS, "clip", "siglip"))
 def kind(request):
     return request.param
 

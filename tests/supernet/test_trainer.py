@@ -18,6 +18,7 @@ from supernet.passes import Passes
 from supernet.randomness import derived_rng
 from supernet.trainer import NonFiniteLoss, Trainer, TrainingOptions
 from tests.supernet.recipes import FEW_STEPS, changed
+from tests.tiers import mostly_thorough
 
 SPACE = load_family("mobilenet", "digits")
 SCALE = Standardisation((0.0,), (1.0,), full_scale=4096.0)
@@ -48,7 +49,10 @@ def assert_same_tensors(first: Trainer, second: Trainer) -> None:
 # --- resume -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("optimizer", "momentum"), [*((name, 0.9) for name in sorted(OPTIMIZERS)), ("sgd", 0.0)])
+RESUMED = [*((name, 0.9) for name in sorted(OPTIMIZERS)), ("sgd", 0.0)]
+
+
+@pytest.mark.parametrize(("optimizer", "momentum"), mostly_thorough(RESUMED, ("adamw", 0.9), ("sgd", 0.9)))
 def test_six_steps_equal_three_saved_restored_and_three_more(optimizer, momentum):
     options = changed(FEW_STEPS, optimizer=optimizer, momentum=momentum)
     undisturbed = trainer(options)

@@ -15,6 +15,7 @@ from search_space.plugins import load_family
 from supernet.network import Supernet, extract
 from supernet.weights import load_pretrained, pretrained_supernet
 from tests.supernet.checkpoints import CHECKPOINTS, MASKED_BERT, answer, inputs, one_of_each_family, save
+from tests.tiers import mostly_thorough
 
 NAMES = list(CHECKPOINTS)
 
@@ -53,7 +54,7 @@ def test_every_parameter_of_the_checkpoint_is_counted(name, tmp_path):
     assert cost.params(space, space.largest()) == sum(p.numel() for p in model.parameters())
 
 
-@pytest.mark.parametrize("name", ["llama", "llama-tied", "bert", "vit"])
+@pytest.mark.parametrize("name", mostly_thorough(["llama", "llama-tied", "bert", "vit"], "llama-tied", "vit"))
 def test_a_sharded_checkpoint_is_the_same_network(name, tmp_path):
     family, kind, config = CHECKPOINTS[name]
     model = save(kind, config, tmp_path, max_shard_size="40KB")
@@ -77,7 +78,10 @@ def test_padding_is_masked_as_transformers_masks_it(tmp_path):
     assert torch.equal(extracted, logits(supernet, x, mask=mask.bool()))
 
 
-@pytest.mark.parametrize("name", ["llama", "llama-mha", "qwen2", "qwen3", "mistral-window"])
+GROUPED = ["llama", "llama-mha", "qwen2", "qwen3", "mistral-window"]
+
+
+@pytest.mark.parametrize("name", mostly_thorough(GROUPED, "llama", "qwen3"))
 def test_a_network_with_fewer_groups_is_transformers_network_with_those_heads(name, tmp_path):
     """Under grouped-query attention whole groups stay: the first key-value heads with all of their queries."""
     family, kind, config = CHECKPOINTS[name]
@@ -318,7 +322,7 @@ def test_llama_2_7b_starts_from_its_checkpoints_configuration():
     assert cost.params(space, space.largest()) == 6_738_415_616
 
 
-@pytest.mark.parametrize("name", ["llama", "qwen3", "bert", "vit"])
+@pytest.mark.parametrize("name", mostly_thorough(["llama", "qwen3", "bert", "vit"], "llama", "bert"))
 def test_a_folder_alone_gives_its_supernet(name, tmp_path):
     family, kind, config = CHECKPOINTS[name]
     model = save(kind, config, tmp_path)

@@ -14,6 +14,7 @@ from service.store.models import Job
 from service.store.records import Baseline, BaselineScore
 from service.store.session import Database
 from tests.api import open_api
+from tests.tiers import mostly_thorough
 from tests.workers.test_faults import QUANTIZED, SEARCHED, Bench, Died, Point, every_report_is_a_transaction
 from tests.workers.test_healing import Made, asked
 
@@ -64,11 +65,6 @@ def test_the_stage_counts_its_networks_and_the_job_is_not_done_before_them(bench
     assert len(baselines(bench)) == 3
 
 
-def test_a_job_without_policies_has_no_such_stage(database: Database, settings: Settings) -> None:
-    bench = Bench(database, settings.data_dir, SEARCHED)
-    assert STAGE not in {stage for stage, _ in bench.run()}
-
-
 def test_a_runner_that_dies_there_goes_on_there(bench: Bench) -> None:
     def die(point: Point) -> None:
         if point[0] == STAGE and scores(bench) == 1:
@@ -83,6 +79,7 @@ def test_a_runner_that_dies_there_goes_on_there(bench: Bench) -> None:
     assert (scores(bench), len(baselines(bench))) == (2, 3)
 
 
+@pytest.mark.thorough
 def test_a_job_that_is_stopped_there_says_what_it_goes_without(bench: Bench) -> None:
     def stop(point: Point) -> None:
         if point == (STAGE, 1):
@@ -94,7 +91,7 @@ def test_a_job_that_is_stopped_there_says_what_it_goes_without(bench: Bench) -> 
     assert bench.job().message == "The front is compared without the best architecture, then narrowest."
 
 
-@pytest.mark.parametrize("stage", ["measure finalists", STAGE])
+@pytest.mark.parametrize("stage", mostly_thorough(["measure finalists", STAGE], STAGE))
 def test_baselines_are_measured_again_and_none_is_left_out(api: TestClient, bench: Bench, stage: str) -> None:
     """A rerun from the finalists counts as stopped from the start, which is nobody's wish to go without a baseline."""
     bench.run()

@@ -31,10 +31,23 @@ from service.store.models import Artifact, Job
 from service.store.records import FidelityScore, HealedFront, HealedNetwork, HealingPoint
 from service.store.session import Database
 from tests.proxyless.test_strategy import CHOICES, table
+from tests.tiers import mostly_thorough
 from workers import runner
 
+# A network of one block a stage: building its modules for every evaluation is most of what a tiny job costs.
+NARROW = {
+    "stem_width": [4, 8],
+    "stage1_width": [4, 8],
+    "stage2_width": [8, 16],
+    "stage3_width": [8, 24],
+    "head_width": [16, 48],
+    "*_depth": [1],
+    "*_kernel": [3],
+    "*_expansion": [1, 2],
+}
 SEARCHED: dict[str, Any] = {
     "recipe": "bignas",
+    "supernet": {"choices": NARROW},
     "training": {"epochs": 2, "batch_size": 256, "options": {"num_random": 1}},
     "search": {"algorithm": "nsga2", "evaluations": 12, "options": {"population": 6}, "calibration_images": 64},
 }
@@ -65,6 +78,9 @@ QUANTIZED: dict[str, Any] = {
     "quantization": {"bits": [8, 32], "tie": "block", "pinned": {"first": 32}, "baseline_evaluations": 2},
     "search": {"algorithm": "random", "evaluations": 6, "calibration_images": 64, "options": {"batch": 3}},
 }
+
+
+KINDS = ("searched", "quantized", "by gradient", "healed", "climbing")
 
 
 def by_gradient(folder: Path) -> dict[str, Any]:
@@ -126,13 +142,19 @@ class Tampered(Database):
 
 
 class Bench:
-    """One job, and runners for it."""
+    """One job, and runners for it.
 
-    def __init__(self, database: Database, folder: Path, spec: dict[str, Any]) -> None:
-        self.database = database
+    Args:
+        spec: what is submitted; None: nothing, since the job is there.
+        job_id: whose, where it is there.
+    """
+
+    def __init__(self, database: Database, folder: Path, spec: dict[str, Any] | None, job_id: str = "") -> None:
+        self.database, self.id = database, job_id
         self.settings = Settings(data_dir=folder, database_url=database.url, redis_url=None, checkpoint_seconds=0)
-        with database.transaction() as session:
-            self.id = jobs.submit(session, JobSpec.model_validate(spec), None)[0].id
+        if spec is not None:
+            with database.transaction() as session:
+                self.id = jobs.submit(session, JobSpec.model_validate(spec), None)[0].id
 
     def claim(self) -> int | None:
         """What a supervisor does before it starts a runner: the epoch, None where nothing is to be done."""
@@ -253,7 +275,7 @@ def undisturbed(known: dict[str, Any], database: Database, tmp_path: Path, specs
     return of
 
 
-def some_of(points: list[Point], stages: tuple[str, ...] | None = None) -> list[Point]:
+def some_of(points: list[Point], stages: frozenset[str] | None = None) -> list[Point]:
     """Two points of every stage: its first, and one on the way."""
     last = {stage: number for stage, number in points if stages is None or stage in stages}
     return [point for stage, count in last.items() for point in dict.fromkeys([(stage, 1), (stage, 1 + count // 3)])]
@@ -285,27 +307,21 @@ def run_to_the_end(bench: Bench, expected: type[BaseException], most: int, **tam
     raise AssertionError(f"not done after {most} runs")
 
 
+DEATHS = [(kind, when) for kind in KINDS for when in ("before", "after")]
+
+
 @pytest.mark.parametrize(
     ("kind", "when"),
-    [
-        ("searched", "before"),
-        ("searched", "after"),
-        pytest.param("quantized", "before", marks=pytest.mark.thorough),
-        ("by gradient", "before"),
-        ("healed", "before"),
-        pytest.param("healed", "after", marks=pytest.mark.thorough),
-        pytest.param("climbing", "before", marks=pytest.mark.thorough),
-        pytest.param("climbing", "after", marks=pytest.mark.thorough),
-        pytest.param("quantized", "after", marks=pytest.mark.thorough),
-        pytest.param("by gradient", "after", marks=pytest.mark.thorough),
-    ],
+    mostly_thorough(DEATHS, ("searched", "after"), ("by gradient", "before")),
 )
 def test_a_job_whose_runners_die_in_every_stage_ends_as_an_undisturbed_one(
     kind: str, when: str, database: Database, tmp_path: Path, undisturbed: Undisturbed, specs: dict[str, Any]
 ) -> None:
     """Before a transaction, or when it is committed and nobody has heard of it."""
     expected, points = undisturbed(kind)
-    assert {"prepare data", "train supernet"} < {stage for stage, _ in points}
+    stages = {stage for stage, _ in points}
+    assert {"prepare data", "train supernet"} < stages
+    assert ("measure baselines" in stages) == (kind == "quantized"), "only policies have baselines"
     bench, left = Bench(database, tmp_path, specs[kind]), some_of(points)
     deaths = len(left)
     assert run_to_the_end(bench, Died, deaths, **{when: at_each(left, die)}) == deaths + 1, left
@@ -313,6 +329,7 @@ def test_a_job_whose_runners_die_in_every_stage_ends_as_an_undisturbed_one(
     assert bench.job().epoch == deaths + 1
 
 
+@pytest.mark.thorough
 def test_a_healing_whose_runners_die_again_and_again_ends_as_an_undisturbed_one(
     database: Database, tmp_path: Path, undisturbed: Undisturbed, specs: dict[str, Any]
 ) -> None:
@@ -342,12 +359,20 @@ def test_a_search_whose_networks_heal_and_whose_runners_die_again_and_again_ends
     assert bench.outcome() == expected
 
 
+WHERE = mostly_thorough([frozenset({"train supernet", "search"}), None], frozenset({"train supernet", "search"}))
+
+
+@pytest.mark.parametrize("where", WHERE, ids=["longest stages", "every stage"])
 def test_a_job_that_loses_its_lease_in_every_stage_ends_as_an_undisturbed_one(
-    database: Database, tmp_path: Path, undisturbed: Undisturbed, specs: dict[str, Any]
+    database: Database,
+    tmp_path: Path,
+    undisturbed: Undisturbed,
+    specs: dict[str, Any],
+    where: frozenset[str] | None,
 ) -> None:
     """Another worker takes it while this one thinks that it has it: what this one writes is refused."""
     expected, points = undisturbed("searched")
-    bench, left = Bench(database, tmp_path, specs["searched"]), some_of(points)
+    bench, left = Bench(database, tmp_path, specs["searched"]), some_of(points, where)
     losses = len(left)
     runs = run_to_the_end(bench, LeaseLost, losses, before=at_each(left, lambda: (bench.claim(), None)[1]))
     assert losses // 2 < runs <= losses + 1  # what only reads is not refused, so a run may lose it twice
@@ -372,11 +397,16 @@ def test_a_job_whose_database_goes_away_again_and_again_ends_as_an_undisturbed_o
     assert bench.outcome() == expected
 
 
+@pytest.mark.parametrize("where", WHERE, ids=["longest stages", "every stage"])
 def test_a_job_that_is_paused_in_every_stage_ends_as_an_undisturbed_one(
-    database: Database, tmp_path: Path, undisturbed: Undisturbed, specs: dict[str, Any]
+    database: Database,
+    tmp_path: Path,
+    undisturbed: Undisturbed,
+    specs: dict[str, Any],
+    where: frozenset[str] | None,
 ) -> None:
     expected, points = undisturbed("searched")
-    bench, left = Bench(database, tmp_path, specs["searched"]), some_of(points)
+    bench, left = Bench(database, tmp_path, specs["searched"]), some_of(points, where)
     while left:
         asked = left[0]
         passed = bench.run(before=at_each(left, lambda: bench.ask(jobs.pause)))
@@ -387,7 +417,10 @@ def test_a_job_that_is_paused_in_every_stage_ends_as_an_undisturbed_one(
     assert bench.outcome() == expected
 
 
-@pytest.mark.parametrize("stage", ["prepare data", "train supernet", "search", "measure finalists"])
+STAGES = ("prepare data", "train supernet", "search", "measure finalists")
+
+
+@pytest.mark.parametrize("stage", mostly_thorough(STAGES, "train supernet", "search"))
 def test_a_cancelled_job_is_dropped_within_a_few_reports(
     stage: str, database: Database, tmp_path: Path, specs: dict[str, Any]
 ) -> None:
@@ -449,7 +482,7 @@ def test_a_full_disk_pauses_the_job_and_leaves_nothing_half_written(
 def test_a_limit_keeps_the_front_below_it_and_one_that_nobody_meets_names_the_nearest(
     database: Database, tmp_path: Path, specs: dict[str, Any]
 ) -> None:
-    goals = [{"metric": "accuracy"}, {"metric": "params", "limit": 9000}, {"metric": "macs"}]
+    goals = [{"metric": "accuracy"}, {"metric": "params", "limit": 2500}, {"metric": "macs"}]
     bench = Bench(database, tmp_path, {**specs["searched"], "objectives": goals})
     bench.run()
     with database.transaction() as session:
@@ -458,7 +491,7 @@ def test_a_limit_keeps_the_front_below_it_and_one_that_nobody_meets_names_the_ne
     assert front
     kept = [architecture_id for architecture_id, position, *_ in front if position is not None]
     assert kept
-    assert all(rows[architecture_id]["params"] <= 9000 for architecture_id in kept)
+    assert all(rows[architecture_id]["params"] <= 2500 for architecture_id in kept)
 
     never = {"objectives": [{"metric": "accuracy", "limit": 1.0}, {"metric": "macs"}]}
     failing = Bench(database, tmp_path, {**specs["searched"], **never})

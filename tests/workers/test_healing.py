@@ -11,7 +11,7 @@ import pytest
 import torch
 from fastapi.testclient import TestClient
 from safetensors.torch import load_file
-from sqlalchemy import update
+from sqlalchemy import delete, update
 from typer.testing import CliRunner
 
 from pipeline import exporting
@@ -23,6 +23,8 @@ from service.store.models import EvaluationRow, Export, Job, JobRecord
 from service.store.records import BlockScores
 from service.store.session import Database
 from tests.api import open_api
+from tests.tiers import mostly_thorough
+from tests.workers.conftest import Ended
 from tests.workers.test_faults import CLIMBING, HEALED, Bench, every_report_is_a_transaction
 from workers import runner
 
@@ -38,12 +40,15 @@ def api(settings: Settings) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def finished(database: Database, settings: Settings) -> Bench:
+def settings(settings: Settings, shared_folder: Path) -> Settings:
+    """With the folder of jobs that have ended."""
+    return settings.model_copy(update={"data_dir": shared_folder})
+
+
+@pytest.fixture
+def finished(ended: Ended) -> Bench:
     """A job that has found its front and healed nothing."""
-    bench = Bench(database, settings.data_dir, {**HEALED, "healing": None})
-    bench.run()
-    assert bench.job().state == "succeeded"
-    return bench
+    return ended("not healed", {**HEALED, "healing": None})
 
 
 class Made(Bench):
@@ -100,6 +105,8 @@ def test_limits_are_solved_for_in_a_job_that_took_over_the_block_scores(api: Tes
     for one in made:
         answer = api.post(f"/v1/jobs/{one['id']}/solve", json={"objective": "accuracy"})
         assert answer.json()["detail"] == "accuracy is not known of blocks: it is not known."
+    with finished.database.transaction() as session:
+        session.execute(delete(JobRecord).where(JobRecord.job_id == finished.id, JobRecord.kind == scores.kind))
 
 
 def test_a_healed_job_takes_over_the_front_and_only_heals(api: TestClient, finished: Bench) -> None:
@@ -136,6 +143,7 @@ def test_a_healed_job_takes_over_the_front_and_only_heals(api: TestClient, finis
     assert again["spec"]["supernet"]["reuse"] == finished.id
 
 
+@pytest.mark.thorough
 def test_what_a_search_has_chosen_by_healing_is_told_and_taken_over(
     api: TestClient, database: Database, settings: Settings
 ) -> None:
@@ -169,9 +177,11 @@ def test_what_a_search_has_chosen_by_healing_is_told_and_taken_over(
     ]
 
 
+@pytest.mark.parametrize("other_too", mostly_thorough([False, True], False))
 def test_an_export_ships_the_better_weights_and_says_which(
-    api: TestClient, finished: Bench, monkeypatch: pytest.MonkeyPatch
+    api: TestClient, finished: Bench, monkeypatch: pytest.MonkeyPatch, other_too: bool
 ) -> None:
+    """The thorough run exports the other weights as well."""
     # No device was measured here, so there is nothing to say of one.
     monkeypatch.setattr(exporting, "_measurement", lambda _measured: "")
     made = Made(finished, asked(api, finished.id, healing=HEALING)["id"])
@@ -198,6 +208,8 @@ def test_an_export_ships_the_better_weights_and_says_which(
     assert "The healed weights are in these files." in card
     assert "trained further, alone, with the largest network as teacher" in card
     assert "it was not retrained" not in card
+    if not other_too:
+        return
 
     other, unhealed = exported(made, api, architecture_id=name, weights="unhealed")
     assert other["id"] != found["id"]
@@ -235,6 +247,7 @@ def test_the_worse_weights_are_shipped_only_where_they_are_named(
     assert api.post(f"/v1/jobs/{made.id}/exports", json=whole).json()["weights"] == "unhealed"
 
 
+@pytest.mark.thorough
 def test_a_rule_chooses_by_the_numbers_of_the_weights_that_are_shipped(api: TestClient, finished: Bench) -> None:
     made = Made(finished, asked(api, finished.id, healing=HEALING)["id"])
     made.run()
@@ -272,6 +285,8 @@ def test_healing_is_refused_with_what_to_do(api: TestClient, finished: Bench, da
     with database.transaction() as session:
         session.execute(update(Job).where(Job.id == finished.id).values(state="running"))
     status, detail = refused(finished.id)
+    with database.transaction() as session:
+        session.execute(update(Job).where(Job.id == finished.id).values(state="succeeded"))
     assert (status, f"Job {finished.id} is running and cannot be healed." in detail) == (409, True)
 
 
@@ -304,6 +319,7 @@ def test_a_rerun_from_healing_changes_how_it_is_done(api: TestClient, finished: 
     assert one["steps"] == 2
 
 
+@pytest.mark.thorough
 def test_a_front_that_is_measured_again_is_healed_again(api: TestClient, finished: Bench) -> None:
     """Its search counts as stopped from the start, which is nobody's wish that nothing is healed."""
     made = Made(finished, asked(api, finished.id, healing={**HEALING, "networks": "knee"})["id"])

@@ -27,6 +27,7 @@ def mirrored(database: Database, folder: Path) -> Bench:
     return bench
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")  # MLflow warns of what it means to change
 def test_a_job_and_its_export_are_one_run_of_mlflow(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

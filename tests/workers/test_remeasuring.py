@@ -16,10 +16,17 @@ from service.store.models import Job
 from service.store.session import Database
 from tests.api import open_api
 from tests.proxyless.test_strategy import table
+from tests.workers.conftest import Ended
 from tests.workers.test_faults import HEALED, QUANTIZED, Bench, every_report_is_a_transaction
 from tests.workers.test_healing import Made
 
 __all__ = ["every_report_is_a_transaction"]
+
+
+@pytest.fixture
+def settings(settings: Settings, shared_folder: Path) -> Settings:
+    """With the folder of jobs that have ended."""
+    return settings.model_copy(update={"data_dir": shared_folder})
 
 
 @pytest.fixture
@@ -50,9 +57,9 @@ def readings(api: TestClient, bench: Bench, network: str) -> list[dict[str, Any]
 @pytest.mark.parametrize(
     "spec",
     [
-        pytest.param({**HEALED, "healing": None}, id="plain"),
+        pytest.param({**HEALED, "healing": None}, id="plain", marks=pytest.mark.thorough),
         pytest.param({**HEALED, "objectives": [{"metric": "accuracy", "limit": 0.0}, {"metric": "macs"}]}, id="healed"),
-        pytest.param(QUANTIZED, id="policies"),
+        pytest.param(QUANTIZED, id="policies", marks=pytest.mark.thorough),
     ],
 )
 def test_another_measurement_stands_beside_the_first(
@@ -96,9 +103,10 @@ def test_another_measurement_stands_beside_the_first(
 
 
 def test_what_cannot_be_measured_again_is_refused(
-    api: TestClient, database: Database, settings: Settings, tmp_path: Path
+    api: TestClient, database: Database, ended: Ended, tmp_path: Path
 ) -> None:
-    bench = finished(database, settings, {**HEALED, "healing": None})
+    bench = ended("not healed", {**HEALED, "healing": None})
+    before = bench.job().spec
     network = api.get(f"/v1/jobs/{bench.id}/front").json()["points"][0]["architecture_id"]
     base = f"/v1/jobs/{bench.id}/architectures"
     for path in ("measure", "readings"):
@@ -119,11 +127,13 @@ def test_what_cannot_be_measured_again_is_refused(
         assert job is not None
         job.state, job.spec = "succeeded", {**job.spec, "objectives": goals}
     answer = api.post(f"{base}/{network}/measure")
+    with database.transaction() as session:
+        session.execute(update(Job).where(Job.id == bench.id).values(state="succeeded", spec=before))
     assert (answer.status_code, "is an uploaded table" in answer.json()["detail"]) == (409, True)
 
 
-def test_the_same_request_makes_one_job(api: TestClient, database: Database, settings: Settings) -> None:
-    bench = finished(database, settings, {**HEALED, "healing": None})
+def test_the_same_request_makes_one_job(api: TestClient, ended: Ended) -> None:
+    bench = ended("not healed", {**HEALED, "healing": None})
     network = api.get(f"/v1/jobs/{bench.id}/front").json()["points"][0]["architecture_id"]
     path, headers = f"/v1/jobs/{bench.id}/architectures/{network}/measure", {"Idempotency-Key": "once"}
     first, second = (api.post(path, headers=headers) for _ in range(2))
@@ -131,9 +141,11 @@ def test_the_same_request_makes_one_job(api: TestClient, database: Database, set
     assert first.json()["id"] == second.json()["id"]
 
 
-def test_jobs_that_searched_a_supernet_are_listed(api: TestClient, database: Database, settings: Settings) -> None:
-    bench = finished(database, settings, {**HEALED, "healing": None})
-    other = finished(database, settings, {**HEALED, "healing": None, "name": "another"})
+def test_jobs_that_searched_a_supernet_are_listed(
+    api: TestClient, database: Database, settings: Settings, ended: Ended
+) -> None:
+    bench = finished(database, settings, {**HEALED, "healing": None, "name": "another"})
+    other = ended("not healed", {**HEALED, "healing": None})
     network = api.get(f"/v1/jobs/{bench.id}/front").json()["points"][0]["architecture_id"]
     again = measured_again(api, bench, network)["id"]
     further = api.post(f"/v1/jobs/{bench.id}/extend").json()["id"]
@@ -145,5 +157,5 @@ def test_jobs_that_searched_a_supernet_are_listed(api: TestClient, database: Dat
     assert listed() == [further, again, bench.id]
     assert listed(state="succeeded") == [bench.id]
     assert listed(limit=1) == [further]
-    assert api.get("/v1/jobs", params={"supernet": other.id}).json()["jobs"][0]["id"] == other.id
+    assert api.get("/v1/jobs", params={"supernet": other.id}).json()["jobs"][-1]["id"] == other.id
     assert api.get("/v1/jobs", params={"supernet": "nonsuch"}).json()["jobs"] == []

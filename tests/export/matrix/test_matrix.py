@@ -20,19 +20,16 @@ PAGE = Path(__file__).parents[3] / "docs" / "formats.md"
 PAIRS = [(row, column) for row in ROWS for column in formats() if answer(row, column) != "–"]
 # Types of which a random network is mostly none that transformers has: experts that differ, norms across heads.
 ROUTED = ("mixtral", "qwen3_moe", "olmo2")
-# One pair on every run; each takes seconds of imports in a clean process.
-QUICK = {("llama", "gguf")}
 
 
 def test_the_page_has_the_table() -> None:
     assert table() in PAGE.read_text()
 
 
+# Each takes seconds of imports in a clean process; on every run the other files of tests/export go the same ways.
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    ("row", "column"),
-    [pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.thorough) for pair in PAIRS],
-)
+@pytest.mark.parametrize(("row", "column"), PAIRS)
 def test_a_random_network_is_written_verified_and_verified_again(row: str, column: str, tmp_path: Path) -> None:
     if (why := missing(FORMATS.load(column))) is not None:
         pytest.skip(why)

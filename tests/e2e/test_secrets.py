@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,9 +61,9 @@ def test_a_stored_key_never_leaves_this_machine(stack: Stack, monkeypatch: pytes
         get_settings.cache_clear()
 
 
-def test_secrets_stand_in_no_command_line_log_or_event_and_files_are_private(stack: Stack, client: Client) -> None:
-    job = client.submit(TINY_JOB)
-    assert wait_for(client, job["id"], is_finished)["state"] == "succeeded"
+def test_secrets_stand_in_no_command_line_log_or_event_and_files_are_private(
+    stack: Stack, client: Client, finished: dict[str, Any]
+) -> None:
     assert stack.api_key is not None
     secret = stack.api_key.split("_", 2)[2].encode()
     for folder in Path("/proc").iterdir():
@@ -72,10 +73,10 @@ def test_secrets_stand_in_no_command_line_log_or_event_and_files_are_private(sta
             except OSError:
                 continue
     logs = list((stack.data_dir / "logs").iterdir())
-    assert any(log.name == f"job-{job['id']}.log" for log in logs)
+    assert any(log.name == f"job-{finished['id']}.log" for log in logs)
     for log in logs:
         assert secret not in log.read_bytes(), log
-    assert secret.decode() not in str([event.data for event in client.events(job["id"])])
+    assert secret.decode() not in str([event.data for event in client.events(finished["id"])])
     stored = [path for path in (stack.data_dir / "artifacts").rglob("*") if path.is_file()]
     assert stored
     for path in (*logs, *stored, stack.data_dir / "admin.key"):
