@@ -118,7 +118,7 @@ def _picture(context: BrowserContext, address: str, file: Path) -> None:
     page = context.new_page()
     page.goto(address, wait_until="networkidle", timeout=120_000)
     page.wait_for_timeout(2500)
-    page.get_by_test_id("reading").wait_for(state="detached", timeout=120_000)
+    page.get_by_test_id("page-reads").wait_for(state="detached", timeout=120_000)
     page.screenshot(path=file, full_page=True)
     page.close()
     with Image.open(file) as picture:
