@@ -116,8 +116,9 @@ def take(client: Client, addresses: dict[str, str], folder: Path) -> None:
 
 def _picture(context: BrowserContext, address: str, file: Path) -> None:
     page = context.new_page()
-    page.goto(address, wait_until="networkidle")
+    page.goto(address, wait_until="networkidle", timeout=120_000)
     page.wait_for_timeout(2500)
+    page.get_by_test_id("page-reads").wait_for(state="detached", timeout=120_000)
     page.screenshot(path=file, full_page=True)
     page.close()
     with Image.open(file) as picture:

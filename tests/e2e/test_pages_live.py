@@ -152,7 +152,7 @@ def test_a_page_whose_answers_are_slow_says_so_and_nothing_that_is_not_so(
     held: list[Route] = []
     page.route("**/v1/**", held.append)
     page.goto(page_of.format(paused), wait_until="domcontentloaded")
-    reading = page.get_by_test_id("reading")
+    reading = page.get_by_test_id("page-reads")
     expect(reading).to_be_visible()
     # After a while what is known is shown, and the word stays; nothing is called empty that nobody has read.
     expect(page.locator("main[data-loading]")).to_have_count(0)

@@ -19,7 +19,7 @@ function look() {
     word?.remove();
     return;
   }
-  if (waited > SAY_MS) word ??= main.appendChild(el("p", { class: "reading", role: "status", "data-testid": "reading" }, "Reading…"));
+  if (waited > SAY_MS) word ??= main.appendChild(el("p", { class: "reading", role: "status", "data-testid": "page-reads" }, "Reading…"));
   requestAnimationFrame(look);
 }
 
