@@ -21,7 +21,7 @@ from service.store.models import Job
 from service.store.session import Database
 from tests.conftest import TINY_JOB
 from tests.e2e.browsers import IN_A_BROWSER
-from tests.e2e.helpers import is_finished, wait_for
+from tests.e2e.helpers import JOB, is_finished, wait_for
 from tests.e2e.pages import opened
 from tests.service.test_remaining import SAID
 from tests.tiers import mostly_thorough
@@ -218,7 +218,9 @@ def test_on_a_phone_a_network_comes_up_as_a_sheet_and_goes_again(
     page = phone.new_page()
     page.goto(f"/jobs/{finished['id']}")
     rows = page.get_by_test_id("front-row")
-    expect(rows.first).to_be_visible()
+    # Rows are drawn anew until all evaluations are told.
+    expect(page.get_by_test_id("pareto-plot")).to_have_attribute("data-points", str(JOB["search"]["evaluations"]))
+    expect(rows).to_have_count(len(client.front(finished["id"])["points"]))
     panel = page.get_by_test_id("detail-panel")
     expect(panel).not_to_have_class(re.compile(r"\bup\b"))  # the knee is chosen, and nobody asked to see it
     rows.first.get_by_role("button").first.scroll_into_view_if_needed()
