@@ -33,7 +33,7 @@ from search_space.architecture import Architecture
 from search_space.space import SearchSpace
 from supernet.augment import Augmentation
 from supernet.calibrate import calibrate
-from supernet.data import Dataset, Split, Standardisation, load_dataset
+from supernet.data import Dataset, Split, load_dataset
 from supernet.flat import load_tensors
 from supernet.network import Supernet, extract
 from supernet.options import AugmentationOptions
@@ -157,8 +157,7 @@ class Bench:
     @property
     def data(self) -> Dataset:
         """Train, validation and test images at the form's size; read when they are first needed."""
-        kept = None if self.folder is None else self.folder / f"cifar10-{self.form.size}-{self.form.images}.pt"
-        return _read(self.data_path, self.form.size, self.form.images, kept)
+        return _read(self.data_path, self.form.size, self.form.images)
 
     # --- networks -----------------------------------------------------------------------------------
 
@@ -300,27 +299,19 @@ def _scored(network: nn.Module, split: Split) -> dict[str, float]:
 
 
 @lru_cache(2)
-def _read(path: Path, size: int, images: int, kept: Path | None) -> Dataset:
+def _read(path: Path, size: int, images: int) -> Dataset:
     """CIFAR-10, shrunk; validation images come after the training images in one random order."""
-    if kept is not None and kept.exists():
-        with torch.serialization.safe_globals([Dataset, Split, Standardisation]):
-            dataset: Dataset = torch.load(kept)
-            return dataset
     if not path.exists():
         sys.stderr.write(f"Skipped: {path} is not there. Give CIFAR-10 as parquet or binary files with --data.\n")
         raise SystemExit(0)
     data = load_dataset("cifar10", 0, {"path": str(path)})
     order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))
-    small = replace(
+    return replace(
         data,
         train=_shrunk(data.train.take(order[:images]), size),
         validation=_shrunk(data.train.take(order[images : images + VALIDATION_IMAGES]), size),
         test=_shrunk(data.test, size),
     )
-    if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(small, kept)
-    return small
 
 
 def _shrunk(split: Split, size: int) -> Split:

@@ -126,7 +126,7 @@ class Supernet(nn.Module):
         return slot
 
     def add_room(self, tensors: Mapping[str, Tensor]) -> None:
-        """Add what a state dict has beyond a fresh supernet: scales of their own of some widths (see `Slot`)."""
+        """Add what a state dict has beyond a fresh supernet: values of their own of some widths (see `Slot`)."""
         for name in self.slots:
             prefix = f"slots.{name}."
             self.slot(name).add_room({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})

@@ -122,17 +122,10 @@ def _smoothed(space: SearchSpace) -> str | None:
     return f"{SMOOTHED}." if isinstance(takes, PairInput) and takes.loss == "sigmoid" else None
 
 
-def _no_batch_norm(space: SearchSpace) -> str | None:
-    if any(layer.batch_norms is not False for layer in _layers(space)):
-        return None
-    return f"networks of {space.name} have no batch norms; set it to false."
-
-
 # What an option of this name, where a method has it and it is on, needs of a space.
 NEEDED: dict[str, Callable[[SearchSpace], str | None]] = {
     "drop_connect": _no_branch,
     "dropout": _no_classifier,
-    "own_scales": _no_batch_norm,
     "label_smoothing": _smoothed,
 }
 

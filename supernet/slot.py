@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from operator import attrgetter
 from typing import Any
 
@@ -177,26 +177,24 @@ _needs_grad = attrgetter("requires_grad")
 
 def _bindings(sub_block: nn.Module, slot: Slot, kind: str) -> Iterator[_Binding]:
     for path, module in sub_block.named_modules():
-        holder, source = getattr(module, kind), getattr(slot.block.get_submodule(path), kind)
-        if kind == "_parameters" and slot.scales and isinstance(module, BatchNorm):
-            name = scales_name(path, module.num_features)
-            source = slot.scales[name]._parameters if name in slot.scales else source
+        holder, whole = getattr(module, kind), getattr(slot.block.get_submodule(path), kind)
         for name, tensor in holder.items():
             if tensor is not None:
-                yield _Binding(holder, source, name)
+                own = slot.own_values(path, name, tensor.shape) if kind == "_parameters" else None
+                yield _Binding(holder, whole if own is None else own._parameters, name)
 
 
-class Scales(nn.Module):
-    """Scale and shift of a batch norm for one of its widths, in place of the leading ones of the widest."""
+class OwnValues(nn.Module):
+    """Values of one parameter for one of its widths, in place of the leading part of the widest's."""
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+    def __init__(self, name: str, values: Tensor) -> None:
         super().__init__()
-        self.weight, self.bias = nn.Parameter(weight.detach().clone()), nn.Parameter(bias.detach().clone())
+        self.register_parameter(name, nn.Parameter(values.detach().clone()))
 
 
-def scales_name(path: str, width: int) -> str:
-    """Key of `Slot.scales`: the batch norm's place in the block, and its width."""
-    return f"{path.replace('.', '-')}-{width}"
+def _width(whole: torch.Size, part: torch.Size) -> tuple[int, int] | None:
+    """The dimension, outputs before inputs, in which a part is narrower, and its width there; None: in neither."""
+    return next(((dim, s) for dim, (n, s) in enumerate(zip(whole[:2], part[:2], strict=True)) if s < n), None)
 
 
 class Slot(nn.Module):
@@ -213,8 +211,8 @@ class Slot(nn.Module):
         super().__init__()
         self.capacity = capacity
         self.block = build_block(capacity)
-        # By `scales_name`; a width that is not there has the leading part of the widest's.
-        self.scales = nn.ModuleDict()
+        # By `_key`; a width that is not there has the leading part of the widest's.
+        self.own = nn.ModuleDict()
         # Caches, not state: they may be emptied at any time.
         self._sub_blocks: OrderedDict[LayerSpec, _SubBlock] = OrderedDict()
         self._latest: dict[int, tuple[LayerSpec, _SubBlock]] = {}
@@ -229,25 +227,59 @@ class Slot(nn.Module):
             out.register_hook(sub_block.link_gradients)
         return out
 
-    def add_scales(self, spec: LayerSpec) -> None:
-        """Give batch norms of a spec's widths scales and shifts of their own, which start as they are now."""
+    def add_own_values(self, spec: LayerSpec, tied: Collection[nn.Parameter]) -> None:
+        """Give the parameters of a block of size `spec` values of their own for their widths, which start as they are.
+
+        Args:
+            tied: parameters that other slots hold too, which stay shared.
+        """
         with torch.device("meta"):
             sub_block = build_block(spec)
-        for path, norm in sub_block.named_modules():
+        for path, module in sub_block.named_modules():
             widest = self.block.get_submodule(path)
-            if not isinstance(norm, BatchNorm) or not isinstance(widest, BatchNorm) or not norm.affine:
-                continue
-            name, width = scales_name(path, norm.num_features), norm.num_features
-            if width < widest.num_features and name not in self.scales:
-                self.scales[name] = Scales(widest.weight[:width], widest.bias[:width])
+            for name, tensor in module.named_parameters(recurse=False):
+                whole = widest.get_parameter(name)
+                width = _width(whole.shape, tensor.shape)
+                if width is not None and whole not in tied and self.own_values(path, name, tensor.shape) is None:
+                    self.own[self._key(path, name, *width)] = OwnValues(name, whole.narrow(width[0], 0, width[1]))
         self._forget()
 
+    def own_values(self, path: str, name: str, shape: torch.Size) -> OwnValues | None:
+        """The values of a parameter's width of their own, if they are there.
+
+        Args:
+            path: module that holds the parameter.
+            shape: of the parameter in a smaller block.
+        """
+        if not self.own:
+            return None
+        width = _width(self.block.get_submodule(path).get_parameter(name).shape, shape)
+        if width is None or (key := self._key(path, name, *width)) not in self.own:
+            return None
+        found = self.own[key]
+        assert isinstance(found, OwnValues)
+        return found
+
+    @staticmethod
+    def _key(path: str, name: str, dim: int, width: int) -> str:
+        return f"{path}.{name}".lstrip(".").replace(".", "-") + f"-{dim}-{width}"
+
+    def widths(self) -> Iterator[tuple[nn.Parameter, list[nn.Parameter]]]:
+        """Every parameter whose widths have values of their own, with these."""
+        wholes = {name.replace(".", "-"): whole for name, whole in self.block.named_parameters()}
+        found: dict[str, list[nn.Parameter]] = {}
+        for key, values in self.own.items():
+            found.setdefault(key.rsplit("-", 2)[0], []).extend(values.parameters())
+        for name, parts in found.items():
+            yield wholes[name], parts
+
     def add_room(self, tensors: Mapping[str, Tensor]) -> None:
-        """Add the scales that a state dict of this slot has and this slot has not."""
-        missing = {name.split(".")[1] for name in tensors if name.startswith("scales.")} - set(self.scales)
-        for name in sorted(missing):
-            weight, bias = (tensors[f"scales.{name}.{part}"] for part in ("weight", "bias"))
-            self.scales[name] = Scales(weight, bias).to(next(self.block.parameters()).device)
+        """Add the values of widths that a state dict of this slot has and this slot has not."""
+        missing = [name for name in tensors if name.startswith("own.") and name.split(".")[1] not in self.own]
+        for full_name in missing:
+            _, key, name = full_name.split(".")
+            device = next(self.block.parameters()).device
+            self.own[key] = OwnValues(name, tensors[full_name]).to(device)
         if missing:
             self._forget()
 

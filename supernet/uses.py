@@ -1,4 +1,4 @@
-"""What sub-networks of one step share: how many of them use a weight, and scales of their own for batch norms.
+"""What sub-networks of one step share: how many of them use a weight, and how much a width learns by itself.
 
 In a sandwich a leading channel is in every member and the last one in the biggest alone, so summed gradients give
 shared weights up to as many times the step of the others.
@@ -6,19 +6,20 @@ shared weights up to as many times the step of the others.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from search_space.architecture import Architecture
 from search_space.space import SearchSpace
 from supernet.network import Supernet
 
-# Random networks that are looked at for widths; a width that none of them has shares the widest's scales.
+# Random networks that are looked at for widths; a width that none of them has shares the widest's values.
 LOOKED_AT = 512
 
 
@@ -35,20 +36,65 @@ def divided_by_uses(supernet: Supernet, members: Sequence[Architecture], power: 
     if not power:
         yield
         return
+    with _apart(supernet, "use_power"):
+        yield
+        counts = uses(supernet, members)
+        with torch.no_grad():
+            for weight in supernet.parameters():
+                if weight.grad is not None and weight in counts:
+                    weight.grad.div_(counts[weight].clamp_(min=1).pow_(power))
+
+
+@contextmanager
+def shared_by_widths(supernet: Supernet, own: float) -> Iterator[None]:
+    """Let the values of a parameter's widths learn from the gradients that are added inside as sums W + D would.
+
+    W is shared by all widths and gets the sum of their gradients; D is a difference of one width's own and gets its
+    own gradient at `own` times the rate. What is stored is the sum, so a network is a slice as ever, and its gradient
+    is `sum + own * mine`. With an `own` of 0 all widths stay equal. Weights that are shared in part by several
+    supernets are those of few-shot search (Zhao et al., arXiv 2006.06863); that they are shared by width is ours.
+
+    Raises:
+        ValueError: the weights are spread over processes, where nobody has whole gradients.
+    """
+    if not own:
+        yield
+        return
+    with _apart(supernet, "own_weights"):
+        yield
+        for name in supernet.slots:
+            for whole, values in supernet.slot(name).widths():
+                _learn_together(whole, values, own)
+
+
+def _learn_together(whole: nn.Parameter, values: Sequence[nn.Parameter], own: float) -> None:
+    total = torch.zeros_like(whole) if whole.grad is None else whole.grad.clone()
+    for value in values:
+        if value.grad is not None:
+            _leading(total, value).add_(value.grad)
+    for each in (whole, *values):
+        gradient = _leading(total, each).clone()
+        each.grad = gradient if each.grad is None else gradient.add_(each.grad, alpha=own)
+
+
+def _leading(whole: Tensor, part: Tensor) -> Tensor:
+    """The part of a tensor that has another one's shape."""
+    return whole[tuple(slice(size) for size in part.shape)]
+
+
+@contextmanager
+def _apart(supernet: Supernet, option: str) -> Iterator[None]:
+    """Only gradients that are added inside are there inside; those of earlier micro-batches are added at the end."""
     weights = list(supernet.parameters())
     if any(isinstance(weight, DTensor) for weight in weights):
-        raise ValueError("training.options.use_power needs whole weights; set it to 0, or training.sharded to false.")
+        raise ValueError(f"training.options.{option} needs whole weights; set it to 0, or training.sharded to false.")
     before = [weight.grad for weight in weights]
     for weight in weights:
         weight.grad = None
     yield
-    counts = uses(supernet, members)
-    with torch.no_grad():
-        for weight, earlier in zip(weights, before, strict=True):
-            if weight.grad is not None and weight in counts:
-                weight.grad.div_(counts[weight].clamp_(min=1).pow_(power))
-            if earlier is not None:
-                weight.grad = earlier if weight.grad is None else weight.grad.add_(earlier)
+    for weight, earlier in zip(weights, before, strict=True):
+        if earlier is not None:
+            weight.grad = earlier if weight.grad is None else weight.grad.add_(earlier)
 
 
 def uses(supernet: Supernet, members: Iterable[Architecture]) -> dict[Tensor, Tensor]:
@@ -60,11 +106,16 @@ def uses(supernet: Supernet, members: Iterable[Architecture]) -> dict[Tensor, Te
     return counts
 
 
-def add_own_scales(supernet: Supernet) -> None:
-    """Give every batch norm scales and shifts for each of its widths, which start as the widest's do."""
+def add_own_weights(supernet: Supernet) -> None:
+    """Give every parameter that networks have in several widths values for each of them, which start as the widest's.
+
+    Parameters that two layers share, such as an embedding that is a head too, stay shared by all widths.
+    """
+    holders = Counter(weight for slot in supernet.slots.values() for weight in slot.parameters())
+    tied = {weight for weight, count in holders.items() if count > 1}
     for architecture in _looked_at(supernet.space):
         for name, spec in supernet.layers(architecture).items():
-            supernet.slot(name).add_scales(spec)
+            supernet.slot(name).add_own_values(spec, tied)
 
 
 def _looked_at(space: SearchSpace) -> Iterator[Architecture]:

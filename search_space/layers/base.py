@@ -110,8 +110,6 @@ class LayerSpec(ABC):
     free: ClassVar[frozenset[str]] = frozenset()
     # Fields that are probabilities of the block's own dropouts.
     dropouts: ClassVar[frozenset[str]] = frozenset()
-    # Whether its block holds batch norms; None: nobody has said.
-    batch_norms: ClassVar[bool | None] = None
 
     policy: Policy = field(default=(), kw_only=True, repr=False)
 

@@ -28,7 +28,6 @@ class PaddedConvSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "padded_conv"
-    batch_norms: ClassVar[bool | None] = True
     fixed: ClassVar[frozenset[str]] = frozenset(
         {"in_channels", "out_channels", "kernel", "stride", "before", "after", "size", "eps"}
     )
@@ -70,7 +69,6 @@ class InvertedResidualSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "inverted_residual"
-    batch_norms: ClassVar[bool | None] = True
     fixed: ClassVar[frozenset[str]] = frozenset(
         {"in_channels", "out_channels", "kernel", "stride", "before", "after", "dilation", "size", "expand", "squeeze",
          "eps", "shortcut"}
@@ -132,7 +130,6 @@ class PatchConvSpec(LayerSpec):
     """A convolution whose windows do not overlap, with a layer norm over channels before or behind it (ConvNeXt)."""
 
     kind: ClassVar[str] = "patch_conv"
-    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"in_channels", "out_channels", "kernel", "size", "norm_first", "eps"})
 
     in_channels: int
@@ -175,7 +172,6 @@ class ConvNextLayerSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "convnext_layer"
-    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"channels", "kernel", "size", "eps", "layer_scale", "response"})
 
     channels: int
@@ -241,7 +237,6 @@ class MapHeadSpec(LayerSpec):
 
     kind: ClassVar[str] = "map_head"
     dropouts: ClassVar[frozenset[str]] = frozenset({"dropout"})
-    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"channels", "classes", "size", "norm", "eps"})
     free: ClassVar[frozenset[str]] = frozenset({"dropout"})
 

@@ -109,7 +109,6 @@ class TransformerLayerSpec(LayerSpec):
     fixed: ClassVar[frozenset[str]] = frozenset({"embed", "head_dim", "window"})
     free: ClassVar[frozenset[str]] = frozenset({"tokens", "top_k", "dropout", "attention_dropout"})
     dropouts: ClassVar[frozenset[str]] = frozenset({"dropout", "attention_dropout"})
-    batch_norms: ClassVar[bool | None] = False
 
     form: str
     embed: int
@@ -277,7 +276,6 @@ class WordEmbeddingSpec(LayerSpec):
 
     kind: ClassVar[str] = "word_embedding"
     dropouts: ClassVar[frozenset[str]] = frozenset({"dropout"})
-    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset(
         {"vocab", "embed", "width", "positions", "pad", "segments", "eps", "scale"}
     )
@@ -329,7 +327,6 @@ class VocabularyHeadSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "vocabulary_head"
-    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"embed", "vocab", "eps", "bias", "divisor", "softcap"})
     free: ClassVar[frozenset[str]] = frozenset({"tokens"})
 
@@ -383,7 +380,6 @@ class PooledHeadSpec(LayerSpec):
 
     kind: ClassVar[str] = "pooled_head"
     dropouts: ClassVar[frozenset[str]] = frozenset({"dropout"})
-    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"embed", "classes", "dense", "dense_bias", "eps", "unit"})
     free: ClassVar[frozenset[str]] = frozenset({"tokens", "dropout"})
 
@@ -442,7 +438,6 @@ class ImageEmbeddingSpec(LayerSpec):
 
     kind: ClassVar[str] = "image_embedding"
     dropouts: ClassVar[frozenset[str]] = frozenset({"dropout"})
-    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"channels", "embed", "patch", "size", "extra", "mask_token"})
     free: ClassVar[frozenset[str]] = frozenset({"dropout"})
 
@@ -501,7 +496,6 @@ class ImageHeadSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "image_head"
-    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"embed", "classes", "extra", "norm_first", "eps"})
     free: ClassVar[frozenset[str]] = frozenset({"tokens"})
 

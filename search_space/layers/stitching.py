@@ -20,7 +20,6 @@ class StitchSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "stitch"
-    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"embed", "out"})
     free: ClassVar[frozenset[str]] = frozenset({"tokens"})
 

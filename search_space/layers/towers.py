@@ -31,7 +31,6 @@ class ImageTowerSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "image_tower"
-    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset(
         {"channels", "embed", "patch", "size", "class_token", "bias", "norm", "eps"}
     )
@@ -82,7 +81,6 @@ class TextTowerSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "text_tower"
-    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"vocab", "embed", "positions", "end"})
     free: ClassVar[frozenset[str]] = frozenset({"tokens"})
 
@@ -117,7 +115,6 @@ class TowerHeadSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "tower_head"
-    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"embed", "width", "projects", "bias", "heads", "ffn", "eps"})
     free: ClassVar[frozenset[str]] = frozenset({"tokens"})
 
@@ -185,7 +182,6 @@ class PairHeadSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "pair_head"
-    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"width", "bias"})
 
     width: int

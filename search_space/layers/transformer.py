@@ -33,7 +33,6 @@ class PatchEmbeddingSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "patch_embedding"
-    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"channels", "patch", "size"})
     free: ClassVar[frozenset[str]] = frozenset({"dropout"})
     dropouts: ClassVar[frozenset[str]] = frozenset({"dropout"})
@@ -68,7 +67,6 @@ class TextEmbeddingSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "text_embedding"
-    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"vocab", "positions", "segments", "eps"})
     free: ClassVar[frozenset[str]] = frozenset({"tokens", "dropout"})
     dropouts: ClassVar[frozenset[str]] = frozenset({"dropout"})
@@ -96,7 +94,6 @@ class TokenEmbeddingSpec(LayerSpec):
     """Token embedding alone: positions come in through rotation (Llama)."""
 
     kind: ClassVar[str] = "token_embedding"
-    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"vocab"})
     free: ClassVar[frozenset[str]] = frozenset({"tokens"})
 
@@ -121,7 +118,6 @@ class EncoderLayerSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "encoder_layer"
-    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"head_dim", "norm_first", "qkv_bias", "relative", "eps"})
     free: ClassVar[frozenset[str]] = frozenset({"tokens", "dropout", "attention_dropout"})
     dropouts: ClassVar[frozenset[str]] = frozenset({"dropout", "attention_dropout"})
@@ -178,7 +174,6 @@ class DecoderLayerSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "decoder_layer"
-    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"embed", "head_dim", "qkv_bias", "output_bias", "ffn_bias", "qk_norm"})
     # How far a layer sees says nothing of its weights.
     free: ClassVar[frozenset[str]] = frozenset({"tokens", "window"})
@@ -269,7 +264,6 @@ class PatchHeadSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "patch_head"
-    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"classes", "eps"})
     free: ClassVar[frozenset[str]] = frozenset({"tokens"})
 
@@ -295,7 +289,6 @@ class TextHeadSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "text_head"
-    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"classes"})
     free: ClassVar[frozenset[str]] = frozenset({"dropout"})
     dropouts: ClassVar[frozenset[str]] = frozenset({"dropout"})
@@ -320,7 +313,6 @@ class LanguageHeadSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "language_head"
-    batch_norms: ClassVar[bool | None] = False
     fixed: ClassVar[frozenset[str]] = frozenset({"vocab", "eps"})
     free: ClassVar[frozenset[str]] = frozenset({"tokens"})
 

@@ -23,8 +23,7 @@ VIT = {"supernet": {"family": "vit", "preset": "cifar"}, "data": {"source": "cif
 @pytest.mark.parametrize(
     ("parts", "training", "says"),
     [
-        (BERT, {"options": {"own_scales": True}}, "own_scales is True, but networks of bert/tiny have no batch norms"),
-        (VIT, {"options": {"own_scales": True}}, "own_scales is True, but networks of vit/cifar have no batch norms"),
+        (VIT, {"options": {"own_weights": 1.0, "use_power": 1.0}}, "use_power is 1.0 and own_weights 1.0"),
         (LLAMA, {"method": "bignas", "options": {"dropout": 0.1}}, "continue texts and have no classifier"),
         (LLAMA, {"method": "single", "options": {"dropout": 0.1}}, "continue texts and have no classifier"),
         (
@@ -73,10 +72,10 @@ def test_exits_of_a_space_whose_depths_are_no_beginnings_are_refused():
 
 
 def test_a_stored_job_of_an_older_version_that_ignored_an_option_stays_readable():
-    stored = JobSpec.model_validate({"recipe": "bignas", **VIT}).model_dump(mode="json")
-    stored["training"]["options"]["own_scales"] = True
+    stored = JobSpec.model_validate({**LLAMA, "recipe": "bignas", "objectives": PERPLEXITY}).model_dump(mode="json")
+    stored["training"]["options"]["dropout"] = 0.1
     with pytest.raises(ValidationError):
         JobSpec.model_validate(stored)
-    assert read_job(stored).training.options["own_scales"] is True
+    assert read_job(stored).training.options["dropout"] == 0.1
     reusing = {**stored, "supernet": {**stored["supernet"], "reuse": "abc"}}
     assert JobSpec.model_validate(reusing).supernet.reuse == "abc"  # it trains nothing

@@ -22,7 +22,7 @@ from supernet.losses import adaptive_alpha_divergence, distillation_loss
 from supernet.methods.bignas.options import BigNASOptions
 from supernet.network import Supernet
 from supernet.passes import NONE, Output, Passes, Regularisation
-from supernet.uses import add_own_scales, divided_by_uses
+from supernet.uses import add_own_weights, divided_by_uses, shared_by_widths
 
 # Of a student's logits and the teacher's probabilities.
 LossOfProbabilities: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -52,8 +52,8 @@ class BigNAS:
         """
         self.options.check(supernet.space)
         supernet.zero_last_scales()
-        if self.options.own_scales:
-            add_own_scales(supernet)
+        if self.options.own_weights:
+            add_own_weights(supernet)
 
     def architectures(self, space: SearchSpace, rng: np.random.Generator) -> list[Architecture]:
         """The sandwich of one step, biggest first; candidates of AttentiveNAS's sampling come later."""
@@ -68,7 +68,8 @@ class BigNAS:
             rng: decides the random sub-networks.
         """
         members = self.architectures(passes.space, rng)
-        with divided_by_uses(passes.supernet, members, self.options.use_power):
+        shared = shared_by_widths(passes.supernet, self.options.own_weights)
+        with shared, divided_by_uses(passes.supernet, members, self.options.use_power):
             return self._sandwich(passes, batch, members, rng)
 
     def _sandwich(

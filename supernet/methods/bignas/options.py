@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from supernet.options import DropConnect, Dropout, LabelSmoothing, MethodOptions
 
@@ -41,9 +41,25 @@ class BigNASOptions(MethodOptions):
             "the paper's sum, 1 their mean.",
         ),
     ] = 0.0
-    own_scales: Annotated[
-        bool, Field(description="Batch norms have a scale and shift for each of their widths; networks stay as small.")
-    ] = False
+    own_weights: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=10,
+            description="How much each width of a layer learns by itself: its weights are the shared ones plus a "
+            "difference that only its own networks train, at so many times the rate. 0: all is shared, as in the "
+            "paper. Networks stay as small; the supernet holds a layer once for each width.",
+        ),
+    ] = 0.0
+
+    @model_validator(mode="after")
+    def _one_way_to_share(self) -> BigNASOptions:
+        if self.use_power and self.own_weights:
+            raise ValueError(
+                f"use_power is {self.use_power} and own_weights {self.own_weights}: what the mean over the networks "
+                "that use a weight would be is unclear where each width has its own; set one of them to 0."
+            )
+        return self
 
     @property
     def networks_of_a_step(self) -> int:
