@@ -307,7 +307,12 @@ CLAIMS = (
     ),
     Claim("space_speed", "log.md", "space_speed", (f"space_speed_{EPYC}_2026-11-25.json",)),
     Claim("killed_search", "log.md", "killed_search", (f"killed_search_{EPYC}_2026-11-26.json",), "met"),
-    Claim("export_speed", "results.md#speed-of-exports", "export_speed", (f"export_speed_{EPYC}_2026-11-30.json",)),
+    Claim(
+        "export_speed",
+        "results.md#speed-of-exports",
+        "export_speed",
+        (f"export_speed_{EPYC}_2026-11-30.json", "export_speed_memory_2-core-xeon_2026-11-30.json"),
+    ),
     Claim(
         "dashboard",
         "dashboard.md#how-fast",

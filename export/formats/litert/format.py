@@ -41,11 +41,13 @@ def reload(folder):
     from ai_edge_litert.interpreter import Interpreter
     model = Interpreter(folder + "/model.tflite", num_threads=int(os.environ.get("OMP_NUM_THREADS", "1")))
     call = model.get_signature_runner()
+    types = {name: detail["dtype"] for name, detail in call.get_input_details().items()}
     def run(*given):
         rows = []
         for n in range(len(given[0])):
-            one = {f"args_{place}": each[n : n + 1].copy() for place, each in enumerate(given)}
-            rows.append(next(iter(call(**one).values())).copy())
+            one = {f"args_{place}": each[n : n + 1] for place, each in enumerate(given)}
+            # Tokens of 64 bits became 32.
+            rows.append(next(iter(call(**{name: x.astype(types[name]) for name, x in one.items()}).values())).copy())
         return numpy.concatenate(rows)
     return run
 """
