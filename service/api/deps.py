@@ -77,8 +77,10 @@ async def get_session(database: Annotated[Database, Depends(get_database)]) -> A
         session = transaction.__enter__()  # asks nothing of the server yet
 
         async def end(*error: Any) -> bool | None:
+            handled = None
             with CancelScope(shield=True):
-                return await run_in_threadpool(transaction.__exit__, *error)
+                handled = await run_in_threadpool(transaction.__exit__, *error)
+            return handled
 
         ends.push_async_exit(end)
         yield session
