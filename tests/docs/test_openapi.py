@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import compileall
 import json
+import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -64,10 +64,14 @@ def test_generators_find_a_name_of_its_own_for_each_schema_and_a_schema_for_each
 
 @pytest.mark.thorough
 def test_a_generated_client_compiles(description: dict[str, Any], tmp_path: Path) -> None:
-    generator = pytest.importorskip("openapi_python_client")
+    generator = shutil.which("openapi-python-client")
+    if generator is None:
+        pytest.skip(
+            "openapi-python-client is not on the PATH; its packages are not ours, so it has its own environment"
+        )
     (tmp_path / "openapi.json").write_text(json.dumps(description))
-    command = [sys.executable, "-m", generator.__name__, "generate", "--meta", "none", "--path", "openapi.json"]
-    said = subprocess.run([*command, "--output-path", "made"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    command = [generator, "generate", "--meta", "none", "--path", "openapi.json", "--output-path", "made"]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "parse" not in said.stdout, said.stdout  # nothing is left out
     assert compileall.compile_dir(tmp_path / "made", quiet=1)
     operations = sum(len(methods) for methods in description["paths"].values())
