@@ -36,7 +36,7 @@ chaos: $(VENV)/ready ## Kill, freeze and flush everything at 30 random moments (
 
 fuzz: $(VENV)/ready ## 10,000 requests of every kind of key to every route
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[fuzz]"
-	@WINNOW_FUZZ_CASES=150 $(BIN)/python -m pytest -n 0 tests/service/test_fuzz.py $(ARGS)
+	@WINNOW_FUZZ_CASES=150 $(BIN)/python -m pytest -vv -n 0 tests/service/test_fuzz.py $(ARGS)
 
 check: $(VENV)/ready ## ruff, mypy strict, import-linter, prose
 	@$(BIN)/ruff check .

@@ -321,4 +321,20 @@ CLAIMS = (
         "missed",
         "slider drags of 10,000 points take 155 ms at p95 where 100 is the goal",
     ),
+    Claim(
+        "service_load",
+        "results.md#the-api-under-load",
+        "service_load --part load",
+        ("service_load_2-core-xeon_2026-11-30.json",),
+        "missed",
+        "beside a load of 40: 4 POSTs a second where 100 is the goal, 500 idle streams 21 % of a core where 10 is",
+    ),
+    Claim(
+        "service_load_jobs",
+        "results.md#the-api-under-load",
+        "service_load --part jobs",
+        ("service_load_jobs_2-core-xeon_2026-11-30.json",),
+        "open",
+        "4 jobs of 1,000 were run, beside a load of 46",
+    ),
 )

@@ -255,7 +255,10 @@ def tiny_jobs(count: int) -> dict[str, Any]:
     with idle_service() as (stack, client, database):
         command = [sys.executable, "-m", "workers.node"]
         environment = {**os.environ, **stack.environment(), "OMP_NUM_THREADS": "1"}
-        workers = [subprocess.Popen(command, env=environment, start_new_session=True) for _ in range(WORKERS)]
+        workers = [
+            subprocess.Popen(command, env=environment, stdout=sys.stderr, start_new_session=True)
+            for _ in range(WORKERS)
+        ]
         try:
             first = client.submit(TINY)["id"]
             _until_over(database, [first])

@@ -76,9 +76,9 @@ async def get_session(database: Annotated[Database, Depends(get_database)]) -> A
         transaction = database.transaction()
         session = transaction.__enter__()  # asks nothing of the server yet
 
-        async def end(*error: Any) -> bool | None:
+        async def end(*error: Any) -> None:
             with CancelScope(shield=True):
-                return await run_in_threadpool(transaction.__exit__, *error)
+                await run_in_threadpool(transaction.__exit__, *error)
 
         ends.push_async_exit(end)
         yield session

@@ -61,7 +61,7 @@ class PredictedOut(Answer):
     exact: bool = Field(description="Whether it is counted or priced, and not predicted.")
 
 
-class BeyondOut(Answer):
+class BeyondLimitOut(Answer):
     """A limit that the nearest network exceeds."""
 
     metric: str = Field(description="Name of the metric.")
@@ -81,7 +81,7 @@ class SolvedOut(Answer):
     architecture_id: str = Field(description="Id of the network.")
     values: dict[str, Any] = Field(description="Its choices; name them in search.seed_architectures to measure it.")
     predicted: dict[str, PredictedOut] = Field(description="What the network is predicted to cost, by metric.")
-    beyond: list[BeyondOut] = Field(description="Limits that it exceeds.")
+    beyond: list[BeyondLimitOut] = Field(description="Limits that it exceeds.")
     evaluated: dict[str, float | None] | None = Field(description="Its scores where the search has measured it.")
 
 

@@ -27,6 +27,8 @@ from service.upload_store import UploadStore
 
 router = APIRouter(prefix="/v1", tags=["uploads"])
 
+# The body of a part, as OpenAPI has it.
+BYTES = {"type": "string", "format": "binary"}
 # Largest part: what a broken connection costs, and what a proxy lets through.
 PART_BYTES = 64_000_000
 
@@ -124,7 +126,7 @@ def read(upload_id: str, database: DatabaseDep, settings: SettingsDep, store: St
 @router.put(
     "/uploads/{upload_id}",
     dependencies=[WRITE],
-    openapi_extra={"requestBody": {"required": True, "content": {"application/octet-stream": {}}}},
+    openapi_extra={"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": BYTES}}}},
 )
 async def send_part(
     upload_id: str,

@@ -101,7 +101,8 @@ async def guard(request: Request) -> Identity:
     try:
         if need is None:
             raise Forbidden("This address does not say who may use it, so nobody may.")
-        return _at_once(request, need) or await run_in_threadpool(_decide, request, need)
+        known = _at_once(request, need)
+        return known if known is not None else await run_in_threadpool(_decide, request, need)
     except ServiceError as error:
         if need is not None and need.page:
             raise PageRefused(error) from None
