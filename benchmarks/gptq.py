@@ -86,6 +86,7 @@ def _of_seed(plan: Plan, path: Path, seed: int, slices: int) -> Iterator[dict[st
             )
             for network in networks:
                 rounded = policies.quantized(network, 4)
+                assert isinstance(rounded, QuantizedArchitecture)
                 row = {"seed": seed, "architecture": network.id, "scheme": scheme, "group": group}
                 row["size_bytes"] = costs(policies, rounded)["size_bytes"]
                 full = perplexity(evaluator.network(network), data.test)
@@ -138,10 +139,10 @@ def paired(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         lost = 1e3 * math.log(row["perplexity"] / row["full"])
         added.setdefault((row["group"], row["scheme"]), {})[row["seed"], row["architecture"]] = lost
     found = []
-    for (group, scheme), lost in added.items():
-        apart = [value - added[group, "gptq"][pair] for pair, value in lost.items()]
+    for (group, scheme), of_networks in added.items():
+        apart = [value - added[group, "gptq"][pair] for pair, value in of_networks.items()]
         error = statistics.stdev(apart) / math.sqrt(len(apart)) if len(apart) > 1 else None
-        numbers = {"added": statistics.mean(lost.values()), "minus_gptq": statistics.mean(apart), "error": error}
+        numbers = {"added": statistics.mean(of_networks.values()), "minus_gptq": statistics.mean(apart), "error": error}
         found.append({"group": group, "scheme": scheme, **numbers, "networks": len(apart)})
     return found
 

@@ -165,7 +165,10 @@ def api(
 def worker(
     queues: Annotated[
         list[str] | None,
-        typer.Option("--queue", help="Take work of this kind only; may be repeated. With train come all others."),
+        typer.Option(
+            "--queue",
+            help="Take work of this kind only; may be repeated. A worker that trains takes all other kinds too.",
+        ),
     ] = None,
     until_idle: Annotated[
         float | None, typer.Option(min=1, metavar="SECONDS", help="End after this time without work.")

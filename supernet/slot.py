@@ -181,7 +181,7 @@ def _bindings(sub_block: nn.Module, slot: Slot, kind: str) -> Iterator[_Binding]
         for name, tensor in holder.items():
             if tensor is not None:
                 own = slot.own_values(path, name, tensor.shape) if kind == "_parameters" else None
-                yield _Binding(holder, whole if own is None else own._parameters, name)
+                yield _Binding(holder, whole if own is None else getattr(own, kind), name)
 
 
 class OwnValues(nn.Module):
@@ -249,7 +249,7 @@ class Slot(nn.Module):
 
         Args:
             path: module that holds the parameter.
-            shape: of the parameter in a smaller block.
+            shape: the shape that the parameter has in a smaller block.
         """
         if not self.own:
             return None
