@@ -32,7 +32,7 @@ from export.measure import describe_machine
 from predictors.cost import costs
 from quantization.policies import Quantization
 from quantization.quantized_evaluator import QuantizedEvaluator
-from quantization.quantized_space import QuantizedArchitecture, QuantizedSpace
+from quantization.quantized_space import QuantizedSpace
 from search_space.architecture import Architecture
 from search_space.plugins import load_family
 from supernet.data import load_dataset
@@ -109,7 +109,7 @@ def _told(row: dict[str, Any]) -> dict[str, Any]:
 def _signed(
     evaluator: QuantizedEvaluator,
     network: Architecture,
-    rounded: QuantizedArchitecture,
+    rounded: Architecture,
     group: int,
     seed: int,
     *,
@@ -139,10 +139,10 @@ def paired(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         lost = 1e3 * math.log(row["perplexity"] / row["full"])
         added.setdefault((row["group"], row["scheme"]), {})[row["seed"], row["architecture"]] = lost
     found = []
-    for (group, scheme), of_networks in added.items():
-        apart = [value - added[group, "gptq"][pair] for pair, value in of_networks.items()]
+    for (group, scheme), losses in added.items():
+        apart = [value - added[group, "gptq"][pair] for pair, value in losses.items()]
         error = statistics.stdev(apart) / math.sqrt(len(apart)) if len(apart) > 1 else None
-        numbers = {"added": statistics.mean(of_networks.values()), "minus_gptq": statistics.mean(apart), "error": error}
+        numbers = {"added": statistics.mean(losses.values()), "minus_gptq": statistics.mean(apart), "error": error}
         found.append({"group": group, "scheme": scheme, **numbers, "networks": len(apart)})
     return found
 

@@ -117,6 +117,6 @@ def test_onnx_runtime_has_no_bfloat16_on_a_cpu(operator: str, shapes: tuple[list
     given = [onnx.helper.make_tensor_value_info(name, kind, shape) for name, shape in zip("ab", shapes, strict=True)]
     out = onnx.helper.make_tensor_value_info("y", kind, None)
     graph = onnx.helper.make_graph([onnx.helper.make_node(operator, ["a", "b"], ["y"])], "one", given, [out])
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 22)], ir_version=10)
     with pytest.raises(Exception, match="NOT_IMPLEMENTED"):
         onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
