@@ -86,7 +86,6 @@ def _of_seed(plan: Plan, path: Path, seed: int, slices: int) -> Iterator[dict[st
             )
             for network in networks:
                 rounded = policies.quantized(network, 4)
-                assert isinstance(rounded, QuantizedArchitecture)
                 row = {"seed": seed, "architecture": network.id, "scheme": scheme, "group": group}
                 row["size_bytes"] = costs(policies, rounded)["size_bytes"]
                 full = perplexity(evaluator.network(network), data.test)
