@@ -282,6 +282,7 @@ def main() -> int:
     parser.add_argument("--queues", nargs="+", choices=every, default=every)
     parser.add_argument("--until-idle", type=float, metavar="SECONDS")
     arguments = parser.parse_args()
+    os.umask(0o077)  # logs and data are this user's alone, also where no command of ours started this
     configure_logging()
     if importlib.util.find_spec("torch") is None:
         sys.stderr.write("This installation has no torch and cannot work; install Winnow with its extra `worker`.\n")

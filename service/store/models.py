@@ -198,7 +198,7 @@ class Leased:
 
 
 # The supernet that a job reuses, as it is indexed: a query that says it otherwise reads all jobs.
-REUSED = "spec -> 'supernet' ->> 'reuse'"
+REUSED = "(spec -> 'supernet'::text) ->> 'reuse'::text"
 
 
 class Job(Leased, Base):

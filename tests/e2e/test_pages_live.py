@@ -150,7 +150,7 @@ def test_a_page_whose_answers_are_slow_says_so_and_nothing_that_is_not_so(
 ) -> None:
     page = context.new_page()
     held: list[Route] = []
-    page.route("**/v1/**", held.append)
+    page.route("**/v1/**", lambda route: held.append(route))
     page.goto(page_of.format(paused), wait_until="domcontentloaded")
     reading = page.get_by_test_id("page-reads")
     expect(reading).to_be_visible()

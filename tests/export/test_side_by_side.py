@@ -86,10 +86,10 @@ def run_clean(script: str, *arguments: str) -> str:
     return done.stdout
 
 
-LOADERS = [("runpy", 1), ("runpy", -1), ("importlib", 1), ("path", -1)]
+IN_ORDER = [("runpy", 1), ("runpy", -1), ("importlib", 1), ("path", -1)]
 
 
-@pytest.mark.parametrize(("loader", "order"), mostly_thorough(LOADERS, ("runpy", -1), ("importlib", 1)))
+@pytest.mark.parametrize(("loader", "order"), mostly_thorough(IN_ORDER, ("runpy", -1), ("importlib", 1)))
 def test_bundles_of_one_and_of_different_families_live_in_one_process(bundles, loader: str, order: int):
     folders = [str(folder) for folder in bundles][::order]
     run_clean(LOADERS[loader] + RUN, *folders)

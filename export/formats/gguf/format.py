@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -169,17 +170,19 @@ def _write_file(
         writer.add_tensor_info(name, as_bytes, np.dtype(np.uint8), math.prod(as_bytes), raw_dtype=wanted)
     if (factors := _rope_factors(config)) is not None:
         writer.add_tensor_info("rope_freqs.weight", factors.shape, factors.dtype, factors.nbytes)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
-    for name, made, groups, wanted in stored:
-        array = _turned(made.make().detach().float().cpu().numpy(), groups)
-        if wanted is types.F16 and float(np.abs(array).max()) > 65504:
-            raise CannotWrite(f"{name} has numbers that 16 bits do not hold; GGUF files of 16 bits cannot be written.")
-        writer.write_tensor_data(gguf.quants.quantize(array, wanted))
-    if factors is not None:
-        writer.write_tensor_data(factors)
-    writer.close()
+    with closing(writer):
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        for name, made, groups, wanted in stored:
+            array = _turned(made.make().detach().float().cpu().numpy(), groups)
+            if wanted is types.F16 and float(np.abs(array).max()) > 65504:
+                raise CannotWrite(
+                    f"{name} has numbers that 16 bits do not hold; GGUF files of 16 bits cannot be written."
+                )
+            writer.write_tensor_data(gguf.quants.quantize(array, wanted))
+        if factors is not None:
+            writer.write_tensor_data(factors)
     return notes
 
 
