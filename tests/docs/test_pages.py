@@ -38,7 +38,12 @@ set -euo pipefail
 shopt -s expand_aliases
 newest() { python -m tests.docs.newest "$@"; }
 """
-WORDS = {"JOB": "$(newest job)", "NEW_JOB": "$(newest job)", "NETWORK": "$(newest network)"}
+WORDS = {
+    "NETWORK NETWORK": "$(newest network) $(newest network 1)",
+    "JOB": "$(newest job)",
+    "NEW_JOB": "$(newest job)",
+    "NETWORK": "$(newest network)",
+}
 # `winnow up` would start another service.
 STARTS_SERVICE = re.compile(r"^(\.venv/bin/)?winnow up\b.*$", re.MULTILINE)
 
@@ -143,7 +148,7 @@ def by_blocks(folder: Path) -> dict[str, Any]:
             {"metric": "latency_ms", "target": "cpu-torch"},
         ],
         "constraints": [{"metric": "tokens_per_second", "target": "cpu-torch", "limit": 0.001}],
-        "search": {"algorithm": "blocks", "evaluations": 60},
+        "search": {"algorithm": "blocks", "evaluations": 129},
         "hardware": {"networks": 10, "max_layers": 0, "seconds": 0.02, "min_within_10_percent": 0},
     }
 
