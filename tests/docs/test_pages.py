@@ -170,7 +170,9 @@ def of_search(client: Client) -> dict[str, Any]:
         "space": space,
         "count_params": cost,
         "stored": [],
+        "job_id": client.jobs(limit=1)["jobs"][0]["id"],
         "mine": dict(space.smallest().values),
+        "evaluate": lambda **values: (4.0 + 0.01 * len(values), 0.9, 3.0),
         "score": lambda a: {"accuracy": 0.5, "latency_ms": cost(a) / 1e4, "params": cost(a)},
     }
 

@@ -17,6 +17,7 @@ from sqlalchemy import delete, insert, select, update
 
 from service.client import Client
 from service.stack import Stack
+from service.store import queries
 from service.store.models import Job
 from service.store.session import Database
 from tests.conftest import TINY_JOB
@@ -139,6 +140,24 @@ def test_pages_outlive_a_restart_of_the_api_and_no_banner_stays(
     row = jobs.locator(f"[data-job-id='{paused}']")  # a calm list asks every few seconds
     expect(row.get_by_test_id("state-badge")).to_have_text("cancelled", timeout=20_000)
     expect(job.locator("#trouble")).to_be_hidden()
+
+
+def test_what_a_job_tells_beside_all_that_its_page_shows_is_passed_over(
+    context: BrowserContext, client: Client, database: Database, paused: str
+) -> None:
+    """A kind of event without words stopped the page, which then read all events again, and again."""
+    with database.transaction() as session:
+        job = session.get(Job, paused)
+        assert job is not None
+        queries.add_event(session, job, "baseline score", {"number": 1})
+        queries.add_event(session, job, "message", {"text": "The last of all."})
+    page, asked, errors = context.new_page(), list[str](), list[str]()
+    page.on("request", lambda request: asked.append(request.url) if request.url.endswith("/history") else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(f"/jobs/{paused}")
+    expect(page.locator("#link-state")).to_have_text("Live")
+    expect(page.locator("#log")).to_contain_text("The last of all.")
+    assert (len(asked), errors) == (1, [])
 
 
 # --- how long it still takes --------------------------------------------------------------------------

@@ -30,6 +30,14 @@ import { FrontTable } from "./table.js";
 import { Verdict } from "./verdict.js";
 import { View } from "./view.js";
 
+// Kinds of events that people read, and what of each. A job has others, which this page reads as rows or not at all.
+const LOGGED = {
+  state: (data) => (data.message ? `${data.state}: ${data.message}` : data.state),
+  stage: (data) => data.stage,
+  message: (data) => data.text,
+  verb: (data) => `${data.verb} by ${data.by}`,
+};
+
 // The front is asked for at most this often while architectures arrive.
 const FRONT_MS = 2000;
 const ENDED = ["succeeded", "failed", "cancelled"];
@@ -274,7 +282,7 @@ function hear(kind, data) {
     predictor.count({ broken: data.beyond, finalists: data.points.length + data.beaten.length + data.beyond.length });
     predictor.turnedOut(data.predictions);
     loadFront();
-  } else {
+  } else if (kind in LOGGED) {
     stages.hear(kind, data);
     stages.show(job);
     log(kind, data);
@@ -292,7 +300,7 @@ function warn(data) {
 
 function log(kind, data) {
   if (data.level === "warning") warn(data);
-  const text = { state: () => (data.message ? `${data.state}: ${data.message}` : data.state), stage: () => data.stage, message: () => data.text, verb: () => `${data.verb} by ${data.by}` }[kind]();
+  const text = LOGGED[kind](data);
   const list = byId("log");
   const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 24;
   list.append(
@@ -432,27 +440,23 @@ saving(byId("save-curve"), `curve-${job.id}`, { picture: (kind) => curve.picture
 saving(byId("save-hypervolume"), `hypervolume-${job.id}`, { picture: (kind) => hypervolume.picture(kind), rows: () => hypervolume.rows() });
 begin();
 
-/** What has happened so far in three answers, then what comes. */
+/** What has happened so far in three answers, then what comes. Nothing is heard twice: only the asking is repeated. */
 async function begin() {
-  let last = 0;
+  let past, columns;
   try {
-    const past = await get(`/v1/jobs/${job.id}/history`);
+    past = await get(`/v1/jobs/${job.id}/history`);
     // Asked for after the history, so that what came between is in one of them, or in both.
     loadFront();
-    const columns = await get(`/v1/jobs/${job.id}/evaluations/columns`);
-    last = past.last;
-    results.addColumns(columns);
-    for (const { kind, data } of past.events) hear(kind, data);
-    isRead = true;
-    showResults();
-    showPhase();
+    columns = await get(`/v1/jobs/${job.id}/evaluations/columns`);
   } catch (error) {
-    if (error.status >= 400 && error.status < 500) {
-      complain(error);
-      return;
-    }
-    setTimeout(begin, FRONT_MS); // the server is away for a moment
+    if (error.status >= 400 && error.status < 500) complain(error);
+    else setTimeout(begin, FRONT_MS); // the server is away for a moment
     return;
   }
-  follow(job.id, last, hear, sayLink);
+  results.addColumns(columns);
+  for (const { kind, data } of past.events) hear(kind, data);
+  isRead = true;
+  showResults();
+  showPhase();
+  follow(job.id, past.last, hear, sayLink);
 }
