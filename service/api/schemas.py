@@ -160,6 +160,9 @@ class JobSummaryOut(JobOut):
     best_accuracy: float | None = Field(default=None, description="Best validation accuracy among those.")
     best_metric: str | None = Field(default=None, description="The job's first objective.")
     best_value: float | None = Field(default=None, description="Best value of it among those.")
+    hypervolume: float | None = Field(
+        default=None, description="That of the front: in the objectives' units multiplied, up to its worst values."
+    )
 
 
 class JobPage(Answer):

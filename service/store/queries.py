@@ -46,6 +46,7 @@ from service.store.models import (
     Finalist,
     Job,
     JobEvent,
+    JobRecord,
     JobState,
     Measurement,
     Stage,
@@ -172,10 +173,11 @@ def count_jobs(session: Session) -> dict[JobState, int]:
 
 
 def summaries(session: Session, job_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What jobs have found, by id: number of evaluations, and of the measured front its size, best accuracy and best
-    value of the first objective."""
+    """What jobs have found, by id: number of evaluations, and of the measured front its size, best accuracy, best
+    value of the first objective, and hypervolume."""
     found: dict[str, dict[str, Any]] = {}
-    for job_id, evaluated, metric, size, best, least, most in session.execute(_summaries(), {"ids": list(job_ids)}):
+    rows = session.execute(_summaries(), {"ids": list(job_ids)})
+    for job_id, evaluated, metric, size, best, least, most, hypervolume in rows:
         known = METRICS.get(metric or "")
         found[job_id] = {
             "evaluations": evaluated,
@@ -183,12 +185,13 @@ def summaries(session: Session, job_ids: Sequence[str]) -> dict[str, dict[str, A
             "best_accuracy": best,
             "best_metric": metric,
             "best_value": least if known is not None and known.goal == "minimize" else most,
+            "hypervolume": hypervolume,
         }
     return found
 
 
 @cache
-def _summaries() -> Select[str, int, str | None, int, float | None, float | None, float | None]:
+def _summaries() -> Select[str, int, str | None, int, float | None, float | None, float | None, float | None]:
     """The statement of `summaries`, which takes longer to build than to answer."""
     # Numbers count from 1 without gaps, and an index finds the last one at once.
     newest = select(func.max(EvaluationRow.number)).where(EvaluationRow.job_id == Job.id).scalar_subquery()
@@ -214,8 +217,15 @@ def _summaries() -> Select[str, int, str | None, int, float | None, float | None
         .where(Finalist.job_id == Job.id, Finalist.position.is_not(None))
         .lateral()
     )
+    # `records.FrontRecord`, which this module is read by.
+    dominated = (
+        select(JobRecord.data["hypervolume"].as_float())
+        .where(JobRecord.job_id == Job.id, JobRecord.kind == "front")
+        .limit(1)
+        .scalar_subquery()
+    )
     query = select(
-        Job.id, func.coalesce(newest, 0), metric, front.c.size, front.c.best, front.c.least, front.c.most
+        Job.id, func.coalesce(newest, 0), metric, front.c.size, front.c.best, front.c.least, front.c.most, dominated
     ).join(front, true())
     return query.where(Job.id == any_(bindparam("ids", type_=ARRAY(String))))
 

@@ -232,6 +232,31 @@ def test_pages_say_times_as_the_command_line_does(context: BrowserContext) -> No
     assert [words.replace("\u00a0", " ") for words in said] == [words for *_, words in SAID]
 
 
+# --- from one page to another -------------------------------------------------------------------------
+
+
+def test_a_new_job_starts_from_a_family_and_from_a_device(context: BrowserContext) -> None:
+    page = context.new_page()
+    text = page.get_by_test_id("job-text")
+    page.goto("/families#family=llama&preset=matformer")
+    page.get_by_test_id("new-job-of").click()
+    expect(text).to_have_value(re.compile(r"recipe: llama_nas[\s\S]*family: llama[\s\S]*preset: matformer"))
+    page.goto("/targets")
+    page.get_by_test_id("new-job-of").filter(has_text="cpu-torch").first.click()
+    expect(text).to_have_value(re.compile(r"metric: accuracy[\s\S]*metric: latency_ms[\s\S]*target: cpu-torch"))
+
+
+def test_the_list_of_jobs_has_the_hypervolume_of_each_front(
+    context: BrowserContext, client: Client, finished: dict[str, Any]
+) -> None:
+    (listed,) = [job for job in client.jobs()["jobs"] if job["id"] == finished["id"]]
+    assert listed["hypervolume"] == pytest.approx(client.front(finished["id"])["hypervolume"])
+    page = context.new_page()
+    page.goto("/")
+    row = page.locator(f"[data-job-id='{finished['id']}']")
+    expect(row.get_by_test_id("hypervolume")).to_contain_text("volume")
+
+
 # --- a phone ------------------------------------------------------------------------------------------
 
 

@@ -102,7 +102,7 @@ function choose(family, preset) {
     each.querySelector("button").setAttribute("aria-pressed", String(selected));
   }
   history.replaceState(null, "", `#${new URLSearchParams(chosen)}`);
-  byId("chosen").textContent = `${family}/${preset}`;
+  byId("chosen").replaceChildren(`${family}/${preset} · `, el("a", { href: `/jobs/new?${new URLSearchParams(chosen)}`, "data-testid": "new-job-of" }, "New job"));
   button.disabled = false;
   // On a narrow screen the profile stands above the list: go where the answer will be.
   if (matchMedia("(max-width: 1020px)").matches) byId("profile").scrollIntoView({ block: "start" });

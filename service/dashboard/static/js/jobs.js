@@ -2,7 +2,7 @@
 
 import { del, get, patch, post } from "./api.js";
 import { badge, byId, el } from "./dom.js";
-import { ago, amount, duration, exactTime, left, named, percent } from "./format.js";
+import { ago, amount, duration, exactTime, left, named, percent, scaled } from "./format.js";
 import { wantsNotice } from "./notify.js";
 
 const PAGE = 25;
@@ -196,6 +196,7 @@ function resultOf(job) {
   return [
     el("span", { class: "num", title: `Best ${named(metric)} on the front` }, amount(metric, job.best_value ?? job.best_accuracy)),
     el("span", { class: "quiet", title: `${job.evaluations} evaluated` }, `${job.front_size} on the front`),
+    job.hypervolume == null ? null : el("span", { class: "quiet", "data-testid": "hypervolume", title: "Hypervolume: in the objectives' units multiplied, up to the worst values of the front" }, `volume ${scaled(job.hypervolume, "")}`),
   ];
 }
 

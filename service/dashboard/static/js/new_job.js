@@ -39,7 +39,7 @@ async function start() {
     });
     drawCards();
     const other = copied ?? extended;
-    if (other === null) fillFromRecipe(asked.get("recipe") in catalog.recipes ? asked.get("recipe") : Object.keys(catalog.recipes)[0], Object.fromEntries(asked));
+    if (other === null) fillFromRecipe(recipeOf(asked), Object.fromEntries(asked));
     else if (copied === null) fillFromJob(await get(`/v1/jobs/${encodeURIComponent(other)}`), true);
     else {
       // What follows from other parts of the job is left open, so that it follows the changes that are made here.
@@ -92,10 +92,20 @@ function fill(job) {
   weigh();
 }
 
+/** The recipe that is asked for, or one whose own family it is, or the first. */
+function recipeOf(asked) {
+  const names = Object.keys(catalog.recipes);
+  if (names.includes(asked.get("recipe"))) return asked.get("recipe");
+  return names.find((name) => asked.has("family") && catalog.recipes[name].supernet?.family === asked.get("family")) ?? names[0];
+}
+
 function fillFromRecipe(name, asked = {}) {
   parent = null;
-  const reuse = asked.supernet ? { supernet: { reuse: asked.supernet } } : {};
-  fill({ recipe: name, ...reuse });
+  const parts = {};
+  if (asked.supernet) parts.supernet = { reuse: asked.supernet };
+  else if (asked.family) parts.supernet = { family: asked.family, ...(asked.preset ? { preset: asked.preset } : {}) };
+  if (asked.target) parts.objectives = [catalog.recipes[name].objectives?.[0] ?? { metric: "accuracy" }, { metric: "latency_ms", target: asked.target }];
+  fill({ recipe: name, ...parts });
   byId("about").textContent = asked.supernet ? `Searches the trained supernet ${asked.supernet} again, without training.` : "What you leave out has the recipe's default.";
 }
 

@@ -30,7 +30,12 @@ function trouble(text) {
 function show(targets) {
   const own = targets.filter(({ kind }) => kind !== "runtime");
   byId("own").replaceChildren(...(own.length ? own.map(row) : [el("tr", { class: "none" }, el("td", {}, "No machine and no table has been added."))]));
-  byId("runtimes").replaceChildren(...targets.filter(({ kind }) => kind === "runtime").map(({ name }) => el("li", {}, el("code", {}, name))));
+  byId("runtimes").replaceChildren(...targets.filter(({ kind }) => kind === "runtime").map(({ name }) => el("li", {}, jobOn(name))));
+}
+
+/** A device's name, which leads to a new job that is fast on it. */
+function jobOn(name) {
+  return el("a", { href: `/jobs/new?${new URLSearchParams({ target: name })}`, title: `New job for ${name}`, "data-testid": "new-job-of" }, el("code", {}, name));
 }
 
 function row({ name, kind, state, facts, seen_at: seen, waiting }) {
@@ -40,7 +45,7 @@ function row({ name, kind, state, facts, seen_at: seen, waiting }) {
   return el(
     "tr",
     { "data-testid": "target", "data-target": name },
-    el("th", { scope: "row" }, el("code", {}, name)),
+    el("th", { scope: "row" }, jobOn(name)),
     el("td", {}, badge(state), seen && state === "offline" ? el("span", { class: "quiet small" }, " ", heard) : null),
     el("td", { class: "takes", "data-name": "Device" }, device),
     el("td", { class: "takes", "data-name": "Has" }, has),
