@@ -249,10 +249,10 @@ def test_a_new_job_starts_from_a_family_and_from_a_device(context: BrowserContex
 def test_the_list_of_jobs_has_the_hypervolume_of_each_front(
     context: BrowserContext, client: Client, finished: dict[str, Any]
 ) -> None:
-    (listed,) = [job for job in client.jobs()["jobs"] if job["id"] == finished["id"]]
+    (listed,) = client.jobs(text=finished["id"])["jobs"]
     assert listed["hypervolume"] == pytest.approx(client.front(finished["id"])["hypervolume"])
     page = context.new_page()
-    page.goto("/")
+    page.goto(f"/?text={finished['id']}")
     row = page.locator(f"[data-job-id='{finished['id']}']")
     expect(row.get_by_test_id("hypervolume")).to_contain_text("volume")
 
