@@ -49,7 +49,7 @@ def interpreter(variable: str, package: str, commands: str) -> str:
         why = f"there is no program {named!r}" if named else "it needs a Python of its own"
         raise MissingTool(
             f"The worker that makes exports has no {package}: {why}. Make one ({commands}), and name it: "
-            f"{variable}=/path/to/litert/bin/python."
+            f"{variable}=/path/to/its/bin/python."
         )
     return found
 

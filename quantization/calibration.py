@@ -185,14 +185,8 @@ def _extremes(quantizable: QuantizableNetwork, names: list[str], batches: Callab
 
 def _looked(quantizable: QuantizableNetwork, names: list[str], batches: Callable[[], Iterable[Inputs]]) -> Ends:
     """Extremes of those layers that the examples reach."""
-    examples = sum(count(batch) for batch in batches())
-    if examples < LEAST_EXAMPLES:
-        raise CalibrationError(
-            f"Calibration got {examples} examples; it needs at least {LEAST_EXAMPLES}. Raise calibration_examples, or "
-            "bring more training data."
-        )
     found: Ends = {}
-    for key, tensors in _seen(quantizable, names, batches):
+    for key, tensors in _seen(quantizable, names, lambda: _enough(batches())):
         least, most = _ends(tensors)
         if not torch.isfinite(torch.tensor([least, most])).all():
             raise CalibrationError(
@@ -203,6 +197,23 @@ def _looked(quantizable: QuantizableNetwork, names: list[str], batches: Callable
         before = found.get(key, (least, most))
         found[key] = min(before[0], least), max(before[1], most)
     return found
+
+
+def _enough(batches: Iterable[Inputs]) -> Iterator[Inputs]:
+    """The same batches.
+
+    Raises:
+        CalibrationError: at their end, if they hold too few examples.
+    """
+    examples = 0
+    for batch in batches:
+        examples += count(batch)
+        yield batch
+    if examples < LEAST_EXAMPLES:
+        raise CalibrationError(
+            f"Calibration got {examples} examples; it needs at least {LEAST_EXAMPLES}. Raise calibration_examples, or "
+            "bring more training data."
+        )
 
 
 def _cut(quantizable: QuantizableNetwork, ends: Ends, batches: Callable[[], Iterable[Inputs]], observer: str) -> Ends:

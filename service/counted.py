@@ -129,9 +129,8 @@ class Counted:
     def _healing(self, part: HealingSpec) -> float:
         """Each step has the network's own passes, and one of its parent."""
         batch, length = part.batch_size or self.spec.training.batch_size, getattr(self.spec.data, "length", None)
-        count = (
-            len(part.networks) if not isinstance(part.networks, str) else part.most if part.networks != "knee" else 1
-        )
+        many = {"knee": 1, "front": part.most}
+        count = many[part.networks] if isinstance(part.networks, str) else len(part.networks)
         steps = part.num_steps(batch, length)
         if steps is None:
             assert part.minutes is not None

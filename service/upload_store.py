@@ -67,10 +67,8 @@ class UploadStore:
         Raises:
             Conflict: it is finished, or does not go on there; says where it does.
         """
-        if row.path is not None:
-            raise Conflict(f"Upload {row.id} is finished.", received_bytes=row.size_bytes)
-        if offset != (size := self.received(row.id)):
-            raise Conflict(f"Upload {row.id} goes on at {size}, not at {offset}.", received_bytes=size)
+        uploads.refuse_finished(row)
+        uploads.refuse_gap(row, offset, self.received(row.id))
 
     def keep_part(self, upload_id: str, offset: int, file: Path) -> None:
         """Keep a part that has arrived."""
@@ -84,19 +82,15 @@ class UploadStore:
             Conflict: somebody else finishes the upload, or has.
         """
         folder = self._folder / upload_id
-        folder.mkdir(parents=True, exist_ok=True)
-        piece = folder / f".{secrets.token_hex(4)}.part"
         try:
-            with uploads.held(folder, upload_id) as draft:
+            with uploads.part(folder) as part, uploads.held(folder, upload_id) as draft:
                 draft.truncate(0)
                 for name, _ in self._parts(upload_id):
-                    self._depot.get(f"{PARTS}/{upload_id}/{name}", piece)
-                    with piece.open("rb") as part:
-                        shutil.copyfileobj(part, draft, uploads.PIECE_BYTES)
+                    self._depot.get(f"{PARTS}/{upload_id}/{name}", Path(part.name))
+                    with open(part.name, "rb") as arrived:
+                        shutil.copyfileobj(arrived, draft, uploads.PIECE_BYTES)
         except FileNotFoundError:
             raise Conflict(f"Somebody else is finishing upload {upload_id}.") from None
-        finally:
-            piece.unlink(missing_ok=True)
 
     def keep(self, upload_id: str, sha256: str) -> None:
         """Keep the draft as an object: its digest was compared."""

@@ -93,16 +93,33 @@ def draft(row: Upload, folder: Path, offset: int) -> Iterator[IO[bytes]]:
     Raises:
         Conflict: it is finished, another part is arriving, or it does not go on there; says where it does.
     """
-    if row.path is not None:
-        raise Conflict(f"Upload {row.id} is finished.", received_bytes=row.size_bytes)
+    refuse_finished(row)
     folder.mkdir(parents=True, exist_ok=True)
     with held(folder, row.id) as file:
-        size = file.seek(0, os.SEEK_END)
-        if offset != size:
-            raise Conflict(f"Upload {row.id} goes on at {size}, not at {offset}.", received_bytes=size)
+        refuse_gap(row, offset, file.seek(0, os.SEEK_END))
         yield file
         file.flush()
         os.fsync(file.fileno())
+
+
+def refuse_finished(row: Upload) -> None:
+    """Refuse a part of an upload that is finished.
+
+    Raises:
+        Conflict: with its size.
+    """
+    if row.path is not None:
+        raise Conflict(f"Upload {row.id} is finished.", received_bytes=row.size_bytes)
+
+
+def refuse_gap(row: Upload, offset: int, arrived: int) -> None:
+    """Refuse a part that does not begin where so many bytes end.
+
+    Raises:
+        Conflict: with where the upload goes on.
+    """
+    if offset != arrived:
+        raise Conflict(f"Upload {row.id} goes on at {arrived}, not at {offset}.", received_bytes=arrived)
 
 
 @contextmanager

@@ -7,8 +7,8 @@ shared weights up to as many times the step of the others.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -23,8 +23,7 @@ from supernet.network import Supernet
 LOOKED_AT = 512
 
 
-@contextmanager
-def divided_by_uses(supernet: Supernet, members: Sequence[Architecture], power: float) -> Iterator[None]:
+def divided_by_uses(supernet: Supernet, members: Sequence[Architecture], power: float) -> AbstractContextManager[None]:
     """Divide the gradients that are added inside by `uses ** power`, element by element.
 
     `uses` is how many members have the element: 1 gives the mean over them, 0 the sum. Gradients of earlier
@@ -33,20 +32,17 @@ def divided_by_uses(supernet: Supernet, members: Sequence[Architecture], power: 
     Raises:
         ValueError: the weights are spread over processes, where nobody has whole gradients.
     """
-    if not power:
-        yield
-        return
-    with _apart(supernet, "use_power"):
-        yield
+
+    def divide() -> None:
         counts = uses(supernet, members)
-        with torch.no_grad():
-            for weight in supernet.parameters():
-                if weight.grad is not None and weight in counts:
-                    weight.grad.div_(counts[weight].clamp_(min=1).pow_(power))
+        for weight in supernet.parameters():
+            if weight.grad is not None and weight in counts:
+                weight.grad.div_(counts[weight].clamp_(min=1).pow_(power))
+
+    return _changed(supernet, "use_power", divide) if power else nullcontext()
 
 
-@contextmanager
-def shared_by_widths(supernet: Supernet, own: float) -> Iterator[None]:
+def shared_by_widths(supernet: Supernet, own: float) -> AbstractContextManager[None]:
     """Let the values of a parameter's widths learn from the gradients that are added inside as sums W + D would.
 
     W is shared by all widths and gets the sum of their gradients; D is a difference of one width's own and gets its
@@ -57,14 +53,13 @@ def shared_by_widths(supernet: Supernet, own: float) -> Iterator[None]:
     Raises:
         ValueError: the weights are spread over processes, where nobody has whole gradients.
     """
-    if not own:
-        yield
-        return
-    with _apart(supernet, "own_weights"):
-        yield
+
+    def learn_together() -> None:
         for name in supernet.slots:
             for whole, values in supernet.slot(name).widths():
                 _learn_together(whole, values, own)
+
+    return _changed(supernet, "own_weights", learn_together) if own else nullcontext()
 
 
 def _learn_together(whole: nn.Parameter, values: Sequence[nn.Parameter], own: float) -> None:
@@ -83,8 +78,8 @@ def _leading(whole: Tensor, part: Tensor) -> Tensor:
 
 
 @contextmanager
-def _apart(supernet: Supernet, option: str) -> Iterator[None]:
-    """Only gradients that are added inside are there inside; those of earlier micro-batches are added at the end."""
+def _changed(supernet: Supernet, option: str, change: Callable[[], None]) -> Iterator[None]:
+    """Change the gradients that are added inside; those of earlier micro-batches are added afterwards."""
     weights = list(supernet.parameters())
     if any(isinstance(weight, DTensor) for weight in weights):
         raise ValueError(f"training.options.{option} needs whole weights; set it to 0, or training.sharded to false.")
@@ -92,6 +87,8 @@ def _apart(supernet: Supernet, option: str) -> Iterator[None]:
     for weight in weights:
         weight.grad = None
     yield
+    with torch.no_grad():
+        change()
     for weight, earlier in zip(weights, before, strict=True):
         if earlier is not None:
             weight.grad = earlier if weight.grad is None else weight.grad.add_(earlier)
