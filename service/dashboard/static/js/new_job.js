@@ -104,7 +104,7 @@ function fillFromRecipe(name, asked = {}) {
   const parts = {};
   if (asked.supernet) parts.supernet = { reuse: asked.supernet };
   else if (asked.family) parts.supernet = { family: asked.family, ...(asked.preset ? { preset: asked.preset } : {}) };
-  if (asked.target) parts.objectives = [catalog.recipes[name].objectives?.[0] ?? { metric: "accuracy" }, { metric: "latency_ms", target: asked.target }];
+  if (asked.target) parts.objectives = [{ metric: catalog.recipes[name].objectives?.[0]?.metric ?? "accuracy" }, { metric: "latency_ms", target: asked.target }];
   fill({ recipe: name, ...parts });
   byId("about").textContent = asked.supernet ? `Searches the trained supernet ${asked.supernet} again, without training.` : "What you leave out has the recipe's default.";
 }
