@@ -44,8 +44,9 @@ CLAIMS = (
         "sharing_causes",
         "results.md#the-underfit-form-one-change-at-a-time",
         "sharing_causes",
-        standing="missed",
-        note="sliced networks lose 5 to 8 points where 2 is the goal; numbers on the page, no file was kept",
+        ("sharing_causes_2-core-xeon_2026-12-01.json",),
+        "missed",
+        "sliced networks lose 6 to 9 points where 2 is the goal; older rows of the page have no file",
     ),
     Claim(
         "subnet_quality_small",

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from benchmarks.cifar import macs_of
 from benchmarks.sharing import FORMS, Bench, Recipe, polite
+from export.measure import describe_machine
 
 # Positions among the form's networks: the smallest, one of each of the two upper bands, the largest.
 PROBES = (0, 10, 16, 19)
@@ -89,7 +91,7 @@ def compare(bench: Bench, name: str, epochs: int, seed: int, more: tuple[int, ..
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="a line of JSON for every training")
+    parser.add_argument("--json", action="store_true", help="all of it as JSON, at the end")
     parser.add_argument("--only", nargs="+", choices=["alone", *CAUSES], default=["alone", *CAUSES])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--epochs", type=int, default=20)
@@ -101,14 +103,19 @@ def main() -> None:
     polite()
     bench = Bench(FORMS["underfit"], arguments.data, arguments.cache)
     costs = [macs_of(bench.space, bench.networks()[place]) // 1000 for place in PROBES]
-    print(f"{'kMACs':<30}", *(f"{cost:>8}" for cost in costs), flush=True)
+    told = sys.stderr if arguments.json else sys.stdout
+    print(f"{'kMACs':<30}", *(f"{cost:>8}" for cost in costs), file=told, flush=True)
+    rows = []
     for seed in arguments.seeds:
         for name in arguments.only:
             row = compare(bench, name, arguments.epochs, seed, more)
+            rows.append(row)
             shown = row.get("minus_alone", row["accuracy"])
             others = f" others {sum(row['others']) / len(more):.2f}" if row.get("others") else ""
             plain = f"{name:<30} {seed:>3} " + " ".join(f"{value:8.2f}" for value in shown) + others
-            print(json.dumps(row) if arguments.json else plain, flush=True)
+            print(plain, file=told, flush=True)
+    if arguments.json:
+        print(json.dumps({"epochs": arguments.epochs, "kmacs": costs, "rows": rows, **describe_machine()}, indent=2))
 
 
 if __name__ == "__main__":
