@@ -117,11 +117,11 @@ def test_what_cannot_be_measured_again_is_refused(
     answer = api.post(f"{base}/{network}/measure")
     assert (answer.status_code, "cannot be measured again" in answer.json()["detail"]) == (409, True)
 
-    phone = table(tmp_path, "tablet", 40, 0.01)
-    rows = Path(phone).read_text()
-    assert api.post("/v1/targets", json={"name": "tablet", "table": rows}).status_code == 201
+    name = f"phone-{bench.id}"  # other tests of this database have phones, too
+    rows = Path(table(tmp_path, name, 40, 0.01)).read_text()
+    assert api.post("/v1/targets", json={"name": name, "table": rows}).status_code == 201
     goals = [{"metric": "accuracy", "target": None, "goal": None, "limit": None}]
-    goals.append({"metric": "latency_ms", "target": "tablet", "goal": None, "limit": None})
+    goals.append({"metric": "latency_ms", "target": name, "goal": None, "limit": None})
     with database.transaction() as session:
         job = session.get(Job, bench.id)
         assert job is not None
