@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from search.metrics import Source
 from service import drawing, jobs
 from service.api.answers import Answer as Written
-from service.api.answers import Answers
+from service.api.answers import Kept
 from service.api.deps import READ, IdentityDep, SessionDep
 from service.api.results import objectives_of
 from service.api.schemas import Answer, ObjectiveOut
@@ -27,8 +27,8 @@ together = APIRouter(prefix="/v1", tags=["results"])
 # Jobs whose fronts are compared at once.
 MOST_JOBS = 6
 # Columns as they were answered, by job.
-COLUMNS = Answers(most_bytes=32 * 2**20)
-COURSES = Answers(most_bytes=2**20)
+COLUMNS = Kept[Written](most_bytes=32 * 2**20)
+COURSES = Kept[Written](most_bytes=2**20)
 
 
 class ColumnsOut(Answer):

@@ -16,7 +16,7 @@ from job.versions import read_job
 from search.metrics import METRICS
 from search_space import plugins
 from service import fronts, jobs, remeasuring
-from service.api.answers import Answer, Answers
+from service.api.answers import Answer, Kept
 from service.api.cursors import make_cursor, read_cursor
 from service.api.deps import READ, DatabaseDep, IdentityDep, SessionDep
 from service.api.schemas import (
@@ -63,7 +63,7 @@ Format = Annotated[Literal["json", "csv"], Query(description="JSON, or CSV with 
 # Rows of a CSV read in one query.
 CSV_CHUNK = 1000
 # Fronts as they were answered: a page that watches one asks again and again.
-ANSWERS = Answers(most_bytes=32 * 2**20)
+ANSWERS = Kept[Answer](most_bytes=32 * 2**20)
 
 
 @router.get(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -18,7 +18,6 @@ from service.store.models import (
     Export,
     ExportState,
     Finalist,
-    Job,
     JobState,
     LogLevel,
     Stage,
@@ -539,20 +538,6 @@ class ExportOut(Answer):
         if export.archive is not None:
             answer.download_url = f"/v1/exports/{export.id}/download"
         return answer
-
-
-def job_page(
-    jobs: Sequence[Job],
-    summaries: Mapping[str, Mapping[str, Any]],
-    waits: Mapping[str, str],
-    next_cursor: str | None,
-) -> JobPage:
-    """A page of jobs from rows, what they have found, and why they wait, by id."""
-    listed = [
-        JobSummaryOut.model_validate(job).model_copy(update={**summaries.get(job.id, {}), "waits": waits.get(job.id)})
-        for job in jobs
-    ]
-    return JobPage(jobs=listed, next_cursor=next_cursor)
 
 
 class ReadingOut(Answer):
