@@ -21,7 +21,7 @@ from pipeline.workshop import Workshop
 from search.evaluation import Evaluation
 from service import fronts, jobs
 from service.api import results
-from service.api.answers import Answer, Answers
+from service.api.answers import Answer, Kept
 from service.auth import quotas
 from service.store import queries, warm
 from service.store.models import Artifact, EvaluationRow, Finalist, Job, JobState
@@ -303,7 +303,7 @@ def test_a_list_takes_as_many_statements_for_many_jobs_as_for_one(database, sett
 
 
 def test_answers_are_kept_by_version_and_within_their_bytes() -> None:
-    kept = Answers(most_bytes=10)
+    kept = Kept[Answer](most_bytes=10)
     kept.keep("a", 1, Answer.of(b"12345"))
     assert kept.get("a", 2) is None
     kept.keep("b", 1, Answer.of(b"1234"))
