@@ -26,8 +26,8 @@ class Proxy:
         self._server = server
         self._loop = asyncio.new_event_loop()
         self._writers: set[asyncio.StreamWriter] = set()
-        # Set while bytes pass, and while new connections are taken.
-        self._passing, self._open = asyncio.Event(), True
+        # Set while bytes pass, and at the end; whether new connections are taken.
+        self._passing, self._ended, self._open = asyncio.Event(), asyncio.Event(), True
         self._passing.set()
         self.port = 0
 
@@ -39,7 +39,7 @@ class Proxy:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join(10)
 
     def cut(self, seconds: float) -> None:
@@ -70,12 +70,15 @@ class Proxy:
             writer.transport.abort()
 
     def _run(self, ready: threading.Event) -> None:
-        asyncio.set_event_loop(self._loop)
-        listening = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
-        self.port = listening.sockets[0].getsockname()[1]
-        ready.set()
-        self._loop.run_forever()
-        listening.close()
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:  # cancels what is left, and closes the loop
+            runner.run(self._listen(ready))
+
+    async def _listen(self, ready: threading.Event) -> None:
+        async with await asyncio.start_server(self._serve, "127.0.0.1", 0) as listening:
+            self.port = listening.sockets[0].getsockname()[1]
+            ready.set()
+            await self._ended.wait()
+            self._break()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # A connection that is made while bytes are swallowed is made, and nothing answers on it.
@@ -85,7 +88,7 @@ class Proxy:
         self._writers.add(writer)
         await self._passing.wait()
         try:
-            with suppress(OSError):
+            with suppress(OSError, asyncio.CancelledError):  # cancelled at the end, which nobody waits for
                 there, back = await asyncio.open_unix_connection(str(self._server))
                 self._writers.add(back)
                 await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
