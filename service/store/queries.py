@@ -24,6 +24,7 @@ from sqlalchemy import (
     cast,
     delete,
     func,
+    insert,
     literal,
     literal_column,
     or_,
@@ -282,8 +283,14 @@ def tell_state(session: Session, job: Job) -> None:
 
 def tell_new(session: Session, job: Job) -> None:
     """Say that a job was made, in its first event. Nobody can have known its id, so nobody listens."""
-    session.add(JobEvent(job_id=job.id, seq=1, kind="state", data={"state": job.state, "message": None}))
-    outbox.write(session, job)
+    outbox.write(session, job, _first_event(), {"job": job.id, "data": {"state": job.state, "message": None}})
+
+
+@cache
+def _first_event() -> Select[str]:
+    """The statement that writes a job's first event and finds the webhooks that hear of it."""
+    event = {"job_id": bindparam("job"), "seq": 1, "kind": "state", "data": bindparam("data")}
+    return outbox.hooks().add_cte(insert(JobEvent.__table__).values(event).cte("told"))  # type: ignore[arg-type]
 
 
 def reopen(session: Session, job: Job) -> None:
