@@ -27,6 +27,7 @@ class Text:
 
     where: str
     prose: str
+    alone: bool = False  # read without what stands around it, as the help of one field is
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,9 @@ def sentences(prose: str) -> list[str]:
 
 def check(text: Text) -> Iterator[Finding]:
     """What is wrong with a text."""
+    for pattern, advice in style()["alone"].items():
+        if text.alone and re.match(pattern, text.prose):
+            yield Finding(text.where, "alone", text.prose[:90], advice)
     for sentence in sentences(text.prose):
         plain = CODE.sub("CODE", sentence)
         yield from _fragments(text.where, sentence)
@@ -205,15 +209,16 @@ def of_api() -> Iterator[Text]:
     from service.settings import Settings
 
     description = create_app(Settings(database_url="postgresql://x/x", redis_url="redis://x")).openapi()
-    seen: set[str] = set()
+    seen: set[tuple[str, bool]] = set()
 
     def walk(node: object, where: str) -> Iterator[Text]:
         if isinstance(node, Mapping):
             for key, value in node.items():
                 if key in ("description", "summary") and isinstance(value, str):
-                    if value not in seen:
-                        seen.add(value)
-                        yield from (Text(f"openapi{where}", part) for part in parts_of(value))
+                    alone = "/properties/" in where
+                    if (value, alone) not in seen:
+                        seen.add((value, alone))
+                        yield from (Text(f"openapi{where}", part, alone) for part in parts_of(value))
                 elif key not in ("example", "examples", "default"):
                     yield from walk(value, f"{where}/{key}")
         elif isinstance(node, list):

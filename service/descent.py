@@ -110,7 +110,7 @@ def rerun(
     key: str | None = None,
     who: Identity = ANYBODY,
 ) -> tuple[Job, bool]:
-    """A job that does a stage and those after it anew, and takes over what was found before.
+    """Make a job that repeats a stage and those after it. It takes over what the earlier stages found.
 
     Raises:
         Conflict: a stage before it has left nothing to take over.

@@ -25,7 +25,7 @@ from service.settings import get_settings
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-app = typer.Typer(help="Keys: who may use this installation.", no_args_is_help=True)
+app = typer.Typer(help="Make, list and revoke keys, which say who may use this installation.", no_args_is_help=True)
 console = Console(highlight=False)
 
 
@@ -69,7 +69,7 @@ def create(
 
 @app.command(name="list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False) -> None:
-    """All keys, newest first, revoked ones too."""
+    """List all keys, newest first, revoked ones too."""
     found = _listed()
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2, default=str) + "\n")

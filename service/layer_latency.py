@@ -22,11 +22,11 @@ CONDITIONS = ("device", "runtime", "threads", "batch")
 
 
 class LayerTime(BaseModel):
-    """One layer."""
+    """Latency of one layer."""
 
     slot: str = Field(description="Position of the layer in the supernet.")
     latency_ms: float = Field(description="What it takes.")
-    interval_ms: tuple[float, float] | None = Field(description="95 %, where a second measurement would fall.")
+    interval_ms: tuple[float, float] | None = Field(description="95 % interval: where a second measurement would fall.")
 
 
 class LayerTimes(BaseModel):

@@ -30,7 +30,9 @@ def shrink(
     under: Annotated[
         list[str] | None, typer.Option(help="Most that the network may cost, such as latency_ms=5; may be repeated.")
     ] = None,
-    device: Annotated[str, typer.Option(help="Where latency is measured: this machine, or a target.")] = "this",
+    device: Annotated[
+        str, typer.Option(help="Device that latency is measured on: `this` machine, or a target.")
+    ] = "this",
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="Override a decision, such as training.epochs=3; may be repeated."),
@@ -42,7 +44,7 @@ def shrink(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the archive.")] = Path("exports"),
 ) -> None:
-    """The whole job from one sentence: says what it will do and take, asks once, and ends with a verified file."""
+    """Make a smaller network of a model and data: print a plan, ask once, run it, and save a verified file."""
     rule = export_rule({}, under or [])
     asked = {
         "model": where(model),

@@ -14,13 +14,13 @@ from service.client import Client
 from service.plain import make_console, plain
 from service.settings import get_settings
 
-app = typer.Typer(help="Devices that latency is measured on.", no_args_is_help=True)
+app = typer.Typer(help="List, add and remove devices that latency is measured on.", no_args_is_help=True)
 console = make_console()
 
 
 @app.command(name="list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False) -> None:
-    """Registered machines, uploaded tables, and the runtimes of the machine that runs a job."""
+    """List registered machines, uploaded tables, and the runtimes of the machine that runs a job."""
     with Client(get_settings().url) as client:
         found = client.targets()["targets"]
     if as_json:
@@ -47,7 +47,7 @@ def add(
 
 @app.command()
 def remove(name: Annotated[str, typer.Argument(help="A registered target.")]) -> None:
-    """Remove a target that no unfinished job needs; what was measured on it is kept."""
+    """Remove a target that no unfinished job needs. What was measured on it is kept."""
     with Client(get_settings().url) as client:
         client.remove_target(name)
     console.print(f"{name} removed")

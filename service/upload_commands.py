@@ -19,7 +19,9 @@ console = make_console()
 
 def upload(
     path: Annotated[Path, typer.Argument(help="A file, or a folder, which is packed first.")],
-    checkpoint: Annotated[bool, typer.Option("--checkpoint", help="A checkpoint's folder or archive.")] = False,
+    checkpoint: Annotated[
+        bool, typer.Option("--checkpoint", help="Send a checkpoint's folder or archive, not data.")
+    ] = False,
     name: Annotated[str | None, typer.Option(help="Name of the upload; default: the name of the file.")] = None,
     resume: Annotated[str | None, typer.Option(help="Id of an upload of the same file that broke off.")] = None,
 ) -> None:

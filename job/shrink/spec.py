@@ -42,7 +42,7 @@ class ShrinkSpec(Part):
     ]
     under: dict[str, float] = Field(
         default_factory=dict,
-        description="Most that the network may have of a cost.",
+        description="The most that the network may cost, by metric, such as `latency_ms`.",
         examples=[{"latency_ms": 5}],
     )
     device: str = Field(
@@ -50,7 +50,7 @@ class ShrinkSpec(Part):
     )
     changes: dict[str, Any] = Field(
         default_factory=dict,
-        description="Parts of a job, written over what was decided.",
+        description="Parts of a job that replace what was decided.",
         examples=[{"training": {"epochs": 3}}],
     )
 

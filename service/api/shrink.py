@@ -32,14 +32,14 @@ Asked = Annotated[
 
 
 class DecisionOut(BaseModel):
-    """What nobody said, and the job needs."""
+    """A decision that the request left open."""
 
     model_config = ConfigDict(from_attributes=True)
 
     what: str = Field(description="What was decided.")
-    value: str = Field(description="How it was decided.")
-    why: str = Field(description="Why.")
-    change: str = Field(description="The part of a job that says otherwise, as in `changes`.")
+    value: str = Field(description="The decision.")
+    why: str = Field(description="The reason for it.")
+    change: str = Field(description="The part of a job that `changes` may set otherwise.")
 
 
 class PlanOut(BaseModel):
@@ -53,8 +53,9 @@ class PlanOut(BaseModel):
 
 @router.post("", dependencies=[WRITE])
 def shrink(asked: Asked, session: SessionDep) -> PlanOut:
-    """Look at a model and data, decide what is left open, and say what that takes. Stores nothing: submit `job`, and
-    export with `rule`. A question that the folders leave open is a 422 that asks it."""
+    """Plan a job from a model, data and limits: look into the folders, decide what is left open, and estimate time and
+    disk. Stores nothing. Submit the answer's `job`, then export by its `rule`. A question that the folders leave open
+    is a 422 that asks it."""
     try:
         plan = make_plan(asked)
     except ValidationError as error:
