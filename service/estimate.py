@@ -118,7 +118,7 @@ def _past_told(used: Sequence[_Past], same: bool, family: str) -> str:
     if not used:
         return "No job has finished on this installation yet."
     whose = f"of family {family}" if same else f"of other families, as none of {family} has finished here"
-    return f"From {len(used)} earlier job{'s' if len(used) > 1 else ''} {whose}."
+    return f"Estimated from {len(used)} earlier job{'s' if len(used) > 1 else ''} {whose}."
 
 
 def _counted_told(stages: Sequence[str], only_these: bool) -> str:

@@ -155,7 +155,7 @@ def _store(session: Session, spec: JobSpec, idempotency_key: str | None, who: Id
 
 
 def _digest(spec: JobSpec) -> str:
-    """Of what a resolved job means."""
+    """Digest of what a resolved job means."""
     return hashlib.sha256(json.dumps(spec.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 

@@ -51,7 +51,7 @@ class ProfileSpec(Part):
     @model_validator(mode="before")
     @classmethod
     def _from_job(cls, given: Any) -> Any:
-        """Of a whole job, checked as a job, the parts that a profile is about."""
+        """The parts of a whole job that a profile is about; the job is checked as a job."""
         if not isinstance(given, dict):
             return given
         of_a_job = {name: value for name, value in given.items() if name in JobSpec.model_fields}

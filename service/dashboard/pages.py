@@ -236,7 +236,7 @@ TEXTS, PACKED_LEVEL = (".js", ".css", ".svg"), 9
 
 
 def _stamp() -> str:
-    """Of all static files as they are now: it changes with any of them, so that addresses with it never grow old."""
+    """Digest of all static files as they are now. It changes with any of them, so addresses with it never grow old."""
     files = sorted(path for path in (HERE / "static").rglob("*") if path.is_file())
     return _digest(tuple((str(path), path.stat().st_mtime_ns) for path in files))
 
