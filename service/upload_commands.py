@@ -27,7 +27,7 @@ def upload(
 ) -> None:
     """Send a data set or a checkpoint, and print the path that a job names."""
     if not path.exists():
-        raise ValueError(f"There is no {path}.")
+        raise ValueError(f"There is no {path}; give the path of a file or folder.")
     with tempfile.TemporaryDirectory(prefix="winnow-upload-") as folder, Client(get_settings().url) as client:
         file = _packed(path, Path(folder)) if path.is_dir() else path
         if resume is None:

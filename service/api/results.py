@@ -41,7 +41,6 @@ from service.api.schemas import (
     SensitivityOut,
     SharingOut,
 )
-from service.errors import NotFound
 from service.gradient import gradient_of
 from service.store import queries, records
 from service.store.models import EvaluationRow, Finalist, Job
@@ -236,7 +235,7 @@ def evaluations(
 def architecture(job_id: str, architecture_id: str, session: SessionDep) -> ArchitectureOut:
     """One evaluated architecture with its layers in forward order."""
     job = jobs.get(session, job_id)
-    row = _evaluation(session, job_id, architecture_id)
+    row = jobs.evaluation_of(session, job_id, architecture_id)
     from job.formats import possible, subject_of  # not needed to start
 
     spec = read_job(job.spec)
@@ -267,7 +266,7 @@ def readings(job_id: str, architecture_id: str, session: SessionDep, who: Identi
 def layers_of(job_id: str, architecture_id: str, session: SessionDep) -> LayersOut:
     """The layers of a network beside those of the largest of its space, each with its latency where that is known."""
     job = jobs.get(session, job_id)
-    row = _evaluation(session, job_id, architecture_id)
+    row = jobs.evaluation_of(session, job_id, architecture_id)
     from service.layer_latency import layer_times  # families and tables: not needed to start
 
     space = read_job(job.spec).space()
@@ -280,13 +279,6 @@ def layers_of(job_id: str, architecture_id: str, session: SessionDep) -> LayersO
         largest=[LayerOut.of(slot, layer, space.float_bits) for slot, layer in largest.items()],
         latency=layer_times(session, job, layers),
     )
-
-
-def _evaluation(session: Session, job_id: str, architecture_id: str) -> EvaluationRow:
-    row = session.get(EvaluationRow, (job_id, architecture_id))
-    if row is None:
-        raise NotFound(f"Job {job_id} has not evaluated an architecture {architecture_id!r}.")
-    return row
 
 
 @router.get("/sensitivity", dependencies=[READ])

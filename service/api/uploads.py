@@ -192,7 +192,9 @@ def finish(upload_id: str, database: DatabaseDep, settings: SettingsDep, store: 
 def _finish_gathered(store: UploadStore, row: Upload, folder: Path) -> Kind:
     """Finish an upload whose parts may have arrived at several machines."""
     if (arrived := store.received(row.id)) < row.size_bytes:
-        raise Conflict(f"{arrived} of {row.size_bytes} bytes have arrived.", received_bytes=arrived)
+        raise Conflict(
+            f"{arrived} of {row.size_bytes} bytes have arrived; send the rest first.", received_bytes=arrived
+        )
     store.gather(row.id)
     try:
         return uploads.finish(row, folder, lambda: store.keep(row.id, row.sha256))
