@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from service.auth.scopes import Scope
 from service.client import Client
+from service.plain import make_table, whole
 from service.settings import get_settings
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for p
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2, default=str) + "\n")
         return
-    table = Table("key", "name", "scope", "group", "expires", "last used", "revoked")
+    table = make_table(whole("key"), "name", "scope", "group", "expires", "last used", "revoked")
     for key in found:
         days = (_day(key["expires_at"], "never"), _day(key["last_used_at"], "never"), _day(key["revoked_at"], ""))
         table.add_row(*(Text(text) for text in (key["id"], key["name"], key["scope"], key["group"] or "", *days)))

@@ -15,13 +15,16 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from service.client import Client
-from service.plain import make_console, plain
+from service.plain import make_console, make_table, plain
 from service.settings import Settings, get_settings
 from service.shrinking import where
 from service.stack import default_roots, port_is_taken, running_stack
 from service.terminal import amount, between, export_rule, front_plot, verified, watch
 
 console = make_console()
+
+# Characters of what one types instead of a decision, as far as possible in one piece.
+LONGEST_CHANGE = len("search.evaluations=...")
 
 
 def shrink(
@@ -51,6 +54,7 @@ def shrink(
         "data": where(data),
         "under": {} if rule is None else rule["under"],
         "device": device,
+        "formats": formats or [],
         "changes": changes(set_ or []),
     }
     with _service([asked["model"], asked["data"]]) as client:
@@ -115,7 +119,7 @@ def _started(settings: Settings, port: int) -> Iterator[Client]:
 
 def _show(plan: dict[str, Any]) -> None:
     # What one would type is never cut.
-    table = Table("what", "decided", "because", Column("otherwise", overflow="fold"))
+    table = make_table("what", "decided", "because", Column("otherwise", overflow="fold", min_width=LONGEST_CHANGE))
     for decision in plan["decisions"]:
         table.add_row(
             plain(decision["what"]),
@@ -161,7 +165,7 @@ def beside_the_original(front: dict[str, Any], architecture_id: str) -> Table:
     healed = point.get("healed")
     metrics = healed["after"] if healed and healed["better"] else point["metrics"]
     reference = front.get("reference") or {}
-    table = Table("metric", "chosen", reference.get("name") or "original", "original / chosen")
+    table = make_table("metric", "chosen", reference.get("name") or "original", "original / chosen")
     for metric, value in metrics.items():
         other = reference.get("metrics", {}).get(metric)
         ratio = f"{other / value:.2f}" if other is not None and value else "-"

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from service.client import Client
-from service.plain import make_console, plain
+from service.plain import make_console, make_table, plain, whole
 from service.settings import get_settings
 
 app = typer.Typer(help="List, add and remove devices that latency is measured on.", no_args_is_help=True)
@@ -26,7 +25,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for p
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return
-    table = Table("target", "kind", "state", "device", "what it has")
+    table = make_table(whole("target"), "kind", "state", "device", "what it has")
     for target in found:
         facts = target["facts"]
         device = facts.get("gpu") or facts.get("device", "")

@@ -10,10 +10,9 @@ from urllib.parse import quote
 
 import typer
 import yaml
-from rich.table import Table
 
 from service.client import Client
-from service.plain import make_console, plain
+from service.plain import make_console, make_table, plain, whole
 from service.settings import get_settings
 
 console = make_console()
@@ -201,7 +200,7 @@ def workers(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return
-    table = Table("worker", "state", "queues", "cores", "memory", "GPUs", "labels", "job")
+    table = make_table("worker", "state", "queues", "cores", "memory", "GPUs", "labels", whole("job"))
     for one in found:
         memory = f"{one['memory_bytes'] / 1e9:.0f} GB"
         words = (one["name"], one["state"], " ".join(one["queues"]), one["facts"].get("cores", "?"), memory)

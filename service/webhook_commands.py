@@ -7,10 +7,9 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from service.client import Client
-from service.plain import make_console, plain
+from service.plain import make_console, make_table, plain, whole
 from service.settings import get_settings
 
 app = typer.Typer(help="Add, list and remove addresses that hear of the states of your jobs.", no_args_is_help=True)
@@ -41,7 +40,7 @@ def list_(as_json: AsJson = False) -> None:
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return
-    table = Table("webhook", "address", "states", "made", "gone")
+    table = make_table(whole("webhook"), "address", "states", "made", "gone")
     for hook in found:
         states = " ".join(hook["states"]) or "all"
         gone = (hook["gone_at"] or "")[:16]
@@ -57,7 +56,7 @@ def deliveries(webhook_id: WebhookId, as_json: AsJson = False) -> None:
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return
-    table = Table("message", "job", "told", "state", "attempts", "last answer")
+    table = make_table("message", whole("job"), "told", "state", "attempts", "last answer")
     for one in found:
         told = one["payload"]["job"]["state"]
         answer = one["error"] or one["status"] or ""

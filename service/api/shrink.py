@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from job.formats import refuse_for_all
 from job.resolve import resolve
 from job.shrink.plan import make_plan
 from job.shrink.spec import ShrinkSpec
@@ -62,7 +63,12 @@ def shrink(asked: Asked, session: SessionDep) -> PlanOut:
         raise InvalidRequest("; ".join(explained(error))) from None
     except ValueError as error:
         raise InvalidRequest(str(error)) from None
-    check(session, resolve(plan.spec))  # what a submission would refuse is no plan
+    resolved = resolve(plan.spec)
+    check(session, resolved)  # what a submission would refuse is no plan
+    try:
+        refuse_for_all(asked.formats, resolved)
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from None
     return PlanOut(
         job=plan.job,
         rule=plan.rule,
