@@ -160,7 +160,7 @@ def _insertion() -> ReturningInsert[Job]:
 
 
 def _digest(stored: dict[str, Any]) -> str:
-    """Of what a resolved job means."""
+    """Digest of what a resolved job means."""
     return hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
 
 
@@ -189,8 +189,23 @@ def get(session: Session, job_id: str, *, lock: bool = False) -> Job:
     return job
 
 
+def evaluation_of(session: Session, job_id: str, architecture_id: str) -> EvaluationRow:
+    """A network that a job has evaluated.
+
+    Raises:
+        NotFound: the job has not evaluated it.
+    """
+    row = session.get(EvaluationRow, (job_id, architecture_id))
+    if row is None:
+        raise NotFound(
+            f"Job {job_id} has not evaluated an architecture {architecture_id!r}. "
+            f"GET /v1/jobs/{job_id}/front lists its best ones."
+        )
+    return row
+
+
 def cancel(session: Session, job_id: str, who: Identity = ANYBODY) -> Job:
-    """Drop a job: at once if no worker holds it, otherwise its worker stops within seconds.
+    """Cancel a job: at once if no worker holds it, otherwise its worker stops within seconds.
 
     Cancelling a cancelled job changes nothing.
 
@@ -347,14 +362,11 @@ def request_export(
     from sqlalchemy.dialects.postgresql import insert  # slow to import, not needed to start
 
     job = get(session, job_id)
-    evaluation = session.get(EvaluationRow, (job_id, architecture_id))
-    if evaluation is None:
-        raise NotFound(
-            f"Job {job_id} has not evaluated an architecture {architecture_id!r}. "
-            f"GET /v1/jobs/{job_id}/front lists its best ones."
-        )
+    evaluation = evaluation_of(session, job_id, architecture_id)
     if queries.weights_of(session, job_id, architecture_id) is None:
-        raise Conflict(f"Job {job_id} has no trained supernet yet.", state=job.state)
+        raise Conflict(
+            f"Job {job_id} has no trained supernet yet; it has one once its training has ended.", state=job.state
+        )
     chosen = ",".join(_formats(job, evaluation, formats))
     which = _weights(session, job, architecture_id, weights)
     if which == Weights.HEALED and WHOLE_FRONT in chosen.split(","):
@@ -443,5 +455,5 @@ def get_export(session: Session, export_id: str) -> Export:
     """
     export = session.get(Export, export_id)
     if export is None:
-        raise NotFound(f"There is no export {export_id!r}.")
+        raise NotFound(f"There is no export {export_id!r}. GET /v1/jobs/JOB/exports lists those of a job.")
     return export

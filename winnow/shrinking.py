@@ -46,7 +46,7 @@ def shrink(
         model: a checkpoint's folder, or a family such as `mobilenet/digits`.
         data: a file or folder, or a built-in set such as `digits`.
         under: cost -> the most that the network may have of it, such as `{"latency_ms": 5}`.
-        changes: parts of a job, written over what is decided.
+        changes: parts of a job that replace what is decided.
         formats: formats of the export, each in a folder of the archive.
         folder: for the archive.
         client: client of the service; None: that of `WINNOW_URL`.
@@ -58,7 +58,7 @@ def shrink(
     # One of its own stays open, for what the answer can still ask.
     client = client or Client(get_settings().url)
     asked = {"model": where(model), "data": where(data), "under": dict(under or {}), "device": device}
-    plan = client.shrink_plan({**asked, "changes": dict(changes or {})})
+    plan = client.shrink_plan({**asked, "formats": list(formats), "changes": dict(changes or {})})
     job = client.submit(plan["job"]).wait()
     made = client.request_export(job["id"], None, plan["rule"], list(formats) or None)
     chosen = str(made["chosen"])

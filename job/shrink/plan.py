@@ -1,7 +1,8 @@
 """The plan: a complete job from one sentence, and every decision in it with its reason.
 
 Rules, in one place. A decoder is fine-tuned and searched as LLaMA-NAS does; everything else is trained with the
-sandwich rule and searched together with its bits, as SimQ-NAS does. A pretrained transformer is fine-tuned gently and
+sandwich rule and searched together with its bits, as SimQ-NAS does. Where the device or a format knows no bits, shapes
+alone are searched, as BigNAS does. A pretrained transformer is fine-tuned gently and
 for few epochs, because its weights are good already; what starts from nothing gets the recipe's training. Limits are
 objectives, so that the front shows what one more millisecond buys. Networks of a pretrained decoder are healed: their
 slices regain most of what cutting lost (docs/results.md). How long is decided by the model's size, so that a large one
@@ -11,10 +12,11 @@ heals by the clock. All others search bits, and what is searched together with i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from job.defaults import merge
+from job.formats import Subject, refusal
 from job.healing_spec import BUDGETS, DEFAULT_STEPS, refuse_without_parent
 from job.shrink.data import Data, read_data
 from job.shrink.decisions import Decision, Undecided
@@ -22,11 +24,14 @@ from job.shrink.model import Model, read_model
 from job.shrink.spec import THIS, ShrinkSpec
 from job.spec import JobSpec
 from predictors.cost import macs
+from predictors.targets import RUNTIMES, TargetName
 from search.metrics import ON_TARGET
 from search_space import plugins
 from search_space.inputs import ImageInput, Input, TokenInput
+from search_space.layers.precision import DEFAULT_SCHEMES
+from search_space.layers.precision import refusal as kernel_refusal
 
-DECODERS, OTHERS = "llama_nas", "simq_nas"
+DECODERS, OTHERS, WITHOUT_BITS = "llama_nas", "simq_nas", "bignas"
 # BERT's own recipe for fine-tuning: AdamW, 2e-5 to 5e-5, three epochs or so (Devlin et al. 2018, appendix A.3). A
 # supernet has many networks to please, so it gets the upper end of both.
 GENTLE: dict[str, Any] = {
@@ -78,7 +83,7 @@ def make_plan(asked: ShrinkSpec) -> Plan:
     takes = model.takes
     _refuse_other_kind(takes, data, model)
     parts = [
-        _recipe(takes),
+        _recipe(takes, _no_bits(asked, model)),
         _training(model, takes),
         _shape(model, data, takes),
         _goals(asked, takes),
@@ -106,9 +111,9 @@ def _with_preset(model: Model, data: Data, changes: dict[str, Any]) -> Model:
     presets = tuple(plugins.FAMILIES.load(model.family).PRESETS)
     same = data.source if data.source in presets else None
     if same is None:
+        sizes = "; ".join(f"{preset}: {plugins.load_family(model.family, preset).takes}" for preset in presets)
         raise Undecided(
-            f"Family {model.family} comes in several sizes: {', '.join(presets)}. Name one, as in "
-            f"{model.family}/{presets[0]}."
+            f"Family {model.family} comes in several sizes. Name one, as in {model.family}/{presets[0]}. {sizes}."
         )
     why = f"the preset for {data.source}"
     return Model(model.family, same, None, (*model.decisions, Decision("space", same, why, "supernet.preset")))
@@ -131,11 +136,29 @@ def _kind(takes: Input | None) -> str | None:
 Part = tuple[dict[str, Any], Sequence[Decision]]
 
 
-def _recipe(takes: Input | None) -> Part:
-    decoder = _kind(takes) == "text"
-    name = DECODERS if decoder else OTHERS
-    why = "a model that continues text" if decoder else "shapes and bits are searched together"
+def _recipe(takes: Input | None, no_bits: str | None) -> Part:
+    name, why = OTHERS, "shapes and bits are searched together"
+    if _kind(takes) == "text":
+        name, why = DECODERS, "a model that continues text"
+    elif no_bits is not None:
+        name, why = WITHOUT_BITS, f"shapes alone are searched: {no_bits}"
     return {"recipe": name}, (Decision("recipe", name, why, "recipe"),)
+
+
+def _no_bits(asked: ShrinkSpec, model: Model) -> str | None:
+    """Why bits are not searched, as a clause; None: they may be."""
+    if asked.device != THIS:
+        runtime = RUNTIMES.get(TargetName.parse(asked.device).runtime or "")
+        if runtime is not None and kernel_refusal(DEFAULT_SCHEMES[8], f"{runtime.device}-{runtime.engine}"):
+            return f"{asked.device} has no kernels for integers"
+    space = model.space()
+    if space is None:
+        return None
+    full = Subject(space.name, space.layers(space.largest()))
+    for name in asked.formats:
+        if refusal(name, full) is None and refusal(name, replace(full, quantized=True)) is not None:
+            return f"{name} stores no integers of a search"
+    return None
 
 
 def _training(model: Model, takes: Input | None) -> Part:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from job.parts import Part
+from plugins.kinds import FORMATS
 from plugins.registry import one_of
 from search.metrics import METRICS
 
@@ -42,15 +43,21 @@ class ShrinkSpec(Part):
     ]
     under: dict[str, float] = Field(
         default_factory=dict,
-        description="Most that the network may have of a cost.",
+        description="The most that the network may cost, by metric, such as `latency_ms`.",
         examples=[{"latency_ms": 5}],
     )
     device: str = Field(
         default=THIS, description="`this`: the worker's processor; or a target, where latency is measured."
     )
+    formats: tuple[str, ...] = Field(
+        default=(),
+        max_length=32,
+        description="Export formats that the chosen network must be able to have, such as `huggingface`. Bits are "
+        "searched only if every one of them can store them.",
+    )
     changes: dict[str, Any] = Field(
         default_factory=dict,
-        description="Parts of a job, written over what was decided.",
+        description="Parts of a job that replace what was decided.",
         examples=[{"training": {"epochs": 3}}],
     )
 
@@ -60,3 +67,10 @@ class ShrinkSpec(Part):
         for metric in under:
             one_of("cost", metric, COSTS)
         return under
+
+    @field_validator("formats")
+    @classmethod
+    def _known_formats(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
+        for name in formats:
+            one_of(FORMATS.word, name, FORMATS.names())
+        return formats

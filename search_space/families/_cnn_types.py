@@ -69,7 +69,7 @@ class StagedNetwork:
 
     @property
     def classes(self) -> int:
-        """Of its head."""
+        """Classes of its head."""
         return int(self.slots[-1].spec.fields()["classes"])
 
     def layout(self) -> Layout:

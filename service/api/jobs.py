@@ -99,12 +99,16 @@ def list_jobs(
     who: IdentityDep,
     state: Annotated[str | None, Query(description="Only jobs in this state.")] = None,
     recipe: Annotated[str | None, Query(description="Only jobs of this recipe.")] = None,
-    text: Annotated[str | None, Query(max_length=200, description="Part of a name, an id or notes.")] = None,
+    text: Annotated[
+        str | None, Query(max_length=200, description="Only jobs whose name, id or notes contain this text.")
+    ] = None,
     label: Annotated[list[str] | None, Query(max_length=32, description="Only jobs with all of these labels.")] = None,
-    deleted: Annotated[bool, Query(description="Jobs that wait for their removal, instead of the others.")] = False,
+    deleted: Annotated[
+        bool, Query(description="Deleted jobs that can still be restored, instead of the others.")
+    ] = False,
     supernet: Annotated[
         str | None,
-        Query(max_length=32, description="Only jobs that searched this one: who trained it, and who reused it."),
+        Query(max_length=32, description="Only jobs that trained or reused this supernet."),
     ] = None,
     sort: Annotated[JobSort, Query(description="What the jobs are sorted by.")] = JobSort.CREATED,
     order: Annotated[
@@ -195,5 +199,5 @@ def with_waits(session: Session, job: Job) -> JobOut:
 
 @router.get("/{job_id}/draft", dependencies=[READ])
 def draft(job_id: str, session: SessionDep) -> DraftOut:
-    """A job to start another one from: the same, with what follows from its other parts left open."""
+    """Give the job as a draft of another one. Decisions that follow from its other parts are left open."""
     return DraftOut(spec=opened(read_job(jobs.get(session, job_id).spec)).model_dump(mode="json"))

@@ -162,6 +162,16 @@ def test_the_terminal_shows_reference_intervals_and_what_is_beside(answered) -> 
     assert "□" in front_plot(front)
 
 
+def test_a_narrow_terminal_cuts_no_id_and_no_name(answered) -> None:
+    front, ids, _ = answered
+    console = Console(width=80)
+    with console.capture() as told:
+        console.print(front_table(front))
+    assert "…" not in told.get()
+    assert max(map(len, told.get().splitlines())) <= 80
+    assert all(ids[place] in told.get() for place in (0, 1, 4))
+
+
 def test_a_front_is_never_computed_again(database, settings, monkeypatch) -> None:
     shop, _ = finished(database, settings)
     monkeypatch.setattr(fronts, "_so_far", lambda *_: pytest.fail("computed"))
