@@ -49,6 +49,7 @@ def shrink(
         "data": where(data),
         "under": {} if rule is None else rule["under"],
         "device": device,
+        "formats": formats or [],
         "changes": changes(set_ or []),
     }
     with _service([asked["model"], asked["data"]]) as client:

@@ -58,7 +58,7 @@ def shrink(
     # One of its own stays open, for what the answer can still ask.
     client = client or Client(get_settings().url)
     asked = {"model": where(model), "data": where(data), "under": dict(under or {}), "device": device}
-    plan = client.shrink_plan({**asked, "changes": dict(changes or {})})
+    plan = client.shrink_plan({**asked, "formats": list(formats), "changes": dict(changes or {})})
     job = client.submit(plan["job"]).wait()
     made = client.request_export(job["id"], None, plan["rule"], list(formats) or None)
     chosen = str(made["chosen"])

@@ -5,16 +5,18 @@ sandwich rule and searched together with its bits, as SimQ-NAS does. A pretraine
 for few epochs, because its weights are good already; what starts from nothing gets the recipe's training. Limits are
 objectives, so that the front shows what one more millisecond buys. Networks of a pretrained decoder are healed: their
 slices regain most of what cutting lost (docs/results.md). How long is decided by the model's size, so that a large one
-heals by the clock. All others search bits, and what is searched together with its bits is not healed.
+heals by the clock. All others search bits, and what is searched together with its bits is not healed. Where the file
+is wanted in a format that holds no integers, shapes alone are searched.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from job.defaults import merge
+from job.formats import FormatRefused, possible, refusal, subject_of
 from job.healing_spec import BUDGETS, DEFAULT_STEPS, refuse_without_parent
 from job.shrink.data import Data, read_data
 from job.shrink.decisions import Decision, Undecided
@@ -26,7 +28,7 @@ from search.metrics import ON_TARGET
 from search_space import plugins
 from search_space.inputs import ImageInput, Input, TokenInput
 
-DECODERS, OTHERS = "llama_nas", "simq_nas"
+DECODERS, OTHERS, WITHOUT_BITS = "llama_nas", "simq_nas", "bignas"
 # BERT's own recipe for fine-tuning: AdamW, 2e-5 to 5e-5, three epochs or so (Devlin et al. 2018, appendix A.3). A
 # supernet has many networks to please, so it gets the upper end of both.
 GENTLE: dict[str, Any] = {
@@ -71,7 +73,7 @@ def make_plan(asked: ShrinkSpec) -> Plan:
     Raises:
         Undecided: the folders leave a question open.
         PathRefused: a path is not open to jobs.
-        ValueError: a change that is no part of a job, or a job that cannot be.
+        ValueError: a change that is no part of a job, a format that no network can have, or a job that cannot be.
     """
     model, data = read_model(asked.model), read_data(asked.data)
     model = _with_preset(model, data, asked.changes)
@@ -88,6 +90,9 @@ def make_plan(asked: ShrinkSpec) -> Plan:
     for part, reasons in parts:
         job = merge(job, part)
         decisions += reasons
+    if (without_bits := _without_bits(asked.formats, JobSpec.model_validate(job))) is not None:
+        job["recipe"] = WITHOUT_BITS
+        decisions = [without_bits if one.what == "recipe" else one for one in decisions]
     job = merge(job, asked.changes)
     job = {**job, **_healing(job, asked.changes)}
     spec = JobSpec.model_validate(job)
@@ -136,6 +141,27 @@ def _recipe(takes: Input | None) -> Part:
     name = DECODERS if decoder else OTHERS
     why = "a model that continues text" if decoder else "shapes and bits are searched together"
     return {"recipe": name}, (Decision("recipe", name, why, "recipe"),)
+
+
+def _without_bits(formats: Sequence[str], spec: JobSpec) -> Decision | None:
+    """The recipe of a job that would search bits, although a wanted format holds no integers; None: it may.
+
+    Raises:
+        FormatRefused: not even the largest network can have a format.
+    """
+    space = spec.supernet.space()
+    whole = subject_of(spec, space.name, space.layers(space.largest()))
+    plain = replace(whole, facts={**whole.facts, "without_supernet": None})
+    for name in formats:
+        if (reason := refusal(name, plain)) is not None:
+            raise FormatRefused(
+                f"A network of {space.name} cannot be exported as {name}: {reason}. "
+                f"It can have: {', '.join(possible(plain))}."
+            )
+    floats = [name for name in formats if refusal(name, replace(plain, quantized=True)) is not None]
+    if spec.recipe != OTHERS or not floats:
+        return None
+    return Decision("recipe", WITHOUT_BITS, f"{' and '.join(floats)} holds no integers", "recipe")
 
 
 def _training(model: Model, takes: Input | None) -> Part:

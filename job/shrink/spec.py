@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from job.parts import Part
+from plugins.kinds import FORMATS
 from plugins.registry import one_of
 from search.metrics import METRICS
 
@@ -48,6 +49,11 @@ class ShrinkSpec(Part):
     device: str = Field(
         default=THIS, description="`this`: the worker's processor; or a target, where latency is measured."
     )
+    formats: tuple[str, ...] = Field(
+        default=(),
+        description="Formats that the file is wanted in. Bits are not searched for a format that holds no integers.",
+        examples=[["huggingface"]],
+    )
     changes: dict[str, Any] = Field(
         default_factory=dict,
         description="Parts of a job, written over what was decided.",
@@ -60,3 +66,10 @@ class ShrinkSpec(Part):
         for metric in under:
             one_of("cost", metric, COSTS)
         return under
+
+    @field_validator("formats")
+    @classmethod
+    def _known_formats(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
+        for name in formats:
+            one_of(FORMATS.word, name, FORMATS.names())
+        return formats
