@@ -133,6 +133,12 @@ def tiny(_folder: Path) -> dict[str, Any]:
     return TINY_JOB
 
 
+def timed(_folder: Path) -> dict[str, Any]:
+    """The same with latency as an objective."""
+    objectives = [{"metric": "accuracy"}, {"metric": "latency_ms"}]
+    return {**TINY_JOB, "objectives": objectives, "hardware": MEASURED_IN_MOMENTS}
+
+
 def small_llama(folder: Path) -> dict[str, Any]:
     """A job of a small llama of bytes."""
     text(folder / "play.txt")
@@ -243,7 +249,7 @@ def small_anchors(folder: Path, _tasks: Path) -> dict[str, Any]:
     return {
         "supernet": {"pretrained": [str(folder / f"deit-{name}") for name in widths]},
         "data": {"path": str(folder / "pictures"), "size": 16, "validation_share": 0.25},
-        "training": ONE_EPOCH,
+        "training": {**ONE_EPOCH, "warmup_epochs": 0},
         "search": {"evaluations": 12},
         "hardware": MEASURED_IN_MOMENTS,
     }
@@ -404,7 +410,7 @@ SCENES: dict[str, Scene] = {
     ),
     "docs/add-a-family.md": Scene(files={"mypackage": package_of_a_model, "families": Path.mkdir}),
     "docs/api.md": Scene(files={"pets.tar.gz": archive_of_images}, job=tiny),
-    "docs/formats.md": Scene(names=of_formats, job=tiny, unpacked="supernet"),
+    "docs/formats.md": Scene(names=of_formats, job=timed, unpacked="supernet"),
     "docs/families.md": Scene(
         jobs={"family: stitched": small_anchors, "Qwen3-0.6B": small_decoder("Qwen3", intermediate_size=3072)}
     ),
