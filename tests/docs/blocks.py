@@ -61,7 +61,6 @@ class Elsewhere:
 
 NOT_RUN = (
     Elsewhere("README.md", "make demo", DEMO),
-    Elsewhere("README.md", "make test", TESTS),
     Elsewhere("CONTRIBUTING.md", "make check", TESTS),
     Elsewhere("AGENTS.md", "mcpServers", EXAMPLE_FILE),
     Elsewhere("docs/index.md", "make demo", DEMO),
