@@ -316,7 +316,7 @@ CLAIMS = (
     ),
     Claim(
         "dashboard",
-        "dashboard.md#how-fast",
+        "results.md#speed-of-the-dashboard",
         "dashboard",
         ("dashboard_2-core-xeon_2026-11-30.json",),
         "met",

@@ -100,6 +100,11 @@ class Stack:
         """Where it looks for families of the user's own."""
         return self._settings.families_dir
 
+    @property
+    def tasks_dir(self) -> Path | None:
+        """Where its workers look for task files."""
+        return self._settings.tasks_dir
+
     def start(self) -> None:
         """Start everything and wait until the API is ready.
 

@@ -128,7 +128,7 @@ def blocks():
             self.linear = nn.Linear(patch**2, width)
 
         def forward(self, x_NCHW):
-            return self.linear(unfold(x_NCHW, self.patch, stride=self.patch).transpose(1, 2))
+            return self.linear(unfold(x_NCHW, self.patch, stride=self.patch).transpose(1, 2).contiguous())
 
     class Mixer(nn.Module):
         def __init__(self, patches, width, tokens, channels):
@@ -138,7 +138,9 @@ def blocks():
             self.channels_up, self.channels_down = nn.Linear(width, channels), nn.Linear(channels, width)
 
         def forward(self, x_NPC):
-            mixed_NCP = self.tokens_down(gelu(self.tokens_up(self.norm1(x_NPC).transpose(1, 2))))
+            # A matrix product of a transposed view rounds otherwise where gradients are wanted.
+            turned_NCP = self.norm1(x_NPC).transpose(1, 2).contiguous()
+            mixed_NCP = self.tokens_down(gelu(self.tokens_up(turned_NCP)))
             x_NPC = x_NPC + mixed_NCP.transpose(1, 2)
             return x_NPC + self.channels_down(gelu(self.channels_up(self.norm2(x_NPC))))
 

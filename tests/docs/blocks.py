@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 ROOT = Path(__file__).parents[2]
 # Pages that say how something is used. The log and decisions tell what was once.
@@ -30,11 +34,15 @@ KUBERNETES = "a cluster runs the service"
 MACHINE = "needs another machine, or an address of the reader's"
 TESTS = "runs these tests, or all checks of a maintainer"
 DEMO = "starts a service of its own: `tests/e2e/test_journey.py` takes the same journey"
-INSTALLS = "installs a package: tests/plugins/test_example.py does"
+INSTALLS = "installs packages: tests/plugins/test_example.py and tests/export/matrix do"
 FROM_MODULE = "tests/e2e/test_family_from_module.py starts such a job"
 OWN_TEST = "tests/docs/test_add_a_family.py runs it"
 PART = "part of a file: it is compared with examples/plugin"
 EXAMPLE_FILE = "shows the content of a file that is no job"
+FILE_OF_A_JOB = "shows the content of a file: the next job of its page reads it"
+DRAWING = "a drawing, or a listing of files"
+PRINTED = "what a run of minutes printed"
+DOWNLOADS = "downloads a checkpoint of 83 MB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +61,6 @@ class Elsewhere:
 
 NOT_RUN = (
     Elsewhere("README.md", "make demo", DEMO),
-    Elsewhere("README.md", "make test", TESTS),
     Elsewhere("CONTRIBUTING.md", "make check", TESTS),
     Elsewhere("AGENTS.md", "mcpServers", EXAMPLE_FILE),
     Elsewhere("docs/index.md", "make demo", DEMO),
@@ -63,8 +70,9 @@ NOT_RUN = (
     Elsewhere("docs/add-a-family.md", "from _mine import Residual", OWN_TEST),
     Elsewhere("docs/add-a-family.md", '"preset": "module"', FROM_MODULE),
     Elsewhere("docs/hardware.md", "winnow measure --name jetson-kitchen", MACHINE),
-    Elsewhere("docs/llama-nas.md", "What do plants breathe in", EXAMPLE_FILE),
-    Elsewhere("docs/llama-nas.md", "include: arc_easy.yaml", EXAMPLE_FILE),
+    Elsewhere("docs/formats.md", "pip install litert-torch", INSTALLS),
+    Elsewhere("docs/llama-nas.md", "What do plants breathe in", FILE_OF_A_JOB),
+    Elsewhere("docs/llama-nas.md", "include: arc_easy.yaml", FILE_OF_A_JOB),
     Elsewhere("docs/operations.md", "cp .env.example .env", DOCKER),
     Elsewhere("docs/operations.md", "pg_dump", DOCKER),
     Elsewhere("docs/operations.md", "pg_restore", DOCKER),
@@ -72,6 +80,10 @@ NOT_RUN = (
     Elsewhere("docs/plugins.md", "class HillClimbOptions", PART),
     Elsewhere("docs/plugins.md", "class TestHillClimb", PART),
     Elsewhere("docs/plugins.md", "winnow.algorithms", PART),
+    Elsewhere("docs/tutorials/bert.md", "pip download", DOWNLOADS),
+    Elsewhere("docs/tutorials/images-to-int8.md", "digit-0/0000.png", DRAWING),
+    Elsewhere("README.md", "HTTP ──► row", DRAWING),
+    Elsewhere("README.md", "original / chosen", PRINTED),
     Elsewhere("deploy/kubernetes/README.md", "kubectl create secret", KUBERNETES),
     Elsewhere("deploy/kubernetes/README.md", "kubectl apply --kustomize", KUBERNETES),
     Elsewhere("examples/plugin/README.md", "pip install .", INSTALLS),
@@ -127,6 +139,28 @@ def inline_of(page: Path) -> list[str]:
 
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+
+
+# --- jobs -----------------------------------------------------------------------------------------
+
+# A page that shows parts of jobs, and has none that they could be parts of.
+BASES: dict[str, dict[str, Any]] = {
+    "docs/families.md": {"recipe": "llama_nas", "data": {"source": "text", "path": "/data/text.txt"}},
+}
+
+
+def data_of(block: Block) -> Any:
+    """What a block of JSON or YAML says."""
+    return json.loads(block.text) if block.language == "json" else yaml.safe_load(block.text)
+
+
+def base_of(block: Block) -> dict[str, Any]:
+    """The job that a part of one changes: the whole one before it on its page."""
+    if "recipe" in data_of(block):
+        return {}
+    before = (one for one in BLOCKS if one.page == block.page and one.language == "yaml" and one.line < block.line)
+    jobs = [data for one in before if "recipe" in (data := data_of(one))]
+    return jobs[-1] if jobs else BASES.get(block.page, {})
 
 
 # --- shell ----------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ from search_space.plugins import FAMILIES
 from service.api.app import create_app
 from service.cli import app as command_line
 from service.settings import Settings
-from tests.docs.blocks import BLOCKS, NOT_RUN, PAGES, ROOT, Block, commands_in, inline_of
+from tests.docs.blocks import BLOCKS, NOT_RUN, PAGES, ROOT, Block, base_of, commands_in, data_of, inline_of
 from tests.docs.folders import readers_folders
 
 LANGUAGES = {"", "bash", "json", "python", "text", "toml", "yaml"}
@@ -65,6 +65,12 @@ def test_every_block_has_a_language_that_is_looked_at() -> None:
 @pytest.mark.parametrize("entry", NOT_RUN, ids=lambda one: f"{one.page}: {one.contains}")
 def test_every_block_that_is_not_run_is_there_once(entry: Any) -> None:
     assert [str(b) for b in BLOCKS if b.page == entry.page and entry.contains in b.text].__len__() == 1
+
+
+def test_every_block_that_is_not_run_says_why() -> None:
+    """What is neither a command nor Python nor a job is compared with what an example prints, or has its reason."""
+    shown = [b for b in BLOCKS if b.language in ("", "text", "toml") and not b.info.startswith("text title=")]
+    assert [str(block) for block in shown if block.elsewhere is None] == []
 
 
 # --- syntax -------------------------------------------------------------------------------------------
@@ -235,25 +241,6 @@ def test_a_wrong_route_is_found() -> None:
 
 
 # --- jobs ---------------------------------------------------------------------------------------------
-
-
-def data_of(block: Block) -> Any:
-    return json.loads(block.text) if block.language == "json" else yaml.safe_load(block.text)
-
-
-# A page that shows parts of jobs, and has none that they could be parts of.
-BASES: dict[str, dict[str, Any]] = {
-    "docs/families.md": {"recipe": "llama_nas", "data": {"source": "text", "path": "/data/text.txt"}},
-}
-
-
-def base_of(block: Block) -> dict[str, Any]:
-    """The job that a part of one changes: the whole one before it on its page."""
-    if "recipe" in data_of(block):
-        return {}
-    before = (one for one in BLOCKS if one.page == block.page and one.language == "yaml" and one.line < block.line)
-    jobs = [data for one in before if "recipe" in (data := data_of(one))]
-    return jobs[-1] if jobs else BASES.get(block.page, {})
 
 
 JOBS = [block for block in written_in("yaml", "json") if block.elsewhere is None or "recipe:" in block.text]

@@ -11,6 +11,7 @@ import typer
 
 from service import errors
 from service.api.app import create_app
+from service.api.openapi import OTHERS
 from service.cli import app as command_line
 from service.settings import Settings, get_settings
 from service.store.models import EXPORT_STATES, JOB_STATES
@@ -88,7 +89,19 @@ def test_variables_that_are_named_exist(page: str) -> None:
 
 def test_every_problem_has_something_to_do() -> None:
     told = rows("troubleshooting.md")
-    assert {kind.slug for kind in subclasses(errors.ServiceError)} <= set(told)
+    kinds = {kind.slug for kind in subclasses(errors.ServiceError)} | {*OTHERS, "http-error"}
+    assert kinds <= set(told)
+    assert kinds <= set(rows("api.md"))
+
+
+def test_messages_that_are_explained_are_messages_of_the_code() -> None:
+    folders = ("workers", "pipeline", "service", "supernet")
+    source = " ".join(file.read_text() for folder in folders for file in (ROOT / folder).rglob("*.py"))
+    said = re.sub(r'["\']\s+f?["\']', "", source)  # a message that goes over several lines
+    page = (DOCS / "troubleshooting.md").read_text()
+    messages = ROW.findall(page[page.index("## A job failed") :])
+    assert len(messages) > 10
+    assert [message for message, _ in messages if message not in said] == []
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md") if path.stem != "log"))

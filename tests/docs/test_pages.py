@@ -2,7 +2,8 @@
 one service.
 
 A page may need something that its reader has: a job that has finished, a model, images. `SCENES` says what, and which
-words of the page stand for it. What is only checked is in `blocks.NOT_RUN`, with the reason.
+words of the page stand for it. A job in YAML or JSON is submitted with a budget of seconds and must end with a front.
+What is only checked is in `blocks.NOT_RUN`, with the reason.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,10 +24,11 @@ from typing import Any
 import pytest
 
 from service.client import Client, ClientError
+from service.descent import merge_patch
 from service.settings import get_settings
 from service.stack import Stack
 from tests.conftest import TINY_JOB
-from tests.docs.blocks import BLOCKS, PAGES, ROOT, Block
+from tests.docs.blocks import BLOCKS, PAGES, ROOT, Block, base_of, data_of
 from tests.e2e.helpers import is_finished
 
 # How long a page takes is the machine's affair.
@@ -44,8 +46,8 @@ WORDS = {
     "NEW_JOB": "$(newest job)",
     "NETWORK": "$(newest network)",
 }
-# `winnow up` would start another service.
-STARTS_SERVICE = re.compile(r"^(\.venv/bin/)?winnow up\b.*$", re.MULTILINE)
+# `winnow up` would start another service, and test_examples.py runs the examples.
+RUN_ELSEWHERE = re.compile(r"^((\.venv/bin/)?winnow up\b|python examples/\w+\.py).*$", re.MULTILINE)
 
 
 @dataclass
@@ -58,6 +60,8 @@ class Scene:
         answer: typed where a command asks.
         names: of Python, made when its first block is run.
         job: what `JOB` is at the beginning, made in the page's folder; None: none is needed.
+        unpacked: format of an export of that job whose files lie in the page's folder.
+        jobs: words of a job in YAML or JSON -> the merge patch with which it takes seconds; its files are made, too.
     """
 
     files: dict[str, Callable[[Path], Any]] = field(default_factory=dict)
@@ -65,6 +69,8 @@ class Scene:
     answer: str = ""
     names: Callable[[Client], dict[str, Any]] = lambda client: {}
     job: Callable[[Path], dict[str, Any]] | None = None
+    unpacked: str = ""
+    jobs: Mapping[str, Callable[[Path, Path], dict[str, Any]]] = field(default_factory=dict)
 
 
 # --- what readers have --------------------------------------------------------------------------------
@@ -127,6 +133,12 @@ def tiny(_folder: Path) -> dict[str, Any]:
     return TINY_JOB
 
 
+def timed(_folder: Path) -> dict[str, Any]:
+    """The same with latency as an objective."""
+    objectives = [{"metric": "accuracy"}, {"metric": "latency_ms"}]
+    return {**TINY_JOB, "objectives": objectives, "hardware": MEASURED_IN_MOMENTS}
+
+
 def small_llama(folder: Path) -> dict[str, Any]:
     """A job of a small llama of bytes."""
     text(folder / "play.txt")
@@ -151,6 +163,159 @@ def by_blocks(folder: Path) -> dict[str, Any]:
         "search": {"algorithm": "blocks", "evaluations": 129},
         "hardware": {"networks": 10, "max_layers": 0, "seconds": 0.02, "min_within_10_percent": 0},
     }
+
+
+# --- jobs of pages, smaller ---------------------------------------------------------------------------
+
+# Each is asked for a patch with the page's folder and the folder of task files.
+MEASURED_IN_MOMENTS = {"seconds": 0.02, "networks": 10, "max_layers": 0, "min_within_10_percent": 0}
+ONE_EPOCH = {"epochs": 1, "batch_size": 16}
+
+
+def on_this_machine(_folder: Path, _tasks: Path) -> dict[str, Any]:
+    """Latency as an objective, of networks for digits."""
+    return {
+        "recipe": "bignas",
+        "training": {"epochs": 1},
+        "search": {"evaluations": 12},
+        "hardware": MEASURED_IN_MOMENTS,
+    }
+
+
+def few_bits(_folder: Path, _tasks: Path) -> dict[str, Any]:
+    """Bits of networks for digits."""
+    return {
+        "training": {"epochs": 1, "batch_size": 256},
+        "quantization": {"tie": "block", "baseline_evaluations": 2, "calibration_examples": 16},
+        "search": {"evaluations": 8, "calibration_images": 64},
+        "hardware": MEASURED_IN_MOMENTS,
+    }
+
+
+def few_paths(_folder: Path, _tasks: Path) -> dict[str, Any]:
+    """A search by gradient over networks for digits, for this machine alone and one weight of latency."""
+    return {
+        "supernet": {"preset": "digits"},
+        "data": {"source": "digits", "path": None},
+        "training": {"epochs": 2, "batch_size": 256},
+        "gradient": {
+            "targets": ["cpu-onnxruntime"],
+            "latency_weights": [0.1],
+            "warmup_epochs": 1,
+            "final": {"epochs": 1, "batch_size": 256},
+        },
+        "search": {"calibration_images": 64},
+        "hardware": {"seconds": 0.02},
+    }
+
+
+def few_climb(_folder: Path, _tasks: Path) -> dict[str, Any]:
+    """Networks for digits that heal for steps."""
+    return {
+        "recipe": "bignas",
+        "training": {"epochs": 2},
+        "search": {"evaluations": 12, "calibration_images": 128, "fidelities": {"steps": [4, 16], "candidates": 6}},
+        "healing": {"most": 2, "steps": 24},
+        "hardware": {"seconds": 0.02},
+    }
+
+
+def few_images(folder: Path, _tasks: Path) -> dict[str, Any]:
+    """The miniature of CIFAR-10."""
+    from supernet.data.sources.cifar10.example import write
+
+    (folder / "cifar10").mkdir()
+    return {
+        "recipe": "bignas",
+        "data": write(folder / "cifar10"),
+        "training": ONE_EPOCH,
+        "search": {"evaluations": 8, "calibration_images": 64},
+        "hardware": {"seconds": 0.02},
+    }
+
+
+def small_anchors(folder: Path, _tasks: Path) -> dict[str, Any]:
+    """Three small ViTs to stitch."""
+    from transformers import ViTConfig, ViTForImageClassification
+
+    from tests.supernet.checkpoints import save
+
+    shape = {"num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 16, "patch_size": 4, "num_labels": 3}
+    widths = {"tiny": 16, "small": 24, "base": 32}
+    for name, width in widths.items():
+        sizes = {"hidden_size": width, "intermediate_size": 2 * width}
+        save(ViTForImageClassification, ViTConfig(**shape, **sizes), folder / f"deit-{name}")
+    images(folder / "pictures")
+    return {
+        "supernet": {"pretrained": [str(folder / f"deit-{name}") for name in widths]},
+        "data": {"path": str(folder / "pictures"), "size": 16, "validation_share": 0.25},
+        "training": {**ONE_EPOCH, "warmup_epochs": 0},
+        "search": {"evaluations": 12},
+        "hardware": MEASURED_IN_MOMENTS,
+    }
+
+
+def small_decoder(kind: str, **shape: int) -> Callable[[Path, Path], dict[str, Any]]:
+    """A small decoder with a tokenizer, and a text of its words."""
+
+    def patch(folder: Path, _tasks: Path) -> dict[str, Any]:
+        import transformers
+
+        from tests.pipeline.test_harness_tasks import word_pieces
+        from tests.supernet.checkpoints import TEXT, save
+        from tests.supernet.task_files import WORDS
+
+        config = getattr(transformers, f"{kind}Config")
+        model = getattr(transformers, f"{kind}ForCausalLM")
+        checkpoint = folder / "checkpoint"
+        if not checkpoint.exists():
+            sizes = {"vocab_size": 340, "num_attention_heads": 8, "num_key_value_heads": 4}
+            save(model, config(**{**TEXT, **sizes, "max_position_embeddings": 120, **shape}), checkpoint)
+            word_pieces(checkpoint)
+            (folder / "words.txt").write_text(" ".join(WORDS * 200))
+        return {
+            "recipe": "llama_nas",
+            "supernet": {"pretrained": str(checkpoint)},
+            "data": {"source": "text", "path": str(folder / "words.txt"), "length": 16, "size": None},
+            "training": ONE_EPOCH,
+            "search": {"evaluations": 12, "options": {"population": 6}},
+            "hardware": MEASURED_IN_MOMENTS,
+        }
+
+    return patch
+
+
+def with_questions(folder: Path, tasks: Path) -> dict[str, Any]:
+    """The page's own question, asked a few times."""
+    question = block_with("docs/llama-nas.md", "What do plants breathe in").text
+    (folder / "arc_easy.jsonl").write_text(question * 12)
+    patch = small_decoder("Llama")(folder, tasks)
+    return {**patch, "scoring": {"tasks": [{"name": "arc_easy", "path": str(folder / "arc_easy.jsonl")}]}}
+
+
+def with_task_file(folder: Path, tasks: Path) -> dict[str, Any]:
+    """The page's own task file beside lm-evaluation-harness's, and questions in the form of ARC."""
+    import numpy as np
+
+    from tests.supernet.task_files import bundled, sentence, write_lines
+
+    rng = np.random.default_rng(0)
+
+    def question() -> dict[str, Any]:
+        choices = {"text": [sentence(rng) for _ in range(4)], "label": list("ABCD")}
+        return {"question": sentence(rng), "choices": choices, "answerKey": "ABCD"[rng.integers(4)]}
+
+    bundled(tasks, "arc/arc_easy.yaml", [question() for _ in range(8)], "test")  # brings the folder
+    for part in ("test", "train", "validation"):
+        write_lines(tasks / "arc" / f"arc-{part}.jsonl", [question() for _ in range(30)])
+    text = block_with("docs/llama-nas.md", "include: arc_easy.yaml").text
+    (tasks / "arc" / "local_arc_easy.yaml").write_text(text)
+    return {**small_decoder("Llama")(folder, tasks), "objectives": [{"metric": "task_accuracy"}, {"metric": "params"}]}
+
+
+def block_with(page: str, words: str) -> Block:
+    """The block of a page that has these words."""
+    return next(block for block in BLOCKS if block.page == page and words in block.text)
 
 
 # --- names of Python ----------------------------------------------------------------------------------
@@ -245,8 +410,21 @@ SCENES: dict[str, Scene] = {
     ),
     "docs/add-a-family.md": Scene(files={"mypackage": package_of_a_model, "families": Path.mkdir}),
     "docs/api.md": Scene(files={"pets.tar.gz": archive_of_images}, job=tiny),
-    "docs/formats.md": Scene(names=of_formats),
-    "docs/search.md": Scene(names=of_search, job=by_blocks),
+    "docs/formats.md": Scene(names=of_formats, job=timed, unpacked="supernet"),
+    "docs/families.md": Scene(
+        jobs={"family: stitched": small_anchors, "Qwen3-0.6B": small_decoder("Qwen3", intermediate_size=3072)}
+    ),
+    "docs/hardware.md": Scene(jobs={"latency_ms": on_this_machine}),
+    "docs/llama-nas.md": Scene(
+        jobs={
+            "TinyLlama": small_decoder("Llama"),
+            "arc_easy.jsonl": with_questions,
+            "local_arc_easy.yaml": with_task_file,
+        }
+    ),
+    "docs/proxylessnas.md": Scene(jobs={"recipe: proxylessnas": few_paths}),
+    "docs/quantization.md": Scene(jobs={"recipe: simq_nas": few_bits}),
+    "docs/search.md": Scene(names=of_search, job=by_blocks, jobs={"fidelities": few_climb, "mobilenet_v2": few_images}),
     "docs/python.md": Scene(),
     "docs/questions.md": Scene(),
     "docs/predictors.md": Scene(names=of_predictors),
@@ -276,8 +454,14 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def pages_that_run() -> list[Path]:
-    runs = {block.page for block in BLOCKS if block.language in ("bash", "python") and block.elsewhere is None}
-    return [page for page in PAGES if str(page) in runs and page.parent.name != "tutorials"]
+    """Those with a block that is run here; test_examples.py runs the Python of tutorials."""
+    return [page for page in PAGES if any(str(page) == block.page and is_run(block) for block in BLOCKS)]
+
+
+def is_run(block: Block) -> bool:
+    """Whether a block is run here."""
+    quotes = block.info.startswith("python title=")
+    return block.elsewhere is None and block.language in ("bash", "python", "yaml", "json") and not quotes
 
 
 @pytest.mark.parametrize("page", pages_that_run(), ids=str)
@@ -288,23 +472,38 @@ def test_a_page_does_what_it_says(page: Path, stack: Stack, client: Client, fold
     variables: dict[str, str] = {}
     if scene.job is not None:
         job = client.submit(scene.job(folder)).wait()
-        network = job.front.networks[0].id
-        export = client.export(job.id, network)
-        variables = {"JOB": job.id, "ARCHITECTURE": network, "EXPORT": export["id"]}
+        network = job.front.networks[0]
+        export = client.export(job.id, network.id)
+        variables = {"JOB": job.id, "ARCHITECTURE": network.id, "EXPORT": export["id"]}
+        if scene.unpacked:
+            files = network.export(scene.unpacked).unpack() / scene.unpacked
+            shutil.copytree(files, folder, dirs_exist_ok=True)
     (folder / ".winnow" / "admin.key").write_text(stack.api_key)
     carried: list[str] = []
     names: dict[str, Any] | None = None
-    for block in (block for block in BLOCKS if block.page == str(page) and block.elsewhere is None):
+    for block in (block for block in BLOCKS if block.page == str(page) and is_run(block)):
         if block.language == "bash":
             run_shell(block, scene, stack, carried, variables)
         elif block.language == "python":
             names = {"client": client, **scene.names(client)} if names is None else names
             run_python(block, scene, names, stack)
+        else:
+            run_job(block, scene, client, stack, folder)
+
+
+def run_job(block: Block, scene: Scene, client: Client, stack: Stack, folder: Path) -> None:
+    """Submit a job, smaller, and wait for its front."""
+    assert stack.tasks_dir is not None
+    patch = next((make for words, make in scene.jobs.items() if words in block.text), None)
+    assert patch is not None, f"say in SCENES how the job of {block} takes seconds"
+    job = {**base_of(block), **data_of(block)}
+    front = client.submit(merge_patch(job, patch(folder, stack.tasks_dir))).wait(progress=False).front
+    assert front.networks, block
 
 
 def run_shell(block: Block, scene: Scene, stack: Stack, carried: list[str], variables: dict[str, str]) -> None:
     """Run a block; what it exports and its aliases are there for those that follow."""
-    script = STARTS_SERVICE.sub(":", block.text)
+    script = RUN_ELSEWHERE.sub(":", block.text)
     for words, instead in scene.instead.items():
         script = script.replace(words, instead)
     for word, meaning in WORDS.items():

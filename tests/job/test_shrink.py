@@ -76,6 +76,22 @@ class TestWhatIsDecided:
                 place = place[name]
         assert job["supernet"]["classes"] == 3
 
+    def test_bits_are_not_searched_for_a_format_that_holds_no_integers(self, tmp_path: Path) -> None:
+        data = pictures(tmp_path / "pets", *(f"class{number}" for number in range(7)))
+        _, kind, config = CHECKPOINTS["vit"]
+        save(kind, config, tmp_path / "vit")
+
+        found = [plan(str(tmp_path / "vit"), str(data), formats=names) for names in (["huggingface"], ["onnx"], [])]
+
+        assert [one.job["recipe"] for one in found] == ["bignas", "simq_nas", "simq_nas"]
+        assert [one.spec.quantization is None for one in found] == [True, False, False]
+        told = next(one for one in found[0].decisions if one.what == "recipe")
+        assert (told.value, told.why) == ("bignas", "shapes alone are searched: huggingface stores no integers of a search")
+
+    def test_an_unknown_format_is_refused(self) -> None:
+        with pytest.raises(ValidationError, match="hugginface"):
+            plan("mobilenet/digits", "digits", formats=["hugginface"])
+
     @pytest.mark.parametrize("train", ["train", "Training", ""])
     def test_parts_are_no_classes(self, tmp_path: Path, train: str) -> None:
         for part in (train, "test"):
