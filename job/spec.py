@@ -96,8 +96,8 @@ class SupernetSpec(OfCheckpoint):
     )
     pretrained: str | tuple[str, ...] | None = Field(
         default=None,
-        description="Folder of a Hugging Face checkpoint: config.json and safetensors; of the family `stitched` a list "
-        "of two or more.",
+        description="Folder of a checkpoint of Hugging Face, timm or torchvision: config.json and safetensors; of the "
+        "family `stitched` a list of two or more.",
         examples=["/models/deit-tiny", ["/models/deit-tiny", "/models/deit-small"]],
     )
     reuse: Annotated[str, Field(max_length=32)] | None = Field(
@@ -115,8 +115,8 @@ class SupernetSpec(OfCheckpoint):
     )
     importance: Literal["activation", "weight"] | None = Field(
         default=None,
-        description="Put the most important neurons and heads of a checkpoint first, by what they contribute on "
-        "training data or by the norm of their weights, so that narrower networks keep the best. Null: leave them.",
+        description="Put the most important neurons, heads and channels of a checkpoint first, by what they contribute "
+        "on training data or by the norm of their weights, so that narrower networks keep the best. Null: leave them.",
     )
 
     @model_validator(mode="before")

@@ -86,7 +86,10 @@ class TestWhatIsDecided:
         assert [one.job["recipe"] for one in found] == ["bignas", "simq_nas", "simq_nas"]
         assert [one.spec.quantization is None for one in found] == [True, False, False]
         told = next(one for one in found[0].decisions if one.what == "recipe")
-        assert (told.value, told.why) == ("bignas", "shapes alone are searched: huggingface stores no integers of a search")
+        assert (told.value, told.why) == (
+            "bignas",
+            "shapes alone are searched: huggingface stores no integers of a search",
+        )
 
     def test_an_unknown_format_is_refused(self) -> None:
         with pytest.raises(ValidationError, match="hugginface"):
