@@ -307,7 +307,7 @@ def test_the_card_says_what_a_stranger_needs(tmp_path: Path) -> None:
     assert "base_model" not in head
 
     row = f"| test_accuracy | {scored:,.6g} | 0.01 to 0.25 | measured | {2 * scored:,.6g} | 0.5 |"
-    counts = {name: len(split) for name, split in digits().splits.items()}
+    counts, prepared = {name: len(split) for name, split in digits().splits.items()}, digits().preprocessing
     for told in (
         f"# {shop.space.name} {network}",
         "A sub-network of the supernet that job job (n) trained. Position 1 of 1 on the job's Pareto front.",
@@ -317,7 +317,7 @@ def test_the_card_says_what_a_stranger_needs(tmp_path: Path) -> None:
         "- 1.25 ms median, 1.5 ms p95 over 9 runs: cpu-onnx, a CPU, 1 thread, batch 1, float32, onnxruntime 1.2.3.",
         f"Examples: {counts['train']:,} for training, {counts['validation']:,} for the search, {counts['test']:,} for",
         f"trained for {shop.spec.training.epochs} epoch",
-        f" with mean {digits().preprocessing['mean']:.6g} and std {digits().preprocessing['std']:.6g}",
+        f"Input: {prepared['input']}; {prepared['formula']} with mean {prepared['mean'][0]:.6g} and std ",
         "## Limits\n\n- `accuracy` and `test_accuracy` are of the data named above.",
         "Times are of the devices and runtimes named above.",
         "To be cited: BigNAS, [arXiv:2003.11142](https://arxiv.org/abs/2003.11142).",

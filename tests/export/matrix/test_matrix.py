@@ -32,7 +32,9 @@ def test_the_page_has_the_table() -> None:
 @pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("row", "column"), PAIRS)
-def test_a_random_network_is_written_and_verified_and_one_of_each_kind_again(row: str, column: str, tmp_path: Path) -> None:
+def test_a_random_network_is_written_and_verified_and_one_of_each_kind_again(
+    row: str, column: str, tmp_path: Path
+) -> None:
     if (why := missing(FORMATS.load(column))) is not None:
         pytest.skip(why)
     space = space_of(ROWS[row])
