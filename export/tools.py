@@ -14,7 +14,13 @@ from types import ModuleType
 from safetensors import SafetensorError
 
 # Package -> what installs it with the versions that Winnow was tested with.
-EXTRAS = {"gguf": "gguf", "openvino": "openvino", "executorch": "executorch", "torchao": "torchao"}
+EXTRAS = {
+    "gguf": "gguf",
+    "llama_cpp": "llamacpp",
+    "openvino": "openvino",
+    "executorch": "executorch",
+    "torchao": "torchao",
+}
 
 
 class CannotWrite(ValueError):
@@ -92,11 +98,17 @@ def interpreter(variable: str, package: str, commands: str) -> str:
     return found
 
 
-def missing(module: ModuleType) -> str | None:
+def packages_of(module: ModuleType, part: str = "") -> tuple[str, ...]:
+    """What loading a format's files, or a part of them, may import."""
+    return tuple(module.packages(part) if hasattr(module, "packages") else module.PACKAGES)
+
+
+def missing(module: ModuleType, part: str = "") -> str | None:
     """What is not here that loading a format's files needs, with the command that brings it; None: all is here.
 
     Args:
         module: `format.py` of the format.
+        part: one of its files, or a way to load one, which may need more than the others.
     """
     if hasattr(module, "python"):
         try:
@@ -104,7 +116,7 @@ def missing(module: ModuleType) -> str | None:
         except MissingTool as error:
             return str(error)
         return None
-    lacking = [package for package in module.PACKAGES if importlib.util.find_spec(package) is None]
+    lacking = [package for package in packages_of(module, part) if importlib.util.find_spec(package) is None]
     if not lacking:
         return None
     extra = f"'winnow[{EXTRAS[lacking[0]]}]'" if lacking[0] in EXTRAS else lacking[0]
