@@ -18,11 +18,11 @@ class TimmNames:
     mixes: bool
 
     def stem(self) -> Table:
-        """Of the first convolution."""
+        """Names of the first convolution."""
         return {"conv_stem": ("conv",), "bn1": ("norm",)}
 
     def block(self, stage: int, block: int, number: int, expand: bool, squeeze: bool) -> Table:
-        """Of a block: its stage, its number in the stage and that of all, each from 1."""
+        """Names of a block: `stage`, `block` within the stage and `number` among all blocks count from 1."""
         disk = f"blocks.{stage - 1}.{block - 1}"
         convolutions = [("conv_pw", "expand")] if expand else []
         convolutions += [("conv_dw", "depthwise"), ("conv_pwl" if expand else "conv_pw", "project")]
@@ -35,13 +35,13 @@ class TimmNames:
         return names
 
     def top(self, stages: int, blocks: int) -> Table:
-        """Of the last convolution."""
+        """Names of the last convolution."""
         if self.mixes:
             return {f"blocks.{stages}.0.conv": ("conv",), f"blocks.{stages}.0.bn1": ("norm",)}
         return {"conv_head": ("conv",), "bn2": ("norm",)}
 
     def head(self) -> Table:
-        """Of the linear layers."""
+        """Names of the linear layers."""
         return {"conv_head": ("mix",), "classifier": ("classifier",)}
 
 
@@ -58,11 +58,11 @@ class TorchvisionNames:
     staged: bool
 
     def stem(self) -> Table:
-        """Of the first convolution."""
+        """Names of the first convolution."""
         return _sequence("features.0", "conv", "norm")
 
     def block(self, stage: int, block: int, number: int, expand: bool, squeeze: bool) -> Table:
-        """Of a block: its stage, its number in the stage and that of all, each from 1."""
+        """Names of a block: `stage`, `block` within the stage and `number` among all blocks count from 1."""
         # MobileNetV2's last convolution and its norm stand in the sequence by themselves.
         plain = not self.staged and not self.mixes
         disk = f"features.{stage}.{block - 1}" if self.staged else f"features.{number}"
@@ -79,11 +79,11 @@ class TorchvisionNames:
         return {**names, **_sequence(f"{disk}.{place}", "project", "project_norm")}
 
     def top(self, stages: int, blocks: int) -> Table:
-        """Of the last convolution."""
+        """Names of the last convolution."""
         return _sequence(f"features.{(stages if self.staged else blocks) + 1}", "conv", "norm")
 
     def head(self) -> Table:
-        """Of the linear layers."""
+        """Names of the linear layers."""
         if self.mixes:
             return {"classifier.0": ("mix",), "classifier.3": ("classifier",)}
         return {"classifier.1": ("classifier",)}

@@ -117,7 +117,7 @@ class ListedJob(NamedTuple):
     """Where a job stands in a list.
 
     Attributes:
-        version: of its row, which is another one after every change.
+        version: the version of its row, which every change replaces.
         ended: whether it has ended, so that what it found changes no more without its row.
         place: the value that the list is sorted by.
     """
