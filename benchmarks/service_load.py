@@ -37,6 +37,7 @@ from sqlalchemy import insert, text
 
 from benchmarks.idle_service import idle_service
 from job.versions import read_job
+from service.lifeline import tied_to_parent
 from service.stack import Stack
 from service.store.models import EvaluationRow
 from service.store.session import Database
@@ -256,7 +257,9 @@ def tiny_jobs(count: int) -> dict[str, Any]:
         command = [sys.executable, "-m", "workers.node"]
         environment = {**os.environ, **stack.environment(), "OMP_NUM_THREADS": "1"}
         workers = [
-            subprocess.Popen(command, env=environment, stdout=sys.stderr, start_new_session=True)
+            subprocess.Popen(
+                command, env=environment, stdout=sys.stderr, start_new_session=True, preexec_fn=tied_to_parent()
+            )
             for _ in range(WORKERS)
         ]
         try:

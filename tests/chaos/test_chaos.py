@@ -40,7 +40,7 @@ pytestmark = pytest.mark.e2e
 
 MOMENTS = int(os.environ.get("WINNOW_CHAOS_MOMENTS", "4"))
 SEED = int(os.environ.get("WINNOW_CHAOS_SEED", "0"))
-LEASE_SECONDS, STALL_SECONDS = float(FAST["WINNOW_LEASE_SECONDS"]), 6.0
+LEASE_SECONDS, STALL_SECONDS = float(FAST["WINNOW_LEASE_SECONDS"]), 20.0
 # Faults whose names have this, a regular expression, happen.
 ONLY = os.environ.get("WINNOW_CHAOS_ONLY", "")
 # Nobody waits longer than a lease and this for what another process holds.
