@@ -32,6 +32,14 @@ PARAMETERS = {
     "limit": "Most rows in the answer.",
     "idempotency-key": "Your name for this request. Sent again under that name, it makes no second job.",
 }
+# What an answer is about: its `id` is this parameter of other paths.
+NAMED_BY_ID = {
+    "JobOut": "job_id",
+    "ExportOut": "export_id",
+    "UploadOut": "upload_id",
+    "NewWebhookOut": "webhook_id",
+    "NewKeyOut": "key_id",
+}
 TITLES = {
     400: "The body is not JSON",
     401: "No valid key",
@@ -82,7 +90,28 @@ def describe(schema: dict[str, Any], routes: Iterator[tuple[str, str, Any]]) -> 
             operation["responses"]["200"] = {**operation["responses"]["201"], "description": REPEATED}
         for status in _refusals(method, path, operation, is_open=need is None or need.scope is None):
             operation["responses"][str(status)] = _answer(status)
+    _link(schema["paths"])
     return schema
+
+
+def _link(paths: dict[str, Any]) -> None:
+    """Say what may be asked of what an operation has made: OpenAPI's links, from an answer's id to every path that has
+    a place for it."""
+    every = [(path, operation) for path, operations in paths.items() for operation in operations.values()]
+    for _, maker in every:
+        for status, answer in maker["responses"].items():
+            content = answer.get("content", {}).get("application/json", {}).get("schema", {})
+            parameter = NAMED_BY_ID.get(content.get("$ref", "").rpartition("/")[2])
+            if parameter is None or not status.startswith("2"):
+                continue
+            answer["links"] = {
+                operation["operationId"]: {
+                    "operationId": operation["operationId"],
+                    "parameters": {parameter: "$response.body#/id"},
+                }
+                for path, operation in every
+                if f"{{{parameter}}}" in path
+            }
 
 
 def _parts_that_recipes_fill() -> Iterator[type[BaseModel]]:

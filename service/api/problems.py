@@ -90,6 +90,8 @@ async def _internal_error(_request: Request, error: Exception) -> JSONResponse:
 
 async def _http_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
+    if error.status_code == 400:  # FastAPI, of a body that is no text, before anybody looks whether it is JSON
+        return problem(400, "not-json", "The body is not JSON", "The body cannot be read; send JSON in UTF-8.")
     slug = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error")
     return problem(error.status_code, slug, str(error.detail), str(error.detail))
 

@@ -315,3 +315,10 @@ def test_database_without_the_schema_is_not_ready_and_refused_by_a_worker(
     )
     assert done.returncode == 2
     assert "winnow db upgrade" in done.stderr
+
+
+def test_a_body_that_is_no_text(api: TestClient) -> None:
+    answer = api.post("/v1/jobs", content=b'{"name": "\xff\xfe"}', headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert answer.json()["type"] == "urn:winnow:problem:not-json"
+    assert "UTF-8" in answer.json()["detail"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,6 +22,14 @@ hypothesis = pytest.importorskip("hypothesis")
 
 # Cases of each operation. 140 of each make 10,000 of all.
 CASES = int(os.environ.get("WINNOW_FUZZ_CASES", "4"))
+ENOUGH = 140
+# Bodies that make something.
+MAKES: dict[tuple[str, str], Any] = {
+    ("POST", "/v1/jobs"): TINY_JOB,
+    ("POST", "/v1/webhooks"): {"url": "https://example.org/hook"},
+    ("POST", "/v1/datasets"): {"name": "u", "size_bytes": 1, "sha256": "0" * 64},
+    ("POST", "/v1/checkpoints"): {"name": "u", "size_bytes": 1, "sha256": "0" * 64},
+}
 # These answer 503 on purpose, or never end.
 LEFT_OUT = {("GET", "/readyz")}
 KINDS = ("none", "read", "write", "admin")
@@ -73,7 +82,6 @@ def test_no_request_meets_a_mistake_of_ours_or_an_answer_that_is_not_described(
         def ask(case: Any, data: Any) -> None:
             nonlocal asked
             asked += 1
-            operation = case.operation
             for name, ids in known.items():
                 if name in (case.path_parameters or {}) and data.draw(hypothesis.strategies.booleans()):
                     case.path_parameters[name] = data.draw(hypothesis.strategies.sampled_from(ids))
@@ -81,21 +89,71 @@ def test_no_request_meets_a_mistake_of_ours_or_an_answer_that_is_not_described(
             answer = sent(clients[who], case)
             if answer is None:
                 return
-            described = operation.definition.raw["responses"]
-            problem = str(answer.headers.get("content-type", "")).startswith("application/problem+json")
-            if answer.status_code >= 500 or str(answer.status_code) not in described:
-                what = f"{answer.status_code}: {answer.text[:300]}"
-                wrong.append(f"{who}: {case.method} {case.formatted_path} gave {what}")
-            elif answer.status_code >= 400 and not problem:
-                wrong.append(f"{who}: {case.method} {case.formatted_path} gave {answer.status_code} and no problem")
-            elif problem:
-                types = described[str(answer.status_code)]["content"]["application/problem+json"]["schema"]
-                if answer.json()["type"] not in types["allOf"][1]["properties"]["type"]["enum"]:
-                    wrong.append(f"{case.method} {case.formatted_path}: {answer.json()['type']} is not described")
+            wrong.extend(judged(who, case, answer))
 
         ask()
     assert "\n".join(dict.fromkeys(wrong)) == ""
-    assert asked > 60 * CASES // 4
+    print(f"{asked} cases")  # noqa: T201
+    assert asked > (10_000 if CASES >= ENOUGH else 60 * CASES // 4)
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("who", ["write", "admin"])
+def test_what_is_made_can_be_asked_for_all_that_its_links_name(
+    clients: dict[str, TestClient], database: Database, who: str
+) -> None:
+    app: Any = clients["admin"].app
+    schema = schemathesis.openapi.from_dict(app.openapi())
+    wrong: list[str] = []
+    followed: Counter[str] = Counter()
+
+    class Linked(schema.as_state_machine()):  # type: ignore[misc]
+        def before_call(self, case: Any) -> None:
+            # Left to chance, hardly any body is one that makes something.
+            body = MAKES.get((case.method.upper(), case.operation.path))
+            if body is not None:
+                case.body = body
+
+        def call(self, case: Any, **_: Any) -> Any:
+            answer = sent(clients[who], case)
+            if answer is None:  # what no client can send leads nowhere
+                return schemathesis.Response.from_any(clients[who].get("/healthz"))
+            wrong.extend(judged(who, case, answer))
+            followed[case.operation.label] += answer.status_code < 400
+            return schemathesis.Response.from_any(answer)
+
+        def validate_response(self, *_: Any, **__: Any) -> None:
+            """Judged when it came."""
+
+    Linked.run(
+        settings=hypothesis.settings(
+            max_examples=2 * CASES,
+            stateful_step_count=8,
+            phases=[hypothesis.Phase.generate],  # nothing is as it was a second time
+            deadline=None,
+            database=None,
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )
+    )
+    assert "\n".join(dict.fromkeys(wrong)) == ""
+    print(f"{followed.total()} steps that succeeded, of {len(followed)} operations")  # noqa: T201
+    assert followed["POST /v1/jobs"]
+    assert sum("{job_id}" in label for label, times in followed.items() if times) > (10 if CASES >= ENOUGH else 0)
+
+
+def judged(who: str, case: Any, answer: Any) -> Iterator[str]:
+    """What is wrong with an answer: a mistake of ours, or one that the description does not have."""
+    described = case.operation.definition.raw["responses"]
+    problem = str(answer.headers.get("content-type", "")).startswith("application/problem+json")
+    if answer.status_code >= 500 or str(answer.status_code) not in described:
+        what = f"{answer.status_code}: {answer.text[:300]}"
+        yield f"{who}: {case.method} {case.formatted_path} gave {what}"
+    elif answer.status_code >= 400 and not problem:
+        yield f"{who}: {case.method} {case.formatted_path} gave {answer.status_code} and no problem"
+    elif problem:
+        types = described[str(answer.status_code)]["content"]["application/problem+json"]["schema"]
+        if answer.json()["type"] not in types["allOf"][1]["properties"]["type"]["enum"]:
+            yield f"{case.method} {case.formatted_path}: {answer.text[:300]} is not described"
 
 
 def sent(client: TestClient, case: Any) -> Any:
