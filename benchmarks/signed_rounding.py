@@ -134,8 +134,8 @@ def _learn(
         rows = torch.randperm(len(x), generator=generator)[:TOGETHER]
         weights = {where[name]: one.rounded() for name, one in learned.items()}
         loss = (functional_call(block, weights, (x[rows],)) - wanted[rows]).square().mean()
-        if float(loss) < least:
-            least = float(loss)
+        if loss.item() < least:
+            least = loss.item()
             for one in learned.values():
                 one.keep()
         loss.backward()

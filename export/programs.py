@@ -8,7 +8,8 @@ import logging
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
@@ -123,6 +124,48 @@ def _forget_sources(module: torch.fx.GraphModule) -> None:
     for graph in (each.graph for each in module.modules() if isinstance(each, torch.fx.GraphModule)):
         for node in graph.nodes:
             node.meta.pop("stack_trace", None)
+
+
+class _Patient(io.RawIOBase):
+    """A file for a writer that ends the process where a write fails: it takes all and remembers what went wrong."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self.file = file
+        self.failed: OSError | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, place: int, whence: int = io.SEEK_SET, /) -> int:
+        return self.file.seek(place, whence)
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def write(self, data: Any, /) -> int:
+        if self.failed is None:
+            try:
+                self.file.write(data)
+            except OSError as error:
+                self.failed = error
+        return memoryview(data).nbytes
+
+
+def save_program(made: torch.export.ExportedProgram, path: Path, extra_files: dict[str, Any] | None = None) -> None:
+    """Write a `.pt2` file. On a full disk torch's own writer would end the process.
+
+    Raises:
+        OSError: the disk is full, say.
+    """
+    with path.open("wb") as file:
+        patient = _Patient(file)
+        torch.export.save(made, patient, extra_files=extra_files)
+        if patient.failed is not None:
+            raise patient.failed
 
 
 @contextlib.contextmanager

@@ -100,7 +100,7 @@ def interpreter(variable: str, package: str, commands: str) -> str:
 
 def packages_of(module: ModuleType, part: str = "") -> tuple[str, ...]:
     """What loading a format's files, or a part of them, may import."""
-    return tuple(module.packages(part) if hasattr(module, "packages") else module.PACKAGES)
+    return tuple(module.part_packages(part) if hasattr(module, "part_packages") else module.PACKAGES)
 
 
 def missing(module: ModuleType, part: str = "") -> str | None:

@@ -34,7 +34,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     if subprocess.run(given, capture_output=True, check=False).returncode:
         pytest.skip("cannot mount a small disk here; the tests below go the same way without one")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def contents_of(name: str):

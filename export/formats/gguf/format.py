@@ -101,7 +101,7 @@ def parts(folder: Path) -> dict[str, Part]:
     return found
 
 
-def packages(part: str) -> tuple[str, ...]:
+def part_packages(part: str) -> tuple[str, ...]:
     """What loading a part needs."""
     return (*PACKAGES, PACKAGE) if part.endswith(IN_ENGINE) else PACKAGES
 

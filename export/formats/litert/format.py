@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from export.contents import BundleContents
 from export.generation import in_float32
-from export.programs import quiet
+from export.programs import quiet, save_program
 from export.tools import CannotWrite, interpreter
 from supernet.inputs import Inputs, named, part
 from supernet.network import arguments
@@ -81,7 +81,7 @@ def write(network: nn.Module, example: Tensor | Inputs, folder: Path) -> None:
             made = torch.export.export(plain, given, strict=False)
     with tempfile.TemporaryDirectory(prefix="winnow-") as work:
         with quiet():
-            torch.export.save(made, f"{work}/model.pt2")
+            save_program(made, Path(work, "model.pt2"))
         asked = [where, "-I", "-B", "-c", CONVERT, f"{work}/model.pt2", str((folder / "model.tflite").absolute())]
         done = subprocess.run(asked, cwd=work, capture_output=True, text=True, check=False)
     if done.returncode != 0 or not (folder / "model.tflite").is_file():

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from export.contents import BundleContents
 from export.decoder import CachedDecoder
 from export.generation import in_float32
-from export.programs import program, quiet, signature
+from export.programs import program, quiet, save_program, signature
 from supernet.inputs import Inputs
 
 TOLERANCE = 1e-5
@@ -66,7 +65,7 @@ def write(network: nn.Module, example: Tensor | Inputs, folder: Path) -> None:
     made, called = program(called)
     caches = called.module.caches if isinstance(called.module, CachedDecoder) else []
     with quiet():
-        torch.export.save(made, folder / FILE, extra_files={"shapes": json.dumps(caches)})
+        save_program(made, folder / FILE, extra_files={"shapes": json.dumps(caches)})
 
 
 def write_contents(contents: BundleContents, example: Tensor | Inputs, folder: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from export.bundle import write_bundle
 from export.proof import checked
-from export.tools import missing
+from export.tools import missing, packages_of
 from plugins.kinds import FORMATS
 from tests.export.matrix.table import ROWS, answer, formats, table
 from tests.export.random_networks import checkpoint_of, random_contents, samples_of, space_of
@@ -59,3 +59,5 @@ def test_every_format_says_how_it_is_opened() -> None:
         options = FORMATS.options(name)
         assert options.MEANING.endswith(".")
         assert hasattr(options, "LOADS")
+        module = FORMATS.load(name)
+        assert packages_of(module) == module.PACKAGES
