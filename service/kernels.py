@@ -16,8 +16,8 @@ SAFE = 7
 def with_weight_bits(session: Session, spec: JobSpec) -> JobSpec:
     """The job with the bits of its weights in bytes; what it says itself stays.
 
-    Of a registered machine they are what it measured. On "this machine" a job runs on any worker, so the least of what
-    those that are there have measured counts, and of a table of latencies as well.
+    A registered machine has said what it measured. "This machine" is any worker, and a table of latencies is none, so
+    for both the least of what the workers that are there have measured counts.
     """
     asked = spec.quantization
     if asked is None or asked.weight_bits is not None:
