@@ -540,7 +540,7 @@ def _mobilenet(config: Mapping[str, Any], classes: int | None) -> StagedNetwork:
     slots.append(Slot("top", PaddedConvSpec(before, width, 1, 1, 0, 0, size, last_act, eps), names.top(stage, number)))
     head: LayerSpec = MapHeadSpec(width, reader.classes, size, "mean", False, 0.0, _TABLE_DROPOUT)
     if mixes:
-        head = MixedHeadSpec(width, table.head[0], reader.classes, size, last_act, _TABLE_DROPOUT)
+        head = MixedHeadSpec(width, table.head[0], reader.classes, size, table.activation, _TABLE_DROPOUT)
     slots.append(Slot("head", head, names.head(), elastic="mix" if mixes and reader.classes else ""))
     return reader.network(slots, "")
 
