@@ -130,14 +130,31 @@ def checkpoint_space(
         CheckpointError: not a checkpoint of this family.
         ValueError: options that are larger than the checkpoint, or a preset, whose stages are others.
     """
+    _check_type(family, types, config)
+    if preset is not None:
+        raise ValueError(f"Preset {preset!r} has stages of its own and cannot start from a checkpoint; leave it out.")
+    return staged_space(family, None, read(config, adjustments.classes), adjustments)
+
+
+def checkpoint_layout(family: str, types: Collection[str], config: Mapping[str, Any], classes: int | None) -> Layout:
+    """Which tensor of a checkpoint goes where.
+
+    Args:
+        types: as in `checkpoint_space`.
+
+    Raises:
+        CheckpointError: not a checkpoint of this family.
+    """
+    _check_type(family, types, config)
+    return read(config, classes).layout()
+
+
+def _check_type(family: str, types: Collection[str], config: Mapping[str, Any]) -> None:
     if config.get("model_type") not in types:
         raise CheckpointError(
             f"The checkpoint's model_type is {config.get('model_type')!r}; family {family!r} supports "
             f"{', '.join(types)}."
         )
-    if preset is not None:
-        raise ValueError(f"Preset {preset!r} has stages of its own and cannot start from a checkpoint; leave it out.")
-    return staged_space(family, None, read(config, adjustments.classes), adjustments)
 
 
 def staged_space(
