@@ -589,8 +589,17 @@ def _shapes(spec: LayerSpec) -> Shapes:
 
 
 # Specs that may have fewer of the channels that they take and give.
-_WITHOUT_LAYER_NORM = (ConvSpec, PaddedConvSpec, InvertedResidualSpec, BasicSpec, BottleneckSpec, MaxPoolSpec)
-_WITHOUT_LAYER_NORM += (ClassifierSpec, MapHeadSpec, MixedHeadSpec)
+_WITHOUT_LAYER_NORM = (
+    ConvSpec,
+    PaddedConvSpec,
+    InvertedResidualSpec,
+    BasicSpec,
+    BottleneckSpec,
+    MaxPoolSpec,
+    ClassifierSpec,
+    MapHeadSpec,
+    MixedHeadSpec,
+)
 
 TYPES: dict[str, Callable[[Mapping[str, Any], int | None], StagedNetwork]] = {
     "convnext": _convnext,
