@@ -58,8 +58,8 @@ def check(shop: Workshop) -> None:
             if spec.supernet.reuse is None and not shop.reporter.artifacts("supernet"):
                 check_buildable(space)
                 check_weights(spec)
-        if (text := said_of_weight_bits(spec, exact_weight_bits())) is not None:
-            shop.reporter.tell("warning", text)
+        if (warning := said_of_weight_bits(spec, exact_weight_bits())) is not None:
+            shop.reporter.tell("warning", warning)
         if (reason := misfit_of_text(spec, space)) is not None:
             raise JobFailed(reason)
         names = class_names(spec, space.takes)
