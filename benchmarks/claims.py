@@ -285,6 +285,12 @@ CLAIMS = (
         "zero_points",
         (f"zero_points_{EPYC}_2026-11-27.json",),
     ),
+    Claim(
+        "weight_bits",
+        "results.md#seven-and-eight-bits-of-weights",
+        "weight_bits",
+        (f"weight_bits_{EPYC}_2026-12-01.json",),
+    ),
     Claim("gptq", "results.md#gptq", "gptq", (f"gptq_{EPYC}_2026-11-30.json",)),
     Claim(
         "decoding_speed",

@@ -200,7 +200,9 @@ def _verified(report: Mapping[str, Any]) -> str:
         if (tokens := found.get("greedy_tokens")) is not None:
             notes.append(f"- {name}: {tokens['same']} of {tokens['asked']} greedy tokens are the network's own.")
         notes += [f"- {name}: {note}" for note in found.get("notes", [])]
-    notes += [f"- {note}" for note in [report.get("note"), *report.get("left_out", [])] if note]
+    notes += [
+        f"- {note}" for note in [report.get("note"), *report.get("remarks", []), *report.get("left_out", [])] if note
+    ]
     return "\n".join([*lines, *(["", *notes] if notes else [])]) + "\n"
 
 

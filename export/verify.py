@@ -170,6 +170,8 @@ def verify(
                 if id(reference) not in continued:
                     continued[id(reference)] = continuation(reference, given[0])
                 wanted = continued[id(reference)]
+            if hasattr(module, "remark") and (said := module.remark(home)) is not None:
+                report.setdefault("remarks", []).append(said)
             for part, rule in _parts(module, home).items():
                 shown = f"{name} {part}".strip()
                 try:

@@ -17,8 +17,9 @@ def filled(given: dict[str, Any], data_models: dict[str, Any]) -> dict[str, Any]
     """A job as it was given, over the defaults of its recipe.
 
     What belongs together is not mixed: options belong to their method, words to their data source, preset and
-    choices to their family. A recipe's `WITH_PRETRAINED` goes over its defaults where a checkpoint is named, and
-    data sources that tokenize use that checkpoint's tokenizer unless the job says otherwise.
+    choices to their family. Where a checkpoint is named, a recipe's preset is left out, because the checkpoint has
+    sizes of its own; the recipe's `WITH_PRETRAINED` goes over its defaults, and data sources that tokenize use that
+    checkpoint's tokenizer unless the job says otherwise.
 
     Args:
         data_models: models of the options of every data source.
@@ -32,6 +33,7 @@ def filled(given: dict[str, Any], data_models: dict[str, Any]) -> dict[str, Any]
     defaults = copy.deepcopy(recipe.DEFAULTS)
     pretrained = _part(given, "supernet").get("pretrained")
     if pretrained is not None:
+        defaults["supernet"].pop("preset", None)
         defaults = merge(defaults, copy.deepcopy(getattr(recipe, "WITH_PRETRAINED", {})))
     for part, plugin in (("training", "method"), ("search", "algorithm")):
         chosen = _part(given, part)

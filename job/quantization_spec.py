@@ -63,6 +63,12 @@ class QuantizationSpec(InnerPart):
     calibration_examples: Annotated[
         int, Field(ge=16, le=100_000, description="Training examples from which the ranges of activations are taken.")
     ] = 100
+    weight_bits: Literal[7, 8] | None = Field(
+        default=None,
+        description="Bits of weights that kernels multiply with bytes (int8_static, int8_dynamic). Null: as many as "
+        "the target computes exactly, decided when the job is submitted: 8 with VNNI; 7 without, and where nothing is "
+        "known of it.",
+    )
     sensitivity: bool = Field(
         default=True, description="Score every layer at every width first, and start the search from what that says."
     )
@@ -96,6 +102,7 @@ class QuantizationSpec(InnerPart):
             {pattern: tuple(sorted(bits)) for pattern, bits in self.layers.items()},
             dict(self.pinned),
             tuple(sorted(self.embeddings)),
+            self.weight_bits or 7,
         )
         for bits in self.bits:
             asked.precision(bits, self.weights[0])

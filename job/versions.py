@@ -138,8 +138,14 @@ def _keep_tables(stored: dict[str, Any]) -> None:
         stored["quantization"].setdefault("embeddings", [])
 
 
+def _keep_bits(stored: dict[str, Any]) -> None:
+    """3 to 4: weights in bytes had seven bits everywhere."""
+    if stored.get("quantization"):
+        stored["quantization"].setdefault("weight_bits", 7)
+
+
 # Version -> what makes a job of it one of the next, in place. Steps meet whole jobs and the parts of supernets.
-UPGRADES: dict[int, Callable[[dict[str, Any]], None]] = {1: _decide, 2: _keep_tables}
+UPGRADES: dict[int, Callable[[dict[str, Any]], None]] = {1: _decide, 2: _keep_tables, 3: _keep_bits}
 
 
 # --- unknown fields -------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import torch
 
+from export.runtimes.onnxruntime.exactness import EXACTLY, exact_weight_bits
 from job.fit import misfit
 from job.paths import PathRefused, check_paths
 from job.spec import JobSpec
@@ -57,6 +58,8 @@ def check(shop: Workshop) -> None:
             if spec.supernet.reuse is None and not shop.reporter.artifacts("supernet"):
                 check_buildable(space)
                 check_weights(spec)
+        if (warning := said_of_weight_bits(spec, exact_weight_bits())) is not None:
+            shop.reporter.tell("warning", warning)
         if (reason := misfit_of_text(spec, space)) is not None:
             raise JobFailed(reason)
         names = class_names(spec, space.takes)
@@ -107,6 +110,21 @@ def said_of(spec: JobSpec) -> list[tuple[str, str]]:
             )
         )
     return said
+
+
+def said_of_weight_bits(spec: JobSpec, exact: int) -> str | None:
+    """That weights of 8 bits are wrong where this job runs; None: they are not.
+
+    Args:
+        exact: bits that kernels here multiply exactly.
+    """
+    if spec.quantization is None or spec.quantization.weight_bits != 8 or exact == 8:
+        return None
+    return (
+        "quantization.weight_bits is 8, and kernels of ONNX Runtime saturate on this machine, which has no VNNI. "
+        "Networks are scored, and files checked, as a processor with VNNI computes them; here the files need the "
+        f'session option {EXACTLY} = "1". Submit the job with weight_bits 7 for processors like this one.'
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from export.bundle import Bundle, BundleContents, write_bundle
 from export.contents import Member, Shared
 from export.formats.safetensors.format import needs
+from export.runtimes.onnxruntime.exactness import EXACTLY
 from export.scores import Promise
 from job.spec import JobSpec
 from job.versions import read_job
@@ -373,6 +374,7 @@ def _card(
             json.dumps(spec.model_dump(mode="json"), indent=2),
             "```",
             "",
+            *_weight_bits(spec),
             "## Architecture",
             "",
             "| choice | value |",
@@ -385,6 +387,19 @@ def _card(
             "",
         ]
     )
+
+
+def _weight_bits(spec: JobSpec) -> list[str]:
+    """Which processors multiply the weights of integer layers exactly."""
+    if spec.quantization is None:
+        return []
+    if spec.quantization.weight_bits != 8:
+        return ["Weights that are multiplied with bytes use 7 bits, which every processor does exactly.", ""]
+    return [
+        "Weights that are multiplied with bytes use 8 bits, which processors with VNNI or AMX do exactly. On other x86 "
+        f'processors ONNX Runtime needs the session option `{EXACTLY}` = "1", or its answers are wrong.',
+        "",
+    ]
 
 
 def _rows(order: ExportOrder, numbers: _Numbers) -> tuple[list[str], list[str]]:

@@ -12,9 +12,14 @@ from torch import Tensor
 
 # Activations are unsigned bytes.
 LEAST, MOST = 0, 255
-# Weights are signed bytes from -64 to 64. Kernels for processors without VNNI add pairs of products in 16 bits, and
-# 2 * 255 * 64 still fits; the whole range does not, and saturates silently. See docs/decisions/0040.
-LIMIT = 64
+# Ends of weights by bits and mode, which are ONNX Runtime's. Kernels for processors without VNNI add pairs of products
+# in 16 bits: 2 * 255 * 64 still fits, the whole range does not and saturates silently. See docs/decisions/0149.
+ENDS = {
+    (7, "symmetric"): (-64, 64),
+    (7, "asymmetric"): (-64, 64),
+    (8, "symmetric"): (-127, 127),
+    (8, "asymmetric"): (-128, 127),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,24 +74,28 @@ class QuantizedWeight:
         return ((flat.float() - zero.float()) * scale).reshape(self.values.shape)
 
 
-def quantize_bytes(weight: Tensor, mode: str) -> QuantizedWeight:
+def quantize_bytes(weight: Tensor, mode: str, bits: int) -> QuantizedWeight:
     """A weight in signed bytes with a scale and a zero point for each output channel, from its extremes.
 
-    `symmetric`: scale = max|w| / 64 around 0; `asymmetric`: scale = (max - min) / 128. Both are ONNX Runtime's for
-    its reduced range.
+    `symmetric`: scale = max|w| / 64 around 0, with 8 bits / 127; `asymmetric`: scale = (max - min) / 128, with 8 bits
+    / 255. They are ONNX Runtime's for its reduced range (7 bits) and for its whole one.
+
+    Args:
+        bits: 7 or 8.
     """
+    lowest, highest = ENDS[bits, mode]
     flat = weight.detach().reshape(weight.shape[0], -1).double()
     least, most = flat.amin(1).clamp(max=0), flat.amax(1).clamp(min=0)
     if mode == "symmetric":
-        scale = torch.maximum(-least, most) / LIMIT
+        scale = torch.maximum(-least, most) / highest
         zero = torch.zeros_like(scale)
     else:
-        scale = (most - least) / (2 * LIMIT)
-        zero = (-LIMIT - least / scale).round().clamp(-LIMIT, LIMIT)
+        scale = (most - least) / (highest - lowest)
+        zero = (lowest - least / scale).round().clamp(lowest, highest)
     empty = scale < torch.finfo(torch.float32).tiny
     scale, zero = scale.masked_fill(empty, 1.0).float(), zero.masked_fill(empty, 0)
     stored = (flat / scale[:, None].double()).round() + zero[:, None]
-    values = stored.clamp(-LIMIT, LIMIT).to(torch.int8).reshape(weight.shape)
+    values = stored.clamp(lowest, highest).to(torch.int8).reshape(weight.shape)
     return QuantizedWeight(values, scale[:, None], zero.to(torch.int8)[:, None], 0)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from predictors.targets import DEFAULT_TARGET, RUNTIMES, TargetName
 from search_space.layers import Precision
-from search_space.layers.precision import DEFAULT_SCHEMES, EMBEDDING, EMBEDDING_SCHEMES, SCHEMES, refusal
+from search_space.layers.precision import BY_BYTES, DEFAULT_SCHEMES, EMBEDDING, EMBEDDING_SCHEMES, SCHEMES, refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ class Quantization:
         layers: pattern of layer names -> their widths instead of `bits`.
         pinned: layer name or pattern, `first` or `last` -> the one width that it keeps.
         embeddings: widths of tables of words; empty: they are no part of a policy and keep full precision.
+        weight_bits: bits of weights that kernels multiply with bytes, see `Precision`.
     """
 
     bits: tuple[int, ...]
@@ -33,6 +34,7 @@ class Quantization:
     layers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     pinned: Mapping[str, int] = field(default_factory=dict)
     embeddings: tuple[int, ...] = ()
+    weight_bits: int = 7
 
     def precision(self, bits: int, mode: str, operation: str = "") -> Precision:
         """What a width means for a layer.
@@ -56,7 +58,8 @@ class Quantization:
             right = ", ".join(n for n, s in SCHEMES.items() if s.bits == bits) or "none"
             raise ValueError(f"Scheme {name!r} has {scheme.bits} bits, not {bits}. Schemes of {bits} bits: {right}.")
         group = self.group if max(scheme.groups) and (self.group or 0 in scheme.groups) else min(32, max(scheme.groups))
-        return Precision(name, mode if mode in scheme.modes else scheme.modes[0], group)
+        weight_bits = self.weight_bits if name in BY_BYTES else 7
+        return Precision(name, mode if mode in scheme.modes else scheme.modes[0], group, weight_bits)
 
     def check_target(self, target: str | None) -> None:
         """Refuse schemes that the runtime that measures a job's networks cannot execute.

@@ -20,7 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from quantization.affine import QuantizedWeight
 from quantization.layer import FakeQuantized, Plan, Statistics, Stored, scheme
 from search_space.layers import LayerSpec, Precision
-from search_space.layers.precision import EMBEDDING, SCHEMES
+from search_space.layers.precision import BY_BYTES, EMBEDDING, SCHEMES
 from supernet.inputs import Inputs
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -154,6 +154,11 @@ class Applied:
     norms: dict[str, str]
     plans: dict[str, Plan]
     tied: dict[str, str] = field(default_factory=dict)
+
+
+def weight_bits(plans: Iterable[Plan]) -> int | None:
+    """Most bits of weights that kernels multiply with bytes; None: no layer has such a scheme."""
+    return max((p.precision.weight_bits for p in plans if p.precision.scheme in BY_BYTES), default=None)
 
 
 def wants_moments(precision: Precision) -> bool:

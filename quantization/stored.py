@@ -23,6 +23,7 @@ def recipe_of(applied: Applied) -> dict[str, Any]:
 
 def _how(plan: Plan) -> dict[str, Any]:
     scheme = SCHEMES[plan.precision.scheme]
+    used = {"weight_bits": plan.precision.weight_bits} if plan.precision.weight_bits > 7 else {}
     return {
         "scheme": plan.precision.scheme,
         "mode": plan.precision.mode,
@@ -33,6 +34,7 @@ def _how(plan: Plan) -> dict[str, Any]:
         "outputs": None if plan.outputs is None else [plan.outputs.scale, plan.outputs.zero_point],
         "dynamic": plan.dynamic,
         "activation": plan.activation,
+        **used,
     }
 
 

@@ -52,8 +52,16 @@ EMBEDDINGS = (
 # Model types whose head is the embedding where config.json does not say.
 TIED = ("gemma", "gemma2", "gemma3_text", "gpt2", "smollm3")
 # Model types that take images of any side, and the key under which a configuration keeps its side then.
-ANY_SIDE = ("convnext", "convnextv2", "dinov2", "dinov2_with_registers", "efficientnet", "mobilenet", "mobilenet_v2")
-ANY_SIDE += ("resnet",)
+ANY_SIDE = (
+    "convnext",
+    "convnextv2",
+    "dinov2",
+    "dinov2_with_registers",
+    "efficientnet",
+    "mobilenet",
+    "mobilenet_v2",
+    "resnet",
+)
 IMAGE_SIDE = "winnow_image_size"
 # Bytes that are compared at once.
 COMPARED = 1 << 24

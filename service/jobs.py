@@ -29,6 +29,7 @@ from service.auth.quotas import check_bytes, check_quota
 from service.checks import check, refuse_closed_paths
 from service.depot import Depot
 from service.errors import Conflict, InvalidRequest, NotFound
+from service.kernels import with_weight_bits
 from service.store import queries, records
 from service.store.models import EvaluationRow, Export, ExportState, Job, JobState, Verb, Weights
 
@@ -119,16 +120,16 @@ def _parts(spec: JobSpec, family: str) -> dict[str, Options]:
     }
 
 
-def _store(session: Session, spec: JobSpec, idempotency_key: str | None, who: Identity) -> tuple[Job, bool]:
-    stored = spec.model_dump(mode="json")
+def _store(session: Session, asked: JobSpec, idempotency_key: str | None, who: Identity) -> tuple[Job, bool]:
+    spec = with_weight_bits(session, asked)
     row = {
         "id": new_id(),
         "owner_id": who.key_id,
         "name": spec.title,
         "recipe": spec.recipe.value,
-        "spec": stored,
+        "spec": spec.model_dump(mode="json"),
         "idempotency_key": idempotency_key,
-        "request_sha256": _digest(stored),
+        "request_sha256": _digest(asked),
         "labels": list(spec.labels),
         "notes": spec.notes,
         "priority": spec.priority,
@@ -146,7 +147,7 @@ def _store(session: Session, spec: JobSpec, idempotency_key: str | None, who: Id
     if job is None:  # the same key arrived twice at the same moment
         assert idempotency_key is not None
         earlier = session.scalars(select(Job).where(Job.idempotency_key == idempotency_key)).one()
-        return _same_request(earlier, spec), False
+        return _same_request(earlier, asked), False
     queries.tell_new(session, job)
     return job, True
 
@@ -159,15 +160,18 @@ def _insertion() -> ReturningInsert[Job]:
     return insert(Job).on_conflict_do_nothing(index_elements=["idempotency_key"]).returning(Job)
 
 
-def _digest(stored: dict[str, Any]) -> str:
+def _digest(spec: JobSpec) -> str:
     """Digest of what a resolved job means."""
-    return hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(spec.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
 def _same_request(job: Job, spec: JobSpec) -> Job:
-    if job.request_sha256 == _digest(spec.model_dump(mode="json")):
+    if job.request_sha256 == _digest(spec):
         return job
     earlier = read_job(job.spec)  # rows of an older version have the digest of another form of the job
+    if spec.quantization is not None and earlier.quantization is not None and spec.quantization.weight_bits is None:
+        kept = spec.quantization.model_copy(update={"weight_bits": earlier.quantization.weight_bits})
+        spec = spec.model_copy(update={"quantization": kept})
     if _as_found_by(spec, earlier.supernet) != earlier:
         raise InvalidRequest(
             f"This Idempotency-Key belongs to job {job.id}, which was submitted with another body. "

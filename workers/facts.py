@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from export.measure.machine import cpu_name, installed_version
+from export.runtimes.onnxruntime.exactness import exact_weight_bits
 from service.settings import Settings
 from service.store.nodes import NodeFacts
 from service.version import version
@@ -27,6 +28,7 @@ def node_facts(settings: Settings, queues: tuple[str, ...]) -> NodeFacts:
         "cores": os.cpu_count(),
         "gpus": list(names),
         "versions": versions,
+        "weight_bits": exact_weight_bits(),
         "pid": os.getpid(),
     }
     return NodeFacts(queues, settings.own_labels, len(names), memory_bytes(), facts)

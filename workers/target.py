@@ -16,6 +16,7 @@ import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from export.measure.machine import available_memory_bytes, clocks, describe_machine, installed_version
+from export.runtimes.onnxruntime.exactness import exact_weight_bits
 from plugins import kinds
 from predictors.readings import GpuFacts, Machine
 from predictors.runtime import Device
@@ -37,6 +38,7 @@ class MachineFacts(Machine, GpuFacts):
     memory_bytes: int | None
     versions: dict[str, str]
     runtimes: list[str]
+    weight_bits: int
 
 
 class NameTaken(RuntimeError):
@@ -98,6 +100,7 @@ def machine_facts() -> MachineFacts:
             **{name: found for name in engines if (found := installed_version(name)) is not None},
         },
         "runtimes": _available_runtimes(engines),
+        "weight_bits": exact_weight_bits(),
     }
     for devices in engines.values():
         for device in devices.values():

@@ -43,6 +43,6 @@ DEFAULTS: dict[str, Any] = {
 
 # A trained network is fine-tuned: gently, and with its own sizes as the space.
 WITH_PRETRAINED: dict[str, Any] = {
-    "supernet": {"preset": None, "importance": "activation"},
+    "supernet": {"importance": "activation"},
     "training": {"epochs": 1, "learning_rate": 1e-5},
 }

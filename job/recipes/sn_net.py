@@ -38,6 +38,5 @@ DEFAULTS: dict[str, Any] = {
 
 # Trained networks are fine-tuned: gently, and with what lies between them as the space.
 WITH_PRETRAINED: dict[str, Any] = {
-    "supernet": {"preset": None},
     "training": {"epochs": 10, "learning_rate": 1e-4, "warmup_epochs": 1},
 }

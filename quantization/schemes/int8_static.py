@@ -18,8 +18,8 @@ KERNELS = {"cpu-onnxruntime": "QLinearConv, MatMulIntegerToFloat"}
 
 
 def quantize(weight: Tensor, precision: Precision) -> QuantizedWeight:
-    """Unsigned bytes, per output channel."""
-    return quantize_bytes(weight, precision.mode)
+    """Signed bytes, per output channel."""
+    return quantize_bytes(weight, precision.mode, precision.weight_bits)
 
 
 def plan(layer: Layer, precision: Precision, weight: QuantizedWeight | None, seen: Statistics | None) -> Plan:

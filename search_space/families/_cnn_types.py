@@ -130,14 +130,31 @@ def checkpoint_space(
         CheckpointError: not a checkpoint of this family.
         ValueError: options that are larger than the checkpoint, or a preset, whose stages are others.
     """
+    _check_type(family, types, config)
+    if preset is not None:
+        raise ValueError(f"Preset {preset!r} has stages of its own and cannot start from a checkpoint; leave it out.")
+    return staged_space(family, None, read(config, adjustments.classes), adjustments)
+
+
+def checkpoint_layout(family: str, types: Collection[str], config: Mapping[str, Any], classes: int | None) -> Layout:
+    """Which tensor of a checkpoint goes where.
+
+    Args:
+        types: as in `checkpoint_space`.
+
+    Raises:
+        CheckpointError: not a checkpoint of this family.
+    """
+    _check_type(family, types, config)
+    return read(config, classes).layout()
+
+
+def _check_type(family: str, types: Collection[str], config: Mapping[str, Any]) -> None:
     if config.get("model_type") not in types:
         raise CheckpointError(
             f"The checkpoint's model_type is {config.get('model_type')!r}; family {family!r} supports "
             f"{', '.join(types)}."
         )
-    if preset is not None:
-        raise ValueError(f"Preset {preset!r} has stages of its own and cannot start from a checkpoint; leave it out.")
-    return staged_space(family, None, read(config, adjustments.classes), adjustments)
 
 
 def staged_space(
@@ -540,7 +557,7 @@ def _mobilenet(config: Mapping[str, Any], classes: int | None) -> StagedNetwork:
     slots.append(Slot("top", PaddedConvSpec(before, width, 1, 1, 0, 0, size, last_act, eps), names.top(stage, number)))
     head: LayerSpec = MapHeadSpec(width, reader.classes, size, "mean", False, 0.0, _TABLE_DROPOUT)
     if mixes:
-        head = MixedHeadSpec(width, table.head[0], reader.classes, size, last_act, _TABLE_DROPOUT)
+        head = MixedHeadSpec(width, table.head[0], reader.classes, size, table.activation, _TABLE_DROPOUT)
     slots.append(Slot("head", head, names.head(), elastic="mix" if mixes and reader.classes else ""))
     return reader.network(slots, "")
 
@@ -572,8 +589,17 @@ def _shapes(spec: LayerSpec) -> Shapes:
 
 
 # Specs that may have fewer of the channels that they take and give.
-_WITHOUT_LAYER_NORM = (ConvSpec, PaddedConvSpec, InvertedResidualSpec, BasicSpec, BottleneckSpec, MaxPoolSpec)
-_WITHOUT_LAYER_NORM += (ClassifierSpec, MapHeadSpec, MixedHeadSpec)
+_WITHOUT_LAYER_NORM = (
+    ConvSpec,
+    PaddedConvSpec,
+    InvertedResidualSpec,
+    BasicSpec,
+    BottleneckSpec,
+    MaxPoolSpec,
+    ClassifierSpec,
+    MapHeadSpec,
+    MixedHeadSpec,
+)
 
 TYPES: dict[str, Callable[[Mapping[str, Any], int | None], StagedNetwork]] = {
     "convnext": _convnext,

@@ -52,7 +52,7 @@ def checkpoint_space(config: Mapping[str, Any], preset: str | None, adjustments:
 
 def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
     """Which tensor of a checkpoint goes where."""
-    return _cnn_types.read(config, classes).layout()
+    return _cnn_types.checkpoint_layout("convnext", READ, config, classes)
 
 
 def config_of(layers: Mapping[str, LayerSpec], checkpoint: Mapping[str, Any] | None = None) -> dict[str, Any]:

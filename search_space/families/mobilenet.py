@@ -255,7 +255,7 @@ def _nested_capacity(
 
 def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
     """Which tensor of a checkpoint goes where."""
-    return _cnn_types.read(config, classes).layout()
+    return _cnn_types.checkpoint_layout("mobilenet", MODEL_TYPES, config, classes)
 
 
 def checkpoint_space(config: Mapping[str, Any], preset: str | None, adjustments: Adjustments) -> SearchSpace:

@@ -392,7 +392,7 @@ def _stages(blocks: Sequence[LayerSpec | None]) -> list[list[BasicSpec | Bottlen
 
 def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
     """Which tensor of a checkpoint goes where."""
-    return _cnn_types.read(config, classes).layout()
+    return _cnn_types.checkpoint_layout("resnet", MODEL_TYPES, config, classes)
 
 
 def checkpoint_space(config: Mapping[str, Any], preset: str | None, adjustments: Adjustments) -> SearchSpace:

@@ -285,7 +285,7 @@ class MixedHeadSpec(LayerSpec):
     Attributes:
         mix: outputs of the linear layer.
         classes: 0 for these outputs themselves.
-        activation: transformers' word for it.
+        activation: name of a class of `torch.nn`.
     """
 
     kind: ClassVar[str] = "mixed_head"

@@ -92,6 +92,9 @@ SCHEMES: dict[str, Scheme] = {
         4, (EMBEDDING,), "float", False, ("symmetric",), GROUPS, ONNXRUNTIME + TORCH, "4-bit rows, in groups."
     ),
 }
+# Schemes whose kernels multiply weights with bytes. On processors without VNNI those are right for weights of 7 bits
+# and saturate for 8 (docs/decisions/0149).
+BY_BYTES = tuple(name for name, scheme in SCHEMES.items() if scheme.activations != "float")
 # What a width means where a job does not say it.
 DEFAULT_SCHEMES = {32: FULL, 16: "bf16", 8: "int8_static", 4: "int4_weight"}
 # And of an embedding.
@@ -106,6 +109,7 @@ class Precision:
         scheme: a key of `SCHEMES`.
         mode: whether the weights' range lies around zero (`symmetric`) or where the weights are (`asymmetric`).
         group: inputs that share a scale; 0: all inputs of an output channel.
+        weight_bits: 7 or 8: how much of their byte weights of `BY_BYTES` use; it says nothing of other schemes.
 
     Raises:
         ValueError: no such scheme, or a setting that it does not have.
@@ -114,6 +118,7 @@ class Precision:
     scheme: str = FULL
     mode: str = "symmetric"
     group: int = 0
+    weight_bits: int = 7
 
     def __post_init__(self) -> None:
         if self.scheme not in SCHEMES:
@@ -121,6 +126,11 @@ class Precision:
         known = SCHEMES[self.scheme]
         if self.mode not in known.modes:
             raise ValueError(f"Scheme {self.scheme!r} has no {self.mode!r} weights; it has {', '.join(known.modes)}.")
+        if self.weight_bits not in ((7, 8) if self.scheme in BY_BYTES else (7,)):
+            raise ValueError(
+                f"Scheme {self.scheme!r} has no weights of {self.weight_bits} bits in their bytes; "
+                f"{', '.join(BY_BYTES)} have 7 or 8."
+            )
         if self.group not in known.groups:
             sizes = ", ".join(map(str, known.groups))
             raise ValueError(f"Scheme {self.scheme!r} has no groups of {self.group}; possible are {sizes}.")
@@ -173,6 +183,8 @@ class Precision:
             details.append(self.mode)
         if self.group:
             details.append(f"groups of {self.group}")
+        if self.weight_bits > 7:
+            details.append(f"{self.weight_bits} bits of weights")
         return ", ".join(details)
 
 

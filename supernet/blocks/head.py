@@ -1,5 +1,7 @@
 """Image classifier: 1x1 convolution, global average pooling, perhaps a mixing layer, linear layer."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 
@@ -28,7 +30,7 @@ class HeadBlock(nn.Module):
         # it takes: the field, what reads them, and every tensor that has them.
         norm = tuple((f"norm.{part}", 0) for part in ("weight", "bias", "running_mean", "running_var"))
         reader = "mix" if self.has_mix else "classifier"
-        self.axes = [("hidden_channels", reader, (("conv.weight", 0), *norm, (f"{reader}.weight", 1)))]
+        self.axes: list[Any] = [("hidden_channels", reader, (("conv.weight", 0), *norm, (f"{reader}.weight", 1)))]
         if self.has_mix:
             mixed = (("mix.weight", 0), ("mix.bias", 0), ("classifier.weight", 1))
             self.axes.append(("mix_channels", "classifier", mixed))

@@ -1,5 +1,7 @@
 """Inverted residual block: expand 1x1, depthwise kxk, squeeze and excite, project 1x1, add the shortcut."""
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -54,7 +56,7 @@ class MBConvBlock(nn.Module):
         inside = (("depthwise.weight", 0), *norms["depthwise_norm"], ("squeeze.weight", 1), ("excite.weight", 0))
         inside += (("excite.bias", 0), ("project.weight", 1))
         middle = (("squeeze.weight", 0), ("squeeze.bias", 0), ("excite.weight", 1))
-        self.axes = [("squeeze_channels", "excite", middle)] if self.has_squeeze else []
+        self.axes: list[Any] = [("squeeze_channels", "excite", middle)] if self.has_squeeze else []
         read: tuple[str, ...] = ("project",)
         if expand:
             outer = (("expand.weight", 0), *norms["expand_norm"])

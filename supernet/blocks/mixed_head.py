@@ -1,7 +1,6 @@
 """Makes one vector of a map of channels, mixes it, and perhaps classifies it."""
 
 from torch import Tensor, nn
-from transformers.activations import ACT2FN
 
 
 class MixedHead(nn.Module):
@@ -10,7 +9,7 @@ class MixedHead(nn.Module):
     def __init__(self, channels: int, mix: int, classes: int, size: int, activation: str, dropout: float) -> None:
         super().__init__()
         self.mix = nn.Linear(channels, mix)
-        self.activation = ACT2FN[activation]
+        self.activation = getattr(nn, activation)()
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(mix, classes) if classes else None
         # Channels that it takes, for `supernet.importance`: the field, what reads them, every tensor with them.

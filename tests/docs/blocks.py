@@ -38,6 +38,7 @@ INSTALLS = "installs packages: tests/plugins/test_example.py and tests/export/ma
 FROM_MODULE = "tests/e2e/test_family_from_module.py starts such a job"
 OWN_TEST = "tests/docs/test_add_a_family.py runs it"
 PART = "part of a file: it is compared with examples/plugin"
+TORCHVISION = "needs torchvision, which does not install beside this torch"
 EXAMPLE_FILE = "shows the content of a file that is no job"
 FILE_OF_A_JOB = "shows the content of a file: the next job of its page reads it"
 DRAWING = "a drawing, or a listing of files"
@@ -65,6 +66,7 @@ NOT_RUN = (
     Elsewhere("AGENTS.md", "mcpServers", EXAMPLE_FILE),
     Elsewhere("docs/index.md", "make demo", DEMO),
     Elsewhere("docs/add-a-family.md", "mkdir -p ~/families", OWN_TEST),
+    Elsewhere("docs/families.md", "torchvision.models", TORCHVISION),
     Elsewhere("docs/add-a-family.md", "Residual multi-layer perceptrons", OWN_TEST),
     Elsewhere("docs/add-a-family.md", "Any module of yours, as it is", OWN_TEST),
     Elsewhere("docs/add-a-family.md", "from _mine import Residual", OWN_TEST),

@@ -15,6 +15,7 @@ import pytest
 # Checkpoints by the last part of the path that a page names: their shape is the real one's, and their weights are a
 # file without content, which takes no room on the disk.
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "resnet50": ("ResNetForImageClassification", {"model_type": "resnet", "num_labels": 1000}),
     "TinyLlama-1.1B": (
         "LlamaForCausalLM",
         {

@@ -20,10 +20,12 @@ from search_space.plugins import FAMILIES, load_family
 from search_space.sentences import POOLING
 from search_space.space import SearchSpace
 from supernet.inputs import named
+from supernet.network import extract
 from supernet.weights import pretrained_supernet
 from tests.export.random_networks import answers, checkpoint_of, random_contents, reloaded
 from tests.supernet.brought import BROUGHT
 from tests.supernet.checkpoints import CHECKPOINTS, inputs
+from tests.supernet.published_cnns import written
 from tests.tiers import mostly_thorough
 
 NAMES = list(BROUGHT)
@@ -226,3 +228,22 @@ def test_every_type_that_is_loaded_has_a_folder_here() -> None:
     own |= {config.model_type for _, _, config in BROUGHT.values()}
     # Towers have tests of their own, and transformers has no class of BEiT-3, nor of several networks in one.
     assert known == own | {"clip", "siglip", "beit3", "mobilenet", "stitched"}
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_resnet_of_torchvision_becomes_one_of_transformers(whole: bool, tmp_path: Path, monkeypatch) -> None:
+    model = written("torchvision", "resnet18", tmp_path / "theirs")
+    supernet, _ = pretrained_supernet(tmp_path / "theirs")
+    space, config = supernet.eval().space, read_checkpoint(tmp_path / "theirs").config
+    changes = {} if whole else {"stage2_depth": 1, "stage3_block1_hidden": 128}
+    architecture = space.architecture(**{**space.largest().values, **changes})
+    contents = random_contents(space, 0, architecture=architecture, checkpoint=config)
+    contents = replace(contents, network=extract(supernet, architecture).eval())
+    x = torch.randn(2, 3, 64, 64)
+    check(contents, x, tmp_path / "ours", monkeypatch)
+    if whole:
+        with torch.no_grad():
+            right = model(x).numpy()
+        assert np.abs(reloaded("huggingface", tmp_path / "ours", monkeypatch)(x.numpy()) - right).max() <= 1e-5
+    stored = json.loads((tmp_path / "ours" / "config.json").read_text())
+    assert (stored["model_type"], "architecture" in stored) == ("resnet", False)

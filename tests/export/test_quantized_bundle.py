@@ -7,7 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from export import proof
 from export.bundle import BundleContents, write_bundle
+from export.runtimes.onnxruntime.exactness import exact_weight_bits
 from predictors.cost import weight_bytes
 from search_space.layers import Precision
 from supernet.flat import own_tensors
@@ -76,3 +78,21 @@ def test_torch_measures_a_quantized_llama_as_it_is_stored(tmp_path):
     torch.set_grad_enabled(True)
     assert set(prepared.phases) == {"prefill", "decode"}
     assert all(run() > 0 for run in prepared.phases.values())
+
+
+def test_a_bundle_of_eight_bits_is_exact_and_says_where_it_is_not(tmp_path, capsys):
+    """Checked when it is written, and by `winnow verify`, on whatever machine this is."""
+    space = space_of("mobilenet", weight_bits=8)
+    architecture = space.quantized(space.base.largest(), 8)
+    network = quantizable(space, architecture).with_policy(space.policy(architecture))
+    inputs = inputs_for(space, 8, seed=3)
+    with torch.no_grad():
+        labels = network(inputs).argmax(-1)
+    contents = BundleContents(network, space.layers(architecture), {"space": space.name}, "# card\n", formats=("onnx",))
+    bundle = write_bundle(contents, inputs, labels, tmp_path / "one")
+    saturates = exact_weight_bits() == 7
+    assert bundle.report["formats"]["onnx"]["accuracy_difference"] == 0
+    assert len(bundle.report.get("remarks", [])) == saturates
+    assert ("without it, its answers here are wrong" in (bundle.folder / "README.md").read_text()) == saturates
+    assert proof.main([str(bundle.archive)]) == 0
+    assert ("kernels of ONNX Runtime saturate on this machine" in capsys.readouterr().out) == saturates

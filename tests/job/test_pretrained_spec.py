@@ -6,6 +6,7 @@ import shutil
 import pytest
 from pydantic import ValidationError
 
+from job.defaults import filled
 from job.spec import SupernetSpec
 from tests.search_space.test_checkpoint import safetensors
 
@@ -105,7 +106,20 @@ def test_a_checkpoint_of_another_family_is_refused(folder):
 
 
 def test_a_family_without_checkpoints_says_so(folder):
-    refused("'mobilenet' does not start from a pretrained checkpoint", folder, family="mobilenet", preset="digits")
+    refused("'proxyless' does not start from a pretrained checkpoint", folder, family="proxyless", preset="digits")
+
+
+def test_a_family_refuses_the_checkpoint_of_another(folder):
+    refused("is 'llama'; family 'mobilenet' supports mobilenet_v2, efficientnet", folder, family="mobilenet")
+
+
+def test_a_recipes_preset_is_left_out_where_a_checkpoint_is_named(folder):
+    named = {"family": "llama", "pretrained": str(folder)}
+    assert filled({"recipe": "llama_nas", "supernet": named}, {})["supernet"].get("preset") is None
+    for recipe in ("bignas", "sortednet"):
+        asked = {"recipe": recipe, "supernet": {"family": "mobilenet", "pretrained": "/models/mine"}}
+        assert "preset" not in filled(asked, {})["supernet"]
+        assert filled({"recipe": recipe}, {})["supernet"]["preset"] == "digits"
 
 
 def test_options_larger_than_the_checkpoint_are_refused(folder):

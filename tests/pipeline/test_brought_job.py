@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 import transformers as t
+from safetensors.torch import load_file, save_file
 
 from job.resolve import resolve
 from job.spec import JobSpec
@@ -13,6 +14,7 @@ from pipeline.check import check
 from pipeline.materials import fresh_supernet, make_trainer, prepare_data
 from tests.pipeline.bench import MemoryReporter, workshop
 from tests.supernet.checkpoints import save
+from tests.supernet.published_cnns import written
 from tests.tiers import mostly_thorough
 
 CPU = torch.device("cpu")
@@ -74,3 +76,29 @@ def test_a_checkpoint_is_checked_ordered_and_trained(name, tmp_path):
         trainer.step()
     assert any(not torch.equal(old, new) for old, new in zip(before, supernet.parameters(), strict=True))
     assert all(torch.isfinite(parameter).all() for parameter in supernet.parameters())
+
+
+def test_so_are_weights_of_torchvision_with_widths_of_stages(tmp_path):
+    told = {"pretrained_cfg": {"input_size": [1, 8, 8]}, "model_args": {"in_chans": 1}}
+    written("torchvision", "mobilenet_v3_small", tmp_path / "ck", **told)
+    tensors = load_file(tmp_path / "ck" / "model.safetensors")
+    tensors["features.0.0.weight"] = tensors["features.0.0.weight"].sum(1, keepdim=True)
+    save_file(tensors, tmp_path / "ck" / "model.safetensors")
+    wanted = job("mobilenet", tmp_path)
+    wanted["supernet"]["choices"] = {"stage*_width": [8, 16], "stage*_hidden": [8, 16]}
+    spec = resolve(JobSpec.model_validate(wanted))
+    check(workshop(tmp_path, MemoryReporter(), **spec.model_dump(mode="json")))
+    space = spec.supernet.space()
+    assert {"stage1_width", "stage5_width"} <= set(space.smallest().values)
+    data = prepare_data(spec, space, CPU)
+    unordered = {**wanted, "supernet": {**wanted["supernet"], "importance": None}}
+    plain = fresh_supernet(resolve(JobSpec.model_validate(unordered)), space, data, CPU)
+    ordered = fresh_supernet(spec, space, data, CPU)
+    x = torch.randn(4, 1, 8, 8)
+    moved = ordered.slot("stage2_block1").block.project.weight
+    assert not torch.equal(moved, plain.slot("stage2_block1").block.project.weight)
+    trainer = make_trainer(spec, ordered, data)
+    for _ in range(3):
+        trainer.step()
+    assert all(torch.isfinite(parameter).all() for parameter in ordered.parameters())
+    assert torch.isfinite(ordered.eval()(x, space.smallest())).all()

@@ -8,6 +8,7 @@ from onnxruntime.quantization.quant_utils import compute_scale_zp, get_qmin_qmax
 
 from quantization.affine import quantize_bytes, quantize_groups, range_of
 
+ENDS = [(mode, bits) for mode in ("symmetric", "asymmetric") for bits in (7, 8)]
 WEIGHTS = (
     torch.randn(12, 7, 3, 3, generator=torch.Generator().manual_seed(0))
     * torch.logspace(-3, 2, 12)[:, None, None, None]
@@ -21,12 +22,13 @@ def onnxruntimes(least, most, kind, symmetric=False, reduced=False):
     return int(zero), float(np.float32(scale))
 
 
+@pytest.mark.parametrize("bits", [7, 8])
 @pytest.mark.parametrize("mode", ["symmetric", "asymmetric"])
-def test_weights_have_onnxruntimes_scales_and_zero_points(mode):
-    stored = quantize_bytes(WEIGHTS, mode)
+def test_weights_have_onnxruntimes_scales_and_zero_points(mode, bits):
+    stored = quantize_bytes(WEIGHTS, mode, bits)
     for channel in range(len(WEIGHTS)):
         least, most = WEIGHTS[channel].min(), WEIGHTS[channel].max()
-        zero, scale = onnxruntimes(least, most, TensorProto.INT8, mode == "symmetric", reduced=True)
+        zero, scale = onnxruntimes(least, most, TensorProto.INT8, mode == "symmetric", reduced=bits == 7)
         assert float(stored.scale[channel, 0]) == scale
         assert int(stored.zero_point[channel, 0]) == zero
 
@@ -62,7 +64,7 @@ def test_groups_have_torchaos_scales_and_values():
 
 
 def test_a_stored_weight_is_within_half_a_step():
-    for stored in (quantize_bytes(WEIGHTS, "symmetric"), quantize_bytes(WEIGHTS, "asymmetric")):
+    for stored in (quantize_bytes(WEIGHTS, mode, bits) for mode, bits in ENDS):
         step = stored.scale[:, :, None, None]
         assert ((stored.dequantized() - WEIGHTS).abs() <= step * 0.5001).all()
     flat = WEIGHTS.flatten(1)  # 63 inputs: the last group is smaller
@@ -77,8 +79,7 @@ def test_zero_stays_zero():
     weight[:, 0] = 0
     weight[3] = 0
     for stored in (
-        quantize_bytes(weight, "symmetric"),
-        quantize_bytes(weight, "asymmetric"),
+        *(quantize_bytes(weight, mode, bits) for mode, bits in ENDS),
         quantize_groups(weight, 4, 16),
     ):
         assert not stored.dequantized()[weight == 0].any()

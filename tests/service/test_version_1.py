@@ -286,7 +286,7 @@ def test_scores_of_that_version_are_a_warm_start_for_a_job_of_today(old: Databas
         spec = read_job(job.spec)
         body = {
             **spec.model_dump(mode="json"),
-            "quantization": {**request_of(SIMQ)["quantization"], "bits": [32, 8], "embeddings": []},
+            "quantization": {**request_of(SIMQ)["quantization"], "bits": [32, 8], "embeddings": [], "weight_bits": 7},
         }
         assert scores_alike(read_job(body))(job) == frozenset()
         narrower = {**body, "quantization": {**body["quantization"], "observer": "minmax"}}

@@ -24,10 +24,11 @@ from export.formats.onnx.graph import name_layers, rid_of_talk
 from export.formats.onnx.resizing import TABLE
 from export.formats.onnx.traced import in_float32, write_for_measuring
 from export.programs import Signature, program, quiet, signature
+from export.runtimes.onnxruntime.exactness import EXACTLY, SATURATES, exact_weight_bits
 from export.towers import towers_of
 from quantization.layer import Plan
 from quantization.qdq import quantize_file
-from quantization.quantizable import applied_to
+from quantization.quantizable import applied_to, weight_bits
 from supernet.inputs import Inputs
 
 __all__ = ["GENERATES", "PACKAGES", "REFERENCE", "RELOAD", "SCALED", "TOLERANCE", "parts", "write", "write_contents"]
@@ -50,15 +51,26 @@ PACKAGES = ("onnxruntime",)
 # The network whose logits the written file must give, where it is not the one that was written.
 REFERENCE = in_float32
 
-RELOAD = """
+# In `metadata_props`: bits of weights that kernels multiply with bytes.
+WEIGHT_BITS = "weight_bits"
+
+RELOAD = (
+    f"""{SATURATES}
 def reload(folder, part=""):
     import numpy, onnxruntime, os
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0"))
+    def made(name):
+        return onnxruntime.InferenceSession(f"{{folder}}/{{name}}.onnx", options, providers=["CPUExecutionProvider"])
     def opened(name):
-        return onnxruntime.InferenceSession(f"{folder}/{name}.onnx", options, providers=["CPUExecutionProvider"])
-    if part == "towers":
+        session = made(name)
+        if session.get_modelmeta().custom_metadata_map.get("{WEIGHT_BITS}") != "8" or not saturates():
+            return session
+        options.add_session_config_entry("{EXACTLY}", "1")
+        return made(name)
+"""
+    + """    if part == "towers":
         towers = [opened(name) for name in ("vision_model", "text_model")]
         facts = towers[0].get_modelmeta().custom_metadata_map
         scale, bias = float(facts["logit_scale"]), float(facts["logit_bias"])
@@ -98,6 +110,7 @@ def reload(folder, part=""):
         run.generate = generate
     return run
 """
+)
 
 
 def write(network: nn.Module, example: Tensor | Inputs, folder: Path) -> str | None:
@@ -134,6 +147,8 @@ def _written(called: Signature, plans: Mapping[str, Plan], tied: Mapping[str, st
         quantize_file(file, plans, tied)
         model = onnx.load(str(file))
     rid_of_talk(model)
+    if (bits := weight_bits(plans.values())) is not None:
+        model.metadata_props.add(key=WEIGHT_BITS, value=str(bits))
     _save(model, file)
     return called
 
@@ -157,6 +172,17 @@ def parts(folder: Path) -> dict[str, Part]:
     half = {"fp16": Part(HALF_TOLERANCE, optional=True)} if (folder / HALF).is_file() else {}
     towers = {"towers": Part(TOLERANCE)} if (folder / "vision_model.onnx").is_file() else {}
     return {"": Part(TOLERANCE)} | towers | half
+
+
+def remark(folder: Path) -> str | None:
+    """What must be known of a file on this machine; None: nothing."""
+    said = {prop.key: prop.value for prop in onnx.load(str(folder / FILE), load_external_data=False).metadata_props}
+    if said.get(WEIGHT_BITS) != "8" or exact_weight_bits() == 8:
+        return None
+    return (
+        f"{FILE} has weights of 8 bits, and kernels of ONNX Runtime saturate on this machine, which has no VNNI. It "
+        f'was checked with the session option {EXACTLY} = "1"; without it, its answers here are wrong.'
+    )
 
 
 def leave_out(folder: Path, part: str) -> None:

@@ -13,9 +13,12 @@ from torch import Tensor, nn
 
 from export.contents import BundleContents
 from export.formats.onnx import format as onnx_format
+from export.formats.onnx.format import WEIGHT_BITS
 from export.formats.onnx.traced import in_float32
 from export.programs import quiet
-from export.tools import require
+from export.runtimes.onnxruntime.exactness import exact_weight_bits
+from export.tools import CannotWrite, require
+from quantization.quantizable import applied_to, weight_bits
 from supernet.inputs import Inputs
 
 # Compiled for exactness, see RELOAD; other kernels sum in another order.
@@ -74,16 +77,35 @@ def write(network: nn.Module, example: Tensor | Inputs, folder: Path) -> None:
 
     Raises:
         MissingTool: the package `openvino` is not installed.
+        CannotWrite: the network has weights of 8 bits, which kernels of this machine do not multiply exactly.
     """
     require("openvino")
     import openvino
+
+    applied = applied_to(network)
+    bits = None if applied is None else weight_bits(applied.plans.values())
+    if bits == 8 and exact_weight_bits() < 8:
+        raise CannotWrite(
+            "The network has weights of 8 bits, and OpenVINO's kernels saturate on this machine, which has no VNNI, so "
+            "the files could not be checked. Export on a worker with VNNI, take onnx, or search with "
+            "quantization.weight_bits 7."
+        )
 
     with tempfile.TemporaryDirectory(prefix="winnow-") as work:
         # One graph for both: named inputs, free dimensions and the policy's integers are in it.
         onnx_format.write(network, example, Path(work))
         with quiet():
             made: Any = openvino.convert_model(str(Path(work) / onnx_format.FILE))
+        if bits is not None:
+            made.set_rt_info(str(bits), WEIGHT_BITS)
         openvino.save_model(made, str(folder / FILE), compress_to_fp16=False)
+
+
+def remark(folder: Path) -> str | None:
+    """What must be known of the files on this machine; None: nothing."""
+    if f'<{WEIGHT_BITS} value="8"' not in (folder / FILE).read_text(encoding="utf-8") or exact_weight_bits() == 8:
+        return None
+    return f"{FILE} has weights of 8 bits, and OpenVINO's kernels saturate on this machine: its answers here are wrong."
 
 
 def write_contents(contents: BundleContents, example: Tensor | Inputs, folder: Path) -> None:
