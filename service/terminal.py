@@ -173,9 +173,14 @@ def supernets_table(supernets: list[dict[str, Any]]) -> Table:
     return table
 
 
+# A metric that no objective asks for -> one that says nearly the same of a network, and so takes its column.
+SAID_BY = {"params": "size_bytes", "predicted_latency_ms": "latency_ms"}
+
+
 def front_table(front: dict[str, Any]) -> Table:
     """A front as a table, the knee marked, below the reference that it is compared with."""
     shown = [objective["metric"] for objective in front["objectives"]]
+    wanted = set(shown)
     present = {metric for point in front["points"] for metric in point["metrics"]}
     extra = [
         "accuracy",
@@ -187,10 +192,10 @@ def front_table(front: dict[str, Any]) -> Table:
         "predicted_latency_ms",
     ]
     shown += [metric for metric in dict.fromkeys(extra) if metric in present and metric not in shown]
+    shown = [metric for metric in shown if metric in wanted or SAID_BY.get(metric) not in shown]
     table = make_table("", whole("architecture"), tight=True)
     for metric in shown:
         table.add_column(metric_header(metric), justify="right", overflow="fold")
-    wanted = {objective["metric"] for objective in front["objectives"]}
     reference = front.get("reference")
     if reference is not None:
         cells = [_cell_of(reference, metric, ratio=False) for metric in shown]

@@ -37,13 +37,35 @@ def install(app: FastAPI) -> None:
     """Make the app answer every error with a problem document."""
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(ValidationError, _stored_spec_error)
     app.add_exception_handler(OperationalError, _database_error)
     app.add_exception_handler(DataError, _data_error)
     app.add_exception_handler(PoolTimeout, _pool_error)
     app.add_exception_handler(Exception, _internal_error)
 
+
+# Kinds of pydantic's mistakes -> what would be right.
+RIGHT = {
+    **dict.fromkeys(("string_type", "path_type"), "text"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    **dict.fromkeys(("dict_type", "mapping_type", "model_type", "model_attributes_type"), "a mapping"),
+    **dict.fromkeys(("list_type", "tuple_type"), "a list"),
+    **dict.fromkeys(("literal_error", "enum"), "{expected}"),
+    "finite_number": "a finite number",
+    "greater_than_equal": "at least {ge:.10g}",
+    "greater_than": "above {gt:.10g}",
+    "less_than_equal": "at most {le:.10g}",
+    "less_than": "below {lt:.10g}",
+    "string_too_short": "text with a length of at least {min_length}",
+    "string_too_long": "text with a length of at most {max_length}",
+    "too_short": "a list of at least {min_length}",
+    "too_long": "a list of at most {max_length}",
+}
+# Characters of a wrong value that a message repeats.
+MOST_SHOWN = 100
 
 # Where a request may hold a mistake: pydantic's paths begin with it.
 PLACES = (("body",), ("query",), ("path",), ("header",))
@@ -88,10 +110,16 @@ async def _internal_error(_request: Request, error: Exception) -> JSONResponse:
     return problem(ServiceError.status, ServiceError.slug, ServiceError.title, detail)
 
 
-async def _http_error(_request: Request, error: Exception) -> JSONResponse:
+async def http_error(request: Request, error: Exception) -> JSONResponse:
+    """What the framework refuses by itself: an address or a method that no route has."""
     assert isinstance(error, HTTPException)
     slug = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error")
-    return problem(error.status_code, slug, str(error.detail), str(error.detail))
+    path = request.url.path[:200]
+    detail = {
+        404: f"There is nothing at {path}. GET /openapi.json lists every route.",
+        405: f"{path} does not take {request.method}. GET /openapi.json says what it takes.",
+    }.get(error.status_code, str(error.detail))
+    return problem(error.status_code, slug, str(error.detail), detail)
 
 
 async def _validation_error(_request: Request, error: Exception) -> JSONResponse:
@@ -122,11 +150,25 @@ def _explain(item: Mapping[str, Any]) -> dict[str, str]:
     if item["type"] == "extra_forbidden":
         return {
             "field": field,
-            "message": "There is no such field. GET /v1/catalog shows what a job may say.",
+            "message": "There is no such field. GET /v1/catalog shows what a job may say, GET /openapi.json the rest.",
         }
+    if item["type"] == "missing":
+        return {"field": field, "message": "It is missing; give it."}
+    if item["type"] in RIGHT:
+        right = RIGHT[item["type"]].format(**(item.get("ctx") or {}))
+        return {"field": field, "message": f"It must be {right}; got {_shown(item['input'])}."}
     if "input" in item and isinstance(item["input"], str | int | float | bool):
         message = message if repr(item["input"]) in message else f"{message}, got {item['input']!r}"
     return {"field": field, "message": message}
+
+
+def _shown(given: object) -> str:
+    """What somebody gave, in short."""
+    if isinstance(given, str | int | float | bool):
+        return repr(given) if len(repr(given)) <= MOST_SHOWN else f"{repr(given)[:MOST_SHOWN]}..."
+    if given is None:
+        return "null"
+    return "a mapping" if isinstance(given, Mapping) else "a list"
 
 
 def _known(item: Mapping[str, Any]) -> dict[str, Any]:
