@@ -120,7 +120,7 @@ def up(port: Annotated[int | None, typer.Option(help="Port of the API and dashbo
     settings = get_settings()
     with _until_signal(), _running(settings, settings.port if port is None else port) as stack:
         docs = " (API documentation at /docs). Ctrl-C stops it."
-        console.print(Text.assemble("Winnow is up: ", plain(stack.url, "bold"), docs))
+        console.print(Text.assemble("Winnow is up: ", plain(stack.url, "bold"), docs), soft_wrap=True)
         console.print(plain(stack.how_to_sign_in(), "bold"), soft_wrap=True)
         for name, value in without_passwords(stack.environment()).items():
             console.print(plain(f"  {name}={value}", "dim"), soft_wrap=True)
