@@ -245,7 +245,10 @@ NEGATIVE = [{"metric": "macs", "limit": -1}]
         ({"supernet": DIGITS, "objectives": NEGATIVE}, "Got a limit of -1.0 on 'macs'; it must not be negative"),
         ({"supernet": DIGITS, "objectives": [{"metric": "speed"}]}, "No metric named 'speed'"),
         ({"supernet": DIGITS, "objectives": [{"metric": "macs"}] * 2}, "listed twice"),
-        ({"supernet": DIGITS, "objectives": [{"metric": "macs", "limit": "low"}]}, "limit: It must be a number; got 'low'."),
+        (
+            {"supernet": DIGITS, "objectives": [{"metric": "macs", "limit": "low"}]},
+            "limit: It must be a number; got 'low'.",
+        ),
         ({"supernet": DIGITS, "samples": 10**9}, f"at most {MAX_SAMPLES}; got 1000000000"),
         ({"supernet": DIGITS, "samples": 0}, "at least 1"),
         ({"supernet": DIGITS, "seed": -1}, "at least 0; got -1"),
