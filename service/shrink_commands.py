@@ -11,20 +11,17 @@ from typing import Annotated, Any
 
 import typer
 import yaml
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from service.client import Client
-from service.plain import make_console, make_table, plain
+from service.plain import make_console, make_table, plain, whole
 from service.settings import Settings, get_settings
 from service.shrinking import where
 from service.stack import default_roots, port_is_taken, running_stack
 from service.terminal import amount, between, export_rule, front_plot, verified, watch
 
 console = make_console()
-
-# Characters of what one types instead of a decision, as far as possible in one piece.
-LONGEST_CHANGE = len("search.evaluations=...")
 
 
 def shrink(
@@ -119,13 +116,15 @@ def _started(settings: Settings, port: int) -> Iterator[Client]:
 
 def _show(plan: dict[str, Any]) -> None:
     # What one would type is never cut.
-    table = make_table("what", "decided", "because", Column("otherwise", overflow="fold", min_width=LONGEST_CHANGE))
+    table = make_table("what", "decided", "because", whole("otherwise"))
     for decision in plan["decisions"]:
         table.add_row(
             plain(decision["what"]),
             plain(decision["value"]),
             plain(decision["why"]),
-            plain("--device" if decision["what"] == "latency" else f"--set {decision['change']}=..."),
+            "--device"
+            if decision["what"] == "latency"
+            else Text.assemble("--set\n", plain(f"{decision['change']}=...")),
         )
     console.print(table)
     takes = plan["estimate"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from service.client import Client
@@ -139,8 +139,7 @@ def _moment(stored: str) -> str:
 
 def jobs_table(jobs: list[dict[str, Any]]) -> Table:
     """Jobs as a table."""
-    submitted = Column("submitted", min_width=len("2026-11-30"))
-    table = make_table(whole("id"), "name", whole("state"), "stage", whole("done"), "left", submitted, tight=True)
+    table = make_table(whole("id"), "name", whole("state"), "stage", whole("done"), "left", "submitted", tight=True)
     for job in jobs:
         table.add_row(
             plain(job["id"]),
