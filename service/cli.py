@@ -407,7 +407,8 @@ def _arrange() -> None:
     for name, group in GROUPS.items():
         app.add_typer(group, name=name)
     panel_of = {name: panel for panel, names in PANELS.items() for name in names}
-    for command in (*app.registered_commands, *app.registered_groups):
+    everything: list[CommandInfo | TyperInfo] = [*app.registered_commands, *app.registered_groups]
+    for command in everything:
         command.rich_help_panel = panel_of[_name_of(command)]
     order = list(panel_of)
     app.registered_commands.sort(key=lambda command: order.index(_name_of(command)))
