@@ -19,6 +19,7 @@ from search_space.family_files import culprit
 from search_space.plugins import UnknownPluginError
 from service.errors import Conflict, InvalidRequest, ServiceError, Unavailable
 from service.store.session import first_line
+from service.wrong import told
 
 # When somebody who was refused for want of a server or of patience may try again.
 RETRY_AFTER_SECONDS = 2
@@ -44,28 +45,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(PoolTimeout, _pool_error)
     app.add_exception_handler(Exception, _internal_error)
 
-
-# Kinds of pydantic's mistakes -> what would be right.
-RIGHT = {
-    **dict.fromkeys(("string_type", "path_type"), "text"),
-    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
-    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
-    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
-    **dict.fromkeys(("dict_type", "mapping_type", "model_type", "model_attributes_type"), "a mapping"),
-    **dict.fromkeys(("list_type", "tuple_type"), "a list"),
-    **dict.fromkeys(("literal_error", "enum"), "{expected}"),
-    "finite_number": "a finite number",
-    "greater_than_equal": "at least {ge:.10g}",
-    "greater_than": "above {gt:.10g}",
-    "less_than_equal": "at most {le:.10g}",
-    "less_than": "below {lt:.10g}",
-    "string_too_short": "text with a length of at least {min_length}",
-    "string_too_long": "text with a length of at most {max_length}",
-    "too_short": "a list of at least {min_length}",
-    "too_long": "a list of at most {max_length}",
-}
-# Characters of a wrong value that a message repeats.
-MOST_SHOWN = 100
 
 # Where a request may hold a mistake: pydantic's paths begin with it.
 PLACES = (("body",), ("query",), ("path",), ("header",))
@@ -144,7 +123,6 @@ def _explain(item: Mapping[str, Any]) -> dict[str, str]:
     if location[:1] == ("data",) and location[1:2] and location[1] in DATA_MODELS:
         location = (location[0], *location[2:])  # pydantic names the source whose words these are; nobody wrote it
     field = ".".join(str(part) for part in location)
-    message = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "json_invalid":
         return {"field": "", "message": f"{item['ctx']['error']} at character {item['loc'][-1]}."}
     if item["type"] == "extra_forbidden":
@@ -152,23 +130,7 @@ def _explain(item: Mapping[str, Any]) -> dict[str, str]:
             "field": field,
             "message": "There is no such field. GET /v1/catalog shows what a job may say, GET /openapi.json the rest.",
         }
-    if item["type"] == "missing":
-        return {"field": field, "message": "It is missing; give it."}
-    if item["type"] in RIGHT:
-        right = RIGHT[item["type"]].format(**(item.get("ctx") or {}))
-        return {"field": field, "message": f"It must be {right}; got {_shown(item['input'])}."}
-    if "input" in item and isinstance(item["input"], str | int | float | bool):
-        message = message if repr(item["input"]) in message else f"{message}, got {item['input']!r}"
-    return {"field": field, "message": message}
-
-
-def _shown(given: object) -> str:
-    """What somebody gave, in short."""
-    if isinstance(given, str | int | float | bool):
-        return repr(given) if len(repr(given)) <= MOST_SHOWN else f"{repr(given)[:MOST_SHOWN]}..."
-    if given is None:
-        return "null"
-    return "a mapping" if isinstance(given, Mapping) else "a list"
+    return {"field": field, "message": told(item)}
 
 
 def _known(item: Mapping[str, Any]) -> dict[str, Any]:
