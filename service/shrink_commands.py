@@ -19,7 +19,7 @@ from service.plain import make_console, make_table, plain, whole
 from service.settings import Settings, get_settings
 from service.shrinking import where
 from service.stack import default_roots, port_is_taken, running_stack
-from service.terminal import amount, between, export_rule, front_plot, verified, watch
+from service.terminal import amount, between, cell_of, export_rule, front_plot, verified, watch
 
 console = make_console()
 
@@ -158,15 +158,18 @@ def _deliver(client: Client, job_id: str, rule: dict[str, Any], formats: Sequenc
 
 
 def beside_the_original(front: dict[str, Any], architecture_id: str) -> Table:
-    """The chosen network, with the better of its weights, and what it came from, with ratios."""
+    """The chosen network, with the better of its weights, and what it came from, with intervals and ratios."""
     measured = [*front["points"], *front.get("beaten", []), *front.get("beyond", [])]
     point = next(one for one in measured if one["architecture_id"] == architecture_id)
     healed = point.get("healed")
-    metrics = healed["after"] if healed and healed["better"] else point["metrics"]
+    if healed and healed["better"]:
+        point = {"metrics": healed["after"], "intervals": healed["intervals"]}
+    metrics = point["metrics"]
     reference = front.get("reference") or {}
     table = make_table("metric", "chosen", reference.get("name") or "original", "original / chosen")
     for metric, value in metrics.items():
         other = reference.get("metrics", {}).get(metric)
         ratio = f"{other / value:.2f}" if other is not None and value else "-"
-        table.add_row(plain(metric), amount(metric, value), amount(metric, other), ratio)
+        beside = cell_of(reference, metric, ratio=False) if reference else amount(metric, None)
+        table.add_row(plain(metric), cell_of(point, metric, ratio=False), beside, ratio)
     return table

@@ -197,10 +197,10 @@ def front_table(front: dict[str, Any]) -> Table:
         table.add_column(metric_header(metric), justify="right", overflow="fold")
     reference = front.get("reference")
     if reference is not None:
-        cells = [_cell_of(reference, metric, ratio=False) for metric in shown]
+        cells = [cell_of(reference, metric, ratio=False) for metric in shown]
         table.add_row(plain(reference["name"]), plain(reference["architecture_id"]), *cells, end_section=True)
     for point in front["points"]:
-        cells = [_cell_of(point, metric, ratio=metric in wanted) for metric in shown]
+        cells = [cell_of(point, metric, ratio=metric in wanted) for metric in shown]
         knee = "knee" if point["architecture_id"] == front["knee"] else "~" if point.get("rivals") else ""
         table.add_row(knee, plain(point["architecture_id"]), *cells)
     return table
@@ -211,7 +211,7 @@ def metric_header(metric: str) -> Text:
     return Text("\n".join(visible(part) for part in re.split(r"(?<=_)", metric)))
 
 
-def _cell_of(point: Mapping[str, Any], metric: str, *, ratio: bool) -> str:
+def cell_of(point: Mapping[str, Any], metric: str, *, ratio: bool) -> str:
     """A number with half of its interval, and what share of the reference's it is."""
     value = point["metrics"].get(metric)
     ends, share = point.get("intervals", {}).get(metric), point.get("ratios", {}).get(metric)
