@@ -28,7 +28,7 @@ from supernet.uses import divided_by_uses
 
 @dataclass(frozen=True, slots=True)
 class LateBigNAS(BigNAS):
-    """Late shrinking without its re-sorting of channels: the biggest network alone, then sandwiches (arXiv 2407.06167).
+    """Late shrinking without its re-sorting of channels: the largest network alone, then sandwiches (arXiv 2407.06167).
 
     Attributes:
         start: steps before the first sandwich.
@@ -37,7 +37,7 @@ class LateBigNAS(BigNAS):
     start: int = 0
 
     def step(self, passes: Passes, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        """A step of the biggest network, or of a sandwich."""
+        """A step of the largest network, or of a sandwich."""
         if passes.step < self.start:
             return Single(SingleOptions(label_smoothing=self.options.label_smoothing)).step(passes, batch, rng)
         # Not super(): a dataclass with slots is made anew, and super() would look for the old one.
@@ -51,7 +51,7 @@ class Members(BigNAS):
     Attributes:
         smallest_every: the smallest network is in one of so many steps, and a random one in the others; 0: in none.
         together: random members change the widths and depths of all stages together.
-        fixed: genes of the members between the biggest and the smallest, the same ones in every step; empty: random.
+        fixed: genes of the members between the largest and the smallest, the same ones in every step; empty: random.
     """
 
     smallest_every: int = 1
@@ -71,10 +71,10 @@ class Members(BigNAS):
 
 @dataclass(frozen=True, slots=True)
 class Taught(BigNAS):
-    """A sandwich whose students learn from the biggest network and from labels.
+    """A sandwich whose students learn from the largest network and from labels.
 
     Attributes:
-        labels: their share of a student's loss; the biggest network's prediction has the rest.
+        labels: their share of a student's loss; the largest network's prediction has the rest.
         temperature: that softens both predictions.
     """
 

@@ -108,7 +108,7 @@ def median(space: SearchSpace) -> Architecture:
 
 
 def fallen(metric: str, value: float, best: float) -> bool:
-    """Whether the biggest network's score is far below its best.
+    """Whether the largest network's score is far below its best.
 
     Half of the best accuracy, or twice the perplexity: a supernet's scores swing by a few points from epoch to
     epoch, and one that has come apart scores like a guess.

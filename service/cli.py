@@ -39,6 +39,7 @@ from service.terminal import front_notes, front_plot, front_table, jobs_table, s
 from service.upload_commands import upload
 from service.version import version
 from service.webhook_commands import app as webhooks
+from service.wrong import shown
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -83,6 +84,10 @@ def main() -> None:
     """Run the command line; an expected error is one line on standard error and exit code 1."""
     try:
         app()
+    except FileNotFoundError as error:
+        said = f"There is no file {error.filename}." if error.filename else str(error)
+        sys.stderr.write(f"winnow: {visible(said)}\n")
+        sys.exit(1)
     except (ClientError, StackError, Unavailable, ValueError, RuntimeError, OSError) as error:
         sys.stderr.write(f"winnow: {visible(str(error))}\n")
         sys.exit(1)
@@ -120,7 +125,7 @@ def up(port: Annotated[int | None, typer.Option(help="Port of the API and dashbo
     settings = get_settings()
     with _until_signal(), _running(settings, settings.port if port is None else port) as stack:
         docs = " (API documentation at /docs). Ctrl-C stops it."
-        console.print(Text.assemble("Winnow is up: ", plain(stack.url, "bold"), docs))
+        console.print(Text.assemble("Winnow is up: ", plain(stack.url, "bold"), docs), soft_wrap=True)
         console.print(plain(stack.how_to_sign_in(), "bold"), soft_wrap=True)
         for name, value in without_passwords(stack.environment()).items():
             console.print(plain(f"  {name}={value}", "dim"), soft_wrap=True)
@@ -258,13 +263,14 @@ def submit(
 
 
 def _read_job(file: Path) -> dict[str, Any]:
-    text = sys.stdin.read() if str(file) == "-" else file.read_text()
+    is_piped = str(file) == "-"
+    text, name = (sys.stdin.read(), "standard input") if is_piped else (file.read_text(), str(file))
     try:
         spec = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ValueError(f"{file} is neither YAML nor JSON: {error}".replace("\n", " ")) from None
+        raise ValueError(f"{name} is neither YAML nor JSON: {' '.join(str(error).split())}") from None
     if not isinstance(spec, dict):
-        raise ValueError(f"{file} must hold one job, a mapping such as `recipe: bignas`; got {type(spec).__name__}.")
+        raise ValueError(f"{name} must hold one job, a mapping such as `recipe: bignas`; got {shown(spec)}.")
     return spec
 
 
@@ -407,7 +413,8 @@ def _arrange() -> None:
     for name, group in GROUPS.items():
         app.add_typer(group, name=name)
     panel_of = {name: panel for panel, names in PANELS.items() for name in names}
-    for command in (*app.registered_commands, *app.registered_groups):
+    everything: list[CommandInfo | TyperInfo] = [*app.registered_commands, *app.registered_groups]
+    for command in everything:
         command.rich_help_panel = panel_of[_name_of(command)]
     order = list(panel_of)
     app.registered_commands.sort(key=lambda command: order.index(_name_of(command)))

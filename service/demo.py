@@ -68,7 +68,7 @@ def run_demo(console: Console, stack: Stack, exports: Path) -> None:
             prediction = _reload(archive)
     report = export["report"]["formats"]
     size = f" ({amount('size_bytes', export['size_bytes'])})."
-    console.print(Text.assemble("\nExported the knee to ", plain(archive, "bold"), size))
+    console.print(Text.assemble("\nExported the knee to ", plain(archive, "bold"), size), soft_wrap=True)
     for name, facts in report.items():
         same = "identical predictions" if facts["same_predictions"] else "DIFFERENT predictions"
         console.print(

@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from service.folder_lock import read_state
 from service.plain import make_console, plain
 from service.settings import Settings, get_settings
 
@@ -105,6 +106,8 @@ def _folder(settings: Settings) -> Finding:
 
 def _roots(settings: Settings) -> Finding:
     given = [part for part in (settings.data_roots or "").split(":") if part.strip()]
+    if not given and (holder := read_state(settings.data_dir)) is not None and holder.is_alive:
+        return Finding("data roots", Verdict.OK, f"those of `winnow up` at {holder.url}, such as your home")
     if not given:
         advice = "Jobs can name uploads only; set WINNOW_DATA_ROOTS to folders of data (`winnow up` opens your home)."
         return Finding("data roots", Verdict.WARNING, "none", advice)

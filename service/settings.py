@@ -11,6 +11,7 @@ from pydantic import DirectoryPath, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from job.paths import PathPolicy
+from service.wrong import told
 
 
 class Settings(BaseSettings):
@@ -163,9 +164,7 @@ def get_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        wrong = [
-            f"WINNOW_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}, got {e['input']!r}" for e in error.errors()
-        ]
+        wrong = [f"WINNOW_{'_'.join(map(str, e['loc'])).upper()}: {told(e)}" for e in error.errors()]
         raise ValueError("; ".join(wrong)) from None
 
 

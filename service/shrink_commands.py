@@ -11,20 +11,17 @@ from typing import Annotated, Any
 
 import typer
 import yaml
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from service.client import Client
-from service.plain import make_console, make_table, plain
+from service.plain import make_console, make_table, plain, whole
 from service.settings import Settings, get_settings
 from service.shrinking import where
 from service.stack import default_roots, port_is_taken, running_stack
-from service.terminal import amount, between, export_rule, front_plot, verified, watch
+from service.terminal import amount, between, cell_of, export_rule, front_plot, verified, watch
 
 console = make_console()
-
-# Characters of what one types instead of a decision, as far as possible in one piece.
-LONGEST_CHANGE = len("search.evaluations=...")
 
 
 def shrink(
@@ -119,13 +116,15 @@ def _started(settings: Settings, port: int) -> Iterator[Client]:
 
 def _show(plan: dict[str, Any]) -> None:
     # What one would type is never cut.
-    table = make_table("what", "decided", "because", Column("otherwise", overflow="fold", min_width=LONGEST_CHANGE))
+    table = make_table("what", "decided", "because", whole("otherwise"))
     for decision in plan["decisions"]:
         table.add_row(
             plain(decision["what"]),
             plain(decision["value"]),
             plain(decision["why"]),
-            plain("--device" if decision["what"] == "latency" else f"--set {decision['change']}=..."),
+            "--device"
+            if decision["what"] == "latency"
+            else Text.assemble("--set\n", plain(f"{decision['change']}=...")),
         )
     console.print(table)
     takes = plan["estimate"]
@@ -159,15 +158,18 @@ def _deliver(client: Client, job_id: str, rule: dict[str, Any], formats: Sequenc
 
 
 def beside_the_original(front: dict[str, Any], architecture_id: str) -> Table:
-    """The chosen network, with the better of its weights, and what it came from, with ratios."""
+    """The chosen network, with the better of its weights, and what it came from, with intervals and ratios."""
     measured = [*front["points"], *front.get("beaten", []), *front.get("beyond", [])]
     point = next(one for one in measured if one["architecture_id"] == architecture_id)
     healed = point.get("healed")
-    metrics = healed["after"] if healed and healed["better"] else point["metrics"]
+    if healed and healed["better"]:
+        point = {"metrics": healed["after"], "intervals": healed["intervals"]}
+    metrics = point["metrics"]
     reference = front.get("reference") or {}
     table = make_table("metric", "chosen", reference.get("name") or "original", "original / chosen")
     for metric, value in metrics.items():
         other = reference.get("metrics", {}).get(metric)
         ratio = f"{other / value:.2f}" if other is not None and value else "-"
-        table.add_row(plain(metric), amount(metric, value), amount(metric, other), ratio)
+        beside = cell_of(reference, metric, ratio=False) if reference else amount(metric, None)
+        table.add_row(plain(metric), cell_of(point, metric, ratio=False), beside, ratio)
     return table

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from service.client import Client
@@ -139,8 +139,7 @@ def _moment(stored: str) -> str:
 
 def jobs_table(jobs: list[dict[str, Any]]) -> Table:
     """Jobs as a table."""
-    submitted = Column("submitted", min_width=len("2026-11-30"))
-    table = make_table(whole("id"), "name", whole("state"), "stage", whole("done"), "left", submitted, tight=True)
+    table = make_table(whole("id"), "name", whole("state"), "stage", whole("done"), "left", "submitted", tight=True)
     for job in jobs:
         table.add_row(
             plain(job["id"]),
@@ -173,9 +172,14 @@ def supernets_table(supernets: list[dict[str, Any]]) -> Table:
     return table
 
 
+# A metric that no objective asks for -> one that says nearly the same of a network, and so takes its column.
+SAID_BY = {"params": "size_bytes", "predicted_latency_ms": "latency_ms"}
+
+
 def front_table(front: dict[str, Any]) -> Table:
     """A front as a table, the knee marked, below the reference that it is compared with."""
     shown = [objective["metric"] for objective in front["objectives"]]
+    wanted = set(shown)
     present = {metric for point in front["points"] for metric in point["metrics"]}
     extra = [
         "accuracy",
@@ -187,16 +191,16 @@ def front_table(front: dict[str, Any]) -> Table:
         "predicted_latency_ms",
     ]
     shown += [metric for metric in dict.fromkeys(extra) if metric in present and metric not in shown]
+    shown = [metric for metric in shown if metric in wanted or SAID_BY.get(metric) not in shown]
     table = make_table("", whole("architecture"), tight=True)
     for metric in shown:
         table.add_column(metric_header(metric), justify="right", overflow="fold")
-    wanted = {objective["metric"] for objective in front["objectives"]}
     reference = front.get("reference")
     if reference is not None:
-        cells = [_cell_of(reference, metric, ratio=False) for metric in shown]
+        cells = [cell_of(reference, metric, ratio=False) for metric in shown]
         table.add_row(plain(reference["name"]), plain(reference["architecture_id"]), *cells, end_section=True)
     for point in front["points"]:
-        cells = [_cell_of(point, metric, ratio=metric in wanted) for metric in shown]
+        cells = [cell_of(point, metric, ratio=metric in wanted) for metric in shown]
         knee = "knee" if point["architecture_id"] == front["knee"] else "~" if point.get("rivals") else ""
         table.add_row(knee, plain(point["architecture_id"]), *cells)
     return table
@@ -207,7 +211,7 @@ def metric_header(metric: str) -> Text:
     return Text("\n".join(visible(part) for part in re.split(r"(?<=_)", metric)))
 
 
-def _cell_of(point: Mapping[str, Any], metric: str, *, ratio: bool) -> str:
+def cell_of(point: Mapping[str, Any], metric: str, *, ratio: bool) -> str:
     """A number with half of its interval, and what share of the reference's it is."""
     value = point["metrics"].get(metric)
     ends, share = point.get("intervals", {}).get(metric), point.get("ratios", {}).get(metric)

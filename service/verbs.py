@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from service.auth.keys import Identity
 from service.errors import Conflict
 from service.store import queries
-from service.store.models import Job, Verb
+from service.store.models import Job, JobState, Verb
 
 # As in "cannot be paused".
 DONE = {
@@ -36,7 +36,8 @@ def permit(job: Job, verb: Verb) -> None:
     """
     if verb not in job.verbs:
         state = job.state if job.deleted_at is None else "deleted"
-        refuse(job, f"Job {job.id} is {state} and cannot be {DONE[verb]}.")
+        is_over = state in (JobState.SUCCEEDED, JobState.FAILED)
+        refuse(job, f"Job {job.id} {'has' if is_over else 'is'} {state} and cannot be {DONE[verb]}.")
 
 
 def refuse(job: Job, reason: str) -> NoReturn:

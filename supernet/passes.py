@@ -29,7 +29,7 @@ LOGITS_AT_ONCE = 2**24
 
 @dataclass(frozen=True, slots=True)
 class Regularisation:
-    """What only the biggest network's pass gets (BigNAS, section 3.2).
+    """What only the largest network's pass gets (BigNAS, section 3.2).
 
     Attributes:
         dropout: probability that an input of the classifier is zeroed.
@@ -146,7 +146,7 @@ class Passes:
         return self.supernet.space
 
     def compile_ends(self) -> None:
-        """Let torch compile the blocks of the biggest and the smallest network, which run in many steps.
+        """Let torch compile the blocks of the largest and the smallest network, which run in many steps.
 
         The first steps then take minutes: of the digits space 210 s on one busy core (docs/log.md).
         """

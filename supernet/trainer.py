@@ -63,7 +63,7 @@ class Trainer:
     Attributes:
         rate_factor: scales the learning rate; the divergence guard lowers it.
         micro_batches: into which a process cuts its share of a batch now; memory may ask for more than the options.
-        best_score: best score of the biggest network so far; kept for the guard, which sets it.
+        best_score: best score of the largest network so far; kept for the guard, which sets it.
         units_seen: images or tokens trained on by all processes since this trainer was made.
         before_gathering: called with whether the optimizer's state is wanted too, where spread weights are about to
             be made whole; process 0 tells the others with it to do the same.

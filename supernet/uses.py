@@ -1,6 +1,6 @@
 """What sub-networks of one step share: how many of them use a weight, and how much a width learns by itself.
 
-In a sandwich a leading channel is in every member and the last one in the biggest alone, so summed gradients give
+In a sandwich a leading channel is in every member and the last one in the largest alone, so summed gradients give
 shared weights up to as many times the step of the others.
 """
 

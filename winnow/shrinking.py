@@ -14,7 +14,7 @@ from service.shrinking import where
 
 @dataclass(frozen=True, slots=True)
 class Shrunk:
-    """What came of it.
+    """What a shrink has given.
 
     Attributes:
         plan: what was decided, with reasons, and what it was expected to take.

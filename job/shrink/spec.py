@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from job.parts import Part
 from plugins.kinds import FORMATS
 from plugins.registry import one_of
+from predictors.targets import TargetName
 from search.metrics import METRICS
 
 # Limits that a sentence may name: what a network costs, less of which is better.
@@ -67,6 +68,13 @@ class ShrinkSpec(Part):
         for metric in under:
             one_of("cost", metric, COSTS)
         return under
+
+    @field_validator("device")
+    @classmethod
+    def _named_device(cls, device: str) -> str:
+        if device != THIS:
+            TargetName.parse(device)
+        return device
 
     @field_validator("formats")
     @classmethod

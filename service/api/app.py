@@ -165,8 +165,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     ):
         app.include_router(noun.router)
     app.include_router(drawing.together)
-    pages.install(app)
     problems.install(app)
+    pages.install(app)  # after the problems: what a browser meets is a page
     app.add_middleware(StorableRequests)  # inside the limit, which is added last and so comes first
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     return app

@@ -81,7 +81,9 @@ def download(
     with database.transaction() as session:
         export = jobs.get_export(session, export_id)
     if export.archive is None:
-        raise Conflict(f"Export {export_id} is {export.state}; there is nothing to download yet.", state=export.state)
+        raise Conflict(
+            f"There is nothing to download of export {export_id}; its state is {export.state}.", state=export.state
+        )
     path = settings.artifacts_dir / export.archive
     brought = depot is not None and export.sha256 is not None and depot.bring(export.archive, export.sha256)
     if not brought and (wrong := archives.wrong_with(path, export.sha256)) is not None:

@@ -19,6 +19,7 @@ from search_space.family_files import culprit
 from search_space.plugins import UnknownPluginError
 from service.errors import Conflict, InvalidRequest, ServiceError, Unavailable
 from service.store.session import first_line
+from service.wrong import told
 
 # When somebody who was refused for want of a server or of patience may try again.
 RETRY_AFTER_SECONDS = 2
@@ -37,7 +38,7 @@ def install(app: FastAPI) -> None:
     """Make the app answer every error with a problem document."""
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(ValidationError, _stored_spec_error)
     app.add_exception_handler(OperationalError, _database_error)
     app.add_exception_handler(DataError, _data_error)
@@ -88,12 +89,18 @@ async def _internal_error(_request: Request, error: Exception) -> JSONResponse:
     return problem(ServiceError.status, ServiceError.slug, ServiceError.title, detail)
 
 
-async def _http_error(_request: Request, error: Exception) -> JSONResponse:
+async def http_error(request: Request, error: Exception) -> JSONResponse:
+    """What the framework refuses by itself: an address or a method that no route has."""
     assert isinstance(error, HTTPException)
     if error.status_code == 400:  # FastAPI, of a body that is no text, before anybody looks whether it is JSON
         return problem(400, "not-json", "The body is not JSON", "The body cannot be read; send JSON in UTF-8.")
     slug = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error")
-    return problem(error.status_code, slug, str(error.detail), str(error.detail))
+    path = request.url.path[:200]
+    detail = {
+        404: f"There is nothing at {path}. GET /openapi.json lists every route.",
+        405: f"{path} does not take {request.method}. GET /openapi.json says what it takes.",
+    }.get(error.status_code, str(error.detail))
+    return problem(error.status_code, slug, str(error.detail), detail)
 
 
 async def _validation_error(_request: Request, error: Exception) -> JSONResponse:
@@ -118,17 +125,14 @@ def _explain(item: Mapping[str, Any]) -> dict[str, str]:
     if location[:1] == ("data",) and location[1:2] and location[1] in DATA_MODELS:
         location = (location[0], *location[2:])  # pydantic names the source whose words these are; nobody wrote it
     field = ".".join(str(part) for part in location)
-    message = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "json_invalid":
         return {"field": "", "message": f"{item['ctx']['error']} at character {item['loc'][-1]}."}
     if item["type"] == "extra_forbidden":
         return {
             "field": field,
-            "message": "There is no such field. GET /v1/catalog shows what a job may say.",
+            "message": "There is no such field. GET /v1/catalog shows what a job may say, GET /openapi.json the rest.",
         }
-    if "input" in item and isinstance(item["input"], str | int | float | bool):
-        message = message if repr(item["input"]) in message else f"{message}, got {item['input']!r}"
-    return {"field": field, "message": message}
+    return {"field": field, "message": told(item)}
 
 
 def _known(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class Client(Verbs[JobAnswer, FrontAnswer], Blocking):
         self.close()
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close the client's connections."""
         self._http.close()
 
     def _run(self, steps: Steps[T]) -> T:
@@ -147,7 +147,7 @@ class AsyncClient(Verbs[AsyncJobAnswer, AsyncFrontAnswer], Awaited):
         await self.close()
 
     async def close(self) -> None:
-        """Close its connections."""
+        """Close the client's connections."""
         await self._http.aclose()
 
     def _run(self, steps: Steps[T]) -> Coroutine[Any, Any, T]:

@@ -34,7 +34,7 @@ COLUMNS = ("architecture_id",)
 
 
 class JobFailed(RuntimeError):
-    """A job that was waited for ended otherwise than well."""
+    """A job that somebody waited for has failed or was cancelled."""
 
 
 class _JobVerbs(dict[str, Any], Generic[J, F]):
@@ -48,17 +48,17 @@ class _JobVerbs(dict[str, Any], Generic[J, F]):
 
     @property
     def id(self) -> str:
-        """Its id."""
+        """Id of the job."""
         return str(self["id"])
 
     @property
     def state(self) -> str:
-        """Its state when it was asked for last."""
+        """State of the job when it was read last."""
         return str(self["state"])
 
     @asked
     def refresh(self) -> Steps[J]:
-        """Ask for it again."""
+        """Read the job again."""
         yield from self._refresh()
         return cast(J, self)
 
@@ -88,7 +88,7 @@ class _JobVerbs(dict[str, Any], Generic[J, F]):
 
     @fetched
     def front(self) -> Steps[F]:
-        """The job's Pareto front, so far while it runs."""
+        """The job's Pareto front; while the job runs, the front so far."""
         told = yield from self._client._ask("GET", f"/v1/jobs/{self.id}/front")
         return cast(F, self._client._as_front(told))
 
@@ -115,7 +115,7 @@ class _FrontVerbs(dict[str, Any], Generic[N]):
 
     @property
     def networks(self) -> list[N]:
-        """Its networks, best in the first objective first."""
+        """Networks of the front, best in the first objective first."""
         return [self._as_network(point) for point in self["points"]]
 
     @property
@@ -213,13 +213,13 @@ class _NetworkVerbs(dict[str, Any]):
 
     @asked
     def details(self) -> Steps[Told]:
-        """Its layers in forward order, and every number with its source."""
+        """The network with its layers in forward order, and every number with its source."""
         told: Told = yield from self._client._ask("GET", f"/v1/jobs/{self._job_id}/architectures/{self.id}")
         return told
 
     @asked
     def export(self, *formats: str, folder: str | Path = "exports", weights: str | None = None) -> Steps[ExportAnswer]:
-        """Export it, wait, and download the archive.
+        """Export the network, wait, and download the archive.
 
         Args:
             formats: each in a folder of the archive; none: `load.py` and `model.onnx` in one.

@@ -43,7 +43,7 @@ class Verbs(Transfers, Generic[J, F]):
 
     @asked
     def who(self) -> Steps[Told]:
-        """Who one is there."""
+        """The key that the client asks with, and what it may do."""
         return (yield from self._ask("GET", "/v1/session"))
 
     # --- jobs -------------------------------------------------------------------------------------
@@ -71,7 +71,7 @@ class Verbs(Transfers, Generic[J, F]):
 
     @asked
     def verb(self, job_id: str, verb: str) -> Steps[Told]:
-        """`cancel`, `pause`, `resume`, `stop`, `retry` or `restore`."""
+        """Do `cancel`, `pause`, `resume`, `stop`, `retry` or `restore`."""
         return (yield from self._ask("POST", f"/v1/jobs/{job_id}/{verb}"))
 
     @asked
@@ -92,12 +92,12 @@ class Verbs(Transfers, Generic[J, F]):
 
     @asked
     def share(self, job_id: str, shared: bool) -> Steps[Told]:
-        """Let the keys of one's group look at a job, or no longer."""
+        """Share a job with the keys of your group, or stop sharing it."""
         return (yield from self._ask("POST", f"/v1/jobs/{job_id}/sharing", json={"shared": shared}))
 
     @asked
     def data(self, job_id: str) -> Steps[Told]:
-        """What a job's data are: what was read and left out, classes, columns, splits."""
+        """What was read of a job's data and left out, with classes, columns and splits."""
         return (yield from self._ask("GET", f"/v1/jobs/{job_id}/data"))
 
     @asked
@@ -290,7 +290,7 @@ class Verbs(Transfers, Generic[J, F]):
 
     @asked
     def add_webhook(self, url: str, states: list[str]) -> Steps[Told]:
-        """Have an address told of states of your jobs; the answer holds its secret."""
+        """Send the states of your jobs to an address; the answer holds the secret that signs the messages."""
         return (yield from self._ask("POST", "/v1/webhooks", json={"url": url, "states": states}))
 
     @asked

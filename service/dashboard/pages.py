@@ -13,12 +13,14 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from job.versions import Outline, outline
 from service import jobs
+from service.api import problems
 from service.api.answers import takes_gzip
 from service.api.schemas import JobOut
 from service.auth.guard import OPEN_PAGE, READ, READ_PAGE, Gatekeeper, PageRefused
@@ -61,6 +63,7 @@ def install(app: FastAPI) -> None:
     """Add the pages and their static files to the app."""
     app.include_router(router)
     app.add_exception_handler(PageRefused, _refused)
+    app.add_exception_handler(HTTPException, _no_page)
     app.mount("/static", _Static(directory=HERE / "static"), name="static")
 
 
@@ -213,6 +216,15 @@ def _troubles(request: Request) -> list[str]:
     watch: BrokerWatch | None = getattr(request.app.state, "broker_watch", None)
     found = [] if settings is None else troubles(settings.data_dir)
     return [*found, *([watch.trouble] if watch is not None and watch.trouble is not None else [])]
+
+
+async def _no_page(request: Request, error: Exception) -> Response:
+    """An address that nothing answers: a page for who asks for pages, a problem for programs."""
+    assert isinstance(error, HTTPException)
+    if error.status_code != 404 or "text/html" not in request.headers.get("accept", ""):
+        return await problems.http_error(request, error)
+    detail = f"There is nothing at {request.url.path[:200]}. It may have moved, or the address is misspelled."
+    return page(request, "refused.html", status=404, title="No such page", detail=detail)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

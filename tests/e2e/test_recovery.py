@@ -122,7 +122,7 @@ def test_stopped_keeps_the_front_so_far_even_if_it_was_paused_and_its_runner_is_
     assert 0.01 * 2000 < len(evaluated) < 2000
     assert front
     assert all(test_accuracy is not None for *_, test_accuracy in front)
-    with pytest.raises(ClientError, match="is succeeded and cannot be stopped"):
+    with pytest.raises(ClientError, match="has succeeded and cannot be stopped"):
         client.verb(job["id"], "stop")
 
 

@@ -19,6 +19,7 @@ from service.auth import keys
 from service.cli import app
 from service.consistency import compare
 from service.embedded import EmbeddedServers
+from service.folder_lock import FolderLock
 from service.settings import Settings
 from service.store import leases, nodes, schema
 from service.store.models import Artifact, Job, WorkerNode
@@ -98,6 +99,16 @@ def test_a_stream_ends_when_its_key_is_revoked(
 
 def found(settings: Settings) -> dict[str, doctor.Finding]:
     return {one.name: one for one in doctor.examine(settings)}
+
+
+def test_the_doctor_knows_the_roots_of_a_winnow_up_that_runs(settings: Settings) -> None:
+    silent = settings.model_copy(update={"data_roots": None})
+    assert doctor._roots(silent).verdict == "warning"
+    lock = FolderLock(settings.data_dir, "http://127.0.0.1:8420")
+    try:
+        assert (doctor._roots(silent).verdict, doctor._roots(silent).advice) == ("ok", "")
+    finally:
+        lock.release()
 
 
 def test_the_doctor_says_what_is_wrong_and_what_to_do(settings: Settings, database: Database) -> None:

@@ -301,12 +301,20 @@ class TestWords:
 
     def test_the_chosen_network_stands_beside_the_original(self) -> None:
         front = {
-            "points": [{"architecture_id": "x", "metrics": {"accuracy": 0.5, "macs": 10.0}}],
+            "points": [
+                {
+                    "architecture_id": "x",
+                    "metrics": {"accuracy": 0.5, "macs": 10.0},
+                    "intervals": {"accuracy": [0.4, 0.6]},
+                }
+            ],
             "reference": {"name": "checkpoint", "metrics": {"accuracy": 0.6, "macs": 25.0}},
         }
 
         table = beside_the_original(front, "x")
 
+        assert list(table.columns[1].cells) == ["50.00 % ±10.0", "10"]
+        assert list(table.columns[2].cells) == ["60.00 %", "25"]
         assert list(table.columns[3].cells) == ["1.20", "2.50"]
 
 

@@ -75,12 +75,12 @@ def test_the_summed_gradient_equals_separate_backward_passes(supernet):
 
 
 def test_no_gradient_flows_through_the_teacher(supernet):
-    """Where only the biggest network has weights, the sandwich leaves the biggest's own gradient."""
+    """Where only the largest network has weights, the sandwich leaves the biggest's own gradient."""
     x, y = batch()
     alone = copy.deepcopy(supernet)
     F.cross_entropy(alone(x, SPACE.largest()), y, label_smoothing=0.1).backward()
     BigNAS(BigNASOptions(num_random=0)).step(Passes(supernet), Batch.of(x, y), np.random.default_rng(0))
-    # The smallest network is one block deep, so second blocks belong to the biggest alone.
+    # The smallest network is one block deep, so second blocks belong to the largest alone.
     for s in (1, 2, 3):
         for name, parameter in supernet.slots[f"stage{s}_block2"].named_parameters():
             expected = alone.slots[f"stage{s}_block2"].get_parameter(name).grad
@@ -88,7 +88,7 @@ def test_no_gradient_flows_through_the_teacher(supernet):
 
 
 def test_the_students_see_no_labels(supernet):
-    """With other labels only the biggest network's gradient changes."""
+    """With other labels only the largest network's gradient changes."""
     x, y = batch()
 
     def students_gradient(labels):

@@ -1,4 +1,4 @@
-"""Passes: regularisation of the biggest network, recomputation, precision, and losses in parts."""
+"""Passes: regularisation of the largest network, recomputation, precision, and losses in parts."""
 
 import copy
 

@@ -108,7 +108,7 @@ class BigNAS:
 
 
 class Teacher:
-    """The biggest network's prediction of one batch, without gradient."""
+    """The largest network's prediction of one batch, without gradient."""
 
     def __init__(self, output: Output) -> None:
         self._output = output.detach()

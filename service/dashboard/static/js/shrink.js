@@ -17,6 +17,7 @@ export function planned(take, trouble) {
       byId("plan").replaceChildren(...shown(plan));
       take(plan.job);
     } catch (error) {
+      byId("plan").replaceChildren();  // nobody takes an earlier plan for this one
       trouble(error.message);
     }
     button.disabled = false;
@@ -39,7 +40,7 @@ function limits(words) {
 
 function shown({ decisions, estimate }) {
   const rows = decisions.map(({ what, value, why, change }) =>
-    el("tr", {}, el("th", { scope: "row" }, what), el("td", {}, value), el("td", {}, why), el("td", {}, el("code", {}, change))),
+    el("tr", {}, el("th", { scope: "row" }, what), el("td", { class: "wraps" }, value), el("td", { class: "wraps" }, why), el("td", {}, el("code", {}, change))),
   );
   const head = ["What", "Decided", "Because", "Change it in"].map((word) => el("th", { scope: "col" }, word));
   const table = el("table", { class: "data still" }, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...rows));
