@@ -1,7 +1,7 @@
 """Checks Winnow's English: `python docs/prose.py` lists what the house style (`docs/style.toml`) does not allow.
 
-It reads README, pages, the unreleased part of the changelog, docstrings of public modules, error messages, the texts
-of the API's description, the help of commands, and the dashboard's templates.
+It reads README, pages, the unreleased part of the changelog, docstrings, error messages and every other sentence in
+code, the texts of the API's description, the help of commands, and the dashboard's templates.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Text:
 
     where: str
     prose: str
+    alone: bool = False  # read without what stands around it, as the help of one field is
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class Finding:
 END = re.compile(r"(?<!e\.g)(?<!i\.e)(?<!etc)(?<!al)(?<!vs)(?<=[.!?])[\"')*]*\s+(?=[\"'(*]*[A-Z0-9`])")
 # What counts as one word, and is none of ours: code, numbers with units, paths.
 CODE = re.compile(r"`+[^`]+`+")
+# A text in code that people read: it begins and ends as a sentence does.
+SENTENCE = re.compile(r"[A-Z`][^\n]* [^\n]* [^\n]* [^\n]*[.!?]")
 PAUSE = re.compile(r"[;:]\s+")
 
 
@@ -64,6 +67,9 @@ def sentences(prose: str) -> list[str]:
 
 def check(text: Text) -> Iterator[Finding]:
     """What is wrong with a text."""
+    for pattern, advice in style()["alone"].items():
+        if text.alone and re.match(pattern, text.prose):
+            yield Finding(text.where, "alone", text.prose[:90], advice)
     for sentence in sentences(text.prose):
         plain = CODE.sub("CODE", sentence)
         yield from _fragments(text.where, sentence)
@@ -153,24 +159,25 @@ def unreleased(changelog: str) -> str:
 
 
 def of_module(name: str, source: str) -> Iterator[Text]:
-    """Docstrings of what is public in a module, and the messages of its errors."""
+    """Docstrings of a module, the messages of its errors, and whatever else in it is a sentence."""
     tree = ast.parse(source)
-    yield from _docstrings(name, tree)
+    others: set[ast.expr] = set()  # docstrings, and the parts of what is put together
     for node in ast.walk(tree):
-        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+        if isinstance(node, ast.JoinedStr):
+            others |= set(node.values)
+        elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            if isinstance(node.body[0], ast.Expr):
+                others.add(node.body[0].value)
+            line = 1 if isinstance(node, ast.Module) else node.lineno
+            yield from (Text(f"{name}:{line}", part) for part in parts_of(ast.get_docstring(node) or ""))
+        elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             for argument in node.exc.args[:1]:
+                others.add(argument)
                 if (said := _literal(argument)) and " " in said:
                     yield Text(f"{name}:{node.lineno}", said)
-
-
-def _docstrings(name: str, node: ast.AST) -> Iterator[Text]:
-    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-        return
-    if isinstance(node, ast.Module) or not node.name.startswith("_"):
-        line = 1 if isinstance(node, ast.Module) else node.lineno
-        yield from (Text(f"{name}:{line}", part) for part in parts_of(ast.get_docstring(node) or ""))
-        for child in node.body:
-            yield from _docstrings(name, child)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.expr) and node not in others and SENTENCE.fullmatch(said := _literal(node).strip()):
+            yield Text(f"{name}:{node.lineno}", said)
 
 
 def parts_of(docstring: str) -> Iterator[str]:
@@ -205,15 +212,16 @@ def of_api() -> Iterator[Text]:
     from service.settings import Settings
 
     description = create_app(Settings(database_url="postgresql://x/x", redis_url="redis://x")).openapi()
-    seen: set[str] = set()
+    seen: set[tuple[str, bool]] = set()
 
     def walk(node: object, where: str) -> Iterator[Text]:
         if isinstance(node, Mapping):
             for key, value in node.items():
                 if key in ("description", "summary") and isinstance(value, str):
-                    if value not in seen:
-                        seen.add(value)
-                        yield from (Text(f"openapi{where}", part) for part in parts_of(value))
+                    alone = "/properties/" in where
+                    if (value, alone) not in seen:
+                        seen.add((value, alone))
+                        yield from (Text(f"openapi{where}", part, alone) for part in parts_of(value))
                 elif key not in ("example", "examples", "default"):
                     yield from walk(value, f"{where}/{key}")
         elif isinstance(node, list):
@@ -278,11 +286,10 @@ def pages() -> list[Path]:
 
 
 def modules() -> list[Path]:
-    """Every module of the packages, private ones left out."""
+    """Every module of the packages."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     packages = project["tool"]["importlinter"]["root_packages"]
-    found = [path for package in packages for path in (ROOT / package).rglob("*.py")]
-    return sorted(path for path in found if not path.stem.startswith("_") or path.stem == "__init__")
+    return sorted(path for package in packages for path in (ROOT / package).rglob("*.py"))
 
 
 def texts() -> Iterator[Text]:

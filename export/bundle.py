@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from export.contents import BundleContents, write_architecture
 from export.kept_samples import keep_samples
 from export.scores import Promise
 from export.tested import range_table
+from export.tools import without_room
 from export.verify import verify
 from job.formats import unasked
 from plugins import kinds
@@ -85,7 +87,8 @@ def write_bundle(
 
     Raises:
         VerificationError: what was written does not behave like the network, or not as the front says.
-        OSError: the disk is full, say; nothing is left behind.
+        CannotWrite: there is no room on the disk, or a format cannot hold the network after all; nothing is left
+            behind.
     """
     inputs = named(inputs)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -112,6 +115,10 @@ def write_bundle(
         shutil.rmtree(folder, ignore_errors=True)
         draft.rename(folder)
         packed.rename(archive)
+    except Exception as error:
+        if (full := without_room(error, (draft.parent, Path(tempfile.gettempdir())))) is not None:
+            raise full from error
+        raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
         packed.unlink(missing_ok=True)

@@ -136,7 +136,7 @@ def _repeated(x_NHSC: Tensor, times: int) -> Tensor:
 
 
 def _unseen(attention_mask_NS: Tensor, tokens: int, seen: int, window: int) -> Tensor:
-    """What is added to scores: 0 where a query sees a key, a very low number where it does not."""
+    """What is added to scores: 0 where a query sees a key, the lowest number where it does not."""
     keys_S = torch.arange(seen, device=attention_mask_NS.device)
     queries_T1 = (torch.arange(tokens, device=attention_mask_NS.device) + (seen - tokens))[:, None]
     sees_TS = keys_S <= queries_T1

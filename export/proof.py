@@ -96,7 +96,7 @@ def _format_checked(
     except UnknownPluginError as error:
         yield f"{shown}: {error}", False
         return
-    if (why := missing(module)) is not None:
+    if (why := missing(module, part)) is not None:
         yield f"{shown}: {why}", False
         return
     home = folder / name if (folder / name).is_dir() else folder

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from export.contents import Part
 from export.generation import Continuation, continuation
 from export.scores import Promise, Score, against
+from export.tools import packages_of
 from plugins.entries import packages_of_others
 from plugins.kinds import FORMATS
 from quantization.quantizable import applied_to
@@ -391,7 +392,7 @@ def run_clean(
         np.save(work / "prompts.npy", wanted.prompts)
     count = 0 if wanted is None else wanted.count
     threads = str(torch.get_num_threads())
-    script = f"PACKAGES = {tuple(module.PACKAGES)!r}\n{module.RELOAD}{CHECKER}"
+    script = f"PACKAGES = {packages_of(module, part)!r}\n{module.RELOAD}{CHECKER}"
     ours = sorted(own_packages() | packages_of_others())
     asked = [str(folder), str(work), ",".join(map(str, sizes)), str(count), part, *ours]
     # Tools that cannot live beside Winnow have a Python of their own.

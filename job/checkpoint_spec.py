@@ -43,7 +43,7 @@ class FoundSpec(Part):
     dtype: str = Field(default="float32", description="Type of its numbers.")
     fresh: tuple[str, ...] = Field(default=(), description="Parameters that it lacks and that start fresh.")
     dropped: tuple[str, ...] = Field(default=(), description="Tensors of it that are not used.")
-    notes: tuple[str, ...] = Field(default=(), description="What else to know of it.")
+    notes: tuple[str, ...] = Field(default=(), description="What else to know of the checkpoint.")
 
     @property
     def classifies(self) -> bool:

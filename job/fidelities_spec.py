@@ -28,7 +28,7 @@ Rung = Annotated[int, Field(ge=1, le=100_000_000)]
 
 class FidelitiesSpec(InnerPart):
     """How far networks heal before they are chosen, and how many. Rungs are the first steps of the healing that the job
-    asks for, so what a chosen network has healed is not done again."""
+    asks for, so a chosen network does not repeat them."""
 
     steps: Annotated[tuple[Rung, ...], Field(min_length=1, max_length=5)] | None = Field(
         default=None,
@@ -42,7 +42,7 @@ class FidelitiesSpec(InnerPart):
     )
     budget: Annotated[int, Field(ge=1, le=10**12)] | None = Field(
         default=None,
-        description="Steps of healing that the choice may cost in all; as many networks heal as it suffices for.",
+        description="Healing steps that the choice may take in all, which decides how many networks heal.",
     )
     keep: Annotated[float, Field(gt=0, le=1, description="Share of the networks of a rung that go on to the next.")] = (
         0.5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from job.spec import JobSpec
@@ -72,6 +72,18 @@ def refusal(name: str, subject: Subject) -> str | None:
 def possible(subject: Subject) -> tuple[str, ...]:
     """Formats that a network can have."""
     return tuple(name for name in FORMATS.every_options() if refusal(name, subject) is None)
+
+
+def refuse_for_all(names: Sequence[str], spec: JobSpec) -> None:
+    """Refuse formats that the largest network of a resolved job cannot have, and so none that the job may find.
+
+    Raises:
+        UnknownPluginError: there is no format of a name.
+        FormatRefused: no network of the job can have one.
+    """
+    space = spec.supernet.space()
+    subject = subject_of(spec, space.name, space.layers(space.largest()))
+    wanted(names, replace(subject, quantized=spec.quantization is not None))
 
 
 def wanted(names: Sequence[str], subject: Subject) -> tuple[str, ...]:

@@ -26,10 +26,10 @@ class BaselineSpec(InnerPart):
     """A published network of the same data, shown beside the front."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)] = Field(description="Name of the network.")
-    accuracy: Annotated[float, Field(ge=0, le=1)] = Field(description="Its accuracy as published, 0 to 1.")
-    latency_ms: Milliseconds | None = Field(default=None, description="Its latency as published.")
-    macs: Annotated[int, Field(gt=0)] | None = Field(default=None, description="Its multiply-accumulates.")
-    params: Annotated[int, Field(gt=0)] | None = Field(default=None, description="Its parameters.")
+    accuracy: Annotated[float, Field(ge=0, le=1)] = Field(description="Published accuracy, 0 to 1.")
+    latency_ms: Milliseconds | None = Field(default=None, description="Published latency.")
+    macs: Annotated[int, Field(gt=0)] | None = Field(default=None, description="Published multiply-accumulates.")
+    params: Annotated[int, Field(gt=0)] | None = Field(default=None, description="Published parameters.")
     source: Annotated[str, Field(max_length=200, description="Where the numbers are from.")] = ""
 
 
@@ -46,40 +46,55 @@ class GradientSpec(InnerPart):
         ),
     ] = ("cpu-onnxruntime",)
     latency_weights: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(
-        default=(), max_length=MAX_NETWORKS, description="One network each; 0: latency does not count."
+        default=(),
+        max_length=MAX_NETWORKS,
+        description="Weights of latency in the loss, one network for each; 0: latency does not count.",
     )
     budgets_ms: tuple[Milliseconds, ...] = Field(
-        default=(), max_length=MAX_NETWORKS, description="Instead of weights: one network each, within so many ms."
+        default=(),
+        max_length=MAX_NETWORKS,
+        description="Budgets in place of weights: one network for each, within that many milliseconds.",
     )
     loss: Literal["add_linear", "mul_log"] = Field(
         default="add_linear",
         description="`add_linear`: CE + weight (E - ref) / ref; `mul_log`: scale CE (log E / log ref)^weight.",
     )
     reference_ms: Milliseconds | None = Field(
-        default=None, description="`ref` of the losses; null: what is expected when every option is as likely."
+        default=None,
+        description="`ref` of the losses; null: the latency that is expected when all options are equally likely.",
     )
     mode: Literal["two", "full", "reinforce"] = Field(
         default="two",
-        description="Two candidates of a block compared a step, all of them, or rewards alone (no gradient).",
+        description="`two` compares two candidates of each block in a step, `full` all of them; `reinforce` has "
+        "rewards and no gradient.",
     )
-    warmup_epochs: Annotated[int, Field(ge=0, le=100_000, description="Weights alone, every path as likely.")] = 40
+    warmup_epochs: Annotated[
+        int, Field(ge=0, le=100_000, description="Epochs that train the weights alone, with every path equally likely.")
+    ] = 40
     warmup_learning_rate: Annotated[float, Field(gt=0, le=100)] = Field(
         default=0.05, description="Learning rate of the warm-up."
     )
     warmup_lr_decay_epochs: Annotated[float, Field(gt=0)] | None = Field(
-        default=None, description="Null: as `training.lr_decay_epochs`; where that is null, a 150th of the warm-up."
+        default=None,
+        description="Epochs in which the rate of the warm-up falls; null: `training.lr_decay_epochs`, or else "
+        "a 150th of the warm-up.",
     )
     learning_rate: Annotated[
         float, Field(gt=0, le=10, description="Learning rate of Adam over the architecture parameters.")
     ] = 1e-3
     first_epoch: Annotated[int, Field(ge=0, description="Epochs of the search before the architecture moves.")] = 1
-    every: Annotated[int, Field(ge=1, description="Weight steps between its steps.")] = 5
-    steps: Annotated[int, Field(ge=1, le=1000, description="Its steps at a time.")] = 1
+    every: Annotated[int, Field(ge=1, description="Weight steps between two steps of the architecture.")] = 5
+    steps: Annotated[int, Field(ge=1, le=1000, description="Steps of the architecture at a time.")] = 1
     held_out_share: Annotated[
-        float, Field(gt=0, lt=1, description="Share of the training examples that it alone learns from in the search.")
+        float,
+        Field(
+            gt=0,
+            lt=1,
+            description="Share of the training examples that only the architecture learns from in the search.",
+        ),
     ] = 0.1
     held_out_batch_size: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="Examples of one of its steps; null: as the training's."
+        default=None, description="Examples of one step of the architecture; null: as in the training."
     )
     samples: Annotated[int, Field(ge=2, le=1000, description="Paths of one update, in mode `reinforce`.")] = 10
     final: TrainingSpec = Field(description="How each derived network is trained from scratch, with method `single`.")

@@ -37,7 +37,11 @@ class HardwareSpec(Part):
     ] = 2000
     min_within_10_percent: Annotated[
         float,
-        Field(ge=0, le=1, description="Least share of held-out networks predicted within 10 %; below it, measure."),
+        Field(
+            ge=0,
+            le=1,
+            description="Least share of held-out networks predicted within 10 %; below it, every network is measured.",
+        ),
     ] = 0.9
     margin_quantile: Annotated[
         float,

@@ -53,8 +53,8 @@ class HealingSpec(DistillationOptions, InnerPart):
     )
     data: DataSpec | None = Field(
         default=None,
-        description="What is learned from, where it is not the job's training data; networks are judged and tested on "
-        "the job's.",
+        description="Data to learn from in place of the job's training data. Networks are still judged and tested "
+        "on the job's.",
     )
     steps: Annotated[int, Field(ge=1, le=100_000_000)] | None = Field(
         default=None,
@@ -68,7 +68,7 @@ class HealingSpec(DistillationOptions, InnerPart):
     )
     minutes: Annotated[float, Field(gt=0, le=1_000_000)] | None = Field(
         default=None,
-        description="For each network; made steps once, from the pace of its first ones where it begins.",
+        description="Minutes for each network. The pace of its first steps says, once, how many steps that is.",
     )
     batch_size: Annotated[int, Field(ge=2, le=1_000_000)] | None = Field(
         default=None, description="Examples of a step; null: as in the training."
@@ -87,7 +87,8 @@ class HealingSpec(DistillationOptions, InnerPart):
         int, Field(ge=1, le=1000, description="Times that a network is validated; the best of these is kept.")
     ] = 10
     patience: Annotated[int, Field(ge=1)] | None = Field(
-        default=3, description="Validations without a better one after which a network is done; null: never."
+        default=3,
+        description="Healing ends after this many validations without a better one; null: it never ends early.",
     )
 
     @model_validator(mode="before")

@@ -53,15 +53,15 @@ class QuantizationSpec(InnerPart):
     )
     embeddings: Annotated[tuple[Literal[4, 8, 32], ...], Field(max_length=3)] = Field(
         default=(),
-        description="Widths of tables of words, from 4, 8 and 32, heads that are tied to them included; empty: they "
-        "keep full precision and no policy speaks of them.",
+        description="Widths that tables of words may have, and heads tied to them, from 4, 8 and 32. Empty: they "
+        "keep full precision, and no policy names them.",
         examples=[[8, 32]],
     )
     observer: Literal["minmax", "percentile", "kl"] = Field(
         default="kl", description="How the range of an activation follows from what calibration saw of it."
     )
     calibration_examples: Annotated[
-        int, Field(ge=16, le=100_000, description="Training examples that say which values activations have.")
+        int, Field(ge=16, le=100_000, description="Training examples from which the ranges of activations are taken.")
     ] = 100
     sensitivity: bool = Field(
         default=True, description="Score every layer at every width first, and start the search from what that says."

@@ -15,7 +15,7 @@ TASK_METRICS = ("task_accuracy", "task_accuracy_norm", "task_accuracy_bytes")
 class TaskSpec(InnerPart):
     """Multiple-choice questions: the continuation with the largest log-likelihood is the answer."""
 
-    name: Annotated[str, Field(min_length=1, max_length=100, description="For people, such as `arc_easy`.")]
+    name: Annotated[str, Field(min_length=1, max_length=100, description="Name for people, such as `arc_easy`.")]
     path: Annotated[
         str,
         Field(
@@ -35,7 +35,7 @@ class TaskSpec(InnerPart):
         str,
         Field(
             max_length=10,
-            description="Between a query and each of its choices, for JSON lines; task files have their own.",
+            description="Text between a query and each of its choices, for JSON lines; task files have their own.",
         ),
     ] = " "
 

@@ -96,8 +96,8 @@ class SupernetSpec(OfCheckpoint):
     )
     pretrained: str | tuple[str, ...] | None = Field(
         default=None,
-        description="Folder of a Hugging Face checkpoint: config.json and safetensors; of the family `stitched` a list "
-        "of two or more.",
+        description="Folder of a checkpoint of Hugging Face, timm or torchvision: config.json and safetensors; of the "
+        "family `stitched` a list of two or more.",
         examples=["/models/deit-tiny", ["/models/deit-tiny", "/models/deit-small"]],
     )
     reuse: Annotated[str, Field(max_length=32)] | None = Field(
@@ -108,15 +108,15 @@ class SupernetSpec(OfCheckpoint):
     )
     deployable: tuple[Literal["vllm", "gguf", "huggingface"], ...] = Field(
         default=(),
-        description="Only networks that all of these engines run as they are, without zeros to fill up: query heads "
+        description="Engines that must run every network as it is, without zeros to fill up: query heads "
         "stay, widths are multiples of 256 (vllm) or 32 (gguf), layers are alike (huggingface), the first layer keeps "
-        "attention. Only decoders have it.",
+        "attention. Only decoders can have it.",
         examples=[["vllm", "gguf"]],
     )
     importance: Literal["activation", "weight"] | None = Field(
         default=None,
-        description="Put the most important neurons and heads of a checkpoint first, by what they contribute on "
-        "training data or by the norm of their weights, so that narrower networks keep the best. Null: leave them.",
+        description="Put the most important neurons, heads and channels of a checkpoint first, by what they contribute "
+        "on training data or by the norm of their weights, so that narrower networks keep the best. Null: leave them.",
     )
 
     @model_validator(mode="before")
@@ -202,8 +202,8 @@ class SearchSpec(Part):
     ] = 0
     warm_start: bool = Field(
         default=False,
-        description="Learn from what other jobs have evaluated of the supernet that is reused; it is not asked again, "
-        "counts as no evaluation, and may be on the front.",
+        description="Learn from what other jobs have evaluated of the reused supernet. Those networks are not "
+        "evaluated again, count as no evaluation, and may be on the front.",
     )
     seed_architectures: Annotated[
         tuple[dict[str, StrictInt | StrictFloat | StrictStr | StrictBool], ...],
@@ -211,8 +211,8 @@ class SearchSpec(Part):
     ] = ()
     fidelities: FidelitiesSpec | None = Field(
         default=None,
-        description="Networks of the search heal a little and are chosen by that, for the best front after healing; "
-        "null: they are chosen as they are found.",
+        description="Networks of the search heal a little, and their scores after that choose among them, for the "
+        "best front after healing. Null: they are chosen as they are found.",
     )
     options: dict[str, float | int | str | None] = Field(
         default_factory=dict,
@@ -242,7 +242,7 @@ class JobSpec(Part):
         json_schema_extra=lambda schema: schema.pop("required", None),
     )
 
-    name: Annotated[str, Field(max_length=200, description="For people; need not be unique.")] = ""
+    name: Annotated[str, Field(max_length=200, description="Name for people; it need not be unique.")] = ""
     recipe: RecipeName = Field(default=Recipe(DEFAULT_RECIPE), description="A paper's defaults, such as `bignas`.")
     supernet: SupernetSpec = Field(description="The space, and what its networks start from.")
     data: DataSpec = Field(description="What the networks learn from and are scored on.")
@@ -253,9 +253,13 @@ class JobSpec(Part):
     constraints: Annotated[
         tuple[ConstraintSpec, ...], Field(max_length=16, description="Limits on metrics that are not objectives.")
     ] = ()
-    scoring: ScoringSpec = Field(default=ScoringSpec(), description="What else networks are asked.")
+    scoring: ScoringSpec = Field(
+        default=ScoringSpec(), description="What networks are asked besides their validation data."
+    )
     search: SearchSpec = Field(description="How the space is searched.")
-    quantization: QuantizationSpec | None = Field(default=None, description="Null: nothing is quantized.")
+    quantization: QuantizationSpec | None = Field(
+        default=None, description="Which quantization policies are searched; null: nothing is quantized."
+    )
     gradient: GradientSpec | None = Field(default=None, description="A search by gradient; see docs/proxylessnas.md.")
     healing: HealingSpec | None = Field(
         default=None, description="Networks of the front are trained further with their parent; null: none is."
@@ -263,7 +267,7 @@ class JobSpec(Part):
     hardware: HardwareSpec = Field(default_factory=HardwareSpec, description="How latencies are obtained.")
     needs: NeedsSpec = Field(default_factory=NeedsSpec, description="What the worker must have.")
     labels: Annotated[Labels, Field(description="Words to find it by, such as `nightly` or `team=vision`.")] = ()
-    notes: Annotated[str, Field(max_length=MAX_NOTES, description="For people.")] = ""
+    notes: Annotated[str, Field(max_length=MAX_NOTES, description="Notes for people.")] = ""
     priority: Annotated[Priority, Field(description="Workers take the waiting job with the highest number first.")] = 0
     version: int = Field(default=JOB_VERSION, description="Version of this format; a request may leave it out.")
 

@@ -37,7 +37,9 @@ class TrainingSpec(TrainingOptions, _Method):
             "many epochs, to show what sharing weights costs; 0: nothing is shown.",
         ),
     ] = 0.0
-    seed: Annotated[int, Field(ge=0, lt=2**31, description="Split, initial weights and batches.")] = 0
+    seed: Annotated[
+        int, Field(ge=0, lt=2**31, description="Seed of the split, the initial weights and the batches.")
+    ] = 0
     options: dict[str, float | int | bool | str] = Field(
         default_factory=dict,
         validate_default=True,

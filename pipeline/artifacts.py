@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from export.bundle import sha256_of
+from export.tools import is_disk_full
 from service.depot import Depot, depot_of
 from service.settings import Settings
 
@@ -142,10 +142,3 @@ class ArtifactStore:
         need = sum(value.numel() * value.element_size() for value in tensors.values())
         free = shutil.disk_usage(self.root).free
         return f"No room on the disk of {self.root} for {path}: it needs {need:,} bytes and {free:,} are free."
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Whether an error of the file system or of safetensors says that there is no room."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    return isinstance(error, SafetensorError) and "os error 28" in str(error).lower()

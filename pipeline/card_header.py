@@ -1,4 +1,4 @@
-"""The head of a model card, as the Hugging Face Hub reads it: licence, base model, data, metrics, library."""
+"""The head of a model card, as the Hugging Face Hub reads it: licence, base model, data, metrics; and the paper."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from job.spec import JobSpec
+from plugins.kinds import RECIPES
 from search_space.joined import PARTS
 from supernet.data import Dataset
 
@@ -19,6 +20,8 @@ TASKS = {
     "bert": "text-classification",
     "two_tower": "zero-shot-image-classification",
 }
+# How recipes name the paper that they are of, at the beginning of their text.
+PAPER = re.compile(r"(?P<name>[^\n(]+) \(arXiv (?P<number>\d{4}\.\d{4,5})\)")
 # A licence is a word of the Hub's list.
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 
@@ -60,3 +63,13 @@ def card_header(spec: JobSpec, data: Dataset, formats: Sequence[str]) -> str:
     if names:
         said["base_model"] = names if len(names) > 1 else names[0]
     return f"---\n{yaml.safe_dump(said, sort_keys=False, allow_unicode=True)}---\n\n"
+
+
+def cited(spec: JobSpec) -> list[str]:
+    """The paper that a job's recipe is of, as lines of Markdown; none where the recipe names none."""
+    name = spec.recipe.value
+    paper = PAPER.match(RECIPES.load(name).__doc__ or "")
+    if paper is None:
+        return [f"Winnow's recipe `{name}`, with the options below."]
+    link = f"[arXiv:{paper['number']}](https://arxiv.org/abs/{paper['number']})"
+    return [f"Winnow's recipe `{name}`, with the options below. To be cited: {paper['name']}, {link}."]

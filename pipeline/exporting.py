@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,8 @@ from export.scores import Promise
 from job.spec import JobSpec
 from job.versions import read_job
 from pipeline import samples
-from pipeline.artifacts import ArtifactStore
-from pipeline.card_header import card_header, licence_of
+from pipeline.artifacts import ArtifactDamaged, ArtifactStore
+from pipeline.card_header import card_header, cited, licence_of
 from pipeline.check import said_of
 from pipeline.environment import Environment, describe
 from pipeline.own_data import companion_files, job_data, without_tokenizer
@@ -42,6 +42,7 @@ from supernet.evaluator import Evaluator
 from supernet.flat import load_tensors
 from supernet.network import Supernet
 
+T = TypeVar("T")
 # The format that is of a whole front.
 SHARED = "supernet"
 FROM_SOURCE = (
@@ -106,9 +107,10 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
     """Extract, calibrate, write, reload, compare and pack one architecture.
 
     Raises:
-        ArtifactDamaged: the supernet's file is not what was written.
+        CannotWrite: there is no room on the disk, or a format cannot hold the network after all.
         VerificationError: what was written does not behave like the network, or not as the front says.
-        CannotExport: the job's space has changed, or its front has no number of the network.
+        CannotExport: the job's space has changed, its front has no number of the network, or the file of the supernet
+            or of the kept samples is gone, or is not what was written.
         DataError: the job kept no samples, and its data cannot be read any more.
     """
     spec = read_job(order.job.spec)
@@ -117,9 +119,9 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
         architecture = space.architecture(**order.evaluation.values)
     except ValueError as error:
         raise CannotExport(f"The space of this job has changed since this network was evaluated. {error}") from error
-    kept = _kept(order, spec, artifacts, decoding)
+    kept, weights = _kept(order, spec, artifacts, decoding), order.weights
     supernet = Supernet(alone(space, architecture) if order.trained_alone else spec.supernet.space())
-    load_tensors(supernet, artifacts.load(order.weights.path, order.weights.sha256))
+    load_tensors(supernet, _whole(order, spec, weights, lambda: artifacts.load(weights.path, weights.sha256)))
     evaluator = _scored(order, spec, kept, supernet)
     scored = evaluator.network(architecture, shares=True)
     numbers, network = _numbers(order, kept, scored_as(scored, spec)), shipped(scored, spec)
@@ -139,12 +141,12 @@ def make_export(order: ExportOrder, artifacts: ArtifactStore, num_threads: int, 
         facts["weights"], facts["healing"] = order.ships, order.healed.data()
     needed = needs([type(block) for block in network.children()])
     normed = any(isinstance(module, nn.BatchNorm2d) for module in scored.modules())
-    card = _card(order, spec, architecture, numbers, environment, kept.data, needed, normed=normed)
+    card = _card(order, spec, architecture, numbers, environment, kept, needed, normed=normed)
     if (licence := licence_of(spec)) is not None:
         facts["licence"] = licence
     if order.formats:
         facts["checkpoint"] = spec.supernet.checkpoint
-        card = card_header(spec, kept.data, order.formats) + card
+    card = card_header(spec, kept.data, order.formats) + card
     layers = space.layers(architecture)
     shared = None
     if SHARED in order.formats:
@@ -205,9 +207,36 @@ def _prepared(spec: JobSpec, data: Dataset) -> dict[str, Any]:
 
 def _kept(order: ExportOrder, spec: JobSpec, artifacts: ArtifactStore, decoding: Decoding) -> Kept:
     """What the job kept of its data, or the data read again."""
-    if order.samples is not None:
-        return samples.read(artifacts, order.samples)
+    if (file := order.samples) is not None:
+        return _whole(order, spec, file, lambda: samples.read(artifacts, file))
     return samples.sampled(job_data(spec, decoding), spec.training.seed)
+
+
+# Split -> what it is for.
+USES = {"train": "training", "validation": "the search", "test": "tests"}
+# Kind of a stored file -> what it is to people.
+STORED = {
+    "supernet": "supernet",
+    "network": "trained network",
+    "healed": "healed network",
+    samples.KIND: "kept samples",
+}
+
+
+def _whole(order: ExportOrder, spec: JobSpec, file: Artifact, read: Callable[[], T]) -> T:
+    """What a stored file of the job holds.
+
+    Raises:
+        CannotExport: it is gone, or is not what was written; with what can be done.
+    """
+    try:
+        return read()
+    except ArtifactDamaged as error:
+        trained = spec.supernet.reuse if file.kind == "supernet" and spec.supernet.reuse else order.job.id
+        raise CannotExport(
+            f"The {STORED[file.kind]} of job {order.job.id} cannot be read: {error} Bring the file back from a backup "
+            f"of the artifacts and export again, or have it made anew: winnow clone {trained}."
+        ) from error
 
 
 def _scored(order: ExportOrder, spec: JobSpec, kept: Kept, supernet: Supernet) -> Evaluator:
@@ -290,12 +319,13 @@ def _card(
     architecture: Architecture,
     numbers: _Numbers,
     environment: Environment,
-    data: Dataset,
+    kept: Kept,
     needed: str,
     *,
     normed: bool,
 ) -> str:
     """The model card as Markdown, up to what was verified and the table of files."""
+    data = kept.data
     on_front = order.finalist is not None and order.finalist.position is not None
     place = (
         f"Position {order.finalist.position} of {order.front_size} on the job's Pareto front."
@@ -329,10 +359,15 @@ def _card(
             "",
             f"{spec.data.source}: {escaped(data.origin)}. Input: {data.preprocessing['input']}; "
             f"{data.preprocessing['formula']}{_constants(data.preprocessing)}{_sizing(data.preprocessing)}.",
+            "",
+            _learned(spec, kept.counts),
             *(line for note in notes for line in ("", note)),
             "",
             *_checkpoint(spec),
+            *_limits(data, numbers, timed=bool(measured)),
             "## Recipe",
+            "",
+            *cited(spec),
             "",
             "```json",
             json.dumps(spec.model_dump(mode="json"), indent=2),
@@ -399,6 +434,23 @@ def _where_from(order: ExportOrder, place: str, *, normed: bool) -> list[str]:
     ]
 
 
+def _learned(spec: JobSpec, counts: Mapping[str, int]) -> str:
+    """How many examples there were, and by whom and how long the supernet was trained on them."""
+    reused, training = spec.supernet.reuse, spec.training
+    told = ", ".join(f"{counts[name]:,} for {use}" for name, use in USES.items())
+    if spec.gradient is not None:
+        return f"Examples: {told}."
+    if reused is not None:
+        trained = f"by job {reused}"
+    elif training.epochs:
+        trained = (
+            f"for {training.epochs:,} epoch{'' if training.epochs == 1 else 's'} by the method `{training.method}`"
+        )
+    else:
+        trained = "no further than what it started from"
+    return f"Examples: {told}. The supernet was trained {trained}."
+
+
 def _constants(preprocessing: Mapping[str, Any]) -> str:
     """The numbers of the formula, where it has some: one, or one per channel."""
     if "mean" not in preprocessing:
@@ -427,6 +479,22 @@ def _checkpoint(spec: JobSpec) -> list[str]:
         *(f"- {escaped(text)}" for _, text in said_of(spec)),
         "",
     ]
+
+
+def _limits(data: Dataset, numbers: _Numbers, *, timed: bool) -> list[str]:
+    """For what the numbers do not hold."""
+    held = [
+        f"`{data.metric}` and `test_{data.metric}` are of the data named above. Nothing was measured on other data, "
+        "and not how answers differ between groups of people."
+    ]
+    if data.test.is_language:
+        length = data.test.stored.shape[1]
+        held.append(f"It was trained and scored on texts of {length:,} tokens; longer ones were not tried.")
+    if timed:
+        held.append("Times are of the devices and runtimes named above. Another device has others.")
+    if Source.PREDICTED in numbers.sources.values():
+        held.append("What is `predicted` comes of a model that was fitted to measurements; it was not measured.")
+    return ["## Limits", "", *(f"- {line}" for line in held), ""]
 
 
 def _measurement(m: Mapping[str, Any]) -> str:

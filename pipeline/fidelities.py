@@ -121,7 +121,7 @@ class Climb:
         return _evaluation(self.known.levels[0][architecture.id], score)
 
     def _share(self, of_one: float) -> float:
-        """Of the stage that is done, with a share of the network that heals now."""
+        """Share of the stage that is done, with a share of the network that heals now."""
         all_of_them = sum(self.plan.reaching(self.plan.candidates))
         climbed = min(1.0, (len(self._stored) + of_one) / all_of_them)
         return SEARCHED * self._evaluated + (1 - SEARCHED) * climbed

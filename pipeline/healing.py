@@ -326,7 +326,7 @@ class Healer:
         return steps
 
     def _checkpoints(self, architecture: Architecture) -> Checkpoints:
-        """Of a network, by its place among those whose healing was planned."""
+        """Checkpoints of a network, by its place among those whose healing was planned."""
         planned = [plan.architecture_id for plan in self._shop.reporter.records(HealingPlan)]
         return self._numbered(planned.index(architecture.id))
 

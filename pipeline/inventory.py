@@ -97,7 +97,7 @@ def copies(data: Dataset) -> tuple[str, ...]:
 def _keys(split: Split) -> list[bytes] | None:
     """What tells samples apart; None where that takes too long.
 
-    Of images in a file the sums of their pixels and squares, of anything in memory all bytes.
+    For images in a file these are the sums of their pixels and squares, for anything in memory all bytes.
     """
     if isinstance(split.stored, ImagesOnDisk):
         return [row.tobytes() for row in split.stored.moments[split.stored.rows]]

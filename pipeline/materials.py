@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor
 
+from export.tools import is_disk_full
 from job.fit import misfit
 from job.paths import PathRefused, check_paths
 from job.spec import JobSpec
-from pipeline.artifacts import DiskFull, is_disk_full
+from pipeline.artifacts import DiskFull
 from pipeline.own_data import job_data
 from pipeline.workshop import JobFailed
 from plugins.kinds import METHODS

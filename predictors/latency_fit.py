@@ -110,7 +110,7 @@ class PredictedCost:
         self._spreads: dict[str, float] = {}
 
     def __call__(self, architecture: Architecture) -> float:
-        """Of one architecture."""
+        """Prediction of one architecture."""
         return self.many([architecture])[0]
 
     def many(self, architectures: Sequence[Architecture]) -> list[float]:

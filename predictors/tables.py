@@ -148,7 +148,7 @@ class LatencyTable:
         return tuple(sorted({int(key.split("/", 1)[0]) for key in self.rows}))
 
     def _resolution(self, first: LayerSpec) -> int | None:
-        """Of the network's input, as its first layer says; None in Winnow's own form."""
+        """Resolution of the network's input, as its first layer says; None in Winnow's own form."""
         if self.form == WINNOW:
             return None
         size = first.fields().get("size")
@@ -207,7 +207,7 @@ def key_of(spec: LayerSpec) -> str:
 
 @lru_cache(REMEMBERED)
 def _whole_key(spec: LayerSpec, precision: Precision) -> str:
-    """Of a layer that is wholly at one precision."""
+    """Key of a layer that is wholly at one precision."""
     return key_of(spec.uniform(precision))
 
 

@@ -80,7 +80,7 @@ class CostOf:
     to: Callable[[Architecture], Architecture]
 
     def __call__(self, architecture: Architecture) -> float:
-        """Of one architecture."""
+        """Cost of one architecture."""
         return self.cost(self.to(architecture))
 
     def many(self, architectures: Sequence[Architecture]) -> list[float]:

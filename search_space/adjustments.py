@@ -121,6 +121,17 @@ class Options:
         ranked = all(isinstance(option, int | float) for option in (*wanted, *default))
         return tuple(sorted(wanted) if ranked else sorted(wanted, key=lambda option: order.get(option, len(order))))
 
+    def if_asked(self, choice: str, default: Sequence[Option], rule: Rule | None = None) -> tuple[Option, ...] | None:
+        """The options of a choice that a space has only where the user asks for it, by name or pattern; None: not.
+
+        Raises:
+            ValueError: as `of`.
+        """
+        if choice in self._changes or self._pattern(choice) is not None:
+            return self.of(choice, default, rule)
+        self._seen.append(choice)
+        return None
+
     def _pattern(self, choice: str) -> str | None:
         return next((key for key in self._changes if "*" in key and fnmatchcase(choice, key)), None)
 

@@ -52,7 +52,8 @@ EMBEDDINGS = (
 # Model types whose head is the embedding where config.json does not say.
 TIED = ("gemma", "gemma2", "gemma3_text", "gpt2", "smollm3")
 # Model types that take images of any side, and the key under which a configuration keeps its side then.
-ANY_SIDE = ("convnext", "convnextv2", "dinov2", "dinov2_with_registers", "efficientnet", "mobilenet_v2", "resnet")
+ANY_SIDE = ("convnext", "convnextv2", "dinov2", "dinov2_with_registers", "efficientnet", "mobilenet", "mobilenet_v2")
+ANY_SIDE += ("resnet",)
 IMAGE_SIDE = "winnow_image_size"
 # Bytes that are compared at once.
 COMPARED = 1 << 24
@@ -106,8 +107,11 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise CheckpointError(f"There is no checkpoint folder {str(folder)!r}; give the path of one with {CONFIG}.")
-    config = _json(folder / CONFIG, "a Hugging Face checkpoint has one beside its weights")
-    config |= of_timm(config)
+    config = _json(
+        folder / CONFIG,
+        'a Hugging Face checkpoint has one beside its weights; for those of timm or torchvision write {"architecture": '
+        '"resnet50"} with the name of theirs',
+    )
     tensors: dict[str, Stored] = {}
     files = _files(folder)
     for file in files:
@@ -115,6 +119,7 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
             if name in tensors:
                 raise CheckpointError(f"Tensor {name!r} of {folder} is in both {tensors[name].file} and {file}.")
             tensors[name] = stored
+    config |= of_timm(config, tensors)
     notes = []
     if files == [SINGLE] and (folder / INDEX).is_file():
         notes.append(

@@ -15,6 +15,8 @@ from typing import Annotated, Any
 import typer
 import yaml
 from rich.text import Text
+from typer.main import get_command_name
+from typer.models import CommandInfo, TyperInfo
 
 from search_space import plugins
 from service import verb_commands
@@ -42,11 +44,17 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.add_typer(db, name="db")
-app.add_typer(families, name="family")
-app.add_typer(targets, name="targets")
-app.add_typer(keys, name="keys")
-app.add_typer(webhooks, name="webhooks")
+GROUPS = {"db": db, "family": families, "targets": targets, "keys": keys, "webhooks": webhooks}
+# How `winnow --help` orders the commands.
+PANELS = {
+    "Start here": ("demo", "up", "shrink", "doctor"),
+    "Jobs": ("profile", "submit", "watch", "list", "logs", "pause", "resume", "stop", "cancel", "retry"),
+    "What a job found": ("front", "solve", "export", "verify", "measure-again", "export-study", "supernets"),
+    "Jobs made of others": ("clone", "extend", "rerun", "heal"),
+    "Care of jobs": ("edit", "share", "delete", "restore"),
+    "Data, families and devices": ("upload", "family", "targets", "measure"),
+    "Running an installation": ("api", "worker", "join", "workers", "keys", "webhooks", "mcp", "db"),
+}
 console = make_console()
 
 # An open stream of events would keep the API from ending on SIGTERM.
@@ -68,7 +76,7 @@ def options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Self-hosted neural architecture search."""
+    """Self-hosted neural architecture search: find the best networks for your data and device, and export them."""
 
 
 def main() -> None:
@@ -90,7 +98,7 @@ def demo(
         int | None, typer.Option(help="Port of the dashboard; default: the usual one, or a free one.")
     ] = None,
 ) -> None:
-    """The whole journey on real data, in about a minute and a half."""
+    """Show the whole journey on real data in about a minute and a half: train, search, measure, export."""
     from service.demo import run_demo
 
     settings = get_settings()
@@ -108,7 +116,7 @@ def demo(
 
 @app.command()
 def up(port: Annotated[int | None, typer.Option(help="Port of the API and dashboard.")] = None) -> None:
-    """API, worker and dashboard on this machine; PostgreSQL and Redis too unless outside ones are named."""
+    """Start API, worker and dashboard on this machine, and PostgreSQL and Redis unless the environment names them."""
     settings = get_settings()
     with _until_signal(), _running(settings, settings.port if port is None else port) as stack:
         docs = " (API documentation at /docs). Ctrl-C stops it."
@@ -153,7 +161,7 @@ def api(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
 ) -> None:
-    """The API and dashboard alone, on servers that the environment names."""
+    """Start the API and dashboard alone, with the PostgreSQL and Redis that the environment names."""
     settings = _with_servers()
     os.environ["WINNOW_HOST"] = host or settings.host
     refuse_open_network(settings.model_copy(update={"host": host or settings.host}))
@@ -174,7 +182,7 @@ def worker(
         float | None, typer.Option(min=1, metavar="SECONDS", help="End after this time without work.")
     ] = None,
 ) -> None:
-    """A worker: one slot for trainings and searches, one for exports."""
+    """Start a worker, with one slot for trainings and searches and one for exports."""
     _with_servers()
     patience = [] if until_idle is None else ["--until-idle", str(until_idle)]
     _become("workers.node", *patience, *(["--queues", *queues] if queues else []))
@@ -182,14 +190,14 @@ def worker(
 
 @app.command()
 def measure(name: Annotated[str, typer.Option(help="What jobs call this machine, such as jetson-kitchen.")]) -> None:
-    """Make this machine a target: jobs measure latency on it for as long as this runs."""
+    """Make this machine a target. Jobs measure latency on it for as long as this runs."""
     _with_servers()
     _become("workers.target", "--name", name)
 
 
 @app.command()
 def verify(file: Annotated[Path, typer.Argument(help="An archive of an export, or its unpacked folder.")]) -> None:
-    """Check an export again, wherever it is: every file's digest, then every format in its own tool."""
+    """Check an export again, on any machine: every file's digest, then every format in its own tool."""
     _become("export.proof", str(file))
 
 
@@ -205,10 +213,10 @@ def mcp(
 
 @app.command()
 def join(
-    job: str,
+    job: JobId,
     rank: Annotated[int, typer.Option(min=1, help="Number of this machine, from 1; the job's worker is machine 0.")],
 ) -> None:
-    """Train along with a job of several machines (`training.hosts`) until it is over."""
+    """Train a job together with other machines (`training.hosts`), until it is over."""
     _with_servers(broker=False)
     _become("workers.launch", job, "--rank", str(rank))
 
@@ -277,7 +285,7 @@ def profile(
     seed: Annotated[int | None, typer.Option(help="Seed of the random networks.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What a space costs and whether limits can be met, before anything is trained. Needs no running service."""
+    """Say what a space costs and whether limits can be met, before anything is trained. Needs no running service."""
     from service.profile import asked_for, make_profile, parse_limit
     from service.terminal import show_profile
 
@@ -311,13 +319,13 @@ def _follow(client: Client, job_id: str) -> None:
 @app.command(name="list")
 def list_(
     state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
-    text: Annotated[str | None, typer.Option(help="Part of a name or id.")] = None,
+    text: Annotated[str | None, typer.Option(help="Only jobs whose name, id or notes contain this text.")] = None,
     label: Annotated[list[str] | None, typer.Option(help="Only jobs with this label; may be repeated.")] = None,
     deleted: Annotated[bool, typer.Option("--deleted", help="Deleted jobs that can still be restored.")] = False,
-    limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="Most jobs to list.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Jobs, newest first."""
+    """List jobs, newest first."""
     with _client() as client:
         page = client.jobs(state=state, text=text, label=label, deleted=deleted or None, limit=limit)
     if as_json:
@@ -330,11 +338,11 @@ def list_(
 
 @app.command()
 def supernets(
-    space: Annotated[str | None, typer.Option(help="Only of this space, such as mobilenet/digits.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
+    space: Annotated[str | None, typer.Option(help="Only supernets of this space, such as mobilenet/digits.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="Most supernets to list.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Trained supernets, newest first: `supernet: {reuse: ID}` in a job searches one without training."""
+    """List trained supernets, newest first. A job with `supernet: {reuse: ID}` searches one without training."""
     with _client() as client:
         page = client.supernets(space=space, limit=limit)
     if as_json:
@@ -347,7 +355,7 @@ def supernets(
 
 @app.command()
 def front(job_id: JobId, as_json: AsJson = False) -> None:
-    """The Pareto front of a job."""
+    """Print the Pareto front of a job."""
     with _client() as client:
         found = client.front(job_id)
     if as_json:
@@ -378,7 +386,7 @@ def export_study_(
     job_id: JobId,
     storage: Annotated[str, typer.Argument(help="An optuna storage, such as sqlite:///study.db.")],
 ) -> None:
-    """A job's evaluations as an optuna study: open it with optuna-dashboard."""
+    """Write a job's evaluations as an optuna study, which optuna-dashboard opens."""
     from service.study import export_study
 
     with _client() as client:
@@ -392,6 +400,24 @@ verb_commands.add_to(app)
 app.command()(share)
 app.command()(doctor)
 app.command()(upload)
+
+
+def _arrange() -> None:
+    """Put every command into its panel. Help shows panels, and commands in them, in the order of registration."""
+    for name, group in GROUPS.items():
+        app.add_typer(group, name=name)
+    panel_of = {name: panel for panel, names in PANELS.items() for name in names}
+    for command in (*app.registered_commands, *app.registered_groups):
+        command.rich_help_panel = panel_of[_name_of(command)]
+    order = list(panel_of)
+    app.registered_commands.sort(key=lambda command: order.index(_name_of(command)))
+
+
+def _name_of(command: CommandInfo | TyperInfo) -> str:
+    return command.name or get_command_name(command.callback.__name__)  # type: ignore[union-attr]
+
+
+_arrange()
 
 
 def _client() -> Client:

@@ -91,7 +91,7 @@ def garbage(database: Database, settings: Settings, depot: Depot | None) -> Garb
 
 
 def _written(path: Path) -> datetime:
-    """When a file was last written; one that has just gone counts as new."""
+    """When a file was last written; one that has gone since counts as new."""
     try:
         return datetime.fromtimestamp(path.stat().st_mtime, UTC)
     except FileNotFoundError:

@@ -20,7 +20,7 @@ from service.settings import Settings, get_settings
 if TYPE_CHECKING:
     from service.store.session import Database
 
-app = typer.Typer(help="The database.", no_args_is_help=True)
+app = typer.Typer(help="Upgrade, back up, restore and check the database.", no_args_is_help=True)
 console = make_console()
 
 

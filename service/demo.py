@@ -18,7 +18,7 @@ from service.client import Client
 from service.demo_job import DEMO_JOB
 from service.plain import plain
 from service.stack import Stack
-from service.terminal import amount, duration, front_plot, front_table, watch
+from service.terminal import amount, duration, front_notes, front_plot, front_table, watch
 
 # Reloads the bundle twice, in processes that know nothing of Winnow, and compares what they predict.
 CLEAN_RELOAD = """
@@ -53,6 +53,8 @@ def run_demo(console: Console, stack: Stack, exports: Path) -> None:
         evaluated = sum(1 for _ in client.evaluations(job["id"]))
         console.print(f"\nEvaluated {evaluated} architectures; {len(front['points'])} are Pareto-optimal:\n")
         console.print(front_table(front))
+        for line in front_notes(front):
+            console.print(line, soft_wrap=True, markup=False)
         console.print(front_plot(front))
         measurement = front["points"][0]["measurements"][0]
         console.print(

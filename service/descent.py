@@ -20,7 +20,7 @@ from job.versions import read_job
 from search.metrics import ON_TARGET
 from service import jobs, verbs
 from service.auth.keys import ANYBODY, Identity
-from service.errors import InvalidRequest, NotFound
+from service.errors import InvalidRequest
 from service.store import queries, records
 from service.store.models import STAGES, EvaluationRow, Finalist, Job, JobRecord, JobState, Stage, Verb
 from service.store.records import FrontRecord
@@ -110,7 +110,7 @@ def rerun(
     key: str | None = None,
     who: Identity = ANYBODY,
 ) -> tuple[Job, bool]:
-    """A job that does a stage and those after it anew, and takes over what was found before.
+    """Make a job that repeats a stage and those after it. It takes over what the earlier stages found.
 
     Raises:
         Conflict: a stage before it has left nothing to take over.
@@ -197,11 +197,7 @@ def _refuse_strange_networks(session: Session, parent: Job, front: FrontRecord, 
         NotFound, InvalidRequest: with the network.
     """
     for name in named if isinstance(named, list | tuple) else ():
-        if session.get(EvaluationRow, (parent.id, name)) is None:
-            raise NotFound(
-                f"Job {parent.id} has not evaluated an architecture {name!r}. GET /v1/jobs/{parent.id}/front lists its "
-                "best ones."
-            )
+        jobs.evaluation_of(session, parent.id, name)
         if front.reference is not None and name == front.reference.architecture_id:
             raise InvalidRequest(
                 f"{name} is the {front.reference.name}, by which the others are healed; name another network."

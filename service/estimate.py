@@ -40,26 +40,26 @@ FLOAT_BYTES = 4
 
 
 class StageTime(BaseModel):
-    """One stage."""
+    """Time of one stage."""
 
     stage: str = Field(description="Name of the stage.")
     seconds: float = Field(description="How long it takes.")
-    low: float = Field(description="As fast as the fastest of the earlier jobs; a third of the time that was counted.")
-    high: float = Field(description="As slow as the slowest of them; three times the time that was counted.")
+    low: float = Field(
+        description="Seconds of the fastest of the earlier jobs, or a third of the time that was counted."
+    )
+    high: float = Field(description="Seconds of the slowest of them, or three times the time that was counted.")
 
 
 class EstimateOut(BaseModel):
     """What a job will take."""
 
-    seconds: float | None = Field(
-        description="How long it takes; null where nothing tells how many examples there are."
-    )
+    seconds: float | None = Field(description="Seconds that the job takes; null: the number of examples is not known.")
     low: float | None = Field(description="Seconds at least; null: nothing is known.")
     high: float | None = Field(description="Seconds at most; null: nothing is known.")
     stages: list[StageTime] = Field(description="Time of each stage.")
-    jobs: int = Field(description="Earlier jobs that it rests on.")
+    jobs: int = Field(description="Number of earlier jobs that the estimate rests on.")
     disk_bytes: int = Field(description="Most that the job stores at a time, without exports and decoded data.")
-    told: str = Field(description="The same as a sentence, with what is not known.")
+    told: str = Field(description="The estimate in words, with what is not known.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def _past_told(used: Sequence[_Past], same: bool, family: str) -> str:
     if not used:
         return "No job has finished on this installation yet."
     whose = f"of family {family}" if same else f"of other families, as none of {family} has finished here"
-    return f"From {len(used)} earlier job{'s' if len(used) > 1 else ''} {whose}."
+    return f"Estimated from {len(used)} earlier job{'s' if len(used) > 1 else ''} {whose}."
 
 
 def _counted_told(stages: Sequence[str], only_these: bool) -> str:

@@ -45,7 +45,8 @@ def export(
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the archive.")] = Path("exports"),
 ) -> None:
-    """An architecture as files: verified, packed and downloaded. Name it, or say which of the front you mean."""
+    """Export a network: its files are written, verified, packed and downloaded. Name it, or say which of the front you
+    mean."""
     rule = export_rule({"knee": knee, "most_accurate": most_accurate, "as_good": as_good}, under or [])
     if architecture_id is not None and rule is not None:
         raise ValueError("Name a network or give a rule, not both: they may mean different ones.")

@@ -11,15 +11,13 @@ from search_space import plugins
 from service.plain import make_console, plain
 from service.settings import get_settings
 
-app = typer.Typer(
-    help="Model families: those that are built in and those of WINNOW_FAMILIES_DIR.", no_args_is_help=True
-)
+app = typer.Typer(help="List, check and make model families.", no_args_is_help=True)
 console = make_console()
 
 
 @app.command(name="list")
 def list_() -> None:
-    """Families with their presets, and files of WINNOW_FAMILIES_DIR that cannot be used, with the reason."""
+    """List families with their presets, and files of WINNOW_FAMILIES_DIR that cannot be used, with the reason."""
     plugins.use_families_dir(get_settings().families_dir)
     users = plugins.users_families()
     refused = users.refused() if users is not None else {}
@@ -36,7 +34,7 @@ def check(
     name: Annotated[str, typer.Argument(help="A family, or the file of one.")],
     preset: Annotated[str | None, typer.Option(help="One preset; default: all of them.")] = None,
 ) -> None:
-    """Whether a family's description is true: hundreds of its networks are built in torch, compared and exported."""
+    """Check that a family's description is true: build hundreds of its networks in torch, compare and export them."""
     from service.family_check import check_family
 
     folder, file = get_settings().families_dir, Path(name).expanduser()
@@ -50,8 +48,10 @@ def check(
 
 @app.command(name="from-module")
 def from_module(
-    origin: Annotated[str, typer.Argument(help="What gives the network, such as mypackage.model:make.")],
-    shape: Annotated[str, typer.Option("--input", help="Shape of what it takes, such as 1,3,224,224.")],
+    origin: Annotated[
+        str, typer.Argument(help="The module, or a function that makes it, such as mypackage.model:make.")
+    ],
+    shape: Annotated[str, typer.Option("--input", help="Shape of the module's input, such as 1,3,224,224.")],
     name: Annotated[
         str | None, typer.Option(help="Name of the family; default: that of the module's last part.")
     ] = None,

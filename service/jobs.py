@@ -7,12 +7,14 @@ import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningInsert
 
 from job.paths import named_uploads
 from job.resolve import resolve, resolved_data, resolved_supernet, resolved_training
@@ -118,34 +120,29 @@ def _parts(spec: JobSpec, family: str) -> dict[str, Options]:
 
 
 def _store(session: Session, spec: JobSpec, idempotency_key: str | None, who: Identity) -> tuple[Job, bool]:
-    from sqlalchemy.dialects.postgresql import insert  # slow to import, not needed to start
-
-    job = session.scalars(
-        insert(Job)
-        .values(
-            id=new_id(),
-            owner_id=who.key_id,
-            name=spec.title,
-            recipe=spec.recipe.value,
-            spec=spec.model_dump(mode="json"),
-            idempotency_key=idempotency_key,
-            request_sha256=_digest(spec),
-            labels=list(spec.labels),
-            notes=spec.notes,
-            priority=spec.priority,
-            needs_gpus=spec.needs.gpus,
-            needs_memory_gb=spec.needs.memory_gb,
-            needs_labels=list(spec.needs.labels),
-            state=JobState.QUEUED,
-            progress=0.0,
-            stage_progress=0.0,
-            epoch=0,
-            attempts=0,
-            event_seq=1,
-        )
-        .on_conflict_do_nothing(index_elements=["idempotency_key"])
-        .returning(Job)
-    ).one_or_none()
+    stored = spec.model_dump(mode="json")
+    row = {
+        "id": new_id(),
+        "owner_id": who.key_id,
+        "name": spec.title,
+        "recipe": spec.recipe.value,
+        "spec": stored,
+        "idempotency_key": idempotency_key,
+        "request_sha256": _digest(stored),
+        "labels": list(spec.labels),
+        "notes": spec.notes,
+        "priority": spec.priority,
+        "needs_gpus": spec.needs.gpus,
+        "needs_memory_gb": spec.needs.memory_gb,
+        "needs_labels": list(spec.needs.labels),
+        "state": JobState.QUEUED,
+        "progress": 0.0,
+        "stage_progress": 0.0,
+        "epoch": 0,
+        "attempts": 0,
+        "event_seq": 1,
+    }
+    job = session.scalars(_insertion(), row).one_or_none()
     if job is None:  # the same key arrived twice at the same moment
         assert idempotency_key is not None
         earlier = session.scalars(select(Job).where(Job.idempotency_key == idempotency_key)).one()
@@ -154,13 +151,21 @@ def _store(session: Session, spec: JobSpec, idempotency_key: str | None, who: Id
     return job, True
 
 
-def _digest(spec: JobSpec) -> str:
-    """Of what a resolved job means."""
-    return hashlib.sha256(json.dumps(spec.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+@cache
+def _insertion() -> ReturningInsert[Job]:
+    """The statement that stores a job unless its key is taken, which takes longer to build than to answer."""
+    from sqlalchemy.dialects.postgresql import insert  # slow to import, not needed to start
+
+    return insert(Job).on_conflict_do_nothing(index_elements=["idempotency_key"]).returning(Job)
+
+
+def _digest(stored: dict[str, Any]) -> str:
+    """Digest of what a resolved job means."""
+    return hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
 
 
 def _same_request(job: Job, spec: JobSpec) -> Job:
-    if job.request_sha256 == _digest(spec):
+    if job.request_sha256 == _digest(spec.model_dump(mode="json")):
         return job
     earlier = read_job(job.spec)  # rows of an older version have the digest of another form of the job
     if _as_found_by(spec, earlier.supernet) != earlier:
@@ -184,8 +189,23 @@ def get(session: Session, job_id: str, *, lock: bool = False) -> Job:
     return job
 
 
+def evaluation_of(session: Session, job_id: str, architecture_id: str) -> EvaluationRow:
+    """A network that a job has evaluated.
+
+    Raises:
+        NotFound: the job has not evaluated it.
+    """
+    row = session.get(EvaluationRow, (job_id, architecture_id))
+    if row is None:
+        raise NotFound(
+            f"Job {job_id} has not evaluated an architecture {architecture_id!r}. "
+            f"GET /v1/jobs/{job_id}/front lists its best ones."
+        )
+    return row
+
+
 def cancel(session: Session, job_id: str, who: Identity = ANYBODY) -> Job:
-    """Drop a job: at once if no worker holds it, otherwise its worker stops within seconds.
+    """Cancel a job: at once if no worker holds it, otherwise its worker stops within seconds.
 
     Cancelling a cancelled job changes nothing.
 
@@ -342,14 +362,11 @@ def request_export(
     from sqlalchemy.dialects.postgresql import insert  # slow to import, not needed to start
 
     job = get(session, job_id)
-    evaluation = session.get(EvaluationRow, (job_id, architecture_id))
-    if evaluation is None:
-        raise NotFound(
-            f"Job {job_id} has not evaluated an architecture {architecture_id!r}. "
-            f"GET /v1/jobs/{job_id}/front lists its best ones."
-        )
+    evaluation = evaluation_of(session, job_id, architecture_id)
     if queries.weights_of(session, job_id, architecture_id) is None:
-        raise Conflict(f"Job {job_id} has no trained supernet yet.", state=job.state)
+        raise Conflict(
+            f"Job {job_id} has no trained supernet yet; it has one once its training has ended.", state=job.state
+        )
     chosen = ",".join(_formats(job, evaluation, formats))
     which = _weights(session, job, architecture_id, weights)
     if which == Weights.HEALED and WHOLE_FRONT in chosen.split(","):
@@ -438,5 +455,5 @@ def get_export(session: Session, export_id: str) -> Export:
     """
     export = session.get(Export, export_id)
     if export is None:
-        raise NotFound(f"There is no export {export_id!r}.")
+        raise NotFound(f"There is no export {export_id!r}. GET /v1/jobs/JOB/exports lists those of a job.")
     return export

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from service.auth.scopes import Scope
 from service.client import Client
+from service.plain import make_table, whole
 from service.settings import get_settings
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-app = typer.Typer(help="Keys: who may use this installation.", no_args_is_help=True)
+app = typer.Typer(help="Make, list and revoke keys, which say who may use this installation.", no_args_is_help=True)
 console = Console(highlight=False)
 
 
@@ -69,12 +69,12 @@ def create(
 
 @app.command(name="list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False) -> None:
-    """All keys, newest first, revoked ones too."""
+    """List all keys, newest first, revoked ones too."""
     found = _listed()
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2, default=str) + "\n")
         return
-    table = Table("key", "name", "scope", "group", "expires", "last used", "revoked")
+    table = make_table(whole("key"), "name", "scope", "group", "expires", "last used", "revoked")
     for key in found:
         days = (_day(key["expires_at"], "never"), _day(key["last_used_at"], "never"), _day(key["revoked_at"], ""))
         table.add_row(*(Text(text) for text in (key["id"], key["name"], key["scope"], key["group"] or "", *days)))

@@ -22,11 +22,11 @@ CONDITIONS = ("device", "runtime", "threads", "batch")
 
 
 class LayerTime(BaseModel):
-    """One layer."""
+    """Latency of one layer."""
 
     slot: str = Field(description="Position of the layer in the supernet.")
     latency_ms: float = Field(description="What it takes.")
-    interval_ms: tuple[float, float] | None = Field(description="95 %, where a second measurement would fall.")
+    interval_ms: tuple[float, float] | None = Field(description="95 % interval: where a second measurement would fall.")
 
 
 class LayerTimes(BaseModel):
@@ -84,7 +84,7 @@ def _times(
 
 
 def _conditions(session: Session, job_id: str) -> dict[str, Any] | None:
-    """Under which the job's networks were measured; None before that."""
+    """Conditions under which the job's networks were measured; None before that."""
     for finalist in queries.finalists(session, job_id):
         for one in finalist.measurements:
             return {name: one[name] for name in CONDITIONS if one.get(name) is not None}
@@ -94,8 +94,8 @@ def _conditions(session: Session, job_id: str) -> dict[str, Any] | None:
 def _measured_alone(
     session: Session, where: Mapping[str, Any], keys: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Of the place with these conditions that knows most of these layers, the newest of equals: what it is in words,
-    and results by the layer's key."""
+    """The place with these conditions that knows most of these layers, the newest of equals: what it is in words, and
+    its results by the layer's key."""
     rows = session.scalars(
         select(Latency)
         .where(Latency.kind == "layer", Latency.what == any_(literal(list(keys), ARRAY(String))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from rich.console import Console
+from rich.table import Column, Table
 from rich.text import Text
 
 # Commands to terminals, and marks that turn the direction of writing around.
@@ -14,6 +15,21 @@ CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 def make_console() -> Console:
     """A console that prints what it is given; styles are said beside a text, never inside it."""
     return Console(highlight=False, markup=False, emoji=False)
+
+
+def make_table(*columns: Column | str, tight: bool = False) -> Table:
+    """A table that cuts nothing: what is too wide for its column goes on in the next line.
+
+    Args:
+        tight: leave out every second blank, for tables of many columns.
+    """
+    folding = [Column(one, overflow="fold") if isinstance(one, str) else one for one in columns]
+    return Table(*folding, collapse_padding=tight)
+
+
+def whole(header: str) -> Column:
+    """A column of ids and names that people type again: others shrink first, and it is never cut."""
+    return Column(header, no_wrap=True, overflow="fold")
 
 
 def visible(text: str) -> str:

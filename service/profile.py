@@ -40,7 +40,9 @@ class ProfileSpec(Part):
         default=(), description="Further limits, as in a job."
     )
     data: DataSpec | None = Field(default=None, description="Checked to fit the space; nothing is loaded.")
-    hardware: HardwareSpec = Field(default_factory=HardwareSpec, description="Texts whose caches are counted.")
+    hardware: HardwareSpec = Field(
+        default_factory=HardwareSpec, description="Number and length of the texts whose caches are counted."
+    )
     samples: Annotated[
         int, Field(ge=1, le=MAX_SAMPLES, description="Random networks to count; a smaller space is counted whole.")
     ] = DEFAULT_SAMPLES
@@ -49,7 +51,7 @@ class ProfileSpec(Part):
     @model_validator(mode="before")
     @classmethod
     def _from_job(cls, given: Any) -> Any:
-        """Of a whole job, checked as a job, the parts that a profile is about."""
+        """The parts of a whole job that a profile is about; the job is checked as a job."""
         if not isinstance(given, dict):
             return given
         of_a_job = {name: value for name, value in given.items() if name in JobSpec.model_fields}
@@ -93,8 +95,8 @@ class NetworkOut(BaseModel):
     """One network with its exact costs."""
 
     architecture_id: str = Field(description="Id of the network.")
-    values: dict[str, Any] = Field(description="Its value of every choice.")
-    metrics: dict[str, int] = Field(description="Its exact costs.")
+    values: dict[str, Any] = Field(description="The value of each choice.")
+    metrics: dict[str, int] = Field(description="Exact costs of the network.")
     beyond: dict[str, float] = Field(description="Metric: how far beyond its limit, as a share of the limit.")
 
 
@@ -114,8 +116,8 @@ class ProfileOut(BaseModel):
     """What is known about a space without training."""
 
     space: str = Field(description="Name of the search space.")
-    takes: str = Field(description="What its networks eat, in words, with resolution or sequence length.")
-    input: dict[str, Any] = Field(description="The same for programs.")
+    takes: str = Field(description="What its networks take, in words, with resolution or sequence length.")
+    input: dict[str, Any] = Field(description="`takes` for programs.")
     num_choices: int = Field(description="Choices of the space.")
     architectures: str = Field(description="Exact number of distinct networks; text, as it may exceed 2^53.")
     architectures_log10: float = Field(description="Decimal logarithm of the number of networks.")
@@ -123,8 +125,10 @@ class ProfileOut(BaseModel):
     counted_how: str = Field(description="`every network`, or `random, uniform over genes`.")
     seed: int = Field(description="Seed of the random networks.")
     metrics: list[MetricRange] = Field(description="Range of each exact cost.")
-    limits: list[LimitOut] = Field(description="Each limit by itself.")
-    feasibility: Feasibility | None = Field(description="Null without a limit on an exact cost.")
+    limits: list[LimitOut] = Field(description="What is known of each limit by itself.")
+    feasibility: Feasibility | None = Field(
+        description="Whether the limits can be met together; null without a limit on an exact cost."
+    )
     data_misfit: str | None = Field(description="Why space and data do not fit; null if they do or none was named.")
     deployable: str | None = Field(
         default=None, description="What `supernet.deployable` costs, beside the space without it; null without it."

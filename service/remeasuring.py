@@ -18,7 +18,6 @@ from job.versions import outline
 from service import descent, jobs, verbs
 from service.auth.keys import ANYBODY, Identity
 from service.auth.ownership import visible_jobs
-from service.errors import NotFound
 from service.store import measuring
 from service.store.models import EvaluationRow, Finalist, Job, JobState, Verb
 
@@ -56,9 +55,7 @@ def measure(
         NotFound: the job has not evaluated that network.
     """
     parent = descent.parent_of(session, job_id, Verb.MEASURE)
-    row = session.get(EvaluationRow, (parent.id, architecture_id))
-    if row is None:
-        raise NotFound(f"Job {parent.id} has not evaluated an architecture {architecture_id!r}.")
+    row = jobs.evaluation_of(session, parent.id, architecture_id)
     target = outline(parent.spec).target
     registered = None if target is None else measuring.target(session, target)
     if registered is not None and registered.kind == "table":
@@ -97,9 +94,7 @@ def readings(session: Session, job_id: str, architecture_id: str, who: Identity)
     Raises:
         NotFound: the job has not evaluated it.
     """
-    job, row = jobs.get(session, job_id), session.get(EvaluationRow, (job_id, architecture_id))
-    if row is None:
-        raise NotFound(f"Job {job_id} has not evaluated an architecture {architecture_id!r}.")
+    job, row = jobs.get(session, job_id), jobs.evaluation_of(session, job_id, architecture_id)
     query = select(Job).where(Job.parent_id == job_id, Job.parent_verb == Verb.MEASURE, Job.deleted_at.is_(None))
     made = session.scalars(query.where(visible_jobs(who)).order_by(Job.created_at.desc()).limit(MOST_LISTED)).all()
     again = [one for one in made if row.values in one.spec["search"]["seed_architectures"]]

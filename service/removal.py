@@ -115,7 +115,7 @@ def _unshared_files(session: Session, job: Job) -> list[str]:
 
 
 def _digests(session: Session, job_id: str, doomed: list[str]) -> set[str]:
-    """Of the files that go."""
+    """Digests of the files that go."""
     found: set[str] = set()
     for table in (Artifact, Measurement):
         found.update(session.scalars(select(table.sha256).where(table.job_id == job_id, table.path.in_(doomed))))

@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     hub: Literal["on", "off"] = Field(
         default="off", description="`on`: jobs may name data sets and tokenizers of the Hugging Face Hub."
     )
-    lease_seconds: float = Field(default=60, gt=0, description="A worker that is silent for so long has lost its job.")
+    lease_seconds: float = Field(default=60, gt=0, description="A worker that is silent for this long loses its job.")
     heartbeat_seconds: float = Field(default=15, gt=0, description="How often a lease is renewed.")
     poll_seconds: float = Field(
         default=1, gt=0, description="How often a worker looks for pause, stop and cancel, and a stream for news."
@@ -80,17 +80,18 @@ class Settings(BaseSettings):
     stall_seconds: float = Field(
         default=1800,
         gt=0,
-        description="A runner that makes no progress for so long is stopped and started again; four times as long "
-        "while data are prepared.",
+        description="A runner that makes no progress for this long is stopped and started again; while data are "
+        "prepared, four times as long.",
     )
     worker_labels: str = Field(
         default="",
         pattern=r"^[A-Za-z0-9._=/:,\s-]*$",
-        description="Words of a worker, separated by commas, that jobs may ask for in `needs.labels`.",
+        description="Labels of a worker, separated by commas, which jobs may ask for in `needs.labels`.",
     )
     webhook_allow: str = Field(
         default="",
-        description="Names, addresses and networks, by commas, that webhooks may lead to besides public ones.",
+        description="Names, addresses and networks, separated by commas, that webhooks may lead to besides public "
+        "ones.",
     )
     otlp_endpoint: str | None = Field(
         default=None,
@@ -108,7 +109,7 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
         description="Project of the tracker that mirrored jobs appear in; in MLflow an experiment.",
     )
-    max_body_bytes: int = Field(default=1_000_000, ge=1, description="Largest request body that is read.")
+    max_body_bytes: int = Field(default=1_000_000, ge=1, description="Largest body of a request.")
     families_dir: DirectoryPath | None = Field(
         default=None, description="Folder of families of your own, one Python file each. Their code is run."
     )

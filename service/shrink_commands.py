@@ -15,13 +15,16 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from service.client import Client
-from service.plain import make_console, plain
+from service.plain import make_console, make_table, plain
 from service.settings import Settings, get_settings
 from service.shrinking import where
 from service.stack import default_roots, port_is_taken, running_stack
 from service.terminal import amount, between, export_rule, front_plot, verified, watch
 
 console = make_console()
+
+# Characters of what one types instead of a decision, as far as possible in one piece.
+LONGEST_CHANGE = len("search.evaluations=...")
 
 
 def shrink(
@@ -30,7 +33,9 @@ def shrink(
     under: Annotated[
         list[str] | None, typer.Option(help="Most that the network may cost, such as latency_ms=5; may be repeated.")
     ] = None,
-    device: Annotated[str, typer.Option(help="Where latency is measured: this machine, or a target.")] = "this",
+    device: Annotated[
+        str, typer.Option(help="Device that latency is measured on: `this` machine, or a target.")
+    ] = "this",
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="Override a decision, such as training.epochs=3; may be repeated."),
@@ -42,7 +47,7 @@ def shrink(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the archive.")] = Path("exports"),
 ) -> None:
-    """The whole job from one sentence: says what it will do and take, asks once, and ends with a verified file."""
+    """Make a smaller network of a model and data: print a plan, ask once, run it, and save a verified file."""
     rule = export_rule({}, under or [])
     asked = {
         "model": where(model),
@@ -114,7 +119,7 @@ def _started(settings: Settings, port: int) -> Iterator[Client]:
 
 def _show(plan: dict[str, Any]) -> None:
     # What one would type is never cut.
-    table = Table("what", "decided", "because", Column("otherwise", overflow="fold"))
+    table = make_table("what", "decided", "because", Column("otherwise", overflow="fold", min_width=LONGEST_CHANGE))
     for decision in plan["decisions"]:
         table.add_row(
             plain(decision["what"]),
@@ -160,7 +165,7 @@ def beside_the_original(front: dict[str, Any], architecture_id: str) -> Table:
     healed = point.get("healed")
     metrics = healed["after"] if healed and healed["better"] else point["metrics"]
     reference = front.get("reference") or {}
-    table = Table("metric", "chosen", reference.get("name") or "original", "original / chosen")
+    table = make_table("metric", "chosen", reference.get("name") or "original", "original / chosen")
     for metric, value in metrics.items():
         other = reference.get("metrics", {}).get(metric)
         ratio = f"{other / value:.2f}" if other is not None and value else "-"

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.table import Column, Table
 
 from search.metrics import METRICS
 from service.client import Client
-from service.plain import make_console, plain
+from service.plain import make_console, make_table, plain, whole
 from service.settings import get_settings
 from service.terminal import amount, read_limits
 
@@ -73,7 +72,7 @@ def said(answer: dict[str, Any]) -> list[Any]:
     first = answer["solutions"][0]
     metrics = [answer["objective"], *(m for m in first["predicted"] if m != answer["objective"])]
     # An id that is cut off names nothing.
-    table = Table(Column("architecture", no_wrap=True, min_width=16), *metrics)
+    table = make_table(whole("architecture"), *metrics)
     for one in answer["solutions"]:
         table.add_row(plain(one["architecture_id"]), *(plain(_number(one, metric)) for metric in metrics))
     lines: list[Any] = [table]

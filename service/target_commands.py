@@ -8,25 +8,24 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from service.client import Client
-from service.plain import make_console, plain
+from service.plain import make_console, make_table, plain, whole
 from service.settings import get_settings
 
-app = typer.Typer(help="Devices that latency is measured on.", no_args_is_help=True)
+app = typer.Typer(help="List, add and remove devices that latency is measured on.", no_args_is_help=True)
 console = make_console()
 
 
 @app.command(name="list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False) -> None:
-    """Registered machines, uploaded tables, and the runtimes of the machine that runs a job."""
+    """List registered machines, uploaded tables, and the runtimes of the machine that runs a job."""
     with Client(get_settings().url) as client:
         found = client.targets()["targets"]
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return
-    table = Table("target", "kind", "state", "device", "what it has")
+    table = make_table(whole("target"), "kind", "state", "device", "what it has")
     for target in found:
         facts = target["facts"]
         device = facts.get("gpu") or facts.get("device", "")
@@ -47,7 +46,7 @@ def add(
 
 @app.command()
 def remove(name: Annotated[str, typer.Argument(help="A registered target.")]) -> None:
-    """Remove a target that no unfinished job needs; what was measured on it is kept."""
+    """Remove a target that no unfinished job needs. What was measured on it is kept."""
     with Client(get_settings().url) as client:
         client.remove_target(name)
     console.print(f"{name} removed")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from service.client import Client
-from service.plain import plain, visible
+from service.plain import make_table, plain, visible, whole
 
 if TYPE_CHECKING:
     from service.profile import Feasibility, ProfileOut
@@ -131,9 +132,15 @@ def data_line(read: dict[str, Any]) -> str:
     return f"Data {read['source']}: {used}{splits}{classes}"
 
 
+def _moment(stored: str) -> str:
+    """A stored time to the minute."""
+    return stored[:16].replace("T", " ")
+
+
 def jobs_table(jobs: list[dict[str, Any]]) -> Table:
     """Jobs as a table."""
-    table = Table("id", "name", "state", "stage", "progress", "left", "submitted")
+    submitted = Column("submitted", min_width=len("2026-11-30"))
+    table = make_table(whole("id"), "name", whole("state"), "stage", whole("done"), "left", submitted, tight=True)
     for job in jobs:
         table.add_row(
             plain(job["id"]),
@@ -142,29 +149,26 @@ def jobs_table(jobs: list[dict[str, Any]]) -> Table:
             plain(job["stage"] or ""),
             f"{100 * job['progress']:.0f} %",
             left(job),
-            job["created_at"][:19].replace("T", " "),
+            _moment(job["created_at"]),
         )
     return table
 
 
 def supernets_table(supernets: list[dict[str, Any]]) -> Table:
     """Trained supernets as a table."""
-    table = Table(
-        "id", "name", "space", "data", "method", "epochs", "scored by", "smallest", "random", "largest", "trained"
-    )
+    table = make_table(whole("id"), "name", "space", "data", "training", "scores", "trained", tight=True)
     for supernet in supernets:
-        scores = supernet["scores"]
-        shown = [scores["smallest"], scores["random"]["mean"], scores["largest"]]
+        scores, metric, training = supernet["scores"], supernet["metric"], supernet["training"]
+        sizes = {"smallest": scores["smallest"], "random": scores["random"]["mean"], "largest": scores["largest"]}
+        shown = ", ".join(f"{size} {amount(metric, value)}" for size, value in sizes.items())
         table.add_row(
             plain(supernet["id"]),
             plain(supernet["name"]),
             plain(supernet["space"]),
             plain(supernet["data"]["source"]),
-            plain(supernet["training"]["method"]),
-            plain(supernet["training"]["epochs"]),
-            plain(supernet["metric"]),
-            *(amount(supernet["metric"], value) for value in shown),
-            supernet["created_at"][:19].replace("T", " "),
+            plain(f"{training['method']}, {training['epochs']} epochs"),
+            plain(f"{metric}: {shown}"),
+            _moment(supernet["created_at"]),
         )
     return table
 
@@ -183,9 +187,9 @@ def front_table(front: dict[str, Any]) -> Table:
         "predicted_latency_ms",
     ]
     shown += [metric for metric in dict.fromkeys(extra) if metric in present and metric not in shown]
-    table = Table("", "architecture")
+    table = make_table("", whole("architecture"), tight=True)
     for metric in shown:
-        table.add_column(plain(metric), justify="right")
+        table.add_column(metric_header(metric), justify="right", overflow="fold")
     wanted = {objective["metric"] for objective in front["objectives"]}
     reference = front.get("reference")
     if reference is not None:
@@ -196,6 +200,11 @@ def front_table(front: dict[str, Any]) -> Table:
         knee = "knee" if point["architecture_id"] == front["knee"] else "~" if point.get("rivals") else ""
         table.add_row(knee, plain(point["architecture_id"]), *cells)
     return table
+
+
+def metric_header(metric: str) -> Text:
+    """A metric's name over its column, broken between its words so that none is cut on a narrow terminal."""
+    return Text("\n".join(visible(part) for part in re.split(r"(?<=_)", metric)))
 
 
 def _cell_of(point: Mapping[str, Any], metric: str, *, ratio: bool) -> str:
@@ -321,7 +330,7 @@ def show_profile(console: Console, profile: ProfileOut) -> None:
     console.print(Text.assemble(plain(profile.space, "bold"), size))
     console.print(plain(f"takes {profile.takes}{_sizes(profile)}"))
     console.print()
-    table = Table("metric")
+    table = make_table("metric")
     for name in ("smallest", "median", "largest"):
         table.add_column(name, justify="right")
     for row in profile.metrics:
@@ -331,7 +340,7 @@ def show_profile(console: Console, profile: ProfileOut) -> None:
     how = "all networks" if whole else f"{profile.counted:,} random networks (seed {profile.seed})"
     console.print(f"Counted from {how} and the ends of the space in {profile.seconds:.2f} s.\n")
     if profile.limits:
-        limits = Table("limit", "value", "met by", "known")
+        limits = make_table("limit", "value", "met by", "known")
         for limit in profile.limits:
             met = "" if limit.share is None else f"{100 * limit.share:.3g} %"
             limits.add_row(plain(f"{limit.metric} {limit.bound}"), f"{limit.limit:,.12g}", met, plain(limit.known))

@@ -153,7 +153,7 @@ def _zipped(path: Path, budget: _Budget) -> Iterator[tuple[PurePosixPath, IO[byt
             if mode and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_IFMT(mode) == 0):
                 raise Unacceptable(f"The archive holds {member.filename!r}, which is neither a file nor a folder.")
             if member.flag_bits & 1:
-                raise Unacceptable("The archive is encrypted.")
+                raise Unacceptable("The archive is encrypted; pack it without a password.")
             if member.is_dir():
                 yield place, None
                 continue

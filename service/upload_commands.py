@@ -19,13 +19,15 @@ console = make_console()
 
 def upload(
     path: Annotated[Path, typer.Argument(help="A file, or a folder, which is packed first.")],
-    checkpoint: Annotated[bool, typer.Option("--checkpoint", help="A checkpoint's folder or archive.")] = False,
+    checkpoint: Annotated[
+        bool, typer.Option("--checkpoint", help="Send a checkpoint's folder or archive, not data.")
+    ] = False,
     name: Annotated[str | None, typer.Option(help="Name of the upload; default: the name of the file.")] = None,
     resume: Annotated[str | None, typer.Option(help="Id of an upload of the same file that broke off.")] = None,
 ) -> None:
     """Send a data set or a checkpoint, and print the path that a job names."""
     if not path.exists():
-        raise ValueError(f"There is no {path}.")
+        raise ValueError(f"There is no {path}; give the path of a file or folder.")
     with tempfile.TemporaryDirectory(prefix="winnow-upload-") as folder, Client(get_settings().url) as client:
         file = _packed(path, Path(folder)) if path.is_dir() else path
         if resume is None:

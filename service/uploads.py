@@ -68,7 +68,7 @@ def get(session: Session, upload_id: str) -> Upload:
     """
     row = session.get(Upload, upload_id)
     if row is None:
-        raise NotFound(f"There is no upload {upload_id!r}.")
+        raise NotFound(f"There is no upload {upload_id!r}. GET /v1/uploads lists yours.")
     return row
 
 
@@ -109,7 +109,10 @@ def refuse_finished(row: Upload) -> None:
         Conflict: with its size.
     """
     if row.path is not None:
-        raise Conflict(f"Upload {row.id} is finished.", received_bytes=row.size_bytes)
+        raise Conflict(
+            f"Upload {row.id} is finished and takes nothing more; announce a new one for another file.",
+            received_bytes=row.size_bytes,
+        )
 
 
 def refuse_gap(row: Upload, offset: int, arrived: int) -> None:
@@ -168,7 +171,7 @@ def finish(row: Upload, folder: Path, keep: Callable[[], None] = lambda: None) -
         InvalidRequest: it is not what was announced, or not what is taken. Then it must be sent again.
     """
     if (size := received(folder)) < row.size_bytes:
-        raise Conflict(f"{size} of {row.size_bytes} bytes have arrived.", received_bytes=size)
+        raise Conflict(f"{size} of {row.size_bytes} bytes have arrived; send the rest first.", received_bytes=size)
     with (folder / DRAFT).open("rb") as file:
         _hold(file, row.id)
         return _finish(row, folder, hashlib.file_digest(file, "sha256").hexdigest(), keep)

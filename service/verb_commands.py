@@ -10,10 +10,9 @@ from urllib.parse import quote
 
 import typer
 import yaml
-from rich.table import Table
 
 from service.client import Client
-from service.plain import make_console, plain
+from service.plain import make_console, make_table, plain, whole
 from service.settings import get_settings
 
 console = make_console()
@@ -21,19 +20,21 @@ console = make_console()
 JobId = Annotated[str, typer.Argument(help="Id of a job.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", help="An edit such as search.evaluations=500 or name=again; null takes a field back."),
+    typer.Option(
+        "--set", help="An edit such as search.evaluations=500 or name=again; null takes a field back to its default."
+    ),
 ]
 Edits = Annotated[Path | None, typer.Option(help="Edits as YAML or JSON: a merge patch of the job.")]
 Key = Annotated[str | None, typer.Option(help="Idempotency key: asking again gives the same job.")]
 
 # Verb -> what it does, of those that need no more words.
 MOVES = {
-    "cancel": "Drop a job.",
+    "cancel": "Cancel a job. What it has stored stays readable.",
     "pause": "Checkpoint a job and free its device.",
     "resume": "Continue a paused job where it stopped.",
     "stop": "End a job's search now: the job measures the front so far and succeeds.",
-    "retry": "Let a job that failed or was cancelled go on from what is stored of it.",
-    "restore": "Keep a job that was deleted, while its time of grace lasts.",
+    "retry": "Continue a job that failed or was cancelled, from what is stored of it.",
+    "restore": "Restore a deleted job, while its time of grace lasts.",
 }
 
 
@@ -65,7 +66,7 @@ def extend(
     objective: Annotated[
         list[str] | None,
         typer.Option(
-            help="Replaces the job's objectives: a metric, or metric=limit; may be repeated, the first counts most."
+            help="Objective in place of the job's: a metric, or metric=limit. May be repeated; the first counts most."
         ),
     ] = None,
     target: Annotated[str | None, typer.Option(help="Another device for the metrics that need one.")] = None,
@@ -99,7 +100,7 @@ def heal(
     networks: Annotated[
         list[str] | None, typer.Argument(help="Ids of networks, or `knee` or `front`; default: the knee.")
     ] = None,
-    most: Annotated[int | None, typer.Option(min=1, help="Most networks of the front.")] = None,
+    most: Annotated[int | None, typer.Option(min=1, help="With `front`: most networks to heal.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps for each network.")] = None,
     tokens: Annotated[int | None, typer.Option(min=1, help="Tokens for each network, instead of steps.")] = None,
     examples: Annotated[
@@ -176,11 +177,13 @@ def edit(
 def logs(
     job_id: JobId,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job is finished.")] = False,
-    level: Annotated[str | None, typer.Option(help="debug, info, warning or error, and what matters more.")] = None,
-    search: Annotated[str | None, typer.Option(help="Only lines with this in them.")] = None,
+    level: Annotated[
+        str | None, typer.Option(help="Lines of this level and of more serious ones: debug, info, warning or error.")
+    ] = None,
+    search: Annotated[str | None, typer.Option(help="Only lines that contain this text.")] = None,
     last: Annotated[int, typer.Option("--last", "-n", min=1, max=1000, help="Most lines to print.")] = 200,
 ) -> None:
-    """The log of a job: the last lines, or with -f also those that come."""
+    """Print the last lines of a job's log, and with -f those that follow."""
     asked: dict[str, Any] = {"level": level, "search": search, "limit": last, "last": True}
     with Client(get_settings().url) as client:
         lines = client.follow_logs(job_id, **asked) if follow else client.logs(job_id, **asked)["lines"]
@@ -191,13 +194,13 @@ def logs(
 
 
 def workers(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False) -> None:
-    """Workers: who is there, what they have, and what they do."""
+    """List workers, with what they have and what they do."""
     with Client(get_settings().url) as client:
         found = client.workers()
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return
-    table = Table("worker", "state", "queues", "cores", "memory", "GPUs", "labels", "job")
+    table = make_table("worker", "state", "queues", "cores", "memory", "GPUs", "labels", whole("job"))
     for one in found:
         memory = f"{one['memory_bytes'] / 1e9:.0f} GB"
         words = (one["name"], one["state"], " ".join(one["queues"]), one["facts"].get("cores", "?"), memory)

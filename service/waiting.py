@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 
-from sqlalchemy import func, select
+from sqlalchemy import ARRAY, Select, String, any_, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from job.versions import outline
@@ -25,8 +26,7 @@ def why(session: Session, jobs: Sequence[Job]) -> dict[str, str]:
     given = {job.id: job for job in jobs if job.state in ACTIVE_STATES and job.deleted_at is None}
     if not given:
         return {}
-    seconds = func.extract("epoch", func.now() - waiting_since(Job))
-    rows = session.execute(select(Job.id, seconds).where(Job.id.in_(list(given)), *nodes.waiting_jobs()))
+    rows = session.execute(_waiting(), {"ids": list(given)})
     waiting = {job_id: (given[job_id], max(0.0, float(since))) for job_id, since in rows}
     if not waiting:
         return {}
@@ -36,6 +36,13 @@ def why(session: Session, jobs: Sequence[Job]) -> dict[str, str]:
         or _sentence(job, since, workers, holders, places.get(job_id, len(places)))
         for job_id, (job, since) in waiting.items()
     }
+
+
+@cache
+def _waiting() -> Select[str, float]:
+    """Those of some jobs that wait, and seconds since when: statements take longer to build than to answer."""
+    seconds = func.extract("epoch", func.now() - waiting_since(Job))
+    return select(Job.id, seconds).where(Job.id == any_(bindparam("ids", type_=ARRAY(String))), *nodes.waiting_jobs())
 
 
 def _holders(session: Session) -> dict[str, tuple[str, str]]:

@@ -7,13 +7,12 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from service.client import Client
-from service.plain import make_console, plain
+from service.plain import make_console, make_table, plain, whole
 from service.settings import get_settings
 
-app = typer.Typer(help="Addresses that hear of states of your jobs.", no_args_is_help=True)
+app = typer.Typer(help="Add, list and remove addresses that hear of the states of your jobs.", no_args_is_help=True)
 console = make_console()
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -22,10 +21,11 @@ WebhookId = Annotated[str, typer.Argument(help="Id from `winnow webhooks list`."
 
 @app.command()
 def add(
-    url: Annotated[str, typer.Argument(help="http:// or https://")],
+    url: Annotated[str, typer.Argument(help="Address, with http:// or https://")],
     state: Annotated[list[str] | None, typer.Option(help="Only this state; may be repeated. Default: all.")] = None,
 ) -> None:
-    """Tell an address of your jobs. Prints the secret that signs the messages, which is shown this one time."""
+    """Send the states of your jobs to an address, and print the secret that signs the messages. It is shown this one
+    time."""
     with Client(get_settings().url) as client:
         made = client.add_webhook(url, state or [])
     sys.stderr.write(f"Webhook {made['id']}. Its secret is shown this once.\n")
@@ -34,13 +34,13 @@ def add(
 
 @app.command(name="list")
 def list_(as_json: AsJson = False) -> None:
-    """Your webhooks, newest first."""
+    """List your webhooks, newest first."""
     with Client(get_settings().url) as client:
         found = client.webhooks()
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return
-    table = Table("webhook", "address", "states", "made", "gone")
+    table = make_table(whole("webhook"), "address", "states", "made", "gone")
     for hook in found:
         states = " ".join(hook["states"]) or "all"
         gone = (hook["gone_at"] or "")[:16]
@@ -50,13 +50,13 @@ def list_(as_json: AsJson = False) -> None:
 
 @app.command()
 def deliveries(webhook_id: WebhookId, as_json: AsJson = False) -> None:
-    """What was sent to a webhook, and what became of it."""
+    """List what was sent to a webhook, and what became of it."""
     with Client(get_settings().url) as client:
         found = client.deliveries(webhook_id)
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return
-    table = Table("message", "job", "told", "state", "attempts", "last answer")
+    table = make_table("message", whole("job"), "told", "state", "attempts", "last answer")
     for one in found:
         told = one["payload"]["job"]["state"]
         answer = one["error"] or one["status"] or ""

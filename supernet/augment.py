@@ -123,7 +123,7 @@ class Augmentation:
         return torch.from_numpy(self._originals.crops(self._places(index), draws, self.options.resized_crop))
 
     def _places(self, index: Tensor) -> np.ndarray:
-        """Of the pictures of some examples."""
+        """Places of the pictures of some examples."""
         places: np.ndarray = self.split.of_images(index).cpu().numpy()
         return places
 

@@ -16,6 +16,7 @@ import json
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +38,8 @@ from supernet.kinds import block_class
 from supernet.network import Network, Supernet, build_network, extract
 from supernet.slot import build_block
 from supernet.weights import load_pretrained
+
+EMPTY = inspect.Parameter.empty
 
 # Architectures that are described and counted layer by layer, and of these, built or run whole.
 DESCRIBED, WHOLE = 200, 3
@@ -232,9 +235,11 @@ def specs_are_values(subject: Subject) -> str:
     for layer in layers:
         twin = replace(layer)
         require(twin == layer and hash(twin) == hash(layer), f"{layer} is not equal to its copy")
-        arguments = list(inspect.signature(block_class(layer)).parameters)
-        fields = list(layer.fields())
-        require(arguments == fields, f"block {layer.kind!r} takes {arguments}, its spec has {fields}")
+        arguments = inspect.signature(block_class(layer)).parameters
+        own = [field.name for field in dataclass_fields(layer) if field.name != "policy"]
+        require(list(arguments) == own, f"block {layer.kind!r} takes {list(arguments)}, its spec has {own}")
+        unsaid = [name for name in own if name not in layer.fields() and arguments[name].default is EMPTY]
+        require(not unsaid, f"fields() of {layer.kind!r} leaves out {unsaid}, which its block has no default for")
     return f"{len(layers)} layers"
 
 

@@ -20,14 +20,16 @@ if TYPE_CHECKING:
     from search_space.space import SearchSpace
 
 LabelSmoothing = Annotated[float, Field(ge=0, lt=1, description="Label smoothing of the loss on labels.")]
-Dropout = Annotated[float, Field(ge=0, lt=1, description="Before the classifier, in passes of the biggest network.")]
+Dropout = Annotated[
+    float, Field(ge=0, lt=1, description="Dropout before the classifier, in passes of the largest network.")
+]
 DropConnect = Annotated[
     float,
     Field(
         ge=0,
         lt=1,
-        description="Largest probability that a residual branch is left out (it rises with depth), in passes of the "
-        "biggest network.",
+        description="Largest probability that a residual branch is left out, in passes of the largest network; it "
+        "rises with depth.",
     ),
 ]
 MicroBatches = Annotated[
@@ -138,8 +140,8 @@ class AugmentationOptions(Options):
         Field(
             ge=1,
             le=16,
-            description="Times that an image is in a batch, augmented anew each time; an epoch then sees as many times "
-            "fewer images.",
+            description="Copies of an image in a batch, each augmented in its own way; an epoch then sees that many "
+            "times fewer images.",
         ),
     ] = 1
 
@@ -189,16 +191,20 @@ class AugmentationOptions(Options):
 class TrainingOptions(Options):
     """How the weights are optimized, and how a step is run."""
 
-    epochs: Annotated[int, Field(ge=0, le=100_000, description="0: search a checkpoint's weights as they are.")]
+    epochs: Annotated[
+        int,
+        Field(ge=0, le=100_000, description="Epochs of the training; 0: search a checkpoint's weights as they are."),
+    ]
     batch_size: Annotated[int, Field(ge=2, le=1_000_000, description="Examples of a step, over all processes.")]
     micro_batches: MicroBatches = 1
     optimizer: str = Field(description="`rmsprop`, `sgd` or `adamw`.")
     learning_rate: LearningRate
     schedule: str = Field(default="exponential", description="`exponential`, `cosine` or `constant`.")
     warmup_epochs: Annotated[float, Field(ge=0, description="Epochs in which the rate rises from 0.")] = 0.0
-    lr_decay: Annotated[float, Field(gt=0, le=1, description="Factor every `lr_decay_epochs` epochs.")]
+    lr_decay: Annotated[float, Field(gt=0, le=1, description="Factor of the rate every `lr_decay_epochs` epochs.")]
     lr_decay_epochs: Annotated[float, Field(gt=0)] | None = Field(
-        description="Null: a 150th of the epochs, so that the floor is reached at two thirds, as in BigNAS."
+        description="Epochs in which the rate falls by `lr_decay`; null: a 150th of them all, so that the floor is "
+        "reached at two thirds, as in BigNAS."
     )
     lr_floor: RateFloor
     weight_decay: WeightDecay
@@ -206,10 +212,17 @@ class TrainingOptions(Options):
     clip_norm: ClipNorm
     clip_value: Annotated[float, Field(ge=0, description="Largest gradient element; 0: no clipping.")] = 0.0
     ema_decay: Annotated[
-        float, Field(ge=0, lt=1, description="Decay a step of the averaged weights that are searched; 0: none.")
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="Decay in each step of the averaged weights, which are what is searched; 0: no averages.",
+        ),
     ] = 0.0
     precision: Precision = "float32"
-    compile: bool = Field(default=False, description="torch.compile of the biggest and the smallest network's passes.")
+    compile: bool = Field(
+        default=False, description="Compile the passes of the largest and the smallest network with torch.compile."
+    )
     activation_checkpointing: Recompute = False
     lora_rank: LoraRank = 0
     lora_alpha: LoraAlpha = 16.0
@@ -254,7 +267,9 @@ class DistillationOptions(Options):
         float, Field(gt=0, le=100, description="Temperature of both softmaxes; its square scales the loss.")
     ] = 1.0
     top: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="Only so many of the parent's likeliest answers, all others as one; null: all."
+        default=None,
+        description="How many of the parent's likeliest answers count one by one; all others count as one. Null: "
+        "all count.",
     )
     labels: Annotated[
         float, Field(ge=0, le=1, description="Share of the loss on labels beside the parent's; 1: no parent at all.")

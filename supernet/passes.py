@@ -291,7 +291,7 @@ class Passes:
         return run(x)
 
     def _language_output(self, x: Tensor, head: tuple[str, LayerSpec], batch: Batch) -> Output:
-        """Of the positions whose targets count, each as an example of one token where some do not."""
+        """Output at the positions whose targets count, each as an example of one token where some do not."""
         if (counted := batch.counted) is not None:
             x = x[counted][:, None]
 

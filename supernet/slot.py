@@ -59,10 +59,10 @@ def slice_bounds(large: torch.Size, small: torch.Size) -> tuple[tuple[int, int, 
 class _Binding:
     """One tensor of a sub-block: a lasting view of its part of the slot's tensor.
 
-    A parameter's view is a leaf of autograd. Just before backward enters the block, a hook makes the leaf's
+    A parameter's view is a leaf of autograd. Right before backward enters the block, a hook makes the leaf's
     gradient the same view of the whole parameter's `.grad`. So the sum lands in the right part of the
-    shared gradient, with no graph of slices to walk and no full-size gradient to fill with zeros
-    (docs/decisions/0003, with numbers and with what this rules out).
+    shared gradient: there is no graph of slices to walk, and no full-size gradient to fill with zeros.
+    docs/decisions/0003 has numbers, and what this rules out.
     """
 
     __slots__ = ("bounds", "grad", "holder", "name", "source", "tensor")

@@ -146,7 +146,7 @@ class _Sums:
     Attributes:
         inner: by the slot that is left, `[X 1]' [X 1]`.
         cross: `[X 1]' Y`.
-        squares: of Y, by feature.
+        squares: sums of squares of Y, by feature.
     """
 
     inner: dict[str, Tensor] = field(default_factory=dict)

@@ -47,8 +47,8 @@ WAIT = {
     "input_schema": {
         "type": "object",
         "properties": {
-            "job_id": {"type": "string", "description": "Of the job; or name an export."},
-            "export_id": {"type": "string", "description": "Of the export; or name a job."},
+            "job_id": {"type": "string", "description": "Id of the job; or name an export."},
+            "export_id": {"type": "string", "description": "Id of the export; or name a job."},
             "seconds": {"type": "number", "minimum": 0, "maximum": LONGEST_WAIT_SECONDS, "default": 50},
         },
         "additionalProperties": False,

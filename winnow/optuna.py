@@ -217,7 +217,7 @@ class WinnowSampler(BaseSampler):
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
     def _seed(self, number: int) -> int:
-        """Of one trial."""
+        """Seed of one trial."""
         assert self._entropy is not None
         return int(np.random.SeedSequence(self._entropy, spawn_key=(number,)).generate_state(1)[0])
 

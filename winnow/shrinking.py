@@ -46,7 +46,7 @@ def shrink(
         model: a checkpoint's folder, or a family such as `mobilenet/digits`.
         data: a file or folder, or a built-in set such as `digits`.
         under: cost -> the most that the network may have of it, such as `{"latency_ms": 5}`.
-        changes: parts of a job, written over what is decided.
+        changes: parts of a job that replace what is decided.
         formats: formats of the export, each in a folder of the archive.
         folder: for the archive.
         client: client of the service; None: that of `WINNOW_URL`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.artifacts import is_disk_full
+from export.tools import is_disk_full
 from plugins.entries import blamed
 from plugins.registry import PluginError, UnknownPluginError
 from quantization.calibration import CalibrationError

@@ -28,13 +28,13 @@ from sqlalchemy import select
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from export.tools import CannotWrite
+from export.tools import CannotWrite, is_disk_full
 from export.verify import VerificationError
 from job.paths import PathRefused, check_paths
 from job.spec import JobSpec
 from job.versions import read_job
 from pipeline import environment, exporting, replica, samples, stages
-from pipeline.artifacts import ArtifactDamaged, ArtifactStore, DiskFull, is_disk_full
+from pipeline.artifacts import ArtifactDamaged, ArtifactStore, DiskFull
 from pipeline.exams import exams_of
 from pipeline.materials import decoding_of, prepare_data
 from pipeline.reporter import DATABASE_PATIENCE_SECONDS, Interrupted, Reporter, patiently

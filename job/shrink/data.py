@@ -63,7 +63,7 @@ def read_data(text: str) -> Data:
         policy.check(text, "data.path")
     path = Path(text).expanduser()
     if not path.exists():
-        raise Undecided(f"There is no {text}.")
+        raise Undecided(f"There is no {text}; give a file or folder of data, or a built-in set such as digits.")
     counts, looked = _kinds(path)
     if not counts:
         known = ", ".join(sorted(suffix for suffixes in KINDS.values() for suffix in suffixes))

@@ -13,6 +13,7 @@ from search_space import plugins
 
 if TYPE_CHECKING:
     from search_space.inputs import Input
+    from search_space.space import SearchSpace
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +39,16 @@ class Model:
 
     @property
     def takes(self) -> Input | None:
-        """What its networks eat; None where no preset is known yet."""
+        """What its networks take; None where no preset is known yet."""
+        return None if (space := self.space()) is None else space.takes
+
+    def space(self) -> SearchSpace | None:
+        """All its networks; None where no preset is known yet."""
         if self.pretrained is not None:
             from search_space.checkpoint import read_checkpoint
 
-            return plugins.load_family(self.family, None, None, read_checkpoint(self.pretrained).config).takes
-        return None if self.preset is None else plugins.load_family(self.family, self.preset).takes
+            return plugins.load_family(self.family, None, None, read_checkpoint(self.pretrained).config)
+        return None if self.preset is None else plugins.load_family(self.family, self.preset)
 
 
 def read_model(text: str) -> Model:
@@ -72,6 +77,8 @@ def _checkpoint(text: str) -> Model:
     check_checkpoint(text)
     folder = Path(text).expanduser()
     config = folder / "config.json"
+    if not folder.exists():
+        raise Undecided(f"There is no folder {text}; give that of a checkpoint, or a family such as mobilenet.")
     if not config.is_file():
         raise Undecided(f"{text} has no config.json, so it is not the folder of a Hugging Face checkpoint.")
     from search_space.checkpoint import MAX_JSON_BYTES
@@ -80,9 +87,14 @@ def _checkpoint(text: str) -> Model:
         raise Undecided(f"config.json in {text} is no configuration: it has more than {MAX_JSON_BYTES:,} bytes.")
     try:
         facts = json.loads(config.read_text())
-        model_type = facts["model_type"]
-    except (ValueError, KeyError, TypeError):
-        raise Undecided(f"config.json in {text} names no model_type, so nobody knows what it is.") from None
+    except ValueError as error:
+        raise Undecided(f"config.json in {text} is not readable JSON: {error}. Copy the checkpoint again.") from None
+    if not isinstance(facts, dict) or "model_type" not in facts:
+        raise Undecided(
+            f"config.json in {text} names no model_type, so nobody knows what it is. Give the folder of a Hugging Face "
+            "checkpoint."
+        )
+    model_type = facts["model_type"]
     family = plugins.family_of(facts)
     found = Decision("family", family, f"the checkpoint's model_type is {model_type}", "supernet.family")
     return Model(family, None, folder, (found,))

@@ -1,12 +1,12 @@
 """The plan: a complete job from one sentence, and every decision in it with its reason.
 
 Rules, in one place. A decoder is fine-tuned and searched as LLaMA-NAS does; everything else is trained with the
-sandwich rule and searched together with its bits, as SimQ-NAS does. A pretrained transformer is fine-tuned gently and
+sandwich rule and searched together with its bits, as SimQ-NAS does. Where the device or a format knows no bits, shapes
+alone are searched, as BigNAS does. A pretrained transformer is fine-tuned gently and
 for few epochs, because its weights are good already; what starts from nothing gets the recipe's training. Limits are
 objectives, so that the front shows what one more millisecond buys. Networks of a pretrained decoder are healed: their
 slices regain most of what cutting lost (docs/results.md). How long is decided by the model's size, so that a large one
-heals by the clock. All others search bits, and what is searched together with its bits is not healed. Where the file
-is wanted in a format that holds no integers, shapes alone are searched.
+heals by the clock. All others search bits, and what is searched together with its bits is not healed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from job.defaults import merge
-from job.formats import FormatRefused, possible, refusal, subject_of
+from job.formats import Subject, refusal
 from job.healing_spec import BUDGETS, DEFAULT_STEPS, refuse_without_parent
 from job.shrink.data import Data, read_data
 from job.shrink.decisions import Decision, Undecided
@@ -24,9 +24,12 @@ from job.shrink.model import Model, read_model
 from job.shrink.spec import THIS, ShrinkSpec
 from job.spec import JobSpec
 from predictors.cost import macs
+from predictors.targets import RUNTIMES, TargetName
 from search.metrics import ON_TARGET
 from search_space import plugins
 from search_space.inputs import ImageInput, Input, TokenInput
+from search_space.layers.precision import DEFAULT_SCHEMES
+from search_space.layers.precision import refusal as kernel_refusal
 
 DECODERS, OTHERS, WITHOUT_BITS = "llama_nas", "simq_nas", "bignas"
 # BERT's own recipe for fine-tuning: AdamW, 2e-5 to 5e-5, three epochs or so (Devlin et al. 2018, appendix A.3). A
@@ -73,14 +76,14 @@ def make_plan(asked: ShrinkSpec) -> Plan:
     Raises:
         Undecided: the folders leave a question open.
         PathRefused: a path is not open to jobs.
-        ValueError: a change that is no part of a job, a format that no network can have, or a job that cannot be.
+        ValueError: a change that is no part of a job, or a job that cannot be.
     """
     model, data = read_model(asked.model), read_data(asked.data)
     model = _with_preset(model, data, asked.changes)
     takes = model.takes
     _refuse_other_kind(takes, data, model)
     parts = [
-        _recipe(takes),
+        _recipe(takes, _no_bits(asked, model)),
         _training(model, takes),
         _shape(model, data, takes),
         _goals(asked, takes),
@@ -90,9 +93,6 @@ def make_plan(asked: ShrinkSpec) -> Plan:
     for part, reasons in parts:
         job = merge(job, part)
         decisions += reasons
-    if (without_bits := _without_bits(asked.formats, JobSpec.model_validate(job))) is not None:
-        job["recipe"] = WITHOUT_BITS
-        decisions = [without_bits if one.what == "recipe" else one for one in decisions]
     job = merge(job, asked.changes)
     job = {**job, **_healing(job, asked.changes)}
     spec = JobSpec.model_validate(job)
@@ -111,9 +111,9 @@ def _with_preset(model: Model, data: Data, changes: dict[str, Any]) -> Model:
     presets = tuple(plugins.FAMILIES.load(model.family).PRESETS)
     same = data.source if data.source in presets else None
     if same is None:
+        sizes = "; ".join(f"{preset}: {plugins.load_family(model.family, preset).takes}" for preset in presets)
         raise Undecided(
-            f"Family {model.family} comes in several sizes: {', '.join(presets)}. Name one, as in "
-            f"{model.family}/{presets[0]}."
+            f"Family {model.family} comes in several sizes. Name one, as in {model.family}/{presets[0]}. {sizes}."
         )
     why = f"the preset for {data.source}"
     return Model(model.family, same, None, (*model.decisions, Decision("space", same, why, "supernet.preset")))
@@ -136,32 +136,29 @@ def _kind(takes: Input | None) -> str | None:
 Part = tuple[dict[str, Any], Sequence[Decision]]
 
 
-def _recipe(takes: Input | None) -> Part:
-    decoder = _kind(takes) == "text"
-    name = DECODERS if decoder else OTHERS
-    why = "a model that continues text" if decoder else "shapes and bits are searched together"
+def _recipe(takes: Input | None, no_bits: str | None) -> Part:
+    name, why = OTHERS, "shapes and bits are searched together"
+    if _kind(takes) == "text":
+        name, why = DECODERS, "a model that continues text"
+    elif no_bits is not None:
+        name, why = WITHOUT_BITS, f"shapes alone are searched: {no_bits}"
     return {"recipe": name}, (Decision("recipe", name, why, "recipe"),)
 
 
-def _without_bits(formats: Sequence[str], spec: JobSpec) -> Decision | None:
-    """The recipe of a job that would search bits, although a wanted format holds no integers; None: it may.
-
-    Raises:
-        FormatRefused: not even the largest network can have a format.
-    """
-    space = spec.supernet.space()
-    whole = subject_of(spec, space.name, space.layers(space.largest()))
-    plain = replace(whole, facts={**whole.facts, "without_supernet": None})
-    for name in formats:
-        if (reason := refusal(name, plain)) is not None:
-            raise FormatRefused(
-                f"A network of {space.name} cannot be exported as {name}: {reason}. "
-                f"It can have: {', '.join(possible(plain))}."
-            )
-    floats = [name for name in formats if refusal(name, replace(plain, quantized=True)) is not None]
-    if spec.recipe != OTHERS or not floats:
+def _no_bits(asked: ShrinkSpec, model: Model) -> str | None:
+    """Why bits are not searched, as a clause; None: they may be."""
+    if asked.device != THIS:
+        runtime = RUNTIMES.get(TargetName.parse(asked.device).runtime or "")
+        if runtime is not None and kernel_refusal(DEFAULT_SCHEMES[8], f"{runtime.device}-{runtime.engine}"):
+            return f"{asked.device} has no kernels for integers"
+    space = model.space()
+    if space is None:
         return None
-    return Decision("recipe", WITHOUT_BITS, f"{' and '.join(floats)} holds no integers", "recipe")
+    full = Subject(space.name, space.layers(space.largest()))
+    for name in asked.formats:
+        if refusal(name, full) is None and refusal(name, replace(full, quantized=True)) is not None:
+            return f"{name} stores no integers of a search"
+    return None
 
 
 def _training(model: Model, takes: Input | None) -> Part:

@@ -43,7 +43,7 @@ class ShrinkSpec(Part):
     ]
     under: dict[str, float] = Field(
         default_factory=dict,
-        description="Most that the network may have of a cost.",
+        description="The most that the network may cost, by metric, such as `latency_ms`.",
         examples=[{"latency_ms": 5}],
     )
     device: str = Field(
@@ -51,12 +51,13 @@ class ShrinkSpec(Part):
     )
     formats: tuple[str, ...] = Field(
         default=(),
-        description="Formats that the file is wanted in. Bits are not searched for a format that holds no integers.",
-        examples=[["huggingface"]],
+        max_length=32,
+        description="Export formats that the chosen network must be able to have, such as `huggingface`. Bits are "
+        "searched only if every one of them can store them.",
     )
     changes: dict[str, Any] = Field(
         default_factory=dict,
-        description="Parts of a job, written over what was decided.",
+        description="Parts of a job that replace what was decided.",
         examples=[{"training": {"epochs": 3}}],
     )
 

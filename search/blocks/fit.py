@@ -248,7 +248,7 @@ def _refitted(made: Quantity, train: _Samples) -> Quantity:
 def _paired(made: Quantity, train: _Samples, features: Sequence[Sequence[np.ndarray]]) -> Quantity:
     """With terms for pairs of blocks, one after the other while each says more than chance would.
 
-    Of so many candidates the best one explains something by luck: it is taken only if the extended Bayesian
+    The best one of so many candidates explains something by luck: it is taken only if the extended Bayesian
     information criterion (Chen and Chen 2008, Biometrika 95: 759-771) falls.
     """
     wanted = _before_curve(made, train.damages)

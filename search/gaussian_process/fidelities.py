@@ -68,7 +68,7 @@ class _Step:
         """Mean and standard deviation of what a network has beyond the slope, and the part of a belief that it is.
 
         Args:
-            weight: of this level's scores in those of the highest.
+            weight: weight of this level's scores in those of the highest.
         """
         if self._posterior is None:
             root = np.zeros((0, len(features.matrix)))
@@ -136,8 +136,8 @@ class FidelityModel:
         """From a level up to another.
 
         Args:
-            mean, std: of scores at the level.
-            parts: of what is not certain of these.
+            mean, std: mean and standard deviation of scores at the level.
+            parts: parts of what is not certain of these.
         """
         variance = std**2
         for number, step in enumerate(self._steps[level:top], level + 1):
@@ -151,5 +151,5 @@ class FidelityModel:
         return self._lowest.scale if level == 0 else self._steps[level - 1].scale
 
     def _weight(self, level: int, top: int) -> float:
-        """Of a level's scores in those of a higher one."""
+        """Weight of a level's scores in those of a higher one."""
         return float(np.prod([step.slope for step in self._steps[level:top]]))

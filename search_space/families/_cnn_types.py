@@ -1,13 +1,15 @@
 """Convolutional networks by model type: facts and names, and the space of those that are parts of a checkpoint's.
 
-ConvNeXt and its second version, MobileNetV2, EfficientNet and ResNet, as transformers 5.24 computes them. Elastic are
-the blocks of each stage (the first ones are kept) and the channels inside of each block; what blocks hand on is fixed.
+ConvNeXt and its second version, MobileNetV2, EfficientNet and ResNet, as transformers 5.24 computes them, and the
+published networks of blocks as torchvision and timm do. Elastic are the blocks of each stage (the first ones are kept)
+and the channels inside of each block. What blocks hand on is fixed, unless a job asks for `stage2_width` and the like:
+one choice for all that shortcuts tie.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +17,8 @@ from search_space.adjustments import Adjustments, Options, whole
 from search_space.checkpoint import IMAGE_SIDE, CheckpointError, ConfigReader, Layout, Place, shares
 from search_space.families._decoder_types import ACTIVATIONS
 from search_space.families._identity import digest
+from search_space.families._mobilenet_names import TimmNames, TorchvisionNames
+from search_space.families._mobilenet_tables import PUBLISHED, squeezed
 from search_space.families._names import Shapes, Table, places, prefixed
 from search_space.families._network import Fresh, shapes_of
 from search_space.families._written import confirm, of_checkpoint
@@ -29,12 +33,14 @@ from search_space.layers import (
     LayerSpec,
     MapHeadSpec,
     MaxPoolSpec,
+    MixedHeadSpec,
     PaddedConvSpec,
     PatchConvSpec,
 )
 from search_space.layers.convolutions import batch_norm_shapes
 from search_space.space import Choice, SearchSpace, Values
 from search_space.spellings import Spelling
+from search_space.timm_configs import TENSOR_NAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +73,34 @@ class StagedNetwork:
     prefix: str
     fresh: Fresh
 
+    def widths(self) -> dict[str, list[tuple[str, str]]]:
+        """Channels that blocks hand on: name of the choice -> (slot, field) of everything that has them.
+
+        Only of networks without a layer norm, which over fewer channels would be another one.
+        """
+        found: dict[str, list[tuple[str, str]]] = {}
+        tied: list[tuple[str, str]] = []
+        for slot in self.slots:
+            if not isinstance(slot.spec, _WITHOUT_LAYER_NORM) or (
+                isinstance(slot.spec, MapHeadSpec) and slot.spec.norm
+            ):
+                return {}
+            fields = slot.spec.fields()
+            tied.append((slot.name, "in_channels" if "in_channels" in fields else "channels"))
+            if fields.get("expand") is False:
+                tied.append((slot.name, "hidden"))
+            if "out_channels" not in fields:
+                continue
+            if slot.spec.hands_on() != "same":
+                tied = found[f"stage{slot.stage}_width" if slot.stage else f"{slot.name}_width"] = []
+            tied.append((slot.name, "out_channels"))
+        if isinstance(self.slots[-1].spec, MapHeadSpec) and not self.classes:
+            found.popitem()  # they are the answer
+        return found
+
     @property
     def classes(self) -> int:
-        """Of its head."""
+        """Classes of its head."""
         return int(self.slots[-1].spec.fields()["classes"])
 
     def layout(self) -> Layout:
@@ -88,14 +119,22 @@ class StagedNetwork:
 
 
 def checkpoint_space(
-    family: str, config: Mapping[str, Any], preset: str | None, adjustments: Adjustments
+    family: str, types: Collection[str], config: Mapping[str, Any], preset: str | None, adjustments: Adjustments
 ) -> SearchSpace:
     """The search space of a checkpoint: its first blocks of each stage, with fewer channels inside.
+
+    Args:
+        types: model types that the family starts from.
 
     Raises:
         CheckpointError: not a checkpoint of this family.
         ValueError: options that are larger than the checkpoint, or a preset, whose stages are others.
     """
+    if config.get("model_type") not in types:
+        raise CheckpointError(
+            f"The checkpoint's model_type is {config.get('model_type')!r}; family {family!r} supports "
+            f"{', '.join(types)}."
+        )
     if preset is not None:
         raise ValueError(f"Preset {preset!r} has stages of its own and cannot start from a checkpoint; leave it out.")
     return staged_space(family, None, read(config, adjustments.classes), adjustments)
@@ -117,16 +156,20 @@ def staged_space(
         raise ValueError(f"Space {name!r} takes images, not tokens; leave the sequence length out.")
     options = Options(name, adjustments)
     choices = list(_choices(network, options, pretrained))
+    widths = network.widths() if pretrained else {}
+    specs = {slot.name: slot.spec for slot in network.slots}
+    for choice, tied in widths.items():
+        whole_width = int(specs[tied[0][0]].fields()[tied[0][1]])
+        asked = options.if_asked(choice, (whole_width,), whole(1, whole_width))
+        choices += [] if asked is None else [Choice(choice, asked)]
     options.finish()
-
-    def capacity() -> dict[str, LayerSpec]:
-        return {slot.name: slot.spec for slot in network.slots}
+    fields = {place: choice for choice, tied in widths.items() for place in tied}
 
     return SearchSpace(
         name,
         choices,
-        lambda values: dict(_chosen(network, values)),
-        capacity if pretrained else None,
+        lambda values: dict(_chosen(network, fields, values)),
+        (lambda: dict(specs)) if pretrained else None,
         ImageInput(network.channels, network.size, network.classes),
     )
 
@@ -139,9 +182,10 @@ def _choices(network: StagedNetwork, options: Options, pretrained: bool) -> Iter
             name = f"stage{slot.stage}_depth"
             depths[slot.stage] = options.of(name, shares(count, (2, 3), 1), whole(1, count))
             yield Choice(name, depths[slot.stage])
-        if slot.elastic and slot.block <= depths[slot.stage][-1]:
-            deep_enough = tuple(depth for depth in depths[slot.stage] if depth >= slot.block)
-            when = None if deep_enough == depths[slot.stage] else (f"stage{slot.stage}_depth", deep_enough)
+        known = depths.get(slot.stage, (0,))  # those in no stage are always there
+        if slot.elastic and slot.block <= known[-1]:
+            deep_enough = tuple(depth for depth in known if depth >= slot.block)
+            when = None if deep_enough == known else (f"stage{slot.stage}_depth", deep_enough)
             hidden = int(slot.spec.fields()[slot.elastic])
             name = f"{slot.name}_hidden"
             yield Choice(
@@ -149,15 +193,25 @@ def _choices(network: StagedNetwork, options: Options, pretrained: bool) -> Iter
             )
 
 
-def _chosen(network: StagedNetwork, values: Values) -> Iterator[tuple[str, LayerSpec]]:
+def _chosen(
+    network: StagedNetwork, fields: Mapping[tuple[str, str], str], values: Values
+) -> Iterator[tuple[str, LayerSpec]]:
+    """Slots of a network of the space.
+
+    Args:
+        fields: (slot, field) -> choice that says it, where the space has it.
+    """
+    widths: dict[str, dict[str, Any]] = {}
+    for (slot_name, field), choice in fields.items():
+        if choice in values:
+            widths.setdefault(slot_name, {})[field] = int(values[choice])
     for slot in network.slots:
         if slot.stage and slot.block > int(values[f"stage{slot.stage}_depth"]):
             continue
-        spec = slot.spec
+        wanted = widths.get(slot.name, {})
         if slot.elastic:
-            wanted: dict[str, Any] = {slot.elastic: int(values[f"{slot.name}_hidden"])}
-            spec = replace(spec, **wanted)
-        yield slot.name, spec
+            wanted = {**wanted, slot.elastic: int(values[f"{slot.name}_hidden"])}
+        yield slot.name, replace(slot.spec, **wanted) if wanted else slot.spec
 
 
 # --- reading ---------------------------------------------------------------------------------------------
@@ -176,7 +230,8 @@ class _Reader(ConfigReader):
         given = self.value("image_size", side)
         self.size = self.whole(IMAGE_SIDE, given if isinstance(given, int) else None)
         self.channels = self.whole("num_channels", 3)
-        self.activation = self.one_of("hidden_act", {name: name for name in ACTIVATIONS}, _ACTS[self.model_type])
+        usual = _ACTS.get(self.model_type, "relu")
+        self.activation = self.one_of("hidden_act", {name: name for name in ACTIVATIONS}, usual)
 
     def wholes(self, key: str, default: tuple[int, ...], count: int | None = None, least: int = 1) -> tuple[int, ...]:
         """A list of whole numbers."""
@@ -396,10 +451,11 @@ def _resnet(config: Mapping[str, Any], classes: int | None) -> StagedNetwork:
     channels = reader.whole("embedding_size", 64)
     stem = ConvSpec(reader.channels, channels, 7, 2, reader.size, act)
     pool = MaxPoolSpec(channels, 3, 2, stem.out_size)
-    slots = [
-        Slot("stem", stem, _convolution("embedder.embedder", "conv", "norm")),
-        Slot("pool", pool, {}),
-    ]
+    others = reader.value(TENSOR_NAMES) is not None  # timm and torchvision have the same ones
+    stem_names: Table = {"conv1": ("conv",), "bn1": ("norm",)}
+    if not others:
+        stem_names = _convolution("embedder.embedder", "conv", "norm")
+    slots = [Slot("stem", stem, stem_names), Slot("pool", pool, {})]
     size = pool.out_size
     for stage, (width, depth) in enumerate(zip(widths, depths, strict=True), 1):
         for block in range(1, depth + 1):
@@ -414,15 +470,79 @@ def _resnet(config: Mapping[str, Any], classes: int | None) -> StagedNetwork:
                 shortcut="conv",
                 project_shortcut=halves or channels != width,
             )
-            disk = f"encoder.stages.{stage - 1}.layers.{block - 1}"
-            names = dict(_convolution(f"{disk}.shortcut", "projection", "projection_norm"))
-            for i in range(3 if deep else 2):
-                names |= _convolution(f"{disk}.layer.{i}", f"conv{i + 1}", f"norm{i + 1}")
+            names = (_torch_residual_names if others else _residual_names)(stage, block, 3 if deep else 2)
             slots.append(Slot(f"stage{stage}_block{block}", spec, names, stage, block, elastic="hidden_channels"))
             channels, size = width, spec.out_size
     head = ClassifierSpec(channels, reader.classes, size)
-    slots.append(Slot("classifier", head, {"classifier.1": ("classifier",)}))
-    return reader.network(slots, "resnet.")
+    slots.append(Slot("classifier", head, {"fc" if others else "classifier.1": ("classifier",)}))
+    return reader.network(slots, "" if others else "resnet.")
+
+
+def _residual_names(stage: int, block: int, convolutions: int) -> Table:
+    disk = f"encoder.stages.{stage - 1}.layers.{block - 1}"
+    names = dict(_convolution(f"{disk}.shortcut", "projection", "projection_norm"))
+    for i in range(convolutions):
+        names |= _convolution(f"{disk}.layer.{i}", f"conv{i + 1}", f"norm{i + 1}")
+    return names
+
+
+def _torch_residual_names(stage: int, block: int, convolutions: int) -> Table:
+    disk = f"layer{stage}.{block - 1}"
+    names: dict[str, tuple[str, ...]] = {
+        f"{disk}.downsample.0": ("projection",),
+        f"{disk}.downsample.1": ("projection_norm",),
+    }
+    for i in range(1, convolutions + 1):
+        names |= {f"{disk}.conv{i}": (f"conv{i}",), f"{disk}.bn{i}": (f"norm{i}",)}
+    return names
+
+
+# Of training: torchvision's of all but its largest networks.
+_TABLE_DROPOUT = 0.2
+# What the tables call activations, in transformers' words.
+_TABLE_ACTS = {"ReLU": "relu", "ReLU6": "relu6", "SiLU": "silu", "Hardswish": "hardswish"}
+
+
+def _mobilenet(config: Mapping[str, Any], classes: int | None) -> StagedNetwork:
+    """A published network, with as many zeros on both sides of an image. A stage is a run of blocks of one width."""
+    reader = _Reader(config, "MobileNet", classes, 224)
+    called = str(reader.value("table"))
+    table, torchvisions = PUBLISHED[called], reader.value(TENSOR_NAMES) == "torchvision"
+    mixes, staged = table.head_expansion > 0, called.startswith("efficientnet")
+    names = TorchvisionNames(mixes, staged) if torchvisions else TimmNames(mixes)
+    eps = 1e-3 if torchvisions and (mixes or called == "efficientnet_b7") else 1e-5
+    last_act = _TABLE_ACTS[table.activation]
+    stem = PaddedConvSpec(reader.channels, table.stem[0], 3, 2, 1, 1, reader.size, last_act, eps)
+    slots = [Slot("stem", stem, names.stem())]
+    size, before, stage, block, number = stem.out_size, table.stem[0], 0, 0, 0
+    for row in table.stages:
+        width, kernel, act = row.widths[0], row.kernels[0], _TABLE_ACTS[row.activation or table.activation]
+        squeeze = table.squeeze if row.squeeze else None
+        for repeat in range(row.depths[0]):
+            stride = row.stride if repeat == 0 else 1
+            shortcut = stride == 1 and before == width
+            # The first block of all may have the stem's width; it begins a stage all the same.
+            stage, block = (stage, block + 1) if shortcut and stage else (stage + 1, 1)
+            expand = row.expansions[0] > 1
+            spec = InvertedResidualSpec(
+                before, hidden := round(before * row.expansions[0]), width, kernel, stride, kernel // 2, kernel // 2, 1,
+                size, act, expand, squeezed(squeeze, before, hidden), eps, shortcut,
+            )  # fmt: skip
+            if squeeze is not None and squeeze.of == "hidden":
+                spec = replace(spec, squeeze_activation=_TABLE_ACTS[squeeze.activation], gate=squeeze.gate)
+            number += 1
+            disk = names.block(stage, block, number, expand, squeeze is not None)
+            slots.append(
+                Slot(f"stage{stage}_block{block}", spec, disk, stage, block, elastic="hidden" if expand else "")
+            )
+            size, before = spec.out_size, width
+    width = before * table.head_expansion if mixes else table.head[0]
+    slots.append(Slot("top", PaddedConvSpec(before, width, 1, 1, 0, 0, size, last_act, eps), names.top(stage, number)))
+    head: LayerSpec = MapHeadSpec(width, reader.classes, size, "mean", False, 0.0, _TABLE_DROPOUT)
+    if mixes:
+        head = MixedHeadSpec(width, table.head[0], reader.classes, size, last_act, _TABLE_DROPOUT)
+    slots.append(Slot("head", head, names.head(), elastic="mix" if mixes and reader.classes else ""))
+    return reader.network(slots, "")
 
 
 def _shapes(spec: LayerSpec) -> Shapes:
@@ -451,12 +571,17 @@ def _shapes(spec: LayerSpec) -> Shapes:
     return found
 
 
+# Specs that may have fewer of the channels that they take and give.
+_WITHOUT_LAYER_NORM = (ConvSpec, PaddedConvSpec, InvertedResidualSpec, BasicSpec, BottleneckSpec, MaxPoolSpec)
+_WITHOUT_LAYER_NORM += (ClassifierSpec, MapHeadSpec, MixedHeadSpec)
+
 TYPES: dict[str, Callable[[Mapping[str, Any], int | None], StagedNetwork]] = {
     "convnext": _convnext,
     "convnextv2": _convnext,
     "mobilenet_v2": _mobilenet_v2,
     "efficientnet": _efficientnet,
     "resnet": _resnet,
+    "mobilenet": _mobilenet,
 }
 
 
@@ -484,6 +609,11 @@ def config_of(layers: Mapping[str, LayerSpec], checkpoint: Mapping[str, Any]) ->
         CheckpointError: transformers has no such network, also not with zeros.
     """
     config = of_checkpoint(layers, checkpoint)
+    if config.get("model_type") == "mobilenet":
+        raise CheckpointError(
+            f"transformers has no class of {config.get('architecture')} as torchvision and timm compute it; take onnx "
+            "or torch_export"
+        )
     # Not a key of transformers for all of them: how large the images are that the network was made for.
     config["image_size"] = next(iter(layers.values())).fields()["size"]
     kind, head = str(config.get("model_type")), layers["head"].fields()

@@ -513,7 +513,7 @@ class _Decoder:
         )
 
     def _scale(self) -> float:
-        """By which scores of attention are multiplied."""
+        """Factor of the scores of attention."""
         if "query_pre_attn_scalar" in self.type.defaults:
             return float(self.whole("query_pre_attn_scalar") ** -0.5)
         if "attention_multiplier" in self.type.defaults:
@@ -628,7 +628,7 @@ class _Decoder:
         return (self._disk(self.type.names.head, "output"),) if tied else ()
 
     def _stand_ins(self, tied: bool) -> dict[str, str]:
-        """Or it alone."""
+        """The tied head, which is loaded as the embedding where that is not stored."""
         names, base = self.type.names, self.type.base
         return {base + self._disk(names.embedding, "tokens"): self._disk(names.head, "output")} if tied else {}
 

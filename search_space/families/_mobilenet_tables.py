@@ -117,6 +117,13 @@ EFFICIENT = Squeeze("input", activation="SiLU", gate="Sigmoid")
 HARD = Squeeze("hidden", activation="ReLU", gate="Hardsigmoid")
 
 
+def squeezed(squeeze: Squeeze | None, channels: int, hidden: int) -> int:
+    """Channels of squeeze and excite of a block with so many that come in and are inside; 0: it has none."""
+    if squeeze is None:
+        return 0
+    return max(1, channels // 4) if squeeze.of == "input" else make_divisible(hidden // 4)
+
+
 # --- published networks -----------------------------------------------------------------------------
 
 

@@ -28,11 +28,11 @@ def positions(front: int, back: int) -> tuple[Position, ...]:
     """All positions between networks of so many layers, each once.
 
     Equal depths (paired stitching): a window of two layers slides by one; within it every layer may be left and every
-    one entered, and what the window before did not have shares a stitching layer. Of 12 layers that makes 34 positions
-    and 11 stitching layers.
+    one entered, and what the window before did not have shares a stitching layer. With 12 layers that makes 34
+    positions and 11 stitching layers.
 
     Other depths (unpaired): layers of the shallower network stand for those of the deeper one that are nearest to them
-    in relative depth, and each has a stitching layer. Of a deeper back, layer i (from 0) is entered behind layer
+    in relative depth, and each has a stitching layer. In a deeper back, layer i (from 0) is entered behind layer
     `i * front // back`, if that is above it. A deeper front is ours by symmetry: behind its layer i, layer
     `i * back // front` is entered, if that is not the first.
 

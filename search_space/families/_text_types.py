@@ -381,7 +381,7 @@ class _Encoder:
 
     @property
     def ending(self) -> Ending:
-        """Of the checkpoint's class; a new classifier on a bare encoder is that of its type."""
+        """Ending of the checkpoint's class; a new classifier on a bare encoder is that of its type."""
         return (
             self.type.classifier if self.classifies or (self.classes and not self.type.bare.pooler) else self.type.bare
         )

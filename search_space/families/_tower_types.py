@@ -275,7 +275,7 @@ class _Reader:
         return int(side)
 
     def width(self) -> int:
-        """Of the vectors that are compared.
+        """Width of the vectors that are compared.
 
         Raises:
             CheckpointError: the towers have vectors of different widths.

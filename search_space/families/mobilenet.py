@@ -4,6 +4,9 @@ A preset is a `MobileNetTable`, the way the papers print these spaces; `space` t
 blueprint. Widths and depths are chosen per stage; kernels and expansions per stage or per block, and those of blocks
 beyond a stage's depth are inactive. `fixed` does the same for one published network, or one of your own; how to
 describe one is said in `_mobilenet_tables.py`.
+
+Checkpoints are those of `_cnn_types`: MobileNetV2 and EfficientNet of transformers, and the published networks of
+torchvision and timm, MobileNetV3 among them.
 """
 
 from __future__ import annotations
@@ -17,12 +20,16 @@ from typing import Any
 from search_space.adjustments import Adjustments, Options, number, odd, space_name, whole
 from search_space.architecture import Option
 from search_space.channels import make_divisible, refuse_twins
-from search_space.families._mobilenet_tables import PRESETS, PUBLISHED, MobileNetTable, Nested, Squeeze
+from search_space.checkpoint import CheckpointError, Layout
+from search_space.families import _cnn_types
+from search_space.families._mobilenet_tables import PRESETS, PUBLISHED, MobileNetTable, Nested, Squeeze, squeezed
 from search_space.inputs import ImageInput
 from search_space.layers import ConvSpec, HeadSpec, LayerSpec, MBConvSpec, ResizeSpec
 from search_space.space import Choice, SearchSpace, Values
 
 __all__ = ["PRESETS", "PUBLISHED", "MobileNetTable", "Nested", "Squeeze", "fixed", "space"]
+
+MODEL_TYPES = ("mobilenet_v2", "efficientnet", "mobilenet")
 
 # What a user may widen a preset to; beyond these a number is a slip of the keyboard.
 MAX_DEPTH, MAX_KERNEL, MAX_EXPANSION, MAX_RESOLUTION, MAX_MULTIPLIER = 64, 15, 32, 2048, 8
@@ -215,7 +222,7 @@ class MobileNetBlueprint:
             activation=stage.activation or table.activation,
             expand=expansion > 1 or table.expand_always,
             project_shortcut=everywhere and channels != width,
-            squeeze_channels=_squeezed(squeeze, channels, hidden),
+            squeeze_channels=squeezed(squeeze, channels, hidden),
             squeeze_activation=squeeze.activation if squeeze else "ReLU",
             gate=squeeze.gate if squeeze else "Sigmoid",
             shortcut=everywhere or (stride == 1 and channels == width),
@@ -227,12 +234,6 @@ class MobileNetBlueprint:
             return HeadSpec(channels, width, table.classes, size, table.activation)
         hidden = channels * table.head_expansion
         return HeadSpec(channels, hidden, table.classes, size, table.activation, width, table.mix_bias)
-
-
-def _squeezed(squeeze: Squeeze | None, channels: int, hidden: int) -> int:
-    if squeeze is None:
-        return 0
-    return max(1, channels // 4) if squeeze.of == "input" else make_divisible(hidden // 4)
 
 
 def _nested_capacity(
@@ -247,6 +248,38 @@ def _nested_capacity(
         if isinstance(spec, MBConvSpec):
             layers[slot] = replace(spec, shortcut=all(network[slot].fields()["shortcut"] for network in networks))
     return layers
+
+
+# --- checkpoints ------------------------------------------------------------------------------------
+
+
+def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
+    """Which tensor of a checkpoint goes where."""
+    return _cnn_types.read(config, classes).layout()
+
+
+def checkpoint_space(config: Mapping[str, Any], preset: str | None, adjustments: Adjustments) -> SearchSpace:
+    """The search space of a checkpoint: its first blocks of each stage, with fewer channels inside.
+
+    Raises:
+        CheckpointError: not a checkpoint of this family.
+        ValueError: options that are larger than the checkpoint, or a preset, whose stages are others.
+    """
+    return _cnn_types.checkpoint_space("mobilenet", MODEL_TYPES, config, preset, adjustments)
+
+
+def config_of(layers: Mapping[str, LayerSpec], checkpoint: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The config.json of a part of a checkpoint's network: see `_cnn_types`.
+
+    Args:
+        checkpoint: config.json of the checkpoint that they came from; None: a preset's networks.
+
+    Raises:
+        CheckpointError: transformers has no such network, also not with zeros.
+    """
+    if checkpoint is None:
+        raise CheckpointError("transformers has no class of such networks")
+    return _cnn_types.config_of(layers, checkpoint)
 
 
 # Adjustments under which a preset that is too big for a test runs in one.

@@ -402,7 +402,7 @@ def checkpoint_space(config: Mapping[str, Any], preset: str | None, adjustments:
         CheckpointError: not a checkpoint of this family.
         ValueError: options that are larger than the checkpoint, or a preset, whose stages are others.
     """
-    return _cnn_types.checkpoint_space("resnet", config, preset, adjustments)
+    return _cnn_types.checkpoint_space("resnet", MODEL_TYPES, config, preset, adjustments)
 
 
 # Adjustments under which a preset that is too big for a test runs in one.

@@ -15,6 +15,7 @@ from search_space.layers.convolutions import (
     ConvNextLayerSpec,
     InvertedResidualSpec,
     MapHeadSpec,
+    MixedHeadSpec,
     PaddedConvSpec,
     PatchConvSpec,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "MBConvSpec",
     "MapHeadSpec",
     "MaxPoolSpec",
+    "MixedHeadSpec",
     "MixingSpec",
     "PaddedConvSpec",
     "PairHeadSpec",

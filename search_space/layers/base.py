@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from search_space.layers.precision import EMBEDDING, Policy, Precision
 
@@ -128,6 +128,14 @@ class LayerSpec(ABC):
         leave them out. Empty: there is no such shortcut.
         """
         return ()
+
+    def hands_on(self) -> Literal["other", "same", "padded"]:
+        """What the channels that it gives are to those that it takes.
+
+        `same`: number by number the ones that came in, with or without something added; `padded`: those, and zeros
+        behind them, or the first of them; `other`: of its own.
+        """
+        return "other"
 
     def without_dropout(self) -> Self:
         """The same layer whose block drops nothing out by itself; this object itself if nothing is dropped anyway."""

@@ -5,9 +5,9 @@ Costs are for one image of `size` pixels a side. Every part is a module or param
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from search_space.layers.base import LayerSpec, Part, conv_part, linear_part, norm_part
 from search_space.layers.stack import Shape, norm_shapes
@@ -28,9 +28,7 @@ class PaddedConvSpec(LayerSpec):
     """
 
     kind: ClassVar[str] = "padded_conv"
-    fixed: ClassVar[frozenset[str]] = frozenset(
-        {"in_channels", "out_channels", "kernel", "stride", "before", "after", "size", "eps"}
-    )
+    fixed: ClassVar[frozenset[str]] = frozenset({"kernel", "stride", "before", "after", "size", "eps"})
 
     in_channels: int
     out_channels: int
@@ -59,20 +57,21 @@ class PaddedConvSpec(LayerSpec):
 
 @dataclass(frozen=True)
 class InvertedResidualSpec(LayerSpec):
-    """Expand 1x1, depthwise, squeeze and excite, project 1x1, perhaps a shortcut (MobileNetV2, EfficientNet).
+    """Expand 1x1, depthwise, squeeze and excite, project 1x1, perhaps a shortcut (MobileNetV2 and V3, EfficientNet).
 
     Attributes:
         hidden: channels inside.
         before, after: zeros around what the depthwise convolution reads.
         expand: whether there is an expanding convolution; without one `hidden` is `in_channels`.
         squeeze: channels of squeeze and excite; 0: none.
+        squeeze_activation: between squeeze and excite, where it is another; transformers' word for it.
+        gate: behind excite, a class of `torch.nn`; empty: a sigmoid.
     """
 
     kind: ClassVar[str] = "inverted_residual"
     fixed: ClassVar[frozenset[str]] = frozenset(
-        {"in_channels", "out_channels", "kernel", "stride", "before", "after", "dilation", "size", "expand", "squeeze",
-         "eps", "shortcut"}
-    )  # fmt: skip
+        {"kernel", "stride", "before", "after", "dilation", "size", "expand", "squeeze", "eps", "shortcut"}
+    )
 
     in_channels: int
     hidden: int
@@ -88,6 +87,15 @@ class InvertedResidualSpec(LayerSpec):
     squeeze: int
     eps: float
     shortcut: bool
+    # Not in `repr` nor, where they are empty, in `fields`: names of spaces and keys of latency tables that are stored
+    # are made of both.
+    squeeze_activation: str = field(default="", repr=False)
+    gate: str = field(default="", repr=False)
+
+    def fields(self) -> dict[str, int | str | bool]:
+        """See `LayerSpec`; without functions of squeeze and excite that are as usual."""
+        found = super().fields()
+        return {name: value for name, value in found.items() if value or name not in ("squeeze_activation", "gate")}
 
     def branches(self) -> tuple[str, ...]:
         """The convolutions, where the shortcut is the input."""
@@ -112,6 +120,10 @@ class InvertedResidualSpec(LayerSpec):
             shapes |= {"excite.weight": (self.hidden, self.squeeze, 1, 1), "excite.bias": (self.hidden,)}
         shapes["project.weight"] = (self.out_channels, self.hidden, 1, 1)
         return shapes | batch_norm_shapes("project_norm", self.out_channels)
+
+    def hands_on(self) -> Literal["other", "same", "padded"]:
+        """See `LayerSpec`."""
+        return "same" if self.shortcut else "other"
 
     def parts(self) -> dict[str, Part]:
         size, out = self.size, self.out_size
@@ -209,6 +221,10 @@ class ConvNextLayerSpec(LayerSpec):
             shapes |= {"response.weight": (hidden,), "response.bias": (hidden,)}
         return shapes | {"scale": (channels,)} if self.layer_scale else shapes
 
+    def hands_on(self) -> Literal["other", "same", "padded"]:
+        """See `LayerSpec`."""
+        return "same"
+
     def parts(self) -> dict[str, Part]:
         channels, size, pixels = self.channels, self.size, self.size**2
         held = channels * pixels
@@ -237,7 +253,7 @@ class MapHeadSpec(LayerSpec):
 
     kind: ClassVar[str] = "map_head"
     dropouts: ClassVar[frozenset[str]] = frozenset({"dropout"})
-    fixed: ClassVar[frozenset[str]] = frozenset({"channels", "classes", "size", "norm", "eps"})
+    fixed: ClassVar[frozenset[str]] = frozenset({"classes", "size", "norm", "eps"})
     free: ClassVar[frozenset[str]] = frozenset({"dropout"})
 
     channels: int
@@ -259,3 +275,39 @@ class MapHeadSpec(LayerSpec):
     def parts(self) -> dict[str, Part]:
         parts = {"norm": norm_part(self.channels)} if self.norm else {}
         return parts | {"classifier": linear_part(self.channels, self.classes)} if self.classes else parts
+
+
+@dataclass(frozen=True)
+class MixedHeadSpec(LayerSpec):
+    """Averages a map of channels, mixes them by a linear layer with an activation, and perhaps classifies them
+    (MobileNetV3).
+
+    Attributes:
+        mix: outputs of the linear layer.
+        classes: 0 for these outputs themselves.
+        activation: transformers' word for it.
+    """
+
+    kind: ClassVar[str] = "mixed_head"
+    dropouts: ClassVar[frozenset[str]] = frozenset({"dropout"})
+    fixed: ClassVar[frozenset[str]] = frozenset({"classes", "size"})
+    free: ClassVar[frozenset[str]] = frozenset({"dropout"})
+
+    channels: int
+    mix: int
+    classes: int
+    size: int
+    activation: str
+    dropout: float
+
+    @cached_property
+    def shapes(self) -> dict[str, Shape]:
+        """Parameters of its block."""
+        shapes: dict[str, Shape] = {"mix.weight": (self.mix, self.channels), "mix.bias": (self.mix,)}
+        if self.classes:
+            shapes |= {"classifier.weight": (self.classes, self.mix), "classifier.bias": (self.classes,)}
+        return shapes
+
+    def parts(self) -> dict[str, Part]:
+        parts = {"mix": linear_part(self.channels, self.mix)}
+        return parts | {"classifier": linear_part(self.mix, self.classes)} if self.classes else parts

@@ -7,7 +7,7 @@ Maps are square: a `size` is their height and width in pixels. An `activation` i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from search_space.layers.base import LayerSpec, Part, conv_part, linear_part
 
@@ -22,6 +22,10 @@ class ResizeSpec(LayerSpec):
 
     channels: int
     size: int
+
+    def hands_on(self) -> Literal["other", "same", "padded"]:
+        """See `LayerSpec`."""
+        return "same"
 
     def parts(self) -> dict[str, Part]:
         return {}
@@ -57,6 +61,10 @@ class ConvSpec(LayerSpec):
         """Everything but the sum."""
         return ("activation",) if self.residual else ()
 
+    def hands_on(self) -> Literal["other", "same", "padded"]:
+        """See `LayerSpec`."""
+        return "same" if self.residual else "other"
+
     def parts(self) -> dict[str, Part]:
         return {"conv": conv_part(self.in_channels, self.out_channels, self.kernel, self.size, self.out_size)}
 
@@ -81,6 +89,10 @@ class MaxPoolSpec(LayerSpec):
     def out_size(self) -> int:
         """Height and width of the output in pixels."""
         return -(-self.size // self.stride)
+
+    def hands_on(self) -> Literal["other", "same", "padded"]:
+        """See `LayerSpec`."""
+        return "same"
 
     def parts(self) -> dict[str, Part]:
         return {"pool": Part(0, 0, 0, self.channels * (self.size**2 + self.out_size**2))}

@@ -7,7 +7,7 @@ Maps are square: a `size` is their height and width in pixels. An `activation` i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from search_space.layers.base import LayerSpec, Part, conv_part
 
@@ -55,6 +55,10 @@ class MBConvSpec(LayerSpec):
         """All but the shortcut, where that is the input."""
         same = self.stride == 1 and self.in_channels == self.out_channels and not self.project_shortcut
         return ("project_norm",) if self.shortcut and same else ()
+
+    def hands_on(self) -> Literal["other", "same", "padded"]:
+        """See `LayerSpec`."""
+        return "same" if self.shortcut and not self.project_shortcut else "other"
 
     def parts(self) -> dict[str, Part]:
         parts: dict[str, Part] = {}

@@ -17,7 +17,7 @@ itself. The capacity of a slot has it if any architecture of the space does.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from search_space.layers.base import LayerSpec, Part, conv_part
 
@@ -54,6 +54,10 @@ class BasicSpec(LayerSpec):
     def branches(self) -> tuple[str, ...]:
         """The convolutions, where the shortcut is the input."""
         return ("norm2",) if _keeps_its_shape(self) else ()
+
+    def hands_on(self) -> Literal["other", "same", "padded"]:
+        """See `LayerSpec`."""
+        return _handed_on(self)
 
     def parts(self) -> dict[str, Part]:
         held = self.in_channels * self.size * self.size
@@ -96,6 +100,10 @@ class BottleneckSpec(LayerSpec):
         """The convolutions, where the shortcut is the input."""
         return ("norm3",) if _keeps_its_shape(self) else ()
 
+    def hands_on(self) -> Literal["other", "same", "padded"]:
+        """See `LayerSpec`."""
+        return _handed_on(self)
+
     def parts(self) -> dict[str, Part]:
         held = self.in_channels * self.size * self.size
         return {
@@ -108,6 +116,12 @@ class BottleneckSpec(LayerSpec):
 
 def _keeps_its_shape(spec: BasicSpec | BottleneckSpec) -> bool:
     return spec.stride == 1 and spec.in_channels == spec.out_channels and not spec.project_shortcut
+
+
+def _handed_on(spec: BasicSpec | BottleneckSpec) -> Literal["other", "same", "padded"]:
+    if spec.project_shortcut:
+        return "other"
+    return "same" if spec.in_channels == spec.out_channels else "padded"
 
 
 def _projection(spec: BasicSpec | BottleneckSpec) -> dict[str, Part]:

@@ -44,7 +44,7 @@ class SignIn(BaseModel):
 class WhoOut(Answer):
     """Who asks."""
 
-    key_id: str | None = Field(description="Null where no keys are needed (WINNOW_AUTH=off).")
+    key_id: str | None = Field(description="Id of the key; null where no keys are needed (WINNOW_AUTH=off).")
     name: str = Field(description="Name of the key.")
     scope: Scope | None = Field(description="What the key may do; null without keys.")
     group: str | None = Field(description="Group of the key, whose jobs may be shared with it.")
@@ -56,7 +56,7 @@ class WhoOut(Answer):
 
 
 class LinkOut(Answer):
-    """A way into a browser that works once."""
+    """A sign-in link that works once."""
 
     token: str = Field(description="The address is /sign-in#token=TOKEN; it is good for an hour and for one browser.")
 
@@ -66,11 +66,13 @@ class KeyIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Name = Field(description="For people: whose it is, and what for.")
+    name: Name = Field(description="Name for people: whose key it is, and what for.")
     scope: Scope = Field(default=Scope.WRITE, description="Each includes those before it.")
     group: Name | None = Field(default=None, description="Keys of one group may share jobs.")
-    days: Annotated[float, Field(gt=0, le=36500)] | None = Field(default=None, description="Until it expires.")
-    max_jobs: Annotated[int, Field(ge=0, lt=2**31)] | None = Field(default=None, description="Unfinished at a time.")
+    days: Annotated[float, Field(gt=0, le=36500)] | None = Field(default=None, description="Days until it expires.")
+    max_jobs: Annotated[int, Field(ge=0, lt=2**31)] | None = Field(
+        default=None, description="Most unfinished jobs at a time."
+    )
     max_evaluations: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
         default=None, description="Most evaluations of all its jobs; null: any number."
     )
@@ -80,7 +82,7 @@ class KeyIn(BaseModel):
 
 
 class KeyOut(Answer):
-    """A key, without what makes it one."""
+    """A key without its secret."""
 
     id: str = Field(description="Id of the key; it is no secret.")
     name: str = Field(description="Name of the key.")
@@ -150,7 +152,7 @@ def sign_in(given: SignIn, request: Request, response: Response, database: Datab
 
 @router.get("/session", dependencies=[READ])
 def who_asks(who: IdentityDep) -> WhoOut:
-    """Who you are here."""
+    """The key that you ask with, and what it may do."""
     return WhoOut.of(who)
 
 
@@ -164,7 +166,7 @@ def sign_out(request: Request, response: Response) -> None:
 
 @router.post("/session/links", status_code=status.HTTP_201_CREATED, dependencies=[READ])
 def make_link(session: SessionDep, who: IdentityDep) -> LinkOut:
-    """A link that signs one browser in as you, once."""
+    """Make a link that signs one browser in as you, once."""
     if who.key_id is None:
         raise Conflict("Nobody needs to sign in here: WINNOW_AUTH is off.")
     return LinkOut(token=keys.make_link(session, who.key_id))
@@ -178,7 +180,7 @@ def list_keys(session: SessionDep) -> KeyPage:
 
 @router.post("/keys", status_code=status.HTTP_201_CREATED, dependencies=[ADMIN])
 def create_key(given: KeyIn, session: SessionDep, who: IdentityDep) -> NewKeyOut:
-    """Make a key. The answer is the only place where it is ever shown."""
+    """Make a key. Only this answer shows it."""
     quota = Quota(given.max_jobs, given.max_evaluations, given.max_bytes)
     row, text = keys.create(
         session, given.name, given.scope, group=given.group, days=given.days, quota=quota, by=who.key_id

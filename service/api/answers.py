@@ -6,10 +6,13 @@ import gzip
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Sized
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from fastapi.responses import Response
+
+K = TypeVar("K", bound=Sized)
 
 # Answers from so many bytes on are compressed, which takes 20 ms of a core for a megabyte at this level.
 PACKED_FROM_BYTES, PACKED_LEVEL = 1000, 5
@@ -33,6 +36,10 @@ class Answer:
         """An answer of this content."""
         packed = gzip.compress(content, PACKED_LEVEL, mtime=0) if len(content) >= PACKED_FROM_BYTES else b""
         return cls(content, packed, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+
+    def __len__(self) -> int:
+        """Bytes that keeping it takes."""
+        return len(self.content) + len(self.packed)
 
     def response(self, known: str | None, encodings: str | None = None) -> Response:
         """The answer, or 304 if it is known.
@@ -60,8 +67,8 @@ def takes_gzip(encodings: str | None) -> bool:
     return False
 
 
-class Answers:
-    """Answers by name, each of one version. Those that were asked for last are kept.
+class Kept(Generic[K]):
+    """Answers, or parts of them, by name, each of one version. Those that were asked for last are kept.
 
     Args:
         most_bytes: most that are kept in all.
@@ -69,11 +76,11 @@ class Answers:
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes, self._bytes = most_bytes, 0
-        self._kept: OrderedDict[str, tuple[Hashable, Answer]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[Hashable, K]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, name: str, version: Hashable) -> Answer | None:
-        """The answer of this version; None: it is not there."""
+    def get(self, name: str, version: Hashable) -> K | None:
+        """What is kept of this version; None: it is not there."""
         with self._lock:
             known = self._kept.get(name)
             if known is None or known[0] != version:
@@ -81,12 +88,12 @@ class Answers:
             self._kept.move_to_end(name)
             return known[1]
 
-    def keep(self, name: str, version: Hashable, answer: Answer) -> None:
-        """Keep an answer in place of an earlier one of its name."""
+    def keep(self, name: str, version: Hashable, answer: K) -> None:
+        """Keep it in place of an earlier one of its name."""
         with self._lock:
             self._drop(name)
             self._kept[name] = (version, answer)
-            self._bytes += _size(answer)
+            self._bytes += len(answer)
             while self._bytes > self._most_bytes:
                 self._drop(next(iter(self._kept)))
 
@@ -98,8 +105,4 @@ class Answers:
 
     def _drop(self, name: str) -> None:
         known = self._kept.pop(name, None)
-        self._bytes -= 0 if known is None else _size(known[1])
-
-
-def _size(answer: Answer) -> int:
-    return len(answer.content) + len(answer.packed)
+        self._bytes -= 0 if known is None else len(known[1])

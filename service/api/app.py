@@ -61,7 +61,7 @@ DESCRIPTION = """Self-hosted neural architecture search.
 
 Ask what a space costs and whether limits can be met with `POST /v1/profile`. Submit a job with
 `POST /v1/jobs`, follow it on `/v1/jobs/{id}/events`, read its Pareto front from `/v1/jobs/{id}/front` and ask
-for a network as files with `POST /v1/jobs/{id}/exports`. Every error is a `application/problem+json` document
+for a network as files with `POST /v1/jobs/{id}/exports`. Every error is an `application/problem+json` document
 that says what was got and what is right. Times are seconds, latencies milliseconds,
 accuracies shares from 0 to 1.
 """

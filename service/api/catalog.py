@@ -25,8 +25,9 @@ router = APIRouter(prefix="/v1/catalog", tags=["catalog"])
 @router.get("", dependencies=[READ])
 def catalog() -> dict[str, Any]:
     """Everything that a job can be made of, with the defaults of each recipe. Exact numbers of architectures are
-    text, because they may exceed what a JSON number holds. Options are JSON schemas, with bounds and help. What of the
-    user's or of installed packages cannot be used is in `families_refused` and `plugins_refused`, with the reason."""
+    text, because they may exceed what a JSON number holds. Options are JSON schemas, with bounds and help.
+    `families_refused` and `plugins_refused` list the user's files and installed packages that cannot be used, with the
+    reason."""
     users = plugins.users_families()
     return _catalog() | _families(None if users is None else (str(users.folder), users.stamp()))
 

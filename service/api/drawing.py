@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from search.metrics import Source
 from service import drawing, jobs
 from service.api.answers import Answer as Written
-from service.api.answers import Answers
+from service.api.answers import Kept
 from service.api.deps import READ, IdentityDep, SessionDep
 from service.api.results import objectives_of
 from service.api.schemas import Answer, ObjectiveOut
@@ -27,8 +27,8 @@ together = APIRouter(prefix="/v1", tags=["results"])
 # Jobs whose fronts are compared at once.
 MOST_JOBS = 6
 # Columns as they were answered, by job.
-COLUMNS = Answers(most_bytes=32 * 2**20)
-COURSES = Answers(most_bytes=2**20)
+COLUMNS = Kept[Written](most_bytes=32 * 2**20)
+COURSES = Kept[Written](most_bytes=2**20)
 
 
 class ColumnsOut(Answer):
@@ -41,7 +41,8 @@ class ColumnsOut(Answer):
         description="Numbers to seven digits; `evaluations` has all digits. Null: no number, or this network has none."
     )
     sources: dict[str, Source | list[Source | None] | None] = Field(
-        description="Per metric how its numbers were obtained: one word if all are alike, else one for each."
+        description="How the numbers of each metric were obtained: one word if all are alike, otherwise one for "
+        "each evaluation."
     )
 
 
@@ -53,7 +54,8 @@ class CourseOut(Answer):
     algorithm: str = Field(description="Search algorithm of the job.")
     evaluations: int = Field(description="Evaluations of the job so far.")
     points: list[tuple[int, float]] = Field(
-        description="(evaluations so far, share of the box) wherever it grew; of many an even choice."
+        description="Pairs (evaluations so far, share of the box), one wherever it grew; evenly thinned where "
+        "there are many."
     )
 
 
@@ -66,7 +68,7 @@ class CoursesOut(Answer):
     corner: dict[str, float] = Field(
         description="Each objective's limit, or else a tenth of the front's span beyond its worst value."
     )
-    own: CourseOut | None = Field(description="Null: no network keeps the limits.")
+    own: CourseOut | None = Field(description="Course of this search; null: no network keeps the limits.")
     random: CourseOut | None = Field(
         description="Course of a random search of the same supernet with the same objectives, if you see one."
     )
@@ -88,11 +90,11 @@ class ComparedOut(Answer):
 class ComparisonOut(Answer):
     """Fronts of jobs, compared by hypervolumes from one corner."""
 
-    metrics: list[str] = Field(
-        description="Objectives of any of the jobs that all networks of the fronts have numbers for."
-    )
+    metrics: list[str] = Field(description="Objectives that every network of these fronts has a number for.")
     ideal: dict[str, float] = Field(description="Best value of each on any front; empty where no job has a front.")
-    corner: dict[str, float] = Field(description="A tenth of the fronts' span beyond their worst value.")
+    corner: dict[str, float] = Field(
+        description="Where hypervolumes are measured from: a tenth of the fronts' span beyond the worst value of each."
+    )
     jobs: list[ComparedOut] = Field(description="Jobs in the order of the request.")
 
 
@@ -109,7 +111,7 @@ def columns(
     if_none_match: IfNoneMatch = None,
     accept_encoding: AcceptEncoding = None,
 ) -> Response:
-    """Every evaluation in one answer, as columns: what a chart of thousands is drawn from."""
+    """Every evaluation in one answer, as columns, for charts of thousands of networks."""
     jobs.get(session, job_id)
     # Evaluations are added and never changed, so their newest number says whether there is something new.
     newest = session.scalar(select(func.max(EvaluationRow.number)).where(EvaluationRow.job_id == job_id)) or 0
@@ -128,7 +130,7 @@ def hypervolume(
     if_none_match: IfNoneMatch = None,
     accept_encoding: AcceptEncoding = None,
 ) -> Response:
-    """How the hypervolume of the search grew with its evaluations, in the numbers that the search had."""
+    """How the hypervolume grew with the evaluations, by the numbers that the search itself had."""
     job = jobs.get(session, job_id)
     # A random search that ends later is found within a minute.
     version = (queries.front_version(session, job_id), int(time.time() // 60))
@@ -166,8 +168,8 @@ def hypervolumes(
     who: IdentityDep,
     job: Annotated[list[str], Query(min_length=1, max_length=MOST_JOBS, description="Id of a job; up to six.")],
 ) -> ComparisonOut:
-    """Fronts of several jobs by their hypervolumes, all from the same corner, in those of their objectives that all
-    networks have numbers for."""
+    """Compare the fronts of several jobs by hypervolume. All are measured from one corner, in the objectives that
+    every network has a number for."""
     for job_id in job:
         see(session, who, "job_id", job_id)
     found = drawing.compared(session, [jobs.get(session, job_id) for job_id in dict.fromkeys(job)])

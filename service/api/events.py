@@ -91,14 +91,14 @@ class EventOut(Answer):
     """Something that happened to a job."""
 
     kind: str = Field(description="What happened: `state`, `stage`, `message` and so on.")
-    data: dict[str, Any] = Field(description="As in the stream, with the moment as `at`.")
+    data: dict[str, Any] = Field(description="The event's fields as in the stream, and its time as `at`.")
 
 
 class HistoryOut(Answer):
     """What happened to a job so far."""
 
     last: int = Field(description="Number of the newest event: a stream `after` it tells what comes next.")
-    left_out: int = Field(description="Older events that are too many for one answer.")
+    left_out: int = Field(description="Number of older events that did not fit into this answer.")
     events: list[EventOut] = Field(description="Oldest first.")
 
 
@@ -124,7 +124,7 @@ async def events(
     """The job's events from the beginning or after `Last-Event-ID`, then live.
 
     Events `state`, `stage`, `data`, `curve`, `gradient`, `evaluation`, `finalist` and `message` carry their number as
-    id. `job` is a snapshot of the row, sent whenever it changed, without an id. The stream ends after the last event of
+    id. `job` is the job itself, sent without an id whenever it changes. The stream ends after the last event of
     a finished job.
     """
     notices: Notices = request.app.state.notices

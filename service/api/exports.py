@@ -76,8 +76,8 @@ def read(export_id: str, session: SessionDep) -> ExportOut:
 def download(
     export_id: str, database: DatabaseDep, settings: SettingsDep, depot: DepotDep, request: Request
 ) -> FileResponse:
-    """The archive (`.tar.gz`), whole or a `Range` of it; its digest is in `Repr-Digest`, of a whole one also in
-    `Content-Digest` (RFC 9530)."""
+    """The archive (`.tar.gz`), whole or a `Range` of it. `Repr-Digest` has its digest; with the whole archive,
+    `Content-Digest` has it too (RFC 9530)."""
     with database.transaction() as session:
         export = jobs.get_export(session, export_id)
     if export.archive is None:

@@ -29,7 +29,7 @@ class ReadyOut(Answer):
 
 @router.get("/healthz", dependencies=[OPEN])
 async def healthz() -> dict[str, str]:
-    """Whether the process answers; asks nobody else."""
+    """Whether this process answers. It asks no other server."""
     return {"status": "ok"}
 
 

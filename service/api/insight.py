@@ -29,7 +29,7 @@ class ChoiceInsightOut(Answer):
     """One choice among the networks of a front."""
 
     name: str = Field(description="Name of the choice.")
-    options: list[Any] = Field(description="Smallest first.")
+    options: list[Any] = Field(description="Options of the choice, smallest first.")
     shares: list[float] = Field(
         description="Share of the networks with each option; the other networks lack the choice."
     )
@@ -47,7 +47,8 @@ class InsightOut(Answer):
 
 @router.get("/insight", dependencies=[READ])
 def insight(job_id: str, session: SessionDep) -> InsightOut:
-    """Give each layer's sizes, and the share of the front's networks that keep it; so far, while the search runs."""
+    """The share of the front's networks that keep each layer, and how wide. While the search runs, it is the front so
+    far."""
     # Imported here because the API should start without what only this route needs.
     from job.versions import read_job
     from search.insight import choices_of, layers_of

@@ -40,12 +40,14 @@ def logs(
     request: Request,
     database: DatabaseDep,
     settings: SettingsDep,
-    level: Annotated[LogLevel, Query(description="Lines of this level and of graver ones.")] = LogLevel.DEBUG,
-    search: Annotated[str | None, Query(max_length=200, description="Part of a line.")] = None,
+    level: Annotated[LogLevel, Query(description="Lines of this level and of more serious ones.")] = LogLevel.DEBUG,
+    search: Annotated[str | None, Query(max_length=200, description="Only lines that contain this text.")] = None,
     after: Annotated[int, Query(ge=0, lt=2**63, description="Only lines after this one, by id.")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
-    last: Annotated[bool, Query(description="The last lines instead of the first.")] = False,
-    follow: Annotated[bool, Query(description="Server-sent events `log`, until the job is finished.")] = False,
+    last: Annotated[bool, Query(description="Give the last lines instead of the first.")] = False,
+    follow: Annotated[
+        bool, Query(description="Send lines as server-sent events `log` until the job is finished.")
+    ] = False,
     last_event_id: Annotated[str | None, Header(description="Id of the last line already seen.")] = None,
 ) -> LogPage | StreamingResponse:
     """The log of a job. Lines are kept for `WINNOW_LOG_DAYS`."""

@@ -14,7 +14,7 @@ from service.errors import ServiceError
 # Where what a query or body names may not be there: jobs, and supernets that are reused.
 NAMES_IN_QUERY_OR_BODY = ("/v1/jobs", "/v1/profile", "/v1/estimate", "/v1/hypervolumes")
 # A request that was made before gives what it made then.
-REPEATED = "What the same request has made before"
+REPEATED = "The same request was made before, and this is what it made"
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
 # Problems that no class of ours stands for.
 OTHERS = {"not-json": 400, "method-not-allowed": 405}
@@ -29,19 +29,19 @@ PARAMETERS = {
     "measurement_id": "Id of the request to measure.",
     "key_id": "Id of the key.",
     "name": "Name of the target.",
-    "limit": "Most rows of the answer.",
-    "idempotency-key": "Your name for this request: sent again, it makes no second job.",
+    "limit": "Most rows in the answer.",
+    "idempotency-key": "Your name for this request. Sent again under that name, it makes no second job.",
 }
 TITLES = {
     400: "The body is not JSON",
     401: "No valid key",
     403: "The key, the host or the origin may not do that",
-    404: "You can see nothing of that name or id",
-    409: "Not possible in the state that it is in, or of what is stored",
+    404: "Nothing that you may see has that name or id",
+    409: "The present state, or what is stored already, does not allow it",
     413: "The body is too large",
-    422: "The request is well-formed and asks for what cannot be",
+    422: "The request can be read, and what it asks for is impossible",
     429: "Too many requests",
-    500: "A mistake of ours",
+    500: "Winnow made a mistake; its log has the details",
     503: "PostgreSQL or Redis is away, or all connections are in use",
 }
 

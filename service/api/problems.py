@@ -84,7 +84,7 @@ async def _internal_error(_request: Request, error: Exception) -> JSONResponse:
     theirs = culprit(error) or blamed(error)
     if theirs is not None:
         return problem(InvalidRequest.status, InvalidRequest.slug, InvalidRequest.title, str(theirs))
-    detail = "Winnow made a mistake; the API's log has the details. Please report it."
+    detail = "Winnow made a mistake; the API's log has the details. Report it."
     return problem(ServiceError.status, ServiceError.slug, ServiceError.title, detail)
 
 

@@ -52,8 +52,8 @@ def profile(spec: Spec) -> ProfileOut:
 
 @router.post("/estimate", dependencies=[READ])
 def estimate_job(spec: JobSpec, session: SessionDep, who: IdentityDep) -> EstimateOut:
-    """How long a job would take and what it would store, from what earlier jobs took here. Before the first
-    has finished, the work is counted and this machine timed for a moment. Stores nothing."""
+    """How long a job would take and what it would store, from what earlier jobs took here. Before any has finished,
+    Winnow counts the work and times this machine for a moment. Stores nothing."""
     if spec.supernet.reuse is not None:
         see(session, who, "supernet_id", spec.supernet.reuse)
     return estimate(session, jobs.reusing(session, spec), None, count=True)

@@ -16,7 +16,7 @@ from job.versions import read_job
 from search.metrics import METRICS
 from search_space import plugins
 from service import fronts, jobs, remeasuring
-from service.api.answers import Answer, Answers
+from service.api.answers import Answer, Kept
 from service.api.cursors import make_cursor, read_cursor
 from service.api.deps import READ, DatabaseDep, IdentityDep, SessionDep
 from service.api.schemas import (
@@ -41,7 +41,6 @@ from service.api.schemas import (
     SensitivityOut,
     SharingOut,
 )
-from service.errors import NotFound
 from service.gradient import gradient_of
 from service.store import queries, records
 from service.store.models import EvaluationRow, Finalist, Job
@@ -63,7 +62,7 @@ Format = Annotated[Literal["json", "csv"], Query(description="JSON, or CSV with 
 # Rows of a CSV read in one query.
 CSV_CHUNK = 1000
 # Fronts as they were answered: a page that watches one asks again and again.
-ANSWERS = Answers(most_bytes=32 * 2**20)
+ANSWERS = Kept[Answer](most_bytes=32 * 2**20)
 
 
 @router.get(
@@ -79,7 +78,7 @@ def front(
     if_none_match: Annotated[str | None, Header(description="`ETag` of the front that the client has.")] = None,
     accept_encoding: Annotated[str | None, Header(description="`gzip` compresses the answer.")] = None,
 ) -> Response:
-    """The Pareto front: so far while the search runs, with measured latency once it is final."""
+    """The Pareto front. While the search runs it is the front so far; once it is final, its latency is measured."""
     if format == "csv":
         text = _front_csv(read_front(session, job_id))
         return Response(text, media_type="text/csv", headers=_attachment(f"front-{job_id}.csv"))
@@ -107,7 +106,7 @@ def gradient(job_id: str, session: SessionDep) -> GradientOut:
 
 @router.get("/data", dependencies=[READ])
 def data(job_id: str, session: SessionDep) -> DataOut:
-    """What the job's data are: files and rows used and left out, classes, columns, splits, standardisation."""
+    """What was read of the job's data: files and rows used and left out, classes, columns, splits, standardisation."""
     job = jobs.get(session, job_id)
     return DataOut(job_id=job.id, loads=records.read(session, job_id, DataRead))
 
@@ -236,7 +235,7 @@ def evaluations(
 def architecture(job_id: str, architecture_id: str, session: SessionDep) -> ArchitectureOut:
     """One evaluated architecture with its layers in forward order."""
     job = jobs.get(session, job_id)
-    row = _evaluation(session, job_id, architecture_id)
+    row = jobs.evaluation_of(session, job_id, architecture_id)
     from job.formats import possible, subject_of  # not needed to start
 
     spec = read_job(job.spec)
@@ -256,8 +255,7 @@ def architecture(job_id: str, architecture_id: str, session: SessionDep) -> Arch
 
 @router.get("/architectures/{architecture_id}/readings", dependencies=[READ])
 def readings(job_id: str, architecture_id: str, session: SessionDep, who: IdentityDep) -> ReadingsOut:
-    """Every time that a network was measured: for the front of its job, and again since; when, and in which
-    conditions."""
+    """Every measurement of a network, the first one and those since: its numbers, its time and its conditions."""
     found = remeasuring.readings(session, job_id, architecture_id, who)
     return ReadingsOut(
         job_id=job_id, architecture_id=architecture_id, readings=[ReadingOut.model_validate(one) for one in found]
@@ -266,9 +264,9 @@ def readings(job_id: str, architecture_id: str, session: SessionDep, who: Identi
 
 @router.get("/architectures/{architecture_id}/layers", dependencies=[READ])
 def layers_of(job_id: str, architecture_id: str, session: SessionDep) -> LayersOut:
-    """A network layer by layer beside the largest of its space, with the latency of each layer where it is known."""
+    """The layers of a network beside those of the largest of its space, each with its latency where that is known."""
     job = jobs.get(session, job_id)
-    row = _evaluation(session, job_id, architecture_id)
+    row = jobs.evaluation_of(session, job_id, architecture_id)
     from service.layer_latency import layer_times  # families and tables: not needed to start
 
     space = read_job(job.spec).space()
@@ -281,13 +279,6 @@ def layers_of(job_id: str, architecture_id: str, session: SessionDep) -> LayersO
         largest=[LayerOut.of(slot, layer, space.float_bits) for slot, layer in largest.items()],
         latency=layer_times(session, job, layers),
     )
-
-
-def _evaluation(session: Session, job_id: str, architecture_id: str) -> EvaluationRow:
-    row = session.get(EvaluationRow, (job_id, architecture_id))
-    if row is None:
-        raise NotFound(f"Job {job_id} has not evaluated an architecture {architecture_id!r}.")
-    return row
 
 
 @router.get("/sensitivity", dependencies=[READ])

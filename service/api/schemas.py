@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -18,7 +18,6 @@ from service.store.models import (
     Export,
     ExportState,
     Finalist,
-    Job,
     JobState,
     LogLevel,
     Stage,
@@ -64,9 +63,10 @@ class JobOut(Answer):
     stage_total: int | None = Field(default=None, description="How many there are, as far as is known now.")
     eta_seconds: float | None = Field(description="Estimated time to the end.")
     eta_low_seconds: float | None = Field(
-        default=None, description="Lower one of its likely bounds, by the pace so far and by jobs that ended here."
+        default=None,
+        description="Lower end of the likely range of that time, by the pace so far and by jobs that ended here.",
     )
-    eta_high_seconds: float | None = Field(default=None, description="The upper one of these bounds.")
+    eta_high_seconds: float | None = Field(default=None, description="Upper end of that range.")
     message: str | None = Field(description="Why it failed, paused, waits for a device, or ended early.")
     waits: str | None = Field(
         default=None, description="Why it waits for a worker, behind which jobs, and for how long; null if it does not."
@@ -81,10 +81,12 @@ class JobOut(Answer):
     owner_id: str | None = Field(default=None, description="The key that submitted it.")
     shared_with: str | None = Field(default=None, description="The group whose keys may look at it.")
     labels: list[str] = Field(default_factory=list, description="Words to find it by.")
-    notes: str = Field(default="", description="For people.")
+    notes: str = Field(default="", description="Notes for people.")
     priority: int = Field(default=0, description="Workers take the waiting job with the highest number first.")
     parent_id: str | None = Field(default=None, description="The job that this one was made of.")
-    parent_verb: Verb | None = Field(default=None, description="How: `clone`, `extend`, `rerun`, `heal` or `measure`.")
+    parent_verb: Verb | None = Field(
+        default=None, description="How it was made of that job: `clone`, `extend`, `rerun`, `heal` or `measure`."
+    )
     deleted_at: datetime | None = Field(
         default=None, description="When its deletion was asked for; it can be restored until its time of grace is over."
     )
@@ -92,15 +94,15 @@ class JobOut(Answer):
         default_factory=list,
         description="How its runs ended badly since the last progress: `attempt`, `reason`, `stage`, `at`.",
     )
-    verbs: list[Verb] = Field(default_factory=list, description="What may be asked of it, as far as its state decides.")
+    verbs: list[Verb] = Field(default_factory=list, description="What may be asked of the job in its present state.")
 
 
 class LogLineOut(Answer):
     """A line of a job's log."""
 
     id: int = Field(description="Give the last one as `after` for what comes next.")
-    at: datetime = Field(description="When it was said.")
-    level: LogLevel = Field(description="How grave it is.")
+    at: datetime = Field(description="When it was written.")
+    level: LogLevel = Field(description="How serious it is.")
     epoch: int = Field(description="Number of the run that said it; it grows each time that a worker takes the job up.")
     stage: Stage | None = Field(description="Stage of the job; null: before the first.")
     step: int | None = Field(description="Step of a training, or the number of evaluations.")
@@ -130,7 +132,7 @@ class WorkerOut(Answer):
     started_at: datetime = Field(description="When it started.")
     seen_at: datetime = Field(description="Last heartbeat.")
     queues: list[str] = Field(description="Kinds of work that it takes.")
-    labels: list[str] = Field(description="Its labels, which jobs may ask for in `needs.labels`.")
+    labels: list[str] = Field(description="Labels of the worker, which jobs may ask for in `needs.labels`.")
     gpus: int = Field(description="GPUs that it sees.")
     memory_bytes: int = Field(description="Memory of its machine.")
     facts: dict[str, Any] = Field(description="Host, cores, names of GPUs, versions.")
@@ -147,8 +149,8 @@ class DraftOut(Answer):
     """A job to start another one from."""
 
     spec: dict[str, Any] = Field(
-        description="The job without the decisions that follow from its other parts, such as "
-        "`training.lr_decay_epochs` from `training.epochs`: they are null, and made anew when it is submitted."
+        description="The job. Decisions that follow from its other parts, such as `training.lr_decay_epochs` from "
+        "`training.epochs`, are null: they are made anew when it is submitted."
     )
 
 
@@ -161,7 +163,8 @@ class JobSummaryOut(JobOut):
     best_metric: str | None = Field(default=None, description="The job's first objective.")
     best_value: float | None = Field(default=None, description="Best value of it among those.")
     hypervolume: float | None = Field(
-        default=None, description="That of the front: in the objectives' units multiplied, up to its worst values."
+        default=None,
+        description="Hypervolume of the front up to its worst values, in the objectives' units multiplied.",
     )
 
 
@@ -185,13 +188,13 @@ class PointOut(Answer):
     """One architecture with its numbers and how each was obtained."""
 
     architecture_id: str = Field(description="Id of the network.")
-    values: dict[str, Any] = Field(description="Its value of every choice.")
-    metrics: dict[str, float | None] = Field(description="Its number of every metric; null: no number.")
-    sources: dict[str, Source] = Field(description="How the number of each metric was obtained.")
+    values: dict[str, Any] = Field(description="The value of each choice.")
+    metrics: dict[str, float | None] = Field(description="The value of each metric; null: it is no finite number.")
+    sources: dict[str, Source] = Field(description="How the value of each metric was obtained.")
     intervals: dict[str, tuple[float | None, float | None]] = Field(
         default_factory=dict,
-        description="95 %, of metrics of a sample once they are measured: of other examples or texts, or of another "
-        "measurement. Other metrics are exact, or nobody knows their spread.",
+        description="95 % intervals of measured metrics: where they would fall with other examples, or measured "
+        "again. A metric without one is exact, or its spread is not known.",
     )
     ratios: dict[str, float] = Field(
         default_factory=dict, description="The number of each metric as a share of the reference's."
@@ -240,7 +243,8 @@ class FrontPointOut(PointOut):
     """A network of the front."""
 
     healed: HealedNetwork | None = Field(
-        default=None, description="Its numbers before and after it was healed, and the cost; null: it was not chosen."
+        default=None,
+        description="The network's numbers before and after healing, and the cost; null: it was not chosen.",
     )
     rivals: list[str] = Field(
         default_factory=list,
@@ -257,7 +261,7 @@ class ReferenceOut(PointOut):
 
 
 class BeatenOut(PointOut):
-    """A network that was measured and is in no objective better than one of the front."""
+    """A measured network that some network of the front equals or beats in every objective."""
 
     by: str = Field(description="A network of the front that is no worse in any objective.")
 
@@ -290,7 +294,9 @@ class FrontOut(Answer):
     )
     points: list[FrontPointOut] = Field(description="Best in the first objective first.")
     reference: ReferenceOut | None = Field(
-        default=None, description="Null before finalists are measured, and in jobs of older versions."
+        default=None,
+        description="What the networks are compared with; null before finalists are measured, and in jobs of "
+        "older versions.",
     )
     beaten: list[BeatenOut] = Field(default_factory=list, description="Measured, but no better than the front.")
     beyond: list[BeyondOut] = Field(default_factory=list, description="Measured, but beyond a limit.")
@@ -321,7 +327,8 @@ class DataOut(Answer):
 
     job_id: str = Field(description="Id of the job.")
     loads: list[DataRead] = Field(
-        description="Empty before they are read; more than one where a run of the job has found other data."
+        description="What each reading found; none before the first, several where a later run of the job found "
+        "other data."
     )
 
 
@@ -354,7 +361,9 @@ class GradientNetworkOut(Answer):
     )
     training: list[dict[str, Any]] = Field(description="By epoch: losses of the derived network, trained alone.")
     derived: dict[str, Any] | None = Field(description="The network, and its latency from the target's table.")
-    measured: dict[str, Any] | None = Field(description="Its metrics once it is trained, with measured latency.")
+    measured: dict[str, Any] | None = Field(
+        description="The network's metrics once it is trained, with measured latency."
+    )
 
 
 class GradientOut(Answer):
@@ -376,9 +385,9 @@ class EvaluationOut(Answer):
 
     number: int = Field(description="Position in the order of evaluation, from 1.")
     architecture_id: str = Field(description="Id of the network.")
-    values: dict[str, Any] = Field(description="Its value of every choice.")
-    metrics: dict[str, float | None] = Field(description="Its number of every metric; null: no number.")
-    sources: dict[str, Source] = Field(description="How the number of each metric was obtained.")
+    values: dict[str, Any] = Field(description="The value of each choice.")
+    metrics: dict[str, float | None] = Field(description="The value of each metric; null: it is no finite number.")
+    sources: dict[str, Source] = Field(description="How the value of each metric was obtained.")
     seconds: float = Field(description="How long its evaluation took.")
     created_at: datetime = Field(description="When it was stored.")
 
@@ -395,10 +404,10 @@ class LayerOut(Answer):
 
     slot: str = Field(description="Position of the layer in the supernet.")
     kind: str = Field(description="Kind of the layer.")
-    fields: dict[str, Any] = Field(description="Its sizes, by name.")
-    params: int = Field(description="Its parameters.")
-    macs: int = Field(description="Its multiply-accumulates for one sample.")
-    weight_bytes: int = Field(description="Bytes that its weights take.")
+    fields: dict[str, Any] = Field(description="Sizes of the layer, by name.")
+    params: int = Field(description="Published parameters.")
+    macs: int = Field(description="Multiply-accumulates of the layer for one sample.")
+    weight_bytes: int = Field(description="Bytes that the layer's weights take.")
     policy: dict[str, str] = Field(description="Part -> how it is quantized; empty where no policy speaks of it.")
 
     @classmethod
@@ -424,7 +433,7 @@ class HealingOut(Answer):
     points: list[dict[str, Any]] = Field(
         description="Validations while networks heal: `architecture_id`, `step`, losses and the score."
     )
-    front: HealedFront | None = Field(description="Null before the last network is healed.")
+    front: HealedFront | None = Field(description="The front once networks are healed; null before the last one is.")
     fidelities: FidelityReport | None = Field(
         description="What the search has chosen with `search.fidelities`, and how alike the fidelities rank networks; "
         "null: it does not use them, or is not done."
@@ -442,9 +451,9 @@ class ArchitectureOut(PointOut):
 
     job_id: str = Field(description="Id of the job.")
     healed: HealedNetwork | None = Field(
-        default=None, description="Its numbers before and after it was healed; null: it was not."
+        default=None, description="The network's numbers before and after healing; null: it was not healed."
     )
-    layers: list[LayerOut] = Field(description="Its layers in forward order.")
+    layers: list[LayerOut] = Field(description="Layers in forward order.")
     formats: list[str] = Field(description="Export formats that it can have.")
 
 
@@ -454,7 +463,7 @@ class LayersOut(Answer):
     job_id: str = Field(description="Id of the job.")
     architecture_id: str = Field(description="Id of the network.")
     layers: list[LayerOut] = Field(description="Layers in forward order.")
-    largest: list[LayerOut] = Field(description="Those of the largest network of the space, to compare with.")
+    largest: list[LayerOut] = Field(description="Layers of the largest network of the space, to compare with.")
     latency: LayerTimes | None = Field(
         description="Latency of each layer on the job's target; null: no target, or nothing is known."
     )
@@ -478,8 +487,8 @@ class RuleIn(BaseModel):
 
 
 class ExportRequest(BaseModel):
-    """Which architecture to export: one by its id, or one of the front by a rule. With neither it is the knee, if that
-    loses little to the largest network; otherwise a rule is asked for."""
+    """Which architecture to export: one by its id, or one of the front by a rule. Without either, the knee is exported
+    if it loses little to the largest network; otherwise the request is refused, and asks for a rule."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -541,20 +550,6 @@ class ExportOut(Answer):
         return answer
 
 
-def job_page(
-    jobs: Sequence[Job],
-    summaries: Mapping[str, Mapping[str, Any]],
-    waits: Mapping[str, str],
-    next_cursor: str | None,
-) -> JobPage:
-    """A page of jobs from rows, what they have found, and why they wait, by id."""
-    listed = [
-        JobSummaryOut.model_validate(job).model_copy(update={**summaries.get(job.id, {}), "waits": waits.get(job.id)})
-        for job in jobs
-    ]
-    return JobPage(jobs=listed, next_cursor=next_cursor)
-
-
 class ReadingOut(Answer):
     """One time that a network was measured, or is about to be."""
 
@@ -562,7 +557,7 @@ class ReadingOut(Answer):
     state: JobState = Field(description="State of that job.")
     message: str | None = Field(description="Why that job failed, paused or waits.")
     created_at: datetime = Field(description="When that job was submitted.")
-    measured_at: datetime | None = Field(description="Null until it is measured, or where it could not be.")
+    measured_at: datetime | None = Field(description="When it was measured; null until then, or where it could not be.")
     metrics: dict[str, float | None] = Field(description="Numbers that only measured networks have.")
     sources: dict[str, Source] = Field(description="How each number was obtained.")
     intervals: dict[str, tuple[float | None, float | None]] = Field(description="Intervals of 95 %.")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from job.formats import refuse_for_all
 from job.resolve import resolve
 from job.shrink.plan import make_plan
 from job.shrink.spec import ShrinkSpec
@@ -32,14 +33,14 @@ Asked = Annotated[
 
 
 class DecisionOut(BaseModel):
-    """What nobody said, and the job needs."""
+    """A decision that the request left open."""
 
     model_config = ConfigDict(from_attributes=True)
 
     what: str = Field(description="What was decided.")
-    value: str = Field(description="How it was decided.")
-    why: str = Field(description="Why.")
-    change: str = Field(description="The part of a job that says otherwise, as in `changes`.")
+    value: str = Field(description="The decision.")
+    why: str = Field(description="The reason for it.")
+    change: str = Field(description="The part of a job that `changes` may set otherwise.")
 
 
 class PlanOut(BaseModel):
@@ -53,15 +54,21 @@ class PlanOut(BaseModel):
 
 @router.post("", dependencies=[WRITE])
 def shrink(asked: Asked, session: SessionDep) -> PlanOut:
-    """Look at a model and data, decide what is left open, and say what that takes. Stores nothing: submit `job`, and
-    export with `rule`. A question that the folders leave open is a 422 that asks it."""
+    """Plan a job from a model, data and limits: look into the folders, decide what is left open, and estimate time and
+    disk. Stores nothing. Submit the answer's `job`, then export by its `rule`. A question that the folders leave open
+    is a 422 that asks it."""
     try:
         plan = make_plan(asked)
     except ValidationError as error:
         raise InvalidRequest("; ".join(explained(error))) from None
     except ValueError as error:
         raise InvalidRequest(str(error)) from None
-    check(session, resolve(plan.spec))  # what a submission would refuse is no plan
+    resolved = resolve(plan.spec)
+    check(session, resolved)  # what a submission would refuse is no plan
+    try:
+        refuse_for_all(asked.formats, resolved)
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from None
     return PlanOut(
         job=plan.job,
         rule=plan.rule,

@@ -20,7 +20,7 @@ class SweepIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    metric: str = Field(description="Whose limit goes from its best value to that of the best network.")
+    metric: str = Field(description="Metric whose limit goes from its best value to that of the best network.")
     points: Annotated[int, Field(ge=2, le=100, description="How many limits; equal networks are answered once.")] = 20
 
 
@@ -56,7 +56,9 @@ class PredictedOut(Answer):
     """A number of a network that nobody has measured."""
 
     value: float = Field(description="The predicted number.")
-    low: float | None = Field(description="The true value lies between low and high, 9 times of 10; null: unknown.")
+    low: float | None = Field(
+        description="The true value lies between `low` and `high` nine times out of ten; null: unknown."
+    )
     high: float | None = Field(description="Upper end of that range.")
     exact: bool = Field(description="Whether it is counted or priced, and not predicted.")
 
@@ -67,7 +69,7 @@ class BeyondLimitOut(Answer):
     metric: str = Field(description="Name of the metric.")
     limit: float = Field(description="The limit.")
     value: float = Field(description="The predicted number.")
-    by: float = Field(description="How far, as a share of the limit.")
+    by: float = Field(description="How far beyond, as a share of the limit.")
 
 
 class SolvedOut(Answer):
@@ -79,22 +81,28 @@ class SolvedOut(Answer):
         description="How far below its sum of damages the best possible one may lie, as a share; 0: proved best."
     )
     architecture_id: str = Field(description="Id of the network.")
-    values: dict[str, Any] = Field(description="Its choices; name them in search.seed_architectures to measure it.")
+    values: dict[str, Any] = Field(
+        description="The network's choices. Name them in `search.seed_architectures` to measure it."
+    )
     predicted: dict[str, PredictedOut] = Field(description="What the network is predicted to cost, by metric.")
     beyond: list[BeyondLimitOut] = Field(description="Limits that it exceeds.")
-    evaluated: dict[str, float | None] | None = Field(description="Its scores where the search has measured it.")
+    evaluated: dict[str, float | None] | None = Field(
+        description="The network's scores where the search has measured it."
+    )
 
 
 class BlockTrustOut(Answer):
-    """How sums over blocks turned out on networks that had no part in them."""
+    """How well sums over blocks predict held-out networks."""
 
     metric: str = Field(description="Name of the metric.")
     scores: str = Field(description="Whose scores of blocks are added up.")
     combinations: int = Field(description="Held-out networks that differ from the largest in several blocks.")
-    tau: float | None = Field(description="Kendall's rank correlation of predicted and true values there.")
-    error: float | None = Field(description="Mean of |predicted - true| / true there, each 2 at most.")
-    margin: float | None = Field(description="Share of the value that 9 of 10 errors there stay within.")
-    sum_alone: float | None = Field(description="The same as error of plain sums, without curve and pairs.")
+    tau: float | None = Field(description="Kendall's rank correlation of predicted and true values of those networks.")
+    error: float | None = Field(
+        description="Mean of |predicted - true| / true of those networks, where each counts as 2 at most."
+    )
+    margin: float | None = Field(description="Nine of ten of those errors are within this share of the value.")
+    sum_alone: float | None = Field(description="`error` of plain sums, without the curve and the pair terms.")
     num_pairs: int = Field(description="Pairs of blocks that have a term of their own.")
 
 
@@ -103,8 +111,8 @@ class SolveOut(Answer):
 
     job_id: str = Field(description="Id of the job.")
     objective: str = Field(description="What was made best.")
-    trusted: bool = Field(description="Whether held-out combinations bear the ranking out.")
-    distrust: list[str] = Field(description="If not, why not.")
+    trusted: bool = Field(description="Whether held-out combinations confirm the ranking.")
+    distrust: list[str] = Field(description="Why the ranking is not trusted; empty: it is.")
     solutions: list[SolvedOut] = Field(description="One, or the different networks of a sweep.")
     metrics: list[BlockTrustOut] = Field(description="How far each metric's predictions can be trusted.")
     left_out: dict[str, str] = Field(description="Metric -> why it cannot be solved for.")

@@ -34,7 +34,7 @@ class TargetOut(Answer):
 
     name: str = Field(description="Name of the target, as `target` of an objective.")
     kind: str = Field(description="`runtime` of the machine that runs a job, registered `machine`, or `table`.")
-    state: str = Field(description="online or offline; a table and a runtime are always online.")
+    state: str = Field(description="Whether it is online or offline; a table and a runtime are always online.")
     created_at: datetime | None = Field(
         default=None, description="When it was registered or uploaded; null: a runtime."
     )

@@ -54,8 +54,10 @@ class UploadOut(Answer):
     size_bytes: int = Field(description="Bytes of the whole file.")
     sha256: str = Field(description="Digest of the whole file.")
     received_bytes: int = Field(description="Send the next part from here.")
-    type: Kind | None = Field(description="Null until finished.")
-    path: str | None = Field(description="What a job names as data.path or supernet.pretrained; null until finished.")
+    type: Kind | None = Field(description="Type of the file; null until finished.")
+    path: str | None = Field(
+        description="Path that a job names as `data.path` or `supernet.pretrained`; null until finished."
+    )
     created_at: datetime = Field(description="When it was announced.")
     finished_at: datetime | None = Field(description="When it was complete and checked; null: not yet.")
 
@@ -111,7 +113,7 @@ def _begin(
 
 @router.get("/uploads", dependencies=[READ])
 def list_uploads(database: DatabaseDep, settings: SettingsDep, store: StoreDep, who: IdentityDep) -> UploadPage:
-    """Your uploads, newest first; for admins all."""
+    """Your uploads, newest first. Admins see all."""
     with database.transaction() as session:
         rows = uploads.listed(session, who)
     return UploadPage(uploads=[UploadOut.of(row, settings, store) for row in rows])
@@ -134,7 +136,7 @@ async def send_part(
     database: DatabaseDep,
     settings: SettingsDep,
     store: StoreDep,
-    offset: Annotated[int, Query(ge=0, lt=2**63, description="Bytes that have arrived before.")] = 0,
+    offset: Annotated[int, Query(ge=0, lt=2**63, description="Bytes that have arrived already.")] = 0,
 ) -> UploadOut:
     """The next part of the file, as it is. After a broken connection ask where to go on."""
     row = await run_in_threadpool(_row, database, upload_id)
@@ -174,7 +176,7 @@ async def _receive(request: Request, row: Upload, offset: int, file: IO[bytes], 
 
 @router.post("/uploads/{upload_id}/finish", dependencies=[WRITE])
 def finish(upload_id: str, database: DatabaseDep, settings: SettingsDep, store: StoreDep) -> UploadOut:
-    """Check the whole file, unpack it if it is an archive, and open it to jobs. One that is refused is sent again."""
+    """Check the whole file, unpack it if it is an archive, and open it to jobs. If it is refused, send it again."""
     row, folder = _row(database, upload_id), settings.uploads_dir / upload_id
     if row.path is None:
         kind = uploads.finish(row, folder) if store is None else _finish_gathered(store, row, folder)
@@ -190,7 +192,9 @@ def finish(upload_id: str, database: DatabaseDep, settings: SettingsDep, store: 
 def _finish_gathered(store: UploadStore, row: Upload, folder: Path) -> Kind:
     """Finish an upload whose parts may have arrived at several machines."""
     if (arrived := store.received(row.id)) < row.size_bytes:
-        raise Conflict(f"{arrived} of {row.size_bytes} bytes have arrived.", received_bytes=arrived)
+        raise Conflict(
+            f"{arrived} of {row.size_bytes} bytes have arrived; send the rest first.", received_bytes=arrived
+        )
     store.gather(row.id)
     try:
         return uploads.finish(row, folder, lambda: store.keep(row.id, row.sha256))
@@ -201,7 +205,7 @@ def _finish_gathered(store: UploadStore, row: Upload, folder: Path) -> Kind:
 
 @router.delete("/uploads/{upload_id}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[WRITE])
 def remove(upload_id: str, database: DatabaseDep, settings: SettingsDep, store: StoreDep) -> None:
-    """Forget an upload and its files. Jobs that name it fail when they read it."""
+    """Remove an upload and its files. Jobs that name it fail when they read it."""
     with database.transaction() as session:
         row = uploads.get(session, upload_id)
         unnamed = uploads.remove(session, row, Path(settings.uploads_dir / upload_id))

@@ -46,10 +46,14 @@ class ExtendIn(CloneIn):
     """How the search goes on."""
 
     evaluations: Annotated[StrictInt, Field(ge=1, le=MAX_EVALUATIONS)] | None = Field(
-        default=None, description="Further ones; null: as many as the job was given."
+        default=None, description="Further evaluations; null: as many as the job was given."
     )
-    objectives: list[dict[str, Any]] | None = Field(default=None, description="Instead of the job's; null: the same.")
-    constraints: list[dict[str, Any]] | None = Field(default=None, description="Instead of the job's; null: the same.")
+    objectives: list[dict[str, Any]] | None = Field(
+        default=None, description="Objectives in place of the job's own; null: the same."
+    )
+    constraints: list[dict[str, Any]] | None = Field(
+        default=None, description="Constraints in place of the job's own; null: the same."
+    )
     target: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
         default=None, description="Another device for the metrics that need one; null: the same."
     )
@@ -58,7 +62,9 @@ class ExtendIn(CloneIn):
 class RerunIn(CloneIn):
     """Where the new job begins."""
 
-    from_stage: Stage = Field(description="It and those after it are done anew; what was found before is taken over.")
+    from_stage: Stage = Field(
+        description="First stage to repeat, with those after it. What was found before is taken over."
+    )
 
 
 class HealIn(CloneIn):
@@ -87,7 +93,7 @@ class JobEdits(BaseModel):
 
 @router.post("/cancel", dependencies=[WRITE])
 def cancel(job_id: str, session: SessionDep, who: IdentityDep) -> JobOut:
-    """Drop a job. A running one stops within seconds; what it has stored stays readable."""
+    """Cancel a job. A running one stops within seconds; what it has stored stays readable."""
     return JobOut.model_validate(jobs.cancel(session, job_id, who))
 
 
@@ -142,8 +148,8 @@ def extend(
     given: ExtendIn | None = None,
     idempotency_key: IdempotencyKey = None,
 ) -> JobOut:
-    """A job that goes on with a search: more evaluations, other objectives, another device. Its trained supernet, and
-    everything that was scored of it, are reused."""
+    """Make a job that continues the search, with more evaluations, other objectives or another device. It reuses the
+    trained supernet and every score."""
     given = given or ExtendIn()
     by = descent.Extension(given.evaluations, given.objectives, given.constraints, given.target)
     return _descend(
@@ -164,7 +170,7 @@ def rerun(
     who: IdentityDep,
     idempotency_key: IdempotencyKey = None,
 ) -> JobOut:
-    """A job that does a stage and those after it anew, and takes over what was found before."""
+    """Make a job that repeats a stage and those after it. It takes over what the earlier stages found."""
     return _descend(
         lambda session: descent.rerun(session, job_id, given.from_stage, given.edits, idempotency_key, who),
         response,
@@ -183,8 +189,8 @@ def heal(
     given: HealIn | None = None,
     idempotency_key: IdempotencyKey = None,
 ) -> JobOut:
-    """A job that takes over what a finished one has found, and trains networks of its front further with their parent
-    as teacher. The front of the finished job stays as it is."""
+    """Make a job that takes over what a finished one has found, and trains networks of its front further with their
+    parent as teacher. The front of the finished job stays as it is."""
     given = given or HealIn()
     return _descend(
         lambda session: descent.heal(session, job_id, given.healing, given.edits, idempotency_key, who),
@@ -204,7 +210,7 @@ def measure(
     who: IdentityDep,
     idempotency_key: IdempotencyKey = None,
 ) -> JobOut:
-    """A small job that measures one network of a finished job again, on the same device. What was measured before
+    """Make a small job that measures one network of a finished job again, on the same device. What was measured before
     stays; `GET .../readings` lists both."""
     return _descend(
         lambda session: remeasuring.measure(session, job_id, architecture_id, idempotency_key, who),
@@ -244,7 +250,7 @@ class Sharing(BaseModel):
 
 @router.post("/sharing", dependencies=[WRITE])
 def share(job_id: str, given: Sharing, session: SessionDep, who: IdentityDep) -> JobOut:
-    """Let the keys of your group look at a job, or no longer. Only its owner and admins can change it."""
+    """Share a job with the keys of your group, or stop sharing it. Only its owner and admins can change that."""
     return JobOut.model_validate(jobs.share(session, job_id, who, given.shared))
 
 

@@ -57,7 +57,7 @@ class DeliveryOut(Answer):
     id: int = Field(description="Number of the message.")
     job_id: str = Field(description="Id of the job.")
     created_at: datetime = Field(description="When the state changed.")
-    state: DeliveryState = Field(description="What became of it.")
+    state: DeliveryState = Field(description="Whether it waits, was delivered, or failed for good.")
     attempts: int = Field(description="How often it was sent.")
     next_at: datetime = Field(description="When it is sent next, unless it was delivered or given up.")
     status: int | None = Field(description="Status of the last answer.")
@@ -76,7 +76,7 @@ class DeliveryPage(Answer):
 def add(
     given: WebhookIn, response: Response, session: SessionDep, settings: SettingsDep, who: IdentityDep
 ) -> NewWebhookOut:
-    """Have an address told of the states of your jobs. The answer is the only place where its secret is shown."""
+    """Send the states of your jobs to an address. Only this answer shows the secret that signs the messages."""
     row = webhooks.create(session, given.url, given.states, settings, who)
     response.headers["Location"] = f"/v1/webhooks/{row.id}"
     return NewWebhookOut.model_validate(row)
@@ -84,7 +84,7 @@ def add(
 
 @router.get("", dependencies=[READ])
 def list_webhooks(session: SessionDep, who: IdentityDep) -> WebhookPage:
-    """Your webhooks, newest first; for admins all."""
+    """Your webhooks, newest first. Admins see all."""
     return WebhookPage(webhooks=[WebhookOut.model_validate(row) for row in webhooks.listed(session, who)])
 
 

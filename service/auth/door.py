@@ -84,7 +84,7 @@ class Door:
             SECRET.reset(signing)
 
     def _secret(self) -> bytes:
-        """Of the installation; read once."""
+        """Secret of the installation; read once."""
         if self._secret_read is None:
             self._secret_read = read_or_make(self._secret_path).encode()
         return self._secret_read

@@ -76,7 +76,7 @@ def refusal(scope: Scope, headers: Mapping[str, str], allowed: frozenset[str], *
     """
     arrived = (scope.get("server") or ("", 0))[0]
     if keyless and _is_address(arrived) and not is_loopback(arrived):
-        return "WINNOW_AUTH is off, and without keys only this machine itself is answered. Turn it on for a network."
+        return "WINNOW_AUTH is off, and without keys Winnow answers this machine alone. Turn it on for a network."
     host = split_host(headers.get("host", ""))
     if host is None or not _is_allowed(host, allowed):
         return (

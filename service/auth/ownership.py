@@ -17,7 +17,7 @@ from service.store.models import Export, Job, Measurement, TrainedSupernet, Uplo
 _JOB_OF: dict[str, tuple[str, Any]] = {
     "job_id": ("There is no job {!r}. GET /v1/jobs lists them.", select(Job.owner_id, Job.shared_with, Job.id)),
     "export_id": (
-        "There is no export {!r}.",
+        "There is no export {!r}. GET /v1/jobs/JOB/exports lists those of a job.",
         select(Job.owner_id, Job.shared_with, Export.id).select_from(Export).join(Job, Job.id == Export.job_id),
     ),
     "supernet_id": (
@@ -36,7 +36,10 @@ _JOB_OF: dict[str, tuple[str, Any]] = {
         "There is no webhook {!r}. GET /v1/webhooks lists yours.",
         select(Webhook.owner_id, literal(None, String), Webhook.id),
     ),
-    "upload_id": ("There is no upload {!r}.", select(Upload.owner_id, literal(None, String), Upload.id)),
+    "upload_id": (
+        "There is no upload {!r}. GET /v1/uploads lists yours.",
+        select(Upload.owner_id, literal(None, String), Upload.id),
+    ),
 }
 _ID_OF: dict[str, Any] = {
     "job_id": Job.id,

@@ -202,7 +202,7 @@ class _NetworkVerbs(dict[str, Any]):
 
     @property
     def id(self) -> str:
-        """Of its architecture."""
+        """Id of its architecture."""
         return str(self["architecture_id"])
 
     @property

@@ -160,7 +160,7 @@ class Transfers:
         A download that breaks off is taken up where it ended, now and by the next call.
 
         Raises:
-            ClientError: the download broke off, or is not what was exported.
+            ClientError: the download broke off, is not what was exported, or cannot be written.
         """
         return (yield from self._download(export, folder))
 
@@ -196,9 +196,15 @@ class Transfers:
             yield Read("all")
             draft.unlink(missing_ok=True)
             raise refusal(answer)
-        with draft.open("ab" if answer.status_code == httpx.codes.PARTIAL_CONTENT else "wb") as file:
-            while (piece := (yield Read("bytes"))) is not None:
-                file.write(piece)
+        try:
+            with draft.open("ab" if answer.status_code == httpx.codes.PARTIAL_CONTENT else "wb") as file:
+                while (piece := (yield Read("bytes"))) is not None:
+                    file.write(piece)
+        except OSError as error:
+            raise ClientError(
+                f"The download of export {export['id']} cannot be written in {draft.parent}: {error.strerror}. Make "
+                "room, or choose another folder, and ask again: it goes on where it ended."
+            ) from None
 
     # --- streams ----------------------------------------------------------------------------------
 

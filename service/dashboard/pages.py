@@ -29,7 +29,7 @@ from service.errors import NotFound, Unauthorized
 from service.folder_lock import troubles
 from service.settings import Settings
 from service.store import queries
-from service.store.models import STAGES, EvaluationRow
+from service.store.models import STAGES
 from service.store.session import Database
 from service.version import version
 
@@ -147,8 +147,7 @@ def one_network(job_id: str, architecture_id: str, request: Request) -> HTMLResp
     try:
         with database.transaction() as session:
             job = jobs.get(session, job_id)
-            if session.get(EvaluationRow, (job_id, architecture_id)) is None:
-                raise NotFound(f"Job {job_id} has not evaluated an architecture {architecture_id!r}.")
+            jobs.evaluation_of(session, job_id, architecture_id)
             can = "measure" in job.verbs and not outline(job.spec).by_gradient
             shown = {"id": job.id, "name": job.name, "state": job.state, "measures": can}
     except NotFound as error:
@@ -236,7 +235,7 @@ TEXTS, PACKED_LEVEL = (".js", ".css", ".svg"), 9
 
 
 def _stamp() -> str:
-    """Of all static files as they are now: it changes with any of them, so that addresses with it never grow old."""
+    """Digest of all static files as they are now. It changes with any of them, so addresses with it never grow old."""
     files = sorted(path for path in (HERE / "static").rglob("*") if path.is_file())
     return _digest(tuple((str(path), path.stat().st_mtime_ns) for path in files))
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import any_, func, literal, or_, select, update
+from sqlalchemy import Select, String, any_, bindparam, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from service.store.models import ApiKey, Delivery, DeliveryState, Job, Webhook
@@ -15,20 +18,33 @@ PAUSES = (10.0, 60.0, 300.0, 1800.0, 7200.0, 21600.0)
 SENDING_SECONDS = 60.0
 
 
-def write(session: Session, job: Job) -> None:
-    """A message to every webhook of the job's key that hears of the state in which the job is."""
-    hooks = session.scalars(
+def write(
+    session: Session, job: Job, asked: Select[str] | None = None, more: Mapping[str, Any] = MappingProxyType({})
+) -> None:
+    """A message to every webhook of the job's key that hears of the state in which the job is.
+
+    Args:
+        asked: `hooks` with what is to be written in the same statement, and `more` is what that needs.
+    """
+    told = {"owner": job.owner_id, "state": str(job.state), **more}
+    for hook in session.scalars(hooks() if asked is None else asked, told).all():
+        session.add(Delivery(webhook_id=hook, job_id=job.id, payload=payload(job)))
+
+
+@cache
+def hooks() -> Select[str]:
+    """Webhooks of a key that hear of a state: the statement, which takes longer to build than to answer."""
+    state = bindparam("state", type_=String)
+    return (
         select(Webhook.id)
         .outerjoin(ApiKey, ApiKey.id == Webhook.owner_id)
         .where(
-            Webhook.owner_id.is_not_distinct_from(job.owner_id),
+            Webhook.owner_id.is_not_distinct_from(bindparam("owner", type_=String)),
             Webhook.gone_at.is_(None),
             ApiKey.revoked_at.is_(None),
-            or_(func.cardinality(Webhook.states) == 0, literal(str(job.state)) == any_(Webhook.states)),
+            or_(func.cardinality(Webhook.states) == 0, state == any_(Webhook.states)),
         )
-    ).all()
-    for hook in hooks:
-        session.add(Delivery(webhook_id=hook, job_id=job.id, payload=payload(job)))
+    )
 
 
 def payload(job: Job) -> dict[str, Any]:

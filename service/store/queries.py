@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ARRAY,
@@ -24,6 +24,7 @@ from sqlalchemy import (
     cast,
     delete,
     func,
+    insert,
     literal,
     literal_column,
     or_,
@@ -112,6 +113,21 @@ class JobSort(StrEnum):
         return found
 
 
+class ListedJob(NamedTuple):
+    """Where a job stands in a list.
+
+    Attributes:
+        version: the version of its row, which every change replaces.
+        ended: whether it has ended, so that what it found changes no more without its row.
+        place: the value that the list is sorted by.
+    """
+
+    id: str
+    version: str
+    ended: bool
+    place: Any
+
+
 def list_jobs(
     session: Session,
     *,
@@ -126,8 +142,8 @@ def list_jobs(
     supernet: str | None = None,
     sort: JobSort = JobSort.CREATED,
     rising: bool = False,
-) -> Sequence[Job]:
-    """Jobs in an order, the newest first if nothing else is asked for.
+) -> list[ListedJob]:
+    """Which jobs are in a list, in its order: the newest first if nothing else is asked for.
 
     Args:
         after: the value that is sorted by, and the id, of the last job of the page before.
@@ -139,7 +155,8 @@ def list_jobs(
     """
     column = sort.column
     order = (column.asc(), Job.id.asc()) if rising else (column.desc(), Job.id.desc())
-    query = select(Job).order_by(*order).limit(limit)
+    ended = Job.state.in_(TERMINAL_STATES)
+    query = select(Job.id, literal_column("jobs.xmin::text", String), ended, column).order_by(*order).limit(limit)
     query = query.where(Job.deleted_at.is_not(None) if deleted else Job.deleted_at.is_(None))
     if labels:
         query = query.where(Job.labels.bool_op("@>")(cast(list(labels), Job.labels.type)))
@@ -158,7 +175,18 @@ def list_jobs(
         value, job_id = after
         beyond = (column > value, Job.id > job_id) if rising else (column < value, Job.id < job_id)
         query = query.where(or_(beyond[0], and_(column == value, beyond[1])))
-    return session.scalars(query).all()
+    return [ListedJob(*row) for row in session.execute(query)]
+
+
+def jobs_of(session: Session, job_ids: Sequence[str]) -> dict[str, Job]:
+    """Jobs by id; those that have gone are left out."""
+    rows = session.scalars(_jobs_of(), {"ids": list(job_ids)})
+    return {job.id: job for job in rows}
+
+
+@cache
+def _jobs_of() -> Select[Job]:
+    return select(Job).where(Job.id == any_(bindparam("ids", type_=ARRAY(String))))
 
 
 def containing(column: InstrumentedAttribute[str], part: str) -> ColumnElement[bool]:
@@ -255,8 +283,14 @@ def tell_state(session: Session, job: Job) -> None:
 
 def tell_new(session: Session, job: Job) -> None:
     """Say that a job was made, in its first event. Nobody can have known its id, so nobody listens."""
-    session.add(JobEvent(job_id=job.id, seq=1, kind="state", data={"state": job.state, "message": None}))
-    outbox.write(session, job)
+    outbox.write(session, job, _first_event(), {"job": job.id, "data": {"state": job.state, "message": None}})
+
+
+@cache
+def _first_event() -> Select[str]:
+    """The statement that writes a job's first event and finds the webhooks that hear of it."""
+    event = {"job_id": bindparam("job"), "seq": 1, "kind": "state", "data": bindparam("data")}
+    return outbox.hooks().add_cte(insert(JobEvent.__table__).values(event).cte("told"))  # type: ignore[arg-type]
 
 
 def reopen(session: Session, job: Job) -> None:

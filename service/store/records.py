@@ -207,10 +207,10 @@ class SharingCost(Record):
     named_by: ClassVar[tuple[str, ...]] = ("architecture_id",)
 
     architecture_id: str = Field(description="Id of the network.")
-    values: dict[str, Option] = Field(description="Its value of every choice.")
+    values: dict[str, Option] = Field(description="The value of each choice.")
     metric: str = Field(description="What both are scored by.")
-    sliced: float | None = Field(description="Its score with the supernet's weights, on the validation samples.")
-    alone: float | None = Field(description="Its score with weights of its own, on the same samples.")
+    sliced: float | None = Field(description="Score with the supernet's weights, on the validation samples.")
+    alone: float | None = Field(description="Score with weights of its own, on the same samples.")
     samples: int = Field(description="Validation samples of the scores.")
     error: float | None = Field(
         description="Standard error of the difference over samples; null of other metrics than accuracy."
@@ -248,12 +248,12 @@ class SplitRead(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     samples: int = Field(description="Images, texts, or blocks of a language model.")
-    source: str | None = Field(description="Where it comes from; null: the data source does not say.")
+    source: str | None = Field(description="Where the split comes from; null: the data source does not say.")
     classes: tuple[int, ...] = Field(description="Samples of every class, in the order of the classes.")
 
 
 class DataRead(Record):
-    """What a job's data are: what was read and left out, what was taken for what, and where every split comes from."""
+    """What was read of a job's data and left out, what each column is for, and where every split comes from."""
 
     kind: ClassVar[str] = "data"
     event: ClassVar[str] = "data"
@@ -270,12 +270,12 @@ class DataRead(Record):
     left_out: tuple[LeftOutRows, ...] = Field(description="What is not used, by reason.")
     columns: dict[str, str] = Field(description="Columns of a table, by what they are for.")
     num_classes: int = Field(description="Number of labels; for a language model the size of its vocabulary.")
-    classes: tuple[str, ...] = Field(description="Their names; empty for language models.")
+    classes: tuple[str, ...] = Field(description="Names of the classes; empty for language models.")
     splits: dict[str, SplitRead] = Field(description="`train`, `validation` and `test`.")
     mean: tuple[float, ...] = Field(description="Mean of each channel, in stored pixels; empty for text.")
     std: tuple[float, ...] = Field(description="Standard deviation of each channel; empty for text.")
-    preprocessing: str = Field(description="What becomes of an example before a network gets it.")
-    remarks: tuple[str, ...] = Field(description="What else to know of them.")
+    preprocessing: str = Field(description="How an example is prepared before a network gets it.")
+    remarks: tuple[str, ...] = Field(description="What else to know of the data.")
 
     def told(self) -> dict[str, Any]:
         """People hear the first of thousands of classes; the rest is in the row."""
@@ -295,7 +295,7 @@ class BrokenLimit(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     metric: str = Field(description="Name of the metric.")
-    limit: float | None = Field(description="Null: the score is no number.")
+    limit: float | None = Field(description="The limit; null: the score is no number.")
     value: float | None = Field(description="The measured number; null: it is none.")
     by: float | None = Field(description="How far beyond, as a share of the limit; null: the score is no number.")
 
@@ -408,7 +408,7 @@ class HealedNetwork(Record):
         default=None, description="Numbers with its healed weights; null: it could not be healed."
     )
     intervals: dict[str, tuple[float | None, float | None]] = Field(
-        default_factory=dict, description="95 %, of the numbers after healing."
+        default_factory=dict, description="95 % intervals of the numbers after healing."
     )
     better: bool = Field(
         default=False, description="Whether the healed weights are better, so that they are what is shipped."
@@ -416,12 +416,12 @@ class HealedNetwork(Record):
     teacher: str = Field(description="`largest network` or `checkpoint`.")
     learned_from: str = Field(description="Name of the data that it learned from.")
     steps: int = Field(default=0, description="Steps that were done.")
-    best_step: int = Field(default=0, description="The one whose weights were kept.")
+    best_step: int = Field(default=0, description="The step whose weights were kept.")
     ended_early: bool = Field(
         default=False, description="Whether it got no better for so long that its healing ended before its budget."
     )
     examples: int = Field(default=0, description="Images, texts or blocks of text that it saw.")
-    tokens: int | None = Field(default=None, description="Tokens of these; null of images.")
+    tokens: int | None = Field(default=None, description="Tokens in these; null: they are images.")
     seconds: float = Field(default=0.0, description="Seconds that its healing took, validations included.")
     refused: str | None = Field(default=None, description="Why it could not be healed; null if it was.")
 
@@ -458,8 +458,10 @@ class HealedFront(Record):
 
     points: tuple[OnHealedFront, ...] = Field(description="Best in the first objective first.")
     knee: str | None = Field(description="The network to take without a rule; null: the front is empty.")
-    hypervolume_before: float | None = Field(description="Up to the worst value of each objective before healing.")
-    hypervolume_after: float | None = Field(description="Up to the same corner.")
+    hypervolume_before: float | None = Field(
+        description="Hypervolume before healing, up to the worst value of each objective then."
+    )
+    hypervolume_after: float | None = Field(description="Hypervolume after healing, up to the same corner.")
     rank_correlation: float | None = Field(
         description="Kendall's tau of the healed networks' scores before and after; null of fewer than three."
     )

@@ -20,6 +20,21 @@ class BasicBlock(nn.Module):
         ),
     )
 
+    # The same for channels that it takes and gives: the field, what reads them, and every tensor that has them.
+    takes = ("in_channels", ("conv1", "projection"), (("conv1.weight", 1), ("projection.weight", 1)))
+    gives = (
+        "out_channels",
+        (
+            ("conv2.weight", 0),
+            ("projection.weight", 0),
+            *(
+                (f"{norm}.{part}", 0)
+                for norm in ("norm2", "projection_norm")
+                for part in ("weight", "bias", "running_mean", "running_var")
+            ),
+        ),
+    )
+
     def __init__(
         self,
         in_channels: int,

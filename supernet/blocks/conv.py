@@ -6,6 +6,13 @@ from torch import Tensor, nn
 class ConvBlock(nn.Module):
     """`x_NCHW` to `x_NCHW`, padded so that a stride of 1 keeps the size; adds its input if `residual`."""
 
+    # Channels that it takes and gives, for `supernet.importance`: the field, what reads them, every tensor with them.
+    takes = ("in_channels", ("conv",), (("conv.weight", 1),))
+    gives = (
+        "out_channels",
+        (("conv.weight", 0), *((f"norm.{part}", 0) for part in ("weight", "bias", "running_mean", "running_var"))),
+    )
+
     def __init__(
         self,
         in_channels: int,

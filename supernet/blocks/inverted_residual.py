@@ -44,6 +44,8 @@ class InvertedResidual(nn.Module):
         squeeze: int,
         eps: float,
         shortcut: bool,
+        squeeze_activation: str = "",
+        gate: str = "",
     ) -> None:
         super().__init__()
         self.around, self.has_shortcut = (before, after, before, after), shortcut
@@ -55,12 +57,19 @@ class InvertedResidual(nn.Module):
         if squeeze:
             self.squeeze = nn.Conv2d(hidden, squeeze, 1)
             self.excite = nn.Conv2d(squeeze, hidden, 1)
+            self.squeeze_activation = ACT2FN[squeeze_activation or activation]
+            self.gate = getattr(nn, gate or "Sigmoid")()
         self.project = nn.Conv2d(hidden, out_channels, 1, bias=False)
         self.project_norm = nn.BatchNorm2d(out_channels, eps)
         self.activation = ACT2FN[activation]
         self.has_expand, self.has_squeeze = expand, squeeze > 0
-        if not expand:
-            self.axes = ()  # the channels inside are those that come in
+        # Channels that it takes and gives: the field, what reads them, and every tensor that has them.
+        self.takes: tuple[Any, ...] = ("in_channels", ("expand",), (("expand.weight", 1),))
+        if not expand:  # the channels inside are those that come in
+            _, reader, members = self.axes[0]
+            self.takes, self.axes = ("in_channels", (reader,), members), ()
+        norm = tuple((f"project_norm.{part}", 0) for part in ("weight", "bias", "running_mean", "running_var"))
+        self.gives = ("out_channels", (("project.weight", 0), *norm))
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         out: Tensor = x_NCHW
@@ -68,8 +77,8 @@ class InvertedResidual(nn.Module):
             out = self.activation(self.expand_norm(self.expand(out)))
         out = self.activation(self.depthwise_norm(self.depthwise(F.pad(out, self.around))))
         if self.has_squeeze:
-            inner = self.activation(self.squeeze(out.mean((2, 3), keepdim=True)))
-            out = out * self.excite(inner).sigmoid()
+            inner_NC11 = self.squeeze_activation(self.squeeze(out.mean((2, 3), keepdim=True)))
+            out = out * self.gate(self.excite(inner_NC11))
         out = self.project_norm(self.project(out))
         return out + x_NCHW if self.has_shortcut else out
 

@@ -44,6 +44,24 @@ class MBConvBlock(nn.Module):
         self.activation = getattr(nn, activation)()
         self.has_expand, self.has_squeeze = expand, squeeze_channels > 0
         self.has_shortcut, self.has_projection = shortcut, project_shortcut
+        # Axes that may be permuted without changing what the block computes (`supernet.importance`), and channels that
+        # it takes and gives: the field, what reads them, and every tensor that has them. Without an expansion the
+        # channels inside are those that it takes.
+        norms = {
+            name: tuple((f"{name}.{part}", 0) for part in ("weight", "bias", "running_mean", "running_var"))
+            for name in ("expand_norm", "depthwise_norm", "project_norm")
+        }
+        inside = (("depthwise.weight", 0), *norms["depthwise_norm"], ("squeeze.weight", 1), ("excite.weight", 0))
+        inside += (("excite.bias", 0), ("project.weight", 1))
+        middle = (("squeeze.weight", 0), ("squeeze.bias", 0), ("excite.weight", 1))
+        self.axes = [("squeeze_channels", "excite", middle)] if self.has_squeeze else []
+        read: tuple[str, ...] = ("project",)
+        if expand:
+            outer = (("expand.weight", 0), *norms["expand_norm"])
+            self.axes.append(("hidden_channels", "project", (*outer, *inside)))
+            read, inside = ("expand",), (("expand.weight", 1),)
+        self.takes = ("in_channels", (*read, "shortcut"), (*inside, ("shortcut.weight", 1)))
+        self.gives = ("out_channels", (("project.weight", 0), *norms["project_norm"], ("shortcut.weight", 0)))
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         out: Tensor = x_NCHW

@@ -8,6 +8,13 @@ from transformers.activations import ACT2FN
 class PaddedConv(nn.Module):
     """`x_NCHW` to `x_NCHW`."""
 
+    # Channels that it takes and gives, for `supernet.importance`: the field, what reads them, every tensor with them.
+    takes = ("in_channels", ("conv",), (("conv.weight", 1),))
+    gives = (
+        "out_channels",
+        (("conv.weight", 0), *((f"norm.{part}", 0) for part in ("weight", "bias", "running_mean", "running_var"))),
+    )
+
     def __init__(
         self,
         in_channels: int,

@@ -7,6 +7,10 @@ from torch import Tensor, nn
 class ResizeBlock(nn.Module):
     """`x_NCHW` of any size to `x_NCHW` of `size` pixels a side; images of that size pass as they are."""
 
+    # It has no tensor along its channels (`supernet.importance`).
+    takes = ("channels", (), ())
+    gives = ("channels", ())
+
     def __init__(self, channels: int, size: int) -> None:
         super().__init__()
         self.size = size

@@ -74,10 +74,8 @@ class Layout:
         if len(folders) < 2:
             only = visible_folders(folders[0]) if folders else []
             deeper = f" (do you mean {folders[0]}?)" if len(only) > 1 else ""
-            raise DataError(
-                f"{train} has {len(folders)} class folders ({', '.join(folder.name for folder in folders) or 'none'})"
-                f"{deeper}; give {EXAMPLE}."
-            )
+            has = f"one class folder ({folders[0].name})" if folders else "no class folders"
+            raise DataError(f"{train} has {has}{deeper}; give {EXAMPLE}.")
         inside = {tuple(sub.name for sub in visible_folders(folder)) for folder in folders}
         if len(inside) == 1 and len(next(iter(inside))) > 1 and not any(map(_has_images, folders)):
             outer, inner = (", ".join(shown(name) for name in some) for some in ([f.name for f in folders], *inside))

@@ -49,7 +49,9 @@ Rows = Annotated[
     ),
 ]
 Length = Annotated[int, Field(ge=2, le=1_000_000, description="Tokens of a text or block.")]
-CorruptShare = Annotated[float, Field(ge=0, le=1, description="Largest share of unreadable images that is skipped.")]
+CorruptShare = Annotated[
+    float, Field(ge=0, le=1, description="Largest share of unreadable images that is left out; above it the job fails.")
+]
 Pixels = Annotated[int, Field(ge=4, le=4096, description="Height and width in pixels, to which images are fitted.")]
 Resize = Annotated[
     Annotated[int, Field(ge=4, le=8192)] | None,
@@ -58,7 +60,7 @@ Resize = Annotated[
         "Not for random crops of a training, which are cut from the whole picture."
     ),
 ]
-Channels = Annotated[Literal[1, 3], Field(description="3: colour, 1: grey.")]
+Channels = Annotated[Literal[1, 3], Field(description="Channels of the images: 3 for colour, 1 for grey.")]
 WhereImagesLie = Annotated[
     Storage,
     Field(description="Where decoded images lie; auto: in memory, or on the worker's disk where memory is short."),

@@ -14,21 +14,24 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis
 from sqlalchemy import func, select
+from sqlalchemy.engine import make_url
 
 from service.client import Client, ClientError
 from service.embedded import running_postgres, socket_of
 from service.settings import Settings
-from service.stack import Stack, running_stack
+from service.stack import Stack
 from service.store import queries
 from service.store.models import ACTIVE_STATES, TERMINAL_STATES, EvaluationRow, Finalist, Job, JobEvent
 from service.store.session import Database
+from tests.chaos.proxy import Proxy
 from tests.conftest import FAST, TEMPORARY, open_folder
 from tests.e2e.helpers import runner_pids
 
@@ -47,31 +50,77 @@ JOB = {
 }
 
 
+class ChaoticStack(Stack):
+    """A stack whose parts reach the servers over networks of their own, with clocks that may jump.
+
+    Attributes:
+        networks: by (part, server).
+        clock: a file with the seconds that clocks of all parts are wrong by.
+    """
+
+    def __init__(self, settings: Settings, networks: ExitStack) -> None:
+        super().__init__(settings, port=0)
+        self._entered, self.networks = networks, dict[tuple[str, str], Proxy]()
+        self.clock = settings.data_dir / "clock"
+        self._part: str | None = None
+
+    def _spawn(self, name: str, module: str, *arguments: str) -> None:
+        if not self.networks:
+            assert self.servers is not None
+            (folder,) = make_url(self.servers.database_url).normalized_query["host"]
+            sockets = {"database": Path(folder) / ".s.PGSQL.5432", "broker": socket_of(self.data_dir)}
+            for part in ("api", "worker"):
+                for server, socket in sockets.items():
+                    self.networks[part, server] = self._entered.enter_context(Proxy(socket))
+        self._part = name
+        super()._spawn(name, module, *arguments)
+        self._part = None
+
+    def environment(self) -> dict[str, str]:
+        """That of the part that is being started; anybody else reaches the servers directly."""
+        found = super().environment()
+        if self._part is None:
+            return found
+        database = make_url(found["WINNOW_DATABASE_URL"]).difference_update_query(["host"])
+        database = database.set(host="127.0.0.1", port=self.networks[self._part, "database"].port)
+        return {
+            **found,
+            "WINNOW_DATABASE_URL": database.render_as_string(hide_password=False),
+            "WINNOW_REDIS_URL": f"redis://127.0.0.1:{self.networks[self._part, 'broker'].port}/0",
+            "WINNOW_TEST_CLOCK": str(self.clock),
+            "PYTHONPATH": str(Path(__file__).parent / "clock"),
+        }
+
+
 @pytest.fixture(scope="module")
-def chaotic() -> Iterator[Stack]:
+def chaotic() -> Iterator[ChaoticStack]:
     """A stack of its own, with short patience, that looks after its parts; a second node only exports and reaps."""
     before = dict(os.environ)
     # A job may die as often as there are moments, and still goes on.
     os.environ.update({**FAST, "WINNOW_STALL_SECONDS": str(STALL_SECONDS), "WINNOW_MAX_ATTEMPTS": "1000"})
-    with open_folder() as folder:
+    with open_folder() as folder, ExitStack() as networks:
         settings = Settings(data_dir=folder, database_url=None, redis_url=None, data_roots=TEMPORARY)
         ended = threading.Event()
-        with running_stack(settings, port=0) as stack:
+        stack = ChaoticStack(settings, networks)
 
-            def look_after() -> None:
-                while not ended.wait(0.5):
-                    stack.look_after()
+        def look_after() -> None:
+            while not ended.wait(0.5):
+                stack.look_after()
 
-            watching = threading.Thread(target=look_after)
+        watching = threading.Thread(target=look_after)
+        try:
+            stack.start()
             watching.start()
             environment = {**os.environ, **stack.environment(), "WINNOW_WARM_RUNNERS": "false"}
             command = [sys.executable, "-m", "workers.node", "--queues", "export"]
-            second = subprocess.Popen(command, env=environment, start_new_session=True)
-            yield stack
-            second.terminate()
-            second.wait()
+            with subprocess.Popen(command, env=environment, start_new_session=True) as second:
+                yield stack
+                second.terminate()
+        finally:
             ended.set()
-            watching.join()
+            if watching.is_alive():
+                watching.join()
+            stack.stop()
     os.environ.clear()
     os.environ.update(before)
 
@@ -97,7 +146,7 @@ class Watch(threading.Thread):
 class Faults:
     """What may happen to a stack while a job runs."""
 
-    def __init__(self, stack: Stack, job_id: str, rng: random.Random) -> None:
+    def __init__(self, stack: ChaoticStack, job_id: str, rng: random.Random) -> None:
         self._stack, self._job_id, self._rng = stack, job_id, rng
 
         def worker() -> int:
@@ -118,7 +167,16 @@ class Faults:
             "broker flushed": self._flush,
             "broker killed": self._kill_broker,
             "database restarted": lambda: self._signal([running_postgres(stack.data_dir) or 0], signal.SIGINT),
+            "database killed": lambda: self._signal([running_postgres(stack.data_dir) or 0], signal.SIGQUIT),
+            "clocks jump ahead": lambda: self._jump(7200.0),
+            "clocks jump back": lambda: self._jump(-7200.0),
         }
+        for (part, server), network in stack.networks.items():
+            self.every |= {
+                f"network of {part} and {server} cut": partial(network.cut, 1.5),
+                f"network of {part} and {server} swallows for a moment": partial(network.swallow, 1.5),
+                f"network of {part} and {server} swallows beyond a lease": partial(network.swallow, LEASE_SECONDS + 2),
+            }
 
     def happen(self, name: str) -> None:
         """Let it."""
@@ -135,6 +193,9 @@ class Faults:
         self._signal(pids, signal.SIGSTOP)
         time.sleep(seconds)
         self._signal(pids, signal.SIGCONT)
+
+    def _jump(self, seconds: float) -> None:
+        self._stack.clock.write_text(str(seconds), encoding="ascii")
 
     def _flush(self) -> None:
         with Redis(unix_socket_path=str(socket_of(self._stack.data_dir))) as redis:
@@ -217,7 +278,7 @@ def ended(client: Client, job_id: str, seconds: float) -> dict[str, Any]:
 
 @pytest.mark.thorough
 @pytest.mark.timeout(7200)
-def test_whatever_happens_a_job_ends_as_if_nothing_had(chaotic: Stack) -> None:
+def test_whatever_happens_a_job_ends_as_if_nothing_had(chaotic: ChaoticStack) -> None:
     rng = random.Random(SEED)
     assert chaotic.servers is not None
     database = Database(chaotic.servers.database_url)

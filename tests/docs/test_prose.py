@@ -126,11 +126,19 @@ class Public:
         raise ValueError(f"No dataset {got} here.")
 
     def _private(self):
-        """of nothing."""
+        """Of nothing."""
+        return {"key": "two words", "told": f"Of the {number} jobs none ends."}
 '''
     texts = [one.prose for one in prose.of_module("module.py", source)]
-    expected = ["The module.", "A class.", "of the image, in pixels.", "Do it.", "it is wrong."]
-    assert texts == [*expected, "No dataset `x` here."]
+    docstrings = ["The module.", "A class.", "of the image, in pixels.", "Do it.", "Of nothing.", "it is wrong."]
+    assert sorted(texts) == sorted([*docstrings, "No dataset `x` here.", "Of the `x` jobs none ends."])
+
+
+@pytest.mark.parametrize("said", ["Its layers.", "Null: there is none.", "0: off.", "For people."])
+def test_the_help_of_a_field_says_what_the_field_holds(said: str) -> None:
+    assert [one.rule for one in prose.check(prose.Text("here", said, alone=True))] == ["alone"]
+    assert list(prose.check(prose.Text("here", said))) == []
+    assert list(prose.check(prose.Text("here", "Layers of the network; null: it has none.", alone=True))) == []
 
 
 def test_templates_are_read_without_their_code() -> None:

@@ -78,7 +78,7 @@ def samples_of(space: SearchSpace, count: int = 3) -> Tensor:
     generator, takes = torch.Generator().manual_seed(1), space.takes
     if hasattr(takes, "vocab"):
         return torch.randint(1, takes.vocab, (count, 12), generator=generator)
-    size = takes.size if space.name.startswith(("vit/", "convnext/")) else min(takes.size, 64)
+    size = takes.size if space.name.startswith(("vit/", "convnext/", "mobilenet/checkpoint")) else min(takes.size, 64)
     return torch.randn(count, takes.channels, size, size, generator=generator)
 
 

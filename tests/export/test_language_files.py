@@ -116,6 +116,7 @@ def test_llama_cpp_itself_reads_the_files_and_rounds_them(name: str, tmp_path, m
     contents, texts = random_contents(space, seed=4), samples_of(space)
     told = gguf_format.write_contents(contents, texts, tmp_path)
     assert gguf_format.ENGINE_RAN in told["notes"]
+    assert any("model-q4_k_m.gguf` is of " in note for note in told["notes"])
     parts = gguf_format.parts(tmp_path)
     assert {"q4_k_m", "f16 in llama.cpp", "q8_0 in llama.cpp"} < parts.keys()
     stored = gguf_format.as_stored(contents.network)

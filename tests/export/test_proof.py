@@ -1,5 +1,6 @@
 """`winnow verify`: an export is checked again from its archive alone."""
 
+import importlib.util
 import shutil
 from dataclasses import replace
 
@@ -54,9 +55,19 @@ def test_what_is_no_archive_is_told(made, tmp_path, capsys, harm: str, says: str
     assert says in capsys.readouterr().err
 
 
-def test_a_tool_that_is_not_there_is_named_with_its_command(made, monkeypatch) -> None:
-    found = {"formats": {"gguf f16": {"tolerance": 1e-4, "max_abs_difference": 0.0}}}
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    (line, good), *_ = proof._format_checked(made.folder, "gguf f16", found, {})
+@pytest.mark.parametrize(
+    ("shown", "lacking", "extra"),
+    [
+        ("gguf f16", "gguf", "gguf"),
+        ("gguf f16 in llama.cpp", "llama_cpp", "llamacpp"),
+        ("openvino", "openvino", "openvino"),
+    ],
+)
+def test_a_tool_that_is_not_there_is_named_with_its_command(
+    made, monkeypatch, shown: str, lacking: str, extra: str
+) -> None:
+    found, real = {"formats": {shown: {"tolerance": 1e-4, "max_abs_difference": 0.0}}}, importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == lacking else real(name))
+    (line, good), *_ = proof._format_checked(made.folder, shown, found, {})
     assert not good
-    assert line.endswith("pip install 'winnow[gguf]'")
+    assert line == f"{shown}: {lacking} is not installed here, so it cannot be loaded: pip install 'winnow[{extra}]'"

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from job.formats import FormatRefused, refuse_for_all
 from job.paths import POLICY, PathPolicy, PathRefused
+from job.resolve import resolve
 from job.shrink.data import read_data
 from job.shrink.decisions import Undecided
 from job.shrink.plan import Plan, make_plan
@@ -84,11 +86,12 @@ class TestWhatIsDecided:
         assert [one.job["recipe"] for one in found] == ["bignas", "simq_nas", "simq_nas"]
         assert [one.spec.quantization is None for one in found] == [True, False, False]
         told = next(one for one in found[0].decisions if one.what == "recipe")
-        assert (told.value, told.why) == ("bignas", "huggingface holds no integers")
+        assert (told.value, told.why) == (
+            "bignas",
+            "shapes alone are searched: huggingface stores no integers of a search",
+        )
 
-    def test_a_format_that_no_network_can_have_is_refused_before_the_job(self) -> None:
-        with pytest.raises(ValueError, match="cannot be exported as huggingface: transformers has no class"):
-            plan("mobilenet/digits", "digits", formats=["huggingface"])
+    def test_an_unknown_format_is_refused(self) -> None:
         with pytest.raises(ValidationError, match="hugginface"):
             plan("mobilenet/digits", "digits", formats=["hugginface"])
 
@@ -121,6 +124,36 @@ class TestWhatIsDecided:
         assert (spec.recipe, spec.supernet.family, spec.supernet.pretrained) == (recipe, family, str(folder))
         # A checkpoint's weights are good already.
         assert spec.training.learning_rate <= 1e-4
+
+
+class TestBits:
+    """They are searched with the shapes, unless the device or a format knows none."""
+
+    def test_a_format_of_floating_point_weights_leaves_shapes_alone(self) -> None:
+        found = plan("resnet/cifar", "digits", formats=["onnx", "torch_export"])
+
+        assert found.job["recipe"] == "bignas"
+        assert "torch_export stores no integers" in next(one.why for one in found.decisions if one.what == "recipe")
+        assert plan("resnet/cifar", "digits", formats=["onnx"]).job["recipe"] == "simq_nas"
+
+    def test_a_device_without_kernels_leaves_shapes_alone(self) -> None:
+        found = plan("mobilenet/digits", "digits", device="cuda-onnxruntime")
+
+        assert found.job["recipe"] == "bignas"
+        assert found.spec.quantization is None
+
+    def test_a_format_that_no_network_can_have_is_refused_before_the_job(self) -> None:
+        found = plan("mobilenet/digits", "digits", formats=["gguf"])
+
+        with pytest.raises(FormatRefused, match=r"cannot be exported as gguf: .*It can have: .*onnx"):
+            refuse_for_all(["gguf"], resolve(found.spec))
+        refuse_for_all(["onnx"], resolve(found.spec))
+
+    def test_bits_that_somebody_asks_for_keep_their_formats(self) -> None:
+        found = plan("mobilenet/digits", "digits", formats=["torch_export"], changes={"recipe": "simq_nas"})
+
+        with pytest.raises(FormatRefused, match="torch_export"):
+            refuse_for_all(["torch_export"], resolve(found.spec))
 
 
 class TestHealing:
@@ -196,7 +229,7 @@ class TestWhatIsAsked:
         assert read_data(str(tmp_path)).source == "images"
 
     def test_a_family_of_several_sizes_is_a_question(self) -> None:
-        with pytest.raises(Undecided, match="Name one, as in vit/"):
+        with pytest.raises(Undecided, match=r"Name one, as in vit/.*cifar: images of 3x32x32"):
             plan("vit", "digits")
 
     def test_data_of_another_kind_than_the_model_takes(self, tmp_path: Path) -> None:
@@ -221,12 +254,22 @@ class TestWhatIsRefused:
         with pytest.raises(Undecided, match="hf download"):
             plan("google/vit-base-patch16-224", "digits")
 
-    @pytest.mark.parametrize("text", ["{", "[]", "{}"])
-    def test_a_folder_that_is_no_checkpoint(self, tmp_path: Path, text: str) -> None:
+    @pytest.mark.parametrize(
+        ("text", "said"), [("{", "not readable JSON"), ("[]", "names no model_type"), ("{}", "names no model_type")]
+    )
+    def test_a_folder_that_is_no_checkpoint(self, tmp_path: Path, text: str, said: str) -> None:
         (tmp_path / "config.json").write_text(text)
 
-        with pytest.raises(Undecided, match="names no model_type"):
+        with pytest.raises(Undecided, match=said):
             plan(str(tmp_path), "digits")
+
+    def test_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
+        with pytest.raises(Undecided, match="There is no folder"):
+            plan(str(tmp_path / "nowhere"), "digits")
+
+    def test_a_format_that_nobody_writes(self) -> None:
+        with pytest.raises(ValidationError, match="No export format named 'nope'"):
+            plan("mobilenet/digits", "digits", formats=["nope"])
 
     def test_a_model_type_of_no_family(self, tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text(json.dumps({"model_type": "nobody"}))

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
+from export.bundle import sha256_of
 from export.verify import VerificationError
 from job.spec import JobSpec
 from pipeline import samples
@@ -22,6 +24,7 @@ from pipeline.materials import fresh_supernet, prepare_data
 from pipeline.own_data import companion_files, without_tokenizer
 from pipeline.shipping import rounded
 from pipeline.workshop import images_of, make_evaluator
+from service.fronts import Compared
 from service.store.models import Artifact, EvaluationRow, Finalist, Job
 from service.store.records import SharingCost
 from supernet.calibrate import DELIVERED_IMAGES
@@ -255,7 +258,9 @@ def test_a_language_model_is_verified_by_its_perplexity_without_its_data(tmp_pat
     assert "| transformers | 5." in card
     assert r"(\[a\](b) \*c\* \| \`d\`)" in card
 
-    assert "batch-norm" not in card
+    assert "texts of 16 tokens; longer ones were not tried" in card
+    assert "To be cited: LLaMA-NAS, [arXiv:2405.18377]" in card
+    assert "batch" not in card.split("## Recipe")[0]
 
     named = make_export(replace(order, formats=("huggingface",)), shop.artifacts, 1, IN_MEMORY)
     assert named.archive.name.endswith("-huggingface.tar.gz")
@@ -272,6 +277,91 @@ def test_a_language_model_is_verified_by_its_perplexity_without_its_data(tmp_pat
         make_export(far, shop.artifacts, 1, IN_MEMORY)
     with pytest.raises(CannotExport, match="its score is no number"):
         make_export(order_of(shop, evaluator, data, test_perplexity=None), shop.artifacts, 1, IN_MEMORY)
+
+
+def test_the_card_says_what_a_stranger_needs(tmp_path: Path) -> None:
+    shop = workshop(tmp_path, Reporter())
+    samples.keep(shop, digits())
+    torch.manual_seed(0)
+    evaluator = make_evaluator(shop.spec, Supernet(shop.space), digits())
+    order = order_of(shop, evaluator, digits())
+    scored, network = order.finalist.metrics["test_accuracy"], order.evaluation.architecture_id
+    order.finalist.intervals = {"test_accuracy": (0.01, 0.25)}
+    order.finalist.measurements = [
+        {"median_ms": 1.25, "p95_ms": 1.5, "runs": 9, "target": "cpu-onnx", "device": "a CPU", "threads": 1}
+        | {"batch": 1, "dtype": "float32", "versions": {"onnxruntime": "1.2.3"}}
+    ]
+    reference = Compared("largest network", {"test_accuracy": 2 * scored})
+    formats = ("onnx", "winnow")
+    bundle = make_export(replace(order, reference=reference, formats=formats), shop.artifacts, 1, IN_MEMORY)
+    card = (bundle.folder / "README.md").read_text()
+
+    head = ModelCard(card).data.to_dict()  # as the Hub reads it
+    assert (head["license"], head["library_name"]) == ("other", "pytorch")
+    assert (head["datasets"], head["metrics"], head["pipeline_tag"]) == (
+        ["digits"],
+        ["accuracy"],
+        "image-classification",
+    )
+    assert {"onnx", "winnow"} < set(head["tags"])
+    assert "base_model" not in head
+
+    row = f"| test_accuracy | {scored:,.6g} | 0.01 to 0.25 | measured | {2 * scored:,.6g} | 0.5 |"
+    counts, prepared = {name: len(split) for name, split in digits().splits.items()}, digits().preprocessing
+    for told in (
+        f"# {shop.space.name} {network}",
+        "A sub-network of the supernet that job job (n) trained. Position 1 of 1 on the job's Pareto front.",
+        "Its weights are a slice of the supernet's, with batch-norm statistics of its own; it was not retrained.",
+        f"| metric | value | 95 % | how it was obtained | {reference.name} | share of the {reference.name}'s |",
+        row,
+        "- 1.25 ms median, 1.5 ms p95 over 9 runs: cpu-onnx, a CPU, 1 thread, batch 1, float32, onnxruntime 1.2.3.",
+        f"Examples: {counts['train']:,} for training, {counts['validation']:,} for the search, {counts['test']:,} for",
+        f"trained for {shop.spec.training.epochs} epoch",
+        f"Input: {prepared['input']}; {prepared['formula']} with mean {prepared['mean'][0]:.6g} and std ",
+        "## Limits\n\n- `accuracy` and `test_accuracy` are of the data named above.",
+        "Times are of the devices and runtimes named above.",
+        "To be cited: BigNAS, [arXiv:2003.11142](https://arxiv.org/abs/2003.11142).",
+        "## How to load it",
+        "`onnx/`: ",
+        "`winnow/`: ",
+        f"torch {torch.__version__}",
+        "| onnxruntime | ",
+    ):
+        assert told in card, told
+    for name in ("onnx/model.onnx", "winnow/model.safetensors", "verification.json"):
+        file = bundle.folder / name
+        assert f"| `{name}` | {file.stat().st_size} | `{sha256_of(file)}` |" in card
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut"])
+@pytest.mark.parametrize("kind", ["supernet", "kept samples"])
+def test_a_supernet_that_is_gone_is_said_in_a_line_with_what_to_do(tmp_path: Path, kind: str, harm: str) -> None:
+    shop = workshop(tmp_path, Reporter())
+    samples.keep(shop, digits())
+    order = order_of(shop, make_evaluator(shop.spec, Supernet(shop.space), digits()), digits())
+    file = shop.artifacts.root / (order.weights if kind == "supernet" else order.samples).path
+    if harm == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(CannotExport) as raised:
+        make_export(order, shop.artifacts, 1, IN_MEMORY)
+    wrong = "is missing" if harm == "gone" else "is not the file that was written: its sha256 differs"
+    assert str(raised.value) == (
+        f"The {kind} of job job cannot be read: {file} {wrong}. Bring the file back from a backup of the artifacts and "
+        "export again, or have it made anew: winnow clone job."
+    )
+    assert not (shop.artifacts.root / "exports").exists()
+
+
+def test_of_a_supernet_of_another_job_that_one_is_named(tmp_path: Path) -> None:
+    shop = workshop(tmp_path, Reporter())
+    order = order_of(shop, make_evaluator(shop.spec, Supernet(shop.space), digits()), digits())
+    given = {**order.job.spec, "supernet": {**order.job.spec["supernet"], "reuse": "older"}}
+    order.job.spec = given
+    (shop.artifacts.root / order.weights.path).unlink()
+    with pytest.raises(CannotExport, match=r"winnow clone older\.$"):
+        make_export(order, shop.artifacts, 1, IN_MEMORY)
 
 
 def test_a_front_is_exported_with_its_supernet(tmp_path: Path) -> None:
@@ -318,7 +408,11 @@ def test_a_checkpoint_of_16_bits_with_classes_in_its_own_order_needs_no_data_eit
     found = bundle.report["formats"]
     assert found["safetensors"]["max_abs_difference"] == 0
     assert all(one["against_front"]["kept"] and one["interval_95"] for one in found.values())
-    assert "## Checkpoint" in (bundle.folder / "README.md").read_text()
+    card = (bundle.folder / "README.md").read_text()
+    assert "## Checkpoint" in card
+    assert "batch-norm" not in card
+    head = ModelCard(card).data.to_dict()
+    assert (head["base_model"], head["pipeline_tag"]) == ("ck", "text-classification")
 
 
 def test_a_tokenizer_that_is_gone_is_said(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
@@ -18,7 +20,7 @@ from pipeline.evaluating import row_of
 from pipeline.workshop import Workshop
 from search.evaluation import Evaluation
 from service import cli, export_commands
-from service.client import Client, ClientError
+from service.client import Client, ClientError, transfers
 from service.store.models import Artifact, Export, Finalist, TrainedSupernet
 from service.terminal import export_rule, verified
 from tests.api import open_api
@@ -286,3 +288,71 @@ def test_a_download_has_its_digest_and_is_taken_up_where_it_ended(
     assert ranges == ["bytes=7-"]
     assert (folder / name).read_bytes() == content
     assert [path.name for path in folder.iterdir()] == [name]
+
+
+class Broken(httpx.SyncByteStream):
+    """Some bytes, and then the connection is gone; without an end all of them come."""
+
+    def __init__(self, content: bytes, end: int | None) -> None:
+        self.content, self.end = content, end
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self.content[: self.end]
+        if self.end is not None:
+            raise httpx.ReadError("the connection is gone")
+
+
+def served(content: bytes, ends: list[int | None], ranges: list[str | None]) -> Client:
+    """A client of a server that sends so many bytes in answer to each request, and what it was asked for."""
+    digest = hashlib.sha256(content).hexdigest()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        wanted = request.headers.get("Range")
+        ranges.append(wanted)
+        if wanted is None:
+            return httpx.Response(200, stream=Broken(content, ends.pop(0)))
+        assert request.headers["If-Range"] == f'"{digest}"'
+        start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        return httpx.Response(206, stream=Broken(content[start:], ends.pop(0)))
+
+    return Client("http://here", transport=httpx.MockTransport(answer))
+
+
+EXPORT = {"id": "e", "job_id": "j1", "architecture_id": "ab", "download_url": "/d"}
+
+
+def test_an_interrupted_download_goes_on_where_it_ended(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(transfers, "RECONNECT_SECONDS", 0)
+    content, ranges = bytes(range(200)), []
+    export = {**EXPORT, "sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+    with served(content, [50, 0, 70, None], ranges) as client:
+        assert client.download(export, tmp_path).read_bytes() == content
+    assert ranges == [None, "bytes=50-", "bytes=50-", "bytes=120-"]
+    assert [path.name for path in tmp_path.iterdir()] == ["j1-ab.tar.gz"]
+
+
+def test_a_download_that_breaks_off_for_good_is_said_and_the_next_goes_on(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(transfers, "RECONNECT_SECONDS", 0)
+    content, ranges = bytes(range(200)), []
+    export = {**EXPORT, "sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+    ends: list[int | None] = [10] * transfers.DOWNLOAD_ATTEMPTS
+    with served(content, [*ends, None], ranges) as client:
+        with pytest.raises(
+            ClientError, match=r"broke off: the connection is gone\. Ask again, and it goes on where it"
+        ):
+            client.download(export, tmp_path)
+        assert not (tmp_path / "j1-ab.tar.gz").exists()
+        assert client.download(export, tmp_path).read_bytes() == content
+    assert ranges[-1] == f"bytes={10 * transfers.DOWNLOAD_ATTEMPTS}-"
+
+
+def test_a_download_without_room_is_said_in_a_line(tmp_path: Path) -> None:
+    content = bytes(200)
+    export = {**EXPORT, "sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+    (tmp_path / f".j1-ab.tar.gz.{export['sha256'][:12]}.part").symlink_to("/dev/full")
+    with served(content, [None], []) as client, pytest.raises(ClientError) as raised:
+        client.download(export, tmp_path)
+    assert str(raised.value) == (
+        f"The download of export e cannot be written in {tmp_path}: No space left on device. Make room, or choose "
+        "another folder, and ask again: it goes on where it ended."
+    )

@@ -21,7 +21,7 @@ from pipeline.workshop import Workshop
 from search.evaluation import Evaluation
 from service import fronts, jobs
 from service.api import results
-from service.api.answers import Answer, Answers
+from service.api.answers import Answer, Kept
 from service.auth import quotas
 from service.store import queries, warm
 from service.store.models import Artifact, EvaluationRow, Finalist, Job, JobState
@@ -160,6 +160,16 @@ def test_the_terminal_shows_reference_intervals_and_what_is_beside(answered) -> 
     assert beside == f"Beside the front: {ids[3]}, latency_ms 5.5 ms, 10.0 % beyond 5 ms."
     assert luck.startswith("~")
     assert "□" in front_plot(front)
+
+
+def test_a_narrow_terminal_cuts_no_id_and_no_name(answered) -> None:
+    front, ids, _ = answered
+    console = Console(width=80)
+    with console.capture() as told:
+        console.print(front_table(front))
+    assert "…" not in told.get()
+    assert max(map(len, told.get().splitlines())) <= 80
+    assert all(ids[place] in told.get() for place in (0, 1, 4))
 
 
 def test_a_front_is_never_computed_again(database, settings, monkeypatch) -> None:
@@ -303,7 +313,7 @@ def test_a_list_takes_as_many_statements_for_many_jobs_as_for_one(database, sett
 
 
 def test_answers_are_kept_by_version_and_within_their_bytes() -> None:
-    kept = Answers(most_bytes=10)
+    kept = Kept[Answer](most_bytes=10)
     kept.keep("a", 1, Answer.of(b"12345"))
     assert kept.get("a", 2) is None
     kept.keep("b", 1, Answer.of(b"1234"))

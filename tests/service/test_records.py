@@ -172,7 +172,7 @@ def test_no_kind_of_event_is_read_back_as_state():
         and any(isinstance(n, ast.Name) and n.id == "JobEvent" for n in ast.walk(node))
     ]
     # For streams and pages, which show them to people.
-    assert reading == ["add_event", "events_after", "history", "tell_new"]
+    assert reading == ["add_event", "events_after", "history", "_first_event"]
     asking = [
         file
         for package in packages

@@ -47,7 +47,7 @@ def test_a_slider_asks_for_the_best_of_all_networks(database, settings) -> None:
             slider.focus()
             page.keyboard.press("Home")
             solved = page.get_by_test_id("solved")
-            expect(solved).to_contain_text("Of all networks, evaluated or not,", timeout=60_000)
+            expect(solved).to_contain_text("The best of all networks, evaluated or not, is", timeout=60_000)
             expect(solved).to_contain_text("predicted perplexity")
             page.keyboard.press("End")
             expect(solved).to_have_text("")

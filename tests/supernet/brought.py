@@ -304,12 +304,12 @@ BROUGHT |= {
     "convnext-model": ("convnext", t.ConvNextModel, t.ConvNextConfig(**NEXT)),
     "convnextv2": ("convnext", t.ConvNextV2ForImageClassification, t.ConvNextV2Config(**NEXT)),
     "mobilenet_v2": (
-        "convnext",
+        "mobilenet",
         t.MobileNetV2ForImageClassification,
         t.MobileNetV2Config(**CNN, depth_multiplier=0.35),
     ),
     "mobilenet_v2-odd": (
-        "convnext",
+        "mobilenet",
         t.MobileNetV2ForImageClassification,
         t.MobileNetV2Config(
             num_labels=7,
@@ -323,10 +323,10 @@ BROUGHT |= {
             hidden_act="relu",
         ),
     ),
-    "mobilenet_v2-model": ("convnext", t.MobileNetV2Model, t.MobileNetV2Config(**CNN, depth_multiplier=0.35)),
-    "efficientnet": ("convnext", t.EfficientNetForImageClassification, t.EfficientNetConfig(**EFFICIENT)),
+    "mobilenet_v2-model": ("mobilenet", t.MobileNetV2Model, t.MobileNetV2Config(**CNN, depth_multiplier=0.35)),
+    "efficientnet": ("mobilenet", t.EfficientNetForImageClassification, t.EfficientNetConfig(**EFFICIENT)),
     "efficientnet-odd": (
-        "convnext",
+        "mobilenet",
         t.EfficientNetForImageClassification,
         t.EfficientNetConfig(
             **{**EFFICIENT, "image_size": 61}, depthwise_padding=[1, 3], pooling_type="max", hidden_act="relu"

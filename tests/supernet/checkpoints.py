@@ -106,7 +106,7 @@ def save(kind: type[PreTrainedModel], config: Any, folder: Path, **saving: Any) 
 def inputs(family: str, size: int = 32) -> torch.Tensor:
     """A batch for the checkpoints of a family; `size` is that of images."""
     generator = torch.Generator().manual_seed(1)
-    if family in ("vit", "convnext", "resnet"):
+    if family in ("vit", "convnext", "mobilenet", "resnet"):
         return torch.randn(3, 3, size, size, generator=generator)
     return torch.randint(1, 101, (3, 17), generator=generator)
 

@@ -55,7 +55,7 @@ def test_an_empty_split_is_refused():
 def test_a_folder_with_one_class_is_refused(tmp_path):
     (tmp_path / "cats").mkdir()
     picture(0, 0).save(tmp_path / "cats" / "a.png")
-    assert "has 1 class folders (cats)" in refusal("images", {"path": str(tmp_path)})
+    assert "has one class folder (cats)" in refusal("images", {"path": str(tmp_path)})
 
 
 def test_a_class_without_images_is_named(tmp_path):

@@ -179,7 +179,7 @@ def test_a_folder_for_transformers_is_refused(supernet, tmp_path):
     [
         ({"global_pool": "token"}, "global_pool 'token'; BEiT-3 averages"),
         ({"model_args": {**ARGUMENTS, "qk_norm": True}}, "model_args 'qk_norm'"),
-        ({"architecture": "beit3_giant_patch14_224"}, "model_type is None"),
+        ({"architecture": "beit3_giant_patch14_224"}, "architecture 'beit3_giant_patch14_224'; supported of timm's"),
     ],
 )
 def test_what_is_not_computed_is_refused(changes, said, tmp_path):

@@ -104,7 +104,7 @@ READERS = {
 }
 USUAL = ("model.layers", "self_attn.o_proj", "mlp.down_proj")
 SLICED = [name for name in (*FIRST, "dinov2-registers") if name not in ("olmo2", "mixtral", "qwen3_moe")]
-SLICED = [name for name in SLICED if BROUGHT[name][0] not in ("convnext", "resnet")]
+SLICED = [name for name in SLICED if BROUGHT[name][0] not in ("convnext", "mobilenet", "resnet")]
 
 
 def options(supernet: Supernet, choice: str) -> tuple:

@@ -53,7 +53,7 @@ def silence(supernet: Supernet, keep: dict[str, list[int]]) -> None:
     """Let only some groups of each axis reach the output."""
     with torch.no_grad():
         for axis in axes(supernet):
-            grouped = axis.reader.weight.unflatten(1, (axis.groups, -1))
+            grouped = axis.readers[0].weight.unflatten(1, (axis.groups, -1))
             silent = [g for g in range(axis.groups) if g not in keep[axis.field]]
             grouped[:, silent] = 0
 

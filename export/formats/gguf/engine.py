@@ -56,5 +56,5 @@ def engine(file):  # type: ignore[no-untyped-def]
         return tokens
 
     run.generate = lambda prompts, count: numpy.array([continued(prompt, count) for prompt in prompts])
-    run.log = silent  # which llama.cpp calls as long as the model lives
+    context.log = silent  # llama.cpp calls it as long as the model lives, and whoever keeps one of these may ask it
     return run

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from export.contents import BundleContents, Part
-from export.formats.gguf.quantizing import COMMANDS, KIND, commands, has_engine, quantized
+from export.formats.gguf.quantizing import COMMANDS, KIND, PACKAGE, commands, has_engine, quantized
 from export.formats.gguf.vocabulary import add_vocabulary
 from export.formats.huggingface.format import described, to_write
 from export.generation import in_float32
@@ -99,6 +99,11 @@ def parts(folder: Path) -> dict[str, Part]:
     if has_engine():
         found |= {f"f16{IN_ENGINE}": Part(IN_16_BITS), f"q8_0{IN_ENGINE}": Part(None)}
     return found
+
+
+def packages(part: str) -> tuple[str, ...]:
+    """What loading a part needs."""
+    return (*PACKAGES, PACKAGE) if part.endswith(IN_ENGINE) else PACKAGES
 
 
 def leave_out(folder: Path, part: str) -> None:

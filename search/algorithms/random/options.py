@@ -15,7 +15,8 @@ class RandomOptions(Options):
 
     batch: Batch = 10
     over: Literal["genes", "params", "macs"] = Field(
-        default="genes", description="What is uniform; over bins of a cost small and large networks are both seen."
+        default="genes",
+        description="What is drawn uniformly: genes, or bins of a cost, which show small and large networks alike.",
     )
 
 

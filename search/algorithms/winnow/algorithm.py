@@ -314,7 +314,7 @@ class WinnowSearch(SearchAlgorithm[WinnowOptions]):
         return pool, beliefs
 
     def _nearest(self, genes: np.ndarray) -> np.ndarray:
-        """Of networks that all violate limits, the tenth that does so least."""
+        """The tenth of networks that violates limits least, where all do."""
         violations = self._violations_of(self._rows[np.isfinite(self._rows).all(axis=1)])
         nearest: np.ndarray = genes[np.argsort(violations, kind="stable")[: max(2, len(genes) // 10)]]
         return nearest

@@ -14,7 +14,9 @@ class WinnowOptions(Options):
     """Options of the search algorithm `winnow`."""
 
     batch: Batch = 8
-    initial: Annotated[int, Field(ge=1, le=10_000, description="Architectures asked before anything is learned.")] = 10
+    initial: Annotated[
+        int, Field(ge=1, le=10_000, description="Random architectures that are asked before the model learns anything.")
+    ] = 10
 
 
 OPTIONS = WinnowOptions

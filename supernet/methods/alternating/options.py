@@ -13,7 +13,13 @@ class AlternatingOptions(MethodOptions):
     """Options of the training method `alternating`."""
 
     alpha: Annotated[
-        float, Field(gt=0, le=1, description="Weight of the labels; 1: full and random network in turn, no teacher.")
+        float,
+        Field(
+            gt=0,
+            le=1,
+            description="Weight of the labels in the loss; 1: the full and a random network in turn, without a "
+            "teacher.",
+        ),
     ] = 1.0
     gamma: Annotated[Literal[0, 1], Field(description="1: a frozen copy of the full network teaches (InstaTune).")] = 0
     temperature: Annotated[float, Field(gt=0, le=100, description="Temperature of every divergence.")] = 1.0

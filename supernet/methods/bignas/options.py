@@ -13,13 +13,14 @@ class BigNASOptions(MethodOptions):
     """Options of the training method `bignas`."""
 
     num_random: Annotated[
-        int, Field(ge=0, le=16, description="Random sub-networks a step, besides biggest and smallest.")
+        int, Field(ge=0, le=16, description="Random sub-networks in a step, besides the largest and the smallest.")
     ] = 2
     label_smoothing: LabelSmoothing = 0.1
     dropout: Dropout = 0.0
     drop_connect: DropConnect = 0.0
     distillation: Literal["kl", "alpha"] = Field(
-        default="kl", description="`kl`: the biggest network's prediction; `alpha`: AlphaNet's adaptive divergence."
+        default="kl",
+        description="`kl`: divergence from the largest network's prediction; `alpha`: AlphaNet's adaptive divergence.",
     )
     alpha_min: Annotated[float, Field(ge=-10, lt=0, description="Lower alpha of the divergence.")] = -1.0
     alpha_max: Annotated[float, Field(gt=0, le=10, description="Upper alpha of the divergence.")] = 1.0
@@ -30,7 +31,7 @@ class BigNASOptions(MethodOptions):
         "small and large ones are both seen; `best_up`, `worst_up`: the best or worst of some candidates.",
     )
     candidates: Annotated[
-        int, Field(ge=2, le=64, description="Networks that `best_up` and `worst_up` choose each random one from.")
+        int, Field(ge=2, le=64, description="Networks from which `best_up` and `worst_up` choose each random one.")
     ] = 3
     use_power: Annotated[
         float,

@@ -22,14 +22,15 @@ class SortedNetOptions(MethodOptions):
     )
     dimensions: Literal["width_depth", "width", "depth", "free"] = Field(
         default="width_depth",
-        description="What is truncated together; `free`: every choice of the space is drawn by itself.",
+        description="What is truncated together; `free` draws every choice of the space by itself.",
     )
     distribution: Literal["uniform", "sandwich"] = Field(
         default="uniform", description="`sandwich`: the first draws of a step are the full and the smallest model."
     )
     label_smoothing: LabelSmoothing = 0.0
     exits: bool = Field(
-        default=False, description="Sorted fine-tuning: every depth of the full width in every step, one forward pass."
+        default=False,
+        description="Sorted fine-tuning: each step trains every depth of the full width, in one forward pass.",
     )
 
     def misfit(self, space: SearchSpace) -> str | None:

@@ -20,6 +20,8 @@ PAGE = Path(__file__).parents[3] / "docs" / "formats.md"
 PAIRS = [(row, column) for row in ROWS for column in formats() if answer(row, column) != "–"]
 # Types of which a random network is mostly none that transformers has: experts that differ, norms across heads.
 ROUTED = ("mixtral", "qwen3_moe", "olmo2")
+# Kinds of inputs; every format holds one of these. That an archive is read again depends on no more.
+AGAIN = ("llama", "bert", "vit", "mobilenet")
 
 
 def test_the_page_has_the_table() -> None:
@@ -30,7 +32,9 @@ def test_the_page_has_the_table() -> None:
 @pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("row", "column"), PAIRS)
-def test_a_random_network_is_written_verified_and_verified_again(row: str, column: str, tmp_path: Path) -> None:
+def test_a_random_network_is_written_and_verified_and_one_of_each_kind_again(
+    row: str, column: str, tmp_path: Path
+) -> None:
     if (why := missing(FORMATS.load(column))) is not None:
         pytest.skip(why)
     space = space_of(ROWS[row])
@@ -43,6 +47,8 @@ def test_a_random_network_is_written_verified_and_verified_again(row: str, colum
     labels = torch.roll(inputs, -1, 1) if "llama/" in space.name else torch.zeros(4, dtype=torch.int64)
     bundle = write_bundle(contents, inputs, labels, tmp_path / "export")
     assert {name.split()[0] for name in bundle.report["formats"]} == {column}
+    if row not in AGAIN:
+        return
     told, wrong = checked(bundle.folder)
     assert wrong == []
     assert len(told) == 1 + len(bundle.report["formats"])

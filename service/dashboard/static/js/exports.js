@@ -107,7 +107,7 @@ export function exportPart(one, architectureId, isKnee, ask, formats = []) {
     const button = el("button", { type: "button", class: "button primary wide", "data-testid": "export-button" }, `${one ? "Try again to export" : "Export"} ${isKnee ? "the knee, " : ""}${architectureId}`);
     const choice = formatChoice(formats);
     part.append(...asking(button, () => ask(choice.chosen())), choice.node);
-    if (!one) part.append(el("p", { class: "quiet small" }, "Cut from the supernet, calibrated, written, reloaded in a clean process and compared."));
+    if (!one) part.append(el("p", { class: "quiet small" }, "Winnow cuts it from the supernet, calibrates and writes it, reloads it in a clean process, and compares both."));
     return part;
   }
   if (WAITING.includes(one.state)) {

@@ -176,7 +176,7 @@ export class Limits {
       const [best] = solutions;
       const { value, low, high, exact } = best.predicted[objective];
       const range = exact || low === null ? "" : ` (${amount(objective, low)} to ${amount(objective, high)})`;
-      const found = best.feasible ? "Of all networks, evaluated or not," : "No network at all keeps these limits; nearest comes";
+      const found = best.feasible ? "The best of all networks, evaluated or not, is" : "No network at all keeps these limits. The nearest is";
       const doubt = distrust.length ? ` Do not trust that: ${distrust[0]}` : "";
       line.replaceChildren(`${found} ${best.architecture_id}: predicted ${named(objective)} ${amount(objective, value)}${range}.${doubt}`);
     } catch (error) {

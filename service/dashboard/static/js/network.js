@@ -110,7 +110,7 @@ function interval(metric) {
 }
 
 function meaning(metric) {
-  if (metric.startsWith("predicted_")) return "What the search believed.";
+  if (metric.startsWith("predicted_")) return "As the search predicted it.";
   const words = catalog.metrics[metric.replace(/^test_/, "")]?.meaning ?? "";
   if (!metric.startsWith("test_")) return words;
   return `On what no search has seen. ${words.replace("validation split", "test split")}`;

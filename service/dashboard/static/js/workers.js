@@ -27,7 +27,7 @@ function trouble(text) {
 }
 
 function show(workers) {
-  byId("rows").replaceChildren(...(workers.length ? workers.map(row) : [el("tr", { class: "none" }, el("td", {}, "No worker is there."))]));
+  byId("rows").replaceChildren(...(workers.length ? workers.map(row) : [el("tr", { class: "none" }, el("td", {}, "No worker is there. Start one, as below."))]));
 }
 
 function row({ name, state, seen_at: seen, facts, gpus, memory_bytes: memory, labels, queues, job_id: job }) {

@@ -42,7 +42,7 @@ class HuggingFaceOptions(SourceOptions):
     test_split: TestSplit = None
     image: str | None = Field(default=None, description="Column of images; null: the only one of that type.")
     text: str | None = Field(default=None, description="Column of text; null: the only one of that type.")
-    label: str | None = Field(default=None, description="Column of labels; null: the only one that may be it.")
+    label: str | None = Field(default=None, description="Column of labels; null: the only one that can hold labels.")
     rows: Rows = None
     size: Pixels = 224
     resize: Resize = None

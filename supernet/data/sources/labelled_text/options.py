@@ -41,8 +41,8 @@ class LabelledTextOptions(SourceOptions):
     )
     header: bool | None = Field(
         default=None,
-        description="Whether the first line names the columns. Null: where one is named; what only looks so is "
-        "refused.",
+        description="Whether the first line names the columns. Null: it does if `text` or `label` is a name; a "
+        "first line that only looks so is refused.",
     )
     tokenizer: Tokenizer = None
     length: Length = 128
