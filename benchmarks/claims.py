@@ -82,7 +82,7 @@ CLAIMS = (
     ),
     Claim(
         "finalist_bias",
-        "results.md#what-finalists-were-predicted-and-what-they-are",
+        "results.md#how-well-finalists-were-predicted",
         "finalist_bias",
         (f"finalist_bias_{EPYC}_2026-11-30.json",),
         "met",

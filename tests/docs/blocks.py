@@ -44,6 +44,7 @@ FILE_OF_A_JOB = "shows the content of a file: the next job of its page reads it"
 DRAWING = "a drawing, or a listing of files"
 PRINTED = "what a run of minutes printed"
 DOWNLOADS = "downloads a checkpoint of 83 MB"
+ELSEWHERE = "torchvision does not install beside this torch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ NOT_RUN = (
     Elsewhere("docs/add-a-family.md", "from _mine import Residual", OWN_TEST),
     Elsewhere("docs/add-a-family.md", '"preset": "module"', FROM_MODULE),
     Elsewhere("docs/hardware.md", "winnow measure --name jetson-kitchen", MACHINE),
+    Elsewhere("docs/families.md", "torchvision.models.mobilenet_v3_large", ELSEWHERE),
     Elsewhere("docs/formats.md", "pip install litert-torch", INSTALLS),
     Elsewhere("docs/llama-nas.md", "What do plants breathe in", FILE_OF_A_JOB),
     Elsewhere("docs/llama-nas.md", "include: arc_easy.yaml", FILE_OF_A_JOB),

@@ -95,7 +95,7 @@ def test_every_problem_has_something_to_do() -> None:
 
 
 def test_messages_that_are_explained_are_messages_of_the_code() -> None:
-    folders = ("workers", "pipeline", "service", "supernet")
+    folders = ("workers", "pipeline", "service", "supernet", "export", "job")
     source = " ".join(file.read_text() for folder in folders for file in (ROOT / folder).rglob("*.py"))
     said = re.sub(r'["\']\s+f?["\']', "", source)  # a message that goes over several lines
     page = (DOCS / "troubleshooting.md").read_text()

@@ -58,6 +58,19 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert broken(page) == []
 
 
+def test_every_drawing_is_shown_and_said_in_words() -> None:
+    pages = [(file.parent, (ROOT / file).read_text(encoding="utf-8")) for file in FILES]
+    shown = {
+        (ROOT / folder / target).resolve(): words
+        for folder, text in pages
+        for words, target in re.findall(r"!\[([^\]]*)\]\(([^)\s]+)\)", text)
+    }
+    drawings = sorted((ROOT / "docs" / "assets").glob("*.svg"))
+    assert drawings
+    assert [file.name for file in drawings if len(shown.get(file, "").split()) < 3] == []
+    assert [file.name for file in drawings if "<title>" not in file.read_text(encoding="utf-8")] == []
+
+
 def test_a_broken_link_is_found() -> None:
     page = ROOT / "docs" / "search.md"
     assert "any-limits-at-once" in anchors_of(page)

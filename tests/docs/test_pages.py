@@ -255,6 +255,26 @@ def small_anchors(folder: Path, _tasks: Path) -> dict[str, Any]:
     }
 
 
+def small_cnn(folder: Path, _tasks: Path) -> dict[str, Any]:
+    """A small ResNet, with stages as wide as the page's."""
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    from tests.supernet.checkpoints import save
+
+    sizes = {"embedding_size": 64, "hidden_sizes": [256, 256], "depths": [1, 1], "num_labels": 3}
+    save(ResNetForImageClassification, ResNetConfig(**sizes), folder / "resnet")
+    if not (folder / "pictures").exists():
+        images(folder / "pictures")
+    return {
+        "recipe": "bignas",
+        "supernet": {"pretrained": str(folder / "resnet")},
+        "data": {"source": "images", "path": str(folder / "pictures"), "size": 32, "validation_share": 0.25},
+        "training": {**ONE_EPOCH, "warmup_epochs": 0},
+        "search": {"evaluations": 8, "calibration_images": 16},
+        "hardware": MEASURED_IN_MOMENTS,
+    }
+
+
 def small_decoder(kind: str, **shape: int) -> Callable[[Path, Path], dict[str, Any]]:
     """A small decoder with a tokenizer, and a text of its words."""
 
@@ -412,7 +432,11 @@ SCENES: dict[str, Scene] = {
     "docs/api.md": Scene(files={"pets.tar.gz": archive_of_images}, job=tiny),
     "docs/formats.md": Scene(names=of_formats, job=timed, unpacked="supernet"),
     "docs/families.md": Scene(
-        jobs={"family: stitched": small_anchors, "Qwen3-0.6B": small_decoder("Qwen3", intermediate_size=3072)}
+        jobs={
+            "family: stitched": small_anchors,
+            "Qwen3-0.6B": small_decoder("Qwen3", intermediate_size=3072),
+            "models/resnet50": small_cnn,
+        }
     ),
     "docs/hardware.md": Scene(jobs={"latency_ms": on_this_machine}),
     "docs/llama-nas.md": Scene(
