@@ -44,7 +44,6 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
             "tie_word_embeddings": True,
         },
     ),
-    "resnet50": ("ResNetForImageClassification", {"model_type": "resnet", "num_labels": 1000}),
     **{
         f"deit-{size}": (
             "DeiTForImageClassification",
