@@ -19,8 +19,6 @@ from PIL import Image
 
 import winnow
 
-SIZE = 8  # pixels a side; your own photographs need more, and a preset that takes them
-
 
 def make_images(folder: Path) -> None:
     """Write scikit-learn's digits as PNG files, a folder for each class."""
@@ -33,13 +31,27 @@ def make_images(folder: Path) -> None:
         Image.fromarray((pixels * 15.9).astype(np.uint8)).save(place / f"{number:04}.png")
 
 
+def shape_of(folder: Path) -> tuple[str, int, int]:
+    """The preset for the images of a folder, their pixels a side, and their channels."""
+    with Image.open(next(folder.glob("*/*.*"))) as first:
+        return ("digits", 8, 1) if first.size == (8, 8) else ("cifar", 32, 3)
+
+
+def read(file: Path, size: int, channels: int) -> np.ndarray:
+    """An image as (channels, size, size), its pixels from 0 to 255."""
+    with Image.open(file) as image:
+        pixels = np.asarray(image.convert("L" if channels == 1 else "RGB").resize((size, size)), np.float32)
+    return pixels.reshape(size, size, channels).transpose(2, 0, 1)
+
+
 def job_of(folder: Path, limit_ms: float) -> dict:
     """Search the architecture and the bits of every layer together, under a limit of measured latency."""
+    preset, size, channels = shape_of(folder)
     return {
         "name": "example: own images to INT8",
         "recipe": "simq_nas",
-        "supernet": {"family": "mobilenet", "preset": "digits"},
-        "data": {"source": "images", "path": str(folder), "size": SIZE, "channels": 1},
+        "supernet": {"family": "mobilenet", "preset": preset, "classes": len(list(folder.iterdir()))},
+        "data": {"source": "images", "path": str(folder), "size": size, "channels": channels},
         "training": {"epochs": 8, "seed": 0},
         "quantization": {"bits": [8, 32], "calibration_examples": 64, "sensitivity": False, "baseline_evaluations": 4},
         "objectives": [
@@ -72,10 +84,11 @@ def main(folder: Path, limit_ms: float) -> None:
     # The file says itself what it takes, and what its classes are called.
     facts = session.get_modelmeta().custom_metadata_map
     takes, names = json.loads(facts["preprocessing"]), json.loads(facts["class_names"])
-    files = sorted(folder.glob("*/*.png"))[::10]
-    pixels = np.stack([np.asarray(Image.open(file), np.float32)[None] for file in files]) * takes["full_scale"] / 255
-    inputs = (pixels - takes["mean"][0]) / takes["std"][0]
-    (logits,) = session.run(None, {session.get_inputs()[0].name: inputs.astype(np.float32)})
+    files = sorted(folder.glob("*/*.*"))[::10]
+    pixels = np.stack([read(file, *shape_of(folder)[1:]) for file in files]) * takes["full_scale"] / 255
+    mean, std = (np.reshape(takes[name], (1, -1, 1, 1)) for name in ("mean", "std"))
+    inputs = ((pixels - mean) / std).astype(np.float32)
+    (logits,) = session.run(None, {session.get_inputs()[0].name: inputs})
     right = sum(names[best] == file.parent.name for best, file in zip(logits.argmax(1), files, strict=True))
     print(f"{export.archive.name}: {right} of {len(files)} images right")
 
