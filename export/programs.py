@@ -163,7 +163,7 @@ def save_program(made: torch.export.ExportedProgram, path: Path, extra_files: di
     """
     with path.open("wb") as file:
         patient = _Patient(file)
-        torch.export.save(made, cast("IO[bytes]", patient), extra_files=extra_files)
+        torch.export.save(made, cast(IO[bytes], patient), extra_files=extra_files)
         if patient.failed is not None:
             raise patient.failed
 
