@@ -268,7 +268,7 @@ def small_cnn(folder: Path, _tasks: Path) -> dict[str, Any]:
     return {
         "recipe": "bignas",
         "supernet": {"pretrained": str(folder / "resnet")},
-        "data": {"source": "images", "path": str(folder / "pictures"), "size": 32, "validation_share": 0.25},
+        "data": {"source": "images", "path": str(folder / "pictures"), "size": 224, "validation_share": 0.25},
         "training": {**ONE_EPOCH, "warmup_epochs": 0},
         "search": {"evaluations": 8, "calibration_images": 16},
         "hardware": MEASURED_IN_MOMENTS,
