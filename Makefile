@@ -31,7 +31,7 @@ test-all: $(VENV)/ready ## The same for every preset, family and size
 	@.ci/chromium
 	@$(PYTEST) --hypothesis-profile=thorough $(ARGS)
 
-chaos: $(VENV)/ready ## Kill, freeze and flush everything at 30 random moments (SEED=n repeats them)
+chaos: $(VENV)/ready ## Kill, freeze, cut off and flush everything at 30 random moments (SEED=n repeats them)
 	@WINNOW_CHAOS_MOMENTS=30 WINNOW_CHAOS_SEED=$(or $(SEED),0) $(BIN)/python -m pytest -n 0 tests/chaos $(ARGS)
 
 fuzz: $(VENV)/ready ## 10,000 requests of every kind of key to every route
