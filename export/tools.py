@@ -46,16 +46,16 @@ def without_room(error: BaseException, folders: Iterable[Path]) -> NoRoom | None
     """An error as what it is if a disk is full: tools say that in their own words, in a process of their own, or not.
 
     Args:
-        folders: where files were written when it came, before any is removed.
+        folders: where files were written when it came. What has been removed since may have made room.
     """
     free = {folder: shutil.disk_usage(folder).free for folder in folders}
     full = [folder for folder, left in free.items() if left < HARDLY_ANY]
     if not full and not is_disk_full(error):
         return None
-    where, left = min(free.items(), key=lambda pair: pair[1])
+    where = " and ".join(str(folder) for folder in full) or " or ".join(str(folder) for folder in free)
     said = str(error).strip().splitlines()
     return NoRoom(
-        f"No room on the disk of {where}: {left:,} bytes are free. Make room and export again. "
+        f"No room on the disk of {where}. Make room and export again. "
         f"({type(error).__name__}: {said[0] if said else 'no more is known'})"
     )
 

@@ -75,7 +75,7 @@ def possible(subject: Subject) -> tuple[str, ...]:
 
 
 def refuse_for_all(names: Sequence[str], spec: JobSpec) -> None:
-    """Refuse formats that the largest network of a resolved job cannot have, and so none that the job may find.
+    """Refuse formats that the largest network of a resolved job cannot have, and so hardly any that the job may find.
 
     Raises:
         UnknownPluginError: there is no format of a name.

@@ -18,12 +18,14 @@ from pipeline.materials import strange_vocabulary
 from pipeline.own_data import numbering_of
 from pipeline.shipping import said_of_type
 from pipeline.workshop import JobFailed, Workshop
+from predictors.targets import TargetName
 from search_space import plugins
 from search_space.checkpoint import CheckpointError
 from search_space.inputs import Input, PairInput, TokenInput
 from search_space.joined import read_checkpoints
 from search_space.layers import DecoderLayerSpec, TransformerLayerSpec
 from search_space.space import SearchSpace
+from service.store import measuring
 from service.store.models import Stage
 from supernet.blocks.decoder_layer import rotation
 from supernet.blocks.transformer_layer import turns_of
@@ -58,7 +60,7 @@ def check(shop: Workshop) -> None:
             if spec.supernet.reuse is None and not shop.reporter.artifacts("supernet"):
                 check_buildable(space)
                 check_weights(spec)
-        if (warning := said_of_weight_bits(spec, exact_weight_bits())) is not None:
+        if (warning := said_of_weight_bits(spec, *_exact(shop))) is not None:
             shop.reporter.tell("warning", warning)
         if (reason := misfit_of_text(spec, space)) is not None:
             raise JobFailed(reason)
@@ -112,18 +114,29 @@ def said_of(spec: JobSpec) -> list[tuple[str, str]]:
     return said
 
 
-def said_of_weight_bits(spec: JobSpec, exact: int) -> str | None:
-    """That weights of 8 bits are wrong where this job runs; None: they are not.
+def _exact(shop: Workshop) -> tuple[int, str]:
+    """Bits that kernels multiply exactly where the job's networks are measured, and where that is."""
+    named = TargetName.parse(shop.spec.target).registered if shop.spec.target else None
+    row = None if named is None else shop.reporter.transact(lambda session: measuring.target(session, named))
+    if row is None or row.kind != "machine":
+        return exact_weight_bits(), "this machine"
+    return row.facts.get("weight_bits", 7), row.name
+
+
+def said_of_weight_bits(spec: JobSpec, exact: int, where: str) -> str | None:
+    """That weights of 8 bits are wrong where this job's networks are measured; None: they are not.
 
     Args:
-        exact: bits that kernels here multiply exactly.
+        exact: bits that kernels there multiply exactly.
+        where: the machine, in words.
     """
     if spec.quantization is None or spec.quantization.weight_bits != 8 or exact == 8:
         return None
     return (
-        "quantization.weight_bits is 8, and kernels of ONNX Runtime saturate on this machine, which has no VNNI. "
-        "Networks are scored, and files checked, as a processor with VNNI computes them; here the files need the "
-        f'session option {EXACTLY} = "1". Submit the job with weight_bits 7 for processors like this one.'
+        f"quantization.weight_bits is 8, and kernels of ONNX Runtime on {where} are not known to be exact for them: "
+        "without VNNI they saturate. Networks are scored, and files checked, as a processor with VNNI computes them; "
+        f'on {where} the files need the session option {EXACTLY} = "1". Submit the job with weight_bits 7 for '
+        "processors like that one."
     )
 
 

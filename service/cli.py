@@ -85,7 +85,7 @@ def main() -> None:
     try:
         app()
     except FileNotFoundError as error:
-        said = f"There is no file {error.filename}." if error.filename else str(error)
+        said = f"There is no {error.filename}." if error.filename else str(error)
         sys.stderr.write(f"winnow: {visible(said)}\n")
         sys.exit(1)
     except (ClientError, StackError, Unavailable, ValueError, RuntimeError, OSError) as error:

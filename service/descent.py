@@ -21,6 +21,7 @@ from search.metrics import ON_TARGET
 from service import jobs, verbs
 from service.auth.keys import ANYBODY, Identity
 from service.errors import InvalidRequest
+from service.kernels import reopened
 from service.store import queries, records
 from service.store.models import STAGES, EvaluationRow, Finalist, Job, JobRecord, JobState, Stage, Verb
 from service.store.records import FrontRecord
@@ -70,7 +71,9 @@ def clone(
         InvalidRequest and others: as `jobs.submit`.
     """
     parent = parent_of(session, job_id, Verb.CLONE)
-    return submit_child(session, parent, edited(_draft(parent), edits), Verb.CLONE, key, who)
+    draft = _draft(parent)
+    copy = reopened(edited(draft, edits), draft, edits)
+    return submit_child(session, parent, copy, Verb.CLONE, key, who)
 
 
 def extend(

@@ -36,7 +36,7 @@ def told(item: Mapping[str, Any]) -> str:
         return f"It must be {RIGHT[item['type']].format(**(item.get('ctx') or {}))}; got {shown(item['input'])}."
     message, given = str(item["msg"]).removeprefix("Value error, "), item.get("input")
     if isinstance(given, str | int | float | bool) and repr(given) not in message:
-        return f"{message}, got {shown(given)}"
+        return f"{message[:-1]}; got {shown(given)}." if message.endswith(".") else f"{message}, got {shown(given)}"
     return message
 
 
@@ -46,4 +46,6 @@ def shown(given: object) -> str:
         return "nothing"
     if isinstance(given, str | int | float | bool):
         return repr(given) if len(repr(given)) <= MOST_SHOWN else f"{repr(given)[:MOST_SHOWN]}..."
-    return "a mapping" if isinstance(given, Mapping) else "a list"
+    if isinstance(given, Mapping):
+        return "a mapping"
+    return "a list" if isinstance(given, list | tuple | set) else type(given).__name__

@@ -46,7 +46,7 @@ class Regularisation:
 
 # Of a network that is trained as it is.
 PLAIN = Regularisation()
-# Of every network but the biggest: nothing is left out.
+# Of every network but the largest: nothing is left out.
 NONE = Regularisation(own_dropout=False)
 
 

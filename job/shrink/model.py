@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,12 +43,19 @@ class Model:
         """What its networks take; None where no preset is known yet."""
         return None if (space := self.space()) is None else space.takes
 
+    @property
+    def checkpoint(self) -> Mapping[str, Any] | None:
+        """The configuration of its checkpoint; None where it starts random."""
+        if self.pretrained is None:
+            return None
+        from search_space.checkpoint import read_checkpoint
+
+        return read_checkpoint(self.pretrained).config
+
     def space(self) -> SearchSpace | None:
         """All its networks; None where no preset is known yet."""
         if self.pretrained is not None:
-            from search_space.checkpoint import read_checkpoint
-
-            return plugins.load_family(self.family, None, None, read_checkpoint(self.pretrained).config)
+            return plugins.load_family(self.family, None, None, self.checkpoint)
         return None if self.preset is None else plugins.load_family(self.family, self.preset)
 
 
@@ -81,7 +89,7 @@ def _checkpoint(text: str) -> Model:
         raise Undecided(f"There is no folder {text}; give that of a checkpoint, or a family such as mobilenet.")
     if not config.is_file():
         raise Undecided(f"{text} has no config.json, so it is not the folder of a Hugging Face checkpoint.")
-    from search_space.checkpoint import MAX_JSON_BYTES
+    from search_space.checkpoint import MAX_JSON_BYTES, read_checkpoint
 
     if config.stat().st_size > MAX_JSON_BYTES:
         raise Undecided(f"config.json in {text} is no configuration: it has more than {MAX_JSON_BYTES:,} bytes.")
@@ -89,12 +97,12 @@ def _checkpoint(text: str) -> Model:
         facts = json.loads(config.read_text())
     except ValueError as error:
         raise Undecided(f"config.json in {text} is not readable JSON: {error}. Copy the checkpoint again.") from None
-    if not isinstance(facts, dict) or "model_type" not in facts:
+    if not isinstance(facts, dict) or not {"model_type", "architecture"} & facts.keys():
         raise Undecided(
-            f"config.json in {text} names no model_type, so nobody knows what it is. Give the folder of a Hugging Face "
-            "checkpoint."
+            f"config.json in {text} names neither model_type nor timm's or torchvision's architecture, so nobody knows "
+            "what it is. Give the folder of a checkpoint."
         )
-    model_type = facts["model_type"]
-    family = plugins.family_of(facts)
-    found = Decision("family", family, f"the checkpoint's model_type is {model_type}", "supernet.family")
+    named = "model_type" if "model_type" in facts else "architecture"
+    family = plugins.family_of(facts if named == "model_type" else read_checkpoint(folder).config)
+    found = Decision("family", family, f"the checkpoint's {named} is {facts[named]}", "supernet.family")
     return Model(family, None, folder, (found,))

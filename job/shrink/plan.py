@@ -154,7 +154,7 @@ def _no_bits(asked: ShrinkSpec, model: Model) -> str | None:
     space = model.space()
     if space is None:
         return None
-    full = Subject(space.name, space.layers(space.largest()))
+    full = Subject(space.name, space.layers(space.largest()), facts={"checkpoint": model.checkpoint})
     for name in asked.formats:
         if refusal(name, full) is None and refusal(name, replace(full, quantized=True)) is not None:
             return f"{name} stores no integers of a search"

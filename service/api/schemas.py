@@ -405,7 +405,7 @@ class LayerOut(Answer):
     slot: str = Field(description="Position of the layer in the supernet.")
     kind: str = Field(description="Kind of the layer.")
     fields: dict[str, Any] = Field(description="Sizes of the layer, by name.")
-    params: int = Field(description="Published parameters.")
+    params: int = Field(description="Parameters of the layer.")
     macs: int = Field(description="Multiply-accumulates of the layer for one sample.")
     weight_bytes: int = Field(description="Bytes that the layer's weights take.")
     policy: dict[str, str] = Field(description="Part -> how it is quantized; empty where no policy speaks of it.")

@@ -58,7 +58,7 @@ def test_every_format_says_that_the_disk_is_full_and_leaves_nothing(name: str, d
     contents, inputs = contents_of(name)
     assert refusal(name, subject_of(contents)) is None
     labels = torch.roll(inputs, -1, 1) if inputs.dim() == 2 else torch.zeros(4, dtype=torch.int64)
-    with pytest.raises(NoRoom, match=rf"^No room on the disk of {disk}: [\d,]+ bytes are free\. Make room and export"):
+    with pytest.raises(NoRoom, match=rf"^No room on the disk of {disk}( or \S+)?\. Make room and export"):
         write_bundle(contents, inputs, labels, disk / "export")
     assert list(disk.iterdir()) == []
 
@@ -80,7 +80,7 @@ def test_an_export_that_meets_a_full_disk_fails_in_a_line(error: Exception, tmp_
     with pytest.raises(NoRoom) as raised:
         write_bundle(contents, inputs, torch.zeros(4, dtype=torch.int64), tmp_path / "export")
     said = str(raised.value)
-    assert f"No room on the disk of {tmp_path}: " in said
+    assert f"No room on the disk of {tmp_path}" in said
     assert "Make room and export again." in said
     assert "\n" not in said
     assert list(tmp_path.iterdir()) == []

@@ -16,7 +16,9 @@ from job.shrink.decisions import Undecided
 from job.shrink.plan import Plan, make_plan
 from job.shrink.spec import ShrinkSpec
 from job.spec import JobSpec
+from tests.supernet.brought import BROUGHT
 from tests.supernet.checkpoints import CHECKPOINTS, save
+from tests.supernet.published_cnns import written
 
 
 def plan(model: str, data: str, **more: object) -> Plan:
@@ -76,12 +78,13 @@ class TestWhatIsDecided:
                 place = place[name]
         assert job["supernet"]["classes"] == 3
 
-    def test_bits_are_not_searched_for_a_format_that_holds_no_integers(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("kind", ["vit", "dinov2", "convnext"])
+    def test_bits_are_not_searched_for_a_format_that_holds_no_integers(self, tmp_path: Path, kind: str) -> None:
         data = pictures(tmp_path / "pets", *(f"class{number}" for number in range(7)))
-        _, kind, config = CHECKPOINTS["vit"]
-        save(kind, config, tmp_path / "vit")
+        _, network, config = {**CHECKPOINTS, **BROUGHT}[kind]
+        save(network, config, tmp_path / "model")
 
-        found = [plan(str(tmp_path / "vit"), str(data), formats=names) for names in (["huggingface"], ["onnx"], [])]
+        found = [plan(str(tmp_path / "model"), str(data), formats=names) for names in (["huggingface"], ["onnx"], [])]
 
         assert [one.job["recipe"] for one in found] == ["bignas", "simq_nas", "simq_nas"]
         assert [one.spec.quantization is None for one in found] == [True, False, False]
@@ -90,6 +93,15 @@ class TestWhatIsDecided:
             "bignas",
             "shapes alone are searched: huggingface stores no integers of a search",
         )
+
+    def test_a_checkpoint_of_torchvision_or_timm_is_read_by_its_architecture(self, tmp_path: Path) -> None:
+        data = pictures(tmp_path / "pets", *(f"class{number}" for number in range(7)))
+        written("torchvision", "resnet18", tmp_path / "model")
+
+        found = plan(str(tmp_path / "model"), str(data))
+
+        assert found.spec.supernet.family == "resnet"
+        assert "architecture is resnet18" in next(one.why for one in found.decisions if one.what == "family")
 
     def test_an_unknown_format_is_refused(self) -> None:
         with pytest.raises(ValidationError, match="hugginface"):
@@ -255,7 +267,8 @@ class TestWhatIsRefused:
             plan("google/vit-base-patch16-224", "digits")
 
     @pytest.mark.parametrize(
-        ("text", "said"), [("{", "not readable JSON"), ("[]", "names no model_type"), ("{}", "names no model_type")]
+        ("text", "said"),
+        [("{", "not readable JSON"), ("[]", "names neither model_type"), ("{}", "names neither model_type")],
     )
     def test_a_folder_that_is_no_checkpoint(self, tmp_path: Path, text: str, said: str) -> None:
         (tmp_path / "config.json").write_text(text)

@@ -9,7 +9,9 @@ import pytest
 from job.spec import JobSpec
 from job.versions import read_job
 from service.jobs import submit
+from service.kernels import reopened, with_weight_bits
 from service.store import measuring, nodes
+from service.store.models import Target
 from service.store.nodes import NodeFacts
 from service.store.session import Database
 
@@ -66,6 +68,32 @@ def test_of_a_registered_machine_they_are_its_own(alone: Database) -> None:
     assert decided(alone, with_target("wide-board")) == 8
     assert decided(alone, with_target("wide-board/cpu-onnxruntime", weight_bits=7)) == 7
     assert decided(alone, with_target("narrow-board")) == 7
+
+
+def test_rows_of_a_table_have_seven(alone: Database) -> None:
+    worker(alone, "bits d", weight_bits=8)
+    with alone.transaction() as session:
+        session.merge(Target(name="bits-table", kind="table", facts={}, table=""))
+        spec = with_weight_bits(session, JobSpec.model_validate(with_target("bits-table")))
+        nodes.goodbye(session, "bits d")
+    assert spec.quantization is not None
+    assert spec.quantization.weight_bits == 7
+
+
+@pytest.mark.parametrize(
+    ("edits", "expected"),
+    [
+        ({"name": "second"}, 8),
+        ({"objectives": with_target("cpu-torch")["objectives"]}, None),
+        ({"objectives": with_target("cpu-torch")["objectives"], "quantization": {"weight_bits": 8}}, 8),
+    ],
+)
+def test_a_copy_for_another_target_has_its_bits(edits: dict[str, Any], expected: int | None) -> None:
+    draft = with_target("cpu-onnxruntime", weight_bits=8)
+    assert (
+        reopened({**draft, **edits, "quantization": draft["quantization"]}, draft, edits)["quantization"]["weight_bits"]
+        == expected
+    )
 
 
 def test_the_same_request_gives_the_same_job_whatever_workers_say_by_then(alone: Database) -> None:

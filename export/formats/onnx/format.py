@@ -24,7 +24,7 @@ from export.formats.onnx.graph import name_layers, rid_of_talk
 from export.formats.onnx.resizing import TABLE
 from export.formats.onnx.traced import in_float32, write_for_measuring
 from export.programs import Signature, program, quiet, signature
-from export.runtimes.onnxruntime.exactness import EXACTLY, SATURATES, exact_weight_bits
+from export.runtimes.onnxruntime.exactness import EXACTLY, INEXACT, SATURATES, exact_weight_bits
 from export.towers import towers_of
 from quantization.layer import Plan
 from quantization.qdq import quantize_file
@@ -130,6 +130,8 @@ def write(network: nn.Module, example: Tensor | Inputs, folder: Path) -> str | N
     except Exception as error:  # the exporter's own classes derive from Exception alone
         # Such as a network whose data decide what it computes, which torch.export refuses.
         write_for_measuring(network, example, folder)
+        if (bits := weight_bits(plans.values())) is not None:
+            _say(folder / FILE, {WEIGHT_BITS: str(bits)})
         return OLDER.format(why=type(error).__name__)
     for tower in towers_of(whole, example):
         own = {path: plan for path, plan in plans.items() if path.split(".")[0] in tower.slots}
@@ -180,8 +182,8 @@ def remark(folder: Path) -> str | None:
     if said.get(WEIGHT_BITS) != "8" or exact_weight_bits() == 8:
         return None
     return (
-        f"{FILE} has weights of 8 bits, and kernels of ONNX Runtime saturate on this machine, which has no VNNI. It "
-        f'was checked with the session option {EXACTLY} = "1"; without it, its answers here are wrong.'
+        f"{FILE} has weights of 8 bits, and kernels of ONNX Runtime on this machine {INEXACT}. It "
+        f'was checked with the session option {EXACTLY} = "1"; without it, its answers here may be wrong.'
     )
 
 

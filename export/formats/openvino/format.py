@@ -16,7 +16,7 @@ from export.formats.onnx import format as onnx_format
 from export.formats.onnx.format import WEIGHT_BITS
 from export.formats.onnx.traced import in_float32
 from export.programs import quiet
-from export.runtimes.onnxruntime.exactness import exact_weight_bits
+from export.runtimes.onnxruntime.exactness import INEXACT, exact_weight_bits
 from export.tools import CannotWrite, require
 from quantization.quantizable import applied_to, weight_bits
 from supernet.inputs import Inputs
@@ -86,9 +86,8 @@ def write(network: nn.Module, example: Tensor | Inputs, folder: Path) -> None:
     bits = None if applied is None else weight_bits(applied.plans.values())
     if bits == 8 and exact_weight_bits() < 8:
         raise CannotWrite(
-            "The network has weights of 8 bits, and OpenVINO's kernels saturate on this machine, which has no VNNI, so "
-            "the files could not be checked. Export on a worker with VNNI, take onnx, or search with "
-            "quantization.weight_bits 7."
+            f"The network has weights of 8 bits, and OpenVINO's kernels on this machine {INEXACT}, so the files could "
+            "not be checked. Export on a worker with VNNI, take onnx, or search with quantization.weight_bits 7."
         )
 
     with tempfile.TemporaryDirectory(prefix="winnow-") as work:
@@ -105,7 +104,7 @@ def remark(folder: Path) -> str | None:
     """What must be known of the files on this machine; None: nothing."""
     if f'<{WEIGHT_BITS} value="8"' not in (folder / FILE).read_text(encoding="utf-8") or exact_weight_bits() == 8:
         return None
-    return f"{FILE} has weights of 8 bits, and OpenVINO's kernels saturate on this machine: its answers here are wrong."
+    return f"{FILE} has weights of 8 bits, and OpenVINO's kernels on this machine {INEXACT}: its answers may be wrong."
 
 
 def write_contents(contents: BundleContents, example: Tensor | Inputs, folder: Path) -> None:

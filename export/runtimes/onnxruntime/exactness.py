@@ -20,6 +20,8 @@ PROBE_SECONDS = 60
 # Session option with which ONNX Runtime turns signed weights into unsigned ones as it loads a file: exact everywhere,
 # and slower (docs/decisions/0149).
 EXACTLY = "session.x64quantprecision"
+# A clause about kernels where `exact_weight_bits` is 7.
+INEXACT = "saturate without VNNI, or nobody could find out whether they do"
 
 # A product of four bytes of 255 with four weights of 127: one MatMulInteger of opset 13, 112 bytes. The same lines are
 # part of what reloads `model.onnx`, where Winnow is not there.

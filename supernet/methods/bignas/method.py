@@ -35,9 +35,9 @@ DRAWS = 64
 
 @dataclass(frozen=True, slots=True)
 class BigNAS:
-    """One step trains the biggest, some random and the smallest sub-network on the same batch.
+    """One step trains the largest, some random and the smallest sub-network on the same batch.
 
-    Only the biggest sees the labels. The others learn its prediction of the same step, detached, at
+    Only the largest sees the labels. The others learn its prediction of the same step, detached, at
     temperature 1 and with no label term. Gradients are summed, as in AttentiveNAS's code, not averaged. The teacher's
     prediction is that of its training pass, dropout included, as in the published recipes.
     """
@@ -56,7 +56,7 @@ class BigNAS:
             add_own_weights(supernet)
 
     def architectures(self, space: SearchSpace, rng: np.random.Generator) -> list[Architecture]:
-        """The sandwich of one step, biggest first; candidates of AttentiveNAS's sampling come later."""
+        """The sandwich of one step, largest first; candidates of AttentiveNAS's sampling come later."""
         over = self.options.sampling if self.options.sampling in COSTS else "genes"
         middle = [space.sample(rng, over) for _ in range(self.options.num_random)]
         return [space.largest(), *middle, space.smallest()]
@@ -75,8 +75,8 @@ class BigNAS:
     def _sandwich(
         self, passes: Passes, batch: Batch, members: list[Architecture], rng: np.random.Generator
     ) -> dict[str, Tensor]:
-        biggest, *others = members
-        output = passes.run(batch, biggest, Regularisation(self.options.dropout, self.options.drop_connect))
+        largest, *others = members
+        output = passes.run(batch, largest, Regularisation(self.options.dropout, self.options.drop_connect))
         loss = passes.task_loss(output, batch, self.options.label_smoothing)
         passes.backward(loss)
         losses = {"loss_largest": loss.detach()}
