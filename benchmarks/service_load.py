@@ -227,6 +227,7 @@ TINY = {
     "recipe": "bignas",
     "training": {"epochs": 1},
     "search": {"algorithm": "random", "evaluations": 4, "calibration_images": 16},
+    "hardware": {"seconds": 0.02},
     "objectives": [{"metric": "accuracy"}, {"metric": "macs"}],
 }
 WORKERS = 2

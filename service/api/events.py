@@ -36,8 +36,10 @@ CHUNK = 500
 MOST_TOLD = 20_000
 # Seconds of silence after which a comment keeps proxies from closing the stream.
 KEEP_ALIVE_SECONDS = 15
-# How often it is looked whether the key of a stream is still valid.
+# How often it is looked whether the key of a stream is still valid, if nobody rings: revoked keys ring.
 KEY_SECONDS = 15.0
+# How often a stream looks although notices arrive and none was of its job: what a job waits for tells nobody.
+LOOK_SECONDS = 30.0
 
 
 def _position(
@@ -141,12 +143,14 @@ async def _stream(
     snapshot: JobOut | None = None
     spoke = checked = time.monotonic()
     while not await request.is_disconnected():
-        if time.monotonic() - checked >= KEY_SECONDS or bell.is_set():
-            checked = time.monotonic()
-            if not await run_in_threadpool(still_valid, request):
-                return
+        looked = time.monotonic()
+        check = looked - checked >= KEY_SECONDS or bell.is_set()
+        checked = looked if check else checked
         bell.clear()  # before the look, so that what comes after it rings again
-        news, now = await run_in_threadpool(_read, database, job_id, position)
+        found = await run_in_threadpool(_look, request if check else None, database, job_id, position)
+        if found is None:
+            return
+        news, now = found
         for event in news:
             position = event.seq
             yield ServerSentEvent(data=_payload(event), event=event.kind, id=str(event.seq))
@@ -157,11 +161,27 @@ async def _stream(
             continue
         if now.state in TERMINAL_STATES:  # read before the events, so none of them is missing
             return
-        with suppress(TimeoutError):
-            await asyncio.wait_for(bell.wait(), KEEP_ALIVE_SECONDS if notices.live else poll_seconds)
-        if time.monotonic() - spoke >= KEEP_ALIVE_SECONDS:
-            spoke = time.monotonic()
-            yield ServerSentEvent(comment="still here")
+        while not bell.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(bell.wait(), KEEP_ALIVE_SECONDS if notices.live else poll_seconds)
+            if time.monotonic() - spoke >= KEEP_ALIVE_SECONDS:
+                spoke = time.monotonic()
+                yield ServerSentEvent(comment="still here")
+            if not notices.live or time.monotonic() - looked >= LOOK_SECONDS or await request.is_disconnected():
+                break
+
+
+def _look(
+    request: Request | None, database: Database, job_id: str, position: int
+) -> tuple[list[JobEvent], JobOut] | None:
+    """What is new; None: the key with which the request was made is valid no more.
+
+    Args:
+        request: whose key is looked at; None: it is not its turn.
+    """
+    if request is not None and not still_valid(request):
+        return None
+    return _read(database, job_id, position)
 
 
 def _read(database: Database, job_id: str, position: int) -> tuple[list[JobEvent], JobOut]:
