@@ -78,7 +78,7 @@ def test_a_joint_search_shows_its_baselines_and_exports_integers(client: Client,
     ("quantization", "says"),
     [
         ({"bits": [2, 8]}, "no kernels for 2 bits"),
-        ({"bits": [8, 32], "calibration_examples": 3}, "greater than or equal to 16"),
+        ({"bits": [8, 32], "calibration_examples": 3}, "at least 16"),
         ({"bits": [8, 32], "layers": {"layer9.query": [8]}}, "no layer 'layer9.query'"),
         ({"bits": [8, 32], "pinned": {"last": 32}, "layers": {"head.*": [8, 32]}}, "pinned to 32 bits and searched"),
     ],

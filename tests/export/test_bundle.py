@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from export.bundle import BundleContents, sha256_of, write_bundle
 from export.formats.safetensors.format import LOAD_PY, needs, network_source
+from export.tools import NoRoom
 from export.verify import VerificationError, verify
 from job.formats import unasked
 from search_space.packages import own_packages
@@ -195,7 +196,7 @@ def test_a_format_that_cannot_be_written_leaves_nothing_behind(tmp_path, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("export.formats.onnx.format.write", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(NoRoom, match="No space left"):
         write_bundle(subject(), *samples(), tmp_path / "full")
     assert list(tmp_path.iterdir()) == []
 

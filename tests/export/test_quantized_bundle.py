@@ -95,4 +95,4 @@ def test_a_bundle_of_eight_bits_is_exact_and_says_where_it_is_not(tmp_path, caps
     assert len(bundle.report.get("remarks", [])) == saturates
     assert ("without it, its answers here may be wrong" in (bundle.folder / "README.md").read_text()) == saturates
     assert proof.main([str(bundle.archive)]) == 0
-    assert ("kernels of ONNX Runtime saturate on this machine" in capsys.readouterr().out) == saturates
+    assert ("kernels of ONNX Runtime on this machine saturate" in capsys.readouterr().out) == saturates

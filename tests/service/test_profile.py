@@ -177,6 +177,9 @@ def profile(supernet):
 profile({"family": "mobilenet", "preset": "digits"})  # what is loaded at the first time
 few, seconds, peak = profile({"family": "mobilenet", "preset": "digits"})
 many, more_seconds, more_peak = profile({"family": "llama", "preset": "llama2_7b"})
+for _ in range(2):  # in turns, the fastest of three each: others of the machine slow down one of them at times
+    seconds = min(seconds, profile({"family": "mobilenet", "preset": "digits"})[1])
+    more_seconds = min(more_seconds, profile({"family": "llama", "preset": "llama2_7b"})[1])
 torch = "torch" in sys.modules
 print(json.dumps([many.metrics[1].largest, more_seconds / seconds, more_peak - peak, torch, many.takes]))
 """
