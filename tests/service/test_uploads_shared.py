@@ -23,8 +23,10 @@ TEXT = gzip.compress(b"to be or not to be\n" * 1000)
 
 
 @pytest.fixture
-def shared(guarded: Settings, url: str) -> Settings:  # noqa: F811
+def shared(guarded: Settings, url: str, monkeypatch: pytest.MonkeyPatch) -> Settings:  # noqa: F811
     """An installation with a store. Its machines have the same paths, so a test takes the folder away instead."""
+    # A busy machine's store answers late, and no answer of these is about that.
+    monkeypatch.setattr("service.api.app.ANSWER_PATIENCE_SECONDS", 60.0)
     return guarded.model_copy(update={"artifacts_url": url, "data_roots": None})
 
 
