@@ -41,20 +41,29 @@ def saturates():
 """
 
 
-@cache
 def exact_weight_bits() -> int:
     """8 where products of bytes are exact here, else 7; also 7 where ONNX Runtime does not run.
 
     A processor whose flags say that it cannot is not asked. Any other computes one product, in a process of its own.
     """
+    try:
+        return _found()
+    except (OSError, subprocess.TimeoutExpired):
+        return 7  # the machine is busy, say: it is asked again the next time
+
+
+@cache
+def _found() -> int:
+    """What was found out once.
+
+    Raises:
+        OSError, subprocess.TimeoutExpired: nobody could be asked.
+    """
     flags = _flags()
     if platform.machine() in X86 and flags is not None and not flags & EXACT_FLAGS:
         return 7
     command = [sys.executable, "-I", "-B", "-c", f"{SATURATES}\nprint(saturates())"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return 7
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
     return 8 if done.stdout.strip() == "False" else 7
 
 
