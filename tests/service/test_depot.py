@@ -14,6 +14,7 @@ import pytest
 import torch
 from fsspec.implementations.local import LocalFileSystem
 from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
 from typer.testing import CliRunner
 
 from pipeline.artifacts import ArtifactDamaged, ArtifactStore
@@ -44,6 +45,7 @@ def s3() -> Iterator[str]:
         for name, value in {**given, "DEFAULT_REGION": "us-east-1"}.items():
             patch.setenv(f"AWS_{name}", value)
         boto3.client("s3").create_bucket(Bucket=BUCKET)
+        S3FileSystem.clear_instance_cache()  # it keeps clients, those of an earlier module's server too
         yield f"s3://{BUCKET}/{{}}"
     server.stop()
 
