@@ -51,6 +51,10 @@ class Axis:
     groups: int
 
 
+# What a norm has along its channels.
+VECTORS = (".weight", ".bias", ".running_mean", ".running_var")
+
+
 def axes(supernet: Supernet) -> Iterator[Axis]:
     """Every permutable axis of a supernet: those inside of blocks, as they declare them in `axes`, and those between
     blocks."""
@@ -136,8 +140,10 @@ def _narrowed(supernet: Supernet) -> Iterator[dict[str, LayerSpec]]:
 
 
 def _members(block: nn.Module, names: Iterable[tuple[str, int]]) -> tuple[tuple[Tensor, int], ...]:
+    """Tensors of a block that it has, with their dimensions; the name of a norm stands for all of its vectors."""
     tensors = dict(block.named_parameters()) | dict(block.named_buffers())
-    return tuple((tensors[name], dim) for name, dim in names if name in tensors)
+    every = ((tensors.get(f"{name}{ending}"), dim) for name, dim in names for ending in ("", *VECTORS))
+    return tuple((tensor, dim) for tensor, dim in every if tensor is not None)
 
 
 def _readers(slot: str, block: nn.Module, modules: Iterable[str]) -> tuple[Reader, ...]:

@@ -14,7 +14,7 @@ class BasicBlock(nn.Module):
             "conv2",
             (
                 ("conv1.weight", 0),
-                *((f"norm1.{part}", 0) for part in ("weight", "bias", "running_mean", "running_var")),
+                ("norm1", 0),
                 ("conv2.weight", 1),
             ),
         ),
@@ -27,11 +27,8 @@ class BasicBlock(nn.Module):
         (
             ("conv2.weight", 0),
             ("projection.weight", 0),
-            *(
-                (f"{norm}.{part}", 0)
-                for norm in ("norm2", "projection_norm")
-                for part in ("weight", "bias", "running_mean", "running_var")
-            ),
+            ("norm2", 0),
+            ("projection_norm", 0),
         ),
     )
 

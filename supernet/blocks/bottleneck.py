@@ -14,7 +14,7 @@ class BottleneckBlock(nn.Module):
             "conv2",
             (
                 ("conv1.weight", 0),
-                *((f"norm1.{part}", 0) for part in ("weight", "bias", "running_mean", "running_var")),
+                ("norm1", 0),
                 ("conv2.weight", 1),
             ),
         ),
@@ -23,7 +23,7 @@ class BottleneckBlock(nn.Module):
             "conv3",
             (
                 ("conv2.weight", 0),
-                *((f"norm2.{part}", 0) for part in ("weight", "bias", "running_mean", "running_var")),
+                ("norm2", 0),
                 ("conv3.weight", 1),
             ),
         ),
@@ -36,11 +36,8 @@ class BottleneckBlock(nn.Module):
         (
             ("conv3.weight", 0),
             ("projection.weight", 0),
-            *(
-                (f"{norm}.{part}", 0)
-                for norm in ("norm3", "projection_norm")
-                for part in ("weight", "bias", "running_mean", "running_var")
-            ),
+            ("norm3", 0),
+            ("projection_norm", 0),
         ),
     )
 

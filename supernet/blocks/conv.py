@@ -8,10 +8,7 @@ class ConvBlock(nn.Module):
 
     # Channels that it takes and gives, for `supernet.importance`: the field, what reads them, every tensor with them.
     takes = ("in_channels", ("conv",), (("conv.weight", 1),))
-    gives = (
-        "out_channels",
-        (("conv.weight", 0), *((f"norm.{part}", 0) for part in ("weight", "bias", "running_mean", "running_var"))),
-    )
+    gives = ("out_channels", (("conv.weight", 0), ("norm", 0)))
 
     def __init__(
         self,

@@ -28,9 +28,8 @@ class HeadBlock(nn.Module):
         self.classifier = nn.Linear(mix_channels or hidden_channels, classes)
         # Axes that may be permuted without changing what the block computes (`supernet.importance`), and channels that
         # it takes: the field, what reads them, and every tensor that has them.
-        norm = tuple((f"norm.{part}", 0) for part in ("weight", "bias", "running_mean", "running_var"))
         reader = "mix" if self.has_mix else "classifier"
-        self.axes: list[Any] = [("hidden_channels", reader, (("conv.weight", 0), *norm, (f"{reader}.weight", 1)))]
+        self.axes: list[Any] = [("hidden_channels", reader, (("conv.weight", 0), ("norm", 0), (f"{reader}.weight", 1)))]
         if self.has_mix:
             mixed = (("mix.weight", 0), ("mix.bias", 0), ("classifier.weight", 1))
             self.axes.append(("mix_channels", "classifier", mixed))

@@ -17,8 +17,8 @@ class InvertedResidual(nn.Module):
             "project",
             (
                 ("expand.weight", 0),
-                *((f"{norm}.{part}", 0) for norm in ("expand_norm", "depthwise_norm")
-                  for part in ("weight", "bias", "running_mean", "running_var")),
+                ("expand_norm", 0),
+                ("depthwise_norm", 0),
                 ("depthwise.weight", 0),
                 ("squeeze.weight", 1),
                 ("excite.weight", 0),
@@ -26,7 +26,7 @@ class InvertedResidual(nn.Module):
                 ("project.weight", 1),
             ),
         ),
-    )  # fmt: skip
+    )
 
     def __init__(
         self,
@@ -68,8 +68,7 @@ class InvertedResidual(nn.Module):
         if not expand:  # the channels inside are those that come in
             _, reader, members = self.axes[0]
             self.takes, self.axes = ("in_channels", (reader,), members), ()
-        norm = tuple((f"project_norm.{part}", 0) for part in ("weight", "bias", "running_mean", "running_var"))
-        self.gives = ("out_channels", (("project.weight", 0), *norm))
+        self.gives = ("out_channels", (("project.weight", 0), ("project_norm", 0)))
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         out: Tensor = x_NCHW

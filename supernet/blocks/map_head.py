@@ -18,7 +18,7 @@ class MapHead(nn.Module):
             nn.init.trunc_normal_(self.classifier.weight, std=0.02)
             nn.init.zeros_(self.classifier.bias)
             # Channels that it takes, for `supernet.importance`: the field, what reads them, every tensor with them.
-            self.takes = ("channels", ("classifier",), (("norm.weight", 0), ("norm.bias", 0), ("classifier.weight", 1)))
+            self.takes = ("channels", ("classifier",), (("norm", 0), ("classifier.weight", 1)))
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         out = x_NCHW.mean((2, 3)) if self.pool == "mean" else x_NCHW.amax((2, 3))

@@ -49,21 +49,17 @@ class MBConvBlock(nn.Module):
         # Axes that may be permuted without changing what the block computes (`supernet.importance`), and channels that
         # it takes and gives: the field, what reads them, and every tensor that has them. Without an expansion the
         # channels inside are those that it takes.
-        norms = {
-            name: tuple((f"{name}.{part}", 0) for part in ("weight", "bias", "running_mean", "running_var"))
-            for name in ("expand_norm", "depthwise_norm", "project_norm")
-        }
-        inside = (("depthwise.weight", 0), *norms["depthwise_norm"], ("squeeze.weight", 1), ("excite.weight", 0))
+        inside = (("depthwise.weight", 0), ("depthwise_norm", 0), ("squeeze.weight", 1), ("excite.weight", 0))
         inside += (("excite.bias", 0), ("project.weight", 1))
         middle = (("squeeze.weight", 0), ("squeeze.bias", 0), ("excite.weight", 1))
         self.axes: list[Any] = [("squeeze_channels", "excite", middle)] if self.has_squeeze else []
         read: tuple[str, ...] = ("project",)
         if expand:
-            outer = (("expand.weight", 0), *norms["expand_norm"])
+            outer = (("expand.weight", 0), ("expand_norm", 0))
             self.axes.append(("hidden_channels", "project", (*outer, *inside)))
             read, inside = ("expand",), (("expand.weight", 1),)
         self.takes = ("in_channels", (*read, "shortcut"), (*inside, ("shortcut.weight", 1)))
-        self.gives = ("out_channels", (("project.weight", 0), *norms["project_norm"], ("shortcut.weight", 0)))
+        self.gives = ("out_channels", (("project.weight", 0), ("project_norm", 0), ("shortcut.weight", 0)))
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         out: Tensor = x_NCHW
