@@ -49,8 +49,8 @@ class MBConvBlock(nn.Module):
         # Axes that may be permuted without changing what the block computes (`supernet.importance`), and channels that
         # it takes and gives: the field, what reads them, and every tensor that has them. Without an expansion the
         # channels inside are those that it takes.
-        inside = (("depthwise.weight", 0), ("depthwise_norm", 0), ("squeeze.weight", 1), ("excite.weight", 0))
-        inside += (("excite.bias", 0), ("project.weight", 1))
+        inside: tuple[tuple[str, int], ...] = (("depthwise.weight", 0), ("depthwise_norm", 0), ("squeeze.weight", 1))
+        inside += (("excite.weight", 0), ("excite.bias", 0), ("project.weight", 1))
         middle = (("squeeze.weight", 0), ("squeeze.bias", 0), ("excite.weight", 1))
         self.axes: list[Any] = [("squeeze_channels", "excite", middle)] if self.has_squeeze else []
         read: tuple[str, ...] = ("project",)
