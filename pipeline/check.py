@@ -25,6 +25,7 @@ from search_space.inputs import Input, PairInput, TokenInput
 from search_space.joined import read_checkpoints
 from search_space.layers import DecoderLayerSpec, TransformerLayerSpec
 from search_space.space import SearchSpace
+from service.kernels import stated_bits
 from service.store import measuring
 from service.store.models import Stage
 from supernet.blocks.decoder_layer import rotation
@@ -120,7 +121,7 @@ def _exact(shop: Workshop) -> tuple[int, str]:
     row = None if named is None else shop.reporter.transact(lambda session: measuring.target(session, named))
     if row is None or row.kind != "machine":
         return exact_weight_bits(), "this machine"
-    return row.facts.get("weight_bits", 7), row.name
+    return stated_bits(row), row.name
 
 
 def said_of_weight_bits(spec: JobSpec, exact: int, where: str) -> str | None:

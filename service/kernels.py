@@ -11,6 +11,7 @@ from job.spec import JobSpec
 from predictors.targets import TargetName
 from service.queue import QUEUES, RUN_JOB
 from service.store import measuring, nodes
+from service.store.models import Target
 
 # Where nothing is known: right on every machine.
 SAFE = 7
@@ -28,11 +29,16 @@ def with_weight_bits(session: Session, spec: JobSpec) -> JobSpec:
     named = TargetName.parse(spec.target or "").registered if spec.target else None
     target = measuring.target(session, named) if named is not None else None
     if target is not None:
-        known = [target.facts.get("weight_bits") if target.kind == "machine" else SAFE]
+        bits = stated_bits(target)
     else:
         known = [worker.facts.get("weight_bits") for worker in nodes.online(session, QUEUES[RUN_JOB])]
-    bits = 8 if known and all(one == 8 for one in known) else SAFE
+        bits = 8 if known and all(one == 8 for one in known) else SAFE
     return spec.model_copy(update={"quantization": asked.model_copy(update={"weight_bits": bits})})
+
+
+def stated_bits(target: Target) -> int:
+    """Bits of weights that a registered target multiplies exactly, as far as it has said."""
+    return int(target.facts.get("weight_bits", SAFE)) if target.kind == "machine" else SAFE
 
 
 def reopened(copy: Mapping[str, Any], draft: Mapping[str, Any], edits: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 
-from sqlalchemy import ARRAY, Select, String, any_, bindparam, func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from job.versions import outline
 from service.queue import QUEUES, RUN_JOB
 from service.store import nodes
 from service.store.leases import waiting_since
-from service.store.models import ACTIVE_STATES, Job, JobState, WorkerNode
+from service.store.models import ACTIVE_STATES, Job, JobState, WorkerNode, among_ids
 
 TRAIN = QUEUES[RUN_JOB]
 # Jobs that are named as those which hold all slots.
@@ -42,7 +42,7 @@ def why(session: Session, jobs: Sequence[Job]) -> dict[str, str]:
 def _waiting() -> Select[str, float]:
     """Those of some jobs that wait, and seconds since when: statements take longer to build than to answer."""
     seconds = func.extract("epoch", func.now() - waiting_since(Job))
-    return select(Job.id, seconds).where(Job.id == any_(bindparam("ids", type_=ARRAY(String))), *nodes.waiting_jobs())
+    return select(Job.id, seconds).where(among_ids(Job.id), *nodes.waiting_jobs())
 
 
 def _holders(session: Session) -> dict[str, tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from search_space.space import SearchSpace
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Model:
     """A family, and where its weights come from.
 
@@ -41,9 +42,9 @@ class Model:
     @property
     def takes(self) -> Input | None:
         """What its networks take; None where no preset is known yet."""
-        return None if (space := self.space()) is None else space.takes
+        return None if self.space is None else self.space.takes
 
-    @property
+    @cached_property
     def checkpoint(self) -> Mapping[str, Any] | None:
         """The configuration of its checkpoint; None where it starts random."""
         if self.pretrained is None:
@@ -52,6 +53,7 @@ class Model:
 
         return read_checkpoint(self.pretrained).config
 
+    @cached_property
     def space(self) -> SearchSpace | None:
         """All its networks; None where no preset is known yet."""
         if self.pretrained is not None:

@@ -151,8 +151,7 @@ def _no_bits(asked: ShrinkSpec, model: Model) -> str | None:
         runtime = RUNTIMES.get(TargetName.parse(asked.device).runtime or "")
         if runtime is not None and kernel_refusal(DEFAULT_SCHEMES[8], f"{runtime.device}-{runtime.engine}"):
             return f"{asked.device} has no kernels for integers"
-    space = model.space()
-    if space is None:
+    if (space := model.space) is None:
         return None
     full = Subject(space.name, space.layers(space.largest()), facts={"checkpoint": model.checkpoint})
     for name in asked.formats:

@@ -11,6 +11,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
+    ColumnElement,
     DateTime,
     Enum,
     ForeignKey,
@@ -19,10 +20,12 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    any_,
+    bindparam,
     func,
     text,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, mapped_column
 
 from job.version import JOB_VERSION
 from search.metrics import Source
@@ -199,6 +202,11 @@ class Leased:
 
 # The supernet that a job reuses, as it is indexed: a query that says it otherwise reads all jobs.
 REUSED = "(spec -> 'supernet'::text) ->> 'reuse'::text"
+
+
+def among_ids(column: ColumnElement[str] | InstrumentedAttribute[str]) -> ColumnElement[bool]:
+    """That a column is one of `ids`, a list that a statement is given when it is executed, and so can be built once."""
+    return column == any_(bindparam("ids", type_=ARRAY(String)))
 
 
 class Job(Leased, Base):

@@ -8,14 +8,11 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import (
-    ARRAY,
     ColumnElement,
     Select,
-    String,
     Subquery,
     and_,
     any_,
-    bindparam,
     cast,
     delete,
     func,
@@ -26,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session, aliased
 
 from service.store.leases import Lease, claim, waiting_since
-from service.store.models import ACTIVE_STATES, Job, WorkerNode
+from service.store.models import ACTIVE_STATES, Job, WorkerNode, among_ids
 
 # A worker that is silent for four of its beats, and for so long, is gone.
 SILENT_SECONDS, SILENT_BEATS = 20.0, 4
@@ -188,7 +185,7 @@ def _places() -> Select[str, int]:
         .where(*waiting_jobs())
         .subquery()
     )
-    return select(queue.c.id, queue.c.place).where(queue.c.id == any_(bindparam("ids", type_=ARRAY(String))))
+    return select(queue.c.id, queue.c.place).where(among_ids(queue.c.id))
 
 
 def claim_next(session: Session, worker: WorkerNode, seconds: float) -> Lease | None:

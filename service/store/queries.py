@@ -54,6 +54,7 @@ from service.store.models import (
     TrainedSupernet,
     Upload,
     Weights,
+    among_ids,
 )
 
 # --- events --------------------------------------------------------------------------------------
@@ -186,7 +187,7 @@ def jobs_of(session: Session, job_ids: Sequence[str]) -> dict[str, Job]:
 
 @cache
 def _jobs_of() -> Select[Job]:
-    return select(Job).where(Job.id == any_(bindparam("ids", type_=ARRAY(String))))
+    return select(Job).where(among_ids(Job.id))
 
 
 def containing(column: InstrumentedAttribute[str], part: str) -> ColumnElement[bool]:
@@ -255,7 +256,7 @@ def _summaries() -> Select[str, int, str | None, int, float | None, float | None
     query = select(
         Job.id, func.coalesce(newest, 0), metric, front.c.size, front.c.best, front.c.least, front.c.most, dominated
     ).join(front, true())
-    return query.where(Job.id == any_(bindparam("ids", type_=ARRAY(String))))
+    return query.where(among_ids(Job.id))
 
 
 def set_state(session: Session, job: Job, state: JobState, message: str | None) -> None:
