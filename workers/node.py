@@ -155,7 +155,7 @@ class Node:
 
     def _look_after(self) -> None:
         """What is done every few seconds."""
-        reap(self._database, self._queue)
+        reap(self._database, self._queue, self._settings.lease_seconds)
         self._say_it_is_there()
         self._end_if_idle()
         if time.monotonic() - self._tidied >= TIDY_SECONDS:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from service.errors import Unavailable
 from service.queue import QUEUES, RUN_EXPORT, RUN_JOB, RUN_MEASUREMENT, Queue, Task, measuring_queue
-from service.store import leases
+from service.store import clock, leases
 from service.store.models import Export, Job, Measurement
 from service.store.session import Database, first_line
 
@@ -27,10 +27,18 @@ MOST = 64
 TASKS: tuple[tuple[type[Job | Export], Task], ...] = ((Job, RUN_JOB), (Export, RUN_EXPORT))
 
 
-def reap(database: Database, queue: Queue) -> int:
-    """Wake workers for every unheld row; the number of wake-ups sent. Servers that are away are skipped."""
+def reap(database: Database, queue: Queue, lease_seconds: float) -> int:
+    """Wake workers for every unheld row; the number of wake-ups sent. Servers that are away are skipped.
+
+    Args:
+        lease_seconds: length of a lease; one that runs for longer is of a clock that was set back since.
+    """
     sent = 0
     try:
+        with database.transaction() as session:
+            moved = clock.settle(session, lease_seconds)
+        if moved:
+            log.warning("reaper: the database's clock was set back", times=moved)
         for table, task in TASKS:
             with database.transaction() as session:
                 waiting = leases.unheld(session, table, UNHEARD_SECONDS)

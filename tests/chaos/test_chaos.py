@@ -24,6 +24,7 @@ import pytest
 from redis import Redis
 from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 
 from service.client import Client, ClientError
 from service.embedded import running_postgres, socket_of
@@ -35,6 +36,7 @@ from service.store.session import Database
 from tests.chaos.proxy import Proxy
 from tests.conftest import FAST, TEMPORARY, open_folder
 from tests.e2e.helpers import runner_pids
+from tests.times import move_times
 
 pytestmark = pytest.mark.e2e
 
@@ -129,7 +131,7 @@ def chaotic() -> Iterator[ChaoticStack]:
 
 
 class Watch(threading.Thread):
-    """Looks into the database all the time: how long a job's lease has been run out at most, by its clock."""
+    """Looks into the database all the time: how long it has seen a job with a lease that has run out, at most."""
 
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
@@ -137,12 +139,13 @@ class Watch(threading.Thread):
         self.longest = 0.0
 
     def run(self) -> None:
-        overdue: Any = func.extract("epoch", func.now() - func.min(Job.lease_until))
+        overdue = select(Job.id).where(Job.state.in_(ACTIVE_STATES), Job.lease_until < func.now())
+        since: dict[str, float] = {}
         while not self.ended.wait(0.3):
             with suppress(Exception), self._database.transaction() as session:  # the database is restarted as well
-                self.longest = max(
-                    self.longest, session.scalar(select(overdue).where(Job.state.in_(ACTIVE_STATES))) or 0
-                )
+                found, now = session.scalars(overdue).all(), time.monotonic()
+                since = {job_id: since.get(job_id, now) for job_id in found}
+                self.longest = max([self.longest, *(now - first for first in since.values())])
         self._database.close()
 
 
@@ -173,6 +176,8 @@ class Faults:
             "database killed": lambda: self._signal([running_postgres(stack.data_dir) or 0], signal.SIGQUIT),
             "clocks jump ahead": lambda: self._jump(7200.0),
             "clocks jump back": lambda: self._jump(-7200.0),
+            "clock of the database jumps ahead": lambda: self._move_times(-7200.0),
+            "clock of the database jumps back": lambda: self._move_times(7200.0),
         }
         for (part, server), network in stack.networks.items():
             self.every |= {
@@ -199,6 +204,20 @@ class Faults:
 
     def _jump(self, seconds: float) -> None:
         self._stack.clock.write_text(str(seconds), encoding="ascii")
+
+    def _move_times(self, seconds: float) -> None:
+        """The database's clock jumps while a worker dies, whose lease nobody renews."""
+        self._signal(runner_pids(f"job {self._job_id}"), signal.SIGKILL)
+        self._signal([self._stack.children["worker"].pid], signal.SIGKILL)
+        assert self._stack.servers is not None
+        database = Database(self._stack.servers.database_url)
+
+        def move() -> None:
+            with database.transaction() as session:
+                move_times(session, seconds)
+
+        patiently(move, unless=DBAPIError)  # it may be restarting, or somebody holds a row
+        database.close()
 
     def _flush(self) -> None:
         with Redis(unix_socket_path=str(socket_of(self._stack.data_dir))) as redis:
@@ -249,13 +268,13 @@ def _group(pid: int) -> list[int]:
     return found
 
 
-def patiently(ask: Callable[[], Any], seconds: float = 120) -> Any:
-    """What the API answers as soon as it does."""
+def patiently(ask: Callable[[], Any], seconds: float = 120, unless: type[Exception] = ClientError) -> Any:
+    """What the API, or another server, answers as soon as it does."""
     deadline = time.monotonic() + seconds
     while True:
         try:
             return ask()
-        except ClientError:
+        except unless:
             assert time.monotonic() < deadline
             time.sleep(0.2)
 

@@ -20,17 +20,25 @@ from job.formats import Subject
 from plugins.kinds import FORMATS
 from search_space.adjustments import Adjustments
 from search_space.architecture import Architecture
-from search_space.plugins import load_family
+from search_space.plugins import family_of, load_family
 from search_space.space import SearchSpace
+from search_space.timm_configs import TORCHVISIONS, of_timm
 from supernet.network import Network, Supernet, arguments, extract
+from tests.supernet import towers
 from tests.supernet.brought import BROUGHT
 from tests.supernet.checkpoints import CHECKPOINTS
 
+# Who has published an architecture -> a name of its weights by which it is known.
+PUBLISHED = {"timm": "conv_stem.weight", "torchvision": TORCHVISIONS}
+
+# A seed whose network of each space is none that is alike in all layers by chance.
+DRAWN = 3
+
 
 def space_of(name: str) -> SearchSpace:
-    """The space of a checkpoint of `CHECKPOINTS` or `BROUGHT`, or of a preset, such as `vit/cifar`."""
+    """The space of a checkpoint (see `checkpoint_of`), or of a preset, such as `vit/cifar`."""
     if (config := checkpoint_of(name)) is not None:
-        return load_family({**CHECKPOINTS, **BROUGHT}[name][0], None, None, config)
+        return load_family(family_of(config), None, None, config)
     family, preset = name.split("/")
     widths = {"stem_width": (8, 16), "stage*_width": (32, 64)}
     small = Adjustments(widths, classes=10) if name == "resnet/resnet50" else None
@@ -38,11 +46,28 @@ def space_of(name: str) -> SearchSpace:
 
 
 def checkpoint_of(name: str) -> dict[str, Any] | None:
-    """config.json of a checkpoint; None: a preset."""
+    """config.json of a checkpoint; None: a preset.
+
+    Args:
+        name: a key of `CHECKPOINTS` or `BROUGHT`, a kind of two towers, or `timm/` or `torchvision/` with the name
+            of an architecture of theirs.
+    """
+    whose, _, architecture = name.partition("/")
+    if whose in PUBLISHED:
+        facts = {"architecture": architecture, "num_classes": 7, "pretrained_cfg": {"input_size": [3, 64, 64]}}
+        return of_timm(facts, (PUBLISHED[whose],))
+    if name in towers.KINDS:
+        model = towers.model_of(name)
+        return {**model.config.to_dict(), "architectures": [type(model).__name__]}
     if name not in CHECKPOINTS and name not in BROUGHT:
         return None
     _, kind, config = {**CHECKPOINTS, **BROUGHT}[name]
     return {**config.to_dict(), "architectures": [kind.__name__]}
+
+
+def random_architecture(space: SearchSpace, seed: int) -> Architecture:
+    """The same one whenever it is asked for."""
+    return space.sample(np.random.default_rng(seed))
 
 
 def random_contents(
@@ -53,7 +78,7 @@ def random_contents(
     **facts: Any,
 ) -> BundleContents:
     """A random network of a space, or this one with random weights, in evaluation mode."""
-    architecture = architecture or space.sample(np.random.default_rng(seed))
+    architecture = architecture or random_architecture(space, seed)
     torch.manual_seed(seed)
     network = extract(Supernet(space), architecture).eval()
     with torch.no_grad():
@@ -73,9 +98,11 @@ def subject_of(contents: BundleContents) -> Subject:
     return Subject(contents.facts["space"], contents.layers, False, contents.facts["dtype"])
 
 
-def samples_of(space: SearchSpace, count: int = 3) -> Tensor:
-    """Inputs that its networks take: texts of 12 tokens, images of 64 pixels at most."""
+def samples_of(space: SearchSpace, count: int = 3) -> Tensor | dict[str, Tensor]:
+    """Inputs that its networks take: texts of 12 tokens, images of 64 pixels at most, or pairs of both."""
     generator, takes = torch.Generator().manual_seed(1), space.takes
+    if space.name.startswith("two_tower/"):
+        return towers.pairs(count)
     if hasattr(takes, "vocab"):
         return torch.randint(1, takes.vocab, (count, 12), generator=generator)
     size = takes.size if space.name.startswith(("vit/", "convnext/", "mobilenet/checkpoint")) else min(takes.size, 64)
@@ -106,8 +133,10 @@ def reloaded(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, part: str
     return run
 
 
-def subjects_of_spec(name: str) -> tuple[Subject, Subject]:
-    """What the API would know of the smallest network of a space, whose layers may differ, and of the largest."""
+def subjects_of_spec(name: str) -> tuple[Subject, Subject, Subject]:
+    """What the API would know of the smallest network of a space, of the largest, and of a random one."""
     space, facts = space_of(name), {"checkpoint": checkpoint_of(name)}
-    smallest, largest = (space.layers(architecture) for architecture in (space.smallest(), space.largest()))
-    return Subject(space.name, smallest, facts=facts), Subject(space.name, largest, facts=facts)
+    small, large, drawn = (
+        space.layers(a) for a in (space.smallest(), space.largest(), random_architecture(space, DRAWN))
+    )
+    return tuple(Subject(space.name, layers, facts=facts) for layers in (small, large, drawn))  # type: ignore[return-value]

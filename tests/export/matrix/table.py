@@ -31,6 +31,12 @@ ROWS = {
     "mobilenet": "mobilenet/digits",
     "proxyless": "proxyless/cifar",
     **dict(zip(_BROUGHT, _BROUGHT, strict=True)),
+    "resnet (torchvision)": "torchvision/resnet18",
+    "mobilenet_v3 (torchvision)": "torchvision/mobilenet_v3_small",
+    "efficientnet (timm)": "timm/efficientnet_b0",
+    "clip": "clip",
+    "siglip": "siglip",
+    "stitched (vit)": "stitched/cifar",
 }
 # One name in the table for one format.
 LEFT_OUT = ("safetensors",)
@@ -43,11 +49,11 @@ def formats() -> list[str]:
 
 @cache
 def answer(name: str, column: str) -> str:
-    """`yes`, `alike` (networks whose layers are alike in what zeros would change), or a dash."""
-    smallest, largest = subjects_of_spec(ROWS[name])
-    if refusal(column, smallest) is None:
+    """`yes`, `alike` (the largest network has it; one whose layers differ may not), or a dash."""
+    smallest, largest, drawn = (refusal(column, subject) is None for subject in subjects_of_spec(ROWS[name]))
+    if smallest and drawn:
         return "yes"
-    return "–" if refusal(column, largest) else "alike"
+    return "alike" if largest else "–"
 
 
 def table() -> str:
