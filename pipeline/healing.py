@@ -33,6 +33,7 @@ from search.metrics import ON_TARGET
 from search_space.architecture import Architecture
 from service.store.models import Stage, Verb
 from service.store.records import FrontRecord, HealedNetwork, HealingPlan
+from supernet.answers import Answers, digest
 from supernet.calibrate import norms_of
 from supernet.data import Dataset
 from supernet.distributed import ALONE, Orders
@@ -87,6 +88,8 @@ class Healer:
         assert shop.spec.healing is not None
         self._shop, self._data, self._part = shop, data, shop.spec.healing
         self._exams, self._held_out = exams, held_out
+        # Whether one network heals and no other one will: then nobody reads answers again.
+        self._alone = False
         self._learned = data if self._part.data is None else learned_from(shop, data)
         self._options = self._part.training()
         if self._options.batch_size > len(self._learned.train):
@@ -102,6 +105,7 @@ class Healer:
         except ValueError as error:
             raise JobFailed(str(error)) from error
         self._teacher: Parent | None = None
+        self._answers: Answers | None = None
         # What decides: the first objective that weights change, or what networks of the data are scored by. How well
         # gradients align with labels says what a little training would make of a network, and not what it is.
         others = {*ANALYTIC, *ON_TARGET, "label_gradient_alignment"}
@@ -119,6 +123,7 @@ class Healer:
         (front,) = reporter.records(FrontRecord)
         chosen = chosen_networks(self._shop, self._part, front)
         known = {one.architecture_id for one in reporter.records(HealedNetwork)}
+        self._alone = len(chosen) == 1
         reporter.stage(Stage.HEAL, len(known) / max(1, len(chosen)))
 
         def heal_all() -> list[HealedNetwork]:
@@ -131,6 +136,7 @@ class Healer:
         # Also of networks that climbed in the search and were not chosen in the end.
         for number in range(len(reporter.records(HealingPlan))):
             self._numbered(number).remove_all()
+        self._say_what_was_read()
         if done is None:
             done = reporter.records(HealedNetwork)
             told = f"Stopped by request after {len(done)} of {len(chosen)} networks were healed."
@@ -251,7 +257,7 @@ class Healer:
         start = make_evaluator(shop.spec, supernet, self._data, delivered=True).network(architecture)
         student = by_itself(shop.space, architecture, start, shop.device)
         example = self._learned.train.batch(slice(0, 2), shop.device)
-        method = Healing(part, architecture, parent, example, part.precision)
+        method = Healing(part, architecture, parent, example, part.precision, self._kept_answers(parent))
         seed, augment = shop.spec.training.seed, shop.spec.training.augmentation
         try:
             return HealingTrainer(
@@ -346,6 +352,26 @@ class Healer:
         if self._teacher is None:
             self._teacher = self._made_parent(supernet)
         return self._teacher
+
+    def _kept_answers(self, parent: Parent) -> Answers | None:
+        """Answers of the parent that the next network reads as well: every network sees the same batches."""
+        if self._alone:
+            return None
+        if self._answers is None:
+            shop, part = self._shop, self._part
+            whole = parent.supernet.state_dict()
+            how = (parent.architecture.id, part.precision, f"hidden {part.hidden > 0}", *whole)
+            folder = shop.settings.data_dir / "answers" / shop.job_id
+            self._answers = Answers(folder, digest(whole.values(), *how))
+        return self._answers
+
+    def _say_what_was_read(self) -> None:
+        if self._answers is None:
+            return
+        asked, read = self._answers.asked, self._answers.read
+        self._answers.remove()
+        if read:
+            self._shop.reporter.tell("info", f"The parent answered {asked:,} batches; {read:,} were read again.")
 
     def _made_parent(self, supernet: Supernet) -> Parent:
         shop = self._shop

@@ -1,7 +1,9 @@
-"""What is removed because it is too old: deleted jobs, logs, messages that were sent, workers that are gone."""
+"""What is removed because it is too old: deleted jobs, logs, messages that were sent, workers that are gone,
+what healings left on the disk."""
 
 from __future__ import annotations
 
+import shutil
 import time
 from contextlib import suppress
 
@@ -30,3 +32,8 @@ def tidy(database: Database, settings: Settings) -> None:
         with suppress(FileNotFoundError):
             if path.stat().st_mtime < oldest:
                 path.unlink()
+    # Answers of parents, whose healing ended here without its last word; whoever still wants them asks again.
+    for folder in (settings.data_dir / "answers").glob("*"):
+        with suppress(FileNotFoundError):
+            if folder.stat().st_mtime < time.time() - DAY_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)

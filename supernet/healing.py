@@ -17,11 +17,12 @@ from search_space.architecture import Architecture
 from search_space.operations import alone
 from search_space.space import SearchSpace
 from supernet import losses
+from supernet.answers import Answers
 from supernet.data.dataset import Batch
 from supernet.flat import own_tensors
 from supernet.network import Network, Supernet
 from supernet.options import DistillationOptions
-from supernet.passes import Passes
+from supernet.passes import Output, Passes
 from supernet.trainer import Trainer
 
 # The submodule of a network that heals which is no part of it: from its hidden states to those of its parent.
@@ -62,6 +63,7 @@ class Healing:
         architecture: architecture of the network; the supernet that is trained holds its weights alone.
         example: one of the training's, from which the sizes of hidden states are found out.
         precision: precision of the parent's passes.
+        answers: keep the parent's for the next network that sees the same batches; None: it is always asked.
 
     Raises:
         ValueError: the parent answers in another number of classes or tokens, or its hidden states have other places.
@@ -74,7 +76,9 @@ class Healing:
         parent: Parent,
         example: Batch,
         precision: str = "float32",
+        answers: Answers | None = None,
     ) -> None:
+        self._answers = answers
         self.options, self.architecture, self.parent, self._example = options, architecture, parent, example
         self._teacher = Passes(parent.supernet, precision)
         self._has_teacher = options.labels < 1 or options.hidden > 0
@@ -119,7 +123,7 @@ class Healing:
         loss = torch.zeros((), device=batch.device)
         if self._has_teacher:
             with torch.no_grad():
-                theirs, their_states = self._teacher.run_tapped(batch, self.parent.architecture)
+                theirs, their_states = self._taught(batch)
         if options.labels < 1:
             if options.top is None:
                 compared = partial(losses.divergence, temperature=options.temperature)
@@ -136,6 +140,19 @@ class Healing:
             loss, shown["loss_hidden"] = loss + options.hidden * scale * distance, distance.detach()
         passes.backward(loss)
         return {"loss": loss.detach(), **shown}
+
+    def _taught(self, batch: Batch) -> tuple[Output, Tensor]:
+        """What the parent answers, and its hidden states where they are compared."""
+        if self._answers is None:
+            return self._teacher.run_tapped(batch, self.parent.architecture)
+
+        def ask() -> dict[str, Tensor]:
+            output, states = self._teacher.run_tapped(batch, self.parent.architecture)
+            return {"answer": output.hidden, **({"states": states} if self.options.hidden else {})}
+
+        known = self._answers.of(batch, ask)
+        output = self._teacher.answer_of(known["answer"], batch, self.parent.architecture)
+        return output, known.get("states", output.hidden)
 
     def _distance(self, supernet: Supernet, states: Tensor, their_states: Tensor, mask: Tensor | None) -> Tensor:
         """Between hidden states, of tokens that are no padding."""

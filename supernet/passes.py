@@ -294,6 +294,17 @@ class Passes:
         """Output at the positions whose targets count, each as an example of one token where some do not."""
         if (counted := batch.counted) is not None:
             x = x[counted][:, None]
+        return self._answer(x, head)
+
+    def answer_of(self, hidden: Tensor, batch: Batch, architecture: Architecture) -> Output:
+        """An answer that a sub-network gave before (see `Output.hidden`); a head without dropouts runs where needed."""
+        if not batch.is_language:
+            return Output(hidden)
+        *_, head = self.supernet.layers(architecture, dropout=False).items()
+        return self._answer(hidden, head)
+
+    def _answer(self, x: Tensor, head: tuple[str, LayerSpec]) -> Output:
+        """Of a language model, from what enters its head."""
 
         def logits(hidden: Tensor) -> Tensor:
             with self._autocast(hidden.device):

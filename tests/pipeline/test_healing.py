@@ -30,6 +30,7 @@ from pipeline.workshop import JobFailed, Workshop, make_evaluator
 from search.fidelities.correlation import rank_correlations
 from service.settings import Settings
 from service.store.records import FrontRecord, HealedFront, HealedNetwork, HealingPlan, HealingPoint
+from supernet import answers
 from supernet.flat import load_tensors
 from supernet.healing import by_itself
 from supernet.network import extract
@@ -226,6 +227,22 @@ def test_an_interrupted_healing_goes_on_to_the_same_weights(texts: Found, tmp_pa
         one.model_copy(update={"seconds": 0}) for one in expected
     ]
     files = [[file.sha256 for file in reporter_of(shop).artifacts("healed")] for shop in (whole, cut)]
+    assert files[0] == files[1]
+
+
+def test_networks_that_heal_on_the_same_batches_ask_their_parent_once(
+    texts: Found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "FASTER", 0.0)
+    part = {"networks": "front", "most": 3, "patience": None, **QUICK}
+    kept, always = texts.shop(tmp_path / "kept", **part), texts.shop(tmp_path / "always", **part)
+    expected = heal(kept)
+    assert len(expected) == 3
+    assert "The parent answered 24 batches; 48 were read again." in reporter_of(kept).messages
+    assert not list((tmp_path / "kept" / "answers").iterdir())
+    monkeypatch.setattr(Healer, "_kept_answers", lambda *_: None)
+    heal(always)
+    files = [[file.sha256 for file in reporter_of(shop).artifacts("healed")] for shop in (kept, always)]
     assert files[0] == files[1]
 
 
