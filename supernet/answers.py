@@ -30,7 +30,7 @@ class Answers:
     It gives the same numbers whether it reads or asks, so a missing or a damaged file costs time alone.
 
     Args:
-        folder: of these answers alone.
+        folder: the one that holds these answers alone.
         parent: digest of the parent and of how it is asked (see `digest`).
 
     Attributes:

@@ -304,7 +304,7 @@ class Passes:
         return self._answer(hidden, head)
 
     def _answer(self, x: Tensor, head: tuple[str, LayerSpec]) -> Output:
-        """Of a language model, from what enters its head."""
+        """The answer of a language model, from what enters its head."""
 
         def logits(hidden: Tensor) -> Tensor:
             with self._autocast(hidden.device):
