@@ -1,7 +1,7 @@
 """Checks Winnow's English: `python docs/prose.py` lists what the house style (`docs/style.toml`) does not allow.
 
-It reads README, pages, the unreleased part of the changelog, docstrings, error messages and every other sentence in
-code, the texts of the API's description, the help of commands, and the dashboard's templates.
+It reads README, pages, decisions, the changelog, docstrings, error messages and every other sentence in code, the
+texts of the API's description, the help of commands, and the dashboard's templates.
 """
 
 from __future__ import annotations
@@ -149,12 +149,6 @@ def long_lines(name: str, markdown: str) -> Iterator[Finding]:
             yield Finding(f"{name}:{number}", "line", line[:60], f"{len(line)} characters; at most {most}.")
 
 
-def unreleased(changelog: str) -> str:
-    """The part of the changelog that nobody has yet; lines keep their numbers."""
-    head, _, rest = changelog.partition("## Unreleased")
-    return "\n" * head.count("\n") + "## Unreleased" + re.split(r"\n## ", rest)[0]
-
-
 # --- code -------------------------------------------------------------------------------------------
 
 
@@ -280,9 +274,8 @@ def of_template(name: str, html: str) -> Iterator[Text]:
 
 
 def pages() -> list[Path]:
-    """Every page that people read; decisions stay as they were decided."""
-    docs = [path for path in (ROOT / "docs").rglob("*.md") if "decisions" not in path.parts]
-    return sorted([*ROOT.glob("*.md"), *docs, *(ROOT / "deploy").rglob("*.md")])
+    """Every page that people read, decisions and the changelog among them."""
+    return sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")])
 
 
 def modules() -> list[Path]:
@@ -295,8 +288,7 @@ def modules() -> list[Path]:
 def texts() -> Iterator[Text]:
     """All prose of the project."""
     for path in pages():
-        markdown = path.read_text(encoding="utf-8")
-        yield from of_page(_name(path), unreleased(markdown) if path.name == "CHANGELOG.md" else markdown)
+        yield from of_page(_name(path), path.read_text(encoding="utf-8"))
     for path in modules():
         yield from of_module(_name(path), path.read_text(encoding="utf-8"))
     yield from of_api()
@@ -307,8 +299,7 @@ def texts() -> Iterator[Text]:
 
 def findings() -> list[Finding]:
     """Everything that the style does not allow."""
-    decisions = (ROOT / "docs" / "decisions").glob("*.md")
-    long = [one for path in [*pages(), *decisions] for one in long_lines(_name(path), path.read_text(encoding="utf-8"))]
+    long = [one for path in pages() for one in long_lines(_name(path), path.read_text(encoding="utf-8"))]
     return [*(finding for text in texts() for finding in check(text)), *long]
 
 

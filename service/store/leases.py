@@ -1,6 +1,6 @@
 """Leases: at most one worker per row, and a number that unmasks whoever lost it.
 
-All times are the database's clock. See DESIGN "Lease" and docs/decisions/0002.
+All times are the database's clock. See docs/decisions/0002.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -152,10 +153,17 @@ def test_long_lines_are_found_where_they_can_be_broken() -> None:
     assert [one.where for one in prose.long_lines("page.md", page)] == ["page.md:1"]
 
 
-def test_only_the_unreleased_part_of_the_changelog_is_read() -> None:
-    changelog = "# Changelog\n\n## Unreleased\n- New.\n\n## 0.1.0 - 2026-11-27\n- of old.\n"
-    texts = list(prose.of_page("CHANGELOG.md", prose.unreleased(changelog)))
-    assert [(one.where, one.prose) for one in texts] == [("CHANGELOG.md:4", "New.")]
+def test_every_release_and_every_decision_is_read() -> None:
+    where = [text.where for text in prose.texts()]
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
+    releases = [number for number, line in enumerate(changelog, 1) if line.startswith("## ")]
+    read = [int(one.removeprefix("CHANGELOG.md:")) for one in where if one.startswith("CHANGELOG.md:")]
+    assert len(releases) >= 2
+    for begin, end in pairwise([*releases, len(changelog) + 1]):
+        assert any(begin < number < end for number in read), changelog[begin - 1]
+    decisions = {f"docs/decisions/{path.name}" for path in (ROOT / "docs" / "decisions").glob("*.md")}
+    assert len(decisions) >= 80
+    assert decisions <= {one.partition(":")[0] for one in where}
 
 
 def test_every_source_of_prose_is_read() -> None:
@@ -165,6 +173,7 @@ def test_every_source_of_prose_is_read() -> None:
         "README.md": 30,
         "CHANGELOG.md": 50,
         "docs/training.md": 50,
+        "docs/decisions/": 500,
         "search/": 200,
         "service/errors.py": 10,
         "openapi": 700,
@@ -172,7 +181,6 @@ def test_every_source_of_prose_is_read() -> None:
         "service/dashboard/templates/": 30,
     }.items():
         assert sum(one.startswith(begin) for one in where) >= least, begin
-    assert not any(one.startswith("docs/decisions") for one in where)
 
 
 def test_terms_are_those_of_the_glossary() -> None:
