@@ -162,7 +162,13 @@ def target_of_name(shop: Workshop, name: str) -> LatencyTable | Instrument:
         if target is None
         else RemoteBench(shop, target, setting.how, shop.spec.hardware.wait_minutes)
     )
-    return Instrument(bench, setting, RowStore(shop.reporter), write_fresh)
+    return Instrument(
+        bench,
+        setting,
+        RowStore(shop.reporter),
+        write_fresh,
+        lambda told: shop.reporter.doing(f"{told} on {name}"),
+    )
 
 
 def read(results: Results, metric: str) -> float:
@@ -262,6 +268,7 @@ def _fitted(shop: Workshop, metrics: Sequence[str], meter: Meter, table: Latency
     shop.reporter.stage(Stage.FIT_PREDICTORS)
     fitted: dict[str, Fitted] = {}
     for metric in metrics:
+        shop.reporter.doing(f"the predictor of {metric} learns from {len(results)} networks")
         values = [read(one, metric) for one in results]
         made = _judged(shop, metric, table if metric == "latency_ms" else None, architectures, values)
         if made is not None:
