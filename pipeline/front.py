@@ -23,6 +23,7 @@ from predictors.setting import Tick
 from quantization.after_search import InSchemes
 from quantization.quantized_evaluator import QuantizedEvaluator
 from search.chances import Belief, chances
+from search.enough import OF_SAMPLES, too_wide
 from search.evaluation import Evaluation, numbers
 from search.final_front import Break, FinalFront, final_front, in_words, nearest_to_feasible
 from search.metrics import METRICS, ON_TARGET, Source
@@ -443,6 +444,8 @@ def _tell(shop: Workshop, found: FinalFront, record: FrontRecord) -> None:
         if limit.metric in ON_TARGET and measured and found.points and limit.metric not in broken:
             named = f"{limit.limit:g} {METRICS[limit.metric].unit}"
             shop.reporter.tell("info", f"All {count} measured networks keep the limit of {named} as measured.")
+    for text in _too_wide(found):
+        shop.reporter.tell("warning", text)
     if record.beyond:
         listed = {one.architecture_id for one in record.beyond}
         named = "; ".join(
@@ -458,6 +461,20 @@ def _tell(shop: Workshop, found: FinalFront, record: FrontRecord) -> None:
             f"More networks than the {count} that were measured have a fair chance to be on the front; a predictor of "
             "smaller errors (more hardware.networks) tells them apart.",
         )
+
+
+def _too_wide(found: FinalFront) -> list[str]:
+    """What to say of scores whose intervals hide differences that matter; of shares of samples the data's record says
+    it (`pipeline.inventory`)."""
+    said = []
+    for metric in {name: None for point in found.points for name in point.intervals}:
+        if metric not in METRICS or metric in (*ON_TARGET, *OF_SAMPLES):
+            continue
+        known = [point for point in found.points if metric in point.intervals]
+        pick = max if METRICS[metric].goal == "maximize" else min
+        best = pick(known, key=lambda point: point.metrics[metric])
+        said.append(too_wide(metric, best.intervals[metric]))
+    return [text for text in said if text is not None]
 
 
 def _finite(value: float) -> float | None:

@@ -322,12 +322,13 @@ class TestWords:
             "disk_bytes": 14_200_000,
         }
 
-        _show({"decisions": [decision], "estimate": takes})
+        _show({"decisions": [decision], "warnings": ["Only about 4 samples."], "estimate": takes})
 
         printed = narrow.file.getvalue()
         column = "".join(line.split("│")[4].strip() for line in printed.splitlines() if line.startswith("│"))
         assert column == "--setsupernet.classes=..."
         assert "Takes 4 to 35 min." in printed
+        assert "Only about 4 samples." in printed
 
     def test_the_chosen_network_stands_beside_the_original(self) -> None:
         front = {
@@ -358,3 +359,4 @@ def test_folders_are_looked_at_where_the_api_is(api: TestClient, tmp_path_factor
 
     assert plan["job"]["supernet"]["classes"] == 2
     assert plan["job"]["data"]["source"] == "images"
+    assert [text for text in plan["warnings"] if "validation samples" in text] == plan["warnings"]
