@@ -4,8 +4,8 @@ A search chooses among networks by their scores on the same examples, and a netw
 its score lies within that one's interval. So half of the interval is what the choice may give away unseen. It matters
 where it is more than `MATTERS`: 5 points of a share such as accuracy, 5 % of a perplexity, 0.05 nats of a divergence.
 
-Of a share the interval is Wilson's (1927; `intervals.wilson`), whose half is known before anything is scored, but for
-the share itself: here it is taken for 0.9. Of a mean over texts only scores tell how wide it is.
+A share has Wilson's interval (1927; `intervals.wilson`), whose half is known before anything is scored, but for the
+share itself: here it is taken for 0.9. Only scores tell how wide the interval of a mean over texts is.
 """
 
 from __future__ import annotations
