@@ -158,11 +158,14 @@ def test_the_stage_moves_while_networks_are_measured_and_says_what_and_where(
 ) -> None:
     shop = shop_of(Ticking("a slow machine"), hardware={"networks": 20})
     shares: list[float] = []
+    learned: list[float] = []
     told: list[str] = []
     progress = shop.reporter.progress
 
     def seen(done: float, *, force: bool = False) -> None:
         progress(done, force=force)
+        if shop.reporter.now_in == Stage.FIT_PREDICTORS:
+            learned.append(done)
         if shop.reporter.now_in == Stage.MEASURE_HARDWARE:
             shares.append(done)
             told.append(shop.reporter.where()[2])
@@ -173,6 +176,7 @@ def test_the_stage_moves_while_networks_are_measured_and_says_what_and_where(
     # Of layers and of networks alike, no measurement stands still.
     assert max(later - earlier for earlier, later in itertools.pairwise(shares)) < 0.1
     assert shares[-1] == pytest.approx(1)
+    assert learned == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])  # the folds that judge the predictor
     for what in ("0 of 20 networks are measured, 20 take turns on cpu-onnxruntime", "layers are measured", "probes"):
         assert any(what in one for one in told), what
 
