@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import tarfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +21,7 @@ from pipeline.reporter import Reporter
 from pipeline.workshop import JobFailed, Workshop
 from predictors.readings import MeasurementError, Results
 from predictors.runtime import Runtime
-from predictors.setting import Effort, Setting
+from predictors.setting import Effort, Setting, Tick
 from service.errors import Unavailable
 from service.jobs import new_id
 from service.queue import RUN_MEASUREMENT, Queue, measuring_queue
@@ -58,7 +58,7 @@ class LocalBench:
         self.place = place_facts(runtime, machine)
 
     def measure(
-        self, models: Sequence[Path], settings: Sequence[Setting], effort: Effort, tick: Callable[[], None]
+        self, models: Sequence[Path], settings: Sequence[Setting], effort: Effort, tick: Tick
     ) -> list[Results | MeasurementError]:
         """Measure here, in processes of their own."""
         return measure_many(models, settings, effort, tick=tick)
@@ -125,7 +125,7 @@ class RemoteBench:
         shop.reporter.transact(lambda session: measuring.give_up_requests(session, shop.job_id))
 
     def measure(
-        self, models: Sequence[Path], settings: Sequence[Setting], effort: Effort, tick: Callable[[], None]
+        self, models: Sequence[Path], settings: Sequence[Setting], effort: Effort, tick: Tick
     ) -> list[Results | MeasurementError]:
         """Ask the target and wait for its answer.
 
@@ -179,7 +179,7 @@ class RemoteBench:
         except Unavailable as error:
             log.warning("wake-up not sent, the reaper will send it", reason=error.detail)
 
-    def _wait(self, measurement_id: str, tick: Callable[[], None]) -> Measurement:
+    def _wait(self, measurement_id: str, tick: Tick) -> Measurement:
         """Until the row is finished. While the target is offline the job says that it waits."""
         offline_since: float | None = None
         told = False

@@ -18,7 +18,7 @@ from pipeline.hardware import Hardware, Meter, read, reading_of
 from pipeline.shipping import scored_as
 from pipeline.workshop import JobFailed
 from predictors.readings import MeasurementError, Reading, Results
-from predictors.setting import Effort, Setting
+from predictors.setting import Effort, Setting, Tick
 from quantization.quantizable import on_device
 from search.intervals import Interval
 from search.metrics import Source
@@ -32,6 +32,8 @@ from supernet.scores.labels import SplitExam
 
 # What a finalist's predicted number is called beside the measured one.
 PREDICTED = "predicted_"
+# Of the time that finalists take together, what their scores do; the rest is measuring.
+SCORED = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def tested_networks(
     space: SearchSpace,
     hardware: Hardware,
     spec: JobSpec,
-    listen: Callable[[], None],
+    listen: Tick,
     held_out: Sequence[Exam],
     may_fail: Mapping[str, Callable[[str], None]],
     searching: Evaluator | None,
@@ -71,7 +73,7 @@ def tested_networks(
     Args:
         space: space of the architectures.
         spec: spec of the job: how networks are shipped, and the most measuring time of one.
-        listen: called now and then; may raise to stop.
+        listen: called now and then with the share that is done; may raise to stop.
         held_out: what the networks are asked besides the test split.
         may_fail: architectures that the target need not be able to run, with who hears why it cannot.
         searching: the search's evaluator, whose scores the intervals belong to; None: the same one.
@@ -82,12 +84,12 @@ def tested_networks(
     data, tests, networks = evaluator.data, [], []
     cpu = torch.device("cpu")
     inputs = data.test.inputs(slice(0, 1), cpu)
-    for architecture in architectures:
+    for number, architecture in enumerate(architectures, 1):
         network = evaluator.network(architecture)
         asked = evaluator.scores(network) if searching is None else searching.scores(searching.network(architecture))
         tests.append(scored(evaluator, network, spec, held_out, asked.intervals))
         networks.append(on_device(network, cpu))
-        listen()
+        listen(SCORED * number / len(architectures))
     meter = hardware.meter
     if hardware.metrics and meter is None:
         return [Tested(test.values, {}, {}, test.intervals, []) for test in tests]
@@ -99,7 +101,12 @@ def tested_networks(
             write_measurable(network, space.layers(architecture), inputs, Path(folder) / str(number), settings[0])
             for number, (architecture, network) in enumerate(zip(architectures, networks, strict=True))
         ]
-        measured = bench.measure(models, settings, Effort(max_seconds=spec.hardware.seconds), listen)
+        measured = bench.measure(
+            models,
+            settings,
+            Effort(max_seconds=spec.hardware.seconds),
+            lambda done=None: listen(SCORED + (1 - SCORED) * (done or 0.0)),
+        )
     found = []
     for architecture, test, results in zip(architectures, tests, measured, strict=True):
         if isinstance(results, MeasurementError):

@@ -19,9 +19,11 @@ from pipeline.finalists import PREDICTED, tested_networks
 from pipeline.hardware import Hardware
 from pipeline.workshop import JobFailed, Workshop, images_of
 from predictors.correction import Correction
+from predictors.setting import Tick
 from quantization.after_search import InSchemes
 from quantization.quantized_evaluator import QuantizedEvaluator
 from search.chances import Belief, chances
+from search.enough import OF_SAMPLES, too_wide
 from search.evaluation import Evaluation, numbers
 from search.final_front import Break, FinalFront, final_front, in_words, nearest_to_feasible
 from search.metrics import METRICS, ON_TARGET, Source
@@ -100,7 +102,12 @@ def measure_front(
     while left := choice.next():
         shop.reporter.items(*choice.counted)
         for group in measured_at_once(left):
-            for finalist in lab.measured(group):
+            shop.reporter.doing(f"{len(group)} networks are scored and measured{_where(shop.spec)} in turns")
+
+            def within(done: float | None = None, count: int = len(group)) -> None:
+                shop.reporter.items(*choice.counted, within=count * (done or 0.0))
+
+            for finalist in lab.measured(group, within):
                 shop.reporter.finalist(finalist)
                 choice.measured[finalist.architecture_id] = finalist
             shop.reporter.items(*choice.counted, force=True)  # what asks for a pause must not lose half a group
@@ -272,6 +279,10 @@ def _measured_belief(measured: Evaluation, hardware: Hardware) -> Belief:
 # --- measuring -----------------------------------------------------------------------------------
 
 
+def _where(spec: JobSpec) -> str:
+    return "" if spec.target is None else f" on {spec.target}"
+
+
 @dataclass(frozen=True)
 class _Lab:
     """Measures networks of a job in turns."""
@@ -283,13 +294,19 @@ class _Lab:
     reference: Reference
     held_out: Sequence[Exam]
 
-    def measured(self, group: Sequence[Evaluation]) -> list[Finalist]:
-        """What only finalists get; they are measured in turns."""
+    def measured(self, group: Sequence[Evaluation], listen: Tick) -> list[Finalist]:
+        """What only finalists get; they are measured in turns.
+
+        Args:
+            listen: hears the share of the group that is done; may raise to stop.
+        """
         shop, spec = self.shop, self.shop.spec
         of_reference = self.reference.evaluation.architecture.id
         # The reference need not keep the job's limits, so it may be too large for the target.
         may_fail = {of_reference: lambda why: shop.reporter.tell("warning", f"The {self.reference.name}: {why}")}
-        found = measured_networks(shop, self.evaluator, group, self.hardware, self.held_out, may_fail, self.searching)
+        found = measured_networks(
+            shop, self.evaluator, group, self.hardware, self.held_out, may_fail, self.searching, listen
+        )
         images, training = images_of(spec, delivered=True), spec.training
         in_fewer_bits = InSchemes(
             self.evaluator, spec.scoring.quantize_front, images, training.seed, training.augmentation
@@ -308,6 +325,7 @@ def measured_networks(
     held_out: Sequence[Exam] = (),
     may_fail: Mapping[str, Callable[[str], None]] = MappingProxyType({}),
     searching: Evaluator | None = None,
+    listen: Tick | None = None,
 ) -> list[Finalist]:
     """Networks as finalists of the job, not yet stored; see `tested_networks`."""
     architectures = [one.architecture for one in group]
@@ -317,7 +335,7 @@ def measured_networks(
         shop.searched,
         hardware,
         shop.spec,
-        shop.reporter.listen,
+        listen or shop.reporter.listen,
         held_out,
         may_fail,
         searching,
@@ -426,6 +444,8 @@ def _tell(shop: Workshop, found: FinalFront, record: FrontRecord) -> None:
         if limit.metric in ON_TARGET and measured and found.points and limit.metric not in broken:
             named = f"{limit.limit:g} {METRICS[limit.metric].unit}"
             shop.reporter.tell("info", f"All {count} measured networks keep the limit of {named} as measured.")
+    for text in _too_wide(found):
+        shop.reporter.tell("warning", text)
     if record.beyond:
         listed = {one.architecture_id for one in record.beyond}
         named = "; ".join(
@@ -441,6 +461,20 @@ def _tell(shop: Workshop, found: FinalFront, record: FrontRecord) -> None:
             f"More networks than the {count} that were measured have a fair chance to be on the front; a predictor of "
             "smaller errors (more hardware.networks) tells them apart.",
         )
+
+
+def _too_wide(found: FinalFront) -> list[str]:
+    """What to say of scores whose intervals hide differences that matter; of shares of samples the data's record says
+    it (`pipeline.inventory`)."""
+    said = []
+    for metric in {name: None for point in found.points for name in point.intervals}:
+        if metric not in METRICS or metric in (*ON_TARGET, *OF_SAMPLES):
+            continue
+        known = [point for point in found.points if metric in point.intervals]
+        pick = max if METRICS[metric].goal == "maximize" else min
+        best = pick(known, key=lambda point: point.metrics[metric])
+        said.append(too_wide(metric, best.intervals[metric]))
+    return [text for text in said if text is not None]
 
 
 def _finite(value: float) -> float | None:

@@ -162,7 +162,13 @@ def target_of_name(shop: Workshop, name: str) -> LatencyTable | Instrument:
         if target is None
         else RemoteBench(shop, target, setting.how, shop.spec.hardware.wait_minutes)
     )
-    return Instrument(bench, setting, RowStore(shop.reporter), write_fresh)
+    return Instrument(
+        bench,
+        setting,
+        RowStore(shop.reporter),
+        write_fresh,
+        lambda told: shop.reporter.doing(f"{told} on {name}"),
+    )
 
 
 def read(results: Results, metric: str) -> float:
@@ -261,9 +267,14 @@ def _fitted(shop: Workshop, metrics: Sequence[str], meter: Meter, table: Latency
     results = meter.measure(architectures, lambda done: shop.reporter.progress(begin + (1 - begin) * done))
     shop.reporter.stage(Stage.FIT_PREDICTORS)
     fitted: dict[str, Fitted] = {}
-    for metric in metrics:
+    for number, metric in enumerate(metrics):
+        shop.reporter.doing(f"the predictor of {metric} learns from {len(results)} networks")
         values = [read(one, metric) for one in results]
-        made = _judged(shop, metric, table if metric == "latency_ms" else None, architectures, values)
+
+        def part(done: float, number: int = number) -> None:
+            shop.reporter.progress((number + done) / len(metrics))
+
+        made = _judged(shop, metric, table if metric == "latency_ms" else None, architectures, values, part)
         if made is not None:
             fitted[metric] = made
     return fitted
@@ -275,13 +286,14 @@ def _judged(
     table: LatencyTable | None,
     architectures: list[Architecture],
     values: list[float],
+    progress: Callable[[float], None],
 ) -> Fitted | None:
     """The predictor of a metric if it is good enough; its report is told either way."""
     plan = shop.spec.hardware
     goal = METRICS[metric].goal
     try:
         made = fit_predictor(
-            shop.searched, table, architectures, values, plan.margin_quantile, goal, shop.spec.search.seed
+            shop.searched, table, architectures, values, plan.margin_quantile, goal, shop.spec.search.seed, progress
         )
     except ValueError as error:
         shop.reporter.tell("info", f"{metric} is measured for every network of the search: {error}")

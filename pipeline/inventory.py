@@ -11,6 +11,7 @@ import torch
 
 from job.spec import JobSpec
 from pipeline import samples
+from search.enough import too_few
 from service.store.records import DataRead, LeftOutRows, SplitRead
 from supernet.data import Dataset, Split
 from supernet.data.folders import HIDDEN
@@ -55,7 +56,7 @@ def read_of(spec: JobSpec, data: Dataset, described: Mapping[str, Any] | None = 
         mean=() if standardisation is None else standardisation.mean,
         std=() if standardisation is None else standardisation.std,
         preprocessing=_in_words(data),
-        remarks=(*(() if inventory is None else inventory.remarks), *copies(data)),
+        remarks=(*(() if inventory is None else inventory.remarks), *copies(data), *few(spec, data)),
     )
 
 
@@ -92,6 +93,14 @@ def copies(data: Dataset) -> tuple[str, ...]:
         for name, count in counts.items()
         if count
     )
+
+
+def few(spec: JobSpec, data: Dataset) -> tuple[str, ...]:
+    """What to say where too few validation samples choose among the networks (see `search.enough`)."""
+    split = data.validation
+    counts = [len(split)] if split.texts is None else [len(split), len(split.stored)]
+    asked = [one.metric for one in spec.objectives]
+    return tuple(said for said in (too_few(metric, counts) for metric in asked) if said is not None)[:1]
 
 
 def _keys(split: Split) -> list[bytes] | None:

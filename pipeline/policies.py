@@ -68,8 +68,10 @@ def sensitivity_of(shop: Workshop, evaluator: QuantizedEvaluator) -> Sequence[La
         raise JobFailed(f"The largest network cannot be quantized. {error}") from error
     candidates = candidates_of(space, largest)
     found = []
+    count = sum(not precision.is_full for precisions in candidates.values() for precision in precisions)
     for sensitivity in sensitivities(network, candidates, evaluator.examples):
         found.append(layer_sensitivity(sensitivity))
+        shop.reporter.doing(f"{len(found)} of {count} layers are quantized alone, to see what each of them costs")
         shop.reporter.listen()
     shop.reporter.record(SensitivityRecord(architecture_id=space.quantized(largest, 32).id, layers=tuple(found)))
     return found

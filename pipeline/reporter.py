@@ -18,6 +18,7 @@ from service.store.models import STAGES, Artifact, EvaluationRow, Finalist, Job,
 from service.store.records import FrontRecord, R, Record, StageBegan
 from service.store.session import Database, first_line
 from service.telemetry import Spans
+from service.waiting import duration
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -89,6 +90,7 @@ class Reporter:
         self._earlier: Mapping[Stage, Seconds] = {}
         self._items: tuple[int, int] | None = None
         self._stage = STAGES[0]
+        self._doing = ""
         self._stage_began = time.monotonic()
         self._pace = Pace(self._stage_began, 0.0)
         self._done = 0.0
@@ -128,6 +130,7 @@ class Reporter:
         """A stage begins, with this share of it already done by an earlier run."""
         before, seconds = self._stage, time.monotonic() - self._stage_began
         self._stage, self._stage_began, self._items = name, time.monotonic(), None
+        self._doing, self._done = "", done
         self._pace = Pace(self._stage_began, done)
 
         def write(session: Session) -> None:
@@ -198,8 +201,22 @@ class Reporter:
         finally:
             self._may_stop = False
 
-    def listen(self) -> None:
+    def doing(self, told: str) -> None:
+        """What the stage does now, as the end of a sentence: the log says it now and then (`where`)."""
+        self._doing = told
+
+    def where(self) -> tuple[Stage, float, str]:
+        """The stage, its seconds in this run, and a sentence that says how far it is; any thread may ask."""
+        stage, seconds, items, doing = self._stage, time.monotonic() - self._stage_began, self._items, self._doing
+        counted = "" if items is None else f", {items[0]:,} of {items[1]:,}"
+        told = f"Stage {stage} is {self._done:.0%} done after {duration(seconds)}{counted}"
+        return stage, seconds, f"{told}: {doing}." if doing else f"{told}."
+
+    def listen(self, done: float | None = None) -> None:
         """Hear whether the job is to be paused or cancelled, while nothing else happens.
+
+        Args:
+            done: share of something that is no share of the stage, so it moves nothing.
 
         Raises:
             Interrupted, LeaseLost: as `progress`.

@@ -11,12 +11,11 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from predictors.readings import MeasurementError, Results
-from predictors.setting import Effort, Setting
+from predictors.setting import Effort, Setting, Tick
 from predictors.tables import key_of
 from search_space.architecture import Architecture
 from search_space.inputs import IMAGES, INPUT, TEXTS, ImageInput, PairInput
@@ -40,7 +39,7 @@ class Bench(Protocol):
         """What numbers depend on besides the setting: device, cores, versions."""
 
     def measure(
-        self, models: Sequence[Path], settings: Sequence[Setting], effort: Effort, tick: Callable[[], None]
+        self, models: Sequence[Path], settings: Sequence[Setting], effort: Effort, tick: Tick
     ) -> list[Results | MeasurementError]:
         """Results for each file, or why there are none."""
 
@@ -155,18 +154,24 @@ class Specimen:
         return cls(subject, f"{copies} of {key_of(spec)}", layers, {INPUT: Sample((1, channels, size, size))})
 
 
+def _unsaid(text: str) -> None:
+    """Nobody listens."""
+
+
 @dataclass(frozen=True)
 class Instrument:
     """Measures specimens on a bench under a setting; what its store knows is not measured again.
 
     Attributes:
         write: makes the files.
+        says: hears in words how far it is.
     """
 
     bench: Bench
     setting: Setting
     store: LatencyStore
     write: NetworkWriter
+    says: Callable[[str], None] = _unsaid
 
     def measure(
         self, specimens: Sequence[Specimen], kind: str, effort: Effort, progress: Callable[[float], None]
@@ -185,15 +190,19 @@ class Instrument:
         found = self.store.known(place, kind, list(unique))
         missing = [specimen for subject, specimen in unique.items() if subject not in found]
         while missing:
-            done = len(found)
+            done, told = len(found), f"{len(found)} of {len(unique)} {kind}s are measured"
 
-            def written(files: int, done: int = done) -> None:
-                # Writing a file takes about as long as measuring it; how far a measurement is, it does not say.
+            def written(files: int, done: int = done, told: str = told) -> None:
+                # Writing a file takes about as long as measuring it.
+                self.says(f"{told}, {files} more are written")
                 progress((done + files / 2) / len(unique))
 
             with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
                 files = self._write_batch(missing, Path(folder), written)
-                measured = self.bench.measure(files, [self.setting], effort, partial(written, len(files)))
+                self.says(f"{told}, {len(files)} take turns")
+                half = len(files) / 2
+                tick = _part(progress, (done + half) / len(unique), half / len(unique))
+                measured = self.bench.measure(files, [self.setting], effort, tick)
             batch, missing = missing[: len(files)], missing[len(files) :]
             for specimen, results in zip(batch, measured, strict=True):
                 if isinstance(results, MeasurementError):
@@ -215,6 +224,18 @@ class Instrument:
                 break
             written(len(files))
         return files
+
+
+def _part(progress: Callable[[float], None], begin: float, width: float) -> Tick:
+    """Tells of a part of what progress hears; where the share of that part is not known, it stays where it was."""
+    at = 0.0
+
+    def tick(done: float | None = None) -> None:
+        nonlocal at
+        at = at if done is None else done
+        progress(begin + width * at)
+
+    return tick
 
 
 def digest(value: Any) -> str:

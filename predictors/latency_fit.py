@@ -48,6 +48,7 @@ def fit_predictor(
     quantile: float,
     goal: Goal,
     seed: int,
+    progress: Callable[[float], object] = lambda done: None,
 ) -> Fitted:
     """A predictor of one metric, and its errors on networks that were held out.
 
@@ -55,6 +56,7 @@ def fit_predictor(
         table: latencies of the space's layers, if they were measured.
         values: measured, one for each architecture.
         quantile: quantile of the relative errors, that becomes the margin.
+        progress: hears the share of the judging that is done; may raise to stop.
 
     Raises:
         ValueError: too few different architectures to judge it.
@@ -66,7 +68,7 @@ def fit_predictor(
     is_rate = goal == "maximize"
     # Times add up over layers and rates do not, so a rate is learned as the time that it takes.
     times = [1 / value for value in values] if is_rate else list(values)
-    report = cross_validated(make, architectures, times, seed=seed)
+    report = cross_validated(make, architectures, times, seed=seed, progress=progress)
     predictor = make()
     predictor.fit(architectures, times)
     shown = _of_rates(report) if is_rate else report

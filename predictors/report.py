@@ -143,6 +143,7 @@ def cross_validated(
     values: Sequence[float] | np.ndarray,
     folds: int = FOLDS,
     seed: int = 0,
+    progress: Callable[[float], object] = lambda done: None,
 ) -> Report:
     """The report of K-fold validation: every example gets its prediction from a predictor that did not see it.
 
@@ -151,6 +152,7 @@ def cross_validated(
 
     Args:
         make: a new predictor each time.
+        progress: hears the share of the folds that is done; may raise to stop.
 
     Raises:
         ValueError: fewer than 4 examples of different architectures.
@@ -168,6 +170,7 @@ def cross_validated(
         predictor = make()
         predictor.fit([architectures[i] for i in rest.tolist()], numbers[rest])
         mean[held], std[held] = predictor.predict([architectures[i] for i in held.tolist()])
+        progress((fold + 1) / folds)
     smallest = len(numbers) - int(np.bincount(fold_of).max())
     return Report.of(numbers, mean, std, smallest, f"{folds} folds")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NotRequired, TypedDict
+from typing import NotRequired, Protocol, TypedDict
 
 from predictors.runtime import Runtime
 from predictors.targets import DEFAULT_TARGET, RUNTIMES
@@ -55,6 +55,21 @@ class Setting:
     def with_threads(self, threads: int) -> Setting:
         """The same with another number of threads."""
         return replace(self, threads=threads)
+
+
+class Tick(Protocol):
+    """Hears, again and again, that a measurement goes on."""
+
+    def __call__(self, done: float | None = None) -> None:
+        """May raise to stop.
+
+        Args:
+            done: share that is measured; None: it is not known.
+        """
+
+
+def unheard(done: float | None = None) -> None:
+    """Nobody listens."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,8 @@
 """How long a job will take and what it will store, from what earlier jobs took on this installation.
 
-A stage's work is counted (examples x multiply-accumulates of the largest network in a training, networks x those in a
-search), and earlier jobs say how many seconds a unit took. Jobs of the same family count; without any, all do, and it
-is said. What no earlier job tells is counted (`service.counted`) for whoever asks before a job begins. A running job
-goes by its own pace instead.
+A stage's work is counted from the job's options (`service.work`), and earlier jobs say how many seconds a unit took.
+Jobs of the same family count; without any, all do, and it is said. What no earlier job tells is counted at this
+machine's pace (`service.counted`) for whoever asks before a job begins. A running job goes by its own pace instead.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from pydantic import BaseModel, Field
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from job.healing_spec import HealingSpec
 from job.spec import JobSpec
 from job.versions import read_job
 from service.counted import UNSURE as COUNTED_UNSURE
-from service.counted import Counted, likely_examples, pace
-from service.store import records
-from service.store.models import EvaluationRow, Job, JobState, Stage, TrainedSupernet
+from service.counted import likely_examples, pace
+from service.store import measuring, records
+from service.store.models import EvaluationRow, Finalist, Job, JobState, Stage, TrainedSupernet
 from service.store.records import StageBegan
+from service.work import TERMS, Had, Work
 
 if TYPE_CHECKING:
     from search_space.space import SearchSpace
@@ -37,6 +36,8 @@ UNSURE = 2.0
 # The supernet, and two checkpoints of weights and two moments each, while one takes the other's place.
 COPIES = 1 + 2 * 3
 FLOAT_BYTES = 4
+# What an estimate calls the time after the job, in which its files are written and verified.
+EXPORT = "export"
 
 
 class StageTime(BaseModel):
@@ -68,34 +69,38 @@ class _Past:
 
     family: str
     seconds: dict[str, float]
-    work: dict[str, float]
+    work: dict[str, float | None]
     examples: float | None
     data: dict[str, object]
 
 
-def estimate(session: Session, spec: JobSpec, examples: int | None, *, count: bool = False) -> EstimateOut:
+def estimate(
+    session: Session, spec: JobSpec, examples: int | None, *, count: bool = False, exports: int = 0
+) -> EstimateOut:
     """Estimate a job that has not trained yet.
 
     Args:
         examples: for training; None: as many as an earlier job on the same data had, or as the size of files tells.
         count: whether stages of which no earlier job tells are counted.
+        exports: formats that are exported once it has ended.
     """
-    space = spec.space()
-    past = _past(session)
+    space, tables = spec.space(), _tables(session)
+    past = _past(session, tables)
     same = [one for one in past if one.family == spec.supernet.family]
     used = same or past
     data = _data(spec)
     if examples is None:
         examples = next((round(one.examples) for one in past if one.data == data and one.examples), None)
     likely = likely_examples(spec) if examples is None and count else examples
-    work = _work(spec, _macs(space), likely)
-    found = {stage: None if units is None else _stage_time(stage, units, used) for stage, units in work.items()}
-    missing = [stage for stage, time in found.items() if time is None or not used] if count else []
-    if missing:
-        counted = Counted(spec, space, likely, pace())
-        found |= {stage: _counted(stage, counted) for stage in missing}
+    work = Work(spec, space, likely, tables=tables)
+    found = {stage: _stage_time(stage, work, used) for stage in TERMS}
+    missing = [stage for stage, time in found.items() if time is None] if count else []
+    here = Work(spec, space, likely, pace(), tables, exports=exports) if missing or exports else work
+    found |= {stage: _counted(stage, here.seconds(stage)) for stage in missing}
     times = [time for time in found.values() if time is not None]
     unknown = [stage for stage, time in found.items() if time is None]
+    if exports and (written := _counted(EXPORT, here.exporting)) is not None:
+        times.append(written)
     known = bool(times) and not unknown
     told = [
         _past_told(used, bool(same), spec.supernet.family),
@@ -132,90 +137,68 @@ def _counted_told(stages: Sequence[str], only_these: bool) -> str:
     )
 
 
-def _counted(stage: str, counted: Counted) -> StageTime | None:
-    seconds = counted.seconds(stage)
+def _counted(stage: str, seconds: float | None) -> StageTime | None:
     if seconds is None:
         return None
     return StageTime(stage=stage, seconds=seconds, low=seconds / COUNTED_UNSURE, high=seconds * COUNTED_UNSURE)
 
 
-def _work(spec: JobSpec, macs: int, examples: int | None) -> dict[str, float | None]:
-    """Units of work by stage; None: not known."""
-    trained: float | None = spec.training.epochs * examples * macs if examples is not None else None
-    if spec.supernet.reuse is not None or spec.training.epochs == 0:
-        trained = 0.0
-    return {
-        Stage.PREPARE_DATA: 1.0,
-        Stage.TRAIN_SUPERNET: trained,
-        Stage.MEASURE_HARDWARE: 1.0,
-        Stage.FIT_PREDICTORS: 1.0,
-        Stage.SEARCH: float(spec.search.evaluations * macs),
-        Stage.MEASURE_FINALISTS: 1.0,
-        **({} if spec.quantization is None else {Stage.MEASURE_BASELINES: float(_baselines(spec) * macs)}),
-        **({} if spec.healing is None else {Stage.HEAL: _healing_work(spec, spec.healing, macs)}),
-    }
-
-
-def _baselines(spec: JobSpec) -> int:
-    """Networks that baselines take: those that the search for the best one scores."""
-    return 0 if spec.quantization is None else spec.quantization.baseline_evaluations
-
-
-def _healing_work(spec: JobSpec, part: HealingSpec, macs: int) -> float | None:
-    """Examples of all networks times multiply-accumulates; None: the budget is minutes, or tokens of unknown length."""
-    batch, length = part.batch_size or spec.training.batch_size, getattr(part.data or spec.data, "length", None)
-    if part.minutes is not None or (part.tokens is not None and length is None):
+def _stage_time(stage: Stage, work: Work, used: Sequence[_Past]) -> StageTime | None:
+    """What earlier jobs say of a stage; None: nothing."""
+    units = work.units(stage)
+    if units is None:
         return None
-    count = len(part.networks) if not isinstance(part.networks, str) else part.most if part.networks == "front" else 1
-    steps = part.num_steps(batch, length)
-    assert steps is not None
-    return float(count * steps * batch * macs)
-
-
-def _stage_time(stage: str, units: float, used: Sequence[_Past]) -> StageTime | None:
-    rates = [one.seconds[stage] / one.work[stage] for one in used if one.work.get(stage) and stage in one.seconds]
-    if units == 0:
+    rates = [
+        one.seconds[stage] / units_then for one in used if (units_then := one.work[stage]) and stage in one.seconds
+    ]
+    # A stage that has nothing to do but begin, and that no earlier job had, is one that such jobs skip.
+    if units == 0 or (used and not rates and work.only_starts(stage)):
         return StageTime(stage=stage, seconds=0, low=0, high=0)
-    if not rates and stage in (Stage.TRAIN_SUPERNET, Stage.SEARCH, Stage.MEASURE_BASELINES, Stage.HEAL):
+    if not rates:
         return None
-    if not rates:  # a stage that no earlier job had is one that such jobs skip
-        return StageTime(stage=stage, seconds=0, low=0, high=0)
     usual = median(rates) * units
     low, high = (min(rates) * units, max(rates) * units) if len(rates) > 1 else (usual / UNSURE, usual * UNSURE)
     return StageTime(stage=stage, seconds=usual, low=low, high=high)
 
 
-def _past(session: Session) -> list[_Past]:
+def _tables(session: Session) -> frozenset[str]:
+    return frozenset(target.name for target in measuring.targets(session) if target.kind == "table")
+
+
+def _past(session: Session, tables: frozenset[str]) -> list[_Past]:
     jobs = session.scalars(
         select(Job).where(Job.state == JobState.SUCCEEDED).order_by(Job.created_at.desc()).limit(LOOKED_AT)
     ).all()
     found = []
     for job in jobs:
         try:
-            found.append(_of_job(session, job))
+            found.append(_of_job(session, job, tables))
         except ValueError:
             continue  # a job that this version cannot read any more says nothing
     return found
 
 
-def _of_job(session: Session, job: Job) -> _Past:
+def _of_job(session: Session, job: Job, tables: frozenset[str]) -> _Past:
     spec = read_job(job.spec)
-    macs = _macs(spec.space())
     supernet = session.get(TrainedSupernet, job.id)
     examples = None
-    work: dict[str, float] = dict.fromkeys((Stage.PREPARE_DATA, Stage.MEASURE_HARDWARE, Stage.FIT_PREDICTORS), 1.0)
-    work[Stage.MEASURE_FINALISTS] = 1.0
     if supernet is not None and spec.training.epochs:
-        seen = float(supernet.step * spec.training.batch_size)
-        work[Stage.TRAIN_SUPERNET], examples = seen * macs, seen / spec.training.epochs
-    evaluated = session.scalar(select(func.count()).where(EvaluationRow.job_id == job.id)) or 0
-    work[Stage.SEARCH] = float(evaluated * macs)
-    if spec.quantization is not None:
-        work[Stage.MEASURE_BASELINES] = float(_baselines(spec) * macs)
-    healed = records.healed_of(session, job.id).values()
-    if spec.healing is not None and healed:
-        work[Stage.HEAL] = float(sum(one.examples for one in healed) * macs)
-    return _Past(spec.supernet.family, _seconds(session, job), work, examples, _data(spec))
+        examples = supernet.step * spec.training.batch_size / spec.training.epochs
+    healed = len(records.healed_of(session, job.id))
+    had = Had(_count(session, EvaluationRow, job), _count(session, Finalist, job), healed or None)
+    work = Work(spec, spec.space(), None if examples is None else round(examples), tables=tables, had=had)
+    return _Past(
+        spec.supernet.family,
+        _seconds(session, job),
+        {stage: work.units(stage) for stage in TERMS},
+        examples,
+        _data(spec),
+    )
+
+
+def _count(session: Session, of: type[EvaluationRow | Finalist], job: Job) -> int | None:
+    """Rows of a job; None: it has none, so its options tell."""
+    return session.scalar(select(func.count()).where(of.job_id == job.id)) or None
 
 
 def _seconds(session: Session, job: Job) -> dict[str, float]:
@@ -229,12 +212,6 @@ def _seconds(session: Session, job: Job) -> dict[str, float]:
 
 def _data(spec: JobSpec) -> dict[str, object]:
     return spec.data.model_dump(include={"source", "path", "limit", "length"})
-
-
-def _macs(space: SearchSpace) -> int:
-    from predictors.cost import macs
-
-    return max(1, macs(space, space.largest()))
 
 
 def _params(space: SearchSpace) -> int:

@@ -127,6 +127,8 @@ def _show(plan: dict[str, Any]) -> None:
             else Text.assemble("--set\n", plain(f"{decision['change']}=...")),
         )
     console.print(table)
+    for text in plan["warnings"]:
+        console.print(plain(text, "yellow"))
     takes = plan["estimate"]
     if takes["seconds"] is not None:
         console.print(plain(f"Takes {between(takes['low'], takes['high'])}."))

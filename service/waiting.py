@@ -62,7 +62,7 @@ def _machines(session: Session, job: Job, seconds: float) -> str | None:
     ranks = ", ".join(map(str, lacking[:NAMED])) + (f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else "")
     return (
         f"It trains on {stored.hosts} machines and takes no worker until all are there: "
-        f"run `winnow join {job.id} --rank N` for N = {ranks}. It has waited for {_duration(seconds)}."
+        f"run `winnow join {job.id} --rank N` for N = {ranks}. It has waited for {duration(seconds)}."
     )
 
 
@@ -70,7 +70,7 @@ def _sentence(
     job: Job, seconds: float, workers: Sequence[WorkerNode], holders: Mapping[str, tuple[str, str]], place: int
 ) -> str:
     began = "" if job.state == JobState.QUEUED and job.started_at is None else "Its worker went away. "
-    since = f"It has waited for {_duration(seconds)}."
+    since = f"It has waited for {duration(seconds)}."
     if not workers:
         return f"{began}No worker is there; `winnow worker` starts one. {since}"
     able = [worker for worker in workers if nodes.meets(job, worker)]
@@ -93,7 +93,8 @@ def _needs(job: Job) -> str:
     return ", ".join([*needs, *(f"label {label}" for label in job.needs_labels)])
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as people say them, roughly."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = seconds / 60

@@ -59,6 +59,7 @@ from supernet import distributed
 from supernet.flat import load_tensors
 from supernet.network import Supernet
 from workers.files import open_paths
+from workers.herald import Herald
 from workers.job_log import JobLines
 from workers.logs import configure_logging
 from workers.reasons import reason_of
@@ -90,7 +91,8 @@ def run_job(database: Database, settings: Settings, job_id: str, epoch: int) -> 
     with heard(spans_of(settings, "worker"), mirror_of(settings, database, job)) as (spans, mirror):
         weights = weights_of(read_job(job.spec))
         reporter = Reporter(database, job_id, epoch, spans, weights=weights, mirror=mirror)
-        perform(job, reporter, settings, device, group)
+        with Herald(reporter.where):
+            perform(job, reporter, settings, device, group)
 
 
 def bring_uploads(database: Database, settings: Settings, job_id: str) -> None:

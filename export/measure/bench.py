@@ -28,7 +28,7 @@ from export.measure.answers import Energy, LoadedNetwork, Timed, Warm
 from export.measure.machine import affinity, available_memory_bytes, clocks, describe_machine
 from export.measure.spread import Block, half_width, summary
 from predictors.readings import Clocks, MeasurementError, Reading, Results, RuntimeFacts
-from predictors.setting import Effort, Setting
+from predictors.setting import Effort, Setting, Tick, unheard
 
 MAX_WARM_UP_SECONDS = 2.0
 # A runtime holds the file, its own copy of the weights, and activations.
@@ -37,6 +37,8 @@ TIMEOUT_SECONDS = 300.0
 # How often it is looked whether somebody else still measures.
 LOCK_SECONDS = 0.1
 ENERGY_SECONDS = 0.5
+# Share of a measurement in which networks are loaded and warmed up, and most that blocks say of one that is not done.
+LOADED, MOST_OF_BLOCKS = 0.2, 0.9
 # Whether a series is done is asked again when it has so many times the blocks.
 JUDGED_AGAIN = 1.2
 
@@ -72,13 +74,13 @@ def measure_many(
     effort: Effort,
     *,
     timeout_seconds: float = TIMEOUT_SECONDS,
-    tick: Callable[[], None] = lambda: None,
+    tick: Tick = unheard,
 ) -> list[Results | MeasurementError]:
     """Latency of several networks, measured in turns. One that cannot be measured gives its error.
 
     Args:
         timeout_seconds: most time in which a measuring process may be silent.
-        tick: called between blocks; it may raise to stop.
+        tick: called between blocks with the share that is done; it may raise to stop.
     """
     with one_at_a_time(tick):
         try:
@@ -88,16 +90,20 @@ def measure_many(
                 return [MeasurementError(f"Measuring {models[0].name} {ended}")]
         # One of them ended the process: each alone shows which.
         alone: list[Results | MeasurementError] = []
-        for model in models:
+        for number, model in enumerate(models):
+
+            def part(done: float | None = None, number: int = number) -> None:
+                tick((number + (done or 0.0)) / len(models))
+
             try:
-                alone += _measure_together([model], settings, effort, timeout_seconds, tick)
+                alone += _measure_together([model], settings, effort, timeout_seconds, part)
             except _ProcessEnded as ended:
                 alone.append(MeasurementError(f"Measuring {model.name} {ended}"))
         return alone
 
 
 @contextlib.contextmanager
-def one_at_a_time(tick: Callable[[], None] = lambda: None) -> Iterator[None]:
+def one_at_a_time(tick: Callable[[], None] = unheard) -> Iterator[None]:
     """Holds this machine's lock of measuring: two measurements at once would measure each other.
 
     Args:
@@ -258,6 +264,11 @@ class Series:
         self.judged_at = len(self.blocks)
         return half_width(self.blocks) <= effort.width
 
+    def share(self, effort: Effort) -> float:
+        """About how much of it is measured, while it is not done."""
+        blocks = min(MOST_OF_BLOCKS, len(self.blocks) / max(1, effort.blocks))
+        return min(1.0, max(blocks, self.seconds / effort.max_seconds))
+
     def add_blocks(self, children: Sequence[Child], effort: Effort) -> None:
         """One block in every process."""
         began = time.monotonic()
@@ -311,7 +322,7 @@ def _measure_together(
     settings: Sequence[Setting],
     effort: Effort,
     timeout_seconds: float,
-    tick: Callable[[], None],
+    tick: Tick,
 ) -> list[Results | MeasurementError]:
     errors: dict[int, MeasurementError] = {}
     before = clocks()
@@ -320,10 +331,11 @@ def _measure_together(
         while unfinished := [each for each in series if not each.is_done(effort)]:
             for each in unfinished:
                 each.add_blocks(children, effort)
-                tick()
+                begun = sum(one.share(effort) for one in unfinished)
+                tick(LOADED + (1 - LOADED) * (len(series) - len(unfinished) + begun) / len(series))
         for each in series:
             each.add_energy(children[0], effort)
-            tick()
+            tick(1.0)
     after = clocks()
     return [
         errors.get(i) or [each.result(before, after) for each in series if each.model == i] for i in range(len(models))
@@ -337,24 +349,25 @@ def start_series(
     effort: Effort,
     errors: dict[int, MeasurementError],
     timeout_seconds: float = TIMEOUT_SECONDS,
-    tick: Callable[[], None] = lambda: None,
+    tick: Tick = unheard,
 ) -> tuple[list[Child], list[Series]]:
     """Fresh processes, and every network under every setting loaded and warmed up in each of them.
 
     Args:
         stack: ends the processes.
         errors: by position of the network, gets those that cannot be measured.
+        tick: hears the share of the measurement that is done by then.
     """
     num_processes = _fitting_processes(models, effort.processes, errors)
     children = [stack.enter_context(Child(timeout_seconds)) for _ in range(num_processes)]
-    series = _load(children, models, settings, errors)
-    for each in series:
+    series = _load(children, models, settings, errors, lambda share: tick(LOADED / 2 * share))
+    for number, each in enumerate(series, 1):
         for child, handle in zip(children, each.handles, strict=True):
             seconds = min(MAX_WARM_UP_SECONDS, effort.max_seconds)
             said = child.warm(handle, each.phase, seconds)
             each.warm_up_runs += said["runs"]
             each.memory_bytes = max(each.memory_bytes, said["memory_bytes"])
-            tick()
+            tick(LOADED / 2 * (1 + number / len(series)))
     return children, series
 
 
@@ -387,9 +400,11 @@ def _load(
     models: Sequence[Path],
     settings: Sequence[Setting],
     errors: dict[int, MeasurementError],
+    tick: Callable[[float], None],
 ) -> list[Series]:
     series: list[Series] = []
     for i, model in enumerate(models):
+        tick(i / len(models))
         if i in errors:
             continue
         loaded: list[Series] = []

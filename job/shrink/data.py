@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from job.data_spec import DataSpec
 from job.paths import POLICY
 from job.shrink.decisions import Decision, Undecided
 from plugins.kinds import SOURCES
@@ -16,6 +17,7 @@ from supernet.data.errors import DataError
 from supernet.data.folders import PICTURES, is_hidden
 from supernet.data.image_layout import Layout
 from supernet.data.options import DataKind
+from supernet.data.parts import TEST, TRAIN, VALIDATION
 from supernet.data.sources.images.options import ImagesOptions
 
 TABLES = frozenset({".tsv", ".csv"})
@@ -34,6 +36,7 @@ class Data:
         kind: what it holds; None where its columns decide.
         classes: folders of images that are classes; None where that is not known without reading.
         examples: files of images; None where that is not known without reading.
+        parts: files of images of each part of the folder, by its role; empty where that is not known.
     """
 
     source: str
@@ -42,6 +45,7 @@ class Data:
     classes: int | None
     examples: int | None
     decisions: tuple[Decision, ...]
+    parts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -77,6 +81,26 @@ def read_data(text: str) -> Data:
     return _of_kind(kind, path, counts[kind], whole=looked < LOOKED_AT)
 
 
+def validation_samples(data: Data, options: DataSpec) -> int | None:
+    """About how many samples the search ranks on; None where that is not known without reading.
+
+    Args:
+        options: the data part of the job.
+    """
+    share: float = getattr(options, "validation_share", 0.0)
+    if data.path is None:
+        learned = options.likely_examples(0)
+        return None if learned is None else round(learned * share / (1 - share))
+    if TRAIN not in data.parts or options.source != "images":
+        return None
+    if VALIDATION in data.parts:
+        return data.parts[VALIDATION]
+    left = data.parts[TRAIN]
+    if TEST not in data.parts:
+        left -= round(left * getattr(options, "test_share", 0.0))
+    return round(min(left, getattr(options, "limit", None) or left) * share)
+
+
 def _built_in(text: str) -> Data:
     options = SOURCES.every_options()
     without_path = [name for name, module in options.items() if "path" not in module.OPTIONS.model_fields]
@@ -97,17 +121,27 @@ def _of_kind(kind: str, path: Path, files: int, *, whole: bool) -> Data:
 
     if kind == "images":
         try:
-            classes = len(Layout.of(path, ImagesOptions(path=str(path))).classes()) if path.is_dir() else 0
+            layout = Layout.of(path, ImagesOptions(path=str(path))) if path.is_dir() else None
+            classes = 0 if layout is None else len(layout.classes())
         except DataError as error:
             raise Undecided(f"{path} holds images, and one folder for each class is needed: {error}") from None
         if not classes:
             raise Undecided(f"{path} is one image; one folder for each class is needed.")
-        return Data("images", path, "image", classes, files if whole else None, said("images"))
+        parts = _parts(layout) if layout is not None and whole else {}
+        return Data("images", path, "image", classes, files if whole else None, said("images"), parts)
     if kind == "tables":
         return Data("labelled_text", path, "labelled text", None, None, said("labelled_text"))
     if kind == "records":
         return Data("huggingface", path, None, None, None, said("huggingface"))
     return Data("text", path, "text", None, None, said("text"))
+
+
+def _parts(layout: Layout) -> dict[str, int]:
+    """Files of images of each part, by its role; the folders of other parts are none of the training's."""
+    found = {role: _kinds(folder)[0]["images"] for role, folder in layout.folders.items()}
+    if layout.folders[TRAIN] == layout.root:
+        found[TRAIN] -= sum(count for role, count in found.items() if role != TRAIN)
+    return found
 
 
 def _kinds(path: Path) -> tuple[Counter[str], int]:

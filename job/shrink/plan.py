@@ -18,13 +18,14 @@ from typing import Any
 from job.defaults import merge
 from job.formats import Subject, refusal
 from job.healing_spec import BUDGETS, DEFAULT_STEPS, refuse_without_parent
-from job.shrink.data import Data, read_data
+from job.shrink.data import Data, read_data, validation_samples
 from job.shrink.decisions import Decision, Undecided
 from job.shrink.model import Model, read_model
 from job.shrink.spec import THIS, ShrinkSpec
 from job.spec import JobSpec
 from predictors.cost import macs
 from predictors.targets import RUNTIMES, TargetName
+from search.enough import too_few
 from search.metrics import ON_TARGET
 from search_space import plugins
 from search_space.inputs import ImageInput, Input, TokenInput
@@ -61,6 +62,7 @@ class Plan:
         rule: which network of the front is meant, as an export takes it.
         examples: that the data hold; None where nobody knows without reading them.
         decisions: what nobody said, with reasons.
+        warnings: what to know of the data before the job begins.
     """
 
     job: dict[str, Any]
@@ -68,6 +70,7 @@ class Plan:
     rule: dict[str, Any]
     examples: int | None
     decisions: tuple[Decision, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def make_plan(asked: ShrinkSpec) -> Plan:
@@ -99,7 +102,15 @@ def make_plan(asked: ShrinkSpec) -> Plan:
     decisions += _budget(spec, job)
     decisions.append(_healing_told(spec))
     rule = {"pick": "as_good", "under": dict(asked.under)}
-    return Plan(job, spec, rule, data.examples, tuple(_untouched(decisions, asked.changes)))
+    return Plan(job, spec, rule, data.examples, tuple(_untouched(decisions, asked.changes)), _warnings(data, spec))
+
+
+def _warnings(data: Data, spec: JobSpec) -> tuple[str, ...]:
+    """That few samples decide, as far as it is known before the data are read."""
+    count = validation_samples(data, spec.data)
+    asked = [one.metric for one in spec.objectives]
+    said = [] if count is None else [too_few(metric, [count], "about ") for metric in asked]
+    return tuple(text for text in said if text is not None)[:1]
 
 
 def _with_preset(model: Model, data: Data, changes: dict[str, Any]) -> Model:

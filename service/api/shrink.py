@@ -49,7 +49,8 @@ class PlanOut(BaseModel):
     job: dict[str, Any] = Field(description="The job, as `POST /v1/jobs` takes it.")
     rule: dict[str, Any] = Field(description="The network to export, as `POST /v1/jobs/{id}/exports` takes it.")
     decisions: list[DecisionOut] = Field(description="Every decision, in the order of the table.")
-    estimate: EstimateOut = Field(description="Time and disk that the job takes.")
+    warnings: list[str] = Field(description="What to know of the data before the job begins.")
+    estimate: EstimateOut = Field(description="Time and disk that the job and its export take.")
 
 
 @router.post("", dependencies=[WRITE])
@@ -73,5 +74,6 @@ def shrink(asked: Asked, session: SessionDep) -> PlanOut:
         job=plan.job,
         rule=plan.rule,
         decisions=[DecisionOut.model_validate(decision) for decision in plan.decisions],
-        estimate=estimate(session, plan.spec, plan.examples, count=True),
+        warnings=list(plan.warnings),
+        estimate=estimate(session, plan.spec, plan.examples, count=True, exports=max(1, len(asked.formats))),
     )

@@ -166,6 +166,20 @@ def test_a_language_model_has_a_prefill_and_with_torch_a_decode(tmp_path):
     assert prefill["time_to_first_token_ms"] == prefill["median_ms"]
 
 
+def test_a_measurement_says_how_far_it_is(tmp_path):
+    space = load_family("mobilenet", "digits")
+    inputs = torch.zeros(1, 1, 8, 8)
+    ends = (space.smallest(), space.largest())
+    paths = [written(tmp_path / str(number), space, one, inputs, Setting()) for number, one in enumerate(ends)]
+    heard = []
+    # While somebody else measures on this machine, nothing is known of the share.
+    measure_many(paths, [Setting()], LITTLE, tick=lambda done=None: done is not None and heard.append(done))
+    assert heard == sorted(heard)
+    assert heard[0] < 0.1
+    assert heard[-1] == 1
+    assert len(set(heard)) > 5
+
+
 def test_whoever_waits_for_another_measurement_can_be_stopped() -> None:
     from export.measure.bench import one_at_a_time
 

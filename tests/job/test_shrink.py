@@ -56,6 +56,40 @@ class TestWhatIsDecided:
     def test_without_limits_the_cheapest_that_is_as_good_is_meant(self) -> None:
         assert plan("mobilenet/digits", "digits").rule == {"pick": "as_good", "under": {}}
 
+    @pytest.mark.parametrize(
+        ("parts", "changes", "count"),
+        [
+            ({"": 25}, {}, 4),  # of 50 files 10 are for tests, and a tenth of the rest validates
+            ({"train/": 25, "val/": 30}, {}, 60),
+            ({"train/": 25, "val/": 100}, {}, None),
+            ({"": 500}, {}, 80),
+            ({"": 500}, {"validation_share": 0.2}, None),
+            ({"": 500}, {"validation_share": 0.2, "limit": 100}, 20),
+        ],
+    )
+    def test_few_samples_that_decide_are_said_before_the_job(
+        self, tmp_path: Path, parts: dict[str, int], changes: dict[str, object], count: int | None
+    ) -> None:
+        for part, files in parts.items():
+            for name in ("cat", "dog"):
+                folder = tmp_path / "pets" / part / name
+                folder.mkdir(parents=True)
+                for number in range(files):
+                    (folder / f"{number}.png").write_bytes(b"")
+
+        found = plan("mobilenet/cifar", str(tmp_path / "pets"), changes={"data": changes})
+
+        assert [text.split(" validation")[0] for text in found.warnings] == (
+            [] if count is None else [f"Only about {count}"]
+        )
+
+    def test_enough_samples_and_what_is_not_known_are_no_warning(self, tmp_path: Path) -> None:
+        assert plan("mobilenet/digits", "digits").warnings == ()
+        assert plan("mobilenet/digits", "digits", changes={"data": {"validation_share": 0.01}}).warnings
+        (tmp_path / "rows.tsv").write_text("one\t0\ntwo\t1\n")
+        changes = {"supernet": {"classes": 2}}
+        assert plan("bert/tiny", str(tmp_path / "rows.tsv"), changes=changes).warnings == ()
+
     def test_what_is_said_otherwise_is_no_decision_any_more(self) -> None:
         asked = {"training": {"epochs": 3}, "search": {"evaluations": 60}}
 

@@ -70,7 +70,10 @@ class MemoryReporter:
         finally:
             self.may_stop = False
 
-    def listen(self) -> None:
+    def doing(self, told: str) -> None:
+        self.told.append(("doing", {"text": told}))
+
+    def listen(self, done: float | None = None) -> None:
         self.progress(0.0)
 
     def transact(self, _write: Callable[[Any], Any]) -> Any:

@@ -17,6 +17,7 @@ from pipeline.hardware import Hardware
 from pipeline.workshop import JobFailed, Workshop
 from predictors.latency_fit import Fitted
 from search.evaluation import Evaluation
+from search.final_front import FinalFront
 from search.metrics import Source
 from search_space.architecture import Architecture
 from service.store.records import FrontRecord
@@ -105,6 +106,28 @@ def test_networks_are_measured_until_the_front_is_stable(tmp_path, monkeypatch, 
     every = [one.id for one in found.networks if found.true[one.id] <= 4]
     true = [name for name in every if not any(dominates(found, other, name) for other in every)]
     assert len(set(true) & set(ids)) >= 0.8 * len(true)
+
+
+@pytest.mark.parametrize(("high", "warnings"), [(21.0, 0), (25.0, 1)])
+def test_a_wide_interval_of_the_best_perplexity_is_said(high: float, warnings: int) -> None:
+    space = JobSpec.model_validate({"recipe": "bignas"}).supernet.space()
+    # Only the best network's interval counts, and latency has nothing to do with examples.
+    points = [
+        Evaluation(
+            architecture,
+            {"perplexity": perplexity, "latency_ms": 1.0},
+            intervals={"perplexity": ends, "latency_ms": (0.5, 1.5), "test_perplexity": (1.0, 9.0)},
+        )
+        for architecture, perplexity, ends in (
+            (space.smallest(), 40.0, (20.0, 80.0)),
+            (space.largest(), 20.0, (20.0, high)),
+        )
+    ]
+    said = front._too_wide(
+        FinalFront(points=points, rivals=[], beaten=[], beyond=[], knee=None, hypervolume=0, worst={})
+    )
+    assert len(said) == warnings
+    assert all("perplexity of the best network" in text for text in said)
 
 
 def test_what_breaks_a_limit_as_measured_is_beside_the_front_with_by_how_much(tmp_path, monkeypatch) -> None:

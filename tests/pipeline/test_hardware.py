@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,7 +25,7 @@ from service import targets
 from service.jobs import submit
 from service.settings import Settings
 from service.store import leases, queries
-from service.store.models import Job
+from service.store.models import Job, Stage
 from service.store.session import Database
 from tests.pipeline.bench import heard
 from tests.pipeline.test_layer_tables import PricedBench
@@ -141,6 +142,43 @@ def test_an_uploaded_table_prices_and_has_nothing_to_measure(shop_of: Make, data
 def test_a_job_without_a_target_measures_no_hardware(shop_of: Make) -> None:
     goals = [{"metric": "accuracy"}, {"metric": "macs"}]
     assert prepare_hardware(shop_of(Place("idle"), objectives=goals)) == Hardware()
+
+
+class Ticking(Place):
+    """Says how far each measurement is."""
+
+    def measure(self, models: Any, settings: Any, effort: Any, tick: Any) -> Any:
+        for tenth in range(11):
+            tick(tenth / 10)
+        return super().measure(models, settings, effort, tick)
+
+
+def test_the_stage_moves_while_networks_are_measured_and_says_what_and_where(
+    shop_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = shop_of(Ticking("a slow machine"), hardware={"networks": 20})
+    shares: list[float] = []
+    learned: list[float] = []
+    told: list[str] = []
+    progress = shop.reporter.progress
+
+    def seen(done: float, *, force: bool = False) -> None:
+        progress(done, force=force)
+        if shop.reporter.now_in == Stage.FIT_PREDICTORS:
+            learned.append(done)
+        if shop.reporter.now_in == Stage.MEASURE_HARDWARE:
+            shares.append(done)
+            told.append(shop.reporter.where()[2])
+
+    monkeypatch.setattr(shop.reporter, "progress", seen)
+    prepare_hardware(shop)
+    assert shares == sorted(shares)
+    # Of layers and of networks alike, no measurement stands still.
+    assert max(later - earlier for earlier, later in itertools.pairwise(shares)) < 0.1
+    assert shares[-1] == pytest.approx(1)
+    assert learned == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])  # the folds that judge the predictor
+    for what in ("0 of 20 networks are measured, 20 take turns on cpu-onnxruntime", "layers are measured", "probes"):
+        assert any(what in one for one in told), what
 
 
 class Tokens:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.inventory import read_of, said_of_data
+from pipeline.inventory import few, read_of, said_of_data
 from pipeline.materials import decoding_of, prepare_data
 from pipeline.stages import run
 from service.store.records import CLASSES_TOLD, DataRead
@@ -56,6 +56,32 @@ def test_a_job_tells_what_its_data_are_and_keeps_it(tmp_path):
     assert "shorter side resized to 8 pixels" in stored.preprocessing
     assert any("1 of 122 files are left out: 1 (no picture by its suffix .heic)" in text for text in reporter.messages)
     assert not any("DS_Store" in text for text in reporter.messages)
+
+
+@pytest.mark.parametrize(("of_a_class", "warnings"), [(6, 1), (15, 0)])
+def test_few_validation_samples_are_said_and_kept_and_enough_are_not(tmp_path, of_a_class, warnings):
+    reporter = MemoryReporter()
+    options = grey_images(tmp_path / "source", {"train": 12, "val": of_a_class, "test": 2})
+    with pytest.raises(Reached):
+        run(shop_of(tmp_path, reporter, **options), stop)
+    (stored,) = reporter.records(DataRead)
+    said = [remark for remark in stored.remarks if "validation samples choose" in remark]
+    assert len(said) == warnings
+    for text in said:
+        assert text.startswith("Only 60 validation samples")
+        assert {"level": "warning", "text": text} in reporter.events("message")
+
+
+def test_samples_that_decide_nothing_are_not_counted(tmp_path):
+    options = grey_images(tmp_path / "source")
+    shop = workshop(
+        tmp_path,
+        MemoryReporter(),
+        data={"source": "images", **options},
+        training={"batch_size": 32},
+        objectives=[{"metric": "macs"}, {"metric": "params"}],
+    )
+    assert few(shop.spec, data_of(shop)) == ()
 
 
 def test_a_second_load_is_told_where_it_finds_other_data(tmp_path):

@@ -17,13 +17,14 @@ from sqlalchemy.orm import Session
 from job.paths import POLICY, PathPolicy
 from job.spec import JobSpec
 from service import jobs
-from service.counted import START, Counted, likely_examples, pace
+from service.counted import likely_examples, pace
 from service.estimate import estimate
 from service.settings import Settings
 from service.shrink_commands import _show, beside_the_original, changes
 from service.store.models import EvaluationRow, JobRecord, JobState, Stage, TrainedSupernet
 from service.store.records import StageBegan
 from service.store.session import Database
+from service.work import START_TERM, Work
 from tests.api import open_api
 
 DIGITS = {"recipe": "bignas", "training": {"epochs": 2}, "search": {"evaluations": 4}}
@@ -107,8 +108,36 @@ class TestEstimate:
         times = {one.stage: (one.low, one.seconds, one.high) for one in found.stages}
         assert times["train supernet"] == pytest.approx((30, 60, 90))  # three times the epochs
         assert times["search"] == pytest.approx((16, 16, 16))  # twice the networks
-        assert found.seconds == pytest.approx(60 + 16 + 1 + 5)
+        assert found.seconds == pytest.approx(60 + 16 + 1 + 9)  # 5 finalists of 4 networks, 9 of 8
         assert found.jobs == 2
+
+    def test_more_networks_measured_for_longer_take_longer_than_earlier_jobs_did(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("service.estimate.LOOKED_AT", 1)
+        goals = {"objectives": [{"metric": "accuracy"}, {"metric": "latency_ms"}], "hardware": {"max_layers": 0}}
+        stages = {"prepare data": 1.0, "train supernet": 10.0, "measure hardware": 100.0, "search": 8.0}
+        finish(database, stages, **goals)
+        measured = {"networks": 80, "seconds": 4, "max_layers": 0}
+
+        with database.transaction() as session:
+            same = estimate(session, JobSpec.model_validate({**DIGITS, **goals}), None)
+            more = estimate(session, JobSpec.model_validate({**DIGITS, **goals, "hardware": measured}), None)
+
+        before, after = (
+            next(one.seconds for one in found.stages if one.stage == "measure hardware") for found in (same, more)
+        )
+        assert before == pytest.approx(100)
+        assert after == pytest.approx(300)  # twice the networks, and 6 seconds for 4 each: export and measuring
+
+    def test_the_export_after_a_job_is_part_of_what_is_told(self, database: Database) -> None:
+        asked = JobSpec.model_validate(DIGITS)
+        with database.transaction() as session:
+            one, two = (estimate(session, asked, None, count=True, exports=count) for count in (1, 2))
+        assert [found.stages[-1].stage for found in (one, two)] == ["export", "export"]
+        assert one.seconds is not None
+        assert two.seconds is not None
+        assert one.seconds < two.seconds
 
     def test_a_stage_that_was_begun_twice_tells_nothing(self, database: Database) -> None:
         before = finish(database, {"prepare data": 1.0, "train supernet": 9.0, "search": 8.0}, name="cut off")
@@ -167,7 +196,7 @@ class TestEstimate:
             without = estimate(session, asked, None)
 
         times = {one.stage: one.seconds for one in found.stages}
-        assert times["heal"] == pytest.approx(120)
+        assert times["heal"] == pytest.approx(120, abs=5)  # and what is scored before and after
         assert times["train supernet"] == pytest.approx(10)
         assert "The time of heal is counted" in found.told
         assert without.seconds is None
@@ -176,39 +205,40 @@ class TestEstimate:
 class TestCounted:
     """Work is counted in the units that a stage's time grows with."""
 
-    def counted(self, pace: float = 1e9, examples: int | None = 1000, **changed: Any) -> Counted:
+    def counted(self, pace: float = 1e9, examples: int | None = 1000, **changed: Any) -> Work:
         spec = JobSpec.model_validate({**DIGITS, **changed})
-        return Counted(spec, spec.space(), examples, pace)
+        return Work(spec, spec.space(), examples, pace)
 
     @pytest.mark.parametrize(
-        ("stage", "more"),
+        ("stage", "term", "more"),
         [
-            ("train supernet", {"training": {"epochs": 4}}),
-            ("search", {"search": {"evaluations": 8}}),
-            ("measure hardware", {"hardware": {"networks": 80}}),
-            ("heal", {"healing": {"steps": 600}}),
+            (Stage.TRAIN_SUPERNET, "training", {"training": {"epochs": 4}}),
+            (Stage.SEARCH, "evaluations", {"search": {"evaluations": 8}}),
+            (Stage.MEASURE_HARDWARE, "networks", {"hardware": {"networks": 80}}),
         ],
     )
-    def test_twice_the_work_takes_twice_as_long(self, stage: str, more: dict[str, Any]) -> None:
+    def test_twice_the_work_takes_twice_as_long(self, stage: Stage, term: str, more: dict[str, Any]) -> None:
         always: dict[str, Any] = {
             "objectives": [{"metric": "accuracy"}, {"metric": "latency_ms"}],
             "hardware": {"networks": 40},
-            "healing": {"steps": 300},
         }
-        once, twice = (self.counted(**{**always, **part}).seconds(stage) for part in ({}, more))
+        once, twice = (self.counted(**{**always, **part}).terms(stage)[term] for part in ({}, more))
         assert once is not None
-        assert twice is not None
-        begin = START if stage in ("search", "heal") else 0
-        assert twice - begin == pytest.approx(2 * (once - begin))
+        assert twice == pytest.approx(2 * once)
+
+    def test_the_start_of_a_stage_is_no_unit_of_its_work(self) -> None:
+        one = self.counted()
+        start = one.terms(Stage.SEARCH)[START_TERM]
+        assert (one.seconds(Stage.SEARCH) or 0) - (one.units(Stage.SEARCH) or 0) == pytest.approx(start)
 
     def test_a_faster_machine_is_faster(self) -> None:
-        slow, fast = (self.counted(pace).seconds("train supernet") for pace in (1e9, 1e12))
+        slow, fast = (self.counted(pace).seconds(Stage.TRAIN_SUPERNET) for pace in (1e9, 1e12))
         assert slow is not None
         assert fast is not None
         assert slow > fast
 
     def test_a_training_that_nobody_can_count(self) -> None:
-        assert self.counted(examples=None).seconds("train supernet") is None
+        assert self.counted(examples=None).seconds(Stage.TRAIN_SUPERNET) is None
 
     def test_examples_are_those_of_the_files(self, tmp_path: Path) -> None:
         (tmp_path / "rows.tsv").write_bytes(b"x" * 5000)
@@ -292,12 +322,13 @@ class TestWords:
             "disk_bytes": 14_200_000,
         }
 
-        _show({"decisions": [decision], "estimate": takes})
+        _show({"decisions": [decision], "warnings": ["Only about 4 samples."], "estimate": takes})
 
         printed = narrow.file.getvalue()
         column = "".join(line.split("│")[4].strip() for line in printed.splitlines() if line.startswith("│"))
         assert column == "--setsupernet.classes=..."
         assert "Takes 4 to 35 min." in printed
+        assert "Only about 4 samples." in printed
 
     def test_the_chosen_network_stands_beside_the_original(self) -> None:
         front = {
@@ -328,3 +359,4 @@ def test_folders_are_looked_at_where_the_api_is(api: TestClient, tmp_path_factor
 
     assert plan["job"]["supernet"]["classes"] == 2
     assert plan["job"]["data"]["source"] == "images"
+    assert [text for text in plan["warnings"] if "validation samples" in text] == plan["warnings"]

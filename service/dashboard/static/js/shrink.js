@@ -38,7 +38,7 @@ function limits(words) {
   return found;
 }
 
-function shown({ decisions, estimate }) {
+function shown({ decisions, warnings, estimate }) {
   const rows = decisions.map(({ what, value, why, change }) =>
     el("tr", {}, el("th", { scope: "row" }, what), el("td", { class: "wraps" }, value), el("td", { class: "wraps" }, why), el("td", {}, el("code", {}, change))),
   );
@@ -48,6 +48,7 @@ function shown({ decisions, estimate }) {
   const told = `${time}${estimate.told} Stores at most ${scaled(estimate.disk_bytes, "B")} at a time.`;
   return [
     el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "What was decided" }, table),
+    ...warnings.map((text) => el("p", { class: "warning" }, text)),
     el("p", {}, told),
   ];
 }
