@@ -206,9 +206,10 @@ class Faults:
         self._stack.clock.write_text(str(seconds), encoding="ascii")
 
     def _move_times(self, seconds: float) -> None:
-        """The database's clock jumps while a worker dies, whose lease nobody renews."""
-        self._signal(runner_pids(f"job {self._job_id}"), signal.SIGKILL)
-        self._signal([self._stack.children["worker"].pid], signal.SIGKILL)
+        """The database's clock jumps; if it is set back, while a worker dies, whose lease then nobody renews."""
+        if seconds > 0:
+            self._signal(runner_pids(f"job {self._job_id}"), signal.SIGKILL)
+            self._signal([self._stack.children["worker"].pid], signal.SIGKILL)
         assert self._stack.servers is not None
         database = Database(self._stack.servers.database_url)
 
