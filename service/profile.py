@@ -184,7 +184,9 @@ def _deployable(supernet: SupernetSpec, space: SearchSpace) -> str | None:
     from search_space.deployable import cost_of
 
     told = cost_of(space, supernet.model_copy(update={"deployable": ()}).space(), engines)
-    return told if supernet.deployable else f"{told} Winnow decided that; `supernet.deployable: []` leaves the space whole."
+    if supernet.deployable:
+        return told
+    return f"{told} Winnow decided that; `supernet.deployable: []` leaves the space whole."
 
 
 def look_for_feasible(space: SearchSpace, objectives: Sequence[Objective], seed: int = 0) -> Verdict:
