@@ -15,6 +15,7 @@ from export.formats.gguf import format as gguf_format
 from export.formats.huggingface import format as huggingface
 from job.formats import Subject, refusal
 from job.spec import SupernetSpec
+from predictors.cost import params
 from search_space.adjustments import Adjustments
 from search_space.deployable import ENGINES, deployable_space
 from search_space.families.llama import OWN_TYPES, PRESETS, TASKS
@@ -109,18 +110,22 @@ def test_a_profile_says_what_it_costs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("preset", "engines", "widths"),
+    ("preset", "engines", "widths", "networks", "least"),
     [
-        ("tiny", ("gguf",), (96, 192, 256, 352)),
-        ("matformer", ("vllm", "gguf"), (256, 512)),
-        ("llama2_7b", ("vllm", "gguf"), (2816, 5632, 8192, 11008)),
+        ("tiny", ("gguf",), (96, 192, 256, 352), "4.11e+06", 131_712),
+        ("matformer", ("vllm", "gguf"), (256, 512), "64", 1_017_472),
+        ("llama2_7b", ("vllm", "gguf"), (2816, 5632, 8192, 11008), "1.85e+19", 2_703_429_632),
     ],
 )
-def test_presets_are_kept_to_the_engines_that_run_them_whole(preset: str, engines: tuple, widths: tuple) -> None:
+def test_presets_are_kept_to_the_engines_that_run_them_whole(
+    preset: str, engines: tuple, widths: tuple, networks: str, least: int
+) -> None:
     spec = SupernetSpec(family="llama", preset=preset)
     assert spec.engines == engines
-    assert options(spec.space())["layer2_ffn"] == widths
-    assert options(spec.space()) == options(space_of(*engines, preset=preset))
+    space = spec.space()
+    assert options(space)["layer2_ffn"] == widths
+    assert (f"{space.size():.3g}", params(space, space.smallest())) == (networks, least)
+    assert options(space) == options(space_of(*engines, preset=preset))
     letter = spec.model_copy(update={"deployable": ()})
     assert options(letter.space()) == options(load_family("llama", preset))
 
