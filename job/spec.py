@@ -177,6 +177,16 @@ class SupernetSpec(OfCheckpoint):
             return ()
         return decided_engines(self._load(self._adjustments), self._adjustments, self.checkpoint)
 
+    @property
+    def kept_to(self) -> str:
+        """What a refusal says of the engines at its end, because another space has more networks; empty without any."""
+        if self.reuse is not None or not (engines := self.engines):
+            return ""
+        return (
+            f" The space is kept to networks that {', '.join(engines)} can run without zeros; "
+            "`supernet.deployable: []` allows others."
+        )
+
     def space(self) -> SearchSpace:
         """The search space."""
         if engines := self.engines:
@@ -475,7 +485,10 @@ class JobSpec(Part):
         if self.search.seed_architectures or self.quantization is not None:
             space = self.space()
             for values in self.search.seed_architectures:
-                space.architecture(**values)
+                try:
+                    space.architecture(**values)
+                except ValueError as error:
+                    raise ValueError(f"{error}{self.supernet.kept_to}") from None
         return self
 
     def space(self) -> SearchSpace:

@@ -135,6 +135,16 @@ def test_engines_are_decided_once_and_the_space_is_the_same_before_and_after(sup
     assert resolve(JobSpec.model_validate(opened(stored).model_dump(mode="json"))) == stored
 
 
+def test_a_network_that_the_engines_leave_out_is_refused_with_what_to_do():
+    network = JobSpec.model_validate({"recipe": "llama_nas", "supernet": {"deployable": []}}).space().smallest()
+    given = {"recipe": "llama_nas", "search": {"seed_architectures": [network.values]}}
+    with pytest.raises(
+        ValidationError, match=r"88.* kept to networks that gguf can run .*`supernet\.deployable: \[\]`"
+    ):
+        JobSpec.model_validate(given)
+    assert JobSpec.model_validate({**given, "supernet": {"deployable": []}}).supernet.kept_to == ""
+
+
 def test_engines_that_were_decided_follow_a_change_and_those_that_were_asked_stay():
     decided, asked = (resolve(of_llama(preset="llama2_7b", **more)) for more in ({}, {"deployable": []}))
     for spec, engines in ((decided, ("gguf",)), (asked, ())):
