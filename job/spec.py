@@ -482,9 +482,11 @@ class JobSpec(Part):
 
     @model_validator(mode="after")
     def _seeds_are_of_the_space(self) -> JobSpec:
+        # A reused supernet says which space it is, and its engines, before the job is checked again.
+        known = self.supernet.reuse is None or self.supernet.deployable is not None
         if self.search.seed_architectures or self.quantization is not None:
             space = self.space()
-            for values in self.search.seed_architectures:
+            for values in self.search.seed_architectures if known else ():
                 try:
                     space.architecture(**values)
                 except ValueError as error:

@@ -144,6 +144,10 @@ def _keep_bits(stored: dict[str, Any]) -> None:
         stored["quantization"].setdefault("weight_bits", 7)
 
 
+# The first version whose jobs are kept to engines that they do not name.
+ENGINES_DECIDED = 5
+
+
 def _keep_spaces(stored: dict[str, Any]) -> None:
     """4 to 5: a space was kept to no engine unless the client named one."""
     if stored.get("supernet"):

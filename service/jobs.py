@@ -19,7 +19,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 from job.paths import named_uploads
 from job.resolve import resolve, resolved_data, resolved_supernet, resolved_training
 from job.spec import JobSpec, SupernetSpec
-from job.versions import TrainedParts, read_job, read_trained
+from job.versions import ENGINES_DECIDED, TrainedParts, read_job, read_trained
 from plugins.options import Options
 from service import verbs
 from service.archives import wrong_with
@@ -84,9 +84,10 @@ def reusing(session: Session, spec: JobSpec) -> JobSpec:
     if row is None:
         raise NotFound(f"There is no supernet {spec.supernet.reuse!r}. GET /v1/supernets lists them.")
     theirs = read_trained(row.version, row.supernet, row.data, row.training)
-    spec = _as_earlier(spec, theirs.supernet)
+    engines = theirs.supernet.deployable
+    spec = _kept_to(_as_found_by(spec, theirs.supernet), engines)
     mine = _parts(spec, theirs.supernet.family)
-    by_recipe = _as_earlier(JobSpec.model_validate({"recipe": spec.recipe}), theirs.supernet)
+    by_recipe = _kept_to(JobSpec.model_validate({"recipe": spec.recipe}), engines)
     defaults = _parts(by_recipe, theirs.supernet.family)
     for part in TrainedParts.model_fields:
         # What the recipe filled in nobody asked for.
@@ -105,15 +106,20 @@ def reusing(session: Session, spec: JobSpec) -> JobSpec:
         raise InvalidRequest("; ".join(str(e["msg"]).removeprefix("Value error, ") for e in error.errors())) from None
 
 
-def _as_earlier(spec: JobSpec, earlier: SupernetSpec) -> JobSpec:
-    """The job with what its checkpoint's folder said earlier, and with the engines of then where it names none: that
-    holds, and rows may be older than the question."""
-    kept: dict[str, object] = {}
-    if spec.supernet.pretrained is not None:
-        kept["found"] = earlier.found
-    if spec.supernet.deployable is None:
-        kept["deployable"] = earlier.deployable
-    return spec.model_copy(update={"supernet": spec.supernet.model_copy(update=kept)})
+def _as_found_by(spec: JobSpec, earlier: SupernetSpec) -> JobSpec:
+    """The job with what its checkpoint's folder said earlier: that holds, and rows may be older than the question."""
+    if spec.supernet.pretrained is None:
+        return spec
+    kept = spec.supernet.model_copy(update={"found": earlier.found})
+    return spec.model_copy(update={"supernet": kept})
+
+
+def _kept_to(spec: JobSpec, engines: tuple[str, ...] | None) -> JobSpec:
+    """The job with a space kept to these engines, unless it names its own."""
+    if spec.supernet.deployable is not None:
+        return spec
+    kept = spec.supernet.model_copy(update={"deployable": engines})
+    return spec.model_copy(update={"supernet": kept})
 
 
 def _parts(spec: JobSpec, family: str) -> dict[str, Options]:
@@ -174,7 +180,9 @@ def _same_request(job: Job, spec: JobSpec) -> Job:
     if job.request_sha256 == _digest(resolve(spec)):
         return job
     earlier = read_job(job.spec)  # rows of an older version have the digest of another form of the job
-    spec = resolve(_as_earlier(spec, earlier.supernet))
+    if job.spec.get("version", 1) < ENGINES_DECIDED:
+        spec = _kept_to(spec, ())
+    spec = resolve(_as_found_by(spec, earlier.supernet))
     if spec.quantization is not None and earlier.quantization is not None and spec.quantization.weight_bits is None:
         kept = spec.quantization.model_copy(update={"weight_bits": earlier.quantization.weight_bits})
         spec = spec.model_copy(update={"quantization": kept})

@@ -99,3 +99,19 @@ def test_a_repeated_request_is_the_same_although_its_job_is_older_than_the_engin
     assert jobs._same_request(job, llama()) is job
     with pytest.raises(InvalidRequest, match="another body"):
         jobs._same_request(job, llama(deployable=["gguf"]))
+
+
+def test_a_request_that_names_other_engines_is_another_one():
+    named = SimpleNamespace(id="new", spec=resolve(llama(deployable=[])).model_dump(mode="json"), request_sha256="x")
+    assert jobs._same_request(named, llama(deployable=[])) is named
+    with pytest.raises(InvalidRequest, match="another body"):
+        jobs._same_request(named, llama())
+
+
+def test_seeds_are_of_the_space_that_is_reused(monkeypatch):
+    row = older(llama())
+    search = {"seed_architectures": [llama(deployable=[]).space().smallest().values]}
+    asked = JobSpec.model_validate({"recipe": "llama_nas", "supernet": {"reuse": row.id}, "search": search})
+    assert reusing(asked, row, monkeypatch).space().smallest().values in search["seed_architectures"]
+    with pytest.raises(InvalidRequest, match="88"):
+        reusing(asked, row_of(resolve(llama())), monkeypatch)
