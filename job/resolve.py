@@ -48,12 +48,15 @@ def resolve(spec: JobSpec) -> JobSpec:
 
 
 def opened(spec: JobSpec) -> JobSpec:
-    """A job to change: what `resolve` decided of its trainings is left open again, so that it follows the changes.
+    """A job to change: what `resolve` decided of its space and its trainings is left open again, so that it follows the
+    changes.
 
     What the client decided otherwise stays. `resolve(opened(spec))` is `spec`.
     """
     training, part = _opened_training(spec.training, spec.supernet.family), spec.gradient
-    healing = spec.healing
+    healing, engines_open = spec.healing, spec.supernet.model_copy(update={"deployable": None})
+    if engines_open.engines == spec.supernet.deployable:
+        spec = spec.model_copy(update={"supernet": engines_open})
     if healing is not None and healing.batch_size == spec.training.batch_size:
         spec = spec.model_copy(update={"healing": healing.model_copy(update={"batch_size": None})})
     if (fidelities := spec.search.fidelities) is not None:
@@ -81,7 +84,8 @@ def _opened_training(training: TrainingSpec, family: str) -> TrainingSpec:
 
 
 def resolved_supernet(supernet: SupernetSpec) -> SupernetSpec:
-    """The space and its checkpoint, which the API has read where `~` is its own home."""
+    """The space with its engines, and its checkpoint, which the API has read where `~` is its own home."""
+    supernet = _with(supernet, deployable=supernet.engines)
     if supernet.pretrained is None:
         return supernet
     folders = tuple(_path(str(Path(folder).expanduser())) for folder in supernet.folders)

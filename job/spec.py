@@ -47,6 +47,7 @@ from search.options import BudgetedOptions
 from search_space import plugins
 
 if TYPE_CHECKING:
+    from search_space.adjustments import Adjustments
     from search_space.space import SearchSpace
 
 __all__ = [
@@ -106,11 +107,12 @@ class SupernetSpec(OfCheckpoint):
     checkpoint: dict[str, Any] | None = Field(
         default=None, description="The checkpoint's config.json, read when the job is submitted."
     )
-    deployable: tuple[Literal["vllm", "gguf", "huggingface"], ...] = Field(
-        default=(),
+    deployable: tuple[Literal["vllm", "gguf", "huggingface"], ...] | None = Field(
+        default=None,
         description="Engines that must run every network as it is, without zeros to fill up: query heads "
         "stay, widths are multiples of 256 (vllm) or 32 (gguf), layers are alike (huggingface), the first layer keeps "
-        "attention. Only decoders can have it.",
+        "attention. Only decoders can have it. Null: those of vllm and gguf that run the largest network of a llama as "
+        "it is, unless `choices` break their rules; none for other families. An empty list: none.",
         examples=[["vllm", "gguf"]],
     )
     importance: Literal["activation", "weight"] | None = Field(
@@ -164,23 +166,46 @@ class SupernetSpec(OfCheckpoint):
         """Folders of the checkpoints that it starts from."""
         return (self.pretrained,) if isinstance(self.pretrained, str) else self.pretrained or ()
 
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """Engines that run every network of the space as it is: those of `deployable`, or where it is null, decided."""
+        if self.deployable is not None:
+            return self.deployable
+        from job.engines import FAMILIES, decided_engines  # which reads jobs
+
+        if self.family not in FAMILIES:
+            return ()
+        return decided_engines(self._load(self._adjustments), self._adjustments, self.checkpoint)
+
+    @property
+    def kept_to(self) -> str:
+        """What a refusal says of the engines at its end, because another space has more networks; empty without any."""
+        if self.reuse is not None or not (engines := self.engines):
+            return ""
+        return (
+            f" The space is kept to networks that {', '.join(engines)} can run without zeros; "
+            "`supernet.deployable: []` allows others."
+        )
+
     def space(self) -> SearchSpace:
         """The search space."""
-        from search_space.adjustments import Adjustments  # not needed to start the API
+        if engines := self.engines:
+            from search_space.deployable import deployable_space  # not needed to start the API
 
-        adjustments = Adjustments(dict(self.choices), self.classes, self.sequence_length)
-
-        def load(adjusted: Adjustments) -> SearchSpace:
-            return plugins.load_family(self.family, self.preset, adjusted, self.checkpoint)
-
-        if self.deployable:
-            from search_space.deployable import deployable_space
-
-            space = deployable_space(load, adjustments, self.deployable)
+            space = deployable_space(self._load, self._adjustments, engines)
         else:
-            space = load(adjustments)
+            space = self._load(self._adjustments)
         space.float_bits = 32 if self.float_type == "float32" else 16
         return space
+
+    @property
+    def _adjustments(self) -> Adjustments:
+        from search_space.adjustments import Adjustments  # not needed to start the API
+
+        return Adjustments(dict(self.choices), self.classes, self.sequence_length)
+
+    def _load(self, adjustments: Adjustments) -> SearchSpace:
+        return plugins.load_family(self.family, self.preset, adjustments, self.checkpoint)
 
 
 class SearchSpec(Part):
@@ -457,10 +482,15 @@ class JobSpec(Part):
 
     @model_validator(mode="after")
     def _seeds_are_of_the_space(self) -> JobSpec:
+        # A reused supernet says which space it is, and its engines, before the job is checked again.
+        known = self.supernet.reuse is None or self.supernet.deployable is not None
         if self.search.seed_architectures or self.quantization is not None:
             space = self.space()
-            for values in self.search.seed_architectures:
-                space.architecture(**values)
+            for values in self.search.seed_architectures if known else ():
+                try:
+                    space.architecture(**values)
+                except ValueError as error:
+                    raise ValueError(f"{error}{self.supernet.kept_to}") from None
         return self
 
     def space(self) -> SearchSpace:

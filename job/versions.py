@@ -144,8 +144,18 @@ def _keep_bits(stored: dict[str, Any]) -> None:
         stored["quantization"].setdefault("weight_bits", 7)
 
 
+# The first version whose jobs are kept to engines that they do not name.
+ENGINES_DECIDED = 5
+
+
+def _keep_spaces(stored: dict[str, Any]) -> None:
+    """4 to 5: a space was kept to no engine unless the client named one."""
+    if stored.get("supernet"):
+        stored["supernet"].setdefault("deployable", [])
+
+
 # Version -> what makes a job of it one of the next, in place. Steps meet whole jobs and the parts of supernets.
-UPGRADES: dict[int, Callable[[dict[str, Any]], None]] = {1: _decide, 2: _keep_tables, 3: _keep_bits}
+UPGRADES: dict[int, Callable[[dict[str, Any]], None]] = {1: _decide, 2: _keep_tables, 3: _keep_bits, 4: _keep_spaces}
 
 
 # --- unknown fields -------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ latency that was searched for is another one. Rules are those of the writers in 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +15,12 @@ from fnmatch import fnmatchcase
 from search_space.adjustments import Adjustments
 from search_space.architecture import Option
 from search_space.checkpoint import shares
+from search_space.layers import DecoderLayerSpec
 from search_space.space import Choice, SearchSpace, Values
 
 SIZES = re.compile(r"layer(\d+)_(ffn|kv_heads)")
+# Model types whose files of these engines say every layer's own sizes; of other types all layers are filled up to one.
+DIFFER = ("llama", "mistral")
 # Files of these engines say nothing of how far a layer sees, or say it of all layers at once.
 SEES = re.compile(r"layer\d+_window")
 
@@ -26,6 +30,7 @@ class Engine:
     """What a tool that runs decoders can express.
 
     Attributes:
+        format: the export format that it reads.
         multiple: number that feed-forward widths are multiples of.
         all_heads: whether every layer has all query heads (fewer key-value groups mean fewer of them here).
         alike: whether all layers have one width.
@@ -33,6 +38,7 @@ class Engine:
         first_attends: whether the first layer must have attention.
     """
 
+    format: str
     multiple: int
     all_heads: bool
     alike: bool
@@ -42,11 +48,11 @@ class Engine:
 
 ENGINES: dict[str, Engine] = {
     # `ffn_mult` is rounded to 256; one number of query heads; without attention, layer 0 does not run.
-    "vllm": Engine(256, all_heads=True, alike=False, halves=("ffn", "kv_heads")),
+    "vllm": Engine("block_configs", 256, all_heads=True, alike=False, halves=("ffn", "kv_heads")),
     # Rows of Q8_0 have blocks of 32, and the writer fills every layer.
-    "gguf": Engine(32, all_heads=False, alike=False, halves=()),
+    "gguf": Engine("gguf", 32, all_heads=False, alike=False, halves=()),
     # transformers' classes have one of each number.
-    "huggingface": Engine(1, all_heads=True, alike=True, halves=()),
+    "huggingface": Engine("huggingface", 1, all_heads=True, alike=True, halves=()),
 }
 
 
@@ -64,7 +70,7 @@ def deployable_space(
             express.
     """
     space = load(adjustments)
-    found = {choice.name: match for choice in space.choices if (match := SIZES.fullmatch(choice.name))}
+    found = _sizes(space)
     if not found:
         raise ValueError(
             f"supernet.deployable speaks of decoders with choices layer*_ffn and layer*_kv_heads, and space "
@@ -75,8 +81,7 @@ def deployable_space(
             f"supernet.choices gives {sees} options, and supernet.deployable ({', '.join(engines)}) wants layers that "
             "see what the full network's see. Leave the choice out, or leave deployable out."
         )
-    rules = _Rules(tuple(engines), adjustments)
-    kept = {c.name: rules.kept(c, int(found[c.name][1]), found[c.name][2]) for c in space.choices if c.name in found}
+    kept = _Rules(tuple(engines), adjustments).of(space)
     # Sizes are said by name now; a pattern that no other choice takes would be refused as unused.
     others = {
         name: value
@@ -87,12 +92,61 @@ def deployable_space(
     return _alike(space) if any(ENGINES[name].alike for name in engines) else space
 
 
+def fits(space: SearchSpace, adjustments: Adjustments, engine: str) -> bool:
+    """Whether a space can be kept to an engine without anybody asking for it.
+
+    The largest network meets the engine's rules itself, no option of the user's breaks them, layers may differ, and
+    there are as many widths to choose from as before.
+
+    Args:
+        space: the space with these adjustments, kept to no engine.
+        engine: a name from `ENGINES`.
+    """
+    rule = ENGINES[engine]
+    layers = [layer for layer in space.layers(space.largest()).values() if isinstance(layer, DecoderLayerSpec)]
+    if rule.alike or not layers or any(SEES.fullmatch(choice.name) for choice in space.choices):
+        return False
+    if json.loads(layers[0].config)["model_type"] not in DIFFER or any(layer.ffn % rule.multiple for layer in layers):
+        return False
+    if rule.all_heads and any(layer.heads and layer.heads * layer.head_dim != layer.embed for layer in layers):
+        return False
+    if rule.first_attends and _first_may_lack_attention(space):
+        return False
+    try:
+        kept = _Rules((engine,), adjustments).of(space)
+    except ValueError:  # an option of the user's
+        return False
+    widths = {choice.name: choice.options for choice in space.choices if choice.name.endswith("_ffn")}
+    return all(len(kept[name]) >= len(options) for name, options in widths.items())
+
+
+def _sizes(space: SearchSpace) -> dict[str, re.Match[str]]:
+    """Choices of a size, with the layer's number and the size's word."""
+    return {choice.name: match for choice in space.choices if (match := SIZES.fullmatch(choice.name))}
+
+
+def _first_may_lack_attention(space: SearchSpace) -> bool:
+    """Whether a layer without attention may be the first that is kept."""
+    options = {choice.name: choice.options for choice in space.choices}
+    for number in range(1, len(options) + 1):
+        if 0 in options.get(f"layer{number}_kv_heads", ()):
+            return True
+        if 0 not in options.get(f"layer{number}_keep", ()):
+            return False
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class _Rules:
     """What several engines together allow of a size, and what the user said of it."""
 
     engines: tuple[str, ...]
     adjustments: Adjustments
+
+    def of(self, space: SearchSpace) -> dict[str, tuple[Option, ...]]:
+        """Options of every size of a space; see `kept`."""
+        found = _sizes(space)
+        return {c.name: self.kept(c, int(found[c.name][1]), found[c.name][2]) for c in space.choices if c.name in found}
 
     def kept(self, choice: Choice, number: int, word: str) -> tuple[Option, ...]:
         """Options that all engines can express; where the preset's are none, shares of the largest that are.

@@ -56,7 +56,7 @@ def _check_possible(spec: JobSpec) -> None:
     )
     raise Infeasible(
         f"No architecture of {space.name} has {wanted}. {verdict.reason} The nearest is {nearest.architecture_id} with "
-        f"{', '.join(f'{o.metric} {nearest.metrics[o.metric]}' for o in limits)}.",
+        f"{', '.join(f'{o.metric} {nearest.metrics[o.metric]}' for o in limits)}.{spec.supernet.kept_to}",
         limits={o.metric: o.limit for o in limits},
         nearest={"architecture_id": nearest.architecture_id, "values": nearest.values, **nearest.metrics},
     )

@@ -19,7 +19,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 from job.paths import named_uploads
 from job.resolve import resolve, resolved_data, resolved_supernet, resolved_training
 from job.spec import JobSpec, SupernetSpec
-from job.versions import TrainedParts, read_job, read_trained
+from job.versions import ENGINES_DECIDED, TrainedParts, read_job, read_trained
 from plugins.options import Options
 from service import verbs
 from service.archives import wrong_with
@@ -57,11 +57,12 @@ def submit(session: Session, spec: JobSpec, idempotency_key: str | None, who: Id
     """
     if spec.supernet.reuse is not None:
         see(session, who, "supernet_id", spec.supernet.reuse)
-    spec = resolve(reusing(session, spec))
+    spec = reusing(session, spec)
     if idempotency_key is not None and who.key_id is not None:
         idempotency_key = f"{who.key_id}/{idempotency_key}"
     if idempotency_key is not None and (earlier := queries.job_of_key(session, idempotency_key)):
         return _same_request(earlier, spec), False
+    spec = resolve(spec)
     refuse_closed_paths(spec)
     for upload_id in named_uploads(spec):
         see(session, who, "upload_id", upload_id)
@@ -83,9 +84,11 @@ def reusing(session: Session, spec: JobSpec) -> JobSpec:
     if row is None:
         raise NotFound(f"There is no supernet {spec.supernet.reuse!r}. GET /v1/supernets lists them.")
     theirs = read_trained(row.version, row.supernet, row.data, row.training)
-    spec = _as_found_by(spec, theirs.supernet)
+    engines = theirs.supernet.deployable
+    spec = _kept_to(_as_found_by(spec, theirs.supernet), engines)
     mine = _parts(spec, theirs.supernet.family)
-    defaults = _parts(JobSpec.model_validate({"recipe": spec.recipe}), theirs.supernet.family)
+    by_recipe = _kept_to(JobSpec.model_validate({"recipe": spec.recipe}), engines)
+    defaults = _parts(by_recipe, theirs.supernet.family)
     for part in TrainedParts.model_fields:
         # What the recipe filled in nobody asked for.
         if mine[part] not in (getattr(theirs, part), defaults[part]):
@@ -108,6 +111,14 @@ def _as_found_by(spec: JobSpec, earlier: SupernetSpec) -> JobSpec:
     if spec.supernet.pretrained is None:
         return spec
     kept = spec.supernet.model_copy(update={"found": earlier.found})
+    return spec.model_copy(update={"supernet": kept})
+
+
+def _kept_to(spec: JobSpec, engines: tuple[str, ...] | None) -> JobSpec:
+    """The job with a space kept to these engines, unless it names its own."""
+    if spec.supernet.deployable is not None:
+        return spec
+    kept = spec.supernet.model_copy(update={"deployable": engines})
     return spec.model_copy(update={"supernet": kept})
 
 
@@ -166,13 +177,16 @@ def _digest(spec: JobSpec) -> str:
 
 
 def _same_request(job: Job, spec: JobSpec) -> Job:
-    if job.request_sha256 == _digest(spec):
+    if job.request_sha256 == _digest(resolve(spec)):
         return job
     earlier = read_job(job.spec)  # rows of an older version have the digest of another form of the job
+    if job.spec.get("version", 1) < ENGINES_DECIDED:
+        spec = _kept_to(spec, ())
+    spec = resolve(_as_found_by(spec, earlier.supernet))
     if spec.quantization is not None and earlier.quantization is not None and spec.quantization.weight_bits is None:
         kept = spec.quantization.model_copy(update={"weight_bits": earlier.quantization.weight_bits})
         spec = spec.model_copy(update={"quantization": kept})
-    if _as_found_by(spec, earlier.supernet) != earlier:
+    if spec != earlier:
         raise InvalidRequest(
             f"This Idempotency-Key belongs to job {job.id}, which was submitted with another body. "
             "Send a new key for a new job, or the same body to get that job back.",

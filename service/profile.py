@@ -131,7 +131,8 @@ class ProfileOut(BaseModel):
     )
     data_misfit: str | None = Field(description="Why space and data do not fit; null if they do or none was named.")
     deployable: str | None = Field(
-        default=None, description="What `supernet.deployable` costs, beside the space without it; null without it."
+        default=None,
+        description="What `supernet.deployable` costs, named or decided, beside the space without it; null without it.",
     )
     seconds: float = Field(description="Time that the profile took.")
 
@@ -178,11 +179,14 @@ def make_profile(spec: ProfileSpec) -> ProfileOut:
 
 
 def _deployable(supernet: SupernetSpec, space: SearchSpace) -> str | None:
-    if not supernet.deployable:
+    if not (engines := supernet.engines):
         return None
     from search_space.deployable import cost_of
 
-    return cost_of(space, supernet.model_copy(update={"deployable": ()}).space(), supernet.deployable)
+    told = cost_of(space, supernet.model_copy(update={"deployable": ()}).space(), engines)
+    if supernet.deployable:
+        return told
+    return f"{told} Winnow decided that; `supernet.deployable: []` leaves the space whole."
 
 
 def look_for_feasible(space: SearchSpace, objectives: Sequence[Objective], seed: int = 0) -> Verdict:

@@ -2,7 +2,8 @@
 
 The full network and one random sub-network are trained in turn, with no teacher; the search is genetic, with 250
 evaluations in populations of 50. Two things go beyond the paper. Neurons and groups of heads are ordered by importance
-first, so that narrower layers keep the best. And groups of key-value heads are searched, beside layers and widths.
+first, so that narrower layers keep the best. And groups of key-value heads are searched, beside layers and widths,
+unless the space is kept to vLLM (`supernet.deployable`), which wants all query heads.
 `{"search": {"algorithm": "linas"}}` is the paper's own loop.
 
 Nothing is downloaded: name a checkpoint in `supernet.pretrained` and a text in `data.path`. Without a checkpoint a

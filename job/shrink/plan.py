@@ -99,6 +99,7 @@ def make_plan(asked: ShrinkSpec) -> Plan:
     job = merge(job, asked.changes)
     job = {**job, **_healing(job, asked.changes)}
     spec = JobSpec.model_validate(job)
+    decisions += _engines(spec)
     decisions += _budget(spec, job)
     decisions.append(_healing_told(spec))
     rule = {"pick": "as_good", "under": dict(asked.under)}
@@ -250,6 +251,14 @@ def _no_healing(spec: JobSpec) -> str | None:
     except ValueError:
         return "there is no trained parent to learn from"
     return None
+
+
+def _engines(spec: JobSpec) -> list[Decision]:
+    """The engines that a decoder's space is kept to."""
+    if not (engines := spec.supernet.engines):
+        return []
+    why = "they run the largest network as it is, and smaller ones then need no zeros"
+    return [Decision("engines", ", ".join(engines), why, "supernet.deployable")]
 
 
 def _healing_told(spec: JobSpec) -> Decision:

@@ -110,3 +110,45 @@ def test_batches_of_a_search_by_gradient_follow_those_of_the_training():
     changed = opened(spec).model_dump(mode="json")
     changed["training"]["batch_size"] = 2 * spec.training.batch_size
     assert resolve(JobSpec.model_validate(changed)).gradient.held_out_batch_size == 2 * spec.training.batch_size
+
+
+def of_llama(**supernet) -> JobSpec:
+    return JobSpec.model_validate({"recipe": "llama_nas", "supernet": supernet})
+
+
+@pytest.mark.parametrize(
+    ("supernet", "engines"),
+    [
+        ({}, ("gguf",)),
+        ({"preset": "llama2_7b"}, ("vllm", "gguf")),
+        ({"preset": "llama2_7b", "deployable": []}, ()),
+        ({"preset": "llama2_7b", "deployable": ["vllm"]}, ("vllm",)),
+        ({"choices": {"layer*_ffn": [88, 352]}}, ()),
+    ],
+    ids=str,
+)
+def test_engines_are_decided_once_and_the_space_is_the_same_before_and_after(supernet, engines):
+    asked = of_llama(**supernet)
+    stored = resolve(asked)
+    assert stored.supernet.deployable == engines
+    assert stored.space().choices == asked.space().choices
+    assert resolve(JobSpec.model_validate(opened(stored).model_dump(mode="json"))) == stored
+
+
+def test_a_network_that_the_engines_leave_out_is_refused_with_what_to_do():
+    network = JobSpec.model_validate({"recipe": "llama_nas", "supernet": {"deployable": []}}).space().smallest()
+    given = {"recipe": "llama_nas", "search": {"seed_architectures": [network.values]}}
+    with pytest.raises(
+        ValidationError, match=r"88.* kept to networks that gguf can run .*`supernet\.deployable: \[\]`"
+    ):
+        JobSpec.model_validate(given)
+    assert JobSpec.model_validate({**given, "supernet": {"deployable": []}}).supernet.kept_to == ""
+
+
+def test_engines_that_were_decided_follow_a_change_and_those_that_were_asked_stay():
+    decided, asked = (resolve(of_llama(preset="llama2_7b", **more)) for more in ({}, {"deployable": []}))
+    for spec, engines in ((decided, ("gguf",)), (asked, ())):
+        changed = opened(spec).model_dump(mode="json")
+        changed["supernet"]["choices"] = {"layer*_ffn": [1376, 11008]}
+        assert resolve(JobSpec.model_validate(changed)).supernet.deployable == engines
+    assert (opened(decided).supernet.deployable, opened(asked).supernet.deployable) == (None, ())

@@ -15,9 +15,9 @@ RECIPES = KIND.names()
 
 
 def first_version(**parts):
-    """A job as version 1 stored it: what the client left open is null, and there is no number."""
+    """A job as version 1 stored it: what the client left open is null, and there is no number and no engine."""
     stored = JobSpec.model_validate(parts).model_dump(mode="json")
-    del stored["version"]
+    del stored["version"], stored["supernet"]["deployable"]
     if stored["gradient"]:
         del stored["gradient"]["warmup_lr_decay_epochs"]
     return stored
@@ -27,7 +27,7 @@ def first_version(**parts):
 def test_a_job_of_the_first_version_means_what_it_meant(recipe):
     stored = first_version(recipe=recipe)
     before = copy.deepcopy(stored)
-    assert read_job(stored) == resolve(JobSpec.model_validate({"recipe": recipe}))
+    assert read_job(stored) == resolve(JobSpec.model_validate({"recipe": recipe, "supernet": {"deployable": []}}))
     assert stored == before
 
 
@@ -38,6 +38,22 @@ def test_decisions_of_the_first_version_are_those_of_its_workers():
     gradient = upgraded(first_version(recipe="proxylessnas"))["gradient"]
     assert (gradient["held_out_batch_size"], gradient["warmup_lr_decay_epochs"]) == (64, 20 / 150)
     assert gradient["final"]["lr_decay_epochs"] == 0.2
+
+
+@pytest.mark.parametrize("version", [1, 4])
+@pytest.mark.parametrize("named", [None, [], ["vllm"]], ids=str)
+def test_a_stored_space_stays_what_it_was(version, named):
+    supernet = {"family": "llama", "preset": "llama2_7b", "deployable": named or []}
+    today = JobSpec.model_validate({"recipe": "llama_nas", "supernet": supernet})
+    stored = {**today.model_dump(mode="json"), "version": version}
+    if named is None:  # written before there was such a field
+        del stored["supernet"]["deployable"]
+    read = read_job(stored)
+    assert read.supernet.deployable == tuple(named or ())
+    assert read.space().choices == today.space().choices
+    assert (read.space().size() == 2**24 + 2**28 + 2**32) == (not named)
+    parts = read_trained(version, stored["supernet"], stored["data"], stored["training"])
+    assert parts.supernet == read.supernet
 
 
 def test_every_version_has_a_step_to_the_next():

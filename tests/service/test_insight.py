@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from search_space.plugins import load_family
+from job.spec import JobSpec
 from service.settings import Settings
 from service.store import leases, queries
 from service.store.models import EvaluationRow, Job
@@ -29,7 +29,7 @@ def scored(architecture_id: str, values: dict[str, Any], perplexity: float, size
 
 
 def test_shares_are_of_the_front_and_not_of_everything(settings: Settings, database: Database) -> None:
-    space = load_family("llama", "tiny")
+    space = JobSpec.model_validate(JOB).space()
     with open_api(settings) as api:
         job_id = api.post("/v1/jobs", json=JOB).json()["id"]
         empty = api.get(f"/v1/jobs/{job_id}/insight").json()
@@ -59,7 +59,7 @@ def test_shares_are_of_the_front_and_not_of_everything(settings: Settings, datab
 def test_networks_of_a_space_that_has_changed_are_listed_and_said_to_be_strange(
     settings: Settings, database: Database
 ) -> None:
-    space = load_family("llama", "tiny")
+    space = JobSpec.model_validate(JOB).space()
     with open_api(settings) as api:
         job_id = api.post("/v1/jobs", json=JOB).json()["id"]
         with database.transaction() as session:

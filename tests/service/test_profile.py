@@ -13,10 +13,14 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from job.resolve import resolve
+from job.spec import JobSpec
 from predictors.cost import costs
 from search.intervals import wilson
 from search_space import plugins
 from search_space.space import SearchSpace
+from service.checks import check
+from service.errors import Infeasible
 from service.profile import MAX_SAMPLES, ProfileOut, ProfileSpec, log10, make_profile
 from service.settings import Settings
 from tests.api import open_api
@@ -130,6 +134,15 @@ def test_the_nearest_of_an_infeasible_space_is_a_network_of_it() -> None:
     assert found.nearest.beyond == {"macs": pytest.approx(7.256)}
     space = plugins.load_family("mobilenet", "digits")
     assert space.architecture(**found.nearest.values).id == found.nearest.architecture_id
+
+
+def test_a_limit_that_only_other_networks_meet_is_refused_with_what_to_do() -> None:
+    limit = {"objectives": [{"metric": "perplexity"}, {"metric": "params", "limit": 128_000}]}
+    job = {"recipe": "llama_nas", "supernet": {"preset": "tiny"}, **limit}
+    with pytest.raises(Infeasible, match=r"that gguf can run without zeros; `supernet\.deployable: \[\]` allows"):
+        check(None, resolve(JobSpec.model_validate(job)))  # type: ignore[arg-type]  # no session is asked
+    job["supernet"] = {"preset": "tiny", "deployable": []}
+    check(None, resolve(JobSpec.model_validate(job)))  # type: ignore[arg-type]
 
 
 def test_the_same_seed_gives_the_same_profile() -> None:

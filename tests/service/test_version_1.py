@@ -170,6 +170,14 @@ def test_answers_are_those_of_that_version(api: TestClient, job_id: str, route: 
         assert found == asked
 
 
+def test_the_space_of_its_llama_has_the_networks_that_it_found() -> None:
+    spec = read_job(request_of(LLAMA))
+    assert spec.supernet.deployable == ()
+    found = [row for row in ROWS["evaluations"] if row["job_id"] == LLAMA]
+    assert {row["values"]["layer6_ffn"] for row in found} & {88, 176, 264}  # which no engine of today's default has
+    assert [spec.space().architecture(**row["values"]).id for row in found] == [row["architecture_id"] for row in found]
+
+
 def as_that_version_said(front: dict[str, Any]) -> dict[str, Any]:
     """A front with what was not known then left out, and with the networks that are beaten as measured on it again."""
     together = [*front["points"], *front["beaten"]]
