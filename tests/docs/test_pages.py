@@ -284,7 +284,7 @@ def own_module(folder: Path, _tasks: Path) -> dict[str, Any]:
     images(folder / "pictures")
     return {
         "recipe": "bignas",
-        "supernet": {"pretrained": str(weights)},
+        "supernet": {"pretrained": str(weights), "classes": 3},
         "data": {"path": str(folder / "pictures"), "validation_share": 0.25},
         "training": {**ONE_EPOCH, "warmup_epochs": 0},
         "search": {"evaluations": 8, "calibration_images": 16},
