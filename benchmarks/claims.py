@@ -290,7 +290,7 @@ CLAIMS = (
         "weight_bits",
         "results.md#seven-and-eight-bits-of-weights",
         "weight_bits",
-        (f"weight_bits_{EPYC}_2026-12-01.json",),
+        (f"weight_bits_{EPYC}_2026-12-01.json", f"weight_bits_{XEON}_2026-12-01.json"),
     ),
     Claim("gptq", "results.md#gptq", "gptq", (f"gptq_{EPYC}_2026-11-30.json",)),
     Claim(

@@ -56,7 +56,7 @@ def routes() -> Iterator[str]:
     yield "# Routes\n\n`GET /openapi.json` has every field. [How the API works](../api.md)."
     for path, methods in api["paths"].items():
         for method, operation in methods.items():
-            yield f"\n## {method.upper()} {path}\n\n{operation.get('description', operation['summary'])}\n"
+            yield f"\n## {method.upper()} {path}\n\n**{operation['summary']}.** {operation['description']}\n"
             for parameter in operation.get("parameters", ()):
                 said = parameter.get("description", "")
                 needed = "" if parameter.get("required") else ", may be left out"

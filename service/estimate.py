@@ -52,7 +52,7 @@ class StageTime(BaseModel):
 
 
 class EstimateOut(BaseModel):
-    """What a job will take."""
+    """How long a job takes, and what it stores."""
 
     seconds: float | None = Field(description="Seconds that the job takes; null: the number of examples is not known.")
     low: float | None = Field(description="Seconds at least; null: nothing is known.")

@@ -41,7 +41,7 @@ LONGEST_WAIT_SECONDS, POLL_SECONDS = 3600.0, 0.5
 
 WAIT = {
     "name": "wait",
-    "title": "Wait",
+    "title": "Wait for a job or an export",
     "description": "Wait until a job or an export is over (succeeded, failed, cancelled or paused), and say how it "
     "is then. Waits for `seconds` at most: ask again while it goes on.",
     "input_schema": {
@@ -140,14 +140,13 @@ def _route(api: Mapping[str, Any], method: str, path: str, operation: Mapping[st
     }
     schema = _with_definitions(schema, api["components"]["schemas"])
     name = _name(method, path, operation["operationId"])
-    title = name.replace("_", " ").capitalize()
     inside, query = (tuple(places[place]) for place in ("path", "query"))
     return Route(
         name,
         method,
         path,
-        title,
-        operation["description"],
+        operation["summary"],
+        f"{operation['summary']}. {operation['description']}",
         schema,
         inside,
         query,

@@ -42,7 +42,7 @@ class SignIn(BaseModel):
 
 
 class WhoOut(Answer):
-    """Who asks."""
+    """The key that asks, and what it may do."""
 
     key_id: str | None = Field(description="Id of the key; null where no keys are needed (WINNOW_AUTH=off).")
     name: str = Field(description="Name of the key.")
@@ -99,7 +99,7 @@ class KeyOut(Answer):
 
 
 class NewKeyOut(KeyOut):
-    """A new key."""
+    """A new key, with its secret."""
 
     key: str = Field(description="The key itself. It is shown this once; nothing stores it.")
 
@@ -124,7 +124,7 @@ class AuditOut(Answer):
 
 
 class AuditPage(Answer):
-    """One page of the trail."""
+    """One page of the audit trail, newest first."""
 
     entries: list[AuditOut] = Field(description="Entries, newest first.")
     next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null at the end.")
@@ -132,7 +132,10 @@ class AuditPage(Answer):
 
 @router.post("/session", status_code=status.HTTP_201_CREATED, dependencies=[OPEN])
 def sign_in(given: SignIn, request: Request, response: Response, database: DatabaseDep) -> WhoOut:
-    """Sign a browser in with a key, or with the token of a link; sets a cookie."""
+    """Sign a browser in.
+
+    The browser gives a key, or the token of a link, and gets a cookie.
+    """
     door: Gatekeeper = request.app.state.gatekeeper
     if door.keyless:
         raise Conflict("Nobody needs to sign in here: WINNOW_AUTH is off.")
@@ -152,13 +155,19 @@ def sign_in(given: SignIn, request: Request, response: Response, database: Datab
 
 @router.get("/session", dependencies=[READ])
 def who_asks(who: IdentityDep) -> WhoOut:
-    """The key that you ask with, and what it may do."""
+    """Read who you are.
+
+    The answer has the key that you ask with, and what it may do.
+    """
     return WhoOut.of(who)
 
 
 @router.delete("/session", status_code=status.HTTP_204_NO_CONTENT, dependencies=[OPEN])
 def sign_out(request: Request, response: Response) -> None:
-    """Sign this browser out."""
+    """Sign a browser out.
+
+    Its session ends.
+    """
     door: Gatekeeper = request.app.state.gatekeeper
     if not door.keyless:
         door.sessions.end(response)
@@ -166,7 +175,10 @@ def sign_out(request: Request, response: Response) -> None:
 
 @router.post("/session/links", status_code=status.HTTP_201_CREATED, dependencies=[READ])
 def make_link(session: SessionDep, who: IdentityDep) -> LinkOut:
-    """Make a link that signs one browser in as you, once."""
+    """Make a sign-in link.
+
+    It signs one browser in as you, once.
+    """
     if who.key_id is None:
         raise Conflict("Nobody needs to sign in here: WINNOW_AUTH is off.")
     return LinkOut(token=keys.make_link(session, who.key_id))
@@ -174,13 +186,19 @@ def make_link(session: SessionDep, who: IdentityDep) -> LinkOut:
 
 @router.get("/keys", dependencies=[ADMIN])
 def list_keys(session: SessionDep) -> KeyPage:
-    """All keys, newest first, revoked ones too."""
+    """List keys.
+
+    They come newest first, revoked ones too.
+    """
     return KeyPage(keys=[KeyOut.model_validate(row) for row in keys.listed(session)])
 
 
 @router.post("/keys", status_code=status.HTTP_201_CREATED, dependencies=[ADMIN])
 def create_key(given: KeyIn, session: SessionDep, who: IdentityDep) -> NewKeyOut:
-    """Make a key. Only this answer shows it."""
+    """Make a key.
+
+    Only this answer shows it.
+    """
     quota = Quota(given.max_jobs, given.max_evaluations, given.max_bytes)
     row, text = keys.create(
         session, given.name, given.scope, group=given.group, days=given.days, quota=quota, by=who.key_id
@@ -190,7 +208,10 @@ def create_key(given: KeyIn, session: SessionDep, who: IdentityDep) -> NewKeyOut
 
 @router.delete("/keys/{key_id}", dependencies=[ADMIN])
 def revoke_key(key_id: str, session: SessionDep, request: Request) -> KeyOut:
-    """End a key and its sessions, at once. Its jobs stay."""
+    """Revoke a key.
+
+    It and its sessions end at once. Its jobs stay.
+    """
     door: Gatekeeper = request.app.state.gatekeeper
     # Other processes hear of it by PostgreSQL, a moment later.
     event.listen(session, "after_commit", lambda _session: door.known.forget(), once=True)
@@ -204,7 +225,10 @@ def audit(
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> AuditPage:
-    """Who did what, newest first: every request that may have changed something, refused ones too."""
+    """List who did what.
+
+    The list has every request that may have changed something, refused ones too, newest first.
+    """
     query = select(AuditRow).order_by(AuditRow.id.desc()).limit(limit + 1)
     if key_id is not None:
         query = query.where(AuditRow.key_id == key_id)

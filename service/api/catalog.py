@@ -22,19 +22,25 @@ from supernet.options import OPTIMIZERS
 router = APIRouter(prefix="/v1/catalog", tags=["catalog"])
 
 
-@router.get("", dependencies=[READ])
+@router.get("", response_description="Everything that a job may name", dependencies=[READ])
 def catalog() -> dict[str, Any]:
-    """Everything that a job can be made of, with the defaults of each recipe. Exact numbers of architectures are
+    """List what a job can be made of.
+
+    The answer has every recipe with its defaults, families, metrics and plug-ins. Exact numbers of architectures are
     text, because they may exceed what a JSON number holds. Options are JSON schemas, with bounds and help.
     `families_refused` and `plugins_refused` list the user's files and installed packages that cannot be used, with the
-    reason."""
+    reason.
+    """
     users = plugins.users_families()
     return _catalog() | _families(None if users is None else (str(users.folder), users.stamp()))
 
 
-@router.get("/job", dependencies=[READ])
+@router.get("/job", response_description="The JSON schema of a job", dependencies=[READ])
 def job_schema() -> dict[str, Any]:
-    """The JSON schema of a job, with a help text for each field: what a form is made of."""
+    """Read the JSON schema of a job.
+
+    Each field has a help text: a form can be made of it.
+    """
     return _job_schema()
 
 

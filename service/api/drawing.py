@@ -111,7 +111,10 @@ def columns(
     if_none_match: IfNoneMatch = None,
     accept_encoding: AcceptEncoding = None,
 ) -> Response:
-    """Every evaluation in one answer, as columns, for charts of thousands of networks."""
+    """List evaluations of a job as columns.
+
+    One answer has every evaluation, for charts of thousands of networks.
+    """
     jobs.get(session, job_id)
     # Evaluations are added and never changed, so their newest number says whether there is something new.
     newest = session.scalar(select(func.max(EvaluationRow.number)).where(EvaluationRow.job_id == job_id)) or 0
@@ -130,7 +133,10 @@ def hypervolume(
     if_none_match: IfNoneMatch = None,
     accept_encoding: AcceptEncoding = None,
 ) -> Response:
-    """How the hypervolume grew with the evaluations, by the numbers that the search itself had."""
+    """Read how a search's hypervolume grew.
+
+    It is told evaluation by evaluation, by the numbers that the search itself had.
+    """
     job = jobs.get(session, job_id)
     # A random search that ends later is found within a minute.
     version = (queries.front_version(session, job_id), int(time.time() // 60))
@@ -168,8 +174,10 @@ def hypervolumes(
     who: IdentityDep,
     job: Annotated[list[str], Query(min_length=1, max_length=MOST_JOBS, description="Id of a job; up to six.")],
 ) -> ComparisonOut:
-    """Compare the fronts of several jobs by hypervolume. All are measured from one corner, in the objectives that
-    every network has a number for."""
+    """Compare fronts of jobs by hypervolume.
+
+    All are measured from one corner, in the objectives that every network has a number for.
+    """
     for job_id in job:
         see(session, who, "job_id", job_id)
     found = drawing.compared(session, [jobs.get(session, job_id) for job_id in dict.fromkeys(job)])

@@ -110,8 +110,11 @@ def history(
     session: SessionDep,
     accept_encoding: Annotated[str | None, Header(description="`gzip` compresses the answer.")] = None,
 ) -> Response:
-    """What happened to a job so far, in one answer instead of a stream from the beginning. Evaluations have a route of
-    their own, `evaluations/columns`."""
+    """List what has happened to a job.
+
+    One answer has the events so far instead of a stream from the beginning. Evaluations have a route of their own,
+    `evaluations/columns`.
+    """
     last = jobs.get(session, job_id).event_seq
     found, left_out = queries.history(session, job_id, last, "evaluation", MOST_TOLD)
     events = [EventOut(kind=event.kind, data=_payload(event)) for event in found]
@@ -119,15 +122,22 @@ def history(
     return Written.of(content).response(None, accept_encoding)
 
 
-@router.get("/{job_id}/events", response_class=EventSourceResponse, dependencies=[READ])
+@router.get(
+    "/{job_id}/events",
+    response_class=EventSourceResponse,
+    response_description="Events of the job, as server-sent events",
+    dependencies=[READ],
+)
 async def events(
     job_id: str, request: Request, database: DatabaseDep, settings: SettingsDep, position: PositionDep
 ) -> AsyncIterator[ServerSentEvent]:
-    """The job's events from the beginning or after `Last-Event-ID`, then live.
+    """Follow a job's events.
+
+    The stream has the events from the beginning or after `Last-Event-ID`, then live ones.
 
     Events `state`, `stage`, `data`, `curve`, `gradient`, `evaluation`, `finalist` and `message` carry their number as
-    id. `job` is the job itself, sent without an id whenever it changes. The stream ends after the last event of
-    a finished job.
+    id. `job` is the job itself, sent without an id whenever it changes. The stream ends after the last event of a
+    finished job.
     """
     notices: Notices = request.app.state.notices
     with notices.bell(job_id) as bell:

@@ -30,8 +30,10 @@ def request_export(
     depot: DepotDep,
     who: IdentityDep,
 ) -> ExportOut:
-    """Export an architecture. Asking again gives the same export; one that failed, or whose archive is gone or damaged,
-    is made again."""
+    """Export a network.
+
+    Asking again gives the same export; one that failed, or whose archive is gone or damaged, is made again.
+    """
     with database.transaction() as session:
         chosen = None
         if body.architecture_id is None:
@@ -59,25 +61,39 @@ def request_export(
     return answer
 
 
-@router.get("/jobs/{job_id}/exports", dependencies=[READ])
+@router.get("/jobs/{job_id}/exports", response_description="Exports of the job, newest first", dependencies=[READ])
 def list_exports(job_id: str, session: SessionDep) -> list[ExportOut]:
-    """A job's exports, newest first."""
+    """List exports of a job.
+
+    They come newest first.
+    """
     jobs.get(session, job_id)
     return [ExportOut.of(export) for export in queries.exports_of(session, job_id)]
 
 
 @router.get("/exports/{export_id}", dependencies=[READ])
 def read(export_id: str, session: SessionDep) -> ExportOut:
-    """One export with its verification report."""
+    """Read an export.
+
+    The answer has its verification report.
+    """
     return ExportOut.of(jobs.get_export(session, export_id))
 
 
-@router.get("/exports/{export_id}/download", response_class=FileResponse, dependencies=[READ])
+@router.get(
+    "/exports/{export_id}/download",
+    response_class=FileResponse,
+    response_description="The archive of the export",
+    dependencies=[READ],
+)
 def download(
     export_id: str, database: DatabaseDep, settings: SettingsDep, depot: DepotDep, request: Request
 ) -> FileResponse:
-    """The archive (`.tar.gz`), whole or a `Range` of it. `Repr-Digest` has its digest; with the whole archive,
-    `Content-Digest` has it too (RFC 9530)."""
+    """Download an export.
+
+    The archive (`.tar.gz`) comes whole, or a `Range` of it. `Repr-Digest` has its digest; with the whole archive,
+    `Content-Digest` has it too (RFC 9530).
+    """
     with database.transaction() as session:
         export = jobs.get_export(session, export_id)
     if export.archive is None:

@@ -27,16 +27,22 @@ class ReadyOut(Answer):
     worker: Literal["ok"] = Field(default="ok", description="A worker is there that takes jobs.")
 
 
-@router.get("/healthz", dependencies=[OPEN])
+@router.get("/healthz", response_description="The process answers", dependencies=[OPEN])
 async def healthz() -> dict[str, str]:
-    """Whether this process answers. It asks no other server."""
+    """Check that this process answers.
+
+    It asks no other server.
+    """
     return {"status": "ok"}
 
 
 @router.get("/readyz", response_model=ReadyOut, dependencies=[OPEN])
 def readyz(database: DatabaseDep, queue: QueueDep, settings: SettingsDep) -> ReadyOut | Response:
-    """Whether jobs can be submitted and run: PostgreSQL, its schema, Redis, the artifacts folder, at least one worker,
-    and the parts of `winnow up`; 503 with what is missing if not."""
+    """Check that jobs can be submitted and run.
+
+    That takes PostgreSQL, its schema, Redis, the artifacts folder, at least one worker, and the parts of `winnow up`;
+    503 with what is missing if not.
+    """
     missing = readiness.missing(database, queue, settings)
     if missing:
         detail = " ".join(missing.values())

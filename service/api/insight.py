@@ -47,8 +47,11 @@ class InsightOut(Answer):
 
 @router.get("/insight", dependencies=[READ])
 def insight(job_id: str, session: SessionDep) -> InsightOut:
-    """The share of the front's networks that keep each layer, and how wide. While the search runs, it is the front so
-    far."""
+    """Read which layers the networks of a front keep.
+
+    The answer has the share of the front's networks that keep each layer, and how wide. While the search runs, it is
+    the front so far.
+    """
     # Imported here because the API should start without what only this route needs.
     from job.versions import read_job
     from search.insight import choices_of, layers_of

@@ -61,7 +61,10 @@ def submit(
     who: IdentityDep,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
 ) -> Response:
-    """Submit a job. With an `Idempotency-Key`, sending the same request again gives the same job (200)."""
+    """Submit a job.
+
+    With an `Idempotency-Key`, sending the same request again gives the same job (200).
+    """
     with database.transaction() as session:
         job, is_new = jobs.submit(session, spec, idempotency_key, who)
         answer = JobOut.model_validate(job)
@@ -117,7 +120,10 @@ def list_jobs(
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before, in the same order.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Response:
-    """Your jobs, and those shared with your group, newest first. Admins see all."""
+    """List jobs.
+
+    The list has your jobs and those shared with your group, newest first. Admins see all.
+    """
     if state is not None and state not in JOB_STATES:
         raise InvalidRequest(f"No state {state!r}. Known: {', '.join(JOB_STATES)}.", known=list(JOB_STATES))
     after = None if cursor is None else _place(cursor, sort)
@@ -188,7 +194,10 @@ def _place(cursor: str, sort: JobSort) -> tuple[Any, str]:
 
 @router.get("/{job_id}", dependencies=[READ])
 def read(job_id: str, session: SessionDep) -> JobOut:
-    """One job with its progress."""
+    """Read a job.
+
+    The answer has its state, its progress and its spec with every default.
+    """
     return with_waits(session, jobs.get(session, job_id))
 
 
@@ -199,5 +208,8 @@ def with_waits(session: Session, job: Job) -> JobOut:
 
 @router.get("/{job_id}/draft", dependencies=[READ])
 def draft(job_id: str, session: SessionDep) -> DraftOut:
-    """Give the job as a draft of another one. Decisions that follow from its other parts are left open."""
+    """Read a job as a draft of another one.
+
+    Decisions that follow from its other parts are left open.
+    """
     return DraftOut(spec=opened(read_job(jobs.get(session, job_id).spec)).model_dump(mode="json"))

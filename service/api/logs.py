@@ -50,7 +50,10 @@ def logs(
     ] = False,
     last_event_id: Annotated[str | None, Header(description="Id of the last line already seen.")] = None,
 ) -> LogPage | StreamingResponse:
-    """The log of a job. Lines are kept for `WINNOW_LOG_DAYS`."""
+    """Read a job's log.
+
+    Lines are kept for `WINNOW_LOG_DAYS`.
+    """
     after = max(after, number_of(last_event_id))
     wanted = _wanted(level, search)
     with database.transaction() as session:

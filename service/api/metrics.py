@@ -74,10 +74,15 @@ class _Rows:
         return self._families
 
 
-@router.get("/metrics", response_class=Response, dependencies=[READ])
+@router.get(
+    "/metrics", response_class=Response, response_description="Numbers as Prometheus reads them", dependencies=[READ]
+)
 def metrics(request: Request, database: DatabaseDep, queue: QueueDep) -> Response:
-    """Jobs by state, waiting rows and how long the oldest waits, lost leases, seconds of stages, evaluations a second,
-    workers, wake-ups, latencies of requests, and this process's memory, for Prometheus."""
+    """Read numbers for Prometheus.
+
+    The answer has jobs by state, waiting rows and how long the oldest waits, lost leases, seconds of stages,
+    evaluations a second, workers, wake-ups, latencies of requests, and this process's memory.
+    """
     from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
     registry = CollectorRegistry()

@@ -1,4 +1,4 @@
-"""Every status that a route may answer, in its description: which refusals follow from what the route declares."""
+"""The description of the API: what each operation is called, what it answers, and what it may refuse."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ REPEATED = "The same request was made before, and this is what it made"
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
 # Problems that no class of ours stands for.
 OTHERS = {"not-json": 400, "method-not-allowed": 405}
+# FastAPI's description of an answer where a route declares none.
+UNSAID = "Successful Response"
+NOTHING = "Done; the answer is empty"
 # What parameters mean that several routes have.
 PARAMETERS = {
     "job_id": "Id of the job.",
@@ -55,7 +58,7 @@ TITLES = {
 
 
 def describe(schema: dict[str, Any], routes: Iterator[tuple[str, str, Any]]) -> dict[str, Any]:
-    """Add to the schema what each operation may be refused with.
+    """Complete the schema: what each operation is called, what its answers hold, and what it may be refused with.
 
     Args:
         routes: (method, path, route) of all.
@@ -79,6 +82,8 @@ def describe(schema: dict[str, Any], routes: Iterator[tuple[str, str, Any]]) -> 
         operation = schema["paths"].get(path, {}).get(method.lower())
         if operation is None:
             continue
+        _name(operation)
+        _say_what_answers_hold(operation, components["schemas"])
         for parameter in operation.get("parameters", ()):
             parameter.setdefault("description", PARAMETERS.get(parameter["name"], ""))
         need = need_of(route)
@@ -86,12 +91,40 @@ def describe(schema: dict[str, Any], routes: Iterator[tuple[str, str, Any]]) -> 
             operation["security"] = [{"key": []}, {"session": []}]
             operation["x-scope"] = str(need.scope)
             operation["description"] = f"{operation.get('description', '')}\n\nNeeds scope `{need.scope}`.".strip()
-        if _may_be_repeated(path, operation):
+        if _may_be_repeated(operation):
             operation["responses"]["200"] = {**operation["responses"]["201"], "description": REPEATED}
         for status in _refusals(method, path, operation, is_open=need is None or need.scope is None):
             operation["responses"][str(status)] = _answer(status)
     _link(schema["paths"])
     return schema
+
+
+def _name(operation: dict[str, Any]) -> None:
+    """The first paragraph of a route's docstring names the operation, the others describe it."""
+    name, _, more = operation.get("description", "").partition("\n\n")
+    operation["summary"], operation["description"] = _title(name), more
+
+
+def _say_what_answers_hold(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """What an answer holds is what its model is, unless the route declares it (`response_description`)."""
+    for status, answer in operation["responses"].items():
+        if answer["description"] != UNSAID:
+            continue
+        if status == "204":
+            answer["description"] = NOTHING
+        elif (model := _model_of(answer)) in schemas:
+            answer["description"] = _title(schemas[model]["description"].partition("\n\n")[0])
+
+
+def _model_of(answer: dict[str, Any]) -> str:
+    """Name of the model of an answer; empty: it has none."""
+    schema: dict[str, str] = answer.get("content", {}).get("application/json", {}).get("schema", {})
+    return schema.get("$ref", "").rpartition("/")[2]
+
+
+def _title(paragraph: str) -> str:
+    """A paragraph of a docstring as a title: in one line, without a full stop."""
+    return " ".join(paragraph.split()).removesuffix(".")
 
 
 def _link(paths: dict[str, Any]) -> None:
@@ -100,8 +133,7 @@ def _link(paths: dict[str, Any]) -> None:
     every = [(path, operation) for path, operations in paths.items() for operation in operations.values()]
     for _, maker in every:
         for status, answer in maker["responses"].items():
-            content = answer.get("content", {}).get("application/json", {}).get("schema", {})
-            parameter = NAMED_BY_ID.get(content.get("$ref", "").rpartition("/")[2])
+            parameter = NAMED_BY_ID.get(_model_of(answer))
             if parameter is None or not status.startswith("2"):
                 continue
             answer["links"] = {
@@ -123,10 +155,9 @@ def _parts_that_recipes_fill() -> Iterator[type[BaseModel]]:
                 yield found
 
 
-def _may_be_repeated(path: str, operation: dict[str, Any]) -> bool:
-    """Whether a request may find that it was made before: with a key for that, or of a target that is replaced."""
-    keyed = any(one["name"] == "idempotency-key" for one in operation.get("parameters", ()))
-    return "201" in operation["responses"] and (keyed or path == "/v1/targets")
+def _may_be_repeated(operation: dict[str, Any]) -> bool:
+    """Whether a request may find that it was made before: it has a key for that."""
+    return any(one["name"] == "idempotency-key" for one in operation.get("parameters", ()))
 
 
 def _refusals(method: str, path: str, operation: dict[str, Any], *, is_open: bool) -> list[int]:

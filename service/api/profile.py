@@ -45,15 +45,21 @@ Spec = Annotated[
 
 @router.post("/profile", dependencies=[READ])
 def profile(spec: Spec) -> ProfileOut:
-    """Smallest, median and largest cost of every exact metric, the number of distinct networks, and whether the
-    limits can be met: the share of networks that do, or the one that comes nearest. Stores nothing."""
+    """Profile a space.
+
+    The answer has the smallest, median and largest cost of every exact metric, the number of distinct networks, and
+    whether the limits can be met: the share of networks that do, or the one that comes nearest. Stores nothing.
+    """
     return make_profile(spec)
 
 
 @router.post("/estimate", dependencies=[READ])
 def estimate_job(spec: JobSpec, session: SessionDep, who: IdentityDep) -> EstimateOut:
-    """How long a job would take and what it would store, from what earlier jobs took here. Before any has finished,
-    Winnow counts the work and times this machine for a moment. Stores nothing."""
+    """Estimate how long a job takes and what it stores.
+
+    The estimate goes by what earlier jobs took here. Before any has finished, Winnow counts the work and times this
+    machine for a moment. Stores nothing.
+    """
     if spec.supernet.reuse is not None:
         see(session, who, "supernet_id", spec.supernet.reuse)
     return estimate(session, jobs.reusing(session, spec), None, count=True)

@@ -78,7 +78,10 @@ def front(
     if_none_match: Annotated[str | None, Header(description="`ETag` of the front that the client has.")] = None,
     accept_encoding: Annotated[str | None, Header(description="`gzip` compresses the answer.")] = None,
 ) -> Response:
-    """The Pareto front. While the search runs it is the front so far; once it is final, its latency is measured."""
+    """Read a job's front.
+
+    While the search runs it is the front so far; once it is final, its latency is measured.
+    """
     if format == "csv":
         text = _front_csv(read_front(session, job_id))
         return Response(text, media_type="text/csv", headers=_attachment(f"front-{job_id}.csv"))
@@ -99,28 +102,40 @@ def _front_json(session: Session, job_id: str) -> Answer:
 
 @router.get("/gradient", dependencies=[READ])
 def gradient(job_id: str, session: SessionDep) -> GradientOut:
-    """A search by gradient: probabilities over time, what was derived, and every network on every target."""
+    """Read what a search by gradient found.
+
+    The answer has probabilities over time, what was derived, and every network on every target.
+    """
     job = jobs.get(session, job_id)
     return GradientOut(job_id=job.id, state=job.state, **gradient_of(session, job))
 
 
 @router.get("/data", dependencies=[READ])
 def data(job_id: str, session: SessionDep) -> DataOut:
-    """What was read of the job's data: files and rows used and left out, classes, columns, splits, standardisation."""
+    """Read what a job used of its data.
+
+    The answer has files and rows used and left out, classes, columns, splits, and standardisation.
+    """
     job = jobs.get(session, job_id)
     return DataOut(job_id=job.id, loads=records.read(session, job_id, DataRead))
 
 
 @router.get("/sharing-cost", dependencies=[READ])
 def sharing_cost(job_id: str, session: SessionDep) -> SharingOut:
-    """Networks that were trained alone, beside the same ones sliced from the supernet."""
+    """Read what sharing weights costs.
+
+    The answer has networks that were trained alone, beside the same ones sliced from the supernet.
+    """
     job = jobs.get(session, job_id)
     return SharingOut(job_id=job.id, networks=records.sharing_of(session, job))
 
 
 @router.get("/healing", dependencies=[READ])
 def healing(job_id: str, session: SessionDep) -> HealingOut:
-    """Networks of the front that were trained further with their parent: before, after, and on the way."""
+    """Read what healing made of a job's networks.
+
+    The answer has networks of the front that were trained further with their parent: before, after, and on the way.
+    """
     job, climbed = jobs.get(session, job_id), records.read(session, job_id, FidelityScore)
     names = {one.architecture_id for one in climbed}
     found = select(EvaluationRow).where(EvaluationRow.job_id == job_id, EvaluationRow.architecture_id.in_(names))
@@ -217,7 +232,10 @@ def evaluations(
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
     format: Format = "json",  # noqa: A002
 ) -> EvaluationPage | StreamingResponse:
-    """Every architecture that was evaluated, in order. As CSV: all of them, streamed."""
+    """List evaluations of a job.
+
+    The list has every architecture that was evaluated, in order. As CSV: all of them, streamed.
+    """
     job = jobs.get(session, job_id)
     if format == "csv":
         lines = _csv(database, job)
@@ -233,7 +251,10 @@ def evaluations(
 
 @router.get("/architectures/{architecture_id}", dependencies=[READ])
 def architecture(job_id: str, architecture_id: str, session: SessionDep) -> ArchitectureOut:
-    """One evaluated architecture with its layers in forward order."""
+    """Read a network.
+
+    The answer has one evaluated architecture with its layers in forward order.
+    """
     job = jobs.get(session, job_id)
     row = jobs.evaluation_of(session, job_id, architecture_id)
     from job.formats import possible, subject_of  # not needed to start
@@ -255,7 +276,10 @@ def architecture(job_id: str, architecture_id: str, session: SessionDep) -> Arch
 
 @router.get("/architectures/{architecture_id}/readings", dependencies=[READ])
 def readings(job_id: str, architecture_id: str, session: SessionDep, who: IdentityDep) -> ReadingsOut:
-    """Every measurement of a network, the first one and those since: its numbers, its time and its conditions."""
+    """List measurements of a network.
+
+    The list has the first one and those since, each with its numbers, its time and its conditions.
+    """
     found = remeasuring.readings(session, job_id, architecture_id, who)
     return ReadingsOut(
         job_id=job_id, architecture_id=architecture_id, readings=[ReadingOut.model_validate(one) for one in found]
@@ -264,7 +288,10 @@ def readings(job_id: str, architecture_id: str, session: SessionDep, who: Identi
 
 @router.get("/architectures/{architecture_id}/layers", dependencies=[READ])
 def layers_of(job_id: str, architecture_id: str, session: SessionDep) -> LayersOut:
-    """The layers of a network beside those of the largest of its space, each with its latency where that is known."""
+    """Compare a network's layers with the largest network's.
+
+    Each layer has its latency where that is known.
+    """
     job = jobs.get(session, job_id)
     row = jobs.evaluation_of(session, job_id, architecture_id)
     from service.layer_latency import layer_times  # families and tables: not needed to start
@@ -283,7 +310,11 @@ def layers_of(job_id: str, architecture_id: str, session: SessionDep) -> LayersO
 
 @router.get("/sensitivity", dependencies=[READ])
 def sensitivity(job_id: str, session: SessionDep) -> SensitivityOut:
-    """How much the largest network's answers change when one layer is quantized, for every layer and width."""
+    """Read how sensitive layers are to quantization.
+
+    The answer says how much the largest network's answers change when one layer is quantized, for every layer and
+    width.
+    """
     job = jobs.get(session, job_id)
     found = records.read(session, job.id, SensitivityRecord)
     return SensitivityOut(layers=list(found[0].layers) if found else [])

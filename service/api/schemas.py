@@ -47,7 +47,7 @@ class Answer(BaseModel):
 
 
 class JobOut(Answer):
-    """A job and where it is."""
+    """A job: its whole spec, its state, and how far it is."""
 
     id: str = Field(description="Id of the job.")
     name: str = Field(description="Name of the job.")
@@ -323,7 +323,7 @@ class FrontOut(Answer):
 
 
 class DataOut(Answer):
-    """What a job's data are."""
+    """What was read of a job's data, and what was left out."""
 
     job_id: str = Field(description="Id of the job.")
     loads: list[DataRead] = Field(
@@ -367,7 +367,7 @@ class GradientNetworkOut(Answer):
 
 
 class GradientOut(Answer):
-    """A search by gradient."""
+    """What a search by gradient has found."""
 
     job_id: str = Field(description="Id of the job.")
     state: JobState = Field(description="State of the job.")
@@ -458,7 +458,7 @@ class ArchitectureOut(PointOut):
 
 
 class LayersOut(Answer):
-    """A network layer by layer."""
+    """A network layer by layer, beside the largest of its space."""
 
     job_id: str = Field(description="Id of the job.")
     architecture_id: str = Field(description="Id of the network.")

@@ -55,9 +55,12 @@ class PlanOut(BaseModel):
 
 @router.post("", dependencies=[WRITE])
 def shrink(asked: Asked, session: SessionDep) -> PlanOut:
-    """Plan a job from a model, data and limits: look into the folders, decide what is left open, and estimate time and
-    disk. Stores nothing. Submit the answer's `job`, then export by its `rule`. A question that the folders leave open
-    is a 422 that asks it."""
+    """Plan a job that shrinks a model.
+
+    Winnow looks into the folders of a model and its data, decides what is left open, and estimates time and disk. It
+    stores nothing. Submit the answer's `job`, then export by its `rule`. A question that the folders leave open is a
+    422 that asks it.
+    """
     try:
         plan = make_plan(asked)
     except ValidationError as error:

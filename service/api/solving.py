@@ -133,8 +133,11 @@ def solve(
         ),
     ],
 ) -> SolveOut:
-    """Give the network that is predicted to be best within any limits, for a job that searched with `blocks`. Nothing
-    is evaluated and nothing stored. To measure the network, extend the job with it."""
+    """Solve for the best network within limits.
+
+    It is the network that is predicted to be best, for a job that searched with `blocks`. Nothing is evaluated and
+    nothing stored. To measure the network, extend the job with it.
+    """
     # Imported here because the API should start without what only this route needs.
     from service.solving import solve_for
 

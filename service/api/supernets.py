@@ -24,7 +24,10 @@ def list_supernets(
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> SupernetPage:
-    """Trained supernets, newest first, with their data, recipe and the scores of some sub-networks."""
+    """List supernets.
+
+    The list has trained supernets, newest first, with their data, recipe and the scores of some sub-networks.
+    """
     before = None if cursor is None else read_moment(cursor)
     rows = queries.list_supernets(session, space, before, limit + 1, visible_jobs(who))
     page, more = rows[:limit], len(rows) > limit
@@ -34,7 +37,10 @@ def list_supernets(
 
 @router.get("/{supernet_id}", dependencies=[READ])
 def read(supernet_id: str, session: SessionDep) -> SupernetDetailOut:
-    """One trained supernet with its training curve."""
+    """Read a supernet.
+
+    The answer has its training curve.
+    """
     row = queries.supernet(session, supernet_id)
     if row is None:
         raise NotFound(f"There is no supernet {supernet_id!r}. GET /v1/supernets lists them.")

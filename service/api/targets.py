@@ -51,7 +51,10 @@ class TargetPage(Answer):
 
 @router.get("/targets", dependencies=[READ])
 def list_targets(session: SessionDep) -> TargetPage:
-    """Runtimes of the machine that runs a job, registered machines, and uploaded tables."""
+    """List targets.
+
+    The list has runtimes of the machine that runs a job, registered machines, and uploaded tables.
+    """
     waiting = targets.open_requests(session)
     registered = [_out(row, measuring.online(session, row.name), waiting) for row in measuring.targets(session)]
     built_in = [
@@ -68,14 +71,25 @@ def list_targets(session: SessionDep) -> TargetPage:
 
 @router.get("/targets/{name}", dependencies=[READ])
 def read(name: str, session: SessionDep) -> TargetOut:
-    """One registered target."""
+    """Read a target.
+
+    It must be registered or uploaded: runtimes stand in the list alone.
+    """
     row = targets.get(session, name)
     return _out(row, measuring.online(session, row.name), targets.open_requests(session))
 
 
-@router.post("/targets", status_code=status.HTTP_201_CREATED, dependencies=[WRITE])
+@router.post(
+    "/targets",
+    status_code=status.HTTP_201_CREATED,
+    responses={200: {"model": TargetOut, "description": "The target, whose table was replaced"}},
+    dependencies=[WRITE],
+)
 def add(given: TableIn, session: SessionDep, response: Response, who: IdentityDep) -> TargetOut:
-    """Upload a table as a target; under a known name it replaces the table (200)."""
+    """Upload a table of latencies as a target.
+
+    Under a known name it replaces the table (200).
+    """
     row, is_new = targets.add_table(session, given.name, given.table, who)
     if not is_new:
         response.status_code = status.HTTP_200_OK
@@ -86,13 +100,24 @@ def add(given: TableIn, session: SessionDep, response: Response, who: IdentityDe
 
 @router.delete("/targets/{name}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[WRITE])
 def remove(name: str, session: SessionDep, who: IdentityDep) -> None:
-    """Remove a target that no unfinished job needs."""
+    """Remove a target.
+
+    It stays while an unfinished job needs it.
+    """
     targets.remove(session, name, who)
 
 
-@router.get("/measurements/{measurement_id}/networks", response_class=FileResponse, dependencies=[READ])
+@router.get(
+    "/measurements/{measurement_id}/networks",
+    response_class=FileResponse,
+    response_description="An archive of the networks",
+    dependencies=[READ],
+)
 def networks(measurement_id: str, database: DatabaseDep, settings: SettingsDep, depot: DepotDep) -> FileResponse:
-    """The networks of a request to measure, as one archive: for targets that do not share the artifacts folder."""
+    """Download the networks that a target is to measure.
+
+    They come as one archive, for targets that do not share the artifacts folder.
+    """
     with database.transaction() as session:
         row = session.get(Measurement, measurement_id)
     if row is not None and depot is not None:

@@ -46,7 +46,7 @@ class UploadIn(BaseModel):
 
 
 class UploadOut(Answer):
-    """A file that was, or is being, sent."""
+    """A file that was, or is being, sent, and how much of it has arrived."""
 
     id: str = Field(description="Id of the upload.")
     kind: UploadKind = Field(description="What it is for: a data set or a checkpoint.")
@@ -88,7 +88,10 @@ class UploadPage(Answer):
 def add_dataset(
     given: UploadIn, response: Response, session: SessionDep, settings: SettingsDep, who: IdentityDep
 ) -> UploadOut:
-    """Announce a data set: an archive of a folder, a parquet file, or text."""
+    """Announce a data set.
+
+    It may be an archive of a folder, a parquet file, or text.
+    """
     return _begin(UploadKind.DATASET, given, response, session, settings, who)
 
 
@@ -96,7 +99,10 @@ def add_dataset(
 def add_checkpoint(
     given: UploadIn, response: Response, session: SessionDep, settings: SettingsDep, who: IdentityDep
 ) -> UploadOut:
-    """Announce a checkpoint: an archive of config.json, safetensors and a tokenizer."""
+    """Announce a checkpoint.
+
+    It is an archive of config.json, safetensors and a tokenizer.
+    """
     return _begin(UploadKind.CHECKPOINT, given, response, session, settings, who)
 
 
@@ -113,7 +119,10 @@ def _begin(
 
 @router.get("/uploads", dependencies=[READ])
 def list_uploads(database: DatabaseDep, settings: SettingsDep, store: StoreDep, who: IdentityDep) -> UploadPage:
-    """Your uploads, newest first. Admins see all."""
+    """List uploads.
+
+    The list has your uploads, newest first. Admins see all.
+    """
     with database.transaction() as session:
         rows = uploads.listed(session, who)
     return UploadPage(uploads=[UploadOut.of(row, settings, store) for row in rows])
@@ -121,7 +130,10 @@ def list_uploads(database: DatabaseDep, settings: SettingsDep, store: StoreDep, 
 
 @router.get("/uploads/{upload_id}", dependencies=[READ])
 def read(upload_id: str, database: DatabaseDep, settings: SettingsDep, store: StoreDep) -> UploadOut:
-    """One upload, and where to go on with it."""
+    """Read an upload.
+
+    The answer says where to go on with it.
+    """
     return UploadOut.of(_row(database, upload_id), settings, store)
 
 
@@ -138,7 +150,10 @@ async def send_part(
     store: StoreDep,
     offset: Annotated[int, Query(ge=0, lt=2**63, description="Bytes that have arrived already.")] = 0,
 ) -> UploadOut:
-    """The next part of the file, as it is. After a broken connection ask where to go on."""
+    """Send a part of an upload.
+
+    The body is the next part of the file, as it is. After a broken connection ask where to go on.
+    """
     row = await run_in_threadpool(_row, database, upload_id)
     folder = settings.uploads_dir / row.id
     if store is None:
@@ -176,7 +191,10 @@ async def _receive(request: Request, row: Upload, offset: int, file: IO[bytes], 
 
 @router.post("/uploads/{upload_id}/finish", dependencies=[WRITE])
 def finish(upload_id: str, database: DatabaseDep, settings: SettingsDep, store: StoreDep) -> UploadOut:
-    """Check the whole file, unpack it if it is an archive, and open it to jobs. If it is refused, send it again."""
+    """Finish an upload.
+
+    Winnow checks the whole file, unpacks it if it is an archive, and opens it to jobs. If it is refused, send it again.
+    """
     row, folder = _row(database, upload_id), settings.uploads_dir / upload_id
     if row.path is None:
         kind = uploads.finish(row, folder) if store is None else _finish_gathered(store, row, folder)
@@ -205,7 +223,10 @@ def _finish_gathered(store: UploadStore, row: Upload, folder: Path) -> Kind:
 
 @router.delete("/uploads/{upload_id}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[WRITE])
 def remove(upload_id: str, database: DatabaseDep, settings: SettingsDep, store: StoreDep) -> None:
-    """Remove an upload and its files. Jobs that name it fail when they read it."""
+    """Remove an upload and its files.
+
+    Jobs that name it fail when they read it.
+    """
     with database.transaction() as session:
         row = uploads.get(session, upload_id)
         unnamed = uploads.remove(session, row, Path(settings.uploads_dir / upload_id))

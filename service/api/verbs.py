@@ -93,31 +93,46 @@ class JobEdits(BaseModel):
 
 @router.post("/cancel", dependencies=[WRITE])
 def cancel(job_id: str, session: SessionDep, who: IdentityDep) -> JobOut:
-    """Cancel a job. A running one stops within seconds; what it has stored stays readable."""
+    """Cancel a job.
+
+    A running one stops within seconds; what it has stored stays readable.
+    """
     return JobOut.model_validate(jobs.cancel(session, job_id, who))
 
 
 @router.post("/pause", dependencies=[WRITE])
 def pause(job_id: str, session: SessionDep, who: IdentityDep) -> JobOut:
-    """Checkpoint a job and free its device."""
+    """Pause a job.
+
+    Winnow checkpoints it and frees its device.
+    """
     return JobOut.model_validate(jobs.pause(session, job_id, who))
 
 
 @router.post("/stop", dependencies=[WRITE])
 def stop(job_id: str, database: DatabaseDep, queue: QueueDep, who: IdentityDep) -> JobOut:
-    """End a job's search now and keep what it has found: the front so far is measured, and the job succeeds."""
+    """Stop a job's search and keep what it has found.
+
+    The front so far is measured, and the job succeeds.
+    """
     return _then_wake(lambda session: jobs.stop(session, job_id, who), database, queue)
 
 
 @router.post("/resume", dependencies=[WRITE])
 def resume(job_id: str, database: DatabaseDep, queue: QueueDep, who: IdentityDep) -> JobOut:
-    """Continue a paused job where it stopped."""
+    """Resume a paused job.
+
+    It goes on where it stopped.
+    """
     return _then_wake(lambda session: jobs.resume(session, job_id, who), database, queue)
 
 
 @router.post("/retry", dependencies=[WRITE])
 def retry(job_id: str, database: DatabaseDep, queue: QueueDep, who: IdentityDep) -> JobOut:
-    """Let a job that failed or was cancelled go on from what is stored of it."""
+    """Retry a job that failed or was cancelled.
+
+    It goes on from what is stored of it.
+    """
     return _then_wake(lambda session: jobs.retry(session, job_id, who), database, queue)
 
 
@@ -131,7 +146,10 @@ def clone(
     given: CloneIn | None = None,
     idempotency_key: IdempotencyKey = None,
 ) -> JobOut:
-    """Make the same job again, with edits."""
+    """Clone a job.
+
+    The new job is the same, with your edits.
+    """
     edits = {} if given is None else given.edits
     return _descend(
         lambda session: descent.clone(session, job_id, edits, idempotency_key, who), response, database, queue
@@ -148,8 +166,11 @@ def extend(
     given: ExtendIn | None = None,
     idempotency_key: IdempotencyKey = None,
 ) -> JobOut:
-    """Make a job that continues the search, with more evaluations, other objectives or another device. It reuses the
-    trained supernet and every score."""
+    """Extend a job's search.
+
+    A new job continues the search, with more evaluations, other objectives or another device. It reuses the trained
+    supernet and every score.
+    """
     given = given or ExtendIn()
     by = descent.Extension(given.evaluations, given.objectives, given.constraints, given.target)
     return _descend(
@@ -170,7 +191,10 @@ def rerun(
     who: IdentityDep,
     idempotency_key: IdempotencyKey = None,
 ) -> JobOut:
-    """Make a job that repeats a stage and those after it. It takes over what the earlier stages found."""
+    """Rerun a job from a stage on.
+
+    A new job repeats that stage and those after it. It takes over what the earlier stages found.
+    """
     return _descend(
         lambda session: descent.rerun(session, job_id, given.from_stage, given.edits, idempotency_key, who),
         response,
@@ -189,8 +213,11 @@ def heal(
     given: HealIn | None = None,
     idempotency_key: IdempotencyKey = None,
 ) -> JobOut:
-    """Make a job that takes over what a finished one has found, and trains networks of its front further with their
-    parent as teacher. The front of the finished job stays as it is."""
+    """Heal networks of a finished job.
+
+    A new job takes over what the finished one has found, and trains networks of its front further with their parent as
+    teacher. The front of the finished job stays as it is.
+    """
     given = given or HealIn()
     return _descend(
         lambda session: descent.heal(session, job_id, given.healing, given.edits, idempotency_key, who),
@@ -210,8 +237,11 @@ def measure(
     who: IdentityDep,
     idempotency_key: IdempotencyKey = None,
 ) -> JobOut:
-    """Make a small job that measures one network of a finished job again, on the same device. What was measured before
-    stays; `GET .../readings` lists both."""
+    """Measure a network again.
+
+    A new, small job measures one network of a finished job on the same device. What was measured before stays; `GET
+    .../readings` lists both.
+    """
     return _descend(
         lambda session: remeasuring.measure(session, job_id, architecture_id, idempotency_key, who),
         response,
@@ -222,21 +252,30 @@ def measure(
 
 @router.patch("", dependencies=[WRITE])
 def edit(job_id: str, given: JobEdits, session: SessionDep, who: IdentityDep) -> JobOut:
-    """Change a job's name, labels, notes or priority."""
+    """Change a job's name, labels, notes or priority.
+
+    What is left out stays. A job can be changed in every state.
+    """
     edits = jobs.Edits(given.name, given.labels, given.notes, given.priority)
     return JobOut.model_validate(jobs.edit(session, job_id, edits, who))
 
 
 @router.delete("", status_code=status.HTTP_202_ACCEPTED, dependencies=[WRITE])
 def delete(job_id: str, session: SessionDep, who: IdentityDep) -> JobOut:
-    """Remove a finished job and its files, after a time of grace in which it can be restored. Files that other jobs use
-    stay until the last of these is gone."""
+    """Remove a finished job and its files.
+
+    They go after a time of grace in which the job can be restored. Files that other jobs use stay until the last of
+    these is gone.
+    """
     return JobOut.model_validate(removal.delete(session, job_id, who))
 
 
 @router.post("/restore", dependencies=[WRITE])
 def restore(job_id: str, session: SessionDep, who: IdentityDep) -> JobOut:
-    """Keep a job that waits for its removal."""
+    """Restore a removed job.
+
+    A job can be restored until its time of grace is over.
+    """
     return JobOut.model_validate(removal.restore(session, job_id, who))
 
 
@@ -250,7 +289,10 @@ class Sharing(BaseModel):
 
 @router.post("/sharing", dependencies=[WRITE])
 def share(job_id: str, given: Sharing, session: SessionDep, who: IdentityDep) -> JobOut:
-    """Share a job with the keys of your group, or stop sharing it. Only its owner and admins can change that."""
+    """Share a job with your group.
+
+    The keys of the group may look at it; `{"shared": false}` ends that. Only the job's owner and admins can change it.
+    """
     return JobOut.model_validate(jobs.share(session, job_id, who, given.shared))
 
 

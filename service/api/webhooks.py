@@ -30,7 +30,7 @@ class WebhookIn(BaseModel):
 
 
 class WebhookOut(Answer):
-    """A webhook."""
+    """A webhook: its address, and the states that it hears of."""
 
     id: str = Field(description="Id of the webhook.")
     url: str = Field(description="Address that messages go to.")
@@ -40,7 +40,7 @@ class WebhookOut(Answer):
 
 
 class NewWebhookOut(WebhookOut):
-    """A new webhook."""
+    """A new webhook, with its secret."""
 
     secret: str = Field(description="Signs every message. It is shown this once.")
 
@@ -67,7 +67,7 @@ class DeliveryOut(Answer):
 
 
 class DeliveryPage(Answer):
-    """Messages, newest first."""
+    """Messages to a webhook, newest first."""
 
     deliveries: list[DeliveryOut] = Field(description="Messages, newest first.")
 
@@ -76,7 +76,10 @@ class DeliveryPage(Answer):
 def add(
     given: WebhookIn, response: Response, session: SessionDep, settings: SettingsDep, who: IdentityDep
 ) -> NewWebhookOut:
-    """Send the states of your jobs to an address. Only this answer shows the secret that signs the messages."""
+    """Add a webhook.
+
+    Winnow sends the states of your jobs to its address. Only this answer shows the secret that signs the messages.
+    """
     row = webhooks.create(session, given.url, given.states, settings, who)
     response.headers["Location"] = f"/v1/webhooks/{row.id}"
     return NewWebhookOut.model_validate(row)
@@ -84,13 +87,16 @@ def add(
 
 @router.get("", dependencies=[READ])
 def list_webhooks(session: SessionDep, who: IdentityDep) -> WebhookPage:
-    """Your webhooks, newest first. Admins see all."""
+    """List webhooks.
+
+    The list has your webhooks, newest first. Admins see all.
+    """
     return WebhookPage(webhooks=[WebhookOut.model_validate(row) for row in webhooks.listed(session, who)])
 
 
 @router.get("/{webhook_id}", dependencies=[READ])
 def read(webhook_id: str, session: SessionDep) -> WebhookOut:
-    """One webhook."""
+    """Read a webhook."""
     return WebhookOut.model_validate(webhooks.get(session, webhook_id))
 
 
@@ -98,7 +104,10 @@ def read(webhook_id: str, session: SessionDep) -> WebhookOut:
 def list_deliveries(
     webhook_id: str, session: SessionDep, limit: Annotated[int, Query(ge=1, le=1000)] = 50
 ) -> DeliveryPage:
-    """What was sent to a webhook, newest first, and what became of it."""
+    """List messages to a webhook.
+
+    They come newest first, with what became of each.
+    """
     webhooks.get(session, webhook_id)
     rows = webhooks.deliveries(session, webhook_id, limit)
     return DeliveryPage(deliveries=[DeliveryOut.model_validate(row) for row in rows])
@@ -106,5 +115,8 @@ def list_deliveries(
 
 @router.delete("/{webhook_id}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[WRITE])
 def remove(webhook_id: str, session: SessionDep) -> None:
-    """Remove a webhook: its address hears nothing more."""
+    """Remove a webhook.
+
+    Its address hears nothing more.
+    """
     session.delete(webhooks.get(session, webhook_id))

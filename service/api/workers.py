@@ -16,7 +16,10 @@ router = APIRouter(prefix="/v1", tags=["workers"])
 
 @router.get("/workers", dependencies=[READ])
 def list_workers(session: SessionDep, who: IdentityDep) -> WorkerPage:
-    """Workers by name, with what they have; those that are silent for long are forgotten."""
+    """List workers.
+
+    Workers come by name, with what they have. Workers that are silent for long are forgotten.
+    """
     held = select(Job.lease_owner, Job.id).where(
         Job.state.in_(ACTIVE_STATES), Job.lease_until > func.now(), visible_jobs(who)
     )

@@ -33,18 +33,16 @@ DOCKER = "docker runs the service"
 KUBERNETES = "a cluster runs the service"
 MACHINE = "needs another machine, or an address of the reader's"
 TESTS = "runs these tests, or all checks of a maintainer"
-DEMO = "starts a service of its own: `tests/e2e/test_journey.py` takes the same journey"
+DEMO = "installs Winnow and starts a service of its own: tests/e2e/test_demo.py takes the same journey"
 INSTALLS = "installs packages: tests/plugins/test_example.py and tests/export/matrix do"
-FROM_MODULE = "tests/e2e/test_family_from_module.py starts such a job"
 OWN_TEST = "tests/docs/test_add_a_family.py runs it"
 PART = "part of a file: it is compared with examples/plugin"
-TORCHVISION = "needs torchvision, which does not install beside this torch"
+TORCHVISION = "torchvision does not install beside this torch: tests/docs/test_torchvision.py has its module"
 EXAMPLE_FILE = "shows the content of a file that is no job"
 FILE_OF_A_JOB = "shows the content of a file: the next job of its page reads it"
 DRAWING = "a drawing, or a listing of files"
 PRINTED = "what a run of minutes printed"
 DOWNLOADS = "downloads a checkpoint of 83 MB"
-ELSEWHERE = "torchvision does not install beside this torch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +64,11 @@ NOT_RUN = (
     Elsewhere("CONTRIBUTING.md", "make check", TESTS),
     Elsewhere("AGENTS.md", "mcpServers", EXAMPLE_FILE),
     Elsewhere("docs/index.md", "make demo", DEMO),
-    Elsewhere("docs/add-a-family.md", "mkdir -p ~/families", OWN_TEST),
-    Elsewhere("docs/families.md", "torchvision.models", TORCHVISION),
     Elsewhere("docs/add-a-family.md", "Residual multi-layer perceptrons", OWN_TEST),
     Elsewhere("docs/add-a-family.md", "Any module of yours, as it is", OWN_TEST),
     Elsewhere("docs/add-a-family.md", "from _mine import Residual", OWN_TEST),
-    Elsewhere("docs/add-a-family.md", '"preset": "module"', FROM_MODULE),
     Elsewhere("docs/hardware.md", "winnow measure --name jetson-kitchen", MACHINE),
-    Elsewhere("docs/families.md", "torchvision.models.mobilenet_v3_large", ELSEWHERE),
+    Elsewhere("docs/families.md", "torchvision.models.mobilenet_v3_large", TORCHVISION),
     Elsewhere("docs/formats.md", "pip install litert-torch", INSTALLS),
     Elsewhere("docs/llama-nas.md", "What do plants breathe in", FILE_OF_A_JOB),
     Elsewhere("docs/llama-nas.md", "include: arc_easy.yaml", FILE_OF_A_JOB),
@@ -182,8 +177,10 @@ def _given(substitution: re.Match[str]) -> str:
 def commands_in(script: str) -> Iterator[list[str]]:
     """The simple commands of a shell script, as lists of words: without redirections, comments and assignments.
 
-    What a substitution would give is `1`, or a digest.
+    What a substitution would give is `1`, or a digest; its own commands come first.
     """
+    for substitution in SUBSTITUTION.findall(COMMENT.sub("", script)):
+        yield from commands_in(substitution[2:-1])
     script = SUBSTITUTION.sub(_given, COMMENT.sub("", script.replace("\\\n", " ")))
     lexer = shlex.shlex(script, posix=True, punctuation_chars="();<>|&\n")
     lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t\r", True, ""

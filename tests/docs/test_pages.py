@@ -8,6 +8,7 @@ What is only checked is in `blocks.NOT_RUN`, with the reason.
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -35,9 +36,11 @@ from tests.e2e.helpers import is_finished
 pytestmark = [pytest.mark.thorough, pytest.mark.e2e, pytest.mark.timeout(0)]
 
 # A shell in which a page's own service is that of the tests, and JOB, NETWORK and NEW_JOB are words for what it has.
+# A refusal fails: `curl` itself says of one that all went well.
 PREAMBLE = """
 set -euo pipefail
 shopt -s expand_aliases
+curl() { command curl --fail-with-body "$@"; }
 newest() { python -m tests.docs.newest "$@"; }
 """
 WORDS = {
@@ -275,6 +278,20 @@ def small_cnn(folder: Path, _tasks: Path) -> dict[str, Any]:
     }
 
 
+def own_module(folder: Path, _tasks: Path) -> dict[str, Any]:
+    """The family that the page has made of a module: jobs read no weights from the service's own folder."""
+    weights = shutil.copytree(folder / "families" / "model", folder / "weights")
+    images(folder / "pictures")
+    return {
+        "recipe": "bignas",
+        "supernet": {"pretrained": str(weights), "classes": 3},
+        "data": {"path": str(folder / "pictures"), "validation_share": 0.25},
+        "training": {**ONE_EPOCH, "warmup_epochs": 0},
+        "search": {"evaluations": 8, "calibration_images": 16},
+        "hardware": MEASURED_IN_MOMENTS,
+    }
+
+
 def small_decoder(kind: str, **shape: int) -> Callable[[Path, Path], dict[str, Any]]:
     """A small decoder with a tokenizer, and a text of its words."""
 
@@ -414,6 +431,8 @@ SMALLER_CHANGES = {
     "training": {"epochs": 1, "batch_size": 8},
     "hardware": {"predict": "never", "seconds": 0.02},
 }
+# The same as parts of a job, in JSON and so in YAML.
+SMALLER_JOB = json.dumps(SMALLER_CHANGES)[1:-1]
 SCENES: dict[str, Scene] = {
     # Where a command asks, it has shown its plan; what it then does is that of docs/shrink.md.
     "README.md": Scene(
@@ -428,8 +447,16 @@ SCENES: dict[str, Scene] = {
             'under={"latency_ms": 5}': f'under={{"latency_ms": 5000}}, changes={SMALLER_CHANGES}',
         },
     ),
-    "docs/add-a-family.md": Scene(files={"mypackage": package_of_a_model, "families": Path.mkdir}),
-    "docs/api.md": Scene(files={"pets.tar.gz": archive_of_images}, job=tiny),
+    "docs/add-a-family.md": Scene(
+        files={"mypackage": package_of_a_model},
+        instead={"preset: digits}}": f"preset: digits}}, {SMALLER_JOB}}}"},
+        jobs={'"preset": "module"': own_module},
+    ),
+    "docs/api.md": Scene(
+        files={"pets.tar.gz": archive_of_images},
+        job=tiny,
+        instead={'"search": {"evaluations": 250, "seed": 1}': SMALLER_JOB},
+    ),
     "docs/formats.md": Scene(names=of_formats, job=timed, unpacked="supernet"),
     "docs/families.md": Scene(
         jobs={
@@ -469,7 +496,10 @@ def nothing_is_left_running(client: Client) -> Iterator[None]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
+def folder(tmp_path: Path, stack: Stack) -> Iterator[Path]:
+    """The home of a reader, with Winnow's examples. `~/families` is where the service looks for families."""
+    assert stack.families_dir is not None
+    (tmp_path / "families").symlink_to(stack.families_dir)
     (tmp_path / ".venv").symlink_to(Path(sys.prefix))
     shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / ".winnow").mkdir()
@@ -496,11 +526,9 @@ def test_a_page_does_what_it_says(page: Path, stack: Stack, client: Client, fold
     variables: dict[str, str] = {}
     if scene.job is not None:
         job = client.submit(scene.job(folder)).wait()
-        network = job.front.networks[0]
-        export = client.export(job.id, network.id)
-        variables = {"JOB": job.id, "ARCHITECTURE": network.id, "EXPORT": export["id"]}
+        variables = {"JOB": job.id}
         if scene.unpacked:
-            files = network.export(scene.unpacked).unpack() / scene.unpacked
+            files = job.front.networks[0].export(scene.unpacked).unpack() / scene.unpacked
             shutil.copytree(files, folder, dirs_exist_ok=True)
     (folder / ".winnow" / "admin.key").write_text(stack.api_key)
     carried: list[str] = []
@@ -531,7 +559,7 @@ def run_shell(block: Block, scene: Scene, stack: Stack, carried: list[str], vari
     for words, instead in scene.instead.items():
         script = script.replace(words, instead)
     for word, meaning in WORDS.items():
-        script = re.sub(rf"(?<![\w$/-]){word}(?![\w-])", meaning, script)
+        script = re.sub(rf"(?<![\w$/-]){word}(?![\w=-])", meaning, script)
     environment = {
         **os.environ,
         **variables,

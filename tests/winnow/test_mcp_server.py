@@ -72,7 +72,7 @@ def test_what_a_tool_takes_stands_in_its_schema(agent_of: Callable[..., Any]) ->
         jsonschema.Draft202012Validator.check_schema(route.schema)
         assert "#/components" not in json.dumps(route.schema)
         assert set(route.schema["required"]) <= set(route.schema["properties"])
-        assert route.help
+        assert route.help.startswith(f"{route.title}. ")
     body = agent_of("write", routes)["submit_job"].schema  # what a recipe gives may be left out
     validator = jsonschema.Draft202012Validator(body)
     validator.validate({"body": TINY_JOB})
