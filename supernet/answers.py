@@ -109,7 +109,8 @@ def digest(tensors: Iterable[Tensor], *words: str) -> str:
     for tensor in tensors:
         plain = tensor.detach().cpu().contiguous()
         found.update(f"{tuple(plain.shape)} {plain.dtype}".encode())
-        found.update(plain.view(-1).view(torch.uint8).numpy() if plain.numel() else b"")
+        if plain.numel():
+            found.update(plain.view(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 
