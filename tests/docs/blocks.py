@@ -83,6 +83,7 @@ NOT_RUN = (
     Elsewhere("docs/tutorials/images-to-int8.md", "digit-0/0000.png", DRAWING),
     Elsewhere("README.md", "HTTP ──► row", DRAWING),
     Elsewhere("README.md", "original / chosen", PRINTED),
+    Elsewhere("docs/tutorials/bert.md", "22,713,986 parameters", PRINTED),
     Elsewhere("deploy/kubernetes/README.md", "kubectl create secret", KUBERNETES),
     Elsewhere("deploy/kubernetes/README.md", "kubectl apply --kustomize", KUBERNETES),
     Elsewhere("examples/plugin/README.md", "pip install .", INSTALLS),
