@@ -37,8 +37,9 @@ TIMEOUT_SECONDS = 300.0
 # How often it is looked whether somebody else still measures.
 LOCK_SECONDS = 0.1
 ENERGY_SECONDS = 0.5
-# Share of a measurement in which networks are loaded and warmed up, and most that blocks say of one that is not done.
-LOADED, MOST_OF_BLOCKS = 0.2, 0.9
+# Share of a measurement in which networks are loaded and warmed up. The least blocks are half of a series that is not
+# done: on a quiet machine they are all of it, and on a busy one it goes on until its time is over.
+LOADED, LEAST_BLOCKS = 0.2, 0.5
 # Whether a series is done is asked again when it has so many times the blocks.
 JUDGED_AGAIN = 1.2
 
@@ -266,7 +267,7 @@ class Series:
 
     def share(self, effort: Effort) -> float:
         """About how much of it is measured, while it is not done."""
-        blocks = min(MOST_OF_BLOCKS, len(self.blocks) / max(1, effort.blocks))
+        blocks = LEAST_BLOCKS * min(1.0, len(self.blocks) / max(1, effort.blocks))
         return min(1.0, max(blocks, self.seconds / effort.max_seconds))
 
     def add_blocks(self, children: Sequence[Child], effort: Effort) -> None:
