@@ -1,5 +1,7 @@
 """The formats that are made of a `torch.export` program, and torchao's: loaded by their own tools."""
 
+import json
+import sys
 import zipfile
 from pathlib import Path
 
@@ -61,3 +63,44 @@ def test_what_a_tool_cannot_hold_is_refused() -> None:
     assert "cache" in str(refusal("executorch", llama))
     assert "convolutions" in str(refusal("torchao", images))
     assert refusal("openvino", llama) is refusal("openvino", images) is None
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", mostly_thorough(["vit/cifar", "llama/tiny"], "llama/tiny"))
+def test_torchao_rounds_to_four_bits_in_groups_of_inputs(name: str, tmp_path, monkeypatch) -> None:
+    pytest.importorskip("torchao")
+    space = space_of(name)
+    contents, inputs = random_contents(space, seed=6, architecture=space.largest()), samples_of(space)
+    module = FORMATS.load("torchao")
+    module.write_contents(contents, inputs, tmp_path)
+    recipe = json.loads((tmp_path / "torchao.json").read_text())["int4"]
+    wide = {path for path in module.rounded_layers(contents.network) if _inputs(contents.network, path) % 32 == 0}
+    assert set(recipe["layers"]) == wide
+    assert module.parts(tmp_path)["int4"].optional
+    reloaded("torchao", tmp_path, monkeypatch, "int4")
+    loaded = sys.modules["load_int4"].model
+    assert wide
+    for path in module.rounded_layers(contents.network):
+        given = contents.network.get_submodule(path).get_parameter("weight").float()
+        held, group = loaded.get_submodule(path).weight.dequantize().float(), 32 if path in wide else given.shape[1]
+        groups, exact = (each.detach().unflatten(1, (-1, group)).flatten(0, 1) for each in (held, given))
+        steps = 16 if path in wide else 256
+        assert max(len(row.unique()) for row in groups) <= steps
+        # Half a step of a symmetric grid, and a whole one at its end.
+        assert ((groups - exact).abs().amax(1) <= 2.2 * exact.abs().amax(1) / steps).all()
+        assert not torch.equal(held, given)
+    module.leave_out(tmp_path, "int4")
+    assert list(module.parts(tmp_path)) == [""]
+
+
+def _inputs(network: torch.nn.Module, path: str) -> int:
+    return int(network.get_submodule(path).weight.shape[1])
+
+
+def test_torchao_has_no_loader_for_groups_that_no_layer_has(tmp_path) -> None:
+    pytest.importorskip("torchao")
+    space = space_of("llama")
+    module = FORMATS.load("torchao")
+    module.write_contents(random_contents(space, architecture=space.largest()), samples_of(space), tmp_path)
+    assert not (tmp_path / "load_int4.py").exists()
+    assert list(module.parts(tmp_path)) == [""]

@@ -1,9 +1,14 @@
-"""The files of `winnow` with `torchao.json`, which says what is rounded how, and `load_int8.py`, which applies it."""
+"""The files of `winnow` with `torchao.json`, which says what is rounded how, and two loaders that apply it.
+
+`load_int8.py` rounds to 8 bits. `load_int4.py` rounds linear layers to 4 bits in groups of inputs, where their inputs
+are whole groups, and the rest to 8; it is left out where 4 bits cost more of the metric than half a point.
+"""
 
 from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,6 +29,9 @@ TOLERANCE = 1e-5
 
 PACKAGES = ("torch", "torchao", "safetensors", "transformers")
 
+# The second part, and inputs that share a scale in it.
+INT4, GROUP = "int4", 32
+
 LOADER = '''\
 """Loads this network and rounds its linear layers and tables of words to 8 bits, each row with a scale of its own."""
 import json, sys
@@ -39,15 +47,34 @@ rows = IntxWeightOnlyConfig(weight_dtype=torch.int8, granularity=PerAxis(0))
 quantize_(model, rows, lambda module, path: path in recipe["tables"])
 '''
 
+LOADER_INT4 = '''\
+"""Loads this network and rounds its linear layers to 4 bits in groups of inputs, and what has no groups to 8."""
+import json, sys
+from pathlib import Path
+import torch
+from torchao.quantization import Int8WeightOnlyConfig, IntxWeightOnlyConfig, PerAxis, PerGroup, quantize_
+here = Path(__file__).resolve().parent
+sys.path.insert(0, str(here))
+from load import model
+recipe = json.loads((here / "torchao.json").read_text())
+four = set(recipe["int4"]["layers"])
+groups = IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(recipe["int4"]["group"]))
+quantize_(model, groups, lambda module, path: path in four)
+quantize_(model, Int8WeightOnlyConfig(), lambda module, path: path in recipe["layers"] and path not in four)
+rows = IntxWeightOnlyConfig(weight_dtype=torch.int8, granularity=PerAxis(0))
+quantize_(model, rows, lambda module, path: path in recipe["tables"])
+'''
+
 RELOAD = """
-def reload(folder):
+def reload(folder, part="int8"):
     import json, os, sys, torch
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     sys.path.insert(0, folder)
     import importlib
-    for name in ("load", "load_int8"):
+    loader = "load_" + (part or "int8")
+    for name in ("load", loader):
         sys.modules.pop(name, None)
-    model = importlib.import_module("load_int8").model
+    model = importlib.import_module(loader).model
     dtype = getattr(torch, json.load(open(folder + "/architecture.json")).get("dtype", "float32"))
     def run(*given):
         tensors = [torch.from_numpy(each).clone() for each in given]
@@ -84,6 +111,12 @@ def rounded_layers(network: nn.Module) -> list[str]:
     ]
 
 
+def in_groups(network: nn.Module, layers: Sequence[str]) -> list[str]:
+    """Those of these linear layers whose inputs are whole groups."""
+    inputs = {path: network.get_submodule(path).get_parameter("weight").shape[1] for path in layers}
+    return [path for path in layers if inputs[path] % GROUP == 0]
+
+
 def rounded_tables(network: nn.Module) -> list[str]:
     """Paths of tables of words that no head is tied to: torchao would round one of the two."""
     tables = [
@@ -96,8 +129,14 @@ def rounded_tables(network: nn.Module) -> list[str]:
 
 
 def parts(folder: Path) -> dict[str, Part]:
-    """One file, which is compared with the same rounding here."""
-    return {"": Part(TOLERANCE)}
+    """Weights of 8 bits, which are compared with the same rounding here, and of 4, whose metric is compared."""
+    four = {INT4: Part(None, optional=True)} if (folder / f"load_{INT4}.py").is_file() else {}
+    return {"": Part(TOLERANCE), **four}
+
+
+def leave_out(folder: Path, part: str) -> None:
+    """Take a loader away again whose answers are not near enough."""
+    (folder / f"load_{part}.py").unlink()
 
 
 def write(network: nn.Module, example: Tensor | Inputs, folder: Path) -> None:
@@ -125,13 +164,17 @@ def write_contents(contents: BundleContents, example: Tensor | Inputs, folder: P
 
 def _add(network: nn.Module, folder: Path) -> tuple[int, int]:
     layers, tables = rounded_layers(network), rounded_tables(network)
+    grouped = in_groups(network, layers)
     recipe = {
         "format": "winnow-torchao/1",
         "torchao": metadata.version("torchao"),
         "config": "Int8WeightOnlyConfig",
         "layers": layers,
         "tables": tables,
+        "int4": {"config": "IntxWeightOnlyConfig", "group": GROUP, "layers": grouped},
     }
     (folder / "torchao.json").write_text(json.dumps(recipe, indent=2) + "\n")
     (folder / "load_int8.py").write_text(LOADER)
+    if grouped:
+        (folder / f"load_{INT4}.py").write_text(LOADER_INT4)
     return len(layers), len(tables)

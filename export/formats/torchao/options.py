@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from job.formats import Subject
 
 MEANING = (
-    "Float weights, and a recipe that torchao applies when they are loaded: INT8 linear layers and tables of words."
+    "Float weights, and a recipe that torchao applies when they are loaded: linear layers in INT8 or INT4, tables of "
+    "words in INT8."
 )
 
 WHEN_ASKED = True
