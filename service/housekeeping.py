@@ -12,6 +12,7 @@ from sqlalchemy import delete, func
 from service import removal
 from service.settings import Settings
 from service.store import nodes
+from service.store.intervals import interval
 from service.store.models import Delivery, DeliveryState, JobLog
 from service.store.session import Database
 
@@ -23,7 +24,7 @@ def tidy(database: Database, settings: Settings) -> None:
     removal.purge(database, settings)
     with database.transaction() as session:
         nodes.forget_gone(session)
-        age = func.make_interval(0, 0, 0, 0, 0, 0, settings.log_days * DAY_SECONDS)
+        age = interval(settings.log_days * DAY_SECONDS)
         session.execute(delete(JobLog).where(JobLog.at < func.now() - age))
         sent = Delivery.state != DeliveryState.WAITING
         session.execute(delete(Delivery).where(sent, Delivery.created_at < func.now() - age))

@@ -21,6 +21,7 @@ from service.depot import depot_of
 from service.errors import Unavailable
 from service.settings import Settings
 from service.store import queries
+from service.store.intervals import interval
 from service.store.models import Artifact, Export, Job, Measurement, TrainedSupernet, Verb
 from service.store.session import Database
 
@@ -65,7 +66,7 @@ def restore(session: Session, job_id: str, who: Identity = ANYBODY) -> Job:
 def purge(database: Database, settings: Settings) -> int:
     """Remove the jobs whose time of grace is over; how many. Any number of processes may do it at once."""
     _finish(database, settings)
-    grace = func.make_interval(0, 0, 0, 0, 0, 0, settings.delete_grace_seconds)
+    grace = interval(settings.delete_grace_seconds)
     for number in range(AT_ONCE):
         with database.transaction() as session:
             query = select(Job).where(Job.deleted_at < func.now() - grace).order_by(Job.deleted_at).limit(1)

@@ -15,6 +15,7 @@ from service.api.deps import READ, DatabaseDep, QueueDep
 from service.errors import Unavailable
 from service.queue import QUEUES, Queue
 from service.store import nodes, queries
+from service.store.intervals import interval
 from service.store.leases import LeasedTable, waiting_since
 from service.store.models import ACTIVE_STATES, JOB_STATES, EvaluationRow, Export, Job, Measurement
 
@@ -146,7 +147,7 @@ def _waiting(session: Session, table: LeasedTable) -> tuple[int, float]:
 
 def _evaluations(session: Session) -> int:
     """Evaluations of running jobs in the last minute."""
-    recent = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, RATE_SECONDS)
+    recent = func.now() - interval(RATE_SECONDS)
     running = select(Job.id).where(Job.state.in_(ACTIVE_STATES), Job.lease_until > func.now())
     query = select(func.count()).select_from(EvaluationRow)
     query = query.where(EvaluationRow.job_id.in_(running), EvaluationRow.created_at > recent)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
+from service.store.intervals import interval
 from service.store.models import (
     ACTIVE_STATES,
     Base,
@@ -53,9 +54,9 @@ def settle(session: Session, lease_seconds: float) -> int:
 
 
 def _shorten(session: Session, table: type[Job | Export | Measurement | SharedEvaluation], seconds: float) -> int:
-    too_long = table.lease_until > func.now() + _interval(seconds + MARGIN_SECONDS)
+    too_long = table.lease_until > func.now() + interval(seconds + MARGIN_SECONDS)
     changed = update(table).where(too_long, *_unfinished(table))
-    rows = session.execute(changed.values(lease_until=func.now() + _interval(seconds)).returning(table.lease_until))
+    rows = session.execute(changed.values(lease_until=func.now() + interval(seconds)).returning(table.lease_until))
     return len(rows.all())
 
 
@@ -64,7 +65,7 @@ def _move_back(session: Session, table: type[Base], name: str) -> int:
     newest = select(func.max(getattr(other, name))).where(*_unfinished(other)).scalar_subquery()
     rows = session.execute(
         update(table)
-        .where(column > func.now() + _interval(MARGIN_SECONDS), *_unfinished(table))
+        .where(column > func.now() + interval(MARGIN_SECONDS), *_unfinished(table))
         .values({name: column - (newest - func.now())})
         .returning(column)
     )
@@ -75,7 +76,3 @@ def _unfinished(table: type[Base]) -> tuple[ColumnElement[bool], ...]:
     """That a row still has work; of a table whose rows are no work, all are meant."""
     state: InstrumentedAttribute[str] | None = getattr(table, "state", None)
     return () if state is None else (state.in_(ACTIVE_STATES),)
-
-
-def _interval(seconds: float) -> ColumnElement[object]:
-    return func.make_interval(0, 0, 0, 0, 0, 0, seconds)

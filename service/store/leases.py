@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from service.store.intervals import interval
 from service.store.models import ACTIVE_STATES, Export, ExportState, Job, Measurement, RowState
 
 # Tables whose rows one worker at a time may work on.
@@ -50,7 +51,7 @@ def claim(session: Session, table: LeasedTable, row_id: str, owner: str, seconds
         )
         .values(
             lease_owner=owner,
-            lease_until=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds),
+            lease_until=func.now() + interval(seconds),
             epoch=table.epoch + 1,
             attempts=table.attempts + 1,
             **(_taken_up() if table is Job else {}),
@@ -79,7 +80,7 @@ def renew(session: Session, table: LeasedTable, row_id: str, epoch: int, seconds
     state = session.execute(
         update(table)
         .where(table.id == row_id, table.epoch == epoch, table.state.in_(ACTIVE_STATES))
-        .values(lease_until=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds))
+        .values(lease_until=func.now() + interval(seconds))
         .returning(table.state)
     ).scalar_one_or_none()
     if state is None:
@@ -181,7 +182,7 @@ def held_by(session: Session, owner: str) -> int:
 def unheld(session: Session, table: LeasedTable, waiting_seconds: float) -> list[str]:
     """Rows that need work and that no worker holds, in the order in which they are to be taken up: lost leases, and
     wake-ups that nobody heard."""
-    patience = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, waiting_seconds)
+    patience = func.now() - interval(waiting_seconds)
     rows = session.scalars(
         select(table.id)
         .where(

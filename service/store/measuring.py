@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from service.store.intervals import interval
 from service.store.models import ACTIVE_STATES, ExportState, Latency, Measurement, Target
 
 # A machine that is silent for so long is offline; it beats every few seconds.
@@ -28,7 +29,7 @@ def target(session: Session, name: str) -> Target | None:
 
 def online(session: Session, name: str) -> bool:
     """Whether a machine's heartbeat is fresh, by the database's clock."""
-    fresh = Target.seen_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, OFFLINE_SECONDS)
+    fresh = Target.seen_at > func.now() - interval(OFFLINE_SECONDS)
     return session.scalar(select(fresh).where(Target.name == name)) is True
 
 
@@ -45,7 +46,7 @@ def beat(session: Session, name: str, owner: str, facts: Mapping[str, Any], *, s
 
     stale = or_(
         Target.seen_at.is_(None),
-        Target.seen_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, OFFLINE_SECONDS),
+        Target.seen_at < func.now() - interval(OFFLINE_SECONDS),
     )
     free = [Target.owner == owner, Target.owner.is_(None), stale]
     if start:

@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session, aliased
 
+from service.store.intervals import interval
 from service.store.leases import Lease, claim, waiting_since
 from service.store.models import ACTIVE_STATES, Job, WorkerNode, among_ids
 
@@ -90,7 +91,7 @@ def is_draining(session: Session, name: str) -> bool:
 def is_online() -> ColumnElement[bool]:
     """A condition on workers, by the database's clock."""
     patience = func.greatest(SILENT_SECONDS, SILENT_BEATS * WorkerNode.beat_seconds)
-    return WorkerNode.seen_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, patience)
+    return WorkerNode.seen_at > func.now() - interval(patience)
 
 
 def all_workers(session: Session) -> Sequence[tuple[WorkerNode, bool]]:
@@ -108,7 +109,7 @@ def online(session: Session, queue: str | None = None) -> list[WorkerNode]:
 
 def forget_gone(session: Session) -> None:
     """Drop the rows of workers that have been gone for long."""
-    age = func.make_interval(0, 0, 0, 0, 0, 0, FORGOTTEN_SECONDS)
+    age = interval(FORGOTTEN_SECONDS)
     session.execute(delete(WorkerNode).where(WorkerNode.seen_at < func.now() - age))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Select, String, any_, bindparam, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from service.store.intervals import interval
 from service.store.models import ApiKey, Delivery, DeliveryState, Job, Webhook
 
 # Seconds from an attempt to the next; after the last one a message has failed.
@@ -74,7 +75,7 @@ def take(session: Session, count: int) -> list[tuple[Delivery, Webhook]]:
         .with_for_update(skip_locked=True, of=Delivery)
     ).all()
     taken = [delivery.id for delivery, _ in rows]
-    soon = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, SENDING_SECONDS)
+    soon = func.now() + interval(SENDING_SECONDS)
     session.execute(update(Delivery).where(Delivery.id.in_(taken)).values(next_at=soon))
     return [(delivery, hook) for delivery, hook in rows]
 
@@ -96,6 +97,6 @@ def note(session: Session, delivery_id: int, status: int | None, error: str | No
     elif row.attempts > len(PAUSES):
         row.state = DeliveryState.FAILED
     else:
-        pause = func.make_interval(0, 0, 0, 0, 0, 0, PAUSES[row.attempts - 1])
+        pause = interval(PAUSES[row.attempts - 1])
         session.flush()
         session.execute(update(Delivery).where(Delivery.id == delivery_id).values(next_at=func.now() + pause))

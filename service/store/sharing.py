@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from service.store.intervals import interval
 from service.store.models import Job, SharedEvaluation
 from service.store.queries import fenced_job
 
@@ -74,7 +75,7 @@ def claim(session: Session, job_id: str, owner: str, count: int, seconds: float)
         .where(SharedEvaluation.job_id == job_id, SharedEvaluation.architecture_id.in_(taken))
         .values(
             lease_owner=owner,
-            lease_until=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds),
+            lease_until=func.now() + interval(seconds),
             epoch=SharedEvaluation.epoch + 1,
         )
         .returning(
@@ -98,9 +99,7 @@ def renew(session: Session, job_id: str, claims: Iterable[Claim], seconds: float
     """Hold claims for longer; those that were lost stay lost."""
     for held in claims:
         session.execute(
-            update(SharedEvaluation)
-            .where(*_held(job_id, held))
-            .values(lease_until=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds))
+            update(SharedEvaluation).where(*_held(job_id, held)).values(lease_until=func.now() + interval(seconds))
         )
 
 
