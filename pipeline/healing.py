@@ -361,7 +361,7 @@ class Healer:
             shop, part = self._shop, self._part
             whole = parent.supernet.state_dict()
             how = (parent.architecture.id, part.precision, f"hidden {part.hidden > 0}", *whole)
-            folder = shop.settings.data_dir / "answers" / shop.job_id
+            folder = shop.settings.answers_dir / shop.job_id
             self._answers = Answers(folder, digest(whole.values(), *how))
         return self._answers
 

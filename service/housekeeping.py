@@ -34,7 +34,7 @@ def tidy(database: Database, settings: Settings) -> None:
             if path.stat().st_mtime < oldest:
                 path.unlink()
     # Answers of parents, whose healing ended here without its last word; whoever still wants them asks again.
-    for folder in (settings.data_dir / "answers").glob("*"):
+    for folder in settings.answers_dir.glob("*"):
         with suppress(FileNotFoundError):
             if folder.stat().st_mtime < time.time() - DAY_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)

@@ -149,6 +149,11 @@ class Settings(BaseSettings):
         return self.data_dir / "artifacts"
 
     @property
+    def answers_dir(self) -> Path:
+        """Folder of what parents answered to networks that heal; it may be deleted at any time."""
+        return self.data_dir / "answers"
+
+    @property
     def datasets_dir(self) -> Path:
         """Folder of decoded images that do not fit in memory."""
         return self.data_dir / "datasets"
