@@ -33,22 +33,7 @@ PACKAGES = ("torch", "torchao", "safetensors", "transformers")
 INT4, GROUP = "int4", 32
 
 LOADER = '''\
-"""Loads this network and rounds its linear layers and tables of words to 8 bits, each row with a scale of its own."""
-import json, sys
-from pathlib import Path
-import torch
-from torchao.quantization import Int8WeightOnlyConfig, IntxWeightOnlyConfig, PerAxis, quantize_
-here = Path(__file__).resolve().parent
-sys.path.insert(0, str(here))
-from load import model
-recipe = json.loads((here / "torchao.json").read_text())
-quantize_(model, Int8WeightOnlyConfig(), lambda module, path: path in recipe["layers"])
-rows = IntxWeightOnlyConfig(weight_dtype=torch.int8, granularity=PerAxis(0))
-quantize_(model, rows, lambda module, path: path in recipe["tables"])
-'''
-
-LOADER_INT4 = '''\
-"""Loads this network and rounds its linear layers to 4 bits in groups of inputs, and what has no groups to 8."""
+"""Loads this network and rounds its linear layers and tables of words: {told}."""
 import json, sys
 from pathlib import Path
 import torch
@@ -57,16 +42,22 @@ here = Path(__file__).resolve().parent
 sys.path.insert(0, str(here))
 from load import model
 recipe = json.loads((here / "torchao.json").read_text())
-four = set(recipe["int4"]["layers"])
-groups = IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(recipe["int4"]["group"]))
-quantize_(model, groups, lambda module, path: path in four)
+four, group = {four}, recipe["int4"]["group"]
 quantize_(model, Int8WeightOnlyConfig(), lambda module, path: path in recipe["layers"] and path not in four)
+groups = IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(group))
+quantize_(model, groups, lambda module, path: path in four)
 rows = IntxWeightOnlyConfig(weight_dtype=torch.int8, granularity=PerAxis(0))
 quantize_(model, rows, lambda module, path: path in recipe["tables"])
 '''
+LOADERS = {
+    "load_int8.py": LOADER.format(told="to 8 bits, each row with a scale of its own", four="()"),
+    f"load_{INT4}.py": LOADER.format(
+        told="to 4 bits in groups of inputs, and to 8 what has no groups", four='recipe["int4"]["layers"]'
+    ),
+}
 
 RELOAD = """
-def reload(folder, part="int8"):
+def reload(folder, part=""):
     import json, os, sys, torch
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     sys.path.insert(0, folder)
@@ -174,7 +165,6 @@ def _add(network: nn.Module, folder: Path) -> tuple[int, int]:
         "int4": {"config": "IntxWeightOnlyConfig", "group": GROUP, "layers": grouped},
     }
     (folder / "torchao.json").write_text(json.dumps(recipe, indent=2) + "\n")
-    (folder / "load_int8.py").write_text(LOADER)
-    if grouped:
-        (folder / f"load_{INT4}.py").write_text(LOADER_INT4)
+    for name in LOADERS if grouped else ("load_int8.py",):
+        (folder / name).write_text(LOADERS[name])
     return len(layers), len(tables)
