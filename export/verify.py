@@ -6,9 +6,9 @@ import json
 import math
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from export.clean import kept_warm, run_python
 from export.contents import Part
 from export.generation import Continuation, continuation
 from export.scores import Promise, Score, against
@@ -46,7 +47,7 @@ for size in map(int, sizes.split(",")):
 if int(count) and hasattr(run, "generate"):
     numpy.save(work + "/tokens.npy", run.generate(numpy.load(work + "/prompts.npy"), int(count)))
 leaked = sorted(set(ours) & {name.split(".")[0] for name in sys.modules})
-used = [name for name in PACKAGES if name in sys.modules]
+used = [name for name in PACKAGES if name in imported()]
 versions = {name: getattr(sys.modules[name], "__version__", None) or metadata.version(name) for name in used}
 print(json.dumps({"leaked": leaked, "versions": versions}))
 """
@@ -155,14 +156,14 @@ def verify(
         report["front"] = {"metric": promise.metric, "value": promise.value, "samples": promise.of}
     if company:
         report["batch"], report["note"] = 1, IN_BATCHES
-    with tempfile.TemporaryDirectory(prefix="winnow-") as work:
+    loaded = [(FORMATS.load(name), folder if homes is None else homes[name]) for name in formats]
+    with kept_warm(_shared(loaded)), tempfile.TemporaryDirectory(prefix="winnow-") as work:
         question = _Question(network, list(asked), given, labels.cpu().numpy(), sizes, Path(work), promise)
         own = question.work / "expected"
         own.mkdir()
         expected = _score(_computed(network, given, sizes[0], own), question)
         continued: dict[int, Continuation | None] = {}
-        for name in formats:
-            module, home = FORMATS.load(name), folder if homes is None else homes[name]
+        for name, (module, home) in zip(formats, loaded, strict=True):
             reference = getattr(module, "REFERENCE", lambda same: same)(network)
             right = own if reference is network else _expected(question, reference, name)
             wanted = None
@@ -184,6 +185,18 @@ def verify(
                     module.leave_out(home, part)
                     report.setdefault("left_out", []).append(f"{shown} was left out. {error}")
     return report
+
+
+def _shared(formats: Sequence[tuple[ModuleType, Path]]) -> set[str]:
+    """Packages that several files import whatever the network is: to import them once pays."""
+    uses = Counter(
+        package
+        for module, home in formats
+        for part in _parts(module, home)
+        for package in set(packages_of(module, part)) - set(getattr(module, "SOMETIMES", ()))
+    )
+    sometimes = {package for module, _ in formats for package in getattr(module, "SOMETIMES", ())}
+    return {package for package, count in uses.items() if count > 1 or package in sometimes}
 
 
 def _parts(module: ModuleType, home: Path) -> dict[str, Part]:
@@ -399,16 +412,10 @@ def run_clean(
     asked = [str(folder), str(work), ",".join(map(str, sizes)), str(count), part, *ours]
     # Tools that cannot live beside Winnow have a Python of their own.
     python = module.python() if hasattr(module, "python") else sys.executable
-    done = subprocess.run(
-        [python, "-I", "-B", "-c", script, *asked],
-        cwd=work,
-        env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        tail = " ".join(done.stderr.strip().split("\n")[-2:])
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"}
+    done = run_python(script, asked, work, environment, packages_of(module, part), python)
+    if done.code != 0:
+        tail = " ".join(done.err.strip().split("\n")[-2:])
         raise VerificationError(f"The written {name} does not load in a clean process: {tail}")
-    facts: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    facts: dict[str, Any] = json.loads(done.out.strip().splitlines()[-1])
     return facts

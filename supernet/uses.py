@@ -110,9 +110,9 @@ def add_own_weights(supernet: Supernet) -> None:
     """
     holders = Counter(weight for slot in supernet.slots.values() for weight in slot.parameters())
     tied = {weight for weight, count in holders.items() if count > 1}
-    for architecture in _looked_at(supernet.space):
-        for name, spec in supernet.layers(architecture).items():
-            supernet.slot(name).add_own_values(spec, tied)
+    sizes = {layer for architecture in _looked_at(supernet.space) for layer in supernet.layers(architecture).items()}
+    for name, spec in sorted(sizes, key=repr):  # the same order in every process
+        supernet.slot(name).add_own_values(spec, tied)
 
 
 def _looked_at(space: SearchSpace) -> Iterator[Architecture]:

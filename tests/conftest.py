@@ -13,6 +13,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from export.clean import kept_warm
 from service.client import Client
 from service.embedded import EmbeddedServers
 from service.settings import Settings
@@ -78,6 +79,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     from tests.lanes import Lanes  # xdist need not be there
 
     return Lanes(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm_clean_processes() -> Iterator[None]:
+    """Exports are checked in clean processes that have imported torch and transformers once for all tests."""
+    with kept_warm():
+        yield
 
 
 @contextmanager

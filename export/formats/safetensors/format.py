@@ -26,6 +26,8 @@ TOLERANCE = 0.0
 
 # What loading may need; `packages` says what it does.
 PACKAGES = ("torch", "safetensors", "transformers")
+# Of these what only the networks of some families need.
+SOMETIMES = ("transformers",)
 
 RELOAD = """
 def reload(folder):

@@ -29,6 +29,8 @@ TOLERANCE = 1e-5
 SCALED = True
 
 PACKAGES = ("torch", "safetensors", "transformers")
+# Of these what only the networks of some families need.
+SOMETIMES = ("transformers",)
 
 WEIGHTS, OWN, CHECKS = "supernet.safetensors", "networks.safetensors", "checks.safetensors"
 # Samples on which every network of the front is compared.

@@ -28,6 +28,8 @@ from supernet.inputs import Inputs
 TOLERANCE = 1e-5
 
 PACKAGES = ("torch", "torchao", "safetensors", "transformers")
+# Of these what only the networks of some families need.
+SOMETIMES = ("transformers",)
 
 # The second part, and inputs that share a scale in it.
 INT4, GROUP = "int4", 32

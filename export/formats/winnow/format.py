@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from export.formats.safetensors.format import PACKAGES, RELOAD, TOLERANCE, write, write_contents
+from export.formats.safetensors.format import PACKAGES, RELOAD, SOMETIMES, TOLERANCE, write, write_contents
 
-__all__ = ["PACKAGES", "RELOAD", "TOLERANCE", "write", "write_contents"]
+__all__ = ["PACKAGES", "RELOAD", "SOMETIMES", "TOLERANCE", "write", "write_contents"]
