@@ -55,6 +55,7 @@ def test_the_family_passes_its_check(tmp_path: Path) -> None:
     assert "All checks passed" in done.stdout
 
 
+@pytest.mark.thorough
 def test_it_trains_on_digits_and_its_export_needs_neither_winnow_nor_the_file(folder: Path, tmp_path: Path) -> None:
     spec = JobSpec.model_validate({"supernet": {"family": "residual", "preset": "digits"}})
     space = spec.supernet.space()

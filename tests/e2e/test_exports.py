@@ -110,6 +110,7 @@ def test_an_archive_that_is_gone_is_made_again(
     assert unpacked(client.download(again, tmp_path), tmp_path).is_dir()
 
 
+@pytest.mark.thorough
 def test_exports_do_not_wait_behind_a_training(client: Client, stack: Stack, small) -> None:
     """On the only worker, started for trainings alone, which a training holds all the while."""
     job, _ = small

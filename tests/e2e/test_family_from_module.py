@@ -117,6 +117,7 @@ def test_a_module_becomes_a_family_that_is_checked_and_searched(stack: Stack, cl
     assert export["report"]["formats"]["safetensors"]["max_abs_difference"] == 0
 
 
+@pytest.mark.thorough
 def test_control_flow_that_depends_on_data_is_refused_with_its_line(stack: Stack, package: Path) -> None:
     families = stack.families_dir
     assert families is not None

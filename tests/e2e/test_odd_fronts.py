@@ -112,6 +112,7 @@ def test_limits_that_nothing_keeps_leave_a_front_that_says_so(page: Page, client
     expect(page.get_by_test_id("pareto-plot")).to_have_attribute("data-points", "1")
 
 
+@pytest.mark.thorough
 def test_a_job_that_is_removed_while_its_page_is_open_says_so(page: Page, client: Client, database: Database) -> None:
     job_id = searched(client, database, [{"accuracy": 0.5, "macs": 1000}])
     page.goto(f"/jobs/{job_id}")

@@ -71,6 +71,7 @@ def pretend(database: Database, job_id: str, **values: Any) -> None:
 # --- the same job in two tabs -------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_verb_in_one_tab_is_seen_in_the_other_and_a_late_one_is_refused(
     context: BrowserContext, client: Client, paused: str
 ) -> None:
@@ -115,6 +116,7 @@ def test_a_job_that_is_deleted_in_another_tab_says_so_and_is_kept_from_there(
 # --- a server that goes away --------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_pages_outlive_a_restart_of_the_api_and_no_banner_stays(
     context: BrowserContext, client: Client, stack: Stack, paused: str
 ) -> None:
@@ -163,6 +165,7 @@ def test_what_a_job_tells_beside_all_that_its_page_shows_is_passed_over(
 # --- how long it still takes --------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("page_of", ["/", "/jobs/{}", "/supernets", "/targets"])
 def test_a_page_whose_answers_are_slow_says_so_and_nothing_that_is_not_so(
     context: BrowserContext, paused: str, page_of: str

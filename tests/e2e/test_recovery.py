@@ -136,6 +136,7 @@ def test_a_cancelled_job_is_dropped_and_its_runner_gone(client: Client) -> None:
     assert client.job(job["id"])["stage"] == "train supernet"
 
 
+@pytest.mark.thorough
 def test_a_queued_job_outlives_a_flushed_broker_and_a_cancelled_one_stays_so(client: Client, stack: Stack) -> None:
     blocker = client.submit({**JOB, "name": "in the way"})
     wait_for(client, blocker["id"], lambda j: j["state"] == "running")

@@ -14,6 +14,7 @@ from tests.e2e.helpers import is_finished, wait_for
 pytestmark = pytest.mark.e2e
 
 
+@pytest.mark.thorough
 def test_a_users_family_is_trained_searched_and_exported(client: Client, tmp_path: Path) -> None:
     supernet = {"family": "residual", "preset": "digits"}
     profile = client.profile({"supernet": supernet, "objectives": [{"metric": "macs", "limit": 20_000}]})

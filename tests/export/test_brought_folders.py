@@ -230,6 +230,7 @@ def test_every_type_that_is_loaded_has_a_folder_here() -> None:
     assert known == own | {"clip", "siglip", "beit3", "mobilenet", "stitched"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_resnet_of_torchvision_becomes_one_of_transformers(whole: bool, tmp_path: Path, monkeypatch) -> None:
     model = written("torchvision", "resnet18", tmp_path / "theirs")

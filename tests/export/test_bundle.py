@@ -118,6 +118,7 @@ def test_load_py_has_about_ten_lines():
     assert 8 <= len(LOAD_PY.strip().splitlines()) <= 12
 
 
+@pytest.mark.thorough
 def test_load_py_runs_by_itself_with_torch_and_safetensors_alone(bundle, tmp_path):
     script = """
 import importlib.abc, sys
@@ -174,6 +175,7 @@ def with_layers_of_another_network() -> BundleContents:
     return BundleContents(good.network, SPACE.layers(SPACE.largest()), good.facts, good.card)
 
 
+@pytest.mark.thorough
 def test_a_format_that_does_not_reload_leaves_nothing_behind(tmp_path):
     with pytest.raises(VerificationError, match="safetensors does not load in a clean process"):
         write_bundle(with_layers_of_another_network(), *samples(), tmp_path / "broken")
@@ -204,6 +206,7 @@ def test_a_format_that_cannot_be_written_leaves_nothing_behind(tmp_path, monkeyp
 # --- verification -----------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_changed_weight_is_refused(copied):
     tensors = load_file(copied / "model.safetensors")
     tensors["head.classifier.bias"][0] += 1e-3
@@ -212,6 +215,7 @@ def test_a_changed_weight_is_refused(copied):
         verify(copied, subject().network, *samples(), ["safetensors"])
 
 
+@pytest.mark.thorough
 def test_a_cut_file_is_refused(copied):
     file = copied / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
@@ -227,6 +231,7 @@ def test_the_output_of_another_network_is_refused(copied):
         verify(copied, other, *samples(), ["onnx"])
 
 
+@pytest.mark.thorough
 def test_outputs_that_are_not_numbers_are_refused(copied):
     tensors = load_file(copied / "model.safetensors")
     tensors["head.classifier.bias"].fill_(np.nan)

@@ -42,7 +42,7 @@ def test_a_random_network_comes_back(name: str, tmp_path, monkeypatch) -> None:
     assert np.abs(got - right).max() <= 1e-5 * max(1, np.abs(right).max())
 
 
-@pytest.mark.parametrize("name", ["llama", "mistral-window", "qwen2-window", "qwen3"])
+@pytest.mark.parametrize("name", mostly_thorough(["llama", "mistral-window", "qwen2-window", "qwen3"], "qwen2-window"))
 def test_it_generates_the_same_tokens_with_a_cache(name: str, tmp_path, monkeypatch) -> None:
     space = space_of(name)
     contents, inputs = random_contents(space, seed=3), samples_of(space)
@@ -53,7 +53,10 @@ def test_it_generates_the_same_tokens_with_a_cache(name: str, tmp_path, monkeypa
     assert right.compared(found, 1e-5)["parted_at"] is None
 
 
-@pytest.mark.parametrize("name", ["llama-biases", "qwen3", "bert", "vit", "resnet/resnet50", "resnet", "resnet-basic"])
+AGAIN = ["llama-biases", "qwen3", "bert", "vit", "resnet/resnet50", "resnet", "resnet-basic"]
+
+
+@pytest.mark.parametrize("name", mostly_thorough(AGAIN, "llama-biases", "resnet-basic"))
 def test_winnow_starts_from_it_again(name: str, tmp_path) -> None:
     space = space_of(name)
     inputs = samples_of(space)

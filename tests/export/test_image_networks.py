@@ -19,8 +19,8 @@ NETWORKS = [
     ("proxyless", "cifar_operations"),
     ("resnet", "ofa_resnet50"),
 ]
-# Two families on every run.
-TRIED = mostly_thorough(NETWORKS, *NETWORKS[:2])
+# One family on every run.
+TRIED = mostly_thorough(NETWORKS, NETWORKS[1])
 
 
 def network_of(family, preset):
@@ -46,7 +46,7 @@ def test_a_bundle_computes_what_the_network_does(family, preset, tmp_path):
     assert bundle.report["formats"]["onnx"]["max_abs_difference"] <= 1e-4
 
 
-@pytest.mark.parametrize(("size", "to"), mostly_thorough([(32, 24), (24, 32), (33, 20), (96, 56)], (33, 20), (24, 32)))
+@pytest.mark.parametrize(("size", "to"), mostly_thorough([(32, 24), (24, 32), (33, 20), (96, 56)], (33, 20)))
 def test_resizing_in_onnx_is_torchs(size, to, tmp_path):
     import onnxruntime
 

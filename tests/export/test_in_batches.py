@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnxruntime
+import pytest
 import torch
 
 from export.bundle import BundleContents, write_bundle
@@ -12,6 +13,7 @@ from search_space.plugins import load_family
 from tests.quantization.networks import inputs_for, quantizable
 
 
+@pytest.mark.thorough
 def test_a_dynamic_file_is_scored_alone_and_in_company(tmp_path):
     asked = {"bits": (8, 32), "schemes": {8: "int8_dynamic"}}
     space = QuantizedSpace(load_family("bert", "tiny"), Quantization(**asked))

@@ -33,6 +33,7 @@ def test_without_an_interpreter_the_commands_that_make_one_are_told(tmp_path, mo
         litert.python()
 
 
+@pytest.mark.thorough
 def test_a_converter_that_fails_fails_the_export_with_its_words(tmp_path, monkeypatch) -> None:
     space = space_of("mobilenet/digits")
     program(tmp_path, monkeypatch, "sys.exit('no lowering of aten.unheard')")

@@ -129,6 +129,7 @@ def test_the_dtype_of_a_file_is_that_of_its_weights(tmp_path):
     assert weights_dtype(tmp_path / "q.onnx") == "int8 + float32"
 
 
+@pytest.mark.thorough
 def test_torch_runs_the_bundles_own_code(tmp_path):
     setting = Setting("cpu-torch")
     folder = written(tmp_path, SPACE, SPACE.smallest(), torch.randn(2, 1, 8, 8), setting)
@@ -152,6 +153,7 @@ def test_the_token_that_decoding_adds_sees_the_whole_prompt(groups):
             torch.testing.assert_close(phases["decode"](), longer[:, -1:], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_a_language_model_has_a_prefill_and_with_torch_a_decode(tmp_path):
     space = load_family("llama", "tiny")
     tokens = torch.zeros(2, 16, dtype=torch.int64)

@@ -22,7 +22,7 @@ from tests.tiers import mostly_thorough
 DECODERS = [name for name, (family, _, _) in CHECKPOINTS.items() if family == "llama"]
 
 
-@pytest.mark.parametrize("name", mostly_thorough(DECODERS, "llama", "qwen2-window"))
+@pytest.mark.parametrize("name", mostly_thorough(DECODERS, "qwen2-window"))
 def test_a_decoder_with_a_cache_computes_what_the_network_does(name: str) -> None:
     space = space_of(name)
     network, texts = random_contents(space, seed=1).network, samples_of(space)
@@ -46,6 +46,7 @@ def test_padding_on_the_left_changes_nothing() -> None:
     assert np.abs(logits[:, 3:].numpy() - answers(network, texts)).max() <= 1e-5
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", mostly_thorough(DECODERS, "qwen2"))
 def test_a_language_model_is_called_as_optimum_calls_its(name: str, tmp_path, monkeypatch) -> None:
     space = space_of(name)
@@ -67,6 +68,7 @@ def test_a_language_model_is_called_as_optimum_calls_its(name: str, tmp_path, mo
     assert right.compared(run.generate(right.prompts, right.count), 1e-4)["parted_at"] is None
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", mostly_thorough(BROUGHT, "roberta"))
 def test_types_that_people_bring_are_written_too(name: str, tmp_path, monkeypatch) -> None:
     family, kind, config = BROUGHT[name]

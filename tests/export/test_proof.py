@@ -29,6 +29,7 @@ def test_an_archive_is_what_was_exported(made, capsys) -> None:
     assert "is what was exported." in told
 
 
+@pytest.mark.thorough
 def test_an_edited_weight_is_named_and_its_answers_are_not_the_networks(made, tmp_path, capsys) -> None:
     folder = shutil.copytree(made.folder, tmp_path / "copy")
     file = folder / "winnow" / "model.safetensors"

@@ -80,6 +80,7 @@ def test_torch_measures_a_quantized_llama_as_it_is_stored(tmp_path):
     assert all(run() > 0 for run in prepared.phases.values())
 
 
+@pytest.mark.thorough
 def test_a_bundle_of_eight_bits_is_exact_and_says_where_it_is_not(tmp_path, capsys):
     """Checked when it is written, and by `winnow verify`, on whatever machine this is."""
     space = space_of("mobilenet", weight_bits=8)

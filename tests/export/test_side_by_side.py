@@ -89,7 +89,7 @@ def run_clean(script: str, *arguments: str) -> str:
 IN_ORDER = [("runpy", 1), ("runpy", -1), ("importlib", 1), ("path", -1)]
 
 
-@pytest.mark.parametrize(("loader", "order"), mostly_thorough(IN_ORDER, ("runpy", -1), ("importlib", 1)))
+@pytest.mark.parametrize(("loader", "order"), mostly_thorough(IN_ORDER, ("importlib", 1)))
 def test_bundles_of_one_and_of_different_families_live_in_one_process(bundles, loader: str, order: int):
     folders = [str(folder) for folder in bundles][::order]
     run_clean(LOADERS[loader] + RUN, *folders)
@@ -97,6 +97,7 @@ def test_bundles_of_one_and_of_different_families_live_in_one_process(bundles, l
         np.testing.assert_allclose(np.load(folder / "got.npy"), right, atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_helpers_of_the_same_name_are_each_bundles_own(tmp_path):
     """Modules of the user's own, which blocks import by their plain names."""
     for name, number in (("a", 1), ("b", 2)):
@@ -121,6 +122,7 @@ def test_helpers_of_the_same_name_are_each_bundles_own(tmp_path):
         assert run_clean(LOADERS["runpy"] + show, *folders).strip() == str([11, 22][::order])
 
 
+@pytest.mark.thorough
 def test_a_mask_that_a_network_cannot_use_is_refused(bundles):
     small, _, text = bundles
     script = """
@@ -156,6 +158,7 @@ def test_arguments_refuse_a_mask_that_says_nothing():
         arguments(build_network(image.layers(image.smallest())), torch.zeros(3, 1, 8, 8), mask)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("threads", mostly_thorough([1, 2], 2))
 def test_the_clean_process_computes_with_the_exporters_threads(tmp_path, monkeypatch, threads: int):
     """torch's convolutions of few samples differ in the last bits between 1 and 2 threads."""

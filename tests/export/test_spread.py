@@ -1,6 +1,7 @@
 """From runs to a number with an interval that tells the truth."""
 
 import numpy as np
+import pytest
 
 from export.measure.child import timed_runs, warm_up
 from export.measure.spread import Block, estimate_ms, half_width, interval_ms
@@ -22,6 +23,7 @@ def measured(rng, processes=2, blocks=20, drift=0.02, between=0.01, noise=0.01):
     return found
 
 
+@pytest.mark.thorough
 def test_the_interval_covers_another_measurement_nine_times_in_ten():
     rng = np.random.default_rng(1)
     covered = []

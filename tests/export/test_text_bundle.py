@@ -57,6 +57,7 @@ def test_the_card_tells_how_padded_texts_are_given(bundle):
     assert "`mask` (bool)" in (bundle.folder / "README.md").read_text()
 
 
+@pytest.mark.thorough
 def test_formats_are_compared_on_padded_texts(bundle, network, texts):
     ids, mask = texts
     given, labels = {"input": ids, "mask": mask}, torch.zeros(8, dtype=torch.int64)

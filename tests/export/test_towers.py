@@ -39,6 +39,7 @@ def made(request, tmp_path_factory):
     return network, write_bundle(contents, pairs(), labels, folder / "export")
 
 
+@pytest.mark.thorough
 def test_the_pair_and_each_tower_are_verified(made):
     _, bundle = made
     found = bundle.report["formats"]
@@ -51,6 +52,7 @@ def test_the_pair_and_each_tower_are_verified(made):
     assert bundle.report["inputs"] == ["pixel_values", "input_ids"]
 
 
+@pytest.mark.thorough
 def test_transformers_classes_open_the_towers(made):
     network, bundle = made
     home, given = bundle.folder / "huggingface", pairs()
@@ -69,6 +71,7 @@ def test_transformers_classes_open_the_towers(made):
     assert processor["size"] == {"height": 16, "width": 16}
 
 
+@pytest.mark.thorough
 def test_onnx_towers_give_unit_vectors_of_any_batch(made):
     network, bundle = made
     given = pairs(3)
@@ -83,6 +86,7 @@ def test_onnx_towers_give_unit_vectors_of_any_batch(made):
         np.testing.assert_allclose(logits, logits_of(network(*given.values())), atol=1e-3)
 
 
+@pytest.mark.thorough
 def test_a_quantized_pair_has_quantized_towers(tmp_path):
     supernet, _ = pretrained_supernet(saved("siglip", tmp_path / "ck"))
     space = QuantizedSpace(supernet.space, Quantization((8, 32)))

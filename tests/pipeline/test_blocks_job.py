@@ -78,6 +78,7 @@ def told(shop) -> list[str]:
         return [str(event.data.get("text", "")) for event in events]
 
 
+@pytest.mark.thorough
 def test_a_search_that_was_interrupted_goes_on_and_keeps_the_same_scores(database, settings, spec) -> None:
     whole = running(database, settings, spec)
     right = pipeline.search(whole, evaluator_of(spec), Hardware())
@@ -99,6 +100,7 @@ def test_a_search_that_was_interrupted_goes_on_and_keeps_the_same_scores(databas
     assert again.reporter.records(BlockScores) == whole.reporter.records(BlockScores)
 
 
+@pytest.mark.thorough
 def test_what_is_evaluated_is_said_beside_what_is_predicted(database, settings, spec) -> None:
     shop = running(database, settings, spec)
     pipeline.search(shop, evaluator_of(spec), Hardware())

@@ -78,6 +78,7 @@ def test_a_checkpoint_is_checked_ordered_and_trained(name, tmp_path):
     assert all(torch.isfinite(parameter).all() for parameter in supernet.parameters())
 
 
+@pytest.mark.thorough
 def test_so_are_weights_of_torchvision_with_widths_of_stages(tmp_path):
     told = {"pretrained_cfg": {"input_size": [1, 8, 8]}, "model_args": {"in_chans": 1}}
     written("torchvision", "mobilenet_v3_small", tmp_path / "ck", **told)

@@ -22,6 +22,7 @@ from supernet.evaluate import accuracy
 from supernet.network import extract
 from tests.pipeline.bench import MemoryReporter, workshop
 from tests.supernet.checkpoints import save
+from tests.tiers import mostly_thorough
 
 CPU = torch.device("cpu")
 WORDS = ("good", "bad", "odd")
@@ -91,20 +92,19 @@ def checked(folder: Path, spec: JobSpec) -> MemoryReporter:
 
 # --- names of classes -------------------------------------------------------------------------------------------
 
+MATCHED = [
+    (("pos", "neg"), {"good": "pos", "bad": "neg"}),
+    (("neg", "pos"), {"good": "neg", "bad": "pos"}),
+    (("POSITIVE", "Negative"), {"good": "positive", "bad": "negative"}),
+    (("very_good", "Very bad"), {"good": "very-good", "bad": "very bad"}),
+    (("c", "b", "a"), {"good": "c", "bad": "b", "odd": "a"}),
+    (("c", "b", "a"), {"good": "c", "odd": "a"}),  # the data lack one
+    ((), {"good": "0", "bad": "1"}),
+    (("pos", "neg"), {"good": "0", "bad": "1"}),
+]
 
-@pytest.mark.parametrize(
-    ("names", "labels"),
-    [
-        (("pos", "neg"), {"good": "pos", "bad": "neg"}),
-        (("neg", "pos"), {"good": "neg", "bad": "pos"}),
-        (("POSITIVE", "Negative"), {"good": "positive", "bad": "negative"}),
-        (("very_good", "Very bad"), {"good": "very-good", "bad": "very bad"}),
-        (("c", "b", "a"), {"good": "c", "bad": "b", "odd": "a"}),
-        (("c", "b", "a"), {"good": "c", "odd": "a"}),  # the data lack one
-        ((), {"good": "0", "bad": "1"}),
-        (("pos", "neg"), {"good": "0", "bad": "1"}),
-    ],
-)
+
+@pytest.mark.parametrize(("names", "labels"), mostly_thorough(MATCHED, *MATCHED[1::4]))
 def test_classes_have_the_numbers_of_the_checkpoint(names, labels, tmp_path):
     spec = text_spec(bert(tmp_path / "ck", names), texts(tmp_path, labels))
     network, data = largest(spec)
@@ -114,16 +114,16 @@ def test_classes_have_the_numbers_of_the_checkpoint(names, labels, tmp_path):
     assert any("numbers" in text for text in checked(tmp_path, spec).messages)
 
 
-@pytest.mark.parametrize(
-    ("names", "labels"),
-    [
-        ((), {"good": "pos", "bad": "neg"}),
-        (("yes", "no"), {"good": "pos", "bad": "neg"}),
-        (("pos", "no"), {"good": "pos", "bad": "neg"}),
-        (("pos", "neg"), {"good": "1", "bad": "2"}),
-        (("pos", "POS"), {"good": "Pos", "bad": "pOS"}),
-    ],
-)
+UNMATCHED = [
+    ((), {"good": "pos", "bad": "neg"}),
+    (("yes", "no"), {"good": "pos", "bad": "neg"}),
+    (("pos", "no"), {"good": "pos", "bad": "neg"}),
+    (("pos", "neg"), {"good": "1", "bad": "2"}),
+    (("pos", "POS"), {"good": "Pos", "bad": "pOS"}),
+]
+
+
+@pytest.mark.parametrize(("names", "labels"), mostly_thorough(UNMATCHED, UNMATCHED[2]))
 def test_classes_that_cannot_be_matched_are_refused_untrained_and_said_otherwise(names, labels, tmp_path):
     checkpoint, path = bert(tmp_path / "ck", names), texts(tmp_path, labels)
     for work in (lambda spec: checked(tmp_path, spec), largest):
@@ -215,20 +215,20 @@ def vit_spec(checkpoint: Path, path: Path, epochs: int = 0) -> JobSpec:
     return spec_of(checkpoint, {"source": "images", "path": str(path), "size": 8, "channels": 1}, "vit", epochs)
 
 
-@pytest.mark.parametrize(
-    ("change", "size"),
-    [
-        ({}, (8, 8)),
-        ({}, (13, 21)),
-        ({"resample": 3, "image_mean": [0.1], "image_std": [2.0]}, (30, 9)),
-        ({"size": {"shortest_edge": 10}, "do_center_crop": True, "crop_size": {"height": 8, "width": 8}}, (21, 13)),
-        ({"size": {"shortest_edge": 10}, "do_center_crop": True, "crop_size": {"height": 8, "width": 8}}, (13, 22)),
-        ({"do_normalize": False}, (11, 11)),
-        ({"do_rescale": False, "image_mean": [120.0], "image_std": [60.0]}, (11, 11)),
-        ({"rescale_factor": 1 / 127.5}, (9, 9)),
-        ({"do_resize": False}, (8, 8)),
-    ],
-)
+PICTURES = [
+    ({}, (8, 8)),
+    ({}, (13, 21)),
+    ({"resample": 3, "image_mean": [0.1], "image_std": [2.0]}, (30, 9)),
+    ({"size": {"shortest_edge": 10}, "do_center_crop": True, "crop_size": {"height": 8, "width": 8}}, (21, 13)),
+    ({"size": {"shortest_edge": 10}, "do_center_crop": True, "crop_size": {"height": 8, "width": 8}}, (13, 22)),
+    ({"do_normalize": False}, (11, 11)),
+    ({"do_rescale": False, "image_mean": [120.0], "image_std": [60.0]}, (11, 11)),
+    ({"rescale_factor": 1 / 127.5}, (9, 9)),
+    ({"do_resize": False}, (8, 8)),
+]
+
+
+@pytest.mark.parametrize(("change", "size"), mostly_thorough(PICTURES, *PICTURES[2:4]))
 def test_pictures_are_prepared_as_transformers_prepares_them(change, size, tmp_path):
     from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 

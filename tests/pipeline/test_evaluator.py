@@ -14,6 +14,7 @@ from supernet.network import Supernet, extract
 ALIGNED = [{"metric": "label_gradient_alignment"}, {"metric": "params"}]
 
 
+@pytest.mark.thorough
 def test_alignment_is_a_metric_of_labelled_data():
     spec = JobSpec.model_validate({"recipe": "bignas", "objectives": ALIGNED})
     data = load_dataset("digits", 0)

@@ -148,6 +148,7 @@ def test_what_climbed_is_measured_and_what_was_chosen_is_healed_to_the_end(whole
     assert not outcome(whole)["left"]
 
 
+@pytest.mark.thorough
 def test_the_first_steps_are_those_of_the_healing(
     text: Path, whole: MemoryReporter, folder: Path, tmp_path: Path
 ) -> None:
@@ -180,6 +181,7 @@ def test_the_first_steps_are_those_of_the_healing(
     assert points(reporter) == points(whole)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("every", mostly_thorough([7, 16], 16))
 def test_a_run_that_is_cut_off_again_and_again_ends_as_an_undisturbed_one(
     every: int, text: Path, whole: MemoryReporter, tmp_path: Path
@@ -203,6 +205,7 @@ def test_a_run_that_is_cut_off_again_and_again_ends_as_an_undisturbed_one(
     assert outcome(reporter) == outcome(whole)
 
 
+@pytest.mark.thorough
 def test_a_network_that_cannot_heal_is_not_chosen(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refused: list[str] = []
     step = healing.HealingTrainer.step
@@ -228,6 +231,7 @@ def test_a_network_that_cannot_heal_is_not_chosen(text: Path, tmp_path: Path, mo
     assert not outcome(reporter)["left"]
 
 
+@pytest.mark.thorough
 def test_a_stopped_search_reports_what_climbed_and_heals_no_more(
     text: Path, whole: MemoryReporter, tmp_path: Path
 ) -> None:
@@ -248,6 +252,7 @@ def test_a_stopped_search_reports_what_climbed_and_heals_no_more(
     assert not outcome(reporter)["left"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("algorithm", mostly_thorough(["random", "nsga2"], "nsga2"))
 def test_other_algorithms_climb_by_rank(algorithm: str, text: Path, tmp_path: Path) -> None:
     options = {"population": 4} if algorithm == "nsga2" else {"batch": 4}

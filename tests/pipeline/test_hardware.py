@@ -79,6 +79,7 @@ class Dice(Place):
         return [super(Dice, self).measure([model], settings, effort, tick)[0] for model in models]
 
 
+@pytest.mark.thorough
 def test_a_good_predictor_drives_the_search_and_limits_leave_room(shop_of: Make) -> None:
     bench = Place("a calm machine")
     shop = shop_of(bench, hardware={"networks": 24})
@@ -105,6 +106,7 @@ def test_a_good_predictor_drives_the_search_and_limits_leave_room(shop_of: Make)
     assert len(bench.measured) == measured
 
 
+@pytest.mark.thorough
 def test_below_the_stated_quality_every_network_is_measured_and_it_is_said(shop_of: Make) -> None:
     shop = shop_of(Dice("a die"), hardware={"networks": 20, "max_layers": 0})
     made = prepare_hardware(shop)
@@ -116,6 +118,7 @@ def test_below_the_stated_quality_every_network_is_measured_and_it_is_said(shop_
     assert search_problem(shop.spec, shop.space, made).objectives[1].limit == 0.5
 
 
+@pytest.mark.thorough
 def test_too_many_layers_leave_the_table_out_and_it_is_said(shop_of: Make) -> None:
     shop = shop_of(Place("a small one"), hardware={"networks": 10, "max_layers": 3, "min_within_10_percent": 0})
     assert prepare_hardware(shop).fitted
@@ -153,6 +156,7 @@ class Ticking(Place):
         return super().measure(models, settings, effort, tick)
 
 
+@pytest.mark.thorough
 def test_the_stage_moves_while_networks_are_measured_and_says_what_and_where(
     shop_of: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,6 +199,7 @@ class Tokens:
         return [{"phase": "prefill", "median_ms": 5 * token_ms, "mad_ms": 0.0, "runs": 3}, decode]
 
 
+@pytest.mark.thorough
 def test_tokens_per_second_are_predicted_from_whole_networks_and_their_limit_is_a_least(shop_of: Make) -> None:
     goals = [{"metric": "perplexity"}, {"metric": "tokens_per_second", "limit": 100}]
     parts = {

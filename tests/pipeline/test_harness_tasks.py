@@ -105,6 +105,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return Bench(tasks_dir, spec, train_supernet(shop, data), data, named, theirs)
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", TASKS)
 def test_accuracies_and_likelihoods_are_those_of_the_harness(

@@ -230,6 +230,7 @@ def test_an_interrupted_healing_goes_on_to_the_same_weights(texts: Found, tmp_pa
     assert files[0] == files[1]
 
 
+@pytest.mark.thorough
 def test_networks_that_heal_on_the_same_batches_ask_their_parent_once(
     texts: Found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +247,7 @@ def test_networks_that_heal_on_the_same_batches_ask_their_parent_once(
     assert files[0] == files[1]
 
 
+@pytest.mark.thorough
 def test_a_network_that_gets_no_better_ends_early_and_is_not_shipped(
     texts: Found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +270,7 @@ def test_a_network_that_gets_no_better_ends_early_and_is_not_shipped(
     assert front.hypervolume_after == front.hypervolume_before
 
 
+@pytest.mark.thorough
 def test_low_rank_updates_and_labels_heal_too(texts: Found, tmp_path: Path) -> None:
     name = on_front(texts)[-1]
     low_rank = texts.shop(tmp_path / "a", networks=[name], lora_rank=4, labels=0.3, top=20, temperature=2.0, **QUICK)
@@ -277,6 +280,7 @@ def test_low_rank_updates_and_labels_heal_too(texts: Found, tmp_path: Path) -> N
     assert {"loss", "loss_parent", "loss_labels", "learning_rate", "perplexity"} <= set(point.shown)
 
 
+@pytest.mark.thorough
 def test_minutes_are_made_steps_once(texts: Found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that gains a second at every look: three minutes are 180 seconds of steps and validations."""
     clock = iter(range(10**9))
@@ -316,6 +320,7 @@ def test_a_network_that_cannot_be_healed_is_said_and_fails_no_job(
         heal(asked)
 
 
+@pytest.mark.thorough
 def test_a_stopped_job_keeps_what_is_healed(texts: Found, tmp_path: Path) -> None:
     shop = texts.shop(tmp_path, networks="front", most=3, **QUICK)
     reporter = reporter_of(shop)
@@ -353,6 +358,7 @@ def test_a_batch_of_more_than_there_is_fails_before_anything_is_done(texts: Foun
         heal(texts.shop(tmp_path, **{**QUICK, "batch_size": 5000}))
 
 
+@pytest.mark.thorough
 def test_named_data_are_learned_from_and_the_jobs_are_judged_on(texts: Found, tmp_path: Path) -> None:
     other = words_file(tmp_path / "other", 1000, seed=1)
     data = {**texts.spec.data.model_dump(mode="json"), "path": str(other)}
@@ -368,6 +374,7 @@ def test_named_data_are_learned_from_and_the_jobs_are_judged_on(texts: Found, tm
 # --- parents ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_the_checkpoint_teaches_as_it_was_loaded_where_it_is_asked_to(tmp_path: Path) -> None:
     """After an epoch of training the largest network is another one than the checkpoint."""
     model = save(LlamaForCausalLM, LlamaConfig(**{**TEXT, "vocab_size": 256}), tmp_path / "llama")

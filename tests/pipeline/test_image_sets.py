@@ -50,6 +50,7 @@ def test_a_paused_training_from_the_disk_ends_where_one_from_memory_does(tmp_pat
     assert all(torch.equal(resumed[name], value) for name, value in expected.items())
 
 
+@pytest.mark.thorough
 def test_evaluations_and_held_out_examples_are_those_of_memory(tmp_path):
     options, found = grey_images(tmp_path / "source"), []
     for storage in ("memory", "disk"):
@@ -100,6 +101,7 @@ def test_another_process_of_a_training_stops_decoding_when_the_job_does(database
         goes_on(0.2)
 
 
+@pytest.mark.thorough
 def test_a_paused_training_on_crops_of_whole_pictures_ends_where_one_that_was_not_paused_does(tmp_path):
     options = grey_images(tmp_path / "source")
     for file in (tmp_path / "source").rglob("*.png"):

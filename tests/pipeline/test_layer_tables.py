@@ -77,6 +77,7 @@ def test_layers_know_the_shapes_that_they_have_inside_a_network(few, layers):
     assert len(layers) == len({layer.spec for layer in layers})
 
 
+@pytest.mark.thorough
 def test_what_a_session_costs_is_taken_off_so_that_prices_add_up_to_whole_networks(few, layers):
     bench, store = PricedBench(), MemoryStore()
     table = build_table("abacus", layers, instrument(bench, store), lambda done: None)
@@ -168,6 +169,7 @@ def test_layers_with_policies_are_measured_wholly_at_every_precision(few):
         layers_of(policies, len(found) - 3)
 
 
+@pytest.mark.thorough
 def test_a_predictor_is_judged_on_networks_that_it_did_not_see(few):
     bench, store = PricedBench(), MemoryStore()
     architectures = list(few.every())

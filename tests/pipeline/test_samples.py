@@ -152,6 +152,7 @@ def test_networks_that_are_delivered_are_calibrated_on_more_images(tmp_path: Pat
     assert len(kept.calibrated.images) == min(DELIVERED_IMAGES, len(digits().train))
 
 
+@pytest.mark.thorough
 def test_a_job_of_an_older_version_stays_calibrated_as_it_was(tmp_path: Path) -> None:
     """Its numbers are of networks that saw plain images, and few of them."""
     shop = workshop(tmp_path, Reporter(), search={"evaluations": 6, "calibration_images": 64}, **CROPPED)
@@ -365,6 +366,7 @@ def test_of_a_supernet_of_another_job_that_one_is_named(tmp_path: Path) -> None:
         make_export(order, shop.artifacts, 1, IN_MEMORY)
 
 
+@pytest.mark.thorough
 def test_a_front_is_exported_with_its_supernet(tmp_path: Path) -> None:
     """Each network as the front has it: calibrated by itself, with its numbers."""
     shop = workshop(tmp_path, Reporter())
@@ -391,6 +393,7 @@ def test_a_front_is_exported_with_its_supernet(tmp_path: Path) -> None:
     assert all(torch.equal(own[f"{largest.id}.{n}"], t) for n, t in expected.items() if n.endswith("running_var"))
 
 
+@pytest.mark.thorough
 def test_a_checkpoint_of_16_bits_with_classes_in_its_own_order_needs_no_data_either(tmp_path: Path) -> None:
     checkpoint = in_type(bert(tmp_path / "ck", ("neg", "pos")), torch.bfloat16)
     path = texts(tmp_path, {"good": "neg", "bad": "pos"})
@@ -426,6 +429,7 @@ def test_a_tokenizer_that_is_gone_is_said(tmp_path: Path) -> None:
     assert companion_files(reads) == (tmp_path / "ck" / "tokenizer.json",)
 
 
+@pytest.mark.thorough
 def test_a_job_of_an_older_version_is_exported_from_its_data_and_says_so(tmp_path: Path) -> None:
     shop = workshop(tmp_path, Reporter())
     from supernet.network import Supernet
@@ -454,6 +458,7 @@ def test_names_are_shown_in_cards_as_they_are() -> None:
     assert escaped("a\nb <i> [x](y) `z`") == r"a\\nb \<i\> \[x\](y) \`z\`"
 
 
+@pytest.mark.thorough
 def test_a_model_of_answers_is_verified_on_its_answers_alone(tmp_path: Path) -> None:
     rows = [json.dumps({"q": f"{i}+{i}", "a": str(2 * i)}) for i in range(60)]
     path = tmp_path / "sums.jsonl"

@@ -102,6 +102,7 @@ def test_two_workers_find_what_one_finds_and_both_work(database, settings, spec)
         assert not session.query(sharing.SharedEvaluation).filter_by(job_id=shop.job_id).count()
 
 
+@pytest.mark.thorough
 def test_what_a_killed_helper_held_is_taken_up_again(database, settings, spec):
     settings = settings.model_copy(update={"redis_url": None})
     shop = running(database, settings, spec)
@@ -212,6 +213,7 @@ class Dying:
         return self._evaluator.evaluate(architectures)
 
 
+@pytest.mark.thorough
 def test_a_search_that_is_killed_five_times_ends_with_the_same_front(database, settings, tmp_path):
     """A llama supernet by perplexity and size; each runner goes on from stored rows (250: docs/log.md)."""
     spec = llama_spec(text_file(tmp_path), search={"evaluations": 80, "options": {"population": 16}})

@@ -40,6 +40,7 @@ def in_type(folder: Path, dtype: torch.dtype) -> Path:
     return folder
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.thorough)])
 def test_sixteen_bits_are_counted_measured_and_shipped_as_such(dtype, tmp_path):
     checkpoint, path = bert(tmp_path / "ck", ("pos", "neg")), texts(tmp_path, {"good": "pos", "bad": "neg"})
@@ -93,6 +94,7 @@ def test_a_type_that_is_none_is_refused(tmp_path):
         text_spec(checkpoint, tmp_path / "lab.tsv")
 
 
+@pytest.mark.thorough
 def test_images_go_through_sixteen_bits_too(tmp_path):
     spec = vit_spec(in_type(vit(tmp_path / "ck", PROCESSOR), torch.bfloat16), pictures(tmp_path / "set"))
     network, data = largest(spec)

@@ -137,6 +137,7 @@ def test_a_stitched_network_has_the_formats_of_plain_ones_and_an_anchor_transfor
         assert refusal("huggingface", subject(space, end, config)) is None
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("path", ["1.2-2.2", pytest.param("anchor2", marks=pytest.mark.thorough)])
 def test_exports_answer_as_the_network(path, tmp_path):
     folders = anchors(tmp_path)

@@ -66,6 +66,7 @@ def test_the_newest_two_checkpoints_and_the_best_are_kept_and_all_go_at_the_end(
     assert not list((tmp_path / "artifacts/checkpoints/job").iterdir())
 
 
+@pytest.mark.thorough
 def test_a_trained_supernet_is_a_resource_with_its_story(tmp_path, data):
     reporter = MemoryReporter()
     train_supernet(workshop_of(tmp_path, reporter), data)
@@ -96,6 +97,7 @@ def test_a_supernet_that_is_gone_is_named(tmp_path, data):
         train_supernet(workshop_of(tmp_path, supernet=space), data)
 
 
+@pytest.mark.thorough
 def test_the_average_is_what_is_stored(tmp_path, data):
     shop = workshop_of(tmp_path, training={**TRAINING, "ema_decay": 0.9})
     averaged = train_supernet(shop, data)
@@ -169,6 +171,7 @@ def test_a_loss_that_is_not_finite_goes_back_to_the_best_checkpoint_at_half_the_
     assert exploding[-1].rate_factor == 0.25
 
 
+@pytest.mark.thorough
 def test_a_training_that_diverges_four_times_fails_with_advice(tmp_path, data, exploding):
     Exploding.limit = 0.0
     reporter = MemoryReporter()
@@ -177,6 +180,7 @@ def test_a_training_that_diverges_four_times_fails_with_advice(tmp_path, data, e
     assert len([text for text in reporter.messages if "Back to step" in text]) == 3
 
 
+@pytest.mark.thorough
 def test_a_rollback_is_not_forgotten_by_a_resume(tmp_path, data, exploding):
     Exploding.limit = 0.6
     reporter = MemoryReporter(interrupt_at=7)
@@ -235,18 +239,21 @@ def test_out_of_memory_halves_the_micro_batch_once_and_says_so(tmp_path, data, s
     assert "batch of 256 that a step learns from is unchanged" in said
 
 
+@pytest.mark.thorough
 def test_the_second_time_the_job_fails_with_sizes_that_fit(tmp_path, data, small_memory):
     small_memory["examples"] = 40
     with pytest.raises(JobFailed, match=r"128 examples at once.*32 examples at once do fit.*micro_batches to 8"):
         train_supernet(workshop_of(tmp_path), data)
 
 
+@pytest.mark.thorough
 def test_where_nothing_fits_other_ways_out_are_named(tmp_path, data, small_memory):
     small_memory["examples"] = 0
     with pytest.raises(JobFailed, match="Not even 2 examples fit"):
         train_supernet(workshop_of(tmp_path), data)
 
 
+@pytest.mark.thorough
 def test_looking_for_sizes_changes_no_weight(tmp_path, data, small_memory):
     shop = workshop_of(tmp_path)
     trainer = make_trainer(shop.spec, fresh_supernet(shop.spec, shop.space, data, shop.device), data)

@@ -111,6 +111,7 @@ def test_zero_shot_accuracy_is_an_exam_of_its_own(tmp_path):
     assert {"zero_shot_accuracy", "test_zero_shot_accuracy", "recall_at_10"} <= set(found)
 
 
+@pytest.mark.thorough
 def test_every_layer_of_both_towers_is_measured_alone_and_the_network_whole(tmp_path):
     space = load_family("two_tower", "cifar", FEW)
     layers = layers_of(space, 100)

@@ -36,6 +36,7 @@ def reusing(spec: JobSpec, **search) -> JobSpec:
     return JobSpec.model_validate({**given, "supernet": {**given["supernet"], "reuse": "ab"}, "search": search})
 
 
+@pytest.mark.thorough
 def test_a_warm_start_is_learned_from_and_may_be_on_the_front(database, settings, tmp_path):
     spec = llama_spec(text_file(tmp_path), search={"evaluations": 16, "options": {"population": 8}})
     evaluator = evaluator_of(spec)

@@ -86,6 +86,7 @@ def test_the_packages_own_tests_pass(run: Run) -> None:
     assert re.search(r"^\d+ passed, 1 skipped", done.stdout, re.MULTILINE), done.stdout
 
 
+@pytest.mark.thorough
 def test_a_job_that_names_its_plug_ins_is_checked_trained_and_searched(run: Run) -> None:
     done = run("-c", LIFE_OF_A_JOB)
     assert done.returncode == 0, done.stderr[-3000:]

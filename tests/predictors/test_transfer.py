@@ -47,6 +47,7 @@ def ranked(target: np.ndarray, devices: list[Device], seed: int, count: int = 10
     return float(spearmanr(found, target[unseen]).statistic), predictor  # type: ignore[return-value]
 
 
+@pytest.mark.thorough
 def test_devices_of_another_kind_do_not_hurt() -> None:
     alone, told = [], []
     for seed in SEEDS:

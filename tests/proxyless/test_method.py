@@ -31,6 +31,7 @@ from supernet.methods.proxylessnas.method import ProxylessNAS
 from supernet.network import Supernet
 from supernet.randomness import derived_rng
 from supernet.trainer import Trainer, TrainingOptions
+from tests.tiers import mostly_thorough
 
 SPACE = load_family(
     "proxyless",
@@ -343,7 +344,7 @@ def path_search(split, mode="two", budget=None) -> PathSearch:
     return PathSearch(trainer, made, step, split, Turns(1, 2, 1, 16), budget)
 
 
-@pytest.mark.parametrize("mode", ["two", "full", "reinforce"])
+@pytest.mark.parametrize("mode", mostly_thorough(["two", "full", "reinforce"], "full"))
 def test_a_search_that_was_cut_off_goes_on_to_the_same_bit(split, mode):
     budget = Budget(LATENCIES, 6.0) if mode == "full" else None
     undisturbed, cut = path_search(split, mode, budget), path_search(split, mode, budget)

@@ -104,6 +104,7 @@ def test_every_phase_leaves_its_result(undisturbed):
     assert 0 <= undisturbed.measured[0].metrics["test_accuracy"] <= 1
 
 
+@pytest.mark.thorough
 def test_a_warm_up_that_was_too_short_is_told_once(undisturbed, tables, data, tmp_path):
     def warnings(reporter):
         return [text for text in reporter.messages if "hardly do better than a guess" in text]
@@ -130,6 +131,7 @@ def test_a_job_that_was_cut_off_ends_as_an_undisturbed_one(tables, data, undistu
     assert facts(reporter) == facts(undisturbed)
 
 
+@pytest.mark.thorough
 def test_a_job_that_is_stopped_keeps_the_networks_that_are_finished(tables, data, undisturbed, tmp_path):
     """The second network is being searched for: the first is kept, and nothing of the second."""
     first = undisturbed.progressed
@@ -146,6 +148,7 @@ def test_a_job_that_is_stopped_keeps_the_networks_that_are_finished(tables, data
     assert "gradient" not in {kind for kind, _ in reporter.told[again:]}
 
 
+@pytest.mark.thorough
 def test_two_targets_give_two_networks_and_a_cross_table(tables, data, tmp_path):
     """One device counts arithmetic, the other layers: under a heavy weight each has its own cheapest network."""
     reporter = MemoryReporter()
@@ -162,6 +165,7 @@ def test_two_targets_give_two_networks_and_a_cross_table(tables, data, tmp_path)
         assert row[event["target"]] == pytest.approx(event["table_ms"])
 
 
+@pytest.mark.thorough
 def test_two_aims_that_lead_to_one_network_share_its_training(tables, data, tmp_path):
     """Both weights are 0 to the loss, and everything else is the same."""
     reporter = MemoryReporter()

@@ -131,6 +131,7 @@ def seen_by_hooks(made: QuantizableNetwork, texts: Iterable[Tensor]) -> dict[str
     return sums
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_block_at_a_time_gives_what_the_whole_network_gives(kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     space = space_of("llama", schemes={4: "gptq", 8: "int8_weight"})

@@ -22,6 +22,7 @@ from quantization.quantizable import applied_to
 from quantization.stored import recipe_of
 from search_space.layers import ConvSpec, Precision
 from tests.quantization.networks import inputs_for, quantizable, space_of
+from tests.tiers import mostly_thorough
 
 WIDE = "flags\t\t: fpu avx2 avx512_vnni fma\n"
 NARROW = "processor\t: 0\nflags\t\t: fpu avx2 avx512bw fma\n"
@@ -108,7 +109,7 @@ def answers_of(folder, inputs, **entries):
     return session.run(None, {session.get_inputs()[0].name: inputs.numpy()})[0]
 
 
-@pytest.mark.parametrize("bits", [7, 8])
+@pytest.mark.parametrize("bits", mostly_thorough([7, 8], 8))
 def test_a_file_says_its_bits_and_computes_what_was_scored(bits, tmp_path):
     network, inputs, folder = files(tmp_path, bits)
     model = onnx.load(str(folder / "model.onnx"))
@@ -126,6 +127,7 @@ def test_a_file_says_its_bits_and_computes_what_was_scored(bits, tmp_path):
     assert (got.argmax(1) == expected.argmax(1)).all()
 
 
+@pytest.mark.thorough
 def test_where_kernels_saturate_a_file_of_eight_bits_is_told_of(tmp_path, monkeypatch):
     folder = files(tmp_path, 8)[2]
     assert onnx_format.remark(files(tmp_path, 7)[2]) is None
@@ -135,6 +137,7 @@ def test_where_kernels_saturate_a_file_of_eight_bits_is_told_of(tmp_path, monkey
     assert onnx_format.remark(folder) is None
 
 
+@pytest.mark.thorough
 def test_openvino_refuses_them_where_its_kernels_saturate(tmp_path, monkeypatch):
     pytest.importorskip("openvino")
     network, inputs, _ = files(tmp_path, 8)

@@ -12,6 +12,7 @@ from search.objectives import Objective
 from search.pareto import hypervolume, pareto_front
 from search_space import Choice, SearchSpace
 from search_space.plugins import UnknownPluginError
+from tests.tiers import mostly_thorough
 
 SPACE = SearchSpace("toy", [Choice(f"c{i}", (0, 1, 2, 3)) for i in range(16)])
 OBJECTIVES = [Objective("accuracy", "maximize"), Objective("macs")]
@@ -87,6 +88,7 @@ def gp_batches():
     return asked
 
 
+@pytest.mark.thorough
 def test_gp_asks_beyond_its_random_start_and_repeats_itself_from_its_seed():
     first = gp_batches()
     assert len(set(first)) == 8
@@ -104,9 +106,10 @@ def test_an_exhaustive_search_of_a_large_space_is_refused_with_what_to_use():
 # --- linas and winnow -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("name", "options"), [("linas", {"population": 30, "inner_evaluations": 1500}), ("winnow", {"batch": 15})]
-)
+LEARNING = [("linas", {"population": 30, "inner_evaluations": 1500}), ("winnow", {"batch": 15})]
+
+
+@pytest.mark.parametrize(("name", "options"), mostly_thorough(LEARNING, LEARNING[1]))
 def test_learning_from_scores_beats_random_search_with_twice_the_evaluations(name, options):
     def volume(algorithm, evaluations, **chosen):
         made = make_algorithm(algorithm, SPACE, OBJECTIVES, seed=0, evaluations=evaluations, **chosen)
@@ -122,6 +125,7 @@ def test_winnow_learns_from_a_warm_start_before_its_first_batch():
     assert added > hypervolume(stored, OBJECTIVES, [0.0, 1.0]) * 1.05
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["linas", "winnow"])
 def test_exact_costs_of_candidates_are_asked_for_without_evaluating_them(name):
     """The functions see far more networks than the budget has evaluations, and limits on them are met at once."""

@@ -138,6 +138,7 @@ def test_scores_that_are_missing_or_no_numbers_say_so_or_count_as_worse_than_all
     assert "compared on 0 combinations" in fit_table(blocks, evaluations, {"m": "minimize"}, {}).distrust(["m"])[0]
 
 
+@pytest.mark.thorough
 def test_a_search_finds_nearly_the_whole_front_of_a_space_that_is_not_additive() -> None:
     rng = np.random.default_rng(5)
     alone, size = rng.uniform(0.05, 0.5, 12), rng.uniform(0.5, 1.5, 12)

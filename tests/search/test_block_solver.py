@@ -89,6 +89,7 @@ def test_a_limit_of_exactly_what_the_best_network_has_is_met() -> None:
     assert found.feasible
 
 
+@pytest.mark.thorough
 def test_too_little_time_says_how_far_the_best_may_be() -> None:
     rng = np.random.default_rng(0)
     sizes = [16] * 32

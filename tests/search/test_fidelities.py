@@ -178,7 +178,7 @@ def test_the_counts_are_those_of_the_plan(algorithm: str) -> None:
     assert len(search.calls) == 27
 
 
-@pytest.mark.parametrize("algorithm", ["winnow", "random"])
+@pytest.mark.parametrize("algorithm", mostly_thorough(["winnow", "random"], "random"))
 def test_a_ladder_that_is_cut_off_anywhere_ends_as_an_undisturbed_one(algorithm: str) -> None:
     whole = Search(algorithm, seed=1, evaluations=40)
     expected = whole.run()
@@ -210,6 +210,7 @@ def test_where_the_ranking_turns_around_the_ladder_finds_what_is_best_afterwards
     assert float(np.mean(gained)) > 0.1, gained
 
 
+@pytest.mark.thorough
 def test_ranks_alone_find_only_what_the_candidates_hold() -> None:
     """Successive halving never looks beyond the networks that looked best before; beliefs across rungs do."""
     by_belief, by_rank = [], []

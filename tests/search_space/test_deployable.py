@@ -237,6 +237,7 @@ def zeros_in(engine: str, contents: BundleContents, space: SearchSpace, folder: 
     return held - sum(parameter.numel() for parameter in contents.network.parameters())
 
 
+@pytest.mark.thorough
 def test_networks_of_what_is_decided_are_written_without_zeros(tmp_path: Path) -> None:
     rng, decided, written = np.random.default_rng(0), Counter(), Counter()
     for made in range(250):

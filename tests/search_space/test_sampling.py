@@ -6,6 +6,7 @@ import pytest
 from predictors import cost
 from search_space import Choice, SearchSpace
 from search_space.plugins import load_family
+from tests.tiers import mostly_thorough
 
 
 def shares_of_bins(space: SearchSpace, over: str, draws: int) -> np.ndarray:
@@ -17,8 +18,11 @@ def shares_of_bins(space: SearchSpace, over: str, draws: int) -> np.ndarray:
     return np.histogram(costs, bins=10, range=ends)[0] / draws
 
 
+RANGES = [("mobilenet", "digits"), ("llama", "llama2_7b"), ("vit", "cifar")]
+
+
 @pytest.mark.parametrize("over", ["params", "macs"])
-@pytest.mark.parametrize(("family", "preset"), [("mobilenet", "digits"), ("llama", "llama2_7b"), ("vit", "cifar")])
+@pytest.mark.parametrize(("family", "preset"), mostly_thorough(RANGES, ("mobilenet", "digits")))
 def test_every_tenth_of_the_range_is_drawn_about_as_often(family, preset, over):
     shares = shares_of_bins(load_family(family, preset), over, 600)
     # Three standard deviations of a share of 0.1 among 600 draws are 0.037.

@@ -26,6 +26,7 @@ from service.terminal import export_rule, verified
 from tests.api import open_api
 from tests.conftest import TINY_JOB
 from tests.pipeline.test_sharing import running
+from tests.tiers import mostly_thorough
 
 FILE = {"path": "x", "sha256": "0", "size_bytes": 1}
 
@@ -110,7 +111,7 @@ def test_without_a_rule_the_knee_is_exported_only_near_the_reference(database, s
     assert "no front yet" in ask(shop.job_id)[1]["detail"]
 
 
-@pytest.mark.parametrize("harm", ["none", "deleted", "cut", "changed"])
+@pytest.mark.parametrize("harm", mostly_thorough(["none", "deleted", "cut", "changed"], "changed"))
 def test_an_archive_that_is_gone_or_damaged_is_made_again(database, settings, ask, harm: str, tmp_path: Path) -> None:
     shop, ids = with_front(database, settings, 0.9, 0.9)
     made = ask(shop.job_id, architecture_id=ids[0])[1]

@@ -25,6 +25,7 @@ from service.profile import MAX_SAMPLES, ProfileOut, ProfileSpec, log10, make_pr
 from service.settings import Settings
 from tests.api import open_api
 from tests.conftest import TEMPORARY
+from tests.tiers import mostly_thorough
 
 DIGITS = {"family": "mobilenet", "preset": "digits"}
 
@@ -198,6 +199,7 @@ print(json.dumps([many.metrics[1].largest, more_seconds / seconds, more_peak - p
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif("llama" not in plugins.FAMILIES.names(), reason="no llama family")
 def test_seven_billion_parameters_take_no_memory_and_no_time() -> None:
     done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=True)
@@ -327,6 +329,7 @@ def winnow(*arguments: str, families: Path | None = None) -> subprocess.Complete
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.thorough
 def test_the_command_line_needs_no_service(tmp_path: Path) -> None:
     done = winnow("profile", "--family", "mobilenet", "--preset", "digits", "--limit", "macs=1e5", "--samples", "50")
     assert done.returncode == 0, done.stderr
@@ -340,17 +343,17 @@ def test_the_command_line_needs_no_service(tmp_path: Path) -> None:
     assert found["feasibility"]["answer"] == "infeasible"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["profile"], "Give a job file, or --family and --preset."),
-        (["profile", "--family", "mobilenet"], "Name a preset of family 'mobilenet'"),
-        (["profile", "--family", "mobilenet", "--preset", "digits", "--limit", "macs<5"], "write it as METRIC=NUMBER"),
-        (["profile", "--family", "mobilenet", "--preset", "digits", "--limit", "macs=nan"], "finite number"),
-        (["profile", "missing.yaml"], "missing.yaml"),
-        (["family", "check", "nonsuch"], "No family named 'nonsuch'"),
-    ],
-)
+BAD_COMMANDS = [
+    (["profile"], "Give a job file, or --family and --preset."),
+    (["profile", "--family", "mobilenet"], "Name a preset of family 'mobilenet'"),
+    (["profile", "--family", "mobilenet", "--preset", "digits", "--limit", "macs<5"], "write it as METRIC=NUMBER"),
+    (["profile", "--family", "mobilenet", "--preset", "digits", "--limit", "macs=nan"], "finite number"),
+    (["profile", "missing.yaml"], "missing.yaml"),
+    (["family", "check", "nonsuch"], "No family named 'nonsuch'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), mostly_thorough(BAD_COMMANDS, BAD_COMMANDS[2]))
 def test_command_line_errors_are_one_line(arguments: list[str], expected: str) -> None:
     done = winnow(*arguments)
     assert done.returncode != 0

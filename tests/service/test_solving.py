@@ -133,6 +133,7 @@ def test_a_sweep_is_a_front_of_different_networks(shop: Workshop, settings) -> N
     assert answer["solutions"][-1]["evaluated"]["perplexity"] == pytest.approx(5.0)
 
 
+@pytest.mark.thorough
 def test_a_sweep_forgets_no_limit_on_what_it_sweeps(shop: Workshop, settings) -> None:
     half = 0.5 * costs(shop.spec.space(), shop.spec.space().largest())["params"]
     with open_api(settings) as api:
@@ -150,6 +151,7 @@ def test_a_sweep_forgets_no_limit_on_what_it_sweeps(shop: Workshop, settings) ->
     ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("limit", [1e-308, 1e-30])
 def test_a_limit_that_no_number_is_near_is_answered_with_the_nearest_network(shop, settings, limit: float) -> None:
     with open_api(settings) as api:
@@ -213,6 +215,7 @@ def test_another_device_costs_no_evaluation(shop: Workshop, settings) -> None:
     assert "'latency_ms' was not scored in this job" in unknown.text
 
 
+@pytest.mark.thorough
 def test_what_is_no_sum_over_blocks_is_counted_for_the_answer(shop: Workshop, settings) -> None:
     space = shop.spec.space()
     small = costs(space, space.smallest())
@@ -229,6 +232,7 @@ def test_what_is_no_sum_over_blocks_is_counted_for_the_answer(shop: Workshop, se
     assert [(one["metric"], one["value"]) for one in below["beyond"]] == [(metric, small[metric])]
 
 
+@pytest.mark.thorough
 def test_prices_are_of_the_layers_that_no_block_shapes_too(shop: Workshop, settings) -> None:
     spaces = [
         JobSpec.model_validate({**JOB, "supernet": {"choices": {"layer2_ffn": (width,)}}}).space()
@@ -252,6 +256,7 @@ def test_prices_are_of_the_layers_that_no_block_shapes_too(shop: Workshop, setti
     assert all(priced == true for priced, true in found)
 
 
+@pytest.mark.thorough
 def test_what_was_measured_on_one_device_is_not_shown_for_another(shop: Workshop, settings, database) -> None:
     space = shop.spec.space()
     layers = {key_of(spec): spec for one in some_networks(space) for spec in space.layers(one).values()}

@@ -23,6 +23,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.thorough
 def test_a_slider_asks_for_the_best_of_all_networks(database, settings) -> None:
     shop = searched(database, settings)
     with socket.socket() as free:

@@ -90,6 +90,7 @@ time.sleep(600)
         eventually(lambda: running_postgres(folder) is None)
 
 
+@pytest.mark.thorough
 def test_what_a_killed_up_had_started_is_stopped(servers_of_a_folder: tuple[Path, subprocess.Popen[bytes]]) -> None:
     folder, process = servers_of_a_folder
     postgres = running_postgres(folder)
@@ -101,6 +102,7 @@ def test_what_a_killed_up_had_started_is_stopped(servers_of_a_folder: tuple[Path
     FolderLock(folder, "again").release()
 
 
+@pytest.mark.thorough
 def test_servers_that_are_joined_are_stopped_and_dead_ones_started_again() -> None:
     with open_folder() as folder:
         first, second = EmbeddedServers(folder), EmbeddedServers(folder)

@@ -12,6 +12,7 @@ import pytest
 
 from service.mirror import MirroredRun, Tracker
 from service.store.models import JobState
+from tests.tiers import mostly_thorough
 
 # Trackers warn of what they mean to change; none of it is ours.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -47,7 +48,9 @@ def fill(name: str, folder: Path) -> None:
     export.close(None)
 
 
-@pytest.mark.parametrize("place", ["own database", "file store", "another job of the project"])
+@pytest.mark.parametrize(
+    "place", mostly_thorough(["own database", "file store", "another job of the project"], "file store")
+)
 def test_mlflow_has_one_run_for_each_job(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -75,6 +78,7 @@ def test_mlflow_has_one_run_for_each_job(place: str, tmp_path: Path, monkeypatch
         assert json.loads(Path(file).read_text()) == content
 
 
+@pytest.mark.thorough
 def test_wandb_keeps_runs_for_later_where_there_is_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb")
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR"):

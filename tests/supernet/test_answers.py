@@ -19,6 +19,7 @@ from supernet.network import Supernet
 from supernet.options import DistillationOptions
 from supernet.passes import Passes
 from tests.supernet.test_healing import LLAMA, MOBILENET, VIT, batch_of, family, set_up
+from tests.tiers import mostly_thorough
 
 
 @pytest.fixture(autouse=True)
@@ -136,7 +137,10 @@ def test_digests_tell_shapes_types_and_words_apart() -> None:
     assert digest([x.view(2, 3).T]) == digest([x.view(2, 3).T.contiguous()])
 
 
-@pytest.mark.parametrize("options", [{}, {"hidden": 0.5, "labels": 0.25, "temperature": 2.0}, {"top": 3}])
+OPTIONS = [{}, {"hidden": 0.5, "labels": 0.25, "temperature": 2.0}, {"top": 3}]
+
+
+@pytest.mark.parametrize("options", mostly_thorough(OPTIONS, OPTIONS[1]))
 @pytest.mark.parametrize("given", [LLAMA, VIT, MOBILENET], ids=["llama", "vit", "mobilenet"])
 def test_a_step_learns_the_same_from_answers_that_are_read(
     given: tuple[str, str, dict[str, Any]], options: dict[str, Any], tmp_path: Path

@@ -118,6 +118,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.thorough
 def test_the_process_says_each_result_and_ends_with_one_if_any_failed(tmp_path: Path) -> None:
     truth, lie, said = LIES["counted_params"]
     (tmp_path / "residual.py").write_text(GOOD.replace(truth, lie))

@@ -105,6 +105,7 @@ def test_it_decodes_with_a_cache_that_has_no_room_for_what_does_not_attend() -> 
         phases["decode"]()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", [2, 5])
 def test_files_give_the_same_answers_and_tokens(seed: int, tmp_path, monkeypatch) -> None:
     space = halved(layer1_kv_heads=(2, 4))

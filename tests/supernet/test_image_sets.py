@@ -145,6 +145,7 @@ load_dataset("images", 0, eval(sys.argv[1]), Decoding(__import__("pathlib").Path
 """
 
 
+@pytest.mark.thorough
 def test_what_a_killed_process_leaves_is_not_used_and_goes(tmp_path, decoding, short, decoded):
     options = grey_images(tmp_path / "source")
     command = [sys.executable, "-c", KILLED, repr(options), str(decoding.folder)]
@@ -160,6 +161,7 @@ def test_what_a_killed_process_leaves_is_not_used_and_goes(tmp_path, decoding, s
     assert len(found.train) + len(found.validation) + len(found.test) == 120
 
 
+@pytest.mark.thorough
 def test_what_a_killed_process_leaves_of_other_images_goes_too(tmp_path, decoding, short):
     draft = tmp_path / "datasets" / f".{'0' * 32}.abcd.draft"
     draft.mkdir(parents=True)

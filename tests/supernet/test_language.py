@@ -107,6 +107,7 @@ def test_perplexity_is_that_of_the_mean_token(supernet):
     assert perplexity(network, split) > 100  # untrained: near the 256 of a guess
 
 
+@pytest.mark.thorough
 def test_a_network_that_knows_the_text_has_a_perplexity_near_one(supernet):
     """Trained on one block, it learns it by heart."""
     split = Split(batch().x[:2].int(), batch().targets[:2].int())

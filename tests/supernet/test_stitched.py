@@ -246,6 +246,7 @@ def test_frozen_anchors_keep_every_bit_and_stitches_learn(optimizer, tmp_path):
     assert all(parameter.requires_grad for parameter in supernet.parameters())
 
 
+@pytest.mark.thorough
 def test_tuned_anchors_learn_too_and_every_network_has_its_turn(tmp_path):
     supernet = digits(tmp_path)
     before = {name: tensor.clone() for name, tensor in supernet.state_dict().items()}

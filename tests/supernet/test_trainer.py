@@ -176,16 +176,15 @@ def test_a_split_smaller_than_a_batch_still_trains():
 
 # --- micro-batches, averages, low rank --------------------------------------------------------------
 
+OPTIONS = [
+    {"ema_decay": 0.9},
+    {"lora_rank": 2, "optimizer": "adamw"},
+    {"schedule": "cosine", "warmup_epochs": 1.0, "precision": "bfloat16"},
+    {"micro_batches": 2, "activation_checkpointing": True, "clip_value": 0.01},
+]
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"ema_decay": 0.9},
-        {"lora_rank": 2, "optimizer": "adamw"},
-        {"schedule": "cosine", "warmup_epochs": 1.0, "precision": "bfloat16"},
-        {"micro_batches": 2, "activation_checkpointing": True, "clip_value": 0.01},
-    ],
-)
+
+@pytest.mark.parametrize("changes", mostly_thorough(OPTIONS, OPTIONS[1], OPTIONS[3]))
 def test_resume_is_exact_with_every_option(changes):
     options, method = changed(FEW_STEPS, **changes), BigNAS(BigNASOptions(num_random=1, dropout=0.3, drop_connect=0.3))
     augment = AugmentationOptions(crop_padding=1, mixup=0.5, repeats=2)

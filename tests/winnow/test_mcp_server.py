@@ -54,6 +54,7 @@ async def routes(agent: Agent) -> dict[str, mcp_server.Route]:
     return dict(agent.routes)
 
 
+@pytest.mark.thorough
 def test_a_key_has_the_tools_of_its_scope_and_none_deletes_unless_allowed(agent_of: Callable[..., Any]) -> None:
     reading, writing = agent_of("read", routes), agent_of("write", routes)
     deleting = agent_of("write", routes, may_delete=True)
@@ -80,6 +81,7 @@ def test_what_a_tool_takes_stands_in_its_schema(agent_of: Callable[..., Any]) ->
         validator.validate({"body": {"recipe": 7}})
 
 
+@pytest.mark.thorough
 def test_an_agent_reads_what_it_did_and_why_it_may_not(agent_of: Callable[..., Any]) -> None:
     async def use(agent: Agent) -> list[tuple[str, bool]]:
         made = json.loads((await agent.call("submit_job", {"body": TINY_JOB}))[0])
@@ -155,6 +157,7 @@ def test_waiting_ends_with_the_job_or_with_patience(agent_of: Callable[..., Any]
     assert agent_of("write", use) == ("queued", "succeeded", 3)
 
 
+@pytest.mark.thorough
 def test_an_answer_that_fills_a_memory_is_refused_with_what_to_do(
     agent_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +171,7 @@ def test_an_answer_that_fills_a_memory_is_refused_with_what_to_do(
     assert "more than 10. Ask for less" in text
 
 
+@pytest.mark.thorough
 def test_a_client_of_the_protocol_lists_and_calls(agent_of: Callable[..., Any]) -> None:
     async def use(agent: Agent) -> tuple[list[Any], Any, Any]:
         async with McpClient(server_of(agent)) as client:

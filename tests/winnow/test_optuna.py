@@ -67,6 +67,7 @@ def test_trials_that_run_are_not_proposed_again() -> None:
     assert len({tuple(trial.params.items()) for trial in running}) == 6
 
 
+@pytest.mark.thorough
 def test_what_fails_is_avoided_and_a_limit_is_approached_from_inside() -> None:
     space = {"x": FloatDistribution(0, 1), "y": FloatDistribution(0, 1)}
     study = optuna.create_study(directions=["minimize"] * 2, sampler=WinnowSampler(seed=0))

@@ -44,6 +44,7 @@ def scores(bench: Bench) -> int:
         return len(records.read(session, bench.id, BaselineScore))
 
 
+@pytest.mark.thorough
 def test_the_stage_counts_its_networks_and_the_job_is_not_done_before_them(bench: Bench) -> None:
     seen: list[Job] = []
 
@@ -65,6 +66,7 @@ def test_the_stage_counts_its_networks_and_the_job_is_not_done_before_them(bench
     assert len(baselines(bench)) == 3
 
 
+@pytest.mark.thorough
 def test_a_runner_that_dies_there_goes_on_there(bench: Bench) -> None:
     def die(point: Point) -> None:
         if point[0] == STAGE and scores(bench) == 1:

@@ -312,7 +312,7 @@ DEATHS = [(kind, when) for kind in KINDS for when in ("before", "after")]
 
 @pytest.mark.parametrize(
     ("kind", "when"),
-    mostly_thorough(DEATHS, ("searched", "after"), ("by gradient", "before")),
+    mostly_thorough(DEATHS, ("searched", "after")),
 )
 def test_a_job_whose_runners_die_in_every_stage_ends_as_an_undisturbed_one(
     kind: str, when: str, database: Database, tmp_path: Path, undisturbed: Undisturbed, specs: dict[str, Any]
@@ -344,6 +344,7 @@ def test_a_healing_whose_runners_die_again_and_again_ends_as_an_undisturbed_one(
     assert bench.outcome() == expected
 
 
+@pytest.mark.thorough
 def test_a_search_whose_networks_heal_and_whose_runners_die_again_and_again_ends_as_an_undisturbed_one(
     database: Database, tmp_path: Path, undisturbed: Undisturbed, specs: dict[str, Any]
 ) -> None:
@@ -362,6 +363,7 @@ def test_a_search_whose_networks_heal_and_whose_runners_die_again_and_again_ends
 WHERE = mostly_thorough([frozenset({"train supernet", "search"}), None], frozenset({"train supernet", "search"}))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("where", WHERE, ids=["longest stages", "every stage"])
 def test_a_job_that_loses_its_lease_in_every_stage_ends_as_an_undisturbed_one(
     database: Database,
@@ -380,6 +382,7 @@ def test_a_job_that_loses_its_lease_in_every_stage_ends_as_an_undisturbed_one(
     assert bench.outcome() == expected
 
 
+@pytest.mark.thorough
 def test_a_job_whose_database_goes_away_again_and_again_ends_as_an_undisturbed_one(
     database: Database, tmp_path: Path, undisturbed: Undisturbed, specs: dict[str, Any]
 ) -> None:
@@ -397,6 +400,7 @@ def test_a_job_whose_database_goes_away_again_and_again_ends_as_an_undisturbed_o
     assert bench.outcome() == expected
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("where", WHERE, ids=["longest stages", "every stage"])
 def test_a_job_that_is_paused_in_every_stage_ends_as_an_undisturbed_one(
     database: Database,
@@ -452,6 +456,7 @@ def test_a_search_that_is_stopped_keeps_its_front_even_if_its_runner_dies(
     assert all("test_accuracy" in metrics for _, _, metrics, _ in outcome["front"])
 
 
+@pytest.mark.thorough
 def test_a_full_disk_pauses_the_job_and_leaves_nothing_half_written(
     database: Database, tmp_path: Path, undisturbed: Undisturbed, specs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -479,6 +484,7 @@ def test_a_full_disk_pauses_the_job_and_leaves_nothing_half_written(
     assert bench.outcome() == expected
 
 
+@pytest.mark.thorough
 def test_a_limit_keeps_the_front_below_it_and_one_that_nobody_meets_names_the_nearest(
     database: Database, tmp_path: Path, specs: dict[str, Any]
 ) -> None:
@@ -501,6 +507,7 @@ def test_a_limit_keeps_the_front_below_it_and_one_that_nobody_meets_names_the_ne
     assert "The nearest is" in (job.message or "")
 
 
+@pytest.mark.thorough
 def test_a_worker_that_leaves_costs_a_training_no_step(
     database: Database, tmp_path: Path, specs: dict[str, dict[str, Any]], undisturbed: Undisturbed
 ) -> None:

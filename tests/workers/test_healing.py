@@ -96,6 +96,7 @@ def test_most_is_of_the_front_and_refused_elsewhere(named: list[str]) -> None:
         CliRunner().invoke(app, ["heal", "nonsuch", *named, "--most", "3"], catch_exceptions=False)
 
 
+@pytest.mark.thorough
 def test_limits_are_solved_for_in_a_job_that_took_over_the_block_scores(api: TestClient, finished: Bench) -> None:
     scores = BlockScores(blocks=(), metrics=(), left_out={"accuracy": "it is not known"}, evaluations=3)
     with finished.database.transaction() as session:
@@ -177,6 +178,7 @@ def test_what_a_search_has_chosen_by_healing_is_told_and_taken_over(
     ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("other_too", mostly_thorough([False, True], False))
 def test_an_export_ships_the_better_weights_and_says_which(
     api: TestClient, finished: Bench, monkeypatch: pytest.MonkeyPatch, other_too: bool
@@ -223,6 +225,7 @@ def test_an_export_ships_the_better_weights_and_says_which(
     assert json.loads((unhealed / "architecture.json").read_text())["weights"] == "unhealed"
 
 
+@pytest.mark.thorough
 def test_the_worse_weights_are_shipped_only_where_they_are_named(
     api: TestClient, finished: Bench, database: Database
 ) -> None:
@@ -303,6 +306,7 @@ def test_a_job_without_a_parent_is_not_healed(
     assert "no trained parent to be healed by" in json.dumps(answer.json())
 
 
+@pytest.mark.thorough
 def test_a_rerun_from_healing_changes_how_it_is_done(api: TestClient, finished: Bench) -> None:
     answer = api.post(f"/v1/jobs/{finished.id}/rerun", json={"from_stage": "heal"})
     assert answer.status_code == 409
@@ -333,6 +337,7 @@ def test_a_front_that_is_measured_again_is_healed_again(api: TestClient, finishe
     assert [{**one, "seconds": 0} for one in networks[0]] == [{**one, "seconds": 0} for one in networks[1]]
 
 
+@pytest.mark.thorough
 def test_a_removed_job_takes_its_healed_weights_along(api: TestClient, finished: Bench, database: Database) -> None:
     made = Made(finished, asked(api, finished.id, healing={**HEALING, "networks": "knee"})["id"])
     made.run()

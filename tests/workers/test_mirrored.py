@@ -64,6 +64,7 @@ def test_a_job_and_its_export_are_one_run_of_mlflow(
     assert len(facts["sha256"]) == 64
 
 
+@pytest.mark.thorough
 def test_a_tracker_that_never_answers_costs_a_job_nothing_but_a_warning(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

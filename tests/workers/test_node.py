@@ -11,6 +11,7 @@ from service.queue import Queue
 from service.settings import Settings
 from service.store import leases
 from service.store.session import Database
+from tests.tiers import mostly_thorough
 from workers import node
 from workers.node import Node
 
@@ -40,7 +41,7 @@ def signals() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("signals")
-@pytest.mark.parametrize("busy", [0.0, 150.0])
+@pytest.mark.parametrize("busy", mostly_thorough([0.0, 150.0], 0.0))
 def test_ends_once_it_has_had_nothing_to_do_for_as_long_as_asked(
     database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch, busy: float
 ) -> None:

@@ -54,6 +54,7 @@ def readings(api: TestClient, bench: Bench, network: str) -> list[dict[str, Any]
     return found
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "spec",
     [
@@ -141,6 +142,7 @@ def test_the_same_request_makes_one_job(api: TestClient, ended: Ended) -> None:
     assert first.json()["id"] == second.json()["id"]
 
 
+@pytest.mark.thorough
 def test_jobs_that_searched_a_supernet_are_listed(
     api: TestClient, database: Database, settings: Settings, ended: Ended
 ) -> None:

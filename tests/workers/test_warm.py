@@ -227,6 +227,7 @@ def test_a_process_that_may_not_be_forked_refuses(tmp_path: Path, source: str, s
     assert says in done.stderr
 
 
+@pytest.mark.thorough
 def test_a_door_replaces_a_warm_process_that_dies_and_gives_up_when_each_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.node.RESTART_SECONDS", 0.0)
     monkeypatch.setattr(warm, "command", lambda _descriptor: [sys.executable, "-c", "import os; os.abort()"])
