@@ -66,7 +66,7 @@ def run(shop: Workshop, strategy: Strategy) -> None:
         DiskFull: a file could not be written; what was stored before is intact.
         JobFailed: with the reason for the user.
     """
-    check(shop)
+    check(shop.spec, shop.space, shop.reporter)
     shop.reporter.stage(Stage.PREPARE_DATA)
     decoding = decoding_of(
         shop.settings,

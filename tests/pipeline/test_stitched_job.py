@@ -57,7 +57,7 @@ def shop_of(folder, folders, reporter, **parts):
 def test_a_job_is_checked_trained_and_its_networks_are_scored(tmp_path):
     reporter = MemoryReporter()
     shop = shop_of(tmp_path, anchors(tmp_path), reporter)
-    check(shop)
+    check(shop.spec, shop.space, shop.reporter)
     assert any("Every tensor of the checkpoint is used" in text for text in reporter.messages)
     data = prepare_data(shop.spec, shop.space, CPU)
     supernet = train_supernet(shop, data)
