@@ -24,7 +24,7 @@ from pipeline.evaluating import evaluation_of, row_of
 from pipeline.exams import exams_of, held_out_exams_of
 from pipeline.fidelities import Climb, climb_of, stage_done
 from pipeline.front import measure_front, measured_networks
-from pipeline.hardware import Hardware, prepare_hardware
+from pipeline.hardware import Hardware, Targets, prepare_hardware
 from pipeline.healing import Healer
 from pipeline.inventory import read_of, said_of_data
 from pipeline.materials import decoding_of, prepare_data
@@ -98,7 +98,8 @@ def search_supernet(shop: Workshop, data: Dataset) -> None:
     if not is_there or has_baselines(shop):
         evaluator = make_evaluator(shop.spec, supernet, data, exams)
         delivering = make_evaluator(shop.spec, supernet, data, exams, delivered=True)
-        hardware = prepare_hardware(shop)
+        targets = Targets(shop.spec, shop.reporter, shop.artifacts, shop.settings)
+        hardware = prepare_hardware(shop.spec, shop.searched, targets, shop.reporter)
         if not is_there:
             climb = climb_of(shop, healer, supernet)
             found = search(shop, evaluator, hardware, climb)

@@ -19,7 +19,7 @@ from pipeline.curve import Curve
 from pipeline.driver import Course, Driver, Judge, NoRoom, T, Words
 from pipeline.evaluating import row_of
 from pipeline.finalists import tested_networks
-from pipeline.hardware import Hardware
+from pipeline.hardware import Hardware, Targets
 from pipeline.materials import fresh_supernet, make_trainer
 from pipeline.workshop import JobFailed, Workshop, make_evaluator
 from predictors.candidate_prices import price_candidates
@@ -94,6 +94,7 @@ class _GradientSearch:
         self._shop, self._data, self._spec, self._files = shop, data, shop.spec, shop.files
         assert shop.spec.gradient is not None
         self._part = shop.spec.gradient
+        self._targets = Targets(shop.spec, shop.reporter, shop.artifacts, shop.settings)
         self._blocks: Blocks = blocks_of(shop.space)
         self._space = separated(shop.space)
         self._aims = aims_of(shop.spec)
@@ -115,7 +116,7 @@ class _GradientSearch:
         warm = self._warm_up()
         self._shop.reporter.stage(Stage.MEASURE_HARDWARE)
         latencies = self._latencies(self._part.targets)
-        hardware = measuring_of(self._shop)
+        hardware = measuring_of(self._targets, self._shop.space)
         done = len(self._shop.reporter.records(Measured))
         self._shop.reporter.stage(Stage.SEARCH, done / len(self._aims))
         found = self._networks(lambda aim: self._network(aim, latencies, warm, hardware))
@@ -147,7 +148,7 @@ class _GradientSearch:
             if target in known:
                 continue
             try:
-                table = table_of(self._shop, target, self._part_of(number, len(targets)))
+                table = table_of(self._targets, target, self._shop.space, self._part_of(number, len(targets)))
                 priced = price_candidates(self._shop.space, table, self._blocks)
             except ValueError as error:
                 raise JobFailed(str(error)) from error
