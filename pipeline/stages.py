@@ -23,18 +23,18 @@ from pipeline.environment import local_processes
 from pipeline.evaluating import evaluation_of, row_of
 from pipeline.exams import exams_of, held_out_exams_of
 from pipeline.fidelities import Climb, climb_of, stage_done
-from pipeline.front import measure_front, measured_networks
+from pipeline.finalists import Lab
+from pipeline.front import measure_front
 from pipeline.hardware import Hardware, Targets, prepare_hardware
 from pipeline.healing import Healer
 from pipeline.inventory import read_of, said_of_data
 from pipeline.materials import decoding_of, prepare_data
-from pipeline.policies import NUM_BASELINES, Progress, baseline_architectures, baseline_of, first_policies
+from pipeline.policies import first_policies, has_baselines, measure_baselines
 from pipeline.shared_search import evaluate_of
 from pipeline.sharing_cost import measure_sharing
 from pipeline.training import train_supernet
 from pipeline.workshop import Workshop, make_evaluator
 from predictors.cost import ANALYTIC, costs
-from quantization.quantized_evaluator import QuantizedEvaluator
 from search.algorithms import algorithm_for
 from search.evaluation import Evaluation
 from search.loop import run_search
@@ -44,8 +44,8 @@ from search_space.architecture import Architecture
 from search_space.space import SearchSpace
 from service.estimate import estimate
 from service.remaining import Seconds
-from service.store.models import EvaluationRow, Job, JobState, Stage, Verb
-from service.store.records import Baseline, FrontRecord
+from service.store.models import EvaluationRow, Job, JobState, Stage
+from service.store.records import FrontRecord
 from service.store.warm import Alike, copied
 from supernet.data import Dataset
 from supernet.evaluator import Evaluator
@@ -95,18 +95,20 @@ def search_supernet(shop: Workshop, data: Dataset) -> None:
     measure_sharing(shop, data, supernet)
     # A front that is there is taken as it is: this run goes on with the healing, or another job has measured it.
     is_there = again.has_front(shop.reporter) if healer is None else bool(shop.reporter.records(FrontRecord))
-    if not is_there or has_baselines(shop):
+    compared = has_baselines(shop.spec, shop.reporter)
+    if not is_there or compared:
         evaluator = make_evaluator(shop.spec, supernet, data, exams)
         delivering = make_evaluator(shop.spec, supernet, data, exams, delivered=True)
         targets = Targets(shop.spec, shop.reporter, shop.artifacts, shop.settings)
         hardware = prepare_hardware(shop.spec, shop.searched, targets, shop.reporter)
+        lab = Lab(shop.spec, evaluator, delivering, hardware, held_out)
         if not is_there:
             climb = climb_of(shop, healer, supernet)
             found = search(shop, evaluator, hardware, climb)
             climbed = [] if climb is None else climb.finish(found)
-            measure_front(shop, evaluator, delivering, found, hardware, held_out, climbed)
-        if has_baselines(shop):
-            measure_baselines(shop, evaluator, delivering, hardware)
+            measure_front(lab, found, shop.reporter, climbed)
+        if compared:
+            measure_baselines(lab, shop.reporter)
     if healer is not None:
         healer.run(supernet)
 
@@ -145,7 +147,7 @@ def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware, climb: Clim
     if warm:
         shop.reporter.tell("info", f"{len(warm)} evaluations of earlier searches of this supernet are known.")
     shop.reporter.stage(Stage.SEARCH, len(known) / plan.evaluations)
-    seeds = first_policies(shop, evaluator)
+    seeds = first_policies(shop.spec, evaluator, shop.reporter)
     algorithm = algorithm_for(
         search_problem(shop.spec, space, hardware, warm, seeds),
         plan.algorithm,
@@ -247,36 +249,3 @@ def search_problem(
 
 
 # --- baselines -----------------------------------------------------------------------------------
-
-
-def has_baselines(shop: Workshop) -> bool:
-    """Whether the job searches policies, so that its front is compared with others. A job that measures one network
-    again compares it with none."""
-    return shop.spec.quantization is not None and shop.reporter.job().parent_verb != Verb.MEASURE
-
-
-def measure_baselines(shop: Workshop, evaluator: Evaluator, delivering: Evaluator, hardware: Hardware) -> None:
-    """What the front of a search of policies is compared with: scored and measured like a finalist.
-
-    Args:
-        evaluator: evaluator of the search.
-        delivering: evaluator of networks as they are delivered.
-
-    Raises:
-        Interrupted: the job is to be paused or cancelled; what was done is stored.
-    """
-    assert isinstance(evaluator, QuantizedEvaluator)
-    reporter = shop.reporter
-    finished = {baseline.name for baseline in reporter.records(Baseline)}
-    count = Progress(reporter, shop.spec, len(finished))
-    reporter.stage(Stage.MEASURE_BASELINES, count.done)
-    count.tell(force=True)
-    if len(finished) == NUM_BASELINES:
-        return
-    named = baseline_architectures(shop, evaluator, hardware, count)
-    left = {name: architecture for name, architecture in named.items() if name not in finished}
-    scored = [evaluator.evaluate([architecture])[0] for architecture in left.values()]
-    measured = measured_networks(shop, delivering, scored, hardware, searching=evaluator)
-    for name, evaluation, found in zip(left, scored, measured, strict=True):
-        reporter.record(baseline_of(name, evaluation, found))
-        count.measured()

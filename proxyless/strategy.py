@@ -18,7 +18,7 @@ from pipeline.checkpoints import Checkpoints
 from pipeline.curve import Curve
 from pipeline.driver import Course, Driver, Judge, NoRoom, T, Words
 from pipeline.evaluating import row_of
-from pipeline.finalists import tested_networks
+from pipeline.finalists import Lab
 from pipeline.hardware import Hardware, Targets
 from pipeline.materials import fresh_supernet, make_trainer
 from pipeline.workshop import JobFailed, Workshop, make_evaluator
@@ -121,7 +121,7 @@ class _GradientSearch:
         self._shop.reporter.stage(Stage.SEARCH, done / len(self._aims))
         found = self._networks(lambda aim: self._network(aim, latencies, warm, hardware))
         self._shop.reporter.record(CrossTable(latency_ms=cross_table(self._blocks, found, latencies)))
-        store_measured(self._shop, found, self._shop.reporter.records(Measured))
+        store_measured(self._spec, found, self._shop.reporter.records(Measured), self._shop.reporter)
         self._files.remove(self._files.recorded("warm-up"))
 
     def _networks(self, network: Callable[[Aim], Evaluation]) -> list[Evaluation]:
@@ -343,8 +343,8 @@ class _GradientSearch:
         """Scores on validation and test examples, and latency on the device of the job's objectives."""
         began = time.monotonic()
         (evaluation,) = evaluator.evaluate([architecture])
-        space, listen = self._shop.space, self._shop.reporter.listen
-        (tested,) = tested_networks(evaluator, [architecture], space, hardware, self._spec, listen, (), {}, None)
+        listen = self._shop.reporter.listen
+        (tested,) = Lab(self._spec, evaluator, evaluator, hardware).tested([architecture], listen)
         on_target, how = tested.metrics, tested.sources
         if not on_target and hardware.metrics:
             on_target, how = hardware.scores(architecture, listen)

@@ -69,6 +69,11 @@ class QuantizedEvaluator(Evaluator):
         self._statistics = SharedStatistics()
         self._networks: OrderedDict[str, QuantizableNetwork] = OrderedDict()
 
+    @property
+    def space(self) -> QuantizedSpace:
+        """Space of the architectures that are scored: networks with policies."""
+        return self.policies
+
     def quantizable(self, network: Architecture) -> QuantizableNetwork:
         """A network of the supernet, calibrated and ready for any policy.
 

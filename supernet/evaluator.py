@@ -11,6 +11,7 @@ from predictors.cost import costs
 from search.evaluation import Evaluation
 from search.metrics import METRICS
 from search_space.architecture import Architecture
+from search_space.space import SearchSpace
 from supernet.augment import Augmentation
 from supernet.data import Dataset
 from supernet.data.dataset import Batch, Split
@@ -65,6 +66,11 @@ class Evaluator:
         device = next(supernet.parameters()).device
         self._labelled = _of_every_class(data.train, seed, device) if aligned else None
         self._examiner = Examiner(supernet, exams or [SplitExam(data.validation)], images, full)
+
+    @property
+    def space(self) -> SearchSpace:
+        """Space of the architectures that are scored."""
+        return self.supernet.space
 
     def network(self, architecture: Architecture, *, shares: bool = False) -> Network:
         """The architecture as a plain network with its own weights and statistics, ready for use.

@@ -30,6 +30,7 @@ class MemoryReporter:
     """
 
     def __init__(self, interrupt_at: int | None = None, stop_at: int | None = None) -> None:
+        self.job_id = "job"
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.stored: dict[tuple[str, str], dict[str, Any]] = {}
         self.rows: list[Artifact] = []
@@ -162,6 +163,7 @@ def workshop(folder: Path, reporter: MemoryReporter, job_id: str = "job", **part
     spec = resolve(JobSpec.model_validate(parts))
     settings = Settings(data_dir=folder, database_url=None, redis_url=None, checkpoint_seconds=0)
     artifacts = ArtifactStore(folder / "artifacts")
+    reporter.job_id = job_id
     return Workshop(job_id, spec, spec.supernet.space(), reporter, artifacts, settings, torch.device("cpu"))  # type: ignore[arg-type]
 
 
