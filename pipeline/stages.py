@@ -48,6 +48,7 @@ from service.store.models import EvaluationRow, Job, JobState, Stage
 from service.store.records import FrontRecord
 from service.store.warm import Alike, copied
 from supernet.data import Dataset
+from supernet.distributed import Orders
 from supernet.evaluator import Evaluator
 
 log = structlog.get_logger()
@@ -91,8 +92,8 @@ def search_supernet(shop: Workshop, data: Dataset) -> None:
     exams, held_out = exams_of(*asked), held_out_exams_of(*asked)  # a bad task fails before the training
     healer = None if shop.spec.healing is None else Healer(shop, data, exams, held_out)
     expect(shop, data)
-    supernet = train_supernet(shop, data)
-    measure_sharing(shop, data, supernet)
+    supernet = train_supernet(shop.spec, shop.space, data, Orders(shop.group, shop.device), shop.files, shop.reporter)
+    measure_sharing(shop.spec, data, supernet, shop.files, shop.reporter)
     # A front that is there is taken as it is: this run goes on with the healing, or another job has measured it.
     is_there = again.has_front(shop.reporter) if healer is None else bool(shop.reporter.records(FrontRecord))
     compared = has_baselines(shop.spec, shop.reporter)

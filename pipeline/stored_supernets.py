@@ -6,10 +6,13 @@ from typing import TypedDict
 
 from job.spec import JobSpec
 from pipeline.artifacts import Written
-from pipeline.workshop import JobFailed, Workshop, make_evaluator
+from pipeline.checkpoints import JobFiles
+from pipeline.reporter import Reporter
+from pipeline.workshop import JobFailed, make_evaluator
 from service.store.models import Artifact, TrainedSupernet
 from service.store.records import CurvePoint
 from supernet.data import Dataset
+from supernet.flat import own_tensors
 from supernet.network import Supernet
 from supernet.randomness import derived_rng
 
@@ -34,38 +37,41 @@ class Scores(TypedDict):
     random: RandomScores
 
 
-def stored(shop: Workshop) -> Artifact | None:
-    """The file of the supernet that this job need not train: its own, or the one that it reuses.
+def stored(reuse: str | None, files: JobFiles, reporter: Reporter) -> Artifact | None:
+    """The file of the supernet that a job need not train: its own, or the one that it reuses.
+
+    Args:
+        reuse: id of the supernet that it reuses.
 
     Raises:
         JobFailed: the supernet to reuse is gone.
     """
-    if own := shop.reporter.artifacts("supernet"):
+    if own := files.recorded("supernet"):
         return own[0]
-    if shop.spec.supernet.reuse is None:
+    if reuse is None:
         return None
-    row = shop.reporter.supernet(shop.spec.supernet.reuse)
+    row = reporter.supernet(reuse)
     if row is None:
-        raise JobFailed(f"Supernet {shop.spec.supernet.reuse} is not there any more. GET /v1/supernets lists them.")
-    shop.files.record("supernet", row.step, Written(row.path, row.sha256, row.size_bytes))
-    shop.reporter.tell("info", f"Supernet {row.id} is reused: nothing is trained.")
-    return shop.reporter.artifacts("supernet")[0]
+        raise JobFailed(f"Supernet {reuse} is not there any more. GET /v1/supernets lists them.")
+    files.record("supernet", row.step, Written(row.path, row.sha256, row.size_bytes))
+    reporter.tell("info", f"Supernet {row.id} is reused: nothing is trained.")
+    return files.recorded("supernet")[0]
 
 
-def record(shop: Workshop, data: Dataset, supernet: Supernet, written: Written, step: int) -> None:
+def store(supernet: Supernet, spec: JobSpec, data: Dataset, step: int, files: JobFiles, reporter: Reporter) -> Supernet:
     """Store a trained supernet: its file, data, recipe, curve, and what its sub-networks score."""
-    spec = shop.spec
+    written = files.write(f"supernets/{files.job_id}.safetensors", own_tensors(supernet))
     row = TrainedSupernet(
-        id=shop.job_id,
-        job_id=shop.job_id,
+        id=files.job_id,
+        job_id=files.job_id,
         name=spec.title,
         recipe=spec.recipe.value,
-        space=shop.space.name,
+        space=supernet.space.name,
         version=spec.version,
         supernet=spec.supernet.model_dump(mode="json"),
         data=spec.data.model_dump(mode="json"),
         training=spec.training.model_dump(mode="json"),
-        curve=[point.data() for point in shop.reporter.records(CurvePoint)],
+        curve=[point.data() for point in reporter.records(CurvePoint)],
         metric=data.metric,
         scores=sub_network_scores(spec, data, supernet),
         step=step,
@@ -73,8 +79,9 @@ def record(shop: Workshop, data: Dataset, supernet: Supernet, written: Written, 
         sha256=written.sha256,
         size_bytes=written.size_bytes,
     )
-    shop.reporter.trained(row)
-    shop.files.record("supernet", step, written)
+    reporter.trained(row)
+    files.record("supernet", step, written)
+    return supernet
 
 
 def sub_network_scores(spec: JobSpec, data: Dataset, supernet: Supernet) -> Scores:

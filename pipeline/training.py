@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import structlog
-import torch
 
+from job.spec import JobSpec
 from job.training_spec import TrainingSpec
 from pipeline import stored_supernets
-from pipeline.checkpoints import Checkpoints
+from pipeline.checkpoints import Checkpoints, JobFiles
 from pipeline.curve import Curve, fallen, is_better
 from pipeline.driver import Course, Driver, Words
 from pipeline.materials import fresh_supernet, make_trainer
-from pipeline.reporter import Tell
+from pipeline.reporter import Reporter, Tell
 from pipeline.shipping import rounded
 from pipeline.stitching import fitted_stitches
-from pipeline.workshop import JobFailed, Workshop
+from pipeline.workshop import JobFailed
+from search_space.space import SearchSpace
 from service.store.models import Stage
 from supernet.data import Dataset
 from supernet.distributed import Orders
-from supernet.flat import load_tensors, own_tensors
+from supernet.flat import load_tensors
 from supernet.memory import fits
 from supernet.network import Supernet
 from supernet.trainer import Trainer
@@ -30,58 +31,57 @@ log = structlog.get_logger()
 MORE_MICRO_BATCHES = "Raise training.micro_batches, use more processes, activation_checkpointing or bfloat16."
 
 
-def train_supernet(shop: Workshop, data: Dataset) -> Supernet:
+def train_supernet(
+    spec: JobSpec, space: SearchSpace, data: Dataset, orders: Orders, files: JobFiles, reporter: Reporter
+) -> Supernet:
     """A trained supernet: the job's own if it is stored, another one's to reuse, or trained now.
+
+    Args:
+        space: space of the supernet's networks.
 
     Raises:
         Interrupted: the job is to be paused or cancelled; what was done is stored.
         JobFailed: it diverged too often, or its steps do not fit in memory.
     """
-    orders = Orders(shop.group, shop.device)
-    stored = stored_supernets.stored(shop)
-    if stored is not None:
+    device, training = orders.device, spec.training
+    file = stored_supernets.stored(spec.supernet.reuse, files, reporter)
+    if file is not None:
         orders.stop()
-        supernet = Supernet(shop.space).to(shop.device)
-        load_tensors(supernet, shop.files.load(stored))
+        supernet = Supernet(space).to(device)
+        load_tensors(supernet, files.load(file))
         return supernet
-    stitches = fitted_stitches(shop, data)
-    if shop.spec.training.epochs == 0:
+    stitches = fitted_stitches(spec, space, data, device, files, reporter)
+
+    def untrained() -> Supernet:
+        return fresh_supernet(spec, space, data, device, stitches)
+
+    def store(supernet: Supernet, steps: int) -> Supernet:
+        return stored_supernets.store(rounded(supernet, spec), spec, data, steps, files, reporter)
+
+    if training.epochs == 0:
         orders.stop()
-        shop.reporter.stage(Stage.TRAIN_SUPERNET)
-        return _finished(shop, data, fresh_supernet(shop.spec, shop.space, data, shop.device, stitches), 0)
-    training = shop.spec.training
+        reporter.stage(Stage.TRAIN_SUPERNET)
+        return store(untrained(), 0)
 
     def fresh() -> Trainer:
-        supernet = fresh_supernet(shop.spec, shop.space, data, shop.device, stitches)
-        trainer = make_trainer(shop.spec, supernet, data, shop.group)
+        trainer = make_trainer(spec, untrained(), data, orders.group)
         trainer.before_gathering = orders.gather
         return trainer
 
     course = Course(
         fresh,
-        LargestNetwork(Curve(shop.spec, shop.space, data, shop.device, shop.reporter.record), data.metric),
-        SmallerParts(training, shop.device, orders, shop.reporter.tell),
+        LargestNetwork(Curve(spec, space, data, device, reporter.record), data.metric),
+        SmallerParts(training, orders, reporter.tell),
         Words(
             "",
             f"Lower training.learning_rate (now {training.learning_rate:g}), clip gradients (training.clip_norm), or "
             "look for broken examples in the data.",
         ),
         orders,
-        progress=shop.reporter.progress,
-        begin=lambda done: shop.reporter.stage(Stage.TRAIN_SUPERNET, done),
+        progress=reporter.progress,
+        begin=lambda done: reporter.stage(Stage.TRAIN_SUPERNET, done),
     )
-    checkpoints = Checkpoints(shop.files, shop.settings, shop.reporter.tell)
-    return Driver(course, checkpoints, shop.reporter.tell).run(
-        lambda trainer: trainer.result, lambda supernet, steps: _finished(shop, data, supernet, steps)
-    )
-
-
-def _finished(shop: Workshop, data: Dataset, supernet: Supernet, steps: int) -> Supernet:
-    """Store a supernet as a resource that is ready for searches, its weights rounded to what is shipped."""
-    supernet = rounded(supernet, shop.spec)
-    written = shop.files.write(f"supernets/{shop.job_id}.safetensors", own_tensors(supernet))
-    stored_supernets.record(shop, data, supernet, written, steps)
-    return supernet
+    return Driver(course, files.checkpoints(), reporter.tell).run(lambda trainer: trainer.result, store)
 
 
 class LargestNetwork:
@@ -116,8 +116,8 @@ class LargestNetwork:
 class SmallerParts:
     """Cuts batches into twice as many parts, once; the second time says what would fit."""
 
-    def __init__(self, training: TrainingSpec, device: torch.device, orders: Orders, tell: Tell) -> None:
-        self._training, self._device, self._orders, self._tell = training, device, orders, tell
+    def __init__(self, training: TrainingSpec, orders: Orders, tell: Tell) -> None:
+        self._training, self._device, self._orders, self._tell = training, orders.device, orders, tell
 
     def make(self, training: Trainer) -> None:
         """Halve the micro-batches.

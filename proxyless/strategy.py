@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from job.spec import JobSpec
-from pipeline.checkpoints import Checkpoints
 from pipeline.curve import Curve
 from pipeline.driver import Course, Driver, Judge, NoRoom, T, Words
 from pipeline.evaluating import row_of
@@ -136,7 +135,7 @@ class _GradientSearch:
         for aim in self._aims:
             if aim not in kept:
                 for phase in ("s", "f"):
-                    self._checkpoints(f"{phase}{aim.number}").remove_all()
+                    self._files.checkpoints(f"{phase}{aim.number}").remove_all()
         return [network(aim) for aim in kept]
 
     # --- what the candidates cost -------------------------------------------------------------------
@@ -209,10 +208,7 @@ class _GradientSearch:
         room, words = NoRoom(title, self._shop.device), Words(title, ADVICE)
         orders = Orders(ALONE, self._shop.device)
         course = Course(fresh, judge, room, words, orders, progress)
-        return Driver(course, self._checkpoints(phase), self._shop.reporter.tell)
-
-    def _checkpoints(self, phase: str) -> Checkpoints:
-        return Checkpoints(self._files, self._shop.settings, self._shop.reporter.tell, phase)
+        return Driver(course, self._files.checkpoints(phase), self._shop.reporter.tell)
 
     # --- one network --------------------------------------------------------------------------------
 

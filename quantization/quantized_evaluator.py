@@ -95,8 +95,7 @@ class QuantizedEvaluator(Evaluator):
 
     def examples(self) -> Iterator[Inputs]:
         """The training examples that activations are calibrated on, in batches; the same every time."""
-        device = next(self.supernet.parameters()).device
-        for batch in self._examples.batches(CALIBRATION_BATCH, device):
+        for batch in self._examples.batches(CALIBRATION_BATCH, self.supernet.device):
             yield batch.inputs
 
     def network(self, architecture: Architecture, *, shares: bool = False) -> Network:

@@ -63,8 +63,7 @@ class Evaluator:
         elif len(calibration) > calibration_images:
             calibration = calibration.take(torch.arange(calibration_images, device=calibration.y.device))
         images = Augmentation(calibration, augment or AugmentationOptions(), seed, CALIBRATION)
-        device = next(supernet.parameters()).device
-        self._labelled = _of_every_class(data.train, seed, device) if aligned else None
+        self._labelled = _of_every_class(data.train, seed, supernet.device) if aligned else None
         self._examiner = Examiner(supernet, exams or [SplitExam(data.validation)], images, full)
 
     @property

@@ -12,6 +12,7 @@ import torch
 
 from job.resolve import resolve
 from job.spec import JobSpec
+from pipeline import training
 from pipeline.artifacts import ArtifactStore
 from pipeline.reporter import Interrupted, Reporter
 from pipeline.workshop import Workshop
@@ -19,6 +20,9 @@ from service.settings import Settings
 from service.store import queries
 from service.store.models import Artifact, EvaluationRow, Finalist, TrainedSupernet
 from service.store.records import FrontRecord, R, Record, parsed
+from supernet.data import Dataset
+from supernet.distributed import Orders
+from supernet.network import Supernet
 
 
 class MemoryReporter:
@@ -165,6 +169,12 @@ def workshop(folder: Path, reporter: MemoryReporter, job_id: str = "job", **part
     artifacts = ArtifactStore(folder / "artifacts")
     reporter.job_id = job_id
     return Workshop(job_id, spec, spec.supernet.space(), reporter, artifacts, settings, torch.device("cpu"))  # type: ignore[arg-type]
+
+
+def train_supernet(shop: Workshop, data: Dataset) -> Supernet:
+    """The stage that trains, of a workshop."""
+    orders = Orders(shop.group, shop.device)
+    return training.train_supernet(shop.spec, shop.space, data, orders, shop.files, shop.reporter)
 
 
 def heard(reporter: Reporter, kind: str) -> list[dict[str, Any]]:
