@@ -25,7 +25,7 @@ class JobFiles:
     """
 
     def __init__(self, job_id: str, reporter: Reporter, store: ArtifactStore, settings: Settings) -> None:
-        self.job_id, self._reporter, self._store, self._settings = job_id, reporter, store, settings
+        self.job_id, self._reporter, self.store, self._settings = job_id, reporter, store, settings
 
     def save(
         self, kind: str, path: str, tensors: dict[str, Tensor], step: int, metadata: dict[str, str] | None = None
@@ -42,7 +42,7 @@ class JobFiles:
 
     def write(self, path: str, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> Written:
         """Write a file that is recorded later."""
-        return self._store.save(path, tensors, metadata)
+        return self.store.save(path, tensors, metadata)
 
     def record(self, kind: str, step: int, written: Written) -> None:
         """Say in the database that a file is safely on the disk."""
@@ -59,7 +59,7 @@ class JobFiles:
         Raises:
             ArtifactDamaged: it is missing, or is not what was written.
         """
-        return self._store.load(file.path, file.sha256)
+        return self.store.load(file.path, file.sha256)
 
     def remove(self, files: Sequence[Artifact], beside: Sequence[Artifact] = ()) -> None:
         """Drop rows, then files; a file that a row of `beside` names as well stays."""
@@ -67,7 +67,7 @@ class JobFiles:
         kept = {file.path for file in beside if file.id not in gone}
         unnamed = self._reporter.forget(list(gone))
         for path, sha256 in {file.path: file.sha256 for file in files if file.path not in kept}.items():
-            self._store.remove(path, sha256 if sha256 in unnamed else None)
+            self.store.remove(path, sha256 if sha256 in unnamed else None)
 
     def checkpoints(self, phase: str = "") -> Checkpoints:
         """Checkpoints of one of the job's trainings; a short word keeps those of several apart."""
