@@ -30,7 +30,6 @@ from search.problem import CostOf, ExactCost, Problem
 from search_space.architecture import Architecture
 from service.store.models import Stage, Verb
 from service.store.records import Baseline, BaselineScore, LayerSensitivity, SensitivityRecord
-from supernet.evaluator import Evaluator
 
 # The baselines of every job: the name on the front's page.
 LARGEST_FULL, LARGEST_QUANTIZED = "largest network, widest", "largest network, narrowest"
@@ -38,14 +37,12 @@ BEST_QUANTIZED = "best architecture, then narrowest"
 NUM_BASELINES = 3
 
 
-def first_policies(spec: JobSpec, evaluator: Evaluator, reporter: Reporter) -> list[Architecture]:
-    """Architectures with policies that the search evaluates first; none where policies are not searched.
+def first_policies(spec: JobSpec, evaluator: QuantizedEvaluator, reporter: Reporter) -> list[Architecture]:
+    """Architectures with policies that the search evaluates first.
 
     Raises:
         JobFailed: the largest network's activations cannot be quantized.
     """
-    if not isinstance(evaluator, QuantizedEvaluator):
-        return []
     return seeds_from(evaluator.policies, sensitivity_of(spec, evaluator, reporter), spec.search.evaluations)
 
 
@@ -93,16 +90,15 @@ def layer_sensitivity(found: Sensitivity) -> LayerSensitivity:
 
 class Progress:
     """How many of the networks that baselines take are done: those that the search for the best one scores, and the
-    baselines themselves. What is stored is read once, at the beginning."""
+    baselines themselves. What is stored is read once, at the beginning.
 
-    def __init__(self, reporter: Reporter, spec: JobSpec, measured: int) -> None:
-        """
-        Args:
-            measured: so many baselines are stored.
-        """
-        assert spec.quantization is not None
-        self._reporter = reporter
-        self._asked = spec.quantization.baseline_evaluations
+    Args:
+        asked: so many networks are scored at most.
+        measured: so many baselines are stored.
+    """
+
+    def __init__(self, reporter: Reporter, asked: int, measured: int) -> None:
+        self._reporter, self._asked = reporter, asked
         self._scored, self._measured = len(reporter.records(BaselineScore)), measured
 
     @property
@@ -110,43 +106,20 @@ class Progress:
         """So many are done, of so many."""
         return min(self._asked, self._scored) + self._measured, self._asked + NUM_BASELINES
 
-    @property
-    def done(self) -> float:
-        """The share of them."""
-        done, total = self.counted
-        return done / total
-
     def scored(self) -> None:
-        """One more network of the search is stored.
-
-        Raises:
-            Interrupted: the job is to be paused or cancelled, or stopped where it may be.
-        """
+        """One more network of the search is stored; may raise to stop."""
         self._scored += 1
-        self.tell()
+        self._reporter.items(*self.counted)
 
     def measured(self) -> None:
-        """One more baseline is stored.
-
-        Raises:
-            Interrupted: the job is to be paused or cancelled, or stopped where it may be.
-        """
+        """One more baseline is stored; may raise to stop."""
         self._measured += 1
-        self.tell(force=True)
-
-    def tell(self, *, force: bool = False) -> None:
-        """Say how many.
-
-        Raises:
-            Interrupted: the job is to be paused or cancelled, or stopped where it may be.
-        """
-        self._reporter.items(*self.counted, force=force)
+        self._reporter.items(*self.counted, force=True)
 
 
-def has_baselines(spec: JobSpec, reporter: Reporter) -> bool:
-    """Whether the job searches policies, so that its front is compared with others. A job that measures one network
-    again compares it with none."""
-    return spec.quantization is not None and reporter.job().parent_verb != Verb.MEASURE
+def has_baselines(reporter: Reporter) -> bool:
+    """Whether the front of a search of policies is compared with others: one network that is measured again is not."""
+    return reporter.job().parent_verb != Verb.MEASURE
 
 
 def measure_baselines(lab: Lab, reporter: Reporter) -> None:
@@ -157,9 +130,11 @@ def measure_baselines(lab: Lab, reporter: Reporter) -> None:
     """
     evaluator = lab.searching
     finished = {baseline.name for baseline in reporter.records(Baseline)}
-    count = Progress(reporter, lab.spec, len(finished))
-    reporter.stage(Stage.MEASURE_BASELINES, count.done)
-    count.tell(force=True)
+    assert lab.spec.quantization is not None
+    count = Progress(reporter, lab.spec.quantization.baseline_evaluations, len(finished))
+    done, total = count.counted
+    reporter.stage(Stage.MEASURE_BASELINES, done / total)
+    reporter.items(*count.counted, force=True)
     if len(finished) == NUM_BASELINES:
         return
     named = baseline_architectures(lab, count, reporter)

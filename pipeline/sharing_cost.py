@@ -39,7 +39,7 @@ STEPS_COUNTED, DRAWS = 64, 256
 
 
 def measure_sharing(spec: JobSpec, data: Dataset, supernet: Supernet, files: JobFiles, reporter: Reporter) -> None:
-    """Train two random networks alone and record what each scores beside the same one sliced; nothing if not asked.
+    """Train two random networks alone and record what each scores beside the same one sliced.
 
     A network that cannot be trained alone is said, and fails no job.
 
@@ -47,8 +47,6 @@ def measure_sharing(spec: JobSpec, data: Dataset, supernet: Supernet, files: Job
         Interrupted: the job is to be paused or cancelled; what was done is stored.
     """
     share = spec.training.sharing_check
-    if not share or spec.supernet.reuse is not None:
-        return
     chosen, costs = affordable(spec, supernet.space, share)
     if len(chosen) < NETWORKS:
         reporter.tell(

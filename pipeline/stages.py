@@ -36,6 +36,7 @@ from pipeline.sharing_cost import measure_sharing
 from pipeline.training import train_supernet
 from pipeline.workshop import Workshop, make_evaluator
 from predictors.cost import ANALYTIC, costs
+from quantization.quantized_evaluator import QuantizedEvaluator
 from search.algorithms import algorithm_for
 from search.algorithms.blocks.algorithm import BlockSearch
 from search.evaluation import Evaluation
@@ -97,10 +98,11 @@ def search_supernet(shop: Workshop, data: Dataset) -> None:
     healer = None if spec.healing is None else Healer(shop, data, exams, held_out)
     expect(spec, len(data.train), reporter)
     supernet = train_supernet(spec, space, data, Orders(shop.group, shop.device), files, reporter)
-    measure_sharing(spec, data, supernet, files, reporter)
+    if spec.checks_sharing:
+        measure_sharing(spec, data, supernet, files, reporter)
     # A front that is there is taken as it is: this run goes on with the healing, or another job has measured it.
     is_there = again.has_front(reporter) if healer is None else bool(reporter.records(FrontRecord))
-    compared = has_baselines(spec, reporter)
+    compared = spec.quantization is not None and has_baselines(reporter)
     if not is_there or compared:
         evaluator = make_evaluator(spec, supernet, data, exams)
         delivering = make_evaluator(spec, supernet, data, exams, delivered=True)
@@ -161,7 +163,7 @@ def search(
     if warm:
         reporter.tell("info", f"{len(warm)} evaluations of earlier searches of this supernet are known.")
     reporter.stage(Stage.SEARCH, len(known) / plan.evaluations)
-    seeds = first_policies(spec, evaluator, reporter)
+    seeds = first_policies(spec, evaluator, reporter) if isinstance(evaluator, QuantizedEvaluator) else []
     problem = search_problem(spec, space, hardware, warm, seeds)
     algorithm = algorithm_for(
         problem,

@@ -13,15 +13,15 @@ from pipeline.workshop import JobFailed
 from search_space.space import SearchSpace
 from service.store.models import Stage
 from supernet.data import Dataset
-from supernet.stitching import Fit, fit_pair, is_stitched, stitches_of, tensors_of
+from supernet.stitching import Fit, fit_pair, stitches_of, tensors_of
 
 KIND = "stitches"
 
 
 def fitted_stitches(
     spec: JobSpec, space: SearchSpace, data: Dataset, device: torch.device, files: JobFiles, reporter: Reporter
-) -> dict[str, Tensor] | None:
-    """What the stitching layers of a job's checkpoints start with; None where it has none.
+) -> dict[str, Tensor]:
+    """What the stitching layers of a job's checkpoints start with.
 
     The anchors run alone on a few hundred training examples. A pair of anchors that is solved for is stored, and a job
     that was interrupted goes on with the next one.
@@ -30,8 +30,6 @@ def fitted_stitches(
         Interrupted: the job is to be paused or cancelled.
         JobFailed: there are too few examples.
     """
-    if spec.supernet.pretrained is None or not is_stitched(space):
-        return None
     pairs = stitches_of(space)
     stored = files.recorded(KIND)
     done, tensors = (stored[0].step, files.load(stored[0])) if stored else (0, dict[str, Tensor]())

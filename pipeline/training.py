@@ -24,6 +24,7 @@ from supernet.distributed import Orders
 from supernet.flat import load_tensors
 from supernet.memory import fits
 from supernet.network import Supernet
+from supernet.stitching import is_stitched
 from supernet.trainer import Trainer
 
 log = structlog.get_logger()
@@ -50,7 +51,9 @@ def train_supernet(
         supernet = Supernet(space).to(device)
         load_tensors(supernet, files.load(file))
         return supernet
-    stitches = fitted_stitches(spec, space, data, device, files, reporter)
+    stitches = None
+    if spec.supernet.pretrained is not None and is_stitched(space):
+        stitches = fitted_stitches(spec, space, data, device, files, reporter)
 
     def untrained() -> Supernet:
         return fresh_supernet(spec, space, data, device, stitches)

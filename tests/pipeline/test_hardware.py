@@ -169,9 +169,9 @@ def test_the_stage_moves_while_networks_are_measured_and_says_what_and_where(
 
     def seen(done: float, *, force: bool = False) -> None:
         progress(done, force=force)
-        if shop.reporter.now_in == Stage.FIT_PREDICTORS:
+        if shop.reporter.where()[0] == Stage.FIT_PREDICTORS:
             learned.append(done)
-        if shop.reporter.now_in == Stage.MEASURE_HARDWARE:
+        if shop.reporter.where()[0] == Stage.MEASURE_HARDWARE:
             shares.append(done)
             told.append(shop.reporter.where()[2])
 

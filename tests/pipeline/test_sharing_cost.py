@@ -56,9 +56,11 @@ def test_what_is_known_is_not_trained_again(tmp_path: Path, data: Dataset, monke
     assert measured(tmp_path, data, reporter) == first
 
 
-def test_nothing_is_done_unless_it_is_asked(tmp_path: Path, data: Dataset, monkeypatch) -> None:
-    monkeypatch.setattr(sharing_cost, "_Trial", lambda *_: pytest.fail("nobody asked"))
-    assert measured(tmp_path, data, MemoryReporter(), training={"sharing_check": 0.0}) == []
+@pytest.mark.parametrize(("parts", "checks"), [({}, True), ({"training": {"sharing_check": 0}}, False)])
+def test_nothing_is_done_unless_it_is_asked(parts, checks: bool) -> None:
+    assert JobSpec.model_validate({"training": TRAINING} | parts).checks_sharing is checks
+    reused = {"supernet": {"reuse": "0123456789ab"}}
+    assert not JobSpec.model_validate({"training": TRAINING} | parts | reused).checks_sharing
 
 
 def test_a_share_that_is_too_small_is_said_with_what_is_needed(tmp_path: Path, data: Dataset) -> None:
