@@ -41,7 +41,6 @@ from supernet.randomness import derived_rng
 
 # Results of a phase that each metric is read from.
 PHASES = {"latency_ms": ("forward", "prefill"), "tokens_per_second": ("decode",)}
-NO_TARGET: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class Hardware:
         meter: measures networks; None for an uploaded table.
     """
 
-    metrics: tuple[str, ...] = NO_TARGET
+    metrics: tuple[str, ...] = ()
     fitted: Mapping[str, Fitted] = field(default_factory=dict)
     meter: Meter | None = None
 

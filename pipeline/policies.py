@@ -12,7 +12,7 @@ from functools import partial
 from job.hardware_spec import with_margin
 from job.spec import JobSpec
 from pipeline import again
-from pipeline.finalists import Lab, Tested
+from pipeline.finalists import Lab
 from pipeline.hardware import Hardware
 from pipeline.reporter import Reporter
 from pipeline.workshop import JobFailed
@@ -67,8 +67,8 @@ def sensitivity_of(spec: JobSpec, evaluator: QuantizedEvaluator, reporter: Repor
     candidates = candidates_of(space, largest)
     found = []
     count = sum(not precision.is_full for precisions in candidates.values() for precision in precisions)
-    for sensitivity in sensitivities(network, candidates, evaluator.examples):
-        found.append(layer_sensitivity(sensitivity))
+    for one in sensitivities(network, candidates, evaluator.examples):
+        found.append(layer_sensitivity(one))
         reporter.doing(f"{len(found)} of {count} layers are quantized alone, to see what each of them costs")
         reporter.listen()
     reporter.record(SensitivityRecord(architecture_id=space.quantized(largest, 32).id, layers=tuple(found)))
@@ -142,7 +142,15 @@ def measure_baselines(lab: Lab, reporter: Reporter) -> None:
     scored = [evaluator.evaluate([architecture])[0] for architecture in left.values()]
     measured = lab.tested(list(left.values()), reporter.listen)
     for name, evaluation, found in zip(left, scored, measured, strict=True):
-        reporter.record(baseline_of(name, evaluation, found))
+        baseline = Baseline(
+            name=name,
+            architecture_id=evaluation.architecture.id,
+            values=evaluation.architecture.values,
+            metrics={**evaluation.metrics, **found.numbers},
+            sources=evaluation.sources | found.how,
+            measurements=found.measurements,
+        )
+        reporter.record(baseline)
         count.measured()
 
 
@@ -216,15 +224,3 @@ def _costs(space: QuantizedSpace, wide: int, exact: Set[str], hardware: Hardware
     known: dict[str, ExactCost] = {metric: partial(ANALYTIC[metric], space) for metric in sorted(exact)}
     known.update(hardware.known)
     return {metric: CostOf(cost, lambda one: space.quantized(one, wide)) for metric, cost in known.items()}
-
-
-def baseline_of(name: str, evaluation: Evaluation, tested: Tested) -> Baseline:
-    """A baseline as it is stored and shown."""
-    return Baseline(
-        name=name,
-        architecture_id=evaluation.architecture.id,
-        values=evaluation.architecture.values,
-        metrics={**evaluation.metrics, **tested.numbers},
-        sources=evaluation.sources | tested.how,
-        measurements=tested.measurements,
-    )
