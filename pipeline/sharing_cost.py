@@ -150,7 +150,7 @@ class _Trial:
         """Scores of the network, sliced and alone, on the same validation samples.
 
         Args:
-            cost: of its training, as a share of the supernet's.
+            cost: cost of its training, as a share of the supernet's.
         """
         data, architecture = self.data, self.architecture
         sliced, by_itself = (
