@@ -43,8 +43,8 @@ from job.resolve import resolve
 from job.spec import JobSpec
 from pipeline.artifacts import ArtifactStore
 from pipeline.benches import LocalBench, MemoryStore
-from pipeline.finalists import PREDICTED
-from pipeline.front import measure_front, measured_networks
+from pipeline.finalists import PREDICTED, Lab
+from pipeline.front import measure_front
 from pipeline.hardware import Hardware, Meter, read, to_fit
 from pipeline.materials import prepare_data
 from pipeline.reporter import Reporter
@@ -84,6 +84,7 @@ GOALS = {"bias": 0.01, "beyond": 0.05, "fronts": 20}
 class Notebook:
     """A reporter that remembers finalists and the front, and tells nobody."""
 
+    job_id: str = "job"
     measured: list[Finalist] = field(default_factory=list)
     record: FrontRecord | None = None
 
@@ -190,9 +191,10 @@ def one_front(where: Place, seed: int, folder: Path) -> dict[str, Any]:
         return [where.hardware.added_to(one, lambda: None) for one in scored]
 
     evaluations = run_search(algorithm, evaluate, {})
+    lab = Lab(spec, where.evaluator, where.evaluator, where.hardware)
     believed = pareto_front(evaluations, *with_margin(*spec.goals, where.hardware.margins))
     try:
-        measure_front(shop, where.evaluator, where.evaluator, evaluations, where.hardware)
+        measure_front(lab, evaluations, shop.reporter)
     except JobFailed as failed:
         return {"setting": where.name, "seed": seed, "limit_ms": limit, "failed": str(failed)}
     record = notebook.record
@@ -200,8 +202,8 @@ def one_front(where: Place, seed: int, folder: Path) -> dict[str, Any]:
     measured = {one.architecture_id: one for one in notebook.measured}
     points = [measured[point.architecture_id] for point in record.points]
     known = {one.architecture.id: one for one in evaluations}
-    delivered = [known[point.architecture_id] for point in points if point.architecture_id in known]
-    again = measured_networks(shop, where.evaluator, delivered, where.hardware)
+    delivered = [point.architecture_id for point in points if point.architecture_id in known]
+    again = lab.tested([known[name].architecture for name in delivered], notebook.listen)
     first = {one.architecture.id: measured[one.architecture.id].metrics["latency_ms"] for one in believed}
     costs = {one.architecture.id: (-one.metrics["accuracy"], first[one.architecture.id]) for one in believed}
     return {
@@ -217,7 +219,10 @@ def one_front(where: Place, seed: int, folder: Path) -> dict[str, Any]:
             for one in notebook.measured
             if one.architecture_id in known
         ],
-        "repeated": [a.metrics["latency_ms"] / measured[a.architecture_id].metrics["latency_ms"] - 1 for a in again],
+        "repeated": [
+            one.metrics["latency_ms"] / measured[name].metrics["latency_ms"] - 1
+            for name, one in zip(delivered, again, strict=True)
+        ],
         "beyond": [a.metrics["latency_ms"] > limit for a in again],
         "beyond_by_prediction": [latency > limit for latency in first.values()],
         "dominated_by_prediction": [

@@ -515,6 +515,11 @@ class JobSpec(Part):
         return tuple(o.objective() for o in self.objectives), tuple(c.constraint() for c in self.constraints)
 
     @property
+    def checks_sharing(self) -> bool:
+        """Whether networks are trained alone, to see what sharing weights costs; of the job that trains a supernet."""
+        return self.training.sharing_check > 0 and self.supernet.reuse is None
+
+    @property
     def title(self) -> str:
         """The job's name, or what stands for it."""
         return self.name or f"{self.recipe} on {self.data.source}"

@@ -17,14 +17,16 @@ from sqlalchemy.orm import Session
 from export.bundle import sha256_of
 from export.measure import describe_machine, measure_many
 from export.measure.machine import installed_version
+from pipeline.artifacts import ArtifactStore
 from pipeline.reporter import Reporter
-from pipeline.workshop import JobFailed, Workshop
+from pipeline.workshop import JobFailed
 from predictors.readings import MeasurementError, Results
 from predictors.runtime import Runtime
 from predictors.setting import Effort, Setting, Tick
 from service.errors import Unavailable
 from service.jobs import new_id
 from service.queue import RUN_MEASUREMENT, Queue, measuring_queue
+from service.settings import Settings
 from service.store import measuring
 from service.store.models import ExportState, Measurement, Target
 
@@ -117,12 +119,21 @@ class RemoteBench:
         wait_minutes: how long the target may be offline.
     """
 
-    def __init__(self, shop: Workshop, target: Target, runtime: Runtime, wait_minutes: float) -> None:
-        self._shop, self._name, self._wait_minutes = shop, target.name, wait_minutes
+    def __init__(
+        self,
+        target: Target,
+        runtime: Runtime,
+        wait_minutes: float,
+        reporter: Reporter,
+        artifacts: ArtifactStore,
+        settings: Settings,
+    ) -> None:
+        self._name, self._wait_minutes, self._poll_seconds = target.name, wait_minutes, settings.poll_seconds
+        self._reporter, self._artifacts = reporter, artifacts
         self.place = place_facts(runtime, target.facts)
-        assert shop.settings.redis_url is not None
-        self._queue = Queue(shop.settings.redis_url)
-        shop.reporter.transact(lambda session: measuring.give_up_requests(session, shop.job_id))
+        assert settings.redis_url is not None
+        self._queue = Queue(settings.redis_url)
+        reporter.transact(lambda session: measuring.give_up_requests(session, reporter.job_id))
 
     def measure(
         self, models: Sequence[Path], settings: Sequence[Setting], effort: Effort, tick: Tick
@@ -136,7 +147,7 @@ class RemoteBench:
         try:
             finished = self._wait(row.id, tick)
         finally:
-            self._shop.artifacts.remove(row.path, row.sha256)
+            self._artifacts.remove(row.path, row.sha256)
         if finished.state == "failed":
             raise JobFailed(f"Target {self._name} could not measure: {finished.message}")
         return [
@@ -147,7 +158,7 @@ class RemoteBench:
     def _request(self, models: Sequence[Path], settings: Sequence[Setting], effort: Effort) -> Measurement:
         measurement_id = new_id()
         path = Path("measure") / f"{measurement_id}.tar"
-        full = self._shop.artifacts.root / path
+        full = self._artifacts.root / path
         full.parent.mkdir(parents=True, exist_ok=True)
         names = []
         with tarfile.open(full, "w") as tar:
@@ -158,7 +169,7 @@ class RemoteBench:
         row = {
             "id": measurement_id,
             "target": self._name,
-            "job_id": self._shop.job_id,
+            "job_id": self._reporter.job_id,
             "request": {
                 "models": names,
                 "settings": [setting.as_dict() for setting in settings],
@@ -168,8 +179,8 @@ class RemoteBench:
             "sha256": digest,
             "size_bytes": full.stat().st_size,
         }
-        self._shop.artifacts.keep(str(path), digest)
-        self._shop.reporter.transact(lambda session: session.merge(Measurement(**row)))
+        self._artifacts.keep(str(path), digest)
+        self._reporter.transact(lambda session: session.merge(Measurement(**row)))
         self._wake(measurement_id)
         return Measurement(**row)
 
@@ -186,13 +197,13 @@ class RemoteBench:
         try:
             while True:
                 tick()
-                row, is_online = self._shop.reporter.transact(lambda session: self._look(session, measurement_id))
+                row, is_online = self._reporter.transact(lambda session: self._look(session, measurement_id))
                 if row.state in (ExportState.SUCCEEDED, ExportState.FAILED):
                     return row
                 if is_online:
                     offline_since = None
                     if told:
-                        self._shop.reporter.waits(None)
+                        self._reporter.waits(None)
                         told = False
                 else:
                     offline_since = offline_since or time.monotonic()
@@ -203,15 +214,15 @@ class RemoteBench:
                             f"{self._name}` on its machine, then submit the job again: what was measured is kept."
                         )
                     if not told:
-                        self._shop.reporter.waits(
+                        self._reporter.waits(
                             f"Waits for target {self._name}, which is offline. Start it with "
                             f"`winnow measure --name {self._name}` on its machine."
                         )
                         told = True
-                time.sleep(self._shop.settings.poll_seconds)
+                time.sleep(self._poll_seconds)
         finally:
             if told:
-                self._shop.reporter.waits(None)
+                self._reporter.waits(None)
 
     def _look(self, session: Session, measurement_id: str) -> tuple[Measurement, bool]:
         row = session.get(Measurement, measurement_id)

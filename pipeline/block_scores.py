@@ -5,30 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.hardware import Hardware
-from pipeline.workshop import Workshop
+from pipeline.reporter import Reporter
 from predictors.cost import analytic
-from search.algorithms.blocks.algorithm import BlockSearch
 from search.blocks.fit import fit_table
 from search.blocks.parts import Blocks
 from search.blocks.table import BlockTable
 from search.evaluation import Evaluation
 from search.metrics import METRICS
+from search.problem import Problem
 from service.solving import metric_of
 from service.store.records import BlockScores, ScoredBlock
 
 
-def keep_scores(shop: Workshop, algorithm: object, evaluations: Sequence[Evaluation], hardware: Hardware) -> None:
-    """Store the block scores of a search, if it is one by blocks, and tell how far they can be trusted."""
-    if not isinstance(algorithm, BlockSearch):
-        return
-    space, blocks = shop.searched, algorithm.blocks
-    known = analytic(space) | hardware.known
+def keep_scores(
+    blocks: Blocks, problem: Problem, evaluations: Sequence[Evaluation], hardware: Hardware, reporter: Reporter
+) -> None:
+    """Store the block scores of a search, and tell how far they can be trusted."""
+    known = analytic(problem.space) | hardware.known
     metrics = dict.fromkeys(metric for one in evaluations for metric in one.metrics if metric in METRICS)
     goals = {metric: METRICS[metric].goal for metric in (*metrics, *known)}
     table = fit_table(blocks, evaluations, goals, known)
-    shop.reporter.record(scores_of(blocks, table, len(evaluations)))
-    for reason in table.distrust([one.metric for one in shop.spec.objectives if one.metric in table.quantities]):
-        shop.reporter.tell("warning", reason)
+    reporter.record(scores_of(blocks, table, len(evaluations)))
+    for reason in table.distrust([one.metric for one in problem.objectives if one.metric in table.quantities]):
+        reporter.tell("warning", reason)
 
 
 def scores_of(blocks: Blocks, table: BlockTable, evaluations: int) -> BlockScores:

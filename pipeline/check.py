@@ -16,8 +16,9 @@ from job.paths import PathRefused, check_paths
 from job.spec import JobSpec
 from pipeline.materials import strange_vocabulary
 from pipeline.own_data import numbering_of
+from pipeline.reporter import Reporter
 from pipeline.shipping import said_of_type
-from pipeline.workshop import JobFailed, Workshop
+from pipeline.workshop import JobFailed
 from predictors.targets import TargetName
 from search_space import plugins
 from search_space.checkpoint import CheckpointError
@@ -44,30 +45,29 @@ class _Classes(Exception):
         self.names = tuple(names)
 
 
-def check(shop: Workshop) -> None:
+def check(spec: JobSpec, space: SearchSpace, reporter: Reporter) -> None:
     """Fail for what is known now, and tell what a checkpoint gives.
 
     Raises:
         JobFailed: tokenizer, vocabulary, length, classes, configuration or weights cannot be used together, or the job
             names files that are not open to it.
     """
-    spec, space = shop.spec, shop.space
-    shop.reporter.stage(Stage.CHECK)
+    reporter.stage(Stage.CHECK)
     try:
         check_paths(spec, whole=True)
         if spec.supernet.pretrained is not None:
             for level, text in said_of(spec):
-                shop.reporter.tell(level, text)
-            if spec.supernet.reuse is None and not shop.reporter.artifacts("supernet"):
+                reporter.tell(level, text)
+            if spec.supernet.reuse is None and not reporter.artifacts("supernet"):
                 check_buildable(space)
                 check_weights(spec)
-        if (warning := said_of_weight_bits(spec, *_exact(shop))) is not None:
-            shop.reporter.tell("warning", warning)
+        if (warning := said_of_weight_bits(spec, *_exact(spec.target, reporter))) is not None:
+            reporter.tell("warning", warning)
         if (reason := misfit_of_text(spec, space)) is not None:
             raise JobFailed(reason)
         names = class_names(spec, space.takes)
-        if names is not None:
-            check_classes(shop, names)
+        if names is not None and (matched := said_of_classes(spec, space, names)) is not None:
+            reporter.tell("info", matched)
     except (DataError, CheckpointError, PathRefused) as error:
         raise JobFailed(str(error)) from error
 
@@ -115,10 +115,10 @@ def said_of(spec: JobSpec) -> list[tuple[str, str]]:
     return said
 
 
-def _exact(shop: Workshop) -> tuple[int, str]:
+def _exact(target: str | None, reporter: Reporter) -> tuple[int, str]:
     """Bits that kernels multiply exactly where the job's networks are measured, and where that is."""
-    named = TargetName.parse(shop.spec.target).registered if shop.spec.target else None
-    row = None if named is None else shop.reporter.transact(lambda session: measuring.target(session, named))
+    named = TargetName.parse(target).registered if target else None
+    row = None if named is None else reporter.transact(lambda session: measuring.target(session, named))
     if row is None or row.kind != "machine":
         return exact_weight_bits(), "this machine"
     return stated_bits(row), row.name
@@ -223,27 +223,27 @@ def class_names(spec: JobSpec, takes: Input | None) -> tuple[str, ...] | None:
     return None
 
 
-def check_classes(shop: Workshop, names: Sequence[str]) -> None:
-    """Fail where the data's classes do not fit the networks', and say how they are matched with a checkpoint's.
+def said_of_classes(spec: JobSpec, space: SearchSpace, names: Sequence[str]) -> str | None:
+    """How the data's classes are matched with a checkpoint's; None where they are the networks' as they stand.
 
     Raises:
         JobFailed: there are more or fewer, and they cannot be told by their names.
         DataError: they cannot be matched, and nothing is trained.
     """
-    spec, takes = shop.spec, shop.space.takes
-    count = getattr(takes, "classes", None)
+    count = getattr(space.takes, "classes", None)
     found = spec.supernet.found
     matched = numbering_of(spec, names) if len(names) == count or (found and found.labels) else None
     if matched is not None and matched.numbers is not None:
-        shop.reporter.tell("info", matched.how)
-    elif count is None:
+        return matched.how
+    if count is None:
         raise JobFailed(
-            f"{shop.space.name} gives features and no classes: set supernet.classes to {len(names)}, and its networks "
+            f"{space.name} gives features and no classes: set supernet.classes to {len(names)}, and its networks "
             "get a classifier."
         )
-    elif len(names) != count:
+    if len(names) != count:
         listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
         raise JobFailed(
-            f"{shop.space.name} has {count} classes, but data source {spec.data.source!r} gives {len(names)} "
+            f"{space.name} has {count} classes, but data source {spec.data.source!r} gives {len(names)} "
             f"({listed}): set supernet.classes to {len(names)}."
         )
+    return None

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
@@ -23,7 +24,6 @@ from quantization.quantizable import on_device
 from search.intervals import Interval
 from search.metrics import Source
 from search_space.architecture import Architecture
-from search_space.space import SearchSpace
 from supernet.evaluate import scores
 from supernet.evaluator import Evaluator
 from supernet.network import Network
@@ -53,76 +53,96 @@ class Tested:
     intervals: dict[str, Interval]
     measurements: Results
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """All that only finalists get, by name: what the search asked stays as the search has it, so that every
+        network is compared in the same numbers."""
+        return {**self.test, **self.metrics}
 
-def tested_networks(
-    evaluator: Evaluator,
-    architectures: Sequence[Architecture],
-    space: SearchSpace,
-    hardware: Hardware,
-    spec: JobSpec,
-    listen: Tick,
-    held_out: Sequence[Exam],
-    may_fail: Mapping[str, Callable[[str], None]],
-    searching: Evaluator | None,
-) -> list[Tested]:
-    """Test scores and latencies of networks, which are measured in turns, so that they can be compared.
+    @property
+    def how(self) -> dict[str, Source]:
+        """How each of the numbers was obtained."""
+        return {**dict.fromkeys(self.test, Source.MEASURED), **self.sources}
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """Tests networks as they would be shipped, in turns, so that they can be compared.
 
     A job without a target gets the latency of this machine in ONNX Runtime, with one thread and with all. Where the
     target is an uploaded table there is nothing to measure: the prediction stands.
 
-    Args:
-        space: space of the architectures.
-        spec: spec of the job: how networks are shipped, and the most measuring time of one.
-        listen: called now and then with the share that is done; may raise to stop.
+    Attributes:
+        spec: how networks are shipped, and the most measuring time of one.
+        searching: evaluator of the search, whose scores the intervals belong to.
+        delivering: evaluator of networks as they are delivered.
         held_out: what the networks are asked besides the test split.
-        may_fail: architectures that the target need not be able to run, with who hears why it cannot.
-        searching: the search's evaluator, whose scores the intervals belong to; None: the same one.
-
-    Raises:
-        JobFailed: the target cannot run one of the others.
     """
-    data, tests, networks = evaluator.data, [], []
-    cpu = torch.device("cpu")
-    inputs = data.test.inputs(slice(0, 1), cpu)
-    for number, architecture in enumerate(architectures, 1):
-        network = evaluator.network(architecture)
-        asked = evaluator.scores(network) if searching is None else searching.scores(searching.network(architecture))
-        tests.append(scored(evaluator, network, spec, held_out, asked.intervals))
-        networks.append(on_device(network, cpu))
-        listen(SCORED * number / len(architectures))
-    meter = hardware.meter
-    if hardware.metrics and meter is None:
-        return [Tested(test.values, {}, {}, test.intervals, []) for test in tests]
-    here = [Setting(threads=threads) for threads in sorted({1, os.cpu_count() or 1})]
-    settings = here if meter is None else [meter.instrument.setting]
-    bench = LocalBench(settings[0].how) if meter is None else meter.instrument.bench
-    with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
-        models = [
-            write_measurable(network, space.layers(architecture), inputs, Path(folder) / str(number), settings[0])
-            for number, (architecture, network) in enumerate(zip(architectures, networks, strict=True))
-        ]
-        measured = bench.measure(
-            models,
-            settings,
-            Effort(max_seconds=spec.hardware.seconds),
-            lambda done=None: listen(SCORED + (1 - SCORED) * (done or 0.0)),
-        )
-    found = []
-    for architecture, test, results in zip(architectures, tests, measured, strict=True):
-        if isinstance(results, MeasurementError):
-            who = "This machine" if meter is None else f"Target {meter.target}"
-            refusal = f"{who} cannot measure {architecture.id}. {results}"
-            if architecture.id not in may_fail:
-                raise JobFailed(refusal)
-            may_fail[architecture.id](refusal)
-            found.append(Tested(test.values, {}, {}, test.intervals, []))
-        elif meter is not None:
-            found.append(_on_target(test, hardware, meter, architecture, results))
-        else:
-            latency: dict[str, Source] = {"latency_ms": Source.MEASURED}
-            ends = {**test.intervals, **interval_of(results[0], "latency_ms")}
-            found.append(Tested(test.values, {"latency_ms": results[0]["median_ms"]}, latency, ends, results))
-    return found
+
+    spec: JobSpec
+    searching: Evaluator
+    delivering: Evaluator
+    hardware: Hardware
+    held_out: Sequence[Exam] = ()
+
+    def tested(
+        self,
+        architectures: Sequence[Architecture],
+        listen: Tick,
+        may_fail: Mapping[str, Callable[[str], None]] = MappingProxyType({}),
+    ) -> list[Tested]:
+        """Test scores and latencies of networks.
+
+        Args:
+            listen: called now and then with the share that is done; may raise to stop.
+            may_fail: architectures that the target need not be able to run, with who hears why it cannot.
+
+        Raises:
+            JobFailed: the target cannot run one of the others.
+        """
+        space, tests, networks = self.delivering.space, [], []
+        cpu = torch.device("cpu")
+        inputs = self.delivering.data.test.inputs(slice(0, 1), cpu)
+        for number, architecture in enumerate(architectures, 1):
+            network = self.delivering.network(architecture)
+            same = self.searching is self.delivering
+            asked = self.searching.scores(network if same else self.searching.network(architecture))
+            tests.append(scored(self.delivering, network, self.spec, self.held_out, asked.intervals))
+            networks.append(on_device(network, cpu))
+            listen(SCORED * number / len(architectures))
+        hardware, meter = self.hardware, self.hardware.meter
+        if hardware.metrics and meter is None:
+            return [Tested(test.values, {}, {}, test.intervals, []) for test in tests]
+        here = [Setting(threads=threads) for threads in sorted({1, os.cpu_count() or 1})]
+        settings = here if meter is None else [meter.instrument.setting]
+        bench = LocalBench(settings[0].how) if meter is None else meter.instrument.bench
+        with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
+            models = [
+                write_measurable(network, space.layers(architecture), inputs, Path(folder) / str(number), settings[0])
+                for number, (architecture, network) in enumerate(zip(architectures, networks, strict=True))
+            ]
+            measured = bench.measure(
+                models,
+                settings,
+                Effort(max_seconds=self.spec.hardware.seconds),
+                lambda done=None: listen(SCORED + (1 - SCORED) * (done or 0.0)),
+            )
+        found = []
+        for architecture, test, results in zip(architectures, tests, measured, strict=True):
+            if isinstance(results, MeasurementError):
+                who = "This machine" if meter is None else f"Target {meter.target}"
+                refusal = f"{who} cannot measure {architecture.id}. {results}"
+                if architecture.id not in may_fail:
+                    raise JobFailed(refusal)
+                may_fail[architecture.id](refusal)
+                found.append(Tested(test.values, {}, {}, test.intervals, []))
+            elif meter is not None:
+                found.append(_on_target(test, hardware, meter, architecture, results))
+            else:
+                latency: dict[str, Source] = {"latency_ms": Source.MEASURED}
+                ends = {**test.intervals, **interval_of(results[0], "latency_ms")}
+                found.append(Tested(test.values, {"latency_ms": results[0]["median_ms"]}, latency, ends, results))
+        return found
 
 
 def scored(

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from dataclasses import dataclass, field, replace
 
 from job.hardware_spec import with_margin
 from job.spec import JobSpec
 from pipeline.evaluating import row_of
-from pipeline.finalists import PREDICTED, tested_networks
+from pipeline.finalists import PREDICTED, Lab, Tested
 from pipeline.hardware import Hardware
-from pipeline.workshop import JobFailed, Workshop, images_of
+from pipeline.reporter import Reporter
+from pipeline.workshop import JobFailed, images_of
 from predictors.correction import Correction
-from predictors.setting import Tick
 from quantization.after_search import InSchemes
-from quantization.quantized_evaluator import QuantizedEvaluator
+from quantization.quantized_space import QuantizedSpace
 from search.chances import Belief, chances
 from search.enough import OF_SAMPLES, too_wide
 from search.evaluation import Evaluation, numbers
@@ -40,9 +39,7 @@ from service.store.records import (
     PredictionError,
     ReferenceNetwork,
 )
-from supernet.evaluator import Evaluator
 from supernet.randomness import derived_rng
-from supernet.scores.exam import Exam
 
 # Networks with at least this chance to be on the true front are measured.
 FAIR_CHANCE = 0.1
@@ -67,68 +64,61 @@ class Reference:
 
 
 def measure_front(
-    shop: Workshop,
-    evaluator: Evaluator,
-    delivering: Evaluator,
-    evaluations: Sequence[Evaluation],
-    hardware: Hardware,
-    held_out: Sequence[Exam] = (),
-    anyway: Collection[str] = (),
+    lab: Lab, evaluations: Sequence[Evaluation], reporter: Reporter, anyway: Collection[str] = ()
 ) -> None:
     """Held-out scores and measured latency of every network with a fair chance, and the front of what was measured.
 
     Args:
-        evaluator: evaluator of the search.
-        delivering: evaluator of networks as they are delivered.
         evaluations: evaluations of the search.
-        held_out: what finalists are asked besides the test split.
         anyway: ids of networks that are measured whatever their chance, because healing may put them on a front.
 
     Raises:
         JobFailed: no network meets the limits.
     """
-    objectives, constraints = shop.spec.goals
-    reference = reference_of(shop, evaluator, evaluations, hardware)
+    spec, hardware = lab.spec, lab.hardware
+    reference = reference_of(lab, evaluations, reporter.listen)
     known = {e.architecture.id: e for e in [*evaluations, reference.evaluation]}
-    inside = pareto_front(list(known.values()), *with_margin(objectives, constraints, hardware.margins))
-    choice = _Choice(shop.spec, hardware, known, inside, anyway)
+    inside = pareto_front(list(known.values()), *with_margin(*spec.goals, hardware.margins))
+    choice = _Choice(spec, hardware, known, inside, anyway)
     if not choice.begin(reference.evaluation):
-        raise JobFailed(_nothing_feasible(shop.spec, evaluations))
-    for finalist in shop.reporter.finalists():
+        raise JobFailed(_nothing_feasible(spec, evaluations))
+    for finalist in reporter.finalists():
         choice.measured[finalist.architecture_id] = finalist
-    shop.reporter.reference(row_of(reference.evaluation, 0.0))
-    lab = _Lab(shop, evaluator, delivering, hardware, reference, held_out)
-    shop.reporter.stage(Stage.MEASURE_FINALISTS, choice.done)
+    reporter.reference(row_of(reference.evaluation, 0.0))
+    # The reference need not keep the job's limits, so it may be too large for the target.
+    of_reference = reference.evaluation.architecture.id
+    may_fail = {of_reference: lambda why: reporter.tell("warning", f"The {reference.name}: {why}")}
+    where = "" if spec.target is None else f" on {spec.target}"
+    reporter.stage(Stage.MEASURE_FINALISTS, choice.done)
     while left := choice.next():
-        shop.reporter.items(*choice.counted)
+        reporter.items(*choice.counted)
         for group in measured_at_once(left):
-            shop.reporter.doing(f"{len(group)} networks are scored and measured{_where(shop.spec)} in turns")
+            reporter.doing(f"{len(group)} networks are scored and measured{where} in turns")
 
             def within(done: float | None = None, count: int = len(group)) -> None:
-                shop.reporter.items(*choice.counted, within=count * (done or 0.0))
+                reporter.items(*choice.counted, within=count * (done or 0.0))
 
-            for finalist in lab.measured(group, within):
-                shop.reporter.finalist(finalist)
+            networks = [one.architecture for one in group]
+            tested = lab.tested(networks, within, may_fail)
+            for finalist in finalists_of(reporter.job_id, networks, _in_fewer_bits(lab, networks, tested)):
+                reporter.finalist(finalist)
                 choice.measured[finalist.architecture_id] = finalist
-            shop.reporter.items(*choice.counted, force=True)  # what asks for a pause must not lose half a group
-    corrected = choice.corrected()
-    store_front(shop, choice.in_measured_numbers(), reference, choice.is_stable, choice.errors, corrected)
+            reporter.items(*choice.counted, force=True)  # what asks for a pause must not lose half a group
+    shown, corrected = choice.in_measured_numbers(), choice.corrected()
+    store_front(spec, shown, reference, reporter, choice.is_stable, choice.errors, corrected)
 
 
-def reference_of(
-    shop: Workshop, evaluator: Evaluator, evaluations: Sequence[Evaluation], hardware: Hardware
-) -> Reference:
+def reference_of(lab: Lab, evaluations: Sequence[Evaluation], listen: Callable[[], None]) -> Reference:
     """The checkpoint that the supernet began with, or else its largest network; in its widest numbers."""
-    space = shop.searched
-    if isinstance(evaluator, QuantizedEvaluator):
-        policies = evaluator.policies
-        largest: Architecture = policies.quantized(policies.base.largest(), max(policies.quantization.bits))
+    space = lab.searching.space
+    if isinstance(space, QuantizedSpace):
+        largest: Architecture = space.quantized(space.base.largest(), max(space.quantization.bits))
     else:
         largest = space.largest()
-    name = LARGEST if shop.spec.supernet.pretrained is None else CHECKPOINT
+    name = LARGEST if lab.spec.supernet.pretrained is None else CHECKPOINT
     found = next((e for e in evaluations if e.architecture.id == largest.id), None)
     if found is None:
-        found = hardware.added_to(evaluator.evaluate([largest])[0], shop.reporter.listen)
+        found = lab.hardware.added_to(lab.searching.evaluate([largest])[0], listen)
     return Reference(name, found)
 
 
@@ -279,75 +269,27 @@ def _measured_belief(measured: Evaluation, hardware: Hardware) -> Belief:
 # --- measuring -----------------------------------------------------------------------------------
 
 
-def _where(spec: JobSpec) -> str:
-    return "" if spec.target is None else f" on {spec.target}"
+def _in_fewer_bits(lab: Lab, architectures: Sequence[Architecture], tested: Sequence[Tested]) -> list[Tested]:
+    """Networks with their scores in the schemes that the job asks for besides."""
+    spec = lab.spec
+    images, training = images_of(spec, delivered=True), spec.training
+    schemes = InSchemes(lab.delivering, spec.scoring.quantize_front, images, training.seed, training.augmentation)
+    found = []
+    for architecture, one in zip(architectures, tested, strict=True):
+        metrics, sources = schemes.scores(architecture)
+        found.append(replace(one, metrics={**one.metrics, **metrics}, sources={**one.sources, **sources}))
+    return found
 
 
-@dataclass(frozen=True)
-class _Lab:
-    """Measures networks of a job in turns."""
-
-    shop: Workshop
-    searching: Evaluator
-    evaluator: Evaluator
-    hardware: Hardware
-    reference: Reference
-    held_out: Sequence[Exam]
-
-    def measured(self, group: Sequence[Evaluation], listen: Tick) -> list[Finalist]:
-        """What only finalists get; they are measured in turns.
-
-        Args:
-            listen: hears the share of the group that is done; may raise to stop.
-        """
-        shop, spec = self.shop, self.shop.spec
-        of_reference = self.reference.evaluation.architecture.id
-        # The reference need not keep the job's limits, so it may be too large for the target.
-        may_fail = {of_reference: lambda why: shop.reporter.tell("warning", f"The {self.reference.name}: {why}")}
-        found = measured_networks(
-            shop, self.evaluator, group, self.hardware, self.held_out, may_fail, self.searching, listen
-        )
-        images, training = images_of(spec, delivered=True), spec.training
-        in_fewer_bits = InSchemes(
-            self.evaluator, spec.scoring.quantize_front, images, training.seed, training.augmentation
-        )
-        for finalist, one in zip(found, group, strict=True):
-            metrics, sources = in_fewer_bits.scores(one.architecture)
-            finalist.metrics, finalist.sources = {**finalist.metrics, **metrics}, {**finalist.sources, **sources}
-        return found
-
-
-def measured_networks(
-    shop: Workshop,
-    evaluator: Evaluator,
-    group: Sequence[Evaluation],
-    hardware: Hardware,
-    held_out: Sequence[Exam] = (),
-    may_fail: Mapping[str, Callable[[str], None]] = MappingProxyType({}),
-    searching: Evaluator | None = None,
-    listen: Tick | None = None,
-) -> list[Finalist]:
-    """Networks as finalists of the job, not yet stored; see `tested_networks`."""
-    architectures = [one.architecture for one in group]
-    tested = tested_networks(
-        evaluator,
-        architectures,
-        shop.searched,
-        hardware,
-        shop.spec,
-        listen or shop.reporter.listen,
-        held_out,
-        may_fail,
-        searching,
-    )
+def finalists_of(job_id: str, architectures: Sequence[Architecture], tested: Sequence[Tested]) -> list[Finalist]:
+    """Networks as finalists of a job, not yet stored."""
     return [
         Finalist(
-            job_id=shop.job_id,
+            job_id=job_id,
             architecture_id=architecture.id,
             position=None,
-            # What the search asked stays as the search has it, so that every network is compared in the same numbers.
-            metrics={**one.test, **one.metrics},
-            sources={**dict.fromkeys(one.test, Source.MEASURED), **one.sources},
+            metrics=one.numbers,
+            sources=one.how,
             intervals={name: list(ends) for name, ends in one.intervals.items()},
             measurements=one.measurements,
         )
@@ -374,9 +316,10 @@ def measured_at_once(left: Sequence[Evaluation]) -> Iterator[list[Evaluation]]:
 
 
 def store_front(
-    shop: Workshop,
+    spec: JobSpec,
     measured: Sequence[tuple[Evaluation, Finalist]],
     reference: Reference,
+    reporter: Reporter,
     stable: bool = True,
     errors: Sequence[PredictionError] = (),
     corrected: Mapping[str, Mapping[str, float]] | None = None,
@@ -391,18 +334,17 @@ def store_front(
     Raises:
         JobFailed: no network keeps the limits as measured; which break them, and by how much, is stored.
     """
-    found = final_front([one for one, _ in measured], *shop.spec.goals)
-    record = _record(shop, found, reference, stable, errors)
+    found = final_front([one for one, _ in measured], *spec.goals)
+    record = _record(found, reference, stable, errors)
     positions = {point.architecture_id: place for place, point in enumerate(record.points, 1)}
-    shop.reporter.front(record, positions, corrected or {})
-    _tell(shop, found, record)
+    reporter.front(record, positions, corrected or {})
+    for level, text in _said(spec, found, record):
+        reporter.tell(level, text)
     if not found.points:
         raise JobFailed(_nothing_kept(found))
 
 
-def _record(
-    shop: Workshop, found: FinalFront, reference: Reference, stable: bool, errors: Sequence[PredictionError]
-) -> FrontRecord:
+def _record(found: FinalFront, reference: Reference, stable: bool, errors: Sequence[PredictionError]) -> FrontRecord:
     """The front as it is stored; the reference stands by itself, wherever it is."""
     of_reference = reference.evaluation.architecture.id
     beyond = {one.architecture.id: tuple(map(_broken, breaks)) for one, breaks in found.beyond}
@@ -430,22 +372,21 @@ def _broken(one: Break) -> BrokenLimit:
     return BrokenLimit(metric=one.metric, limit=one.limit, value=_finite(one.value), by=_finite(one.by))
 
 
-def _tell(shop: Workshop, found: FinalFront, record: FrontRecord) -> None:
+def _said(spec: JobSpec, found: FinalFront, record: FrontRecord) -> Iterator[tuple[str, str]]:
+    """What people should know of a front: level and sentence."""
     for error in record.predictions:
         unit = f"{error.metric} of {error.networks} measured networks"
-        shop.reporter.tell(
-            "info",
-            f"{unit} was {error.bias:+.1%} from what the search believed (standard deviation {error.spread:.1%}).",
-        )
+        text = f"{unit} was {error.bias:+.1%} from what the search believed (standard deviation {error.spread:.1%})."
+        yield "info", text
     count = len(record.points) + len(record.beaten) + len(record.beyond)
     broken = {b.metric for one in record.beyond for b in one.breaks}
-    for limit in limits_of(*shop.spec.goals):
+    for limit in limits_of(*spec.goals):
         measured = all(point.source_of(limit.metric) == Source.MEASURED for point in found.points)
         if limit.metric in ON_TARGET and measured and found.points and limit.metric not in broken:
             named = f"{limit.limit:g} {METRICS[limit.metric].unit}"
-            shop.reporter.tell("info", f"All {count} measured networks keep the limit of {named} as measured.")
+            yield "info", f"All {count} measured networks keep the limit of {named} as measured."
     for text in _too_wide(found):
-        shop.reporter.tell("warning", text)
+        yield "warning", text
     if record.beyond:
         listed = {one.architecture_id for one in record.beyond}
         named = "; ".join(
@@ -454,9 +395,9 @@ def _tell(shop: Workshop, found: FinalFront, record: FrontRecord) -> None:
             if one.architecture.id in listed
         )
         told = f"{len(record.beyond)} of {count} measured networks are not on the front, but beside it: {named}."
-        shop.reporter.tell("warning", told)
+        yield "warning", told
     if not record.stable:
-        shop.reporter.tell(
+        yield (
             "warning",
             f"More networks than the {count} that were measured have a fair chance to be on the front; a predictor of "
             "smaller errors (more hardware.networks) tells them apart.",

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 
 from export.measurable import write_fresh
 from job.spec import JobSpec
+from pipeline.artifacts import ArtifactStore
 from pipeline.benches import LocalBench, RemoteBench, RowStore
 from pipeline.reporter import Reporter
 from pipeline.shipping import float_type
 from pipeline.traced_layers import layers_of
-from pipeline.workshop import JobFailed, Workshop
+from pipeline.workshop import JobFailed
 from predictors.instrument import Instrument, Specimen, Unmeasurable
 from predictors.latency_fit import Fitted, fit_predictor
 from predictors.layer_tables import build_table
@@ -32,6 +33,7 @@ from search.metrics import METRICS, Source
 from search_space.architecture import Architecture
 from search_space.distinct import TooManyLayers
 from search_space.space import SearchSpace
+from service.settings import Settings
 from service.store import measuring
 from service.store.models import Stage, Target
 from service.store.records import PredictorReport
@@ -39,7 +41,6 @@ from supernet.randomness import derived_rng
 
 # Results of a phase that each metric is read from.
 PHASES = {"latency_ms": ("forward", "prefill"), "tokens_per_second": ("decode",)}
-NO_TARGET: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Hardware:
         meter: measures networks; None for an uploaded table.
     """
 
-    metrics: tuple[str, ...] = NO_TARGET
+    metrics: tuple[str, ...] = ()
     fitted: Mapping[str, Fitted] = field(default_factory=dict)
     meter: Meter | None = None
 
@@ -121,54 +122,65 @@ class Hardware:
         return Evaluation(scored.architecture, {**scored.metrics, **metrics}, {**scored.sources, **sources})
 
 
-def prepare_hardware(shop: Workshop) -> Hardware:
+def prepare_hardware(spec: JobSpec, space: SearchSpace, targets: Targets, reporter: Reporter) -> Hardware:
     """What the search asks for latencies, measured and fitted as far as the job needs it.
+
+    Args:
+        space: what is searched.
 
     Raises:
         JobFailed: the target is unknown, cannot run the networks, or stays offline.
         Interrupted: the job is to be paused or cancelled; what was measured is stored.
     """
-    spec, metrics = shop.spec, shop.spec.metrics_on_target
     if spec.target is None:
         return Hardware()
-    shop.reporter.stage(Stage.MEASURE_HARDWARE)
-    gives = target_of_name(shop, spec.target)
+    reporter.stage(Stage.MEASURE_HARDWARE)
+    gives = targets.named(spec.target)
     if isinstance(gives, LatencyTable):
-        return _priced_by(shop, spec.target, gives, metrics)
-    meter = Meter(spec.target, shop.searched, gives, spec.hardware.seconds)
+        return _priced_by(gives, spec, space, reporter)
+    metrics = spec.metrics_on_target
+    meter = Meter(spec.target, space, gives, spec.hardware.seconds)
     if spec.hardware.predict == "never":
-        shop.reporter.tell("info", "hardware.predict is never: every network of the search is measured.")
+        reporter.tell("info", "hardware.predict is never: every network of the search is measured.")
         return Hardware(metrics, {}, meter)
     try:
-        table = _table(shop, gives)
-        fitted = _fitted(shop, metrics, meter, table)
+        fitted = _fitted(spec, meter, _table(spec, meter, reporter), reporter)
     except Unmeasurable as error:
         raise JobFailed(f"Target {spec.target} cannot measure this space. {error}") from error
     return Hardware(metrics, fitted, meter)
 
 
-def target_of_name(shop: Workshop, name: str) -> LatencyTable | Instrument:
-    """Where a target's numbers come from: an uploaded table, or an instrument that measures.
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Where the numbers of a job's targets come from.
 
-    Raises:
-        JobFailed: it is not there any more, or has no runtime for the job.
+    Attributes:
+        artifacts: through which networks get to other machines.
     """
-    target = _registered(shop.reporter, name)
-    if target is not None and target.kind == "table":
-        return parse_table(target.table or "", f"The table of target {target.name}")
-    setting = _setting(shop.spec, name, target)
-    bench = (
-        LocalBench(setting.how)
-        if target is None
-        else RemoteBench(shop, target, setting.how, shop.spec.hardware.wait_minutes)
-    )
-    return Instrument(
-        bench,
-        setting,
-        RowStore(shop.reporter),
-        write_fresh,
-        lambda told: shop.reporter.doing(f"{told} on {name}"),
-    )
+
+    spec: JobSpec
+    reporter: Reporter
+    artifacts: ArtifactStore
+    settings: Settings
+
+    def named(self, name: str) -> LatencyTable | Instrument:
+        """An uploaded table, or an instrument that measures.
+
+        Raises:
+            JobFailed: it is not there any more, or has no runtime for the job.
+        """
+        target = _registered(self.reporter, name)
+        if target is not None and target.kind == "table":
+            return parse_table(target.table or "", f"The table of target {target.name}")
+        setting = _setting(self.spec, name, target)
+        bench: LocalBench | RemoteBench
+        if target is None:
+            bench = LocalBench(setting.how)
+        else:
+            wait = self.spec.hardware.wait_minutes
+            bench = RemoteBench(target, setting.how, wait, self.reporter, self.artifacts, self.settings)
+        store = RowStore(self.reporter)
+        return Instrument(bench, setting, store, write_fresh, lambda told: self.reporter.doing(f"{told} on {name}"))
 
 
 def read(results: Results, metric: str) -> float:
@@ -220,96 +232,84 @@ def _setting(spec: JobSpec, name: str, target: Target | None) -> Setting:
     return Setting(runtime, hardware.threads, hardware.batch, dtype)
 
 
-def _priced_by(shop: Workshop, name: str, table: LatencyTable, metrics: tuple[str, ...]) -> Hardware:
+def _priced_by(table: LatencyTable, spec: JobSpec, space: SearchSpace, reporter: Reporter) -> Hardware:
     """An uploaded table: networks are priced, nothing is measured, and no error is known."""
+    name, metrics = spec.target, spec.metrics_on_target
     if metrics != ("latency_ms",):
         raise JobFailed(f"Target {name} is a table of latencies; it does not know tokens_per_second.")
-    space = shop.searched
     try:
         for architecture in (space.smallest(), space.largest()):
             table.price(space.layers(architecture))
     except MissingRow as error:
         raise JobFailed(str(error)) from error
-    shop.reporter.tell(
+    reporter.tell(
         "warning",
         f"Target {name} is an uploaded table: latencies are predicted by adding up its {len(table.rows)} rows, and "
         "the networks of the front cannot be measured there.",
     )
-    shop.reporter.stage(Stage.FIT_PREDICTORS, 1.0)
+    reporter.stage(Stage.FIT_PREDICTORS, 1.0)
     report = {"model": "uploaded table", "margin": 0.0, "layers_in_table": len(table.rows)}
     priced = Fitted(lambda one: table.price(space.layers(one)), margin=0.0, report=report)
-    shop.reporter.record(PredictorReport(metric="latency_ms", unit="ms", target=name, used=True, **report))
+    reporter.record(PredictorReport(metric="latency_ms", unit="ms", target=name, used=True, **report))
     return Hardware(metrics, {"latency_ms": priced})
 
 
-def _table(shop: Workshop, instrument: Instrument) -> LatencyTable | None:
+def _table(spec: JobSpec, meter: Meter, reporter: Reporter) -> LatencyTable | None:
     """Every layer of the space alone, if there are not too many and the metric adds up from layers."""
-    if shop.spec.hardware.max_layers == 0 or "latency_ms" not in shop.spec.metrics or not shop.searched.has_layers:
+    if spec.hardware.max_layers == 0 or "latency_ms" not in spec.metrics or not meter.space.has_layers:
         return None
     try:
-        layers = layers_of(shop.searched, shop.spec.hardware.max_layers)
+        layers = layers_of(meter.space, spec.hardware.max_layers)
     except TooManyLayers as error:
-        shop.reporter.tell("warning", f"No table of layers: {error} The predictor learns from whole networks alone.")
+        reporter.tell("warning", f"No table of layers: {error} The predictor learns from whole networks alone.")
         return None
-    return build_table(
-        shop.spec.target or "", layers, instrument, lambda done: shop.reporter.progress(TABLE_SHARE * done)
-    )
+    return build_table(meter.target, layers, meter.instrument, lambda done: reporter.progress(TABLE_SHARE * done))
 
 
 # Share of the stage that the table takes; the rest is whole networks.
 TABLE_SHARE = 0.6
 
 
-def _fitted(shop: Workshop, metrics: Sequence[str], meter: Meter, table: LatencyTable | None) -> dict[str, Fitted]:
+def _fitted(spec: JobSpec, meter: Meter, table: LatencyTable | None, reporter: Reporter) -> dict[str, Fitted]:
     """Predictors of the metrics that are predicted well enough; the others will be measured."""
-    architectures = to_fit(shop.searched, shop.spec.hardware.networks, shop.spec.search.seed)
+    plan, metrics, seed = spec.hardware, spec.metrics_on_target, spec.search.seed
+    architectures = to_fit(meter.space, plan.networks, seed)
     begin = TABLE_SHARE if table is not None else 0.0
-    results = meter.measure(architectures, lambda done: shop.reporter.progress(begin + (1 - begin) * done))
-    shop.reporter.stage(Stage.FIT_PREDICTORS)
+    results = meter.measure(architectures, lambda done: reporter.progress(begin + (1 - begin) * done))
+    reporter.stage(Stage.FIT_PREDICTORS)
     fitted: dict[str, Fitted] = {}
     for number, metric in enumerate(metrics):
-        shop.reporter.doing(f"the predictor of {metric} learns from {len(results)} networks")
-        values = [read(one, metric) for one in results]
+        reporter.doing(f"the predictor of {metric} learns from {len(results)} networks")
+        values, goal = [read(one, metric) for one in results], METRICS[metric].goal
+        prices = table if metric == "latency_ms" else None
 
         def part(done: float, number: int = number) -> None:
-            shop.reporter.progress((number + done) / len(metrics))
+            reporter.progress((number + done) / len(metrics))
 
-        made = _judged(shop, metric, table if metric == "latency_ms" else None, architectures, values, part)
-        if made is not None:
+        try:
+            made = fit_predictor(meter.space, prices, architectures, values, plan.margin_quantile, goal, seed, part)
+        except ValueError as error:
+            reporter.tell("info", f"{metric} is measured for every network of the search: {error}")
+            continue
+        if _is_good(made, metric, spec, reporter):
             fitted[metric] = made
     return fitted
 
 
-def _judged(
-    shop: Workshop,
-    metric: str,
-    table: LatencyTable | None,
-    architectures: list[Architecture],
-    values: list[float],
-    progress: Callable[[float], None],
-) -> Fitted | None:
-    """The predictor of a metric if it is good enough; its report is told either way."""
-    plan = shop.spec.hardware
-    goal = METRICS[metric].goal
-    try:
-        made = fit_predictor(
-            shop.searched, table, architectures, values, plan.margin_quantile, goal, shop.spec.search.seed, progress
+def _is_good(made: Fitted, metric: str, spec: JobSpec, reporter: Reporter) -> bool:
+    """Whether a predictor is good enough; its report is told either way."""
+    least = spec.hardware.min_within_10_percent
+    used = made.within_10_percent >= least
+    facts = {"metric": metric, "unit": METRICS[metric].unit, "target": spec.target}
+    reporter.record(PredictorReport(**facts, used=used, margin=made.margin, **made.report))
+    if not used:
+        reporter.tell(
+            "warning",
+            f"The predictor of {metric} is within 10 % for {made.within_10_percent:.0%} of held-out networks, and "
+            f"{least:.0%} are asked for (hardware.min_within_10_percent): every network of the search is measured "
+            "instead.",
         )
-    except ValueError as error:
-        shop.reporter.tell("info", f"{metric} is measured for every network of the search: {error}")
-        return None
-    used = made.within_10_percent >= plan.min_within_10_percent
-    facts = {"metric": metric, "unit": METRICS[metric].unit, "target": shop.spec.target}
-    shop.reporter.record(PredictorReport(**facts, used=used, margin=made.margin, **made.report))
-    if used:
-        return made
-    shop.reporter.tell(
-        "warning",
-        f"The predictor of {metric} is within 10 % for {made.within_10_percent:.0%} of held-out networks, and "
-        f"{plan.min_within_10_percent:.0%} are asked for (hardware.min_within_10_percent): every network of the "
-        "search is measured instead.",
-    )
-    return None
+    return used
 
 
 def to_fit(space: SearchSpace, count: int, seed: int) -> list[Architecture]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 
@@ -23,7 +21,7 @@ from supernet.data.pictures import BROKEN
 MOST_BYTES = 2**32
 
 
-def read_of(spec: JobSpec, data: Dataset, described: Mapping[str, Any] | None = None) -> DataRead:
+def read_of(spec: JobSpec, data: Dataset, described: samples.Description | None = None) -> DataRead:
     """The record of data that have been read.
 
     Args:
@@ -116,7 +114,7 @@ def _keys(split: Split) -> list[bytes] | None:
     return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows]
 
 
-def _fingerprint(facts: Mapping[str, Any]) -> str:
+def _fingerprint(facts: samples.Description) -> str:
     """A digest of what tells data apart."""
     # Of images that lie in a file only the sums are known; the same set has the same name wherever it lies.
     digests = {name: found.get("sums", found.get("bytes")) for name, found in facts["fingerprint"].items()}

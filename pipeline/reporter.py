@@ -99,11 +99,6 @@ class Reporter:
         self._leaving = False
         self.ended_early: str | None = None
 
-    @property
-    def now_in(self) -> Stage:
-        """The stage that the job is in."""
-        return self._stage
-
     def leave(self) -> None:
         """The worker is to end: the next report interrupts the job. May be called by a signal handler."""
         self._leaving = True

@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -19,7 +18,9 @@ from torch import Tensor
 
 from job.spec import JobSpec
 from pipeline.artifacts import ArtifactDamaged, ArtifactStore
-from pipeline.workshop import Calibrated, Workshop, images_of
+from pipeline.checkpoints import JobFiles
+from pipeline.reporter import Reporter
+from pipeline.workshop import Calibrated, images_of
 from quantization.quantized_evaluator import activation_examples
 from search_space.space import SearchSpace
 from service.store.models import Artifact
@@ -42,6 +43,31 @@ LEAST = 8
 AT_ONCE = 1024
 
 
+class Description(TypedDict):
+    """What tells data apart: numbers of samples, preprocessing with label names, and digests of every split."""
+
+    counts: dict[str, int]
+    preprocessing: dict[str, Any]
+    fingerprint: dict[str, dict[str, str]]
+
+
+class Packing(TypedDict):
+    """What a job's tensors are of. Files of older versions have no `cropped`."""
+
+    format: str
+    name: str
+    origin: str
+    num_classes: int
+    standardisation: dict[str, Any] | None
+    cropped: NotRequired[list[str]]
+
+
+class Facts(Packing, Description):
+    """What a job's file says of its data: in `differs`, how they differ from those of the supernet, in words."""
+
+    differs: list[str]
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """A job's data as far as exports need them.
@@ -59,23 +85,23 @@ class Kept:
     told: tuple[str, ...] = ()
 
 
-def keep(shop: Workshop, data: Dataset, now: dict[str, Any] | None = None) -> None:
+def keep(
+    spec: JobSpec, space: SearchSpace, data: Dataset, now: Description, files: JobFiles, reporter: Reporter
+) -> None:
     """Keep what exports need of the data, once per job; say how they differ from what the supernet was trained on.
 
     Args:
-        now: what `described` says of them, where that is known.
+        now: what tells these data apart.
 
     Raises:
         DiskFull: there is no room.
     """
-    now = now or described(data)
-    own = shop.reporter.artifacts(KIND)
+    own, reused = files.recorded(KIND), spec.supernet.reuse
     told: list[str] = []
     current = bool(own)
-    reused = shop.spec.supernet.reuse
-    for file in own or ([] if reused is None else shop.reporter.artifacts_of(reused, KIND)):
+    for file in own or ([] if reused is None else reporter.artifacts_of(reused, KIND)):
         try:
-            facts = facts_of(shop.artifacts, file)
+            facts = facts_of(files.store, file)
             current = bool(own) and facts["format"] == FORMAT
             told = differences(facts, now)
         except ArtifactDamaged as error:
@@ -83,12 +109,12 @@ def keep(shop: Workshop, data: Dataset, now: dict[str, Any] | None = None) -> No
         break
     if told:
         whose = "this job began with" if own else f"supernet {reused} was trained on"
-        shop.reporter.tell("warning", f"The data are not those that {whose}: {'; '.join(told)}.")
+        reporter.tell("warning", f"The data are not those that {whose}: {'; '.join(told)}.")
     if current:
         return
-    tensors, facts = packed(shop.spec, shop.space, data)
-    path = f"supernets/{shop.job_id}.{KIND}.safetensors"
-    shop.files.save(KIND, path, tensors, 0, {"winnow": json.dumps({**facts, **now, "differs": told})})
+    tensors, packing = packed(spec, space, data)
+    path = f"supernets/{files.job_id}.{KIND}.safetensors"
+    files.save(KIND, path, tensors, 0, {"winnow": json.dumps({**packing, **now, "differs": told})})
 
 
 def strange(artifacts: ArtifactStore, file: Artifact | None, data: Dataset) -> list[str]:
@@ -101,7 +127,7 @@ def strange(artifacts: ArtifactStore, file: Artifact | None, data: Dataset) -> l
         return [f"what was kept of them cannot be read ({error})"]
 
 
-def packed(spec: JobSpec, space: SearchSpace, data: Dataset) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def packed(spec: JobSpec, space: SearchSpace, data: Dataset) -> tuple[dict[str, Tensor], Packing]:
     """Tensors and facts to keep."""
     parts: dict[str, Split] = {}
     if _has_norms(space):
@@ -181,27 +207,27 @@ def sampled(data: Dataset, seed: int) -> Kept:
     )
 
 
-def facts_of(artifacts: ArtifactStore, file: Artifact) -> dict[str, Any]:
+def facts_of(artifacts: ArtifactStore, file: Artifact) -> Facts:
     """What a job's file says of its data in words and numbers.
 
     Raises:
         ArtifactDamaged: it is gone.
     """
-    facts: dict[str, Any] = json.loads(artifacts.metadata(file.path, file.sha256)["winnow"])
+    facts: Facts = json.loads(artifacts.metadata(file.path, file.sha256)["winnow"])
     return facts
 
 
 # --- the same data? ------------------------------------------------------------------------------
 
 
-def described(data: Dataset) -> dict[str, Any]:
-    """What tells data apart: numbers of samples, preprocessing with label names, and digests of every split."""
+def described(data: Dataset) -> Description:
+    """What tells data apart."""
     digests = {name: fingerprint(split) for name, split in data.splits.items()}
     counts = {name: len(split) for name, split in data.splits.items()}
     return {"counts": counts, "preprocessing": data.preprocessing, "fingerprint": digests}
 
 
-def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def differences(then: Description, now: Description) -> list[str]:
     """How data differ from those that were described before, in words; empty for the same."""
     told = [
         f"{name} has {now['counts'][name]:,} samples and had {count:,}"

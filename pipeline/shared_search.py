@@ -19,10 +19,8 @@ from sqlalchemy.orm import Session
 
 from pipeline.evaluating import Pace, evaluated, evaluation_of, row_of
 from pipeline.reporter import DATABASE_PATIENCE_SECONDS, Reporter, patiently
-from pipeline.workshop import Workshop
 from search.evaluation import Evaluation
 from search_space.architecture import Architecture
-from search_space.space import SearchSpace
 from service.errors import Unavailable
 from service.queue import QUEUES, RUN_EVALUATE, Queue
 from service.settings import Settings
@@ -45,15 +43,13 @@ IDLE_SECONDS = 60.0
 START_SECONDS = 60.0
 
 
-def evaluate_of(shop: Workshop, evaluator: Evaluator) -> Evaluate:
+def evaluate_of(evaluator: Evaluator, most_helpers: int, reporter: Reporter, settings: Settings) -> Evaluate:
     """How a job's batches are evaluated: by its runner alone, or with as many helpers as it asks for."""
-    most_helpers = shop.spec.search.helpers
     if most_helpers == 0:
         return partial(evaluated, evaluator, pace=Pace())
-    database = shop.reporter.database
-    share = Share(database, shop.settings, shop.job_id, shop.searched, evaluator, RUNNER)
-    queue = Queue(shop.settings.redis_url) if shop.settings.redis_url else None
-    return SharedSearch(shop.reporter, share, evaluator, queue, most_helpers).evaluated
+    share = Share(reporter.database, settings, reporter.job_id, evaluator, RUNNER)
+    queue = Queue(settings.redis_url) if settings.redis_url else None
+    return SharedSearch(reporter, share, evaluator, queue, most_helpers).evaluated
 
 
 class Share:
@@ -63,11 +59,9 @@ class Share:
         owner: the name under which it claims.
     """
 
-    def __init__(
-        self, database: Database, settings: Settings, job_id: str, space: SearchSpace, evaluator: Evaluator, owner: str
-    ) -> None:
+    def __init__(self, database: Database, settings: Settings, job_id: str, evaluator: Evaluator, owner: str) -> None:
         self._database, self._settings = database, settings
-        self._job_id, self._space, self._evaluator, self._owner = job_id, space, evaluator, owner
+        self._job_id, self._evaluator, self._owner = job_id, evaluator, owner
         self._pace = Pace()
 
     def work(self) -> bool:
@@ -78,7 +72,8 @@ class Share:
             return False
         with self._held(claims):
             began = time.monotonic()
-            evaluations = self._evaluator.evaluate([self._space.architecture(**claim.values) for claim in claims])
+            space = self._evaluator.space
+            evaluations = self._evaluator.evaluate([space.architecture(**claim.values) for claim in claims])
             seconds = (time.monotonic() - began) / len(claims)
         self._pace.took(len(claims), seconds * len(claims))
 

@@ -8,18 +8,19 @@ its training costs.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from job.spec import JobSpec
 from job.training_spec import TrainingSpec
-from pipeline.checkpoints import Checkpoints
+from pipeline.checkpoints import Checkpoints, JobFiles
 from pipeline.driver import Course, Driver, NoRoom, Words
 from pipeline.materials import fresh_supernet, make_trainer
+from pipeline.reporter import Reporter
 from pipeline.shipping import rounded
-from pipeline.workshop import JobFailed, Workshop, make_evaluator
+from pipeline.workshop import JobFailed, make_evaluator
 from plugins.kinds import METHODS
 from search_space.architecture import Architecture
 from search_space.operations import alone
@@ -37,33 +38,40 @@ NETWORKS = 2
 STEPS_COUNTED, DRAWS = 64, 256
 
 
-def measure_sharing(shop: Workshop, data: Dataset, supernet: Supernet) -> None:
-    """Train two random networks alone and record what each scores beside the same one sliced; nothing if not asked.
+def measure_sharing(spec: JobSpec, data: Dataset, supernet: Supernet, files: JobFiles, reporter: Reporter) -> None:
+    """Train two random networks alone and record what each scores beside the same one sliced.
 
     A network that cannot be trained alone is said, and fails no job.
 
     Raises:
         Interrupted: the job is to be paused or cancelled; what was done is stored.
     """
-    share = shop.spec.training.sharing_check
-    if not share or shop.spec.supernet.reuse is not None:
-        return
-    chosen, costs = affordable(shop.spec, shop.space, share)
+    share = spec.training.sharing_check
+    chosen, costs = affordable(spec, supernet.space, share)
     if len(chosen) < NETWORKS:
-        shop.reporter.tell(
+        reporter.tell(
             "warning",
             f"No network was trained alone to see what sharing costs: {NETWORKS} of them take at least "
             f"{NETWORKS * min(costs):.1%} of what the supernet's training took; training.sharing_check is {share:g}.",
         )
         return
-    known = {record.architecture_id for record in shop.reporter.records(SharingCost)}
+    known = {record.architecture_id for record in reporter.records(SharingCost)}
     for number, architecture in enumerate(chosen):
         if architecture.id in known:
             continue
+        title = f"network {number + 1} of {NETWORKS} alone ({architecture.id})"
+        reporter.tell("info", f"Training {title}, to see what sharing its weights costs.")
+
+        def progress(done: float, number: int = number) -> None:
+            reporter.progress((number + done) / NETWORKS)
+
+        trial = _Trial(spec, data, supernet, architecture)
         try:
-            shop.reporter.record(_compared(shop, data, supernet, architecture, number, costs[number]))
+            training = Driver(trial.course(title, progress), files.checkpoints(f"a{number}"), reporter.tell)
+            trained = training.run(lambda trainer: trainer.result, lambda result, _steps: rounded(result, spec))
+            reporter.record(trial.outcome(trained, costs[number]))
         except JobFailed as error:
-            shop.reporter.tell("warning", f"What sharing costs {architecture.id} is not known: {error}")
+            reporter.tell("warning", f"What sharing costs {architecture.id} is not known: {error}")
 
 
 def affordable(spec: JobSpec, space: SearchSpace, share: float) -> tuple[list[Architecture], list[float]]:
@@ -112,41 +120,62 @@ class _Unjudged:
         """Nothing was collected."""
 
 
-def _compared(
-    shop: Workshop, data: Dataset, supernet: Supernet, architecture: Architecture, number: int, cost: float
-) -> SharingCost:
-    """Scores of a network, sliced and alone, on the same validation samples."""
-    title = f"network {number + 1} of {NETWORKS} alone ({architecture.id})"
-    shop.reporter.tell("info", f"Training {title}, to see what sharing its weights costs.")
-    spec = shop.spec.model_copy(update={"training": training_alone(shop.spec.training, architecture)})
-    course = Course(
-        lambda: make_trainer(spec, _fresh(shop, data, architecture), data, ALONE),
-        _Unjudged(),
-        NoRoom(f"the training of {title}", shop.device),
-        Words(f"the training of {title}", "Lower training.learning_rate."),
-        Orders(ALONE, shop.device),
-        progress=lambda done: shop.reporter.progress((number + done) / NETWORKS),
-    )
-    checkpoints = Checkpoints(shop.files, shop.settings, shop.reporter.tell, f"a{number}")
-    trained = Driver(course, checkpoints, shop.reporter.tell).run(
-        lambda trainer: trainer.result, lambda result, _steps: rounded(result, shop.spec)
-    )
-    scores = [
-        make_evaluator(each, weights, data, delivered=True).evaluate([architecture])[0].metrics[data.metric]
-        for each, weights in ((shop.spec, supernet), (spec, trained))
-    ]
-    sliced, by_itself = (float(score) for score in scores)
-    return SharingCost(
-        architecture_id=architecture.id,
-        values=architecture.values,
-        metric=data.metric,
-        sliced=sliced,
-        alone=by_itself,
-        samples=len(data.validation),
-        error=_error(data.metric, sliced, by_itself, len(data.validation)),
-        epochs=spec.training.epochs,
-        share=round(cost, 4),
-    )
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """A network of a supernet, which is trained alone to be compared with."""
+
+    spec: JobSpec
+    data: Dataset
+    supernet: Supernet
+    architecture: Architecture
+
+    @property
+    def alone(self) -> JobSpec:
+        """The job with this network alone."""
+        return self.spec.model_copy(update={"training": training_alone(self.spec.training, self.architecture)})
+
+    def course(self, title: str, progress: Callable[[float], None]) -> Course[Trainer]:
+        """The network's training, by its title for people."""
+        spec, device = self.alone, self.supernet.device
+        return Course(
+            lambda: make_trainer(spec, self._fresh(), self.data, ALONE),
+            _Unjudged(),
+            NoRoom(f"the training of {title}", device),
+            Words(f"the training of {title}", "Lower training.learning_rate."),
+            Orders(ALONE, device),
+            progress=progress,
+        )
+
+    def outcome(self, trained: Supernet, cost: float) -> SharingCost:
+        """Scores of the network, sliced and alone, on the same validation samples.
+
+        Args:
+            cost: cost of its training, as a share of the supernet's.
+        """
+        data, architecture = self.data, self.architecture
+        sliced, by_itself = (
+            float(make_evaluator(spec, weights, data, delivered=True).evaluate([architecture])[0].metrics[data.metric])
+            for spec, weights in ((self.spec, self.supernet), (self.alone, trained))
+        )
+        return SharingCost(
+            architecture_id=architecture.id,
+            values=architecture.values,
+            metric=data.metric,
+            sliced=sliced,
+            alone=by_itself,
+            samples=len(data.validation),
+            error=_error(data.metric, sliced, by_itself, len(data.validation)),
+            epochs=self.spec.training.epochs,
+            share=round(cost, 4),
+        )
+
+    def _fresh(self) -> Supernet:
+        """The network's own weights before the training: fresh ones, or its slice of the checkpoint."""
+        spec, space, device = self.spec, self.supernet.space, self.supernet.device
+        if spec.supernet.pretrained is None:
+            return fresh_supernet(spec, alone(space, self.architecture), self.data, device)
+        slices = extract(fresh_supernet(spec, space, self.data, device), self.architecture)
+        return by_itself(space, self.architecture, slices, device)
 
 
 def training_alone(training: TrainingSpec, architecture: Architecture) -> TrainingSpec:
@@ -154,14 +183,6 @@ def training_alone(training: TrainingSpec, architecture: Architecture) -> Traini
     smoothing = getattr(training.method_options, "label_smoothing", 0.0)
     options = {"architecture": ",".join(map(str, architecture.genes)), "label_smoothing": smoothing}
     return training.model_copy(update={"method": "single", "options": options})
-
-
-def _fresh(shop: Workshop, data: Dataset, architecture: Architecture) -> Supernet:
-    """The network's own weights before the training: fresh ones, or its slice of the checkpoint."""
-    if shop.spec.supernet.pretrained is None:
-        return fresh_supernet(shop.spec, alone(shop.space, architecture), data, shop.device)
-    slices = extract(fresh_supernet(shop.spec, shop.space, data, shop.device), architecture)
-    return by_itself(shop.space, architecture, slices, shop.device)
 
 
 def _error(metric: str, sliced: float, by_itself: float, samples: int) -> float | None:

@@ -23,19 +23,22 @@ from pipeline.environment import local_processes
 from pipeline.evaluating import evaluation_of, row_of
 from pipeline.exams import exams_of, held_out_exams_of
 from pipeline.fidelities import Climb, climb_of, stage_done
-from pipeline.front import measure_front, measured_networks
-from pipeline.hardware import Hardware, prepare_hardware
+from pipeline.finalists import Lab
+from pipeline.front import measure_front
+from pipeline.hardware import Hardware, Targets, prepare_hardware
 from pipeline.healing import Healer
 from pipeline.inventory import read_of, said_of_data
 from pipeline.materials import decoding_of, prepare_data
-from pipeline.policies import NUM_BASELINES, Progress, baseline_architectures, baseline_of, first_policies
-from pipeline.shared_search import evaluate_of
+from pipeline.policies import first_policies, has_baselines, measure_baselines
+from pipeline.reporter import Reporter
+from pipeline.shared_search import Evaluate, evaluate_of
 from pipeline.sharing_cost import measure_sharing
 from pipeline.training import train_supernet
 from pipeline.workshop import Workshop, make_evaluator
 from predictors.cost import ANALYTIC, costs
 from quantization.quantized_evaluator import QuantizedEvaluator
 from search.algorithms import algorithm_for
+from search.algorithms.blocks.algorithm import BlockSearch
 from search.evaluation import Evaluation
 from search.loop import run_search
 from search.metrics import ON_TARGET, Source
@@ -44,10 +47,11 @@ from search_space.architecture import Architecture
 from search_space.space import SearchSpace
 from service.estimate import estimate
 from service.remaining import Seconds
-from service.store.models import EvaluationRow, Job, JobState, Stage, Verb
-from service.store.records import Baseline, FrontRecord
+from service.store.models import EvaluationRow, Job, JobState, Stage
+from service.store.records import FrontRecord
 from service.store.warm import Alike, copied
 from supernet.data import Dataset
+from supernet.distributed import Orders
 from supernet.evaluator import Evaluator
 
 log = structlog.get_logger()
@@ -66,117 +70,133 @@ def run(shop: Workshop, strategy: Strategy) -> None:
         DiskFull: a file could not be written; what was stored before is intact.
         JobFailed: with the reason for the user.
     """
-    check(shop)
-    shop.reporter.stage(Stage.PREPARE_DATA)
+    spec, space, reporter = shop.spec, shop.space, shop.reporter
+    check(spec, space, reporter)
+    reporter.stage(Stage.PREPARE_DATA)
     decoding = decoding_of(
         shop.settings,
         local_processes(),
-        progress=shop.reporter.progress,
-        tell=lambda text: shop.reporter.tell("info", text),
+        progress=reporter.progress,
+        tell=lambda text: reporter.tell("info", text),
     )
-    data = prepare_data(shop.spec, shop.space, shop.device, decoding)
+    data = prepare_data(spec, space, shop.device, decoding)
     described = samples.described(data)
-    read = read_of(shop.spec, data, described)
-    shop.reporter.record(read)
+    read = read_of(spec, data, described)
+    reporter.record(read)
     for level, text in said_of_data(data, read):
-        shop.reporter.tell(level, text)
-    samples.keep(shop, data, described)
+        reporter.tell(level, text)
+    samples.keep(spec, space, data, described, shop.files, reporter)
     strategy(shop, data)
-    shop.reporter.end(JobState.SUCCEEDED, shop.reporter.ended_early)
+    reporter.end(JobState.SUCCEEDED, reporter.ended_early)
 
 
 def search_supernet(shop: Workshop, data: Dataset) -> None:
     """The stages of a job that trains one supernet and evaluates its sub-networks."""
-    asked = shop.spec, shop.space, data, shop.settings.tasks_dir
+    spec, space, files, reporter = shop.spec, shop.space, shop.files, shop.reporter
+    asked = spec, space, data, shop.settings.tasks_dir
     exams, held_out = exams_of(*asked), held_out_exams_of(*asked)  # a bad task fails before the training
-    healer = None if shop.spec.healing is None else Healer(shop, data, exams, held_out)
-    expect(shop, data)
-    supernet = train_supernet(shop, data)
-    measure_sharing(shop, data, supernet)
+    healer = None if spec.healing is None else Healer(shop, data, exams, held_out)
+    expect(spec, len(data.train), reporter)
+    supernet = train_supernet(spec, space, data, Orders(shop.group, shop.device), files, reporter)
+    if spec.checks_sharing:
+        measure_sharing(spec, data, supernet, files, reporter)
     # A front that is there is taken as it is: this run goes on with the healing, or another job has measured it.
-    is_there = again.has_front(shop.reporter) if healer is None else bool(shop.reporter.records(FrontRecord))
-    if not is_there or has_baselines(shop):
-        evaluator = make_evaluator(shop.spec, supernet, data, exams)
-        delivering = make_evaluator(shop.spec, supernet, data, exams, delivered=True)
-        hardware = prepare_hardware(shop)
+    is_there = again.has_front(reporter) if healer is None else bool(reporter.records(FrontRecord))
+    compared = spec.quantization is not None and has_baselines(reporter)
+    if not is_there or compared:
+        evaluator = make_evaluator(spec, supernet, data, exams)
+        delivering = make_evaluator(spec, supernet, data, exams, delivered=True)
+        targets = Targets(spec, reporter, shop.artifacts, shop.settings)
+        hardware = prepare_hardware(spec, evaluator.space, targets, reporter)
+        lab = Lab(spec, evaluator, delivering, hardware, held_out)
         if not is_there:
             climb = climb_of(shop, healer, supernet)
-            found = search(shop, evaluator, hardware, climb)
+            evaluate = evaluate_of(evaluator, spec.search.helpers, reporter, shop.settings)
+            found = search(spec, evaluator, hardware, evaluate, reporter, climb)
             climbed = [] if climb is None else climb.finish(found)
-            measure_front(shop, evaluator, delivering, found, hardware, held_out, climbed)
-        if has_baselines(shop):
-            measure_baselines(shop, evaluator, delivering, hardware)
+            measure_front(lab, found, reporter, climbed)
+        if compared:
+            measure_baselines(lab, reporter)
     if healer is not None:
         healer.run(supernet)
 
 
-def expect(shop: Workshop, data: Dataset) -> None:
+def expect(spec: JobSpec, examples: int, reporter: Reporter) -> None:
     """Let earlier jobs say how long this one takes. A job that nobody can compare with them goes by its own pace."""
     try:
-        found = shop.reporter.transact(lambda session: estimate(session, shop.spec, len(data.train)))
+        found = reporter.transact(lambda session: estimate(session, spec, examples))
     except ValueError as error:
         log.info("Earlier jobs say nothing of this one.", reason=str(error))
         return
     known = {Stage(one.stage): Seconds(one.seconds, one.low, one.high) for one in found.stages}
-    shop.reporter.expect(known)
+    reporter.expect(known)
 
 
 # --- search --------------------------------------------------------------------------------------
 
 
-def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware, climb: Climb | None = None) -> list[Evaluation]:
+def search(
+    spec: JobSpec,
+    evaluator: Evaluator,
+    hardware: Hardware,
+    shared: Evaluate,
+    reporter: Reporter,
+    climb: Climb | None = None,
+) -> list[Evaluation]:
     """Every evaluation of the search, or of what there was when it was stopped; stored ones are replayed.
 
     Args:
+        shared: evaluates a batch with this evaluator, alone or together with other workers.
         climb: the ladder of a job with `search.fidelities`.
     """
-    plan, space = shop.spec.search, shop.searched
+    plan, space = spec.search, evaluator.space
     if plan.warm_start:
-        shop.reporter.warm_start(scores_alike(shop.spec))
+        reporter.warm_start(scores_alike(spec))
     known: dict[str, Evaluation] = {}
     warm: list[Evaluation] = []
-    for row in shop.reporter.evaluations():
+    for row in reporter.evaluations():
         evaluation = evaluation_of(space.architecture(**row.values), row)
         if copied(row):
-            warm.append(on_this_target(shop, hardware, recounted(shop, evaluation, row), row))
+            warm.append(on_this_target(hardware, recounted(space, evaluation, row, reporter), row, reporter))
         else:
             known[evaluation.architecture.id] = evaluation
     if warm:
-        shop.reporter.tell("info", f"{len(warm)} evaluations of earlier searches of this supernet are known.")
-    shop.reporter.stage(Stage.SEARCH, len(known) / plan.evaluations)
-    seeds = first_policies(shop, evaluator)
+        reporter.tell("info", f"{len(warm)} evaluations of earlier searches of this supernet are known.")
+    reporter.stage(Stage.SEARCH, len(known) / plan.evaluations)
+    seeds = first_policies(spec, evaluator, reporter) if isinstance(evaluator, QuantizedEvaluator) else []
+    problem = search_problem(spec, space, hardware, warm, seeds)
     algorithm = algorithm_for(
-        search_problem(shop.spec, space, hardware, warm, seeds),
+        problem,
         plan.algorithm,
         seed=plan.seed,
         evaluations=plan.evaluations,
         options=plan.options,
     )
-    shop.reporter.stage(Stage.SEARCH, stage_done(climb, len(known) / plan.evaluations))
+    reporter.stage(Stage.SEARCH, stage_done(climb, len(known) / plan.evaluations))
     ladder = None if climb is None else climb.ladder(algorithm, warm)
-    shared = evaluate_of(shop, evaluator)
 
     def evaluate(architectures: Sequence[Architecture]) -> list[Evaluation]:
         found = []
         for row, scored in shared(architectures):
-            evaluation = hardware.added_to(scored, shop.reporter.listen)
-            shop.reporter.evaluation(row_of(evaluation, row.seconds))
+            evaluation = hardware.added_to(scored, reporter.listen)
+            reporter.evaluation(row_of(evaluation, row.seconds))
             known[evaluation.architecture.id] = evaluation
             structlog.contextvars.bind_contextvars(step=len(known))
             if climb is None:
-                shop.reporter.items(len(known), plan.evaluations)
+                reporter.items(len(known), plan.evaluations)
             else:
-                shop.reporter.progress(climb.evaluated(len(known) / plan.evaluations))
+                reporter.progress(climb.evaluated(len(known) / plan.evaluations))
             found.append(evaluation)
         return found
 
-    found = shop.reporter.until_stopped(lambda: run_search(algorithm, evaluate, known, ladder))
+    found = reporter.until_stopped(lambda: run_search(algorithm, evaluate, known, ladder))
     if found is None:
-        shop.reporter.take_down()
+        reporter.take_down()
         if len(known) < plan.evaluations:
-            shop.reporter.ended_early = f"Stopped by request after {len(known)} of {plan.evaluations} evaluations."
+            reporter.ended_early = f"Stopped by request after {len(known)} of {plan.evaluations} evaluations."
         found = list(known.values())
-    keep_scores(shop, algorithm, [*warm, *found], hardware)
+    if isinstance(algorithm, BlockSearch):
+        keep_scores(algorithm.blocks, problem, [*warm, *found], hardware, reporter)
     return [*warm, *found]
 
 
@@ -196,22 +216,22 @@ def scores_alike(spec: JobSpec) -> Alike:
     return alike
 
 
-def recounted(shop: Workshop, known: Evaluation, row: EvaluationRow) -> Evaluation:
+def recounted(space: SearchSpace, known: Evaluation, row: EvaluationRow, reporter: Reporter) -> Evaluation:
     """An evaluation of another job with the costs that this job counts, whose texts may be longer or more at once."""
-    metrics = {**known.metrics, **costs(shop.searched, known.architecture)}
+    metrics = {**known.metrics, **costs(space, known.architecture)}
     if metrics == known.metrics:
         return known
     counted = Evaluation(known.architecture, metrics, {**dict.fromkeys(metrics, Source.ANALYTIC), **known.sources})
-    shop.reporter.rescore(row_of(counted, row.seconds))
+    reporter.rescore(row_of(counted, row.seconds))
     return counted
 
 
-def on_this_target(shop: Workshop, hardware: Hardware, known: Evaluation, row: EvaluationRow) -> Evaluation:
+def on_this_target(hardware: Hardware, known: Evaluation, row: EvaluationRow, reporter: Reporter) -> Evaluation:
     """An evaluation of another job with the metrics of this job's device, which is asked for them once."""
     if all(metric in row.metrics for metric in hardware.metrics):
         return known
-    completed = hardware.added_to(known, shop.reporter.listen)
-    shop.reporter.rescore(row_of(completed, row.seconds))
+    completed = hardware.added_to(known, reporter.listen)
+    reporter.rescore(row_of(completed, row.seconds))
     return completed
 
 
@@ -246,36 +266,3 @@ def search_problem(
 
 
 # --- baselines -----------------------------------------------------------------------------------
-
-
-def has_baselines(shop: Workshop) -> bool:
-    """Whether the job searches policies, so that its front is compared with others. A job that measures one network
-    again compares it with none."""
-    return shop.spec.quantization is not None and shop.reporter.job().parent_verb != Verb.MEASURE
-
-
-def measure_baselines(shop: Workshop, evaluator: Evaluator, delivering: Evaluator, hardware: Hardware) -> None:
-    """What the front of a search of policies is compared with: scored and measured like a finalist.
-
-    Args:
-        evaluator: evaluator of the search.
-        delivering: evaluator of networks as they are delivered.
-
-    Raises:
-        Interrupted: the job is to be paused or cancelled; what was done is stored.
-    """
-    assert isinstance(evaluator, QuantizedEvaluator)
-    reporter = shop.reporter
-    finished = {baseline.name for baseline in reporter.records(Baseline)}
-    count = Progress(reporter, shop.spec, len(finished))
-    reporter.stage(Stage.MEASURE_BASELINES, count.done)
-    count.tell(force=True)
-    if len(finished) == NUM_BASELINES:
-        return
-    named = baseline_architectures(shop, evaluator, hardware, count)
-    left = {name: architecture for name, architecture in named.items() if name not in finished}
-    scored = [evaluator.evaluate([architecture])[0] for architecture in left.values()]
-    measured = measured_networks(shop, delivering, scored, hardware, searching=evaluator)
-    for name, evaluation, found in zip(left, scored, measured, strict=True):
-        reporter.record(baseline_of(name, evaluation, found))
-        count.measured()

@@ -5,17 +5,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from job.spec import JobSpec
+from pipeline.checkpoints import JobFiles
 from pipeline.materials import anchors_alone, stitch_batches
-from pipeline.workshop import JobFailed, Workshop
+from pipeline.reporter import Reporter
+from pipeline.workshop import JobFailed
+from search_space.space import SearchSpace
 from service.store.models import Stage
 from supernet.data import Dataset
-from supernet.stitching import Fit, fit_pair, is_stitched, stitches_of, tensors_of
+from supernet.stitching import Fit, fit_pair, stitches_of, tensors_of
 
 KIND = "stitches"
 
 
-def fitted_stitches(shop: Workshop, data: Dataset) -> dict[str, Tensor] | None:
-    """What the stitching layers of a job's checkpoints start with; None where it has none.
+def fitted_stitches(
+    spec: JobSpec, space: SearchSpace, data: Dataset, device: torch.device, files: JobFiles, reporter: Reporter
+) -> dict[str, Tensor]:
+    """What the stitching layers of a job's checkpoints start with.
 
     The anchors run alone on a few hundred training examples. A pair of anchors that is solved for is stored, and a job
     that was interrupted goes on with the next one.
@@ -24,28 +30,26 @@ def fitted_stitches(shop: Workshop, data: Dataset) -> dict[str, Tensor] | None:
         Interrupted: the job is to be paused or cancelled.
         JobFailed: there are too few examples.
     """
-    if shop.spec.supernet.pretrained is None or not is_stitched(shop.space):
-        return None
-    pairs = stitches_of(shop.space)
-    stored = shop.files.recorded(KIND)
-    done, tensors = (stored[0].step, shop.files.load(stored[0])) if stored else (0, dict[str, Tensor]())
+    pairs = stitches_of(space)
+    stored = files.recorded(KIND)
+    done, tensors = (stored[0].step, files.load(stored[0])) if stored else (0, dict[str, Tensor]())
     if done == len(pairs):
         return tensors
-    shop.reporter.stage(Stage.TRAIN_SUPERNET)
-    supernet = anchors_alone(shop.spec, shop.space, shop.device)
+    reporter.stage(Stage.TRAIN_SUPERNET)
+    supernet = anchors_alone(spec, space, device)
     for number, stitches in enumerate(pairs[done:], done + 1):
-        batches = stitch_batches(shop.spec, data, shop.device, shop.reporter.listen)
+        batches = stitch_batches(spec, data, device, reporter.listen)
         try:
             fits = fit_pair(supernet, stitches, batches)
         except ValueError as error:
             raise JobFailed(str(error)) from error
         tensors |= tensors_of(fits)
-        before = shop.files.recorded(KIND)
-        shop.files.save(KIND, f"checkpoints/{shop.job_id}/{KIND}{number}.safetensors", dict(tensors), number)
-        shop.files.remove(before)
-        shop.reporter.tell("info", _said(number, fits))
+        before = files.recorded(KIND)
+        files.save(KIND, f"checkpoints/{files.job_id}/{KIND}{number}.safetensors", dict(tensors), number)
+        files.remove(before)
+        reporter.tell("info", _said(number, fits))
     del supernet
-    if shop.device.type == "cuda":
+    if device.type == "cuda":
         torch.cuda.empty_cache()
     return tensors
 

@@ -3,85 +3,172 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypedDict
 
 import structlog
-import torch
 
+from job.spec import JobSpec
 from job.training_spec import TrainingSpec
-from pipeline import stored_supernets
-from pipeline.checkpoints import Checkpoints
+from pipeline.artifacts import Written
+from pipeline.checkpoints import Checkpoints, JobFiles
 from pipeline.curve import Curve, fallen, is_better
 from pipeline.driver import Course, Driver, Words
 from pipeline.materials import fresh_supernet, make_trainer
-from pipeline.reporter import Tell
+from pipeline.reporter import Reporter, Tell
 from pipeline.shipping import rounded
 from pipeline.stitching import fitted_stitches
-from pipeline.workshop import JobFailed, Workshop
-from service.store.models import Stage
+from pipeline.workshop import JobFailed, make_evaluator
+from search_space.space import SearchSpace
+from service.store.models import Artifact, Stage, TrainedSupernet
+from service.store.records import CurvePoint
 from supernet.data import Dataset
 from supernet.distributed import Orders
 from supernet.flat import load_tensors, own_tensors
 from supernet.memory import fits
 from supernet.network import Supernet
+from supernet.randomness import derived_rng
+from supernet.stitching import is_stitched
 from supernet.trainer import Trainer
 
 log = structlog.get_logger()
 
 MORE_MICRO_BATCHES = "Raise training.micro_batches, use more processes, activation_checkpointing or bfloat16."
+# Random sub-networks whose scores are stored with a supernet.
+NUM_RANDOM = 10
 
 
-def train_supernet(shop: Workshop, data: Dataset) -> Supernet:
+class RandomScores(TypedDict):
+    """Scores of random sub-networks."""
+
+    count: int
+    mean: float
+    min: float
+    max: float
+
+
+class Scores(TypedDict):
+    """What sub-networks of a supernet score on the validation split."""
+
+    smallest: float
+    largest: float
+    random: RandomScores
+
+
+def train_supernet(
+    spec: JobSpec, space: SearchSpace, data: Dataset, orders: Orders, files: JobFiles, reporter: Reporter
+) -> Supernet:
     """A trained supernet: the job's own if it is stored, another one's to reuse, or trained now.
+
+    Args:
+        space: space of the supernet's networks.
 
     Raises:
         Interrupted: the job is to be paused or cancelled; what was done is stored.
         JobFailed: it diverged too often, or its steps do not fit in memory.
     """
-    orders = Orders(shop.group, shop.device)
-    stored = stored_supernets.stored(shop)
-    if stored is not None:
+    device, training = orders.device, spec.training
+    file = stored_supernet(spec.supernet.reuse, files, reporter)
+    if file is not None:
         orders.stop()
-        supernet = Supernet(shop.space).to(shop.device)
-        load_tensors(supernet, shop.files.load(stored))
+        supernet = Supernet(space).to(device)
+        load_tensors(supernet, files.load(file))
         return supernet
-    stitches = fitted_stitches(shop, data)
-    if shop.spec.training.epochs == 0:
+    stitches = None
+    if spec.supernet.pretrained is not None and is_stitched(space):
+        stitches = fitted_stitches(spec, space, data, device, files, reporter)
+
+    def untrained() -> Supernet:
+        return fresh_supernet(spec, space, data, device, stitches)
+
+    def store(supernet: Supernet, steps: int) -> Supernet:
+        return store_supernet(rounded(supernet, spec), spec, data, steps, files, reporter)
+
+    if training.epochs == 0:
         orders.stop()
-        shop.reporter.stage(Stage.TRAIN_SUPERNET)
-        return _finished(shop, data, fresh_supernet(shop.spec, shop.space, data, shop.device, stitches), 0)
-    training = shop.spec.training
+        reporter.stage(Stage.TRAIN_SUPERNET)
+        return store(untrained(), 0)
 
     def fresh() -> Trainer:
-        supernet = fresh_supernet(shop.spec, shop.space, data, shop.device, stitches)
-        trainer = make_trainer(shop.spec, supernet, data, shop.group)
+        trainer = make_trainer(spec, untrained(), data, orders.group)
         trainer.before_gathering = orders.gather
         return trainer
 
     course = Course(
         fresh,
-        LargestNetwork(Curve(shop.spec, shop.space, data, shop.device, shop.reporter.record), data.metric),
-        SmallerParts(training, shop.device, orders, shop.reporter.tell),
+        LargestNetwork(Curve(spec, space, data, device, reporter.record), data.metric),
+        SmallerParts(training, orders, reporter.tell),
         Words(
             "",
             f"Lower training.learning_rate (now {training.learning_rate:g}), clip gradients (training.clip_norm), or "
             "look for broken examples in the data.",
         ),
         orders,
-        progress=shop.reporter.progress,
-        begin=lambda done: shop.reporter.stage(Stage.TRAIN_SUPERNET, done),
+        progress=reporter.progress,
+        begin=lambda done: reporter.stage(Stage.TRAIN_SUPERNET, done),
     )
-    checkpoints = Checkpoints(shop.files, shop.settings, shop.reporter.tell)
-    return Driver(course, checkpoints, shop.reporter.tell).run(
-        lambda trainer: trainer.result, lambda supernet, steps: _finished(shop, data, supernet, steps)
-    )
+    return Driver(course, files.checkpoints(), reporter.tell).run(lambda trainer: trainer.result, store)
 
 
-def _finished(shop: Workshop, data: Dataset, supernet: Supernet, steps: int) -> Supernet:
-    """Store a supernet as a resource that is ready for searches, its weights rounded to what is shipped."""
-    supernet = rounded(supernet, shop.spec)
-    written = shop.files.write(f"supernets/{shop.job_id}.safetensors", own_tensors(supernet))
-    stored_supernets.record(shop, data, supernet, written, steps)
+def stored_supernet(reuse: str | None, files: JobFiles, reporter: Reporter) -> Artifact | None:
+    """The file of the supernet that a job need not train: its own, or the one that it reuses.
+
+    Args:
+        reuse: id of the supernet that it reuses.
+
+    Raises:
+        JobFailed: the supernet to reuse is gone.
+    """
+    if own := files.recorded("supernet"):
+        return own[0]
+    if reuse is None:
+        return None
+    row = reporter.supernet(reuse)
+    if row is None:
+        raise JobFailed(f"Supernet {reuse} is not there any more. GET /v1/supernets lists them.")
+    files.record("supernet", row.step, Written(row.path, row.sha256, row.size_bytes))
+    reporter.tell("info", f"Supernet {row.id} is reused: nothing is trained.")
+    return files.recorded("supernet")[0]
+
+
+def store_supernet(
+    supernet: Supernet, spec: JobSpec, data: Dataset, step: int, files: JobFiles, reporter: Reporter
+) -> Supernet:
+    """Store a trained supernet: its file, data, recipe, curve, and what its sub-networks score."""
+    written = files.write(f"supernets/{files.job_id}.safetensors", own_tensors(supernet))
+    row = TrainedSupernet(
+        id=files.job_id,
+        job_id=files.job_id,
+        name=spec.title,
+        recipe=spec.recipe.value,
+        space=supernet.space.name,
+        version=spec.version,
+        supernet=spec.supernet.model_dump(mode="json"),
+        data=spec.data.model_dump(mode="json"),
+        training=spec.training.model_dump(mode="json"),
+        curve=[point.data() for point in reporter.records(CurvePoint)],
+        metric=data.metric,
+        scores=sub_network_scores(spec, data, supernet),
+        step=step,
+        path=written.path,
+        sha256=written.sha256,
+        size_bytes=written.size_bytes,
+    )
+    reporter.trained(row)
+    files.record("supernet", step, written)
     return supernet
+
+
+def sub_network_scores(spec: JobSpec, data: Dataset, supernet: Supernet) -> Scores:
+    """Validation scores of the smallest and the largest network, and of some random ones."""
+    evaluator = make_evaluator(spec, supernet, data)
+    space, rng = supernet.space, derived_rng(spec.training.seed, "scores of a supernet", 0)
+    chosen = [space.smallest(), space.largest(), *(space.sample(rng) for _ in range(NUM_RANDOM))]
+    smallest, largest, *random = (evaluation.metrics[data.metric] for evaluation in evaluator.evaluate(chosen))
+    return {
+        "smallest": smallest,
+        "largest": largest,
+        "random": {"count": NUM_RANDOM, "mean": sum(random) / NUM_RANDOM, "min": min(random), "max": max(random)},
+    }
 
 
 class LargestNetwork:
@@ -116,8 +203,8 @@ class LargestNetwork:
 class SmallerParts:
     """Cuts batches into twice as many parts, once; the second time says what would fit."""
 
-    def __init__(self, training: TrainingSpec, device: torch.device, orders: Orders, tell: Tell) -> None:
-        self._training, self._device, self._orders, self._tell = training, device, orders, tell
+    def __init__(self, training: TrainingSpec, orders: Orders, tell: Tell) -> None:
+        self._training, self._device, self._orders, self._tell = training, orders.device, orders, tell
 
     def make(self, training: Trainer) -> None:
         """Halve the micro-batches.

@@ -9,7 +9,7 @@ import torch
 
 from job.spec import JobSpec
 from pipeline.artifacts import ArtifactStore
-from pipeline.job_files import JobFiles
+from pipeline.checkpoints import JobFiles
 from pipeline.reporter import Reporter
 from quantization.quantized_evaluator import QuantizedEvaluator
 from quantization.quantized_space import QuantizedSpace
@@ -54,7 +54,7 @@ class Workshop:
     @property
     def files(self) -> JobFiles:
         """The job's files."""
-        return JobFiles(self.job_id, self.reporter, self.artifacts)
+        return JobFiles(self.job_id, self.reporter, self.artifacts, self.settings)
 
 
 @dataclass(frozen=True, slots=True)

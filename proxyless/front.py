@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from job.spec import JobSpec
 from pipeline.front import Reference, as_measured, store_front
-from pipeline.workshop import Workshop
+from pipeline.reporter import Reporter
 from proxyless.expected_latency import Latencies
 from search.evaluation import Evaluation
 from search.metrics import ON_TARGET, Source
@@ -28,7 +29,9 @@ def cross_table(
     return rows
 
 
-def store_measured(shop: Workshop, found: Sequence[Evaluation], measured: Sequence[Measured]) -> None:
+def store_measured(
+    spec: JobSpec, found: Sequence[Evaluation], measured: Sequence[Measured], reporter: Reporter
+) -> None:
     """Store every network as a finalist, with what was measured of it, and the front of those that no other dominates.
 
     They are compared with the largest of them: no supernet was trained whose largest network could be.
@@ -40,7 +43,7 @@ def store_measured(shop: Workshop, found: Sequence[Evaluation], measured: Sequen
         JobFailed: no network meets the job's limits.
     """
     networks = {evaluation.architecture.id: evaluation for evaluation in found}
-    shop.reporter.stage(Stage.MEASURE_FINALISTS)
+    reporter.stage(Stage.MEASURE_FINALISTS)
     of_network = {one.architecture_id: one for one in measured}
     finalists = []
     for name, evaluation in networks.items():
@@ -48,7 +51,7 @@ def store_measured(shop: Workshop, found: Sequence[Evaluation], measured: Sequen
         on_target = {metric: value for metric, value in one.metrics.items() if metric in ON_TARGET}
         metrics = {**one.test, **on_target}
         finalist = Finalist(
-            job_id=shop.job_id,
+            job_id=reporter.job_id,
             architecture_id=name,
             position=None,
             metrics=metrics,
@@ -57,6 +60,6 @@ def store_measured(shop: Workshop, found: Sequence[Evaluation], measured: Sequen
             measurements=one.measurements,
         )
         finalists.append((as_measured(evaluation, finalist), finalist))
-        shop.reporter.finalist(finalist)
+        reporter.finalist(finalist)
     largest = max(networks.values(), key=lambda one: one.metrics["macs"])
-    store_front(shop, finalists, Reference(LARGEST_FOUND, largest))
+    store_front(spec, finalists, Reference(LARGEST_FOUND, largest), reporter)

@@ -14,12 +14,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from job.spec import JobSpec
-from pipeline.checkpoints import Checkpoints
 from pipeline.curve import Curve
 from pipeline.driver import Course, Driver, Judge, NoRoom, T, Words
 from pipeline.evaluating import row_of
-from pipeline.finalists import tested_networks
-from pipeline.hardware import Hardware
+from pipeline.finalists import Lab
+from pipeline.hardware import Hardware, Targets
 from pipeline.materials import fresh_supernet, make_trainer
 from pipeline.workshop import JobFailed, Workshop, make_evaluator
 from predictors.candidate_prices import price_candidates
@@ -91,11 +90,14 @@ def search_by_gradient(shop: Workshop, data: Dataset) -> None:
 
 class _GradientSearch:
     def __init__(self, shop: Workshop, data: Dataset) -> None:
-        self._shop, self._data, self._spec, self._files = shop, data, shop.spec, shop.files
+        self._data, self._spec, self._files, self._reporter = data, shop.spec, shop.files, shop.reporter
+        self._device = shop.device
         assert shop.spec.gradient is not None
         self._part = shop.spec.gradient
+        self._targets = Targets(shop.spec, shop.reporter, shop.artifacts, shop.settings)
         self._blocks: Blocks = blocks_of(shop.space)
-        self._space = separated(shop.space)
+        # Networks are of the first; in the second every path has weights of its own.
+        self._joined, self._space = shop.space, separated(shop.space)
         self._aims = aims_of(shop.spec)
         try:
             rest, self._held_out = carve(data.train, self._part.held_out_share, self._spec.training.seed, data.name)
@@ -109,50 +111,50 @@ class _GradientSearch:
         self._searched: Dataset = replace(data, train=rest)
 
     def run(self) -> None:
-        self._shop.reporter.stage(Stage.TRAIN_SUPERNET)
+        self._reporter.stage(Stage.TRAIN_SUPERNET)
         # Files are read first: a table that does not fit should not be found out after the warm-up.
         self._latencies([target for target in self._part.targets if isinstance(named_target(target), Path)])
         warm = self._warm_up()
-        self._shop.reporter.stage(Stage.MEASURE_HARDWARE)
+        self._reporter.stage(Stage.MEASURE_HARDWARE)
         latencies = self._latencies(self._part.targets)
-        hardware = measuring_of(self._shop)
-        done = len(self._shop.reporter.records(Measured))
-        self._shop.reporter.stage(Stage.SEARCH, done / len(self._aims))
+        hardware = measuring_of(self._targets, self._joined)
+        done = len(self._reporter.records(Measured))
+        self._reporter.stage(Stage.SEARCH, done / len(self._aims))
         found = self._networks(lambda aim: self._network(aim, latencies, warm, hardware))
-        self._shop.reporter.record(CrossTable(latency_ms=cross_table(self._blocks, found, latencies)))
-        store_measured(self._shop, found, self._shop.reporter.records(Measured))
+        self._reporter.record(CrossTable(latency_ms=cross_table(self._blocks, found, latencies)))
+        store_measured(self._spec, found, self._reporter.records(Measured), self._reporter)
         self._files.remove(self._files.recorded("warm-up"))
 
     def _networks(self, network: Callable[[Aim], Evaluation]) -> list[Evaluation]:
         """One network for every aim, or those that were finished when the job was stopped."""
-        found = self._shop.reporter.until_stopped(lambda: [network(aim) for aim in self._aims])
+        found = self._reporter.until_stopped(lambda: [network(aim) for aim in self._aims])
         if found is not None:
             return found
-        finished = {measured.run for measured in self._shop.reporter.records(Measured)}
+        finished = {measured.run for measured in self._reporter.records(Measured)}
         # A job can be stopped once a network is stored; killed just then, it has not said so yet.
         kept = [aim for aim in self._aims if aim.number in finished] or self._aims[:1]
-        self._shop.reporter.ended_early = f"Stopped by request after {len(kept)} of {len(self._aims)} networks."
+        self._reporter.ended_early = f"Stopped by request after {len(kept)} of {len(self._aims)} networks."
         for aim in self._aims:
             if aim not in kept:
                 for phase in ("s", "f"):
-                    self._checkpoints(f"{phase}{aim.number}").remove_all()
+                    self._files.checkpoints(f"{phase}{aim.number}").remove_all()
         return [network(aim) for aim in kept]
 
     # --- what the candidates cost -------------------------------------------------------------------
 
     def _latencies(self, targets: Sequence[str]) -> dict[str, Latencies]:
         """Prices of all candidates on these targets; those that are stored are not asked for again."""
-        known = {prices.target: prices for prices in self._shop.reporter.records(Prices)}
+        known = {prices.target: prices for prices in self._reporter.records(Prices)}
         for number, target in enumerate(targets):
             if target in known:
                 continue
             try:
-                table = table_of(self._shop, target, self._part_of(number, len(targets)))
-                priced = price_candidates(self._shop.space, table, self._blocks)
+                table = table_of(self._targets, target, self._joined, self._part_of(number, len(targets)))
+                priced = price_candidates(self._joined, table, self._blocks)
             except ValueError as error:
                 raise JobFailed(str(error)) from error
             known[target] = Prices(target=target, fixed_ms=priced.fixed_ms, blocks_ms=priced.blocks_ms)
-            self._shop.reporter.record(known[target])
+            self._reporter.record(known[target])
         found = {target: Latencies(target, known[target].fixed_ms, known[target].blocks_ms) for target in targets}
         for latencies in found.values():
             try:
@@ -164,7 +166,7 @@ class _GradientSearch:
     # --- warm-up ------------------------------------------------------------------------------------
 
     def _fresh(self) -> Supernet:
-        return fresh_supernet(self._spec, self._space, self._searched, self._shop.device)
+        return fresh_supernet(self._spec, self._space, self._searched, self._device)
 
     def _warm_up(self) -> Callable[[Supernet], None]:
         """Weights of all paths, trained with every path as likely; what loads them into a network."""
@@ -179,10 +181,10 @@ class _GradientSearch:
                 "warmup_epochs": min(self._spec.training.warmup_epochs, epochs / 2),
             }
             spec = self._spec.model_copy(update={"training": self._spec.training.model_copy(update=change)})
-            curve = Curve(spec, self._space, self._searched, self._shop.device, self._shop.reporter.record)
+            curve = Curve(spec, self._space, self._searched, self._device, self._reporter.record)
 
             def store(supernet: Supernet, steps: int) -> None:
-                path = f"checkpoints/{self._shop.job_id}/warm-up.safetensors"
+                path = f"checkpoints/{self._files.job_id}/warm-up.safetensors"
                 self._files.save("warm-up", path, own_tensors(supernet), steps)
 
             self._drive(
@@ -190,7 +192,7 @@ class _GradientSearch:
                 "the warm-up",
                 lambda: make_trainer(spec, self._fresh(), self._searched),
                 WarmUpPoints(curve),
-                self._shop.reporter.progress,
+                self._reporter.progress,
             ).run(lambda trainer: trainer.supernet, store)
         stored = self._files.recorded("warm-up")[0]
         tensors = self._files.load(stored)
@@ -205,13 +207,10 @@ class _GradientSearch:
             phase: a short word that its checkpoints carry.
             title: for people.
         """
-        room, words = NoRoom(title, self._shop.device), Words(title, ADVICE)
-        orders = Orders(ALONE, self._shop.device)
+        room, words = NoRoom(title, self._device), Words(title, ADVICE)
+        orders = Orders(ALONE, self._device)
         course = Course(fresh, judge, room, words, orders, progress)
-        return Driver(course, self._checkpoints(phase), self._shop.reporter.tell)
-
-    def _checkpoints(self, phase: str) -> Checkpoints:
-        return Checkpoints(self._files, self._shop.settings, self._shop.reporter.tell, phase)
+        return Driver(course, self._files.checkpoints(phase), self._reporter.tell)
 
     # --- one network --------------------------------------------------------------------------------
 
@@ -220,34 +219,34 @@ class _GradientSearch:
     ) -> Evaluation:
         """Search, derive, train alone, measure: whatever of it is not stored yet."""
         architecture = self._derived(aim, latencies[aim.target], warm)
-        known = self._shop.reporter.records(Measured)
+        known = self._reporter.records(Measured)
         measured = next((one for one in known if one.architecture_id == architecture.id), None)
         if measured is None:
             evaluator = self._trained(aim, architecture)
             measured = self._measured(aim, architecture, evaluator, hardware)
         # Where another aim led to the same network, it is trained and measured once, and is the result of both.
-        self._shop.reporter.record(measured.model_copy(update={"run": aim.number}))
-        self._shop.reporter.progress((aim.number + 1) / len(self._aims), force=True)
+        self._reporter.record(measured.model_copy(update={"run": aim.number}))
+        self._reporter.progress((aim.number + 1) / len(self._aims), force=True)
         return Evaluation(architecture, numbers(measured.metrics), measured.sources)
 
     def _part_of(self, number: int, count: int) -> Callable[[float], None]:
         """Progress of one of several equal parts of the stage."""
-        return lambda done: self._shop.reporter.progress((number + done) / count)
+        return lambda done: self._reporter.progress((number + done) / count)
 
     def _progress(self, aim: Aim, before: float, share: float) -> Callable[[float], None]:
-        return lambda done: self._shop.reporter.progress((aim.number + before + share * done) / len(self._aims))
+        return lambda done: self._reporter.progress((aim.number + before + share * done) / len(self._aims))
 
     def _derived(self, aim: Aim, latencies: Latencies, warm: Callable[[Supernet], None]) -> Architecture:
-        for derived in self._shop.reporter.records(Derived):
+        for derived in self._reporter.records(Derived):
             if derived.run == aim.number:
-                return self._shop.space.architecture(**derived.values)
-        points = SearchPoints(self._shop.reporter, aim.number, self._spec, self._searched, latencies)
+                return self._joined.architecture(**derived.values)
+        points = SearchPoints(self._reporter, aim.number, self._spec, self._searched, latencies)
 
         def store(parameters: ArchitectureParameters, _steps: int) -> Architecture:
             p = parameters.probabilities()
             path = most_likely(p) if aim.budget_ms is None else most_likely_within(p, latencies, aim.budget_ms)
             architecture = parameters.architecture(path)
-            self._shop.reporter.record(
+            self._reporter.record(
                 Derived(
                     run=aim.number,
                     target=aim.target,
@@ -313,15 +312,15 @@ class _GradientSearch:
 
     def _trained(self, aim: Aim, architecture: Architecture) -> Evaluator:
         """The derived network, trained from scratch on all training examples."""
-        space = alone(self._shop.space, architecture)
+        space = alone(self._joined, architecture)
         final = self._part.final
         options = {**final.options, "architecture": ",".join(map(str, architecture.genes))}
         training = final.model_copy(update={"options": options, "seed": self._spec.training.seed})
         spec = self._spec.model_copy(update={"training": training})
-        path = f"networks/{self._shop.job_id}/{architecture.id}.safetensors"
+        path = f"networks/{self._files.job_id}/{architecture.id}.safetensors"
         for stored in self._files.recorded("network"):
             if stored.path == path:
-                supernet = Supernet(space).to(self._shop.device)
+                supernet = Supernet(space).to(self._device)
                 load_tensors(supernet, self._files.load(stored))
                 return make_evaluator(spec, supernet, self._data, delivered=True)
 
@@ -332,8 +331,8 @@ class _GradientSearch:
         trained = self._drive(
             f"f{aim.number}",
             f"the training of {aim.title}",
-            lambda: make_trainer(spec, fresh_supernet(spec, space, self._data, self._shop.device), self._data),
-            TrainingPoints(self._shop.reporter, aim.number, final.epochs),
+            lambda: make_trainer(spec, fresh_supernet(spec, space, self._data, self._device), self._data),
+            TrainingPoints(self._reporter, aim.number, final.epochs),
             self._progress(aim, SEARCH_SHARE, TRAIN_SHARE),
         ).run(lambda trainer: trainer.result, store)
         return make_evaluator(spec, trained, self._data, delivered=True)
@@ -342,13 +341,13 @@ class _GradientSearch:
         """Scores on validation and test examples, and latency on the device of the job's objectives."""
         began = time.monotonic()
         (evaluation,) = evaluator.evaluate([architecture])
-        space, listen = self._shop.space, self._shop.reporter.listen
-        (tested,) = tested_networks(evaluator, [architecture], space, hardware, self._spec, listen, (), {}, None)
+        listen = self._reporter.listen
+        (tested,) = Lab(self._spec, evaluator, evaluator, hardware).tested([architecture], listen)
         on_target, how = tested.metrics, tested.sources
         if not on_target and hardware.metrics:
             on_target, how = hardware.scores(architecture, listen)
         metrics, sources = {**evaluation.metrics, **on_target}, {**evaluation.sources, **how}
-        self._shop.reporter.evaluation(row_of(Evaluation(architecture, metrics, sources), time.monotonic() - began))
+        self._reporter.evaluation(row_of(Evaluation(architecture, metrics, sources), time.monotonic() - began))
         return Measured(
             run=aim.number,
             architecture_id=architecture.id,

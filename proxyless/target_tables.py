@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.hardware import Hardware, Meter, target_of_name
+from pipeline.hardware import Hardware, Meter, Targets
 from pipeline.traced_layers import layers_of
-from pipeline.workshop import JobFailed, Workshop
+from pipeline.workshop import JobFailed
 from predictors.instrument import Unmeasurable
 from predictors.latency_fit import Fitted
 from predictors.layer_tables import corrected_table
@@ -23,8 +23,8 @@ from supernet.randomness import derived_rng
 CORRECTING = 10
 
 
-def table_of(shop: Workshop, target: str, progress: Callable[[float], None]) -> LatencyTable:
-    """The table of a target with every layer of the job's space.
+def table_of(targets: Targets, target: str, space: SearchSpace, progress: Callable[[float], None]) -> LatencyTable:
+    """The table of a target with every layer of a space.
 
     Raises:
         JobFailed: there is no such target, it cannot measure the space, or the file cannot be read.
@@ -37,10 +37,10 @@ def table_of(shop: Workshop, target: str, progress: Callable[[float], None]) -> 
             return read_named_table(named)
         except OSError as error:
             raise JobFailed(f"The latency table {target!r} cannot be read: {error.strerror}.") from error
-    gives = target_of_name(shop, target)
+    gives = targets.named(target)
     if isinstance(gives, LatencyTable):
         return gives
-    space, hardware = shop.space, shop.spec.hardware
+    hardware = targets.spec.hardware
     try:
         layers = layers_of(space, hardware.max_layers)
         networks = correcting_networks(space)
@@ -56,13 +56,13 @@ def correcting_networks(space: SearchSpace) -> list[Architecture]:
     return list({one.id: one for one in drawn}.values())
 
 
-def measuring_of(shop: Workshop) -> Hardware:
+def measuring_of(targets: Targets, space: SearchSpace) -> Hardware:
     """How the metrics of the job's objectives are obtained: every network is measured, or priced by a table."""
-    if shop.spec.target is None:
+    spec = targets.spec
+    if spec.target is None:
         return Hardware()
-    metrics = shop.spec.metrics_on_target
-    gives = target_of_name(shop, shop.spec.target)
+    gives = targets.named(spec.target)
     if not isinstance(gives, LatencyTable):
-        return Hardware(metrics, {}, Meter(shop.spec.target, shop.searched, gives, shop.spec.hardware.seconds))
-    priced = Fitted(lambda one: gives.price(shop.space.layers(one)), margin=0.0, report={"kind": "uploaded table"})
-    return Hardware(metrics, {"latency_ms": priced})
+        return Hardware(spec.metrics_on_target, {}, Meter(spec.target, space, gives, spec.hardware.seconds))
+    priced = Fitted(lambda one: gives.price(space.layers(one)), margin=0.0, report={"kind": "uploaded table"})
+    return Hardware(spec.metrics_on_target, {"latency_ms": priced})

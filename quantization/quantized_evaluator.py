@@ -69,6 +69,11 @@ class QuantizedEvaluator(Evaluator):
         self._statistics = SharedStatistics()
         self._networks: OrderedDict[str, QuantizableNetwork] = OrderedDict()
 
+    @property
+    def space(self) -> QuantizedSpace:
+        """Space of the architectures that are scored: networks with policies."""
+        return self.policies
+
     def quantizable(self, network: Architecture) -> QuantizableNetwork:
         """A network of the supernet, calibrated and ready for any policy.
 
@@ -90,8 +95,7 @@ class QuantizedEvaluator(Evaluator):
 
     def examples(self) -> Iterator[Inputs]:
         """The training examples that activations are calibrated on, in batches; the same every time."""
-        device = next(self.supernet.parameters()).device
-        for batch in self._examples.batches(CALIBRATION_BATCH, device):
+        for batch in self._examples.batches(CALIBRATION_BATCH, self.supernet.device):
             yield batch.inputs
 
     def network(self, architecture: Architecture, *, shares: bool = False) -> Network:

@@ -82,7 +82,7 @@ class Orders:
     """
 
     def __init__(self, group: Group, device: torch.device) -> None:
-        self.group, self._device = group, device
+        self.group, self.device = group, device
 
     def step(self) -> None:
         """Do the next step."""
@@ -122,7 +122,7 @@ class Orders:
             self.group.broadcast(self._message(what, number, rate_factor))
 
     def _message(self, *values: float) -> Tensor:
-        return torch.tensor(values or (0.0, 0.0, 0.0), dtype=torch.float64, device=self._device)
+        return torch.tensor(values or (0.0, 0.0, 0.0), dtype=torch.float64, device=self.device)
 
 
 def _buckets(gradients: list[Tensor]) -> Iterator[list[Tensor]]:

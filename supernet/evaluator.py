@@ -11,6 +11,7 @@ from predictors.cost import costs
 from search.evaluation import Evaluation
 from search.metrics import METRICS
 from search_space.architecture import Architecture
+from search_space.space import SearchSpace
 from supernet.augment import Augmentation
 from supernet.data import Dataset
 from supernet.data.dataset import Batch, Split
@@ -62,9 +63,13 @@ class Evaluator:
         elif len(calibration) > calibration_images:
             calibration = calibration.take(torch.arange(calibration_images, device=calibration.y.device))
         images = Augmentation(calibration, augment or AugmentationOptions(), seed, CALIBRATION)
-        device = next(supernet.parameters()).device
-        self._labelled = _of_every_class(data.train, seed, device) if aligned else None
+        self._labelled = _of_every_class(data.train, seed, supernet.device) if aligned else None
         self._examiner = Examiner(supernet, exams or [SplitExam(data.validation)], images, full)
+
+    @property
+    def space(self) -> SearchSpace:
+        """Space of the architectures that are scored."""
+        return self.supernet.space
 
     def network(self, architecture: Architecture, *, shares: bool = False) -> Network:
         """The architecture as a plain network with its own weights and statistics, ready for use.

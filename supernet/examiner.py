@@ -52,7 +52,7 @@ class Examiner:
     @property
     def device(self) -> torch.device:
         """Where the supernet is."""
-        return next(self.supernet.parameters()).device
+        return self.supernet.device
 
     def network(self, architecture: Architecture, *, shares: bool = False) -> Network:
         """The architecture as a plain network with its own weights and statistics, ready for use.

@@ -96,6 +96,11 @@ class Supernet(nn.Module):
         self.slots = nn.ModuleDict({name: Slot(spec) for name, spec in capacity.items()})
         _tie({name: self.slot(name).block for name in capacity}, capacity)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
     def forward(self, inputs: Tensor | Inputs, architecture: Architecture, mask_BT: Tensor | None = None) -> Tensor:
         """Logits of one sub-network, computed on slices of the shared weights.
 

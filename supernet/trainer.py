@@ -148,7 +148,7 @@ class Trainer:
     @property
     def device(self) -> torch.device:
         """The supernet's device."""
-        return next(self.supernet.parameters()).device
+        return self.supernet.device
 
     def step(self) -> dict[str, float]:
         """Do the next step; return the losses of its members and the learning rate.

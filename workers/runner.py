@@ -207,7 +207,7 @@ def run_helper(database: Database, settings: Settings, job_id: str, _epoch: int)
     load_tensors(supernet, store.load(file.path, file.sha256))
     evaluator = make_evaluator(spec, supernet, data, exams_of(spec, space, data, settings.tasks_dir))
     owner = f"{worker_name()}/{os.getpid()}"
-    help_out(database, job_id, Share(database, settings, job_id, spec.space(), evaluator, owner))
+    help_out(database, job_id, Share(database, settings, job_id, evaluator, owner))
 
 
 def run_export(database: Database, settings: Settings, export_id: str, epoch: int) -> None:

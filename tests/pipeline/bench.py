@@ -12,13 +12,21 @@ import torch
 
 from job.resolve import resolve
 from job.spec import JobSpec
+from pipeline import samples, stages, training
 from pipeline.artifacts import ArtifactStore
+from pipeline.hardware import Hardware
 from pipeline.reporter import Interrupted, Reporter
+from pipeline.shared_search import evaluate_of
 from pipeline.workshop import Workshop
+from search.evaluation import Evaluation
 from service.settings import Settings
 from service.store import queries
 from service.store.models import Artifact, EvaluationRow, Finalist, TrainedSupernet
 from service.store.records import FrontRecord, R, Record, parsed
+from supernet.data import Dataset
+from supernet.distributed import Orders
+from supernet.evaluator import Evaluator
+from supernet.network import Supernet
 
 
 class MemoryReporter:
@@ -30,6 +38,7 @@ class MemoryReporter:
     """
 
     def __init__(self, interrupt_at: int | None = None, stop_at: int | None = None) -> None:
+        self.job_id = "job"
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.stored: dict[tuple[str, str], dict[str, Any]] = {}
         self.rows: list[Artifact] = []
@@ -162,7 +171,25 @@ def workshop(folder: Path, reporter: MemoryReporter, job_id: str = "job", **part
     spec = resolve(JobSpec.model_validate(parts))
     settings = Settings(data_dir=folder, database_url=None, redis_url=None, checkpoint_seconds=0)
     artifacts = ArtifactStore(folder / "artifacts")
+    reporter.job_id = job_id
     return Workshop(job_id, spec, spec.supernet.space(), reporter, artifacts, settings, torch.device("cpu"))  # type: ignore[arg-type]
+
+
+def train_supernet(shop: Workshop, data: Dataset) -> Supernet:
+    """The stage that trains, of a workshop."""
+    orders = Orders(shop.group, shop.device)
+    return training.train_supernet(shop.spec, shop.space, data, orders, shop.files, shop.reporter)
+
+
+def search(shop: Workshop, evaluator: Evaluator, hardware: Hardware) -> list[Evaluation]:
+    """The stage that searches, of a workshop."""
+    evaluate = evaluate_of(evaluator, shop.spec.search.helpers, shop.reporter, shop.settings)
+    return stages.search(shop.spec, evaluator, hardware, evaluate, shop.reporter)
+
+
+def keep(shop: Workshop, data: Dataset) -> None:
+    """Keep what exports need of a workshop's data."""
+    samples.keep(shop.spec, shop.space, data, samples.described(data), shop.files, shop.reporter)
 
 
 def heard(reporter: Reporter, kind: str) -> list[dict[str, Any]]:

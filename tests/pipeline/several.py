@@ -18,13 +18,12 @@ from torch.distributed.tensor import DTensor
 from pipeline.artifacts import ArtifactStore
 from pipeline.materials import fresh_supernet, make_trainer, prepare_data
 from pipeline.replica import obey
-from pipeline.training import train_supernet
 from service.store.models import Artifact
 from supernet.distributed import Group, Orders, join
 from supernet.flat import own_tensors
 from supernet.methods.bignas.method import BigNAS
 from supernet.trainer import Trainer
-from tests.pipeline.bench import MemoryReporter, workshop
+from tests.pipeline.bench import MemoryReporter, train_supernet, workshop
 
 TEXT = "To be, or not to be, that is the question.\n" * 40
 DIGITS: dict[str, Any] = {"training": {"epochs": 2, "batch_size": 256, "processes": 2, "options": {"num_random": 1}}}

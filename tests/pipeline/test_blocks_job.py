@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from job.spec import JobSpec
-from pipeline import stages as pipeline
 from pipeline.hardware import Hardware
 from pipeline.reporter import Interrupted
 from search.blocks.parts import Blocks
 from service import solving
 from service.store.models import JobEvent, JobState
 from service.store.records import BlockScores
+from tests.pipeline.bench import search
 from tests.pipeline.llama_bench import evaluator_of, llama_spec, text_file
 from tests.pipeline.test_sharing import claimed, running
 
@@ -43,7 +43,7 @@ def spec(tmp_path) -> JobSpec:
 
 def test_every_alternative_is_scored_and_any_limit_is_answered_from_the_record(database, settings, spec) -> None:
     shop, evaluator = running(database, settings, spec), evaluator_of(spec)
-    done = pipeline.search(shop, evaluator, Hardware())
+    done = search(shop, evaluator, Hardware())
     space = shop.space
     blocks = Blocks(space)
     assert [len(block.alternatives) for block in blocks.blocks] == [6, 6, 6]
@@ -81,7 +81,7 @@ def told(shop) -> list[str]:
 @pytest.mark.thorough
 def test_a_search_that_was_interrupted_goes_on_and_keeps_the_same_scores(database, settings, spec) -> None:
     whole = running(database, settings, spec)
-    right = pipeline.search(whole, evaluator_of(spec), Hardware())
+    right = search(whole, evaluator_of(spec), Hardware())
     shop, evaluator = running(database, settings, spec), evaluator_of(spec)
     real, left = evaluator.evaluate, [20]
 
@@ -93,17 +93,17 @@ def test_a_search_that_was_interrupted_goes_on_and_keeps_the_same_scores(databas
 
     evaluator.evaluate = some  # type: ignore[method-assign]
     with pytest.raises(Interrupted):
-        pipeline.search(shop, evaluator, Hardware())
+        search(shop, evaluator, Hardware())
     assert not shop.reporter.records(BlockScores)
     again = claimed(database, settings, spec, shop.job_id)
-    assert pipeline.search(again, evaluator_of(spec), Hardware()) == right
+    assert search(again, evaluator_of(spec), Hardware()) == right
     assert again.reporter.records(BlockScores) == whole.reporter.records(BlockScores)
 
 
 @pytest.mark.thorough
 def test_what_is_evaluated_is_said_beside_what_is_predicted(database, settings, spec) -> None:
     shop = running(database, settings, spec)
-    pipeline.search(shop, evaluator_of(spec), Hardware())
+    search(shop, evaluator_of(spec), Hardware())
     with database.transaction() as session:
         answer = solving.solve_for(session, shop.job_id, {}, "kl_divergence")
     (one,) = answer.solutions

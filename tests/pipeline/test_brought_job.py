@@ -12,7 +12,7 @@ from job.resolve import resolve
 from job.spec import JobSpec
 from pipeline.check import check
 from pipeline.materials import fresh_supernet, make_trainer, prepare_data
-from tests.pipeline.bench import MemoryReporter, workshop
+from tests.pipeline.bench import MemoryReporter
 from tests.supernet.checkpoints import save
 from tests.supernet.published_cnns import written
 from tests.tiers import mostly_thorough
@@ -66,7 +66,7 @@ def test_a_checkpoint_is_checked_ordered_and_trained(name, tmp_path):
     family, kind, config = KINDS[name]
     save(kind, config, tmp_path / "ck")
     spec = resolve(JobSpec.model_validate(job(family, tmp_path)))
-    check(workshop(tmp_path, MemoryReporter(), **spec.model_dump(mode="json")))
+    check(spec, spec.supernet.space(), MemoryReporter())
     space = spec.supernet.space()
     data = prepare_data(spec, space, CPU)
     supernet = fresh_supernet(spec, space, data, CPU)
@@ -88,7 +88,7 @@ def test_so_are_weights_of_torchvision_with_widths_of_stages(tmp_path):
     wanted = job("mobilenet", tmp_path)
     wanted["supernet"]["choices"] = {"stage*_width": [8, 16], "stage*_hidden": [8, 16]}
     spec = resolve(JobSpec.model_validate(wanted))
-    check(workshop(tmp_path, MemoryReporter(), **spec.model_dump(mode="json")))
+    check(spec, spec.supernet.space(), MemoryReporter())
     space = spec.supernet.space()
     assert {"stage1_width", "stage5_width"} <= set(space.smallest().values)
     data = prepare_data(spec, space, CPU)

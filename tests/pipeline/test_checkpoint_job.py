@@ -20,7 +20,7 @@ from pipeline.workshop import JobFailed
 from supernet.data.text import class_names
 from supernet.evaluate import accuracy
 from supernet.network import extract
-from tests.pipeline.bench import MemoryReporter, workshop
+from tests.pipeline.bench import MemoryReporter
 from tests.supernet.checkpoints import save
 from tests.tiers import mostly_thorough
 
@@ -84,9 +84,9 @@ def largest(spec: JobSpec):
     return extract(supernet, space.largest()).eval(), data
 
 
-def checked(folder: Path, spec: JobSpec) -> MemoryReporter:
+def checked(spec: JobSpec) -> MemoryReporter:
     reporter = MemoryReporter()
-    check(workshop(folder, reporter, **spec.model_dump(mode="json")))
+    check(spec, spec.supernet.space(), reporter)
     return reporter
 
 
@@ -111,7 +111,7 @@ def test_classes_have_the_numbers_of_the_checkpoint(names, labels, tmp_path):
     assert accuracy(network, data.train) == accuracy(network, data.test) == 1.0
     first = next(iter(labels.values()))
     assert data.preprocessing["labels"][0] == first
-    assert any("numbers" in text for text in checked(tmp_path, spec).messages)
+    assert any("numbers" in text for text in checked(spec).messages)
 
 
 UNMATCHED = [
@@ -126,7 +126,7 @@ UNMATCHED = [
 @pytest.mark.parametrize(("names", "labels"), mostly_thorough(UNMATCHED, UNMATCHED[2]))
 def test_classes_that_cannot_be_matched_are_refused_untrained_and_said_otherwise(names, labels, tmp_path):
     checkpoint, path = bert(tmp_path / "ck", names), texts(tmp_path, labels)
-    for work in (lambda spec: checked(tmp_path, spec), largest):
+    for work in (lambda spec: checked(spec), largest):
         with pytest.raises(JobFailed, match=r"cannot be matched.*epochs is 0.*supernet.labels"):
             work(text_spec(checkpoint, path))
     _, data = largest(text_spec(checkpoint, path, epochs=1))
@@ -265,7 +265,7 @@ def test_a_checkpoints_preprocessing_excludes_a_size_of_ones_own(tmp_path):
 
 def test_a_checkpoint_without_its_preprocessing_says_so(tmp_path):
     spec = vit_spec(vit(tmp_path / "ck", None), pictures(tmp_path / "set"))
-    assert "has no preprocessor_config.json" in checked(tmp_path, spec).messages[0]
+    assert "has no preprocessor_config.json" in checked(spec).messages[0]
     _, data = largest(spec)
     assert data.preprocessing["mean"] != pytest.approx([127.5])
 
@@ -297,7 +297,7 @@ def test_preprocessing_that_cannot_be_honoured_is_refused_at_submission(change, 
 def test_what_is_fresh_and_what_is_dropped_is_said(tmp_path):
     checkpoint, path = bert(tmp_path / "ck", ("c", "b", "a")), texts(tmp_path, {"good": "y", "bad": "x"})
     spec = text_spec(checkpoint, path, 1, classes=2)
-    said = checked(tmp_path, spec).messages
+    said = checked(spec).messages
     assert any("lacks classifier.bias, classifier.weight: " in text for text in said)
     assert any(text == "Not used of the checkpoint: classifier.bias, classifier.weight." for text in said)
     own = text_spec(bert(tmp_path / "own", ("y", "x")), path)
@@ -310,10 +310,10 @@ def test_a_fresh_classifier_is_not_scored_untrained(tmp_path):
         text_spec(checkpoint, tmp_path / "lab.tsv", classes=2)
 
 
-def failed(folder: Path, spec: JobSpec, message: str) -> None:
+def failed(spec: JobSpec, message: str) -> None:
     reporter = MemoryReporter()
     with pytest.raises(JobFailed, match=message):
-        check(workshop(folder, reporter, **spec.model_dump(mode="json")))
+        check(spec, spec.supernet.space(), reporter)
     assert reporter.events("stage") == [{"stage": "check", "done": 0.0}]
 
 
@@ -321,21 +321,21 @@ def test_what_is_known_at_the_start_fails_in_the_first_stage(tmp_path, monkeypat
     monkeypatch.setattr("supernet.data.text.Split", None)  # whoever tokenizes would need it
     checkpoint, path = bert(tmp_path / "ck", ("pos", "neg")), texts(tmp_path, {"good": "pos", "bad": "neg"})
     data = {"source": "labelled_text", "path": str(path)}
-    failed(tmp_path, spec_of(checkpoint, {**data, "length": 65}, "bert", 1), "65 tokens at a time, but .* 64 positions")
+    failed(spec_of(checkpoint, {**data, "length": 65}, "bert", 1), "65 tokens at a time, but .* 64 positions")
     gone = {**data, "length": 16, "tokenizer": str(tmp_path / "none")}
-    failed(tmp_path, spec_of(checkpoint, gone, "bert", 1), "no tokenizer can be loaded")
+    failed(spec_of(checkpoint, gone, "bert", 1), "no tokenizer can be loaded")
     three = texts(tmp_path, {"good": "pos", "bad": "neg", "odd": "other"})
-    failed(tmp_path, text_spec(checkpoint, three, 1), r"has 2 classes, but .* gives 3 \(neg, other, pos\)")
+    failed(text_spec(checkpoint, three, 1), r"has 2 classes, but .* gives 3 \(neg, other, pos\)")
     small = bert(tmp_path / "small", (), vocab_size=200)
-    failed(tmp_path, text_spec(small, path, 1), "its token ids go up to 255")
+    failed(text_spec(small, path, 1), "its token ids go up to 255")
     large = bert(tmp_path / "large", (), vocab_size=2000)
-    failed(tmp_path, text_spec(large, path, 1), "has 256 tokens, but the checkpoint was trained with 2000")
+    failed(text_spec(large, path, 1), "has 256 tokens, but the checkpoint was trained with 2000")
     bare = bert(tmp_path / "bare", ("pos", "neg"))
     config = json.loads((bare / "config.json").read_text())
     (bare / "config.json").write_text(json.dumps({**config, "architectures": ["BertModel"]}))
     tensors = load_file(bare / "model.safetensors")
     save_file({name: value for name, value in tensors.items() if "classifier" not in name}, bare / "model.safetensors")
-    failed(tmp_path, text_spec(bare, path, 1), "no classes: set supernet.classes to 3")
+    failed(text_spec(bare, path, 1), "no classes: set supernet.classes to 3")
 
 
 def test_a_damaged_weight_fails_in_the_first_stage(tmp_path):
@@ -343,24 +343,24 @@ def test_a_damaged_weight_fails_in_the_first_stage(tmp_path):
     tensors = load_file(checkpoint / "model.safetensors")
     tensors["bert.pooler.dense.weight"][0, 0] = float("inf")
     save_file(tensors, checkpoint / "model.safetensors")
-    failed(tmp_path, text_spec(checkpoint, path), "Tensor 'bert.pooler.dense.weight' of .* holds infinity")
+    failed(text_spec(checkpoint, path), "Tensor 'bert.pooler.dense.weight' of .* holds infinity")
 
 
 def test_a_folder_that_changed_since_is_refused(tmp_path):
     checkpoint, path = bert(tmp_path / "ck", ("pos", "neg")), texts(tmp_path, {"good": "pos", "bad": "neg"})
     spec = text_spec(checkpoint, path)
     bert(tmp_path / "ck", ("neg", "pos"))
-    failed(tmp_path, spec, "has another config.json than when the job was submitted")
+    failed(spec, "has another config.json than when the job was submitted")
 
 
 def test_a_source_that_does_not_tell_its_classes_is_not_read_twice(tmp_path, monkeypatch):
     checkpoint, path = bert(tmp_path / "ck", ("pos", "neg")), texts(tmp_path, {"good": "a", "bad": "b", "odd": "c"})
     spec = text_spec(checkpoint, path, 1)
     with pytest.raises(JobFailed, match="gives 3"):
-        checked(tmp_path, spec)
+        checked(spec)
     monkeypatch.setattr(type(spec.data), "tells_classes", False)
     monkeypatch.setattr("pipeline.check.load_dataset", lambda *_: pytest.fail("it was read"))
-    checked(tmp_path, spec)
+    checked(spec)
 
 
 def test_files_that_are_not_open_are_refused_before_any_is_read(tmp_path, monkeypatch):
@@ -371,6 +371,6 @@ def test_files_that_are_not_open_are_refused_before_any_is_read(tmp_path, monkey
     monkeypatch.setattr("pipeline.check.read_checkpoints", lambda _: pytest.fail("it was read"))
     token = POLICY.set(PathPolicy((tmp_path.resolve(),)))
     try:
-        failed(tmp_path, spec, "leads out of what is open")
+        failed(spec, "leads out of what is open")
     finally:
         POLICY.reset(token)

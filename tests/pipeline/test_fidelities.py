@@ -16,7 +16,6 @@ from pipeline.exams import exams_of, held_out_exams_of
 from pipeline.healing import Healer
 from pipeline.materials import prepare_data
 from pipeline.reporter import Interrupted
-from pipeline.training import train_supernet
 from pipeline.workshop import Workshop
 from service.store.records import (
     FidelityReport,
@@ -28,7 +27,7 @@ from service.store.records import (
     HealingPoint,
 )
 from supernet.trainer import NonFiniteLoss
-from tests.pipeline.bench import MemoryReporter
+from tests.pipeline.bench import MemoryReporter, train_supernet
 from tests.pipeline.llama_bench import llama_spec
 from tests.pipeline.test_healing import CPU, _Millisecond, _shop, one_thread, words_file
 from tests.tiers import mostly_thorough

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from job.resolve import resolve
 from job.spec import JobSpec
 from pipeline import finalists, front
+from pipeline.finalists import Lab
 from pipeline.front import measure_front
 from pipeline.hardware import Hardware
 from pipeline.workshop import JobFailed, Workshop
@@ -63,7 +64,13 @@ class World:
             Evaluation(one.architecture, one.metrics, {name: SOURCES[name] for name in one.metrics}) for one in found
         ]
 
-    def tested(self, _evaluator: Any, architectures: list[Architecture], *_rest: Any) -> list[finalists.Tested]:
+    @property
+    def lab(self) -> Lab:
+        """The world, which is all that is asked of a lab and its evaluators."""
+        self.spec, self.space, self.searching, self.delivering = self.shop.spec, self.shop.space, self, self
+        return cast(Lab, self)
+
+    def tested(self, architectures: list[Architecture], *_rest: Any) -> list[finalists.Tested]:
         self.asked += [one.id for one in architectures]
         return [self._tested(one) for one in architectures]
 
@@ -75,15 +82,13 @@ class World:
         return finalists.Tested({"test_accuracy": self.accuracy[one.id] - 0.01}, metrics, how, ends, [])
 
 
-def world(folder: Path, monkeypatch: pytest.MonkeyPatch, limit: float | None, **given: Any) -> World:
+def world(folder: Path, limit: float | None, **given: Any) -> World:
     objectives = [{"metric": "accuracy"}, {"metric": "latency_ms", "limit": limit}]
-    found = World(workshop(folder, MemoryReporter(), objectives=objectives), **given)
-    monkeypatch.setattr(front, "tested_networks", found.tested)
-    return found
+    return World(workshop(folder, MemoryReporter(), objectives=objectives), **given)
 
 
 def record_of(found: World) -> FrontRecord:
-    measure_front(found.shop, found, found, list(map(found.evaluation, found.networks)), found.hardware)  # type: ignore[arg-type]
+    measure_front(found.lab, list(map(found.evaluation, found.networks)), found.shop.reporter)
     (record,) = found.shop.reporter.records(FrontRecord)
     return record
 
@@ -94,8 +99,8 @@ def dominates(found: World, one: str, other: str) -> bool:
 
 
 @pytest.mark.parametrize("seed", mostly_thorough(range(4), 0))
-def test_networks_are_measured_until_the_front_is_stable(tmp_path, monkeypatch, seed: int) -> None:
-    found = world(tmp_path, monkeypatch, 4.0, seed=seed)
+def test_networks_are_measured_until_the_front_is_stable(tmp_path, seed: int) -> None:
+    found = world(tmp_path, 4.0, seed=seed)
     record = record_of(found)
     ids = [point.architecture_id for point in record.points]
     assert record.stable
@@ -130,8 +135,8 @@ def test_a_wide_interval_of_the_best_perplexity_is_said(high: float, warnings: i
     assert all("perplexity of the best network" in text for text in said)
 
 
-def test_what_breaks_a_limit_as_measured_is_beside_the_front_with_by_how_much(tmp_path, monkeypatch) -> None:
-    found = world(tmp_path, monkeypatch, 3.0)
+def test_what_breaks_a_limit_as_measured_is_beside_the_front_with_by_how_much(tmp_path) -> None:
+    found = world(tmp_path, 3.0)
     record = record_of(found)
     assert record.beyond
     for one in record.beyond:
@@ -147,8 +152,8 @@ def test_what_breaks_a_limit_as_measured_is_beside_the_front_with_by_how_much(tm
     assert finalist.position is None
 
 
-def test_predictions_beside_measured_numbers_are_those_of_the_other_networks(tmp_path, monkeypatch) -> None:
-    found = world(tmp_path, monkeypatch, None)
+def test_predictions_beside_measured_numbers_are_those_of_the_other_networks(tmp_path) -> None:
+    found = world(tmp_path, None)
     record = record_of(found)
     (error,) = record.predictions
     assert error.networks == len(found.asked)
@@ -158,8 +163,8 @@ def test_predictions_beside_measured_numbers_are_those_of_the_other_networks(tmp
     assert abs(float(np.mean(off))) < 0.02
 
 
-def test_the_reference_is_always_there(tmp_path, monkeypatch) -> None:
-    found = world(tmp_path, monkeypatch, 3.0)
+def test_the_reference_is_always_there(tmp_path) -> None:
+    found = world(tmp_path, 3.0)
     record = record_of(found)
     assert record.reference is not None
     assert (record.reference.name, record.reference.architecture_id) == ("largest network", found.largest.id)
@@ -170,23 +175,23 @@ def test_the_reference_is_always_there(tmp_path, monkeypatch) -> None:
     assert (row.number, row.metrics["latency_ms"]) == (0, found.predicted[found.largest.id])
 
 
-def test_a_front_that_nothing_keeps_fails_with_the_nearest(tmp_path, monkeypatch) -> None:
-    found = world(tmp_path, monkeypatch, 1.05, noise=0.08)
+def test_a_front_that_nothing_keeps_fails_with_the_nearest(tmp_path) -> None:
+    found = world(tmp_path, 1.05, noise=0.08)
     with pytest.raises(JobFailed, match=r"networks that were measured keeps the limits as measured. The nearest is"):
         record_of(found)
     (record,) = found.shop.reporter.records(FrontRecord)
     assert record.points == ()
     assert record.beyond
-    hopeless = world(tmp_path, monkeypatch, 0.01)
+    hopeless = world(tmp_path, 0.01)
     with pytest.raises(JobFailed, match=r"None of \d+ architectures meets the limits \(latency_ms 0.01\)"):
         record_of(hopeless)
     assert hopeless.asked == []
 
 
-def test_a_killed_stage_goes_on_with_what_is_measured(tmp_path, monkeypatch) -> None:
-    undisturbed = world(tmp_path, monkeypatch, 4.0)
+def test_a_killed_stage_goes_on_with_what_is_measured(tmp_path) -> None:
+    undisturbed = world(tmp_path, 4.0)
     expected = record_of(undisturbed)
-    found = world(tmp_path, monkeypatch, 4.0)
+    found = world(tmp_path, 4.0)
     found.shop.reporter.interrupt_at = 1  # type: ignore[attr-defined]
     with pytest.raises(Exception, match="pausing"):
         record_of(found)
@@ -195,17 +200,17 @@ def test_a_killed_stage_goes_on_with_what_is_measured(tmp_path, monkeypatch) -> 
     assert len(found.asked) == len(set(found.asked))
 
 
-def test_without_predictions_the_front_of_the_search_is_measured_and_no_more(tmp_path, monkeypatch) -> None:
+def test_without_predictions_the_front_of_the_search_is_measured_and_no_more(tmp_path) -> None:
     shop = workshop(tmp_path, MemoryReporter(), objectives=[{"metric": "accuracy"}, {"metric": "macs"}])
     found = World(shop)
-    monkeypatch.setattr(front, "tested_networks", found.tested)
 
     def exact(one: Architecture) -> Evaluation:
         metrics = {"accuracy": found.accuracy[one.id], "macs": found.predicted[one.id], "size_bytes": 1.0}
         return Evaluation(one, metrics, Source.ANALYTIC)
 
     found.evaluate = lambda many: list(map(exact, many))  # type: ignore[method-assign]
-    measure_front(shop, found, found, list(map(exact, found.networks)), Hardware())  # type: ignore[arg-type]
+    found.hardware = Hardware()
+    measure_front(found.lab, list(map(exact, found.networks)), shop.reporter)
     (record,) = shop.reporter.records(FrontRecord)
     ids = {point.architecture_id for point in record.points} | {found.largest.id}
     assert set(found.asked) == ids
@@ -213,8 +218,8 @@ def test_without_predictions_the_front_of_the_search_is_measured_and_no_more(tmp
     assert record.hypervolume > 0
 
 
-def test_scores_that_are_no_numbers_are_on_no_front(tmp_path, monkeypatch) -> None:
-    found = world(tmp_path, monkeypatch, None)
+def test_scores_that_are_no_numbers_are_on_no_front(tmp_path) -> None:
+    found = world(tmp_path, None)
     for number, one in enumerate(found.networks):
         found.accuracy[one.id] = (math.nan, math.inf, -math.inf)[number % 3] if number % 2 else found.accuracy[one.id]
     record = record_of(found)

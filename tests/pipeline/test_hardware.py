@@ -14,7 +14,7 @@ import torch
 from job.spec import JobSpec
 from pipeline import hardware
 from pipeline.artifacts import ArtifactStore
-from pipeline.hardware import Hardware, prepare_hardware, read, to_fit
+from pipeline.hardware import Hardware, Targets, prepare_hardware, read, to_fit
 from pipeline.reporter import Reporter
 from pipeline.stages import search_problem
 from pipeline.workshop import JobFailed, Workshop
@@ -60,6 +60,11 @@ def shop_for(database: Database, settings: Settings, job_id: str, spec: JobSpec)
     return Workshop(job_id, spec, spec.supernet.space(), reporter, artifacts, settings, torch.device("cpu"))
 
 
+def prepared(shop: Workshop) -> Hardware:
+    targets = Targets(shop.spec, shop.reporter, shop.artifacts, shop.settings)
+    return prepare_hardware(shop.spec, shop.space, targets, shop.reporter)
+
+
 class Place(PricedBench):
     """A bench of a device of its own, so that tests do not find one another's numbers."""
 
@@ -83,7 +88,7 @@ class Dice(Place):
 def test_a_good_predictor_drives_the_search_and_limits_leave_room(shop_of: Make) -> None:
     bench = Place("a calm machine")
     shop = shop_of(bench, hardware={"networks": 24})
-    made = prepare_hardware(shop)
+    made = prepared(shop)
     (told,) = heard(shop.reporter, "predictor")
     assert told["used"]
     assert told["within_percent"]["10"] >= 0.9
@@ -97,19 +102,19 @@ def test_a_good_predictor_drives_the_search_and_limits_leave_room(shop_of: Make)
     assert problem.exact_costs["latency_ms"](one) == metrics["latency_ms"]
     # A job that was killed here measures nothing again, and says nothing twice.
     measured = len(bench.measured)
-    again = prepare_hardware(shop)
+    again = prepared(shop)
     assert len(bench.measured) == measured
     assert again.scores(one, shop.reporter.listen)[0] == metrics
     assert len(heard(shop.reporter, "predictor")) == 1
     # Nor does another job on the same device.
-    prepare_hardware(shop_of(bench, hardware={"networks": 24}))
+    prepared(shop_of(bench, hardware={"networks": 24}))
     assert len(bench.measured) == measured
 
 
 @pytest.mark.thorough
 def test_below_the_stated_quality_every_network_is_measured_and_it_is_said(shop_of: Make) -> None:
     shop = shop_of(Dice("a die"), hardware={"networks": 20, "max_layers": 0})
-    made = prepare_hardware(shop)
+    made = prepared(shop)
     assert made.fitted == {}
     assert [event["used"] for event in heard(shop.reporter, "predictor")] == [False]
     assert "measured instead" in heard(shop.reporter, "message")[-1]["text"]
@@ -121,7 +126,7 @@ def test_below_the_stated_quality_every_network_is_measured_and_it_is_said(shop_
 @pytest.mark.thorough
 def test_too_many_layers_leave_the_table_out_and_it_is_said(shop_of: Make) -> None:
     shop = shop_of(Place("a small one"), hardware={"networks": 10, "max_layers": 3, "min_within_10_percent": 0})
-    assert prepare_hardware(shop).fitted
+    assert prepared(shop).fitted
     assert "No table of layers" in heard(shop.reporter, "message")[0]["text"]
 
 
@@ -132,7 +137,7 @@ def test_an_uploaded_table_prices_and_has_nothing_to_measure(shop_of: Make, data
         targets.add_table(session, "quarter", "\n".join(["target,key,latency_ms", *rows]))
     goals = [{"metric": "accuracy"}, {"metric": "latency_ms", "target": "quarter"}]
     shop = shop_of(Place("unused"), objectives=goals)
-    made = prepare_hardware(shop)
+    made = prepared(shop)
     assert made.meter is None
     one = shop.space.smallest()
     metrics, sources = made.scores(one, shop.reporter.listen)
@@ -144,7 +149,7 @@ def test_an_uploaded_table_prices_and_has_nothing_to_measure(shop_of: Make, data
 
 def test_a_job_without_a_target_measures_no_hardware(shop_of: Make) -> None:
     goals = [{"metric": "accuracy"}, {"metric": "macs"}]
-    assert prepare_hardware(shop_of(Place("idle"), objectives=goals)) == Hardware()
+    assert prepared(shop_of(Place("idle"), objectives=goals)) == Hardware()
 
 
 class Ticking(Place):
@@ -168,14 +173,14 @@ def test_the_stage_moves_while_networks_are_measured_and_says_what_and_where(
 
     def seen(done: float, *, force: bool = False) -> None:
         progress(done, force=force)
-        if shop.reporter.now_in == Stage.FIT_PREDICTORS:
+        if shop.reporter.where()[0] == Stage.FIT_PREDICTORS:
             learned.append(done)
-        if shop.reporter.now_in == Stage.MEASURE_HARDWARE:
+        if shop.reporter.where()[0] == Stage.MEASURE_HARDWARE:
             shares.append(done)
             told.append(shop.reporter.where()[2])
 
     monkeypatch.setattr(shop.reporter, "progress", seen)
-    prepare_hardware(shop)
+    prepared(shop)
     assert shares == sorted(shares)
     # Of layers and of networks alike, no measurement stands still.
     assert max(later - earlier for earlier, later in itertools.pairwise(shares)) < 0.1
@@ -210,7 +215,7 @@ def test_tokens_per_second_are_predicted_from_whole_networks_and_their_limit_is_
         "hardware": {"networks": 20},
     }
     shop = shop_of(Tokens(), **parts)
-    made = prepare_hardware(shop)
+    made = prepared(shop)
     (told,) = heard(shop.reporter, "predictor")
     assert (told["metric"], told["target"], told["used"]) == ("tokens_per_second", "cpu-torch", True)
     problem = search_problem(shop.spec, shop.space, made)

@@ -16,12 +16,12 @@ from job.spec import JobSpec
 from pipeline import exams as exams_module
 from pipeline.exams import exams_of
 from pipeline.materials import prepare_data
-from pipeline.training import train_supernet
 from pipeline.workshop import JobFailed, make_evaluator
 from supernet.data import Dataset, load_dataset
 from supernet.data.tokens import Pretrained
 from supernet.network import Supernet
 from supernet.scores.tasks import MultipleChoice
+from tests.pipeline.bench import train_supernet
 from tests.pipeline.llama_bench import CPU, evaluator_of, llama_spec, text_file
 from tests.pipeline.test_llama_job import job, workshop
 from tests.supernet.checkpoints import TEXT, save

@@ -25,7 +25,6 @@ from pipeline.healing import Healer
 from pipeline.healing_choice import chosen_networks, spread
 from pipeline.materials import prepare_data
 from pipeline.reporter import Interrupted
-from pipeline.training import train_supernet
 from pipeline.workshop import JobFailed, Workshop, make_evaluator
 from search.fidelities.correlation import rank_correlations
 from service.settings import Settings
@@ -34,7 +33,7 @@ from supernet import answers
 from supernet.flat import load_tensors
 from supernet.healing import by_itself
 from supernet.network import extract
-from tests.pipeline.bench import MemoryReporter
+from tests.pipeline.bench import MemoryReporter, train_supernet
 from tests.pipeline.llama_bench import llama_spec
 from tests.supernet.checkpoints import TEXT, save
 

@@ -11,7 +11,6 @@ from pipeline.artifacts import DiskFull
 from pipeline.materials import decoding_of, prepare_data
 from pipeline.replica import RunOver, _goes_on
 from pipeline.reporter import Interrupted
-from pipeline.training import train_supernet
 from proxyless.held_out import carve
 from service import jobs
 from service.store import leases, queries
@@ -20,7 +19,7 @@ from supernet.data import decoding as decoding_module
 from supernet.data.on_disk import ImagesOnDisk
 from supernet.evaluator import Evaluator
 from supernet.network import Supernet
-from tests.pipeline.bench import MemoryReporter, workshop
+from tests.pipeline.bench import MemoryReporter, train_supernet, workshop
 from tests.tiny_data import grey_images, picture
 
 TRAINING = {"epochs": 2, "batch_size": 32, "options": {"num_random": 1}}

@@ -10,14 +10,13 @@ from job.spec import JobSpec
 from pipeline.artifacts import ArtifactStore
 from pipeline.exams import exams_of, held_out_exams_of
 from pipeline.materials import prepare_data
-from pipeline.training import train_supernet
 from pipeline.workshop import JobFailed, Workshop, make_evaluator
 from predictors.cost import weight_bytes
 from quantization.after_search import InSchemes
 from service.settings import Settings
 from supernet.data import load_dataset
 from supernet.evaluate import perplexity, scores
-from tests.pipeline.bench import MemoryReporter
+from tests.pipeline.bench import MemoryReporter, train_supernet
 from tests.pipeline.llama_bench import CPU, evaluator_of, llama_spec, text_file
 from tests.supernet.checkpoints import TEXT, save
 

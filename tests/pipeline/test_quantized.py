@@ -85,8 +85,8 @@ def test_the_search_begins_with_widths_alone_and_the_least_sensitive_layers(eval
 def test_sensitivity_is_worked_out_once(evaluator, tmp_path):
     reporter = MemoryReporter()
     shop = workshop(tmp_path, reporter, recipe="simq_nas", quantization=QUANTIZATION, search={"evaluations": 24})
-    first = first_policies(shop, evaluator)
-    assert first_policies(shop, evaluator) == first
+    first = first_policies(shop.spec, evaluator, reporter)
+    assert first_policies(shop.spec, evaluator, reporter) == first
     (event,) = reporter.events("sensitivity")
     assert {row["layer"] for row in event["layers"]} == set(evaluator.policies.policy(evaluator.policies.largest()))
     assert max(row["divergence"] for row in event["layers"]) > 0

@@ -37,7 +37,7 @@ from supernet.evaluator import Evaluator
 from supernet.flat import own_tensors
 from supernet.network import Supernet
 from supernet.options import AugmentationOptions
-from tests.pipeline.bench import MemoryReporter, workshop
+from tests.pipeline.bench import MemoryReporter, keep, workshop
 from tests.pipeline.llama_bench import evaluator_of, llama_spec, text_file
 from tests.pipeline.test_checkpoint_job import bert, text_spec, texts
 from tests.pipeline.test_sixteen_bits import in_type
@@ -68,7 +68,7 @@ CROPPED = {"training": {"augmentation": {"crop_padding": 2}}}
 @pytest.mark.parametrize("parts", [{}, QUANTIZED, CROPPED])
 def test_a_network_made_from_what_was_kept_is_the_same_to_the_bit(tmp_path: Path, parts) -> None:
     shop = workshop(tmp_path, Reporter(), **parts)
-    samples.keep(shop, digits())
+    keep(shop, digits())
     (file,) = shop.reporter.artifacts("samples")
     kept = samples.read(shop.artifacts, file)
     torch.manual_seed(0)
@@ -94,7 +94,7 @@ def test_crops_of_whole_pictures_need_no_pictures_any_more(tmp_path: Path) -> No
     cropped = {"batch_size": 32, "augmentation": {"resized_crop": 0.2, "flip": True}}
     shop = workshop(tmp_path, Reporter(), data={"source": "images", **options}, training=cropped)
     data = prepare_data(shop.spec, shop.space, torch.device("cpu"))
-    samples.keep(shop, data)
+    keep(shop, data)
     (file,) = shop.reporter.artifacts("samples")
     torch.manual_seed(0)
     supernet, architecture = Supernet(shop.space), shop.space.sample(np.random.default_rng(0))
@@ -116,7 +116,7 @@ def test_data_are_kept_once_and_others_are_noticed(tmp_path: Path) -> None:
     shop = workshop(tmp_path, reporter)
     data = digits()
     for _ in range(2):
-        samples.keep(shop, data)
+        keep(shop, data)
     assert (len(reporter.artifacts("samples")), reporter.messages) == (1, [])
     brighter = replace(data.train, stored=data.train.stored.clone().index_fill_(0, torch.tensor([3]), 9))
     fewer = data.validation.take(torch.arange(10))
@@ -127,12 +127,12 @@ def test_data_are_kept_once_and_others_are_noticed(tmp_path: Path) -> None:
         (replace(data, preprocessing={**data.preprocessing, "labels": ["a"]}), 'labels is ["a"] and was ["0"'),
         (replace(data, test=replace(data.test, y=data.test.y.flip(0))), "samples of test are others"),
     ):
-        samples.keep(shop, other)
+        keep(shop, other)
         assert "The data are not those that this job began with" in reporter.messages[-1]
         assert says in reporter.messages[-1]
     reusing = workshop(tmp_path, Reporter(reporter), "other")
     reusing = replace(reusing, spec=_reusing(reusing.spec))
-    samples.keep(reusing, replace(data, train=brighter))
+    keep(reusing, replace(data, train=brighter))
     assert "supernet job was trained on: samples of train are others." in reusing.reporter.messages[0]
     kept = samples.read(reusing.artifacts, reusing.reporter.artifacts("samples")[0])
     assert kept.told == ("samples of train are others",)
@@ -146,7 +146,7 @@ def _reusing(spec: JobSpec) -> JobSpec:
 def test_networks_that_are_delivered_are_calibrated_on_more_images(tmp_path: Path) -> None:
     shop = workshop(tmp_path, Reporter(), search={"evaluations": 6, "calibration_images": 64})
     assert (images_of(shop.spec, delivered=False), images_of(shop.spec, delivered=True)) == (64, DELIVERED_IMAGES)
-    samples.keep(shop, digits())
+    keep(shop, digits())
     kept = samples.read(shop.artifacts, shop.reporter.artifacts("samples")[0])
     assert kept.calibrated.images is not None
     assert len(kept.calibrated.images) == min(DELIVERED_IMAGES, len(digits().train))
@@ -230,7 +230,7 @@ def test_a_language_model_is_verified_by_its_perplexity_without_its_data(tmp_pat
     evaluator = evaluator_of(spec)
     shop = replace(workshop(tmp_path, Reporter()), spec=spec, space=spec.supernet.space())
     data = load_dataset("text", spec.training.seed, spec.data)
-    samples.keep(shop, data)
+    keep(shop, data)
     cost = SharingCost(
         architecture_id="abc",
         values={},
@@ -283,7 +283,7 @@ def test_a_language_model_is_verified_by_its_perplexity_without_its_data(tmp_pat
 
 def test_the_card_says_what_a_stranger_needs(tmp_path: Path) -> None:
     shop = workshop(tmp_path, Reporter())
-    samples.keep(shop, digits())
+    keep(shop, digits())
     torch.manual_seed(0)
     evaluator = make_evaluator(shop.spec, Supernet(shop.space), digits())
     order = order_of(shop, evaluator, digits())
@@ -339,7 +339,7 @@ def test_the_card_says_what_a_stranger_needs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["supernet", "kept samples"])
 def test_a_supernet_that_is_gone_is_said_in_a_line_with_what_to_do(tmp_path: Path, kind: str, harm: str) -> None:
     shop = workshop(tmp_path, Reporter())
-    samples.keep(shop, digits())
+    keep(shop, digits())
     order = order_of(shop, make_evaluator(shop.spec, Supernet(shop.space), digits()), digits())
     file = shop.artifacts.root / (order.weights if kind == "supernet" else order.samples).path
     if harm == "gone":
@@ -370,7 +370,7 @@ def test_of_a_supernet_of_another_job_that_one_is_named(tmp_path: Path) -> None:
 def test_a_front_is_exported_with_its_supernet(tmp_path: Path) -> None:
     """Each network as the front has it: calibrated by itself, with its numbers."""
     shop = workshop(tmp_path, Reporter())
-    samples.keep(shop, digits())
+    keep(shop, digits())
     torch.manual_seed(0)
     evaluator = make_evaluator(shop.spec, Supernet(shop.space), digits())
     order = order_of(shop, evaluator, digits())
@@ -400,7 +400,7 @@ def test_a_checkpoint_of_16_bits_with_classes_in_its_own_order_needs_no_data_eit
     spec = text_spec(checkpoint, path)
     shop = replace(workshop(tmp_path, Reporter()), spec=spec, space=spec.supernet.space())
     data = prepare_data(spec, shop.space, torch.device("cpu"))
-    samples.keep(shop, data)
+    keep(shop, data)
     evaluator = make_evaluator(spec, rounded(fresh_supernet(spec, shop.space, data, torch.device("cpu")), spec), data)
     order = order_of(shop, evaluator, data)
     path.unlink()
@@ -443,14 +443,14 @@ def test_a_job_of_an_older_version_is_exported_from_its_data_and_says_so(tmp_pat
 
 def test_kept_samples_that_are_damaged_are_refused(tmp_path: Path) -> None:
     shop = workshop(tmp_path, Reporter())
-    samples.keep(shop, digits())
+    keep(shop, digits())
     (file,) = shop.reporter.artifacts("samples")
     path = shop.artifacts.root / file.path
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ArtifactDamaged):
         samples.read(shop.artifacts, file)
     path.unlink()
-    samples.keep(shop, digits())
+    keep(shop, digits())
     assert "cannot be read" in shop.reporter.messages[-1]
 
 
@@ -468,7 +468,7 @@ def test_a_model_of_answers_is_verified_on_its_answers_alone(tmp_path: Path) -> 
     evaluator = evaluator_of(spec)
     shop = replace(workshop(tmp_path, Reporter()), spec=spec, space=spec.supernet.space())
     data = load_dataset("instructions", spec.training.seed, spec.data)
-    samples.keep(shop, data)
+    keep(shop, data)
     order = order_of(shop, evaluator, data)
     path.unlink()
     bundle = make_export(order, shop.artifacts, 1, IN_MEMORY)

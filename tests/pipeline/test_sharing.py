@@ -11,7 +11,6 @@ import torch
 from sqlalchemy import select
 
 from job.spec import JobSpec
-from pipeline import stages as pipeline
 from pipeline.artifacts import ArtifactStore
 from pipeline.hardware import Hardware
 from pipeline.reporter import Interrupted, Reporter
@@ -25,6 +24,7 @@ from service.store import leases, queries, sharing
 from service.store.leases import LeaseLost
 from service.store.models import Job, SharedEvaluation
 from service.store.session import Database
+from tests.pipeline.bench import search
 from tests.pipeline.llama_bench import CPU, evaluator_of, llama_spec, text_file
 
 
@@ -68,7 +68,7 @@ class Patient:
 def alone(spec: JobSpec, database: Database, settings: Settings):
     """The same search without help."""
     one = JobSpec.model_validate({**spec.model_dump(mode="json"), "search": {**spec.search.model_dump(), "helpers": 0}})
-    return pipeline.search(running(database, settings, one), evaluator_of(one), Hardware())
+    return search(running(database, settings, one), evaluator_of(one), Hardware())
 
 
 def front(evaluations, spec):
@@ -78,7 +78,7 @@ def front(evaluations, spec):
 def test_two_workers_find_what_one_finds_and_both_work(database, settings, spec):
     settings = settings.model_copy(update={"redis_url": None})
     shop = running(database, settings, spec)
-    share = Share(database, settings, shop.job_id, shop.space, evaluator_of(spec), "helper")
+    share = Share(database, settings, shop.job_id, evaluator_of(spec), "helper")
     helped = threading.Event()
     work = share.work
 
@@ -92,7 +92,7 @@ def test_two_workers_find_what_one_finds_and_both_work(database, settings, spec)
     shop.reporter.stage("search")
     helper = threading.Thread(target=help_out, args=(database, shop.job_id, share))
     helper.start()
-    done = pipeline.search(shop, Patient(evaluator_of(spec), helped), Hardware())
+    done = search(shop, Patient(evaluator_of(spec), helped), Hardware())
     shop.reporter.end("succeeded", None)
     helper.join(60)
     assert not helper.is_alive()
@@ -118,7 +118,7 @@ def test_what_a_killed_helper_held_is_taken_up_again(database, settings, spec):
 
     helper = threading.Thread(target=die_with_claims)
     helper.start()
-    done = pipeline.search(shop, Patient(evaluator_of(spec), killed), Hardware())
+    done = search(shop, Patient(evaluator_of(spec), killed), Hardware())
     helper.join(60)
     assert done == alone(spec, database, settings)
 
@@ -174,7 +174,7 @@ def test_helpers_are_woken_through_a_queue_of_their_own(database, settings, spec
     shop = running(database, settings, spec)
     queue = Queue(settings.redis_url)
     before = queue.waiting(QUEUES[RUN_EVALUATE])
-    pipeline.search(shop, evaluator_of(spec), Hardware())
+    search(shop, evaluator_of(spec), Hardware())
     assert QUEUES[RUN_EVALUATE] == "evaluate"
     assert queue.waiting(QUEUES[RUN_EVALUATE]) == before + 1  # once, not for every batch
 
@@ -184,10 +184,12 @@ def test_a_failing_evaluation_frees_its_claims(database, settings, spec):
     shop.reporter.offer([("a", shop.space.smallest().values)], RUNNER)
 
     class Broken:
+        space = shop.space
+
         def evaluate(self, architectures):
             raise RuntimeError("no memory")
 
-    share = Share(database, settings, shop.job_id, shop.space, Broken(), "helper")  # type: ignore[arg-type]
+    share = Share(database, settings, shop.job_id, Broken(), "helper")  # type: ignore[arg-type]
     with pytest.raises(RuntimeError, match="no memory"):
         share.work()
     with database.transaction() as session:
@@ -223,12 +225,12 @@ def test_a_search_that_is_killed_five_times_ends_with_the_same_front(database, s
     for _kill in range(5):
         groups = int(torch.randint(1, 3, (1,), generator=rng))
         with pytest.raises(KeyboardInterrupt):
-            pipeline.search(shop, Dying(evaluator, groups), Hardware())
+            search(shop, Dying(evaluator, groups), Hardware())
         shop = claimed(database, settings, spec, shop.job_id)
     with database.transaction() as session:
         assert 0 < len(queries.evaluations(session, shop.job_id)) < 80
-    done = pipeline.search(shop, evaluator, Hardware())
-    undisturbed = pipeline.search(running(database, settings, spec), evaluator, Hardware())
+    done = search(shop, evaluator, Hardware())
+    undisturbed = search(running(database, settings, spec), evaluator, Hardware())
     assert done == undisturbed
     assert front(done, spec) == front(undisturbed, spec)
     with database.transaction() as session:
@@ -241,14 +243,14 @@ def test_scores_that_are_no_numbers_are_recorded_and_never_on_the_front(database
     with torch.no_grad():  # whoever keeps layer 2 answers nonsense
         evaluator.supernet.slot("layer2").block.layer.mlp.down_proj.weight.fill_(float("nan"))
     shop = running(database, settings, spec)
-    done = pipeline.search(shop, evaluator, Hardware())
+    done = search(shop, evaluator, Hardware())
     broken = {e.architecture.id for e in done if e.architecture.values["layer2_keep"]}
     assert broken
     with database.transaction() as session:
         rows = {row.architecture_id: row.metrics["perplexity"] for row in queries.evaluations(session, shop.job_id)}
     assert {key for key, value in rows.items() if value is None} == broken
     assert not broken & {e.architecture.id for e in front(done, spec)}
-    again = pipeline.search(claimed(database, settings, spec, shop.job_id), evaluator, Hardware())
+    again = search(claimed(database, settings, spec, shop.job_id), evaluator, Hardware())
     assert [e.architecture.id for e in again] == [e.architecture.id for e in done]
 
 
@@ -275,7 +277,7 @@ def test_a_search_hears_what_is_asked_of_it_while_others_work(database, settings
     helper = threading.Thread(target=hold_and_pause)
     helper.start()
     if asked == "stopping":
-        found = pipeline.search(shop, Patient(evaluator_of(spec), paused), Hardware())
+        found = search(shop, Patient(evaluator_of(spec), paused), Hardware())
         assert len(found) < spec.search.evaluations
         assert shop.reporter.ended_early == (
             f"Stopped by request after {len(found)} of {spec.search.evaluations} evaluations."
@@ -286,5 +288,5 @@ def test_a_search_hears_what_is_asked_of_it_while_others_work(database, settings
         assert [one.architecture.id for one in found] == stored
     else:
         with pytest.raises(Interrupted):
-            pipeline.search(shop, Patient(evaluator_of(spec), paused), Hardware())
+            search(shop, Patient(evaluator_of(spec), paused), Hardware())
     helper.join(60)

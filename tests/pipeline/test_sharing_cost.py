@@ -29,7 +29,7 @@ def data() -> Dataset:
 def measured(tmp_path: Path, data: Dataset, reporter: MemoryReporter, **parts) -> list[SharingCost]:
     shop = workshop(tmp_path, reporter, training=TRAINING | parts.pop("training", {}), **parts)
     torch.manual_seed(0)
-    measure_sharing(shop, data, Supernet(shop.space))
+    measure_sharing(shop.spec, data, Supernet(shop.space), shop.files, shop.reporter)
     return reporter.records(SharingCost)
 
 
@@ -52,13 +52,15 @@ def test_two_networks_are_trained_alone_and_compared_on_the_same_samples(tmp_pat
 def test_what_is_known_is_not_trained_again(tmp_path: Path, data: Dataset, monkeypatch) -> None:
     reporter = MemoryReporter()
     first = measured(tmp_path, data, reporter)
-    monkeypatch.setattr(sharing_cost, "_compared", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(sharing_cost, "_Trial", lambda *_: pytest.fail("trained again"))
     assert measured(tmp_path, data, reporter) == first
 
 
-def test_nothing_is_done_unless_it_is_asked(tmp_path: Path, data: Dataset, monkeypatch) -> None:
-    monkeypatch.setattr(sharing_cost, "_compared", lambda *_: pytest.fail("nobody asked"))
-    assert measured(tmp_path, data, MemoryReporter(), training={"sharing_check": 0.0}) == []
+@pytest.mark.parametrize(("parts", "checks"), [({}, True), ({"training": {"sharing_check": 0}}, False)])
+def test_nothing_is_done_unless_it_is_asked(parts, checks: bool) -> None:
+    assert JobSpec.model_validate({"training": TRAINING} | parts).checks_sharing is checks
+    reused = {"supernet": {"reuse": "0123456789ab"}}
+    assert not JobSpec.model_validate({"training": TRAINING} | parts | reused).checks_sharing
 
 
 def test_a_share_that_is_too_small_is_said_with_what_is_needed(tmp_path: Path, data: Dataset) -> None:
@@ -87,7 +89,7 @@ def test_a_training_that_fails_fails_no_job(tmp_path: Path, data: Dataset, monke
     def fail(*_args):
         raise JobFailed("Out of memory.")
 
-    monkeypatch.setattr(sharing_cost, "_compared", fail)
+    monkeypatch.setattr(sharing_cost._Trial, "course", fail)
     reporter = MemoryReporter()
     assert measured(tmp_path, data, reporter) == []
     assert [message for message in reporter.messages if "is not known: Out of memory." in message]

@@ -15,11 +15,10 @@ from pipeline.check import check
 from pipeline.materials import fresh_supernet, prepare_data
 from pipeline.reporter import Interrupted
 from pipeline.stitching import fitted_stitches
-from pipeline.training import train_supernet
 from pipeline.workshop import JobFailed, make_evaluator
 from supernet.network import extract
 from supernet.weights import pretrained_supernet
-from tests.pipeline.bench import MemoryReporter, workshop
+from tests.pipeline.bench import MemoryReporter, train_supernet, workshop
 from tests.supernet.checkpoints import save
 
 CPU = torch.device("cpu")
@@ -54,10 +53,14 @@ def shop_of(folder, folders, reporter, **parts):
     return workshop(folder, reporter, **spec.model_dump(mode="json"))
 
 
+def fitted(shop, data):
+    return fitted_stitches(shop.spec, shop.space, data, CPU, shop.files, shop.reporter)
+
+
 def test_a_job_is_checked_trained_and_its_networks_are_scored(tmp_path):
     reporter = MemoryReporter()
     shop = shop_of(tmp_path, anchors(tmp_path), reporter)
-    check(shop)
+    check(shop.spec, shop.space, shop.reporter)
     assert any("Every tensor of the checkpoint is used" in text for text in reporter.messages)
     data = prepare_data(shop.spec, shop.space, CPU)
     supernet = train_supernet(shop, data)
@@ -81,11 +84,11 @@ def test_a_job_that_is_interrupted_goes_on_with_the_next_pair(tmp_path, monkeypa
 
     monkeypatch.setattr(stitching, "fit_pair", watched)
     with pytest.raises(Interrupted):
-        fitted_stitches(shop, data)
+        fitted(shop, data)
     assert solved == ["stitch1", "stitch2"]
-    resumed = fitted_stitches(shop, data)
+    resumed = fitted(shop, data)
     assert solved == ["stitch1", "stitch2", "stitch2"]
-    assert fitted_stitches(shop, data).keys() == resumed.keys()
+    assert fitted(shop, data).keys() == resumed.keys()
     assert len(solved) == 3
     assert len(shop.files.recorded(stitching.KIND)) == 1
     # The same weights as a process has that solves for all of them by itself.
@@ -117,7 +120,7 @@ def test_too_few_examples_fail_the_job(tmp_path):
 
     few = replace(data, train=data.train.take(torch.arange(2)))
     with pytest.raises(JobFailed, match="at least 17 positions of examples; got 10"):
-        fitted_stitches(shop, few)
+        fitted(shop, few)
 
 
 # --- exports ---------------------------------------------------------------------------------------------

@@ -7,13 +7,13 @@ from pipeline import training
 from pipeline.curve import fallen, is_better, median
 from pipeline.materials import fresh_supernet, make_trainer, prepare_data
 from pipeline.reporter import Interrupted
-from pipeline.training import fitting_micro_batches, train_supernet
+from pipeline.training import fitting_micro_batches
 from pipeline.workshop import JobFailed
 from supernet.distributed import ALONE, Orders
 from supernet.methods.bignas.method import BigNAS
 from supernet.methods.bignas.options import BigNASOptions
 from supernet.trainer import Trainer
-from tests.pipeline.bench import MemoryReporter, workshop
+from tests.pipeline.bench import MemoryReporter, train_supernet, workshop
 
 TRAINING = {"epochs": 2, "batch_size": 256, "options": {"num_random": 1}}
 STEPS = 2 * (1077 // 256)

@@ -22,7 +22,7 @@ from search_space.adjustments import Adjustments
 from search_space.plugins import load_family
 from supernet.data.sources.pairs import example
 from supernet.evaluate import scores
-from tests.pipeline.bench import MemoryReporter, workshop
+from tests.pipeline.bench import MemoryReporter
 from tests.supernet.towers import SIZES
 
 CPU = torch.device("cpu")
@@ -57,7 +57,7 @@ def job(folder, **parts):
 def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("towers")
     spec = resolve(JobSpec.model_validate(job(folder)))
-    check(workshop(folder, MemoryReporter(), **spec.model_dump(mode="json")))
+    check(spec, spec.supernet.space(), MemoryReporter())
     data = prepare_data(spec, spec.supernet.space(), CPU)
     return spec, data, fresh_supernet(spec, spec.supernet.space(), data, CPU)
 

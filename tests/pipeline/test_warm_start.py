@@ -6,11 +6,10 @@ import pytest
 from pydantic import ValidationError
 
 from job.spec import JobSpec
-from pipeline import stages as pipeline
 from pipeline.hardware import Hardware
 from service.store import queries
 from service.store.models import Artifact
-from tests.pipeline.bench import heard
+from tests.pipeline.bench import heard, search
 from tests.pipeline.llama_bench import evaluator_of, llama_spec, text_file
 from tests.pipeline.test_sharing import Dying, claimed, front, running
 
@@ -40,16 +39,16 @@ def reusing(spec: JobSpec, **search) -> JobSpec:
 def test_a_warm_start_is_learned_from_and_may_be_on_the_front(database, settings, tmp_path):
     spec = llama_spec(text_file(tmp_path), search={"evaluations": 16, "options": {"population": 8}})
     evaluator = evaluator_of(spec)
-    first = pipeline.search(searched(database, settings, spec, "first"), evaluator, Hardware())
-    other = pipeline.search(searched(database, settings, spec, "another"), evaluator, Hardware())
+    first = search(searched(database, settings, spec, "first"), evaluator, Hardware())
+    other = search(searched(database, settings, spec, "another"), evaluator, Hardware())
     assert [e.metrics for e in other] == [e.metrics for e in first]
 
     again = reusing(spec, seed=1)
     shop = searched(database, settings, again, "first")
     with pytest.raises(KeyboardInterrupt):
-        pipeline.search(shop, Dying(evaluator, 1), Hardware())
+        search(shop, Dying(evaluator, 1), Hardware())
     shop = claimed(database, settings, again, shop.job_id)
-    done = pipeline.search(shop, evaluator, Hardware())
+    done = search(shop, evaluator, Hardware())
     ids = [e.architecture.id for e in done]
     assert set(ids[:16]) == {e.architecture.id for e in first}
     assert len(set(ids)) == 32
@@ -61,17 +60,17 @@ def test_a_warm_start_is_learned_from_and_may_be_on_the_front(database, settings
     with database.transaction() as session:
         stored = {row.architecture_id for row in queries.evaluations(session, shop.job_id)}
     assert {e.architecture.id for e in best} <= stored
-    undisturbed = pipeline.search(searched(database, settings, reusing(spec, seed=1), "none"), evaluator, Hardware())
+    undisturbed = search(searched(database, settings, reusing(spec, seed=1), "none"), evaluator, Hardware())
     assert len(undisturbed) == 16  # nobody else has searched that one
 
 
 def test_scores_of_other_metrics_are_no_warm_start(database, settings, tmp_path):
     spec = llama_spec(text_file(tmp_path), search={"evaluations": 8})
     evaluator = evaluator_of(spec)
-    pipeline.search(searched(database, settings, spec, "kl"), evaluator, Hardware())
+    search(searched(database, settings, spec, "kl"), evaluator, Hardware())
     kl = [{"metric": "kl_divergence"}, {"metric": "params"}]
     other = reusing(JobSpec.model_validate({**spec.model_dump(mode="json"), "objectives": kl}))
-    done = pipeline.search(searched(database, settings, other, "kl"), evaluator_of(other), Hardware())
+    done = search(searched(database, settings, other, "kl"), evaluator_of(other), Hardware())
     assert len(done) == 8
     assert all("kl_divergence" in e.metrics for e in done)
 

@@ -67,7 +67,7 @@ def finished(database, settings, *, ended: bool = True) -> tuple[Workshop, list[
         measured.append((as_measured(one, finalist), finalist))
         shop.reporter.finalist(finalist)
         ids.append(network.id)
-    store_front(shop, measured, Reference("largest network", measured[-1][0]))
+    store_front(shop.spec, measured, Reference("largest network", measured[-1][0]), shop.reporter)
     shop.reporter.artifact(lambda: Artifact(job_id=shop.job_id, kind="supernet", step=1, **FILE))
     if ended:
         shop.reporter.end(JobState.SUCCEEDED, None)

@@ -14,6 +14,7 @@ from job.spec import JobSpec
 from pipeline.block_scores import keep_scores
 from pipeline.evaluating import row_of
 from pipeline.hardware import Hardware
+from pipeline.stages import search_problem
 from pipeline.workshop import Workshop
 from predictors.cost import costs
 from predictors.tables import key_of
@@ -58,7 +59,8 @@ def searched(database, settings) -> Workshop:
     done = [score(one) for one in [*map(algorithm.blocks.architecture, algorithm.blocks.singles()), *drawn]]
     for one in {each.architecture.id: each for each in done}.values():
         shop.reporter.evaluation(row_of(one, 0.1))
-    keep_scores(shop, algorithm, done, Hardware())
+    problem = search_problem(shop.spec, space, Hardware())
+    keep_scores(algorithm.blocks, problem, done, Hardware(), shop.reporter)
     return shop
 
 
