@@ -2,7 +2,7 @@
 
 Importing torch and transformers is most of what such a process costs. Inside `kept_warm` a Python that has imported
 them, and nothing of ours, forks a child for each request. The child is as clean as a fresh process: it has the flags
--I and -B, the environment and the folder that were asked for, and it tells which packages it has really imported.
+-I and -B, the environment and the folder that were asked for, and it tells which packages it has imported.
 """
 
 from __future__ import annotations
