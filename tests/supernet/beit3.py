@@ -168,6 +168,23 @@ def saved(folder: Path, changes: dict[str, Tensor | None] | None = None, **confi
     return folder
 
 
+def with_tokenizer(folder: Path) -> Path:
+    """The folder, with a tokenizer of words that has XLM-R's special tokens."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["a", "red", "green", "blue", "picture", "photo", "number", "is", ",", *map(str, range(30))]
+    known = ["<s>", "<pad>", "</s>", "<unk>", *words]
+    known += [f"word{number}" for number in range(VOCAB - len(known))]
+    made = Tokenizer(models.WordLevel({word: number for number, word in enumerate(known)}, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    ends = [("<s>", START), ("</s>", END)]
+    made.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ends)
+    special = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    PreTrainedTokenizerFast(tokenizer_object=made, **special).save_pretrained(folder)
+    return folder
+
+
 def pairs(count: int = 5) -> dict[str, Tensor]:
     """Images, and texts of different lengths between the tokens of beginning and end."""
     generator = torch.Generator().manual_seed(1)
