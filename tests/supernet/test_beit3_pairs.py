@@ -17,6 +17,10 @@ from search_space.inputs import PairInput
 from search_space.plugins import check_checkpoint, family_of, load_family
 from supernet.data.dataset import Batch
 from supernet.importance import order_by_importance
+from supernet.methods.alternating.method import Alternating
+from supernet.methods.alternating.options import AlternatingOptions
+from supernet.methods.bignas.method import BigNAS
+from supernet.methods.bignas.options import BigNASOptions
 from supernet.network import extract
 from supernet.passes import Passes
 from supernet.weights import pretrained_supernet
@@ -107,6 +111,28 @@ def test_it_learns_by_the_contrastive_loss(supernet):
     own = torch.arange(5)
     expected = (torch.nn.functional.cross_entropy(logits, own) + torch.nn.functional.cross_entropy(logits.T, own)) / 2
     assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        BigNAS(BigNASOptions(num_random=1, label_smoothing=0.0)),
+        Alternating(AlternatingOptions(alpha=0.5, gamma=0)),
+    ],
+    ids=["bignas", "alternating"],
+)
+def test_both_halves_learn_from_labels_and_from_the_largest_networks_similarities(method, tmp_path):
+    made, _ = pretrained_supernet(saved(tmp_path))
+    optimizer = torch.optim.Adam(made.parameters(), lr=3e-3)
+    batch, seen = Batch(pairs(), torch.arange(5)[:, None].repeat(1, 2)), []
+    for step in range(12):
+        optimizer.zero_grad()
+        losses = method.step(Passes(made.train()), batch, np.random.default_rng(step))
+        optimizer.step()
+        seen.append(float(losses["loss_largest"]))
+    assert seen[-1] < 0.5 * seen[0]
+    reached = {name.split(".")[1] for name, parameter in made.named_parameters() if parameter.grad is not None}
+    assert {"image_layer1", "text_layer1", "pair", "image_head", "text_head"} <= reached
 
 
 def test_its_space_says_what_it_takes_and_what_is_elastic(supernet):
