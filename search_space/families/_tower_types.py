@@ -151,7 +151,7 @@ def _multiway(half: str) -> Table:
         "final_layer_norm": ("ffn_norm",),
     }
     fed = {"fc1": ("ffn_in",), "ffn_layernorm": ("ffn_inner_norm",), "fc2": ("ffn_out",)}
-    named = {f"{name}.{half}": own for name, own in table.items()} | prefixed(f"ffn.{half}.", fed)
+    named: Table = {**{f"{name}.{half}": own for name, own in table.items()}, **prefixed(f"ffn.{half}.", fed)}
     return prefixed("beit3.encoder.layers.{i}.", named)
 
 
