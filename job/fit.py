@@ -48,11 +48,21 @@ def stated_misfit(space: SearchSpace, data: DataPart) -> str | None:
         reason = f"data.size is {size}, and its networks do not resize; choose {takes.size}"
     elif isinstance(takes, ImageInput) and channels is not None and channels != takes.channels:
         reason = f"data.channels is {channels}; choose {takes.channels}"
+    elif isinstance(takes, PairInput) and data.kind == "pairs" and takes.end is not None and _are_bytes(data):
+        reason = (
+            f"its texts are bytes, which no token ends, and the networks read up to token {takes.end}; put the "
+            "checkpoint's tokenizer beside its weights, or name a folder with it in data.tokenizer"
+        )
     elif isinstance(takes, PairInput) and data.kind == "pairs" and None not in (length, size, channels):
         reason = _sizes_of_pairs(takes, int(channels or 0), int(size or 0), int(length or 0))
     elif data.kind is not None and isinstance(takes, PairInput) != (data.kind == "pairs"):
         reason = f"data source {data.source!r} gives {data.kind}; choose another source, or another family"
     return None if reason is None else f"{space.name} takes {takes}, but {reason}."
+
+
+def _are_bytes(data: DataPart) -> bool:
+    """Whether texts are read without a tokenizer."""
+    return hasattr(data, "tokenizer") and data.tokenizer is None
 
 
 def augmentation_misfit(options: AugmentationOptions, data: DataPart) -> str | None:

@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from search_space.beit3_configs import of_beit3
 from search_space.config_reader import CheckpointError, ConfigReader, shares
 from search_space.sentences import POOLING, sentence_pooling
 from search_space.spellings import Spelling
@@ -127,7 +128,7 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
             if name in tensors:
                 raise CheckpointError(f"Tensor {name!r} of {folder} is in both {tensors[name].file} and {file}.")
             tensors[name] = stored
-    config |= of_timm(config, tensors)
+    config |= of_beit3(config, tensors) or of_timm(config, tensors)
     notes = []
     if files == [SINGLE] and (folder / INDEX).is_file():
         notes.append(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from search_space.beit3_configs import processor_of_beit3
 from search_space.checkpoint import CONFIG, MAX_JSON_BYTES, Checkpoint, CheckpointError, Matched
 from search_space.timm_configs import processor_of_timm
 
@@ -144,7 +145,10 @@ def _processor(folder: Path) -> dict[str, Any] | None:
             raise CheckpointError(f"{folder / name} must hold a mapping; got {type(given).__name__}.")
         return _plain_steps(given)
     config = folder / CONFIG
-    return processor_of_timm(json.loads(config.read_text(encoding="utf-8"))) if config.is_file() else None
+    if not config.is_file():
+        return None
+    said = json.loads(config.read_text(encoding="utf-8"))
+    return processor_of_beit3(said) or processor_of_timm(said)
 
 
 def _plain_steps(given: dict[str, Any]) -> dict[str, Any]:

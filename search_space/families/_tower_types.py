@@ -1,7 +1,7 @@
 """Networks of two towers by model type: facts and names. To add one is to add a row.
 
-What transformers 5.24 computes for each configuration is computed here; what is not computed is refused by the name of
-its key.
+What transformers 5.24 computes for each configuration is computed here, and for BEiT-3 what its released code computes;
+what is not computed is refused by the name of its key.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from search_space.checkpoint import CheckpointError, ConfigReader, Layout, Place
+from search_space.beit3_configs import MODEL_TYPE, TASK, UNUSED
+from search_space.checkpoint import CheckpointError, ConfigReader, Layout, Piece, Place
 from search_space.families._decoder_types import ACTIVATIONS
 from search_space.families._identity import digest
-from search_space.families._names import Table, places
+from search_space.families._names import Table, places, prefixed
 from search_space.layers import (
     ImageTowerSpec,
     LayerForm,
@@ -67,23 +68,33 @@ class Towers:
         assert isinstance(self.text.first, TextTowerSpec)
         return self.text.first.positions
 
+    @property
+    def length(self) -> int:
+        """Positions of a text for which costs are counted where nobody says so."""
+        return min(self.max_length, TYPES[self.kind].length or self.max_length)
+
 
 @dataclass(frozen=True, slots=True)
 class TowerType:
     """What a model type is.
 
     Attributes:
-        stem: stem of its classes' names.
-        image_names, text_names: names of the tensors around the layers, by the slot that they belong to.
-        image, text: what transformers takes for a key that a configuration leaves out.
+        task: the class that is read.
+        image_names, text_names: names of the tensors of `first`, `layer` (with `{i}` for its number from 0) and `head`.
+        image, text: what is taken for a key that a configuration leaves out.
+        projection: width of the vectors where the configuration does not say; 0: the images' hidden size.
         class_token, patch_bias, first_norm: see `ImageTowerSpec`.
         causal: whether a text's token sees only those before it.
         pools: pools of the images and of the texts.
         head_bias: whether a text's projection has a bias.
         sigmoid: whether logits have a bias, and the loss is that of each pair.
+        inner_norms: see `LayerForm`.
+        unused: rows of stored positions before the first that is used.
+        length: positions of a text for which costs are counted; 0: all that it may have.
+        two_is_largest: whether an `eos_token_id` of 2 means the largest id.
     """
 
-    stem: str
+    task: str
     image_names: Mapping[str, Table]
     text_names: Mapping[str, Table]
     image: Mapping[str, Any]
@@ -97,6 +108,11 @@ class TowerType:
     sigmoid: bool
     droppable: tuple[str, ...] = ("*.position_ids",)
     pair_names: Table = field(default_factory=dict)
+    projection: int = 0
+    inner_norms: bool = False
+    unused: int = 0
+    length: int = 0
+    two_is_largest: bool = False
 
 
 # --- names on the disk -----------------------------------------------------------------------------------
@@ -111,6 +127,8 @@ _LAYER: Table = {
     "mlp.fc1": ("ffn_in",),
     "mlp.fc2": ("ffn_out",),
 }
+_IMAGE_LAYER = prefixed("vision_model.encoder.layers.{i}.", _LAYER)
+_TEXT_LAYER = prefixed("text_model.encoder.layers.{i}.", _LAYER)
 _PATCHES: Table = {
     "vision_model.embeddings.patch_embedding": ("patches",),
     "vision_model.embeddings.position_embedding.weight": ("positions",),
@@ -119,6 +137,23 @@ _WORDS: Table = {
     "text_model.embeddings.token_embedding": ("tokens",),
     "text_model.embeddings.position_embedding": ("positions",),
 }
+
+
+def _multiway(half: str) -> Table:
+    """A layer of one half of BEiT-3."""
+    table = {
+        "self_attn_layer_norm": ("attention_norm",),
+        "self_attn.q_proj": ("query",),
+        "self_attn.k_proj": ("key",),
+        "self_attn.v_proj": ("value",),
+        "self_attn.inner_attn_ln": ("attention_inner_norm",),
+        "self_attn.out_proj": ("output",),
+        "final_layer_norm": ("ffn_norm",),
+    }
+    fed = {"fc1": ("ffn_in",), "ffn_layernorm": ("ffn_inner_norm",), "fc2": ("ffn_out",)}
+    named: Table = {**{f"{name}.{half}": own for name, own in table.items()}, **prefixed(f"ffn.{half}.", fed)}
+    return prefixed("beit3.encoder.layers.{i}.", named)
+
 
 # --- facts -----------------------------------------------------------------------------------------------
 
@@ -131,20 +166,23 @@ _SIGLIP = {
     "hidden_size": 768,
     "intermediate_size": 3072,
 }
+_BEIT3 = {**_SIGLIP, "hidden_act": "gelu", "layer_norm_eps": 1e-5}
 _IMAGES = {"num_channels": 3, "image_size": 224}
 TYPES: dict[str, TowerType] = {
     "clip": TowerType(
-        stem="CLIP",
+        task="CLIPModel",
         image_names={
             "first": {
                 **_PATCHES,
                 "vision_model.embeddings.class_embedding": ("class_token",),
                 "vision_model.pre_layrnorm": ("norm",),
             },
+            "layer": _IMAGE_LAYER,
             "head": {"vision_model.post_layernorm": ("norm",), "visual_projection": ("projection",)},
         },
         text_names={
             "first": _WORDS,
+            "layer": _TEXT_LAYER,
             "head": {"text_model.final_layer_norm": ("norm",), "text_projection": ("projection",)},
         },
         image={
@@ -163,11 +201,14 @@ TYPES: dict[str, TowerType] = {
         head_bias=False,
         sigmoid=False,
         pair_names={"logit_scale": ("scale",)},
+        projection=512,
+        two_is_largest=True,
     ),
     "siglip": TowerType(
-        stem="Siglip",
+        task="SiglipModel",
         image_names={
             "first": _PATCHES,
+            "layer": _IMAGE_LAYER,
             "head": {
                 "vision_model.post_layernorm": ("norm",),
                 "vision_model.head.probe": ("probe",),
@@ -181,6 +222,7 @@ TYPES: dict[str, TowerType] = {
         },
         text_names={
             "first": _WORDS,
+            "layer": _TEXT_LAYER,
             "head": {"text_model.final_layer_norm": ("norm",), "text_model.head": ("projection",)},
         },
         image={**_SIGLIP, **_IMAGES, "patch_size": 16},
@@ -193,6 +235,39 @@ TYPES: dict[str, TowerType] = {
         head_bias=True,
         sigmoid=True,
         pair_names={"logit_scale": ("scale",), "logit_bias": ("bias",)},
+    ),
+    # Of BEiT-3's encoder, image and text each by itself: no layer of one half sees the other.
+    MODEL_TYPE: TowerType(
+        task=TASK,
+        image_names={
+            "first": {
+                "beit3.vision_embed.proj": ("patches",),
+                "beit3.vision_embed.cls_token": ("class_token",),
+                "beit3.encoder.embed_positions.A.weight": ("positions",),
+            },
+            "layer": _multiway("A"),
+            "head": {"beit3.encoder.layer_norm.A": ("norm",), "vision_head": ("projection",)},
+        },
+        text_names={
+            "first": {"beit3.text_embed": ("tokens",), "beit3.encoder.embed_positions.B": ("positions",)},
+            "layer": _multiway("B"),
+            "head": {"beit3.encoder.layer_norm.B": ("norm",), "language_head": ("projection",)},
+        },
+        image={**_BEIT3, **_IMAGES, "patch_size": 16},
+        # XLM-R's tokens: 2 ends a text.
+        text={**_BEIT3, "vocab_size": 64010, "max_position_embeddings": 1022, "eos_token_id": 2},
+        class_token=True,
+        patch_bias=True,
+        first_norm=False,
+        causal=False,
+        pools=(CLASS_TOKEN, CLASS_TOKEN),
+        head_bias=False,
+        sigmoid=False,
+        droppable=("beit3.vision_embed.mask_token",),
+        pair_names={"logit_scale": ("scale",)},
+        inner_norms=True,
+        unused=UNUSED,
+        length=64,
     ),
 }  # fmt: skip
 
@@ -210,7 +285,7 @@ class _Reader:
         self.whole = ConfigReader(config, tuple(TYPES))
         self.kind = self.whole.model_type
         self.type = TYPES[self.kind]
-        self.whole.task((f"{self.type.stem}Model",))
+        self.whole.task((self.type.task,))
         self.whole.read.update(("text_config", "vision_config", "text_config_dict", "vision_config_dict", *_IDLE))
         self.image = self._part("vision_config", self.type.image)
         self.text = self._part("text_config", self.type.text)
@@ -244,6 +319,7 @@ class _Reader:
             gated=False,
             activation=reader.one_of("hidden_act", {name: name for name in ACTIVATIONS}, "gelu"),
             scale=(embed // heads) ** -0.5,
+            inner_norms=self.type.inner_norms,
         )
         ffn, dropout = reader.whole("intermediate_size"), reader.ratio("attention_dropout", 0.0, 1)
         return TransformerLayerSpec(
@@ -281,7 +357,7 @@ class _Reader:
             CheckpointError: the towers have vectors of different widths.
         """
         if not self.type.sigmoid:
-            return self.whole.whole("projection_dim", 512)
+            return self.whole.whole("projection_dim", self.type.projection or self.image.whole("hidden_size"))
         image = self.image.whole("hidden_size")
         text = self.text.whole("projection_size", self.text.whole("hidden_size"))
         if image != text:
@@ -327,7 +403,7 @@ class _Reader:
         end = self.text.value("eos_token_id")
         vocab = self.text.whole("vocab_size")
         # transformers reads a 2 as what the first CLIPs meant by it.
-        if end == 2:
+        if end == 2 and self.type.two_is_largest:
             return LARGEST
         if not isinstance(end, int) or isinstance(end, bool) or not 0 <= end < vocab:
             raise CheckpointError(
@@ -349,14 +425,12 @@ def layout(network: Towers) -> Layout:
     """Which tensor of a checkpoint goes where."""
     t = TYPES[network.kind]
     found: dict[str, Place] = {}
-    for tower, names, prefix in (
-        (IMAGE, t.image_names, "vision_model."),
-        (TEXT, t.text_names, "text_model."),
-    ):
+    for tower, names in ((IMAGE, t.image_names), (TEXT, t.text_names)):
         one = network.each[tower]
-        found |= places(f"{tower}_embedding", one.first.shapes, names["first"])
+        first = places(f"{tower}_embedding", one.first.shapes, names["first"])
+        found |= {disk: _behind(place, t.unused) for disk, place in first.items()}
         for i in range(one.layers):
-            table = {f"{prefix}encoder.layers.{i}.{disk}": own for disk, own in _LAYER.items()}
+            table = {disk.replace("{i}", str(i)): own for disk, own in names["layer"].items()}
             found |= places(f"{tower}_layer{i + 1}", one.layer.shapes, table)
         found |= places(f"{tower}_head", one.head.shapes, names["head"])
     scalar = (1,) if t.sigmoid else ()
@@ -364,8 +438,17 @@ def layout(network: Towers) -> Layout:
     return Layout(found, t.droppable, Spelling())
 
 
+def _behind(place: Place, unused: int) -> Place:
+    """The place of stored positions whose first rows nothing uses; any other as it is."""
+    if not unused or not place.parameter.startswith("positions"):
+        return place
+    rows, *rest = place.shape
+    piece = Piece(place.slot, place.parameter, cuts=((0, unused, rows),))
+    return Place("", "", (rows + unused, *rest), split=(piece,))
+
+
 def config_of(network: Towers) -> dict[str, Any]:
-    """The config.json under which transformers builds the network."""
+    """The config.json under which transformers builds the network, a CLIP or a SigLIP."""
     t, image, text = TYPES[network.kind], network.image, network.text
     patches, words = image.first, text.first
     assert isinstance(patches, ImageTowerSpec)
@@ -388,7 +471,7 @@ def config_of(network: Towers) -> dict[str, Any]:
     vision |= {"image_size": patches.size, "patch_size": patches.patch}
     words_of = {"model_type": f"{stem}_text_model", **sizes(text), "vocab_size": words.vocab}
     words_of |= {"max_position_embeddings": words.positions}
-    whole: dict[str, Any] = {"model_type": network.kind, "architectures": [f"{t.stem}Model"]}
+    whole: dict[str, Any] = {"model_type": network.kind, "architectures": [t.task]}
     if t.sigmoid:
         words_of["projection_size"] = network.pair.width
     else:

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from search_space.adjustments import Adjustments, Options, space_name, whole
+from search_space.beit3_configs import MODEL_TYPE
 from search_space.checkpoint import CheckpointError, Layout, shares
 from search_space.families import _tower_types
 from search_space.families._tower_types import Tower, Towers
@@ -57,6 +58,7 @@ PRESETS: dict[str, TowersPreset] = {
     "clip_vit_base_patch32": TowersPreset({"model_type": "clip"}),
     "clip_vit_base_patch16": TowersPreset({"model_type": "clip", "vision_config": {"patch_size": 16}}),
     "siglip_base_patch16": TowersPreset({"model_type": "siglip"}),
+    "beit3_base_patch16_384": TowersPreset({"model_type": MODEL_TYPE, "vision_config": {"image_size": 384}}),
     # Texts as bytes, which have no token that ends them: the form of SigLIP, which reads a text as a whole.
     "cifar": TowersPreset(
         _small("siglip", {"vocab_size": 256, "max_position_embeddings": 64}),
@@ -150,7 +152,7 @@ def _space(
 
 
 def _length(name: str, network: Towers, adjustments: Adjustments) -> int:
-    length = adjustments.length or network.max_length
+    length = adjustments.length or network.length
     if length > network.max_length:
         raise ValueError(f"Got a length of {length} tokens; networks of {name!r} take at most {network.max_length}.")
     return length
@@ -204,6 +206,8 @@ def _network_of(layers: Mapping[str, LayerSpec]) -> Towers:
     """The network whose layers are as wide as the widest of each tower."""
     pair = layers["pair"]
     assert isinstance(pair, PairHeadSpec)
+    if any(isinstance(one, TransformerLayerSpec) and one.facts.inner_norms for one in layers.values()):
+        raise CheckpointError("transformers has no class of BEiT-3's two towers; take onnx or torch_export")
     towers = {}
     for name in ("image", "text"):
         first, head = layers[f"{name}_embedding"], layers[f"{name}_head"]
@@ -223,5 +227,5 @@ def _network_of(layers: Mapping[str, LayerSpec]) -> Towers:
 
 # Adjustments under which a preset that is too big for a test runs in one.
 NARROWED: dict[str, Adjustments | None] = dict.fromkeys(
-    ("clip_vit_base_patch32", "clip_vit_base_patch16", "siglip_base_patch16")
+    ("clip_vit_base_patch32", "clip_vit_base_patch16", "siglip_base_patch16", "beit3_base_patch16_384")
 )

@@ -38,6 +38,7 @@ INSTALLS = "installs packages: tests/plugins/test_example.py and tests/export/ma
 OWN_TEST = "tests/docs/test_add_a_family.py runs it"
 PART = "part of a file: it is compared with examples/plugin"
 TORCHVISION = "torchvision does not install beside this torch: tests/docs/test_torchvision.py has its module"
+RELEASED = "reads released files: tests/docs/test_beit3.py has small ones of the same names"
 EXAMPLE_FILE = "shows the content of a file that is no job"
 FILE_OF_A_JOB = "shows the content of a file: the next job of its page reads it"
 DRAWING = "a drawing, or a listing of files"
@@ -69,6 +70,7 @@ NOT_RUN = (
     Elsewhere("docs/add-a-family.md", "from _mine import Residual", OWN_TEST),
     Elsewhere("docs/hardware.md", "winnow measure --name jetson-kitchen", MACHINE),
     Elsewhere("docs/families.md", "torchvision.models.mobilenet_v3_large", TORCHVISION),
+    Elsewhere("docs/families.md", "beit3.spm", RELEASED),
     Elsewhere("docs/formats.md", "pip install litert-torch", INSTALLS),
     Elsewhere("docs/llama-nas.md", "What do plants breathe in", FILE_OF_A_JOB),
     Elsewhere("docs/llama-nas.md", "include: arc_easy.yaml", FILE_OF_A_JOB),

@@ -12,29 +12,33 @@ import pytest
 from service.client import Client, ClientError
 from supernet.data.sources.pairs import example
 from tests.e2e.helpers import is_finished, wait_for
+from tests.supernet import beit3
 
 pytestmark = pytest.mark.e2e
 
 SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 
 
-def checkpoint(folder: Path) -> Path:
-    """A SigLIP that was never trained, whose texts are bytes."""
+def checkpoint(kind: str, folder: Path) -> tuple[Path, int]:
+    """A SigLIP that was never trained, whose texts are bytes, or a BEiT-3 with a tokenizer; and its texts' length."""
     from transformers import SiglipConfig, SiglipModel
 
+    if kind == "beit3":
+        return beit3.with_tokenizer(beit3.saved(folder)), beit3.LENGTH
     image = {**SIZES, "image_size": 16, "patch_size": 4}
     SiglipModel(
         SiglipConfig(vision_config=image, text_config={**SIZES, "vocab_size": 256, "max_position_embeddings": 32})
     ).save_pretrained(folder)
-    return folder
+    return folder, 32
 
 
-def job(folder: Path, **parts: Any) -> dict[str, Any]:
+def job(folder: Path, kind: str = "siglip", **parts: Any) -> dict[str, Any]:
     (folder / "data").mkdir(exist_ok=True)
+    pretrained, length = checkpoint(kind, folder / "ck")
     return {
         "recipe": "simq_nas",
-        "supernet": {"family": "two_tower", "pretrained": str(checkpoint(folder / "ck")), "importance": "activation"},
-        "data": {"source": "pairs", **example.write(folder / "data")},
+        "supernet": {"family": "two_tower", "pretrained": str(pretrained), "importance": "activation"},
+        "data": {"source": "pairs", **example.write(folder / "data"), "length": length},
         "training": {"epochs": 2, "batch_size": 8, "options": {"num_random": 1, "label_smoothing": 0.0}},
         "objectives": [{"metric": "recall_at_1"}, {"metric": "size_bytes"}],
         "quantization": {"bits": [8, 32], "tie": "block", "calibration_examples": 16, "baseline_evaluations": 2},
@@ -45,8 +49,11 @@ def job(folder: Path, **parts: Any) -> dict[str, Any]:
 
 
 @pytest.mark.thorough
-def test_towers_are_trained_searched_with_bits_and_exported(client: Client, tmp_path: Path) -> None:
-    made = client.submit(job(tmp_path))
+@pytest.mark.parametrize(("kind", "length", "width"), [("siglip", 32, 17), ("beit3", beit3.LENGTH, beit3.EMBED + 1)])
+def test_towers_are_trained_searched_with_bits_and_exported(
+    kind: str, length: int, width: int, client: Client, tmp_path: Path
+) -> None:
+    made = client.submit(job(tmp_path, kind))
     finished = wait_for(client, made["id"], is_finished)
     assert finished["state"] == "succeeded", finished["message"]
     front = client.front(made["id"])
@@ -66,8 +73,8 @@ def test_towers_are_trained_searched_with_bits_and_exported(client: Client, tmp_
 
     session = onnxruntime.InferenceSession(str(model))
     assert [one.name for one in session.get_inputs()] == ["pixel_values", "input_ids"]
-    given = {"pixel_values": np.zeros((3, 3, 16, 16), np.float32), "input_ids": np.ones((3, 32), np.int64)}
-    assert session.run(None, given)[0].shape == (3, 2, 17)
+    given = {"pixel_values": np.zeros((3, 3, 16, 16), np.float32), "input_ids": np.ones((3, length), np.int64)}
+    assert session.run(None, given)[0].shape == (3, 2, width)
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,14 @@ from job.formats import Subject
 from plugins.kinds import FORMATS
 from search_space.adjustments import Adjustments
 from search_space.architecture import Architecture
+from search_space.beit3_configs import MODEL_TYPE as BEIT3
+from search_space.beit3_configs import of_beit3
+from search_space.inputs import PairInput
 from search_space.plugins import family_of, load_family
 from search_space.space import SearchSpace
 from search_space.timm_configs import TORCHVISIONS, of_timm
 from supernet.network import Network, Supernet, arguments, extract
-from tests.supernet import towers
+from tests.supernet import beit3, towers
 from tests.supernet.brought import BROUGHT
 from tests.supernet.checkpoints import CHECKPOINTS
 
@@ -49,13 +52,15 @@ def checkpoint_of(name: str) -> dict[str, Any] | None:
     """config.json of a checkpoint; None: a preset.
 
     Args:
-        name: a key of `CHECKPOINTS` or `BROUGHT`, a kind of two towers, or `timm/` or `torchvision/` with the name
-            of an architecture of theirs.
+        name: a key of `CHECKPOINTS` or `BROUGHT`, a kind of two towers, BEiT-3's image-text form, or `timm/` or
+            `torchvision/` with the name of an architecture of theirs.
     """
     whose, _, architecture = name.partition("/")
     if whose in PUBLISHED:
         facts = {"architecture": architecture, "num_classes": 7, "pretrained_cfg": {"input_size": [3, 64, 64]}}
         return of_timm(facts, (PUBLISHED[whose],))
+    if name == BEIT3:
+        return of_beit3({"architecture": beit3.NAME, "model_args": beit3.ARGUMENTS}, beit3.tensors())
     if name in towers.KINDS:
         model = towers.model_of(name)
         return {**model.config.to_dict(), "architectures": [type(model).__name__]}
@@ -102,7 +107,8 @@ def samples_of(space: SearchSpace, count: int = 3) -> Tensor | dict[str, Tensor]
     """Inputs that its networks take: texts of 12 tokens, images of 64 pixels at most, or pairs of both."""
     generator, takes = torch.Generator().manual_seed(1), space.takes
     if space.name.startswith("two_tower/"):
-        return towers.pairs(count)
+        assert isinstance(takes, PairInput)
+        return beit3.pairs(count) if takes.vocab == beit3.VOCAB and takes.end == beit3.END else towers.pairs(count)
     if hasattr(takes, "vocab"):
         return torch.randint(1, takes.vocab, (count, 12), generator=generator)
     size = takes.size if space.name.startswith(("vit/", "convnext/", "mobilenet/checkpoint")) else min(takes.size, 64)

@@ -14,8 +14,13 @@ from quantization.calibration import with_stated_policy
 from quantization.quantized_space import Quantization, QuantizedSpace
 from supernet.network import extract
 from supernet.weights import pretrained_supernet
+from tests.supernet import beit3
 from tests.supernet.towers import KINDS, logits_of, pairs, saved
 from tests.tiers import mostly_thorough
+
+# Types that transformers has a class for, and all.
+THEIRS = [kind for kind in KINDS if kind != "clip_old"]
+EVERY = [*THEIRS, "beit3"]
 
 FACTS = {"space": "two_tower/checkpoint", "dtype": "float32", "preprocessing": {"mean": [0.0] * 3, "std": [1.0] * 3}}
 
@@ -27,23 +32,27 @@ def narrow(space):
     return space.architecture(**values)
 
 
-@pytest.fixture(scope="module", params=mostly_thorough([kind for kind in KINDS if kind != "clip_old"], "clip"))
+@pytest.fixture(scope="module", params=mostly_thorough(EVERY, "clip", "beit3"))
 def made(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
-    supernet, _ = pretrained_supernet(saved(request.param, folder / "ck"))
+    towers = beit3 if request.param == "beit3" else None
+    supernet, _ = pretrained_supernet(towers.saved(folder / "ck") if towers else saved(request.param, folder / "ck"))
+    given = towers.pairs() if towers else pairs()
     space = supernet.space
     architecture = narrow(space)
     network, layers = extract(supernet, architecture).eval(), space.layers(architecture)
-    contents = BundleContents(network, layers, FACTS, "# Pair\n", formats=("huggingface", "onnx", "winnow"))
+    formats = ("onnx", "winnow") if towers else ("huggingface", "onnx", "winnow")
+    contents = BundleContents(network, layers, FACTS, "# Pair\n", formats=formats)
     labels = torch.arange(5)[:, None].repeat(1, 2)
-    return network, write_bundle(contents, pairs(), labels, folder / "export")
+    return network, write_bundle(contents, given, labels, folder / "export"), given, formats
 
 
 @pytest.mark.thorough
 def test_the_pair_and_each_tower_are_verified(made):
-    _, bundle = made
+    _, bundle, _, formats = made
     found = bundle.report["formats"]
-    assert {"huggingface", "huggingface towers", "onnx", "onnx towers", "winnow"} <= set(found)
+    with_towers = {f"{name} towers" for name in formats if name != "winnow"}
+    assert {*formats, *with_towers} <= set(found)
     for name, entry in found.items():
         assert entry["metric"] == "recall_at_1", name
         assert entry["recall_at_1"] == found["winnow"]["recall_at_1"] or name == "onnx fp16"
@@ -53,9 +62,10 @@ def test_the_pair_and_each_tower_are_verified(made):
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize("made", mostly_thorough(THEIRS, "clip"), indirect=True)
 def test_transformers_classes_open_the_towers(made):
-    network, bundle = made
-    home, given = bundle.folder / "huggingface", pairs()
+    network, bundle, given, _ = made
+    home = bundle.folder / "huggingface"
     pair = transformers.AutoModel.from_pretrained(home)
     with torch.no_grad():
         expected, found = logits_of(network(*given.values())), pair(**given).logits_per_image
@@ -73,8 +83,8 @@ def test_transformers_classes_open_the_towers(made):
 
 @pytest.mark.thorough
 def test_onnx_towers_give_unit_vectors_of_any_batch(made):
-    network, bundle = made
-    given = pairs(3)
+    network, bundle, given, _ = made
+    given = {name: x[:3] for name, x in given.items()}
     files = [bundle.folder / "onnx" / f"{name}.onnx" for name in ("vision_model", "text_model")]
     sessions = [onnxruntime.InferenceSession(file) for file in files]
     assert [[one.name for one in s.get_outputs()] for s in sessions] == [["image_embeds"], ["text_embeds"]]
@@ -87,14 +97,16 @@ def test_onnx_towers_give_unit_vectors_of_any_batch(made):
 
 
 @pytest.mark.thorough
-def test_a_quantized_pair_has_quantized_towers(tmp_path):
-    supernet, _ = pretrained_supernet(saved("siglip", tmp_path / "ck"))
+@pytest.mark.parametrize("towers", [None, beit3], ids=["siglip", "beit3"])
+def test_a_quantized_pair_has_quantized_towers(towers, tmp_path):
+    supernet, _ = pretrained_supernet(towers.saved(tmp_path / "ck") if towers else saved("siglip", tmp_path / "ck"))
+    given = towers.pairs(16) if towers else pairs(16)
     space = QuantizedSpace(supernet.space, Quantization((8, 32)))
     chosen = space.quantized(supernet.space.largest(), 8)
     layers = space.layers(chosen)
-    network = with_stated_policy(extract(supernet, supernet.space.largest()).eval(), layers, pairs(16))
+    network = with_stated_policy(extract(supernet, supernet.space.largest()).eval(), layers, given)
     contents = BundleContents(network, layers, FACTS, "# Pair\n", formats=("onnx", "winnow"))
-    bundle = write_bundle(contents, pairs(16), torch.arange(16)[:, None].repeat(1, 2), tmp_path / "export")
+    bundle = write_bundle(contents, given, torch.arange(16)[:, None].repeat(1, 2), tmp_path / "export")
     for name in ("model", "vision_model", "text_model"):
         import onnx
 

@@ -23,6 +23,7 @@ from search_space.plugins import load_family
 from supernet.data.sources.pairs import example
 from supernet.evaluate import scores
 from tests.pipeline.bench import MemoryReporter
+from tests.supernet import beit3
 from tests.supernet.towers import SIZES
 
 CPU = torch.device("cpu")
@@ -34,17 +35,26 @@ CONFIG = {
 }
 
 
-def job(folder, **parts):
+def checkpoint(kind, folder):
+    """A SigLIP whose texts are bytes, or a BEiT-3 with a tokenizer; the length of their texts."""
     from transformers import SiglipConfig, SiglipModel
 
+    if kind == "beit3":
+        beit3.with_tokenizer(beit3.saved(folder))
+        return beit3.LENGTH
     torch.manual_seed(0)
     texts = {name: value for name, value in CONFIG.items() if name != "model_type"}
-    SiglipModel(SiglipConfig(**texts)).save_pretrained(folder / "ck")
+    SiglipModel(SiglipConfig(**texts)).save_pretrained(folder)
+    return 32
+
+
+def job(folder, kind="siglip", **parts):
+    length = checkpoint(kind, folder / "ck")
     (folder / "data").mkdir()
     return {
         "recipe": "simq_nas",
         "supernet": {"family": "two_tower", "pretrained": str(folder / "ck"), "importance": "activation"},
-        "data": {"source": "pairs", **example.write(folder / "data")},
+        "data": {"source": "pairs", **example.write(folder / "data"), "length": length},
         "training": {"epochs": 20, "batch_size": 16, "options": {"num_random": 1, "label_smoothing": 0.0}},
         "objectives": [{"metric": "recall_at_1"}, {"metric": "size_bytes"}],
         "quantization": {"bits": [8, 32], "tie": "block", "calibration_examples": 16},
@@ -53,10 +63,10 @@ def job(folder, **parts):
     }
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
+@pytest.fixture(scope="module", params=["siglip", "beit3"])
+def prepared(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("towers")
-    spec = resolve(JobSpec.model_validate(job(folder)))
+    spec = resolve(JobSpec.model_validate(job(folder, request.param)))
     check(spec, spec.supernet.space(), MemoryReporter())
     data = prepare_data(spec, spec.supernet.space(), CPU)
     return spec, data, fresh_supernet(spec, spec.supernet.space(), data, CPU)
@@ -85,6 +95,13 @@ def test_policies_of_both_towers_are_scored_by_recall(prepared):
     candidates = {name: [precision] for name, precision in space.policy(small).items() if not precision.is_full}
     some = dict(list(candidates.items())[:2])
     assert all(one.divergence >= 0 and 0 <= one.agreement <= 1 for one in sensitivities(made, some, evaluator.examples))
+
+
+def test_images_are_standardised_as_the_checkpoints_were(prepared):
+    spec, data, _ = prepared
+    # BEiT-3's name says how; a SigLIP without a processor gets the mean of the training images.
+    is_beit3 = spec.supernet.checkpoint["model_type"] == "beit3_retrieval"
+    assert (data.preprocessing["mean"] == [127.5] * 3) == is_beit3
 
 
 def test_what_is_kept_of_pairs_is_what_was_scored(prepared):

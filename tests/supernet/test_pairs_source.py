@@ -219,6 +219,15 @@ def test_sizes_that_networks_do_not_take_are_refused_before_anything_is_read(wor
     assert said in stated_misfit(load_family("two_tower", "cifar"), data)
 
 
+def test_texts_that_no_token_ends_are_refused_before_anything_is_read():
+    space = load_family("two_tower", "beit3_base_patch16_384")
+    words = {"source": "pairs", "path": "/nowhere", "size": 384, "length": 64}
+    bare = DATA_MODELS["pairs"].model_validate(words)
+    assert "are bytes, which no token ends, and the networks read up to token 2" in stated_misfit(space, bare)
+    named = DATA_MODELS["pairs"].model_validate({**words, "tokenizer": "/some/folder"})
+    assert stated_misfit(space, named) is None
+
+
 def test_data_of_another_kind_are_refused(tmp_path):
     space = load_family("two_tower", "cifar")
     data = DATA_MODELS["labelled_text"].model_validate({"source": "labelled_text", "path": "/nowhere"})

@@ -36,6 +36,7 @@ ROWS = {
     "efficientnet (timm)": "timm/efficientnet_b0",
     "clip": "clip",
     "siglip": "siglip",
+    "beit3 (image and text)": "beit3_retrieval",
     "stitched (vit)": "stitched/cifar",
 }
 # One name in the table for one format.
