@@ -21,6 +21,7 @@ from supernet.slot import build_block
 Shrunk: TypeAlias = Literal["none", "kernel", "depth", "width"]
 
 
+@lru_cache(maxsize=8)
 def shrunk_by(space: SearchSpace) -> tuple[tuple[Shrunk, ...], ...]:
     """For every choice of a space, what each of its options makes smaller.
 

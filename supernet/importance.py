@@ -224,7 +224,7 @@ def put_in_order(
 
     Args:
         orders: what `orders_by_importance` gave for a supernet of the same space.
-        beside: of a parameter or buffer, tensors of its shape that are permuted with it, such as an optimizer's
+        beside: gives tensors that are permuted with a parameter or buffer of their shape, such as an optimizer's
             moments.
     """
     for axis in axes(supernet):

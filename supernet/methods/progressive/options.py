@@ -25,7 +25,7 @@ class ProgressiveOptions(MethodOptions):
         Field(
             ge=0,
             description="Length of the phase that trains the full network alone. A training is divided among the "
-            "phases in proportion to such numbers, which are the paper's epochs; it has only phases in which something "
+            "phases in proportion to such numbers, which are epochs of the paper's code from the kernels on; it has only phases in which something "
             "becomes elastic.",
         ),
     ] = 180.0
