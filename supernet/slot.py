@@ -400,7 +400,8 @@ class Slot(nn.Module):
             if kind == "own" and key not in self.own:
                 self.own[key] = OwnValues(name, tensor).to(device)
             elif kind == "kernels" and key not in self.kernels:
-                self.kernels[key] = KernelTransform([int(each) for each in key.partition(":")[2].split("x")]).to(device)
+                size = [int(each) for each in key.partition(":")[2].split("x")]
+                self.kernels[key] = KernelTransform(size).to(device, tensor.dtype)
             else:
                 continue
             self._forget()

@@ -14,9 +14,11 @@ from search_space.layers import MBConvSpec
 from search_space.plugins import load_family
 from supernet.averaging import Average
 from supernet.calibrate import calibrate
+from supernet.data import Batch
 from supernet.elastic import add_transforms
 from supernet.flat import load_tensors, own_tensors
 from supernet.network import Supernet, extract
+from supernet.passes import Passes
 from supernet.prefixes import Prefixes
 from supernet.slot import Slot, build_block
 
@@ -118,6 +120,18 @@ def test_a_kernel_of_the_largest_size_uses_no_transform(supernet):
     assert all(made.matrix.grad is None for slot in supernet.slots.values() for made in slot.kernels.values())
 
 
+def test_blocks_that_are_computed_again_give_the_same_gradients(supernet):
+    twin, given = copy.deepcopy(supernet), Batch.of(images(), torch.zeros(8, dtype=torch.int64))
+    for made, again in ((supernet, False), (twin, True)):
+        passes = Passes(made, activation_checkpointing=again)
+        for architecture in (SPACE.smallest(), drawn(1)[-1]):
+            passes.backward(passes.task_loss(passes.run(given, architecture), given))
+    for (name, one), other in zip(supernet.named_parameters(), twin.parameters(), strict=True):
+        assert (one.grad is None) == (other.grad is None), name
+        if one.grad is not None:
+            torch.testing.assert_close(one.grad, other.grad, rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_extracted_networks_are_plain_and_equal_to_the_bit(supernet, training):
     supernet.train(training)
@@ -169,8 +183,6 @@ def test_networks_that_are_examined_together_have_their_kernels(supernet):
     architectures = drawn()
     prefixes = Prefixes(supernet.eval(), architectures)
     prefixes.calibrate([images()])
-    from supernet.data import Batch
-
     answers = dict(prefixes.answers(Batch.of(images(), torch.zeros(8, dtype=torch.int64))))
     for index, architecture in enumerate(architectures):
         network = extract(supernet, architecture)

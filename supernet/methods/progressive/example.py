@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 # Steps in which losses must fall: those of the first phase and the beginning of the second.
-STEPS = 100
+STEPS = 70

@@ -25,8 +25,7 @@ class ProgressiveOptions(MethodOptions):
         Field(
             ge=0,
             description="Length of the phase that trains the full network alone. A training is divided among the "
-            "phases in proportion to such numbers, which are epochs of the paper's code from the kernels on; it has only phases in which something "
-            "becomes elastic.",
+            "phases in proportion to such numbers; it has only phases in which something becomes elastic.",
         ),
     ] = 180.0
     kernel_part: Annotated[float, Field(gt=0, description="Length of the phase with elastic kernels.")] = 120.0
