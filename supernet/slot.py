@@ -238,7 +238,7 @@ def _bindings(sub_block: nn.Module, slot: Slot, kind: str) -> Iterator[_Binding]
                 yield _Binding(holder, whole, name)
                 continue
             own = slot.own_values(path, name, tensor.shape)
-            source = whole if own is None else own._parameters
+            source: dict[str, Tensor | None] = whole if own is None else getattr(own, kind)
             transforms = slot.transforms(path, name, tensor.shape)
             yield _Transformed(holder, source, name, transforms) if transforms else _Binding(holder, source, name)
 
