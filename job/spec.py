@@ -393,8 +393,9 @@ class JobSpec(Part):
         trainings = [self.training, *([self.gradient.final] if self.gradient is not None else [])]
         for training in trainings:
             options = training.method_options
-            # A space is made only for options that somebody set, and for those of pairs, whose losses differ.
-            own = options != type(options)() or self.data.kind == "pairs"
+            # A space is made only for options that somebody set, for methods that ask something of it anyway, and for
+            # pairs, whose losses differ.
+            own = options != type(options)() or options.asks_of_the_space or self.data.kind == "pairs"
             said = options.misfit(self.supernet.space()) if own else None
             said = said or augmentation_misfit(training.augmentation, self.data)
             if said is not None:

@@ -9,7 +9,7 @@ section 2.2; here with scores that need no gradient).
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,20 +163,36 @@ def order_by_importance(
 ) -> dict[str, list[int]]:
     """Put the most important neurons, heads and channels first; outputs of the largest network stay.
 
+    Narrower networks that were trained before are others afterwards.
+
+    Args:
+        batches, score: as in `orders_by_importance`.
+
+    Returns:
+        For `slot.field`, the old index of each group in its new order.
+
+    Raises:
+        ValueError: an unknown score, or `activation` without a batch.
+    """
+    orders = orders_by_importance(supernet, batches, score)
+    put_in_order(supernet, orders)
+    return orders
+
+
+def orders_by_importance(
+    supernet: Supernet, batches: Iterable[Tensor | Inputs] = (), score: str = "activation"
+) -> dict[str, list[int]]:
+    """For `slot.field`, the index of each group, the most important first.
+
     A group's score is its contribution to what reads it: the mean over all positions of the norm of
     the group's outputs times the weights that read them, summed over all readers. For a neuron or a channel that is
     mean |activation| times the norm of its outgoing weights; for a key-value group, the norm of its heads' part of
     the attention's output. Without data the score is the norm of the outgoing weights times that of the incoming ones.
 
-    Narrower networks that were trained before are others afterwards.
-
     Args:
         batches: inputs for the score `activation`; of padded text with a mask, False at padding, which does not
             count. A few hundred samples are plenty.
         score: `activation` or `weight`.
-
-    Returns:
-        For `slot.field`, the old index of each group in its new order.
 
     Raises:
         ValueError: an unknown score, or `activation` without a batch.
@@ -187,15 +203,36 @@ def order_by_importance(
     scores = [_weight_score(axis) for axis in found]
     if score == "activation":
         scores = _contributions(supernet, found, batches)
-    orders: dict[str, list[int]] = {}
-    with torch.no_grad():
-        for axis, values in zip(found, scores, strict=True):
-            order = torch.argsort(values, descending=True, stable=True)
-            for tensor, dim in axis.members:
+    return {
+        f"{axis.slot}.{axis.field}": torch.argsort(values, descending=True, stable=True).tolist()
+        for axis, values in zip(found, scores, strict=True)
+    }
+
+
+def nothing_beside(_tensor: Tensor) -> Iterable[Tensor]:
+    """No tensor has the order of another one."""
+    return ()
+
+
+@torch.no_grad()
+def put_in_order(
+    supernet: Supernet,
+    orders: Mapping[str, Sequence[int]],
+    beside: Callable[[Tensor], Iterable[Tensor]] = nothing_beside,
+) -> None:
+    """Permute groups; outputs of the largest network stay.
+
+    Args:
+        orders: what `orders_by_importance` gave for a supernet of the same space.
+        beside: gives tensors that are permuted with a parameter or buffer of their shape, such as an optimizer's
+            moments.
+    """
+    for axis in axes(supernet):
+        for member, dim in axis.members:
+            order = torch.tensor(orders[f"{axis.slot}.{axis.field}"], device=member.device)
+            for tensor in (member, *beside(member)):
                 grouped = tensor.unflatten(dim, (axis.groups, -1))
                 tensor.copy_(grouped.index_select(dim, order).flatten(dim, dim + 1))
-            orders[f"{axis.slot}.{axis.field}"] = order.tolist()
-    return orders
 
 
 def _weight_score(axis: Axis) -> Tensor:

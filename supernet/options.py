@@ -75,6 +75,11 @@ class MethodOptions(Options):
         """How many networks a step trains, each with the whole batch."""
         return 1
 
+    @property
+    def asks_of_the_space(self) -> bool:
+        """Whether `misfit` may refuse a space although all options have their defaults."""
+        return False
+
     def misfit(self, space: SearchSpace) -> str | None:
         """Why networks of a space cannot honour these options, as a sentence for the user; None if they can."""
         for name, reason in NEEDED.items():

@@ -127,6 +127,7 @@ class Passes:
 
     Attributes:
         step: number of steps done before this one.
+        num_steps: steps of the whole training.
         weight: share of the step's batch that the current batch is; losses are scaled by it, so that the
             gradients of all micro-batches and processes add up to those of the whole batch.
 
@@ -137,7 +138,7 @@ class Passes:
 
     def __init__(self, supernet: Supernet, precision: str = "float32", activation_checkpointing: bool = False) -> None:
         self.supernet = supernet
-        self.step, self.weight = 0, 1.0
+        self.step, self.num_steps, self.weight = 0, 1, 1.0
         self._bfloat16, self._checkpointing = precision == "bfloat16", activation_checkpointing
 
     @property

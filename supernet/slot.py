@@ -3,14 +3,15 @@
 There are no elastic layers. A sub-network's block is *the same class* built at a smaller size, and its
 tensors are views of the largest block's: leading rows and columns, and the centre of a kernel
 (arXiv 2003.11142, 3.1). So a sub-network inside the supernet and the same network extracted run the same code
-on the same numbers.
+on the same numbers. Kernels of a slot that has transforms are no slices: see `KernelTransform`.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from math import prod
 from operator import attrgetter
 from typing import Any
 
@@ -120,10 +121,58 @@ class _Binding:
         self.holder[self.name] = self.grad = None
 
 
+class _Transformed(_Binding):
+    """A kernel that is computed from the slot's by transforms, anew in every pass: autograd has its gradient."""
+
+    __slots__ = ("_transforms",)
+
+    def __init__(
+        self,
+        holder: dict[str, Tensor | None],
+        source: dict[str, Tensor | None],
+        name: str,
+        transforms: Sequence[KernelTransform],
+    ) -> None:
+        super().__init__(holder, source, name)
+        self._transforms = transforms
+
+    def _computed(self) -> Tensor:
+        kernel = self.whole
+        for dim, start, length in self.bounds:
+            if dim < 2:
+                kernel = kernel.narrow(dim, start, length)
+        # A 16-bit product would be another kernel than the one that is extracted.
+        with torch.autocast(kernel.device.type, enabled=False):
+            for transform in self._transforms:
+                kernel = transform(kernel)
+        return kernel.clone(memory_format=torch.channels_last if kernel.dim() == 4 else torch.contiguous_format)
+
+    def copied(self) -> Tensor:
+        """The kernel with storage of its own, laid out as the sub-block's tensor is."""
+        kernel = self._computed()
+        return torch.empty_like(self.tensor, dtype=kernel.dtype, device=kernel.device).copy_(kernel)
+
+    def bind(self) -> bool:
+        """Let the sub-block hold the kernel of the current weights, for this pass only."""
+        self.grad = None
+        self.tensor = self.holder[self.name] = self._computed()
+        return False
+
+
 class _SubBlock:
     """A block of one spec without storage of its own, and what is bound to it."""
 
-    __slots__ = ("_buffers", "_everything", "_lasting", "_needs_grad", "_places", "module", "parameters", "takes_mask")
+    __slots__ = (
+        "_buffers",
+        "_computed",
+        "_everything",
+        "_lasting",
+        "_needs_grad",
+        "_places",
+        "module",
+        "parameters",
+        "takes_mask",
+    )
 
     def __init__(self, spec: LayerSpec, slot: Slot) -> None:
         with torch.device("meta"):
@@ -133,8 +182,10 @@ class _SubBlock:
         buffers = list(_bindings(self.module, slot, "_buffers"))
         statistics = {id(m._buffers) for m in self.module.modules() if isinstance(m, BatchNorm)}
         self._buffers = [binding for binding in buffers if id(binding.holder) in statistics]
+        self._computed = [binding for binding in self.parameters if isinstance(binding, _Transformed)]
+        views = [binding for binding in self.parameters if not isinstance(binding, _Transformed)]
         # Tables that a block looks things up in: they are what they are in training, too.
-        self._lasting = self.parameters + [binding for binding in buffers if id(binding.holder) not in statistics]
+        self._lasting = views + [binding for binding in buffers if id(binding.holder) not in statistics]
         self._everything = self._lasting + self._buffers
         self._places: list[int] = []
         self._needs_grad: list[bool] = []
@@ -161,6 +212,8 @@ class _SubBlock:
             lasting = [binding.bind() for binding in bound]
             self._places = places if all(lasting) else []
             self._needs_grad = list(map(_needs_grad, wholes))
+        for computed in self._computed:
+            computed.bind()
 
     def link_gradients(self, _grad: Tensor) -> None:
         """Runs when backward reaches the block's output, before any of its parameters gets a gradient."""
@@ -179,9 +232,15 @@ def _bindings(sub_block: nn.Module, slot: Slot, kind: str) -> Iterator[_Binding]
     for path, module in sub_block.named_modules():
         holder, whole = getattr(module, kind), getattr(slot.block.get_submodule(path), kind)
         for name, tensor in holder.items():
-            if tensor is not None:
-                own = slot.own_values(path, name, tensor.shape) if kind == "_parameters" else None
-                yield _Binding(holder, whole if own is None else getattr(own, kind), name)
+            if tensor is None:
+                continue
+            if kind != "_parameters":
+                yield _Binding(holder, whole, name)
+                continue
+            own = slot.own_values(path, name, tensor.shape)
+            source: dict[str, Tensor | None] = whole if own is None else getattr(own, kind)
+            transforms = slot.transforms(path, name, tensor.shape)
+            yield _Transformed(holder, source, name, transforms) if transforms else _Binding(holder, source, name)
 
 
 class OwnValues(nn.Module):
@@ -190,6 +249,33 @@ class OwnValues(nn.Module):
     def __init__(self, name: str, values: Tensor) -> None:
         super().__init__()
         self.register_parameter(name, nn.Parameter(values.detach().clone()))
+
+
+class KernelTransform(nn.Module):
+    """Makes a kernel of the next larger one: its centre, flattened, times a matrix (arXiv 1908.09791, section 3.3).
+
+    The matrix belongs to one layer and one size, is shared by all channels and starts as the identity.
+
+    Args:
+        size: height and width of the kernel that it makes, or as many sizes as the convolution has dimensions.
+    """
+
+    def __init__(self, size: Sequence[int]) -> None:
+        super().__init__()
+        self.size = tuple(size)
+        self.matrix = nn.Parameter(torch.eye(prod(self.size)))
+
+    def forward(self, larger: Tensor) -> Tensor:
+        """From `(outputs, inputs, *larger size)` to `(outputs, inputs, *size)`."""
+        for bound in slice_bounds(larger.shape, torch.Size((*larger.shape[:2], *self.size))):
+            larger = larger.narrow(*bound)
+        kernel: Tensor = (larger.flatten(2) @ self.matrix).unflatten(2, self.size)
+        return kernel
+
+
+def _holds(large: Sequence[int], small: Sequence[int]) -> bool:
+    """Whether a kernel of one size has one of another size in it."""
+    return all(s <= n for n, s in zip(large, small, strict=True))
 
 
 def _width(whole: torch.Size, part: torch.Size) -> tuple[int, int] | None:
@@ -213,6 +299,8 @@ class Slot(nn.Module):
         self.block = build_block(capacity)
         # By `_key`; a width that is not there has the leading part of the widest's.
         self.own = nn.ModuleDict()
+        # By `_kernel_key`; a size that is not there is the centre of the largest kernel.
+        self.kernels = nn.ModuleDict()
         # Caches, not state: they may be emptied at any time.
         self._sub_blocks: OrderedDict[LayerSpec, _SubBlock] = OrderedDict()
         self._latest: dict[int, tuple[LayerSpec, _SubBlock]] = {}
@@ -273,14 +361,49 @@ class Slot(nn.Module):
         for name, parts in found.items():
             yield wholes[name], parts
 
+    def add_transforms(self, spec: LayerSpec) -> None:
+        """Let smaller kernels of a block of size `spec` be made by transforms, which start as the identity."""
+        with torch.device("meta"):
+            sub_block = build_block(spec)
+        for name, tensor in sub_block.named_parameters():
+            whole = self.block.get_parameter(name)
+            key = self._kernel_key(name, tensor.shape[2:])
+            if whole.shape[2:] != tensor.shape[2:] and key not in self.kernels:
+                self.kernels[key] = KernelTransform(tensor.shape[2:]).to(whole)
+        self._forget()
+
+    def transforms(self, path: str, name: str, shape: torch.Size) -> list[KernelTransform]:
+        """What makes a kernel from this slot's largest one, one after the other; empty: it is a slice.
+
+        Args:
+            path: module that holds the parameter.
+            shape: the shape that the parameter has in a smaller block.
+        """
+        name = f"{path}.{name}".lstrip(".")
+        if not self.kernels or self._kernel_key(name, shape[2:]) not in self.kernels:
+            return []
+        prefix = self._kernel_key(name, ())
+        known = [made for key, made in self.kernels.items() if key.startswith(prefix)]
+        larger = [made for made in known if isinstance(made, KernelTransform) and _holds(made.size, shape[2:])]
+        return sorted(larger, key=lambda made: prod(made.size), reverse=True)
+
+    @staticmethod
+    def _kernel_key(name: str, size: Sequence[int]) -> str:
+        return f"{name.replace('.', '-')}:{'x'.join(map(str, size))}"
+
     def add_room(self, tensors: Mapping[str, Tensor]) -> None:
-        """Add the values of widths that a state dict of this slot has and this slot has not."""
-        missing = [name for name in tensors if name.startswith("own.") and name.split(".")[1] not in self.own]
-        for full_name in missing:
-            _, key, name = full_name.split(".")
-            device = next(self.block.parameters()).device
-            self.own[key] = OwnValues(name, tensors[full_name]).to(device)
-        if missing:
+        """Add the values of widths, and the transforms of kernels, that a state dict has and this slot has not."""
+        device = next(iter(self.parameters()), torch.empty(0)).device
+        for full_name, tensor in tensors.items():
+            kind, _, rest = full_name.partition(".")
+            key, _, name = rest.partition(".")
+            if kind == "own" and key not in self.own:
+                self.own[key] = OwnValues(name, tensor).to(device)
+            elif kind == "kernels" and key not in self.kernels:
+                size = [int(each) for each in key.partition(":")[2].split("x")]
+                self.kernels[key] = KernelTransform(size).to(device, tensor.dtype)
+            else:
+                continue
             self._forget()
 
     def _forget(self) -> None:

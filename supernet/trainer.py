@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from supernet.averaging import Average
 from supernet.data.dataset import Batch, Split
 from supernet.distributed import ALONE, Group
 from supernet.flat import load_tensors, own_tensors
+from supernet.importance import orders_by_importance, put_in_order
 from supernet.lora import LowRankUpdate
 from supernet.memory import OutOfMemory, free_memory, is_out_of_memory
 from supernet.network import Supernet
@@ -25,7 +26,7 @@ from supernet.passes import Passes
 from supernet.randomness import derived_rng
 from supernet.sharding import gathered, shard, spread, spread_all
 
-__all__ = ["NonFiniteLoss", "Trainer", "TrainingMethod", "TrainingOptions"]
+__all__ = ["NonFiniteLoss", "Sorting", "Trainer", "TrainingMethod", "TrainingOptions"]
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -44,6 +45,14 @@ class TrainingMethod(Protocol):
         Called once a micro-batch with generators of the same state, so that all of them train the same
         sub-networks. Losses are means over the micro-batch and go through `passes.backward`.
         """
+
+
+@runtime_checkable
+class Sorting(Protocol):
+    """A training method that wants the important channels, heads and neurons first before widths become elastic."""
+
+    def sorts_after(self, space: SearchSpace, num_steps: int) -> int | None:
+        """Number of steps after which they are put first; None: never."""
 
 
 class Trainer:
@@ -105,8 +114,12 @@ class Trainer:
         if train.texts is not None:
             _check_whole(options, group)
         method.prepare(supernet)
+        self._sorts_after = method.sorts_after(self.space, self.num_steps) if isinstance(method, Sorting) else None
+        if self._sorts_after is not None:
+            _check_sorted(options)
         if options.sharded:
             _check_sharded(options, group)
+            _check_no_transforms(supernet)
             shard(supernet)
         self.low_rank: LowRankUpdate | None = None
         weights = list(supernet.parameters())
@@ -118,6 +131,7 @@ class Trainer:
         self.optimizer = make_optimizer(weights, options, undecayed(supernet))
         self.average = Average(supernet, options.ema_decay) if options.ema_decay else None
         self.passes = Passes(supernet, options.precision, options.activation_checkpointing)
+        self.passes.num_steps = self.num_steps
         self._batches = Augmentation(train, augment or AugmentationOptions(), seed)
         if options.compile:
             self.passes.compile_ends()
@@ -178,7 +192,25 @@ class Trainer:
         self.steps_done += 1
         if self.average is not None:
             self.average.update(self.steps_done)
+        if self.steps_done == self._sorts_after:
+            self._sort()
         return {**losses, "learning_rate": rate}
+
+    def _sort(self) -> None:
+        """Put what is important by its weights first, with the optimizer's state and averages; a part of the step."""
+
+        def moments(weight: Tensor) -> list[Tensor]:
+            state = self.optimizer.state.get(weight, {})
+            return [each for each in state.values() if isinstance(each, Tensor) and each.shape == weight.shape]
+
+        found = orders_by_importance(self.supernet, score="weight")
+        orders = {
+            axis: self.group.broadcast(torch.tensor(order, device=self.device)).tolist()
+            for axis, order in found.items()
+        }
+        put_in_order(self.supernet, orders, moments)
+        if self.average is not None:
+            put_in_order(self.average.supernet, orders)
 
     def _gradients(self) -> dict[str, float]:
         """Fill `.grad` with the gradients of the whole batch; the mean losses of every process."""
@@ -347,12 +379,30 @@ def _check_whole(options: TrainingOptions, group: Group) -> None:
         )
 
 
+def _check_sorted(options: TrainingOptions) -> None:
+    """Refuse to sort weights that nobody has whole, or that are written anew from a low-rank update in every step."""
+    for name, value, off in (("sharded", options.sharded, "false"), ("lora_rank", options.lora_rank, "0")):
+        if value:
+            raise ValueError(
+                f"training.{name} is {str(value).lower()}, but training.options.sort puts whole weights in another "
+                f"order; set training.{name} to {off}, or training.options.sort to false."
+            )
+
+
 def _check_sharded(options: TrainingOptions, group: Group) -> None:
     if group.size == 1:
         raise ValueError("training.sharded spreads weights over processes; give training.processes more than 1.")
     beside = {"ema_decay": options.ema_decay, "lora_rank": options.lora_rank, "compile": options.compile}
     if clashing := [f"training.{name}" for name, value in beside.items() if value]:
         raise ValueError(f"training.sharded does not work with {' and '.join(clashing)}; switch one of them off.")
+
+
+def _check_no_transforms(supernet: Supernet) -> None:
+    if any(len(supernet.slot(name).kernels) for name in supernet.slots):
+        raise ValueError(
+            "training.sharded is true, but kernels are made by transforms of whole ones; set training.sharded or "
+            "training.options.transforms to false."
+        )
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ LABELLED = {"source": "labelled_text", "path": "/data/rows.tsv", "length": 16}
 LLAMA = {"recipe": "llama_nas", "supernet": {"family": "llama", "preset": "tiny"}, "data": TEXT}
 BERT = {"supernet": {"family": "bert", "preset": "tiny"}, "data": LABELLED}
 PERPLEXITY = [{"metric": "perplexity"}, {"metric": "macs"}]
+STITCHED = {"supernet": {"family": "stitched", "preset": "cifar"}, "data": {"source": "cifar10", "path": "/data/cifar"}}
 VIT = {"supernet": {"family": "vit", "preset": "cifar"}, "data": {"source": "cifar10", "path": "/data/cifar"}}
 
 
@@ -33,6 +34,8 @@ VIT = {"supernet": {"family": "vit", "preset": "cifar"}, "data": {"source": "cif
         ),
         (LLAMA, {"augmentation": {"mixup": 0.2}}, "training.augmentation is for images, and data source 'text'"),
         ({}, {"augmentation": {"policy": "autoaugment"}}, "AutoAugment wants images of 3 channels; these have 1"),
+        (STITCHED, {"method": "progressive"}, "the largest network, but that of stitched/cifar lacks 13 layers"),
+        (VIT, {"method": "progressive"}, None),
         (VIT, {"method": "sortednet", "options": {"exits": True}}, None),
     ],
 )

@@ -51,6 +51,19 @@ def test_a_paused_training_ends_where_an_undisturbed_one_does(tmp_path, data):
     assert same(undisturbed, resumed)
 
 
+def test_a_progressive_training_is_paused_and_comes_back_sorted_with_its_transforms(tmp_path, data):
+    options = {"full_part": 2, "kernel_part": 2, "depth_part": 2, "width_middle_part": 1, "width_part": 1}
+    parts = {"training": {**TRAINING, "method": "progressive", "options": options}}
+    undisturbed = train_supernet(workshop_of(tmp_path / "a", **parts), data)
+    shop = workshop_of(tmp_path / "b", MemoryReporter(interrupt_at=6), **parts)
+    with pytest.raises(Interrupted):
+        train_supernet(shop, data)
+    resumed, stored = train_supernet(shop, data), train_supernet(shop, data)
+    assert any("kernels" in name for name in resumed.state_dict())
+    assert same(undisturbed, resumed)
+    assert same(undisturbed, stored)
+
+
 def test_the_newest_two_checkpoints_and_the_best_are_kept_and_all_go_at_the_end(tmp_path, data):
     reporter = MemoryReporter(interrupt_at=STEPS - 1)
     shop = workshop_of(tmp_path, reporter)

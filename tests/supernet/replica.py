@@ -19,6 +19,8 @@ from supernet.methods.alternating.method import Alternating
 from supernet.methods.alternating.options import AlternatingOptions
 from supernet.methods.bignas.method import BigNAS
 from supernet.methods.bignas.options import BigNASOptions
+from supernet.methods.progressive.method import Progressive
+from supernet.methods.progressive.options import ProgressiveOptions
 from supernet.network import Supernet
 from supernet.trainer import Trainer, TrainingMethod, TrainingOptions
 
@@ -34,6 +36,11 @@ def images() -> Split:
     generator = torch.Generator().manual_seed(0)
     return Split(torch.randn(32, 1, 8, 8, generator=generator), torch.randint(0, 10, (32,), generator=generator))
 
+
+# A phase a step, and widths from the third on.
+SORTED_AFTER_TWO = ProgressiveOptions(
+    full_part=1, kernel_part=0.5, depth_middle_part=0, depth_part=0.5, width_middle_part=0, width_part=14
+)
 
 # A llama whose head has weights of its own, which can be sharded.
 UNTIED = {
@@ -67,14 +74,17 @@ def losses(family: str, micro_batches: int, *, sharded: bool = False) -> list[di
         sharded=sharded,
     )
     torch.manual_seed(0)
-    method: TrainingMethod = (
-        BigNAS(BigNASOptions(num_random=1)) if family == "mobilenet" else Alternating(AlternatingOptions(alpha=0.5))
-    )
-    presets = {"mobilenet": "digits", "llama": "tiny", "untied": None}
+    methods: dict[str, TrainingMethod] = {
+        "mobilenet": BigNAS(BigNASOptions(num_random=1)),
+        "progressive": Progressive(SORTED_AFTER_TWO),
+    }
+    method = methods.get(family, Alternating(AlternatingOptions(alpha=0.5)))
+    presets = {"llama": "tiny", "untied": None}
     checkpoint = UNTIED if family == "untied" else None
-    space = load_family("llama" if checkpoint else family, presets[family], Adjustments(), checkpoint)
+    name = "mobilenet" if family in methods else "llama"
+    space = load_family(name, presets.get(family, "digits"), Adjustments(), checkpoint)
     supernet = Supernet(space)
-    trainer = Trainer(supernet, method, images() if family == "mobilenet" else text(), options, seed=0, group=join())
+    trainer = Trainer(supernet, method, images() if family in methods else text(), options, seed=0, group=join())
     found = []
     for _ in range(STEPS):
         step = trainer.step()

@@ -7,7 +7,7 @@ from supernet.distributed import ALONE, Group, Orders, _buckets
 from tests.supernet.replica import losses
 from tests.torchrun import together
 
-QUICK, FURTHER = ("mobilenet/1", "untied/1/sharded"), ("llama/1", "llama/1/sharded")
+QUICK, FURTHER = ("mobilenet/1", "progressive/1", "untied/1/sharded"), ("llama/1", "llama/1/sharded")
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,11 @@ def test_two_processes_train_a_language_model_as_one_does(further):
 def test_two_processes_train_a_batch_normalised_network_as_one_with_two_micro_batches(of_processes):
     """Batch norm sees the examples of one process, so halves are what is compared."""
     assert_equal(of_processes["mobilenet/1"], losses("mobilenet", 2))
+
+
+def test_two_processes_sort_as_one_does(of_processes):
+    """After two steps the widths are sorted, and the third trains narrower networks."""
+    assert_equal(of_processes["progressive/1"], losses("progressive", 2))
 
 
 def test_two_processes_that_share_the_weights_of_a_llama_train_as_one_does(of_processes):

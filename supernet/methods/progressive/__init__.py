@@ -1,0 +1,1 @@
+"""Progressive shrinking: once-for-all's phases, and kernels made by transforms."""
