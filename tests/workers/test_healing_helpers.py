@@ -274,7 +274,7 @@ def test_a_pause_and_a_cancel_reach_helpers(
     assert bench.job().state == state
     assert [held for _, held in bench.shares()] == [False]
     assert bench.claim_share() is None, "nobody helps a job that does not go on"
-    assert bench.rows_of("checkpoint h1") > 0
+    assert bench.rows_of("checkpoint") > 0
     bench.ask(jobs.resume if state == "paused" else jobs.retry)
     bench.run()
     assert comparable(bench) == expected
@@ -390,6 +390,33 @@ def test_as_many_help_as_the_job_asks_for_and_only_where_its_needs_are_met(bench
     bench.run(after=once_taken(bench, look))
     assert [one is not None for one in seen] == [False, False, True]
     assert bench.job().state == "succeeded"
+
+
+def test_no_more_help_than_the_job_asks_for(bench: Helped) -> None:
+    epoch = bench.claim()
+    assert epoch is not None
+    with bench.database.transaction() as session:
+        healing_shares.offer(session, bench.id, epoch, ["a", "b", "c"])
+    first = bench.claim_share("one")
+    assert first is not None
+    assert bench.claim_share("two") is None
+    with bench.database.transaction() as session:
+        turn = healing_shares.next_turn(session, bench.id, epoch, ["a", "b", "c"])
+        assert (turn.mine, turn.left) == ("b", 3)
+        healing_shares.advance(session, first.id, first.epoch, 0.25)
+        assert healing_shares.done(session, bench.id) == (0, 0.25)
+        # What a runner of before had taken is offered anew; what a helper has stays with it.
+        healing_shares.offer(session, bench.id, epoch, ["a", "b", "c"])
+    assert bench.shares() == [("a", True), ("b", False), ("c", False)]
+    bench.lose_helper()
+    second = bench.claim_share("two")
+    assert second is not None
+    assert (second.id, second.epoch) == (first.id, first.epoch + 1)
+    with pytest.raises(LeaseLost), bench.database.transaction() as session:
+        healing_shares.advance(session, first.id, first.epoch, 0.5)
+    with bench.database.transaction() as session:
+        healing_shares.put_away(session, first.id, first.epoch)
+    assert ("a", True) in bench.shares()
 
 
 def test_the_reaper_wakes_a_worker_for_a_network_that_nobody_heals(
