@@ -36,7 +36,7 @@ def upgrade() -> None:
             ["job_id"], ["jobs.id"], name=op.f("fk_healing_shares_job_id_jobs"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_healing_shares")),
-        sa.UniqueConstraint("job_id", "architecture_id", name=op.f("uq_healing_shares_job_id")),
+        sa.UniqueConstraint("job_id", "architecture_id", name=op.f("uq_healing_shares_job_id_architecture_id")),
     )
 
 

@@ -24,22 +24,26 @@ from tests.e2e.helpers import is_finished, kill_runner, runner_pids, wait_for
 pytestmark = [pytest.mark.e2e, pytest.mark.thorough]
 
 
-@pytest.fixture
-def text(tmp_path: Path) -> Path:
+def words_file(folder: Path, count: int) -> Path:
     words = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog"]
-    path = tmp_path / "words.txt"
-    path.write_text(" ".join(np.random.default_rng(0).choice(words, 1500)))
+    path = folder / "words.txt"
+    path.write_text(" ".join(np.random.default_rng(0).choice(words, count)))
     return path
 
 
-def searched(client: Client, text: Path) -> dict[str, Any]:
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    return words_file(tmp_path, 1500)
+
+
+def searched(client: Client, text: Path, epochs: int = 6) -> dict[str, Any]:
     """A llama that has found its front."""
     job = client.submit(
         {
             "recipe": "llama_nas",
             "supernet": {"preset": "tiny"},
             "data": {"source": "text", "path": str(text), "length": 32, "validation_share": 0.1},
-            "training": {"epochs": 6, "batch_size": 8},
+            "training": {"epochs": epochs, "batch_size": 8},
             "search": {"algorithm": "random", "evaluations": 12, "options": {"batch": 6}},
             "objectives": [{"metric": "perplexity"}, {"metric": "params"}],
             "hardware": {"seconds": 0.2},
@@ -51,7 +55,7 @@ def searched(client: Client, text: Path) -> dict[str, Any]:
 
 
 def healed_by(client: Client, job_id: str, networks: list[str], helpers: int) -> str:
-    part = {"networks": networks, "steps": 300, "learning_rate": 1e-3, "batch_size": 8, "patience": None}
+    part = {"networks": networks, "steps": 100, "learning_rate": 1e-3, "batch_size": 8, "patience": None}
     return str(client.descend(job_id, "heal", {"healing": {**part, "helpers": helpers}})["id"])
 
 
@@ -62,22 +66,29 @@ def told_of(client: Client, job_id: str) -> list[dict[str, Any]]:
     return [{**one, "seconds": 0} for one in client.healing(job_id)["networks"]]
 
 
-@pytest.mark.parametrize("whom", ["the helper", "its worker", "the job's runner"])
-def test_a_second_worker_helps_and_whoever_is_killed_the_networks_are_the_same(
-    client: Client, stack: Stack, text: Path, whom: str
-) -> None:
-    job = searched(client, text)
+@pytest.fixture(scope="module")
+def healed_alone(client: Client, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[str, Any]]]:
+    """A job that has found a front, and what one worker makes of two of its networks."""
+    job = searched(client, words_file(tmp_path_factory.mktemp("words"), 400), epochs=1)
     front = client.front(job["id"])
     largest = front["reference"]["architecture_id"]
     names = [point["architecture_id"] for point in front["points"] if point["architecture_id"] != largest]
-    chosen = [names[0], names[-1]]
-    expected = told_of(client, healed_by(client, job["id"], chosen, 0))
+    expected = told_of(client, healed_by(client, job["id"], [names[0], names[-1]], 0))
     assert len(expected) == 2
+    return job["id"], expected
+
+
+@pytest.mark.parametrize("whom", ["the helper", "its worker", "the job's runner"])
+def test_a_second_worker_helps_and_whoever_is_killed_the_networks_are_the_same(
+    client: Client, stack: Stack, healed_alone: tuple[str, list[dict[str, Any]]], whom: str
+) -> None:
+    found, expected = healed_alone
+    chosen = [one["architecture_id"] for one in expected]
     command = [sys.executable, "-m", "workers.node", "--queues", "train"]
     environment = {**os.environ, **stack.environment(), "WINNOW_WARM_RUNNERS": "false"}
     second = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
-        made = healed_by(client, job["id"], chosen, 1)
+        made = healed_by(client, found, chosen, 1)
         deadline = time.monotonic() + 120
         while not (helps := [text for text in said(client, made) if "helps: it heals" in text]):
             assert time.monotonic() < deadline, "nobody helps"
