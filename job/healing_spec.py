@@ -91,6 +91,16 @@ class HealingSpec(DistillationOptions, InnerPart):
         description="Healing ends after this many validations without a better one; null: it never ends early.",
     )
 
+    helpers: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=256,
+            description="Other workers that may each heal a network at the same time; 0: the job heals one after the "
+            "other. The weights are the same.",
+        ),
+    ] = 0
+
     @model_validator(mode="before")
     @classmethod
     def _a_budget(cls, given: Any) -> Any:

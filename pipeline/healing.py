@@ -1,7 +1,8 @@
 """The stage that heals: networks of the finished front are trained further, with the one they were cut from as teacher.
 
-One after the other, each through the one driver of trainings, so that it resumes wherever it is cut off. What a network
-scored before and what it scores after are stored side by side, and nothing of the front that was measured changes.
+One after the other, or some of them on other workers (`pipeline.shared_healing`), each through the one driver of
+trainings, so that it resumes wherever it is cut off. What a network scored before and what it scores after are stored
+side by side, and nothing of the front that was measured changes.
 A search that chooses by healing (`pipeline.fidelities`) takes the first steps of the same healing.
 """
 
@@ -24,6 +25,8 @@ from pipeline.healed_front import Candidate, healed_front
 from pipeline.healing_choice import chosen_networks, learned_from
 from pipeline.healing_judge import BestOfValidations
 from pipeline.materials import fresh_supernet
+from pipeline.reporter import Interrupted
+from pipeline.shared_healing import Turns
 from pipeline.shipping import rounded
 from pipeline.workshop import JobFailed, Workshop, images_of, make_evaluator
 from predictors.cost import ANALYTIC
@@ -31,7 +34,7 @@ from quantization.after_search import InSchemes
 from search.evaluation import numbers
 from search.metrics import ON_TARGET
 from search_space.architecture import Architecture
-from service.store.models import Stage, Verb
+from service.store.models import JobState, Stage, Verb
 from service.store.records import FrontRecord, HealedNetwork, HealingPlan
 from supernet.answers import Answers, digest
 from supernet.calibrate import norms_of
@@ -125,14 +128,21 @@ class Healer:
         known = {one.architecture_id for one in reporter.records(HealedNetwork)}
         self._alone = len(chosen) == 1
         reporter.stage(Stage.HEAL, len(known) / max(1, len(chosen)))
+        places = {one.architecture.id: number for number, one in enumerate(chosen)}
+        turns = Turns(reporter, list(places), known, helpers=self._part.helpers > 0 and len(chosen) > 1)
 
         def heal_all() -> list[HealedNetwork]:
-            for number, one in enumerate(chosen):
-                if one.architecture.id not in known:
-                    self._network(number, len(chosen), one, supernet)
+            for name in turns:
+                self._network(places[name], chosen, supernet, turns.tell)
             return reporter.records(HealedNetwork)
 
-        done = heal_all() if again.only_measures(reporter) else reporter.until_stopped(heal_all)
+        try:
+            done = heal_all() if again.only_measures(reporter) else reporter.until_stopped(heal_all)
+        except Interrupted as interrupted:
+            if interrupted.state == JobState.PAUSING and not interrupted.leaving:
+                turns.wait_for_helpers()
+            raise
+        turns.take_down()
         # Also of networks that climbed in the search and were not chosen in the end.
         for number in range(len(reporter.records(HealingPlan))):
             self._numbered(number).remove_all()
@@ -146,6 +156,19 @@ class Healer:
             raise JobFailed(f"None of {len(done)} networks could be healed. {done[0].refused}")
         if healed:
             reporter.record(healed_front(self._shop, front, healed, self._metric))
+
+    def help_with(self, name: str, supernet: Supernet) -> None:
+        """Heal one network of a job that another worker runs.
+
+        Raises:
+            Interrupted: the job is to be paused or has ended, or this worker leaves; what was done is stored.
+        """
+        reporter = self._shop.reporter
+        (front,) = reporter.records(FrontRecord)
+        chosen = chosen_networks(self._shop, self._part, front)
+        self._alone = True
+        (place,) = (number for number, one in enumerate(chosen) if one.architecture.id == name)
+        self._network(place, chosen, supernet, reporter.progress)
 
     # --- one network --------------------------------------------------------------------------------
 
@@ -183,10 +206,18 @@ class Healer:
         if any(plan.architecture_id == architecture.id for plan in self._shop.reporter.records(HealingPlan)):
             self._checkpoints(architecture).remove_all()
 
-    def _network(self, number: int, count: int, one: Candidate, supernet: Supernet) -> None:
-        """Heal a network and store it; what makes that impossible is stored instead, and fails no job."""
+    def _network(
+        self, place: int, chosen: Sequence[Candidate], supernet: Supernet, progress: Callable[[float], None]
+    ) -> None:
+        """Heal a network and store it; what makes that impossible is stored instead, and fails no job.
+
+        Args:
+            place: place of the network among those that are chosen.
+            progress: hears the share of it that is done; may raise `Interrupted`.
+        """
+        one = chosen[place]
         reporter, architecture = self._shop.reporter, one.architecture
-        title = f"the healing of network {number + 1} of {count} ({architecture.id})"
+        title = f"the healing of network {place + 1} of {len(chosen)} ({architecture.id})"
         before = self._before(one, supernet)
         record = HealedNetwork(
             architecture_id=architecture.id,
@@ -205,9 +236,7 @@ class Healer:
                     checkpoints.restore_good(trainer)
                 return _Trained(rounded(trainer.supernet, self._shop.spec), steps, trainer.steps_done, seconds)
 
-            course = self._course(
-                title, architecture, supernet, plan, lambda done: reporter.items(number, count, within=done)
-            )
+            course = self._course(title, architecture, supernet, plan, progress)
             record = Driver(course, checkpoints, reporter.tell).run(
                 best, lambda trained, _steps: self._stored(record, architecture, trained, supernet, plan)
             )
@@ -216,7 +245,6 @@ class Healer:
             reporter.record(record)
             self.forget(architecture)
         reporter.tell("info" if record.refused is None else "warning", record.said())
-        reporter.items(number + 1, count, force=True)
 
     def _course(
         self,

@@ -111,7 +111,7 @@ class Reporter:
             text = "The worker leaves; another one goes on from what is stored."
             queries.add_event(session, job, "message", {"level": "info", "text": text})
             session.flush()
-            leases.give_back(session, self.job_id, self.epoch)
+            leases.give_back(session, Job, self.job_id, self.epoch)
 
         self._write(write)
 
@@ -153,23 +153,25 @@ class Reporter:
         if not (force or self._leaving) and now - self._written < PROGRESS_SECONDS:
             return
         self._written = now
-        before = sum(self._weights[s] for s in STAGES[: STAGES.index(self._stage)])
-        state = self._write(
-            lambda session: queries.set_progress(
-                session,
-                self.job_id,
-                self.epoch,
-                stage=self._stage,
-                progress=before + self._weights[self._stage] * done,
-                stage_progress=done,
-                items=self._items,
-                eta=remaining(self._stage, self._pace, now, self._weights, self._earlier),
-            )
-        )
+        state = self._write(lambda session: self._told(session, done, now))
         if state in (JobState.PAUSING, JobState.CANCELLING) or (state == JobState.STOPPING and self._may_stop):
             raise Interrupted(state)
         if self._leaving:
             raise Interrupted(JobState.PAUSING, leaving=True)
+
+    def _told(self, session: Session, done: float, now: float) -> JobState:
+        """Write how far the stage is; what the job is to do."""
+        before = sum(self._weights[s] for s in STAGES[: STAGES.index(self._stage)])
+        return queries.set_progress(
+            session,
+            self.job_id,
+            self.epoch,
+            stage=self._stage,
+            progress=before + self._weights[self._stage] * done,
+            stage_progress=done,
+            items=self._items,
+            eta=remaining(self._stage, self._pace, now, self._weights, self._earlier),
+        )
 
     def items(self, done: int, total: int, *, within: float = 0.0, force: bool = False) -> None:
         """So many of what the stage counts are done, and of the next one this share.
@@ -234,6 +236,10 @@ class Reporter:
     def record(self, record: Record) -> None:
         """Store what the job has found out, and tell people."""
         self._write(lambda session: records.write(session, self.job_id, self.epoch, record))
+        self.pass_on(record)
+
+    def pass_on(self, record: Record) -> None:
+        """Let the mirror hear of a point of a curve that is stored."""
         if self._mirror is not None and (moment := record.moment()) is not None:
             self._mirror.numbers("/".join((str(self._stage), *moment.of)), moment.step, moment.numbers)
 

@@ -107,6 +107,9 @@ def heal(
         int | None, typer.Option(min=1, help="Images or texts for each network, instead of steps.")
     ] = None,
     minutes: Annotated[float | None, typer.Option(min=0, help="Minutes for each network, instead of steps.")] = None,
+    helpers: Annotated[
+        int | None, typer.Option(min=0, help="Other workers that may each heal a network at the same time.")
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="Another field of the part healing, such as learning_rate=0.001 or lora_rank=8."),
@@ -129,6 +132,7 @@ def heal(
         "tokens": tokens,
         "examples": examples,
         "minutes": minutes,
+        "helpers": helpers,
     }
     given = {name: value for name, value in asked.items() if value is not None}
     _descend(job_id, "heal", {"healing": {**read_edits(set_, None), **given}}, key)

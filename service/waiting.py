@@ -30,7 +30,8 @@ def why(session: Session, jobs: Sequence[Job]) -> dict[str, str]:
     waiting = {job_id: (given[job_id], max(0.0, float(since))) for job_id, since in rows}
     if not waiting:
         return {}
-    workers, places, holders = nodes.online(session, TRAIN), nodes.places(session, list(waiting)), _holders(session)
+    workers, places = nodes.online(session, TRAIN), nodes.places(session, list(waiting))
+    holders = nodes.holders(session)
     return {
         job_id: _machines(session, job, since)
         or _sentence(job, since, workers, holders, places.get(job_id, len(places)))
@@ -43,12 +44,6 @@ def _waiting() -> Select[str, float]:
     """Those of some jobs that wait, and seconds since when: statements take longer to build than to answer."""
     seconds = func.extract("epoch", func.now() - waiting_since(Job))
     return select(Job.id, seconds).where(among_ids(Job.id), *nodes.waiting_jobs())
-
-
-def _holders(session: Session) -> dict[str, tuple[str, str]]:
-    """Worker -> id and name of the job that it holds."""
-    query = select(Job.lease_owner, Job.id, Job.name).where(Job.state.in_(ACTIVE_STATES), Job.lease_until > func.now())
-    return {owner: (job_id, name) for owner, job_id, name in session.execute(query.order_by(Job.id)) if owner}
 
 
 def _machines(session: Session, job: Job, seconds: float) -> str | None:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from service.errors import Unavailable
 from service.queue import QUEUES, RUN_EXPORT, RUN_JOB, RUN_MEASUREMENT, Queue, Task, measuring_queue
-from service.store import clock, leases
+from service.store import clock, healing_shares, leases
 from service.store.models import Export, Job, Measurement
 from service.store.session import Database, first_line
 
@@ -41,8 +41,7 @@ def reap(database: Database, queue: Queue, lease_seconds: float) -> int:
             log.warning("reaper: the database's clock was set back", times=moved)
         for table, task in TASKS:
             with database.transaction() as session:
-                waiting = leases.unheld(session, table, UNHEARD_SECONDS)
-                fresh = leases.unheld(session, table, 0.0)
+                waiting, fresh = (_waiting(session, table, seconds) for seconds in (UNHEARD_SECONDS, 0.0))
             if not fresh and queue.waiting(QUEUES[task]):
                 queue.drain(QUEUES[task])
             # Wake-ups that nobody has taken are not lost: every worker is busy. More of them would not help.
@@ -57,6 +56,12 @@ def reap(database: Database, queue: Queue, lease_seconds: float) -> int:
     except Unavailable as error:
         log.warning("reaper: broker away", reason=error.detail)
     return sent
+
+
+def _waiting(session: Session, table: type[Job | Export], seconds: float) -> list[str]:
+    """Rows that nobody holds; after the jobs that wait come those that want help with their healing."""
+    more = healing_shares.wanted(session, seconds) if table is Job else []
+    return [*leases.unheld(session, table, seconds), *more]
 
 
 def _wake_targets(database: Database, queue: Queue) -> int:

@@ -1,8 +1,8 @@
 """The runner: a process that does the work of one job or one export, then exits.
 
-Started by the supervisor as `python -m workers.runner job|export|evaluate ID EPOCH`, or forked off the node's warm
-process (workers/warm.py). It says how it ended in the row; its exit code only tells the supervisor whether the row was
-written:
+Started by the supervisor as `python -m workers.runner job|export|evaluate|healing ID EPOCH`, or forked off the node's
+warm process (workers/warm.py). It says how it ended in the row; its exit code only tells the supervisor whether the row
+was written:
 
     0   the row says how it ended (succeeded, failed, paused, cancelled)
     1   it did not get so far: try again
@@ -36,8 +36,10 @@ from job.versions import read_job
 from pipeline import environment, exporting, replica, samples, stages
 from pipeline.artifacts import ArtifactDamaged, ArtifactStore, DiskFull
 from pipeline.exams import exams_of
+from pipeline.healing_help import CannotHelp, heal_for
 from pipeline.materials import decoding_of, prepare_data
 from pipeline.reporter import DATABASE_PATIENCE_SECONDS, Interrupted, Reporter, patiently
+from pipeline.shared_healing import HelperReporter
 from pipeline.shared_search import Share, help_out
 from pipeline.workshop import JobFailed, Workshop, make_evaluator
 from predictors.cost import macs
@@ -49,13 +51,24 @@ from service.lifeline import die_with_parent
 from service.mirror import Mirror, mirror_of
 from service.remaining import weights_of
 from service.settings import Settings, get_settings
-from service.store import leases, queries, records
+from service.store import healing_shares, leases, queries, records
 from service.store.leases import LeaseLost
-from service.store.models import Artifact, EvaluationRow, Export, ExportState, Finalist, Job, JobState
+from service.store.models import (
+    Artifact,
+    EvaluationRow,
+    Export,
+    ExportState,
+    Finalist,
+    HealingShare,
+    Job,
+    JobState,
+    Stage,
+)
 from service.store.session import Database, first_line
 from service.telemetry import Spans, spans_of
 from service.upload_store import bring, named_in, upload_store_of
 from supernet import distributed
+from supernet.distributed import ALONE
 from supernet.flat import load_tensors
 from supernet.network import Supernet
 from workers.files import open_paths
@@ -210,6 +223,42 @@ def run_helper(database: Database, settings: Settings, job_id: str, _epoch: int)
     help_out(database, job_id, Share(database, settings, job_id, evaluator, owner))
 
 
+def run_share(database: Database, settings: Settings, share_id: str, epoch: int) -> None:
+    """Heal one network of a job that another worker runs."""
+
+    def read(session: Session) -> tuple[str, str, JobSpec, dict[str, Any]]:
+        share = session.get(HealingShare, share_id)
+        job = None if share is None else session.get(Job, share.job_id)
+        if share is None or job is None or share.epoch != epoch:
+            raise LeaseLost(f"network {share_id}: epoch {epoch} is over")
+        return job.id, share.architecture_id, read_job(job.spec), dict(job.environment or {})
+
+    job_id, name, spec, facts = patiently(database, read, DATABASE_PATIENCE_SECONDS)
+    reporter = HelperReporter(database, job_id, share_id, epoch)
+    leave = signal.signal(signal.SIGTERM, lambda _number, _frame: _leave(reporter)) if _may_leave(ALONE) else None
+    try:
+        if not reporter.is_healed(name):
+            bring_uploads(database, settings, job_id)
+            environment.fix_threads(facts.get("threads"), largest_macs=0)
+            device, space = environment.choose_device(), spec.supernet_space()
+            store = ArtifactStore.of(settings)
+            heal_for(Workshop(job_id, spec, space, reporter, store, settings, device), name, worker_name())
+        reporter.done()
+    except Interrupted as interrupted:
+        log.info("leaving a network", network=name, reason=str(interrupted))
+        reporter.give_back()
+    except LeaseLost:  # perhaps of the job, which has just been paused: then the claim is still this helper's
+        reporter.give_back()
+        raise
+    except (CannotHelp, JobFailed, DiskFull, ArtifactDamaged, Unavailable) as error:
+        why = error.detail if isinstance(error, Unavailable) else str(error)
+        reporter.cannot(f"Worker {worker_name()} cannot help to heal: {why}")
+    finally:
+        if leave is not None:
+            signal.alarm(0)
+            signal.signal(signal.SIGTERM, leave)
+
+
 def run_export(database: Database, settings: Settings, export_id: str, epoch: int) -> None:
     """Write and verify one export, and say in its row how it ended."""
 
@@ -278,6 +327,9 @@ def fail(database: Database, kind: str, row_id: str, epoch: int, message: str) -
     """Say in the row that it failed."""
 
     def write(session: Session) -> None:
+        if kind == "healing":
+            healing_shares.put_away(session, row_id, epoch, f"Worker {worker_name()} cannot help to heal: {message}")
+            return
         if kind == "export":
             leases.finish(session, Export, row_id, epoch, {"state": ExportState.FAILED, "message": message})
         else:
@@ -290,6 +342,7 @@ RUNS: dict[str, Callable[[Database, Settings, str, int], None]] = {
     "job": run_job,
     "export": run_export,
     "evaluate": run_helper,
+    "healing": run_share,
 }
 
 
@@ -309,16 +362,28 @@ def main(words: Sequence[str] | None = None) -> int:
     open_paths(settings)
     assert settings.database_url is not None
     database = Database(settings.database_url)
-    if arguments.kind != "job":
+    lines = lines_of(database, arguments)
+    if lines is None:
         configure_logging()
         return run(database, settings, arguments)
-    lines = JobLines(database, arguments.id, arguments.epoch)
     configure_logging(lines.tee)
     lines.start()
     try:
         return run(database, settings, arguments)
     finally:
         lines.close()
+
+
+def lines_of(database: Database, arguments: argparse.Namespace) -> JobLines | None:
+    """The log of the job that a run works for, as rows; None of one that has no log in the job."""
+    if arguments.kind == "job":
+        return JobLines(database, arguments.id, arguments.epoch)
+    if arguments.kind != "healing":
+        return None
+    structlog.contextvars.bind_contextvars(worker=worker_name(), stage=str(Stage.HEAL))
+    query = select(Job.id, Job.epoch).join(HealingShare).where(HealingShare.id == arguments.id)
+    row = patiently(database, lambda s: s.execute(query).one_or_none(), DATABASE_PATIENCE_SECONDS)
+    return None if row is None else JobLines(database, *row)
 
 
 def run(database: Database, settings: Settings, arguments: argparse.Namespace) -> int:

@@ -16,17 +16,18 @@ from pathlib import Path
 from typing import Literal
 
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from service.lifeline import Child, stop
 from service.settings import Settings
-from service.store import leases, nodes, queries, sharing
+from service.store import healing_shares, leases, nodes, queries, sharing
 from service.store.leases import Lease, LeasedTable, LeaseLost
 from service.store.models import (
     Export,
     ExportState,
+    HealingShare,
     Job,
     JobLog,
     JobState,
@@ -51,8 +52,15 @@ STALLED = 4
 # Lines of a runner's log that are shown when it dies.
 TAIL_LINES = 5
 
-Kind = Literal["job", "export", "measurement"]
-TABLES: dict[Kind, LeasedTable] = {"job": Job, "export": Export, "measurement": Measurement}
+Kind = Literal["job", "export", "measurement", "healing"]
+TABLES: dict[Kind, LeasedTable] = {
+    "job": Job,
+    "export": Export,
+    "measurement": Measurement,
+    "healing": HealingShare,
+}
+# What trains, and so has checkpoints and says that it goes on.
+TRAINING: tuple[Kind, ...] = ("job", "healing")
 
 
 class Supervisor:
@@ -76,12 +84,13 @@ class Supervisor:
 
     def serve(self, worker: WorkerNode) -> None:
         """Run the jobs that wait, in the order in which they are to be taken up, until none waits for this worker.
+        Where none waits it helps to heal.
 
         Args:
             worker: this one, with what it has.
         """
-        while (lease := self._claim_next(worker)) is not None:
-            self._attempt("job", lease)
+        while (claimed := self._claim_next(worker)) is not None:
+            self._attempt(*claimed)
 
     def _attempt(self, kind: Kind, lease: Lease) -> bool:
         """Run a claimed row once; True if that was cut off and may be tried again."""
@@ -165,7 +174,7 @@ class Supervisor:
                     cancel_seen = cancel_seen or time.monotonic()
                     if time.monotonic() - cancel_seen >= self._settings.poll_seconds:
                         stop(child, GRACE_SECONDS)
-                        return self._cancelled(row_id, lease.epoch)
+                        return self._cancelled(kind, row_id, lease.epoch)
         finally:
             stop(child, GRACE_SECONDS)
 
@@ -188,19 +197,27 @@ class Supervisor:
         try:
             with self._database.transaction() as session:
                 self._leaves = nodes.is_draining(session, self._owner)
-                if kind == "job":
-                    self._stalled = self._stall(session, row_id)
+                if kind in TRAINING:
+                    self._stalled = self._stall(session, kind, row_id)
                 if renew:
-                    return leases.renew(session, TABLES[kind], row_id, epoch, self._settings.lease_seconds)
-                return leases.peek(session, TABLES[kind], row_id, epoch)
+                    state = leases.renew(session, TABLES[kind], row_id, epoch, self._settings.lease_seconds)
+                else:
+                    state = leases.peek(session, TABLES[kind], row_id, epoch)
+                ended = kind == "healing" and healing_shares.has_ended(session, row_id)
+                return JobState.CANCELLING if ended else state
         except (OperationalError, InterfaceError) as error:
             log.warning("database away", reason=first_line(error))
             return None
 
-    def _stall(self, session: Session, job_id: str) -> str | None:
+    def _stall(self, session: Session, kind: Kind, row_id: str) -> str | None:
         """What is wrong with a runner that lives and makes no progress; None while it does."""
-        silent = func.extract("epoch", func.now() - Job.progressed_at)
-        row = session.execute(select(silent, Job.stage).where(Job.id == job_id)).one_or_none()
+        query = select(func.extract("epoch", func.now() - Job.progressed_at), Job.stage).where(Job.id == row_id)
+        if kind == "healing":
+            silent = func.extract("epoch", func.now() - HealingShare.progressed_at)
+            # Until it has begun it reads the data.
+            doing = case((HealingShare.progress > 0, Stage.HEAL.value), else_=Stage.PREPARE_DATA.value)
+            query = select(silent, doing).where(HealingShare.id == row_id)
+        row = session.execute(query).one_or_none()
         if row is None or row[0] is None:
             return None
         seconds, stage = float(row[0]), row[1]
@@ -210,17 +227,20 @@ class Supervisor:
     def _leave(self, child: Child, kind: Kind, lease: Lease) -> int:
         """This worker is to end: let the runner write a checkpoint, then give the row back."""
         log.info("leaving", kind=kind, id=lease.id)
-        stop(child, LEAVE_SECONDS if kind == "job" else GRACE_SECONDS)
+        stop(child, LEAVE_SECONDS if kind in TRAINING else GRACE_SECONDS)
         with self._database.transaction() as session:
-            if kind == "job":
-                leases.give_back(session, lease.id, lease.epoch)
+            if kind in TRAINING:
+                leases.give_back(session, TABLES[kind], lease.id, lease.epoch)
             else:
                 leases.release(session, TABLES[kind], lease.id, lease.epoch)
         return 0
 
-    def _cancelled(self, row_id: str, epoch: int) -> int:
+    def _cancelled(self, kind: Kind, row_id: str, epoch: int) -> int:
         """The child was busy and did not see the request itself: end the row here."""
         with self._database.transaction() as session:
+            if kind == "healing":
+                leases.give_back(session, HealingShare, row_id, epoch)
+                return 0
             try:
                 job = queries.fenced_job(session, row_id, epoch)
             except LeaseLost:
@@ -241,14 +261,17 @@ class Supervisor:
                 return lease
             return lease if self._begin(session, lease) else None
 
-    def _claim_next(self, worker: WorkerNode) -> Lease | None:
+    def _claim_next(self, worker: WorkerNode) -> tuple[Kind, Lease] | None:
         while True:
             with self._database.transaction() as session:
                 if nodes.is_draining(session, self._owner):
                     return None
                 lease = nodes.claim_next(session, worker, self._settings.lease_seconds)
-                if lease is None or self._begin(session, lease):
-                    return lease
+                if lease is None:
+                    share = healing_shares.claim_next(session, worker, self._settings.lease_seconds)
+                    return None if share is None else ("healing", share)
+                if self._begin(session, lease):
+                    return "job", lease
 
     def _begin(self, session: Session, lease: Lease) -> bool:
         """See to a claimed job's state; False where it asks to be left."""
@@ -266,6 +289,8 @@ class Supervisor:
     def _give_back(self, kind: Kind, lease: Lease, reason: str) -> bool:
         """End the lease of a dead child so that the row can be claimed again; False if it is not ours."""
         with self._database.transaction() as session:
+            if kind == "healing":
+                return healing_shares.drop(session, lease.id, lease.epoch, f"A helper's runner died ({reason}).")
             if not leases.release(session, TABLES[kind], lease.id, lease.epoch):
                 return False
             if kind == "job":
@@ -286,6 +311,8 @@ class Supervisor:
                 leases.finish(session, Export, row_id, epoch, {"state": ExportState.FAILED, "message": reason})
             elif kind == "measurement":
                 leases.finish(session, Measurement, row_id, epoch, {"state": ExportState.FAILED, "message": reason})
+            elif kind == "healing":
+                healing_shares.put_away(session, row_id, epoch, f"Nobody helps with a network any more: {reason}")
             else:
                 queries.set_state(session, queries.fenced_job(session, row_id, epoch), JobState.FAILED, reason)
 

@@ -136,7 +136,7 @@ class WorkerOut(Answer):
     gpus: int = Field(description="GPUs that it sees.")
     memory_bytes: int = Field(description="Memory of its machine.")
     facts: dict[str, Any] = Field(description="Host, cores, names of GPUs, versions.")
-    job_id: str | None = Field(default=None, description="The job that it runs, if you may see it.")
+    job_id: str | None = Field(default=None, description="The job that it runs, or helps to heal, if you may see it.")
 
 
 class WorkerPage(Answer):

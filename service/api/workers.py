@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from sqlalchemy import func, select
 
 from service.api.deps import READ, IdentityDep, SessionDep
 from service.api.schemas import WorkerOut, WorkerPage, WorkerState
 from service.auth.ownership import visible_jobs
 from service.store import nodes
-from service.store.models import ACTIVE_STATES, Job, WorkerNode
+from service.store.models import WorkerNode
 
 router = APIRouter(prefix="/v1", tags=["workers"])
 
@@ -20,10 +19,7 @@ def list_workers(session: SessionDep, who: IdentityDep) -> WorkerPage:
 
     Workers come by name, with what they have. Workers that are silent for long are forgotten.
     """
-    held = select(Job.lease_owner, Job.id).where(
-        Job.state.in_(ACTIVE_STATES), Job.lease_until > func.now(), visible_jobs(who)
-    )
-    running = {owner: job_id for owner, job_id in session.execute(held)}  # noqa: C416 - a Result has `keys()`
+    running = {owner: job_id for owner, (job_id, _) in nodes.holders(session, visible_jobs(who)).items()}
     rows = nodes.all_workers(session)
     return WorkerPage(workers=[_out(row, is_online, running.get(row.name)) for row, is_online in rows])
 

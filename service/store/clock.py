@@ -12,10 +12,12 @@ from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from service.store.intervals import interval
+from service.store.leases import LEASED, LeasedTable
 from service.store.models import (
     ACTIVE_STATES,
     Base,
     Export,
+    HealingShare,
     Job,
     Measurement,
     SharedEvaluation,
@@ -26,7 +28,7 @@ from service.store.models import (
 # Transactions that began later may have written a "now" that is a little ahead of this one's.
 MARGIN_SECONDS = 5.0
 
-LEASES: tuple[type[Job | Export | Measurement | SharedEvaluation], ...] = (Job, Export, Measurement, SharedEvaluation)
+LEASES: tuple[LeasedTable | type[SharedEvaluation], ...] = (*LEASED, SharedEvaluation)
 # Times of rows whose silence, or whose waiting, somebody measures. None is ever ahead of a clock that only went on.
 HAPPENED: tuple[tuple[type[Base], str], ...] = (
     (Job, "progressed_at"),
@@ -34,6 +36,8 @@ HAPPENED: tuple[tuple[type[Base], str], ...] = (
     (Job, "queued_at"),
     (Export, "queued_at"),
     (Measurement, "queued_at"),
+    (HealingShare, "queued_at"),
+    (HealingShare, "progressed_at"),
     (WorkerNode, "seen_at"),
     (Target, "seen_at"),
 )
@@ -53,7 +57,7 @@ def settle(session: Session, lease_seconds: float) -> int:
     )
 
 
-def _shorten(session: Session, table: type[Job | Export | Measurement | SharedEvaluation], seconds: float) -> int:
+def _shorten(session: Session, table: LeasedTable | type[SharedEvaluation], seconds: float) -> int:
     too_long = table.lease_until > func.now() + interval(seconds + MARGIN_SECONDS)
     changed = update(table).where(too_long, *_unfinished(table))
     rows = session.execute(changed.values(lease_until=func.now() + interval(seconds)).returning(table.lease_until))

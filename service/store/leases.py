@@ -14,10 +14,11 @@ from sqlalchemy import ColumnElement, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from service.store.intervals import interval
-from service.store.models import ACTIVE_STATES, Export, ExportState, Job, Measurement, RowState
+from service.store.models import ACTIVE_STATES, Export, ExportState, HealingShare, Job, Measurement, RowState
 
 # Tables whose rows one worker at a time may work on.
-LeasedTable = type[Job | Export | Measurement]
+LeasedTable = type[Job | Export | Measurement | HealingShare]
+LEASED: tuple[LeasedTable, ...] = (Job, Export, Measurement, HealingShare)
 
 
 class LeaseLost(Exception):
@@ -131,26 +132,31 @@ def finish(
         raise LeaseLost(f"{table.__name__.lower()} {row_id}: epoch {epoch} is over")
 
 
-def set_running(session: Session, table: type[Export | Measurement], row_id: str) -> None:
-    """A worker has claimed an export or a measurement."""
+def made_progress(session: Session, table: LeasedTable, row_id: str) -> None:
+    """A run of a row has stored something, so attempts start again."""
+    session.execute(update(table).where(table.id == row_id).values(attempts=0))
+
+
+def set_running(session: Session, table: type[Export | Measurement | HealingShare], row_id: str) -> None:
+    """A worker has claimed a row that is no job."""
     session.execute(update(table).where(table.id == row_id).values(state=ExportState.RUNNING))
 
 
 def release_all(session: Session, owner: str) -> None:
     """Give back every lease of a worker that is shutting down, so that others need not wait."""
-    for table in (Job, Export, Measurement):
+    for table in LEASED:
         session.execute(
             update(table).where(table.lease_owner == owner, table.state.in_(ACTIVE_STATES)).values(**_given_back(table))
         )
 
 
-def give_back(session: Session, job_id: str, epoch: int) -> bool:
-    """End the lease of a job whose worker leaves in order: no failure of the job. False if it was not this epoch's."""
+def give_back(session: Session, table: LeasedTable, row_id: str, epoch: int) -> bool:
+    """End the lease of a row whose worker leaves in order: no failure of the row. False if it was not this epoch's."""
     returned = session.execute(
-        update(Job)
-        .where(Job.id == job_id, Job.epoch == epoch, Job.state.in_(ACTIVE_STATES))
-        .values(**_given_back(Job))
-        .returning(Job.id)
+        update(table)
+        .where(table.id == row_id, table.epoch == epoch, table.state.in_(ACTIVE_STATES))
+        .values(**_given_back(table))
+        .returning(table.id)
     ).scalar_one_or_none()
     return returned is not None
 
@@ -175,7 +181,7 @@ def held_by(session: Session, owner: str) -> int:
             .where(table.lease_owner == owner, table.lease_until > func.now(), table.state.in_(ACTIVE_STATES))
         )
         or 0
-        for table in (Job, Export, Measurement)
+        for table in LEASED
     )
 
 

@@ -115,7 +115,7 @@ class Weights(StrEnum):
 
 
 class ExportState(RowState):
-    """The life of an export, and of a request to measure."""
+    """The life of an export, of a request to measure, and of a network that a helper heals."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -391,6 +391,28 @@ class SharedEvaluation(Leased, Base):
     metrics: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     sources: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     seconds: Mapped[float | None]
+
+
+class HealingShare(Leased, Base):
+    """A network of a job that heals which another worker may heal, or heals (see `healing_shares`).
+
+    It is there for as long as others may have it: whoever has healed it removes it, and so does the job's own runner
+    when it takes the network itself.
+    """
+
+    __tablename__ = "healing_shares"
+    __table_args__ = (UniqueConstraint("job_id", "architecture_id"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    architecture_id: Mapped[str] = mapped_column(String(32))
+    # Among the networks that the job heals.
+    position: Mapped[int]
+    state: Mapped[ExportState] = mapped_column(_one_of(ExportState), default=ExportState.QUEUED)
+    queued_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # Share of its steps that is done, and when its helper last said so.
+    progress: Mapped[float] = mapped_column(default=0.0)
+    progressed_at: Mapped[datetime | None]
 
 
 class Finalist(Base):

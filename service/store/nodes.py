@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session, aliased
 
 from service.store.intervals import interval
 from service.store.leases import Lease, claim, waiting_since
-from service.store.models import ACTIVE_STATES, Job, WorkerNode, among_ids
+from service.store.models import ACTIVE_STATES, HealingShare, Job, WorkerNode, among_ids
 
 # A worker that is silent for four of its beats, and for so long, is gone.
 SILENT_SECONDS, SILENT_BEATS = 20.0, 4
@@ -107,6 +107,19 @@ def online(session: Session, queue: str | None = None) -> list[WorkerNode]:
     return [row for row in rows if queue is None or queue in row.queues]
 
 
+def holders(session: Session, visible: ColumnElement[bool] | None = None) -> dict[str, tuple[str, str]]:
+    """Worker -> id and name of the job that it runs, or that it helps to heal.
+
+    Args:
+        visible: which jobs are meant; None: all.
+    """
+    meant = (Job.state.in_(ACTIVE_STATES), *(() if visible is None else (visible,)))
+    helps = select(HealingShare.lease_owner, Job.id, Job.name).join(Job).where(HealingShare.lease_until > func.now())
+    runs = select(Job.lease_owner, Job.id, Job.name).where(Job.lease_until > func.now())
+    found = [row for query in (helps, runs) for row in session.execute(query.where(*meant).order_by(Job.id))]
+    return {owner: (job_id, name) for owner, job_id, name in found if owner}
+
+
 def forget_gone(session: Session) -> None:
     """Drop the rows of workers that have been gone for long."""
     age = interval(FORGOTTEN_SECONDS)
@@ -145,14 +158,16 @@ def waiting_jobs(worker: WorkerNode | None = None) -> tuple[ColumnElement[bool],
     unheld = and_(Job.state.in_(ACTIVE_STATES), Job.lease_until.is_(None) | (Job.lease_until < func.now()))
     if worker is None:
         return (unheld, Job.deleted_at.is_(None))
+    return (unheld, Job.deleted_at.is_(None), *met_by(worker), _has_its_machines())
+
+
+def met_by(worker: WorkerNode) -> tuple[ColumnElement[bool], ...]:
+    """Conditions on jobs: those whose needs a worker meets."""
     labels = cast(list(worker.labels), Job.needs_labels.type)
     return (
-        unheld,
-        Job.deleted_at.is_(None),
         Job.needs_gpus <= worker.gpus,
         Job.needs_memory_gb * 1e9 <= worker.memory_bytes,
         Job.needs_labels.bool_op("<@")(labels) if worker.labels else func.cardinality(Job.needs_labels) == 0,
-        _has_its_machines(),
     )
 
 

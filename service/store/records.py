@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, TypeAlias, TypeVar
@@ -729,6 +729,15 @@ def write(session: Session, job_id: str, epoch: int, record: Record) -> None:
     else:
         return
     queries.add_event(session, job, record.event, record.told())
+
+
+def sort(session: Session, job_id: str, model: type[R], place: Callable[[R], Any]) -> None:
+    """Number a job's records of a kind anew, by their places; equals stay in the order in which they were written."""
+    rows = session.scalars(
+        select(JobRecord).where(JobRecord.job_id == job_id, JobRecord.kind == model.kind).order_by(JobRecord.number)
+    ).all()
+    for number, row in enumerate(sorted(rows, key=lambda row: place(parsed(model, row.data))), 1):
+        row.number = number
 
 
 def read(session: Session, job_id: str, model: type[R]) -> list[R]:

@@ -110,7 +110,7 @@ def test_the_checks_of_the_migrated_schema_are_those_of_the_models(old: Database
         with engine.connect() as connection, old.engine.connect() as migrated:
             checks = sorted(map(tuple, connection.execute(asked)))
             assert sorted(map(tuple, migrated.execute(asked))) == checks
-            assert len(checks) == 14
+            assert len(checks) == 15
     finally:
         engine.dispose()
         with admin.connect() as connection:

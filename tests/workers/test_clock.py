@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 from job.spec import JobSpec
 from service import jobs
 from service.store import clock, leases, measuring, nodes
-from service.store.models import Base, Export, Job, Measurement, SharedEvaluation, Target, WorkerNode
+from service.store.models import Base, Export, HealingShare, Job, Measurement, SharedEvaluation, Target, WorkerNode
 from service.store.nodes import NodeFacts
 from service.store.session import Database
 from tests.times import move_times
@@ -94,7 +94,7 @@ def test_a_clock_that_only_goes_on_moves_nothing(database: Database) -> None:
 def test_every_time_that_somebody_waits_by_is_settled() -> None:
     """A new leased table, or a new heartbeat, belongs to it as well."""
     leased = {table.class_ for table in Base.registry.mappers if hasattr(table.class_, "lease_until")}
-    assert leased == set(clock.LEASES) == {Job, Export, Measurement, SharedEvaluation}
+    assert leased == set(clock.LEASES) == {Job, Export, Measurement, HealingShare, SharedEvaluation}
     waited_by = ("seen_at", "progressed_at", "interrupted_at", "queued_at")
     named = {(each.class_, name) for each in Base.registry.mappers for name in waited_by if hasattr(each.class_, name)}
     assert named == set(clock.HAPPENED)
