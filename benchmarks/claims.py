@@ -111,6 +111,21 @@ CLAIMS = (
         "met",
     ),
     Claim(
+        "healing_vit",
+        "results.md#healing",
+        "healing --size vit",
+        (f"healing_vit_{XEON}_2026-12-01.json",),
+        "met",
+    ),
+    Claim(
+        "healing_bert",
+        "results.md#healing",
+        "healing --size bert --alone",
+        (f"healing_bert_{XEON}_2026-12-01.json",),
+        "met",
+        needs="a folder of all-MiniLM-L6-v2",
+    ),
+    Claim(
         "select_and_heal_small",
         "results.md#choosing-what-heals-best",
         "select_and_heal --steps 60 --rungs 5 20 --candidates 12 --plain 6 --evaluations 60 --ways fidelities",

@@ -9,7 +9,7 @@ section 2.2; here with scores that need no gradient).
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -174,15 +174,16 @@ def order_by_importance(
     Raises:
         ValueError: an unknown score, or `activation` without a batch.
     """
+    found = list(axes(supernet))
     orders = orders_by_importance(supernet, batches, score)
     put_in_order(supernet, orders)
-    return orders
+    return {f"{axis.slot}.{axis.field}": order for axis, order in zip(found, orders, strict=True)}
 
 
 def orders_by_importance(
     supernet: Supernet, batches: Iterable[Tensor | Inputs] = (), score: str = "activation"
-) -> dict[str, list[int]]:
-    """For `slot.field`, the index of each group, the most important first.
+) -> list[list[int]]:
+    """For each of `axes`, the indices of its groups, the most important first.
 
     A group's score is its contribution to what reads it: the mean over all positions of the norm of
     the group's outputs times the weights that read them, summed over all readers. For a neuron or a channel that is
@@ -203,10 +204,7 @@ def orders_by_importance(
     scores = [_weight_score(axis) for axis in found]
     if score == "activation":
         scores = _contributions(supernet, found, batches)
-    return {
-        f"{axis.slot}.{axis.field}": torch.argsort(values, descending=True, stable=True).tolist()
-        for axis, values in zip(found, scores, strict=True)
-    }
+    return [torch.argsort(values, descending=True, stable=True).tolist() for values in scores]
 
 
 def nothing_beside(_tensor: Tensor) -> Iterable[Tensor]:
@@ -217,7 +215,7 @@ def nothing_beside(_tensor: Tensor) -> Iterable[Tensor]:
 @torch.no_grad()
 def put_in_order(
     supernet: Supernet,
-    orders: Mapping[str, Sequence[int]],
+    orders: Iterable[Sequence[int]],
     beside: Callable[[Tensor], Iterable[Tensor]] = nothing_beside,
 ) -> None:
     """Permute groups; outputs of the largest network stay.
@@ -227,9 +225,9 @@ def put_in_order(
         beside: gives tensors that are permuted with a parameter or buffer of their shape, such as an optimizer's
             moments.
     """
-    for axis in axes(supernet):
+    for axis, indices in zip(list(axes(supernet)), orders, strict=True):
         for member, dim in axis.members:
-            order = torch.tensor(orders[f"{axis.slot}.{axis.field}"], device=member.device)
+            order = torch.tensor(indices, device=member.device)
             for tensor in (member, *beside(member)):
                 grouped = tensor.unflatten(dim, (axis.groups, -1))
                 tensor.copy_(grouped.index_select(dim, order).flatten(dim, dim + 1))

@@ -204,10 +204,7 @@ class Trainer:
             return [each for each in state.values() if isinstance(each, Tensor) and each.shape == weight.shape]
 
         found = orders_by_importance(self.supernet, score="weight")
-        orders = {
-            axis: self.group.broadcast(torch.tensor(order, device=self.device)).tolist()
-            for axis, order in found.items()
-        }
+        orders = [self.group.broadcast(torch.tensor(order, device=self.device)).tolist() for order in found]
         put_in_order(self.supernet, orders, moments)
         if self.average is not None:
             put_in_order(self.average.supernet, orders)

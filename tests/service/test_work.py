@@ -175,6 +175,7 @@ FREE: dict[str, str] = {
     ),
     **dict.fromkeys((f"search.{n}" for n in ("seed", "seed_architectures", "options")), NUMBERS),
     "search.helpers": "whether anybody is free to help is not known",
+    "healing.helpers": "whether anybody is free to help is not known",
     "search.warm_start": "what is known already is no part of the budget",
     **dict.fromkeys(
         (

@@ -335,6 +335,7 @@ def test_a_folder_alone_gives_its_supernet(name, tmp_path):
 def test_a_model_type_that_no_family_has_is_refused_with_those_that_there_are(llama):
     (llama / "config.json").write_text(json.dumps({**config_of(llama), "model_type": "mamba"}))
     with pytest.raises(
-        ValueError, match=r"is 'mamba'; supported are beit, beit3, bert, .*llama, mistral, .*vit, xlm-roberta"
+        ValueError,
+        match=r"is 'mamba'; supported are beit, beit3, beit3_retrieval, bert, .*llama, mistral, .*vit, xlm-roberta",
     ):
         pretrained_supernet(llama)
