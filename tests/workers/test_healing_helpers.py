@@ -351,7 +351,7 @@ def test_a_worker_that_cannot_help_leaves_the_network_to_the_job(
         arguments = runner.argparse.Namespace(kind="healing", id=lease.id, epoch=lease.epoch)
         with monkeypatch.context() as patch:
             if fault == "other data":
-                patch.setattr(healing_help.samples, "strange", lambda *_: ["digits has other pictures"])
+                patch.setattr(healing_help.samples, "differences", lambda *_: ["digits has other pictures"])
             elif fault == "a mistake":
                 patch.setattr(healing_help, "prepare_data", lambda *_: 1 / 0)
             else:
