@@ -155,10 +155,10 @@ class _Warm:
 
 @dataclass
 class _Shelf:
-    """Warm processes by their environment, all with the same packages."""
+    """Warm processes by their environment, all with the same packages; None where one may not be forked."""
 
     packages: tuple[str, ...]
-    processes: dict[object, _Warm]
+    processes: dict[object, _Warm | None]
 
 
 _KEPT: ContextVar[_Shelf | None] = ContextVar("warm clean processes", default=None)
@@ -183,7 +183,7 @@ def kept_warm(packages: Collection[str] = tuple(WARM)) -> Iterator[None]:
         yield
     finally:
         _KEPT.reset(token)
-        for warm in shelf.processes.values():
+        for warm in filter(None, shelf.processes.values()):
             warm.close()
 
 
@@ -226,7 +226,9 @@ def _warm(packages: Sequence[str], environment: Mapping[str, str]) -> _Warm | No
     if shelf is None or not set(packages) & set(shelf.packages):
         return None
     fixed = tuple(sorted((name, value) for name, value in environment.items() if name.startswith(_FIXED)))
-    warm = shelf.processes.get(fixed)
-    if warm is None:
-        warm = shelf.processes[fixed] = _Warm(shelf.packages, environment)
-    return warm if warm.fit else None
+    if fixed not in shelf.processes:
+        warm = _Warm(shelf.packages, environment)
+        if not warm.fit:  # nor is its memory of any use
+            warm.close()
+        shelf.processes[fixed] = warm if warm.fit else None
+    return shelf.processes[fixed]
