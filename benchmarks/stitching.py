@@ -8,8 +8,8 @@ anchors as they were before, and between those that the stitched training leaves
 is trained by BigNAS, and after every epoch it is asked whether it has networks as good as the stitched front at its
 costs.
 
-    python -m benchmarks.stitching [--json] [--data FOLDER] [--cache FOLDER] [--epochs 3] [--test 5000]
-        [--anchors tuned|frozen] [--supernet-epochs 0]
+    python -m benchmarks.stitching [--json] [--data FOLDER] [--cache FOLDER] [--form short|long] [--epochs 3]
+        [--test 5000] [--distillation 0.5] [--anchors tuned|frozen] [--supernet-epochs 0]
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ class Plan:
         widths: of the two anchors; heads are 32 wide.
         anchor_epochs, epochs, supernet_epochs: of a network alone, of the stitched ones, of the supernet.
         rate, gentle: of networks from nothing, and of trained ones.
+        distillation: share of the stitched loss that is on the large anchor's answers.
     """
 
     images: int = 6_000
@@ -82,6 +83,7 @@ class Plan:
     batch_size: int = 64
     rate: float = 1e-3
     gentle: float = 3e-4
+    distillation: float = 0.0
 
     def config(self, width: int) -> dict[str, Any]:
         """What a checkpoint's config.json says."""
@@ -105,6 +107,14 @@ class Plan:
             momentum=0.9,
             clip_norm=1.0,
         )
+
+
+# `short` stops long before its anchors are trained; `long` takes an hour of a core, its widths differ by two as the
+# paper's do.
+FORMS = {
+    "short": Plan(),
+    "long": Plan(images=20_000, test=10_000, widths=(64, 128), anchor_epochs=25, epochs=8, distillation=0.5),
+}
 
 
 def key_of(plan: Plan, **without: Any) -> str:
@@ -153,7 +163,8 @@ def anchor(width: int, data: Dataset, plan: Plan, cache: Cache, home: Path) -> t
     config = plan.config(width)
     space = load_family("vit", None, Adjustments(), config)
     torch.manual_seed(0)
-    supernet, name = Supernet(space), f"anchor-{width}-{key_of(plan, epochs=0, supernet_epochs=0, widths=(0, 0))}"
+    supernet = Supernet(space)
+    name = f"anchor-{width}-{key_of(plan, epochs=0, supernet_epochs=0, widths=(0, 0), distillation=0)}"
     method = Single(SingleOptions(architecture="largest", label_smoothing=0.0))
 
     def run() -> None:
@@ -250,11 +261,11 @@ def stitched(
             for one, (validation, test) in zip(every, found, strict=True)
         ]
 
-    before = asked(f"solved-{key_of(plan, epochs=0, supernet_epochs=0)}")
+    before = asked(f"solved-{key_of(plan, epochs=0, supernet_epochs=0, distillation=0)}")
 
     def run() -> None:
-        method = Stitching(StitchingOptions(anchors="frozen" if anchors == "frozen" else "tuned"))
-        seconds = train(supernet, method, data, plan.options(plan.epochs, plan.gentle))
+        how = StitchingOptions(anchors="frozen" if anchors == "frozen" else "tuned", distillation=plan.distillation)
+        seconds = train(supernet, Stitching(how), data, plan.options(plan.epochs, plan.gentle))
         cache.result(f"{name}-seconds", lambda: round(seconds))
 
     cache.weights(name, supernet, run)
@@ -317,16 +328,19 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/cifar10"))
     parser.add_argument("--cache", type=Path)
-    parser.add_argument("--epochs", type=int, default=Plan().epochs, help="of the stitched networks")
-    parser.add_argument("--test", type=int, default=Plan().test, help="test images")
+    parser.add_argument("--form", choices=tuple(FORMS), default="short", help="of anchors, images and widths")
+    parser.add_argument("--epochs", type=int, help="of the stitched networks, instead of the form's")
+    parser.add_argument("--test", type=int, help="test images, instead of the form's")
+    parser.add_argument("--distillation", type=float, help="see the method `stitching`, instead of the form's")
     parser.add_argument("--anchors", choices=ANCHORS, action="append", help="runs; both unless named")
     parser.add_argument(
         "--supernet-epochs", type=int, default=0, help="of a supernet to compare with, at most; 0: none"
     )
     given = parser.parse_args()
     torch.set_num_threads(1)
-    asked = {"epochs": given.epochs, "test": given.test, "supernet_epochs": given.supernet_epochs}
-    plan, cache = replace(Plan(), **asked), Cache(given.cache)
+    own = {name: getattr(given, name) for name in ("epochs", "test", "distillation", "supernet_epochs")}
+    asked = {name: value for name, value in own.items() if value is not None}
+    plan, cache = replace(FORMS[given.form], **asked), Cache(given.cache)
     data = read(given.data, plan)
     with tempfile.TemporaryDirectory(prefix="winnow-") as work:
         home = given.cache or Path(work)
