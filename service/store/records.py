@@ -510,6 +510,10 @@ class FidelityCorrelation(BaseModel):
     spearman: float | None = Field(description="Spearman's rho.")
 
 
+# Networks, and a tau of theirs, from which on two rankings are called the same.
+ENOUGH_RANKED, SAME_PLACES = 8, 0.9
+
+
 class FidelityReport(Record):
     """What a search with healing steps as fidelities has chosen, and how far the low ones could be trusted."""
 
@@ -540,7 +544,23 @@ class FidelityReport(Record):
             if one.kendall is not None and one.spearman is not None
         )
         found = f" {len(self.points)} are on the front there, {len(self.not_found_before)} of which were not before."
-        return f"Chosen by {self.chosen_by}: {spent}{told}{found}"
+        advice = (
+            " Networks hardly changed places while they healed. Without search.fidelities the same compute heals more "
+            "of them."
+            if self.kept_their_places
+            else ""
+        )
+        return f"Chosen by {self.chosen_by}: {spent}{told}{found}{advice}"
+
+    @property
+    def kept_their_places(self) -> bool:
+        """Whether what networks scored as they were found ranks them as the first rung does, in every metric.
+
+        Where that was so, choosing by rungs lost 1.7 to 5.8 % of the hypervolume (docs/results.md).
+        """
+        first = [one for one in self.correlations if one.low == 0 and one.networks >= ENOUGH_RANKED]
+        first = [one for one in first if one.high == self.rungs[0].steps]
+        return bool(first) and all(one.kendall is not None and one.kendall >= SAME_PLACES for one in first)
 
 
 # --- a search by blocks ---------------------------------------------------------------------------

@@ -10,7 +10,17 @@ from service import jobs
 from service.store import leases, queries, records
 from service.store.leases import LeaseLost
 from service.store.models import Job, JobRecord
-from service.store.records import BaselineScore, CurvePoint, Derived, PredictorReport, Prices, Record
+from service.store.records import (
+    BaselineScore,
+    CurvePoint,
+    Derived,
+    FidelityCorrelation,
+    FidelityReport,
+    FidelityRung,
+    PredictorReport,
+    Prices,
+    Record,
+)
 
 ROOT = Path(__file__).parents[2]
 DERIVED = Derived(
@@ -180,3 +190,24 @@ def test_no_kind_of_event_is_read_back_as_state():
         if "queries.history(" in file.read_text()
     ]
     assert [str(file.relative_to(ROOT)) for file in asking] == ["service/api/events.py"]
+
+
+@pytest.mark.parametrize(
+    ("networks", "taus", "kept"),
+    [(12, (0.95,), True), (12, (0.85,), False), (7, (1.0,), False), (12, (0.95, 0.2), False), (12, (None,), False)],
+)
+def test_a_choice_by_rungs_says_where_it_was_none(networks: int, taus: tuple[float | None, ...], kept: bool) -> None:
+    """One metric that turned around is enough, and what climbed further does not count."""
+    pairs = [(name, (0, 8), tau) for name, tau in zip(("accuracy", "recall_at_1"), taus, strict=False)]
+    report = FidelityReport(
+        chosen_by="ranks",
+        rungs=tuple(FidelityRung(steps=steps, networks=networks, spent_steps=8, refused=0) for steps in (8, 32)),
+        correlations=tuple(
+            FidelityCorrelation(metric=name, low=low, high=high, networks=networks, kendall=tau, spearman=tau)
+            for name, (low, high), tau in [*pairs, ("accuracy", (0, 32), 0.1)]
+        ),
+        points=(),
+        knee=None,
+        not_found_before=(),
+    )
+    assert ("Without search.fidelities the same compute heals more" in report.said()) == kept
