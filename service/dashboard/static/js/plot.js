@@ -195,6 +195,7 @@ export class FrontPlot {
     const marks = [...(results.reference ? [results.reference] : []), ...results.baselines].filter(can);
     const others = results.evaluated.filter((point) => !point.onFront && can(point));
     const cloud = dominated.checked ? others : [];
+    const healed = results.healed.filter(({ before, after }) => [before, after].every((metrics) => can({ metrics })));
     const selected = results.find(this.#selected);
     this.#shown = { cloud, front, marks };
     this.#frame = { x: this.#range(across, logX.checked, "x"), y: this.#range(up, logY.checked, "y") };
@@ -217,7 +218,7 @@ export class FrontPlot {
           ...(bars.checked ? [this.#bars(front, across, up)] : []),
           this.#names(front, marks, across, up),
           this.#marks(marks, across, up),
-          this.#healed(across, up),
+          this.#healed(healed, across, up),
           {
             id: "selected",
             type: "scatter",
@@ -235,6 +236,7 @@ export class FrontPlot {
     this.#parts.reset.hidden = this.#part === null;
     this.#element.dataset.points = String(front.length + cloud.length);
     this.#element.dataset.front = String(front.length);
+    this.#element.dataset.healed = String(healed.length);
   }
 
   /** Places of points in pixels, and the kind of each: a step of colour, measured or predicted. */
@@ -407,9 +409,7 @@ export class FrontPlot {
   }
 
   /** Each network joined to its healed self; a gap between one and the next. */
-  #healed(across, up) {
-    const has = (metrics) => metrics[across] !== undefined && metrics[up] !== undefined;
-    const pairs = this.#results.healed.filter(({ before, after }) => has(before) && has(after));
+  #healed(pairs, across, up) {
     return {
       id: "healed",
       type: "line",
