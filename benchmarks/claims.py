@@ -111,12 +111,11 @@ CLAIMS = (
         "met",
     ),
     Claim(
-        "healing_full_half",
+        "healing_full",
         "results.md#healing",
-        "healing --size full --sizes 0.5 --alone",
-        (f"healing_full_half_{XEON}_2026-12-01.json",),
-        "open",
-        "half the size alone; the other sizes take an hour and a half of a core",
+        "healing --size full",
+        (f"healing_full_{XEON}_2026-12-01.json",),
+        "met",
     ),
     Claim(
         "healing_vit",
@@ -257,7 +256,7 @@ CLAIMS = (
         "llama_nas",
         (f"llama_nas_{EPYC}_2026-11-26.json",),
         "missed",
-        "nothing smaller at no loss: the full network is not redundant",
+        "nothing smaller at no loss: the full network is not redundant; that of healing_full is, and heals",
     ),
     Claim("small_llama", "results.md#training", "small_llama", (f"small_llama_{EPYC}_2026-11-26.json",)),
     Claim(

@@ -34,29 +34,45 @@ def best(
     objectives: Sequence[Objective],
     constraints: Sequence[Constraint],
     count: int,
+    beside: Sequence[Evaluation] = (),
 ) -> list[Evaluation]:
     """So many networks: the front, then the front of the rest, and so on; those beyond limits last, the nearest first.
 
     If a front does not fit whole, greedy selection takes the network that adds most hypervolume, again and again
     (Guerreiro, Fonseca and Paquete 2016).
+
+    Args:
+        beside: networks that are there anyway: what they beat comes later, and what lies near them adds little.
     """
     chosen: list[Evaluation] = []
+    there = list(beside)
     left = {one.architecture.id: one for one in evaluations}
-    while len(chosen) < count and (front := pareto_front(list(left.values()), objectives, constraints)):
-        chosen += _spread(front, objectives, count - len(chosen))
+    while len(chosen) < count and left:
+        joint = pareto_front([*there, *left.values()], objectives, constraints)
+        front = [one for one in joint if one.architecture.id in left]
+        if not front:
+            if not there:
+                break  # the rest is beyond the limits
+            there = []
+            continue
+        chosen += _spread(
+            front, [one for one in joint if one.architecture.id not in left], objectives, count - len(chosen)
+        )
         for one in front:
             del left[one.architecture.id]
     nearest = sorted(left.values(), key=lambda one: violation(objectives, one.metrics, constraints))
     return [*chosen, *nearest[: count - len(chosen)]]
 
 
-def _spread(front: list[Evaluation], objectives: Sequence[Objective], count: int) -> list[Evaluation]:
+def _spread(
+    front: list[Evaluation], beside: list[Evaluation], objectives: Sequence[Objective], count: int
+) -> list[Evaluation]:
     if len(front) <= count:
         return front
-    costs = on_scales(front, objectives)
+    costs = on_scales([*front, *beside], objectives)
     corner = np.full(costs.shape[1], CORNER)
-    chosen: list[int] = []
+    chosen = list(range(len(front), len(costs)))
     for _ in range(count):
         left = [i for i in range(len(front)) if i not in chosen]
         chosen.append(max(left, key=lambda i: (float(moocore.hypervolume(costs[[*chosen, i]], ref=corner)), -i)))
-    return [front[i] for i in chosen]
+    return [front[i] for i in chosen[len(beside) :]]

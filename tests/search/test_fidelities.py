@@ -147,6 +147,11 @@ def test_networks_climb_front_by_front_and_those_beyond_limits_last() -> None:
     assert {some.index(one) for one in order[4:6]} == {3, 4}
     # Of a front that does not fit, those that cover it.
     assert {some.index(one) for one in best(some, limited, [], 1)} == {1}
+    # What is there anyway comes first, and its neighbours add little.
+    assert {some.index(one) for one in best(some[1:], limited, [], 2, beside=some[:1])} == {1, 2}
+    assert [some.index(one) for one in best([some[4], some[0]], limited, [], 2, beside=[some[1]])] == [0, 4]
+    # Who is beaten by it may still come, before those that break a limit.
+    assert [some.index(one) for one in best([some[7], some[6]], limited, [], 2, beside=[some[1]])] == [6, 7]
 
 
 def test_the_parent_broken_limits_and_scores_that_are_no_numbers_do_not_climb() -> None:
@@ -207,7 +212,8 @@ def test_where_the_ranking_turns_around_the_ladder_finds_what_is_best_afterwards
         (correlation,) = [one for one in correlations(known) if (one.low, one.high) == (0, 2)]
         assert correlation.networks == 9
     assert min(gained) > 0, gained
-    assert float(np.mean(gained)) > 0.1, gained
+    # Measured 0.83; choices by expected improvement, which send up the ends, gain 0.53.
+    assert float(np.mean(gained)) > 0.6, gained
 
 
 @pytest.mark.thorough

@@ -14,7 +14,8 @@
    Every fourth choice looks for the best in one objective alone: the ends of a front are where a model knows least,
    and a search that misses one does not come back to it by itself.
 5. Where networks heal a little (`search.fidelities`), beliefs are about what they will be on the highest rung: from the
-   first wave on candidates are chosen by that, and so are the networks that climb.
+   first wave on candidates are chosen by that. Networks climb by their expected numbers there, as `ByRank` sorts them:
+   choices for improvement sent the ends of the front up (docs/log.md).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from search.candidates import Breeder, TakenGenomes
 from search.evaluation import Evaluation
 from search.fidelities.known import Fidelities
 from search.fidelities.ladder import Chooser
+from search.fidelities.ranks import best
 from search.gaussian_process.beliefs import Belief, Certainty, Exact, MetricModel, Validity
 from search.gaussian_process.fidelities import FidelityModel
 from search.gaussian_process.improvement import expected_improvement, non_dominated_boxes, spread_out
@@ -125,7 +127,7 @@ class WinnowSearch(SearchAlgorithm[WinnowOptions]):
         return ByBelief(self.climbers)
 
     def climbers(self, level: int, count: int) -> list[Architecture]:
-        """Networks that climb to a level: those that together promise most for the front of the highest."""
+        """Networks that climb to a level: by the front of what they are expected to be on the highest."""
         assert self._fidelities is not None, "nobody climbs in this search"
         waiting = self._fidelities.waiting(level)
         valid = np.asarray(np.isfinite(self._rows).all(axis=1))
@@ -135,14 +137,19 @@ class WinnowSearch(SearchAlgorithm[WinnowOptions]):
         with threadpool_limits(1):
             self._see(valid)
             beliefs = self._believe_from(level - 1, genes, waiting)
-            expected = np.stack([belief.costs for belief in beliefs[: len(self.objectives)]], axis=1)
-            top = self._fidelities.at_top()
-            kept = self._costs(top)[self._violations(top).sum(axis=1) == 0]
-            everything = np.concatenate([kept, expected])
-            # Before anybody is there, the front is a point that is no better than anything.
-            front = kept if len(kept) else everything.max(axis=0, keepdims=True)
-            chosen = self._greedy(genes, beliefs, front, everything, count)
-        return [waiting[i].architecture for i in chosen]
+        known = self._fidelities
+        expected = [
+            Evaluation(
+                one.architecture,
+                {
+                    tracked.metric: tracked.cost(float(belief.costs[i]))
+                    for tracked, belief in zip(self._tracked, beliefs, strict=True)
+                },
+            )
+            for i, one in enumerate(waiting)
+        ]
+        beside = [one for one in known.at_top() if one.architecture.id != known.parent]
+        return [one.architecture for one in best(expected, known.objectives, known.constraints, count, beside)]
 
     def _believe_from(self, level: int, genes: np.ndarray, waiting: Sequence[Evaluation]) -> list[Belief | Certainty]:
         """What networks with scores at a level will be at the highest."""

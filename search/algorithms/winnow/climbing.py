@@ -9,7 +9,7 @@ from search_space.architecture import Architecture
 
 
 class ByBelief:
-    """Networks climb by the expected hypervolume improvement of what they will be on the highest rung.
+    """Networks climb by what is believed of them on the highest rung, and by what is there already.
 
     The first wave climbs when half of the networks are known; what it shows decides what is proposed and who climbs
     after it (see `Chooser`).
