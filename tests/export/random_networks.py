@@ -20,7 +20,7 @@ from job.formats import Subject
 from plugins.kinds import FORMATS
 from search_space.adjustments import Adjustments
 from search_space.architecture import Architecture
-from search_space.beit3_configs import MODEL_TYPE as BEIT3
+from search_space.beit3_configs import RETRIEVAL as BEIT3
 from search_space.beit3_configs import of_beit3
 from search_space.inputs import PairInput
 from search_space.plugins import family_of, load_family
