@@ -72,8 +72,8 @@ def of_beit3(config: Mapping[str, Any], tensors: Mapping[str, Shaped]) -> dict[s
         said = f"architecture {name!r}" if name else "no architecture"
         raise CheckpointError(
             f"The folder holds BEiT-3's image-text weights, and config.json has {said}, which does not say how many "
-            f'heads they have and how their images are prepared. Write {{"architecture": "{EXAMPLES[form]}"}}, or the name of '
-            "the file that you have."
+            f'heads they have and how their images are prepared. Write {{"architecture": "{EXAMPLES[form]}"}}, or the '
+            "name of the file that you have."
         )
     read = _Read(name, _arguments(config), tensors)
     return read.two_towers() if form == RETRIEVAL else read.one_sequence(config)

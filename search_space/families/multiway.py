@@ -252,7 +252,9 @@ def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
         spec = network.layer if i + 1 < network.layers else replace(network.layer, text_ffn=0)
         for half, letter in ((IMAGE, "A"), (TEXT, "B")):
             table = names.layer_of(letter)
-            own = {disk.replace("{i}", str(i)): tuple(f"{half}.{name}" for name in ours) for disk, ours in table.items()}
+            own = {
+                disk.replace("{i}", str(i)): tuple(f"{half}.{name}" for name in ours) for disk, ours in table.items()
+            }
             found |= places(f"layer{i + 1}", spec.shapes, own)
     found |= places("head", network.head.shapes, HEAD)
     found |= places("head", network.head.shapes, CLASSIFIER, optional=classes is not None)

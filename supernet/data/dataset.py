@@ -331,8 +331,8 @@ class Dataset:
     Attributes:
         origin: where the data came from, for model cards.
         preprocessing: what turns a raw input into what the network expects, as JSON-able facts.
-        num_classes: number of labels; for language models the size of the vocabulary, of pairs that are compared the number
-            of images.
+        num_classes: number of labels; for language models the size of the vocabulary, of pairs that are compared the
+            number of images.
         notes: what a user should know about how it was read, such as skipped files.
         inventory: what was found and what was made of it; None: the source does not say.
     """

@@ -30,7 +30,7 @@ from tests.supernet.beit3 import (
     norms,
 )
 
-NAME, CLASSES = "beit3_base_patch16_480_vqa", 3
+NAME, CLASSES = "beit3_base_patch16_480_vqa", 5
 ARGUMENTS = {"num_heads": HEADS, "img_size": SIDE}
 PATCHES = (SIDE // PATCH) ** 2
 

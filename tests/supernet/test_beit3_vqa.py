@@ -157,9 +157,9 @@ def test_the_last_layer_is_that_of_each_depth(supernet):
 
 def test_other_classes_begin_fresh_and_the_rest_is_kept(tmp_path):
     config = read_checkpoint(saved(tmp_path)).config
-    made = Supernet(load_family("multiway", None, Adjustments(classes=5), config))
-    assert load_pretrained(made, tmp_path, classes=5).fresh == ("head.3.bias", "head.3.weight")
-    assert made.space.takes.classes == 5
+    made = Supernet(load_family("multiway", None, Adjustments(classes=7), config))
+    assert load_pretrained(made, tmp_path, classes=7).fresh == ("head.3.bias", "head.3.weight")
+    assert made.space.takes.classes == 7
     assert torch.equal(made.slot("head").block.wide.weight, tensors()["head.0.weight"])
 
 
@@ -171,8 +171,8 @@ def test_its_images_are_prepared_as_its_name_says(tmp_path):
 
 
 def test_names_of_its_answers_are_those_that_the_configuration_has(tmp_path):
-    names = {"0": "no", "1": "yes", "2": "two"}
-    assert found_in(read_checkpoint(saved(tmp_path, id2label=names)), "multiway", None).labels == ("no", "yes", "two")
+    names = {"0": "no", "1": "yes", "2": "two", "3": "red", "4": "a cat"}
+    assert found_in(read_checkpoint(saved(tmp_path, id2label=names)), "multiway", None).labels == tuple(names.values())
 
 
 @pytest.mark.parametrize(
@@ -201,8 +201,8 @@ def without(*parts):
         (without("pooler.dense"), {}, r"lacks 2 tensors \('pooler\.dense\.weight'"),
         (without("layers.1.ffn.B.fc1.weight"), {}, r"layers\.1\.ffn\.B\.fc1\.weight"),
         (without(f"{LAST}self_attn.k_proj.B"), {}, r"layers\.2\.self_attn\.k_proj\.B"),
-        ({}, {"id2label": {"0": "a"}}, "names 1 classes in 'id2label', and head.3.weight has 3"),
-        (without("layers.2") | {LAST + "self_attn.k_proj.A.weight": torch.zeros(1)}, {}, "number of layers of 3 .* of 2"),
+        ({}, {"id2label": {"0": "a"}}, "names 1 classes in 'id2label', and head.3.weight has 5"),
+        (without("layers.2") | {f"{LAST}self_attn.k_proj.A.weight": torch.zeros(1)}, {}, r"layers of 3 .* of 2"),
         ({"beit3.text_embed.weight": torch.zeros(VOCAB, 16)}, {"model_args": {"num_heads": 4, "img_size": SIDE}},
          "width of 32 and the text half of 16"),
         ({"beit3.encoder.layer_norm.A.weight": torch.zeros(EMBED)}, {}, "layer_norm.A.weight', which its config.json"),
@@ -223,5 +223,5 @@ def test_a_pickle_is_not_read(tmp_path):
     with pytest.raises(CheckpointError, match="safetensors"):
         read_checkpoint(tmp_path)
     save_file(tensors(), tmp_path / "model.safetensors")
-    with pytest.raises(CheckpointError, match="whose width is 768|480 pixels"):
+    with pytest.raises(CheckpointError, match=r"whose width is 768"):
         read_checkpoint(tmp_path)
