@@ -253,7 +253,7 @@ def layout(config: Mapping[str, Any], classes: int | None = None) -> Layout:
         for half, letter in ((IMAGE, "A"), (TEXT, "B")):
             table = names.layer_of(letter)
             own = {
-                disk.replace("{i}", str(i)): tuple(f"{half}.{name}" for name in ours) for disk, ours in table.items()
+                disk.replace("{i}", str(i)): tuple(f"{half}_{name}" for name in ours) for disk, ours in table.items()
             }
             found |= places(f"layer{i + 1}", spec.shapes, own)
     found |= places("head", network.head.shapes, HEAD)

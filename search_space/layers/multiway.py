@@ -93,9 +93,9 @@ class MultiwayLayerSpec(LayerSpec):
             else:
                 del linears["query"]
             for name, features in norms.items():
-                shapes |= norm_shapes(f"{half}.{name}", "layer", features)
+                shapes |= norm_shapes(f"{half}_{name}", "layer", features)
             for name, shape in linears.items():
-                shapes |= {f"{half}.{name}.weight": shape, f"{half}.{name}.bias": shape[:1]}
+                shapes |= {f"{half}_{name}.weight": shape, f"{half}_{name}.bias": shape[:1]}
         return shapes
 
     def parts(self) -> dict[str, Part]:

@@ -1,11 +1,10 @@
-"""Networks of an image and a text in one sequence in the stages of a job: trained, searched with bits, kept, written."""
+"""Networks of an image and a text in one sequence in the stages of a job: trained, searched with bits, written."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from export.contents import BundleContents
 from export.formats.onnx.format import write as write_onnx
 from export.measurable import write_fresh
 from job.resolve import resolve
@@ -36,7 +35,7 @@ def job(folder, **parts):
         "recipe": "simq_nas",
         "supernet": {"family": "multiway", "pretrained": str(folder / "ck"), "importance": "activation"},
         "data": {"source": "labelled_pairs", **example.write(folder / "data"), "length": beit3.LENGTH},
-        "training": {"epochs": 20, "batch_size": 16, "options": {"num_random": 1}},
+        "training": {"epochs": 20, "batch_size": 16, "learning_rate": 1e-3, "options": {"num_random": 1}},
         "objectives": [{"metric": "accuracy"}, {"metric": "size_bytes"}],
         "quantization": {"bits": [8, 32], "tie": "block", "calibration_examples": 16},
         "search": {"algorithm": "random", "evaluations": 6},
@@ -57,8 +56,8 @@ def test_a_job_is_checked_and_trained_by_its_method(prepared):
     assert data.preprocessing["mean"] == [127.5] * 3
     assert sorted(data.preprocessing["labels"]) == ["blue", "green", "no", "red", "yes"]
     trainer = make_trainer(spec, supernet, data)
-    seen = [trainer.step() for _ in range(12)]
-    assert seen[-1]["loss_largest"] < seen[0]["loss_largest"]
+    seen = [float(trainer.step()["loss_largest"]) for _ in range(30)]
+    assert sum(seen[-5:]) < 0.8 * sum(seen[:5]), seen
     assert all(torch.isfinite(parameter).all() for parameter in supernet.parameters())
 
 
@@ -127,14 +126,3 @@ def test_every_layer_is_measured_alone_and_the_network_whole(tmp_path):
             torch.set_grad_enabled(grad)
         alone = Specimen.layer(by_kind["multiway_layer"])
         write_fresh(alone.layers, alone.samples, tmp_path / f"{engine} layer", setting, tied=False)
-
-
-def test_contents_of_an_export_are_plain_torch(prepared, tmp_path):
-    from export.formats.safetensors.format import packages, write_contents
-
-    _, _, supernet = prepared
-    space = supernet.space
-    network = extract(supernet.eval(), space.smallest()).eval()
-    contents = BundleContents(network, space.layers(space.smallest()), {"dtype": "float32"}, "# A card\n")
-    write_contents(contents, beit3.pairs(2), tmp_path)
-    assert packages([type(block) for block in network.children()]) == ["torch", "safetensors"]
