@@ -151,8 +151,8 @@ def _form(tensors: Mapping[str, Shaped]) -> str:
         this = f"This BEiT-3 {does}" if does else "This BEiT-3 was pretrained and not tuned for retrieval: it"
         raise CheckpointError(
             f"{this}{'' if does is None else ', for which it'} reads image and text as one sequence and has no vector "
-            f"of either (no {' and no '.join(HEADS[:2])}). Of that form only weights that answer questions are "
-            f"supported, such as {EXAMPLES[VQA]}; weights of the contrastive form are too, such as "
+            f"of either (no {' and no '.join(HEADS[:2])}). Weights of that form are supported if they "
+            f"answer questions, such as {EXAMPLES[VQA]}; weights of the contrastive form are too, such as "
             "beit3_base_itc_patch16_224."
         )
     raise CheckpointError(f"The folder lacks {lacking[0]!r}, which weights of BEiT-3 for retrieval have.")

@@ -45,7 +45,7 @@ class MultiwayLayerSpec(LayerSpec):
     """Attention over both, and a feed-forward network for each of the two, with norms before and inside of them.
 
     Attributes:
-        heads: of both, because queries of one meet keys of the other.
+        heads: heads of each half, because queries of one meet keys of the other.
         image_ffn: width of the image's feed-forward network.
         text_ffn: that of the text's; 0: its positions end here. Then they only give keys and values, and the layer
             gives the positions of the image alone.

@@ -262,7 +262,7 @@ def _split(
     """One part as networks eat it.
 
     Args:
-        classes, prompts: of images that have classes, for `zero_shot_accuracy`.
+        classes, prompts: classes of images and texts that name them, for `zero_shot_accuracy`.
         answers: see `pairs_dataset`.
     """
     each = part.each

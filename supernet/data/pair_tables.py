@@ -66,7 +66,7 @@ class PairTables:
         parts: by role; `train` is there.
         names: names of all parts that the owner made, by role.
         columns: by role.
-        classes: of the pairs, in their order; empty where pairs have none.
+        classes: classes of the pairs, in their order; empty where pairs have none.
     """
 
     parts: dict[str, PairPart]
@@ -105,7 +105,7 @@ class _Rows:
     """Rows of a part as they are gathered.
 
     Attributes:
-        contents: of images that the table holds, the row.
+        contents: rows that hold images, by the image.
         known: digests of those, with the names of the first rows that have them.
     """
 

@@ -25,6 +25,7 @@ def supernet(tmp_path_factory):
     return made.eval()
 
 
+@pytest.mark.filterwarnings("ignore")  # `reload` leaves the file of facts to the process that ends
 def test_plain_torch_loads_it_with_its_masks(supernet, tmp_path, monkeypatch):
     space, given = supernet.space, pairs()
     network = extract(supernet, space.smallest()).eval()
