@@ -1,9 +1,9 @@
 """An image and a text in one sequence, and a class of both: BEiT-3's cross-modal attention, from weights of VQAv2.
 
 Elastic are the number of layers (the first ones are kept) and, in each layer, the number of attention heads and the
-width of each half's feed-forward network. Both halves have as many heads, because queries of one meet keys of the other.
-A pair's class is read off its first token. So in the last layer of a network, whichever it is, the text gives only keys
-and values.
+width of each half's feed-forward network. Both halves have as many heads, because queries of one meet keys of the
+other. A pair's class is read off its first token. So in the last layer of a network, whichever it is, the text gives
+only keys and values.
 """
 
 from __future__ import annotations

@@ -301,6 +301,7 @@ def _numbered(each: Sequence[Captioned], answers: Sequence[str]) -> Tensor:
 
 def _different(ids: Tensor) -> Tensor:
     """A number for each text, the same for texts of the same tokens."""
+    numbers: Tensor
     _, numbers = ids.unique(dim=0, return_inverse=True)
     return numbers
 
