@@ -150,8 +150,8 @@ def _check_known(part: PairPart, classes: Sequence[str], column: str, where: str
     strange = sorted({label for one in part.captioned for label in one.answers if label not in known})
     if strange:
         raise DataError(
-            f"Column {column} of {where} has {len(strange)} labels that no training pair has: "
-            f"{', '.join(strange[:NAMED])}. The classes are {', '.join(classes[:20])}. Remove those pairs, or add "
+            f"Column {column} of {where} has labels that no training pair has: "
+            f"{', '.join(strange[:NAMED])}{', ...' * (len(strange) > NAMED)}. The classes are {', '.join(classes[:20])}. Remove those pairs, or add "
             "such pairs to the training part."
         )
 
