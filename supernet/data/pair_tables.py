@@ -149,10 +149,10 @@ def _check_known(part: PairPart, classes: Sequence[str], column: str, where: str
     known = set(classes)
     strange = sorted({label for one in part.captioned for label in one.answers if label not in known})
     if strange:
+        some = ", ".join(strange[:NAMED]) + (", ..." if len(strange) > NAMED else "")
         raise DataError(
-            f"Column {column} of {where} has labels that no training pair has: "
-            f"{', '.join(strange[:NAMED])}{', ...' * (len(strange) > NAMED)}. The classes are {', '.join(classes[:20])}. Remove those pairs, or add "
-            "such pairs to the training part."
+            f"Column {column} of {where} has labels that no training pair has: {some}. The classes are "
+            f"{', '.join(classes[:20])}. Remove those pairs, or add such pairs to the training part."
         )
 
 
