@@ -92,7 +92,7 @@ PRESETS: dict[str, MultiwayPreset] = {
         ffns=(2048, 2560, 3072),
     ),
     # 32x32 images in 65 positions and short texts of bytes, which no token ends: a laptop's CPU trains it.
-    "small": MultiwayPreset(
+    "tiny": MultiwayPreset(
         {
             "model_type": VQA,
             "num_labels": 10,

@@ -64,7 +64,7 @@ def test_questions_are_trained_searched_with_bits_and_exported(client: Client, t
 
 @pytest.mark.thorough
 def test_one_network_is_trained_without_a_checkpoint(client: Client, tmp_path: Path) -> None:
-    small = {"family": "multiway", "preset": "small", "classes": 5, "choices": {"depth": [2], "layer*_heads": [1, 2]}}
+    small = {"family": "multiway", "preset": "tiny", "classes": 5, "choices": {"depth": [2], "layer*_heads": [1, 2]}}
     (tmp_path / "data").mkdir()
     made = client.submit(
         job(

@@ -107,7 +107,7 @@ def test_onnx_takes_both_inputs_and_any_length(prepared, tmp_path):
 
 @pytest.mark.thorough
 def test_every_layer_is_measured_alone_and_the_network_whole(tmp_path):
-    space = load_family("multiway", "small", Adjustments({"depth": (2,), "*_heads": (1, 4), "*_ffn": (64, 128)}))
+    space = load_family("multiway", "tiny", Adjustments({"depth": (2,), "*_heads": (1, 4), "*_ffn": (64, 128)}))
     layers = layers_of(space, 100)
     assert [layer.spec.kind for layer in layers if layer.is_first] == ["image_tower", "text_tower"]
     assert [layer.spec.kind for layer in layers if layer.is_last] == ["answer_head"]

@@ -82,9 +82,9 @@ def test_a_data_set_that_was_saved_is_read_whole(tmp_path):
 
 def test_networks_of_pairs_and_of_labelled_pairs_are_told_apart(tmp_path):
     gives = load_dataset("labelled_pairs", 0, {**table(tmp_path, questions()), "size": 32, "length": 64}).gives
-    small = load_family("multiway", "small")
+    small = load_family("multiway", "tiny")
     assert "set supernet.classes to 3" in str(misfit(small, "labelled_pairs", gives))
-    assert misfit(load_family("multiway", "small", Adjustments(classes=3)), "labelled_pairs", gives) is None
+    assert misfit(load_family("multiway", "tiny", Adjustments(classes=3)), "labelled_pairs", gives) is None
     assert "choose data source 'pairs'" in str(misfit(load_family("two_tower", "cifar"), "labelled_pairs", gives))
     words = {"path": "x", "size": 32, "length": 64}
     pairs, labelled, digits = (
@@ -110,7 +110,7 @@ def test_networks_of_pairs_and_of_labelled_pairs_are_told_apart(tmp_path):
 def test_sizes_that_do_not_fit_are_named(words, said):
     given = {"source": "labelled_pairs", "path": "x", "size": 32, "length": 64, **words}
     data = DATA_MODELS["labelled_pairs"].model_validate(given)
-    assert said in str(stated_misfit(load_family("multiway", "small"), data))
+    assert said in str(stated_misfit(load_family("multiway", "tiny"), data))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_sizes_that_do_not_fit_are_named(words, said):
 )
 def test_jobs_that_labelled_pairs_cannot_have_are_refused(parts, said, tmp_path):
     data = {"source": "labelled_pairs", **example.write(tmp_path), "size": 32, "length": 64}
-    job = {"supernet": {"family": "multiway", "preset": "small", "classes": 5}, "data": data}
+    job = {"supernet": {"family": "multiway", "preset": "tiny", "classes": 5}, "data": data}
     with pytest.raises(ValueError, match=said):
         JobSpec.model_validate({"objectives": [{"metric": "accuracy"}], **job, **parts})
 
