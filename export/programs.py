@@ -66,11 +66,11 @@ def signature(network: nn.Module, example: Tensor | Inputs) -> Signature:
     given = complete(network, part(named(example), slice(1)))
     given = {name: one.repeat(BATCH, *[1] * (one.dim() - 1)).contiguous() for name, one in given.items()}
     with torch.no_grad():
-        network(*given.values())  # what blocks remember of a length is a number, not a symbol of the exporter
+        # What blocks remember of a length is a number, not a symbol of the exporter.
+        answer: Tensor = network(*given.values())
+    compared = TEXTS in given and answer.dim() == 3
     dynamic = tuple({0: "batch", **({1: "tokens"} if one.dim() == 2 else {})} for one in given.values())
-    return Signature(
-        network, tuple(given.values()), tuple(given), (EMBEDDINGS if TEXTS in given else "logits",), dynamic
-    )
+    return Signature(network, tuple(given.values()), tuple(given), (EMBEDDINGS if compared else "logits",), dynamic)
 
 
 def _of_decoder(network: nn.Module) -> Signature:

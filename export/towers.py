@@ -49,7 +49,7 @@ class Tower:
 def towers_of(network: nn.Module, example: Tensor | Inputs) -> Iterator[Tower]:
     """The towers of a network; none of a network that has none."""
     inputs = named(example)
-    if TEXTS not in inputs:
+    if not any(getattr(block, "joins", False) for block in network.children()):
         return
     pair: Any = network.get_submodule("pair")
     bias = 0.0 if pair.bias is None else float(pair.bias.detach())

@@ -101,7 +101,7 @@ class _Question:
 
     @property
     def pairs(self) -> bool:
-        return TEXTS in self.names
+        return TEXTS in self.names and self.truth.ndim == 2
 
     @property
     def language(self) -> bool:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from search_space.inputs import ImageInput, Input, PairInput, TokenInput
+from supernet.data.options import DataKind
 from supernet.options import AugmentationOptions
 
 if TYPE_CHECKING:
     from job.data_spec import DataPart
     from search_space.space import SearchSpace
+
+
+# Kinds of data that hold images with texts.
+PAIRS: tuple[DataKind, ...] = ("pairs", "labelled pairs")
 
 
 def misfit(space: SearchSpace, source: str, gives: Input | None) -> str | None:
@@ -48,16 +53,30 @@ def stated_misfit(space: SearchSpace, data: DataPart) -> str | None:
         reason = f"data.size is {size}, and its networks do not resize; choose {takes.size}"
     elif isinstance(takes, ImageInput) and channels is not None and channels != takes.channels:
         reason = f"data.channels is {channels}; choose {takes.channels}"
-    elif isinstance(takes, PairInput) and data.kind == "pairs" and takes.end is not None and _are_bytes(data):
+    elif data.kind is not None and isinstance(takes, PairInput) != (data.kind in PAIRS):
+        reason = f"data source {data.source!r} gives {data.kind}; choose another source, or another family"
+    elif isinstance(takes, PairInput) and data.kind is not None and data.kind != kind_of_pairs(takes):
+        reason = _other_pairs(takes)
+    elif isinstance(takes, PairInput) and data.kind is not None and takes.end is not None and _are_bytes(data):
         reason = (
             f"its texts are bytes, which no token ends, and the networks read up to token {takes.end}; put the "
             "checkpoint's tokenizer beside its weights, or name a folder with it in data.tokenizer"
         )
-    elif isinstance(takes, PairInput) and data.kind == "pairs" and None not in (length, size, channels):
+    elif isinstance(takes, PairInput) and data.kind is not None and None not in (length, size, channels):
         reason = _sizes_of_pairs(takes, int(channels or 0), int(size or 0), int(length or 0))
-    elif data.kind is not None and isinstance(takes, PairInput) != (data.kind == "pairs"):
-        reason = f"data source {data.source!r} gives {data.kind}; choose another source, or another family"
     return None if reason is None else f"{space.name} takes {takes}, but {reason}."
+
+
+def kind_of_pairs(takes: PairInput) -> DataKind:
+    """The kind of data that networks of images and texts learn from."""
+    return "pairs" if takes.classes is None else "labelled pairs"
+
+
+def _other_pairs(takes: PairInput) -> str:
+    """Why pairs of the other kind do not fit."""
+    if takes.classes is None:
+        return "its networks compare images with texts, and a pair has no class; choose data source 'pairs'"
+    return "its networks give each pair a class; choose data source 'labelled_pairs', whose pairs have one"
 
 
 def _are_bytes(data: DataPart) -> bool:
@@ -70,7 +89,7 @@ def augmentation_misfit(options: AugmentationOptions, data: DataPart) -> str | N
     gives = data.gives()
     if options.is_on and (data.kind in ("text", "labelled text") or isinstance(gives, TokenInput)):
         return f"training.augmentation is for images, and data source {data.source!r} gives text; leave it out."
-    if data.kind == "pairs" and (options.mixup or options.cutmix):
+    if data.kind in PAIRS and (options.mixup or options.cutmix):
         return "Images with texts cannot be mixed: set training.augmentation.mixup and cutmix to 0."
     channels = gives.channels if isinstance(gives, ImageInput) else getattr(data, "channels", None)
     return None if channels is None else options.misfit(channels)
@@ -114,6 +133,8 @@ def _tokens(takes: TokenInput, gives: TokenInput) -> str | None:
 
 
 def _pairs(takes: PairInput, gives: PairInput) -> str | None:
+    if (takes.classes is None) != (gives.classes is None):
+        return _other_pairs(takes)
     if (reason := _sizes_of_pairs(takes, gives.channels, gives.size, gives.length)) is not None:
         return reason
     if gives.vocab > takes.vocab:
@@ -121,6 +142,8 @@ def _pairs(takes: PairInput, gives: PairInput) -> str | None:
     if takes.end is not None and gives.end != takes.end:
         has = "end with no token" if gives.end is None else f"end with token {gives.end}"
         return f"its texts {has}, and the networks read up to token {takes.end}; use the checkpoint's own tokenizer"
+    if takes.classes != gives.classes:
+        return f"set supernet.classes to {gives.classes}"
     return None
 
 

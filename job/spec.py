@@ -332,9 +332,9 @@ class JobSpec(Part):
         for wrong, right, kinds in (
             ("accuracy", "perplexity", ("text",)),
             ("label_gradient_alignment", "kl_divergence", ("text",)),
-            ("perplexity", "accuracy", ("image", "labelled text")),
+            ("perplexity", "accuracy", ("image", "labelled text", "labelled pairs")),
             *((one, "recall_at_1", ("pairs",)) for one in NOT_OF_PAIRS),
-            *((one, "accuracy", ("image", "labelled text")) for one in OF_PAIRS),
+            *((one, "accuracy", ("image", "labelled text", "labelled pairs")) for one in OF_PAIRS),
             *((one, "perplexity", ("text",)) for one in OF_PAIRS),
         ):
             if wrong in self.metrics and kind in kinds:

@@ -19,6 +19,7 @@ TASKS = {
     "llama": "text-generation",
     "bert": "text-classification",
     "two_tower": "zero-shot-image-classification",
+    "multiway": "visual-question-answering",
 }
 # How recipes name the paper that they are of, at the beginning of their text.
 PAPER = re.compile(r"(?P<name>[^\n(]+) \(arXiv (?P<number>\d{4}\.\d{4,5})\)")

@@ -194,8 +194,9 @@ def misfit_of_text(spec: JobSpec, space: SearchSpace) -> str | None:
         return None
     reader = tokenizer(spec.data.tokenizer)
     if isinstance(takes, PairInput):
-        # Whether every text ends as it must is known once they are read.
-        gives = PairInput(takes.channels, takes.size, reader.vocab, length, length, end=reader.ends)
+        # Whether every text ends as it must, and which classes there are, is known once they are read.
+        size = (takes.channels, takes.size, reader.vocab, length, length)
+        gives = PairInput(*size, end=reader.ends, classes=takes.classes)
         return misfit(space, spec.data.source, gives) or strange_vocabulary(spec, space, reader.name, reader.vocab)
     if reader.vocab > takes.vocab or length > takes.max_length:
         # Classes are looked at once they are known.

@@ -279,7 +279,7 @@ def _numbers(order: ExportOrder, kept: Kept, network: nn.Module) -> _Numbers:
             notes.append(f"`{on_test}` is on {len(kept.data.test):,} of {kept.counts['test']:,} test samples.")
     asked = kept.data.splits[split]
     promise: Promise | None = Promise(name, float(promised), kept.counts[split])
-    if asked.texts is not None and len(asked) < kept.counts[split]:
+    if asked.is_pairs and len(asked) < kept.counts[split]:
         # Among fewer images and texts each is found sooner.
         promise = None
         notes.append(

@@ -96,7 +96,7 @@ def copies(data: Dataset) -> tuple[str, ...]:
 def few(spec: JobSpec, data: Dataset) -> tuple[str, ...]:
     """What to say where too few validation samples choose among the networks (see `search.enough`)."""
     split = data.validation
-    counts = [len(split)] if split.texts is None else [len(split), len(split.stored)]
+    counts = [len(split)] if not split.is_pairs else [len(split), len(split.stored)]
     asked = [one.metric for one in spec.objectives]
     return tuple(said for said in (too_few(metric, counts) for metric in asked) if said is not None)[:1]
 
@@ -123,7 +123,7 @@ def _fingerprint(facts: samples.Description) -> str:
 
 
 def _per_class(split: Split, count: int) -> tuple[int, ...]:
-    if count == 0 or split.is_language or split.texts is not None:
+    if count == 0 or split.is_language or split.is_pairs:
         return ()
     return tuple(torch.bincount(split.y.long(), minlength=count).tolist())
 

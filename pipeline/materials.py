@@ -73,7 +73,7 @@ def prepare_data(spec: JobSpec, space: SearchSpace, device: torch.device, decodi
     if "label_gradient_alignment" in spec.metrics and data.train.is_language:
         raise JobFailed(f"{data.name} is text to be continued, without classes that gradients could align with.")
     asked = spec.metrics & {"accuracy", "perplexity", *OF_PAIRS}
-    known = {data.metric, *(OF_PAIRS if data.train.texts is not None else ())}
+    known = {data.metric, *(OF_PAIRS if data.train.is_pairs else ())}
     if asked - known:
         wrong = min(asked - known)
         hint = " If a column holds labels, name it in data.label." if data.train.is_language else ""

@@ -300,7 +300,7 @@ def _chosen(split: Split, classes: int, seed: int) -> Tensor:
     most = MOST
     if len(split) > 0:
         one = math.prod(split.stored.shape[1:]) * (1 if split.stored.dim() == 4 else 8)
-        if split.texts is not None:
+        if split.is_pairs:
             # Vectors of a few hundred numbers, and as many images as texts.
             return _of_pairs(split, max(LEAST, min(MOST, MOST_BYTES // max(1, one))), seed)
         logits = 4 * classes * (split.stored.shape[1] if split.is_language else 1)

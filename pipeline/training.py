@@ -214,7 +214,7 @@ class SmallerParts:
         """
         asked = self._training
         now = asked.batch_size // self._orders.group.size // training.micro_batches
-        if training.train.texts is not None:
+        if training.train.is_pairs:
             raise JobFailed(
                 f"Out of memory with {now} pairs at once on {self._device}, and a batch of pairs is not cut: choose a "
                 "smaller training.batch_size, activation_checkpointing or bfloat16."

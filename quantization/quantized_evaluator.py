@@ -137,9 +137,7 @@ class QuantizedEvaluator(Evaluator):
         try:
             values = examine(self.network(architecture), self._exam)
         except CalibrationError:
-            values = {
-                name: WORST[name] for name in (RECALLS if self.data.train.texts is not None else [self.data.metric])
-            }
+            values = {name: WORST[name] for name in (RECALLS if self.data.train.is_pairs else [self.data.metric])}
         metrics = {**values, **costs(self.policies, architecture)}
         return Evaluation(architecture, metrics, {name: METRICS[name].source for name in metrics})
 

@@ -65,9 +65,9 @@ def sensitivities(
 
 
 def _answers(network: nn.Module, batch: Inputs) -> Tensor:
-    """Logarithms of probabilities, one row per example or token; of pairs one per image and one per text."""
+    """Logarithms of probabilities, one row per example or token; of vectors one per image and one per text."""
     logits: Tensor = network(*batch.values())
-    if TEXTS in batch:
+    if TEXTS in batch and logits.dim() == 3:
         numbers = torch.arange(len(logits), device=logits.device)[:, None].expand(-1, 2)
         logits = similarities(logits, numbers)
     return logits.flatten(0, -2).log_softmax(-1)

@@ -1,8 +1,9 @@
-"""config.json of BEiT-3's image-text weights (arXiv 2208.10442), in the words of the family `two_tower`.
+"""config.json of BEiT-3's image-text weights (arXiv 2208.10442), in words of the families `two_tower` and `multiway`.
 
 The released files have no configuration: {"architecture": "beit3_base_patch16_384_coco_retrieval"} beside them is one.
-Every layer is there twice, `A` for images and `B` for texts. Sizes are those of the tensors; how many heads there are
-no tensor says, so that follows from the name.
+Every layer is there twice, `A` for images and `B` for texts. Which form it is, the tensors of its head say: two vectors
+that are compared (`two_tower`), or answers to questions, for which image and text are one sequence (`multiway`). Sizes
+are those of the tensors; how many heads there are no tensor says, so that follows from the name.
 """
 
 from __future__ import annotations
@@ -15,18 +16,22 @@ from typing import Any, Protocol
 from search_space.config_reader import CheckpointError
 from search_space.timm_configs import SIZES
 
-MODEL_TYPE, TASK = "beit3_retrieval", "Beit3ForRetrieval"
-# The released files of this form: after the contrastive training, and tuned for retrieval.
-RELEASED = re.compile(r"beit3_(base|large)(_itc)?_patch(\d+)_(\d+)((?:_coco|_f30k)?_retrieval)?")
-EXAMPLE = "beit3_base_patch16_384_coco_retrieval"
+RETRIEVAL, RETRIEVAL_TASK = "beit3_retrieval", "Beit3ForRetrieval"
+VQA, VQA_TASK = "beit3_vqa", "Beit3ForVisualQuestionAnswering"
+# The released files of these forms: after the contrastive training, tuned for retrieval, and tuned for VQAv2.
+RELEASED = re.compile(
+    r"beit3_(base|large)(_itc)?(?:_indomain)?_patch(\d+)_(\d+)((?:_coco|_f30k)?_retrieval|_vqa(?:v2)?)?"
+)
 PREFIX = "beit3."
 LAYER = re.compile(r"beit3\.encoder\.layers\.(\d+)\..*\.([AB])\.")
 # The halves, and tensors that say what is in a file.
 HALVES = {"A": "image", "B": "text"}
 HEADS = ("vision_head.weight", "language_head.weight", "logit_scale")
+ANSWERS, ANSWER = "pooler.", "head.3.weight"
+# A name of a file of each form.
+EXAMPLES = {RETRIEVAL: "beit3_base_patch16_384_coco_retrieval", VQA: "beit3_base_patch16_480_vqa"}
 # Beginnings of the heads of other tasks, and what those do.
 OTHER_TASKS = {
-    "pooler.": "answers questions (VQAv2)",
     "head.dense1.": "judges two images and a sentence (NLVR2)",
     "mlm_head.": "writes captions or fills in words",
     "fc_norm.": "classifies images",
@@ -45,11 +50,10 @@ class Shaped(Protocol):
 
 
 def of_beit3(config: Mapping[str, Any], tensors: Mapping[str, Shaped]) -> dict[str, Any]:
-    """What a configuration and the tensors beside it say in the words of `two_tower`; nothing of any other weights.
+    """What a configuration and the tensors beside it say in the words of a family; nothing of any other weights.
 
     Raises:
-        CheckpointError: weights of a form that has no vectors of images and of texts, a half that is missing, sizes
-            that contradict one another or the name.
+        CheckpointError: weights of another form, a half that is missing, sizes that contradict one another or the name.
     """
     if "model_type" in config:
         return {}
@@ -63,15 +67,16 @@ def of_beit3(config: Mapping[str, Any], tensors: Mapping[str, Shaped]) -> dict[s
             "'beit3.encoder.layers.0.self_attn.q_proj.A.weight'; the folder has none. Save what the released file "
             "holds under 'model', with its own names."
         )
-    _refuse_other_forms(tensors)
+    form = _form(tensors)
     if not _is_released(name):
         said = f"architecture {name!r}" if name else "no architecture"
         raise CheckpointError(
             f"The folder holds BEiT-3's image-text weights, and config.json has {said}, which does not say how many "
-            f'heads they have and how their images are prepared. Write {{"architecture": "{EXAMPLE}"}}, or the name of '
-            "the file that you have."
+            f'heads they have and how their images are prepared. Write {{"architecture": "{EXAMPLES[form]}"}}, or the '
+            "name of the file that you have."
         )
-    return _Read(name, _arguments(config), tensors).config()
+    read = _Read(name, _arguments(config), tensors)
+    return read.two_towers() if form == RETRIEVAL else read.one_sequence(config)
 
 
 def processor_of_beit3(config: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -125,11 +130,17 @@ def _arguments(config: Mapping[str, Any]) -> dict[str, int]:
     return dict(given)
 
 
-def _refuse_other_forms(tensors: Mapping[str, Shaped]) -> None:
-    """Refuse weights without a vector of the image and one of the text."""
+def _form(tensors: Mapping[str, Shaped]) -> str:
+    """The model type.
+
+    Raises:
+        CheckpointError: weights that neither have a vector of the image and one of the text nor classify both.
+    """
     lacking = [name for name in HEADS if name not in tensors]
     if not lacking:
-        return
+        return RETRIEVAL
+    if len(lacking) == len(HEADS) and any(name.startswith(ANSWERS) for name in tensors):
+        return VQA
     does = next((word for start, word in OTHER_TASKS.items() if any(name.startswith(start) for name in tensors)), None)
     if does == OTHER_TASKS["fc_norm."]:
         raise CheckpointError(
@@ -140,8 +151,9 @@ def _refuse_other_forms(tensors: Mapping[str, Shaped]) -> None:
         this = f"This BEiT-3 {does}" if does else "This BEiT-3 was pretrained and not tuned for retrieval: it"
         raise CheckpointError(
             f"{this}{'' if does is None else ', for which it'} reads image and text as one sequence and has no vector "
-            f"of either (no {' and no '.join(HEADS[:2])}). Networks of that form are not supported; start from weights "
-            "of the contrastive form, such as beit3_base_itc_patch16_224."
+            f"of either (no {' and no '.join(HEADS[:2])}). Weights of that form are supported if they "
+            f"answer questions, such as {EXAMPLES[VQA]}; weights of the contrastive form are too, such as "
+            "beit3_base_itc_patch16_224."
         )
     raise CheckpointError(f"The folder lacks {lacking[0]!r}, which weights of BEiT-3 for retrieval have.")
 
@@ -154,11 +166,52 @@ class _Read:
         self.size, self.side = _parts(name)
         self.side = arguments.get("img_size", self.side)
 
-    def config(self) -> dict[str, Any]:
-        """The whole network's."""
+    def two_towers(self) -> dict[str, Any]:
+        """The whole network's, of the form that compares two vectors."""
+        seen, read = self.image(), self.text()
+        (width, _), (other, _) = (self.of(name, 2) for name in HEADS[:2])
+        if width != other:
+            raise CheckpointError(
+                f"vision_head makes vectors of {width} numbers and language_head of {other}: they cannot be compared."
+            )
+        return {
+            "model_type": RETRIEVAL,
+            "architectures": [RETRIEVAL_TASK],
+            "projection_dim": width,
+            "vision_config": seen,
+            "text_config": read,
+        }
+
+    def one_sequence(self, said: Mapping[str, Any]) -> dict[str, Any]:
+        """The whole network's, of the form that answers questions.
+
+        Args:
+            said: config.json.
+        """
+        seen, read = self.image(), self.text()
+        for key, what in (("hidden_size", "width"), ("num_hidden_layers", "number of layers")):
+            if seen[key] != read[key]:
+                raise CheckpointError(
+                    f"The image half has a {what} of {seen[key]} and the text half of {read[key]}: in one sequence "
+                    "both have the same."
+                )
+        classes, _ = self.of(ANSWER, 2)
+        names = said.get("id2label")
+        if isinstance(names, Mapping) and len(names) != classes:
+            raise CheckpointError(
+                f"config.json names {len(names)} classes in 'id2label', and {ANSWER} has {classes}. Name every answer "
+                "in the order of the outputs, or leave 'id2label' out."
+            )
+        ffns = {
+            "image_intermediate_size": seen.pop("intermediate_size"),
+            "text_intermediate_size": read.pop("intermediate_size"),
+        }
+        return {"model_type": VQA, "architectures": [VQA_TASK], "num_labels": classes, **read, **seen, **ffns}
+
+    def image(self) -> dict[str, int]:
+        """The image half's sizes."""
         embed, channels, patch, _ = self.of("beit3.vision_embed.proj.weight", 4)
-        vocab, words = self.of("beit3.text_embed.weight", 2)
-        places, longest = (self.of(f"beit3.encoder.embed_positions.{half}.weight", 2)[0] - UNUSED for half in HALVES)
+        places, half = self.places("A"), self.half("A", embed)
         side = patch * isqrt(max(0, places - 1))
         if side < patch or (side // patch) ** 2 + 1 != places or side != self.side:
             raise CheckpointError(
@@ -166,20 +219,16 @@ class _Read:
                 f"have positions for {places - 1} patches of {patch}. Name the file that they are of, or give the "
                 'side as "model_args": {"img_size": ...}; positions are not resized.'
             )
-        (width, _), (other, _) = (self.of(name, 2) for name in HEADS[:2])
-        if width != other:
-            raise CheckpointError(
-                f"vision_head makes vectors of {width} numbers and language_head of {other}: they cannot be compared."
-            )
-        return {
-            "model_type": MODEL_TYPE,
-            "architectures": [TASK],
-            "projection_dim": width,
-            "vision_config": {
-                **self.half("A", embed), "num_channels": channels, "patch_size": patch, "image_size": side,
-            },
-            "text_config": {**self.half("B", words), "vocab_size": vocab, "max_position_embeddings": longest},
-        }  # fmt: skip
+        return {**half, "num_channels": channels, "patch_size": patch, "image_size": side}
+
+    def text(self) -> dict[str, int]:
+        """The text half's sizes."""
+        vocab, embed = self.of("beit3.text_embed.weight", 2)
+        return {"vocab_size": vocab, "max_position_embeddings": self.places("B"), **self.half("B", embed)}
+
+    def places(self, half: str) -> int:
+        """Positions that are used."""
+        return self.of(f"beit3.encoder.embed_positions.{half}.weight", 2)[0] - UNUSED
 
     def of(self, name: str, axes: int) -> tuple[int, ...]:
         """A tensor's shape."""

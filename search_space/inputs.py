@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 # Names of what a network with one input takes: that input, and where texts are padded their mask.
 INPUT, MASK = "input", "mask"
-# Of what a network of two towers takes, as transformers calls them.
+# Of what a network of images and texts takes, as transformers calls them.
 IMAGES, TEXTS = "pixel_values", "input_ids"
 
 
@@ -59,8 +59,7 @@ class TokenInput:
 class PairInput:
     """Images `pixel_values`, (batch, channels, size, size), float32, and texts `input_ids`, (batch, length), int64.
 
-    Texts have no mask: one is read up to the token that ends it, or as a whole with its padding. The answers are two
-    vectors of each pair whose product is its logit, shape (batch, 2, width + 1): see `PairHeadSpec`.
+    Texts have no mask: one is read up to the token that ends it, or as a whole with its padding.
 
     Attributes:
         channels, size: channels and size of the images; height and width in pixels.
@@ -68,9 +67,11 @@ class PairInput:
         length: positions for which costs are counted; a network takes any number up to `max_length`.
         max_length: most positions that a network takes.
         whole: whether every text must have `max_length` positions, because its last one is read.
-        loss: what it is trained by: `softmax` over the texts and over the images of a batch, or `sigmoid` of each of
-            its pairs; empty of data, which do not say.
+        loss: what vectors are trained by: `softmax` over the texts and over the images of a batch, or `sigmoid` of each
+            of its pairs; empty of data, which do not say, and of answers that are logits.
         end: token that must end every text; None: any, or none.
+        classes: answers are logits of each pair's class, shape (batch, classes); None: two vectors of each pair whose
+            product is its logit, shape (batch, 2, width + 1), see `PairHeadSpec`.
     """
 
     channels: int
@@ -81,15 +82,12 @@ class PairInput:
     whole: bool = False
     loss: str = ""
     end: int | None = None
-
-    @property
-    def classes(self) -> None:
-        """There are none."""
-        return None
+    classes: int | None = None
 
     def __str__(self) -> str:
         image = f"{self.channels}x{self.size}x{self.size}"
-        return f"pairs of images of {image} and texts of {self.vocab} token ids, {self.length} at a time"
+        task = "" if self.classes is None else f", in {self.classes} classes"
+        return f"pairs of images of {image} and texts of {self.vocab} token ids, {self.length} at a time{task}"
 
 
 Input: TypeAlias = ImageInput | TokenInput | PairInput

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from job.fidelities_spec import known_steps, resolved_fidelities
+from job.fit import PAIRS
 from job.spec import JobSpec
 from predictors.cost import macs
 from predictors.targets import RUNTIMES, TargetName, named_target
@@ -114,7 +115,7 @@ class Work:
 
     def data(self) -> Terms:
         """Pictures are decoded; text and built-in sets take next to nothing."""
-        decodes = self.spec.data.kind in ("image", "pairs", None) and getattr(self.spec.data, "path", None) is not None
+        decodes = self.spec.data.kind in ("image", *PAIRS, None) and getattr(self.spec.data, "path", None) is not None
         every = None if self.examples is None else self.examples * DECODED
         return {START_TERM: START, **({"decoding": every} if decodes else {})}
 

@@ -61,8 +61,8 @@ def axes(supernet: Supernet) -> Iterator[Axis]:
     for slot in supernet.slots:
         block, capacity = supernet.slot(slot).block, supernet.slot(slot).capacity
         for field, reader, names in getattr(block, "axes", ()):
-            groups = int(capacity.fields()[field])
-            yield Axis(slot, field, _readers(slot, block, (reader,)), _members(block, names), groups)
+            groups, several = int(capacity.fields()[field]), (reader,) if isinstance(reader, str) else reader
+            yield Axis(slot, field, _readers(slot, block, several), _members(block, names), groups)
     yield from streams(supernet)
 
 

@@ -1,7 +1,7 @@
 """Named inputs: what networks are given, by name, and how it goes through their blocks.
 
 A network of images or of texts has one input, `input`, and where texts are padded a second one, `mask`. A network of
-several towers has one for each, and nothing else is different: whoever runs, measures or writes a network hands its
+images and texts has one for each, and nothing else is different: whoever runs, measures or writes a network hands its
 inputs on by name.
 """
 
@@ -56,19 +56,19 @@ class Flow:
 
     A block takes what the block before it gave. One that says `reads` begins a tower: it takes the input of that name,
     says with `mask_of` which of its positions count, and what was made before is set aside. One that says `joins` takes
-    what all towers gave, stacked behind the batch.
+    what all towers gave, stacked behind the batch, and one that says `chains` their positions, one behind the other.
 
     Attributes:
         inputs: inputs of the network, by name.
         x: what the next block takes; None: nothing was read yet.
         mask: True where a position of `x` holds a token; None: everywhere.
-        ends: what the towers before this one gave.
+        ends: what the towers before this one gave, and their masks.
     """
 
     inputs: Mapping[str, Tensor]
     x: Tensor | None = None
     mask: Tensor | None = None
-    ends: tuple[Tensor, ...] = ()
+    ends: tuple[tuple[Tensor, Tensor | None], ...] = ()
 
     def into(self, block: Any) -> Self:
         """The same where `x` and `mask` are what this block takes."""
@@ -77,22 +77,30 @@ class Flow:
             x = self.inputs[reads or "input"]
             marks = getattr(block, "mask_of", None)
             mask = self.inputs.get("mask") if marks is None else marks(x)
-            return replace(self, x=x, mask=mask, ends=self.ends if self.x is None else (*self.ends, self.x))
+            return replace(self, x=x, mask=mask, ends=() if self.x is None else (*self.ends, (self.x, self.mask)))
+        every = (*self.ends, (self.x, self.mask))
         if getattr(block, "joins", False):
-            return replace(self, x=torch.stack((*self.ends, self.x), dim=1), mask=None, ends=())
+            return replace(self, x=torch.stack([x for x, _ in every], dim=1), mask=None, ends=())
+        if getattr(block, "chains", False):
+            masks = [x.new_ones(x.shape[:2], dtype=torch.bool) if mask is None else mask for x, mask in every]
+            mask = torch.cat(masks, dim=1) if any(mask is not None for _, mask in every) else None
+            return replace(self, x=torch.cat([x for x, _ in every], dim=1), mask=mask, ends=())
         return self
 
     @property
     def num_bytes(self) -> int:
         """Bytes of memory of what the blocks gave."""
-        return sum(tensor.nbytes for tensor in (self.x, *self.ends) if tensor is not None)
+        return sum(tensor.nbytes for tensor in (self.x, *(x for x, _ in self.ends)) if tensor is not None)
 
     def to(self, device: torch.device) -> Self:
         """The same on a device; itself where it is there already."""
         if self.x is None or self.x.device == device:
             return self
-        mask, ends = self.mask, tuple(end.to(device) for end in self.ends)
-        return replace(self, x=self.x.to(device), mask=None if mask is None else mask.to(device), ends=ends)
+        mask, *masks = (
+            None if mask is None else mask.to(device) for mask in (self.mask, *(mask for _, mask in self.ends))
+        )
+        ends = tuple((x.to(device), mask) for (x, _), mask in zip(self.ends, masks, strict=True))
+        return replace(self, x=self.x.to(device), mask=mask, ends=ends)
 
     def gave(self, x: Tensor) -> Self:
         """The same behind a block that gave this."""

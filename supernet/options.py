@@ -113,7 +113,7 @@ def _no_branch(space: SearchSpace) -> str | None:
 
 def _no_classifier(space: SearchSpace) -> str | None:
     takes = space.takes
-    if isinstance(takes, PairInput):
+    if isinstance(takes, PairInput) and takes.classes is None:
         return f"networks of {space.name} compare two vectors and have no classifier; set it to 0."
     if not isinstance(takes, TokenInput) or takes.classes is not None or takes.features is not None:
         return None

@@ -111,7 +111,7 @@ class Trainer:
         self.units_seen = 0
         self.before_gathering: Callable[[bool], None] = lambda whole_state: None
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
-        if train.texts is not None:
+        if train.is_pairs:
             _check_whole(options, group)
         method.prepare(supernet)
         self._sorts_after = method.sorts_after(self.space, self.num_steps) if isinstance(method, Sorting) else None

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from job.defaults import merge
+from job.fit import kind_of_pairs
 from job.formats import Subject, refusal
 from job.healing_spec import BUDGETS, DEFAULT_STEPS, refuse_without_parent
 from job.shrink.data import Data, read_data, validation_samples
@@ -142,7 +143,7 @@ def _kind(takes: Input | None) -> str | None:
         return "image"
     if isinstance(takes, TokenInput):
         return "text" if takes.classes is None and takes.features is None else "labelled text"
-    return None if takes is None else "pairs"
+    return None if takes is None else kind_of_pairs(takes)
 
 
 Part = tuple[dict[str, Any], Sequence[Decision]]

@@ -6,15 +6,16 @@ what is not computed is refused by the name of its key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from search_space.beit3_configs import MODEL_TYPE, TASK, UNUSED
-from search_space.checkpoint import CheckpointError, ConfigReader, Layout, Piece, Place
+from search_space.beit3_configs import RETRIEVAL, RETRIEVAL_TASK
+from search_space.checkpoint import CheckpointError, ConfigReader, Layout, Place
+from search_space.families import _beit3_names as beit3
 from search_space.families._decoder_types import ACTIVATIONS
 from search_space.families._identity import digest
-from search_space.families._names import Table, places, prefixed
+from search_space.families._names import Shapes, Table, places, prefixed
 from search_space.layers import (
     ImageTowerSpec,
     LayerForm,
@@ -89,7 +90,7 @@ class TowerType:
         head_bias: whether a text's projection has a bias.
         sigmoid: whether logits have a bias, and the loss is that of each pair.
         inner_norms: see `LayerForm`.
-        unused: rows of stored positions before the first that is used.
+        first_places: where the stored tensors of an embedding go.
         length: positions of a text for which costs are counted; 0: all that it may have.
         two_is_largest: whether an `eos_token_id` of 2 means the largest id.
     """
@@ -110,7 +111,7 @@ class TowerType:
     pair_names: Table = field(default_factory=dict)
     projection: int = 0
     inner_norms: bool = False
-    unused: int = 0
+    first_places: Callable[[str, Shapes, Table], dict[str, Place]] = places
     length: int = 0
     two_is_largest: bool = False
 
@@ -137,22 +138,6 @@ _WORDS: Table = {
     "text_model.embeddings.token_embedding": ("tokens",),
     "text_model.embeddings.position_embedding": ("positions",),
 }
-
-
-def _multiway(half: str) -> Table:
-    """A layer of one half of BEiT-3."""
-    table = {
-        "self_attn_layer_norm": ("attention_norm",),
-        "self_attn.q_proj": ("query",),
-        "self_attn.k_proj": ("key",),
-        "self_attn.v_proj": ("value",),
-        "self_attn.inner_attn_ln": ("attention_inner_norm",),
-        "self_attn.out_proj": ("output",),
-        "final_layer_norm": ("ffn_norm",),
-    }
-    fed = {"fc1": ("ffn_in",), "ffn_layernorm": ("ffn_inner_norm",), "fc2": ("ffn_out",)}
-    named: Table = {**{f"{name}.{half}": own for name, own in table.items()}, **prefixed(f"ffn.{half}.", fed)}
-    return prefixed("beit3.encoder.layers.{i}.", named)
 
 
 # --- facts -----------------------------------------------------------------------------------------------
@@ -237,20 +222,16 @@ TYPES: dict[str, TowerType] = {
         pair_names={"logit_scale": ("scale",), "logit_bias": ("bias",)},
     ),
     # Of BEiT-3's encoder, image and text each by itself: no layer of one half sees the other.
-    MODEL_TYPE: TowerType(
-        task=TASK,
+    RETRIEVAL: TowerType(
+        task=RETRIEVAL_TASK,
         image_names={
-            "first": {
-                "beit3.vision_embed.proj": ("patches",),
-                "beit3.vision_embed.cls_token": ("class_token",),
-                "beit3.encoder.embed_positions.A.weight": ("positions",),
-            },
-            "layer": _multiway("A"),
+            "first": beit3.PATCHES,
+            "layer": beit3.layer_of("A"),
             "head": {"beit3.encoder.layer_norm.A": ("norm",), "vision_head": ("projection",)},
         },
         text_names={
-            "first": {"beit3.text_embed": ("tokens",), "beit3.encoder.embed_positions.B": ("positions",)},
-            "layer": _multiway("B"),
+            "first": beit3.WORDS,
+            "layer": beit3.layer_of("B"),
             "head": {"beit3.encoder.layer_norm.B": ("norm",), "language_head": ("projection",)},
         },
         image={**_BEIT3, **_IMAGES, "patch_size": 16},
@@ -263,10 +244,10 @@ TYPES: dict[str, TowerType] = {
         pools=(CLASS_TOKEN, CLASS_TOKEN),
         head_bias=False,
         sigmoid=False,
-        droppable=("beit3.vision_embed.mask_token",),
+        droppable=beit3.DROPPABLE,
         pair_names={"logit_scale": ("scale",)},
         inner_norms=True,
-        unused=UNUSED,
+        first_places=beit3.first_places,
         length=64,
     ),
 }  # fmt: skip
@@ -427,8 +408,7 @@ def layout(network: Towers) -> Layout:
     found: dict[str, Place] = {}
     for tower, names in ((IMAGE, t.image_names), (TEXT, t.text_names)):
         one = network.each[tower]
-        first = places(f"{tower}_embedding", one.first.shapes, names["first"])
-        found |= {disk: _behind(place, t.unused) for disk, place in first.items()}
+        found |= t.first_places(f"{tower}_embedding", one.first.shapes, names["first"])
         for i in range(one.layers):
             table = {disk.replace("{i}", str(i)): own for disk, own in names["layer"].items()}
             found |= places(f"{tower}_layer{i + 1}", one.layer.shapes, table)
@@ -436,15 +416,6 @@ def layout(network: Towers) -> Layout:
     scalar = (1,) if t.sigmoid else ()
     found |= {disk: Place("pair", own, scalar) for disk, (own,) in t.pair_names.items()}
     return Layout(found, t.droppable, Spelling())
-
-
-def _behind(place: Place, unused: int) -> Place:
-    """The place of stored positions whose first rows nothing uses; any other as it is."""
-    if not unused or not place.parameter.startswith("positions"):
-        return place
-    rows, *rest = place.shape
-    piece = Piece(place.slot, place.parameter, cuts=((0, unused, rows),))
-    return Place("", "", (rows + unused, *rest), split=(piece,))
 
 
 def config_of(network: Towers) -> dict[str, Any]:

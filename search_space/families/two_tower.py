@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from search_space.adjustments import Adjustments, Options, space_name, whole
-from search_space.beit3_configs import MODEL_TYPE
+from search_space.beit3_configs import RETRIEVAL
 from search_space.checkpoint import CheckpointError, Layout, shares
 from search_space.families import _tower_types
 from search_space.families._tower_types import Tower, Towers
@@ -58,7 +58,7 @@ PRESETS: dict[str, TowersPreset] = {
     "clip_vit_base_patch32": TowersPreset({"model_type": "clip"}),
     "clip_vit_base_patch16": TowersPreset({"model_type": "clip", "vision_config": {"patch_size": 16}}),
     "siglip_base_patch16": TowersPreset({"model_type": "siglip"}),
-    "beit3_base_patch16_384": TowersPreset({"model_type": MODEL_TYPE, "vision_config": {"image_size": 384}}),
+    "beit3_base_patch16_384": TowersPreset({"model_type": RETRIEVAL, "vision_config": {"image_size": 384}}),
     # Texts as bytes, which have no token that ends them: the form of SigLIP, which reads a text as a whole.
     "cifar": TowersPreset(
         _small("siglip", {"vocab_size": 256, "max_position_embeddings": 64}),

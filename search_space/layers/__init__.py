@@ -22,6 +22,7 @@ from search_space.layers.convolutions import (
 from search_space.layers.image import ClassifierSpec, ConvSpec, HeadSpec, MaxPoolSpec, ResizeSpec
 from search_space.layers.mbconv import MBConvSpec
 from search_space.layers.mixing import MixingSpec
+from search_space.layers.multiway import AnswerHeadSpec, JointSequenceSpec, MultiwayLayerSpec
 from search_space.layers.precision import SCHEMES, Policy, Precision, Scheme
 from search_space.layers.residual import BasicSpec, BottleneckSpec
 from search_space.layers.stack import (
@@ -49,6 +50,7 @@ from search_space.layers.transformer import (
 
 __all__ = [
     "SCHEMES",
+    "AnswerHeadSpec",
     "BasicSpec",
     "BottleneckSpec",
     "ClassifierSpec",
@@ -61,6 +63,7 @@ __all__ = [
     "ImageHeadSpec",
     "ImageTowerSpec",
     "InvertedResidualSpec",
+    "JointSequenceSpec",
     "LanguageHeadSpec",
     "LayerForm",
     "LayerSpec",
@@ -69,6 +72,7 @@ __all__ = [
     "MaxPoolSpec",
     "MixedHeadSpec",
     "MixingSpec",
+    "MultiwayLayerSpec",
     "PaddedConvSpec",
     "PairHeadSpec",
     "Part",

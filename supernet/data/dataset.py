@@ -47,8 +47,8 @@ class Batch:
     Attributes:
         inputs: by name: `input`, which is images `x_NCHW` (float32, standardised) or tokens `x_NT` (int64), and of
             padded texts `mask`, (N, T), True where a token is text.
-        targets: labels `y_N`, or for language models the next token at every position, `y_NT` (int64); of pairs the
-            numbers of image and text, `y_N2`.
+        targets: labels `y_N`, or for language models the next token at every position, `y_NT` (int64); of pairs that
+            are compared the numbers of image and text, `y_N2`.
         mixed: what its images were mixed with; None where they are as they were.
         partial: whether some targets of a language model do not count, such as those of a question.
     """
@@ -86,8 +86,8 @@ class Batch:
 
     @property
     def is_pairs(self) -> bool:
-        """Whether it holds images with texts."""
-        return TEXTS in self.inputs
+        """Whether it holds images with texts that are compared with one another, and have no class."""
+        return TEXTS in self.inputs and self.targets.dim() == 2
 
     @property
     def is_language(self) -> bool:
@@ -169,8 +169,8 @@ class Split:
 
     Attributes:
         stored: images `NCHW` (uint8, or float32 that are standardised already) or token ids `NT`.
-        y: labels `(N,)`, or the next token at every position `(N, T)`; of pairs the numbers of image and text,
-            `(N, 2)`: those that are equal have the same number.
+        y: labels `(N,)`, or the next token at every position `(N, T)`; of pairs that are compared the numbers of image
+            and text, `(N, 2)`: those that are equal have the same number.
         standardisation: from stored pixels to what networks eat; None where they eat what is stored.
         lengths: number of real tokens of every padded text, `(N,)`; None where nothing is padded.
         partial: whether some targets of a language model do not count.
@@ -201,9 +201,15 @@ class Split:
         return self.y.dim() == 2 and self.texts is None
 
     @property
+    def is_pairs(self) -> bool:
+        """Whether images and texts are compared with one another, and no pair has a class."""
+        return self.y.dim() == 2 and self.texts is not None
+
+    @property
     def metric(self) -> str:
-        """What networks are scored by: `accuracy`, `perplexity` of language models, `recall_at_1` of pairs."""
-        if self.texts is not None:
+        """What networks are scored by: `accuracy`, `perplexity` of language models, `recall_at_1` of pairs that are
+        compared."""
+        if self.is_pairs:
             return "recall_at_1"
         return "perplexity" if self.is_language else "accuracy"
 
@@ -325,7 +331,8 @@ class Dataset:
     Attributes:
         origin: where the data came from, for model cards.
         preprocessing: what turns a raw input into what the network expects, as JSON-able facts.
-        num_classes: number of labels; for language models the size of the vocabulary, of pairs the number of images.
+        num_classes: number of labels; for language models the size of the vocabulary, of pairs that are compared the
+            number of images.
         notes: what a user should know about how it was read, such as skipped files.
         inventory: what was found and what was made of it; None: the source does not say.
     """
@@ -351,7 +358,8 @@ class Dataset:
         shape, texts = self.train.stored.shape, self.train.texts
         if texts is not None:
             length, facts = texts.shape[1], self.preprocessing
-            return PairInput(shape[1], shape[2], facts["vocab"], length, length, end=facts.get("end"))
+            classes = None if self.train.is_pairs else self.num_classes
+            return PairInput(shape[1], shape[2], facts["vocab"], length, length, end=facts.get("end"), classes=classes)
         if len(shape) == 4:
             return ImageInput(channels=shape[1], size=shape[2], classes=self.num_classes)
         classes = None if self.train.is_language else self.num_classes
@@ -392,7 +400,7 @@ class Dataset:
                 raise DataError(
                     f"{bad} of {len(split)} {name} examples of {self.name} hold NaN or infinity; remove or repair them."
                 )
-            if split.texts is None:
+            if not split.is_pairs:
                 self._check_labels(name, split)
             elif len(split.y.unique(dim=0)) < 2:
                 raise DataError(f"The {name} pairs of {self.name} are one pair: there is nothing to tell apart.")

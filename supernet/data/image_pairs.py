@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from supernet.data.decoding import Decoding, Encoded, decode, sized
 from supernet.data.image_parts import ImageWords, decoder_of
 from supernet.data.images import Labelled, channel_statistics, corrupt_notes
 from supernet.data.inventory import BEYOND_LIMIT, Inventory, left_out
+from supernet.data.labels import alike
 from supernet.data.on_disk import ImagesOnDisk
 from supernet.data.parts import TEST, TRAIN, VALIDATION, sources_of
 from supernet.data.pictures import Look
@@ -32,11 +33,13 @@ class Captioned:
     Attributes:
         name: name of the image.
         label: its class; None: it has none.
+        answers: the class of the image with each of its texts; empty: such pairs have none.
     """
 
     name: str
     texts: tuple[str, ...]
     label: str | None = None
+    answers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +48,19 @@ class PairPart:
 
     Attributes:
         encoded: the images, whose labels are their places in `captioned`.
+        rows: rows of its table.
         left_out: reason and name of rows that are none of it.
     """
 
     encoded: Encoded
     captioned: tuple[Captioned, ...]
+    rows: int
     left_out: tuple[tuple[str, str], ...] = ()
+
+    def renamed(self, name: Callable[[str], str]) -> PairPart:
+        """The same with other names of the pairs' classes."""
+        captioned = (replace(one, answers=tuple(map(name, one.answers))) for one in self.captioned)
+        return replace(self, captioned=tuple(captioned))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +107,7 @@ def pairs_dataset(
     decoding: Decoding,
     names: Mapping[str, str],
     columns: Mapping[str, str],
+    answers: Sequence[str] = (),
 ) -> Dataset:
     """The data set of a source's parts: three splits of pairs, each image with all of its texts in one of them.
 
@@ -104,13 +115,17 @@ def pairs_dataset(
         parts: by role; `train` is there.
         names: names of all parts that the owner made, by role.
         columns: by role.
+        answers: classes of pairs, in their order; none: pairs are compared.
 
     Raises:
-        DataError: too many images cannot be decoded or have no text, they fit nowhere, or a split would be empty.
+        DataError: too many images cannot be decoded, or rows lack a text or a label; images fit nowhere, or a split
+            would be empty.
     """
     roles = [role for role in (TRAIN, VALIDATION, TEST) if role in parts]
     for role in roles:
-        _refuse_textless(parts[role], asked.corrupt_share, f"the {role} part of {name}")
+        _refuse_incomplete(parts[role], asked.corrupt_share, f"the {role} part of {name}", labelled=bool(answers))
+    if answers:
+        decoding.classes(answers)
     decoder = decoder_of(asked)
     encoded = [parts[role].encoded for role in roles]
     decoded = dict(zip(roles, decode(name, encoded, decoder, asked.storage, decoding), strict=True))
@@ -122,7 +137,9 @@ def pairs_dataset(
     mean, std = channel_statistics(splits[TRAIN].labelled.images)
     standardisation = Standardisation(mean, std, WHITE)
     prompts = _prompts(classes, words, reader)
-    made = {role: _split(part, words, reader, standardisation, classes, prompts) for role, part in splits.items()}
+    made = {
+        role: _split(part, words, reader, standardisation, classes, prompts, answers) for role, part in splits.items()
+    }
     skipped = [row for role in roles for row in parts[role].left_out]
     skipped += [(why, file) for part in decoded.values() for file, why in part.skipped]
     skipped += [(BEYOND_LIMIT, "")] * beyond
@@ -147,37 +164,43 @@ def pairs_dataset(
             "resize": sized(decoder, decoding).sizing,
             **({} if end is None else {"end": end}),
             **({"classes": list(classes), "templates": list(words.templates)} if classes else {}),
+            **({"labels": list(answers)} if answers else {}),
         },
         train=made[TRAIN],
         validation=made[VALIDATION],
         test=made[TEST],
-        num_classes=sum(map(len, splits.values())),
-        notes=notes,
+        num_classes=len(answers) or sum(map(len, splits.values())),
+        notes=(*notes, *alike(answers)),
         inventory=Inventory(
             "images",
             len(skipped) + sum(map(len, splits.values())),
             left_out(skipped),
             columns,
             sources_of(names, {}, seed, shares),
-            (*_counts(made), *look.remarks()),
+            (*_counts(made), *look.remarks(), *alike(answers)),
         ),
     )
 
 
-def _refuse_textless(part: PairPart, allowed: float, where: str) -> None:
-    """Refuse a part many of whose images have no text.
+def _refuse_incomplete(part: PairPart, allowed: float, where: str, *, labelled: bool) -> None:
+    """Refuse a part many of whose images have no text, or no label.
 
     Raises:
         DataError: with the first of them.
     """
-    total = len(part.left_out) + len(part.captioned)
-    if not part.captioned or len(part.left_out) > allowed * total:
-        some = ", ".join(name for _, name in part.left_out[:5])
-        raise DataError(
-            f"{len(part.left_out)} of {total} rows of {where} have no text, more than the allowed share of {allowed:g}"
-            f"{': ' if some else ''}{some}. Give each image a text, name the right column in data.text, or raise "
-            "data.corrupt_share."
-        )
+    if part.captioned and len(part.left_out) <= allowed * part.rows:
+        return
+    some = ", ".join(f"{name} is {why}" if labelled else name for why, name in part.left_out[:5])
+    lack, right, column = (
+        ("text or no label", "row a text and a label", "columns in data.text and data.label")
+        if labelled
+        else ("text", "image a text", "column in data.text")
+    )
+    raise DataError(
+        f"{len(part.left_out)} of {part.rows} rows of {where} have no {lack}, more than the allowed share of "
+        f"{allowed:g}{': ' if some else ''}{some}. Give each {right}, name the right {column}, or raise "
+        "data.corrupt_share."
+    )
 
 
 def _carved(found: Mapping[str, _Decoded], name: str, asked: ImageWords, seed: int) -> tuple[dict[str, _Decoded], int]:
@@ -234,12 +257,17 @@ def _split(
     standardisation: Standardisation,
     classes: Sequence[str],
     prompts: tuple[Tensor, Tensor] | None,
+    answers: Sequence[str],
 ) -> Split:
+    """One part as networks eat it.
+
+    Args:
+        classes, prompts: classes of images and texts that name them, for `zero_shot_accuracy`.
+        answers: see `pairs_dataset`.
+    """
     each = part.each
     rows = torch.tensor([place for place, one in enumerate(each) for _ in one.texts], dtype=torch.int64)
     ids = _ids([text for one in each for text in one.texts], words, reader)
-    # Texts of the same tokens are one text, as networks see them.
-    _, numbers = ids.unique(dim=0, return_inverse=True)
     images = part.labelled.images
     asked = None
     if prompts is not None:
@@ -251,13 +279,31 @@ def _split(
         asked = Prompts(*prompts, labels[rows])
     return Split(
         images if isinstance(images, ImagesOnDisk) else torch.from_numpy(images),
-        torch.stack((rows, numbers), dim=1),
+        _numbered(each, answers) if answers else _compared(rows, ids),
         standardisation,
         originals=part.labelled.originals,
         texts=ids,
         rows=rows,
         prompts=asked,
     )
+
+
+def _compared(rows: Tensor, ids: Tensor) -> Tensor:
+    """Numbers of each pair's image and text; texts of the same tokens are one text, as networks see them."""
+    return torch.stack((rows, _different(ids)), dim=1)
+
+
+def _numbered(each: Sequence[Captioned], answers: Sequence[str]) -> Tensor:
+    """The class of each pair."""
+    number = {name: place for place, name in enumerate(answers)}
+    return torch.tensor([number[answer] for one in each for answer in one.answers], dtype=torch.int64)
+
+
+def _different(ids: Tensor) -> Tensor:
+    """A number for each text, the same for texts of the same tokens."""
+    numbers: Tensor
+    _, numbers = ids.unique(dim=0, return_inverse=True)
+    return numbers
 
 
 def _end(reader: Tokenizer, splits: Mapping[str, Split]) -> int | None:
@@ -273,7 +319,8 @@ def _counts(splits: Mapping[str, Split]) -> tuple[str, ...]:
     """How many texts there are to how many images."""
     said = []
     for role, split in splits.items():
-        images, texts, different = (int(n) for n in (len(split.stored), len(split), len(split.y[:, 1].unique())))
+        assert split.texts is not None
+        images, texts, different = len(split.stored), len(split), len(_different(split.texts).unique())
         more = "" if different == texts else f", {different:,} of them different"
         said.append(f"{role.capitalize()}: {texts:,} texts of {images:,} images{more}.")
     return tuple(said)

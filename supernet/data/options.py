@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from plugins.options import NamesFile, Options
 from search_space.inputs import Input
 
-DataKind: TypeAlias = Literal["image", "labelled text", "text", "pairs"]
+DataKind: TypeAlias = Literal["image", "labelled text", "text", "pairs", "labelled pairs"]
 Storage: TypeAlias = Literal["auto", "memory", "disk"]
 
 # An option that is a path says so with `NamesFile`, or it is not checked to lie where jobs may read.
@@ -60,6 +60,12 @@ Resize = Annotated[
         "Not for random crops of a training, which are cut from the whole picture."
     ),
 ]
+ColumnName = Annotated[str, Field(min_length=1, max_length=200)] | None
+ImageColumn = Annotated[
+    ColumnName, Field(description="Column of images, or of their files beside the table; null: found.")
+]
+TextColumn = Annotated[ColumnName, Field(description="Column of a text, or of a list of texts; null: found.")]
+LowerCase = Annotated[bool, Field(description="Whether texts are written in small letters before they are tokenized.")]
 Channels = Annotated[Literal[1, 3], Field(description="Channels of the images: 3 for colour, 1 for grey.")]
 WhereImagesLie = Annotated[
     Storage,

@@ -164,7 +164,7 @@ class SplitExam:
     def tally(self) -> Tally:
         """See `Exam`."""
         labels: Tally = Perplexity() if self.split.is_language else Accuracy()
-        if self.split.texts is not None:
+        if self.split.is_pairs:
             labels = Recall()
         return Several((labels, Divergence())) if self.against_full else labels
 

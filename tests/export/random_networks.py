@@ -20,19 +20,21 @@ from job.formats import Subject
 from plugins.kinds import FORMATS
 from search_space.adjustments import Adjustments
 from search_space.architecture import Architecture
-from search_space.beit3_configs import MODEL_TYPE as BEIT3
-from search_space.beit3_configs import of_beit3
+from search_space.beit3_configs import RETRIEVAL, VQA, of_beit3
 from search_space.inputs import PairInput
 from search_space.plugins import family_of, load_family
 from search_space.space import SearchSpace
 from search_space.timm_configs import TORCHVISIONS, of_timm
 from supernet.network import Network, Supernet, arguments, extract
-from tests.supernet import beit3, towers
+from tests.supernet import beit3, beit3_vqa, towers
 from tests.supernet.brought import BROUGHT
 from tests.supernet.checkpoints import CHECKPOINTS
 
 # Who has published an architecture -> a name of its weights by which it is known.
 PUBLISHED = {"timm": "conv_stem.weight", "torchvision": TORCHVISIONS}
+
+# Model types of BEiT-3's image-text forms.
+BEIT3: dict[str, Any] = {RETRIEVAL: beit3, VQA: beit3_vqa}
 
 # A seed whose network of each space is none that is alike in all layers by chance.
 DRAWN = 3
@@ -52,15 +54,16 @@ def checkpoint_of(name: str) -> dict[str, Any] | None:
     """config.json of a checkpoint; None: a preset.
 
     Args:
-        name: a key of `CHECKPOINTS` or `BROUGHT`, a kind of two towers, BEiT-3's image-text form, or `timm/` or
+        name: a key of `CHECKPOINTS` or `BROUGHT`, a kind of two towers, one of BEiT-3's image-text forms, or `timm/` or
             `torchvision/` with the name of an architecture of theirs.
     """
     whose, _, architecture = name.partition("/")
     if whose in PUBLISHED:
         facts = {"architecture": architecture, "num_classes": 7, "pretrained_cfg": {"input_size": [3, 64, 64]}}
         return of_timm(facts, (PUBLISHED[whose],))
-    if name == BEIT3:
-        return of_beit3({"architecture": beit3.NAME, "model_args": beit3.ARGUMENTS}, beit3.tensors())
+    if name in BEIT3:
+        form = BEIT3[name]
+        return of_beit3({"architecture": form.NAME, "model_args": form.ARGUMENTS}, form.tensors())
     if name in towers.KINDS:
         model = towers.model_of(name)
         return {**model.config.to_dict(), "architectures": [type(model).__name__]}
@@ -106,7 +109,7 @@ def subject_of(contents: BundleContents) -> Subject:
 def samples_of(space: SearchSpace, count: int = 3) -> Tensor | dict[str, Tensor]:
     """Inputs that its networks take: texts of 12 tokens, images of 64 pixels at most, or pairs of both."""
     generator, takes = torch.Generator().manual_seed(1), space.takes
-    if space.name.startswith("two_tower/"):
+    if space.name.startswith(("two_tower/", "multiway/")):
         assert isinstance(takes, PairInput)
         return beit3.pairs(count) if takes.vocab == beit3.VOCAB and takes.end == beit3.END else towers.pairs(count)
     if hasattr(takes, "vocab"):

@@ -227,7 +227,7 @@ def test_every_type_that_is_loaded_has_a_folder_here() -> None:
     known = {kind for family in FAMILIES.names() for kind in getattr(FAMILIES.load(family), "MODEL_TYPES", ())}
     own |= {config.model_type for _, _, config in BROUGHT.values()}
     # Towers have tests of their own, and transformers has no class of BEiT-3, nor of several networks in one.
-    assert known == own | {"clip", "siglip", "beit3", "beit3_retrieval", "mobilenet", "stitched"}
+    assert known == own | {"clip", "siglip", "beit3", "beit3_retrieval", "beit3_vqa", "mobilenet", "stitched"}
 
 
 @pytest.mark.thorough

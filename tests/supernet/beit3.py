@@ -134,20 +134,22 @@ def narrowed(made: Beit3, half: str, sizes: list[tuple[int, int]]) -> None:
         width = heads * EMBED // HEADS
         attention, fed = layer.self_attn, getattr(layer.ffn, half)
         for name in ("q_proj", "k_proj", "v_proj"):
-            _cut(getattr(getattr(attention, name), half), width, None)
-        _cut(attention.out_proj.get_submodule(half), None, width)
-        _cut_norm(attention.inner_attn_ln.get_submodule(half), width)
-        _cut(fed.fc1, ffn, None)
-        _cut(fed.fc2, None, ffn)
-        _cut_norm(fed.ffn_layernorm, ffn)
+            cut(getattr(getattr(attention, name), half), width, None)
+        cut(attention.out_proj.get_submodule(half), None, width)
+        cut_norm(attention.inner_attn_ln.get_submodule(half), width)
+        cut(fed.fc1, ffn, None)
+        cut(fed.fc2, None, ffn)
+        cut_norm(fed.ffn_layernorm, ffn)
 
 
-def _cut(linear: nn.Module, rows: int | None, columns: int | None) -> None:
+def cut(linear: nn.Module, rows: int | None, columns: int | None) -> None:
+    """Keep the leading rows and columns."""
     assert isinstance(linear, nn.Linear)
     linear.weight.data, linear.bias.data = linear.weight.data[:rows, :columns].clone(), linear.bias.data[:rows].clone()
 
 
-def _cut_norm(norm: nn.Module, width: int) -> None:
+def cut_norm(norm: nn.Module, width: int) -> None:
+    """Keep the leading features."""
     assert isinstance(norm, nn.LayerNorm)
     norm.weight.data, norm.bias.data = norm.weight.data[:width].clone(), norm.bias.data[:width].clone()
     norm.normalized_shape = (width,)

@@ -246,7 +246,7 @@ HEADLESS = without("vision_head", "language_head", "logit_scale")
         (without("beit3.text_embed"), {}, r"lacks 'beit3\.text_embed\.weight'"),
         (without("logit_scale"), {}, "lacks 'logit_scale'"),
         (HEADLESS, {}, "pretrained and not tuned for retrieval: it reads image and text as one sequence"),
-        ({**HEADLESS, "pooler.norm.weight": torch.zeros(3)}, {}, "answers questions .VQAv2., for which it reads image"),
+        ({**HEADLESS, "pooler.norm.weight": torch.zeros(3)}, {}, r"lacks 'head\.3\.weight', which BEiT-3's image-text"),
         ({**HEADLESS, "head.dense1.weight": torch.zeros(3)}, {}, "two images and a sentence .NLVR2., for which it"),
         ({**HEADLESS, "mlm_head.weight": torch.zeros(3)}, {}, "writes captions or fills in words, for which it"),
         ({**HEADLESS, "fc_norm.weight": torch.zeros(3)}, {}, "classify images; take timm's safetensors"),

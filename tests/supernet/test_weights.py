@@ -336,6 +336,6 @@ def test_a_model_type_that_no_family_has_is_refused_with_those_that_there_are(ll
     (llama / "config.json").write_text(json.dumps({**config_of(llama), "model_type": "mamba"}))
     with pytest.raises(
         ValueError,
-        match=r"is 'mamba'; supported are beit, beit3, beit3_retrieval, bert, .*mistral, .*vit, xlm-roberta",
+        match=r"is 'mamba'; supported are beit, beit3, beit3_retrieval, beit3_vqa, bert, .*mistral, .*vit, xlm-roberta",
     ):
         pretrained_supernet(llama)

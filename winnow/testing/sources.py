@@ -64,8 +64,9 @@ class SourceContract(Declared):
         if declared.gives() is not None:
             assert declared.gives() == dataset.gives
         if declared.kind is not None:
-            assert (dataset.train.stored.dim() == 4) == (declared.kind in ("image", "pairs"))
-            assert (dataset.train.texts is not None) == (declared.kind == "pairs")
+            assert (dataset.train.stored.dim() == 4) == (declared.kind in ("image", "pairs", "labelled pairs"))
+            assert (dataset.train.texts is not None) == (declared.kind in ("pairs", "labelled pairs"))
+            assert dataset.train.is_pairs == (declared.kind == "pairs")
             assert dataset.train.is_language == (declared.kind == "text")
 
     def test_classes_are_told_before_anything_is_decoded_or_not_at_all(

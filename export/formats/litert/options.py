@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from search_space.layers import DecoderLayerSpec, PairHeadSpec, TransformerLayerSpec, VocabularyHeadSpec
+from search_space.layers import (
+    DecoderLayerSpec,
+    JointSequenceSpec,
+    PairHeadSpec,
+    TransformerLayerSpec,
+    VocabularyHeadSpec,
+)
 
 if TYPE_CHECKING:
     from job.formats import Subject
@@ -30,4 +36,6 @@ def refusal(subject: Subject) -> str | None:
         return "rotary positions are not converted; take onnx"
     if any(isinstance(layer, PairHeadSpec) for layer in subject.layers.values()):
         return "networks of two towers are not converted; take onnx, which has a file of each tower"
+    if any(isinstance(layer, JointSequenceSpec) for layer in subject.layers.values()):
+        return "networks that take an image and a text are not converted; take onnx"
     return None

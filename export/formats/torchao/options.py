@@ -17,7 +17,7 @@ WHEN_ASKED = True
 LOADS = "python torchao/load_int8.py"
 
 # Kinds of layers whose linear parts are rounded.
-KINDS = ("decoder_layer", "encoder_layer", "transformer_layer")
+KINDS = ("decoder_layer", "encoder_layer", "transformer_layer", "multiway_layer")
 
 
 def refusal(subject: Subject) -> str | None:

@@ -37,6 +37,7 @@ ROWS = {
     "clip": "clip",
     "siglip": "siglip",
     "beit3 (image and text)": "beit3_retrieval",
+    "beit3 (VQA)": "beit3_vqa",
     "stitched (vit)": "stitched/cifar",
 }
 # One name in the table for one format.

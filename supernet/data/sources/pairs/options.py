@@ -8,24 +8,26 @@ from pydantic import Field, field_validator
 
 from supernet.data.options import (
     Channels,
+    ColumnName,
     CorruptShare,
     DataKind,
+    ImageColumn,
     Length,
     Limit,
+    LowerCase,
     Path,
     Pixels,
     Resize,
     SourceOptions,
     TestShare,
     TestSplit,
+    TextColumn,
     Tokenizer,
     TrainSplit,
     ValidationShare,
     ValidationSplit,
     WhereImagesLie,
 )
-
-Column = Annotated[str, Field(min_length=1, max_length=200)] | None
 
 
 class PairsOptions(SourceOptions):
@@ -37,12 +39,11 @@ class PairsOptions(SourceOptions):
     train_split: TrainSplit = None
     validation_split: ValidationSplit = None
     test_split: TestSplit = None
-    image: Annotated[
-        Column, Field(description="Column of images, or of their files beside the table; null: found.")
-    ] = None
-    text: Annotated[Column, Field(description="Column of a text, or of a list of texts; null: found.")] = None
+    image: ImageColumn = None
+    text: TextColumn = None
     label: Annotated[
-        Column, Field(description="Column of the images' classes, for zero_shot_accuracy alone; null: there are none.")
+        ColumnName,
+        Field(description="Column of the images' classes, for zero_shot_accuracy alone; null: there are none."),
     ] = None
     templates: Annotated[
         str,
@@ -56,9 +57,7 @@ class PairsOptions(SourceOptions):
     resize: Resize = None
     channels: Channels = 3
     tokenizer: Tokenizer = None
-    lower_case: Annotated[
-        bool, Field(description="Whether texts are written in small letters before they are tokenized.")
-    ] = False
+    lower_case: LowerCase = False
     length: Length = 64
     validation_share: ValidationShare = 0.1
     test_share: TestShare = 0.1
