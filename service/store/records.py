@@ -556,7 +556,7 @@ class FidelityReport(Record):
     def kept_their_places(self) -> bool:
         """Whether what networks scored as they were found ranks them as the first rung does, in every metric.
 
-        Where that was so, choosing by rungs lost 1.7 to 5.8 % of the hypervolume (docs/results.md).
+        Where that was so, choosing by rungs lost 2 to 4 % of the hypervolume (docs/results.md).
         """
         first = [one for one in self.correlations if one.low == 0 and one.networks >= ENOUGH_RANKED]
         first = [one for one in first if one.high == self.rungs[0].steps]
