@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 # A name of somebody else's that, as in DNS rebinding, leads to this machine.
@@ -19,6 +19,8 @@ FLAGS = [
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
     f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1",
 ]
+# How long a page may take for what a test expects of it: all tests share the cores, and playwright's 5 s were too few.
+expect.set_options(timeout=30_000)
 # Marks of tests that need it.
 IN_A_BROWSER = [
     pytest.mark.e2e,

@@ -275,7 +275,8 @@ def test_on_a_phone_a_network_comes_up_as_a_sheet_and_goes_again(
     expect(rows).to_have_count(len(client.front(finished["id"])["points"]))
     panel = page.get_by_test_id("detail-panel")
     expect(panel).not_to_have_class(re.compile(r"\bup\b"))  # the knee is chosen, and nobody asked to see it
-    rows.first.get_by_role("button").first.scroll_into_view_if_needed()
+    # In one go, because a row may be drawn anew between two of playwright's steps.
+    page.evaluate("document.querySelector('[data-testid=front-row] button').scrollIntoView({block: 'center'})")
     before = page.evaluate("scrollY")
     rows.first.get_by_role("button").first.click()
     expect(panel).to_have_class(re.compile(r"\bup\b"))
