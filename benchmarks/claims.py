@@ -125,6 +125,13 @@ CLAIMS = (
         "met",
     ),
     Claim(
+        "healing_cnn",
+        "results.md#healing",
+        "healing --size cnn",
+        (f"healing_cnn_{XEON}_2026-12-01.json",),
+        "met",
+    ),
+    Claim(
         "healing_bert",
         "results.md#healing",
         "healing --size bert --alone",
