@@ -43,5 +43,6 @@ def test_the_knee_of_a_job_is_healed_from_its_page(page: Page, finished: str, cl
     expect(page.get_by_test_id("healing-note")).to_contain_text("With the better weights of each, the front has")
     expect(page.get_by_test_id("stage").filter(has_text="Heal")).to_have_attribute("data-status", "done")
     expect(page.get_by_test_id("pareto-plot")).to_have_attribute("data-healed", str(len(healed["networks"])))
+    expect(page.locator("#key-healed")).to_have_text(f"{len(healed['networks'])} after healing")
     if (folder := os.environ.get("WINNOW_SCREENSHOTS")) is not None:
         page.screenshot(path=f"{folder}/healing.png", full_page=True)

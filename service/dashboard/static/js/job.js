@@ -60,7 +60,7 @@ const view = new View();
 const brush = new Brush(view);
 const keeps = () => inside([...limits.ranges, ...brush.ranges]);
 const controls = { x: byId("axis-x"), y: byId("axis-y"), colour: byId("colour"), logX: byId("log-x"), logY: byId("log-y"), dominated: byId("dominated"), bars: byId("bars") };
-const parts = { plot: byId("plot"), note: byId("plot-note"), scale: byId("scale"), reset: byId("reset-zoom"), clear: byId("clear-selection"), tools: byId("plot-drag"), guessed: byId("key-guessed") };
+const parts = { plot: byId("plot"), note: byId("plot-note"), scale: byId("scale"), reset: byId("reset-zoom"), clear: byId("clear-selection"), tools: byId("plot-drag"), guessed: byId("key-guessed"), healed: byId("key-healed") };
 const plot = new FrontPlot(parts, controls, view, brush, select, keeps);
 const solve = submitted.spec.search.algorithm === "blocks" ? (asked) => post(`/v1/jobs/${job.id}/solve`, { limits: asked }) : null;
 const limits = new Limits(byId("limits"), results, view, showLimits, select, solve);

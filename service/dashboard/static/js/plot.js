@@ -237,6 +237,8 @@ export class FrontPlot {
     this.#element.dataset.points = String(front.length + cloud.length);
     this.#element.dataset.front = String(front.length);
     this.#element.dataset.healed = String(healed.length);
+    this.#parts.healed.hidden = healed.length === 0;
+    this.#parts.healed.textContent = `${healed.length} after healing`;
   }
 
   /** Places of points in pixels, and the kind of each: a step of colour, measured or predicted. */
