@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from export.decoder import CachedDecoder, is_decoder
-from search_space.inputs import TEXTS
-from supernet.inputs import Inputs, named, part
+from supernet.inputs import Inputs, compares, named, part
 from supernet.network import Network, complete
 
 # Tokens of the example: no two sizes alike, and none 0 or 1, which torch.export would take for constants.
@@ -66,11 +65,11 @@ def signature(network: nn.Module, example: Tensor | Inputs) -> Signature:
     given = complete(network, part(named(example), slice(1)))
     given = {name: one.repeat(BATCH, *[1] * (one.dim() - 1)).contiguous() for name, one in given.items()}
     with torch.no_grad():
-        # What blocks remember of a length is a number, not a symbol of the exporter.
-        answer: Tensor = network(*given.values())
-    compared = TEXTS in given and answer.dim() == 3
+        network(*given.values())  # what blocks remember of a length is a number, not a symbol of the exporter
     dynamic = tuple({0: "batch", **({1: "tokens"} if one.dim() == 2 else {})} for one in given.values())
-    return Signature(network, tuple(given.values()), tuple(given), (EMBEDDINGS if compared else "logits",), dynamic)
+    return Signature(
+        network, tuple(given.values()), tuple(given), (EMBEDDINGS if compares(network) else "logits",), dynamic
+    )
 
 
 def _of_decoder(network: nn.Module) -> Signature:

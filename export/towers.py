@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from export.programs import Signature, signature
 from export.streamed import Made
 from search_space.inputs import IMAGES, TEXTS
-from supernet.inputs import Inputs, named
+from supernet.inputs import Inputs, compares, named
 from supernet.network import Network
 
 # Input of a tower -> its file as optimum and transformers.js call it, its answer, and what its slots begin with.
@@ -49,7 +49,7 @@ class Tower:
 def towers_of(network: nn.Module, example: Tensor | Inputs) -> Iterator[Tower]:
     """The towers of a network; none of a network that has none."""
     inputs = named(example)
-    if not any(getattr(block, "joins", False) for block in network.children()):
+    if not compares(network):
         return
     pair: Any = network.get_submodule("pair")
     bias = 0.0 if pair.bias is None else float(pair.bias.detach())

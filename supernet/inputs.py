@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from search_space.inputs import INPUT, MASK
 
@@ -50,6 +50,11 @@ def num_bytes(inputs: Inputs) -> int:
     return sum(tensor.nbytes for tensor in inputs.values())
 
 
+def compares(network: nn.Module) -> bool:
+    """Whether a network compares images with texts: one of its blocks joins what towers gave."""
+    return any(getattr(block, "joins", False) for block in network.children())
+
+
 @dataclass(frozen=True, slots=True)
 class Flow:
     """What is on its way through the blocks of a network.
@@ -82,8 +87,10 @@ class Flow:
         if getattr(block, "joins", False):
             return replace(self, x=torch.stack([x for x, _ in every], dim=1), mask=None, ends=())
         if getattr(block, "chains", False):
-            masks = [x.new_ones(x.shape[:2], dtype=torch.bool) if mask is None else mask for x, mask in every]
-            mask = torch.cat(masks, dim=1) if any(mask is not None for _, mask in every) else None
+            mask = None
+            if any(mask is not None for _, mask in every):
+                masks = [x.new_ones(x.shape[:2], dtype=torch.bool) if mask is None else mask for x, mask in every]
+                mask = torch.cat(masks, dim=1)
             return replace(self, x=torch.cat([x for x, _ in every], dim=1), mask=mask, ends=())
         return self
 
@@ -96,11 +103,10 @@ class Flow:
         """The same on a device; itself where it is there already."""
         if self.x is None or self.x.device == device:
             return self
-        mask, *masks = (
-            None if mask is None else mask.to(device) for mask in (self.mask, *(mask for _, mask in self.ends))
+        (x, mask), *ends = (
+            (x.to(device), None if mask is None else mask.to(device)) for x, mask in ((self.x, self.mask), *self.ends)
         )
-        ends = tuple((x.to(device), mask) for (x, _), mask in zip(self.ends, masks, strict=True))
-        return replace(self, x=self.x.to(device), mask=mask, ends=ends)
+        return replace(self, x=x, mask=mask, ends=tuple(ends))
 
     def gave(self, x: Tensor) -> Self:
         """The same behind a block that gave this."""

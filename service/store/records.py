@@ -558,8 +558,8 @@ class FidelityReport(Record):
 
         Where that was so, choosing by rungs lost 2 to 4 % of the hypervolume (docs/results.md).
         """
-        first = [one for one in self.correlations if one.low == 0 and one.networks >= ENOUGH_RANKED]
-        first = [one for one in first if one.high == self.rungs[0].steps]
+        rung = (0, self.rungs[0].steps)
+        first = [one for one in self.correlations if (one.low, one.high) == rung and one.networks >= ENOUGH_RANKED]
         return bool(first) and all(one.kendall is not None and one.kendall >= SAME_PLACES for one in first)
 
 

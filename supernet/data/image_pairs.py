@@ -64,6 +64,23 @@ class PairPart:
 
 
 @dataclass(frozen=True, slots=True)
+class PairTables:
+    """What was read of a source.
+
+    Attributes:
+        parts: by role; `train` is there.
+        names: names of all parts that the owner made, by role.
+        columns: by role.
+        classes: classes of the pairs, in their order; empty where pairs have none and are compared.
+    """
+
+    parts: Mapping[str, PairPart]
+    names: Mapping[str, str]
+    columns: Mapping[str, str]
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PairWords:
     """How texts become token ids.
 
@@ -98,29 +115,15 @@ class _Decoded:
 
 
 def pairs_dataset(
-    name: str,
-    origin: str,
-    parts: Mapping[str, PairPart],
-    words: PairWords,
-    asked: ImageWords,
-    seed: int,
-    decoding: Decoding,
-    names: Mapping[str, str],
-    columns: Mapping[str, str],
-    answers: Sequence[str] = (),
+    name: str, origin: str, read: PairTables, words: PairWords, asked: ImageWords, seed: int, decoding: Decoding
 ) -> Dataset:
     """The data set of a source's parts: three splits of pairs, each image with all of its texts in one of them.
-
-    Args:
-        parts: by role; `train` is there.
-        names: names of all parts that the owner made, by role.
-        columns: by role.
-        answers: classes of pairs, in their order; none: pairs are compared.
 
     Raises:
         DataError: too many images cannot be decoded, or rows lack a text or a label; images fit nowhere, or a split
             would be empty.
     """
+    parts, answers = read.parts, read.classes
     roles = [role for role in (TRAIN, VALIDATION, TEST) if role in parts]
     for role in roles:
         _refuse_incomplete(parts[role], asked.corrupt_share, f"the {role} part of {name}", labelled=bool(answers))
@@ -175,8 +178,8 @@ def pairs_dataset(
             "images",
             len(skipped) + sum(map(len, splits.values())),
             left_out(skipped),
-            columns,
-            sources_of(names, {}, seed, shares),
+            read.columns,
+            sources_of(read.names, {}, seed, shares),
             (*_counts(made), *look.remarks(), *alike(answers)),
         ),
     )
@@ -263,7 +266,7 @@ def _split(
 
     Args:
         classes, prompts: classes of images and texts that name them, for `zero_shot_accuracy`.
-        answers: see `pairs_dataset`.
+        answers: classes of the pairs; none: they are compared.
     """
     each = part.each
     rows = torch.tensor([place for place, one in enumerate(each) for _ in one.texts], dtype=torch.int64)

@@ -10,12 +10,12 @@ from typing import Any, Protocol, TypeAlias
 
 from supernet.data.dataset import DataError
 from supernet.data.decoding import Encoded, Item
-from supernet.data.image_pairs import Captioned, PairPart
+from supernet.data.image_pairs import Captioned, PairPart, PairTables
 from supernet.data.images import need, stamp
 from supernet.data.inventory import NAMED
 from supernet.data.labels import LABEL_NAMES, are_whole_floats, check_classes, refuse_lists, whole
 from supernet.data.parts import TEST, TRAIN, VALIDATION, files_of_parts
-from supernet.data.tables import FILES, is_list, label_words, table_parts
+from supernet.data.tables import FILES, PartWords, is_list, label_words, table_parts
 from supernet.data.text import NULL_LABEL, NULL_TEXT, class_names
 
 EXAMPLE = "a table of image files and texts (.csv, .tsv, .jsonl or .parquet), or a folder with train and test of them"
@@ -29,20 +29,8 @@ TEXTS = ("text", "caption", "captions", "texts", "sentence", "sentences")
 QUESTIONS, ANSWERS = (*TEXTS, "question"), (*LABEL_NAMES, "answer")
 
 
-class PairTableWords(Protocol):
+class PairTableWords(PartWords, Protocol):
     """Options of every source that reads such tables."""
-
-    @property
-    def path(self) -> str: ...
-
-    @property
-    def train_split(self) -> str | None: ...
-
-    @property
-    def validation_split(self) -> str | None: ...
-
-    @property
-    def test_split(self) -> str | None: ...
 
     @property
     def image(self) -> str | None: ...
@@ -56,23 +44,6 @@ class PairTableWords(Protocol):
 
 # Which column has which role, of a table with these features, which is named in messages.
 ColumnsOf: TypeAlias = Callable[[PairTableWords, Mapping[str, Any], str], dict[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class PairTables:
-    """What was read.
-
-    Attributes:
-        parts: by role; `train` is there.
-        names: names of all parts that the owner made, by role.
-        columns: by role.
-        classes: classes of the pairs, in their order; empty where pairs have none.
-    """
-
-    parts: dict[str, PairPart]
-    names: Mapping[str, str]
-    columns: Mapping[str, str]
-    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,14 +32,11 @@ UNLABELLED_TEXTS = (
 )
 
 
-class TableWords(Protocol):
-    """Options of every source that reads tables."""
+class PartWords(Protocol):
+    """Options that say where a source's parts lie and what they are called."""
 
     @property
     def path(self) -> str: ...
-
-    @property
-    def config(self) -> str | None: ...
 
     @property
     def train_split(self) -> str | None: ...
@@ -49,6 +46,13 @@ class TableWords(Protocol):
 
     @property
     def test_split(self) -> str | None: ...
+
+
+class TableWords(PartWords, Protocol):
+    """Options of every source that reads tables."""
+
+    @property
+    def config(self) -> str | None: ...
 
 
 def table_parts(words: TableWords) -> tuple[dict[str, Any], dict[str, str]]:

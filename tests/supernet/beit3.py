@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+Module = TypeVar("Module", bound=nn.Module)
 IMAGE, TEXT = "A", "B"
 EMBED, LAYERS, HEADS, FFN, SIDE, PATCH, VOCAB, LENGTH = 32, 3, 4, 48, 16, 4, 99, 14
 NAME = "beit3_base_patch16_384_coco_retrieval"
@@ -120,11 +121,15 @@ class Beit3(nn.Module):
 def model() -> Beit3:
     """With random weights, norms included, so that nothing equals anything by chance."""
     torch.manual_seed(0)
-    made = Beit3().eval()
+    return shaken(Beit3())
+
+
+def shaken(made: Module) -> Module:
+    """The module with noise in every parameter."""
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)
-    return made
+    return made.eval()
 
 
 def narrowed(made: Beit3, half: str, sizes: list[tuple[int, int]]) -> None:
@@ -157,15 +162,26 @@ def cut_norm(norm: nn.Module, width: int) -> None:
 
 def tensors() -> dict[str, Tensor]:
     """What a released file holds under `model`."""
-    return {name: tensor.clone().contiguous() for name, tensor in model().state_dict().items()}
+    return tensors_of(model())
+
+
+def tensors_of(made: nn.Module) -> dict[str, Tensor]:
+    """The same of a module."""
+    return {name: tensor.clone().contiguous() for name, tensor in made.state_dict().items()}
 
 
 def saved(folder: Path, changes: dict[str, Tensor | None] | None = None, **config: Any) -> Path:
     """The folder, with tensors changed or (None) left out."""
+    return written(folder, tensors(), changes, {"architecture": NAME, "model_args": ARGUMENTS, **config})
+
+
+def written(
+    folder: Path, held: dict[str, Tensor], changes: dict[str, Tensor | None] | None, said: dict[str, Any]
+) -> Path:
+    """A folder of these tensors and this config.json, with what is changed to None left out of both."""
     folder.mkdir(parents=True, exist_ok=True)
-    held = {name: tensor for name, tensor in {**tensors(), **(changes or {})}.items() if tensor is not None}
-    save_file(held, folder / "model.safetensors")
-    said = {"architecture": NAME, "model_args": ARGUMENTS, **config}
+    kept = {name: tensor for name, tensor in {**held, **(changes or {})}.items() if tensor is not None}
+    save_file(kept, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps({key: value for key, value in said.items() if value is not None}))
     return folder
 

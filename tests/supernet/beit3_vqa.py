@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tests.supernet.beit3 import (
@@ -28,6 +26,9 @@ from tests.supernet.beit3 import (
     cut_norm,
     linears,
     norms,
+    shaken,
+    tensors_of,
+    written,
 )
 
 NAME, CLASSES = "beit3_base_patch16_480_vqa", 5
@@ -105,11 +106,7 @@ class Beit3(nn.Module):
 def model() -> Beit3:
     """With random weights, norms included, so that nothing equals anything by chance."""
     torch.manual_seed(0)
-    made = Beit3().eval()
-    with torch.no_grad():
-        for parameter in made.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.2)
-    return made
+    return shaken(Beit3())
 
 
 def narrowed(made: Beit3, sizes: list[tuple[int, int, int]]) -> None:
@@ -131,14 +128,9 @@ def narrowed(made: Beit3, sizes: list[tuple[int, int, int]]) -> None:
 
 def tensors() -> dict[str, Tensor]:
     """What a released file holds under `model`."""
-    return {name: tensor.clone().contiguous() for name, tensor in model().state_dict().items()}
+    return tensors_of(model())
 
 
 def saved(folder: Path, changes: dict[str, Tensor | None] | None = None, **config: Any) -> Path:
     """The folder, with tensors changed or (None) left out."""
-    folder.mkdir(parents=True, exist_ok=True)
-    held = {name: tensor for name, tensor in {**tensors(), **(changes or {})}.items() if tensor is not None}
-    save_file(held, folder / "model.safetensors")
-    said = {"architecture": NAME, "model_args": ARGUMENTS, **config}
-    (folder / "config.json").write_text(json.dumps({key: value for key, value in said.items() if value is not None}))
-    return folder
+    return written(folder, tensors(), changes, {"architecture": NAME, "model_args": ARGUMENTS, **config})

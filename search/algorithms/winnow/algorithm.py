@@ -137,17 +137,13 @@ class WinnowSearch(SearchAlgorithm[WinnowOptions]):
         with threadpool_limits(1):
             self._see(valid)
             beliefs = self._believe_from(level - 1, genes, waiting)
-        known = self._fidelities
+        # A cost's cost is the metric again: only its sign turns.
+        columns = {t.metric: [t.cost(float(c)) for c in b.costs] for t, b in zip(self._tracked, beliefs, strict=True)}
         expected = [
-            Evaluation(
-                one.architecture,
-                {
-                    tracked.metric: tracked.cost(float(belief.costs[i]))
-                    for tracked, belief in zip(self._tracked, beliefs, strict=True)
-                },
-            )
-            for i, one in enumerate(waiting)
+            Evaluation(one.architecture, {metric: values[place] for metric, values in columns.items()})
+            for place, one in enumerate(waiting)
         ]
+        known = self._fidelities
         beside = [one for one in known.at_top() if one.architecture.id != known.parent]
         return [one.architecture for one in best(expected, known.objectives, known.constraints, count, beside)]
 

@@ -30,18 +30,8 @@ class LabelledPairs:
         read = read_labelled_pairs(options)
         words = PairWords(options.tokenizer, options.lower_case, options.length, ())
         whole = Path(options.path).name
-        return pairs_dataset(
-            whole.split(".")[0],
-            f"labelled pairs of {whole}",
-            read.parts,
-            words,
-            options,
-            seed,
-            decoding,
-            read.names,
-            read.columns,
-            read.classes,
-        )
+        name = whole.split(".")[0]
+        return pairs_dataset(name, f"labelled pairs of {whole}", read, words, options, seed, decoding)
 
 
 SOURCE = LabelledPairs

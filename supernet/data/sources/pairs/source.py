@@ -30,9 +30,7 @@ class Pairs:
         words = PairWords(options.tokenizer, options.lower_case, options.length, options.texts_of_a_class)
         whole = Path(options.path).name
         name = whole.split(".")[0]
-        return pairs_dataset(
-            name, f"pairs of {whole}", read.parts, words, options, seed, decoding, read.names, read.columns
-        )
+        return pairs_dataset(name, f"pairs of {whole}", read, words, options, seed, decoding)
 
 
 SOURCE = Pairs
