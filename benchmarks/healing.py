@@ -51,14 +51,13 @@ from search_space.operations import alone
 from search_space.plugins import load_family
 from search_space.space import SearchSpace
 from supernet.data import Dataset, Split, load_dataset
-from supernet.evaluate import score
 from supernet.evaluator import Evaluator
 from supernet.flat import load_tensors, own_tensors
 from supernet.healing import Healing, HealingTrainer, Parent, by_itself
 from supernet.importance import order_by_importance
 from supernet.methods.single.method import Single
 from supernet.methods.single.options import SingleOptions
-from supernet.network import Network, Supernet, extract
+from supernet.network import Network, Supernet
 from supernet.options import AugmentationOptions, DistillationOptions, TrainingOptions
 from supernet.scores.labels import SplitExam
 from supernet.trainer import Trainer
@@ -218,15 +217,11 @@ def augment_of(study: Study) -> AugmentationOptions | None:
 
 def cut(study: Study, supernet: Supernet, data: Dataset, one: Architecture) -> Network:
     """A slice as it would be shipped: batch norms of a CNN are calibrated."""
-    if study.form is None:
-        return extract(supernet, one)
     return Evaluator(supernet, data, CALIBRATION, 0, augment=augment_of(study)).network(one)
 
 
 def judged(study: Study, supernet: Supernet, data: Dataset, one: Architecture, split: Split) -> float:
     """What a slice scores."""
-    if study.form is None:
-        return score(extract(supernet, one), split)
     evaluator = Evaluator(supernet, data, CALIBRATION, 0, [SplitExam(split)], augment=augment_of(study))
     return float(evaluator.evaluate([one])[0].metrics[split.metric])
 

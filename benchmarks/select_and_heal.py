@@ -63,6 +63,7 @@ from search.fidelities.ladder import Chooser, Ladder
 from search.fidelities.plan import LadderPlan
 from search.fidelities.ranks import ByRank, best
 from search.loop import each, run_search
+from search.metrics import METRICS
 from search.objectives import Objective
 from search.pareto import hypervolume
 from search_space.architecture import Architecture
@@ -93,6 +94,7 @@ class Clinic:
 
     Attributes:
         goals: the score of the data, and the cost with its limit.
+        most: what a network may cost.
         seconds: that healing has taken in this process.
     """
 
@@ -112,14 +114,12 @@ class Clinic:
         self._found: dict[str, float] = {}
         self.seconds = 0.0
         self.whole = supernet.space.largest()
-        self.cost, counted = ("params", params) if study.form is None else ("macs", macs)
-        self._counted = counted
-        most = limit * self.costs(self.whole)
+        self.cost, self._counted = ("params", params) if study.form is None else ("macs", macs)
+        self.most = limit * self.costs(self.whole)
         self.goals = (
-            Objective(data.metric, "minimize" if data.metric == "perplexity" else "maximize"),
-            Objective(self.cost, limit=most if limit < 1 else None),
+            Objective(data.metric, METRICS[data.metric].goal),
+            Objective(self.cost, limit=self.most if limit < 1 else None),
         )
-        self.most = most
 
     @property
     def metric(self) -> str:
